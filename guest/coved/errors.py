@@ -1,0 +1,52 @@
+"""The errors that domains raise, each with the status code that the Docker Engine API gives it.
+
+The API answers them as ``{"message": str(error)}``; messages are Docker's own where clients match on them.
+"""
+
+
+class EngineError(Exception):
+    """Something the caller is told about. ``status`` is the HTTP status code of the answer."""
+
+    status = 500
+
+
+class InvalidParameter(EngineError):
+    """The request cannot be right, whatever the engine's state (400)."""
+
+    status = 400
+
+
+class Forbidden(EngineError):
+    """The engine will not do this (403)."""
+
+    status = 403
+
+
+class NotFound(EngineError):
+    """The named thing does not exist (404)."""
+
+    status = 404
+
+
+class NotModified(EngineError):
+    """The thing is already in the asked-for state (304, which has no body)."""
+
+    status = 304
+
+
+class Conflict(EngineError):
+    """The thing's present state forbids this (409)."""
+
+    status = 409
+
+
+class NotImplementedByEngine(EngineError):
+    """A part of the API that Cove does not have (501)."""
+
+    status = 501
+
+
+class Unavailable(EngineError):
+    """Not now: for instance, swarm requests to an engine that is in no swarm (503)."""
+
+    status = 503
