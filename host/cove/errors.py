@@ -1,0 +1,58 @@
+"""What can go wrong on the laptop, said to a user: what happened, to what, and what to do next.
+
+The command line prints `message` and, indented below it, `hint`; anything that is not a `CoveError` is a bug.
+"""
+
+from __future__ import annotations
+
+
+class CoveError(Exception):
+    """An error that a user can read. `message` says what happened to what; `hint` is the way out (may be empty)."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class SettingsError(CoveError):
+    """A settings file, key or value that cannot be used."""
+
+
+class MachineNotFound(CoveError):
+    """There is no machine of that name."""
+
+
+class MachineExists(CoveError):
+    """There is a machine of that name already."""
+
+
+class MachineBusy(CoveError):
+    """Another process holds the machine and does not let go of it in time."""
+
+
+class HypervisorMissing(CoveError):
+    """The program that runs virtual machines is not installed, or not usable."""
+
+
+class DriverError(CoveError):
+    """The hypervisor refused or failed."""
+
+
+class PortInUse(DriverError):
+    """A host port that cannot be bound because somebody else has it."""
+
+
+class BootError(CoveError):
+    """The virtual machine was started and its engine did not come to answer."""
+
+
+class AgentError(CoveError):
+    """The agent could not be started, or does not answer as agreed."""
+
+
+class TransportError(CoveError):
+    """No byte stream into the guest could be opened."""
