@@ -1,0 +1,110 @@
+"""What the containers domain and the networks domain tell each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+PortProto = Literal["tcp", "udp"]
+
+
+@dataclass(frozen=True)
+class PortRequest:
+    """A port of a container that shall answer on the host.
+
+    ``host_port`` 0 asks for any free port; ``host_port_end`` makes it the first free one of a range (both ends included).
+    """
+
+    proto: PortProto
+    container_port: int
+    host_ip: str = ""
+    host_port: int = 0
+    host_port_end: int = 0
+
+
+@dataclass(frozen=True)
+class PublishedPort:
+    """A port as it was bound on the host."""
+
+    proto: PortProto
+    container_port: int
+    host_ip: str
+    host_port: int
+    guest_port: int = 0
+    """The port of the VM's own address that the host forwards to; 0 when there is no VM."""
+
+
+@dataclass(frozen=True)
+class EndpointRequest:
+    """One network that a container shall be on; addresses are allocated unless they are given."""
+
+    network: str
+    """Name, id or unique id prefix."""
+    ipv4_address: str = ""
+    mac_address: str = ""
+    aliases: tuple[str, ...] = ()
+    driver_opts: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SandboxRequest:
+    """What a container's network shall be (HostConfig.NetworkMode and NetworkingConfig of the API).
+
+    ``mode`` is ``default``, ``bridge``, ``none``, ``host``, ``container:<full id>`` (its sandbox must be open), or the name or
+    id of a network. ``endpoints`` adds to it: further networks, or the addresses and aliases on the mode's own network.
+    """
+
+    container_name: str
+    mode: str = "default"
+    endpoints: tuple[EndpointRequest, ...] = ()
+    ports: tuple[PortRequest, ...] = ()
+    exposed: tuple[str, ...] = ()
+    """Exposed ports as the API writes them ("80/tcp"); listed in settings even when they are not published."""
+    hostname: str = ""
+    domainname: str = ""
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    extra_hosts: tuple[str, ...] = ()
+    """"name:address" each; the address ``host-gateway`` is the machine the engine runs on (in the VM: the laptop)."""
+    mac_address: str = ""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A container's place on one network."""
+
+    network_id: str
+    network_name: str
+    endpoint_id: str
+    interface: str
+    """Name inside the container: eth0, eth1, ..."""
+    host_interface: str
+    """Name of the other end of the pair, a port of the network's bridge."""
+    address: str
+    """IPv4 address without prefix length."""
+    prefix_length: int
+    gateway: str
+    """Empty on an internal network."""
+    mac_address: str
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """An open sandbox: a network namespace with everything in it that a container needs."""
+
+    container_id: str
+    netns_path: Path | None
+    """The namespace to join; None for the engine's own (``host``)."""
+    endpoints: tuple[Endpoint, ...]
+    ports: tuple[PublishedPort, ...]
+    resolv_conf: str
+    """Text for the container's /etc/resolv.conf."""
+    hosts: str
+    """Text for the container's /etc/hosts."""
+
+
+Settings = dict[str, Any]
+"""NetworkSettings, as container inspect answers it."""
