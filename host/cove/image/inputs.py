@@ -1,0 +1,61 @@
+"""What an image is made from, as one short key.
+
+The key covers the recipe with its lock and keys, the engine's sources and the builder's own: whatever changes the image
+changes the key. Everything is small text, so hashing the contents is cheap and needs no trust in time stamps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+from cove.errors import CoveError
+
+
+def recipe_dir() -> Path:
+    """The recipe's directory: package data of an installed Cove, `vm-images/` of a checkout."""
+    packaged = Path(__file__).parent / "recipe"
+    if packaged.is_dir():
+        return packaged
+    checkout = Path(__file__).parents[3] / "vm-images"
+    if (checkout / "recipe.toml").is_file():
+        return checkout
+    raise CoveError("Cove's installation has no recipe for the VM image", "install Cove again")
+
+
+def engine_dir() -> Path:
+    """The directory of the engine's package, `coved`, which is installed beside `cove`."""
+    spec = importlib.util.find_spec("coved")
+    if spec is None or not spec.submodule_search_locations:
+        raise CoveError("Cove's installation has no engine (the Python package coved)", "install Cove again")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def engine_files() -> Iterator[tuple[str, Path]]:
+    """Yield every source file of the engine with its path relative to the package, in order."""
+    yield from _files(engine_dir(), ".py")
+
+
+def key() -> str:
+    """The key of the present recipe, engine and builder: 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for label, files in (
+        ("recipe", _files(recipe_dir(), "")),
+        ("engine", engine_files()),
+        ("builder", _files(Path(__file__).parent, ".py")),
+    ):
+        for name, path in files:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(f"{label}\0{name}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
+def _files(root: Path, suffix: str) -> Iterator[tuple[str, Path]]:
+    found = (
+        (path.relative_to(root).as_posix(), path)
+        for path in root.rglob(f"*{suffix}")
+        if "__pycache__" not in path.parts and path.is_file()
+    )
+    yield from sorted(found)
