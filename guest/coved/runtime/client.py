@@ -1,0 +1,463 @@
+"""The engine's side of the runtime (asyncio): ask the spawner for shims, and talk to them.
+
+Every wait is bounded except ``wait``, which ends with the process or with its shim.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from coved.runtime import wire
+from coved.runtime.errors import (
+    CreateError,
+    InvalidRequest,
+    NotRunning,
+    RuntimeFailure,
+    RuntimeTimeout,
+    ShimGone,
+    SpawnerGone,
+    StartError,
+)
+from coved.runtime.spec import Attachment, Exit, LogTarget, Process, Resources, Spec, Stdio
+
+_log = logging.getLogger(__name__)
+
+CREATE_TIMEOUT_S = 60.0
+REQUEST_TIMEOUT_S = 30.0
+CONNECT_TIMEOUT_S = 5.0
+
+ExitCallback = Callable[[str, Exit], None]
+
+_ERRORS: dict[str, type[RuntimeFailure]] = {
+    "create": CreateError,
+    "not-running": NotRunning,
+    "invalid": InvalidRequest,
+    "timeout": RuntimeTimeout,
+}
+
+
+def _error_from(payload: dict[str, Any]) -> RuntimeFailure:
+    message = str(payload.get("message", "unknown error"))
+    if payload.get("kind") == "start":
+        return StartError(message, int(payload.get("exit_code", 127)))
+    return _ERRORS.get(str(payload.get("kind")), RuntimeFailure)(message)
+
+
+def _exit_from(payload: dict[str, Any]) -> Exit:
+    return Exit(int(payload["code"]), bool(payload["oom_killed"]), int(payload["exited_at_ns"]))
+
+
+class ShimClient:
+    """One container. Made by :class:`SpawnerClient`.
+
+    ``pid``: the container's init, in the host's pid namespace. ``warnings``: what was asked for and could not be had
+    (a limit whose controller is missing, a resource limit that may not be raised). ``exits``: every process that has
+    ended, by exec id ("" is init). ``started``: whether init has been executed.
+    """
+
+    def __init__(self, container_id: str, sock: socket.socket) -> None:
+        self.container_id = container_id
+        self.pid = 0
+        self.started = False
+        self.warnings: list[str] = []
+        self.exits: dict[str, Exit] = {}
+        self.execs: dict[str, int] = {}
+        self._sock = sock
+        self._reader = wire.FrameReader()
+        self._next_id = 0
+        self._replies: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._waiters: dict[str, asyncio.Future[Exit]] = {}
+        self._callbacks: list[ExitCallback] = []
+        self._first: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._send_lock = asyncio.Lock()
+        self._gone = False
+        self._deleted = False
+        asyncio.get_running_loop().add_reader(sock.fileno(), self._on_readable)
+
+    # --- what the engine asks for
+
+    async def start(self) -> None:
+        """Execute the container's process. Raises StartError when execve fails; the container has then ended."""
+        await self._request("start")
+        self.started = True
+
+    async def exec(self, exec_id: str, process: Process, *, stdio: Stdio, attach: Sequence[Attachment] = ()) -> int:
+        """Run another process in the container; its pid in the host's pid namespace. Raises StartError, NotRunning."""
+        reply = await self._request(
+            "exec",
+            {
+                "process_id": exec_id,
+                "process": process,
+                "stdio": _stdio_json(stdio),
+                "attach": [_attachment_json(one) for one in attach],
+            },
+            [one.fd for one in attach],
+        )
+        pid = int(reply["pid"])
+        if exec_id not in self.exits:
+            self.execs[exec_id] = pid
+        return pid
+
+    async def attach(self, process_id: str, attachment: Attachment) -> None:
+        """Hand a client's connection to the shim; ``process_id`` "" is init. Before ``start`` no byte is missed."""
+        await self._request(
+            "attach", {"process_id": process_id, "attach": [_attachment_json(attachment)]}, [attachment.fd]
+        )
+
+    async def resize(self, process_id: str, height: int, width: int) -> None:
+        """Set a terminal's size in character cells."""
+        await self._request("resize", {"process_id": process_id, "height": height, "width": width})
+
+    async def kill(self, signal: int, *, process_id: str = "", all: bool = False) -> None:
+        """Send a signal to one process, or to every process of the container. Raises NotRunning."""
+        await self._request("kill", {"process_id": process_id, "signal": int(signal), "all": all})
+
+    async def pause(self) -> None:
+        """Freeze all processes of the container; returns when they are frozen."""
+        await self._request("pause")
+
+    async def resume(self) -> None:
+        """Thaw what :meth:`pause` froze."""
+        await self._request("resume")
+
+    async def update(self, resources: Resources) -> list[str]:
+        """Change limits of the running container; returns warnings about limits that could not be had."""
+        return list((await self._request("update", {"resources": resources})).get("warnings", []))
+
+    async def wait(self, process_id: str = "") -> Exit:
+        """How a process ended, once its output is in the log. Raises ShimGone when the shim ends first."""
+        ended = self.exits.get(process_id)
+        if ended is not None:
+            return ended
+        self._check_alive()
+        waiter = self._waiters.get(process_id)
+        if waiter is None:
+            waiter = self._waiters[process_id] = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(waiter)
+
+    def on_exit(self, callback: ExitCallback) -> None:
+        """Call ``callback(process_id, exit)`` for every process that ends; at once for those that have ended."""
+        self._callbacks.append(callback)
+        for process_id, ended in self.exits.items():
+            callback(process_id, ended)
+
+    @property
+    def gone(self) -> bool:
+        """Whether the shim has ended (or the connection to it)."""
+        return self._gone
+
+    async def delete(self) -> None:
+        """Take everything away: processes still running are killed, the cgroup is removed, the shim ends."""
+        if self._deleted:
+            return
+        await self._request("delete")
+        self._deleted = True
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection; the shim and its container go on."""
+        self._fail(ShimGone(f"the connection to the shim of container {self.container_id} was closed"))
+
+    # --- the connection
+
+    async def first_message(self, timeout_s: float) -> None:
+        """Wait for the shim's report of its state, which opens every connection."""
+        try:
+            await asyncio.wait_for(asyncio.shield(self._first), timeout_s)
+        except TimeoutError:
+            self.close()
+            raise RuntimeTimeout(
+                f"the shim of container {self.container_id} gave no answer within {timeout_s:.0f} s"
+            ) from None
+        except RuntimeFailure:
+            self.close()
+            raise
+
+    async def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
+        """Send a whole frame, its descriptors with the first byte."""
+        loop = asyncio.get_running_loop()
+        view = memoryview(data)
+        async with self._send_lock:
+            while view:
+                try:
+                    sent = socket.send_fds(self._sock, [view], list(fds)) if fds else self._sock.send(view)
+                except BlockingIOError:
+                    await _writable(loop, self._sock)
+                    continue
+                fds = ()
+                view = view[sent:]
+
+    async def _request(
+        self, operation: str, arguments: dict[str, Any] | None = None, fds: Sequence[int] = ()
+    ) -> dict[str, Any]:
+        self._check_alive()
+        self._next_id += 1
+        number = self._next_id
+        message: dict[str, Any] = {"id": number, "op": operation, **(arguments or {})}
+        if fds:
+            message["fds"] = len(fds)
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._replies[number] = future
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                await self.send(wire.encode(message), fds)
+                reply = await future
+        except TimeoutError:
+            raise RuntimeTimeout(
+                f"the shim of container {self.container_id} did not answer '{operation}' within {REQUEST_TIMEOUT_S:.0f} s"
+            ) from None
+        except OSError as error:
+            raise ShimGone(f"the shim of container {self.container_id} is gone: {error.strerror}") from None
+        finally:
+            self._replies.pop(number, None)
+            if future.done() and not future.cancelled():
+                future.exception()
+        if "error" in reply:
+            raise _error_from(reply["error"])
+        return reply
+
+    def _check_alive(self) -> None:
+        if self._gone:
+            raise ShimGone(f"the shim of container {self.container_id} is gone")
+
+    def _on_readable(self) -> None:
+        try:
+            more = self._reader.receive(self._sock)
+            while (item := self._reader.next_message()) is not None:
+                message, fds = item
+                for fd in fds:
+                    os.close(fd)
+                self._dispatch(message)
+        except BlockingIOError:
+            return
+        except (OSError, wire.ProtocolError) as error:
+            self._fail(ShimGone(f"the shim of container {self.container_id} is gone: {error}"))
+            return
+        if not more:
+            self._fail(ShimGone(f"the shim of container {self.container_id} has ended"))
+
+    def _dispatch(self, message: dict[str, Any]) -> None:
+        event = message.get("event")
+        if event == "exit":
+            self._record_exit(str(message["process_id"]), _exit_from(message))
+        elif event == "state":
+            self._load_state(message)
+            if not self._first.done():
+                self._first.set_result(message)
+        elif event == "failed":
+            if not self._first.done():
+                self._first.set_exception(_error_from(message["error"]))
+        else:
+            future = self._replies.get(message.get("id", 0))
+            if future is not None and not future.done():
+                future.set_result(message)
+
+    def _load_state(self, state: dict[str, Any]) -> None:
+        self.pid = int(state["pid"])
+        self.started = bool(state["started"])
+        self.warnings = list(state["warnings"])
+        self.execs = {str(key): int(value) for key, value in state["execs"].items()}
+        for process_id, ended in state["exits"].items():
+            self._record_exit(str(process_id), _exit_from(ended))
+
+    def _record_exit(self, process_id: str, ended: Exit) -> None:
+        if process_id in self.exits:
+            return
+        self.exits[process_id] = ended
+        self.execs.pop(process_id, None)
+        waiter = self._waiters.pop(process_id, None)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(ended)
+        for callback in self._callbacks:
+            try:
+                callback(process_id, ended)
+            except Exception:
+                _log.exception("a callback for the end of %s/%s failed", self.container_id, process_id)
+
+    def _fail(self, error: RuntimeFailure) -> None:
+        if self._gone:
+            return
+        self._gone = True
+        with contextlib.suppress(RuntimeError):  # the event loop may be closed already at interpreter exit
+            asyncio.get_running_loop().remove_reader(self._sock.fileno())
+        self._sock.close()
+        self._reader.close()
+        waiting: list[asyncio.Future[Any]] = [self._first, *self._replies.values(), *self._waiters.values()]
+        for future in waiting:
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # nobody may be waiting, and that is no mistake
+        self._waiters.clear()
+
+
+class SpawnerClient:
+    """Makes shims, and finds those that outlived the engine."""
+
+    def __init__(self, socket_path: Path, shims_dir: Path) -> None:
+        self.socket_path = socket_path
+        self.shims_dir = shims_dir
+
+    async def create(
+        self,
+        container_id: str,
+        spec: Spec,
+        *,
+        stdio: Stdio,
+        log: LogTarget | None,
+        exit_file: Path,
+        attach: Sequence[Attachment] = (),
+    ) -> ShimClient:
+        """Fork a shim; the container's process then waits just before execve.
+
+        Raises CreateError (nothing is left behind), SpawnerGone, RuntimeTimeout.
+        """
+        linux = spec.get("linux", {})
+        seccomp = linux.get("seccomp")
+        # The profile travels apart from the spec: the spawner compiles each distinct one once, and a shim never
+        # has to parse it.
+        slim = {**spec, "linux": {key: value for key, value in linux.items() if key != "seccomp"}}
+        request = {
+            "container_id": container_id,
+            "spec": slim,
+            "stdio": _stdio_json(stdio),
+            "log": None if log is None else _log_json(log),
+            "exit_file": str(exit_file),
+        }
+        profile = json.dumps(seccomp, separators=(",", ":"), sort_keys=True).encode() if seccomp else b""
+        try:
+            data = wire.encode(request) + wire.frame(profile)
+        except (wire.ProtocolError, TypeError, ValueError) as error:
+            raise CreateError(f"the container's configuration cannot be sent to the runtime: {error}") from None
+        sock = await self._connect(self.socket_path, "spawner")
+        shim = ShimClient(container_id, sock)
+        try:
+            await shim.send(data)
+            await shim.first_message(CREATE_TIMEOUT_S)
+            for one in attach:
+                await shim.attach("", one)
+        except OSError as error:
+            shim.close()
+            raise SpawnerGone(f"the container spawner ended while it was asked: {error.strerror}") from None
+        except ShimGone as error:
+            shim.close()
+            raise SpawnerGone(f"the container spawner ended before it answered: {error}") from None
+        except BaseException:
+            shim.close()
+            raise
+        return shim
+
+    async def reconnect(self, container_id: str) -> ShimClient | None:
+        """Connect to a shim that outlived the engine. None when there is none (any more): the container has ended.
+
+        What a killed shim left behind (processes, cgroup, folder) is then cleaned up.
+        """
+        path = self.shims_dir / container_id / "shim.sock"
+        try:
+            sock = await self._connect(path, f"shim of {container_id}")
+        except SpawnerGone:
+            from coved.runtime.leftovers import clean_up  # rare: only after a shim was killed
+
+            await asyncio.to_thread(clean_up, self.shims_dir / container_id)
+            return None
+        shim = ShimClient(container_id, sock)
+        try:
+            await shim.first_message(REQUEST_TIMEOUT_S)
+        except ShimGone:
+            return None
+        return shim
+
+    async def _connect(self, path: Path, what: str) -> socket.socket:
+        loop = asyncio.get_running_loop()
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        try:
+            # A path may be longer than sockaddr_un allows (107 bytes): go through an O_PATH descriptor of its folder.
+            folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    await loop.sock_connect(sock, f"/proc/self/fd/{folder}/{path.name}")
+            finally:
+                os.close(folder)
+        except TimeoutError:
+            sock.close()
+            raise RuntimeTimeout(f"the {what} accepted no connection within {CONNECT_TIMEOUT_S:.0f} s") from None
+        except OSError as error:
+            sock.close()
+            raise SpawnerGone(f"the {what} does not answer on {path}: {error.strerror}") from None
+        return sock
+
+
+def start_spawner(socket_path: Path, shims_dir: Path, *, timeout_s: float = 10.0) -> subprocess.Popen[bytes]:
+    """Start a spawner as a child process and wait until it accepts connections (used outside the VM).
+
+    Raises SpawnerGone when it ends or is not ready in time. It outlives nobody: stop it with ``terminate()``.
+    """
+    read_end, write_end = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "coved.runtime.spawner", "--foreground"),
+                *("--socket", str(socket_path), "--shims", str(shims_dir), "--ready-fd", str(write_end)),
+            ],
+            pass_fds=(write_end,),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C in the engine's terminal is not meant for containers
+        )
+    finally:
+        os.close(write_end)
+    import select  # once per engine
+
+    poll = select.poll()
+    poll.register(read_end, select.POLLIN)
+    try:
+        if poll.poll(timeout_s * 1000) and os.read(read_end, 1):
+            return process
+    finally:
+        os.close(read_end)
+    process.send_signal(signal.SIGKILL)
+    raise SpawnerGone(f"the container spawner did not start (exit status {process.wait()}); its messages tell why")
+
+
+async def _writable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(sock.fileno(), lambda: ready.done() or ready.set_result(None))
+    try:
+        await ready
+    finally:
+        loop.remove_writer(sock.fileno())
+
+
+def _stdio_json(stdio: Stdio) -> dict[str, Any]:
+    return {
+        "terminal": stdio.terminal,
+        "open_stdin": stdio.open_stdin,
+        "stdin_once": stdio.stdin_once,
+        "height": stdio.height,
+        "width": stdio.width,
+    }
+
+
+def _log_json(log: LogTarget) -> dict[str, Any]:
+    if log.driver != "json-file":
+        raise CreateError(f"the runtime has no log driver '{log.driver}'")
+    return {"path": str(log.path), "max_size": log.max_size, "max_files": log.max_files}
+
+
+def _attachment_json(attachment: Attachment) -> dict[str, Any]:
+    return {
+        "stdin": attachment.stdin,
+        "stdout": attachment.stdout,
+        "stderr": attachment.stderr,
+        "raw": attachment.raw,
+        "detach_keys": base64.b64encode(attachment.detach_keys).decode(),
+        "pending": base64.b64encode(attachment.pending).decode(),
+    }
