@@ -1,0 +1,171 @@
+"""What handlers see of HTTP: requests, responses and hijacked connections.
+
+The wire is in ``coved.api.connection``; a handler is ``async (Engine, Request) -> Response | None`` and answers None
+only when it has hijacked the connection.
+"""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from coved.api.query import Query
+from coved.api.versions import NEWEST, ApiVersion
+from coved.errors import EngineError, InvalidParameter
+
+if TYPE_CHECKING:
+    from coved.engine import Engine
+
+JSON_LIMIT = 16 * 1024 * 1024
+
+RAW_STREAM = "application/vnd.docker.raw-stream"
+MULTIPLEXED_STREAM = "application/vnd.docker.multiplexed-stream"
+
+
+class RequestTooLarge(EngineError):
+    """A body beyond what the call can possibly need (413)."""
+
+    status = 413
+
+
+@dataclass
+class Response:
+    """``body`` is sent whole, or chunk by chunk as the client takes it; an iterator is closed when the client goes."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes | AsyncIterator[bytes] = b""
+
+
+def json_response(value: object, status: int = 200) -> Response:
+    return Response(status, {"Content-Type": "application/json"}, encode_json(value))
+
+
+def encode_json(value: object) -> bytes:
+    """One JSON document and a line feed, as Go's encoder writes it."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+def json_stream(values: AsyncIterator[object]) -> Response:
+    """One JSON document a line, each sent as it comes (events, pull and load progress)."""
+
+    async def lines() -> AsyncIterator[bytes]:
+        try:
+            async for value in values:
+                yield encode_json(value)
+        finally:
+            await aclose(values)
+
+    return Response(200, {"Content-Type": "application/json"}, lines())
+
+
+async def aclose(iterator: AsyncIterator[Any]) -> None:
+    """Ends an async generator now, so that its cleanup does not wait for the garbage collector."""
+    close = getattr(iterator, "aclose", None)
+    if close is not None:
+        await close()
+
+
+@dataclass
+class Hijacked:
+    """A connection that is no longer HTTP.
+
+    ``fd`` is the caller's to close; it is a non-blocking stream socket. ``pending`` are the bytes which the client sent
+    together with its request and which nobody has read.
+    """
+
+    fd: int
+    pending: bytes
+
+
+class Exchange(Protocol):
+    """The connection's side of one request."""
+
+    def body(self) -> AsyncIterator[bytes]: ...
+
+    async def hijack(self, head: bytes) -> Hijacked: ...
+
+
+class Request:
+    """One request. ``path`` has no version prefix; ``headers`` have lower-case names; ``match`` is from the route."""
+
+    __slots__ = ("_exchange", "headers", "match", "method", "path", "query", "version")
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        exchange: Exchange,
+        *,
+        query: Query | None = None,
+        headers: Mapping[str, str] | None = None,
+        version: ApiVersion = NEWEST,
+        match: Mapping[str, str] | None = None,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query or Query()
+        self.headers = dict(headers or {})
+        self.version = version
+        self.match = dict(match or {})
+        self._exchange = exchange
+
+    def body(self) -> AsyncIterator[bytes]:
+        """The request's body as it arrives; to be read once."""
+        return self._exchange.body()
+
+    async def read(self, limit: int = JSON_LIMIT) -> bytes:
+        """The whole body, at most ``limit`` bytes; raises ``RequestTooLarge`` (413) beyond."""
+        chunks: list[bytes] = []
+        total = 0
+        async for chunk in self.body():
+            total += len(chunk)
+            if total > limit:
+                raise RequestTooLarge(f"request body is larger than {limit} bytes")
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    async def json(self, limit: int = JSON_LIMIT) -> dict[str, Any]:
+        """The body as a JSON object; an empty body is {}. Raises ``InvalidParameter`` in dockerd's words."""
+        data = await self.read(limit)
+        if not data:
+            return {}
+        content_type = self.headers.get("content-type", "")
+        if content_type.partition(";")[0].strip().lower() != "application/json":
+            raise InvalidParameter(f"unsupported Content-Type header ({content_type}): must be 'application/json'")
+        if not data.strip():
+            raise InvalidParameter("invalid JSON: got EOF while reading request body")
+        try:
+            document = json.loads(data)
+        except json.JSONDecodeError as error:
+            if error.msg == "Extra data":
+                raise InvalidParameter("unexpected content after JSON") from None
+            raise InvalidParameter(f"invalid JSON: {error}") from None
+        except (ValueError, RecursionError) as error:
+            raise InvalidParameter(f"invalid JSON: {error}") from None
+        if document is None:
+            return {}
+        if not isinstance(document, dict):
+            raise InvalidParameter(f"invalid JSON: expected an object, got {type(document).__name__}")
+        return document
+
+    async def hijack(self, *, raw_stream: bool) -> Hijacked:
+        """Ends HTTP on this connection and hands it over (Engine API, "Hijacking").
+
+        Args:
+            raw_stream: The bytes are a terminal's, without Docker's 8-byte frames.
+
+        A client that asks for ``Upgrade: tcp`` gets 101, an older one 200; the body is read to its end before.
+        """
+        multiplexed = not raw_stream and self.version >= (1, 42)
+        content_type = MULTIPLEXED_STREAM if multiplexed else RAW_STREAM
+        if self.headers.get("upgrade", "").lower() == "tcp":
+            head = (
+                f"HTTP/1.1 101 UPGRADED\r\nContent-Type: {content_type}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+            )
+        else:
+            head = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n\r\n"
+        return await self._exchange.hijack(head.encode("ascii"))
+
+
+Handler = Callable[["Engine", Request], Awaitable[Response | None]]

@@ -1,0 +1,121 @@
+"""The engine: the domains put together, started and stopped in order."""
+
+import asyncio
+import logging
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coved.containers import Containers
+from coved.events import Events
+from coved.images import Images
+from coved.networks import Networks
+from coved.runtime.client import SpawnerClient, start_spawner
+from coved.store.database import Database
+from coved.volumes import Volumes
+
+if TYPE_CHECKING:
+    from coved.api.server import Server
+    from coved.link.client import LinkClient
+
+log = logging.getLogger(__name__)
+
+STARTER = Path("/usr/share/cove/starter.tar")
+
+
+@dataclass(frozen=True)
+class Config:
+    """``root`` outlives the machine, ``state`` ends with it; ``link`` is None on a Linux host without the VM."""
+
+    root: Path
+    state: Path
+    socket: Path
+    link: Path | None
+    version: str
+    starter: Path = STARTER
+
+
+class Engine:
+    """Owns the domains. ``start`` returns when the API answers."""
+
+    def __init__(self, config: Config) -> None:
+        for directory in (config.root, config.state):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.config = config
+        self.stopping = asyncio.Event()
+        self._spawner_process: subprocess.Popen[bytes] | None = None
+        self._server: Server | None = None
+        self.link: LinkClient | None = None
+        if config.link is not None:
+            from coved.link import client  # only in the VM
+
+            self.link = client.LinkClient(config.link, config.version)
+        self.database = Database(config.root / "metadata.db")
+        self.events = Events()
+        self.images = Images(self.database, self.events, config.root)
+        self.volumes = Volumes(self.database, self.events, config.root)
+        self.networks = Networks(self.database, self.events, config.state, self.link)
+        self.spawner = SpawnerClient(config.state / "spawner.sock", config.state / "shims")
+        self.containers = Containers(
+            database=self.database,
+            events=self.events,
+            images=self.images,
+            volumes=self.volumes,
+            networks=self.networks,
+            spawner=self.spawner,
+            root=config.root,
+            state=config.state,
+        )
+
+    async def start(self) -> None:
+        """Takes up what an earlier engine left running, then answers; the link hears of it last."""
+        if self.config.link is None:
+            # In the VM, PID 1 has started the spawner, and it outlives the engine.
+            self._spawner_process = await asyncio.to_thread(
+                start_spawner, self.config.state / "spawner.sock", self.config.state / "shims"
+            )
+        await self.images.start(self.config.starter)
+        await self.volumes.start()
+        await self.containers.start()
+
+        from coved.api import create_router
+        from coved.api.server import Server
+
+        self._server = Server(self, create_router(), self.config.socket)
+        self._server.start()
+        if self.link is not None:
+            self.link.on_shutdown = self._shutdown
+            await self.link.start()
+
+    def request_stop(self) -> None:
+        """Makes ``__main__`` stop the engine; safe to call more than once."""
+        self.stopping.set()
+
+    async def stop(self, timeout_s: float) -> None:
+        """Stops containers, at most for ``timeout_s`` seconds, then lets go of everything. Nothing written is lost."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.containers.shutdown(timeout_s)
+        except TimeoutError:
+            log.warning("some containers did not stop within %.0f s", timeout_s)
+        except Exception:
+            log.exception("stopping containers failed")
+        await self.close()
+
+    async def close(self) -> None:
+        """Lets go of sockets, threads and files; containers keep running."""
+        if self._server is not None:
+            await self._server.stop()
+        if self.link is not None:
+            await self.link.close()
+        await self.containers.close()
+        await self.networks.close()
+        await self.images.close()
+        self.database.close()
+        if self._spawner_process is not None:
+            self._spawner_process.terminate()
+            await asyncio.to_thread(self._spawner_process.wait)
+
+    async def _shutdown(self, timeout_s: float) -> None:
+        await self.containers.shutdown(timeout_s)

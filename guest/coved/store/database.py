@@ -1,0 +1,141 @@
+"""The engine's metadata: one SQLite file.
+
+WAL with synchronous=FULL: when a call that changes something returns, the change survives the machine's death; a kill
+at any instant leaves the state before or after a transaction. The connection belongs to the event loop's thread:
+statements take microseconds, a commit one fsync.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from coved.errors import EngineError
+
+Parameters = Sequence[object] | Mapping[str, object]
+Row = sqlite3.Row
+
+
+class StorageFull(EngineError):
+    """The disk that holds the engine's data has no room left (500, as dockerd answers)."""
+
+
+class SchemaTooNew(EngineError):
+    """The data was written by a newer Cove, which this one must not touch."""
+
+
+class Database:
+    """Domains declare their tables with ``migrate`` and touch no one else's."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._connection = sqlite3.connect(path, isolation_level=None)
+        self._connection.row_factory = sqlite3.Row
+        self._depth = 0
+        with self._errors():
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
+                self._connection.execute(f"PRAGMA {pragma}")
+            self._connection.execute(
+                "CREATE TABLE IF NOT EXISTS schema_versions (domain TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT"
+            )
+
+    def migrate(self, domain: str, steps: Sequence[str]) -> None:
+        """Brings a domain's tables up to date.
+
+        Args:
+            domain: The owner of the tables, such as "images".
+            steps: SQL scripts, one for each schema version, oldest first; published steps are never edited.
+
+        Raises ``SchemaTooNew`` when the tables are from a later version than the last step.
+        """
+        with self.transaction():
+            row = self.query_one("SELECT version FROM schema_versions WHERE domain = ?", (domain,))
+            version = row["version"] if row else 0
+            if version > len(steps):
+                raise SchemaTooNew(
+                    f"{self._path} holds {domain} data of version {version}, this engine knows {len(steps)}: "
+                    "update Cove, or start with another data directory"
+                )
+            for step in steps[version:]:
+                for statement in _statements(step):
+                    self.execute(statement)
+            self.execute(
+                "INSERT OR REPLACE INTO schema_versions VALUES (?, ?)",
+                (domain, len(steps)),
+            )
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; the outermost of nested ones commits. There must be no await inside."""
+        if self._depth:
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+            return
+        with self._errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+        self._depth = 1
+        try:
+            yield
+        except BaseException:
+            self._rollback()
+            raise
+        else:
+            try:
+                with self._errors():
+                    self._connection.execute("COMMIT")
+            except EngineError:
+                self._rollback()
+                raise
+        finally:
+            self._depth = 0
+
+    def execute(self, sql: str, parameters: Parameters = ()) -> int:
+        """Runs one statement and gives the number of rows that it changed; it commits unless in a transaction."""
+        with self._errors():
+            return self._connection.execute(sql, parameters).rowcount
+
+    def query(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        with self._errors():
+            return self._connection.execute(sql, parameters).fetchall()
+
+    def query_one(self, sql: str, parameters: Parameters = ()) -> Row | None:
+        """The first row, None when there is none."""
+        with self._errors():
+            row: Row | None = self._connection.execute(sql, parameters).fetchone()
+            return row
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _rollback(self) -> None:
+        # SQLite has rolled back on its own after some errors (lang_transaction.html): then there is nothing left to do.
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
+                raise StorageFull(
+                    f"no space left on the disk that holds {self._path}: remove images, containers or volumes, "
+                    "or give the machine a larger disk"
+                ) from error
+            raise
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Splits a script at its complete statements (``executescript`` would commit the open transaction)."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if statement.strip():
+        yield statement

@@ -1,0 +1,172 @@
+"""Directory trees with everything that a file system keeps: owners, modes, times, extended attributes, devices.
+
+All of it descends by directory descriptors with O_NOFOLLOW, so that a symbolic link inside a tree (volumes and layers
+belong to containers) is a link and never a way out of the tree.
+"""
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CHUNK = 1024 * 1024
+
+Inode = tuple[int, int]
+
+
+def is_empty(directory: Path) -> bool:
+    with os.scandir(directory) as entries:
+        return next(entries, None) is None
+
+
+def remove_tree(path: Path) -> None:
+    """Removes a file or a tree, also one that its owner may not write; does nothing when there is none."""
+    try:
+        parent = os.open(path.parent, _OPEN_DIRECTORY)
+    except FileNotFoundError:
+        return
+    try:
+        _remove(parent, path.name)
+    finally:
+        os.close(parent)
+
+
+def _remove(parent: int, name: str) -> None:
+    try:
+        os.unlink(name, dir_fd=parent)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EISDIR, errno.EPERM):
+            raise
+    else:
+        return
+    directory = os.open(name, _OPEN_DIRECTORY, dir_fd=parent)
+    try:
+        for entry in os.listdir(directory):  # noqa: PTH208 - of a descriptor
+            _remove(directory, entry)
+    finally:
+        os.close(directory)
+    os.rmdir(name, dir_fd=parent)
+
+
+def tree_size(path: Path) -> int:
+    """Bytes that a tree takes on disk; hard links count once."""
+    directory = os.open(path, _OPEN_DIRECTORY)
+    try:
+        return _size(directory, set())
+    finally:
+        os.close(directory)
+
+
+def _size(directory: int, seen: set[Inode]) -> int:
+    total = 0
+    for name in os.listdir(directory):
+        # The tree may be in use: what vanishes meanwhile has no size.
+        with contextlib.suppress(FileNotFoundError):
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+                inode = (status.st_dev, status.st_ino)
+                if inode in seen:
+                    continue
+                seen.add(inode)
+            total += status.st_blocks * 512
+            if stat.S_ISDIR(status.st_mode):
+                child = os.open(name, _OPEN_DIRECTORY, dir_fd=directory)
+                try:
+                    total += _size(child, seen)
+                finally:
+                    os.close(child)
+    return total
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copies what is in ``source`` into the directory ``target``, which takes its owner, mode and times."""
+    source_fd = os.open(source, _OPEN_DIRECTORY)
+    try:
+        target_fd = os.open(target, _OPEN_DIRECTORY)
+        try:
+            _Copy(target_fd).directory(source_fd, target_fd, "")
+        finally:
+            os.close(target_fd)
+    finally:
+        os.close(source_fd)
+
+
+class _Copy:
+    """One copy under way; remembers files with several names, to link them again."""
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+        self._linked: dict[Inode, str] = {}
+
+    def directory(self, source: int, target: int, path: str) -> None:
+        for name in os.listdir(source):
+            self._entry(source, target, name, f"{path}/{name}" if path else name)
+        _copy_attributes(source, target)
+        status = os.fstat(source)
+        os.fchown(target, status.st_uid, status.st_gid)
+        os.fchmod(target, stat.S_IMODE(status.st_mode))
+        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    def _entry(self, source: int, target: int, name: str, path: str) -> None:
+        status = os.stat(name, dir_fd=source, follow_symlinks=False)
+        inode = (status.st_dev, status.st_ino)
+        if inode in self._linked and not stat.S_ISDIR(status.st_mode):
+            os.link(self._linked[inode], name, src_dir_fd=self._root, dst_dir_fd=target, follow_symlinks=False)
+            return
+        if status.st_nlink > 1:
+            self._linked[inode] = path
+        if stat.S_ISDIR(status.st_mode):
+            os.mkdir(name, 0o700, dir_fd=target)
+            with _opened(name, _OPEN_DIRECTORY, source) as from_fd, _opened(name, _OPEN_DIRECTORY, target) as to_fd:
+                self.directory(from_fd, to_fd, path)
+            return
+        if stat.S_ISREG(status.st_mode):
+            self._file(source, target, name, status)
+            return
+        if stat.S_ISLNK(status.st_mode):
+            os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+        elif stat.S_ISSOCK(status.st_mode):
+            return
+        else:
+            os.mknod(name, status.st_mode, status.st_rdev, dir_fd=target)
+        os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
+        if not stat.S_ISLNK(status.st_mode):
+            os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=target)
+        os.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=target, follow_symlinks=False)
+
+    def _file(self, source: int, target: int, name: str, status: os.stat_result) -> None:
+        reading = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        writing = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with _opened(name, reading, source) as from_fd, _opened(name, writing, target) as to_fd:
+            while os.sendfile(to_fd, from_fd, None, _CHUNK):
+                pass
+            os.fchown(to_fd, status.st_uid, status.st_gid)
+            os.fchmod(to_fd, stat.S_IMODE(status.st_mode))
+            _copy_attributes(from_fd, to_fd)
+            os.utime(to_fd, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@contextlib.contextmanager
+def _opened(name: str, flags: int, directory: int) -> Iterator[int]:
+    fd = os.open(name, flags, 0o600, dir_fd=directory)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _copy_attributes(source: int, target: int) -> None:
+    """Extended attributes but overlayfs's own, as far as the target's file system has them."""
+    for name in os.listxattr(source):
+        if name.startswith("trusted.overlay."):
+            continue
+        try:
+            os.setxattr(target, name, os.getxattr(source, name))
+        except OSError as error:
+            if error.errno not in (errno.ENOTSUP, errno.EPERM):
+                raise

@@ -1,0 +1,268 @@
+"""The volumes domain: named directories that outlive containers (the ``local`` driver)."""
+
+import asyncio
+import builtins
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from coved.errors import Conflict, InvalidParameter, NotFound
+from coved.events import Events
+from coved.filters import Filters
+from coved.store.database import Database, Row
+from coved.store.trees import copy_tree, is_empty, remove_tree, tree_size
+
+DRIVER = "local"
+ANONYMOUS_LABEL = "com.docker.volume.anonymous"
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_NAME_MAX = 255
+
+_SCHEMA = (
+    """
+    CREATE TABLE volumes (
+        name TEXT PRIMARY KEY,
+        labels TEXT NOT NULL,
+        options TEXT NOT NULL,
+        created_ns INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE volume_references (
+        volume TEXT NOT NULL REFERENCES volumes (name),
+        container_id TEXT NOT NULL,
+        PRIMARY KEY (volume, container_id)
+    ) STRICT;
+    """,
+)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """``path`` is the directory that containers see; ``created`` is UTC."""
+
+    name: str
+    path: Path
+    created: datetime
+    labels: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def anonymous(self) -> bool:
+        return ANONYMOUS_LABEL in self.labels
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What a prune removed; ``reclaimed`` in bytes."""
+
+    names: list[str]
+    reclaimed: int
+
+
+class Volumes:
+    """Volumes lie in ``<root>/volumes/<name>/_data``; who uses them is kept in the database with them."""
+
+    def __init__(self, database: Database, events: Events, root: Path) -> None:
+        self._database = database
+        self._events = events
+        self._directory = root / "volumes"
+        self._trash = root / "trash"
+        self._populating: dict[str, asyncio.Lock] = {}
+        database.migrate("volumes", _SCHEMA)
+
+    async def start(self) -> None:
+        """Removes what an interrupted create or remove left behind."""
+        self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self._trash.mkdir(mode=0o700, parents=True, exist_ok=True)
+        known = {row["name"] for row in self._database.query("SELECT name FROM volumes")}
+        strays = [path for path in self._directory.iterdir() if path.name not in known]
+        for path in [*strays, *self._trash.iterdir()]:
+            await asyncio.to_thread(remove_tree, path)
+        for name in known:
+            (self._directory / name / "_data").mkdir(parents=True, exist_ok=True)
+
+    # -- the API's verbs
+
+    async def create(
+        self,
+        name: str = "",
+        *,
+        driver: str = "",
+        labels: Mapping[str, str] | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> Volume:
+        """Creates a volume, or finds the one of that name; without a name it is anonymous and gets a random one.
+
+        Raises:
+            InvalidParameter: the name, the driver or an option is not acceptable.
+        """
+        if driver not in ("", DRIVER):
+            raise NotFound(f'error looking up volume plugin {driver}: plugin "{driver}" not found')
+        labels = dict(labels or {})
+        if not name:
+            name = secrets.token_hex(32)
+            labels.setdefault(ANONYMOUS_LABEL, "")
+        validate_name(name)
+        if options:
+            raise InvalidParameter(
+                f"create {name}: options of the local driver (here: {', '.join(sorted(options))}) are not supported: "
+                "a volume is a directory on the machine's data disk"
+            )
+        existing = self._find(name)
+        if existing is not None:
+            return existing
+        path = self._directory / name / "_data"
+        path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.parent.chmod(0o701)
+        path.chmod(0o755)
+        created_ns = int(datetime.now(UTC).timestamp() * 1e9)
+        self._database.execute(
+            "INSERT INTO volumes VALUES (?, ?, ?, ?)", (name, json.dumps(labels), json.dumps({}), created_ns)
+        )
+        self._events.publish("volume", "create", name, {"driver": DRIVER})
+        return self.get(name)
+
+    def get(self, name: str) -> Volume:
+        """Raises ``NotFound``."""
+        volume = self._find(name)
+        if volume is None:
+            raise NotFound(f"get {name}: no such volume")
+        return volume
+
+    def list(self, filters: Filters | None = None) -> list[Volume]:
+        """Volumes by name that meet the filters dangling, driver, label and name."""
+        filters = filters or Filters()
+        filters.validate({"dangling", "driver", "label", "label!", "name"})
+        dangling = filters.flag("dangling") if "dangling" in filters else None
+        names = filters.get("name")
+        drivers = filters.get("driver")
+        return [
+            volume
+            for volume in self._all()
+            if (not names or any(wanted in volume.name for wanted in names))
+            and (not drivers or DRIVER in drivers)
+            and filters.matches_labels(volume.labels)
+            and (dangling is None or dangling is not bool(self.users(volume.name)))
+        ]
+
+    async def remove(self, name: str, *, force: bool = False) -> None:
+        """Removes a volume and its data.
+
+        Raises:
+            Conflict: containers refer to it, running or not.
+            NotFound: there is none, unless ``force``.
+        """
+        if self._find(name) is None and force:
+            return
+        self.get(name)
+        users = self.users(name)
+        if users:
+            raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
+        self._database.execute("DELETE FROM volumes WHERE name = ?", (name,))
+        # Moved away first: a new volume of this name must not find the old data while it is being deleted.
+        condemned = self._trash / f"volume-{secrets.token_hex(8)}"
+        (self._directory / name).rename(condemned)
+        self._populating.pop(name, None)
+        self._events.publish("volume", "destroy", name, {"driver": DRIVER})
+        await asyncio.to_thread(remove_tree, condemned)
+
+    async def prune(self, filters: Filters | None = None, *, all_by_default: bool = False) -> Pruned:
+        """Removes volumes that no container refers to: the anonymous ones, or all with the filter ``all=true``.
+
+        ``all_by_default`` is what clients before API 1.42 mean.
+        """
+        filters = filters or Filters()
+        filters.validate({"all", "label", "label!"})
+        everything = filters.flag("all", default=all_by_default)
+        removed: list[str] = []
+        reclaimed = 0
+        for volume in self._all():
+            if not (everything or volume.anonymous) or not filters.matches_labels(volume.labels):
+                continue
+            if self.users(volume.name):
+                continue
+            size = await self.size(volume.name)
+            try:
+                await self.remove(volume.name)
+            except (Conflict, NotFound):
+                continue  # taken into use, or removed, while its size was counted
+            removed.append(volume.name)
+            reclaimed += size
+        self._events.publish("volume", "prune", "", {"reclaimed": str(reclaimed)})
+        return Pruned(removed, reclaimed)
+
+    async def size(self, name: str) -> int:
+        """Bytes of data in a volume, as du(1) counts them."""
+        return await asyncio.to_thread(tree_size, self.path(name))
+
+    # -- for the containers domain
+
+    def path(self, name: str) -> Path:
+        """The directory to mount; raises ``NotFound``."""
+        return self.get(name).path
+
+    def acquire(self, name: str, container_id: str) -> None:
+        """Records that a container refers to a volume, which cannot be removed before ``release``."""
+        self.get(name)
+        self._database.execute("INSERT OR IGNORE INTO volume_references VALUES (?, ?)", (name, container_id))
+
+    def release(self, name: str, container_id: str) -> None:
+        """The container is removed; does nothing when it does not refer to the volume."""
+        self._database.execute(
+            "DELETE FROM volume_references WHERE volume = ? AND container_id = ?", (name, container_id)
+        )
+
+    def users(self, name: str) -> builtins.list[str]:
+        """Ids of the containers that refer to a volume."""
+        rows = self._database.query(
+            "SELECT container_id FROM volume_references WHERE volume = ? ORDER BY container_id", (name,)
+        )
+        return [row["container_id"] for row in rows]
+
+    async def populate(self, name: str, source: Path) -> None:
+        """Copies a directory's content, owners and modes included, into a volume that is still empty.
+
+        This is what gives a new volume the files that the image has at its mount point. A volume with content, or a
+        ``source`` that is no directory, is left as it is. ``source`` is trusted not to be a symbolic link.
+        """
+        target = self.path(name)
+        async with self._populating.setdefault(name, asyncio.Lock()):
+            await asyncio.to_thread(_populate, source, target)
+
+    # -- rows
+
+    def _find(self, name: str) -> Volume | None:
+        row = self._database.query_one("SELECT * FROM volumes WHERE name = ?", (name,))
+        return None if row is None else self._volume(row)
+
+    def _all(self) -> builtins.list[Volume]:
+        return [self._volume(row) for row in self._database.query("SELECT * FROM volumes ORDER BY name")]
+
+    def _volume(self, row: Row) -> Volume:
+        name = row["name"]
+        return Volume(
+            name=name,
+            path=self._directory / name / "_data",
+            created=datetime.fromtimestamp(row["created_ns"] / 1e9, UTC),
+            labels=json.loads(row["labels"]),
+            options=json.loads(row["options"]),
+        )
+
+
+def validate_name(name: str) -> None:
+    """Raises ``InvalidParameter`` in dockerd's words."""
+    if len(name) == 1:
+        raise InvalidParameter("volume name is too short, names should be at least two alphanumeric characters")
+    if not _NAME.fullmatch(name) or len(name) > _NAME_MAX:
+        raise InvalidParameter(
+            f'create {name}: "{name}" includes invalid characters for a local volume name, only '
+            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
+        )
+
+
+def _populate(source: Path, target: Path) -> None:
+    if source.is_dir() and not source.is_symlink() and is_empty(target):
+        copy_tree(source, target)
