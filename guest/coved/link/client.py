@@ -1,15 +1,220 @@
-"""The engine's end of the link."""
+"""The engine's end of the link: requests to the host, and what the host pushes."""
 
 from __future__ import annotations
 
-from coved.link.protocol import PortForward, Reply
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+
+from coved.api import versions
+from coved.errors import EngineError
+from coved.link.port import EdgePort, read_boot_id
+from coved.link.protocol import (
+    VERSION,
+    FrameDecoder,
+    GuestMessage,
+    Hello,
+    Idle,
+    PortForward,
+    ProtocolError,
+    Publish,
+    Ready,
+    Reply,
+    Shutdown,
+    Stopping,
+    Sync,
+    Time,
+    Unpublish,
+    encode,
+    parse_host_message,
+)
+
+log = logging.getLogger(__name__)
+
+SEEDS = (Path("/run/cove/seed.json"), Path("/sys/firmware/qemu_fw_cfg/by_name/opt/cove/seed/raw"))
+REPLY_TIMEOUT_S = 10.0
+CLOCK_TOLERANCE_NS = 50_000_000
+POWER_OFF = signal.SIGUSR2
+"""Asks PID 1 to power the machine off."""
+
+
+class LinkError(EngineError):
+    """The host did not answer on the link."""
 
 
 class LinkClient:
-    """Requests to the host and what it pushes. Construct, set the hooks, then ``start()`` once the API answers."""
+    """Construct it, set the hooks, then ``start()`` once the API answers.
 
-    async def publish(self, port: PortForward) -> Reply:
-        raise NotImplementedError
+    Args:
+        path: the virtio-serial port.
+        engine_version: told to the host.
+        set_clock: whether the host's time is set when it differs by more than 50 ms.
+        boot_id: stamp of this boot; by default it is read from the seed.
 
-    async def unpublish(self, port: PortForward) -> Reply:
-        raise NotImplementedError
+    Attributes:
+        live_ports: asked at every connection for the forwards that the host shall have.
+        on_shutdown: told the seconds in which containers shall be stopped; then the machine is powered off.
+        power_off: called at the end of a shutdown.
+    """
+
+    def __init__(self, path: Path, engine_version: str, *, set_clock: bool = True, boot_id: str | None = None) -> None:
+        self._engine_version = engine_version
+        self._set_clock = set_clock
+        self._boot_id = boot_id
+        self._port = EdgePort(path, self._received, self._disconnected)
+        self._decoder = FrameDecoder()
+        self._next_id = 1
+        self._replies: dict[int, asyncio.Future[Reply]] = {}
+        self._connected = asyncio.Event()
+        self._idle = False
+        self._shutdown: asyncio.Task[None] | None = None
+        self.live_ports: Callable[[], Iterable[PortForward]] = tuple
+        self.on_shutdown: Callable[[float], Awaitable[None]] | None = None
+        self.power_off: Callable[[], None] = lambda: os.kill(1, POWER_OFF)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the host has said hello on the present connection."""
+        return self._connected.is_set()
+
+    async def start(self) -> None:
+        """Opens the port; the host may connect now or later, and as often as it likes."""
+        if self._boot_id is None:
+            self._boot_id = read_boot_id(SEEDS)
+        self._port.open()
+
+    async def close(self) -> None:
+        self._disconnected()
+        self._port.close()
+
+    async def publish(self, port: PortForward, timeout_s: float = REPLY_TIMEOUT_S) -> Reply:
+        """Asks the host for a forward, and waits for the answer, which may be a refusal.
+
+        Raises:
+            LinkError: no answer within ``timeout_s``, a wait for the host to connect included.
+        """
+        return await self._request(lambda number: Publish(number, port), timeout_s)
+
+    async def unpublish(self, port: PortForward, timeout_s: float = REPLY_TIMEOUT_S) -> Reply:
+        """Takes a forward back; raises LinkError as ``publish`` does."""
+        return await self._request(lambda number: Unpublish(number, port), timeout_s)
+
+    def set_idle(self, idle: bool) -> None:
+        """Tells the host whether nothing runs and nobody is connected; told again at every connection."""
+        if idle != self._idle:
+            self._idle = idle
+            self._push(Idle(idle))
+
+    def announce_stop(self) -> None:
+        """Tells the host that the engine goes down on purpose."""
+        self._push(Stopping())
+
+    async def _request(self, message: Callable[[int], Publish | Unpublish], timeout_s: float) -> Reply:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    await self._connected.wait()
+                    # When the host goes away in between, its next connection begins with a sync that knows nothing of
+                    # this request, so it is safe to ask again.
+                    with contextlib.suppress(ConnectionError):
+                        return await self._ask(message)
+        except TimeoutError:
+            state = "did not answer" if self.connected else "is not connected"
+            raise LinkError(
+                f"the host {state} within {timeout_s:g} s: is the machine's agent running? (cove machine status)"
+            ) from None
+
+    async def _ask(self, message: Callable[[int], Publish | Unpublish | Sync]) -> Reply:
+        number = self._next_id
+        self._next_id += 1
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._replies[number] = future
+        try:
+            self._port.write(encode(message(number).to_json()))
+            return await future
+        finally:
+            del self._replies[number]
+
+    def _push(self, message: GuestMessage) -> None:
+        if self.connected:
+            with contextlib.suppress(ConnectionError):
+                self._port.write(encode(message.to_json()))
+
+    def _received(self, data: bytes) -> None:
+        try:
+            for message in self._decoder.feed(data):
+                self._handle(parse_host_message(message))
+        except ProtocolError as error:
+            log.warning("link closed: %s", error)
+            self._disconnected()
+            # Not within the port's own callback, which still reads from the old descriptor.
+            asyncio.get_running_loop().call_soon(self._port.reopen)
+
+    def _handle(self, message: Hello | Reply | Time | Shutdown) -> None:
+        match message:
+            case Hello():
+                self._hello(message)
+            case Reply():
+                future = self._replies.get(message.id)
+                if future is not None and not future.done():
+                    future.set_result(message)
+            case Time():
+                self._adjust_clock(message.unix_ns)
+            case Shutdown():
+                if self._shutdown is None:
+                    self._shutdown = asyncio.get_running_loop().create_task(self._shut_down(message.timeout_s))
+
+    def _hello(self, hello: Hello) -> None:
+        if hello.version != VERSION:
+            raise ProtocolError(f"the host speaks version {hello.version} of the link, the engine {VERSION}")
+        self._fail_requests()  # of an earlier connection whose end went unnoticed
+        self._adjust_clock(hello.unix_ns)
+        ready = Ready(self._boot_id or "", self._engine_version, versions.text(versions.NEWEST))
+        number = self._next_id
+        self._next_id += 1
+        sync = Sync(number, tuple(self.live_ports()))
+        self._port.write(encode(ready.to_json()) + encode(sync.to_json()))
+        reply = asyncio.get_running_loop().create_future()
+        self._replies[number] = reply
+        reply.add_done_callback(lambda future: self._synced(number, future))
+        self._connected.set()
+        self._push(Idle(self._idle))
+
+    def _synced(self, number: int, future: asyncio.Future[Reply]) -> None:
+        self._replies.pop(number, None)
+        if not future.cancelled() and future.exception() is None and not future.result().ok:
+            log.warning("the host could not restore all published ports: %s", future.result().error)
+
+    def _disconnected(self) -> None:
+        self._connected.clear()
+        self._decoder.reset()
+        self._fail_requests()
+
+    def _fail_requests(self) -> None:
+        for future in list(self._replies.values()):
+            if not future.done():
+                future.set_exception(ConnectionError("the host closed the link"))
+
+    def _adjust_clock(self, unix_ns: int) -> None:
+        if self._set_clock and abs(unix_ns - time.time_ns()) > CLOCK_TOLERANCE_NS:
+            try:
+                time.clock_settime_ns(time.CLOCK_REALTIME, unix_ns)
+            except OSError as error:
+                log.warning("cannot set the clock to the host's time: %s", error)
+
+    async def _shut_down(self, timeout_s: float) -> None:
+        self.announce_stop()
+        if self.on_shutdown is not None:
+            try:
+                async with asyncio.timeout(timeout_s + 2):
+                    await self.on_shutdown(timeout_s)
+            except TimeoutError:
+                log.warning("containers did not stop within %g s", timeout_s)
+            except Exception:  # whatever went wrong there, the host asked for the machine to go down
+                log.exception("stopping containers failed")
+        self.power_off()

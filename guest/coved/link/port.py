@@ -1,0 +1,134 @@
+"""A virtio-serial port on the event loop.
+
+While the host's end is closed such a port reports a hang-up without pause, so a level-triggered loop would spin. It is
+registered edge-triggered in an epoll instance of its own, and that instance's descriptor is what the event loop watches: it
+wakes when data arrives, when there is room again, and when the host opens or closes its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import select
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+_READ_SIZE = 1 << 16
+MAX_UNSENT = 8 << 20
+"""Bytes that may wait for the host to read them; a host that reads nothing for so long is as good as gone."""
+
+
+class EdgePort:
+    """Reads and writes one non-blocking descriptor.
+
+    Args:
+        on_data: told of every piece of data, in order.
+        on_disconnect: told when the host has closed its end; what was unsent is dropped before.
+    """
+
+    def __init__(self, path: Path, on_data: Callable[[bytes], None], on_disconnect: Callable[[], None]) -> None:
+        self._path = path
+        self._on_data = on_data
+        self._on_disconnect = on_disconnect
+        self._fd = -1
+        self._epoll: select.epoll | None = None
+        self._unsent: deque[bytes] = deque()
+        self._unsent_size = 0
+        self._heard = False
+
+    def open(self) -> None:
+        """Opens the port and starts to listen. Raises OSError when it cannot be opened."""
+        self._fd = os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        self._epoll = select.epoll()
+        self._epoll.register(self._fd, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
+        asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._wake)
+
+    def close(self) -> None:
+        if self._epoll is not None:
+            asyncio.get_running_loop().remove_reader(self._epoll.fileno())
+            self._epoll.close()
+            self._epoll = None
+            os.close(self._fd)
+        self._drop_unsent()
+        self._heard = False
+
+    def reopen(self) -> None:
+        """Drops whatever lies unread in the port, which the kernel does when the last user closes it."""
+        self.close()
+        self.open()
+
+    def write(self, data: bytes) -> None:
+        """Sends now what the port takes, and the rest when it has room.
+
+        Raises:
+            ConnectionError: the port is closed, or the host has not read for so long that too much waits.
+        """
+        if self._epoll is None:
+            raise ConnectionError(f"{self._path} is closed")
+        if self._unsent_size + len(data) > MAX_UNSENT:
+            raise ConnectionError(f"the host does not read from {self._path}")
+        self._unsent.append(data)
+        self._unsent_size += len(data)
+        self._send()
+
+    def _wake(self) -> None:
+        if self._epoll is None:
+            return
+        # An edge is reported once: whatever it stands for has to be used up now.
+        self._epoll.poll(0)
+        self._send()
+        self._receive()
+
+    def _receive(self) -> None:
+        while self._epoll is not None:
+            try:
+                data = os.read(self._fd, _READ_SIZE)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:  # virtio_console answers so while the host's end is closed
+                self._disconnected()
+                return
+            self._heard = True
+            self._on_data(data)
+
+    def _send(self) -> None:
+        while self._unsent:
+            data = self._unsent[0]
+            try:
+                count = os.write(self._fd, data)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._disconnected()
+                return
+            self._unsent_size -= count
+            if count == len(data):
+                self._unsent.popleft()
+            else:
+                self._unsent[0] = data[count:]
+
+    def _disconnected(self) -> None:
+        self._drop_unsent()
+        if self._heard:
+            self._heard = False
+            self._on_disconnect()
+
+    def _drop_unsent(self) -> None:
+        self._unsent.clear()
+        self._unsent_size = 0
+
+
+def read_boot_id(paths: tuple[Path, ...]) -> str:
+    """``boot_id`` of the first seed that can be read; "" when there is none."""
+    import json
+
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError):
+            seed = json.loads(path.read_bytes())
+            if isinstance(seed, dict) and isinstance(seed.get("boot_id"), str):
+                return str(seed["boot_id"])
+    return ""

@@ -1,0 +1,122 @@
+"""Network namespaces that are held by a bind mount, not by a process (namespaces(7))."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from coved.networks.rtnetlink import Netlink
+
+_CLONE_NEWNET = 0x40000000
+_MS_BIND = 0x1000
+_MNT_DETACH = 2
+_OWN = "/proc/thread-self/ns/net"
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+@dataclass
+class Namespace:
+    """A namespace that is being set up: its file descriptor, and a netlink socket inside it. Both are the caller's to close."""
+
+    fd: int
+    netlink: Netlink
+
+    def close(self) -> None:
+        self.netlink.close()
+        os.close(self.fd)
+
+
+@contextlib.contextmanager
+def _back_to_own() -> Iterator[None]:
+    """Runs the block, which may change the calling thread's namespace, and puts the thread back."""
+    own = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield
+    finally:
+        try:
+            _check(_libc.setns(own, _CLONE_NEWNET), "setns")
+        finally:
+            os.close(own)
+
+
+def create(path: Path) -> Namespace:
+    """Makes a namespace and mounts it on ``path``, which must not exist. Only the calling thread visits it.
+
+    IPv6 is off on every device but the loopback, since containers are given IPv4 addresses only.
+
+    Raises:
+        OSError: the kernel refused; nothing is left behind.
+    """
+    os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+    try:
+        with _back_to_own():
+            _check(_libc.unshare(_CLONE_NEWNET), "unshare a network namespace")
+            with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+                _write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")
+            _write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
+            _write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")
+            fd = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                netlink = Netlink()
+                try:
+                    _check(_libc.mount(_OWN.encode(), os.fsencode(path), None, _MS_BIND, None), f"mount {path}")
+                except OSError:
+                    netlink.close()
+                    raise
+            except OSError:
+                os.close(fd)
+                raise
+    except OSError:
+        path.unlink()
+        raise
+    return Namespace(fd, netlink)
+
+
+def enter(path: Path) -> Namespace:
+    """A file descriptor and a netlink socket of the namespace that is mounted on ``path``."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with _back_to_own():
+            _check(_libc.setns(fd, _CLONE_NEWNET), f"enter {path}")
+            return Namespace(fd, Netlink())
+    except OSError:
+        os.close(fd)
+        raise
+
+
+def remove(path: Path) -> None:
+    """Unmounts and removes ``path``; the namespace ends with its last process. What is not there is no error."""
+    encoded = os.fsencode(path)
+    while _libc.umount2(encoded, _MNT_DETACH) == 0:
+        pass  # one mount lies on another if an earlier engine died in between
+    if (number := ctypes.get_errno()) not in (errno.EINVAL, errno.ENOENT):
+        raise OSError(number, f"unmount {path}: {os.strerror(number)}")
+    path.unlink(missing_ok=True)
+
+
+def is_mounted(path: Path) -> bool:
+    """Whether ``path`` is a mounted namespace, not the empty file that one was to be mounted on."""
+    try:
+        return path.stat().st_dev != path.parent.stat().st_dev
+    except FileNotFoundError:
+        return False
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)

@@ -1,0 +1,315 @@
+"""The part of rtnetlink(7) that the engine needs: links, addresses and routes, many requests in one system call.
+
+A library does this too, but importing one costs more than everything that a container's network takes (docs/decisions).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import os
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+_NLMSG = struct.Struct("=IHHII")
+_NLATTR = struct.Struct("=HH")
+_IFINFOMSG = struct.Struct("=BxHiII")
+_IFADDRMSG = struct.Struct("=BBBBI")
+_RTMSG = struct.Struct("=BBBBBBBBI")
+
+# linux/netlink.h
+NLMSG_ERROR = 2
+NLMSG_DONE = 3
+NLM_F_REQUEST = 0x1
+NLM_F_ACK = 0x4
+NLM_F_DUMP = 0x300
+NLM_F_CREATE_EXCL = 0x400 | 0x200
+_NLM_F_ACK_TLVS = 0x200
+_NLM_F_CAPPED = 0x100
+_NLMSGERR_ATTR_MSG = 1
+_NLA_TYPE_MASK = 0x3FFF
+_SOL_NETLINK = 270
+_NETLINK_CAP_ACK = 10
+_NETLINK_EXT_ACK = 11
+
+# linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, linux/veth.h
+_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
+_RTM_NEWADDR, _RTM_GETADDR = 20, 22
+_RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
+_IFF_UP = 1
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
+_IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_TABLE = 1, 4, 5, 15
+_RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST = 254, 3, 0, 1
+
+LOOPBACK_INDEX = 1
+"""The loopback is the first link of every network namespace."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A network device, as RTM_GETLINK tells it."""
+
+    index: int
+    name: str
+    master: int
+    """Index of the bridge that it is a port of; 0 for none."""
+    kind: str
+    """``bridge``, ``veth``, ...; empty for hardware."""
+    up: bool
+
+
+def attribute(kind: int, payload: bytes) -> bytes:
+    """One netlink attribute, padded to four bytes."""
+    length = _NLATTR.size + len(payload)
+    return _NLATTR.pack(length, kind) + payload + b"\0" * (-length % 4)
+
+
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The attributes in ``data``; a malformed rest is left out."""
+    offset = 0
+    while offset + _NLATTR.size <= len(data):
+        length, kind = _NLATTR.unpack_from(data, offset)
+        if length < _NLATTR.size or offset + length > len(data):
+            return
+        yield kind & _NLA_TYPE_MASK, data[offset + _NLATTR.size : offset + length]
+        offset += (length + 3) & ~3
+
+
+@dataclass(frozen=True)
+class Request:
+    """A message without its header."""
+
+    type: int
+    flags: int
+    body: bytes
+    what: str
+    """Names the request in an error."""
+
+
+def add_bridge(name: str, mac: str, mtu: int = 1500) -> Request:
+    body = (
+        _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, _IFF_UP, _IFF_UP)
+        + _name(name)
+        + attribute(_IFLA_ADDRESS, _mac(mac))
+        + attribute(_IFLA_MTU, struct.pack("=I", mtu))
+        + attribute(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, b"bridge"))
+    )
+    return Request(_RTM_NEWLINK, NLM_F_CREATE_EXCL, body, f"add bridge {name}")
+
+
+def add_veth(name: str, bridge_index: int, peer: str, peer_mac: str, peer_netns: int, mtu: int = 1500) -> Request:
+    """A veth pair: ``name``, up and a port of the bridge; ``peer``, down, in the namespace of that file descriptor."""
+    peer_link = (
+        _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+        + _name(peer)
+        + attribute(_IFLA_ADDRESS, _mac(peer_mac))
+        + attribute(_IFLA_MTU, struct.pack("=I", mtu))
+        + attribute(_IFLA_NET_NS_FD, struct.pack("=I", peer_netns))
+    )
+    info = attribute(_IFLA_INFO_KIND, b"veth") + attribute(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, peer_link))
+    body = (
+        _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, _IFF_UP, _IFF_UP)
+        + _name(name)
+        + attribute(_IFLA_MTU, struct.pack("=I", mtu))
+        + attribute(_IFLA_MASTER, struct.pack("=I", bridge_index))
+        + attribute(_IFLA_LINKINFO, info)
+    )
+    return Request(_RTM_NEWLINK, NLM_F_CREATE_EXCL, body, f"add veth {name}")
+
+
+def set_up(index: int) -> Request:
+    return Request(
+        _RTM_NEWLINK, 0, _IFINFOMSG.pack(socket.AF_UNSPEC, 0, index, _IFF_UP, _IFF_UP), f"set link {index} up"
+    )
+
+
+def delete_link(name: str) -> Request:
+    body = _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + _name(name)
+    return Request(_RTM_DELLINK, 0, body, f"delete link {name}")
+
+
+def add_address(index: int, interface: ipaddress.IPv4Interface) -> Request:
+    address = interface.ip.packed
+    body = (
+        _IFADDRMSG.pack(socket.AF_INET, interface.network.prefixlen, 0, 0, index)
+        + attribute(_IFA_LOCAL, address)
+        + attribute(_IFA_ADDRESS, address)
+        + attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed)
+    )
+    return Request(_RTM_NEWADDR, NLM_F_CREATE_EXCL, body, f"add address {interface}")
+
+
+def add_default_route(index: int, gateway: ipaddress.IPv4Address) -> Request:
+    body = (
+        _RTMSG.pack(socket.AF_INET, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST, 0)
+        + attribute(_RTA_GATEWAY, gateway.packed)
+        + attribute(_RTA_OIF, struct.pack("=I", index))
+    )
+    return Request(_RTM_NEWROUTE, NLM_F_CREATE_EXCL, body, f"add default route by {gateway}")
+
+
+class NetlinkError(OSError):
+    """The kernel refused a request; ``errno`` says why."""
+
+
+class Netlink:
+    """A netlink socket of the network namespace that the calling thread is in when it is made."""
+
+    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        try:
+            self._socket.bind((0, 0))
+            self._socket.settimeout(10)  # the kernel answers at once; this bounds the wait should it ever not
+            for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK):
+                self._socket.setsockopt(_SOL_NETLINK, option, 1)
+        except OSError:
+            self._socket.close()
+            raise
+        self._sequence = 0
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def __enter__(self) -> Netlink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def run(self, requests: Sequence[Request], ignore: Sequence[int] = ()) -> None:
+        """Sends all requests at once and waits for every answer.
+
+        The kernel works through them in order and goes on after one that failed.
+
+        Args:
+            ignore: errno values that are no failure.
+
+        Raises:
+            NetlinkError: of the first request that failed.
+        """
+        if not requests:
+            return
+        first = self._sequence + 1
+        data = b"".join(self._message(request, NLM_F_ACK) for request in requests)
+        self._socket.send(data)
+        waiting = len(requests)
+        failure: NetlinkError | None = None
+        while waiting:
+            for kind, sequence, flags, body in self._receive():
+                if kind != NLMSG_ERROR or not first <= sequence < first + len(requests):
+                    continue
+                waiting -= 1
+                error = _error(requests[sequence - first].what, flags, body)
+                if error and error.errno not in ignore and failure is None:
+                    failure = error
+        if failure:
+            raise failure
+
+    def dump(self, kind: int, body: bytes) -> list[bytes]:
+        """The bodies of all objects that a dump request lists."""
+        self._socket.send(self._message(Request(kind, 0, body, ""), NLM_F_DUMP))
+        sequence = self._sequence
+        found = []
+        while True:
+            for answer, number, flags, payload in self._receive():
+                if number != sequence:
+                    continue
+                if answer == NLMSG_DONE:
+                    return found
+                if answer == NLMSG_ERROR:
+                    raise _error(f"dump {kind}", flags, payload) or NetlinkError(errno.EPROTO, "unexpected answer")
+                found.append(payload)
+
+    def links(self) -> list[Link]:
+        """All network devices of the namespace."""
+        links = []
+        for body in self.dump(_RTM_GETLINK, _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
+            _, _, index, flags, _ = _IFINFOMSG.unpack_from(body)
+            name, master, kind = "", 0, ""
+            for tag, value in attributes(body[_IFINFOMSG.size :]):
+                if tag == _IFLA_IFNAME:
+                    name = _text(value)
+                elif tag == _IFLA_MASTER:
+                    (master,) = struct.unpack("=I", value)
+                elif tag == _IFLA_LINKINFO:
+                    kind = next((_text(v) for t, v in attributes(value) if t == _IFLA_INFO_KIND), "")
+            links.append(Link(index, name, master, kind, bool(flags & _IFF_UP)))
+        return links
+
+    def addresses(self) -> list[tuple[int, ipaddress.IPv4Interface]]:
+        """All IPv4 addresses of the namespace, each with the index of its device."""
+        found = []
+        for body in self.dump(_RTM_GETADDR, _IFADDRMSG.pack(socket.AF_INET, 0, 0, 0, 0)):
+            _, prefix, _, _, index = _IFADDRMSG.unpack_from(body)
+            tags = dict(attributes(body[_IFADDRMSG.size :]))
+            packed = tags.get(_IFA_LOCAL) or tags.get(_IFA_ADDRESS)
+            if packed:
+                found.append((index, ipaddress.IPv4Interface((packed, prefix))))
+        return found
+
+    def routes(self) -> list[ipaddress.IPv4Network]:
+        """Destinations of the main table's IPv4 routes, the default route left out."""
+        found = []
+        for body in self.dump(_RTM_GETROUTE, _RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)):
+            _, length, _, _, table, *_ = _RTMSG.unpack_from(body)
+            tags = dict(attributes(body[_RTMSG.size :]))
+            if _RTA_TABLE in tags:
+                (table,) = struct.unpack("=I", tags[_RTA_TABLE])
+            if table == _RT_TABLE_MAIN and length and _RTA_DST in tags:
+                found.append(ipaddress.IPv4Network((tags[_RTA_DST], length)))
+        return found
+
+    def _message(self, request: Request, flags: int) -> bytes:
+        self._sequence += 1
+        length = _NLMSG.size + len(request.body)
+        header = _NLMSG.pack(length, request.type, NLM_F_REQUEST | request.flags | flags, self._sequence, 0)
+        return header + request.body + b"\0" * (-length % 4)
+
+    def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
+        data = self._socket.recv(1 << 16)
+        offset = 0
+        while offset + _NLMSG.size <= len(data):
+            length, kind, flags, sequence, _ = _NLMSG.unpack_from(data, offset)
+            if length < _NLMSG.size or offset + length > len(data):
+                return
+            yield kind, sequence, flags, data[offset + _NLMSG.size : offset + length]
+            offset += (length + 3) & ~3
+
+
+def interface_index(name: str) -> int:
+    """The index of a device in the calling thread's namespace; 0 when there is none."""
+    with contextlib.suppress(OSError):
+        return socket.if_nametoindex(name)
+    return 0
+
+
+def _error(what: str, flags: int, body: bytes) -> NetlinkError | None:
+    (code,) = struct.unpack_from("=i", body)
+    if code == 0:
+        return None
+    text = os.strerror(-code)
+    if flags & _NLM_F_ACK_TLVS and flags & _NLM_F_CAPPED:
+        for tag, value in attributes(body[4 + _NLMSG.size :]):
+            if tag == _NLMSGERR_ATTR_MSG:
+                text = f"{text}: {_text(value)}"
+    return NetlinkError(-code, f"cannot {what}: {text}")
+
+
+def _name(name: str) -> bytes:
+    return attribute(_IFLA_IFNAME, name.encode() + b"\0")
+
+
+def _mac(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0").decode(errors="replace")
