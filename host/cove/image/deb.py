@@ -1,0 +1,70 @@
+"""Reads Debian binary packages: an ar archive with a tar archive in it (deb(5))."""
+
+from __future__ import annotations
+
+import io
+import posixpath
+import stat
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from cove.errors import CoveError
+from cove.image.tree import Node, clean, file
+
+_AR_MAGIC = b"!<arch>\n"
+_AR_HEADER = 60
+_TAR_MODES = {"data.tar": "r|", "data.tar.gz": "r|gz", "data.tar.xz": "r|xz", "data.tar.bz2": "r|bz2"}
+
+
+def files(path: Path) -> Iterator[tuple[str, Node]]:
+    """Yield each file of the package at `path`, with its path in the file system (no leading slash).
+
+    Owners are kept as numbers. Raises `CoveError` for what is not a Debian package or has in it what leads out of the file system.
+    """
+    try:
+        with path.open("rb") as package:
+            mode, data = _find_data(package)
+            yield from _tar_files(data, mode)
+    except (tarfile.TarError, ValueError, EOFError, OSError) as error:
+        raise CoveError(f"the package {path.name} cannot be read: {error}") from error
+
+
+def _find_data(package: IO[bytes]) -> tuple[str, IO[bytes]]:
+    if package.read(len(_AR_MAGIC)) != _AR_MAGIC:
+        raise ValueError("not an ar archive")
+    while header := package.read(_AR_HEADER):
+        if len(header) != _AR_HEADER or header[58:] != b"`\n":
+            raise ValueError("a damaged ar archive")
+        name = header[:16].decode("ascii", "replace").strip().rstrip("/")
+        size = int(header[48:58])
+        if name in _TAR_MODES:
+            return _TAR_MODES[name], io.BytesIO(package.read(size))
+        if name.startswith("data.tar"):
+            raise ValueError(f"its contents are compressed in a way that is not known here ({name})")
+        package.seek(size + size % 2, io.SEEK_CUR)
+    raise ValueError("it has no data.tar")
+
+
+def _tar_files(data: IO[bytes], mode: str) -> Iterator[tuple[str, Node]]:
+    seen: dict[str, Node] = {}
+    with tarfile.open(fileobj=data, mode=mode) as archive:  # type: ignore[call-overload]
+        for member in archive:
+            path = clean(member.name)
+            permissions = stat.S_IMODE(member.mode)
+            if member.isdir():
+                node = Node(stat.S_IFDIR | permissions, uid=member.uid, gid=member.gid)
+            elif member.issym():
+                node = Node(stat.S_IFLNK | 0o777, member.linkname.encode(), member.uid, member.gid)
+            elif member.islnk():
+                node = seen[clean(posixpath.normpath(member.linkname))]
+            elif member.isreg():
+                stream = archive.extractfile(member)
+                content = stream.read() if stream else b""
+                node = Node(file(content, permissions).mode, content, member.uid, member.gid)
+            else:
+                raise ValueError(f"it has a special file, {member.name}")
+            if node.is_file:
+                seen[path] = node
+            yield path, node
