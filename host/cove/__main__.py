@@ -1,0 +1,5 @@
+"""`python -m cove`: the same as the `cove` command."""
+
+from cove.cli.main import main
+
+main()

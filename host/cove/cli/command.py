@@ -1,0 +1,114 @@
+"""What a docker verb is: its usage, its flags, how many arguments it takes, and the function that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from cove.cli import flags
+from cove.cli.errors import CliError, UsageError
+from cove.cli.flags import Flag, Values
+
+if TYPE_CHECKING:
+    from cove.cli.client import EngineClient
+
+
+class Context:
+    """What a command works with: the engine (connected to when first asked for) and the name it was called by."""
+
+    def __init__(self, path: str, *, machine: str | None = None, host: str | None = None) -> None:
+        self.path = path
+        self._machine = machine
+        self._host = host
+        self._engine: EngineClient | None = None
+
+    @property
+    def engine(self) -> EngineClient:
+        if self._engine is None:
+            from cove.cli.client import EngineClient
+
+            self._engine = EngineClient.from_environment(self._machine, self._host)
+        return self._engine
+
+
+class Command:
+    """`usage` is what follows the command's name. `most` None means any number of arguments from `least` on."""
+
+    __slots__ = ("flags", "interspersed", "least", "most", "run", "short", "usage")
+
+    def __init__(
+        self,
+        run: Callable[[Context, Values], int],
+        short: str,
+        usage: str = "",
+        flags: Sequence[Flag] = (),
+        *,
+        least: int = 0,
+        most: int | None = None,
+        interspersed: bool = True,
+    ) -> None:
+        self.run = run
+        self.short = short
+        self.usage = usage
+        self.flags = flags
+        self.least = least
+        self.most = most
+        self.interspersed = interspersed
+
+    def usage_line(self, path: str) -> str:
+        parts = [path, "[OPTIONS]" if self.flags else "", self.usage]
+        return "Usage:  " + " ".join(part for part in parts if part)
+
+    def help(self, path: str) -> str:
+        """The whole help text."""
+        import shutil
+
+        text = f"{self.usage_line(path)}\n\n{self.short}\n"
+        if self.flags:
+            text += f"\nOptions:\n{flags.describe(self.flags, min(shutil.get_terminal_size().columns, 120))}\n"
+        return text
+
+    def parse(self, context: Context, argv: Sequence[str]) -> Values:
+        """Parse and count arguments. Raises `UsageError`, `HelpAsked`."""
+        values = flags.parse(argv, self.flags, interspersed=self.interspersed)
+        if message := self._count(len(values.args)):
+            raise UsageError(f"cove: '{context.path}' {message}", status=1)
+        return values
+
+    def _count(self, given: int) -> str:
+        def plural(count: int) -> str:
+            return f"{count} argument{'' if count == 1 else 's'}"
+
+        if self.most == 0 and given:
+            return "accepts no arguments"
+        if self.most == self.least and given != self.least:
+            return f"requires {plural(self.least)}"
+        if given < self.least:
+            return f"requires at least {plural(self.least)}"
+        if self.most is not None and given > self.most:
+            return f"requires at most {plural(self.most)}"
+        return ""
+
+
+def for_each(names: Sequence[str], act: Callable[[str], str | None]) -> int:
+    """Do `act` to every name and print what it returns; failures are told after, all of them, and make the status 1."""
+    failures = []
+    for name in names:
+        try:
+            line = act(name)
+        except CliError as error:
+            failures.append(error.message)
+        else:
+            if line is not None:
+                print(line, flush=True)
+    if failures:
+        raise CliError("\n".join(failures))
+    return 0
+
+
+def confirm(question: str) -> bool:
+    """Ask on stdout as docker does; no terminal or anything but "y" means no."""
+    import sys
+
+    print(f"{question} [y/N] ", end="", flush=True)
+    return sys.stdin.readline().strip().lower() == "y"

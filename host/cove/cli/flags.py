@@ -1,0 +1,210 @@
+"""Command lines parsed as docker parses them (the conventions of the pflag library, which docker's users know by heart).
+
+They differ from what Python's parsers accept: `--tty=false`, `-p=80:80`, `-it`, switches with values, flags after which everything
+belongs to the container, and the exact words of errors that scripts look for. Importing this costs a millisecond; click,
+which the machine commands use, costs thirty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from cove.cli.errors import UsageError
+
+TRUE = {"1", "t", "T", "true", "TRUE", "True"}
+FALSE = {"0", "f", "F", "false", "FALSE", "False"}
+
+
+class Flag:
+    """One option. `parse` turns its text into a value and raises `ValueError` with the reason; `kind` is the word in the help."""
+
+    __slots__ = ("default", "help", "hidden", "kind", "many", "name", "parse", "short")
+
+    def __init__(
+        self,
+        name: str,
+        short: str = "",
+        *,
+        kind: str = "string",
+        parse: Callable[[str], Any] = str,
+        default: Any = None,
+        many: bool = False,
+        help: str = "",
+        hidden: bool = False,
+    ) -> None:
+        self.name = name
+        self.short = short
+        self.kind = kind
+        self.parse = parse
+        self.default = default
+        self.many = many
+        self.help = help
+        self.hidden = hidden
+
+    @property
+    def shown(self) -> str:
+        return f"-{self.short}, --{self.name}" if self.short else f"--{self.name}"
+
+
+def parse_bool(text: str) -> bool:
+    if text in TRUE:
+        return True
+    if text in FALSE:
+        return False
+    raise ValueError(f'strconv.ParseBool: parsing "{text}": invalid syntax')
+
+
+def parse_int(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise ValueError(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+
+
+def parse_uint(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise ValueError(f'strconv.ParseUint: parsing "{text}": invalid syntax')
+    return int(text)
+
+
+def switch(name: str, short: str = "", help: str = "", default: bool = False, hidden: bool = False) -> Flag:
+    return Flag(name, short, kind="", parse=parse_bool, default=default, help=help, hidden=hidden)
+
+
+def text(name: str, short: str = "", help: str = "", default: str = "", kind: str = "string") -> Flag:
+    return Flag(name, short, kind=kind, default=default, help=help)
+
+
+def integer(name: str, short: str = "", help: str = "", default: int = 0) -> Flag:
+    return Flag(name, short, kind="int", parse=parse_int, default=default, help=help)
+
+
+def several(
+    name: str, short: str = "", help: str = "", parse: Callable[[str], Any] = str, kind: str = "list", hidden: bool = False
+) -> Flag:
+    return Flag(name, short, kind=kind, parse=parse, default=(), many=True, help=help, hidden=hidden)
+
+
+class Values:
+    """What a command line said: `values["name"]`, `values.changed("name")`, `values.args`."""
+
+    __slots__ = ("_set", "_values", "args")
+
+    def __init__(self, flags: Iterable[Flag]) -> None:
+        self._values: dict[str, Any] = {flag.name: list(flag.default) if flag.many else flag.default for flag in flags}
+        self._set: set[str] = set()
+        self.args: list[str] = []
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def changed(self, name: str) -> bool:
+        """Whether the user gave the flag, with whatever value."""
+        return name in self._set
+
+    def put(self, flag: Flag, raw: str) -> None:
+        try:
+            value = flag.parse(raw)
+        except ValueError as error:
+            raise UsageError(f'invalid argument "{raw}" for "{flag.shown}" flag: {error}') from None
+        if flag.many:
+            self._values[flag.name].append(value)
+        else:
+            self._values[flag.name] = value
+        self._set.add(flag.name)
+
+
+class HelpAsked(Exception):
+    """--help stands on the command line."""
+
+
+def parse(argv: Sequence[str], flags: Sequence[Flag], *, interspersed: bool = True) -> Values:
+    """Parse `argv`. Without `interspersed` the first argument ends the flags. Raises `UsageError`, and `HelpAsked` for --help."""
+    long = {flag.name: flag for flag in flags}
+    short = {flag.short: flag for flag in flags if flag.short}
+    values = Values(flags)
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            values.args += rest
+            break
+        if word.startswith("--"):
+            _long(word, rest, long, values)
+        elif word.startswith("-") and word != "-":
+            _short(word, rest, short, values)
+        else:
+            values.args.append(word)
+            if not interspersed:
+                values.args += rest
+                break
+    return values
+
+
+def _long(word: str, rest: list[str], known: dict[str, Flag], values: Values) -> None:
+    name, equals, value = word[2:].partition("=")
+    flag = known.get(name)
+    if flag is None:
+        if name == "help":
+            raise HelpAsked
+        raise UsageError(f"unknown flag: --{name}")
+    if equals:
+        values.put(flag, value)
+    elif not flag.kind:
+        values.put(flag, "true")
+    elif rest:
+        values.put(flag, rest.pop(0))
+    else:
+        raise UsageError(f"flag needs an argument: --{name}")
+
+
+def _short(word: str, rest: list[str], known: dict[str, Flag], values: Values) -> None:
+    letters = word[1:]
+    while letters:
+        letter, letters = letters[0], letters[1:]
+        flag = known.get(letter)
+        if flag is None:
+            if letter == "h":
+                raise HelpAsked
+            raise UsageError(f"unknown shorthand flag: '{letter}' in {word}")
+        if letters.startswith("="):
+            values.put(flag, letters[1:])
+            return
+        if not flag.kind:
+            values.put(flag, "true")
+        elif letters:
+            values.put(flag, letters)
+            return
+        elif rest:
+            values.put(flag, rest.pop(0))
+        else:
+            raise UsageError(f"flag needs an argument: '{letter}' in {word}")
+
+
+def describe(flags: Iterable[Flag], width: int = 80) -> str:
+    """The "Options:" section of a help text, wrapped to `width` columns."""
+    import textwrap
+
+    rows = []
+    for flag in sorted(flags, key=lambda flag: flag.name):
+        if flag.hidden:
+            continue
+        left = f"  -{flag.short}, --{flag.name}" if flag.short else f"      --{flag.name}"
+        if flag.kind:
+            left += f" {flag.kind}"
+        note = flag.help
+        if flag.default is True:
+            note += " (default true)"
+        elif isinstance(flag.default, str) and flag.default:
+            note += f' (default "{flag.default}")'
+        elif isinstance(flag.default, int) and flag.default not in (0, False):
+            note += f" (default {flag.default})"
+        rows.append((left, note))
+    column = max((len(left) for left, _ in rows), default=0) + 3
+    lines = []
+    for left, note in rows:
+        parts = textwrap.wrap(note, max(width - column, 24)) or [""]
+        lines.append(f"{left:<{column}}{parts[0]}".rstrip())
+        lines += [" " * column + part for part in parts[1:]]
+    return "\n".join(lines)

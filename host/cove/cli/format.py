@@ -1,0 +1,143 @@
+"""Numbers, times and tables in the words and widths of docker's CLI (Go's text/tabwriter, docker/go-units)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+DECIMAL_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
+BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
+
+
+def human_duration(seconds: float) -> str:
+    """A length of time in one unit, "About a minute", as `docker ps` says it."""
+    whole = int(seconds)
+    if whole < 1:
+        return "Less than a second"
+    if whole == 1:
+        return "1 second"
+    if whole < 60:
+        return f"{whole} seconds"
+    minutes = int(seconds / 60)
+    if minutes == 1:
+        return "About a minute"
+    if minutes < 60:
+        return f"{minutes} minutes"
+    hours = int(seconds / 3600 + 0.5)
+    if hours == 1:
+        return "About an hour"
+    if hours < 48:
+        return f"{hours} hours"
+    if hours < 24 * 7 * 2:
+        return f"{hours // 24} days"
+    if hours < 24 * 30 * 2:
+        return f"{hours // 24 // 7} weeks"
+    if hours < 24 * 365 * 2:
+        return f"{hours // 24 // 30} months"
+    return f"{int(seconds / 3600) // 24 // 365} years"
+
+
+def _scaled(size: float, base: float, units: Sequence[str], digits: int) -> str:
+    index = 0
+    while size >= base and index < len(units) - 1:
+        size /= base
+        index += 1
+    return f"{size:.{digits}g}{units[index]}"
+
+
+def human_size(size: float, digits: int = 4) -> str:
+    """Bytes in decimal units: 1.984MB."""
+    return _scaled(size, 1000.0, DECIMAL_UNITS, digits)
+
+
+def bytes_size(size: float) -> str:
+    """Bytes in binary units: 23.54GiB."""
+    return _scaled(size, 1024.0, BINARY_UNITS, 4)
+
+
+def parse_time(text: str) -> float:
+    """An RFC 3339 time with up to nanoseconds as seconds since the epoch; 0 for none or Go's zero time."""
+    if not text or text.startswith("0001-"):
+        return 0.0
+    import calendar
+    import re
+
+    match = re.fullmatch(r"(\d+)-(\d+)-(\d+)T(\d+):(\d+):(\d+)(\.\d+)?(Z|([+-])(\d\d):(\d\d))", text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a time")
+    seconds = float(calendar.timegm(tuple(int(part) for part in match.groups()[:6]) + (0, 0, 0)))
+    if match[9]:
+        offset = int(match[10]) * 3600 + int(match[11]) * 60
+        seconds -= offset if match[9] == "+" else -offset
+    return seconds + float(match[7] or 0)
+
+
+def ago(created: float, now: float | None = None) -> str:
+    """ "2 minutes ago"; "N/A" for a time that is not known."""
+    if created <= 0:
+        return "N/A"
+    return human_duration((time.time() if now is None else now) - created) + " ago"
+
+
+def local_time(seconds: float) -> str:
+    """Go's default form of a local time: 2026-11-24 20:10:21 +0000 UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(seconds))
+
+
+def table(rows: Iterable[Sequence[str]], *, minimum: int = 10, padding: int = 3) -> str:
+    """Columns as Go's tabwriter lays them out: all but the last padded to the widest cell plus `padding`."""
+    rows = list(rows)
+    count = max((len(row) for row in rows), default=0)
+    widths = [
+        max([minimum, *(len(row[column]) + padding for row in rows if column < len(row) - 1)]) for column in range(count)
+    ]
+    lines = []
+    for row in rows:
+        cells = [cell.ljust(widths[column]) for column, cell in enumerate(row[:-1])]
+        lines.append("".join([*cells, row[-1] if row else ""]))
+    return "".join(line + "\n" for line in lines)
+
+
+def truncate(text: str, length: int) -> str:
+    """At most `length` characters, the last an ellipsis when something was cut."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def short_id(identity: str) -> str:
+    return identity.partition(":")[2][:12] if ":" in identity else identity[:12]
+
+
+Row = Mapping[str, Any]
+
+
+def render(
+    rows: Iterable[Row], form: str, headers: Mapping[str, str], default: Sequence[str], kind: str, trim: bool = False
+) -> str:
+    """What a list command prints: a table of the `default` columns, or what `--format` (`form`) asks for.
+
+    A row maps the names that a template may use to text, or to a function of the template's arguments. `kind` is the type in
+    docker's error for a name that does not exist.
+    """
+    if form in ("", "table"):
+        cells = [[headers[name] for name in default]]
+        cells += [[str(row[name]) for name in default] for row in rows]
+        return table(cells)
+    if form == "json":
+        from cove.cli.gotemplate import to_json
+
+        def plain(row: Row) -> str:
+            return to_json({key: row[key] for key in sorted(row) if not callable(row[key])})
+
+        return "".join(plain(row) + "\n" for row in rows)
+    from cove.cli.gotemplate import Template
+
+    is_table = form.startswith("table ")
+    source = (form[6:].strip() if is_table else form).replace("\\t", "\t").replace("\\n", "\n")
+    template = Template(source)
+    missing: Callable[[str], str] = lambda name: f"can't evaluate field {name} in type *formatter.{kind}"  # noqa: E731
+    lines = [template.render(row, missing) for row in rows]
+    if not is_table:
+        return "".join(line + "\n" for line in lines)
+    named = {**headers, "Label": lambda label: label}
+    return table([line.split("\t") for line in [template.render(named, missing), *lines]])

@@ -1,0 +1,296 @@
+"""`cove`: finds the command, loads its module alone, runs it, and turns every failure into words and an exit status.
+
+Docker's verbs are parsed by `cove.cli.flags`, as docker's users expect; `cove machine` and `cove vm-image` are click groups,
+imported with click only when they are used (docs/decisions/0070).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cove.cli import flags
+from cove.cli.errors import CliError, HelpfulError, UsageError
+
+if TYPE_CHECKING:
+    from cove.cli.command import Command
+
+PROGRAM = "cove"
+
+# command -> (module, name in the module's COMMANDS, short help). Written out so that no module is imported to list them.
+VERBS: dict[str, tuple[str, str, str]] = {
+    "attach": ("run", "attach", "Attach local standard input, output, and error streams to a running container"),
+    "commit": ("images", "commit", "Create a new image from a container's changes"),
+    "create": ("run", "create", "Create a new container"),
+    "events": ("system", "events", "Get real time events from the server"),
+    "exec": ("exec", "exec", "Execute a command in a running container"),
+    "history": ("images", "history", "Show the history of an image"),
+    "images": ("images", "images", "List images"),
+    "import": ("images", "import", "Import the contents from a tarball to create a filesystem image"),
+    "info": ("info", "info", "Display system-wide information"),
+    "inspect": ("inspect", "inspect", "Return low-level information on Docker objects"),
+    "kill": ("containers", "kill", "Kill one or more running containers"),
+    "load": ("images", "load", "Load an image from a tar archive or STDIN"),
+    "logs": ("logs", "logs", "Fetch the logs of a container"),
+    "pause": ("containers", "pause", "Pause all processes within one or more containers"),
+    "port": ("containers", "port", "List port mappings or a specific mapping for the container"),
+    "ps": ("ps", "ps", "List containers"),
+    "pull": ("pull", "pull", "Download an image from a registry"),
+    "rename": ("containers", "rename", "Rename a container"),
+    "restart": ("containers", "restart", "Restart one or more containers"),
+    "rm": ("containers", "rm", "Remove one or more containers"),
+    "rmi": ("images", "rmi", "Remove one or more images"),
+    "run": ("run", "run", "Create and run a new container from an image"),
+    "save": ("images", "save", "Save one or more images to a tar archive (streamed to STDOUT by default)"),
+    "start": ("run", "start", "Start one or more stopped containers"),
+    "stop": ("containers", "stop", "Stop one or more running containers"),
+    "tag": ("images", "tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
+    "top": ("containers", "top", "Display the running processes of a container"),
+    "unpause": ("containers", "unpause", "Unpause all processes within one or more containers"),
+    "version": ("info", "version", "Show the Docker version information"),
+    "wait": ("containers", "wait", "Block until one or more containers stop, then print their exit codes"),
+}
+
+_CONTAINER_VERBS = (
+    "attach commit create exec kill logs pause port rename restart rm run start stop top unpause wait".split()
+)
+_INSPECT = "Display detailed information on one or more "
+
+GROUPS: dict[str, tuple[str, dict[str, tuple[str, str, str]]]] = {
+    "container": (
+        "Manage containers",
+        {
+            **{verb: VERBS[verb] for verb in _CONTAINER_VERBS},
+            "inspect": ("inspect", "container inspect", _INSPECT + "containers"),
+            "ls": VERBS["ps"],
+            "prune": ("prune", "container prune", "Remove all stopped containers"),
+        },
+    ),
+    "image": (
+        "Manage images",
+        {
+            **{verb: VERBS[verb] for verb in ("history", "import", "load", "pull", "save", "tag")},
+            "inspect": ("inspect", "image inspect", _INSPECT + "images"),
+            "ls": VERBS["images"],
+            "prune": ("prune", "image prune", "Remove unused images"),
+            "rm": VERBS["rmi"],
+        },
+    ),
+    "network": (
+        "Manage networks",
+        {
+            "connect": ("networks", "network connect", "Connect a container to a network"),
+            "create": ("networks", "network create", "Create a network"),
+            "disconnect": ("networks", "network disconnect", "Disconnect a container from a network"),
+            "inspect": ("inspect", "network inspect", _INSPECT + "networks"),
+            "ls": ("networks", "network ls", "List networks"),
+            "prune": ("prune", "network prune", "Remove all unused networks"),
+            "rm": ("networks", "network rm", "Remove one or more networks"),
+        },
+    ),
+    "system": (
+        "Manage Docker",
+        {
+            "df": ("system", "system df", "Show docker disk usage"),
+            "events": VERBS["events"],
+            "info": VERBS["info"],
+            "prune": ("prune", "system prune", "Remove unused data"),
+        },
+    ),
+    "volume": (
+        "Manage volumes",
+        {
+            "create": ("volumes", "volume create", "Create a volume"),
+            "inspect": ("inspect", "volume inspect", _INSPECT + "volumes"),
+            "ls": ("volumes", "volume ls", "List volumes"),
+            "prune": ("prune", "volume prune", "Remove unused local volumes"),
+            "rm": ("volumes", "volume rm", "Remove one or more volumes"),
+        },
+    ),
+}
+
+ALIASES = {
+    "container": {"list": "ls", "ps": "ls", "remove": "rm"},
+    "image": {"list": "ls", "remove": "rm"},
+    "network": {"list": "ls", "remove": "rm"},
+    "volume": {"list": "ls", "remove": "rm"},
+}
+
+CLICK_GROUPS = {
+    "machine": ("cove.cli.machine", "Manage Cove's machines"),
+    "vm-image": ("cove.cli.vm_image", "Build and look into the VM image"),
+}
+
+GLOBAL_FLAGS = (
+    flags.text("machine", "m", "Machine to use (COVE_MACHINE)"),
+    flags.text("host", "H", "Engine to use instead of a machine's, unix:///path (COVE_HOST)"),
+    flags.switch("debug", "D", "Show tracebacks"),
+    flags.switch("version", "v", "Print version information and quit"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The program. Never returns; its exit status is the command's."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words[:1] or "-D" in words[:1] or bool(os.environ.get("COVE_DEBUG"))
+    try:
+        status = _dispatch(words)
+        sys.stdout.flush()
+    except Exception as error:
+        if debug and not isinstance(error, UsageError):
+            raise
+        status = report(error)
+    except KeyboardInterrupt:
+        status = 130
+    _exit(status)
+
+
+def report(error: Exception) -> int:
+    """Tell the user about `error`; return the exit status."""
+    if isinstance(error, BrokenPipeError):
+        # Whoever read our output has gone (`cove logs | head`): the status of a program that SIGPIPE ends.
+        return 141
+    if isinstance(error, CliError):
+        if error.message:
+            print(error.message, file=sys.stderr)
+        return error.status
+    from cove.errors import CoveError
+
+    if isinstance(error, CoveError):
+        print(f"{PROGRAM}: {error.message}", file=sys.stderr)
+        for line in error.hint.splitlines():
+            print(f"      {line}", file=sys.stderr)
+        return 125
+    print(f"{PROGRAM}: {type(error).__name__}: {error}", file=sys.stderr)
+    print("      this is a bug in Cove; COVE_DEBUG=1 shows where", file=sys.stderr)
+    return 125
+
+
+def _exit(status: int) -> None:
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        status = status or 141
+    # Daemon threads may sit in a read of stdin; nothing of ours is left to clean up, and the interpreter's own
+    # shutdown costs 5 ms.
+    os._exit(status)
+
+
+def _dispatch(words: list[str]) -> int:
+    try:
+        given = flags.parse(words, GLOBAL_FLAGS, interspersed=False)
+    except flags.HelpAsked:
+        print(overview(), end="")
+        return 0
+    except UsageError as error:
+        raise UsageError(f"{error.message}\n\nRun '{PROGRAM} --help' for more information") from None
+    if given["version"]:
+        from cove import __version__
+
+        print(f"Cove version {__version__}")
+        return 0
+    if not given.args:
+        print(overview(), end="")
+        return 0
+    name, *rest = given.args
+    if name == "help":
+        rest, name = ["--help"], rest[0] if rest else "--help"
+        if name == "--help":
+            print(overview(), end="")
+            return 0
+    if name in CLICK_GROUPS:
+        return _run_click(name, rest, given["machine"])
+    path, entry = f"{PROGRAM} {name}", VERBS.get(name)
+    if name in GROUPS:
+        short, commands = GROUPS[name]
+        if not rest or rest[0] in ("--help", "-h"):
+            print(group_help(path, short, commands), end="")
+            return 0
+        verb, *rest = rest
+        entry = commands.get(ALIASES.get(name, {}).get(verb, verb))
+        if entry is None:
+            raise CliError(
+                f"{PROGRAM}: unknown command: {path} {verb}\n\nUsage:  {path} COMMAND\n\n"
+                f"Run '{path} --help' for more information"
+            )
+        path = f"{path} {verb}"
+    if entry is None:
+        raise CliError(f"{PROGRAM}: unknown command: {path}\n\nRun '{PROGRAM} --help' for more information")
+    return _run(load(entry), path, rest, given["machine"] or None, given["host"] or None)
+
+
+def load(entry: tuple[str, str, str]) -> Command:
+    """The command of a table's entry; imports its module."""
+    from importlib import import_module
+
+    module, name, _ = entry
+    command: Command = import_module(f"cove.cli.{module}").COMMANDS[name]
+    return command
+
+
+def _run(command: Command, path: str, words: list[str], machine: str | None, host: str | None) -> int:
+    from cove.cli.command import Context
+
+    context = Context(path, machine=machine, host=host)
+    try:
+        values = command.parse(context, words)
+    except flags.HelpAsked:
+        print(command.help(path), end="")
+        return 0
+    except UsageError as error:
+        # Docker says "See" after a wrong number of arguments and "Run" after a wrong flag.
+        pointer = "See" if "requires" in error.message else "Run"
+        raise UsageError(
+            f"{error.message}\n\n{command.usage_line(path)}\n\n{pointer} '{path} --help' for more information", error.status
+        ) from None
+    try:
+        return command.run(context, values)
+    except HelpfulError as error:
+        raise CliError(
+            f"{PROGRAM}: {error.message}\n\nRun '{path} --help' for more information", error.status
+        ) from None
+
+
+def _run_click(name: str, words: list[str], machine: str) -> int:
+    from importlib import import_module
+
+    import click
+
+    if machine:
+        os.environ["COVE_MACHINE"] = machine
+    group: click.Group = import_module(CLICK_GROUPS[name][0]).group
+    try:
+        result = group.main(words, prog_name=f"{PROGRAM} {name}", standalone_mode=False)
+    except click.exceptions.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    return result if isinstance(result, int) else 0
+
+
+def overview() -> str:
+    """The text of `cove --help`."""
+    common = ("run", "exec", "ps", "pull", "images", "version", "info")
+    sections = (
+        ("Cove's own Commands", {name: short for name, (_, short) in CLICK_GROUPS.items()}),
+        ("Common Commands", {name: VERBS[name][2] for name in common}),
+        ("Management Commands", {name: short for name, (short, _) in GROUPS.items()}),
+        ("Commands", {name: entry[2] for name, entry in VERBS.items() if name not in common}),
+    )
+    text = f"Usage:  {PROGRAM} [OPTIONS] COMMAND\n\nContainers on your laptop, in a small virtual machine; docker's commands work here\n"
+    for title, rows in sections:
+        text += f"\n{title}:\n" + "".join(f"  {name:<12}{short}\n" for name, short in rows.items())
+    text += f"\nGlobal Options:\n{flags.describe(GLOBAL_FLAGS)}\n"
+    return text + f"\nRun '{PROGRAM} COMMAND --help' for more information on a command.\n"
+
+
+def group_help(path: str, short: str, commands: dict[str, tuple[str, str, str]]) -> str:
+    rows = "".join(f"  {name:<12}{commands[name][2]}\n" for name in sorted(commands))
+    return (
+        f"Usage:  {path} COMMAND\n\n{short}\n\nCommands:\n{rows}\n"
+        f"Run '{path} COMMAND --help' for more information on a command.\n"
+    )
