@@ -214,7 +214,8 @@ class ShimClient:
                 reply = await future
         except TimeoutError:
             raise RuntimeTimeout(
-                f"the shim of container {self.container_id} did not answer '{operation}' within {REQUEST_TIMEOUT_S:.0f} s"
+                f"the shim of container {self.container_id} did not answer '{operation}'"
+                f" within {REQUEST_TIMEOUT_S:.0f} s"
             ) from None
         except OSError as error:
             raise ShimGone(f"the shim of container {self.container_id} is gone: {error.strerror}") from None
@@ -427,9 +428,14 @@ def start_spawner(socket_path: Path, shims_dir: Path, *, timeout_s: float = 10.0
     raise SpawnerGone(f"the container spawner did not start (exit status {process.wait()}); its messages tell why")
 
 
+def _finish(ready: "asyncio.Future[None]") -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
 async def _writable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
     ready: asyncio.Future[None] = loop.create_future()
-    loop.add_writer(sock.fileno(), lambda: ready.done() or ready.set_result(None))
+    loop.add_writer(sock.fileno(), _finish, ready)
     try:
         await ready
     finally:

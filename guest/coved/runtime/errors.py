@@ -1,6 +1,7 @@
 """What can go wrong in the runtime, as the engine sees it.
 
-Texts that docker clients match on (``executable file not found in $PATH``, ``permission denied``) are kept word for word.
+Texts that docker clients match on (``executable file not found in $PATH``, ``permission denied``) are kept word for
+word.
 """
 
 

@@ -1,0 +1,314 @@
+"""The shim: one small process per container, its parent from outside. It outlives the engine and the spawner.
+
+It owns the container's stdio, log, exit record and control socket. Forked by the spawner, never executed.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING, Any
+
+from coved.runtime import device_filter, exitfile, leftovers, mounts, rootfs, syscalls, wire
+from coved.runtime.cgroups import Cgroup, CgroupError
+from coved.runtime.control import Connection
+from coved.runtime.logfile import LogFile
+from coved.runtime.loop import READ, Loop
+from coved.runtime.namespaces import Namespaces
+from coved.runtime.process import RunningProcess, SetupError
+from coved.runtime.stdio import ProcessIO
+
+if TYPE_CHECKING:
+    from coved.runtime.spec import Process, Spec
+
+# The words of docker's engine, containerd and runc, which clients match on.
+_CREATE_FAILED = (
+    "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: "
+    "unable to start container process: {}: unknown"
+)
+_EXEC_FAILED = "OCI runtime exec failed: exec failed: unable to start container process: {}: unknown"
+
+
+class Refused(Exception):
+    """A request that is answered with an error. ``kind`` names the client's exception."""
+
+    def __init__(self, kind: str, message: str, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.payload: dict[str, Any] = {"kind": kind, "message": message}
+        if exit_code is not None:
+            self.payload["exit_code"] = exit_code
+
+
+def _setup_failure(error: SetupError, template: str, otherwise: str) -> Refused:
+    message = template.format(error)
+    if error.exit_code is not None:
+        return Refused("start", message, error.exit_code)
+    return Refused(otherwise, message, 126 if otherwise == "start" else None)
+
+
+class Shim:
+    """A container: made by :meth:`create`, then served by :meth:`run` until it is deleted."""
+
+    def __init__(self, shims_dir: str, seccomp: bytes) -> None:
+        self.loop = Loop()
+        self.connections: list[Connection] = []
+        self._shims_dir = shims_dir
+        self._seccomp = seccomp
+        self._cleanup = contextlib.ExitStack()
+        self.processes: dict[str, RunningProcess] = {}
+        self.exits: dict[str, dict[str, Any]] = {}
+        self.warnings: list[str] = []
+        self.started = False
+        self._log: LogFile | None = None
+        self._deleting = False
+        self._delete_when_idle = False
+
+    # --- making the container
+
+    def create(self, request: wire.Message) -> None:
+        """Everything up to a process that waits before execve. Raises Refused, and then nothing is left behind."""
+        try:
+            self._create(request)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self._cleanup.close()
+            raise Refused("create", f"the container's configuration is not valid: {error!r}") from None
+        except SetupError as error:
+            self._cleanup.close()
+            raise _setup_failure(error, _CREATE_FAILED, "create") from None
+        except (mounts.MountError, CgroupError) as error:
+            self._cleanup.close()
+            raise Refused("create", _CREATE_FAILED.format(f"error during container init: {error}")) from None
+        except OSError as error:
+            self._cleanup.close()
+            subject = f"{error.filename}: " if error.filename else ""
+            message = f"error during container init: {subject}{error.strerror}"
+            raise Refused("create", _CREATE_FAILED.format(message)) from None
+
+    def _create(self, request: wire.Message) -> None:
+        container_id: str = request["container_id"]
+        if not container_id or "/" in container_id or container_id.startswith("."):
+            raise Refused("create", f"'{container_id}' is no container id")
+        self._spec: Spec = request["spec"]
+        self._exit_file: str = request["exit_file"]
+        linux = self._spec.get("linux", {})
+        self._listen(container_id)
+        syscalls.set_process_name(f"shim:{container_id[:10]}")
+        self.spaces = Namespaces(linux)
+        cgroups_path = linux.get("cgroupsPath") or f"/cove/{container_id}"
+        leftovers.write_state(self._folder, cgroups_path, container_id)
+        self.cgroup = Cgroup(cgroups_path)
+        self.cgroup_fd = self.cgroup.create()
+        self._cleanup.callback(self.cgroup.remove)
+        resources = linux.get("resources", {})
+        self.warnings += self.cgroup.apply(resources)
+        if devices := resources.get("devices"):
+            device_filter.restrict(self.cgroup_fd, devices)
+        if log := request["log"]:
+            self._log = LogFile(log["path"], log["max_size"], log["max_files"])
+        root = rootfs.prepare(self._spec)
+        self.spaces.join()
+        options = request["stdio"]
+        stdio = ProcessIO(self.loop, options, self._log, stdin_once=bool(options["stdin_once"]))
+        init = RunningProcess("", self._spec["process"], stdio)
+        self._cleanup.callback(init.destroy)
+        init.spawn_init(self._spec, root, self.spaces, self.cgroup_fd, self._seccomp)
+        self.warnings += init.warnings
+        root.close()
+        self.init = init
+        self.processes[""] = init
+        if self.spaces.new & syscalls.CLONE_NEWPID:
+            # Children of the shim (execs) are born in the container's pid namespace from now on.
+            syscalls.setns(init.pidfd, syscalls.CLONE_NEWPID)
+        self.loop.watch(init.pidfd, READ, lambda events: self._on_exit(init))
+
+    def _listen(self, container_id: str) -> None:
+        self._folder = f"{self._shims_dir}/{container_id}"
+        try:
+            os.mkdir(self._folder, 0o700)
+        except FileExistsError:
+            raise Refused("create", f"container {container_id} has a shim already") from None
+        self._cleanup.callback(self._remove_folder)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        # Through the folder's descriptor: the path may be longer than a socket address holds.
+        folder = os.open(self._folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        listener.bind(f"/proc/self/fd/{folder}/shim.sock")
+        os.chmod(f"{self._folder}/shim.sock", 0o600)
+        os.close(folder)
+        listener.listen(16)
+        self._listener = listener
+        self.loop.watch(listener.fileno(), READ, lambda events: self._accept())
+
+    def _remove_folder(self) -> None:
+        for name in ("shim.sock", leftovers.STATE_FILE):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self._folder}/{name}")
+        with contextlib.suppress(OSError):
+            os.rmdir(self._folder)
+
+    # --- serving
+
+    def run(self, first: socket.socket) -> None:
+        """Serve until deleted. ``first`` is the connection that asked for the container."""
+        self.add_connection(first)
+        self.loop.run()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+            sock, _ = self._listener.accept()
+            self.add_connection(sock)
+
+    def add_connection(self, sock: socket.socket) -> None:
+        connection = Connection(self, sock)
+        self.connections.append(connection)
+        connection.send(self.state())
+
+    def state(self) -> wire.Message:
+        """What opens every connection: all that an engine has to know after a restart."""
+        return {
+            "event": "state",
+            "pid": self.init.pid,
+            "started": self.started,
+            "warnings": self.warnings,
+            "execs": {key: one.pid for key, one in self.processes.items() if key and one.exit_code is None},
+            "exits": self.exits,
+            "log_lines_dropped": self._log.dropped if self._log else 0,
+        }
+
+    def start(self, connection: Connection, number: int) -> None:
+        if self.started or "" in self.exits or self.init.exit_code is not None:
+            raise Refused("invalid", "the container has been started already")
+        self.started = True
+        self.init.stdio.begin()
+
+        def done(failure: SetupError | None) -> None:
+            if failure is None:
+                connection.reply(number)
+            else:
+                connection.refuse(number, _setup_failure(failure, _CREATE_FAILED, "start"))
+
+        self.init.execute(self.loop, done)
+
+    def exec(
+        self,
+        connection: Connection,
+        number: int,
+        process_id: str,
+        spec: "Process",
+        options: dict[str, Any],
+        attachments: list[tuple[int, dict[str, Any]]],
+    ) -> None:
+        """Owns the attachments' descriptors once it has not raised."""
+        if not process_id or process_id in self.processes or process_id in self.exits:
+            raise Refused("invalid", f"exec id '{process_id}' is in use")
+        if not self.started or self.init.exit_code is not None:
+            raise Refused("not-running", "the container is not running")
+        stdio = ProcessIO(self.loop, options, None, stdin_once=True)
+        process = RunningProcess(process_id, spec, stdio)
+        try:
+            process.spawn_exec(self.init.pidfd, self.spaces, self.cgroup_fd, self._seccomp)
+        except OSError as error:
+            stdio.abandon()
+            process.destroy()
+            raise Refused("start", _EXEC_FAILED.format(error.strerror), 126) from None
+        self.processes[process_id] = process
+
+        def done(failure: SetupError | None) -> None:
+            if failure is None:
+                for fd, one in attachments:
+                    stdio.attach(fd, one)
+                stdio.begin()
+                connection.reply(number, pid=process.pid)
+            else:
+                for fd, _ in attachments:
+                    os.close(fd)
+                stdio.abandon()
+                del self.processes[process_id]
+                self.loop.unwatch(process.pidfd)
+                process.destroy()
+                connection.refuse(number, _setup_failure(failure, _EXEC_FAILED, "start"))
+                return
+            self.loop.watch(process.pidfd, READ, lambda events: self._on_exit(process))
+
+        process.await_execution(self.loop, done)
+
+    def find(self, process_id: str) -> RunningProcess:
+        """Raises Refused when there is no such running process."""
+        process = self.processes.get(process_id)
+        if process is None or process.exit_code is not None:
+            what = f"exec {process_id}" if process_id else "the container"
+            raise Refused("not-running", f"{what} is not running")
+        return process
+
+    def kill(self, number: int, process_id: str, everyone: bool) -> None:
+        process = self.find(process_id)
+        if everyone and number == signal.SIGKILL:
+            self.cgroup.kill()
+        elif everyone:
+            for pid in self.cgroup.processes():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+        else:
+            try:
+                process.signal(number)
+            except ProcessLookupError:
+                raise Refused("not-running", "the process has ended") from None
+
+    # --- ends
+
+    def _on_exit(self, process: RunningProcess) -> None:
+        self.loop.unwatch(process.pidfd)
+        process.reap()
+        process.stdio.drain(lambda: self._announce(process))
+
+    def _announce(self, process: RunningProcess) -> None:
+        """All output is in the log: tell how it ended, after that is on disk."""
+        assert process.exit_code is not None
+        oom_killed = self.cgroup.oom_kills() > 0 if not process.process_id else False
+        record = {"code": process.exit_code, "oom_killed": oom_killed, "exited_at_ns": process.exited_at_ns}
+        if not process.process_id:
+            if self._log is not None:
+                self._log.close()
+            try:
+                exitfile.write(self._exit_file, process.exit_code, oom_killed, process.exited_at_ns)
+            except OSError as error:
+                # A full disk must not hide that the container has ended: connected engines are still told.
+                self.warnings.append(f"the exit status could not be written to {self._exit_file}: {error.strerror}")
+        else:
+            del self.processes[process.process_id]
+        self.exits[process.process_id] = record
+        for connection in list(self.connections):
+            connection.send({"event": "exit", "process_id": process.process_id, **record})
+
+    def delete(self, connection: Connection, number: int) -> None:
+        """Kill what runs, remove the cgroup and the folder, end once clients have their output."""
+        self._deleting = True
+        if self.init.exit_code is None:
+            self.cgroup.kill()
+            with contextlib.suppress(ProcessLookupError):
+                self.init.signal(signal.SIGKILL)
+            self.loop.unwatch(self.init.pidfd)
+            self.init.reap()
+            self.init.stdio.drain(lambda: self._announce(self.init))
+        os.close(self.cgroup_fd)
+        removed = self.cgroup.remove()
+        self.loop.unwatch(self._listener.fileno())
+        self._listener.close()
+        self._remove_folder()
+        if removed:
+            connection.reply(number)
+        else:
+            message = f"the cgroup {self.cgroup.path} could not be removed: processes in it do not end"
+            connection.refuse(number, Refused("timeout", message))
+        connection.flush_and_close()
+        # A client may still be taking its output; it gets the time of a slow one, not for ever.
+        if any(not one.stdio.idle for one in self.processes.values()):
+            self.loop.call_later(60.0, self.loop.stop)
+            self._delete_when_idle = True
+            self.check_idle()
+        else:
+            self.loop.stop()
+
+    def check_idle(self) -> None:
+        """Called when a client has gone: a deleted container's shim ends with its last client."""
+        if self._delete_when_idle and all(one.stdio.idle for one in self.processes.values()):
+            self.loop.stop()
