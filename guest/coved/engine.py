@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import subprocess
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +53,7 @@ class Engine:
 
             self.link = client.LinkClient(config.link, config.version)
         self.database = Database(config.root / "metadata.db")
+        self.identity = _identity(self.database)
         self.events = Events()
         self.images = Images(self.database, self.events, config.root)
         self.volumes = Volumes(self.database, self.events, config.root)
@@ -85,7 +87,7 @@ class Engine:
         self._server = Server(self, create_router(), self.config.socket)
         self._server.start()
         if self.link is not None:
-            self.link.on_shutdown = self._shutdown
+            self.link.on_shutdown = self.containers.shutdown
             await self.link.start()
 
     def request_stop(self) -> None:
@@ -117,5 +119,13 @@ class Engine:
             self._spawner_process.terminate()
             await asyncio.to_thread(self._spawner_process.wait)
 
-    async def _shutdown(self, timeout_s: float) -> None:
-        await self.containers.shutdown(timeout_s)
+
+def _identity(database: Database) -> str:
+    """The engine's id, made once for a data directory."""
+    database.migrate("engine", ("CREATE TABLE engine (id TEXT PRIMARY KEY) STRICT;",))
+    row = database.query_one("SELECT id FROM engine")
+    if row is not None:
+        return str(row["id"])
+    identity = str(uuid.uuid4())
+    database.execute("INSERT INTO engine VALUES (?)", (identity,))
+    return identity

@@ -51,6 +51,10 @@ class Events:
         self._history: deque[Event] = deque(maxlen=HISTORY)
         self._subscribers: set[_Subscriber] = set()
 
+    @property
+    def subscriber_count(self) -> int:
+        return len(self._subscribers)
+
     def publish(self, type: str, action: str, id: str, attributes: Mapping[str, str] | None = None) -> Event:
         """Tells that ``action`` happened to the ``type`` (container, image, volume, network, daemon) named ``id``.
 

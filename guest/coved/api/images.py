@@ -1,0 +1,200 @@
+"""``/images``."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from coved.api.http import Request, Response, json_response, json_stream
+from coved.api.router import Router
+from coved.api.versions import ApiVersion
+from coved.errors import EngineError, InvalidParameter, NotImplementedByEngine
+from coved.images import Image, Removed
+from coved.images import reference as names
+from coved.images.selection import created_s
+
+if TYPE_CHECKING:
+    from coved.engine import Engine
+
+
+def routes(router: Router) -> None:
+    router.add("GET", "/images/json", _list)
+    router.add("POST", "/images/load", _load)
+    router.add("POST", "/images/create", _create)
+    router.add("POST", "/images/prune", _prune)
+    router.add("GET", "/images/{name*}/json", _inspect)
+    router.add("GET", "/images/{name*}/history", _history)
+    router.add("POST", "/images/{name*}/tag", _tag)
+    router.add("DELETE", "/images/{name*}", _remove)
+
+
+def summary(image: Image, version: ApiVersion) -> dict[str, Any]:
+    """An image as lists show it."""
+    fields: dict[str, Any] = {
+        "Containers": -1,
+        "Created": created_s(image.created),
+        "Id": image.id,
+        "Labels": image.labels or None,
+        "ParentId": "",
+        "RepoDigests": list(image.digests),
+        "RepoTags": list(image.tags),
+        "SharedSize": -1,
+        "Size": image.size,
+    }
+    if version < (1, 43) and not image.tags and not image.digests:
+        fields["RepoTags"], fields["RepoDigests"] = ["<none>:<none>"], ["<none>@<none>"]
+    if version < (1, 44):
+        fields["VirtualSize"] = image.size
+    return fields
+
+
+async def _list(engine: "Engine", request: Request) -> Response:
+    await engine.images.ready()
+    summaries = [summary(image, request.version) for image in engine.images.list(request.query.filters())]
+    if request.query.bool("shared-size"):
+        for fields in summaries:
+            fields["SharedSize"] = engine.images.shared_size(engine.images.get(fields["Id"]))
+    return json_response(summaries)
+
+
+async def _inspect(engine: "Engine", request: Request) -> Response:
+    await engine.images.ready()
+    image = engine.images.get(request.match["name"])
+    config = image.config
+    description: dict[str, Any] = {
+        "Id": image.id,
+        "RepoTags": list(image.tags),
+        "RepoDigests": list(image.digests),
+        "Parent": "",
+        "Comment": _comment(image),
+        "Created": image.created or "0001-01-01T00:00:00Z",
+        "DockerVersion": str(config.get("docker_version") or ""),
+        "Author": str(config.get("author") or ""),
+        "Config": _container_config(image),
+        "Architecture": str(config.get("architecture") or ""),
+        "Os": str(config.get("os") or "linux"),
+        "Size": image.size,
+        "GraphDriver": {"Name": "overlay2", "Data": _graph_data(engine, image)},
+        "RootFS": {"Type": "layers", "Layers": list(image.diff_ids)},
+        "Metadata": {"LastTagTime": image.tagged_at or "0001-01-01T00:00:00Z"},
+    }
+    if config.get("variant"):
+        description["Variant"] = config["variant"]
+    if request.version < (1, 44):
+        description["VirtualSize"] = image.size
+    return json_response(description)
+
+
+async def _history(engine: "Engine", request: Request) -> Response:
+    await engine.images.ready()
+    return json_response(engine.images.history(engine.images.get(request.match["name"])))
+
+
+async def _tag(engine: "Engine", request: Request) -> Response:
+    await engine.images.ready()
+    engine.images.tag(request.match["name"], request.query.str("repo"), request.query.str("tag"))
+    return Response(201)
+
+
+async def _remove(engine: "Engine", request: Request) -> Response:
+    await engine.images.ready()
+    removed = await engine.images.remove(request.match["name"], force=request.query.bool("force"))
+    return json_response([_removed(item) for item in removed])
+
+
+async def _prune(engine: "Engine", request: Request) -> Response:
+    await engine.images.ready()
+    pruned = await engine.images.prune(request.query.filters())
+    return json_response(
+        {"ImagesDeleted": [_removed(item) for item in pruned.removed] or None, "SpaceReclaimed": pruned.reclaimed}
+    )
+
+
+async def _load(engine: "Engine", request: Request) -> Response:
+    quiet = request.query.bool("quiet")
+    return json_stream(_progress(engine, request, quiet))
+
+
+async def _create(engine: "Engine", request: Request) -> Response:
+    source = request.query.str("fromSrc")
+    if not source:
+        name = request.query.str("fromImage")
+        if not name:
+            raise InvalidParameter("either fromImage or fromSrc is needed")
+        tag = request.query.str("tag")
+        shown = names.parse(f"{name}{'@' if tag.startswith('sha256:') else ':'}{tag}" if tag else name).familiar
+        raise NotImplementedByEngine(
+            f"cannot pull {shown}: this version of Cove does not talk to registries yet. Bring the image in with "
+            "'docker load' (from 'docker save' elsewhere) or 'docker import'"
+        )
+    if source != "-":
+        raise NotImplementedByEngine(f"cannot import from {source}: download the archive and import it from a file")
+    image = await engine.images.import_(
+        request.body(),
+        repository=request.query.str("repo"),
+        tag=request.query.str("tag"),
+        message=request.query.str("message"),
+        changes=request.query.list("changes"),
+        platform=request.query.str("platform"),
+    )
+    return json_stream(_once({"status": image.id}))
+
+
+async def _once(message: dict[str, Any]) -> AsyncIterator[object]:
+    yield message
+
+
+async def _progress(engine: "Engine", request: Request, quiet: bool) -> AsyncIterator[object]:
+    """Messages of a load as they come; an error is the last of them, since the status is sent by then."""
+    messages: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+
+    async def work() -> None:
+        try:
+            await engine.images.load(request.body(), messages.put_nowait, quiet=quiet)
+        finally:
+            messages.put_nowait(None)
+
+    task = asyncio.get_running_loop().create_task(work())
+    try:
+        while (message := await messages.get()) is not None:
+            yield message
+        await task
+    except EngineError as error:
+        yield {"errorDetail": {"message": str(error)}, "error": str(error)}
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _removed(item: Removed) -> dict[str, str]:
+    return {"Untagged": item.untagged} if item.untagged else {"Deleted": item.deleted}
+
+
+def _comment(image: Image) -> str:
+    history = image.config.get("history") or []
+    last = history[-1] if history and isinstance(history[-1], dict) else {}
+    return str(image.config.get("comment") or last.get("comment") or "")
+
+
+def _container_config(image: Image) -> dict[str, Any]:
+    """Docker shows a container configuration's core fields even when the image does not set them."""
+    defaults: dict[str, Any] = {
+        "Env": None,
+        "Cmd": None,
+        "Entrypoint": None,
+        "Labels": None,
+        "User": "",
+        "Volumes": None,
+        "WorkingDir": "",
+        "OnBuild": None,
+    }
+    return {**defaults, **image.container_config}
+
+
+def _graph_data(engine: "Engine", image: Image) -> dict[str, str]:
+    layers = [str(path) for path in engine.images.lower_dirs(image)]
+    data = {}
+    if len(layers) > 1:
+        data["LowerDir"] = ":".join(layers[1:])
+    if layers:
+        data["UpperDir"] = layers[0]
+    return data

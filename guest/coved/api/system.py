@@ -1,0 +1,181 @@
+"""Ping, version, info and disk usage."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from coved.api import host, versions
+from coved.api.http import Request, Response, json_response
+from coved.api.images import summary
+from coved.api.router import Router
+from coved.api.volumes import describe as describe_volume
+from coved.images.manager import architecture
+
+if TYPE_CHECKING:
+    from coved.engine import Engine
+
+
+def routes(router: Router) -> None:
+    router.add("GET", "/_ping", _ping)
+    router.add("HEAD", "/_ping", _ping)
+    router.add("GET", "/version", _version)
+    router.add("GET", "/info", _info)
+    router.add("GET", "/system/df", _disk_usage)
+
+
+async def _ping(engine: "Engine", request: Request) -> Response:
+    headers = {
+        "Content-Type": "text/plain; charset=utf-8",
+        "Cache-Control": "no-cache, no-store, must-revalidate",
+        "Pragma": "no-cache",
+        # "1" is the classic builder, the one that a client must not bring along.
+        "Builder-Version": "1",
+        "Swarm": "inactive",
+    }
+    return Response(200, headers, b"OK")
+
+
+async def _version(engine: "Engine", request: Request) -> Response:
+    version = engine.config.version
+    kernel = os.uname().release
+    details = {
+        "ApiVersion": versions.text(versions.NEWEST),
+        "MinAPIVersion": versions.text(versions.OLDEST),
+        "Arch": architecture(),
+        "BuildTime": "",
+        "Experimental": "false",
+        "GitCommit": "",
+        "GoVersion": "",
+        "KernelVersion": kernel,
+        "Os": "linux",
+        "PythonVersion": platform.python_version(),
+    }
+    return json_response(
+        {
+            "Platform": {"Name": "Cove"},
+            "Components": [{"Name": "Engine", "Version": version, "Details": details}],
+            "Version": version,
+            "ApiVersion": versions.text(versions.NEWEST),
+            "MinAPIVersion": versions.text(versions.OLDEST),
+            "GitCommit": "",
+            "GoVersion": "",
+            "Os": "linux",
+            "Arch": architecture(),
+            "KernelVersion": kernel,
+            "BuildTime": "",
+        }
+    )
+
+
+async def _info(engine: "Engine", request: Request) -> Response:
+    system = os.uname()
+    counts = engine.containers.counts()
+    limits = host.limits(host.cgroup_controllers())
+    runc_like = {"path": "coved"}
+    info: dict[str, Any] = {
+        "ID": engine.identity,
+        "Containers": sum(counts.values()),
+        "ContainersRunning": counts["running"],
+        "ContainersPaused": counts["paused"],
+        "ContainersStopped": counts["stopped"],
+        "Images": len(engine.images.list()),
+        "Driver": "overlay2",
+        "DriverStatus": host.driver_status(engine.config.root),
+        "Plugins": {
+            "Volume": ["local"],
+            "Network": ["bridge", "host", "null"],
+            "Authorization": None,
+            "Log": ["json-file", "none"],
+        },
+        **limits,
+        "IPv4Forwarding": host.ipv4_forwarding(),
+        "BridgeNfIptables": False,
+        "BridgeNfIp6tables": False,
+        "Debug": False,
+        "NFd": host.open_descriptors(),
+        "OomKillDisable": False,
+        "NGoroutines": 0,
+        "SystemTime": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}000Z",
+        "LoggingDriver": "json-file",
+        "CgroupDriver": "cgroupfs",
+        "CgroupVersion": "2",
+        "NEventsListener": engine.events.subscriber_count,
+        "KernelVersion": system.release,
+        "OperatingSystem": host.operating_system(),
+        "OSVersion": host.os_release().get("VERSION_ID", ""),
+        "OSType": "linux",
+        "Architecture": system.machine,
+        "IndexServerAddress": "https://index.docker.io/v1/",
+        "RegistryConfig": {
+            "AllowNondistributableArtifactsCIDRs": None,
+            "AllowNondistributableArtifactsHostnames": None,
+            "InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8"],
+            "IndexConfigs": {"docker.io": {"Name": "docker.io", "Mirrors": [], "Secure": True, "Official": True}},
+            "Mirrors": None,
+        },
+        "NCPU": len(os.sched_getaffinity(0)),
+        "MemTotal": host.memory(),
+        "GenericResources": None,
+        "DockerRootDir": str(engine.config.root),
+        "HttpProxy": "",
+        "HttpsProxy": "",
+        "NoProxy": "",
+        "Name": system.nodename,
+        "Labels": [],
+        "ExperimentalBuild": False,
+        "ServerVersion": engine.config.version,
+        "Runtimes": {"cove": runc_like, "runc": runc_like},
+        "DefaultRuntime": "cove",
+        "Swarm": {
+            "NodeID": "",
+            "NodeAddr": "",
+            "LocalNodeState": "inactive",
+            "ControlAvailable": False,
+            "Error": "",
+            "RemoteManagers": None,
+        },
+        "LiveRestoreEnabled": True,
+        "Isolation": "",
+        "InitBinary": "",
+        "ContainerdCommit": {"ID": ""},
+        "RuncCommit": {"ID": ""},
+        "InitCommit": {"ID": ""},
+        "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
+        "ProductLicense": "",
+        "Warnings": host.warnings(limits) or None,
+        "CDISpecDirs": [],
+    }
+    return json_response(info)
+
+
+async def _disk_usage(engine: "Engine", request: Request) -> Response:
+    await engine.images.ready()
+    kinds = request.query.list("type") or ["container", "image", "volume", "build-cache"]
+    usage: dict[str, Any] = {}
+    if "image" in kinds:
+        usage["LayersSize"] = engine.images.layers_size()
+        usage["Images"] = [
+            {
+                **summary(image, request.version),
+                "SharedSize": engine.images.shared_size(image),
+                "Containers": engine.images.containers_of(image),
+            }
+            for image in engine.images.list()
+        ]
+    if "container" in kinds:
+        usage["Containers"] = await engine.containers.disk_usage()
+    if "volume" in kinds:
+        usage["Volumes"] = [
+            {
+                **describe_volume(volume),
+                "UsageData": {
+                    "Size": await engine.volumes.size(volume.name),
+                    "RefCount": len(engine.volumes.users(volume.name)),
+                },
+            }
+            for volume in engine.volumes.list()
+        ]
+    if "build-cache" in kinds:
+        usage["BuildCache"] = []
+    return json_response(usage)

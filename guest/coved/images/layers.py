@@ -1,0 +1,108 @@
+"""Layers on disk: ``<root>/layers/<digest>/diff``, unpacked once and shared by all images that have them.
+
+Layers are named by their diff id (the digest of the uncompressed archive). The directory appears whole, by a rename, once
+its content is on the disk; the database row comes after. What has no row is a leftover and goes at the next start.
+"""
+
+import ctypes
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from coved.images.compression import DecompressedStream, HashedStream, Source
+from coved.images.extract import Extractor
+from coved.images.tar import BadArchive, TarReader
+from coved.store.trees import remove_tree
+
+_TEMPORARY = "incomplete-"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """``size`` is of its files, in bytes."""
+
+    diff_id: str
+    size: int
+
+
+class LayerStore:
+    """Blocking; for worker threads, but for ``path``.
+
+    Args:
+        is_known: Tells whether a diff id has a database row; such a layer may be in use and is never touched. It is
+            called in worker threads.
+    """
+
+    def __init__(self, root: Path, is_known: Callable[[str], bool]) -> None:
+        self._is_known = is_known
+        self._directory = root / "layers"
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def path(self, diff_id: str) -> Path:
+        return self._directory / diff_id.removeprefix("sha256:") / "diff"
+
+    def unpack(self, source: Source, expected: str = "") -> Layer:
+        """Unpacks an archive, plain or compressed, and makes it durable.
+
+        Args:
+            expected: The diff id that it must have; "" takes it as it is.
+
+        Raises ``BadArchive`` when the content is not what was expected, or is not acceptable.
+        """
+        temporary = self._directory / f"{_TEMPORARY}{secrets.token_hex(8)}"
+        diff = temporary / "diff"
+        diff.mkdir(parents=True, mode=0o755)
+        try:
+            root = os.open(diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fchmod(root, 0o755)
+                stream = HashedStream(DecompressedStream(source))
+                extractor = Extractor(root)
+                extractor.extract(TarReader(stream))
+                stream.drain()
+                if expected and stream.digest() != expected:
+                    raise BadArchive(f"layer verification failed: expected {expected}, got {stream.digest()}")
+                _sync_file_system(root)
+            finally:
+                os.close(root)
+            self._publish(temporary, stream.digest())
+            return Layer(stream.digest(), extractor.size)
+        finally:
+            remove_tree(temporary)
+
+    def remove(self, diff_id: str) -> None:
+        """Deletes a layer that has no database row any more."""
+        final = self.path(diff_id).parent
+        condemned = self._directory / f"{_TEMPORARY}{secrets.token_hex(8)}"
+        try:
+            final.rename(condemned)
+        except FileNotFoundError:
+            return
+        remove_tree(condemned)
+
+    def clean(self) -> None:
+        """Deletes what interrupted work has left: everything that has no row."""
+        for path in self._directory.iterdir():
+            if not self._is_known(f"sha256:{path.name}"):
+                remove_tree(path)
+
+    def _publish(self, temporary: Path, diff_id: str) -> None:
+        if self._is_known(diff_id):
+            return
+        final = self.path(diff_id).parent
+        self.remove(diff_id)  # a leftover without a row
+        temporary.rename(final)
+        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def _sync_file_system(fd: int) -> None:
+    """syncfs(2): one call for thousands of small files, where fsync would be one each."""
+    if ctypes.CDLL(None, use_errno=True).syncfs(fd) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))

@@ -1,0 +1,80 @@
+"""What removing an image by some name or id means (dockerd's rules, and its words when it may not be)."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from coved.errors import Conflict
+from coved.images import reference
+from coved.images.catalog import Catalog
+from coved.images.model import Image, UsersOf
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Canonical ``names`` to take away, and whether the image goes as well."""
+
+    image_id: str
+    names: list[str]
+    delete: bool
+
+
+def plan(catalog: Catalog, users_of: UsersOf, text: str, force: bool) -> Plan:
+    """Decides; raises ``NotFound`` or ``Conflict``."""
+    image = catalog.find(text)
+    names = catalog.names(image.id)
+    if _is_id(image, text):
+        repositories = {reference.parse(name).repository for name in names}
+        if not force and (len(names) > 1 and len(repositories) > 1):
+            raise _conflict(image, "must be forced", "image is referenced in multiple repositories")
+        _check_users(image, users_of, force)
+        return Plan(image.id, names, delete=True)
+    name = str(reference.parse(text).tagged())
+    if len(names) > 1:
+        return Plan(image.id, [name], delete=False)
+    users = users_of(image.id)
+    if users and not force:
+        raise Conflict(
+            f'conflict: unable to remove repository reference "{text}" (must force) - container '
+            f"{users[0].container_id[:12]} is using its referenced image {image.short_id}"
+        )
+    # With force the name goes even when a running container keeps the image itself.
+    return Plan(image.id, [name], delete=not any(user.running for user in users))
+
+
+def _check_users(image: Image, users_of: UsersOf, force: bool) -> None:
+    users = users_of(image.id)
+    for user in users:
+        if user.running:
+            raise _conflict(
+                image, "cannot be forced", f"image is being used by running container {user.container_id[:12]}"
+            )
+    if users and not force:
+        raise _conflict(
+            image, "must be forced", f"image is being used by stopped container {users[0].container_id[:12]}"
+        )
+
+
+def _conflict(image: Image, way_out: str, reason: str) -> Conflict:
+    return Conflict(f"conflict: unable to delete {image.short_id} ({way_out}) - {reason}")
+
+
+def _is_id(image: Image, text: str) -> bool:
+    prefix = reference.id_prefix(text)
+    if not prefix or not image.id.startswith(f"sha256:{prefix}"):
+        return False
+    return text.startswith("sha256:") or len(prefix) == 64 or str(reference.parse(text).tagged()) not in _names(image)
+
+
+def _names(image: Image) -> set[str]:
+    return {str(reference.parse(name)) for name in image.tags}
+
+
+def chain_ids(diff_ids: Sequence[str]) -> dict[str, str]:
+    """The chain id of each layer (OCI image spec, config.md), by its diff id; layers are shown by it."""
+    chains: dict[str, str] = {}
+    chain = ""
+    for diff_id in diff_ids:
+        chain = f"sha256:{hashlib.sha256(f'{chain} {diff_id}'.encode()).hexdigest()}" if chain else diff_id
+        chains[diff_id] = chain
+    return chains
