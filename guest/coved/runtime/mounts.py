@@ -120,6 +120,7 @@ def open_overlay(options: Options) -> int:
     kernel's (500); kernels before 6.8 take them as one string of at most 255 bytes here, or a page through mount(2)."""
     context = syscalls.fsopen("overlay")
     try:
+        syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, "source", "overlay")
         for key, value in options.data:
             if key != "lowerdir" or value is None:
                 _configure(context, key, value)
@@ -149,7 +150,7 @@ def open_filesystem(kind: str, source: str | None, options: Options) -> int:
     """A detached mount of any other file system type, made with the caller's credentials and namespaces."""
     context = syscalls.fsopen(kind)
     try:
-        if source and kind not in ("proc", "sysfs", "cgroup2", "mqueue", "devpts"):
+        if source:
             syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, "source", source)
         for key, value in options.data:
             _configure(context, key, value)

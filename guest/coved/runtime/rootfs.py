@@ -193,8 +193,11 @@ def _mask(root_fd: int, masked: list[str]) -> None:
                 syscalls.move_mount(clone, target)
                 os.close(clone)
         else:
-            null = syscalls.open_tree(syscalls.AT_FDCWD, "/dev/null", syscalls.OPEN_TREE_CLONE)
-            syscalls.move_mount(null, target)
+            # The container's own, which has just been made or checked: a mount of the host's would stay visible.
+            null = paths.open_in_root(root_fd, "/dev/null")
+            clone = syscalls.open_tree(null, "", syscalls.OPEN_TREE_CLONE | syscalls.AT_EMPTY_PATH)
+            syscalls.move_mount(clone, target)
+            os.close(clone)
             os.close(null)
         os.close(target)
     if empty >= 0:
