@@ -44,10 +44,6 @@ class Client:
     def congested(self) -> bool:
         return self._out_size >= _HIGH_WATER
 
-    @property
-    def drained(self) -> bool:
-        return not self._out
-
     def write(self, stream: str, data: bytes) -> None:
         """Send output, or keep it until the client takes it."""
         if self._closed or stream not in self._outputs:

@@ -19,6 +19,8 @@ from coved.runtime.process import RunningProcess, SetupError
 from coved.runtime.stdio import ProcessIO
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from coved.runtime.spec import Process, Spec
 
 # The words of docker's engine, containerd and runc, which clients match on.
@@ -27,6 +29,8 @@ _CREATE_FAILED = (
     "unable to start container process: {}: unknown"
 )
 _EXEC_FAILED = "OCI runtime exec failed: exec failed: unable to start container process: {}: unknown"
+
+_LAST_OUTPUT_S = 60.0  # how long a client of a deleted container may still take its output
 
 
 class Refused(Exception):
@@ -60,8 +64,9 @@ class Shim:
         self.warnings: list[str] = []
         self.started = False
         self._log: LogFile | None = None
-        self._deleting = False
-        self._delete_when_idle = False
+        self._on_ended: Callable[[], None] | None = None
+        self._deleted = False
+        self._busy: set[ProcessIO] = set()
 
     # --- making the container
 
@@ -108,7 +113,7 @@ class Shim:
         root = rootfs.prepare(self._spec)
         self.spaces.join()
         options = request["stdio"]
-        stdio = ProcessIO(self.loop, options, self._log, stdin_once=bool(options["stdin_once"]))
+        stdio = self._new_stdio(options, self._log, stdin_once=bool(options["stdin_once"]))
         init = RunningProcess("", self._spec["process"], stdio)
         self._cleanup.callback(init.destroy)
         init.spawn_init(self._spec, root, self.spaces, self.cgroup_fd, self._seccomp)
@@ -120,6 +125,11 @@ class Shim:
             # Children of the shim (execs) are born in the container's pid namespace from now on.
             syscalls.setns(init.pidfd, syscalls.CLONE_NEWPID)
         self.loop.watch(init.pidfd, READ, lambda events: self._on_exit(init))
+
+    def _new_stdio(self, options: dict[str, Any], log: LogFile | None, *, stdin_once: bool) -> ProcessIO:
+        stdio = ProcessIO(self.loop, options, log, stdin_once=stdin_once, on_idle=self._on_idle)
+        self._busy.add(stdio)
+        return stdio
 
     def _listen(self, container_id: str) -> None:
         self._folder = f"{self._shims_dir}/{container_id}"
@@ -202,7 +212,7 @@ class Shim:
             raise Refused("invalid", f"exec id '{process_id}' is in use")
         if not self.started or self.init.exit_code is not None:
             raise Refused("not-running", "the container is not running")
-        stdio = ProcessIO(self.loop, options, None, stdin_once=True)
+        stdio = self._new_stdio(options, None, stdin_once=True)
         process = RunningProcess(process_id, spec, stdio)
         try:
             process.spawn_exec(self.init.pidfd, self.spaces, self.cgroup_fd, self._seccomp)
@@ -278,17 +288,23 @@ class Shim:
         self.exits[process.process_id] = record
         for connection in list(self.connections):
             connection.send({"event": "exit", "process_id": process.process_id, **record})
+        if not process.process_id and self._on_ended is not None:
+            self._on_ended()
 
     def delete(self, connection: Connection, number: int) -> None:
         """Kill what runs, remove the cgroup and the folder, end once clients have their output."""
-        self._deleting = True
-        if self.init.exit_code is None:
-            self.cgroup.kill()
-            with contextlib.suppress(ProcessLookupError):
-                self.init.signal(signal.SIGKILL)
-            self.loop.unwatch(self.init.pidfd)
-            self.init.reap()
-            self.init.stdio.drain(lambda: self._announce(self.init))
+        if self._on_ended is not None or self._deleted:
+            raise Refused("invalid", "the container is being deleted already")
+        if "" in self.exits:
+            self._finish_deletion(connection, number)
+            return
+        # The end of init is told by its pidfd like any other: it waits for execs, which must be reaped meanwhile.
+        self._on_ended = lambda: self._finish_deletion(connection, number)
+        self.cgroup.kill()
+        with contextlib.suppress(ProcessLookupError):
+            self.init.signal(signal.SIGKILL)
+
+    def _finish_deletion(self, connection: Connection, number: int) -> None:
         os.close(self.cgroup_fd)
         removed = self.cgroup.remove()
         self.loop.unwatch(self._listener.fileno())
@@ -301,14 +317,14 @@ class Shim:
             connection.refuse(number, Refused("timeout", message))
         connection.flush_and_close()
         # A client may still be taking its output; it gets the time of a slow one, not for ever.
-        if any(not one.stdio.idle for one in self.processes.values()):
-            self.loop.call_later(60.0, self.loop.stop)
-            self._delete_when_idle = True
-            self.check_idle()
+        self._deleted = True
+        if self._busy:
+            self.loop.call_later(_LAST_OUTPUT_S, self.loop.stop)
         else:
             self.loop.stop()
 
-    def check_idle(self) -> None:
-        """Called when a client has gone: a deleted container's shim ends with its last client."""
-        if self._delete_when_idle and all(one.stdio.idle for one in self.processes.values()):
+    def _on_idle(self, stdio: ProcessIO) -> None:
+        """All output is read and no client is left: a deleted container's shim ends with its last client."""
+        self._busy.discard(stdio)
+        if self._deleted and not self._busy:
             self.loop.stop()

@@ -23,8 +23,17 @@ _DRAIN_S = 2.0
 class ProcessIO:
     """Made before the process; ``child_ends`` are what it gets, to be closed here once it has been made."""
 
-    def __init__(self, loop: Loop, options: dict[str, Any], log: "LogFile | None", *, stdin_once: bool) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        options: dict[str, Any],
+        log: "LogFile | None",
+        *,
+        stdin_once: bool,
+        on_idle: "Callable[[ProcessIO], None]",
+    ) -> None:
         self._loop = loop
+        self._on_idle = on_idle
         self._log = log
         self._clients: list[Client] = []
         self._outputs: dict[int, str] = {}
@@ -180,6 +189,7 @@ class ProcessIO:
             client.finish()
         callback, self._on_drained = self._on_drained, None
         callback()
+        self._check_idle()
 
     def abandon(self) -> None:
         """The process was never executed: let go of everything."""
@@ -192,15 +202,16 @@ class ProcessIO:
         self._ended = True
         for client in list(self._clients):
             client.finish()
+        self._check_idle()
 
-    @property
-    def idle(self) -> bool:
-        """Whether no client is left to be served."""
-        return not self._clients
+    def _check_idle(self) -> None:
+        if self._ended and not self._clients:
+            self._on_idle(self)
 
     def client_closed(self, client: Client) -> None:
         if client in self._clients:
             self._clients.remove(client)
+            self._check_idle()
         if self._paused:
             self.refresh_outputs()
 
