@@ -27,7 +27,7 @@ def parse_time_ns(text: str, *, now_ns: int) -> int:
         return parse_rfc3339_ns(text)
     except ValueError:
         raise InvalidParameter(
-            f"invalid time {text!r}: give Unix seconds, RFC 3339 such as 2026-01-31T12:00:00Z, or a duration such as 10m"
+            f"invalid time {text!r}: give Unix seconds, RFC 3339 such as 2026-01-31T12:00:00Z, or an age such as 10m"
         ) from None
 
 

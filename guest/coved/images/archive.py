@@ -1,7 +1,7 @@
 """Image archives: what ``docker save`` writes, in its old and its new layout, and OCI image layouts.
 
-The archive is a stream and says last what is in it (manifest.json), so its members are spooled to disk first. Names in it are
-only ever keys of a dictionary: spooled files have names of our own.
+The archive is a stream and says last what is in it (manifest.json), so its members are spooled to disk first. Names in
+it are only ever keys of a dictionary: spooled files have names of our own.
 """
 
 import hashlib
@@ -60,7 +60,8 @@ class Archive:
 
     def spool(self, source: Source) -> None:
         """Reads the whole archive; raises ``BadArchive``."""
-        archive = TarReader(DecompressedStream(source))
+        stream = DecompressedStream(source)
+        archive = TarReader(stream)
         for count, entry in enumerate(archive):
             if count >= _MEMBERS_MAX:
                 raise BadArchive(f"the image archive has more than {_MEMBERS_MAX} members")
@@ -79,6 +80,9 @@ class Archive:
                 self._links[name] = _key(posixpath.join(posixpath.dirname(name), entry.link))
             elif entry.type == HARD_LINK:
                 self._links[name] = _key(entry.link)
+        # What follows the archive's end is padding; clients want to send it before they listen.
+        while stream.read(_CHUNK):
+            pass
 
     def images(self, architecture: str) -> list[ArchivedImage]:
         """What is in the archive.

@@ -154,10 +154,7 @@ class Catalog:
     def _refresh(self, image_id: str) -> None:
         """Makes the image in memory what the tables say; images are immutable, names come and go."""
         known = self._images.get(image_id)
-        if known is None:
-            config = json.loads(self._blobs.get(image_id, DOCUMENT_LIMIT))
-        else:
-            config = known.config
+        config = json.loads(self._blobs.get(image_id, DOCUMENT_LIMIT)) if known is None else known.config
         row = self._database.query_one("SELECT size FROM images WHERE id = ?", (image_id,))
         latest = self._database.query_one(
             "SELECT max(tagged_ns) AS ns FROM image_names WHERE image_id = ?", (image_id,)

@@ -57,7 +57,7 @@ class DecompressedStream:
             if error.errno is not None:
                 raise
             raise InvalidParameter(f"the archive's compression is damaged: {error}") from None
-        except (*self._errors, EOFError) as error:
+        except self._errors as error:
             raise InvalidParameter(f"the archive's compression is damaged: {error}") from None
 
     def _read(self, size: int) -> bytes:
@@ -65,13 +65,14 @@ class DecompressedStream:
             head, self._head = self._head[:size], self._head[size:]
             return head or self._source.read(size)
         while self._decompressor is not None:
+            if self._decompressor.eof:
+                self._next_member()
+                continue
             data = self._decompressor.decompress(self._input, size)
             self._input = getattr(self._decompressor, "unconsumed_tail", b"")
             if data:
                 return data
-            if self._decompressor.eof:
-                self._next_member()
-            elif not self._input:
+            if not self._decompressor.eof and not self._input:
                 self._input = self._source.read(_CHUNK)
                 if not self._input:
                     raise EOFError("it ends too early")
@@ -133,15 +134,15 @@ class _Gzip:
 def _decompressor_for(head: bytes) -> tuple[Callable[[], _Decompressor] | None, tuple[type[Exception], ...]]:
     """What decompresses a stream that begins like this, and the errors that it raises for damaged data."""
     if head.startswith(_GZIP):
-        return _Gzip, (zlib.error,)
+        return _Gzip, (EOFError, zlib.error)
     if head.startswith(_BZIP2):
         import bz2  # rare
 
-        return bz2.BZ2Decompressor, ()
+        return bz2.BZ2Decompressor, (EOFError,)
     if head.startswith(_XZ):
         import lzma  # rare
 
-        return lzma.LZMADecompressor, (lzma.LZMAError,)
+        return lzma.LZMADecompressor, (EOFError, lzma.LZMAError)
     if head.startswith(_ZSTD):
         raise InvalidParameter("zstd-compressed layers are not supported in this version: save the image uncompressed")
     return None, ()

@@ -37,7 +37,7 @@ _PATH_MAX = 4096
 # A layer of more entries than this is no layer that anyone made to be used.
 _ENTRIES_MAX = 5_000_000
 
-# Attributes of the trusted and security classes steer the kernel (overlayfs redirects, for one): only capabilities pass.
+# The trusted and security classes steer the kernel (overlayfs redirects, for one): of them only capabilities pass.
 _ALLOWED_ATTRIBUTES = ("user.", "security.capability", "system.posix_acl_")
 
 

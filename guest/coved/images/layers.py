@@ -1,7 +1,7 @@
 """Layers on disk: ``<root>/layers/<digest>/diff``, unpacked once and shared by all images that have them.
 
-Layers are named by their diff id (the digest of the uncompressed archive). The directory appears whole, by a rename, once
-its content is on the disk; the database row comes after. What has no row is a leftover and goes at the next start.
+Layers are named by their diff id (the digest of the uncompressed archive). The directory appears whole, by a rename,
+once its content is on the disk; the database row comes after. What has no row is a leftover and goes at the next start.
 """
 
 import ctypes

@@ -1,6 +1,7 @@
 """The images domain: loads, names and removes images."""
 
 import asyncio
+import builtins
 import contextlib
 import json
 import logging
@@ -9,7 +10,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from coved.errors import EngineError, InvalidParameter
 from coved.events import Events
@@ -58,7 +59,7 @@ class Images:
     async def start(self, starter: Path) -> None:
         """Cleans up and, once in the life of a data directory, loads the starter image in the background."""
         await asyncio.to_thread(self._clean)
-        if starter.is_file() and self._catalog.setting(_STARTER_LOADED) is None:
+        if self._catalog.setting(_STARTER_LOADED) is None and await asyncio.to_thread(starter.is_file):
             self._starter = asyncio.get_running_loop().create_task(self._load_starter(starter))
 
     async def close(self) -> None:
@@ -103,13 +104,15 @@ class Images:
         """Bytes in all layers together."""
         return sum(self._catalog.layer_sizes.values())
 
-    def history(self, image: Image) -> "list[dict[str, Any]]":
+    def history(self, image: Image) -> builtins.list[dict[str, Any]]:
         """The image's history as the API gives it, newest first."""
         return selection.history(image, self._catalog.layer_sizes)
 
     # -- coming
 
-    async def load(self, chunks: AsyncIterator[bytes], report: Progress, *, quiet: bool = False) -> "list[Image]":
+    async def load(
+        self, chunks: AsyncIterator[bytes], report: Progress, *, quiet: bool = False
+    ) -> builtins.list[Image]:
         """Loads an image archive and gives the images that it held.
 
         Args:
@@ -131,7 +134,7 @@ class Images:
         repository: str = "",
         tag: str = "",
         message: str = "",
-        changes: "list[str] | None" = None,
+        changes: builtins.list[str] | None = None,
         platform: str = "",
     ) -> Image:
         """Makes an image of one layer from the archive of a root file system.
@@ -182,7 +185,7 @@ class Images:
 
     # -- going
 
-    async def remove(self, text: str, *, force: bool = False) -> "list[Removed]":
+    async def remove(self, text: str, *, force: bool = False) -> builtins.list[Removed]:
         """Takes a name from an image, and removes the image with its last one.
 
         Raises:
@@ -219,7 +222,7 @@ class Images:
         self._events.publish("image", "prune", "", {"reclaimed": str(reclaimed)})
         return Pruned(pruned.removed, reclaimed)
 
-    async def _delete(self, image_id: str) -> "list[Removed]":
+    async def _delete(self, image_id: str) -> builtins.list[Removed]:
         chain = removal.chain_ids(self._catalog.by_id(image_id).diff_ids)
         unused = self._catalog.remove(image_id)
         self._blobs.remove(image_id)
@@ -259,7 +262,7 @@ class Images:
 
     async def _unpack(self, path: Path, diff_id: str, report: Progress | None) -> Layer:
         loop = asyncio.get_running_loop()
-        total = path.stat().st_size
+        total = (await asyncio.to_thread(path.stat)).st_size
         short_id = diff_id.removeprefix("sha256:")[:12]
         reported = 0
 
@@ -278,13 +281,9 @@ class Images:
         return await asyncio.to_thread(work)
 
     async def _load_starter(self, starter: Path) -> None:
-        async def chunks() -> AsyncIterator[bytes]:
-            with starter.open("rb") as file:
-                while chunk := await asyncio.to_thread(file.read, 1024 * 1024):
-                    yield chunk
-
         try:
-            await self.load(chunks(), lambda _: None, quiet=True)
+            with await asyncio.to_thread(starter.open, "rb") as file:
+                await self.load(_chunks(file), lambda _: None, quiet=True)
             self._catalog.set_setting(_STARTER_LOADED, "yes")
         except (EngineError, OSError) as error:
             log.error("the starter image %s cannot be loaded: %s", starter, error)
@@ -322,6 +321,11 @@ class _Counted:
         if data:
             self._report(self._count)
         return data
+
+
+async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
+    while chunk := await asyncio.to_thread(file.read, 1024 * 1024):
+        yield chunk
 
 
 def _spool(source: ThreadStream, directory: Path) -> list[ArchivedImage]:

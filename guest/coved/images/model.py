@@ -10,8 +10,8 @@ class Image:
     """An image of this engine.
 
     ``id`` is ``sha256:`` and the digest of ``config``'s bytes. ``config`` is the image's configuration document (OCI
-    image spec, config.md) as it was loaded. ``tags`` are familiar names such as ``busybox:latest``, ``digests`` familiar
-    names with a digest. ``size`` is in bytes, of all layers; ``created`` is RFC 3339 text or "".
+    image spec, config.md) as it was loaded. ``tags`` are familiar names such as ``busybox:latest``, ``digests``
+    familiar names with a digest. ``size`` is in bytes, of all layers; ``created`` is RFC 3339 text or "".
     """
 
     id: str

@@ -1,6 +1,7 @@
 """Image names (the grammar of the distribution project's ``reference`` package).
 
-A *canonical* name is whole, ``docker.io/library/busybox:latest``; the *familiar* one is what people type, ``busybox:latest``.
+A *canonical* name is whole, ``docker.io/library/busybox:latest``; the *familiar* one is what people type,
+``busybox:latest``.
 """
 
 import re

@@ -99,7 +99,7 @@ def _narrowed(image: Image, patterns: list[str]) -> Image:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """A glob on the familiar name with or without its tag; ``*`` stays within one part of the path (Go's path.Match)."""
+    """A glob on the familiar name with or without its tag; ``*`` stays within one part of the path."""
     parsed = reference.parse(name)
     return any(
         _glob(candidate, pattern)

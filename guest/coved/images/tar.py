@@ -1,8 +1,8 @@
 """Reads tar archives from a stream, in bounded memory and with no trust in them.
 
-ustar and pax (POSIX.1-2017, pax), and GNU's long names and base-256 numbers (tar(5)). The standard library's module reads
-pax headers of any size into memory and looks at names for us; here an archive is hostile until the extractor has placed
-each entry beneath its root.
+ustar and pax (POSIX.1-2017, pax), and GNU's long names and base-256 numbers (tar(5)). The standard library's module
+reads pax headers of any size into memory and looks at names for us; here an archive is hostile until the extractor has
+placed each entry beneath its root.
 """
 
 import os
@@ -238,9 +238,11 @@ def _pax_records(content: bytes) -> dict[str, bytes]:
 
 
 def _verify_checksum(header: bytes) -> None:
-    expected = _number(header[148:156])
-    unsigned = sum(header) - sum(header[148:156]) + 8 * 32
-    if unsigned != expected:
-        signed = sum(byte - 256 if byte > 127 else byte for byte in header[:148] + header[156:]) + 8 * 32
-        if signed != expected:
-            raise BadArchive("this is not a tar archive, or it is damaged (a header's checksum is wrong)")
+    try:
+        expected = int(header[148:156].strip(b" \0") or b"-1", 8)
+    except ValueError:
+        expected = -1
+    summed = header[:148] + b" " * 8 + header[156:]
+    # Some old programs sum signed characters.
+    if expected not in (sum(summed), sum(byte - 256 if byte > 127 else byte for byte in summed)):
+        raise BadArchive("this is not a tar archive, or it is damaged (a header's checksum is wrong)")

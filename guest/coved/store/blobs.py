@@ -1,7 +1,7 @@
 """Content-addressed blobs: ``<root>/blobs/sha256/<digest>``.
 
-A blob is verified while it is written, and has its name only once it is whole and on the disk (write, fsync, rename). What is
-read is verified again: a blob is what its name says, or an error.
+A blob is verified while it is written, and has its name only once it is whole and on the disk (write, fsync, rename).
+What is read is verified again: a blob is what its name says, or an error.
 """
 
 import hashlib
@@ -80,7 +80,7 @@ class BlobWriter:
         self._file.write(data)
 
     def commit(self, expected: str = "") -> str:
-        """Makes the blob durable and gives its digest; raises ``DigestMismatch`` when it is not the ``expected`` one."""
+        """Makes the blob durable and gives its digest; raises ``DigestMismatch`` when that is not ``expected``."""
         digest = f"sha256:{self._hash.hexdigest()}"
         if expected and digest != expected:
             raise DigestMismatch(f"content verification failed: expected {expected}, got {digest}")

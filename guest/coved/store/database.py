@@ -132,10 +132,9 @@ class Database:
 def _statements(script: str) -> Iterator[str]:
     """Splits a script at its complete statements (``executescript`` would commit the open transaction)."""
     statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
+    for part in script.split(";"):
+        statement += part + ";"
         if sqlite3.complete_statement(statement):
-            yield statement
+            if statement.strip("; \n"):
+                yield statement
             statement = ""
-    if statement.strip():
-        yield statement

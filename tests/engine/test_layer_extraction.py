@@ -1,0 +1,168 @@
+"""Layers as overlay lowers: what must be kept, and what must never happen. Real files, so that root is needed."""
+
+import io
+import os
+import stat
+import struct
+import tarfile
+from pathlib import Path
+
+import pytest
+from coved.images.extract import Extractor
+from coved.images.layers import LayerStore
+from coved.images.tar import BadArchive, TarReader
+
+from image_archives import Member, digest, special, tar
+
+pytestmark = pytest.mark.root
+
+
+def extract(root: Path, members: list[Member]) -> Extractor:
+    return extract_raw(root, tar(members))
+
+
+def extract_raw(root: Path, archive: bytes) -> Extractor:
+    root.mkdir(exist_ok=True)
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        extractor = Extractor(fd)
+        extractor.extract(TarReader(io.BytesIO(archive)))
+        return extractor
+    finally:
+        os.close(fd)
+
+
+def test_everything_of_a_file_is_kept(tmp_path: Path) -> None:
+    capability = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)
+    members: list[Member] = [
+        ("d", special(tarfile.DIRTYPE, mode=0o2750, uid=12, gid=34, mtime=1000)),
+        ("d/f", b"content"),
+        ("d/hard", special(tarfile.LNKTYPE, link="d/f")),
+        ("d/soft", special(tarfile.SYMTYPE, link="../../etc/passwd", uid=5, gid=6)),
+        ("d/fifo", special(tarfile.FIFOTYPE, mode=0o640)),
+        ("d/null", special(tarfile.CHRTYPE, mode=0o666, devmajor=1, devminor=3)),
+        ("d/suid", special(tarfile.REGTYPE, mode=0o4755, uid=99, gid=98, mtime=2000)),
+        (
+            "d/cap",
+            special(
+                tarfile.REGTYPE,
+                pax_headers={
+                    "SCHILY.xattr.security.capability": capability.decode("utf-8", "surrogateescape"),
+                    "SCHILY.xattr.user.note": "hello",
+                    "SCHILY.xattr.trusted.overlay.redirect": "/etc",
+                },
+            ),
+        ),
+        ("long/" + "n" * 200, b"x"),
+    ]
+    extractor = extract(tmp_path / "root", members)
+    assert extractor.size == 8
+    directory = tmp_path / "root/d"
+    status = directory.stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime) == (0o2750, 12, 34, 1000)
+    assert (directory / "hard").stat().st_ino == (directory / "f").stat().st_ino
+    assert (directory / "soft").readlink() == Path("../../etc/passwd")
+    assert (directory / "soft").lstat().st_uid == 5
+    assert stat.S_ISFIFO((directory / "fifo").stat().st_mode)
+    assert (directory / "null").stat().st_rdev == os.makedev(1, 3)
+    assert stat.S_IMODE((directory / "suid").stat().st_mode) == 0o4755
+    assert (directory / "suid").stat().st_mtime == 2000
+    assert os.getxattr(directory / "cap", "security.capability") == capability
+    assert os.getxattr(directory / "cap", "user.note") == b"hello"
+    assert "trusted.overlay.redirect" not in os.listxattr(directory / "cap")
+    assert (tmp_path / "root/long" / ("n" * 200)).read_bytes() == b"x"
+
+
+def test_whiteouts_become_overlays_own(tmp_path: Path) -> None:
+    extract(
+        tmp_path / "root",
+        [
+            ("etc/.wh.gone", b""),
+            ("opaque/.wh..wh..opq", b""),
+            ("opaque/new", b"1"),
+            ("both", special(tarfile.DIRTYPE)),
+            (".wh.both", b""),
+            ("etc/.wh..wh.plnk", b""),
+        ],
+    )
+    gone = (tmp_path / "root/etc/gone").lstat()
+    assert stat.S_ISCHR(gone.st_mode) and gone.st_rdev == 0
+    assert os.getxattr(tmp_path / "root/opaque", "trusted.overlay.opaque") == b"y"
+    assert os.getxattr(tmp_path / "root/both", "trusted.overlay.opaque") == b"y"
+    assert sorted(os.listdir(tmp_path / "root/etc")) == ["gone"]
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [("../escaped", b"x")],
+        [("a/../../escaped", b"x")],
+        [("link", special(tarfile.SYMTYPE, link="..")), ("link/escaped", b"x")],
+        [("link", special(tarfile.SYMTYPE, link="/")), ("link/tmp/escaped", b"x")],
+        [("d", special(tarfile.DIRTYPE)), ("d/l", special(tarfile.SYMTYPE, link="/")), ("d/l/.wh.escaped", b"")],
+        [("hard", special(tarfile.LNKTYPE, link="../victim"))],
+        [("s", special(tarfile.SYMTYPE, link="..")), ("hard", special(tarfile.LNKTYPE, link="s/victim"))],
+        [("s", special(tarfile.SYMTYPE, link="..")), ("s/d", special(tarfile.DIRTYPE, mode=0o777))],
+        [("file", b"x"), ("file/child", b"x")],
+        [("a" * 300, b"x")],
+        [("/".join("d" * 5000), b"x")],
+        [(".wh...", b"")],
+    ],
+    ids=lambda members: members[-1][0][:24],
+)
+def test_hostile_layers_are_refused_and_touch_nothing_outside(tmp_path: Path, members: list[Member]) -> None:
+    (tmp_path / "victim").write_text("untouched")
+    with pytest.raises(BadArchive):
+        extract(tmp_path / "root", members)
+    assert sorted(os.listdir(tmp_path)) == ["root", "victim"]
+    assert (tmp_path / "victim").stat().st_nlink == 1
+
+
+def test_a_later_link_in_the_place_of_a_directory_is_not_followed_for_its_metadata(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir(mode=0o700)
+    extract(
+        tmp_path / "root",
+        [("d", special(tarfile.DIRTYPE, mode=0o777)), ("d", special(tarfile.SYMTYPE, link=str(outside)))],
+    )
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o700
+
+
+def test_absolute_names_are_taken_from_the_layers_root(tmp_path: Path) -> None:
+    extract(tmp_path / "root", [("/etc/x", b"1"), ("./etc/y", b"2")])
+    assert sorted(os.listdir(tmp_path / "root/etc")) == ["x", "y"]
+
+
+def test_the_last_of_several_entries_wins(tmp_path: Path) -> None:
+    extract(tmp_path / "root", [("f", b"first"), ("f", special(tarfile.SYMTYPE, link="x")), ("f", b"last")])
+    assert (tmp_path / "root/f").read_bytes() == b"last"
+
+
+def test_a_layer_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    store = LayerStore(tmp_path, lambda _: False)
+    good = tar([("f", b"content")])
+    layer = store.unpack(io.BytesIO(good), digest(good))
+    assert (layer.diff_id, layer.size) == (digest(good), 7)
+    assert (store.path(layer.diff_id) / "f").read_bytes() == b"content"
+    with pytest.raises(BadArchive, match="layer verification failed"):
+        store.unpack(io.BytesIO(tar([("f", b"other")])), digest(good))
+    with pytest.raises(BadArchive):
+        store.unpack(io.BytesIO(good[:700]))
+    assert os.listdir(tmp_path / "layers") == [digest(good).removeprefix("sha256:")]
+
+
+def test_a_layer_in_use_is_not_replaced(tmp_path: Path) -> None:
+    archive = tar([("f", b"content")])
+    LayerStore(tmp_path, lambda _: False).unpack(io.BytesIO(archive))
+    store = LayerStore(tmp_path, lambda diff_id: diff_id == digest(archive))
+    inode = store.path(digest(archive)).stat().st_ino
+    store.unpack(io.BytesIO(archive))
+    assert store.path(digest(archive)).stat().st_ino == inode
+
+
+def test_sparse_files_are_refused(tmp_path: Path) -> None:
+    archive = bytearray(tar([("f", b"x")]))
+    archive[156] = ord("S")
+    archive[148:156] = b"%06o\0 " % (sum(archive[:148]) + 8 * 32 + sum(archive[156:512]))
+    with pytest.raises(BadArchive, match="sparse"):
+        extract_raw(tmp_path / "root", bytes(archive))

@@ -1,0 +1,66 @@
+import bz2
+import gzip
+import io
+import lzma
+import os
+from collections.abc import Callable
+
+import pytest
+from coved.errors import InvalidParameter
+from coved.images.compression import DecompressedStream, HashedStream
+
+CONTENT = os.urandom(300_000) + b"a" * 3_000_000
+COMPRESSIONS: list[Callable[[bytes], bytes]] = [bytes, gzip.compress, bz2.compress, lzma.compress]
+
+
+def read_all(stream: DecompressedStream, size: int = 100_000) -> bytes:
+    data = b""
+    while chunk := stream.read(size):
+        assert len(chunk) <= size
+        data += chunk
+    return data
+
+
+class Dribble(io.BytesIO):
+    """Gives what it has in small pieces, as a network does."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(min(size or 7, 7) if size and size > 0 else 7)
+
+
+@pytest.mark.parametrize("compress", COMPRESSIONS)
+def test_content_comes_out_as_it_went_in(compress: Callable[[bytes], bytes]) -> None:
+    assert read_all(DecompressedStream(io.BytesIO(compress(CONTENT)))) == CONTENT
+    assert read_all(DecompressedStream(Dribble(compress(CONTENT[:50_000])))) == CONTENT[:50_000]
+
+
+@pytest.mark.parametrize("compress", COMPRESSIONS[1:])
+def test_several_members_and_padding(compress: Callable[[bytes], bytes]) -> None:
+    data = compress(b"one") + compress(b"two") + bytes(1000)
+    assert read_all(DecompressedStream(io.BytesIO(data))) == b"onetwo"
+
+
+@pytest.mark.parametrize("compress", COMPRESSIONS[1:])
+def test_damage_is_told(compress: Callable[[bytes], bytes]) -> None:
+    data = compress(CONTENT)
+    with pytest.raises(InvalidParameter, match="damaged"):
+        read_all(DecompressedStream(io.BytesIO(data[:-20])))
+    middle = len(data) // 2
+    with pytest.raises(InvalidParameter, match="damaged"):
+        read_all(DecompressedStream(io.BytesIO(data[:middle] + bytes(100) + data[middle + 100 :])))
+
+
+def test_zstd_is_named() -> None:
+    with pytest.raises(InvalidParameter, match="zstd"):
+        DecompressedStream(io.BytesIO(b"\x28\xb5\x2f\xfd" + bytes(100)))
+
+
+def test_empty_stream() -> None:
+    assert DecompressedStream(io.BytesIO()).read(10) == b""
+
+
+def test_digest_is_of_everything() -> None:
+    stream = HashedStream(io.BytesIO(b"abc"))
+    stream.read(1)
+    stream.drain()
+    assert stream.digest() == "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -1,0 +1,88 @@
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from coved.store.database import Database, SchemaTooNew, StorageFull
+
+STEPS = ("CREATE TABLE things (name TEXT PRIMARY KEY) STRICT; CREATE INDEX by_name ON things (name);",)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    database = Database(tmp_path / "metadata.db")
+    database.migrate("things", STEPS)
+    return database
+
+
+def names(database: Database) -> list[str]:
+    return [row["name"] for row in database.query("SELECT name FROM things ORDER BY name")]
+
+
+def test_commits_reach_the_disk(database: Database) -> None:
+    assert database.query("PRAGMA journal_mode")[0][0] == "wal"
+    assert database.query("PRAGMA synchronous")[0][0] == 2  # FULL
+    assert database.query("PRAGMA foreign_keys")[0][0] == 1
+
+
+def test_migrations_run_once_and_go_on(database: Database, tmp_path: Path) -> None:
+    database.execute("INSERT INTO things VALUES ('a')")
+    database.close()
+    again = Database(tmp_path / "metadata.db")
+    again.migrate("things", (*STEPS, "ALTER TABLE things ADD COLUMN size INTEGER NOT NULL DEFAULT 3;"))
+    assert again.query("SELECT name, size FROM things")[0]["size"] == 3
+
+
+def test_data_of_a_newer_engine_is_left_alone(database: Database, tmp_path: Path) -> None:
+    database.migrate("things", (*STEPS, "CREATE TABLE more (x) ;"))
+    with pytest.raises(SchemaTooNew, match="update Cove"):
+        database.migrate("things", STEPS)
+
+
+def test_a_failed_migration_changes_nothing(database: Database) -> None:
+    with pytest.raises(sqlite3.OperationalError):
+        database.migrate("others", ("CREATE TABLE others (x); CREATE TABLE others (x);",))
+    assert database.query("SELECT name FROM sqlite_master WHERE name = 'others'") == []
+
+
+def test_transactions_are_all_or_nothing(database: Database) -> None:
+    with pytest.raises(RuntimeError), database.transaction():
+        database.execute("INSERT INTO things VALUES ('a')")
+        with database.transaction():
+            database.execute("INSERT INTO things VALUES ('b')")
+        raise RuntimeError
+    assert names(database) == []
+    with database.transaction():
+        database.execute("INSERT INTO things VALUES ('a')")
+        with database.transaction():
+            database.execute("INSERT INTO things VALUES ('b')")
+    assert names(database) == ["a", "b"]
+
+
+def test_a_full_disk_is_told_in_words(database: Database) -> None:
+    pages = database.query("PRAGMA page_count")[0][0]
+    database.query(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StorageFull, match="no space left"):
+        with database.transaction():
+            for number in range(10_000):
+                database.execute("INSERT INTO things VALUES (?)", (f"{number}" * 100,))
+    assert names(database) == []
+    database.query("PRAGMA max_page_count = 100000")
+    database.execute("INSERT INTO things VALUES ('works again')")
+
+
+def test_a_kill_leaves_only_whole_transactions(tmp_path: Path) -> None:
+    program = f"""
+import os
+from pathlib import Path
+from coved.store.database import Database
+database = Database(Path({str(tmp_path / "metadata.db")!r}))
+database.migrate("things", {STEPS!r})
+database.execute("INSERT INTO things VALUES ('kept')")
+with database.transaction():
+    database.execute("INSERT INTO things VALUES ('lost')")
+    os.kill(os.getpid(), 9)
+"""
+    assert subprocess.run([sys.executable, "-c", program], timeout=30).returncode == -9
+    assert names(Database(tmp_path / "metadata.db")) == ["kept"]

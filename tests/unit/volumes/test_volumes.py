@@ -1,0 +1,199 @@
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from coved.errors import Conflict, InvalidParameter, NotFound
+from coved.events import Events
+from coved.filters import Filters
+from coved.store.database import Database
+from coved.volumes import Volumes
+
+
+def with_volumes(root: Path, work: Callable[[Volumes], Awaitable[Any]]) -> Any:
+    """Runs ``work`` with a volumes domain as a newly started engine has it."""
+
+    async def main() -> Any:
+        database = Database(root / "metadata.db")
+        volumes = Volumes(database, Events(), root)
+        await volumes.start()
+        try:
+            return await work(volumes)
+        finally:
+            database.close()
+
+    return asyncio.run(main())
+
+
+def test_volumes_outlive_the_engine(tmp_path: Path) -> None:
+    async def create(volumes: Volumes) -> None:
+        volume = await volumes.create("data", labels={"a": "b"})
+        (volume.path / "file").write_text("content")
+        volumes.acquire("data", "c1")
+
+    async def look(volumes: Volumes) -> None:
+        volume = volumes.get("data")
+        assert (volume.labels, (volume.path / "file").read_text()) == ({"a": "b"}, "content")
+        assert volume.path == tmp_path / "volumes/data/_data"
+        assert volumes.users("data") == ["c1"]
+
+    with_volumes(tmp_path, create)
+    with_volumes(tmp_path, look)
+
+
+def test_creating_an_existing_volume_finds_it(tmp_path: Path) -> None:
+    async def work(volumes: Volumes) -> None:
+        first = await volumes.create("data", labels={"a": "b"})
+        assert await volumes.create("data", labels={"other": "label"}) == first
+
+    with_volumes(tmp_path, work)
+
+
+def test_a_volume_without_name_is_anonymous(tmp_path: Path) -> None:
+    async def work(volumes: Volumes) -> None:
+        volume = await volumes.create()
+        assert len(volume.name) == 64 and volume.anonymous
+
+    with_volumes(tmp_path, work)
+
+
+@pytest.mark.parametrize("name", ["x!", "-a", ".a", "a/b", "../a", "..", "a b", "a\n", "ä", "a" * 256])
+def test_names_that_are_refused(tmp_path: Path, name: str) -> None:
+    async def work(volumes: Volumes) -> None:
+        with pytest.raises(InvalidParameter) as error:
+            await volumes.create(name)
+        assert str(error.value) == (
+            f'create {name}: "{name}" includes invalid characters for a local volume name, only '
+            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
+        )
+
+    with_volumes(tmp_path, work)
+
+
+def test_other_drivers_and_options_are_refused(tmp_path: Path) -> None:
+    async def work(volumes: Volumes) -> None:
+        with pytest.raises(NotFound, match='plugin "nfs" not found'):
+            await volumes.create("data", driver="nfs")
+        with pytest.raises(InvalidParameter, match="device, type"):
+            await volumes.create("data", options={"type": "nfs", "device": "x"})
+
+    with_volumes(tmp_path, work)
+
+
+def test_a_volume_in_use_is_not_removed(tmp_path: Path) -> None:
+    async def work(volumes: Volumes) -> None:
+        await volumes.create("data")
+        volumes.acquire("data", "c1")
+        volumes.acquire("data", "c1")
+        volumes.acquire("data", "c2")
+        for force in (False, True):
+            with pytest.raises(Conflict) as error:
+                await volumes.remove("data", force=force)
+            assert str(error.value) == "remove data: volume is in use - [c1, c2]"
+        volumes.release("data", "c1")
+        volumes.release("data", "c2")
+        volumes.release("data", "c2")
+        await volumes.remove("data")
+        assert not (tmp_path / "volumes/data").exists()
+        with pytest.raises(NotFound, match="get data: no such volume"):
+            await volumes.remove("data")
+        await volumes.remove("data", force=True)
+
+    with_volumes(tmp_path, work)
+
+
+def test_a_link_inside_a_volume_is_not_followed_when_it_goes(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").touch()
+
+    async def work(volumes: Volumes) -> None:
+        volume = await volumes.create("data")
+        (volume.path / "link").symlink_to(outside)
+        (volume.path / "deep/er").mkdir(parents=True)
+        await volumes.remove("data")
+
+    with_volumes(tmp_path, work)
+    assert (outside / "file").exists()
+    assert list((tmp_path / "volumes").iterdir()) == []
+    assert list((tmp_path / "trash").iterdir()) == []
+
+
+def test_leftovers_go_at_the_next_start(tmp_path: Path) -> None:
+    (tmp_path / "volumes/stray/_data/x").mkdir(parents=True)
+    (tmp_path / "trash/old").mkdir(parents=True)
+
+    async def work(volumes: Volumes) -> None:
+        assert volumes.list() == []
+
+    with_volumes(tmp_path, work)
+    assert list((tmp_path / "volumes").iterdir()) == list((tmp_path / "trash").iterdir()) == []
+
+
+def test_list_filters(tmp_path: Path) -> None:
+    async def work(volumes: Volumes) -> None:
+        await volumes.create("used", labels={"tier": "db"})
+        await volumes.create("unused")
+        volumes.acquire("used", "c1")
+
+        def names(**filters: list[str]) -> list[str]:
+            return [volume.name for volume in volumes.list(Filters(filters))]
+
+        assert names() == ["unused", "used"]
+        assert names(dangling=["true"]) == ["unused"]
+        assert names(dangling=["false"]) == ["used"]
+        assert names(label=["tier=db"]) == ["used"]
+        assert names(name=["unu"]) == ["unused"]
+        assert names(driver=["nfs"]) == []
+        with pytest.raises(InvalidParameter, match="invalid filter 'colour'"):
+            names(colour=["red"])
+
+    with_volumes(tmp_path, work)
+
+
+def test_prune_takes_anonymous_volumes_and_named_ones_when_told(tmp_path: Path) -> None:
+    async def work(volumes: Volumes) -> None:
+        anonymous = await volumes.create()
+        (anonymous.path / "file").write_bytes(b"x" * 100_000)
+        used = await volumes.create()
+        volumes.acquire(used.name, "c1")
+        await volumes.create("named")
+        pruned = await volumes.prune()
+        assert pruned.names == [anonymous.name]
+        assert pruned.reclaimed >= 100_000
+        assert (await volumes.prune(Filters({"all": ["true"]}))).names == ["named"]
+        assert [volume.name for volume in volumes.list()] == [used.name]
+
+    with_volumes(tmp_path, work)
+
+
+def test_populate_copies_into_an_empty_volume_only(tmp_path: Path) -> None:
+    source = tmp_path / "image"
+    (source / "sub").mkdir(parents=True)
+    (source / "file").write_text("content")
+    (source / "file").chmod(0o640)
+    os.utime(source / "file", (1000, 2000))
+    os.link(source / "file", source / "sub/hard")
+    (source / "soft").symlink_to("/etc/passwd")
+    os.mkfifo(source / "fifo")
+    source.chmod(0o750)
+
+    async def work(volumes: Volumes) -> None:
+        volume = await volumes.create("data")
+        await asyncio.gather(volumes.populate("data", source), volumes.populate("data", source))
+        copied = volume.path
+        assert (copied / "file").read_text() == "content"
+        status = (copied / "file").stat()
+        assert (status.st_mode & 0o7777, status.st_mtime) == (0o640, 2000)
+        assert (copied / "sub/hard").stat().st_ino == status.st_ino
+        assert (copied / "soft").readlink() == Path("/etc/passwd")
+        assert (copied / "fifo").is_fifo()
+        assert copied.stat().st_mode & 0o7777 == 0o750
+        (copied / "file").write_text("changed")
+        await volumes.populate("data", source)
+        assert (copied / "file").read_text() == "changed"
+        await volumes.populate("data", tmp_path / "missing")
+
+    with_volumes(tmp_path, work)
