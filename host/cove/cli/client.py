@@ -1,7 +1,7 @@
 """A thin client of the Docker Engine API over a unix socket.
 
-h11 keeps the protocol; nothing here imports http.client or requests, which cost more than a whole command may. Requests carry no
-API version: the engine then answers in its own newest one, and no round trip is spent on agreeing.
+h11 keeps the protocol; nothing here imports http.client or requests, which cost more than a whole command may.
+Requests carry no API version: the engine then answers in its own newest one, and no round trip is spent on agreeing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ Query = Mapping[str, "str | int | bool | Iterable[str] | None"]
 def quote(text: str) -> str:
     """Percent-encode `text` for use in a path or a query (RFC 3986; urllib costs 5 ms to import for this)."""
     return "".join(
-        chr(byte) if chr(byte).isalnum() and byte < 128 or byte in b"-._~" else f"%{byte:02X}" for byte in text.encode()
+        chr(byte) if (chr(byte).isalnum() and byte < 128) or byte in b"-._~" else f"%{byte:02X}"
+        for byte in text.encode()
     )
 
 
@@ -105,7 +106,9 @@ class Hijacked:
 
 
 class EngineClient:
-    """Requests to one engine. `path` is its socket; with `machine`, a machine that is started when nothing answers there."""
+    """Requests to one engine. `path` is its socket; with `machine`, a machine that is started when nothing answers
+    there.
+    """
 
     def __init__(self, path: Path, machine: str | None = None) -> None:
         self.path = path
@@ -114,7 +117,9 @@ class EngineClient:
 
     @classmethod
     def from_environment(cls, machine: str | None = None, host: str | None = None) -> EngineClient:
-        """`host` or COVE_HOST (unix:///path) points at any engine, otherwise `machine` or COVE_MACHINE names a machine."""
+        """`host` or COVE_HOST (unix:///path) points at any engine, otherwise `machine` or COVE_MACHINE names a
+        machine.
+        """
         host = host or (None if machine else os.environ.get("COVE_HOST"))
         if host:
             scheme, separator, path = host.partition("://")
@@ -143,7 +148,9 @@ class EngineClient:
         try:
             return self._connect()
         except OSError as error:
-            raise ConnectionFailed(f"the machine runs, but {self.path} does not answer: {error.strerror or error}") from error
+            raise ConnectionFailed(
+                f"the machine runs, but {self.path} does not answer: {error.strerror or error}"
+            ) from error
 
     def _connect(self) -> socket.socket:
         if not hasattr(socket, "AF_UNIX"):
@@ -177,7 +184,9 @@ class EngineClient:
         content_type: str = "application/json",
         headers: Iterable[tuple[str, str]] = (),
     ) -> Response:
-        """Send a request; return the answer whatever its status, the body unread. `body` is sent as JSON, `upload` in chunks."""
+        """Send a request; return the answer whatever its status, the body unread. `body` is sent as JSON, `upload` in
+        chunks.
+        """
         data = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
         head = [("Host", "docker"), ("User-Agent", "cove"), *headers]
         if upload is not None:
@@ -314,11 +323,9 @@ def _next_event(sock: socket.socket, protocol: h11.Connection) -> Any:
 
 
 def filters(given: Iterable[str]) -> str | None:
-    """`key=value` filters as the API's JSON: {"key": {"value": true}}. Raises `ValueError` for one without "="."""
+    """`key=value` filters as the API's JSON: {"key": {"value": true}}; None for no filter."""
     result: dict[str, dict[str, bool]] = {}
     for item in given:
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise ValueError("invalid argument: bad format of filter (expected name=value)")
+        key, _, value = item.partition("=")
         result.setdefault(key.strip().lower(), {})[value.strip()] = True
     return json.dumps(result, separators=(",", ":"), sort_keys=True) if result else None

@@ -14,7 +14,10 @@ from cove.cli.ports import join_host_port
 
 
 def _stop(verb: str, context: Context, values: Values) -> int:
-    query = {"signal": values["signal"] or None, "t": values["timeout"] if values["timeout"] is not None else values["time"]}
+    query = {
+        "signal": values["signal"] or None,
+        "t": values["timeout"] if values["timeout"] is not None else values["time"],
+    }
 
     def one(name: str) -> str:
         context.engine.json("POST", f"/containers/{quote(name)}/{verb}", query)

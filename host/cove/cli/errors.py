@@ -1,7 +1,8 @@
 """What the docker verbs raise, and the exit status that each failure ends with.
 
-Docker's statuses (docs.docker.com/reference/cli/docker/container/run/#exit-status): 125 the client or the engine failed, 126 the
-command cannot be invoked, 127 it was not found, otherwise the container's own; 1 everywhere outside run, create and exec.
+Docker's statuses (docs.docker.com/reference/cli/docker/container/run/#exit-status): 125 the client or the engine
+failed, 126 the command cannot be invoked, 127 it was not found, otherwise the container's own; 1 everywhere outside
+run, create and exec.
 """
 
 from __future__ import annotations
@@ -44,8 +45,12 @@ class ConnectionFailed(CliError):
 
 
 def start_status(message: str) -> int:
-    """Docker's exit status for an engine that could not start a process: 127 not found, 126 not executable, otherwise 125."""
-    if any(text in message for text in ("executable file not found", "no such file or directory", "cannot find the file")):
+    """Docker's exit status for an engine that could not start a process: 127 not found, 126 not executable, otherwise
+    125.
+    """
+    if any(
+        text in message for text in ("executable file not found", "no such file or directory", "cannot find the file")
+    ):
         return 127
     if any(text in message for text in ("permission denied", "is a directory")):
         return 126

@@ -1,8 +1,9 @@
-"""Command lines parsed as docker parses them (the conventions of the pflag library, which docker's users know by heart).
+"""Command lines parsed as docker parses them (the conventions of the pflag library, which docker's users know by
+heart).
 
-They differ from what Python's parsers accept: `--tty=false`, `-p=80:80`, `-it`, switches with values, flags after which everything
-belongs to the container, and the exact words of errors that scripts look for. Importing this costs a millisecond; click,
-which the machine commands use, costs thirty.
+They differ from what Python's parsers accept: `--tty=false`, `-p=80:80`, `-it`, switches with values, flags after
+which everything belongs to the container, and the exact words of errors that scripts look for. Importing this costs a
+millisecond; click, which the machine commands use, costs thirty.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ FALSE = {"0", "f", "F", "false", "FALSE", "False"}
 
 
 class Flag:
-    """One option. `parse` turns its text into a value and raises `ValueError` with the reason; `kind` is the word in the help."""
+    """One option. `parse` turns its text into a value and raises `ValueError` with the reason; `kind` is the word in
+    the help.
+    """
 
     __slots__ = ("default", "help", "hidden", "kind", "many", "name", "parse", "short")
 
@@ -81,9 +84,24 @@ def integer(name: str, short: str = "", help: str = "", default: int = 0) -> Fla
 
 
 def several(
-    name: str, short: str = "", help: str = "", parse: Callable[[str], Any] = str, kind: str = "list", hidden: bool = False
+    name: str,
+    short: str = "",
+    help: str = "",
+    parse: Callable[[str], Any] = str,
+    kind: str = "list",
+    hidden: bool = False,
 ) -> Flag:
     return Flag(name, short, kind=kind, parse=parse, default=(), many=True, help=help, hidden=hidden)
+
+
+def filter_pair(text: str) -> str:
+    if "=" not in text:
+        raise ValueError("bad format of filter (expected name=value)")
+    return text
+
+
+def filters_flag(short: str = "f", help: str = "Filter output based on conditions provided") -> Flag:
+    return several("filter", short, help, filter_pair, "filter")
 
 
 class Values:
@@ -120,7 +138,9 @@ class HelpAsked(Exception):
 
 
 def parse(argv: Sequence[str], flags: Sequence[Flag], *, interspersed: bool = True) -> Values:
-    """Parse `argv`. Without `interspersed` the first argument ends the flags. Raises `UsageError`, and `HelpAsked` for --help."""
+    """Parse `argv`. Without `interspersed` the first argument ends the flags. Raises `UsageError`, and `HelpAsked`
+    for --help.
+    """
     long = {flag.name: flag for flag in flags}
     short = {flag.short: flag for flag in flags if flag.short}
     values = Values(flags)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 DECIMAL_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
@@ -66,7 +66,7 @@ def parse_time(text: str) -> float:
     match = re.fullmatch(r"(\d+)-(\d+)-(\d+)T(\d+):(\d+):(\d+)(\.\d+)?(Z|([+-])(\d\d):(\d\d))", text)
     if match is None:
         raise ValueError(f"{text!r} is not a time")
-    seconds = float(calendar.timegm(tuple(int(part) for part in match.groups()[:6]) + (0, 0, 0)))
+    seconds = float(calendar.timegm((*(int(part) for part in match.groups()[:6]), 0, 0, 0)))
     if match[9]:
         offset = int(match[10]) * 3600 + int(match[11]) * 60
         seconds -= offset if match[9] == "+" else -offset
@@ -90,7 +90,8 @@ def table(rows: Iterable[Sequence[str]], *, minimum: int = 10, padding: int = 3)
     rows = list(rows)
     count = max((len(row) for row in rows), default=0)
     widths = [
-        max([minimum, *(len(row[column]) + padding for row in rows if column < len(row) - 1)]) for column in range(count)
+        max([minimum, *(len(row[column]) + padding for row in rows if column < len(row) - 1)])
+        for column in range(count)
     ]
     lines = []
     for row in rows:
@@ -111,13 +112,11 @@ def short_id(identity: str) -> str:
 Row = Mapping[str, Any]
 
 
-def render(
-    rows: Iterable[Row], form: str, headers: Mapping[str, str], default: Sequence[str], kind: str, trim: bool = False
-) -> str:
+def render(rows: Iterable[Row], form: str, headers: Mapping[str, str], default: Sequence[str], kind: str) -> str:
     """What a list command prints: a table of the `default` columns, or what `--format` (`form`) asks for.
 
-    A row maps the names that a template may use to text, or to a function of the template's arguments. `kind` is the type in
-    docker's error for a name that does not exist.
+    A row maps the names that a template may use to text, or to a function of the template's arguments. `kind` is the
+    type in docker's error for a name that does not exist.
     """
     if form in ("", "table"):
         cells = [[headers[name] for name in default]]
@@ -130,14 +129,23 @@ def render(
             return to_json({key: row[key] for key in sorted(row) if not callable(row[key])})
 
         return "".join(plain(row) + "\n" for row in rows)
-    from cove.cli.gotemplate import Template
+    from cove.cli.gotemplate import Template, TemplateError
 
     is_table = form.startswith("table ")
     source = (form[6:].strip() if is_table else form).replace("\\t", "\t").replace("\\n", "\n")
-    template = Template(source)
-    missing: Callable[[str], str] = lambda name: f"can't evaluate field {name} in type *formatter.{kind}"  # noqa: E731
-    lines = [template.render(row, missing) for row in rows]
+    try:
+        template = Template(source)
+    except TemplateError as error:
+        raise TemplateError(f"failed to parse template: {error.message}") from error
+
+    def missing(name: str) -> str:
+        return f"can't evaluate field {name} in type *formatter.{kind}"
+
+    try:
+        lines = [template.render(row, missing) for row in rows]
+        head = template.render({**headers, "Label": lambda label: label}, missing) if is_table else ""
+    except TemplateError as error:
+        raise TemplateError(f"failed to execute template: {error.message}") from error
     if not is_table:
         return "".join(line + "\n" for line in lines)
-    named = {**headers, "Label": lambda label: label}
-    return table([line.split("\t") for line in [template.render(named, missing), *lines]])
+    return table([line.split("\t") for line in [head, *lines]])

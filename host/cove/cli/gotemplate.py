@@ -1,7 +1,8 @@
 """The practical part of Go's text/template that `--format` is used with.
 
-Fields ({{.A.B}}), index, json, join, upper, lower, title, split, println, printf, len, slice, comparison and logic, pipelines,
-if/else, range, with, variables, and trim markers. Data are what JSON gives; a function among them is a method (`.Label "x"`).
+Fields ({{.A.B}}), index, json, join, upper, lower, title, split, println, printf, len, slice, comparison and logic,
+pipelines, if/else, range, with, variables, and trim markers. Data are what JSON gives; a function among them is a
+method (`.Label "x"`).
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cove.cli.errors import CliError
+
 Missing = Callable[[str], str]
 
 
-class TemplateError(ValueError):
+class TemplateError(CliError):
     """A template that cannot be parsed, or not be applied to its data; the text is docker's."""
 
 
@@ -257,7 +260,9 @@ class Template:
         pieces: list[tuple[str, str]] = []
         position = 0
         trim = False
-        for match in re.finditer(r"""\{\{(- )?((?:"(?:\\.|[^"\\])*"|`[^`]*`|(?!\}\}).)*?)( -)?\}\}""", source, re.DOTALL):
+        for match in re.finditer(
+            r"""\{\{(- )?((?:"(?:\\.|[^"\\])*"|`[^`]*`|(?!\}\}).)*?)( -)?\}\}""", source, re.DOTALL
+        ):
             literal = source[position : match.start()]
             if "{{" in literal:
                 raise TemplateError("template: :1: unclosed action")

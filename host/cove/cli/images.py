@@ -12,8 +12,8 @@ from typing import IO, Any
 from cove.cli import format as fmt
 from cove.cli.client import filters, quote
 from cove.cli.command import Command, Context
-from cove.cli.errors import CliError, DaemonError, UsageError, os_error_text
-from cove.cli.flags import Values, several, switch, text
+from cove.cli.errors import CliError, DaemonError, os_error_text
+from cove.cli.flags import Values, filters_flag, several, switch, text
 
 CHUNK = 1 << 20
 HEADERS = {
@@ -95,10 +95,7 @@ def image_rows(items: list[dict[str, Any]], *, digests: bool, truncate: bool, no
 def images(context: Context, values: Values) -> int:
     """`cove images`"""
     given = [*values["filter"], *(f"reference={argument}" for argument in values.args)]
-    try:
-        filtered = filters(given)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    filtered = filters(given)
     items = context.engine.json("GET", "/images/json", {"all": values["all"], "filters": filtered})
     truncate, form = not values["no-trunc"], values["format"]
     rows = list(image_rows(items, digests=values["digests"], truncate=truncate, now=time.time()))
@@ -303,7 +300,7 @@ COMMANDS = {
         (
             switch("all", "a", "Show all images (default hides intermediate images)"),
             switch("digests", "", "Show digests"),
-            several("filter", "f", "Filter output based on conditions provided", kind="filter"),
+            filters_flag(),
             _FORMAT,
             switch("no-trunc", "", "Don't truncate output"),
             switch("quiet", "q", "Only show image IDs"),

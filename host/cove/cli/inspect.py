@@ -43,7 +43,7 @@ def show(context: Context, kinds: Sequence[str], names: Sequence[str], form: str
         try:
             template = Template(form)
         except TemplateError as error:
-            raise CliError(f"template parsing error: {error}", 64) from error
+            raise CliError(f"template parsing error: {error.message}", 64) from error
     found, failures = [], []
     for name in names:
         try:
@@ -59,7 +59,7 @@ def show(context: Context, kinds: Sequence[str], names: Sequence[str], form: str
             try:
                 lines.append(template.render(item, lambda name: f'map has no entry for key "{name}"'))
             except TemplateError as error:
-                failures.append(f"template parsing error: {error}")
+                failures.append(f"template parsing error: {error.message}")
                 break
         sys.stdout.write("".join(line + "\n" for line in lines) or "\n")
     sys.stdout.flush()

@@ -59,11 +59,15 @@ def logs(context: Context, values: Values) -> int:
 LOG_FLAGS: tuple[Flag, ...] = (
     switch("details", "", "Show extra details provided to logs"),
     switch("follow", "f", "Follow log output"),
-    text("since", "", 'Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)'),
+    text(
+        "since", "", 'Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)'
+    ),
     text("tail", "n", "Number of lines to show from the end of the logs", "all"),
     switch("timestamps", "t", "Show timestamps"),
     text(
-        "until", "", 'Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)'
+        "until",
+        "",
+        'Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)',
     ),
 )
 COMMANDS = {"logs": Command(logs, "Fetch the logs of a container", "CONTAINER", LOG_FLAGS, least=1, most=1)}

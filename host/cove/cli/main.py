@@ -1,7 +1,7 @@
 """`cove`: finds the command, loads its module alone, runs it, and turns every failure into words and an exit status.
 
-Docker's verbs are parsed by `cove.cli.flags`, as docker's users expect; `cove machine` and `cove vm-image` are click groups,
-imported with click only when they are used (docs/decisions/0070).
+Docker's verbs are parsed by `cove.cli.flags`, as docker's users expect; `cove machine` and `cove vm-image` are click
+groups, imported with click only when they are used (docs/decisions/0070).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 PROGRAM = "cove"
 
-# command -> (module, name in the module's COMMANDS, short help). Written out so that no module is imported to list them.
+# command -> (module, name in the module's COMMANDS, short help). Written out so that listing
+# them imports no module.
 VERBS: dict[str, tuple[str, str, str]] = {
     "attach": ("run", "attach", "Attach local standard input, output, and error streams to a running container"),
     "commit": ("images", "commit", "Create a new image from a container's changes"),
@@ -53,9 +54,25 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "wait": ("containers", "wait", "Block until one or more containers stop, then print their exit codes"),
 }
 
-_CONTAINER_VERBS = (
-    "attach commit create exec kill logs pause port rename restart rm run start stop top unpause wait".split()
-)
+_CONTAINER_VERBS = [
+    "attach",
+    "commit",
+    "create",
+    "exec",
+    "kill",
+    "logs",
+    "pause",
+    "port",
+    "rename",
+    "restart",
+    "rm",
+    "run",
+    "start",
+    "stop",
+    "top",
+    "unpause",
+    "wait",
+]
 _INSPECT = "Display detailed information on one or more "
 
 GROUPS: dict[str, tuple[str, dict[str, tuple[str, str, str]]]] = {
@@ -188,9 +205,9 @@ def _dispatch(words: list[str]) -> int:
     except UsageError as error:
         raise UsageError(f"{error.message}\n\nRun '{PROGRAM} --help' for more information") from None
     if given["version"]:
-        from cove import __version__
+        from importlib.metadata import version  # 20 ms that only this needs
 
-        print(f"Cove version {__version__}")
+        print(f"Cove version {version('cove')}")
         return 0
     if not given.args:
         print(overview(), end="")
@@ -244,7 +261,8 @@ def _run(command: Command, path: str, words: list[str], machine: str | None, hos
         # Docker says "See" after a wrong number of arguments and "Run" after a wrong flag.
         pointer = "See" if "requires" in error.message else "Run"
         raise UsageError(
-            f"{error.message}\n\n{command.usage_line(path)}\n\n{pointer} '{path} --help' for more information", error.status
+            f"{error.message}\n\n{command.usage_line(path)}\n\n{pointer} '{path} --help' for more information",
+            error.status,
         ) from None
     try:
         return command.run(context, values)
@@ -281,7 +299,8 @@ def overview() -> str:
         ("Management Commands", {name: short for name, (short, _) in GROUPS.items()}),
         ("Commands", {name: entry[2] for name, entry in VERBS.items() if name not in common}),
     )
-    text = f"Usage:  {PROGRAM} [OPTIONS] COMMAND\n\nContainers on your laptop, in a small virtual machine; docker's commands work here\n"
+    text = f"Usage:  {PROGRAM} [OPTIONS] COMMAND\n\n"
+    text += "Containers on your laptop, in a small virtual machine; docker's commands work here\n"
     for title, rows in sections:
         text += f"\n{title}:\n" + "".join(f"  {name:<12}{short}\n" for name, short in rows.items())
     text += f"\nGlobal Options:\n{flags.describe(GLOBAL_FLAGS)}\n"

@@ -71,7 +71,9 @@ def parse_mount(text: str) -> dict[str, Any]:
         elif key == "bind-recursive":
             recursive = value
             if value not in ("enabled", "disabled", "writable", "readonly"):
-                raise ValueError(f'invalid value for {key}: {value} (must be "enabled", "disabled", "writable", or "readonly")')
+                raise ValueError(
+                    f'invalid value for {key}: {value} (must be "enabled", "disabled", "writable", or "readonly")'
+                )
         elif key == "volume-nocopy":
             volume["NoCopy"] = _boolean(key, value)
         elif key == "volume-subpath":
@@ -114,7 +116,12 @@ def parse_mount(text: str) -> dict[str, Any]:
             raise ValueError(
                 "option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in conjunction"
             )
-    options = (("bind", "Bind", bind), ("volume", "Volume", volume), ("tmpfs", "Tmpfs", tmpfs), ("image", "Image", image))
+    options = (
+        ("bind", "Bind", bind),
+        ("volume", "Volume", volume),
+        ("tmpfs", "Tmpfs", tmpfs),
+        ("image", "Image", image),
+    )
     for kind, name, settings in options:
         if settings and mount["Type"] != kind:
             raise ValueError(f"cannot mix '{kind}-*' options with mount type '{mount['Type']}'")

@@ -64,7 +64,11 @@ def parse_publish(specs: Iterable[str]) -> tuple[dict[str, dict[str, Any]], dict
             port = ""
             if host:
                 # One container port with several host ports lets the engine choose one of them.
-                port = f"{host_first}-{host_last}" if first == last and host_first != host_last else str(host_first + offset)
+                port = (
+                    f"{host_first}-{host_last}"
+                    if first == last and host_first != host_last
+                    else str(host_first + offset)
+                )
             key = f"{first + offset}/{protocol}"
             exposed[key] = {}
             bindings.setdefault(key, []).append({"HostIp": ip, "HostPort": port})
@@ -82,7 +86,8 @@ def parse_expose(specs: Iterable[str]) -> dict[str, dict[str, Any]]:
             first, last = _range(ports)
         except ValueError:
             raise ValueError(
-                f'invalid range format for --expose: {spec}, error: strconv.ParseUint: parsing "{ports}": invalid syntax'
+                f"invalid range format for --expose: {spec}, error: "
+                f'strconv.ParseUint: parsing "{ports}": invalid syntax'
             ) from None
         for port in range(first, last + 1):
             exposed[f"{port}/{protocol or 'tcp'}"] = {}

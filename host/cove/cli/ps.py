@@ -10,8 +10,7 @@ from cove.cli import format as fmt
 from cove.cli import ports
 from cove.cli.client import filters
 from cove.cli.command import Command, Context
-from cove.cli.errors import UsageError
-from cove.cli.flags import Values, integer, several, switch, text
+from cove.cli.flags import Values, filters_flag, integer, switch, text
 
 HEADERS = {
     "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "CreatedAt": "CREATED AT",
@@ -64,10 +63,7 @@ def ps(context: Context, values: Values) -> int:
     form = values["format"]
     last = 1 if values["latest"] and values["last"] == -1 else values["last"]
     wants_size = values["size"] or ".Size" in form
-    try:
-        filtered = filters(values["filter"])
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    filtered = filters(values["filter"])
     query = {"all": values["all"], "filters": filtered, "limit": last if last > 0 else None, "size": wants_size}
     items = context.engine.json("GET", "/containers/json", query)
     truncate = not values["no-trunc"]
@@ -89,7 +85,7 @@ COMMANDS = {
         "",
         (
             switch("all", "a", "Show all containers (default shows just running)"),
-            several("filter", "f", "Filter output based on conditions provided", kind="filter"),
+            filters_flag(),
             text("format", "", "Format output using a custom template: table, json, or a Go template"),
             integer("last", "n", "Show n last created containers (includes all states)", -1),
             switch("latest", "l", "Show the latest created container (includes all states)"),

@@ -14,7 +14,9 @@ from cove.cli.images import check_reference, split_reference
 
 
 def show_progress(response: Response, out: IO[str]) -> None:
-    """Print the messages: on a terminal each layer keeps its line, elsewhere only what is said once. Raises `CliError`."""
+    """Print the messages: on a terminal each layer keeps its line, elsewhere only what is said once. Raises
+    `CliError`.
+    """
     fancy = terminal.is_terminal(out.fileno())
     lines: dict[str, int] = {}
     for message in response.json_lines():

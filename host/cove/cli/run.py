@@ -36,12 +36,10 @@ def _create_container(context: Context, values: Values, body: dict[str, Any]) ->
     """Create the container, pulling its image when it is missing; returns the id."""
     image, policy = body["Image"], values["pull"]
     if policy not in PULL_POLICIES:
-        raise HelpfulError(f"invalid pull option: '{policy}': must be one of \"always\", \"missing\" or \"never\"")
+        raise HelpfulError(f'invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"')
     cidfile = Path(values["cidfile"]) if values["cidfile"] else None
     if cidfile is not None and cidfile.exists():
-        raise HelpfulError(
-            f"container ID file found, make sure the other container isn't running or delete {cidfile}"
-        )
+        raise HelpfulError(f"container ID file found, make sure the other container isn't running or delete {cidfile}")
     query = {"name": values["name"] or None, "platform": values["platform"] or None}
 
     def pull() -> None:
@@ -121,11 +119,13 @@ def _hold(
     proxy: bool,
     start: bool,
 ) -> int:
-    """Attach to a container, optionally start it, move its bytes until it ends or the user detaches; its exit status."""
+    """Attach to a container, optionally start it, move its bytes until it ends or the user detaches; its exit
+    status.
+    """
     engine = context.engine
     path = f"/containers/{quote(container_id)}"
     connection = engine.hijack(f"{path}/attach", {"stream": True, **{name: on for name, on in streams.items() if on}})
-    # The answer's head comes at once, its body when the container ends; both before the start, or the end could be missed.
+    # The answer's head comes at once, its body when the container ends. Asked before the start, or a short life is missed.
     waiting = engine.send("POST", f"{path}/wait", {"condition": condition})
     if waiting.status >= 400:
         connection.close()

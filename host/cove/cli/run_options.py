@@ -17,7 +17,14 @@ from cove.cli.errors import HelpfulError, os_error_text
 from cove.cli.flags import Values
 from cove.cli.mounts import parse_volume
 
-_HEALTH = ("health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period", "health-timeout")
+_HEALTH = (
+    "health-cmd",
+    "health-interval",
+    "health-retries",
+    "health-start-interval",
+    "health-start-period",
+    "health-timeout",
+)
 
 
 def create_body(values: Values) -> dict[str, Any]:
@@ -144,7 +151,9 @@ def _host_config(values: Values, binds: list[str], bindings: dict[str, Any], mod
         "MemorySwappiness": swappiness,
         "OomKillDisable": values["oom-kill-disable"],
         "PidsLimit": values["pids-limit"],
-        "Ulimits": sorted({item["Name"]: item for item in values["ulimit"]}.values(), key=lambda item: str(item["Name"])),
+        "Ulimits": sorted(
+            {item["Name"]: item for item in values["ulimit"]}.values(), key=lambda item: str(item["Name"])
+        ),
         "CpuCount": values["cpu-count"],
         "CpuPercent": values["cpu-percent"],
         "IOMaximumIOps": 0,
@@ -227,7 +236,9 @@ def _networks(values: Values) -> tuple[str, dict[str, Any]]:
             if first.get(key):
                 raise ValueError(f"conflicting options: cannot specify both --{flag} and per-network {key}")
             first[key] = given
-    user_defined = first["name"] not in ("default", "bridge", "host", "none") and not first["name"].startswith("container:")
+    user_defined = first["name"] not in ("default", "bridge", "host", "none") and not first["name"].startswith(
+        "container:"
+    )
     if user_defined and values["link"]:
         first["links"] = values["link"]
     endpoints: dict[str, Any] = {}
@@ -341,7 +352,9 @@ def _resolve(item: str, *, keep: bool) -> str | None:
 
 
 def file_lines(paths: Iterable[str]) -> list[str]:
-    """The lines of `--env-file` and `--label-file`: comments and empty lines dropped. Raises `OSError`, `ValueError`."""
+    """The lines of `--env-file` and `--label-file`: comments and empty lines dropped. Raises `OSError`,
+    `ValueError`.
+    """
     result = []
     for path in paths:
         for line in Path(path).read_text(encoding="utf-8-sig").splitlines():

@@ -1,7 +1,7 @@
 """An attached container's input and output: Docker's 8-byte frames, half-close, raw terminals, detach keys.
 
-The calling thread moves output, because it alone receives signals; a daemon thread moves input, because a read of stdin cannot
-be given up portably when the container ends first.
+The calling thread moves output, because it alone receives signals; a daemon thread moves input, because a read of
+stdin cannot be given up portably when the container ends first.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ def parse_detach_keys(keys: str) -> bytes:
     """`ctrl-p,ctrl-q` as the bytes that a terminal sends. Raises `CliError`."""
     result = bytearray()
     for key in keys.split(","):
-        if key.startswith("ctrl-") and len(key) == 6 and (code := "@abcdefghijklmnopqrstuvwxyz[\\]^_".find(key[5])) >= 0:
+        if (
+            key.startswith("ctrl-")
+            and len(key) == 6
+            and (code := "@abcdefghijklmnopqrstuvwxyz[\\]^_".find(key[5])) >= 0
+        ):
             result.append(code)
         elif len(key) == 1 and key.isascii():
             result += key.encode()
@@ -153,7 +157,7 @@ class Attached:
                     self._connection.sock.shutdown(socket.SHUT_RDWR)
                     return
         except OSError:
-            return  # the process has ended and its connection with it, or stdin is not readable: nothing is left to send
+            return  # the process has ended and its connection with it, or stdin cannot be read: nothing is left to send
         self._connection.close_write()
 
 

@@ -30,7 +30,9 @@ def size(fd: int) -> tuple[int, int] | None:
 
 @contextmanager
 def raw_mode(fd: int) -> Iterator[None]:
-    """Keys go through unread and unechoed for the length of the `with`; the former mode is restored whatever happens."""
+    """Keys go through unread and unechoed for the length of the `with`; the former mode is restored whatever
+    happens.
+    """
     if sys.platform == "win32":
         from cove.cli.windows_console import raw_mode as windows_raw_mode
 

@@ -1,4 +1,6 @@
-"""The texts that `run` and `create` accept for single values, as docker reads them. Every parser raises `ValueError`."""
+"""The texts that `run` and `create` accept for single values, as docker reads them. Every parser raises
+`ValueError`.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,35 @@ from typing import Any
 
 _SIZE = re.compile(r"(\d+(?:\.\d*)?)\s?([kKmMgGtTpP]?)([iI]?[bB])?")
 _DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
-_NANOSECONDS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_NANOSECONDS = {
+    "ns": 1,
+    "us": 10**3,
+    "µs": 10**3,
+    "μs": 10**3,
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+}
 _ULIMITS = frozenset(
-    "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
+    [
+        "as",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
+    ]
 )
 
 
@@ -88,7 +116,9 @@ def address(text: str) -> str:
 def dns_search(text: str) -> str:
     if text.strip() == ".":
         return "."
-    if not re.fullmatch(r"(?:[a-zA-Z0-9_](?:[a-zA-Z0-9_-]*[a-zA-Z0-9_])?\.)*[a-zA-Z0-9_](?:[a-zA-Z0-9_-]*[a-zA-Z0-9_])?", text):
+    if not re.fullmatch(
+        r"(?:[a-zA-Z0-9_](?:[a-zA-Z0-9_-]*[a-zA-Z0-9_])?\.)*[a-zA-Z0-9_](?:[a-zA-Z0-9_-]*[a-zA-Z0-9_])?", text
+    ):
         raise ValueError(f"{text} is not a valid domain")
     return text
 
@@ -176,7 +206,8 @@ def iops_device(text: str) -> dict[str, Any]:
     path, value = _device_and_value(text)
     if not value.isdigit():
         raise ValueError(
-            f"invalid rate for device: {text}. The correct format is <device-path>:<number>. Number must be a positive integer"
+            f"invalid rate for device: {text}. The correct format is <device-path>:<number>. "
+            "Number must be a positive integer"
         )
     return {"Path": path, "Rate": int(value)}
 
@@ -232,7 +263,9 @@ def csv_fields(text: str) -> list[str]:
 
 
 def network(text: str) -> dict[str, Any]:
-    """`name`, or `name=x,alias=y,ip=...`, as {"name", "aliases", "ip", "ip6", "mac", "link_local", "driver_opts", "priority"}."""
+    """`name`, or `name=x,alias=y,ip=...`, as {"name", "aliases", "ip", "ip6", "mac", "link_local", "driver_opts",
+    "priority"}.
+    """
     result: dict[str, Any] = {"name": "", "aliases": [], "link_local": [], "driver_opts": {}, "priority": 0}
     if not re.search(r"\w+=\w+", text):
         return result | {"name": text}

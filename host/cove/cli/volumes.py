@@ -1,0 +1,103 @@
+"""`volume create|ls|rm`."""
+
+from __future__ import annotations
+
+import sys
+
+from cove.cli import format as fmt
+from cove.cli.client import filters, quote
+from cove.cli.command import Command, Context, for_each
+from cove.cli.flags import Values, filters_flag, several, switch, text
+from cove.cli.run_options import pairs
+from cove.cli.values import label
+
+HEADERS = {
+    "Name": "VOLUME NAME", "Driver": "DRIVER", "Scope": "SCOPE", "Mountpoint": "MOUNTPOINT", "Labels": "LABELS",
+    "Links": "LINKS", "Size": "SIZE", "Availability": "AVAILABILITY", "Group": "GROUP", "Status": "STATUS",
+}  # fmt: skip
+
+
+def create(context: Context, values: Values) -> int:
+    """`cove volume create`"""
+    body = {
+        "Name": values.args[0] if values.args else "",
+        "Driver": values["driver"],
+        "DriverOpts": pairs(values["opt"]),
+        "Labels": pairs(values["label"]),
+    }
+    print(context.engine.json("POST", "/volumes/create", body=body)["Name"])
+    return 0
+
+
+def ls(context: Context, values: Values) -> int:
+    """`cove volume ls`"""
+    filtered = filters(values["filter"])
+    answer = context.engine.json("GET", "/volumes", {"filters": filtered})
+    items = sorted(answer.get("Volumes") or (), key=lambda item: str(item["Name"]))
+    rows = []
+    for item in items:
+        labels = item.get("Labels") or {}
+        rows.append(
+            {
+                "Name": item["Name"],
+                "Driver": item["Driver"],
+                "Scope": item["Scope"],
+                "Mountpoint": item["Mountpoint"],
+                "Labels": ",".join(f"{key}={value}" for key, value in sorted(labels.items())),
+                "Links": "N/A",
+                "Size": "N/A",
+                "Availability": "N/A",
+                "Group": "N/A",
+                "Status": "N/A",
+                "Label": lambda name, labels=labels: labels.get(name, ""),
+            }
+        )
+    if values["quiet"] and values["format"] in ("", "table"):
+        for row in rows:
+            print(row["Name"])
+        return 0
+    sys.stdout.write(fmt.render(rows, values["format"], HEADERS, ("Driver", "Name"), "volumeContext"))
+    return 0
+
+
+def rm(context: Context, values: Values) -> int:
+    """`cove volume rm`"""
+
+    def one(name: str) -> str:
+        context.engine.json("DELETE", f"/volumes/{quote(name)}", {"force": values["force"]})
+        return name
+
+    return for_each(values.args, one)
+
+
+COMMANDS = {
+    "volume create": Command(
+        create,
+        "Create a volume",
+        "[VOLUME]",
+        (
+            text("driver", "d", "Specify volume driver name", "local"),
+            several("label", "", "Set metadata for a volume", label),
+            several("opt", "o", "Set driver specific options", kind="map"),
+        ),
+        most=1,
+    ),
+    "volume ls": Command(
+        ls,
+        "List volumes",
+        "",
+        (
+            filters_flag(help='Provide filter values (e.g. "dangling=true")'),
+            text("format", "", "Format output using a custom template: table, json, or a Go template"),
+            switch("quiet", "q", "Only display volume names"),
+        ),
+        most=0,
+    ),
+    "volume rm": Command(
+        rm,
+        "Remove one or more volumes. You cannot remove a volume that is in use by a container.",
+        "VOLUME [VOLUME...]",
+        (switch("force", "f", "Force the removal of one or more volumes"),),
+        least=1,
+    ),
+}
