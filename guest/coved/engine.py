@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import subprocess
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,7 +80,7 @@ class Engine:
         await self.volumes.start()
         await self.containers.start()
 
-        from coved.api import create_router
+        from coved.api.routes import create_router
         from coved.api.server import Server
 
         self._server = Server(self, create_router(), self.config.socket)
@@ -96,6 +95,8 @@ class Engine:
 
     async def stop(self, timeout_s: float) -> None:
         """Stops containers, at most for ``timeout_s`` seconds, then lets go of everything. Nothing written is lost."""
+        if self.link is not None:
+            self.link.announce_stop()
         try:
             async with asyncio.timeout(timeout_s):
                 await self.containers.shutdown(timeout_s)
@@ -126,6 +127,8 @@ def _identity(database: Database) -> str:
     row = database.query_one("SELECT id FROM engine")
     if row is not None:
         return str(row["id"])
+    import uuid  # once in an engine's life
+
     identity = str(uuid.uuid4())
     database.execute("INSERT INTO engine VALUES (?)", (identity,))
     return identity

@@ -3,8 +3,10 @@
 import gzip
 import lzma
 import os
+import socket
 import subprocess
 import tarfile
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -211,3 +213,23 @@ def test_names_that_are_none(engine: Any, docker_client: Any, tag: str, name: st
     with pytest.raises(docker.errors.APIError) as error:
         image.tag(name)
     assert error.value.status_code == 400
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_load_leaves_nothing_behind(
+    engine: Any, docker_client: Any, tag: str
+) -> None:
+    archive = docker_archive([os.urandom(3_000_000)], [tag])
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(30)
+        client.connect(str(engine.socket))
+        client.sendall(
+            b"POST /images/load HTTP/1.1\r\nHost: d\r\nContent-Type: application/x-tar\r\n"
+            + f"Content-Length: {len(archive)}\r\n\r\n".encode()
+            + archive[:1_000_000]
+        )
+        assert client.recv(15) == b"HTTP/1.1 200 OK"
+        assert list(Path(engine.root, "tmp").iterdir())
+    deadline = time.monotonic() + 30
+    while list(Path(engine.root, "tmp").iterdir()):
+        assert time.monotonic() < deadline, "the spooled part of the archive stays"
+        docker_client.ping()

@@ -233,7 +233,12 @@ class Connection:
         if isinstance(body, bytes):
             if response.status != 304 and response.status != 204:
                 headers.append(("Content-Length", str(len(body))))
-            data = self._http.send(h11.Response(status_code=response.status, headers=headers)) or b""
+            data = (
+                self._http.send(
+                    h11.Response(status_code=response.status, headers=headers, reason=_reason(response.status))
+                )
+                or b""
+            )
             if not bodyless and body:
                 data += self._http.send(h11.Data(data=body)) or b""
             data += self._http.send(h11.EndOfMessage()) or b""
@@ -248,7 +253,9 @@ class Connection:
         try:
             if self._gone:
                 raise ClientGone
-            await self._write(self._http.send(h11.Response(status_code=status, headers=headers)))
+            await self._write(
+                self._http.send(h11.Response(status_code=status, headers=headers, reason=_reason(status)))
+            )
             if not bodyless:
                 async for chunk in body:
                     if chunk:
@@ -275,6 +282,29 @@ class Connection:
     async def _write(self, data: bytes | None) -> None:
         if data:
             await self._loop.sock_sendall(self._sock, data)
+
+
+_REASONS = {
+    200: b"OK",
+    201: b"Created",
+    204: b"No Content",
+    304: b"Not Modified",
+    400: b"Bad Request",
+    403: b"Forbidden",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    409: b"Conflict",
+    413: b"Content Too Large",
+    431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
+    501: b"Not Implemented",
+    503: b"Service Unavailable",
+}
+
+
+def _reason(status: int) -> bytes:
+    """The reason phrase: optional by RFC 9112, and yet some clients look at it."""
+    return _REASONS.get(status, b"")
 
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

@@ -9,6 +9,7 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,7 +21,7 @@ from coved.images.archive import Archive, ArchivedImage, parse_config
 from coved.images.catalog import Catalog, rfc3339
 from coved.images.layers import Layer, LayerStore
 from coved.images.model import Image, Pruned, Removed, UsersOf
-from coved.images.streams import ThreadStream
+from coved.images.streams import CountedFile, ThreadStream, in_thread
 from coved.store.blobs import BlobStore
 from coved.store.database import Database
 from coved.store.trees import remove_tree
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 Progress = Callable[[dict[str, Any]], None]
 """Takes one JSON message of Docker's progress streams."""
 
+_WORKERS = 8
 _STARTER_LOADED = "starter loaded"
 # Progress messages of one layer are no closer together than this.
 _REPORT_BYTES = 512 * 1024
@@ -54,6 +56,8 @@ class Images:
         self._layers = LayerStore(root, lambda diff_id: diff_id in self._catalog.layer_sizes)
         self._users_of: UsersOf = lambda _: []
         self._changing = asyncio.Lock()
+        # Of its own: an upload holds a thread for as long as its client takes.
+        self._workers = ThreadPoolExecutor(_WORKERS, "images")
         self._starter: asyncio.Task[None] | None = None
 
     async def start(self, starter: Path) -> None:
@@ -67,6 +71,7 @@ class Images:
         if self._starter is not None:
             self._starter.cancel()
             await asyncio.gather(self._starter, return_exceptions=True)
+        self._workers.shutdown(wait=False, cancel_futures=True)
 
     def set_users(self, users_of: UsersOf) -> None:
         """Registers who knows which containers need an image."""
@@ -121,9 +126,8 @@ class Images:
         Raises ``InvalidParameter`` for a bad archive; what was complete before the error stays.
         """
         source = ThreadStream(chunks)
-        with self._spool_directory() as directory, contextlib.ExitStack() as stack:
-            stack.callback(source.abort)
-            archived = await asyncio.to_thread(_spool, source, directory)
+        with self._spool_directory() as directory:
+            archived = await in_thread(self._workers, lambda: _spool(source, directory), source.abort)
             async with self._changing:
                 return [await self._add(image, report, quiet) for image in archived]
 
@@ -159,18 +163,15 @@ class Images:
             "os": platform.partition("/")[0] or "linux",
         }
         source = ThreadStream(chunks)
-        try:
-            async with self._changing:
-                layer = await asyncio.to_thread(self._layers.unpack, source)
-                document["rootfs"] = {"type": "layers", "diff_ids": [layer.diff_id]}
-                data = json.dumps(document, separators=(",", ":")).encode()
-                parse_config(data)
-                self._catalog.add_layer(layer)
-                image = self._catalog.add(self._blobs.put(data), [layer.diff_id])
-                if name:
-                    self._catalog.set_name(name, image.id)
-        finally:
-            source.abort()
+        async with self._changing:
+            layer = await in_thread(self._workers, lambda: self._layers.unpack(source), source.abort)
+            document["rootfs"] = {"type": "layers", "diff_ids": [layer.diff_id]}
+            data = json.dumps(document, separators=(",", ":")).encode()
+            parse_config(data)
+            self._catalog.add_layer(layer)
+            image = self._catalog.add(self._blobs.put(data), [layer.diff_id])
+            if name:
+                self._catalog.set_name(name, image.id)
         self._event("import", image.id)
         return self._catalog.by_id(image.id)
 
@@ -274,11 +275,9 @@ class Images:
                 message = {"status": "Loading layer", "progressDetail": detail, "id": short_id}
                 loop.call_soon_threadsafe(report, message)
 
-        def work() -> Layer:
-            with path.open("rb") as file:
-                return self._layers.unpack(_Counted(file.read, count), diff_id)
-
-        return await asyncio.to_thread(work)
+        with await asyncio.to_thread(path.open, "rb") as file:
+            source = CountedFile(file.read, count)
+            return await in_thread(self._workers, lambda: self._layers.unpack(source, diff_id), source.abort)
 
     async def _load_starter(self, starter: Path) -> None:
         try:
@@ -305,22 +304,6 @@ class Images:
     def _event(self, action: str, image_id: str, name: str = "") -> None:
         labels = self._catalog.by_id(image_id).labels if self._catalog.has(image_id) else {}
         self._events.publish("image", action, image_id, {**labels, "name": name or image_id})
-
-
-class _Counted:
-    """Reports how many bytes have been read so far."""
-
-    def __init__(self, read: Callable[[int], bytes], report: Callable[[int], None]) -> None:
-        self._read = read
-        self._report = report
-        self._count = 0
-
-    def read(self, size: int) -> bytes:
-        data = self._read(size)
-        self._count += len(data)
-        if data:
-            self._report(self._count)
-        return data
 
 
 async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:

@@ -1,9 +1,13 @@
-"""The bridge between an upload, which arrives in the event loop, and the thread that unpacks it."""
+"""Between the event loop, where uploads arrive and clients leave, and the threads that unpack them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import CancelledError, Executor, Future
+from typing import TypeVar
 
 from coved.errors import EngineError
+
+T = TypeVar("T")
 
 
 class Aborted(EngineError):
@@ -19,23 +23,66 @@ class ThreadStream:
         self._rest = b""
         self._ended = False
         self._aborted = False
+        self._pending: Future[bytes] | None = None
 
     def read(self, size: int) -> bytes:
         """For the thread: up to ``size`` bytes, b"" at the end; raises ``Aborted`` after ``abort``."""
-        if self._aborted:
-            raise Aborted("the client has gone")
         if not self._rest and not self._ended:
-            self._rest = asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()
+            self._pending = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
+            try:
+                self._rest = self._pending.result()
+            except CancelledError:
+                raise Aborted("the upload was given up") from None
             self._ended = not self._rest
         data, self._rest = self._rest[:size], self._rest[size:]
         return data
 
     def abort(self) -> None:
-        """For the event loop: makes the thread's next ``read`` fail."""
+        """For the event loop: makes the thread's present read fail, or its next one."""
         self._aborted = True
+        if self._pending is not None:
+            self._pending.cancel()
 
     async def _next(self) -> bytes:
+        if self._aborted:
+            raise Aborted("the upload was given up")
         async for chunk in self._chunks:
             if chunk:
                 return chunk
         return b""
+
+
+class CountedFile:
+    """Reads for a thread: tells ``report`` how many bytes have been read so far, and can be aborted."""
+
+    def __init__(self, read: Callable[[int], bytes], report: Callable[[int], None]) -> None:
+        self._read = read
+        self._report = report
+        self._count = 0
+        self._aborted = False
+
+    def read(self, size: int) -> bytes:
+        if self._aborted:
+            raise Aborted("the upload was given up")
+        data = self._read(size)
+        self._count += len(data)
+        if data:
+            self._report(self._count)
+        return data
+
+    def abort(self) -> None:
+        self._aborted = True
+
+
+async def in_thread(executor: Executor, function: Callable[[], T], abort: Callable[[], None]) -> T:
+    """Runs a function in a thread. A caller that is cancelled aborts it and waits for its end, so that what the thread
+    works on is the caller's again."""
+    work = asyncio.get_running_loop().run_in_executor(executor, function)
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        abort()
+        await asyncio.wait([work])
+        if not work.cancelled():
+            work.exception()  # it may well have failed, and nobody is left to be told
+        raise
