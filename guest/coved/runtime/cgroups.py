@@ -1,6 +1,7 @@
 """A container's cgroup (v2): made, limited, watched, frozen, killed, removed. kernel: admin-guide/cgroup-v2.rst."""
 
 import contextlib
+import functools
 import os
 import select
 import time
@@ -16,6 +17,7 @@ class CgroupError(Exception):
     """The cgroup cannot be made or changed."""
 
 
+@functools.cache
 def mount_point() -> str:
     """Where cgroup v2 is mounted (proc_pid_mountinfo(5)); on hosts that also have v1 that may be a subdirectory."""
     fd = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)

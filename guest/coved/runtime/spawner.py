@@ -15,6 +15,7 @@ import sys
 from typing import NoReturn
 
 from coved.runtime import syscalls, wire
+from coved.runtime.cgroups import CgroupError, mount_point
 from coved.runtime.seccomp import SeccompError, compile_profile
 from coved.runtime.shim import Refused, Shim
 
@@ -41,6 +42,8 @@ class Spawner:
         self._listener.listen(1024)
 
     def serve(self) -> NoReturn:
+        with contextlib.suppress(CgroupError):  # each shim then says so itself
+            mount_point()  # remembered, so that no shim has to look for it
         # Objects made so far never end: keep the collector from touching their pages in the shims.
         gc.collect()
         gc.freeze()
