@@ -215,9 +215,7 @@ def test_names_that_are_none(engine: Any, docker_client: Any, tag: str, name: st
     assert error.value.status_code == 400
 
 
-def test_a_client_that_leaves_in_the_middle_of_a_load_leaves_nothing_behind(
-    engine: Any, docker_client: Any, tag: str
-) -> None:
+def test_a_client_that_leaves_during_a_load_leaves_nothing_behind(engine: Any, docker_client: Any, tag: str) -> None:
     archive = docker_archive([os.urandom(3_000_000)], [tag])
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(30)

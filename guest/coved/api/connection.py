@@ -146,8 +146,6 @@ class Connection:
             response = Response(304) if error.status == 304 else json_response({"message": str(error)}, error.status)
         except h11.RemoteProtocolError as error:
             response = json_response({"message": f"malformed request body: {error}"}, error.error_status_hint)
-            self._http.send_failed()
-            raise ClientGone from error
         except ClientGone:
             raise
         except Exception:
@@ -302,9 +300,9 @@ _REASONS = {
 }
 
 
-def _reason(status: int) -> bytes:
-    """The reason phrase: optional by RFC 9112, and yet some clients look at it."""
-    return _REASONS.get(status, b"")
+def _head(status: int, headers: list[tuple[str, str]]) -> h11.Response:
+    # The reason phrase is optional by RFC 9112, and yet some clients look at it.
+    return h11.Response(status_code=status, headers=headers, reason=_REASONS.get(status, b""))
 
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

@@ -176,6 +176,13 @@ def test_chunked_body(served: Served) -> None:
     assert ask(served, request)[0] == 201
 
 
+def test_a_malformed_chunk_is_answered_and_ends_the_connection(served: Served) -> None:
+    head = b"POST /volumes/create HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\n"
+    status, _, body = ask(served, head + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n" + b"GET /_ping HTTP/1.1\r\n\r\n")
+    assert status == 400
+    assert "malformed request body" in json.loads(body)["message"]
+
+
 def test_a_body_that_nobody_read_does_not_become_a_request(served: Served) -> None:
     smuggled = b"GET /smuggled HTTP/1.1\r\nHost: d\r\n\r\n"
     with served.connect() as client:
