@@ -125,7 +125,7 @@ def _hold(
     engine = context.engine
     path = f"/containers/{quote(container_id)}"
     connection = engine.hijack(f"{path}/attach", {"stream": True, **{name: on for name, on in streams.items() if on}})
-    # The answer's head comes at once, its body when the container ends. Asked before the start, or a short life is missed.
+    # The answer's head comes at once, its body when the container ends. Before the start, or a short life is missed.
     waiting = engine.send("POST", f"{path}/wait", {"condition": condition})
     if waiting.status >= 400:
         connection.close()

@@ -122,7 +122,7 @@ def _host_config(values: Values, binds: list[str], bindings: dict[str, Any], mod
         "Privileged": values["privileged"],
         "PublishAllPorts": values["publish-all"],
         "ReadonlyRootfs": values["read-only"],
-        "SecurityOpt": _security_options(values["security-opt"]) or None,
+        "SecurityOpt": _security_options(values["security-opt"]) if values["security-opt"] else None,
         "UTSMode": values["uts"],
         "UsernsMode": values["userns"],
         "ShmSize": values["shm-size"],

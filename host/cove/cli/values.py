@@ -162,7 +162,7 @@ def link(text: str) -> str:
     parts = text.split(":")
     if len(parts) > 2 or not text:
         raise ValueError(f"bad format for links: {text}")
-    return text if len(parts) == 2 else f"{text}:{text}"
+    return text
 
 
 def sysctl(text: str) -> str:

@@ -1,0 +1,181 @@
+"""The same command with docker's CLI and with cove, on the same engine: same output, same errors, same exit status.
+
+The engine is the one at COVE_TEST_DOCKER_HOST (unix:///path); it has an image busybox:latest. Commands that leave something behind
+run with docker and with cove in turn, each on objects of its own, whose names and ids are made equal before comparing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+HOST = os.environ.get("COVE_TEST_DOCKER_HOST", "")
+pytestmark = pytest.mark.skipif(
+    not HOST or shutil.which("docker") is None,
+    reason="compares with a docker CLI on an engine of its own: needs docker on PATH and COVE_TEST_DOCKER_HOST=unix:///...",
+)
+
+DOCKER = ("docker",)
+COVE = (sys.executable, "-m", "cove")
+# Docker says its own name in usage texts.
+OWN_NAME = re.compile(
+    r"\bcove\b|\bdocker(?= (?:run|create|exec|ps|rm|container|volume|network|image|--help))|^docker(?=:)", re.M
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    status: int
+    stdout: str
+    stderr: str
+
+
+def call(program: tuple[str, ...], *words: str, stdin: bytes = b"") -> Result:
+    environment = os.environ | {"DOCKER_HOST": HOST, "COVE_HOST": HOST}
+    done = subprocess.run([*program, *words], env=environment, input=stdin, capture_output=True, timeout=60)
+    return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def same(result: Result, *own: str) -> Result:
+    """`result` without what differs between two runs: names given by the test, ids, times."""
+
+    def text(value: str) -> str:
+        for index, name in enumerate(own):
+            value = value.replace(name, f"NAME{index}")
+        value = re.sub(r"\b[0-9a-f]{64}\b", "<id>", value)
+        value = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "<time>", value)
+        return OWN_NAME.sub("PROGRAM", value)
+
+    return Result(result.status, text(result.stdout), text(result.stderr))
+
+
+@pytest.fixture(scope="module")
+def names() -> Iterator[tuple[str, str]]:
+    """A running container with ports, labels and output, and one that has ended."""
+    prefix = f"covetest-{uuid.uuid4().hex[:8]}"
+    running, ended = f"{prefix}-a", f"{prefix}-b"
+    script = "echo out; echo err >&2; exec sleep 1000"
+    up = call(DOCKER, "run", "-d", "--name", running, "-l", "a=b", "-l", "c=<d>", "-p", "127.0.0.1::80", "-p", "127.0.0.1::9/udp",
+              "busybox", "sh", "-c", script)  # fmt: skip
+    assert up.status == 0, up.stderr
+    call(DOCKER, "run", "--name", ended, "-e", "A=B", "busybox", "sh", "-c", "echo one; echo two; exit 3")
+    yield running, ended
+    call(DOCKER, "rm", "-f", running, ended)
+
+
+READ_ONLY = [
+    "ps --filter name=%a", "ps -a --filter name=covetest", "ps -aq --no-trunc --filter name=covetest", "ps -q -f name=%a",
+    "ps -a --no-trunc --filter name=covetest", "ps -s --filter name=%a", "ps -a --format json --filter name=%a",
+    "ps -a --format {{.ID}}|{{.Names}}|{{.Image}}|{{.State}}|{{.Labels}} --filter name=covetest",
+    "ps --format {{.Label_\"a\"}} --filter name=%a", "ps -n 1 -q", "ps -l -q", "container ls -q", "container list -q",
+    "ps --format table_{{.Names}}\\t{{.Ports}} --filter name=%a", "ps --format {{.Foo}}", "ps --format {{", "ps --format {{foo}}",
+    "ps --format {{upper_.Names}}-{{lower_.State}} --filter name=%a", "ps extra", "ps -f foo", "ps -n x", "ps --filter name=nobody",
+    "logs %a", "logs %b", "logs --tail 1 %b", "logs -n 0 %b", "logs --since 1h %b", "logs -t %b", "logs nosuch", "logs",
+    "inspect %a", "inspect nosuch", "inspect %b nosuch", "inspect --type container nosuch", "inspect --type foo nosuch",
+    "inspect --type image busybox", "inspect -f {{.State.Status}} %a", "inspect -f {{json_.Config.Labels}} %a",
+    "inspect -f {{index_.Config.Labels_\"a\"}} %a", "inspect -f {{range_.Config.Env}}{{.}},{{end}} %a", "inspect -f {{.Foo}} %a",
+    "inspect -f {{if_.State.Running}}up{{else}}down{{end}} %b", "inspect -f {{len_.Config.Cmd}} %a", "inspect -f {{ %a",
+    "inspect -f {{join_.Config.Cmd_\"+\"}} %a", "inspect -f {{println_.Name}} %a", "inspect -f {{.Config.Cmd}} %a",
+    "inspect -f {{range_$k,_$v_:=_.Config.Labels}}{{$k}}={{$v}};{{end}} %a", "inspect -s -f {{.SizeRw}} %b", "inspect -f json %a",
+    "inspect -f {{.State.ExitCode}}_{{.State.Running}} %b", "inspect -f {{printf_\"%%s-%%d\"_.Name_.State.ExitCode}} %b",
+    "container inspect %a", "image inspect busybox", "network inspect nosuch", "volume inspect nosuch",
+    "port %a", "port %a 80", "port %a 9/udp", "port %a 81", "port nosuch", "port", "port %b",
+    "top %a", "top %a -o pid,comm", "top %b", "wait %b", "wait nosuch",
+    "exec %a echo hi", "exec %a sh -c exit_3", "exec -e X=y %a env", "exec -w /tmp %a pwd", "exec -u 1 %a id -u", "exec %a nosuch",
+    "exec nosuch true", "exec %b true", "exec %a", "exec -it %a true", "exec -d %a true", "exec -i %a cat",
+    "images busybox", "images -q busybox", "images --digests busybox", "images --no-trunc busybox", "images --format json busybox",
+    "images -f reference=busybox -q", "images --format {{.Repository}}:{{.Tag}} busybox", "image ls busybox", "images a b",
+    "history busybox", "history -q busybox", "history --no-trunc busybox", "history -H=false busybox", "history nosuch",
+    "network ls", "network ls -q", "network ls --no-trunc", "network ls --format json", "volume ls -f name=nobody", "version -f {{.Server.Os}}",
+    "info -f {{.OSType}}", "rm", "rm nosuch", "rm -f nosuch", "rm %a", "start", "start nosuch", "stop nosuch", "kill nosuch", "kill %b",
+    "kill -s FOO %a", "pause nosuch", "unpause %a", "rename nosuch x", "rename %a %a", "restart nosuch", "rmi nosuch", "tag nosuch a",
+    "tag busybox A", "load -i /nosuch", "import /nosuch", "save busybox -o /nosuch/x", "save nosuch", "attach nosuch", "attach %b",
+    "volume rm nosuch", "network rm nosuch", "network connect nosuch %a", "volume", "container nosuch", "nosuch",
+    "run", "run --foo", "run -X", "run --name", "run -t=xx busybox", "run -m xx busybox", "run --pull never nosuch:1",
+    "run --name bad@name busybox true", "run -p 99999:80 busybox true", "run -d -a stdout busybox true", "run -it busybox true",
+    "run --pull foo busybox", "run BUSY", "create", "create BUSY", "create a:b:c", "create --name bad@name busybox",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", READ_ONLY)
+def test_reads_alike(line: str, names: tuple[str, str]) -> None:
+    words = [
+        word.replace("%%", "\0").replace("%a", names[0]).replace("%b", names[1]).replace("_", " ").replace("\0", "%")
+        for word in line.split(" ")
+    ]
+    assert same(call(COVE, *words)) == same(call(DOCKER, *words))
+
+
+RUNS = [
+    "--rm busybox echo hello", "--rm busybox sh -c exit_7", "--rm busybox sh -c echo_out;echo_err>&2;exit_1",
+    "--rm -i busybox cat", "--rm -t busybox echo tty", "--rm busybox nosuch", "--rm busybox /etc", "--rm busybox cat",
+    "--rm -i busybox sh -c head_-c_3", "--rm busybox sh -c kill_-9_$$", "--rm -e A=b -w /tmp -u 1 busybox sh -c echo_$A;pwd;id_-u",
+    "--rm -h box busybox hostname", "--rm --entrypoint echo busybox a b", "--rm -a stderr busybox sh -c echo_o;echo_e>&2",
+    "--rm --network none busybox true", "--rm -v /nosuchvolume busybox true", "--rm -m 1k busybox true",
+    "--rm --sig-proxy=false busybox true", "--rm busybox seq 20000",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", RUNS)
+def test_runs_alike(line: str) -> None:
+    words = ["run", *(word.replace("_", " ") for word in line.split(" "))]
+    stdin = b"some input\n" * 1000
+    assert same(call(COVE, *words, stdin=stdin)) == same(call(DOCKER, *words, stdin=stdin))
+
+
+LIVES = {
+    "create and start": ["create --name %n busybox echo hi", "start -a %n", "start %n", "wait %n", "logs %n", "rm %n"],
+    "run detached": ["run -d --name %n busybox sleep 100", "pause %n", "unpause %n", "stop -t 0 %n", "start %n nosuch",
+                     "restart -t 0 %n", "kill %n", "wait %n", "rm %n"],
+    "force and rename": ["run -d --name %n busybox sleep 100", "rm %n", "rename %n %n-2", "rm -f %n-2"],
+    "tags": ["tag busybox %n:1", "images %n", "rmi %n:1", "rmi %n:1"],
+    "volumes": ["volume create --label a=b %n", "volume create %n", "volume ls -f name=%n", "volume ls -q -f name=%n",
+                "volume inspect -f {{.Name}}{{.Labels}} %n", "volume rm %n", "volume rm %n"],
+    "networks": ["network create --label a=b %n", "network create %n", "run -d --name %n --network %n busybox sleep 100",
+                 "network rm %n", "network disconnect -f %n %n", "network connect %n %n", "rm -f %n", "network rm %n"],
+    "names taken": ["create --name %n busybox", "create --name %n busybox", "run --name %n busybox", "rm %n"],
+    "commit": ["create --name %n busybox", "commit -m message %n %n:2", "images %n", "rmi %n:2", "rm %n"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("life", LIVES)
+def test_lives_alike(life: str) -> None:
+    results = []
+    for program in (DOCKER, COVE):
+        name = f"covelife{uuid.uuid4().hex[:8]}"
+        lines = []
+        for line in LIVES[life]:
+            result = same(call(program, *line.replace("%n", name).split(" ")), name)
+            lines.append((line, result.status, _without_short_ids(result.stdout), result.stderr))
+        results.append(lines)
+    assert results[1] == results[0]
+
+
+def _without_short_ids(text: str) -> str:
+    return re.sub(r"\b[0-9a-f]{12}\b", "<short id>", text)
+
+
+def test_a_saved_image_loads_again(tmp_path: Path) -> None:
+    archive = tmp_path / "image.tar"
+    assert call(COVE, "save", "-o", str(archive), "busybox").status == 0
+    loads = [call(program, "load", "-i", str(archive)) for program in (DOCKER, COVE)]
+    assert loads[0] == loads[1]
+    piped = [call(program, "load", "-q", stdin=archive.read_bytes()) for program in (DOCKER, COVE)]
+    assert piped[0] == piped[1]
+    assert call(COVE, "save", "busybox").status == 0
+
+
+def test_ps_into_a_closed_pipe_is_quiet() -> None:
+    environment = os.environ | {"COVE_HOST": HOST}
+    script = f"{sys.executable} -m cove run --rm busybox seq 100000 2>&1 | head -n 1"
+    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("1\n", "")
