@@ -231,12 +231,7 @@ class Connection:
         if isinstance(body, bytes):
             if response.status != 304 and response.status != 204:
                 headers.append(("Content-Length", str(len(body))))
-            data = (
-                self._http.send(
-                    h11.Response(status_code=response.status, headers=headers, reason=_reason(response.status))
-                )
-                or b""
-            )
+            data = self._http.send(_head(response.status, headers)) or b""
             if not bodyless and body:
                 data += self._http.send(h11.Data(data=body)) or b""
             data += self._http.send(h11.EndOfMessage()) or b""
@@ -251,9 +246,7 @@ class Connection:
         try:
             if self._gone:
                 raise ClientGone
-            await self._write(
-                self._http.send(h11.Response(status_code=status, headers=headers, reason=_reason(status)))
-            )
+            await self._write(self._http.send(_head(status, headers)))
             if not bodyless:
                 async for chunk in body:
                     if chunk:
