@@ -1,0 +1,40 @@
+# Two commands matter: `make run` and `make test`. Each installs what it needs, alone, on a fresh Debian 12.
+# Stamps under build/ keep the second call short.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run stop test check unit bench clean
+
+run: build/run-packages .venv/stamp
+	@$(BIN)/cove hello
+
+stop:
+	@$(BIN)/cove machine stop
+
+test: build/test-packages .venv/stamp check
+	$(BIN)/pytest
+
+# What needs neither root nor a VM, in seconds.
+unit: .venv/stamp
+	$(BIN)/pytest tests/unit
+
+check: .venv/stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: build/test-packages .venv/stamp
+	$(BIN)/python -m tests.bench
+
+clean:
+	rm -rf .venv build
+
+.venv/stamp: pyproject.toml installers/linux/prerequisites.sh
+	PYTHON=$(PYTHON) sh installers/linux/prerequisites.sh venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[engine,dev]'
+	@touch $@
+
+build/%-packages: installers/linux/prerequisites.sh
+	sh installers/linux/prerequisites.sh $*
+	@mkdir -p build && touch $@
