@@ -1,6 +1,7 @@
 """What the runtime's tests share: a busybox root, a spawner, and containers that clean up after themselves."""
 
 import asyncio
+import atexit
 import contextlib
 import functools
 import os
@@ -50,6 +51,7 @@ def _description(path: Path) -> bytes:
 def rootfs() -> Path:
     """A small root file system, made once per test process; used as an overlay's lower directory only."""
     root = Path(tempfile.mkdtemp(prefix="cove-rootfs-"))
+    atexit.register(shutil.rmtree, root, True)
     for name in ("bin", "dev", "etc", "proc", "sys", "tmp", "root", "home/ann"):
         (root / name).mkdir(parents=True)
     (root / "tmp").chmod(0o1777)
@@ -61,9 +63,6 @@ def rootfs() -> Path:
             (root / "bin" / applet).symlink_to("busybox")
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nann:x:1000:1001:Ann:/home/ann:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\nann:x:1001:\nstaff:x:50:root,ann\n")
-    import atexit
-
-    atexit.register(shutil.rmtree, root, True)
     return root
 
 
@@ -157,6 +156,22 @@ def frames(data: bytes) -> dict[int, bytes]:
         position += 8 + length
     assert position == len(data), "the last frame was cut short"
     return {stream: b"".join(parts) for stream, parts in streams.items()}
+
+
+async def gone(pid: int) -> None:
+    """Wait until a process that is not ours has ended, by its pidfd."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    loop.add_reader(fd, lambda: done.done() or done.set_result(None))
+    try:
+        await asyncio.wait_for(done, TIMEOUT_S)
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
 
 
 class Harness:

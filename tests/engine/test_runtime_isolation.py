@@ -9,7 +9,7 @@ import pytest
 from coved.runtime.errors import CreateError, StartError
 from coved.runtime.spec import Seccomp, Spec
 
-from runtime_support import Harness, process, with_harness
+from runtime_support import Harness, gone, process, with_harness
 
 pytestmark = pytest.mark.root
 
@@ -306,5 +306,11 @@ async def test_a_failed_creation_leaves_nothing_behind(made: Harness) -> None:
     with pytest.raises(CreateError, match=r"/no/such/source"):
         await made.create(process("true"), change=change, container_id="failing")
     assert list(made.shims.iterdir()) == []
-    assert "failing" not in subprocess.run(["ps", "axww"], capture_output=True, text=True, timeout=10).stdout
+    for comm in Path("/proc").glob("[0-9]*/comm"):
+        try:
+            left = comm.read_text() == "shim:failing\n"
+        except OSError:
+            continue
+        if left:  # it ends right after its answer
+            await gone(int(comm.parent.name))
     assert (await made.run(process("true"), container_id="failing"))[0] == 0

@@ -13,7 +13,7 @@ from coved.runtime.client import ShimClient, SpawnerClient, start_spawner
 from coved.runtime.errors import CreateError, InvalidRequest, NotRunning, ShimGone, SpawnerGone, StartError
 from coved.runtime.spec import Exit, Stdio
 
-from runtime_support import TIMEOUT_S, Client, Harness, frames, process, with_harness
+from runtime_support import TIMEOUT_S, Client, Harness, frames, gone, process, with_harness
 
 pytestmark = pytest.mark.root
 
@@ -27,22 +27,6 @@ async def ended(shim: ShimClient, process_id: str = "") -> Exit:
 def shim_pid(shim: ShimClient) -> int:
     status = Path(f"/proc/{shim.pid}/status").read_text().splitlines()
     return int(next(line for line in status if line.startswith("PPid")).split()[1])
-
-
-async def gone(pid: int) -> None:
-    """Wait until a process that is not ours has ended, by its pidfd."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    loop = asyncio.get_running_loop()
-    done = loop.create_future()
-    loop.add_reader(fd, lambda: done.done() or done.set_result(None))
-    try:
-        await asyncio.wait_for(done, TIMEOUT_S)
-    finally:
-        loop.remove_reader(fd)
-        os.close(fd)
 
 
 @with_harness

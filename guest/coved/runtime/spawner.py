@@ -163,6 +163,8 @@ def main() -> int:
     except OSError as error:
         print(f"coved spawner: cannot listen on {arguments.socket}: {error.strerror}", file=sys.stderr)
         return 1
+    os.chdir("/")  # hold no file system in use
+    os.umask(0o022)  # what is made in containers must not depend on who started the engine
     if not arguments.foreground and os.fork() != 0:
         os._exit(0)
     syscalls.set_process_name("cove-spawner")
