@@ -83,6 +83,8 @@ class Command:
             return "accepts no arguments"
         if self.most == self.least and given != self.least:
             return f"requires {plural(self.least)}"
+        if self.most is not None and self.least and not self.least <= given <= self.most:
+            return f"requires at least {self.least} and at most {plural(self.most)}"
         if given < self.least:
             return f"requires at least {plural(self.least)}"
         if self.most is not None and given > self.most:

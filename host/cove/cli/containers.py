@@ -125,7 +125,7 @@ def port(context: Context, values: Values) -> int:
         key = f"{number}/{protocol or 'tcp'}"
         bindings = ports.get(key)
         if not bindings:
-            raise CliError(f"Error: No public port '{key}' published for {name}")
+            raise CliError(f"Error: No public port '{wanted[0]}' published for {name}")
         for binding in bindings:
             print(join_host_port(binding["HostIp"], binding["HostPort"]))
         return 0

@@ -85,6 +85,15 @@ def local_time(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(seconds))
 
 
+def go_time(text: str) -> str:
+    """An RFC 3339 time as Go prints one: 2026-11-24 20:09:21.169896611 +0000 UTC."""
+    date, _, rest = text.partition("T")
+    clock, zone = (rest[:-1], "") if rest.endswith("Z") else (rest[:-6], rest[-6:].replace(":", ""))
+    if "." in clock:
+        clock = clock.rstrip("0").rstrip(".")
+    return f"{date} {clock} {zone or '+0000'} {zone or 'UTC'}"
+
+
 def table(rows: Iterable[Sequence[str]], *, minimum: int = 10, padding: int = 3) -> str:
     """Columns as Go's tabwriter lays them out: all but the last padded to the widest cell plus `padding`."""
     rows = list(rows)
@@ -123,10 +132,10 @@ def render(rows: Iterable[Row], form: str, headers: Mapping[str, str], default: 
         cells += [[str(row[name]) for name in default] for row in rows]
         return table(cells)
     if form == "json":
-        from cove.cli.gotemplate import to_json
+        from cove.cli.gotemplate import to_html_safe_json
 
         def plain(row: Row) -> str:
-            return to_json({key: row[key] for key in sorted(row) if not callable(row[key])})
+            return to_html_safe_json({key: row[key] for key in sorted(row) if not callable(row[key])})
 
         return "".join(plain(row) + "\n" for row in rows)
     from cove.cli.gotemplate import Template, TemplateError

@@ -22,8 +22,13 @@ class TemplateError(CliError):
 
 
 def to_json(value: Any) -> str:
-    """Compact JSON as Go's encoder writes it, with <, > and & escaped."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    """Compact JSON."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def to_html_safe_json(value: Any) -> str:
+    """Compact JSON with <, > and & escaped, as Go's json.Marshal and therefore `--format json` of a list has it."""
+    text = to_json(value)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 

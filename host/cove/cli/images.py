@@ -194,7 +194,7 @@ def tag(context: Context, values: Values) -> int:
     try:
         check_reference(target)
     except CliError as error:
-        raise CliError(f'"{target}" is not a valid repository/tag: {error.message}') from error
+        raise CliError(f'Error parsing reference: "{target}" is not a valid repository/tag: {error.message}') from error
     name, label = split_reference(target)
     context.engine.json("POST", f"/images/{quote(source)}/tag", {"repo": name, "tag": label or "latest"})
     return 0

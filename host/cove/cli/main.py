@@ -224,7 +224,8 @@ def _dispatch(words: list[str]) -> int:
     if name in GROUPS:
         short, commands = GROUPS[name]
         if not rest or rest[0] in ("--help", "-h"):
-            print(group_help(path, short, commands), end="")
+            # Asked for, help is output; as the answer to an incomplete command it is a message.
+            print(group_help(path, short, commands), end="", file=sys.stdout if rest else sys.stderr)
             return 0
         verb, *rest = rest
         entry = commands.get(ALIASES.get(name, {}).get(verb, verb))
@@ -258,8 +259,8 @@ def _run(command: Command, path: str, words: list[str], machine: str | None, hos
         print(command.help(path), end="")
         return 0
     except UsageError as error:
-        # Docker says "See" after a wrong number of arguments and "Run" after a wrong flag.
-        pointer = "See" if "requires" in error.message else "Run"
+        # Docker says "See" after too few arguments and "Run" after all else.
+        pointer = "See" if error.status == 1 and command.most is None else "Run"
         raise UsageError(
             f"{error.message}\n\n{command.usage_line(path)}\n\n{pointer} '{path} --help' for more information",
             error.status,

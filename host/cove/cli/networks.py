@@ -95,11 +95,11 @@ def ls(context: Context, values: Values) -> int:
                 "Name": item["Name"],
                 "Driver": item["Driver"],
                 "Scope": item["Scope"],
-                "IPv4": str(item.get("EnableIPv4", True)).lower(),
+                "IPv4": str(item.get("EnableIPv4", False)).lower(),
                 "IPv6": str(item.get("EnableIPv6", False)).lower(),
                 "Internal": str(item.get("Internal", False)).lower(),
                 "Labels": ",".join(f"{key}={value}" for key, value in sorted(labels.items())),
-                "CreatedAt": item.get("Created", ""),
+                "CreatedAt": fmt.go_time(item.get("Created", "")),
                 "Label": lambda name, labels=labels: labels.get(name, ""),
             }
         )

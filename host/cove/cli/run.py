@@ -25,6 +25,15 @@ def _check_terminal(*, stdin: bool, tty: bool) -> None:
         raise CliError("the input device is not a TTY")
 
 
+def check_image(image: str) -> None:
+    """Raise `CliError` for an image that no name can be; ids pass, for an engine knows them."""
+    if image.isascii() and image.islower() and ":" not in image:
+        return
+    from cove.cli.images import check_reference
+
+    check_reference(image)
+
+
 def create(context: Context, values: Values) -> int:
     """`cove create`"""
     body = create_body(values)
@@ -39,16 +48,16 @@ def _create_container(context: Context, values: Values, body: dict[str, Any]) ->
         raise HelpfulError(f'invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"')
     cidfile = Path(values["cidfile"]) if values["cidfile"] else None
     if cidfile is not None and cidfile.exists():
-        raise HelpfulError(f"container ID file found, make sure the other container isn't running or delete {cidfile}")
+        raise CliError(
+            f"container ID file found, make sure the other container isn't running or delete {cidfile}", status=125
+        )
+    check_image(image)
     query = {"name": values["name"] or None, "platform": values["platform"] or None}
 
     def pull() -> None:
         from cove.cli.pull import pull_image
 
-        try:
-            pull_image(context.engine, image, values["platform"], quiet=values["quiet"], out=sys.stderr)
-        except DaemonError as error:
-            raise HelpfulError(error.message) from error
+        pull_image(context.engine, image, values["platform"], quiet=values["quiet"], out=sys.stderr)
 
     if policy == "always":
         pull()
@@ -56,16 +65,13 @@ def _create_container(context: Context, values: Values, body: dict[str, Any]) ->
         answer = context.engine.json("POST", "/containers/create", query, body)
     except DaemonError as error:
         if error.code != 404 or policy != "missing" or "image" not in error.reason.lower():
-            raise HelpfulError(error.message) from error
+            raise
         from cove.cli.images import familiar_tagged
 
         if not values["quiet"]:
             print(f"Unable to find image '{familiar_tagged(image)}' locally", file=sys.stderr)
         pull()
-        try:
-            answer = context.engine.json("POST", "/containers/create", query, body)
-        except DaemonError as again:
-            raise HelpfulError(again.message) from again
+        answer = context.engine.json("POST", "/containers/create", query, body)
     for warning in answer.get("Warnings") or ():
         print(f"WARNING: {warning}", file=sys.stderr)
     container_id = str(answer["Id"])
@@ -87,7 +93,11 @@ def run(context: Context, values: Values) -> int:
     if body["Tty"] and (now := terminal.size(1)):
         body["HostConfig"]["ConsoleSize"] = list(now)
     keys = parse_detach_keys(values["detach-keys"] or DEFAULT_DETACH_KEYS)
-    container_id = _create_container(context, values, body)
+    try:
+        container_id = _create_container(context, values, body)
+    except CliError as error:
+        # `create` tells these as they are; `run` with the pointer to its help, and always as 125.
+        raise HelpfulError(error.message) from error
     if detach:
         try:
             context.engine.request("POST", f"/containers/{container_id}/start").read()
@@ -231,11 +241,11 @@ def attach(context: Context, values: Values) -> int:
     info = context.engine.json("GET", f"/containers/{quote(values.args[0])}/json")
     state, config = info["State"], info["Config"]
     if not state["Running"]:
-        raise CliError("cannot attach to a stopped container, start it first")
+        raise CliError("You cannot attach to a stopped container, start it first")
     if state["Paused"]:
-        raise CliError("cannot attach to a paused container, unpause it first")
+        raise CliError("You cannot attach to a paused container, unpause it first")
     if state["Restarting"]:
-        raise CliError("cannot attach to a restarting container, wait until it is running")
+        raise CliError("You cannot attach to a restarting container, wait until it is running")
     stdin = bool(not values["no-stdin"] and config["OpenStdin"])
     _check_terminal(stdin=stdin, tty=config["Tty"])
     keys = parse_detach_keys(values["detach-keys"] or DEFAULT_DETACH_KEYS)
