@@ -56,13 +56,13 @@ class Response:
 
     def __iter__(self) -> Iterator[bytes]:
         while True:
-            event = _next_event(self._sock, self._protocol)
-            if isinstance(event, h11.Data):
-                yield bytes(event.data)
-            elif isinstance(event, h11.EndOfMessage):
-                return
-            else:
-                raise ConnectionFailed("the engine closed the connection in the middle of an answer")
+            try:
+                event = _next_event(self._sock, self._protocol)
+            except (OSError, h11.RemoteProtocolError) as error:
+                raise ConnectionFailed("the engine closed the connection in the middle of an answer") from error
+            if not isinstance(event, h11.Data):
+                return  # the end of the message; h11 accepts nothing else after a head
+            yield bytes(event.data)
 
     def read(self) -> bytes:
         return b"".join(self)
@@ -169,8 +169,11 @@ class EngineClient:
         # Only a first or a stopped machine comes here; bars and all that are not for every command to import.
         from cove import progress
         from cove.agent.launch import ensure_running
+        from cove.machine.paths import MachinePaths
 
-        with progress.renderer() as report:
+        known = MachinePaths(name).folder.is_dir()
+        title = "Cove is starting its machine" if known else "Cove is setting up its machine (once, about a minute)"
+        with progress.renderer(title) as report:
             self.path = ensure_running(name, report)
 
     def send(

@@ -32,9 +32,12 @@ class Context:
 
 
 class Command:
-    """`usage` is what follows the command's name. `most` None means any number of arguments from `least` on."""
+    """`usage` is what follows the command's name. `most` None means any number of arguments from `least` on.
 
-    __slots__ = ("flags", "interspersed", "least", "most", "run", "short", "usage")
+    `failure` is the exit status when the machine cannot be had.
+    """
+
+    __slots__ = ("failure", "flags", "interspersed", "least", "most", "run", "short", "usage")
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class Command:
         least: int = 0,
         most: int | None = None,
         interspersed: bool = True,
+        failure: int = 1,
     ) -> None:
         self.run = run
         self.short = short
@@ -54,6 +58,7 @@ class Command:
         self.least = least
         self.most = most
         self.interspersed = interspersed
+        self.failure = failure
 
     def usage_line(self, path: str) -> str:
         parts = [path, "[OPTIONS]" if self.flags else "", self.usage]

@@ -151,12 +151,13 @@ GLOBAL_FLAGS = (
 def main(argv: Sequence[str] | None = None) -> None:
     """The program. Never returns; its exit status is the command's."""
     words = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in words[:1] or "-D" in words[:1] or bool(os.environ.get("COVE_DEBUG"))
+    if words[:1] in (["--debug"], ["-D"]):
+        os.environ["COVE_DEBUG"] = "1"  # the agent that this command may start inherits it
     try:
         status = _dispatch(words)
         sys.stdout.flush()
     except Exception as error:
-        if debug and not isinstance(error, UsageError):
+        if os.environ.get("COVE_DEBUG") and not isinstance(error, CliError):
             raise
         status = report(error)
     except KeyboardInterrupt:
@@ -164,8 +165,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     _exit(status)
 
 
-def report(error: Exception) -> int:
-    """Tell the user about `error`; return the exit status."""
+def report(error: Exception, failure: int = 1) -> int:
+    """Tell the user about `error`; return the exit status, `failure` for a machine that cannot be had."""
     if isinstance(error, BrokenPipeError):
         # Whoever read our output has gone (`cove logs | head`): the status of a program that SIGPIPE ends.
         return 141
@@ -176,10 +177,8 @@ def report(error: Exception) -> int:
     from cove.errors import CoveError
 
     if isinstance(error, CoveError):
-        print(f"{PROGRAM}: {error.message}", file=sys.stderr)
-        for line in error.hint.splitlines():
-            print(f"      {line}", file=sys.stderr)
-        return 125
+        print("\n      ".join([f"{PROGRAM}: {error.message}", *error.hint.splitlines()]), file=sys.stderr)
+        return failure
     print(f"{PROGRAM}: {type(error).__name__}: {error}", file=sys.stderr)
     print("      this is a bug in Cove; COVE_DEBUG=1 shows where", file=sys.stderr)
     return 125
@@ -251,6 +250,7 @@ def load(entry: tuple[str, str, str]) -> Command:
 
 def _run(command: Command, path: str, words: list[str], machine: str | None, host: str | None) -> int:
     from cove.cli.command import Context
+    from cove.errors import CoveError
 
     context = Context(path, machine=machine, host=host)
     try:
@@ -267,6 +267,10 @@ def _run(command: Command, path: str, words: list[str], machine: str | None, hos
         ) from None
     try:
         return command.run(context, values)
+    except CoveError as error:
+        if os.environ.get("COVE_DEBUG"):
+            raise
+        return report(error, command.failure)
     except HelpfulError as error:
         raise CliError(
             f"{PROGRAM}: {error.message}\n\nRun '{path} --help' for more information", error.status

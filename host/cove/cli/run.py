@@ -279,7 +279,7 @@ _DETACH_KEYS = text("detach-keys", "", "Override the key sequence for detaching 
 COMMANDS = {
     "run": Command(
         run, "Create and run a new container from an image", "IMAGE [COMMAND] [ARG...]", RUN_FLAGS,
-        least=1, interspersed=False,
+        least=1, failure=125, interspersed=False,
     ),
     "create": Command(
         create, "Create a new container", "IMAGE [COMMAND] [ARG...]", CREATE_FLAGS, least=1, interspersed=False

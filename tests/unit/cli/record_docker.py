@@ -1,4 +1,4 @@
-"""Records what docker's own CLI sends for `docker create`, as the fixture that `test_run_options.py` compares Cove with.
+"""Records what docker's own CLI sends for `docker create`, the fixture that `test_run_options.py` compares Cove with.
 
 Run by hand where a docker CLI is installed: python tests/unit/cli/record_docker.py
 """

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from cove.cli.command import Context
 from cove.cli.errors import CliError, UsageError
 from cove.cli.run import COMMANDS

@@ -1,0 +1,96 @@
+"""The table of commands is true, listing them imports none, and failures become words and statuses."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from cove.cli import main as cli
+from cove.errors import CoveError
+from cove.progress import Event
+
+ENTRIES = dict(cli.VERBS) | {
+    f"{group} {name}": entry for group, (_, commands) in cli.GROUPS.items() for name, entry in commands.items()
+}
+
+
+@pytest.mark.parametrize("path", ENTRIES)
+def test_the_table_agrees_with_the_modules(path: str) -> None:
+    module, name, short = ENTRIES[path]
+    command = import_module(f"cove.cli.{module}").COMMANDS[name]
+    assert command.short.startswith(short)
+    names = [flag.name for flag in command.flags] + [flag.short for flag in command.flags if flag.short]
+    assert len(names) == len(set(names))
+    assert command.help(f"cove {path}").startswith(f"Usage:  cove {path}")
+
+
+def test_every_command_of_the_modules_is_in_the_table() -> None:
+    modules = {module for module, _, _ in ENTRIES.values()}
+    offered = {(module, name) for module in modules for name in import_module(f"cove.cli.{module}").COMMANDS}
+    assert offered == {(module, name) for module, name, _ in ENTRIES.values()}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["ps", "--help"]])
+def test_help_imports_nothing_it_does_not_need(words: list[str]) -> None:
+    script = (
+        "import atexit, os, sys\n"
+        "from cove.cli import main as m\n"
+        "os._exit = lambda status: sys.stderr.write(' '.join(sys.modules))\n"
+        f"m.main({words!r})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    loaded = set(done.stderr.split())
+    assert "Usage:" in done.stdout
+    assert not loaded & {
+        "click",
+        "rich",
+        "requests",
+        "paramiko",
+        "http.client",
+        "asyncio",
+        "cove.cli.run",
+        "cove.cli.machine",
+    }
+
+
+def test_an_error_says_what_to_do_next(capsys: pytest.CaptureFixture[str]) -> None:
+    status = cli.report(CoveError("port 8080 is taken", "choose another\nor stop it first"))
+    assert capsys.readouterr().err == "cove: port 8080 is taken\n      choose another\n      or stop it first\n"
+    assert status == 1
+
+
+def test_a_machine_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str, progress: Callable[[Event], None]) -> Path:
+        progress(Event("machine", f"{name}: 2 CPUs"))
+        raise CoveError("there is no hypervisor", "install one")
+
+    statuses: list[int] = []
+    monkeypatch.setenv("COVE_HOME", str(tmp_path))
+    monkeypatch.delenv("COVE_HOST", raising=False)
+    monkeypatch.setattr("cove.agent.launch.ensure_running", refuse)
+    monkeypatch.setattr("os._exit", statuses.append)
+    errors = io.StringIO()
+    monkeypatch.setattr("sys.stderr", errors)
+    cli.main(["ps"])
+    cli.main(["run", "busybox"])
+    told = "cove: there is no hypervisor\n      install one\n"
+    assert statuses == [1, 125]
+    assert errors.getvalue().count("Cove is setting up its machine") == errors.getvalue().count(told) == 2
+
+
+def test_no_engine_at_cove_host_is_said_as_docker_says_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cove", "-H", "unix:///nosuch/docker.sock", "ps"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.stderr == (
+        "Cannot connect to the Docker daemon at unix:///nosuch/docker.sock. Is the docker daemon running?\n"
+    )
+    assert (done.returncode, done.stdout) == (1, "")
