@@ -72,7 +72,7 @@ def verify_release(signed: bytes, codename: str, keys: Mapping[str, bytes], now:
     if not signers & set(keys):
         raise CoveError(f"{what} is signed by {', '.join(sorted(signers)) or 'nobody'}, not by Debian", _DISTRUST)
     # Only what the signature covers is looked at: there may be more in the file around it.
-    text = bytes(verified.bytes).decode("utf-8")
+    text = bytes(verified.bytes or b"").decode("utf-8")
     fields, files = _parse_release(text)
     if fields.get("Codename") != codename:
         raise CoveError(f"the mirror gave the index of {fields.get('Codename')} for that of {codename}", _DISTRUST)
@@ -128,7 +128,11 @@ def parse_packages(compressed: bytes, archive: str) -> Iterator[Package]:
 
 def newest(packages: Sequence[Package]) -> Package:
     """The package with the highest version."""
-    return max(packages, key=cmp_to_key(lambda a, b: compare_versions(a.version, b.version)))
+    return max(packages, key=cmp_to_key(_by_version))
+
+
+def _by_version(left: Package, right: Package) -> int:
+    return compare_versions(left.version, right.version)
 
 
 def compare_versions(left: str, right: str) -> int:

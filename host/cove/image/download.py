@@ -116,7 +116,9 @@ class Downloader:
             try:
                 with self._session().get(url, stream=True, timeout=TIMEOUT_S) as response:
                     if response.status_code in (404, 410):
-                        raise Gone(f"{name} is not on the mirror ({url})", "set COVE_DEBIAN_MIRROR to a mirror that has it")
+                        raise Gone(
+                            f"{name} is not on the mirror ({url})", "set COVE_DEBIAN_MIRROR to a mirror that has it"
+                        )
                     response.raise_for_status()
                     body = b""
                     for chunk in response.iter_content(_CHUNK):

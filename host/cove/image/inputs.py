@@ -40,16 +40,29 @@ def engine_files() -> Iterator[tuple[str, Path]]:
 
 def key() -> str:
     """The key of the present recipe, engine and builder: 64 hexadecimal digits."""
+    return _key(("recipe", _recipe_files()), ("engine", engine_files()), ("builder", _builder_files()))
+
+
+def base_key() -> str:
+    """The key of all but the engine."""
+    return _key(("recipe", _recipe_files()), ("builder", _builder_files()))
+
+
+def _key(*parts: tuple[str, Iterator[tuple[str, Path]]]) -> str:
     digest = hashlib.sha256()
-    for label, files in (
-        ("recipe", _files(recipe_dir(), "")),
-        ("engine", engine_files()),
-        ("builder", _files(Path(__file__).parent, ".py")),
-    ):
+    for label, files in parts:
         for name, path in files:
             content = hashlib.sha256(path.read_bytes()).hexdigest()
             digest.update(f"{label}\0{name}\0{content}\n".encode())
     return digest.hexdigest()
+
+
+def _recipe_files() -> Iterator[tuple[str, Path]]:
+    return _files(recipe_dir(), "")
+
+
+def _builder_files() -> Iterator[tuple[str, Path]]:
+    return _files(Path(__file__).parent, ".py")
 
 
 def _files(root: Path, suffix: str) -> Iterator[tuple[str, Path]]:

@@ -94,6 +94,6 @@ def _read(path: str, data: bytes) -> Module:
     if path.endswith(".xz"):
         path, data = path.removesuffix(".xz"), lzma.decompress(data)
     info = elf.module_info(data)
-    depends = [name for key, value in info if key == "depends" for name in value.split(",") if name]
+    depends = [module_name(name) for key, value in info if key == "depends" for name in value.split(",") if name]
     aliases = [value for key, value in info if key == "alias"]
     return Module(module_name(path), path, data, tuple(depends), tuple(aliases))

@@ -16,7 +16,19 @@ from cove.errors import CoveError
 from cove.machine.paths import config_dir
 
 APT_DIRECTORY = Path("/etc/apt")
-_RELEASES = {"bullseye", "bookworm", "trixie", "forky", "duke", "oldoldstable", "oldstable", "stable", "testing", "sid", "unstable"}
+_RELEASES = {
+    "bullseye",
+    "bookworm",
+    "trixie",
+    "forky",
+    "duke",
+    "oldoldstable",
+    "oldstable",
+    "stable",
+    "testing",
+    "sid",
+    "unstable",
+}
 _SECURITY_SUFFIXES = ("-security", "/updates")
 
 
@@ -51,7 +63,7 @@ def find(apt_directory: Path = APT_DIRECTORY) -> Mirrors:
         raise CoveError(
             "no Debian mirror is known from which the VM image could be built",
             "set COVE_DEBIAN_MIRROR to the base URL of one (it ends in /debian, usually), "
-            f"or write debian_mirror = \"URL\" into {config_dir() / 'vm-image.toml'}",
+            f'or write debian_mirror = "URL" into {config_dir() / "vm-image.toml"}',
         )
     debian = _checked(debian)
     return Mirrors(debian, _checked(security) if security else f"{debian}-security")
@@ -59,7 +71,9 @@ def find(apt_directory: Path = APT_DIRECTORY) -> Mirrors:
 
 def _checked(url: str) -> str:
     if not re.match(r"https?://[^/\s]+", url):
-        raise CoveError(f"{url!r} cannot be a Debian mirror: it is no http:// or https:// URL", "set COVE_DEBIAN_MIRROR")
+        raise CoveError(
+            f"{url!r} cannot be a Debian mirror: it is no http:// or https:// URL", "set COVE_DEBIAN_MIRROR"
+        )
     return url.rstrip("/")
 
 

@@ -1,0 +1,108 @@
+"""The recipe and the lock: what people decided about the image, in typed form."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import translate
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from cove.errors import CoveError
+from cove.image.archive import Package
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A part of an archive with its own index; `keys` are the files of those who may sign it."""
+
+    name: str
+    archive: str
+    index: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """vm-images/recipe.toml; the file's comments explain the fields."""
+
+    directory: Path
+    debian: int
+    kernel: str
+    command_line: str
+    packages: tuple[str, ...]
+    suites: tuple[Suite, ...]
+    drop: tuple[str, ...]
+    packages_drop: Mapping[str, Sequence[str]]
+    packages_keep: Mapping[str, Sequence[str]]
+    modules: Mapping[str, Sequence[str]]
+    files: Mapping[str, str]
+    links: Mapping[str, str]
+    directories: Mapping[str, int]
+
+    @classmethod
+    def load(cls, directory: Path) -> Recipe:
+        """Read `directory`/recipe.toml. Raises `CoveError` when it is not right."""
+        path = directory / "recipe.toml"
+        try:
+            raw: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+            modes = raw["directories"]["modes"]
+            return cls(
+                directory,
+                raw["debian"],
+                raw["kernel"],
+                raw["command_line"],
+                tuple(raw["packages"]),
+                tuple(Suite(s["name"], s["archive"], s["index"], tuple(s["keys"])) for s in raw["suites"]),
+                tuple(raw["drop"]["every"]),
+                raw["packages_drop"],
+                raw["packages_keep"],
+                raw["modules"],
+                raw["files"],
+                raw["links"],
+                {name: int(modes.get(name, "0755"), 8) for name in raw["directories"]["paths"]},
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CoveError(f"the recipe {path} cannot be used: {error!r}") from error
+
+    @cached_property
+    def _dropped(self) -> re.Pattern[str]:
+        return _globs(self.drop)
+
+    def keeps(self, package: str, path: str) -> bool:
+        """Whether the file `path` of `package` belongs into the image."""
+        if self._dropped.fullmatch(path) or _globs(self.packages_drop.get(package, ())).fullmatch(path):
+            return False
+        keep = self.packages_keep.get(package)
+        return keep is None or _globs(keep).fullmatch(path) is not None
+
+
+def _globs(patterns: Sequence[str]) -> re.Pattern[str]:
+    return re.compile("|".join(translate(pattern) for pattern in patterns) or r"(?!)")
+
+
+def load_lock(path: Path) -> list[Package]:
+    """Read the pinned packages. Raises `CoveError` when the file is missing or not right."""
+    try:
+        lock = json.loads(path.read_text("utf-8"))
+        return [Package(**entry) for entry in lock["packages"]]
+    except FileNotFoundError:
+        raise CoveError(f"there is no lock {path}", "write it with `cove vm-image lock`") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CoveError(
+            f"the lock {path} cannot be used: {error!r}", "write it anew with `cove vm-image lock`"
+        ) from error
+
+
+def dump_lock(packages: Sequence[Package]) -> bytes:
+    """The lock as it stands in its file."""
+    entries = []
+    for package in sorted(packages, key=lambda package: package.name):
+        entry = asdict(package)
+        del entry["depends"]
+        entries.append(entry)
+    return (json.dumps({"packages": entries}, indent=1) + "\n").encode()
