@@ -1,8 +1,8 @@
 """A virtio-serial port on the event loop.
 
-While the host's end is closed such a port reports a hang-up without pause, so a level-triggered loop would spin. It is
-registered edge-triggered in an epoll instance of its own, and that instance's descriptor is what the event loop watches: it
-wakes when data arrives, when there is room again, and when the host opens or closes its end.
+While the host's end is closed such a port reports a hang-up without pause, so a level-triggered loop would spin. It
+is registered edge-triggered in an epoll instance of its own, and that instance's descriptor is what the event loop
+watches: it wakes when data arrives, when there is room again, and when the host opens or closes its end.
 """
 
 from __future__ import annotations
@@ -56,8 +56,9 @@ class EdgePort:
 
     def reopen(self) -> None:
         """Drops whatever lies unread in the port, which the kernel does when the last user closes it."""
-        self.close()
-        self.open()
+        if self._epoll is not None:
+            self.close()
+            self.open()
 
     def write(self, data: bytes) -> None:
         """Sends now what the port takes, and the rest when it has room.

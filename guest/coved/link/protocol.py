@@ -1,8 +1,8 @@
 """The link's wire format: what the agent on the laptop and the engine in the VM say to each other.
 
-A frame is a 4-byte big-endian length and that many bytes of UTF-8 JSON, one object with a string ``type``. Both sides treat
-what arrives as hostile: sizes are bounded before anything is kept, and every field is checked before it is used. This module
-is shared by host and guest, so it imports the standard library's portable part only.
+A frame is a 4-byte big-endian length and that many bytes of UTF-8 JSON, one object with a string ``type``. Both sides
+treat what arrives as hostile: sizes are bounded before anything is kept, and every field is checked before it is used.
+This module is shared by host and guest, so it imports the standard library's portable part only.
 """
 
 from __future__ import annotations

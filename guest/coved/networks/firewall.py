@@ -1,7 +1,7 @@
-"""The engine's packet rules: one table of its own, whose rules never change; networks and ports are elements of its sets.
+"""The engine's packet rules: one table whose rules never change; networks and ports are elements of its sets.
 
-Nothing of it needs br_netfilter: what stays inside one bridge is not filtered. Traffic that a published port sent back into
-the bridge that it came from is masqueraded, or else the answer would take the short way past the address translation.
+Nothing of it needs br_netfilter: what stays inside one bridge is not filtered. Traffic that a published port sends back
+into the bridge that it came from is masqueraded, or else the answer would take the short way past the translation.
 """
 
 from __future__ import annotations

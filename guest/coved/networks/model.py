@@ -13,7 +13,7 @@ PortProto = Literal["tcp", "udp"]
 class PortRequest:
     """A port of a container that shall answer on the host.
 
-    ``host_port`` 0 asks for any free port; ``host_port_end`` makes it the first free one of a range (both ends included).
+    ``host_port`` 0 asks for any free port; ``host_port_end`` makes it the first free one of a range, ends included.
     """
 
     proto: PortProto
@@ -51,8 +51,8 @@ class EndpointRequest:
 class SandboxRequest:
     """What a container's network shall be (HostConfig.NetworkMode and NetworkingConfig of the API).
 
-    ``mode`` is ``default``, ``bridge``, ``none``, ``host``, ``container:<full id>`` (its sandbox must be open), or the name or
-    id of a network. ``endpoints`` adds to it: further networks, or the addresses and aliases on the mode's own network.
+    ``mode`` is ``default``, ``bridge``, ``none``, ``host``, ``container:<full id>`` (its sandbox must be open), or the
+    name or id of a network. ``endpoints`` adds further networks, or the addresses and aliases on the mode's own one.
     """
 
     container_name: str

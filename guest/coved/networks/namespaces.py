@@ -28,7 +28,7 @@ def _check(result: int, what: str) -> None:
 
 @dataclass
 class Namespace:
-    """A namespace that is being set up: its file descriptor, and a netlink socket inside it. Both are the caller's to close."""
+    """A namespace that is being set up: its file descriptor, and a netlink socket inside it."""
 
     fd: int
     netlink: Netlink

@@ -20,6 +20,7 @@ _NLATTR = struct.Struct("=HH")
 _IFINFOMSG = struct.Struct("=BxHiII")
 _IFADDRMSG = struct.Struct("=BBBBI")
 _RTMSG = struct.Struct("=BBBBBBBBI")
+_NDMSG = struct.Struct("=BxxxiHBB")
 
 # linux/netlink.h
 NLMSG_ERROR = 2
@@ -28,6 +29,7 @@ NLM_F_REQUEST = 0x1
 NLM_F_ACK = 0x4
 NLM_F_DUMP = 0x300
 NLM_F_CREATE_EXCL = 0x400 | 0x200
+NLM_F_CREATE_REPLACE = 0x400 | 0x100
 _NLM_F_ACK_TLVS = 0x200
 _NLM_F_CAPPED = 0x100
 _NLMSGERR_ATTR_MSG = 1
@@ -40,6 +42,8 @@ _NETLINK_EXT_ACK = 11
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _RTM_NEWADDR, _RTM_GETADDR = 20, 22
 _RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
+_RTM_NEWNEIGH = 28
+_AF_BRIDGE, _NTF_MASTER, _NUD_NOARP, _NDA_LLADDR = 7, 4, 2, 2
 _IFF_UP = 1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
@@ -154,6 +158,15 @@ def add_default_route(index: int, gateway: ipaddress.IPv4Address) -> Request:
     return Request(_RTM_NEWROUTE, NLM_F_CREATE_EXCL, body, f"add default route by {gateway}")
 
 
+def forward_to(index: int, mac: str) -> Request:
+    """Tells the bridge that ``mac`` is behind its port ``index`` now, whichever port it was behind before.
+
+    The entry is a static one, for the bridge takes no other for a port whose far end is still down.
+    """
+    body = _NDMSG.pack(_AF_BRIDGE, index, _NUD_NOARP, _NTF_MASTER, 0) + attribute(_NDA_LLADDR, _mac(mac))
+    return Request(_RTM_NEWNEIGH, NLM_F_CREATE_REPLACE, body, f"forward {mac}")
+
+
 class NetlinkError(OSError):
     """The kernel refused a request; ``errno`` says why."""
 
@@ -217,7 +230,7 @@ class Netlink:
         """The bodies of all objects that a dump request lists."""
         self._socket.send(self._message(Request(kind, 0, body, ""), NLM_F_DUMP))
         sequence = self._sequence
-        found = []
+        found: list[bytes] = []
         while True:
             for answer, number, flags, payload in self._receive():
                 if number != sequence:
@@ -246,7 +259,7 @@ class Netlink:
 
     def addresses(self) -> list[tuple[int, ipaddress.IPv4Interface]]:
         """All IPv4 addresses of the namespace, each with the index of its device."""
-        found = []
+        found: list[tuple[int, ipaddress.IPv4Interface]] = []
         for body in self.dump(_RTM_GETADDR, _IFADDRMSG.pack(socket.AF_INET, 0, 0, 0, 0)):
             _, prefix, _, _, index = _IFADDRMSG.unpack_from(body)
             tags = dict(attributes(body[_IFADDRMSG.size :]))
@@ -257,7 +270,7 @@ class Netlink:
 
     def routes(self) -> list[ipaddress.IPv4Network]:
         """Destinations of the main table's IPv4 routes, the default route left out."""
-        found = []
+        found: list[ipaddress.IPv4Network] = []
         for body in self.dump(_RTM_GETROUTE, _RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)):
             _, length, _, _, table, *_ = _RTMSG.unpack_from(body)
             tags = dict(attributes(body[_RTMSG.size :]))

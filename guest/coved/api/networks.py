@@ -1,0 +1,89 @@
+"""/networks of the Engine API."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from coved.api.http import Request, Response, json_response
+from coved.api.router import Router
+from coved.errors import InvalidParameter
+from coved.networks import EndpointRequest
+from coved.times import parse_time_ns
+
+if TYPE_CHECKING:
+    from coved.engine import Engine
+
+
+def routes(router: Router) -> None:
+    router.add("GET", "/networks", list_networks)
+    router.add("POST", "/networks/create", create)
+    router.add("POST", "/networks/prune", prune)
+    router.add("GET", "/networks/{id}", inspect)
+    router.add("DELETE", "/networks/{id}", remove)
+    router.add("POST", "/networks/{id}/connect", connect)
+    router.add("POST", "/networks/{id}/disconnect", disconnect)
+
+
+async def list_networks(engine: Engine, request: Request) -> Response:
+    return json_response(engine.networks.list(request.query.filters()))
+
+
+async def inspect(engine: Engine, request: Request) -> Response:
+    return json_response(engine.networks.inspect(request.match["id"]))
+
+
+async def create(engine: Engine, request: Request) -> Response:
+    identity = await engine.networks.create(await request.json())
+    return json_response({"Id": identity, "Warning": ""}, 201)
+
+
+async def remove(engine: Engine, request: Request) -> Response:
+    await engine.networks.remove(request.match["id"])
+    return Response(204)
+
+
+async def prune(engine: Engine, request: Request) -> Response:
+    filters = request.query.filters()
+    until = filters.get("until")
+    before = _before(until[0]) if until else None
+    return json_response({"NetworksDeleted": await engine.networks.prune(filters, before) or None})
+
+
+async def connect(engine: Engine, request: Request) -> Response:
+    body = await request.json()
+    container = engine.containers.get(_container(body))
+    endpoint = _endpoint(request.match["id"], body.get("EndpointConfig") or {})
+    await engine.networks.connect(request.match["id"], container.id, container.name, endpoint)
+    return Response(200)
+
+
+async def disconnect(engine: Engine, request: Request) -> Response:
+    body = await request.json()
+    container = engine.containers.get(_container(body))
+    await engine.networks.disconnect(request.match["id"], container.id, body.get("Force") is True)
+    return Response(200)
+
+
+def _container(body: Mapping[str, Any]) -> str:
+    reference = body.get("Container")
+    if not isinstance(reference, str) or not reference:
+        raise InvalidParameter("invalid container name or ID: value is empty")
+    return reference
+
+
+def _endpoint(network: str, config: object) -> EndpointRequest:
+    if not isinstance(config, Mapping):
+        raise InvalidParameter("invalid EndpointConfig: not an object")
+    ipam = config.get("IPAMConfig") or {}
+    address = ipam.get("IPv4Address") or "" if isinstance(ipam, Mapping) else None
+    mac, aliases = config.get("MacAddress") or "", config.get("Aliases") or []
+    if not isinstance(address, str) or not isinstance(mac, str) or not isinstance(aliases, list):
+        raise InvalidParameter("invalid EndpointConfig: an address is not a text, or aliases are not a list")
+    return EndpointRequest(network, address, mac, tuple(str(alias) for alias in aliases))
+
+
+def _before(until: str) -> int:
+    """``until`` of a prune: a time, or how long ago ("24h"); in nanoseconds since the epoch."""
+    return parse_time_ns(until, now_ns=time.time_ns())

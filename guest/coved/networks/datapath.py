@@ -1,0 +1,226 @@
+"""What networks and sandboxes are in the kernel. Blocking calls of a millisecond or so, for one thread of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from coved.networks import namespaces
+from coved.networks.addresses import mac_of
+from coved.networks.definition import Network
+from coved.networks.firewall import Firewall, PortRule
+from coved.networks.model import Endpoint
+from coved.networks.rtnetlink import (
+    LOOPBACK_INDEX,
+    Netlink,
+    Request,
+    add_address,
+    add_bridge,
+    add_default_route,
+    add_veth,
+    delete_link,
+    forward_to,
+    interface_index,
+    set_up,
+)
+
+log = logging.getLogger(__name__)
+
+_GONE = (errno.ENODEV, errno.ENOENT)
+
+
+class Datapath:
+    """Bridges, namespaces, pairs between them, and packet rules.
+
+    Args:
+        namespaces_dir: where namespaces are mounted.
+        table: name of the packet rules' table; engines side by side on one machine need different ones.
+    """
+
+    def __init__(self, namespaces_dir: Path, table: str) -> None:
+        self._directory = namespaces_dir
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._table = table
+        self._netlink = Netlink()
+        self._firewall: Firewall | None = None
+
+    def close(self) -> None:
+        self._netlink.close()
+        if self._firewall is not None:
+            self._firewall.close()
+
+    def path(self, container_id: str) -> Path:
+        return self._directory / container_id
+
+    def has_namespace(self, container_id: str) -> bool:
+        return namespaces.is_mounted(self.path(container_id))
+
+    def taken_subnets(self) -> list[ipaddress.IPv4Network]:
+        """What the machine has addresses in or routes to."""
+        return [interface.network for _, interface in self._netlink.addresses()] + self._netlink.routes()
+
+    def links(self) -> set[str]:
+        return {link.name for link in self._netlink.links()}
+
+    def start(self, networks: Sequence[Network], keep: Mapping[str, Endpoint], ports: Iterable[PortRule]) -> None:
+        """Makes the kernel's state that of these networks and ports.
+
+        Args:
+            keep: endpoints in use, by the name of their host interface; other ports of the bridges are removed.
+        """
+        for name in ("all", "default"):  # devices that come later follow the default
+            _sysctl(f"net/ipv4/conf/{name}/forwarding", "1")
+        _sysctl("net/ipv4/ip_forward", "1")
+        for network in networks:
+            self._ensure_bridge(network)
+        links = self._netlink.links()
+        bridges = {link.index for link in links if link.name in {network.bridge for network in networks}}
+        orphans = [link.name for link in links if link.master in bridges and link.name not in keep]
+        self._netlink.run([delete_link(name) for name in orphans], ignore=_GONE)
+        self._firewall = Firewall(self._table)
+        self._firewall.reset([network.rule for network in networks], ports)
+
+    def remove_namespaces_except(self, container_ids: Collection[str]) -> None:
+        for path in self._directory.iterdir():
+            if path.name not in container_ids:
+                namespaces.remove(path)
+
+    def add_network(self, network: Network) -> None:
+        self._ensure_bridge(network)
+        try:
+            self._rules.add_bridge(network.rule)
+        except BaseException:
+            self._netlink.run([delete_link(network.bridge)], ignore=_GONE)
+            raise
+
+    def remove_network(self, network: Network) -> None:
+        self._rules.remove_bridge(network.rule)
+        self._netlink.run([delete_link(network.bridge)], ignore=_GONE)
+
+    def open(self, container_id: str, endpoints: Sequence[tuple[Network, Endpoint]], ports: Sequence[PortRule]) -> Path:
+        """Makes a namespace with these endpoints, and lets these ports lead to it; all of it or nothing."""
+        path = self.path(container_id)
+        namespaces.remove(path)  # of an engine that died in between
+        namespace = namespaces.create(path)
+        try:
+            with contextlib.closing(namespace):
+                namespace.netlink.run([set_up(LOOPBACK_INDEX)])
+                self._attach(namespace, endpoints)
+            self._forget_udp(ports)
+            self._rules.add_ports(ports)
+        except BaseException:
+            namespaces.remove(path)
+            raise
+        return path
+
+    def close_sandbox(
+        self, container_id: str, endpoints: Sequence[Endpoint], ports: Sequence[PortRule], shared: bool
+    ) -> None:
+        """Ends ports and namespace; does as much as it can. The kernel removes the pairs when the namespace ends.
+
+        Args:
+            shared: another container is in the namespace, so the pairs are removed here (which takes far longer).
+        """
+        try:
+            self._rules.remove_ports(ports)
+        except Exception as error:
+            log.warning("ports of %s: %s", container_id, error)
+        self._forget_udp(ports)
+        if shared:
+            self._netlink.run([delete_link(endpoint.host_interface) for endpoint in endpoints], ignore=_GONE)
+        namespaces.remove(self.path(container_id))
+
+    def connect(self, container_id: str, network: Network, endpoint: Endpoint, default_route: bool) -> None:
+        """Adds an endpoint to a namespace in use."""
+        with contextlib.closing(namespaces.enter(self.path(container_id))) as namespace:
+            self._attach(namespace, [(network, endpoint)], default_route=default_route)
+
+    def disconnect(self, endpoint: Endpoint) -> None:
+        self._netlink.run([delete_link(endpoint.host_interface)], ignore=_GONE)
+
+    def set_default_route(self, container_id: str, endpoint: Endpoint) -> None:
+        """After the network that had the default route is gone."""
+        with contextlib.closing(namespaces.enter(self.path(container_id))) as namespace:
+            index = next((link.index for link in namespace.netlink.links() if link.name == endpoint.interface), 0)
+            gateway = ipaddress.IPv4Address(endpoint.gateway)
+            namespace.netlink.run([add_default_route(index, gateway)], ignore=(errno.EEXIST,))
+
+    def add_ports(self, ports: Sequence[PortRule]) -> None:
+        self._rules.add_ports(ports)
+
+    def remove_ports(self, ports: Sequence[PortRule]) -> None:
+        self._rules.remove_ports(ports)
+
+    @property
+    def _rules(self) -> Firewall:
+        if self._firewall is None:
+            raise RuntimeError("the networks domain is not started")
+        return self._firewall
+
+    def _attach(
+        self,
+        namespace: namespaces.Namespace,
+        endpoints: Sequence[tuple[Network, Endpoint]],
+        *,
+        default_route: bool = True,
+    ) -> None:
+        self._netlink.run(
+            [
+                add_veth(
+                    endpoint.host_interface,
+                    interface_index(network.bridge),
+                    endpoint.interface,
+                    endpoint.mac_address,
+                    namespace.fd,
+                    network.mtu,
+                )
+                for network, endpoint in endpoints
+            ]
+        )
+        self._netlink.run(
+            [forward_to(interface_index(endpoint.host_interface), endpoint.mac_address) for _, endpoint in endpoints]
+        )
+        indexes = {link.name: link.index for link in namespace.netlink.links()} if endpoints else {}
+        requests: list[Request] = []
+        for _, endpoint in endpoints:
+            index = indexes[endpoint.interface]
+            interface = ipaddress.IPv4Interface(f"{endpoint.address}/{endpoint.prefix_length}")
+            requests += [set_up(index), add_address(index, interface)]
+            if default_route and endpoint.gateway:
+                requests.append(add_default_route(index, ipaddress.IPv4Address(endpoint.gateway)))
+                default_route = False
+        namespace.netlink.run(requests)
+
+    def _ensure_bridge(self, network: Network) -> None:
+        gateway = ipaddress.IPv4Address(network.gateway)
+        self._netlink.run([add_bridge(network.bridge, mac_of(gateway), network.mtu)], ignore=(errno.EEXIST,))
+        index = interface_index(network.bridge)
+        interface = ipaddress.IPv4Interface(f"{gateway}/{network.network.prefixlen}")
+        self._netlink.run([set_up(index), add_address(index, interface)], ignore=(errno.EEXIST,))
+        # Packets from 127.0.0.1 may leave by the bridge: that is how localhost reaches a published port.
+        _sysctl(f"net/ipv4/conf/{network.bridge}/route_localnet", "1")
+
+    def _forget_udp(self, ports: Sequence[PortRule]) -> None:
+        udp = [port for port in ports if port.proto == "udp"]
+        if not udp:
+            return
+        from coved.networks import conntrack  # for UDP only
+
+        addresses = {ipaddress.IPv4Address(port.container_address) for port in udp}
+        try:
+            conntrack.forget_udp({port.port for port in udp}, addresses)
+        except OSError as error:
+            log.warning("old UDP connections may go astray for half a minute: %s", error)
+
+
+def _sysctl(name: str, value: str) -> None:
+    path = Path("/proc/sys") / name
+    try:
+        if path.read_text().strip() != value:
+            path.write_text(value)
+    except OSError as error:
+        log.warning("cannot set %s to %s: %s", path, value, error)

@@ -1,0 +1,228 @@
+"""Who holds a published port: the laptop (over the link), or this machine when there is no VM."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import logging
+import socket
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+from coved.errors import EngineError
+from coved.link.protocol import PortForward, Reply
+from coved.networks.firewall import PortRule
+from coved.networks.model import PortRequest, PublishedPort
+
+log = logging.getLogger(__name__)
+
+DEFAULT_HOST_IP = "127.0.0.1"
+GUEST_PORTS = range(49152, 65536)
+"""The dynamic ports of RFC 6335, section 6."""
+
+
+class PublishError(EngineError):
+    """A port cannot be bound; the text is the end of Docker's message."""
+
+    @classmethod
+    def in_use(cls, request: PortRequest) -> PublishError:
+        ports = f"{request.host_port}-{request.host_port_end}" if request.host_port_end else f"{request.host_port}"
+        return cls(f"Bind for {request.host_ip or DEFAULT_HOST_IP}:{ports} failed: port is already allocated")
+
+
+class PortPublisher(Protocol):
+    """Binds ports of the host; what comes in there is translated by the rules that ``rule`` gives."""
+
+    async def publish(self, requests: Sequence[PortRequest]) -> tuple[PublishedPort, ...]:
+        """All or none; MUST have bound them when it returns. Raises PublishError, or EngineError."""
+
+    async def unpublish(self, ports: Sequence[PublishedPort]) -> None:
+        """Releases the ports; MUST NOT raise, for there is nothing that a caller could do."""
+
+    def adopt(self, ports: Sequence[PublishedPort]) -> None:
+        """Takes over ports that an earlier engine published."""
+
+    def rule(self, port: PublishedPort, container_address: str) -> PortRule: ...
+
+    def close(self) -> None: ...
+
+
+def _host_ports(request: PortRequest) -> Iterator[int]:
+    return iter(range(request.host_port, max(request.host_port, request.host_port_end) + 1))
+
+
+class Link(Protocol):
+    async def publish(self, port: PortForward) -> Reply: ...
+
+    async def unpublish(self, port: PortForward) -> Reply: ...
+
+
+class LinkPublisher:
+    """The host forwards its port to a port of the VM that is this publisher's own choice."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._live: dict[int, PublishedPort] = {}
+        self._reserved: set[int] = set()
+        self._next = 0
+
+    def live_ports(self) -> Iterable[PortForward]:
+        """The forwards that the host shall have."""
+        return [_forward(port) for port in self._live.values()]
+
+    async def publish(self, requests: Sequence[PortRequest]) -> tuple[PublishedPort, ...]:
+        results = await asyncio.gather(*(self._publish(request) for request in requests), return_exceptions=True)
+        published = tuple(result for result in results if isinstance(result, PublishedPort))
+        failures = [result for result in results if isinstance(result, BaseException)]
+        if failures:
+            await self.unpublish(published)
+            raise failures[0]
+        return published
+
+    async def unpublish(self, ports: Sequence[PublishedPort]) -> None:
+        await asyncio.gather(*(self._unpublish(port) for port in ports))
+
+    def adopt(self, ports: Sequence[PublishedPort]) -> None:
+        self._live.update({port.guest_port: port for port in ports})
+
+    def rule(self, port: PublishedPort, container_address: str) -> PortRule:
+        return PortRule(port.proto, "", port.guest_port, container_address, port.container_port)
+
+    def close(self) -> None:
+        pass
+
+    async def _publish(self, request: PortRequest) -> PublishedPort:
+        guest_port = self._free_port()
+        try:
+            for host_port in _host_ports(request):
+                wanted = PortForward(request.proto, guest_port, request.host_ip, host_port)
+                try:
+                    reply = await self._link.publish(wanted)
+                except BaseException:
+                    # The host may have bound it all the same: its next sync or this request takes it back.
+                    self._withdraw(wanted)
+                    raise
+                if reply.ok and reply.ports:
+                    bound = reply.ports[0]
+                    port = PublishedPort(
+                        request.proto, request.container_port, bound.host_ip, bound.host_port, guest_port
+                    )
+                    self._live[guest_port] = port
+                    return port
+                if not reply.in_use:
+                    raise PublishError(reply.error or "the host did not say what it bound")
+            raise PublishError.in_use(request)
+        finally:
+            self._reserved.discard(guest_port)
+
+    async def _unpublish(self, port: PublishedPort) -> None:
+        self._live.pop(port.guest_port, None)
+        try:
+            reply = await self._link.unpublish(_forward(port))
+        except EngineError as error:
+            # It is no longer among the live ports, so the sync of the host's next connection takes it away.
+            log.warning("port %s:%d is not released yet: %s", port.host_ip, port.host_port, error)
+        else:
+            if not reply.ok:
+                log.warning("the host could not release port %s:%d: %s", port.host_ip, port.host_port, reply.error)
+
+    def _withdraw(self, wanted: PortForward) -> None:
+        async def withdraw() -> None:
+            try:
+                await self._link.unpublish(wanted)
+            except EngineError as error:
+                log.debug("nothing to withdraw: %s", error)
+
+        task = asyncio.get_running_loop().create_task(withdraw())
+        _background.add(task)
+        task.add_done_callback(_background.discard)
+
+    def _free_port(self) -> int:
+        """The one unused for longest, so that late packets to a former port find nobody."""
+        for _ in GUEST_PORTS:
+            port = GUEST_PORTS[self._next % len(GUEST_PORTS)]
+            self._next += 1
+            if port not in self._live and port not in self._reserved:
+                self._reserved.add(port)
+                return port
+        raise EngineError("all ports of the machine are taken by published ports")
+
+
+_background: set[asyncio.Task[None]] = set()
+
+
+def _forward(port: PublishedPort) -> PortForward:
+    return PortForward(port.proto, port.guest_port, port.host_ip, port.host_port)
+
+
+class LocalPublisher:
+    """Without a VM: a socket holds each port, so that no other program takes it; the packets never reach it."""
+
+    def __init__(self, default_host_ip: str = DEFAULT_HOST_IP) -> None:
+        self._default = default_host_ip
+        self._sockets: dict[PublishedPort, socket.socket] = {}
+
+    async def publish(self, requests: Sequence[PortRequest]) -> tuple[PublishedPort, ...]:
+        published: list[PublishedPort] = []
+        try:
+            for request in requests:
+                published.append(self._publish(request))
+        except EngineError:
+            await self.unpublish(published)
+            raise
+        return tuple(published)
+
+    async def unpublish(self, ports: Sequence[PublishedPort]) -> None:
+        for port in ports:
+            if held := self._sockets.pop(port, None):
+                held.close()
+
+    def adopt(self, ports: Sequence[PublishedPort]) -> None:
+        for port in ports:
+            try:
+                self._sockets[port] = _hold(port.proto, port.host_ip, port.host_port)
+            except OSError as error:
+                log.warning("port %s:%d was taken in the meantime: %s", port.host_ip, port.host_port, error)
+
+    def rule(self, port: PublishedPort, container_address: str) -> PortRule:
+        address = "" if port.host_ip == "0.0.0.0" else port.host_ip
+        return PortRule(port.proto, address, port.host_port, container_address, port.container_port)
+
+    def close(self) -> None:
+        for held in self._sockets.values():
+            held.close()
+        self._sockets.clear()
+
+    def _publish(self, request: PortRequest) -> PublishedPort:
+        host_ip = request.host_ip or self._default
+        try:
+            if ipaddress.ip_address(host_ip).version != 4:
+                raise PublishError(f"{host_ip} is an IPv6 address: without Cove's machine, only IPv4 can be published")
+        except ValueError:
+            raise PublishError(f"{host_ip} is not an IP address") from None
+        for number in _host_ports(request):
+            try:
+                held = _hold(request.proto, host_ip, number)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise PublishError(f"listen {request.proto} {host_ip}:{number}: {error.strerror}") from None
+                continue
+            port = PublishedPort(request.proto, request.container_port, host_ip, held.getsockname()[1])
+            self._sockets[port] = held
+            return port
+        raise PublishError.in_use(request)
+
+
+def _hold(proto: str, host_ip: str, port: int) -> socket.socket:
+    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM)
+    try:
+        if proto == "tcp":
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections must not hold the port
+        held.bind((host_ip, port))
+        if proto == "tcp":
+            held.listen(1)
+    except OSError:
+        held.close()
+        raise
+    return held

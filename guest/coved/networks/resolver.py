@@ -1,0 +1,84 @@
+"""The texts of a container's /etc/resolv.conf and /etc/hosts."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+from coved.networks.model import SandboxRequest
+
+_OWN = Path("/etc/resolv.conf")
+_SYSTEMD = Path("/run/systemd/resolve/resolv.conf")
+"""Where systemd-resolved keeps the real servers when /etc/resolv.conf names its own stub (systemd-resolved(8))."""
+_PUBLIC = ("8.8.8.8", "8.8.4.4")
+"""As dockerd does when the machine names no server that a container could reach."""
+
+_HOSTS = """127.0.0.1\tlocalhost
+::1\tlocalhost ip6-localhost ip6-loopback
+fe00::\tip6-localnet
+ff00::\tip6-mcastprefix
+ff02::1\tip6-allnodes
+ff02::2\tip6-allrouters
+"""
+
+
+def resolv_conf(request: SandboxRequest, *, host_mode: bool) -> str:
+    """resolv.conf(5) for a container: this machine's, unless the request has its own. Loopback servers are left out."""
+    servers, search, options = _read(_OWN)
+    if not host_mode:
+        reachable = [server for server in servers if not _is_loopback(server)]
+        if servers and not reachable and not request.dns:
+            reachable = [server for server in _read(_SYSTEMD)[0] if not _is_loopback(server)]
+        servers = reachable or list(_PUBLIC)
+    servers = list(request.dns) or servers
+    search = [domain for domain in request.dns_search if domain != "."] if request.dns_search else search
+    options = list(request.dns_options) or options
+    lines = [f"nameserver {server}" for server in servers]
+    if search:
+        lines.append("search " + " ".join(search))
+    if options:
+        lines.append("options " + " ".join(options))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def hosts(request: SandboxRequest, addresses: list[str], host_gateway: str, *, host_mode: bool) -> str:
+    """hosts(5) for a container that has ``addresses``."""
+    text = _HOSTS
+    if host_mode:
+        try:
+            text = Path("/etc/hosts").read_text().rstrip("\n") + "\n"
+        except OSError:
+            text = _HOSTS
+    for entry in request.extra_hosts:
+        name, _, address = entry.partition(":")
+        text += f"{host_gateway if address == 'host-gateway' else address}\t{name}\n"
+    if request.hostname and not host_mode:
+        names = f"{request.hostname}.{request.domainname} " if request.domainname else ""
+        text += "".join(f"{address}\t{names}{request.hostname}\n" for address in addresses)
+    return text
+
+
+def _read(path: Path) -> tuple[list[str], list[str], list[str]]:
+    servers: list[str] = []
+    search: list[str] = []
+    options: list[str] = []
+    try:
+        text = path.read_text(errors="replace")
+    except OSError:
+        return servers, search, options
+    for line in text.splitlines():
+        match line.split():
+            case ["nameserver", server, *_]:
+                servers.append(server)
+            case ["search" | "domain", *domains]:
+                search = domains
+            case ["options", *more]:
+                options += more
+    return servers, search, options
+
+
+def _is_loopback(server: str) -> bool:
+    try:
+        return ipaddress.ip_address(server.partition("%")[0]).is_loopback
+    except ValueError:
+        return True

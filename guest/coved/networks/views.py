@@ -1,0 +1,156 @@
+"""Networks and sandboxes as the Engine API shows them."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from coved.networks.definition import Network
+from coved.networks.model import Endpoint, EndpointRequest, PublishedPort, SandboxRequest, Settings
+from coved.networks.records import Record
+
+DRIVER_OPTIONS = {
+    "com.docker.network.bridge.default_bridge": "true",
+    "com.docker.network.bridge.enable_icc": "true",
+    "com.docker.network.bridge.enable_ip_masquerade": "true",
+    "com.docker.network.driver.mtu": "1500",
+}
+
+
+def network_json(network: Network, records: Iterable[Record] | None) -> dict[str, Any]:
+    """``Network`` of the API; ``records`` are the open sandboxes, None for a list, which leaves containers out."""
+    config: list[dict[str, Any]] = []
+    if network.subnet:
+        entry: dict[str, Any] = {"Subnet": network.subnet}
+        if network.ip_range:
+            entry["IPRange"] = network.ip_range
+        entry["Gateway"] = network.gateway
+        if network.auxiliary:
+            entry["AuxiliaryAddresses"] = network.auxiliary
+        config.append(entry)
+    containers = {}
+    for record in records or ():
+        for endpoint in record.endpoints:
+            if endpoint.network_id == network.id:
+                containers[record.container_id] = {
+                    "Name": record.container_name,
+                    "EndpointID": endpoint.endpoint_id,
+                    "MacAddress": endpoint.mac_address,
+                    "IPv4Address": f"{endpoint.address}/{endpoint.prefix_length}",
+                    "IPv6Address": "",
+                }
+    return {
+        "Name": network.name,
+        "Id": network.id,
+        "Created": _time(network.created_ns),
+        "Scope": "local",
+        "Driver": network.driver,
+        "EnableIPv4": True,
+        "EnableIPv6": False,
+        "IPAM": {"Driver": "default", "Options": network.ipam_options or None, "Config": config},
+        "Internal": network.internal,
+        "Attachable": network.attachable,
+        "Ingress": False,
+        "ConfigFrom": {"Network": ""},
+        "ConfigOnly": False,
+        "Containers": containers,
+        "Options": network.options,
+        "Labels": network.labels,
+    }
+
+
+def settings_json(record: Record, key: str, default_network: str) -> Settings:
+    """NetworkSettings of an open sandbox; ``key`` is the path of its namespace."""
+    first = next((endpoint for endpoint in record.endpoints if endpoint.network_name == default_network), None)
+    return {
+        **_settings(record.container_id if key else "", key, _ports(record.exposed, record.ports)),
+        **_addresses(first),
+        "Networks": {endpoint.network_name: _endpoint_json(endpoint) for endpoint in record.endpoints}
+        or ({record.mode: _empty_endpoint()} if record.mode in ("host", "none") else {}),
+    }
+
+
+def closed_settings_json(request: SandboxRequest | None, networks: Mapping[str, EndpointRequest]) -> Settings:
+    """NetworkSettings of a container that does not run; ``networks`` are what it will be on, by name."""
+    return {
+        **_settings("", "", {}),
+        **_addresses(None),
+        "Networks": {
+            name: {**_empty_endpoint(), **_asked(endpoint, request.mac_address if request else "")}
+            for name, endpoint in networks.items()
+        },
+    }
+
+
+def _settings(sandbox_id: str, key: str, ports: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "Bridge": "",
+        "SandboxID": sandbox_id,
+        "SandboxKey": key,
+        "Ports": ports,
+        "HairpinMode": False,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "SecondaryIPAddresses": None,
+        "SecondaryIPv6Addresses": None,
+    }
+
+
+def _addresses(endpoint: Endpoint | None) -> dict[str, Any]:
+    return {
+        "EndpointID": endpoint.endpoint_id if endpoint else "",
+        "Gateway": endpoint.gateway if endpoint else "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "IPAddress": endpoint.address if endpoint else "",
+        "IPPrefixLen": endpoint.prefix_length if endpoint else 0,
+        "IPv6Gateway": "",
+        "MacAddress": endpoint.mac_address if endpoint else "",
+    }
+
+
+def _endpoint_json(endpoint: Endpoint) -> dict[str, Any]:
+    return {
+        **_empty_endpoint(),
+        **_addresses(endpoint),
+        "Aliases": list(endpoint.aliases) or None,
+        "NetworkID": endpoint.network_id,
+    }
+
+
+def _empty_endpoint() -> dict[str, Any]:
+    return {
+        "IPAMConfig": None,
+        "Links": None,
+        "Aliases": None,
+        "DriverOpts": None,
+        "GwPriority": 0,
+        "NetworkID": "",
+        "DNSNames": None,
+        **_addresses(None),
+    }
+
+
+def _asked(endpoint: EndpointRequest, mac_address: str) -> dict[str, Any]:
+    return {
+        "IPAMConfig": {"IPv4Address": endpoint.ipv4_address} if endpoint.ipv4_address else None,
+        "Aliases": list(endpoint.aliases) or None,
+        "MacAddress": endpoint.mac_address or mac_address,
+        "DriverOpts": endpoint.driver_opts or None,
+    }
+
+
+def _ports(exposed: Iterable[str], published: Iterable[PublishedPort]) -> dict[str, Any]:
+    ports: dict[str, Any] = dict.fromkeys(exposed)
+    for port in published:
+        key = f"{port.container_port}/{port.proto}"
+        ports[key] = [*(ports.get(key) or ()), {"HostIp": port.host_ip, "HostPort": str(port.host_port)}]
+    return ports
+
+
+def _time(nanoseconds: int) -> str:
+    """RFC 3339 with nanoseconds, UTC."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
