@@ -1,0 +1,84 @@
+"""The data disk: formatted when it is blank, checked when it does not mount, grown when the host made it larger."""
+
+import os
+import struct
+
+from coved.boot.console import BootError, say
+from coved.boot.system import MS_NOATIME, mount, run
+
+SERIAL = "cove-data"
+DATA = "/var/lib/cove"
+_PROBE = 1 << 16
+_SUPERBLOCK = 1024
+_MAGIC = 0xEF53
+_CORRECTED = 2
+"""e2fsck's exit status is a set of bits; up to this one everything is well again (e2fsck(8))."""
+
+
+class UnknownContent(BootError):
+    """The disk holds something that is not Cove's."""
+
+
+def find(root: str = "/sys/block") -> str:
+    """The device of the data disk. Raises ``BootError`` when there is none."""
+    for name in sorted(os.listdir(root)):
+        try:
+            with open(f"{root}/{name}/serial") as file:
+                if file.read().strip() == SERIAL:
+                    return f"/dev/{name}"
+        except OSError:
+            continue
+    raise BootError(f"no disk has the serial number {SERIAL}")
+
+
+def filesystem_size(head: bytes) -> int | None:
+    """Bytes of the ext4 file system that starts with ``head`` (64 KiB); None when the disk is blank.
+
+    Raises ``UnknownContent`` for anything else: it may be precious to somebody.
+    """
+    magic, size_low = (
+        struct.unpack_from("<H", head, _SUPERBLOCK + 56)[0],
+        struct.unpack_from("<I", head, _SUPERBLOCK + 4)[0],
+    )
+    if magic == _MAGIC:
+        (block_size,) = struct.unpack_from("<I", head, _SUPERBLOCK + 24)
+        (size_high,) = struct.unpack_from("<I", head, _SUPERBLOCK + 336)
+        return int((size_high << 32 | size_low) * (1024 << block_size))
+    if any(head):
+        raise UnknownContent("the data disk holds something that is not Cove's; it is left as it is")
+    return None
+
+
+def attach(device: str) -> None:
+    """Mount ``device`` on the data directory, making it fit for that. Raises ``BootError``."""
+    with open(device, "rb") as file:
+        head = file.read(_PROBE)
+        size = file.seek(0, os.SEEK_END)
+    known = filesystem_size(head)
+    if known is None:
+        say(f"making a file system on {device}, {size >> 30} GiB")
+        options = ("-q", "-F", "-m", "0", "-L", SERIAL, "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard")
+        if run("/usr/sbin/mke2fs", "-t", "ext4", *options, device):
+            raise BootError(f"no file system could be made on {device}")
+        known = size
+    if not os.path.ismount(DATA):
+        _mount(device)
+    if size - known >= 1 << 20:
+        say(f"growing the file system from {known >> 20} to {size >> 20} MiB")
+        if run("/usr/sbin/resize2fs", device):
+            say("it could not be grown; the old size is used")
+
+
+def _mount(device: str) -> None:
+    try:
+        mount(device, DATA, "ext4", MS_NOATIME, "discard")
+        return
+    except OSError as error:
+        say(f"{device} does not mount ({error.strerror}); checking it")
+    status = run("/usr/sbin/e2fsck", "-p", device)
+    if status > _CORRECTED:
+        raise BootError(f"the data disk is damaged (e2fsck -p: {status}); it is left as it is")
+    try:
+        mount(device, DATA, "ext4", MS_NOATIME, "discard")
+    except OSError as error:
+        raise BootError(f"the data disk cannot be mounted: {error.strerror}") from error

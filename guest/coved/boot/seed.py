@@ -1,0 +1,48 @@
+"""What the host tells the VM at boot: who it is, and who may come in."""
+
+import json
+import os
+import socket
+
+from coved.boot.console import BootError
+
+FW_CFG = "/sys/firmware/qemu_fw_cfg/by_name/opt/cove/seed/raw"
+RUN = "/run/cove"
+_MAX = 1 << 16
+
+
+def parse(data: bytes) -> dict[str, str]:
+    """The seed's texts. Raises ``BootError`` when it is not what a host of this version writes."""
+    try:
+        seed = json.loads(data)
+        if seed["version"] != 1:
+            raise ValueError(f"version {seed['version']}")
+        fields = ("boot_id", "machine", "hostname", "authorized_key", "host_key")
+        result = {name: seed[name] for name in fields}
+        if not all(isinstance(value, str) and value and "\0" not in value for value in result.values()):
+            raise ValueError("a field is not a text")
+    except (ValueError, KeyError, TypeError) as error:
+        raise BootError(f"the host's seed is not right: {error}") from error
+    return result
+
+
+def apply(path: str = FW_CFG) -> None:
+    """Read the seed, and keep what others need of it where only root can read. Raises ``BootError``."""
+    try:
+        with open(path, "rb") as file:
+            seed = parse(file.read(_MAX))
+    except OSError as error:
+        raise BootError(f"the host gave no seed: {error.strerror}") from error
+    os.makedirs(f"{RUN}/ssh", 0o700, exist_ok=True)
+    private(f"{RUN}/seed.json", json.dumps({name: seed[name] for name in ("boot_id", "machine", "hostname")}))
+    private(f"{RUN}/ssh/host_key", seed["host_key"].rstrip("\n") + "\n")
+    private(f"{RUN}/ssh/authorized_keys", seed["authorized_key"].rstrip("\n") + "\n")
+    socket.sethostname(seed["hostname"])
+    with open("/etc/hosts", "a") as file:
+        file.write(f"127.0.1.1 {seed['hostname']}\n")
+
+
+def private(path: str, text: str) -> None:
+    """Write a file of mode 0600."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)

@@ -1,0 +1,106 @@
+"""Spawner and engine: started, and started again when they end; and sshd, one process per connection."""
+
+import os
+import signal
+import socket
+import time
+
+from coved.boot.console import say
+
+PYTHON = "/usr/bin/python3"
+LOGS = "/var/lib/cove/log"
+MAX_LOG = 5 << 20
+QUICK_S = 2.0
+"""A service that ends sooner than this after its start is started again with delay."""
+MAX_DELAY_S = 5.0
+MAX_CONNECTIONS = 16
+
+
+class Service:
+    """A program that has to run."""
+
+    def __init__(self, name: str, *arguments: str) -> None:
+        self.name = name
+        self.words = (PYTHON, "-s", "-m", *arguments)
+        self.pid = 0
+        self._started = 0.0
+        self._delay = 0.0
+
+    def start(self) -> None:
+        log = open_log(self.name)
+        try:
+            self.pid = spawn(self.words, {0: _null(), 1: log, 2: log})
+        finally:
+            os.close(log)
+        self._started = time.monotonic()
+
+    def ended(self, status: int) -> float:
+        """Take note of its end; the seconds to wait before the next start."""
+        self.pid = 0
+        quick = time.monotonic() - self._started < QUICK_S
+        self._delay = min(max(2 * self._delay, 0.1), MAX_DELAY_S) if quick else 0.0
+        how = f"signal {-status}" if status < 0 else f"status {status}"
+        say(f"{self.name} ended with {how}; starting it again (its log: {LOGS}/{self.name}.log)")
+        return self._delay
+
+
+def spawn(words: tuple[str, ...], descriptors: dict[int, int]) -> int:
+    """Start a program in its own session, with these descriptors, signals as they are by default."""
+    actions = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in descriptors.items()]
+    return os.posix_spawn(
+        words[0],
+        words,
+        os.environ,
+        file_actions=actions,
+        setsid=True,
+        setsigmask=[],
+        setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+    )
+
+
+def open_log(name: str) -> int:
+    """The log of a service, to append to; one that has grown too long becomes ``.1``."""
+    path = f"{LOGS}/{name}.log"
+    os.makedirs(LOGS, 0o700, exist_ok=True)
+    try:
+        if os.stat(path).st_size > MAX_LOG:
+            os.replace(path, f"{path}.1")
+    except FileNotFoundError:
+        pass
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def _null() -> int:
+    global _null_descriptor
+    if _null_descriptor < 0:
+        _null_descriptor = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    return _null_descriptor
+
+
+_null_descriptor = -1
+
+
+class Ssh:
+    """Listens for PID 1, so that no daemon has to wait, and starts ``sshd -i`` (sshd(8)) for each connection."""
+
+    def __init__(self) -> None:
+        os.makedirs("/run/sshd", 0o755, exist_ok=True)
+        self.listener = socket.create_server(("0.0.0.0", 22), backlog=64)
+        self.listener.setblocking(False)
+        self.children: set[int] = set()
+
+    def accept(self) -> None:
+        try:
+            connection, _ = self.listener.accept()
+        except OSError:
+            return
+        with connection:
+            connection.setblocking(True)
+            if len(self.children) >= MAX_CONNECTIONS:
+                return
+            log = open_log("sshd")
+            try:
+                descriptor = connection.fileno()
+                self.children.add(spawn(("/usr/sbin/sshd", "-i", "-e"), {0: descriptor, 1: descriptor, 2: log}))
+            finally:
+                os.close(log)
