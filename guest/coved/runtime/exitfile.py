@@ -3,6 +3,8 @@
 import json
 import os
 
+from coved.runtime.spec import Exit
+
 
 def write(path: str, code: int, oom_killed: bool, exited_at_ns: int) -> None:
     """Written whole, synced and renamed; then the folder is synced. Raises OSError."""
@@ -21,3 +23,13 @@ def write(path: str, code: int, oom_killed: bool, exited_at_ns: int) -> None:
         os.fsync(folder_fd)
     finally:
         os.close(folder_fd)
+
+
+def read(path: str) -> Exit | None:
+    """The record in ``path``; None when there is none, or none that this module wrote."""
+    try:
+        with open(path, "rb") as file:
+            record = json.load(file)
+        return Exit(int(record["code"]), bool(record["oom_killed"]), int(record["exited_at"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,227 @@
+"""/containers of the Engine API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from coved.api.http import MULTIPLEXED_STREAM, RAW_STREAM, Request, Response, encode_json, json_response
+from coved.api.router import Router
+from coved.containers import Container, logs, views
+from coved.errors import EngineError, InvalidParameter
+from coved.runtime.spec import Attachment
+
+if TYPE_CHECKING:
+    from coved.engine import Engine
+
+CONDITIONS = ("not-running", "next-exit", "removed")
+
+
+def routes(router: Router) -> None:
+    router.add("GET", "/containers/json", list_containers)
+    router.add("POST", "/containers/create", create)
+    router.add("POST", "/containers/prune", prune)
+    router.add("GET", "/containers/{id}/json", inspect)
+    router.add("GET", "/containers/{id}/logs", read_logs)
+    router.add("POST", "/containers/{id}/start", start)
+    router.add("POST", "/containers/{id}/stop", stop)
+    router.add("POST", "/containers/{id}/restart", restart)
+    router.add("POST", "/containers/{id}/kill", kill)
+    router.add("POST", "/containers/{id}/pause", pause)
+    router.add("POST", "/containers/{id}/unpause", unpause)
+    router.add("POST", "/containers/{id}/rename", rename)
+    router.add("POST", "/containers/{id}/resize", resize)
+    router.add("POST", "/containers/{id}/attach", attach)
+    router.add("POST", "/containers/{id}/wait", wait, cancel_on_disconnect=True)
+    router.add("DELETE", "/containers/{id}", remove)
+
+
+async def list_containers(engine: Engine, request: Request) -> Response:
+    query = request.query
+    chosen = views.select(engine.containers, query.filters(), all=query.bool("all"), limit=query.int("limit"))
+    return json_response([await views.summary(engine.containers, one, size=query.bool("size")) for one in chosen])
+
+
+async def create(engine: Engine, request: Request) -> Response:
+    container = await engine.containers.create(request.query.str("name"), await request.json())
+    return json_response({"Id": container.id, "Warnings": []}, 201)
+
+
+async def inspect(engine: Engine, request: Request) -> Response:
+    container = engine.containers.get(request.match["id"])
+    return json_response(await views.inspect(engine.containers, container, size=request.query.bool("size")))
+
+
+async def start(engine: Engine, request: Request) -> Response:
+    await engine.containers.start_container(request.match["id"])
+    return Response(204)
+
+
+async def stop(engine: Engine, request: Request) -> Response:
+    await engine.containers.stop(
+        request.match["id"], timeout_s=_timeout(request), signal_name=request.query.str("signal")
+    )
+    return Response(204)
+
+
+async def restart(engine: Engine, request: Request) -> Response:
+    await engine.containers.restart(
+        request.match["id"], timeout_s=_timeout(request), signal_name=request.query.str("signal")
+    )
+    return Response(204)
+
+
+async def kill(engine: Engine, request: Request) -> Response:
+    await engine.containers.kill(request.match["id"], request.query.str("signal"))
+    return Response(204)
+
+
+async def pause(engine: Engine, request: Request) -> Response:
+    await engine.containers.pause(request.match["id"])
+    return Response(204)
+
+
+async def unpause(engine: Engine, request: Request) -> Response:
+    await engine.containers.unpause(request.match["id"])
+    return Response(204)
+
+
+async def rename(engine: Engine, request: Request) -> Response:
+    await engine.containers.rename(request.match["id"], request.query.str("name"))
+    return Response(204)
+
+
+async def resize(engine: Engine, request: Request) -> Response:
+    await engine.containers.resize(request.match["id"], *terminal_size(request))
+    return Response(200)
+
+
+async def remove(engine: Engine, request: Request) -> Response:
+    if request.query.bool("link"):
+        raise InvalidParameter("links are not supported: use networks")
+    await engine.containers.remove(
+        request.match["id"], force=request.query.bool("force"), volumes=request.query.bool("v")
+    )
+    return Response(204)
+
+
+async def prune(engine: Engine, request: Request) -> Response:
+    removed, reclaimed = await engine.containers.prune(request.query.filters())
+    return json_response({"ContainersDeleted": removed or None, "SpaceReclaimed": reclaimed})
+
+
+async def wait(engine: Engine, request: Request) -> Response:
+    condition = request.query.str("condition") or "not-running"
+    if condition not in CONDITIONS:
+        raise InvalidParameter(f'invalid condition: "{condition}"')
+    future = await engine.containers.wait(request.match["id"], condition)
+
+    async def answer() -> AsyncIterator[bytes]:
+        # The head has gone out before: clients start the container only when they know that somebody waits.
+        yield encode_json({"StatusCode": await future})
+
+    return Response(200, {"Content-Type": "application/json"}, answer())
+
+
+async def read_logs(engine: Engine, request: Request) -> Response:
+    container = engine.containers.get(request.match["id"])
+    query = request.query
+    if not (query.bool("stdout") or query.bool("stderr")):
+        raise InvalidParameter("Bad parameters: you must choose at least one stream")
+    _must_have_log(container)
+    wanted = logs.Selection(
+        stdout=query.bool("stdout"),
+        stderr=query.bool("stderr"),
+        tail=_tail(query.str("tail")),
+        since_ns=_time(query.str("since")),
+        until_ns=_time(query.str("until")),
+        timestamps=query.bool("timestamps"),
+        follow=query.bool("follow"),
+        frames=not container.config["Tty"],
+    )
+    kind = MULTIPLEXED_STREAM if wanted.frames and request.version >= (1, 42) else RAW_STREAM
+    return Response(200, {"Content-Type": kind}, logs.read(container, engine.containers.log_path(container), wanted))
+
+
+async def attach(engine: Engine, request: Request) -> Response | None:
+    containers, query = engine.containers, request.query
+    container = containers.get(request.match["id"])
+    containers.must_be_attachable(container)
+    tty = container.config["Tty"]
+    keys = detach_keys(query.str("detachKeys"))
+    live = query.bool("stream")
+    hijacked = await request.hijack(raw_stream=tty)
+    attachment = Attachment(
+        hijacked.fd,
+        stdin=live and query.bool("stdin") and container.config["OpenStdin"],
+        stdout=live and query.bool("stdout"),
+        stderr=live and query.bool("stderr"),
+        raw=tty,
+        detach_keys=keys,
+        pending=hijacked.pending,
+    )
+    if query.bool("logs"):
+        past = logs.Selection(query.bool("stdout"), query.bool("stderr"), frames=not tty)
+        await _send_past(hijacked.fd, logs.read(container, containers.log_path(container), past))
+    await containers.attach(container, attachment)
+    return None
+
+
+async def _send_past(fd: int, chunks: AsyncIterator[bytes]) -> None:
+    import os
+    import socket
+
+    with socket.socket(fileno=os.dup(fd)) as client:
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        try:
+            async for chunk in chunks:
+                await loop.sock_sendall(client, chunk)
+        except OSError:
+            return  # the client has gone; the shim will notice as well
+
+
+def detach_keys(text: str) -> bytes:
+    """``ctrl-p,ctrl-q`` as bytes; Docker's default for "". Raises InvalidParameter."""
+    result = bytearray()
+    for key in (text or "ctrl-p,ctrl-q").split(","):
+        if len(key) == 1 and key.isascii():
+            result.append(ord(key))
+        elif (
+            key.startswith("ctrl-")
+            and len(key) == 6
+            and (key[5] in "@[\\]^_" or (key[5].isascii() and key[5].isalpha()))
+        ):
+            result.append(ord(key[5].upper()) & 0x1F)
+        else:
+            raise InvalidParameter(f"Invalid detach keys ({text}) provided: Unknown character: '{key}'")
+    return bytes(result)
+
+
+def terminal_size(request: Request) -> tuple[int, int]:
+    height, width = request.query.int("h", -1), request.query.int("w", -1)
+    if not (0 <= height < 65536 and 0 <= width < 65536):
+        raise InvalidParameter("invalid resize: h and w must be numbers of character cells")
+    return height, width
+
+
+def _timeout(request: Request) -> int | None:
+    return request.query.int("t") if "t" in request.query else None
+
+
+def _tail(text: str) -> int | None:
+    return int(text) if text.isdigit() else None
+
+
+def _time(text: str) -> int:
+    import time
+
+    from coved.times import parse_time_ns
+
+    return parse_time_ns(text, now_ns=time.time_ns()) if text and text != "0" else 0
+
+
+def _must_have_log(container: Container) -> None:
+    if container.host["LogConfig"]["Type"] == "none":
+        raise EngineError("configured logging driver does not support reading")

@@ -1,0 +1,116 @@
+"""/exec of the Engine API, and the creation of execs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from coved.api.containers import detach_keys, terminal_size
+from coved.api.http import Request, Response, json_response
+from coved.api.router import Router
+from coved.containers.execs import Exec
+from coved.errors import EngineError
+from coved.runtime.spec import Attachment
+
+if TYPE_CHECKING:
+    from coved.engine import Engine
+
+
+def routes(router: Router) -> None:
+    router.add("POST", "/containers/{id}/exec", create)
+    router.add("POST", "/exec/{id}/start", start)
+    router.add("POST", "/exec/{id}/resize", resize)
+    router.add("GET", "/exec/{id}/json", inspect)
+
+
+async def create(engine: Engine, request: Request) -> Response:
+    body = await request.json()
+    made = engine.containers.execs.create(engine.containers.get(request.match["id"]), body)
+    return json_response({"Id": made.id}, 201)
+
+
+async def start(engine: Engine, request: Request) -> Response | None:
+    execs = engine.containers.execs
+    one = execs.get(request.match["id"])
+    body = await request.json()
+    execs.must_be_startable(one)
+    size = body.get("ConsoleSize")
+    console = size if isinstance(size, list) and len(size) == 2 else None
+    if body.get("Detach"):
+        await execs.start(one, [], console)
+        return Response(200)
+    tty, config = one.config["Tty"], one.config
+    keys = detach_keys(one.detach_keys)
+    hijacked = await request.hijack(raw_stream=tty)
+    attachment = Attachment(
+        hijacked.fd,
+        stdin=config["AttachStdin"],
+        stdout=config["AttachStdout"],
+        stderr=config["AttachStderr"],
+        raw=tty,
+        detach_keys=keys,
+        pending=hijacked.pending,
+    )
+    with _Duplicate(hijacked.fd) as client:
+        try:
+            await execs.start(one, [attachment], console)
+        except EngineError as error:
+            # HTTP is over on this connection: what went wrong is told where the output would have been.
+            client.say(f"{error}\r\n", framed=not tty)
+    return None
+
+
+async def resize(engine: Engine, request: Request) -> Response:
+    await engine.containers.execs.resize(engine.containers.execs.get(request.match["id"]), *terminal_size(request))
+    return Response(200)
+
+
+async def inspect(engine: Engine, request: Request) -> Response:
+    return json_response(_shown(engine.containers.execs.get(request.match["id"])))
+
+
+def _shown(one: Exec) -> dict[str, Any]:
+    command = one.config["Cmd"] or [""]
+    return {
+        "ID": one.id,
+        "Running": one.running,
+        "ExitCode": one.exit_code,
+        "ProcessConfig": {
+            "tty": one.config["Tty"],
+            "entrypoint": command[0],
+            "arguments": command[1:],
+            "privileged": one.privileged,
+            "user": one.config["User"],
+        },
+        "OpenStdin": one.config["AttachStdin"],
+        "OpenStderr": one.config["AttachStderr"],
+        "OpenStdout": one.config["AttachStdout"],
+        "CanRemove": one.exit_code is not None,
+        "ContainerID": one.container.id,
+        "DetachKeys": "",
+        "Pid": one.pid,
+    }
+
+
+class _Duplicate:
+    """A second descriptor of a hijacked connection, for the words about a start that failed."""
+
+    def __init__(self, fd: int) -> None:
+        import os
+        import socket
+
+        self._socket = socket.socket(fileno=os.dup(fd))
+
+    def __enter__(self) -> _Duplicate:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._socket.close()
+
+    def say(self, text: str, *, framed: bool) -> None:
+        import struct
+
+        data = text.encode()
+        try:
+            self._socket.send((struct.pack(">BxxxL", 1, len(data)) if framed else b"") + data)
+        except OSError:
+            return  # nobody listens any more

@@ -1,0 +1,222 @@
+"""From the body of a create request to a container's configuration: Docker's defaults, and its words for what is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from coved.containers import capabilities, signals
+from coved.containers.config_schema import CONFIG, HOST_CONFIG, Json, read
+from coved.errors import InvalidParameter
+from coved.networks import EndpointRequest, PortRequest, SandboxRequest
+
+MINIMUM_MEMORY = 6 << 20
+DEFAULT_SHM = 64 << 20
+DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_MASKED = [
+    "/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
+    "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap",
+]  # fmt: skip
+_READONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+_PORT = re.compile(r"(\d{1,5})(?:/(tcp|udp|sctp))?")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A checked create request: Config, HostConfig, and the endpoints of NetworkingConfig."""
+
+    config: Json
+    host: Json
+    endpoints: tuple[EndpointRequest, ...]
+
+
+def parse(body: Mapping[str, Any], image: Mapping[str, Any]) -> Request:
+    """Read a create request for an image whose own configuration is ``image``. Raises InvalidParameter."""
+    folded = {key.lower(): value for key, value in body.items()}
+    host_raw = folded.get("hostconfig") or {}
+    if not isinstance(host_raw, Mapping):
+        raise InvalidParameter("invalid JSON: HostConfig must be an object")
+    config = read(CONFIG, body, "Config")
+    host = read(HOST_CONFIG, host_raw, "HostConfig")
+    _inherit(config, image)
+    if not (config["Entrypoint"] or config["Cmd"]):
+        raise InvalidParameter("no command specified")
+    _check_config(config)
+    _normalise_host(host)
+    return Request(config, host, _endpoints(folded.get("networkingconfig") or {}))
+
+
+def _inherit(config: Json, image: Mapping[str, Any]) -> None:
+    """Take from the image what the request leaves open (Docker's merge of both)."""
+    config["User"] = config["User"] or image.get("User") or ""
+    if not config["Entrypoint"]:
+        # An entrypoint of one's own makes the image's command meaningless; [""] asks for none at all.
+        if config["Entrypoint"] is None:
+            if not config["Cmd"]:
+                config["Cmd"] = list(image.get("Cmd") or []) or None
+            config["Entrypoint"] = list(image.get("Entrypoint") or []) or None
+    elif config["Entrypoint"] == [""]:
+        config["Entrypoint"] = None
+    config["WorkingDir"] = config["WorkingDir"] or image.get("WorkingDir") or ""
+    given = {entry.partition("=")[0] for entry in config["Env"]}
+    config["Env"] = [*config["Env"], *(e for e in image.get("Env") or () if e.partition("=")[0] not in given)]
+    config["Labels"] = {**(image.get("Labels") or {}), **config["Labels"]}
+    for key in ("ExposedPorts", "Volumes"):
+        merged = {**{name: {} for name in image.get(key) or {}}, **(config[key] or {})}
+        config[key] = merged or None
+    for key in ("StopSignal", "Healthcheck", "Shell"):
+        if not config[key] and image.get(key):
+            config[key] = image[key]
+
+
+def _check_config(config: Json) -> None:
+    for entry in config["Env"]:
+        if entry.startswith("=") or not entry:
+            raise InvalidParameter(f"invalid environment variable: {entry}")
+    if config["WorkingDir"] and not config["WorkingDir"].startswith("/"):
+        raise InvalidParameter(
+            f"the working directory '{config['WorkingDir']}' is invalid, it needs to be an absolute path"
+        )
+    if config["StopSignal"]:
+        signals.number(config["StopSignal"])
+    for port in config["ExposedPorts"] or ():
+        parse_port(port)
+    if len(config["Hostname"]) > 63 or (
+        config["Hostname"] and not re.fullmatch(r"[A-Za-z0-9._-]+", config["Hostname"])
+    ):
+        raise InvalidParameter(f"invalid hostname: {config['Hostname']}")
+
+
+def _normalise_host(host: Json) -> None:
+    """Fill in the defaults that an inspect shows, and check what can be checked without looking at the machine."""
+    host["NetworkMode"] = host["NetworkMode"] or "default"
+    host["IpcMode"] = host["IpcMode"] or "private"
+    host["CgroupnsMode"] = host["CgroupnsMode"] or ("host" if host["Privileged"] else "private")
+    host["ShmSize"] = host["ShmSize"] or DEFAULT_SHM
+    host["Runtime"] = host["Runtime"] or "runc"
+    host["CapAdd"] = capabilities.normalise(host["CapAdd"], "CapAdd") if host["CapAdd"] else host["CapAdd"]
+    host["CapDrop"] = capabilities.normalise(host["CapDrop"], "CapDrop") if host["CapDrop"] else host["CapDrop"]
+    if host["MaskedPaths"] is None:
+        host["MaskedPaths"] = [] if host["Privileged"] else list(_MASKED)
+    if host["ReadonlyPaths"] is None:
+        host["ReadonlyPaths"] = [] if host["Privileged"] else list(_READONLY)
+    log = host["LogConfig"]
+    host["LogConfig"] = {"Type": log.get("Type") or "json-file", "Config": log.get("Config") or {}}
+    if host["LogConfig"]["Type"] not in ("json-file", "none"):
+        raise InvalidParameter(f"logger: no log driver named '{host['LogConfig']['Type']}' is registered")
+    check_restart_policy(host)
+    check_resources(host)
+    for port, bindings in host["PortBindings"].items():
+        parse_port(port)
+        if bindings is not None and not isinstance(bindings, list):
+            raise InvalidParameter(f"invalid JSON: HostConfig.PortBindings[{port}] must be an array")
+
+
+def check_restart_policy(host: Json) -> None:
+    """Normalise HostConfig.RestartPolicy. Raises InvalidParameter in Docker's words."""
+    policy = host["RestartPolicy"]
+    name, count = policy.get("Name") or "no", policy.get("MaximumRetryCount") or 0
+    if name not in ("no", "always", "on-failure", "unless-stopped"):
+        raise InvalidParameter(
+            f"invalid restart policy: unknown policy '{name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+        )
+    if not isinstance(count, int) or count < 0:
+        raise InvalidParameter("invalid restart policy: maximum retry count cannot be negative")
+    if count and name != "on-failure":
+        raise InvalidParameter("invalid restart policy: maximum retry count can only be used with 'on-failure'")
+    if name != "no" and host["AutoRemove"]:
+        raise InvalidParameter("can't create 'AutoRemove' container with restart policy")
+    host["RestartPolicy"] = {"Name": name, "MaximumRetryCount": count}
+
+
+def check_resources(host: Json) -> None:
+    """Limits that cannot be right, in Docker's words. Raises InvalidParameter."""
+    memory, swap = host["Memory"], host["MemorySwap"]
+    if memory and memory < MINIMUM_MEMORY:
+        raise InvalidParameter("Minimum memory limit allowed is 6MB")
+    if swap > 0 and not memory:
+        raise InvalidParameter("You should always set the Memory limit when using Memoryswap limit, see usage")
+    if memory and 0 < swap < memory:
+        raise InvalidParameter("Minimum memoryswap limit should be larger than memory limit, see usage")
+    if memory and host["MemoryReservation"] > memory:
+        raise InvalidParameter("Minimum memory limit can not be less than memory reservation limit, see usage")
+    if host["NanoCpus"] and (host["CpuPeriod"] or host["CpuQuota"]):
+        raise InvalidParameter("Conflicting options: Nano CPUs and CPU Period cannot both be set")
+    if host["NanoCpus"] < 0:
+        raise InvalidParameter("range of CPUs is from 0.01 to what the machine has")
+    if host["CpuQuota"] > 0 and host["CpuQuota"] < 1000:
+        raise InvalidParameter("CPU cfs quota can not be less than 1ms (i.e. 1000)")
+    if host["BlkioWeight"] and not 10 <= host["BlkioWeight"] <= 1000:
+        raise InvalidParameter("Range of blkio weight is from 10 to 1000")
+    if host["OomScoreAdj"] < -1000 or host["OomScoreAdj"] > 1000:
+        raise InvalidParameter(f"Invalid value {host['OomScoreAdj']}, range for oom score adj is [-1000, 1000]")
+
+
+def parse_port(text: str) -> tuple[int, str]:
+    """``80/tcp`` or ``80``. Raises InvalidParameter."""
+    match = _PORT.fullmatch(text)
+    if match is None or not 0 < int(match[1]) < 65536:
+        raise InvalidParameter(f'invalid port specification: "{text}"')
+    if match[2] == "sctp":
+        raise InvalidParameter("SCTP ports cannot be published")
+    return int(match[1]), match[2] or "tcp"
+
+
+def port_requests(config: Json, host: Json) -> tuple[PortRequest, ...]:
+    """The ports that a start has to publish. Raises InvalidParameter."""
+    result = []
+    bindings = dict(host["PortBindings"])
+    if host["PublishAllPorts"]:
+        bindings = {**{port: [{}] for port in config["ExposedPorts"] or ()}, **bindings}
+    for text, entries in bindings.items():
+        port, proto = parse_port(text)
+        for entry in entries or [{}]:
+            first, _, last = str((entry or {}).get("HostPort") or "0").partition("-")
+            if not first.isdigit() or (last and not last.isdigit()) or int(last or first) > 65535:
+                raise InvalidParameter(f'invalid port specification: "{entry["HostPort"]}"')
+            host_ip = str((entry or {}).get("HostIp") or "")
+            result.append(PortRequest("udp" if proto == "udp" else "tcp", port, host_ip, int(first), int(last or 0)))
+    return tuple(result)
+
+
+def sandbox_request(name: str, request: Request, mode: str) -> SandboxRequest:
+    """What the networks domain is asked for; ``mode`` is NetworkMode with a container's name resolved to its id."""
+    config, host = request.config, request.host
+    exposed = {*(config["ExposedPorts"] or ()), *host["PortBindings"]}
+    return SandboxRequest(
+        container_name=name,
+        mode="none" if config["NetworkDisabled"] else mode,
+        endpoints=request.endpoints,
+        ports=port_requests(config, host),
+        exposed=tuple(sorted("/".join(map(str, parse_port(port))) for port in exposed)),
+        hostname=config["Hostname"],
+        domainname=config["Domainname"],
+        dns=tuple(host["Dns"]),
+        dns_search=tuple(host["DnsSearch"]),
+        dns_options=tuple(host["DnsOptions"]),
+        extra_hosts=tuple(host["ExtraHosts"] or ()),
+        mac_address=config["MacAddress"],
+    )
+
+
+def _endpoints(networking: object) -> tuple[EndpointRequest, ...]:
+    if not isinstance(networking, Mapping):
+        raise InvalidParameter("invalid JSON: NetworkingConfig must be an object")
+    configs = networking.get("EndpointsConfig") or {}
+    if not isinstance(configs, Mapping):
+        raise InvalidParameter("invalid JSON: NetworkingConfig.EndpointsConfig must be an object")
+    result = []
+    for network, raw in configs.items():
+        endpoint = raw or {}
+        ipam = endpoint.get("IPAMConfig") or {} if isinstance(endpoint, Mapping) else None
+        if not isinstance(ipam, Mapping) or not isinstance(endpoint, Mapping):
+            raise InvalidParameter(f"invalid JSON: the endpoint of network {network} must be an object")
+        aliases = endpoint.get("Aliases") or []
+        if not isinstance(aliases, list):
+            raise InvalidParameter(f"invalid JSON: aliases of network {network} must be an array of strings")
+        address, mac = str(ipam.get("IPv4Address") or ""), str(endpoint.get("MacAddress") or "")
+        result.append(EndpointRequest(str(network), address, mac, tuple(str(alias) for alias in aliases)))
+    return tuple(result)

@@ -1,0 +1,151 @@
+"""A container: what it was asked to be, and what it is doing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from coved.containers.config import Request
+from coved.containers.config_schema import Json
+from coved.containers.durations import in_words
+from coved.containers.mountpoints import MountPoint
+from coved.networks import EndpointRequest
+from coved.runtime.client import ShimClient
+from coved.runtime.spec import Attachment, Exit
+
+NS = 1_000_000_000
+
+
+@dataclass
+class State:
+    """``status`` is the API's: created, running, paused, restarting, removing, exited, dead. Times in Unix nanoseconds, 0 is never."""
+
+    status: str = "created"
+    exit_code: int = 0
+    error: str = ""
+    oom_killed: bool = False
+    started_at: int = 0
+    finished_at: int = 0
+    restart_count: int = 0
+
+    @property
+    def running(self) -> bool:
+        """There are processes, paused or not."""
+        return self.status in ("running", "paused")
+
+
+@dataclass(eq=False)
+class Container:
+    """The record that is kept, and the live part that ends with the engine."""
+
+    id: str
+    name: str
+    image_id: str
+    image_name: str
+    """The name it was created by, as it was written."""
+    request: Request
+    mounts: list[MountPoint]
+    created: int
+    state: State = field(default_factory=State)
+    stopped_by_user: bool = False
+    """Restart policies leave a container alone that somebody has stopped."""
+
+    # -- live
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    shim: ShimClient | None = None
+    ending: asyncio.Task[None] | None = None
+    """Tidies up after the process; done when the container may be started or removed again."""
+    restarting: asyncio.Task[None] | None = None
+    pending: list[Attachment] = field(default_factory=list)
+    """Clients that attached before the start."""
+    exit_waiters: set[asyncio.Future[int]] = field(default_factory=set)
+    removal_waiters: set[asyncio.Future[int]] = field(default_factory=set)
+    restart_delay: float = 0.0
+
+    @property
+    def config(self) -> Json:
+        return self.request.config
+
+    @property
+    def host(self) -> Json:
+        return self.request.host
+
+    @property
+    def short_id(self) -> str:
+        return self.id[:12]
+
+    @property
+    def hostname(self) -> str:
+        return self.config["Hostname"] or self.short_id
+
+    def status_text(self) -> str:
+        """What ``docker ps`` shows."""
+        now = time.time_ns()
+        state = self.state
+        if state.status == "running":
+            return f"Up {in_words(now - state.started_at)}"
+        if state.status == "paused":
+            return f"Up {in_words(now - state.started_at)} (Paused)"
+        if state.status == "restarting":
+            return f"Restarting ({state.exit_code}) {in_words(now - state.finished_at)} ago"
+        if state.status == "exited":
+            return f"Exited ({state.exit_code}) {in_words(now - state.finished_at)} ago"
+        return {"created": "Created", "removing": "Removal In Progress", "dead": "Dead"}[state.status]
+
+    def wake(self, code: int) -> None:
+        """Tell everyone who waits for the next exit."""
+        _resolve(self.exit_waiters, code)
+
+    def wake_removed(self, code: int) -> None:
+        _resolve(self.removal_waiters, code)
+
+    def event_attributes(self, **more: str) -> dict[str, str]:
+        return {**self.config["Labels"], "image": self.image_name, "name": self.name, **more}
+
+    def to_record(self) -> str:
+        return json.dumps(
+            {
+                "image_id": self.image_id,
+                "image_name": self.image_name,
+                "config": self.config,
+                "host": self.host,
+                "endpoints": [vars(endpoint) for endpoint in self.request.endpoints],
+                "mounts": [mount.to_json() for mount in self.mounts],
+                "created": self.created,
+                "state": vars(self.state),
+                "stopped_by_user": self.stopped_by_user,
+            },
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_record(cls, id: str, name: str, text: str) -> Container:
+        record: dict[str, Any] = json.loads(text)
+        endpoints = tuple(EndpointRequest(**{**one, "aliases": tuple(one["aliases"])}) for one in record["endpoints"])
+        return cls(
+            id,
+            name,
+            record["image_id"],
+            record["image_name"],
+            Request(record["config"], record["host"], endpoints),
+            [MountPoint(**mount) for mount in record["mounts"]],
+            record["created"],
+            State(**record["state"]),
+            record["stopped_by_user"],
+        )
+
+
+def ended(state: State, exit: Exit) -> None:
+    """Note how the process ended."""
+    state.status = "exited"
+    state.exit_code, state.oom_killed, state.finished_at = exit.code, exit.oom_killed, exit.exited_at_ns
+
+
+def _resolve(waiters: set[asyncio.Future[int]], code: int) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(code)
+    waiters.clear()

@@ -1,0 +1,48 @@
+"""Times as Docker prints them: RFC 3339 with nanoseconds, and durations in words."""
+
+from __future__ import annotations
+
+import time
+
+ZERO = "0001-01-01T00:00:00Z"
+"""How Go prints a time that never was; Docker's clients compare with it."""
+
+NANOSECONDS = 1_000_000_000
+
+
+def rfc3339(nanoseconds: int) -> str:
+    """UTC in RFC 3339 with the fraction's trailing zeros cut (Go's RFC3339Nano); 0 gives Go's zero time."""
+    if nanoseconds == 0:
+        return ZERO
+    seconds, fraction = divmod(nanoseconds, NANOSECONDS)
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    digits = f"{fraction:09d}".rstrip("0")
+    return f"{whole}.{digits}Z" if digits else f"{whole}Z"
+
+
+def in_words(nanoseconds: int) -> str:
+    """A duration in one unit, in the words and with the rounding of ``docker ps``: ``3 seconds``, ``About an hour``, ``2 weeks``."""
+    seconds = max(nanoseconds, 0) // NANOSECONDS
+    minutes = seconds // 60
+    hours = (seconds + 1800) // 3600
+    if seconds < 1:
+        return "Less than a second"
+    if seconds == 1:
+        return "1 second"
+    if seconds < 60:
+        return f"{seconds} seconds"
+    if minutes == 1:
+        return "About a minute"
+    if minutes < 60:
+        return f"{minutes} minutes"
+    if hours == 1:
+        return "About an hour"
+    if hours < 48:
+        return f"{hours} hours"
+    if hours < 24 * 7 * 2:
+        return f"{hours // 24} days"
+    if hours < 24 * 30 * 2:
+        return f"{hours // 24 // 7} weeks"
+    if hours < 24 * 365 * 2:
+        return f"{hours // 24 // 30} months"
+    return f"{seconds // 3600 // 24 // 365} years"

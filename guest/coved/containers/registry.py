@@ -1,0 +1,86 @@
+"""The containers there are: found by id, name or the beginning of an id, and kept in SQLite."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from coved.containers import names
+from coved.containers.container import Container
+from coved.errors import Conflict, InvalidParameter, NotFound
+from coved.store.database import Database
+
+_SCHEMA = ("CREATE TABLE containers (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, record TEXT NOT NULL) STRICT;",)
+_ID = re.compile(r"[0-9a-f]{1,64}")
+
+
+class Registry:
+    """Every change is committed before it returns."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._by_id: dict[str, Container] = {}
+        self._by_name: dict[str, Container] = {}
+
+    def load(self) -> None:
+        self.database.migrate("containers", _SCHEMA)
+        for row in self.database.query("SELECT id, name, record FROM containers"):
+            self._remember(Container.from_record(row["id"], row["name"], row["record"]))
+
+    def __iter__(self) -> Iterator[Container]:
+        return iter([*self._by_id.values()])
+
+    def get(self, reference: str) -> Container:
+        """Raises NotFound, and InvalidParameter for an ambiguous beginning."""
+        reference = reference.removeprefix("/")
+        found = self._by_id.get(reference) or self._by_name.get(reference)
+        if found is not None:
+            return found
+        if _ID.fullmatch(reference):
+            matching = [container for id, container in self._by_id.items() if id.startswith(reference)]
+            if len(matching) == 1:
+                return matching[0]
+            if matching:
+                raise InvalidParameter(f"multiple IDs found with provided prefix: {reference}")
+        raise NotFound(f"No such container: {reference}")
+
+    def choose_name(self, name: str) -> str:
+        """``name`` checked, or a free one when it is empty. Raises InvalidParameter, Conflict."""
+        name = name.removeprefix("/")
+        if not name:
+            return names.generate(self._by_name)
+        names.validate(name)
+        holder = self._by_name.get(name)
+        if holder is not None:
+            raise Conflict(
+                f'Conflict. The container name "/{name}" is already in use by container "{holder.id}". '
+                "You have to remove (or rename) that container to be able to reuse that name."
+            )
+        return name
+
+    def add(self, container: Container) -> None:
+        self.database.execute(
+            "INSERT INTO containers VALUES (?, ?, ?)", (container.id, container.name, container.to_record())
+        )
+        self._remember(container)
+
+    def save(self, container: Container) -> None:
+        if container.id in self._by_id:
+            self.database.execute(
+                "UPDATE containers SET record = ? WHERE id = ?", (container.to_record(), container.id)
+            )
+
+    def rename(self, container: Container, name: str) -> None:
+        self.database.execute("UPDATE containers SET name = ? WHERE id = ?", (name, container.id))
+        del self._by_name[container.name]
+        container.name = name
+        self._by_name[name] = container
+
+    def remove(self, container: Container) -> None:
+        self.database.execute("DELETE FROM containers WHERE id = ?", (container.id,))
+        self._by_id.pop(container.id, None)
+        self._by_name.pop(container.name, None)
+
+    def _remember(self, container: Container) -> None:
+        self._by_id[container.id] = container
+        self._by_name[container.name] = container

@@ -1,0 +1,184 @@
+"""The start of a container: its files, its network, its spec, and the shim that runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from coved.containers import config, spec
+from coved.containers.container import Container
+from coved.containers.mountpoints import MountPoint, ensure_source
+from coved.containers.registry import Registry
+from coved.containers.seccomp_profile import DEFAULT_PATH
+from coved.errors import Conflict, EngineError
+from coved.images import Images
+from coved.networks import Networks, Sandbox
+from coved.runtime.client import ExitCallback, SpawnerClient
+from coved.runtime.spec import Attachment, LogTarget, Stdio
+from coved.store.trees import is_empty
+from coved.volumes import Volumes
+
+PROFILE_VARIABLE = "COVE_SECCOMP_PROFILE"
+"""Environment variable that names another default seccomp profile."""
+
+
+class Starter:
+    """Knows how the parts of a container come together."""
+
+    def __init__(
+        self,
+        root: Path,
+        images: Images,
+        volumes: Volumes,
+        networks: Networks,
+        spawner: SpawnerClient,
+        registry: Registry,
+    ) -> None:
+        self._root = root
+        self._images = images
+        self._volumes = volumes
+        self._networks = networks
+        self._spawner = spawner
+        self._registry = registry
+        self._profile = Path(os.environ.get(PROFILE_VARIABLE) or DEFAULT_PATH)
+
+    def layout(self, container: Container) -> spec.Layout:
+        return spec.Layout(self._root / container.id, self._images.lower_dirs(self._images.get(container.image_id)))
+
+    def log_path(self, container: Container) -> Path:
+        return self._root / container.id / f"{container.id}-json.log"
+
+    def exit_file(self, container: Container) -> Path:
+        return self._root / container.id / "exit.json"
+
+    def source(self, mount: MountPoint) -> str:
+        """The path that a mount comes from; "" for a tmpfs."""
+        return str(self._volumes.path(mount.source)) if mount.kind == "volume" else mount.source
+
+    async def start(self, container: Container, attach: Sequence[Attachment], on_exit: ExitCallback) -> None:
+        """Start ``container``, which then has its shim, state and times.
+
+        Raises CreateError and StartError of the runtime (nothing is left but the sandbox), and EngineError.
+        """
+        layout = self.layout(container)
+        layout.prepare()
+        with contextlib.suppress(FileNotFoundError):
+            self.exit_file(container).unlink()
+        for mount in container.mounts:
+            if mount.kind == "bind":
+                ensure_source(mount)
+            elif mount.kind == "volume" and mount.copy:
+                await self._populate(layout, mount)
+        mode = self._network_mode(container)
+        sandbox = await self._networks.open_sandbox(
+            container.id, config.sandbox_request(container.name, container.request, mode)
+        )
+        try:
+            self._write_files(container, layout, sandbox)
+            around = spec.Surroundings(
+                sandbox.netns_path,
+                self._joined(container),
+                [(mount, self.source(mount)) for mount in container.mounts],
+                container.hostname,
+            )
+            oci = spec.build(container.id, container.config, container.host, layout, around, self._profile)
+            shim = await self._spawner.create(
+                container.id, oci, stdio=self._stdio(container), log=self._log(container),
+                exit_file=self.exit_file(container), attach=attach,
+            )  # fmt: skip
+        except EngineError:
+            await self._networks.close_sandbox(container.id)
+            raise
+        try:
+            await shim.start()
+        except BaseException:
+            await shim.delete()
+            raise
+        state = container.state
+        state.status, state.started_at, state.error = "running", time.time_ns(), ""
+        state.exit_code, state.oom_killed = 0, False
+        container.shim = shim
+        shim.on_exit(on_exit)
+
+    def _write_files(self, container: Container, layout: spec.Layout, sandbox: Sandbox) -> None:
+        own = "".join(f"{endpoint.address}\t{container.hostname}\n" for endpoint in sandbox.endpoints)
+        for name, text in (
+            ("resolv.conf", sandbox.resolv_conf),
+            ("hosts", sandbox.hosts + own),
+            ("hostname", f"{container.hostname}\n"),
+        ):
+            path = layout.directory / name
+            path.write_text(text)
+            path.chmod(0o644)
+
+    def _network_mode(self, container: Container) -> str:
+        mode: str = container.host["NetworkMode"]
+        if not mode.startswith("container:"):
+            return mode
+        return f"container:{self._running(mode).id}"
+
+    def _running(self, mode: str) -> Container:
+        reference = mode.partition(":")[2]
+        other = self._registry.get(reference)
+        if not other.state.running or other.shim is None:
+            raise Conflict(f"cannot join the namespace of a non running container: {reference}")
+        return other
+
+    def _joined(self, container: Container) -> dict[str, str]:
+        joined: dict[str, str] = {}
+        for kind, field in (("pid", "PidMode"), ("ipc", "IpcMode")):
+            if container.host[field].startswith("container:"):
+                other = self._running(container.host[field])
+                assert other.shim is not None
+                joined[kind] = f"/proc/{other.shim.pid}/ns/{kind}"
+                if kind == "ipc":
+                    joined["shm"] = f"/proc/{other.shim.pid}/root/dev/shm"
+        return joined
+
+    def _stdio(self, container: Container) -> Stdio:
+        height, width = container.host["ConsoleSize"]
+        wanted = container.config
+        return Stdio(wanted["Tty"], wanted["OpenStdin"], wanted["StdinOnce"], height, width)
+
+    def _log(self, container: Container) -> LogTarget | None:
+        log = container.host["LogConfig"]
+        if log["Type"] == "none":
+            return None
+        options = log["Config"]
+        size = options.get("max-size")
+        return LogTarget(
+            self.log_path(container),
+            max_size=_bytes(size) if size else None,
+            max_files=int(options.get("max-file") or 1),
+        )
+
+    async def _populate(self, layout: spec.Layout, mount: MountPoint) -> None:
+        """Give a volume that is still empty what the image has at its place."""
+        if not await asyncio.to_thread(is_empty, self._volumes.path(mount.source)):
+            return
+        for lower in layout.lower:
+            source = await asyncio.to_thread(_directory_in, lower, mount.destination)
+            if source is not None:
+                # The topmost layer that has the directory; files of those below it are added as far as they are not there.
+                await self._volumes.populate(mount.source, source)
+
+
+def _directory_in(root: Path, path: str) -> Path | None:
+    """The directory ``path`` below ``root`` when no component is a symbolic link, which an image could have put anywhere."""
+    current = root
+    for part in path.strip("/").split("/"):
+        current = current / part
+        if current.is_symlink() or not current.is_dir():
+            return None
+    return current
+
+
+def _bytes(text: str) -> int:
+    units = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+    text = text.lower().rstrip("b")
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    return int(float(number) * unit)
