@@ -218,5 +218,6 @@ def _endpoints(networking: object) -> tuple[EndpointRequest, ...]:
         if not isinstance(aliases, list):
             raise InvalidParameter(f"invalid JSON: aliases of network {network} must be an array of strings")
         address, mac = str(ipam.get("IPv4Address") or ""), str(endpoint.get("MacAddress") or "")
-        result.append(EndpointRequest(str(network), address, mac, tuple(str(alias) for alias in aliases)))
+        name = "bridge" if network == "default" else str(network)
+        result.append(EndpointRequest(name, address, mac, tuple(str(alias) for alias in aliases)))
     return tuple(result)

@@ -25,7 +25,7 @@ from coved.filters import Filters
 from coved.images import Images, ImageUser
 from coved.networks import Networks
 from coved.runtime.client import SpawnerClient
-from coved.runtime.errors import CreateError, NotRunning, RuntimeFailure, StartError
+from coved.runtime.errors import NotRunning, RuntimeFailure, StartError
 from coved.runtime.spec import Attachment, Exit
 from coved.store.database import Database
 from coved.store.trees import remove_tree
@@ -357,30 +357,25 @@ class Containers:
             pending, container.pending = container.pending, []
             try:
                 await self._starter.start(container, pending, lambda id, exit: self._on_exit(container, id, exit))
-            except (CreateError, StartError) as error:
+            except (EngineError, RuntimeFailure) as error:
                 raise await self._failed(container, error) from None
-            except RuntimeFailure as error:
-                await self._networks.close_sandbox(container.id)
-                raise EngineError(str(error)) from None
-            except EngineError as error:
-                container.state.error, container.state.exit_code = str(error), 128
-                self._registry.save(container)
-                raise
             finally:
                 for attachment in pending:
                     os.close(attachment.fd)
             self._registry.save(container)
         self._event(container, "start")
 
-    async def _failed(self, container: Container, error: CreateError | StartError) -> EngineError:
-        """Tidy up after a start that did not succeed; the error to answer with."""
+    async def _failed(self, container: Container, error: EngineError | RuntimeFailure) -> EngineError:
+        """Tidy up after a start that did not succeed, and tell those who wait; the error to answer with."""
         code = error.exit_code if isinstance(error, StartError) else 128
         container.state = State(exit_code=code, error=str(error), restart_count=container.state.restart_count)
         await self._networks.close_sandbox(container.id)
         self._registry.save(container)
         container.wake(code)
         if container.host["AutoRemove"]:
-            asyncio.get_running_loop().call_soon(lambda: self._later(self._remove(container)))
+            self._later(self._remove(container))
+        if isinstance(error, EngineError):
+            return error
         return InvalidParameter(str(error)) if isinstance(error, StartError) else EngineError(str(error))
 
     def _watch(self, container: Container) -> None:

@@ -62,7 +62,7 @@ class Starter:
     async def start(self, container: Container, attach: Sequence[Attachment], on_exit: ExitCallback) -> None:
         """Start ``container``, which then has its shim, state and times.
 
-        Raises CreateError and StartError of the runtime (nothing is left but the sandbox), and EngineError.
+        Raises EngineError and the runtime's errors; then nothing is left but the sandbox, which the caller closes.
         """
         layout = self.layout(container)
         layout.prepare()
@@ -77,22 +77,18 @@ class Starter:
         sandbox = await self._networks.open_sandbox(
             container.id, config.sandbox_request(container.name, container.request, mode)
         )
-        try:
-            self._write_files(container, layout, sandbox)
-            around = spec.Surroundings(
-                sandbox.netns_path,
-                self._joined(container),
-                [(mount, self.source(mount)) for mount in container.mounts],
-                container.hostname,
-            )
-            oci = spec.build(container.id, container.config, container.host, layout, around, self._profile)
-            shim = await self._spawner.create(
-                container.id, oci, stdio=self._stdio(container), log=self._log(container),
-                exit_file=self.exit_file(container), attach=attach,
-            )  # fmt: skip
-        except EngineError:
-            await self._networks.close_sandbox(container.id)
-            raise
+        self._write_files(container, layout, sandbox)
+        around = spec.Surroundings(
+            sandbox.netns_path,
+            self._joined(container),
+            [(mount, self.source(mount)) for mount in container.mounts],
+            container.hostname,
+        )
+        oci = spec.build(container.id, container.config, container.host, layout, around, self._profile)
+        shim = await self._spawner.create(
+            container.id, oci, stdio=self._stdio(container), log=self._log(container),
+            exit_file=self.exit_file(container), attach=attach,
+        )  # fmt: skip
         try:
             await shim.start()
         except BaseException:
