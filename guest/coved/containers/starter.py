@@ -14,7 +14,7 @@ from coved.containers.container import Container
 from coved.containers.mountpoints import MountPoint, ensure_source
 from coved.containers.registry import Registry
 from coved.containers.seccomp_profile import DEFAULT_PATH
-from coved.errors import Conflict, EngineError
+from coved.errors import Conflict
 from coved.images import Images
 from coved.networks import Networks, Sandbox
 from coved.runtime.client import ExitCallback, SpawnerClient

@@ -5,16 +5,71 @@ Light to import, for every docker verb may end here; what is heavy is imported w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import select
+import subprocess
+import sys
 from pathlib import Path
 
-from cove.progress import Event
+from cove.agent.client import NoAgent, ask
+from cove.errors import AgentError
+from cove.machine.locks import FileLock
+from cove.machine.paths import MachinePaths
+from cove.progress import Report, ignore
+
+AGENT_TIMEOUT_S = 30.0
+SILENCE_S = 240.0
+"""No event for so long means that the agent hangs: the longest step without one is a boot."""
+LAUNCH_TIMEOUT_S = 60.0
+ATTEMPTS = 3
 
 
-def ensure_running(name: str, progress: Callable[[Event], None] | None = None) -> Path:
+def ensure_running(name: str, progress: Report | None = None) -> Path:
     """Return the docker socket of machine `name`, whose engine answers when this returns.
 
     Makes the VM image and the machine when they are missing, starts the agent and the VM when they do not run. Safe to call
     from several processes at once. Raises `CoveError` with the way out.
     """
-    raise NotImplementedError
+    report = progress or ignore
+    paths = MachinePaths(name)
+    for attempt in range(ATTEMPTS):
+        try:
+            ask(paths, "ready", SILENCE_S, report)
+            return paths.docker_socket
+        except NoAgent:
+            # The first time there is none yet; later it has ended between our start and our question.
+            if attempt == ATTEMPTS - 1:
+                raise
+        start_agent(paths)
+    raise AssertionError("not reached")
+
+
+def start_agent(paths: MachinePaths) -> None:
+    """Start the machine's agent unless somebody else just did, making the machine when it is missing. Raises `CoveError`."""
+    with FileLock(paths.launch_lock) as lock:
+        lock.acquire(LAUNCH_TIMEOUT_S, f"the start of machine {paths.name}")
+        if not paths.settings.exists():
+            from cove.machine import lifecycle
+
+            lifecycle.init(paths.name)
+        paths.make_run_dir()
+        if not FileLock(paths.lock).is_free():
+            return
+        read_end, write_end = os.pipe()
+        try:
+            with paths.agent_log.open("ab") as log:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "cove.agent", paths.name, str(write_end)],
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=(write_end,),
+                    cwd=paths.folder,
+                )  # fmt: skip
+            os.close(write_end)
+            write_end = -1
+            ready, _, _ = select.select([read_end], [], [], AGENT_TIMEOUT_S)
+            if not ready or not os.read(read_end, 1):
+                process.kill()
+                raise AgentError(f"the agent of machine {paths.name} did not start", f"its log is {paths.agent_log}")
+        finally:
+            os.close(read_end)
+            if write_end >= 0:
+                os.close(write_end)

@@ -1,0 +1,107 @@
+"""The host's end of the link (docs/architecture.md, section 2). Every byte from the guest is taken for hostile."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from coved.link import protocol
+from coved.link.protocol import GuestMessage, Ready, Reply
+
+from cove.errors import AgentError, CoveError, PortInUse
+from cove.forward.ports import PortForwards
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 1 << 16
+
+
+class Link:
+    """One connection to QEMU's end of the port, for as long as the VM lives."""
+
+    def __init__(self, path: Path, ports: PortForwards, boot_id: str) -> None:
+        self._path = path
+        self._ports = ports
+        self._boot_id = boot_id
+        self._writer: asyncio.StreamWriter | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._work: set[asyncio.Task[None]] = set()
+        self.ready = asyncio.Event()
+        """Set while an engine answers."""
+        self.engine: Ready | None = None
+        self.on_change: Callable[[], None] = lambda: None
+
+    async def open(self) -> None:
+        """Raises `AgentError`."""
+        try:
+            reader, self._writer = await asyncio.open_unix_connection(str(self._path))
+        except OSError as error:
+            raise AgentError(f"the link to the machine at {self._path} cannot be opened: {error.strerror}") from error
+        self._reading = asyncio.get_running_loop().create_task(self._read(reader))
+
+    def greet(self) -> None:
+        """Say hello to whoever has just opened the other end."""
+        self.ready.clear()
+        self._send(protocol.Hello(protocol.VERSION, time.time_ns()).to_json())
+
+    def shutdown(self, timeout_s: int) -> None:
+        """Ask the engine to stop the containers and power off."""
+        self._send(protocol.Shutdown(timeout_s).to_json())
+
+    async def close(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+        if self._writer is not None:
+            self._writer.close()
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(protocol.encode(message))
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        decoder = protocol.FrameDecoder()
+        while data := await reader.read(_CHUNK):
+            try:
+                for raw in decoder.feed(data):
+                    self._handle(protocol.parse_guest_message(raw))
+            except protocol.ProtocolError as error:
+                # An engine that died in the middle of a frame leaves half of it; its successor begins anew after a hello.
+                log.warning("the machine's link: %s", error)
+                decoder.reset()
+        self.ready.clear()
+
+    def _handle(self, message: GuestMessage) -> None:
+        match message:
+            case Ready():
+                if message.boot_id != self._boot_id:
+                    log.warning("ready from another boot (%s)", message.boot_id[:32])
+                    return
+                self.engine = message
+                self.ready.set()
+                self.on_change()
+            case protocol.Sync() | protocol.Publish() | protocol.Unpublish():
+                task = asyncio.get_running_loop().create_task(self._answer(message))
+                self._work.add(task)
+                task.add_done_callback(self._work.discard)
+            case protocol.Stopping():
+                self.ready.clear()
+            case protocol.Idle():
+                return
+
+    async def _answer(self, message: protocol.Sync | protocol.Publish | protocol.Unpublish) -> None:
+        try:
+            if isinstance(message, protocol.Sync):
+                bound = tuple(await self._ports.sync(message.ports))
+            elif isinstance(message, protocol.Publish):
+                bound = (await self._ports.publish(message.port),)
+            else:
+                await self._ports.unpublish(message.port)
+                bound = (message.port,)
+            reply = Reply(message.id, ok=True, ports=bound)
+        except CoveError as error:
+            reply = Reply(message.id, ok=False, error=str(error), in_use=isinstance(error, PortInUse))
+        self._send(reply.to_json())

@@ -1,0 +1,239 @@
+"""A machine's VM from start to end: image, boot, link, SSH, docker socket; and the ladder by which it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cove.agent.link import Link
+from cove.drivers.base import Forward, VmSpec
+from cove.drivers.qemu import binary, probe
+from cove.drivers.qemu.driver import QemuDriver
+from cove.errors import BootError, CoveError, DriverError
+from cove.forward.docker_socket import DockerSocket
+from cove.forward.ports import PortForwards, free_port
+from cove.machine import keys, settings
+from cove.machine.files import tail, write_whole
+from cove.machine.paths import MachinePaths
+from cove.machine.sizes import format_size
+from cove.progress import Event, Report
+from cove.transport.ssh import SshTransport
+
+log = logging.getLogger(__name__)
+
+BOOT_TIMEOUT_S = 180.0
+"""A first boot under software emulation on a busy computer takes a sixth of it."""
+CONTAINERS_S, POWER_OFF_S, BUTTON_S, QUIT_S = 10, 35.0, 20.0, 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """How the running VM was started; kept on disk for an agent that comes after."""
+
+    boot_id: str
+    ssh_port: int
+    image: str
+    accelerator: str
+    accelerator_reason: str
+    qemu_version: str
+    cpus: int
+    memory: int
+    started_at: float
+
+
+class Vm:
+    """One run of one machine. Methods are called from one task at a time."""
+
+    def __init__(self, paths: MachinePaths) -> None:
+        self._paths = paths
+        self.settings = settings.load(paths.settings)
+        self._program = binary.find(self.settings.qemu)
+        self.run: RunState | None = None
+        self.link: Link | None = None
+        self._driver: QemuDriver | None = None
+        self._transport: SshTransport | None = None
+        self._docker: DockerSocket | None = None
+        self.boot_s: float | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._driver.pid() if self._driver else None
+
+    async def start(self, report: Report) -> None:
+        """Return when the engine answers on the docker socket. Raises `CoveError`, and then nothing is left running."""
+        begin = time.monotonic()
+        self._driver = QemuDriver(self._paths, self._program)
+        try:
+            if not await self._adopt():
+                await self._boot(report)
+            await self._ready(report)
+        except BaseException:
+            await self.close()
+            with contextlib.suppress(CoveError):
+                await self._driver.kill()
+            raise
+        self.boot_s = time.monotonic() - begin
+        report(Event("ready", f"in {self.boot_s:.1f} s"))
+
+    async def _adopt(self) -> bool:
+        """Take over a VM that an earlier agent left."""
+        assert self._driver is not None
+        try:
+            self.run = RunState(**json.loads(self._paths.run_state.read_text("utf-8")))
+        except (OSError, ValueError, TypeError):
+            self.run = None
+        if not await self._driver.adopt():
+            return False
+        if self.run is None:
+            await self._driver.kill()
+            return False
+        log.info("found the running VM again, process %s", self._driver.pid())
+        return True
+
+    async def _boot(self, report: Report) -> None:
+        assert self._driver is not None
+        from cove.image import builder  # only for a cold start
+
+        loop = asyncio.get_running_loop()
+
+        def image_progress(event: Event) -> None:
+            loop.call_soon_threadsafe(report, event)
+
+        image = await asyncio.to_thread(builder.build, image_progress)
+        wanted = self.settings
+        accelerator, probed = await asyncio.to_thread(probe.choose, self._program, image.kernel, wanted.accelerator)
+        self._driver.sandbox = probed.sandbox
+        await asyncio.to_thread(keys.ensure, self._paths)
+        text = f"{self._paths.name}: {wanted.cpus} CPUs, {format_size(wanted.memory)}, {format_size(wanted.disk)} disk"
+        detail = f"{accelerator.reason}: cove machine status tells more" if accelerator.reason else ""
+        report(Event("machine", f"{text}, {accelerator.description}", detail=detail))
+        boot_id = secrets.token_hex(16)
+        keys.write_seed(self._paths, boot_id)
+        spec = VmSpec(
+            self._paths.name, wanted.cpus, wanted.memory, wanted.disk, image.kernel, image.initramfs, image.system,
+            image.command_line, self._paths.seed, accelerator,
+        )  # fmt: skip
+        await self._driver.create(spec)
+        version = await asyncio.to_thread(binary.version, self._program)
+        await self._driver.start(spec)
+        ssh_port = await self._forward_ssh()
+        self.run = RunState(
+            boot_id, ssh_port, image.digest, accelerator.name, accelerator.reason, version,
+            wanted.cpus, wanted.memory, time.time(),
+        )  # fmt: skip
+        write_whole(self._paths.run_state, json.dumps(asdict(self.run)).encode())
+
+    async def _forward_ssh(self) -> int:
+        assert self._driver is not None
+        for _ in range(8):
+            port = free_port("tcp", "127.0.0.1")
+            try:
+                await self._driver.forward(Forward("tcp", "127.0.0.1", port, 22))
+                return port
+            except DriverError as error:
+                problem = error
+        raise problem
+
+    async def _ready(self, report: Report) -> None:
+        assert self._driver is not None and self.run is not None
+        report(Event("boot", "waiting for the engine"))
+        self.link = Link(
+            self._paths.link_socket, PortForwards(self._driver, self.settings.bind_address), self.run.boot_id
+        )
+        await self.link.open()
+        await self._driver.on_link_opened(self.link.greet)
+        gone = asyncio.ensure_future(self._driver.wait_exit())
+        ready = asyncio.ensure_future(self.link.ready.wait())
+        try:
+            done, _ = await asyncio.wait({gone, ready}, timeout=BOOT_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            ready.cancel()
+        if ready not in done:
+            why = "it ended" if gone in done else f"its engine did not answer within {BOOT_TIMEOUT_S:.0f} s"
+            last = [line for line in tail(self._paths.console_log, 8) if line.strip()]
+            raise BootError(
+                f"the machine {self._paths.name} did not start: {why}",
+                "\n".join(
+                    [
+                        "the console's last lines:",
+                        *(f"  {line}" for line in last),
+                        f"all of it: {self._paths.console_log}",
+                    ]
+                ),
+            )
+        self._transport = SshTransport(self.run.ssh_port, self._paths.ssh_key, self._paths.host_key)
+        await asyncio.to_thread(self._transport.connect)
+        self._docker = DockerSocket(self._paths.docker_socket, self._transport)
+        self._docker.start()
+
+    async def wait_exit(self) -> None:
+        assert self._driver is not None
+        await self._driver.wait_exit()
+
+    async def stop(self, report: Report) -> None:
+        """The ladder: ask the engine, press the power button, switch off, kill. Each step is bounded and told."""
+        assert self._driver is not None
+        if self._docker is not None:
+            self._docker.close()
+            self._docker = None
+        driver, link = self._driver, self.link
+        if link is not None and link.ready.is_set():
+            report(Event("stop", "stopping containers and powering off"))
+            link.shutdown(CONTAINERS_S)
+            if await self._ended(POWER_OFF_S):
+                return
+        report(Event("stop", "the engine does not stop; pressing the power button"))
+        with contextlib.suppress(DriverError):
+            await driver.power_button()
+            if await self._ended(BUTTON_S):
+                return
+        report(Event("stop", "the machine does not power off; switching it off"))
+        await driver.quit()
+        if await self._ended(QUIT_S):
+            return
+        report(Event("stop", "QEMU does not end; killing it"))
+        await driver.kill()
+
+    async def _ended(self, timeout_s: float) -> bool:
+        try:
+            await asyncio.wait_for(self.wait_exit(), timeout_s)
+        except TimeoutError:
+            return False
+        return self.pid is None
+
+    async def close(self) -> None:
+        """Let go of sockets; the VM goes on."""
+        if self._docker is not None:
+            self._docker.close()
+        if self._transport is not None:
+            await asyncio.to_thread(self._transport.close)
+        if self.link is not None:
+            await self.link.close()
+
+    def status(self) -> dict[str, Any]:
+        """What `cove machine status` shows of a VM that runs."""
+        run, engine = self.run, self.link.engine if self.link else None
+        result: dict[str, Any] = {"pid": self.pid, "boot_seconds": self.boot_s}
+        if run is not None:
+            result |= asdict(run) | {"uptime_seconds": max(0.0, time.time() - run.started_at)}
+        if engine is not None:
+            result |= {"engine_version": engine.engine_version, "api_version": engine.api_version}
+        result["host_memory"] = _resident(self.pid)
+        return result
+
+
+def _resident(pid: int | None) -> int | None:
+    """Bytes of the computer's memory that a process takes, where the system tells."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:  # noqa: PTH123
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None

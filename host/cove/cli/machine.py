@@ -1,0 +1,261 @@
+"""`cove machine`: machines, their life and their settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import click
+
+from cove.errors import CoveError, SettingsError
+from cove.machine.paths import DEFAULT_MACHINE
+
+STOP_TIMEOUT_S = 120.0
+
+
+def _default() -> str:
+    return os.environ.get("COVE_MACHINE") or DEFAULT_MACHINE
+
+
+_name = click.argument("name", default=_default, required=False)
+
+
+@click.group("machine")
+def group() -> None:
+    """Manage Cove's machines: the virtual machines that run your containers."""
+
+
+@group.command()
+@_name
+@click.option("--cpus", type=int, help="Virtual processors.")
+@click.option("--memory", help='The most memory it can have, such as "4GiB".')
+@click.option("--disk", help='The most its disk can take, such as "100GiB".')
+def init(name: str, cpus: int | None, memory: str | None, disk: str | None) -> None:
+    """Make a machine. It is started by the first command that needs it."""
+    from cove.machine import lifecycle, settings
+
+    text = settings.render(settings.Settings())
+    for key, value in (("cpus", cpus), ("memory", memory), ("disk", disk)):
+        if value is not None:
+            text = settings.with_value(text, key, str(value), "the command line")
+    paths = lifecycle.init(name, settings.parse(text, "the command line"))
+    click.echo(f"made machine {name}; its settings are {paths.settings}")
+
+
+@group.command()
+@_name
+def start(name: str) -> None:
+    """Start a machine, and make it when it is missing."""
+    from cove.agent.launch import ensure_running
+    from cove.progress import renderer
+
+    with renderer(f"Cove is starting machine {name}") as report:
+        socket = ensure_running(name, report)
+    click.echo(f"machine {name} is running; its docker socket is {socket}")
+
+
+@group.command()
+@_name
+def stop(name: str) -> None:
+    """Stop a machine: containers first, then the VM. Nothing is lost."""
+    _stop(name)
+    click.echo(f"machine {name} is stopped")
+
+
+def _stop(name: str) -> None:
+    from cove.agent.client import NoAgent, ask
+    from cove.agent.launch import start_agent
+    from cove.machine import lifecycle
+    from cove.machine.locks import FileLock
+    from cove.progress import renderer
+
+    paths = lifecycle.existing(name)
+    with renderer(f"Cove is stopping machine {name}") as report:
+        try:
+            ask(paths, "stop", STOP_TIMEOUT_S, report)
+        except NoAgent:
+            if not FileLock(paths.vm_lock).is_free():
+                # Its agent was killed: a new one takes the VM over and stops it as it should be.
+                start_agent(paths)
+                ask(paths, "stop", STOP_TIMEOUT_S, report)
+    lock = FileLock(paths.lock)
+    lock.acquire(30, f"machine {name}")
+    lock.release()
+
+
+@group.command()
+@_name
+@click.pass_context
+def restart(context: click.Context, name: str) -> None:
+    """Stop a machine and start it again."""
+    _stop(name)
+    context.invoke(start, name=name)
+
+
+@group.command()
+@_name
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(name: str, as_json: bool) -> None:
+    """Tell what a machine does, what accelerates it and why, and what it takes."""
+    value = _status(name)
+    if as_json:
+        click.echo(json.dumps(value, indent=1))
+        return
+    rows = [("machine", name), ("state", value["state"])]
+    if value["state"] != "stopped":
+        reason = f" ({value['accelerator_reason']})" if value.get("accelerator_reason") else ""
+        engine, api, qemu = (value.get(key, "?") for key in ("engine_version", "api_version", "qemu_version"))
+        used, most = (value.get("host_memory") or 0) >> 20, value.get("memory", 0) >> 20
+        rows += [
+            ("accelerator", f"{value.get('accelerator', '?')}{reason}"),
+            ("versions", f"engine {engine}, API {api}, QEMU {qemu}"),
+            ("image", str(value.get("image", "?"))[:16]),
+            ("uptime", f"{value.get('uptime_seconds', 0):.0f} s, started in {value.get('boot_seconds') or 0:.1f} s"),
+            ("memory", f"{used} MiB of this computer's, at most {most} MiB"),
+        ]
+    rows += [("disk", f"{(value['disk_used'] or 0) / 2**20:.0f} MiB"), ("docker socket", value["docker_socket"])]
+    for key, text in rows:
+        click.echo(f"{key:<14} {text}")
+
+
+def _status(name: str) -> dict[str, Any]:
+    from cove.agent.client import NoAgent, ask
+    from cove.drivers.qemu.qcow2 import allocated
+    from cove.machine import lifecycle
+
+    paths = lifecycle.existing(name)
+    try:
+        value = ask(paths, "status", 10)
+        value.pop("done", None)
+    except NoAgent:
+        value = {"state": "stopped"}
+    used = allocated(paths.disk) if paths.disk.exists() else None
+    return {"machine": name, **value, "disk_used": used, "docker_socket": str(paths.docker_socket)}
+
+
+@group.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_machines(as_json: bool) -> None:
+    """List the machines."""
+    from cove.machine import lifecycle
+
+    machines = [_status(name) for name in lifecycle.names()]
+    if as_json:
+        click.echo(json.dumps(machines, indent=1))
+        return
+    click.echo(f"{'NAME':<20}{'STATE':<12}{'ACCELERATOR':<14}DOCKER SOCKET")
+    for one in machines:
+        click.echo(f"{one['machine']:<20}{one['state']:<12}{one.get('accelerator', '-'):<14}{one['docker_socket']}")
+
+
+@group.command()
+@_name
+@click.option("--force", "-f", is_flag=True, help="Do not ask; stop it when it runs.")
+def rm(name: str, force: bool) -> None:
+    """Remove a machine with all its containers, images and volumes."""
+    from cove.machine import lifecycle
+
+    lifecycle.existing(name)
+    if not force:
+        click.confirm(f"Remove machine {name} with all its containers, images and volumes?", abort=True)
+    if _status(name)["state"] != "stopped":
+        if not force:
+            raise CoveError(f"the machine {name} is running", f"stop it first: cove machine stop {name}")
+        _stop(name)
+    lifecycle.remove(name)
+    click.echo(f"removed machine {name}")
+
+
+@group.command(context_settings={"ignore_unknown_options": True})
+@click.option("--machine", "-m", "name", default=_default, help="The machine.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def ssh(name: str, command: tuple[str, ...]) -> None:
+    """Run a command in the machine itself, or a shell."""
+    import shutil
+    import subprocess
+
+    from cove.agent.client import ask
+    from cove.agent.launch import ensure_running
+    from cove.machine.paths import MachinePaths
+    from cove.progress import renderer
+
+    program = shutil.which("ssh")
+    if program is None:
+        raise CoveError("there is no ssh program on this computer", "install OpenSSH's client")
+    with renderer(f"Cove is starting machine {name}") as report:
+        ensure_running(name, report)
+    paths = MachinePaths(name)
+    port = ask(paths, "status", 10)["ssh_port"]
+    options = {
+        "IdentityFile": paths.ssh_key, "IdentitiesOnly": "yes", "UserKnownHostsFile": paths.known_hosts,
+        "HostKeyAlias": f"cove-{name}", "StrictHostKeyChecking": "yes", "LogLevel": "ERROR",
+    }  # fmt: skip
+    words = [program, "-F", "none", "-p", str(port)]
+    for key, value in options.items():
+        words += ["-o", f"{key}={value}"]
+    sys.exit(subprocess.call([*words, "root@127.0.0.1", *command]))
+
+
+@group.command()
+@_name
+@click.option("--agent", is_flag=True, help="The agent's log instead of the machine's console.")
+@click.option("--follow", "-f", is_flag=True, help="Go on as it grows.")
+def logs(name: str, agent: bool, follow: bool) -> None:
+    """Print the machine's console, or its agent's log."""
+    import subprocess
+
+    from cove.machine import lifecycle
+
+    paths = lifecycle.existing(name)
+    path = paths.agent_log if agent else paths.console_log
+    if not path.exists():
+        raise CoveError(
+            f"{path} is not there: the machine {name} has never run", f"start it with: cove machine start {name}"
+        )
+    if follow:
+        sys.exit(subprocess.call(["tail", "-n", "+1", "-F", str(path)]))
+    click.echo(path.read_text("utf-8", "replace"), nl=False)
+
+
+@group.group()
+def config() -> None:
+    """Show and change a machine's settings (docs/settings.md)."""
+
+
+_machine = click.option("--machine", "-m", "name", default=_default, help="The machine.")
+
+
+@config.command("list")
+@_machine
+def config_list(name: str) -> None:
+    """Print all settings."""
+    from cove.machine import lifecycle, settings
+
+    values = settings.load(lifecycle.existing(name).settings)
+    for key in settings.SCHEMA.values():
+        click.echo(f"{key.name} = {key.show(getattr(values, key.name))}")
+
+
+@config.command("get")
+@_machine
+@click.argument("key")
+def config_get(name: str, key: str) -> None:
+    """Print one setting."""
+    from cove.machine import lifecycle, settings
+
+    if key not in settings.SCHEMA:
+        raise SettingsError(f"{key} is not a setting", f"the settings are {', '.join(settings.SCHEMA)}")
+    click.echo(settings.SCHEMA[key].show(getattr(settings.load(lifecycle.existing(name).settings), key)))
+
+
+@config.command("set")
+@_machine
+@click.argument("key")
+@click.argument("value")
+def config_set(name: str, key: str, value: str) -> None:
+    """Change one setting; it takes effect at the machine's next start."""
+    from cove.machine import lifecycle, settings
+
+    settings.set_value(lifecycle.existing(name).settings, key, value)

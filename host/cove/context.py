@@ -1,0 +1,43 @@
+"""The docker context of a machine, so that docker's own client finds it: `docker --context cove ps`.
+
+Layout: docker's CLI keeps a context in contexts/meta/<SHA-256 of its name>/meta.json of its configuration directory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+from cove.machine.files import write_whole
+from cove.machine.paths import DEFAULT_MACHINE
+
+
+def name_for(machine: str) -> str:
+    """ "cove" for the default machine, "cove-NAME" for others."""
+    return "cove" if machine == DEFAULT_MACHINE else f"cove-{machine}"
+
+
+def create(machine: str, socket: Path) -> None:
+    """Write the machine's context; no other file of docker's is touched."""
+    name = name_for(machine)
+    folder = _folder(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    meta = {
+        "Name": name,
+        "Metadata": {"Description": f"Cove machine {machine}"},
+        "Endpoints": {"docker": {"Host": f"unix://{socket}", "SkipTLSVerify": False}},
+    }
+    write_whole(folder / "meta.json", json.dumps(meta).encode(), 0o644)
+
+
+def remove(machine: str) -> None:
+    """Remove the machine's context."""
+    shutil.rmtree(_folder(name_for(machine)), ignore_errors=True)
+
+
+def _folder(name: str) -> Path:
+    config = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    return config / "contexts" / "meta" / hashlib.sha256(name.encode()).hexdigest()

@@ -1,0 +1,104 @@
+"""What a hypervisor must be able to do. The implementation for QEMU is `cove.drivers.qemu`.
+
+One driver object stands for one machine's VM. All methods are called from the agent's event loop and MUST NOT block it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """What runs the guest's processors, and why it and not a better one."""
+
+    name: str
+    reason: str = ""
+
+    @property
+    def description(self) -> str:
+        """For people: "software emulation", "KVM"."""
+        return {"tcg": "software emulation", "kvm": "KVM", "hvf": "HVF", "whpx": "WHPX"}.get(self.name, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class VmSpec:
+    """All that a driver must know to start a VM. Sizes in bytes."""
+
+    name: str
+    cpus: int
+    memory: int
+    disk_size: int
+    kernel: Path
+    initramfs: Path
+    system: Path
+    command_line: str
+    seed: Path
+    accelerator: Accelerator
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A port of the host that leads to a port of the guest."""
+
+    proto: str
+    host_ip: str
+    host_port: int
+    guest_port: int
+
+
+class Driver(ABC):
+    """One machine's VM."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    async def create(self, spec: VmSpec) -> None:
+        """Make what the VM needs and does not have yet (the data disk). MUST NOT touch what is there."""
+
+    @abstractmethod
+    async def start(self, spec: VmSpec) -> None:
+        """Start the VM. When this raises, nothing is left running. Raises `DriverError`, `HypervisorMissing`."""
+
+    @abstractmethod
+    async def adopt(self) -> bool:
+        """Take over a VM of this machine that an earlier agent left, and say whether there was a usable one.
+
+        A VM that does not answer MUST be ended here, so that after False a start finds the field clear.
+        """
+
+    @abstractmethod
+    async def power_button(self) -> None:
+        """Ask the guest to power down (ACPI); returns at once."""
+
+    @abstractmethod
+    async def quit(self) -> None:
+        """Switch the VM off in an orderly way for the host: its disks are flushed, the guest is not asked."""
+
+    @abstractmethod
+    async def kill(self) -> None:
+        """End the VM's process. Bounded; returns when it is gone. Raises `DriverError` when it does not go."""
+
+    @abstractmethod
+    async def wait_exit(self) -> None:
+        """Return when the VM is gone, or at once when there is none."""
+
+    @abstractmethod
+    async def forward(self, forward: Forward) -> None:
+        """Forward a port. Raises `PortInUse`, `DriverError`."""
+
+    @abstractmethod
+    async def unforward(self, forward: Forward) -> None:
+        """Undo `forward`; a forward that is not there is no error."""
+
+    @abstractmethod
+    async def on_link_opened(self, callback: Callable[[], None]) -> None:
+        """Call back whenever the guest opens its end of the link, and now when it is open already."""
+
+    @abstractmethod
+    def pid(self) -> int | None:
+        """The VM's process, None when there is none."""

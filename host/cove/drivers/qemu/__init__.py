@@ -1,0 +1,1 @@
+"""The QEMU driver: Linux, macOS and Windows hosts."""

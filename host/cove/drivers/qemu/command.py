@@ -1,0 +1,77 @@
+"""QEMU's command line for a machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cove.drivers.base import VmSpec
+from cove.drivers.qemu.probe import SANDBOX
+
+NETDEV = "net0"
+LINK = "link"
+LINK_PORT = "cove.link"
+DATA_NODE = "data"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where QEMU finds what the agent made for it: listening sockets (inherited descriptors) and files."""
+
+    qmp_fd: int
+    link_fd: int
+    disk: Path
+    console_log: Path
+    pid_file: Path
+
+
+def build(program: Path, spec: VmSpec, endpoints: Endpoints, sandbox: bool) -> list[str]:
+    """The whole command line. The VM starts stopped (-S), so that its forwards exist before its first instruction."""
+    accelerator = spec.accelerator.name
+    accel = "tcg,thread=multi,tb-size=256" if accelerator == "tcg" else accelerator
+    arguments = [str(program), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-S"]
+    arguments += ["-name", f"cove-{spec.name}", "-machine", "q35,smm=off,vmport=off", "-accel", accel]
+    arguments += ["-cpu", "max" if accelerator == "tcg" else "host"]
+    arguments += ["-smp", str(spec.cpus), "-m", f"{spec.memory >> 20}M"]
+    arguments += ["-kernel", str(spec.kernel), "-initrd", str(spec.initramfs)]
+    arguments += ["-append", f"{spec.command_line} console=ttyS0"]
+    arguments += ["-fw_cfg", f"name=opt/cove/seed,file={_escaped(spec.seed)}"]
+
+    # Appended to, so that truncating a console that has grown too long makes room at once.
+    arguments += ["-chardev", f"file,id=console,path={_escaped(endpoints.console_log)},append=on"]
+    arguments += ["-serial", "chardev:console"]
+    arguments += ["-chardev", f"socket,id=qmp,fd={endpoints.qmp_fd},server=on,wait=off"]
+    arguments += ["-mon", "chardev=qmp,mode=control"]
+    arguments += ["-chardev", f"socket,id={LINK},fd={endpoints.link_fd},server=on,wait=off"]
+    arguments += ["-device", "virtio-serial-pci"]
+    arguments += ["-device", f"virtserialport,id={LINK},chardev={LINK},name={LINK_PORT}"]
+
+    system = {"driver": "raw", "node-name": "system", "read-only": True}
+    arguments += _disk(system | {"file": _file(spec.system) | {"read-only": True}}, "cove-system")
+    data = {"driver": "qcow2", "node-name": DATA_NODE, "discard": "unmap", "detect-zeroes": "unmap"}
+    arguments += _disk(data | {"file": _file(endpoints.disk) | {"discard": "unmap"}}, "cove-data")
+
+    arguments += ["-netdev", f"user,id={NETDEV},net=10.0.2.0/24,ipv6=off"]
+    arguments += ["-device", f"virtio-net-pci,netdev={NETDEV},romfile="]
+    arguments += ["-object", "rng-builtin,id=rng", "-device", "virtio-rng-pci,rng=rng"]
+    arguments += ["-device", "virtio-balloon-pci,free-page-reporting=on"]
+    arguments += ["-pidfile", str(endpoints.pid_file)]
+    if sandbox:
+        arguments += ["-sandbox", SANDBOX]
+    return arguments
+
+
+def _file(path: Path) -> dict[str, Any]:
+    return {"driver": "file", "filename": str(path)}
+
+
+def _disk(node: Mapping[str, Any], serial: str) -> list[str]:
+    return ["-blockdev", json.dumps(node), "-device", f"virtio-blk-pci,drive={node['node-name']},serial={serial}"]
+
+
+def _escaped(path: Path) -> str:
+    """A path within a comma-separated option: QEMU reads a doubled comma as one."""
+    return str(path).replace(",", ",,")

@@ -1,0 +1,223 @@
+"""The QEMU driver: one process for one VM, spoken to over QMP; it outlives the agent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
+
+from cove.drivers.base import Driver, Forward, VmSpec
+from cove.drivers.qemu import binary, command, qcow2
+from cove.errors import DriverError, PortInUse
+from cove.machine.files import rotate, tail
+from cove.machine.locks import FileLock
+from cove.machine.paths import MachinePaths
+
+QMP_TIMEOUT_S = 20.0
+KILL_TIMEOUT_S = 10.0
+MAX_CONSOLE = 4 << 20
+GUEST_ADDRESS = "10.0.2.15"
+
+
+class QemuDriver(Driver):
+    """`program` comes from `binary.find`. `sandbox`: this QEMU can confine itself by seccomp (`probe.choose` finds out)."""
+
+    name: ClassVar[str] = "qemu"
+
+    def __init__(self, paths: MachinePaths, program: Path) -> None:
+        self._paths = paths
+        self._program = program
+        self.sandbox = False
+        self._qmp: QMPClient | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._exit: asyncio.Task[None] | None = None
+
+    @property
+    def _pid_file(self) -> Path:
+        return self._paths.folder / "qemu.pid"
+
+    async def create(self, spec: VmSpec) -> None:
+        if not self._paths.disk.exists():
+            await asyncio.to_thread(qcow2.create, self._paths.disk, spec.disk_size)
+
+    async def start(self, spec: VmSpec) -> None:
+        lock = FileLock(self._paths.vm_lock)
+        if not lock.try_acquire():
+            raise DriverError(
+                f"a QEMU of machine {self._paths.name} runs already and does not answer",
+                f"end it: kill -9 $(cat {self._pid_file})",
+            )
+        rotate(self._paths.console_log, MAX_CONSOLE)
+        rotate(self._paths.qemu_log, MAX_CONSOLE)
+        with contextlib.ExitStack() as stack:
+            stack.callback(lock.release)
+            qmp = stack.enter_context(_listen(self._paths.qmp_socket))
+            link = stack.enter_context(_listen(self._paths.link_socket))
+            endpoints = command.Endpoints(
+                qmp.fileno(), link.fileno(), self._paths.disk, self._paths.console_log, self._pid_file
+            )
+            words = command.build(self._program, spec, endpoints, self.sandbox)
+            log = stack.enter_context(self._paths.qemu_log.open("ab"))
+            try:
+                # Its own session, and the lock's descriptor: QEMU lives on when the agent dies, and holds the lock as long.
+                self._process = subprocess.Popen(  # noqa: ASYNC220 - it returns as soon as QEMU is forked
+                    words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                    pass_fds=(qmp.fileno(), link.fileno(), lock.fd), cwd=self._paths.folder,
+                )  # fmt: skip
+            except OSError as error:
+                raise DriverError(f"{self._program} cannot be run: {error.strerror}", binary.install_hint()) from error
+        try:
+            await self._connect()
+            await self._execute("cont")
+        except BaseException:
+            said = " ".join(tail(self._paths.qemu_log, 3))
+            await self.kill()
+            if said:
+                raise DriverError(f"QEMU did not start: {said}", f"its log is {self._paths.qemu_log}") from None
+            raise
+
+    async def adopt(self) -> bool:
+        if FileLock(self._paths.vm_lock).is_free():
+            return False
+        try:
+            await self._connect()
+        except DriverError:
+            await self.kill()
+            return False
+        return True
+
+    async def _connect(self) -> None:
+        client = QMPClient(f"cove-{self._paths.name}")
+        try:
+            async with asyncio.timeout(QMP_TIMEOUT_S):
+                await client.connect(str(self._paths.qmp_socket))
+        except (TimeoutError, OSError, QMPError) as error:
+            raise DriverError(
+                f"QEMU does not answer on {self._paths.qmp_socket}: {error or 'no answer in time'}"
+            ) from error
+        self._qmp = client
+        self._exit = asyncio.get_running_loop().create_task(self._watch(client))
+
+    async def _watch(self, client: QMPClient) -> None:
+        """End when QEMU does: its QMP connection breaks, and then it lets go of its lock."""
+        while client.runstate is Runstate.RUNNING:
+            await client.runstate_changed()
+        with contextlib.suppress(Exception):
+            await client.disconnect()
+        self._qmp = None
+        await self._gone(KILL_TIMEOUT_S)
+
+    async def _gone(self, timeout_s: float) -> bool:
+        """Wait until the process has let go of the lock, which the kernel does at its end."""
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                await asyncio.to_thread(self._process.wait, timeout_s)
+        # A QEMU that an earlier agent started is no child of ours: the lock is all that tells of its end.
+        for _ in range(int(timeout_s / 0.05)):
+            if FileLock(self._paths.vm_lock).is_free():
+                return True
+            await asyncio.sleep(0.05)
+        return FileLock(self._paths.vm_lock).is_free()
+
+    async def _execute(self, name: str, arguments: dict[str, Any] | None = None) -> Any:
+        if self._qmp is None:
+            raise DriverError(f"the VM of machine {self._paths.name} is not running")
+        try:
+            async with asyncio.timeout(QMP_TIMEOUT_S):
+                return await self._qmp.execute(name, arguments)
+        except (TimeoutError, OSError, QMPError) as error:
+            raise DriverError(f"QEMU refused {name}: {error or 'no answer in time'}") from error
+
+    async def power_button(self) -> None:
+        await self._execute("system_powerdown")
+
+    async def quit(self) -> None:
+        # QEMU may close the connection before it has answered.
+        with contextlib.suppress(DriverError, EOFError):
+            await self._execute("quit")
+
+    async def kill(self) -> None:
+        pid = self.pid()
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM)
+        if not await self._gone(KILL_TIMEOUT_S):
+            raise DriverError(f"QEMU (process {pid}) does not end", f"end it by hand: kill -9 {pid}")
+
+    async def wait_exit(self) -> None:
+        if self._exit is not None:
+            await asyncio.shield(self._exit)
+
+    def pid(self) -> int | None:
+        if FileLock(self._paths.vm_lock).is_free():
+            return None
+        if self._process is not None:
+            return self._process.pid
+        try:
+            return int(self._pid_file.read_text("ascii"))
+        except (OSError, ValueError):
+            return None
+
+    async def forward(self, forward: Forward) -> None:
+        rule = f"{_end(forward)}-{GUEST_ADDRESS}:{forward.guest_port}"
+        said = await self._monitor(f"hostfwd_add {command.NETDEV} {rule}")
+        if said:
+            raise PortInUse(f"port {forward.host_port} on {forward.host_ip} cannot be bound")
+
+    async def unforward(self, forward: Forward) -> None:
+        await self._monitor(f"hostfwd_remove {command.NETDEV} {_end(forward)}")
+
+    async def _monitor(self, line: str) -> str:
+        # QMP has no command of its own for forwards.
+        return str(await self._execute("human-monitor-command", {"command-line": line})).strip()
+
+    async def on_link_opened(self, callback: Callable[[], None]) -> None:
+        client = self._qmp
+        if client is None:
+            raise DriverError(f"the VM of machine {self._paths.name} is not running")
+        listener = EventListener(names={"VSERPORT_CHANGE"})
+        client.register_listener(listener)
+
+        async def listen() -> None:
+            async for event in listener:
+                data: Any = event["data"]
+                if data.get("id") == command.LINK and data.get("open"):
+                    callback()
+
+        self._listening = asyncio.get_running_loop().create_task(listen())
+        devices = await self._execute("query-chardev")
+        if any(device["label"] == command.LINK and device["frontend-open"] for device in devices):
+            callback()
+
+
+def _end(forward: Forward) -> str:
+    if not re.fullmatch(r"[0-9.]+", forward.host_ip):
+        raise DriverError(f"QEMU's user networking cannot bind {forward.host_ip}: only IPv4 addresses")
+    return f"{forward.proto}:{forward.host_ip}:{forward.host_port}"
+
+
+def _listen(path: Path) -> socket.socket:
+    """A listening unix socket that only this user reaches; QEMU inherits it."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        mask = os.umask(0o177)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(mask)
+        listener.listen(4)
+    except OSError as error:
+        listener.close()
+        raise DriverError(f"{path} cannot be made: {error.strerror}") from error
+    return listener

@@ -1,0 +1,240 @@
+"""Which accelerator really runs guest code here.
+
+That a device opens proves nothing: some nested clouds offer a /dev/kvm that makes VMs and virtual processors and then never
+runs them, or interprets some instructions and stops at others. So QEMU is started with a firmware of some instructions that
+writes to the isa-debug-exit port; the exit status proves that they ran. An accelerator other than software emulation must then
+boot the machine's own kernel as far as its panic for want of a root file system, which ends QEMU. The answer is remembered
+until the host boots again, or QEMU, the device or the user changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cove.drivers.base import Accelerator
+from cove.errors import DriverError
+from cove.machine.files import write_whole
+from cove.machine.paths import cache_dir
+
+BOUND_S = 2.0
+"""Seconds that an accelerator has to run the firmware; one that works takes a tenth of it."""
+KERNEL_BOUND_S = 4.0
+"""Seconds that an accelerator has to boot the kernel to its panic; one that works takes a quarter of it."""
+TCG_BOUND_S = 15.0
+"""Software emulation has no alternative, so a busy computer gets time."""
+
+KVM_DEVICE = Path("/dev/kvm")
+SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+
+_EXIT_VALUE = 0x31
+_EXIT_STATUS = _EXIT_VALUE << 1 | 1  # isa-debug-exit ends QEMU with (value << 1) | 1
+_EXIT_PORT = 0x501
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The result: the accelerator, why not a better one, and whether this QEMU has its seccomp sandbox."""
+
+    accelerator: str
+    reason: str
+    sandbox: bool
+
+
+def firmware() -> bytes:
+    """64 KiB of ROM that goes from the reset vector to 32-bit protected mode, counts, writes to the debug-exit port and halts.
+
+    Protected mode is what makes it a proof: real mode may be emulated by the hypervisor's own interpreter, on processors that
+    then run nothing else (seen in nested clouds). The ROM ends at 4 GiB, so an offset in it is an address below 0x10000.
+    """
+    rom = bytearray(b"\xf4" * 65536)
+    base, gdt, pointer, start, protected = 0xFFFF0000, 0xFE00, 0xFE20, 0xFF00, 0xFF40
+    # Null, code and data descriptors, both flat; "accessed" is set, for the processor cannot write to a ROM.
+    rom[gdt : gdt + 24] = bytes(8) + bytes.fromhex("ffff0000009bcf00") + bytes.fromhex("ffff00000093cf00")
+    rom[pointer : pointer + 6] = (23).to_bytes(2, "little") + (base + gdt).to_bytes(4, "little")
+    real_mode = (
+        bytes([0xFA])  # cli
+        + bytes([0x2E, 0x66, 0x0F, 0x01, 0x16]) + pointer.to_bytes(2, "little")  # lgdt cs:[pointer]
+        + bytes([0x0F, 0x20, 0xC0, 0x66, 0x83, 0xC8, 0x01, 0x0F, 0x22, 0xC0])  # mov eax, cr0; or eax, 1; mov cr0, eax
+        + bytes([0x66, 0xEA]) + (base + protected).to_bytes(4, "little") + bytes([0x08, 0x00])  # jmp 8:protected
+    )  # fmt: skip
+    protected_mode = (
+        bytes([0x66, 0xB8, 0x10, 0x00, 0x8E, 0xD8, 0x8E, 0xC0, 0x8E, 0xD0])  # mov ax, 16; mov ds, es, ss, ax
+        + bytes([0xB9]) + (100_000).to_bytes(4, "little") + bytes([0xE2, 0xFE])  # mov ecx, 100000; loop $
+        + bytes([0xB0, _EXIT_VALUE, 0x66, 0xBA]) + _EXIT_PORT.to_bytes(2, "little")  # mov al, value; mov dx, port
+        + bytes([0xEE, 0xF4, 0xEB, 0xFD])  # out dx, al; hlt; jmp to the hlt
+    )  # fmt: skip
+    rom[start : start + len(real_mode)] = real_mode
+    rom[protected : protected + len(protected_mode)] = protected_mode
+    rom[0xFFF0:0xFFF3] = b"\xe9" + (start - 0xFFF3).to_bytes(2, "little", signed=True)  # jmp start
+    return bytes(rom)
+
+
+def candidates(wanted: str = "auto") -> list[str]:
+    """Accelerators to try, best first."""
+    if wanted != "auto":
+        return [wanted]
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return ["tcg"]  # the guest is amd64, and processors are accelerated only for their own kind
+    native = {"linux": "kvm", "darwin": "hvf", "win32": "whpx"}.get(sys.platform)
+    return [native, "tcg"] if native else ["tcg"]
+
+
+def choose(program: Path, kernel: Path, wanted: str = "auto") -> tuple[Accelerator, Probe]:
+    """The accelerator to use, from memory when nothing changed. Blocks for a few seconds at most.
+
+    Raises `DriverError` when none runs guest code, or the one that the settings demand does not.
+    """
+    key = _key(program, wanted)
+    cache = cache_dir() / "accelerator.json"
+    probe = _remembered(cache, key)
+    if probe is None:
+        probe = run(program, candidates(wanted), kernel)
+        _remember(cache, key, probe)
+    return Accelerator(probe.accelerator, probe.reason), probe
+
+
+def run(program: Path, names: Sequence[str], kernel: Path | None = None, bound_s: float = BOUND_S) -> Probe:
+    """Try the accelerators side by side and take the first, in the order given, that runs guest code.
+
+    With a `kernel`, accelerators that use the processor's own virtualisation have to boot it as well.
+    """
+    sandbox = sys.platform == "linux"
+    with tempfile.TemporaryDirectory(prefix="cove-probe-") as folder, contextlib.ExitStack() as stack:
+        rom = Path(folder) / "probe.rom"
+        rom.write_bytes(firmware())
+        reasons: list[str] = []
+        trials: list[tuple[str, _Trial]] = []
+        for name in names:
+            if reason := _unusable(name):
+                reasons.append(reason)
+            else:
+                trials.append((name, stack.enter_context(_Trial(program, name, rom, sandbox))))
+        for name, trial in trials:
+            reason = trial.verdict(TCG_BOUND_S if name == "tcg" else bound_s)
+            if sandbox and "-sandbox" in reason:
+                sandbox = False
+                reason = stack.enter_context(_Trial(program, name, rom, False)).verdict(TCG_BOUND_S)
+            if not reason and kernel is not None and name != "tcg":
+                with _Trial(program, name, rom, sandbox, kernel) as boot:
+                    reason = boot.verdict(KERNEL_BOUND_S)
+            if not reason:
+                return Probe(name, "; ".join(reasons), sandbox)
+            reasons.append(reason)
+    raise DriverError(
+        f"no accelerator runs guest code here: {'; '.join(reasons)}",
+        "set accelerator to auto (cove machine config set accelerator auto), or reinstall QEMU"
+        if "tcg" not in names
+        else f"see whether {program} works at all",
+    )
+
+
+def _unusable(name: str) -> str:
+    """Why an accelerator need not even be tried, empty when it is to be tried."""
+    if name == "kvm":
+        if not KVM_DEVICE.exists():
+            return f"{KVM_DEVICE} is absent"
+        if not os.access(KVM_DEVICE, os.R_OK | os.W_OK):
+            return f"permission denied on {KVM_DEVICE}: add yourself to its group (sudo usermod -aG kvm $USER)"
+    return ""
+
+
+class _Trial:
+    """One QEMU that runs the firmware, or a kernel; killed at the end of the block."""
+
+    def __init__(self, program: Path, accelerator: str, rom: Path, sandbox: bool, kernel: Path | None = None) -> None:
+        self._accelerator = accelerator
+        self._kernel = kernel
+        command: list[str | Path] = [program, "-accel", accelerator, "-machine", "q35"]
+        command += ["-nodefaults", "-no-user-config", "-display", "none"]
+        if kernel is None:
+            command += ["-m", "16", "-bios", rom, "-device", f"isa-debug-exit,iobase={_EXIT_PORT:#x},iosize=1"]
+        else:
+            # Without a root file system the kernel panics, resets, and so ends QEMU with status 0.
+            command += ["-m", "256", "-cpu", "host", "-no-reboot", "-kernel", kernel, "-append", "quiet panic=-1"]
+        if sandbox:
+            command += ["-sandbox", SANDBOX]
+        self._started = time.monotonic()
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            )
+        except OSError as error:
+            raise DriverError(f"{program} cannot be run: {error.strerror}") from error
+
+    def __enter__(self) -> _Trial:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        # A virtual processor stuck in the host's kernel may not die at once; it is not waited for beyond a moment.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(2)
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+
+    def verdict(self, bound_s: float) -> str:
+        """Empty when guest code ran, else what happened instead."""
+        try:
+            _, errors = self._process.communicate(timeout=max(0.1, self._started + bound_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            what = str(KVM_DEVICE) if self._accelerator == "kvm" else self._accelerator
+            done = "ran no guest code" if self._kernel is None else "did not boot the kernel"
+            return f"{what} is there but {done} within {bound_s:.0f} s"
+        if self._process.returncode == (_EXIT_STATUS if self._kernel is None else 0):
+            return ""
+        said = " ".join(errors.split())[:300] or f"QEMU ended with status {self._process.returncode}"
+        return f"{self._accelerator} failed: {said}"
+
+
+def _key(program: Path, wanted: str) -> list[str | int]:
+    """What the remembered answer depends on."""
+    info = program.resolve().stat()
+    key: list[str | int] = [
+        _boot(),
+        zlib.crc32(firmware()),
+        wanted,
+        str(program.resolve()),
+        info.st_mtime_ns,
+        info.st_size,
+    ]
+    if sys.platform != "win32":
+        key += [os.geteuid(), *sorted(os.getgroups())]
+        with contextlib.suppress(FileNotFoundError):
+            device = KVM_DEVICE.stat()
+            key += [device.st_mode, device.st_uid, device.st_gid, device.st_rdev]
+    return key
+
+
+def _boot() -> str:
+    """What tells one boot of the host from the next."""
+    if sys.platform == "linux":
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    # Wall clock minus uptime, in minutes, since clocks are adjusted while a computer runs.
+    return str(round((time.time() - time.monotonic()) / 60))
+
+
+def _remembered(cache: Path, key: list[str | int]) -> Probe | None:
+    try:
+        stored = json.loads(cache.read_text("utf-8"))
+        return Probe(**stored["probe"]) if stored["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _remember(cache: Path, key: list[str | int], probe: Probe) -> None:
+    # A full or read-only disk costs the next start two seconds, and must not cost this one its success.
+    with contextlib.suppress(OSError):
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(cache, json.dumps({"key": key, "probe": asdict(probe)}, indent=1).encode())

@@ -1,0 +1,111 @@
+"""The docker socket on the host: each connection becomes a stream to the engine's socket in the guest.
+
+Two threads for each connection: paramiko blocks, and a blocked thread costs nothing while nobody speaks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+from pathlib import Path
+
+from cove.errors import AgentError, CoveError
+from cove.transport.base import Stream, Transport
+
+log = logging.getLogger(__name__)
+
+ENGINE_SOCKET = "/run/docker.sock"
+_CHUNK = 1 << 16
+_STACK = 256 << 10
+"""Bytes of a relay thread's stack, which calls no deep code; hundreds of them exist with many log followers."""
+
+
+class DockerSocket:
+    """Listens on `path` (0600) from `start` to `close`."""
+
+    def __init__(self, path: Path, transport: Transport) -> None:
+        self._path = path
+        self._transport = transport
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._clients: set[socket.socket] = set()
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Raises `AgentError` when the socket cannot be made."""
+        self._path.unlink(missing_ok=True)
+        mask = os.umask(0o177)
+        try:
+            self._listener.bind(str(self._path))
+            self._listener.listen(256)
+        except OSError as error:
+            raise AgentError(f"{self._path} cannot be made: {error.strerror}") from error
+        finally:
+            os.umask(mask)
+        threading.stack_size(_STACK)
+        threading.Thread(target=self._accept, name="docker-socket", daemon=True).start()
+
+    def close(self) -> None:
+        """End all connections; the socket file goes."""
+        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        with self._lock:
+            clients = [*self._clients]
+        for client in clients:
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with self._lock:
+            self._clients.add(client)
+        try:
+            stream = self._transport.open_stream(ENGINE_SOCKET)
+        except CoveError as error:
+            log.warning("a docker client cannot be served: %s", error)
+            self._done(client)
+            return
+        back = threading.Thread(target=_to_client, args=(stream, client), daemon=True)
+        back.start()
+        _to_guest(client, stream)
+        back.join()
+        stream.close()
+        self._done(client)
+
+    def _done(self, client: socket.socket) -> None:
+        with self._lock:
+            self._clients.discard(client)
+        client.close()
+
+
+def _to_guest(client: socket.socket, stream: Stream) -> None:
+    try:
+        while data := client.recv(_CHUNK):
+            stream.sendall(data)
+    except (OSError, EOFError):
+        stream.close()  # nobody reads what still comes
+        return
+    stream.shutdown_write()
+
+
+def _to_client(stream: Stream, client: socket.socket) -> None:
+    try:
+        while data := stream.recv(_CHUNK):
+            client.sendall(data)
+        client.shutdown(socket.SHUT_WR)
+    except (OSError, EOFError):
+        # The client is gone, or the guest: either way the other direction has no use any more.
+        with contextlib.suppress(OSError):
+            client.shutdown(socket.SHUT_RDWR)
+        stream.close()

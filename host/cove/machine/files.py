@@ -1,0 +1,46 @@
+"""Writing files so that a crash at any moment leaves the old one or the new one, whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+
+def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace `path` by a file with `data`: written beside it, synced, renamed. Raises `OSError`."""
+    fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(mode)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+
+
+def rotate(path: Path, max_bytes: int) -> None:
+    """Rename `path` to `path`.1 when it has more than `max_bytes`, so that a log keeps at most two such files."""
+    try:
+        if path.stat().st_size > max_bytes:
+            path.replace(path.with_name(path.name + ".1"))
+    except FileNotFoundError:
+        pass
+
+
+def tail(path: Path, lines: int, max_bytes: int = 64 * 1024) -> list[str]:
+    """The last `lines` lines of a text file, reading at most `max_bytes` of it; empty when there is no such file."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - max_bytes))
+            text = file.read(max_bytes).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return []
+    return [line.rstrip("\r") for line in text.splitlines()[-lines:]]

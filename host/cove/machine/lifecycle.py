@@ -1,0 +1,48 @@
+"""Machines as files: made, listed, removed. What runs is the agent's business."""
+
+from __future__ import annotations
+
+import shutil
+
+from cove import context
+from cove.errors import MachineBusy, MachineExists, MachineNotFound
+from cove.machine.files import write_whole
+from cove.machine.locks import FileLock
+from cove.machine.paths import MachinePaths, machines_dir
+from cove.machine.settings import Settings, render
+
+
+def init(name: str, settings: Settings | None = None) -> MachinePaths:
+    """Make machine `name` and its docker context. Raises `MachineExists`, `CoveError`."""
+    paths = MachinePaths(name)
+    if paths.settings.exists():
+        raise MachineExists(f"the machine {name} exists already", f"change it with: cove machine config {name}")
+    paths.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_whole(paths.settings, render(settings or Settings()).encode())
+    paths.make_run_dir()
+    context.create(name, paths.docker_socket)
+    return paths
+
+
+def names() -> list[str]:
+    """All machines."""
+    root = machines_dir()
+    return sorted(path.parent.name for path in root.glob("*/machine.toml")) if root.is_dir() else []
+
+
+def existing(name: str) -> MachinePaths:
+    """The paths of a machine that is there. Raises `MachineNotFound`."""
+    paths = MachinePaths(name)
+    if not paths.settings.exists():
+        raise MachineNotFound(f"there is no machine {name}", f"make it with: cove machine init {name}")
+    return paths
+
+
+def remove(name: str) -> None:
+    """Remove a machine that does not run, with all its data, and its docker context. Raises `MachineBusy`."""
+    paths = existing(name)
+    if not FileLock(paths.lock).is_free() or not FileLock(paths.vm_lock).is_free():
+        raise MachineBusy(f"the machine {name} is running", f"stop it first: cove machine stop {name}")
+    context.remove(name)
+    shutil.rmtree(paths.folder)
+    shutil.rmtree(paths.run_dir, ignore_errors=True)

@@ -1,0 +1,342 @@
+"""A machine's settings: one TOML file with a schema.
+
+`SCHEMA` is the single source: parsing, error messages, the file that `init` writes and docs/settings.md all come from it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cove.errors import MachineNotFound, SettingsError
+from cove.machine.files import write_whole
+from cove.machine.sizes import format_size, parse_size
+
+ACCELERATORS = ("auto", "kvm", "hvf", "whpx", "tcg")
+MAX_CPUS = 256
+MIN_MEMORY = 256 << 20
+MIN_DISK = 1 << 30
+MAX_DISK = 64 << 40
+MAX_FILE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A folder of the host in the guest."""
+
+    host: Path
+    guest: str
+    writable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Checked settings; sizes in bytes."""
+
+    cpus: int = 2
+    memory: int = 2 << 30
+    disk: int = 60 << 30
+    accelerator: str = "auto"
+    bind_address: str = "127.0.0.1"
+    qemu: str = ""
+    mounts: tuple[Mount, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of the schema. `parse` turns a TOML value into the setting or raises `ValueError`; `show` writes it as TOML."""
+
+    name: str
+    kind: str
+    doc: str
+    parse: Callable[[Any], Any]
+    show: Callable[[Any], str]
+
+    @property
+    def default(self) -> Any:
+        return getattr(Settings(), self.name)
+
+
+def _integer(low: int, high: int) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        if type(value) is not int or not low <= value <= high:  # a TOML boolean is an int to isinstance
+            raise ValueError(f"must be a whole number from {low} to {high}, not {_shown(value)}")
+        return value
+
+    return parse
+
+
+def _size(low: int, high: int, multiple: int) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        if not isinstance(value, str):
+            raise ValueError(f'must be a size in quotes, such as "2GiB", not {_shown(value)}')
+        size = parse_size(value)
+        if not low <= size <= high:
+            raise ValueError(f"must be between {format_size(low)} and {format_size(high)}, not {value}")
+        if size % multiple:
+            raise ValueError(f"must be a multiple of {format_size(multiple)}, not {value}")
+        return size
+
+    return parse
+
+
+def _choice(choices: tuple[str, ...]) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}, not {_shown(value)}")
+        return str(value)
+
+    return parse
+
+
+def _address(value: Any) -> str:
+    try:
+        return str(ipaddress.IPv4Address(value if isinstance(value, str) else ""))
+    except ValueError:
+        raise ValueError(f'must be an IPv4 address such as "127.0.0.1", not {_shown(value)}') from None
+
+
+def _program(value: Any) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError(f"must be the path of a program, not {_shown(value)}")
+    if value and not Path(value).expanduser().is_absolute():
+        raise ValueError(f"must be an absolute path, or empty to search for it, not {value!r}")
+    return value
+
+
+def _mounts(value: Any) -> tuple[Mount, ...]:
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        raise ValueError("must be tables, each beginning with [[mounts]]")
+    return tuple(_mount(entry) for entry in value)
+
+
+def _mount(entry: Mapping[str, Any]) -> Mount:
+    if unknown := sorted(set(entry) - {"host", "guest", "writable"}):
+        raise ValueError(f"does not know {unknown[0]!r}; host, guest and writable are known")
+    host, guest, writable = entry.get("host"), entry.get("guest"), entry.get("writable", True)
+    if not isinstance(host, str) or not Path(host).expanduser().is_absolute():
+        raise ValueError(f"needs host, the absolute path of a folder (~ is allowed), not {_shown(host)}")
+    if guest is None:
+        guest = str(Path(host).expanduser())
+    if not isinstance(guest, str) or not guest.startswith("/") or ".." in guest.split("/"):
+        raise ValueError(f"needs guest to be an absolute path without .., not {_shown(guest)}")
+    if not isinstance(writable, bool):
+        raise ValueError(f"needs writable to be true or false, not {_shown(writable)}")
+    return Mount(Path(host).expanduser(), guest, writable)
+
+
+def _show_mounts(mounts: tuple[Mount, ...]) -> str:
+    tables = (
+        f"{{ host = {json.dumps(str(m.host))}, guest = {json.dumps(m.guest)}, writable = {json.dumps(m.writable)} }}"
+        for m in mounts
+    )
+    return f"[{', '.join(tables)}]"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+SCHEMA: dict[str, Key] = {
+    key.name: key
+    for key in (
+        Key(
+            "cpus",
+            f"whole number, 1 to {MAX_CPUS}",
+            "Virtual processors. Takes effect at the next start.",
+            _integer(1, MAX_CPUS),
+            str,
+        ),
+        Key(
+            "memory",
+            f"size, at least {format_size(MIN_MEMORY)}, in whole MiB",
+            "The most memory that the machine can have. It takes what it uses and gives back what it frees."
+            " Takes effect at the next start.",
+            _size(MIN_MEMORY, 1 << 44, 1 << 20),
+            lambda size: json.dumps(format_size(size)),
+        ),
+        Key(
+            "disk",
+            f"size, at least {format_size(MIN_DISK)}, in whole MiB",
+            "The most that containers, images and volumes can take on this computer's disk; the file grows as it is used."
+            " It can be made larger, never smaller. Takes effect at the next start.",
+            _size(MIN_DISK, MAX_DISK, 1 << 20),
+            lambda size: json.dumps(format_size(size)),
+        ),
+        Key(
+            "accelerator",
+            "one of " + ", ".join(ACCELERATORS),
+            "What runs the machine's processors: kvm (Linux), hvf (macOS), whpx (Windows), tcg (software emulation, everywhere,"
+            " slow), or auto: the best that is proven to run here.",
+            _choice(ACCELERATORS),
+            json.dumps,
+        ),
+        Key(
+            "bind_address",
+            "IPv4 address",
+            "Where published ports answer when -p names no address. 127.0.0.1 is this computer alone; 0.0.0.0 lets the network in.",
+            _address,
+            json.dumps,
+        ),
+        Key(
+            "qemu",
+            "path",
+            "The QEMU program to use. Empty: searched for on PATH and in the usual places.",
+            _program,
+            json.dumps,
+        ),
+        Key(
+            "mounts",
+            "tables with host, guest and writable",
+            "Folders of this computer that the machine may see: host is a path (~ is allowed), guest where it appears"
+            " (the same path when it is left out), writable true or false (true when it is left out)."
+            " Folders are not shared by this version yet; the key is checked and kept.",
+            _mounts,
+            _show_mounts,
+        ),
+    )
+}
+
+
+def parse(text: str, file: Path | str) -> Settings:
+    """Settings from the text of a file. Raises `SettingsError` that names file, line and key."""
+    import tomli
+
+    hint = f"edit {file}; every key is described in docs/settings.md"
+    try:
+        values = tomli.loads(text)
+    except tomli.TOMLDecodeError as error:
+        raise SettingsError(f"{file} is not valid TOML: {error}", hint) from None
+    settings = Settings()
+    for name, value in values.items():
+        where = f"{file}, line {_line_of(text, name)}: {name}"
+        if name not in SCHEMA:
+            raise SettingsError(f"{where} is not a setting", f"the settings are {', '.join(SCHEMA)}")
+        try:
+            settings = replace(settings, **{name: SCHEMA[name].parse(value)})
+        except ValueError as error:
+            raise SettingsError(f"{where} {error}", hint) from None
+    return settings
+
+
+def _line_of(text: str, key: str) -> int:
+    """The line on which a top-level key or table begins, counted from 1."""
+    name = re.escape(key)
+    pattern = rf"""^\s*(?:\[\[?\s*)?(?:{name}|"{name}"|'{name}')\s*(?:[=.\]]|$)"""
+    match = re.search(pattern, text, re.MULTILINE)
+    return text.count("\n", 0, match.start()) + 1 + match[0].count("\n") if match else 1
+
+
+def load(file: Path) -> Settings:
+    """Settings of a machine. Raises `SettingsError`, or `MachineNotFound` when there is no such file."""
+    return parse(_read(file), file)
+
+
+def _read(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(MAX_FILE + 1)
+    except FileNotFoundError:
+        raise MachineNotFound(
+            f"there is no machine {file.parent.name}",
+            f"create it with: cove machine init {file.parent.name}; see those that exist with: cove machine list",
+        ) from None
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be read: {error.strerror}") from error
+    if len(data) > MAX_FILE:
+        raise SettingsError(f"{file} has over {MAX_FILE} bytes; a settings file is short")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SettingsError(f"{file}, line {line}: not UTF-8 text", f"edit {file}") from None
+
+
+def render(settings: Settings) -> str:
+    """The file that a new machine gets: every key, its description, its value."""
+    parts = ["# Settings of a Cove machine. `cove machine config` shows and sets them too.\n"]
+    for key in SCHEMA.values():
+        value = getattr(settings, key.name)
+        lines = [f"# {line}" for line in _wrap(key.doc)]
+        lines.append(f"# ({key.kind})")
+        lines.append(f"{'' if value != () else '# '}{key.name} = {key.show(value)}")
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def _wrap(text: str) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, 100)
+
+
+def with_value(text: str, name: str, value: str, file: Path | str) -> str:
+    """The text of a settings file with one key changed, comments kept. Raises `SettingsError`.
+
+    `value` is what a user typed: `4`, `2GiB`, `auto`.
+    """
+    key = SCHEMA.get(name)
+    if key is None:
+        raise SettingsError(f"{name} is not a setting", f"the settings are {', '.join(SCHEMA)}")
+    if name == "mounts":
+        raise SettingsError("mounts are tables, which do not fit on a command line", f"edit {file}")
+    try:
+        parsed = key.parse(int(value) if name == "cpus" and value.isdecimal() else value)
+    except ValueError as error:
+        raise SettingsError(f"{name} {error}") from None
+    line = f"{name} = {key.show(parsed)}"
+    changed, count = re.subn(rf"^[ \t]*{name}[ \t]*=.*$", lambda _: line, text, count=1, flags=re.MULTILINE)
+    if not count:
+        # A key after a table header would belong to the table, so a new one goes before everything else.
+        changed = f"{line}\n{text}"
+    parse(changed, file)
+    return changed
+
+
+def set_value(file: Path, name: str, value: str) -> None:
+    """Change one key of the file on disk, written whole. Raises as `with_value` and `load` do."""
+    write_whole(file, with_value(_read(file), name, value, file).encode())
+
+
+def reference() -> str:
+    """docs/settings.md."""
+    lines = [
+        "# Settings of a machine",
+        "",
+        "Each machine has one file of settings, `machine.toml` in its folder ([on-disk-layout.md](on-disk-layout.md)). `cove machine",
+        "config list`, `get KEY` and `set KEY VALUE` read and change it; so does any editor. A mistake in it is reported with file,",
+        "line and key, and nothing starts until it is mended.",
+        "",
+        "This page is made from the schema in `cove.machine.settings` (`python -m cove.machine.settings`), and a test keeps the two equal.",
+        "",
+    ]
+    for key in SCHEMA.values():
+        default = key.show(key.default)
+        lines += [f"## `{key.name}`", "", key.doc, "", f"* value: {key.kind}", f"* default: `{default}`", ""]
+    lines += [
+        "## Example",
+        "",
+        "```toml",
+        "cpus = 4",
+        'memory = "4GiB"',
+        "",
+        "[[mounts]]",
+        'host = "~/src"',
+        'guest = "/src"',
+        "```",
+        "",
+        "Sizes are a whole number and a unit: `KiB`, `MiB`, `GiB`, `TiB`, or `k`, `m`, `g`, `t` as docker writes them; all are",
+        "powers of 1024.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(reference(), end="")

@@ -1,0 +1,148 @@
+"""Streams over SSH: paramiko here, OpenSSH in the guest, one connection for all streams."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+
+import paramiko
+
+from cove.errors import TransportError
+from cove.transport.base import Stream, Transport
+
+CONNECT_TIMEOUT_S = 60.0
+OPEN_TIMEOUT_S = 20.0
+KEEPALIVE_S = 60
+_WINDOW = 4 << 20
+_KIND = "direct-streamlocal@openssh.com"
+
+
+def make_key() -> tuple[str, str]:
+    """A new ed25519 key: private in OpenSSH's PEM, public as one line."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    return private.decode("ascii"), public.decode("ascii")
+
+
+class _StreamlocalTransport(paramiko.Transport):
+    """paramiko opens TCP channels only; OpenSSH's channel to a unix socket has other fields (PROTOCOL, section 2.4)."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock, default_window_size=_WINDOW)
+        self._opening = threading.local()
+
+    def open_streamlocal(self, path: str) -> paramiko.Channel:
+        self._opening.path = path
+        try:
+            return self.open_channel(_KIND, timeout=OPEN_TIMEOUT_S)
+        finally:
+            self._opening.path = None
+
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        path = getattr(self._opening, "path", None)
+        if path is not None:
+            self._opening.path = None
+            data.add_string(path)
+            data.add_string("")  # reserved
+            data.add_int(0)  # reserved
+        super()._send_user_message(data)  # type: ignore[misc]
+
+
+class SshTransport(Transport):
+    """Connects when a stream is first needed, and again after the connection broke.
+
+    `port` is on 127.0.0.1; `key` and `host_key` are files with private keys: ours, and the guest's, which is pinned.
+    """
+
+    def __init__(self, port: int, key: Path, host_key: Path) -> None:
+        self._port = port
+        self._key = paramiko.Ed25519Key.from_private_key_file(str(key))
+        self._host_key = paramiko.Ed25519Key.from_private_key_file(str(host_key))
+        self._lock = threading.Lock()
+        self._connection: _StreamlocalTransport | None = None
+        self._closed = False
+
+    def connect(self) -> None:
+        """Make the connection now, so that the first stream need not wait. Raises `TransportError`."""
+        self._connected()
+
+    def open_stream(self, target: str) -> Stream:
+        connection = self._connected()
+        try:
+            return _ChannelStream(connection.open_streamlocal(target))
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            if connection.is_active():
+                raise TransportError(f"{target} in the machine does not answer: {error}") from error
+        # The connection had broken without our knowing: once more, on a new one.
+        try:
+            return _ChannelStream(self._connected().open_streamlocal(target))
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise TransportError(f"{target} in the machine does not answer: {error}") from error
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            if self._connection is not None:
+                self._connection.close()
+
+    def _connected(self) -> _StreamlocalTransport:
+        with self._lock:
+            if self._closed:
+                raise TransportError("the connection into the machine is closed")
+            if self._connection is not None and self._connection.is_active():
+                return self._connection
+            self._connection = self._connect()
+            return self._connection
+
+    def _connect(self) -> _StreamlocalTransport:
+        connection = None
+        try:
+            sock = socket.create_connection(("127.0.0.1", self._port), CONNECT_TIMEOUT_S)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection = _StreamlocalTransport(sock)
+            connection.banner_timeout = connection.handshake_timeout = connection.auth_timeout = CONNECT_TIMEOUT_S
+            options = connection.get_security_options()
+            options.ciphers = ("aes128-gcm@openssh.com", "aes128-ctr")
+            options.key_types = ("ssh-ed25519",)
+            connection.start_client(timeout=CONNECT_TIMEOUT_S)
+            if connection.get_remote_server_key() != self._host_key:
+                raise TransportError(
+                    "whoever answers for the machine's SSH has another host key",
+                    "another program may have its port; stop and start the machine",
+                )
+            connection.auth_publickey("root", self._key)
+            connection.set_keepalive(KEEPALIVE_S)
+        except BaseException as error:
+            if connection is not None:
+                connection.close()
+            if isinstance(error, (paramiko.SSHException, EOFError, OSError)):
+                raise TransportError(f"no SSH connection into the machine: {error or type(error).__name__}") from error
+            raise
+        return connection
+
+
+class _ChannelStream(Stream):
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
+
+    def recv(self, size: int) -> bytes:
+        return self._channel.recv(size)
+
+    def sendall(self, data: bytes) -> None:
+        self._channel.sendall(data)
+
+    def shutdown_write(self) -> None:
+        try:
+            self._channel.shutdown_write()
+        except (OSError, EOFError):
+            return  # the other side was faster
+
+    def close(self) -> None:
+        self._channel.close()
