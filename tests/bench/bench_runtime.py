@@ -27,7 +27,7 @@ PROFILE: Seccomp = {
     "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
     "syscalls": [
         {
-            "names": (  # noqa: SIM905
+            "names": (
                 "accept accept4 access arch_prctl bind brk capget capset chdir chmod chown clock_gettime clone"
                 " close connect copy_file_range dup dup2 dup3 epoll_create1 epoll_ctl epoll_wait eventfd2 execve"
                 " exit exit_group faccessat faccessat2 fchdir fchmod fchown fcntl fdatasync flock fork fstat"

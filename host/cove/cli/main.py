@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "create": ("run", "create", "Create a new container"),
     "events": ("system", "events", "Get real time events from the server"),
     "exec": ("exec", "exec", "Execute a command in a running container"),
+    "hello": ("hello", "hello", "Run a page in a container, fetch it from localhost, and show what to try next"),
     "history": ("images", "history", "Show the history of an image"),
     "images": ("images", "images", "List images"),
     "import": ("images", "import", "Import the contents from a tarball to create a filesystem image"),
@@ -299,10 +300,13 @@ def overview() -> str:
     """The text of `cove --help`."""
     common = ("run", "exec", "ps", "pull", "images", "version", "info")
     sections = (
-        ("Cove's own Commands", {name: short for name, (_, short) in CLICK_GROUPS.items()}),
+        (
+            "Cove's own Commands",
+            {name: short for name, (_, short) in CLICK_GROUPS.items()} | {"hello": VERBS["hello"][2]},
+        ),
         ("Common Commands", {name: VERBS[name][2] for name in common}),
         ("Management Commands", {name: short for name, (short, _) in GROUPS.items()}),
-        ("Commands", {name: entry[2] for name, entry in VERBS.items() if name not in common}),
+        ("Commands", {name: entry[2] for name, entry in VERBS.items() if name not in (*common, "hello")}),
     )
     text = f"Usage:  {PROGRAM} [OPTIONS] COMMAND\n\n"
     text += "Containers on your laptop, in a small virtual machine; docker's commands work here\n"

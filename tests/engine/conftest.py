@@ -1,0 +1,139 @@
+"""A native engine for the engine's tests: `coved` in a network namespace of its own, with busybox imported."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from runtime_support import busybox
+
+START_S = 30
+_SECCOMP_PACKAGE = "golang-github-containers-common"
+
+
+class Engine:
+    """`kill` and `start` again leave the containers running."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.root = folder / "root"
+        self.socket = folder / "docker.sock"
+        self.url = f"unix://{self.socket}"
+        self._log = (folder / "log").open("ab")
+        # The namespace must outlive the engine, or its bridges would go with it.
+        self._namespace = subprocess.Popen(
+            ["unshare", "-n", "sh", "-c", "ip link set lo up; echo; exec sleep 7200"], stdout=subprocess.PIPE
+        )
+        assert self._namespace.stdout is not None
+        self._namespace.stdout.readline()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        words = ["nsenter", f"--net=/proc/{self._namespace.pid}/ns/net", sys.executable, "-m", "coved"]
+        words += ["--root", str(self.root), "--socket", str(self.socket), "--state", str(self.folder / "run")]
+        environment = {**os.environ, "COVE_SECCOMP_PROFILE": str(_seccomp_profile())}
+        self.socket.unlink(missing_ok=True)
+        self.process = subprocess.Popen(words, stdout=self._log, stderr=self._log, env=environment)
+        deadline = time.monotonic() + START_S
+        while not self.socket.exists():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"the engine did not start:\n{(self.folder / 'log').read_text()[-2000:]}")
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(10)
+
+    def in_network(self, *words: str) -> list[str]:
+        """A command line that runs in the engine's network namespace."""
+        return ["nsenter", f"--net=/proc/{self._namespace.pid}/ns/net", *words]
+
+    def close(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self._namespace.kill()
+        self._namespace.wait(10)
+        self._log.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    made = Engine(Path(tempfile.mkdtemp(prefix="cove-e", dir="/tmp")))
+    try:
+        made.start()
+        client = docker.DockerClient(made.url, timeout=60)
+        path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        client.api.import_image_from_data(_busybox_tar(), "busybox", "latest", changes=['CMD ["sh"]', f"ENV {path}"])
+        client.close()
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def docker_client(engine: Engine) -> Iterator[Any]:
+    client = docker.DockerClient(engine.url, timeout=60)
+    yield client
+    client.close()
+
+
+def _busybox_tar() -> bytes:
+    program = busybox()
+    output = io.BytesIO()
+    with tarfile.open(fileobj=output, mode="w") as archive:
+        for name in ("bin", "etc", "tmp", "root", "dev", "proc", "sys"):
+            member = tarfile.TarInfo(name)
+            member.type, member.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
+            archive.addfile(member)
+        data = program.read_bytes()
+        member = tarfile.TarInfo("bin/busybox")
+        member.size, member.mode = len(data), 0o755
+        archive.addfile(member, io.BytesIO(data))
+        for applet in subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split():
+            if applet != "busybox":
+                member = tarfile.TarInfo(f"bin/{applet}")
+                member.type, member.linkname = tarfile.SYMTYPE, "busybox"
+                archive.addfile(member)
+        for name, text in (
+            ("passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"),
+            ("group", "root:x:0:\n"),
+        ):
+            member = tarfile.TarInfo(f"etc/{name}")
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+    return output.getvalue()
+
+
+def _seccomp_profile() -> Path:
+    """Docker's default profile as Debian packages it, fetched when this system does not have it."""
+    installed = Path("/usr/share/containers/seccomp.json")
+    if installed.exists():
+        return installed
+    cache = Path(tempfile.gettempdir()) / f"cove-test-cache-{os.getuid()}"
+    unpacked = cache / "containers-common"
+    profile = unpacked / "usr/share/containers/seccomp.json"
+    if not profile.exists():
+        cache.mkdir(mode=0o700, exist_ok=True)
+        subprocess.run(["apt-get", "-qq", "download", _SECCOMP_PACKAGE], cwd=cache, check=True, timeout=120)
+        (package,) = cache.glob(f"{_SECCOMP_PACKAGE}_*.deb")
+        subprocess.run(["dpkg", "-x", package, unpacked], check=True, timeout=60)
+    return profile

@@ -1,0 +1,162 @@
+"""Containers through the engine's socket, with the Docker SDK and docker's own client."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import docker
+import pytest
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def name(docker_client: Any) -> Iterator[str]:
+    """A container's name of this test's own; the container goes afterwards."""
+    made = f"t-{uuid.uuid4().hex[:12]}"
+    yield made
+    for container in docker_client.containers.list(all=True, filters={"name": made}):
+        container.remove(force=True)
+
+
+def run(engine: Any, *words: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    environment = {**os.environ, "DOCKER_HOST": engine.url}
+    # SIGKILL: docker run passes SIGTERM on to the container and waits.
+    return subprocess.run(["docker", *words], input=data, capture_output=True, timeout=60, env=environment)
+
+
+def test_run_gives_output_and_status(engine: Any) -> None:
+    done = run(engine, "run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2; exit 3")
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"out\n", b"err\n")
+
+
+def test_stdin_ends_at_the_clients_end(engine: Any) -> None:
+    data = os.urandom(1 << 20)
+    done = run(engine, "run", "-i", "--rm", "busybox", "cat", data=data)
+    assert (done.returncode, done.stdout) == (0, data)
+
+
+@pytest.mark.parametrize(("words", "status"), [(["nosuch"], 127), (["/etc"], 126)])
+def test_what_cannot_be_run_has_dockers_status(engine: Any, words: list[str], status: int) -> None:
+    assert run(engine, "run", "--rm", "busybox", *words).returncode == status
+
+
+def test_auto_remove_leaves_nothing(engine: Any, docker_client: Any, name: str) -> None:
+    run(engine, "run", "--rm", "--name", name, "busybox", "true")
+    assert docker_client.containers.list(all=True, filters={"name": name}) == []
+
+
+def test_a_failed_start_tells_those_who_wait(engine: Any, docker_client: Any, name: str) -> None:
+    done = run(engine, "run", "--rm", "--name", name, "--mount", "type=bind,src=/no/such,dst=/x", "busybox", "true")
+    assert done.returncode == 125
+    assert b"bind source path does not exist: /no/such" in done.stderr
+
+
+def test_names_are_unique(docker_client: Any, name: str) -> None:
+    docker_client.containers.create("busybox", name=name)
+    with pytest.raises(docker.errors.APIError, match="is already in use by container") as error:
+        docker_client.containers.create("busybox", name=name)
+    assert error.value.status_code == 409
+
+
+def test_logs_tail_follow_and_timestamps(docker_client: Any, name: str) -> None:
+    container = docker_client.containers.run(
+        "busybox", ["sh", "-c", "seq 1 100; sleep 0.3; echo end"], name=name, detach=True
+    )
+    assert b"".join(container.logs(stream=True, follow=True)).split() == [*(b"%d" % n for n in range(1, 101)), b"end"]
+    assert container.logs(tail=2) == b"100\nend\n"
+    assert container.logs(tail=0) == b""
+    stamp, _, text = container.logs(tail=1, timestamps=True).partition(b" ")
+    assert text == b"end\n"
+    assert stamp.endswith(b"Z")
+    assert container.logs(since=time.time() + 5) == b""
+
+
+def test_exec_has_its_own_status_streams_and_environment(docker_client: Any, name: str) -> None:
+    container = docker_client.containers.run("busybox", "sleep 100", name=name, detach=True)
+    status, (out, err) = container.exec_run(
+        ["sh", "-c", "echo $A; echo e >&2; exit 4"], environment={"A": "b"}, demux=True
+    )
+    assert (status, out, err) == (4, b"b\n", b"e\n")
+    assert container.exec_run(["nosuch"]).exit_code == 127
+    assert container.exec_run("id -u", user="nobody").output == b"65534\n"
+
+
+def test_stop_takes_the_stop_signal_and_then_kills(docker_client: Any, name: str) -> None:
+    container = docker_client.containers.run(
+        "busybox", ["sh", "-c", "trap 'exit 7' TERM; while :; do sleep 0.1; done"], name=name, detach=True
+    )
+    container.stop(timeout=10)
+    assert container.wait()["StatusCode"] == 7
+    container.start()
+    container.kill()
+    assert container.wait()["StatusCode"] == 137
+
+
+def test_ports_answer_when_start_returns_and_are_free_after_stop(engine: Any, docker_client: Any, name: str) -> None:
+    container = docker_client.containers.run(
+        "busybox", ["sh", "-c", "echo hi > /index.html; httpd -p 80 -h /; exec sleep 100"], name=name, detach=True,
+        ports={"80/tcp": ("127.0.0.1", 18080)},
+    )  # fmt: skip
+    fetched = subprocess.run(
+        engine.in_network("curl", "-s", "--retry", "20", "--retry-all-errors", "--retry-delay", "0", "http://127.0.0.1:18080/"),
+        capture_output=True, timeout=30,
+    )  # fmt: skip
+    assert fetched.stdout == b"hi\n"
+    with pytest.raises(docker.errors.APIError, match="Bind for 127.0.0.1:18080 failed: port is already allocated"):
+        docker_client.containers.run("busybox", "true", remove=True, ports={"80/tcp": ("127.0.0.1", 18080)})
+    container.remove(force=True)
+    docker_client.containers.run("busybox", "true", remove=True, ports={"80/tcp": ("127.0.0.1", 18080)})
+
+
+def test_containers_outlive_the_engine(engine: Any, docker_client: Any, name: str) -> None:
+    container = docker_client.containers.run(
+        "busybox",
+        ["sh", "-c", "echo before; while [ ! -e /go ]; do sleep 0.1; done; echo after; exit 9"],
+        name=name,
+        detach=True,
+    )
+    engine.kill()
+    engine.start()
+    container.reload()
+    assert container.status == "running"
+    assert container.exec_run("touch /go").exit_code == 0
+    assert container.wait(timeout=20)["StatusCode"] == 9
+    assert container.logs() == b"before\nafter\n"
+
+
+def test_volumes_start_with_the_images_files_and_keep_what_is_written(docker_client: Any, name: str) -> None:
+    volume = docker_client.volumes.create(name)
+    try:
+        first = docker_client.containers.run("busybox", "ls /etc", remove=True, volumes={name: {"bind": "/etc"}})
+        assert b"passwd" in first
+        docker_client.containers.run("busybox", "touch /data/kept", remove=True, volumes={name: {"bind": "/data"}})
+        assert b"kept" in docker_client.containers.run(
+            "busybox", "ls /data", remove=True, volumes={name: {"bind": "/data"}}
+        )
+    finally:
+        volume.remove()
+
+
+def test_a_restart_policy_restarts(docker_client: Any, name: str) -> None:
+    container = docker_client.containers.run(
+        "busybox",
+        ["sh", "-c", "exit 1"],
+        name=name,
+        detach=True,
+        restart_policy={"Name": "on-failure", "MaximumRetryCount": 2},
+    )
+    deadline = time.monotonic() + 20
+    for event in docker_client.events(
+        decode=True, filters={"container": container.id}, until=int(time.time() + 20), since=int(time.time() - 5)
+    ):
+        container.reload()
+        if container.attrs["RestartCount"] == 2 and event["Action"] == "die" and container.status == "exited":
+            break
+        assert time.monotonic() < deadline
+    assert container.attrs["RestartCount"] == 2

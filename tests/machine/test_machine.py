@@ -1,0 +1,133 @@
+"""The machine as its user sees it: status, ports on localhost, and what happens when parts of it are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import docker
+import pytest
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def page(machine: Any) -> Iterator[str]:
+    """A container's page on localhost."""
+    machine.docker("run", "-d", "--name", "page", "-p", "127.0.0.1:18081:80", "cove/starter")
+    yield "http://127.0.0.1:18081/"
+    machine.docker("rm", "-f", "page")
+
+
+def fetch(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=20) as response:
+        return str(response.read().decode())
+
+
+def status(machine: Any) -> dict[str, Any]:
+    return dict(json.loads(machine.cove("machine", "status", "--json").stdout))
+
+
+def test_status_tells_what_runs_and_why(machine: Any) -> None:
+    told = status(machine)
+    assert told["state"] == "running"
+    assert told["accelerator"] in ("kvm", "tcg")
+    assert told["accelerator"] == "kvm" or told["accelerator_reason"]
+    assert told["engine_version"]
+    assert told["uptime_seconds"] > 0
+
+
+def test_the_docker_cli_the_sdk_and_cove_agree(machine: Any) -> None:
+    client = docker.DockerClient(machine.docker_host, timeout=60)
+    assert client.containers.run("busybox", "echo hi", remove=True) == b"hi\n"
+    client.close()
+    for told in (machine.docker, machine.cove):
+        assert told("run", "--rm", "busybox", "echo", "hi").stdout == "hi\n"
+        assert told("run", "--rm", "busybox", "sh", "-c", "exit 5", check=False).returncode == 5
+
+
+def test_the_docker_socket_is_for_its_user_alone(machine: Any) -> None:
+    assert (machine.home / "run/default/docker.sock").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_docker_context_leads_to_the_machine(machine: Any) -> None:
+    done = subprocess.run(
+        ["docker", "--context", "cove", "version", "--format", "{{.Server.APIVersion}}"],
+        env=machine.environment, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.strip() == "1.51", done.stderr
+
+
+def test_a_published_port_answers_on_localhost(page: str) -> None:
+    assert "Cove works" in fetch(page)
+
+
+def test_a_port_in_use_is_refused_in_dockers_words(machine: Any, page: str) -> None:
+    done = machine.docker("run", "--rm", "-p", "127.0.0.1:18081:80", "busybox", "true", check=False)
+    assert done.returncode == 125
+    assert "Bind for 127.0.0.1:18081 failed: port is already allocated" in done.stderr
+
+
+def test_start_request_stop_again_and_again(machine: Any) -> None:
+    for _ in range(10):
+        machine.docker("run", "-d", "--rm", "--name", "again", "-p", "127.0.0.1:18082:80", "cove/starter")
+        assert "Cove works" in fetch("http://127.0.0.1:18082/")
+        machine.docker("rm", "-f", "again")
+
+
+def test_containers_get_out_and_have_names(machine: Any) -> None:
+    assert machine.docker("run", "--rm", "busybox", "ping", "-c", "1", "-W", "5", "10.0.2.2").returncode == 0
+    assert "nameserver 10.0.2.3" in machine.docker("run", "--rm", "busybox", "cat", "/etc/resolv.conf").stdout
+
+
+def test_limits_are_the_kernels(machine: Any) -> None:
+    script = "cd /sys/fs/cgroup; cat memory.max cpu.max pids.max"
+    done = machine.docker(
+        "run", "--rm", "-m", "64m", "--cpus", "0.5", "--pids-limit", "20", "busybox", "sh", "-c", script
+    )
+    assert done.stdout.split() == ["67108864", "50000", "100000", "20"]
+
+
+def test_a_killed_engine_comes_back_and_containers_go_on(machine: Any, page: str) -> None:
+    machine.cove("machine", "ssh", "kill -9 $(pgrep -f 'm coved --root')")
+    assert "page" in machine.cove("ps", timeout_s=60).stdout
+    assert "Cove works" in fetch(page)
+
+
+def test_a_killed_agent_finds_the_running_machine_again(machine: Any, page: str) -> None:
+    before = status(machine)
+    os.kill(before["agent_pid"], signal.SIGKILL)
+    machine.cove("ps")
+    after = status(machine)
+    assert after["pid"] == before["pid"]
+    assert after["boot_id"] == before["boot_id"]
+    assert "Cove works" in fetch(page)
+    assert "page" in machine.docker("ps").stdout
+
+
+def test_a_killed_qemu_is_booted_again_and_nothing_durable_is_lost(machine: Any) -> None:
+    machine.docker("volume", "create", "kept")
+    machine.docker("run", "--rm", "-v", "kept:/data", "busybox", "sh", "-c", "echo precious > /data/file; sync")
+    before = status(machine)
+    os.kill(before["pid"], signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while json.loads(machine.cove("machine", "status", "--json").stdout)["state"] != "stopped":
+        assert time.monotonic() < deadline
+    assert machine.cove("run", "--rm", "-v", "kept:/data", "busybox", "cat", "/data/file").stdout == "precious\n"
+    assert status(machine)["boot_id"] != before["boot_id"]
+    machine.docker("volume", "rm", "kept")
+
+
+def test_stop_and_start_lose_nothing(machine: Any) -> None:
+    machine.docker("run", "-d", "--name", "stays", "--restart", "always", "busybox", "sleep", "1000")
+    machine.cove("machine", "stop", timeout_s=180)
+    assert status(machine)["state"] == "stopped"
+    machine.cove("machine", "start", timeout_s=180)
+    assert "Up" in machine.docker("ps", "--filter", "name=stays", "--format", "{{.Status}}").stdout
+    machine.docker("rm", "-f", "stays")
