@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import uuid
@@ -19,11 +18,13 @@ from pathlib import Path
 
 import pytest
 
-HOST = os.environ.get("COVE_TEST_DOCKER_HOST", "")
-pytestmark = pytest.mark.skipif(
-    not HOST or shutil.which("docker") is None,
-    reason="compares with a docker CLI on an engine of its own: needs docker on PATH and COVE_TEST_DOCKER_HOST=unix:///...",
-)
+pytestmark = pytest.mark.vm
+
+
+def engine_host() -> str:
+    """The engine that the session's fixture has put into the environment."""
+    return os.environ["COVE_TEST_DOCKER_HOST"]
+
 
 DOCKER = ("docker",)
 COVE = (sys.executable, "-m", "cove")
@@ -39,7 +40,7 @@ class Result:
 
 
 def call(program: tuple[str, ...], *words: str, stdin: bytes = b"") -> Result:
-    environment = os.environ | {"DOCKER_HOST": HOST, "COVE_HOST": HOST}
+    environment = os.environ | {"DOCKER_HOST": engine_host(), "COVE_HOST": engine_host()}
     done = subprocess.run([*program, *words], env=environment, input=stdin, capture_output=True, timeout=60)
     return Result(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
@@ -350,7 +351,7 @@ def test_a_saved_image_loads_again(tmp_path: Path) -> None:
 
 
 def test_ps_into_a_closed_pipe_is_quiet() -> None:
-    environment = os.environ | {"COVE_HOST": HOST}
+    environment = os.environ | {"COVE_HOST": engine_host()}
     script = f"{sys.executable} -m cove run --rm busybox seq 100000 2>&1 | head -n 1"
     done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("1\n", "")

@@ -19,8 +19,14 @@ from contextlib import suppress
 
 import pytest
 
-HOST = os.environ.get("COVE_TEST_DOCKER_HOST", "")
-pytestmark = pytest.mark.skipif(not HOST, reason="needs an engine: COVE_TEST_DOCKER_HOST=unix:///...")
+pytestmark = pytest.mark.vm
+
+
+def engine_host() -> str:
+    """The engine that the session's fixture has put into the environment."""
+    return os.environ["COVE_TEST_DOCKER_HOST"]
+
+
 PATIENCE_S = 20.0
 
 
@@ -37,7 +43,7 @@ class Terminal:
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            env=os.environ | {"COVE_HOST": HOST},
+            env=os.environ | {"COVE_HOST": engine_host()},
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
@@ -75,7 +81,7 @@ class Terminal:
 
 
 def cove(*words: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"COVE_HOST": HOST}
+    environment = os.environ | {"COVE_HOST": engine_host()}
     return subprocess.run(
         [sys.executable, "-m", "cove", *words],
         env=environment,
@@ -178,7 +184,7 @@ def test_signals_are_passed_on(number: signal.Signals, text: str, name: str) -> 
     script = f"trap 'echo got {text}; exit 42' {text}; echo ready; while :; do sleep 0.1; done"
     process = subprocess.Popen(
         [sys.executable, "-m", "cove", "run", "--name", name, "busybox", "sh", "-c", script],
-        env=os.environ | {"COVE_HOST": HOST},
+        env=os.environ | {"COVE_HOST": engine_host()},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -195,7 +201,7 @@ def test_ctrl_c_in_a_command_that_waits_is_quiet(name: str) -> None:
     assert cove("run", "-d", "--name", name, "busybox", "sh", "-c", "echo ready; sleep 1000").returncode == 0
     process = subprocess.Popen(
         [sys.executable, "-m", "cove", "logs", "-f", name],
-        env=os.environ | {"COVE_HOST": HOST},
+        env=os.environ | {"COVE_HOST": engine_host()},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -158,7 +158,7 @@ async def attach(engine: Engine, request: Request) -> Response | None:
         stdout=live and query.bool("stdout"),
         stderr=live and query.bool("stderr"),
         raw=tty,
-        detach_keys=keys,
+        detach_keys=keys if tty else b"",  # in a pipe, those bytes are data
         pending=hijacked.pending,
     )
     if query.bool("logs"):

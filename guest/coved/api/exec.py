@@ -47,7 +47,7 @@ async def start(engine: Engine, request: Request) -> Response | None:
         stdout=config["AttachStdout"],
         stderr=config["AttachStderr"],
         raw=tty,
-        detach_keys=keys,
+        detach_keys=keys if tty else b"",  # in a pipe, those bytes are data
         pending=hijacked.pending,
     )
     with _Duplicate(hijacked.fd) as client:

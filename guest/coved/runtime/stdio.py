@@ -185,10 +185,11 @@ class ProcessIO:
         self._ended = True
         if self._timer is not None:
             self._timer.cancel()
-        for client in list(self._clients):
-            client.finish()
+        # The engine hears of the end first: a client that sees its stream close asks for the exit status next.
         callback, self._on_drained = self._on_drained, None
         callback()
+        for client in list(self._clients):
+            client.finish()
         self._check_idle()
 
     def abandon(self) -> None:
