@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 10
 KILLED = 137
+BOOT_POLICIES = ("always", "unless-stopped")
 RESTART_FIRST_S, RESTART_MAX_S, RESTART_RESET_S = 0.1, 60.0, 10
 
 
@@ -94,6 +95,10 @@ class Containers:
                     self._restart_later(container, 0.0)
             elif container.state.status == "removing":
                 await self._remove(container)
+            elif container.state.status == "exited" and container.host["RestartPolicy"]["Name"] in BOOT_POLICIES:
+                # It ended with the machine, or was to be started again when the engine ended.
+                if self._wants_restart(container, after_boot=True):
+                    self._restart_later(container, 0.0)
 
     def _note_missed_end(self, container: Container) -> None:
         # The shim writes the exit file before anyone is told; without one the machine died under the container.

@@ -18,6 +18,17 @@ class NoAgent(AgentError):
     """No agent of this machine is running."""
 
 
+def answers(paths: MachinePaths) -> bool:
+    """Whether an agent of this machine takes questions."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(CONNECT_TIMEOUT_S)
+        try:
+            sock.connect(str(paths.agent_socket))
+        except OSError:
+            return False
+        return True
+
+
 def ask(paths: MachinePaths, operation: str, timeout_s: float, report: Report = ignore) -> dict[str, Any]:
     """The agent's last line. `timeout_s` bounds the wait for each line.
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cove.agent.client import NoAgent, ask
+from cove.agent.client import NoAgent, answers, ask
 from cove.errors import AgentError
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
@@ -53,8 +53,12 @@ def start_agent(paths: MachinePaths) -> None:
 
             lifecycle.init(paths.name)
         paths.make_run_dir()
-        if not FileLock(paths.lock).is_free():
-            return
+        if answers(paths):
+            return  # somebody else has started it meanwhile
+        # An agent that is just ending lets go of the machine in a moment; only then can the next one have it.
+        machine = FileLock(paths.lock)
+        machine.acquire(AGENT_TIMEOUT_S, f"machine {paths.name}")
+        machine.release()
         read_end, write_end = os.pipe()
         try:
             with paths.agent_log.open("ab") as log:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,9 @@ class Link:
         self._work: set[asyncio.Task[None]] = set()
         self.ready = asyncio.Event()
         """Set while an engine answers."""
+        self.answering = threading.Event()
+        """The same for threads."""
         self.engine: Ready | None = None
-        self.on_change: Callable[[], None] = lambda: None
 
     async def open(self) -> None:
         """Raises `AgentError`."""
@@ -43,10 +44,15 @@ class Link:
             raise AgentError(f"the link to the machine at {self._path} cannot be opened: {error.strerror}") from error
         self._reading = asyncio.get_running_loop().create_task(self._read(reader))
 
-    def greet(self) -> None:
-        """Say hello to whoever has just opened the other end."""
+    def changed(self, open: bool) -> None:
+        """The guest has opened or closed its end: an engine that starts is greeted, one that ends answers no more."""
+        self._lost()
+        if open:
+            self._send(protocol.Hello(protocol.VERSION, time.time_ns()).to_json())
+
+    def _lost(self) -> None:
         self.ready.clear()
-        self._send(protocol.Hello(protocol.VERSION, time.time_ns()).to_json())
+        self.answering.clear()
 
     def shutdown(self, timeout_s: int) -> None:
         """Ask the engine to stop the containers and power off."""
@@ -72,7 +78,7 @@ class Link:
                 # An engine that died in the middle of a frame leaves half of it; its successor begins anew after a hello.
                 log.warning("the machine's link: %s", error)
                 decoder.reset()
-        self.ready.clear()
+        self._lost()
 
     def _handle(self, message: GuestMessage) -> None:
         match message:
@@ -82,13 +88,13 @@ class Link:
                     return
                 self.engine = message
                 self.ready.set()
-                self.on_change()
+                self.answering.set()
             case protocol.Sync() | protocol.Publish() | protocol.Unpublish():
                 task = asyncio.get_running_loop().create_task(self._answer(message))
                 self._work.add(task)
                 task.add_done_callback(self._work.discard)
             case protocol.Stopping():
-                self.ready.clear()
+                self._lost()
             case protocol.Idle():
                 return
 

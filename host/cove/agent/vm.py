@@ -148,7 +148,7 @@ class Vm:
             self._paths.link_socket, PortForwards(self._driver, self.settings.bind_address), self.run.boot_id
         )
         await self.link.open()
-        await self._driver.on_link_opened(self.link.greet)
+        await self._driver.on_link_change(self.link.changed)
         gone = asyncio.ensure_future(self._driver.wait_exit())
         ready = asyncio.ensure_future(self.link.ready.wait())
         try:
@@ -171,7 +171,7 @@ class Vm:
             )
         self._transport = SshTransport(self.run.ssh_port, self._paths.ssh_key, self._paths.host_key)
         await asyncio.to_thread(self._transport.connect)
-        self._docker = DockerSocket(self._paths.docker_socket, self._transport)
+        self._docker = DockerSocket(self._paths.docker_socket, self._transport, self.link.answering)
         self._docker.start()
 
     async def wait_exit(self) -> None:

@@ -96,8 +96,8 @@ class Driver(ABC):
         """Undo `forward`; a forward that is not there is no error."""
 
     @abstractmethod
-    async def on_link_opened(self, callback: Callable[[], None]) -> None:
-        """Call back whenever the guest opens its end of the link, and now when it is open already."""
+    async def on_link_change(self, callback: Callable[[bool], None]) -> None:
+        """Call back whenever the guest opens (True) or closes its end of the link, and now when it is open already."""
 
     @abstractmethod
     def pid(self) -> int | None:

@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from pathlib import Path
 
 from cove.errors import AgentError, CoveError
@@ -18,17 +19,21 @@ from cove.transport.base import Stream, Transport
 log = logging.getLogger(__name__)
 
 ENGINE_SOCKET = "/run/docker.sock"
+ENGINE_WAIT_S = 30.0
+"""How long a client waits for an engine that is just being started again."""
+_AGAIN_S = 0.1
 _CHUNK = 1 << 16
 _STACK = 256 << 10
 """Bytes of a relay thread's stack, which calls no deep code; hundreds of them exist with many log followers."""
 
 
 class DockerSocket:
-    """Listens on `path` (0600) from `start` to `close`."""
+    """Listens on `path` (0600) from `start` to `close`. `answering` is set while an engine answers in the guest."""
 
-    def __init__(self, path: Path, transport: Transport) -> None:
+    def __init__(self, path: Path, transport: Transport, answering: threading.Event) -> None:
         self._path = path
         self._transport = transport
+        self._answering = answering
         self._listener = socket.socket(socket.AF_UNIX)
         self._clients: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -71,7 +76,7 @@ class DockerSocket:
         with self._lock:
             self._clients.add(client)
         try:
-            stream = self._transport.open_stream(ENGINE_SOCKET)
+            stream = self._open()
         except CoveError as error:
             log.warning("a docker client cannot be served: %s", error)
             self._done(client)
@@ -82,6 +87,19 @@ class DockerSocket:
         back.join()
         stream.close()
         self._done(client)
+
+    def _open(self) -> Stream:
+        """A stream to the engine, waiting for one that has died and is being started again. Raises `TransportError`."""
+        deadline = time.monotonic() + ENGINE_WAIT_S
+        while True:
+            try:
+                return self._transport.open_stream(ENGINE_SOCKET)
+            except CoveError:
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._answering.wait(left):
+                    raise
+                # The refusal may be here before the news that the engine has died: then it seems to answer still.
+                time.sleep(_AGAIN_S)
 
     def _done(self, client: socket.socket) -> None:
         with self._lock:

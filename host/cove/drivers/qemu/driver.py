@@ -181,7 +181,7 @@ class QemuDriver(Driver):
         # QMP has no command of its own for forwards.
         return str(await self._execute("human-monitor-command", {"command-line": line})).strip()
 
-    async def on_link_opened(self, callback: Callable[[], None]) -> None:
+    async def on_link_change(self, callback: Callable[[bool], None]) -> None:
         client = self._qmp
         if client is None:
             raise DriverError(f"the VM of machine {self._paths.name} is not running")
@@ -191,13 +191,13 @@ class QemuDriver(Driver):
         async def listen() -> None:
             async for event in listener:
                 data: Any = event["data"]
-                if data.get("id") == command.LINK and data.get("open"):
-                    callback()
+                if data["id"] == command.LINK:
+                    callback(bool(data["open"]))
 
         self._listening = asyncio.get_running_loop().create_task(listen())
         devices = await self._execute("query-chardev")
         if any(device["label"] == command.LINK and device["frontend-open"] for device in devices):
-            callback()
+            callback(True)
 
 
 def _end(forward: Forward) -> str:
