@@ -95,10 +95,12 @@ class Containers:
                     self._restart_later(container, 0.0)
             elif container.state.status == "removing":
                 await self._remove(container)
-            elif container.state.status == "exited" and container.host["RestartPolicy"]["Name"] in BOOT_POLICIES:
-                # It ended with the machine, or was to be started again when the engine ended.
-                if self._wants_restart(container, after_boot=True):
-                    self._restart_later(container, 0.0)
+            elif (
+                container.state.status == "exited"  # with the machine, or while the engine was down
+                and container.host["RestartPolicy"]["Name"] in BOOT_POLICIES
+                and self._wants_restart(container, after_boot=True)
+            ):
+                self._restart_later(container, 0.0)
 
     def _note_missed_end(self, container: Container) -> None:
         # The shim writes the exit file before anyone is told; without one the machine died under the container.

@@ -1,0 +1,64 @@
+"""What PID 1 decides: about disks, the seed, and services that die."""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+
+import pytest
+from coved.boot import disk, seed
+from coved.boot.console import BootError
+from coved.boot.services import MAX_DELAY_S, Service
+
+SEED = {
+    "version": 1,
+    "boot_id": "ab" * 16,
+    "machine": "default",
+    "hostname": "cove-default",
+    "authorized_key": "ssh-ed25519 AAAA cove",
+    "host_key": "-----BEGIN OPENSSH PRIVATE KEY-----",
+}
+
+
+def test_a_blank_disk_may_be_formatted() -> None:
+    assert disk.filesystem_size(bytes(1 << 16)) is None
+
+
+def test_an_ext4_file_system_tells_its_size() -> None:
+    head = bytearray(1 << 16)
+    struct.pack_into("<H", head, 1024 + 56, 0xEF53)
+    struct.pack_into("<I", head, 1024 + 4, 1000)
+    struct.pack_into("<I", head, 1024 + 24, 2)
+    struct.pack_into("<I", head, 1024 + 336, 1)
+    assert disk.filesystem_size(bytes(head)) == ((1 << 32) + 1000) * 4096
+
+
+def test_unknown_content_is_never_formatted() -> None:
+    with pytest.raises(disk.UnknownContent, match="left as it is"):
+        disk.filesystem_size(b"\0" * 5000 + b"precious" + bytes(60000))
+
+
+def test_the_seed_gives_its_texts() -> None:
+    assert seed.parse(json.dumps(SEED).encode())["machine"] == "default"
+
+
+@pytest.mark.parametrize("change", [{"version": 2}, {"host_key": ""}, {"hostname": 5}, {"boot_id": "a\0b"}])
+def test_a_seed_that_is_not_right_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(BootError, match="seed is not right"):
+        seed.parse(json.dumps(SEED | change).encode())
+
+
+def test_a_service_that_dies_at_once_is_started_later_and_later() -> None:
+    service = Service("engine", "coved")
+    delays = []
+    for _ in range(12):
+        service._started = time.monotonic()
+        delays.append(service.ended(1))
+    assert delays[0] < delays[3] < delays[-1] == MAX_DELAY_S
+
+
+def test_a_service_that_ran_for_long_is_started_at_once() -> None:
+    service = Service("engine", "coved")
+    service._started = -1000.0
+    assert service.ended(-9) == 0.0
