@@ -25,7 +25,9 @@ check: .venv/stamp
 	$(BIN)/mypy
 
 bench: build/test-packages .venv/stamp
-	$(BIN)/python -m tests.bench
+	$(BIN)/python tests/bench/bench_runtime.py
+	$(BIN)/cove machine start
+	$(BIN)/python tests/bench/bench_cli.py unix://$$($(BIN)/cove machine status --json | $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["docker_socket"])')
 
 clean:
 	rm -rf .venv build
