@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Where `prerequisites.sh test` puts a docker client when the system has none that is new enough.
+export PATH := $(CURDIR)/build/docker-cli/usr/bin:$(PATH)
 
 .PHONY: run stop test check unit bench clean
 

@@ -61,7 +61,7 @@ class Machine:
 def machine() -> Iterator[Machine]:
     # Short, for the paths of sockets; the cache of downloads is the user's own, so that they are fetched once.
     home = Path(tempfile.mkdtemp(prefix="cove-t", dir="/tmp"))
-    (home / "cache").symlink_to(_shared_cache(), target_is_directory=True)
+    (home / "cache").symlink_to(shared_cache(), target_is_directory=True)
     made = Machine(home)
     try:
         made.cove("machine", "start", timeout_s=START_S)
@@ -71,7 +71,7 @@ def machine() -> Iterator[Machine]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _shared_cache() -> Path:
+def shared_cache() -> Path:
     import platformdirs
 
     cache = Path(platformdirs.user_cache_dir("cove", appauthor=False))
