@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -42,6 +43,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--socket", type=Path, required=True, metavar="PATH", help="unix socket to answer on")
     parser.add_argument("--state", type=Path, metavar="DIR", help="sockets and namespaces of this boot (ROOT/run)")
     parser.add_argument("--link", type=Path, metavar="DEVICE", help="port to the agent; only in Cove's VM")
+    parser.add_argument(
+        "--wait-fd", type=int, metavar="N", help="be ready, and begin when this descriptor is at its end"
+    )
     parser.add_argument("--debug", action="store_true", help="log every request")
     parser.add_argument("--version", action="version", version=f"coved {__version__}")
     options = parser.parse_args(arguments)
@@ -52,8 +56,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 async def _run(options: argparse.Namespace) -> None:
+    # Whatever every start needs is imported before the wait, which ends when there is a system to work with.
+    from coved.api import routes, server  # noqa: F401
     from coved.engine import Config, Engine
 
+    if options.wait_fd is not None:
+        os.read(options.wait_fd, 1)
+        os.close(options.wait_fd)
     engine = Engine(Config(options.root, options.state, options.socket, options.link, __version__))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -149,30 +149,35 @@ class Vm:
         )
         await self.link.open()
         await self._driver.on_link_change(self.link.changed)
-        gone = asyncio.ensure_future(self._driver.wait_exit())
-        ready = asyncio.ensure_future(self.link.ready.wait())
+        # The handshake takes its time under emulation: it is made while the engine starts.
+        self._transport = SshTransport(self.run.ssh_port, self._paths.ssh_key, self._paths.host_key)
+        up: asyncio.Future[Any] = asyncio.gather(self.link.ready.wait(), self._connect(self._transport))
+        gone: asyncio.Future[Any] = asyncio.ensure_future(self._driver.wait_exit())
         try:
-            done, _ = await asyncio.wait({gone, ready}, timeout=BOOT_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((gone, up), timeout=BOOT_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+            if not up.done():
+                raise self._boot_error(ended=gone.done())
+            await up
         finally:
             gone.cancel()
-            ready.cancel()
-        if ready not in done:
-            why = "it ended" if gone in done else f"its engine did not answer within {BOOT_TIMEOUT_S:.0f} s"
-            last = [line for line in tail(self._paths.console_log, 8) if line.strip()]
-            raise BootError(
-                f"the machine {self._paths.name} did not start: {why}",
-                "\n".join(
-                    [
-                        "the console's last lines:",
-                        *(f"  {line}" for line in last),
-                        f"all of it: {self._paths.console_log}",
-                    ]
-                ),
-            )
-        self._transport = SshTransport(self.run.ssh_port, self._paths.ssh_key, self._paths.host_key)
-        await asyncio.to_thread(self._transport.connect)
+            up.cancel()
         self._docker = DockerSocket(self._paths.docker_socket, self._transport, self.link.answering)
         self._docker.start()
+
+    async def _connect(self, transport: SshTransport) -> None:
+        assert self._driver is not None
+        listening = asyncio.Event()
+        await self._driver.on_ssh_change(lambda open: listening.set() if open else None)
+        await listening.wait()
+        await asyncio.to_thread(transport.connect)
+
+    def _boot_error(self, *, ended: bool) -> BootError:
+        why = "it ended" if ended else f"its engine did not answer within {BOOT_TIMEOUT_S:.0f} s"
+        last = [f"  {line}" for line in tail(self._paths.console_log, 8) if line.strip()]
+        return BootError(
+            f"the machine {self._paths.name} did not start: {why}",
+            "\n".join(["the console's last lines:", *last, f"all of it: {self._paths.console_log}"]),
+        )
 
     async def wait_exit(self) -> None:
         assert self._driver is not None

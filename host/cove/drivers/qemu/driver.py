@@ -41,6 +41,7 @@ class QemuDriver(Driver):
         self._qmp: QMPClient | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._exit: asyncio.Task[None] | None = None
+        self._listening: list[asyncio.Task[None]] = []
 
     @property
     def _pid_file(self) -> Path:
@@ -182,6 +183,12 @@ class QemuDriver(Driver):
         return str(await self._execute("human-monitor-command", {"command-line": line})).strip()
 
     async def on_link_change(self, callback: Callable[[bool], None]) -> None:
+        await self._on_port_change(command.LINK, callback)
+
+    async def on_ssh_change(self, callback: Callable[[bool], None]) -> None:
+        await self._on_port_change(command.SSH, callback)
+
+    async def _on_port_change(self, port: str, callback: Callable[[bool], None]) -> None:
         client = self._qmp
         if client is None:
             raise DriverError(f"the VM of machine {self._paths.name} is not running")
@@ -191,12 +198,12 @@ class QemuDriver(Driver):
         async def listen() -> None:
             async for event in listener:
                 data: Any = event["data"]
-                if data["id"] == command.LINK:
+                if data["id"] == port:
                     callback(bool(data["open"]))
 
-        self._listening = asyncio.get_running_loop().create_task(listen())
+        self._listening.append(asyncio.get_running_loop().create_task(listen()))
         devices = await self._execute("query-chardev")
-        if any(device["label"] == command.LINK and device["frontend-open"] for device in devices):
+        if any(device["label"] == port and device["frontend-open"] for device in devices):
             callback(True)
 
 
