@@ -3,6 +3,7 @@
 import os
 import traceback
 
+from coved.boot import system
 from coved.boot.console import BootError, say
 from coved.boot.places import DATA, RUN
 from coved.boot.services import Service
@@ -19,11 +20,12 @@ def main() -> None:
     """Boot. Does not return."""
     held = -1
     try:
+        system.protect_interpreter()
         if os.path.ismount(DATA):
             # The engine spends most of its start on importing its modules. It can do that while the system is set up.
             held = ENGINE.start_held()
 
-        from coved.boot import init, system  # after the engine is on its way
+        from coved.boot import init  # after the engine is on its way
 
         one = init.Init(ENGINE, SPAWNER)
         init.set_up()

@@ -6,7 +6,7 @@ import os
 from coved.boot.console import BootError, say
 
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_RDONLY = 2, 4, 8, 32, 1
-MS_REC, MS_SHARED, MS_NOATIME = 1 << 14, 1 << 20, 1 << 10
+MS_BIND, MS_REC, MS_SHARED, MS_NOATIME = 1 << 12, 1 << 14, 1 << 20, 1 << 10
 MNT_DETACH = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -87,6 +87,14 @@ def hold_device_filter() -> None:
         os.close(group)
     except OSError as error:
         say(f"no device filter could be attached: {error.strerror}")
+
+
+def protect_interpreter() -> None:
+    """Make the interpreter read-only, whatever way leads to it, as ``coved.runtime.spawner`` wants it (CVE-2019-5736)."""
+    path = os.path.realpath("/proc/self/exe")
+    mount(path, path, "", MS_BIND)
+    mount("", path, "", MS_BIND | MS_REMOUNT | MS_RDONLY)
+    os.environ["COVE_SPAWNER_PROTECTED"] = "1"
 
 
 def name_ports() -> None:
