@@ -10,10 +10,8 @@ from coved.boot.services import Service
 
 SPAWNER = Service(
     "spawner", "coved.runtime.spawner", "--socket", f"{RUN}/spawner.sock", "--shims", f"{RUN}/shims", "--foreground"
-)  # fmt: skip
-ENGINE = Service(
-    "engine", "coved", "--root", DATA, "--state", RUN, "--socket", "/run/docker.sock", "--link", "/dev/virtio-ports/cove.link"
-)  # fmt: skip
+)
+ENGINE = Service("engine", "coved.vm")
 
 
 def main() -> None:

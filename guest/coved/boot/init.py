@@ -9,13 +9,12 @@ import time
 
 from coved.boot import disk, network, power, seed, system
 from coved.boot.console import say
+from coved.boot.places import SSH_PORT
 from coved.boot.services import Service, Ssh, spawn
 
 ORDERS = {signal.SIGUSR2: power.RB_POWER_OFF, signal.SIGTERM: power.RB_POWER_OFF, signal.SIGINT: power.RB_AUTOBOOT}
 # The power button's, and those that networks want soon: loaded while the engine imports its modules.
 MODULES = ("button", "evdev", "bridge", "veth", "nft_chain_nat", "nft_ct", "nft_fib_ipv4", "nft_masq", "nft_nat")
-SSH_PORT = "/dev/virtio-ports/cove.ssh"
-"""Open while sshd's port listens: the host sees that, and need not try."""
 _INPUT_EVENT = struct.Struct("@llHHi")
 _EV_KEY, _KEY_POWER = 1, 116
 

@@ -34,7 +34,7 @@ class Service:
         """Start it, but for what it does only when the descriptor that this returns is closed."""
         wait, hold = os.pipe()
         try:
-            self._start((*self.words, "--wait-fd", "3"), {3: wait})
+            self._start((*self.words, "3"), {3: wait})
         finally:
             os.close(wait)
         return hold
