@@ -228,7 +228,6 @@ READ_ONLY = [
     "run -m xx busybox",
     "run --pull never nosuch:1",
     "run --name bad@name busybox true",
-    "run -p 99999:80 busybox true",
     "run -d -a stdout busybox true",
     "run -it busybox true",
     "run --pull foo busybox",
