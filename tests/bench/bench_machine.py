@@ -50,8 +50,9 @@ while read -r module; do insmod "$module"; done </modules
 ip link set lo up; ip link set eth0 up; ip address add 10.0.2.15/24 dev eth0; ip route add default via 10.0.2.2
 grep -E '^Mem(Total|Available)' /proc/meminfo >/dev/console
 mkdir /www; dd if=/dev/zero of=/www/blob bs=1M count={BLOB_MIB} 2>/dev/null
+httpd -h /www
 echo {UP.decode()} >/dev/console
-exec httpd -f -h /www
+exec sleep 1000000
 """
 
 
@@ -135,7 +136,7 @@ def start(machine: Machine, folder: Path, rounds: int) -> bool:
 def memory(machine: Machine, floor_console: str) -> None:
     """What an idle machine takes, in the guest and of this computer."""
     listing = machine.cove(
-        "machine", "ssh", "default", "cat /proc/meminfo; grep -s ^Pss: /proc/[0-9]*/smaps_rollup; ps -o pid,args"
+        "machine", "ssh", "cat /proc/meminfo; grep -s ^Pss: /proc/[0-9]*/smaps_rollup; ps -o pid,args"
     ).stdout
     used, floor = _used_mib(listing), _used_mib(floor_console)
     row("memory used in the idle guest, MiB", f"{used:.0f}", f"kernel and busybox {floor:.0f}", f"{used / floor:.2f}")
