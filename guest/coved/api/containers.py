@@ -54,36 +54,36 @@ async def inspect(engine: Engine, request: Request) -> Response:
 
 
 async def start(engine: Engine, request: Request) -> Response:
-    await engine.containers.start_container(request.match["id"])
+    await engine.containers.life.start(request.match["id"])
     return Response(204)
 
 
 async def stop(engine: Engine, request: Request) -> Response:
-    await engine.containers.stop(
+    await engine.containers.life.stop(
         request.match["id"], timeout_s=_timeout(request), signal_name=request.query.str("signal")
     )
     return Response(204)
 
 
 async def restart(engine: Engine, request: Request) -> Response:
-    await engine.containers.restart(
+    await engine.containers.life.restart(
         request.match["id"], timeout_s=_timeout(request), signal_name=request.query.str("signal")
     )
     return Response(204)
 
 
 async def kill(engine: Engine, request: Request) -> Response:
-    await engine.containers.kill(request.match["id"], request.query.str("signal"))
+    await engine.containers.life.kill(request.match["id"], request.query.str("signal"))
     return Response(204)
 
 
 async def pause(engine: Engine, request: Request) -> Response:
-    await engine.containers.pause(request.match["id"])
+    await engine.containers.life.pause(request.match["id"])
     return Response(204)
 
 
 async def unpause(engine: Engine, request: Request) -> Response:
-    await engine.containers.unpause(request.match["id"])
+    await engine.containers.life.unpause(request.match["id"])
     return Response(204)
 
 
@@ -115,7 +115,7 @@ async def wait(engine: Engine, request: Request) -> Response:
     condition = request.query.str("condition") or "not-running"
     if condition not in CONDITIONS:
         raise InvalidParameter(f'invalid condition: "{condition}"')
-    future = await engine.containers.wait(request.match["id"], condition)
+    future = await engine.containers.life.wait(request.match["id"], condition)
 
     async def answer() -> AsyncIterator[bytes]:
         # The head has gone out before: clients start the container only when they know that somebody waits.
