@@ -25,7 +25,7 @@ from coved.filters import Filters
 from coved.images import Images, ImageUser
 from coved.networks import Networks
 from coved.runtime.client import SpawnerClient
-from coved.runtime.errors import RuntimeFailure
+from coved.runtime.errors import NotRunning, RuntimeFailure
 from coved.runtime.spec import Attachment
 from coved.store.database import Database
 from coved.store.trees import remove_tree
@@ -63,6 +63,7 @@ class Containers:
         self._registry = Registry(database)
         self._starter = Starter(self._root, images, volumes, networks, spawner, self._registry)
         self.execs = Execs(events)
+        self._pruning = False
         self.life = Life(
             registry=self._registry,
             starter=self._starter,
@@ -231,14 +232,13 @@ class Containers:
         container = self.get(reference)
         if container.state.status == "removing":
             raise Conflict(f"removal of container {reference} is already in progress")
-        if container.state.running or container.state.status == "restarting":
+        if container.state.up:
             if not force:
-                what = {"paused": "paused", "restarting": "restarting"}.get(container.state.status, "running")
-                advice = "stop the container before removing or force remove"
-                raise Conflict(f'cannot remove container "/{container.name}": container is {what}: {advice}')
+                advice = f"{container.state.status}: stop the container before removing or force remove"
+                if container.state.status == "paused":
+                    advice = "paused and must be unpaused first"
+                raise Conflict(f'cannot remove container "{reference}": container is {advice}')
             container.stopped_by_user = True
-            if container.restarting is not None:
-                container.restarting.cancel()
             await self.life.kill_and_wait(container)
         await self._remove(container, volumes=volumes)
 
@@ -262,7 +262,7 @@ class Containers:
                 if mount.kind == "volume" and (volumes or container.host["AutoRemove"]):
                     await self._drop_volume(mount.source)
         self._event(container, "destroy")
-        container.wake_removed(container.state.exit_code)
+        container.wake_removed()
 
     async def _drop_volume(self, name: str) -> None:
         with contextlib.suppress(EngineError):  # another container uses it, or it is gone
@@ -272,28 +272,77 @@ class Containers:
     async def prune(self, filters: Filters) -> tuple[list[str], int]:
         """Removes containers that do not run; their ids and the bytes that they took. Raises InvalidParameter."""
         filters.validate({"label", "label!", "until"})
-        until = min((parse_time_ns(text, now_ns=time.time_ns()) for text in filters.get("until")), default=None)
+        if len(filters.get("until")) > 1:
+            raise InvalidParameter("more than one until filter specified")
+        until = next((parse_time_ns(text, now_ns=time.time_ns()) for text in filters.get("until")), None)
+        if self._pruning:
+            raise Conflict("a prune operation is already running")
+        self._pruning = True
         removed, reclaimed = [], 0
-        for container in self.all():
-            idle = container.state.status in ("created", "exited", "dead")
-            if (
-                idle
-                and filters.matches_labels(container.config["Labels"])
-                and (until is None or container.created < until)
-            ):
-                reclaimed += await self.size(container)
-                await self._remove(container)
-                removed.append(container.id)
+        try:
+            for container in self.all():
+                if (
+                    container.state.status in ("created", "exited", "dead")
+                    and filters.matches_labels(container.config["Labels"])
+                    and (until is None or container.created <= until)
+                ):
+                    size = await self.size(container)
+                    if container.state.up or container.lock.locked():
+                        continue  # somebody has started it meanwhile
+                    await self._remove(container)
+                    reclaimed += size
+                    removed.append(container.id)
+        finally:
+            self._pruning = False
+        self._events.publish("container", "prune", "", {"reclaimed": str(reclaimed)})
         return removed, reclaimed
 
     async def rename(self, reference: str, name: str) -> None:
-        """Raises InvalidParameter, Conflict, NotFound."""
-        container = self.get(reference)
-        if not name.removeprefix("/"):
+        """The old name is free when this returns. Raises InvalidParameter, Conflict, NotFound."""
+        if not name:
             raise InvalidParameter("Neither old nor new names may be empty")
+        container = self.get(reference)
+        if name.removeprefix("/") == container.name:
+            raise InvalidParameter("Renaming a container with the same name as its current name")
+        try:
+            if not name.removeprefix("/"):
+                raise InvalidParameter("Invalid container name (/), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+            chosen = self._registry.choose_name(name if name.startswith("/") else f"/{name}")
+        except EngineError as error:
+            raise type(error)(f"Error when allocating new name: {error}") from None
         old = container.name
-        self._registry.rename(container, self._registry.choose_name(name))
+        self._registry.rename(container, chosen)
         self._event(container, "rename", oldName=f"/{old}")
+
+    async def update(self, reference: str, body: Mapping[str, Any]) -> list[str]:
+        """Changes limits, of a running container too, and the restart policy; dockerd's warnings.
+
+        Raises InvalidParameter, NotFound, Conflict, and EngineError for what the kernel refuses (nothing is changed then).
+        """
+        from coved.containers import resources, update
+
+        wanted = update.parse(body)
+        warnings = resources.check(wanted, resources.Machine.current(), update=True)
+        container = self.get(reference)
+        cannot = f"Cannot update container {container.id}"
+        async with container.lock:
+            if container.state.status in ("removing", "dead"):
+                raise EngineError(f'{cannot}: container is marked for removal and cannot be "update"')
+            before = container.host
+            try:
+                after = update.merge(before, wanted)
+                if container.shim is not None and container.state.running:
+                    await container.shim.update(update.changed(before, after))
+            except Conflict as error:
+                raise Conflict(f"{cannot}: {error}") from None
+            except NotRunning:
+                log.info("container %s has ended while it was updated", container.short_id)
+            except RuntimeFailure as error:
+                raise EngineError(f"{cannot}: {error}") from None
+            container.host.update(after)
+            self._registry.save(container)
+        self._event(container, "update")
+        return warnings
 
     # -- talking
 
