@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from coved.containers import config
+from coved.containers import config, names
 from coved.containers.container import Container
 from coved.containers.execs import Execs
 from coved.containers.life import Life
@@ -305,9 +305,8 @@ class Containers:
         if name.removeprefix("/") == container.name:
             raise InvalidParameter("Renaming a container with the same name as its current name")
         try:
-            if not name.removeprefix("/"):
-                raise InvalidParameter("Invalid container name (/), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
-            chosen = self._registry.choose_name(name if name.startswith("/") else f"/{name}")
+            names.validate(name if name.startswith("/") else f"/{name}")  # told with the slash, as dockerd does
+            chosen = self._registry.choose_name(name)
         except EngineError as error:
             raise type(error)(f"Error when allocating new name: {error}") from None
         old = container.name
