@@ -72,33 +72,39 @@ class Life:
         alive = [container.id for container in self._registry if container.shim is not None]
         await self._networks.start(alive)
         for container in self._registry:
-            status = container.state.status
             if container.shim is not None:
                 await self._probes.sweep(container)
                 self._watch(container)
                 if container.state.status == "running" and container.ending is None:
                     self._probes.begin(container)
-            elif container.state.running:
-                by_itself = self._note_missed_end(container)
-                if container.host["AutoRemove"]:
-                    await self._remove(container)
-                elif self._wants_restart(container, after_boot=True):
-                    self._restart_later(container, self._count_restart(container) if by_itself else 0.0)
-            elif status == "restarting":
-                # The back-off goes on where it was.
-                passed = (time.time_ns() - container.state.finished_at) / NS
-                self._restart_later(container, max(0.0, container.state.restart_delay - max(0.0, passed)))
-            elif status == "removing":
+            elif container.state.status == "removing":
                 await self._remove(container)
-            elif (
-                status == "exited"  # with the machine, or while the engine was down
-                and container.host["RestartPolicy"]["Name"] in restarts.BOOT_POLICIES
-                and self._wants_restart(container, after_boot=True)
-            ):
-                self._restart_later(container, 0.0)
+            else:
+                await self._take_up(container)
+
+    async def _take_up(self, container: Container) -> None:
+        """A container without processes: note its end when nobody has, and do what its policy says after a boot."""
+        state = container.state
+        if state.status == "restarting":
+            passed_s = max(0.0, (time.time_ns() - state.finished_at) / NS)
+            self._restart_later(
+                container, max(0.0, state.restart_delay - passed_s)
+            )  # the back-off goes on where it was
+            return
+        ran = state.running
+        seen_end = ran and self._note_missed_end(container)
+        if ran and container.host["AutoRemove"]:
+            await self._remove(container)
+        elif (
+            ran
+            # It ended with the machine, or with an engine that was stopping.
+            or (state.status == "exited" and container.host["RestartPolicy"]["Name"] in restarts.BOOT_POLICIES)
+        ) and self._wants_restart(container, after_boot=True):
+            container.stopped_by_user = False
+            self._restart_later(container, self._count_restart(container) if seen_end else 0.0)
 
     def _note_missed_end(self, container: Container) -> bool:
-        """Whether it has ended by itself while no engine was there."""
+        """Whether it ended while no engine was there, and not with the machine."""
         # The shim writes the exit file before anyone is told; without one the machine died under the container.
         from coved.runtime import exitfile
 
