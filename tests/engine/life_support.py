@@ -34,9 +34,13 @@ class Events:
                 self._news.notify_all()
 
     @property
-    def actions(self) -> list[str]:
+    def seen(self) -> list[dict[str, Any]]:
         with self._news:
-            return [event["Action"] for event in self._seen]
+            return [*self._seen]
+
+    @property
+    def actions(self) -> list[str]:
+        return [event["Action"] for event in self.seen]
 
     def until(self, action: str, count: int = 1, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
         """The `count`th event `action`."""
