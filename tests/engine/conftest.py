@@ -11,6 +11,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -137,3 +138,12 @@ def _seccomp_profile() -> Path:
         (package,) = cache.glob(f"{_SECCOMP_PACKAGE}_*.deb")
         subprocess.run(["dpkg", "-x", package, unpacked], check=True, timeout=60)
     return profile
+
+
+@pytest.fixture
+def name(docker_client: Any) -> Iterator[str]:
+    """A container's name of this test's own; the containers with it go afterwards."""
+    made = f"t-{uuid.uuid4().hex[:12]}"
+    yield made
+    for container in docker_client.containers.list(all=True, filters={"name": made}):
+        container.remove(force=True)

@@ -31,6 +31,7 @@ def routes(router: Router) -> None:
     router.add("POST", "/containers/{id}/pause", pause)
     router.add("POST", "/containers/{id}/unpause", unpause)
     router.add("POST", "/containers/{id}/rename", rename)
+    router.add("POST", "/containers/{id}/update", update)
     router.add("POST", "/containers/{id}/resize", resize)
     router.add("POST", "/containers/{id}/attach", attach)
     router.add("POST", "/containers/{id}/wait", wait, cancel_on_disconnect=True)
@@ -45,7 +46,7 @@ async def list_containers(engine: Engine, request: Request) -> Response:
 
 async def create(engine: Engine, request: Request) -> Response:
     container = await engine.containers.create(request.query.str("name"), await request.json())
-    return json_response({"Id": container.id, "Warnings": []}, 201)
+    return json_response({"Id": container.id, "Warnings": [*container.request.warnings]}, 201)
 
 
 async def inspect(engine: Engine, request: Request) -> Response:
@@ -54,42 +55,47 @@ async def inspect(engine: Engine, request: Request) -> Response:
 
 
 async def start(engine: Engine, request: Request) -> Response:
-    await engine.containers.start_container(request.match["id"])
+    await engine.containers.life.start(request.match["id"])
     return Response(204)
 
 
 async def stop(engine: Engine, request: Request) -> Response:
-    await engine.containers.stop(
+    await engine.containers.life.stop(
         request.match["id"], timeout_s=_timeout(request), signal_name=request.query.str("signal")
     )
     return Response(204)
 
 
 async def restart(engine: Engine, request: Request) -> Response:
-    await engine.containers.restart(
+    await engine.containers.life.restart(
         request.match["id"], timeout_s=_timeout(request), signal_name=request.query.str("signal")
     )
     return Response(204)
 
 
 async def kill(engine: Engine, request: Request) -> Response:
-    await engine.containers.kill(request.match["id"], request.query.str("signal"))
+    await engine.containers.life.kill(request.match["id"], request.query.str("signal"))
     return Response(204)
 
 
 async def pause(engine: Engine, request: Request) -> Response:
-    await engine.containers.pause(request.match["id"])
+    await engine.containers.life.pause(request.match["id"])
     return Response(204)
 
 
 async def unpause(engine: Engine, request: Request) -> Response:
-    await engine.containers.unpause(request.match["id"])
+    await engine.containers.life.unpause(request.match["id"])
     return Response(204)
 
 
 async def rename(engine: Engine, request: Request) -> Response:
     await engine.containers.rename(request.match["id"], request.query.str("name"))
     return Response(204)
+
+
+async def update(engine: Engine, request: Request) -> Response:
+    warnings = await engine.containers.update(request.match["id"], await request.json())
+    return json_response({"Warnings": warnings or None})
 
 
 async def resize(engine: Engine, request: Request) -> Response:
@@ -115,11 +121,16 @@ async def wait(engine: Engine, request: Request) -> Response:
     condition = request.query.str("condition") or "not-running"
     if condition not in CONDITIONS:
         raise InvalidParameter(f'invalid condition: "{condition}"')
-    future = await engine.containers.wait(request.match["id"], condition)
+    future = await engine.containers.life.wait(request.match["id"], condition)
 
     async def answer() -> AsyncIterator[bytes]:
         # The head has gone out before: clients start the container only when they know that somebody waits.
-        yield encode_json({"StatusCode": await future})
+        try:
+            waited = await future
+        finally:
+            future.cancel()  # of no effect when it is done; otherwise the client has gone
+        error = {"Error": {"Message": waited.error}} if waited.error else {}
+        yield encode_json({**error, "StatusCode": waited.code})
 
     return Response(200, {"Content-Type": "application/json"}, answer())
 
@@ -207,7 +218,7 @@ def terminal_size(request: Request) -> tuple[int, int]:
 
 
 def _timeout(request: Request) -> int | None:
-    return request.query.int("t") if "t" in request.query else None
+    return request.query.int("t") if request.query.str("t") else None
 
 
 def _tail(text: str) -> int | None:

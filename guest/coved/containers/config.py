@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from coved.containers import capabilities, signals
+from coved.containers import capabilities, health, resources, restarts, signals
 from coved.containers.config_schema import CONFIG, HOST_CONFIG, Json, read
 from coved.errors import InvalidParameter
 from coved.networks import EndpointRequest, PortRequest, SandboxRequest
 
-MINIMUM_MEMORY = 6 << 20
 DEFAULT_SHM = 64 << 20
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -31,6 +30,8 @@ class Request:
     config: Json
     host: Json
     endpoints: tuple[EndpointRequest, ...]
+    warnings: tuple[str, ...] = ()
+    """What the client is told about the request; not kept."""
 
 
 def parse(body: Mapping[str, Any], image: Mapping[str, Any]) -> Request:
@@ -45,8 +46,8 @@ def parse(body: Mapping[str, Any], image: Mapping[str, Any]) -> Request:
     if not (config["Entrypoint"] or config["Cmd"]):
         raise InvalidParameter("no command specified")
     _check_config(config)
-    _normalise_host(host)
-    return Request(config, host, _endpoints(folded.get("networkingconfig") or {}))
+    warnings = _normalise_host(host)
+    return Request(config, host, _endpoints(folded.get("networkingconfig") or {}), tuple(warnings))
 
 
 def _inherit(config: Json, image: Mapping[str, Any]) -> None:
@@ -67,7 +68,10 @@ def _inherit(config: Json, image: Mapping[str, Any]) -> None:
     for key in ("ExposedPorts", "Volumes"):
         merged = {**{name: {} for name in image.get(key) or {}}, **(config[key] or {})}
         config[key] = merged or None
-    for key in ("StopSignal", "Healthcheck", "Shell"):
+    config["Healthcheck"] = health.inherit(
+        health.read(config["Healthcheck"]) if config["Healthcheck"] is not None else None, image.get("Healthcheck")
+    )
+    for key in ("StopSignal", "Shell"):
         if not config[key] and image.get(key):
             config[key] = image[key]
 
@@ -82,6 +86,7 @@ def _check_config(config: Json) -> None:
         )
     if config["StopSignal"]:
         signals.number(config["StopSignal"])
+    health.check(config["Healthcheck"])
     for port in config["ExposedPorts"] or ():
         parse_port(port)
     if len(config["Hostname"]) > 63 or (
@@ -90,8 +95,8 @@ def _check_config(config: Json) -> None:
         raise InvalidParameter(f"invalid hostname: {config['Hostname']}")
 
 
-def _normalise_host(host: Json) -> None:
-    """Fill in the defaults that an inspect shows, and check what can be checked without looking at the machine."""
+def _normalise_host(host: Json) -> list[str]:
+    """Fill in the defaults that an inspect shows, check everything, and warn of what this machine cannot do."""
     host["NetworkMode"] = host["NetworkMode"] or "default"
     host["IpcMode"] = host["IpcMode"] or "private"
     host["CgroupnsMode"] = host["CgroupnsMode"] or ("host" if host["Privileged"] else "private")
@@ -107,52 +112,23 @@ def _normalise_host(host: Json) -> None:
     host["LogConfig"] = {"Type": log.get("Type") or "json-file", "Config": log.get("Config") or {}}
     if host["LogConfig"]["Type"] not in ("json-file", "none"):
         raise InvalidParameter(f"logger: no log driver named '{host['LogConfig']['Type']}' is registered")
-    check_restart_policy(host)
-    check_resources(host)
+    host["RestartPolicy"] = restarts.check(host["RestartPolicy"])
+    if host["AutoRemove"] and host["RestartPolicy"]["Name"] != "no":
+        raise InvalidParameter("can't create 'AutoRemove' container with restart policy")
+    if host["ShmSize"] < 0:
+        raise InvalidParameter("SHM size can not be less than 0")
+    if not -1000 <= host["OomScoreAdj"] <= 1000:
+        raise InvalidParameter(f"Invalid value {host['OomScoreAdj']}, range for oom score adj is [-1000, 1000]")
+    warnings = resources.check(host, resources.Machine.current())
+    if host["NetworkMode"] == "host" and host["PortBindings"]:
+        warnings.append("Published ports are discarded when using host network mode")
+    if host["PidsLimit"] is not None and host["PidsLimit"] <= 0:
+        host["PidsLimit"] = None  # dockerd's way of saying that there is none
     for port, bindings in host["PortBindings"].items():
         parse_port(port)
         if bindings is not None and not isinstance(bindings, list):
             raise InvalidParameter(f"invalid JSON: HostConfig.PortBindings[{port}] must be an array")
-
-
-def check_restart_policy(host: Json) -> None:
-    """Normalise HostConfig.RestartPolicy. Raises InvalidParameter in Docker's words."""
-    policy = host["RestartPolicy"]
-    name, count = policy.get("Name") or "no", policy.get("MaximumRetryCount") or 0
-    if name not in ("no", "always", "on-failure", "unless-stopped"):
-        raise InvalidParameter(
-            f"invalid restart policy: unknown policy '{name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
-        )
-    if not isinstance(count, int) or count < 0:
-        raise InvalidParameter("invalid restart policy: maximum retry count cannot be negative")
-    if count and name != "on-failure":
-        raise InvalidParameter("invalid restart policy: maximum retry count can only be used with 'on-failure'")
-    if name != "no" and host["AutoRemove"]:
-        raise InvalidParameter("can't create 'AutoRemove' container with restart policy")
-    host["RestartPolicy"] = {"Name": name, "MaximumRetryCount": count}
-
-
-def check_resources(host: Json) -> None:
-    """Limits that cannot be right, in Docker's words. Raises InvalidParameter."""
-    memory, swap = host["Memory"], host["MemorySwap"]
-    if memory and memory < MINIMUM_MEMORY:
-        raise InvalidParameter("Minimum memory limit allowed is 6MB")
-    if swap > 0 and not memory:
-        raise InvalidParameter("You should always set the Memory limit when using Memoryswap limit, see usage")
-    if memory and 0 < swap < memory:
-        raise InvalidParameter("Minimum memoryswap limit should be larger than memory limit, see usage")
-    if memory and host["MemoryReservation"] > memory:
-        raise InvalidParameter("Minimum memory limit can not be less than memory reservation limit, see usage")
-    if host["NanoCpus"] and (host["CpuPeriod"] or host["CpuQuota"]):
-        raise InvalidParameter("Conflicting options: Nano CPUs and CPU Period cannot both be set")
-    if host["NanoCpus"] < 0:
-        raise InvalidParameter("range of CPUs is from 0.01 to what the machine has")
-    if host["CpuQuota"] > 0 and host["CpuQuota"] < 1000:
-        raise InvalidParameter("CPU cfs quota can not be less than 1ms (i.e. 1000)")
-    if host["BlkioWeight"] and not 10 <= host["BlkioWeight"] <= 1000:
-        raise InvalidParameter("Range of blkio weight is from 10 to 1000")
-    if host["OomScoreAdj"] < -1000 or host["OomScoreAdj"] > 1000:
-        raise InvalidParameter(f"Invalid value {host['OomScoreAdj']}, range for oom score adj is [-1000, 1000]")
+    return warnings
 
 
 def parse_port(text: str) -> tuple[int, str]:

@@ -118,6 +118,11 @@ class _SecurityOptions:
         return cls(seccomp, no_new_privileges)
 
 
+def no_new_privileges(host: Json) -> bool:
+    """Whether the container's processes, execs too, may not gain privileges. Raises InvalidParameter."""
+    return _SecurityOptions.parse(host["SecurityOpt"] or ()).no_new_privileges
+
+
 def process(image: Json, host: Json, args: Sequence[str], caps: Sequence[str], no_new_privileges: bool) -> Process:
     """The OCI process of a container's command, or of an exec whose fields ``image`` has."""
     user = image["User"]

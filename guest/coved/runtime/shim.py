@@ -13,7 +13,7 @@ from coved.runtime import device_filter, exitfile, leftovers, mounts, rootfs, sy
 from coved.runtime.cgroups import Cgroup, CgroupError
 from coved.runtime.control import Connection
 from coved.runtime.logfile import LogFile
-from coved.runtime.loop import READ, Loop
+from coved.runtime.loop import PRIORITY, READ, Loop
 from coved.runtime.namespaces import Namespaces
 from coved.runtime.process import RunningProcess, SetupError
 from coved.runtime.stdio import ProcessIO
@@ -63,6 +63,7 @@ class Shim:
         self.exits: dict[str, dict[str, Any]] = {}
         self.warnings: list[str] = []
         self.started = False
+        self._oom_kills = 0
         self._log: LogFile | None = None
         self._on_ended: Callable[[], None] | None = None
         self._deleted = False
@@ -125,6 +126,24 @@ class Shim:
             # Children of the shim (execs) are born in the container's pid namespace from now on.
             syscalls.setns(init.pidfd, syscalls.CLONE_NEWPID)
         self.loop.watch(init.pidfd, READ, lambda events: self._on_exit(init))
+        self._watch_memory()
+
+    def _watch_memory(self) -> None:
+        """The kernel tells of every change of memory.events as an exceptional condition (cgroup-v2.rst)."""
+        fd = self.cgroup.open_memory_events()
+        if fd >= 0:
+            self.loop.watch(fd, PRIORITY, lambda events: self._on_memory_event(fd))
+
+    def _on_memory_event(self, fd: int) -> None:
+        try:
+            os.pread(fd, 4096, 0)  # without a read through it, the descriptor would tell the same news again
+        except OSError:  # the cgroup is gone
+            self.loop.unwatch(fd)
+            return
+        if (kills := self.cgroup.oom_kills()) > self._oom_kills:
+            self._oom_kills = kills
+            for connection in list(self.connections):
+                connection.send({"event": "oom"})
 
     def _new_stdio(self, options: dict[str, Any], log: LogFile | None, *, stdin_once: bool) -> ProcessIO:
         stdio = ProcessIO(self.loop, options, log, stdin_once=stdin_once, on_idle=self._on_idle)
@@ -181,6 +200,7 @@ class Shim:
             "warnings": self.warnings,
             "execs": {key: one.pid for key, one in self.processes.items() if key and one.exit_code is None},
             "exits": self.exits,
+            "oom_killed": self._oom_kills > 0,
             "log_lines_dropped": self._log.dropped if self._log else 0,
         }
 
@@ -286,6 +306,7 @@ class Shim:
         else:
             del self.processes[process.process_id]
         self.exits[process.process_id] = record
+        wire.forget_oldest(self.exits)
         for connection in list(self.connections):
             connection.send({"event": "exit", "process_id": process.process_id, **record})
         if not process.process_id and self._on_ended is not None:
