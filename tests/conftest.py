@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,9 @@ import pytest
 
 START_S = 600
 """Seconds for image and first boot: downloads, unpacking, and a boot under software emulation."""
+
+
+_TROUBLE = re.compile(r"Kernel panic|Oops|BUG: |rcu_preempt detected stalls|soft lockup|blocked for more than")
 
 
 class Machine:
@@ -45,6 +49,12 @@ class Machine:
         """Run docker's own client on the machine's socket."""
         return self._run(["docker", *words], timeout_s, check, {"DOCKER_HOST": self.docker_host})
 
+    def check_console(self) -> None:
+        """Fail when the VM's kernel complained: whatever tests saw of it, it is the cause."""
+        console = (self.folder / "console.log").read_text(errors="replace")
+        if found := _TROUBLE.search(console):
+            pytest.fail(f"the VM's kernel was in trouble:\n{console[max(0, found.start() - 200) :][:6000]}")
+
     def _run(
         self, words: list[str], timeout_s: float, check: bool, more: dict[str, str]
     ) -> subprocess.CompletedProcess[str]:
@@ -66,6 +76,7 @@ def machine() -> Iterator[Machine]:
     try:
         made.cove("machine", "start", timeout_s=START_S)
         yield made
+        made.check_console()
     finally:
         made.cove("machine", "rm", "--force", timeout_s=180, check=False)
         shutil.rmtree(home, ignore_errors=True)
