@@ -245,6 +245,8 @@ def test_rename_of_a_running_container(engine: Any, docker_client: Any, name: st
     assert (told["name"], told["oldName"]) == (f"{name}-new", f"/{name}")
     docker_client.containers.create("busybox", "true", name=name)  # the name is free at once
     assert docker_client.containers.get(f"{name}-new").id == container.id
+    members = ask(engine, "GET", "/networks/bridge")[1]["Containers"]
+    assert members[container.id]["Name"] == f"{name}-new"
     restart(engine)
     assert docker_client.containers.get(f"{name}-new").id == container.id
 
