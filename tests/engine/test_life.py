@@ -245,6 +245,8 @@ def test_rename_of_a_running_container(engine: Any, docker_client: Any, name: st
     assert (told["name"], told["oldName"]) == (f"{name}-new", f"/{name}")
     docker_client.containers.create("busybox", "true", name=name)  # the name is free at once
     assert docker_client.containers.get(f"{name}-new").id == container.id
+    members = ask(engine, "GET", "/networks/bridge")[1]["Containers"]
+    assert members[container.id]["Name"] == f"{name}-new"
     restart(engine)
     assert docker_client.containers.get(f"{name}-new").id == container.id
 
@@ -348,9 +350,12 @@ def test_execs_end_with_their_container(engine: Any, docker_client: Any, name: s
     ask(engine, "POST", f"/exec/{running}/start", {"Detach": True})
     told = ask(engine, "POST", f"/exec/{running}/start", {"Detach": True})
     assert told == (409, {"message": f"exec command {running} is already running"})
-    began = time.monotonic()
-    container.stop(timeout=0)
-    assert time.monotonic() - began < 5
+    with events_of(engine, container) as events:
+        began = time.monotonic()
+        container.stop(timeout=0)
+        assert time.monotonic() - began < 5
+        events.until("stop")
+        assert [one for one in events.actions if "die" in one] == ["exec_die", "die"]
     words = {"message": f"No such exec instance: {unused}"}
     assert ask(engine, "POST", f"/exec/{unused}/start", {"Detach": True}) == (404, words)
     words = {"message": f"container {container.id} is not running"}

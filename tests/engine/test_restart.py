@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import select
+import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -193,3 +195,25 @@ def test_a_restart_that_fails_is_the_last(engine: Any, docker_client: Any, name:
     state = attributes(container)["State"]
     assert state["ExitCode"] == 3
     assert "bind source path does not exist" in state["Error"]
+
+
+@pytest.mark.parametrize(("policy", "comes_back"), [("no", False), ("always", True), ("unless-stopped", True)])
+def test_after_a_machine_that_died(engine: Any, docker_client: Any, name: str, policy: str, comes_back: bool) -> None:
+    container = run(docker_client, name, policy, "exec sleep 300")
+    pid = int(attributes(container)["State"]["Pid"])
+    shim = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    engine.kill()
+    try:
+        # As a power cut: nobody writes down how the container ended.
+        os.kill(shim, signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
+    finally:
+        engine.start()
+    if comes_back:
+        eventually(lambda: status(container) == "running")
+        assert attributes(container)["RestartCount"] == 0
+    else:
+        state = attributes(container)["State"]
+        assert (state["Status"], state["ExitCode"]) == ("exited", 255)
+        listed = docker_client.api.containers(all=True, filters={"id": container.id})[0]
+        assert listed["Status"].startswith("Exited (255) ")

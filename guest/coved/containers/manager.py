@@ -311,6 +311,7 @@ class Containers:
             raise type(error)(f"Error when allocating new name: {error}") from None
         old = container.name
         self._registry.rename(container, chosen)
+        await self._networks.rename(container.id, chosen)
         self._event(container, "rename", oldName=f"/{old}")
 
     async def update(self, reference: str, body: Mapping[str, Any]) -> list[str]:

@@ -290,6 +290,15 @@ class Networks:
             self._definitions.connect(container_id, network.id, endpoint)
         self._event("connect", network.id, container_id)
 
+    async def rename(self, container_id: str, name: str) -> None:
+        """A container has a new name; an open sandbox shows it from now on."""
+        async with self._changing:
+            record = self._open.get(container_id)
+            if record is not None:
+                renamed = replace(record, container_name=name)
+                self._records.save(renamed)
+                self._open[container_id] = renamed
+
     async def disconnect(self, reference: str, container_id: str, force: bool = False) -> None:
         """Takes a container off a network. Raises Forbidden when it is not on it, unless ``force``."""
         async with self._changing:
