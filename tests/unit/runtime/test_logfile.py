@@ -2,7 +2,8 @@ import json
 import time
 from pathlib import Path
 
-from coved.runtime.logfile import LogFile, escape
+from coved.runtime.logfile import LogFile
+from coved.runtime.logformats import escape
 
 
 def entries(path: Path) -> list[dict[str, str]]:
