@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from coved.containers import capabilities, signals
+from coved.containers import capabilities, log_options, signals
 from coved.containers.config_schema import CONFIG, HOST_CONFIG, Json, read
 from coved.errors import InvalidParameter
 from coved.networks import EndpointRequest, PortRequest, SandboxRequest
@@ -103,10 +103,7 @@ def _normalise_host(host: Json) -> None:
         host["MaskedPaths"] = [] if host["Privileged"] else list(_MASKED)
     if host["ReadonlyPaths"] is None:
         host["ReadonlyPaths"] = [] if host["Privileged"] else list(_READONLY)
-    log = host["LogConfig"]
-    host["LogConfig"] = {"Type": log.get("Type") or "json-file", "Config": log.get("Config") or {}}
-    if host["LogConfig"]["Type"] not in ("json-file", "none"):
-        raise InvalidParameter(f"logger: no log driver named '{host['LogConfig']['Type']}' is registered")
+    host["LogConfig"] = log_options.normalise(host["LogConfig"])
     check_restart_policy(host)
     check_resources(host)
     for port, bindings in host["PortBindings"].items():

@@ -1,0 +1,132 @@
+"""What the options labels, labels-regex, env, env-regex and tag add to every line of a json-file log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from coved.containers import log_tag
+
+OPTIONS = frozenset({"labels", "labels-regex", "env", "env-regex", "tag"})
+
+_MATCH_S = 2.0
+# Python's engine may take exponential time where Go's is linear, so it runs where it can be killed.
+_MATCHER = """
+import json, re, sys
+pattern, names = json.load(sys.stdin)
+expression = re.compile(pattern)
+json.dump([name for name in names if expression.search(name)], sys.stdout)
+"""
+# What Go's syntax (RE2) does not have: look-around, back references, conditions, comments, possessive and atomic.
+_FOREIGN = re.compile(r"\(\?(?:[=!#>(]|<[=!]|P[=>])")
+_BACK_REFERENCE = re.compile(r"(?<!\\)(?:\\\\)*(\\[1-9])")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The container that logs."""
+
+    id: str
+    name: str
+    image_id: str
+    image_name: str
+    command: tuple[str, ...]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    env: tuple[str, ...] = ()
+
+    def fields(self) -> dict[str, str]:
+        """What a tag's template can name: the methods and the fields of Docker's logger.Info that are strings."""
+        import os
+
+        return {
+            "ID": self.id[:12],
+            "FullID": self.id,
+            "Name": self.name,
+            "Command": " ".join(self.command),
+            "ImageID": self.image_id.removeprefix("sha256:")[:12],
+            "ImageFullID": self.image_id,
+            "ImageName": self.image_name,
+            "Hostname": os.uname().nodename,
+            "DaemonName": "docker",
+            "ContainerID": self.id,
+            "ContainerName": f"/{self.name}",
+            "ContainerEntrypoint": self.command[0] if self.command else "",
+            "ContainerImageID": self.image_id,
+            "ContainerImageName": self.image_name,
+        }
+
+
+def check(options: Mapping[str, str]) -> None:
+    """Raises ValueError in Go's words for expressions and templates that cannot be read."""
+    for option in ("labels-regex", "env-regex"):
+        _check_expression(options.get(option, ""))
+    if template := options.get("tag"):
+        log_tag.render(template, Subject("", "", "", "", ()).fields())
+
+
+async def collect(options: Mapping[str, str], subject: Subject) -> dict[str, str]:
+    """The attributes of ``subject``. Raises ValueError."""
+    env = {name: value for name, equals, value in (entry.partition("=") for entry in subject.env) if equals}
+    result: dict[str, str] = {}
+    for kind, values in (("labels", subject.labels), ("env", env)):
+        for name in options.get(kind, "").split(","):
+            if name in values:
+                result[name] = values[name]
+        if (pattern := options.get(f"{kind}-regex")) and values:
+            for name in await asyncio.to_thread(_matching, pattern, tuple(values)):
+                result[name] = values[name]
+    if (template := options.get("tag")) and (tag := log_tag.render(template, subject.fields())):
+        result["tag"] = tag
+    return result
+
+
+def _matching(pattern: str, names: Iterable[str]) -> list[str]:
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _MATCHER], input=json.dumps([pattern, list(names)]),
+            capture_output=True, text=True, timeout=_MATCH_S, check=True,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"the regular expression {pattern} takes too long") from None
+    except subprocess.CalledProcessError as error:
+        raise ValueError(f"the regular expression {pattern} failed: {error.stderr.strip()[-200:]}") from None
+    return [str(name) for name in json.loads(done.stdout)]
+
+
+def _check_expression(pattern: str) -> None:
+    """Raises ValueError as Go's regexp.Compile tells it, for what both Go and Python refuse and for what only Go does."""
+    if foreign := _FOREIGN.search(pattern):
+        raise ValueError(f"error parsing regexp: invalid or unsupported Perl syntax: `{foreign[0]}`")
+    if reference := _BACK_REFERENCE.search(pattern):
+        raise ValueError(f"error parsing regexp: invalid escape sequence: `{reference[1]}`")
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        at = error.pos or 0
+        message = error.msg
+        if message.startswith("missing )"):
+            text = f"missing closing ): `{pattern}`"
+        elif message.startswith("unterminated character set"):
+            text = f"missing closing ]: `{pattern[at:]}`"
+        elif message.startswith("unbalanced parenthesis"):
+            text = f"unexpected ): `{pattern}`"
+        elif message.startswith("nothing to repeat"):
+            text = f"missing argument to repetition operator: `{pattern[at : at + 1]}`"
+        elif message.startswith("multiple repeat"):
+            text = f"invalid nested repetition operator: `{pattern[at - 1 : at + 1]}`"
+        elif message.startswith("bad escape (end"):
+            text = "trailing backslash at end of expression: ``"
+        elif message.startswith("bad escape"):
+            text = f"invalid escape sequence: `{pattern[at : at + 2]}`"
+        elif message.startswith("bad character range"):
+            text = f"invalid character class range: `{pattern[at : at + 3]}`"
+        else:
+            text = f"{message}: `{pattern}`"
+        raise ValueError(f"error parsing regexp: {text}") from None
+    except (RecursionError, OverflowError):
+        raise ValueError("error parsing regexp: expression nests too deeply") from None
