@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from coved.runtime.logformats import Format
 
 _MAX_LINE = 16 * 1024  # longer lines are split there, as docker does; the pieces but the last have no newline
+_SLICE = 16 * 1024  # at least a line; as much is encoded at once, for what is larger stays with the shim's heap
 _NO_LIMIT = 1 << 62
 
 
@@ -94,7 +95,7 @@ class LogFile:
             self._fd = -1
 
     def settle(self, then: "Callable[[], None]") -> bool:
-        """Whether a file is being compressed; then ``then`` is called at the end of that."""
+        """Whether a file is being compressed; then ``then`` is called when all are, or one failed."""
         return self._older.settle(then)
 
     def give_up(self) -> None:
@@ -112,8 +113,12 @@ class LogFile:
 
     def _write(self, stream: str, data: bytes, stamp: int) -> None:
         self._note_losses()
-        for block in self._form.lines(stream, data, stamp, self._room):
-            self._append(block, stamp)
+        position, length = 0, len(data)
+        while position < length:
+            end = length if length - position <= _SLICE else data.rfind(b"\n", position, position + _SLICE) + 1
+            for block in self._form.lines(stream, data[position:end], stamp, self._room):
+                self._append(block, stamp)
+            position = end
 
     def _write_piece(self, stream: str, data: bytes) -> None:
         stamp = self._stamps.setdefault(stream, time.time_ns())
@@ -247,11 +252,11 @@ class _Older:
                 os.unlink(self._temporary)
         except OSError:
             pass
-        then, self._then = self._then, None
-        if then is not None:
-            then()
-        elif done:
+        if done:
             self._compress()
+        if self._then is not None and self._compressor is not None and not self._compressor.busy:
+            then, self._then = self._then, None
+            then()
 
     def settle(self, then: "Callable[[], None]") -> bool:
         if self._compressor is None or not self._compressor.busy:
