@@ -181,7 +181,7 @@ def size(text: str, unit: int) -> int:
         if not power or lower[1:] not in ("", "b", "ib"):
             raise ValueError(f"invalid suffix: '{suffix}'")
         value *= unit**power
-    return int(min(value, float(_LARGEST)))
+    return int(value) if value < _LARGEST else _LARGEST
 
 
 def _integer(text: str) -> int:

@@ -38,7 +38,7 @@ def render(template: str, fields: Mapping[str, str]) -> str:
         position = match.end()
     rest = template[position:]
     if "{{" in rest:
-        raise ValueError(f"{_HEAD.format(_line(template, position))} unclosed action")
+        raise ValueError(f"{_HEAD.format(_line(template, template.index('{{', position)))} unclosed action")
     result.append(rest.lstrip() if trim else rest)
     return "".join(result)
 
