@@ -26,6 +26,7 @@ check: .venv/stamp
 
 bench: build/test-packages .venv/stamp
 	$(BIN)/python tests/bench/bench_runtime.py
+	$(BIN)/python tests/bench/bench_logs.py
 	$(BIN)/cove machine start
 	$(BIN)/python tests/bench/bench_cli.py unix://$$($(BIN)/cove machine status --json | $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["docker_socket"])')
 

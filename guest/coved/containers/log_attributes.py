@@ -10,8 +10,6 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from coved.containers import log_tag
-
 OPTIONS = frozenset({"labels", "labels-regex", "env", "env-regex", "tag"})
 
 _MATCH_S = 2.0
@@ -66,6 +64,8 @@ def check(options: Mapping[str, str]) -> None:
     for option in ("labels-regex", "env-regex"):
         _check_expression(options.get(option, ""))
     if template := options.get("tag"):
+        from coved.containers import log_tag
+
         log_tag.render(template, Subject("", "", "", "", ()).fields())
 
 
@@ -80,8 +80,11 @@ async def collect(options: Mapping[str, str], subject: Subject) -> dict[str, str
         if (pattern := options.get(f"{kind}-regex")) and values:
             for name in await asyncio.to_thread(_matching, pattern, tuple(values)):
                 result[name] = values[name]
-    if (template := options.get("tag")) and (tag := log_tag.render(template, subject.fields())):
-        result["tag"] = tag
+    if template := options.get("tag"):
+        from coved.containers import log_tag
+
+        if tag := log_tag.render(template, subject.fields()):
+            result["tag"] = tag
     return result
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
-from coved.runtime.logformats import PIECE, RECORD_EXTRA, RECORD_HEAD, RECORD_TAIL
+from coved.runtime.logformats import PIECE, RECORD_EXTRA, RECORD_HEAD, RECORD_TAIL, JsonLines, Records
 from coved.times import parse_rfc3339_ns
 
 BLOCK = 128 * 1024
@@ -94,7 +94,8 @@ class JsonDecoder:
         return runs
 
     def seek_tail(self, fd: int, lines: int) -> tuple[int, int]:
-        end = position = os.lseek(fd, 0, os.SEEK_END)
+        # Up to where whole lines are: one may be under way.
+        end = position = JsonLines().intact(fd, os.fstat(fd).st_size)
         found = 0
         while position > 0 and lines > 0:
             start = max(0, position - BLOCK)
@@ -172,7 +173,7 @@ class RecordDecoder:
         return runs
 
     def seek_tail(self, fd: int, lines: int) -> tuple[int, int]:
-        position = os.lseek(fd, 0, os.SEEK_END)
+        position = Records().intact(fd, os.fstat(fd).st_size)
         found = 0
         while position >= RECORD_EXTRA and found < lines:
             (size,) = RECORD_TAIL.unpack(os.pread(fd, RECORD_TAIL.size, position - RECORD_TAIL.size))

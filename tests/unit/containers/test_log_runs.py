@@ -81,6 +81,21 @@ def test_the_tail_begins_where_it_shall(tmp_path: Path, driver: str) -> None:
     os.close(fd)
 
 
+@pytest.mark.parametrize("driver", list(DRIVERS))
+def test_the_tail_is_right_while_an_entry_is_being_written(tmp_path: Path, driver: str) -> None:
+    written(tmp_path / "log", driver)
+    data = (tmp_path / "log").read_bytes()
+    whole = lines(decoder(driver).feed(data))
+    for missing in (1, 3, 5, 12):  # the last entry is "no newline"
+        (tmp_path / "log").write_bytes(data[:-missing])
+        fd = os.open(tmp_path / "log", os.O_RDONLY)
+        decode = decoder(driver)
+        found, omitted = decode.seek_tail(fd, 2)
+        got = lines(decode.feed(os.read(fd, len(data)))) + lines(decode.feed(data[-missing:]))
+        assert (found, got[omitted:]) == (2, whole[-3:])
+        os.close(fd)
+
+
 def test_json_of_dockerd_is_read_line_by_line() -> None:
     entries = [
         {"log": "a\n", "stream": "stdout", "time": "2026-01-01T00:00:00.5Z"},
