@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+
+from coved.containers import go_regexp
 
 OPTIONS = frozenset({"labels", "labels-regex", "env", "env-regex", "tag"})
 
@@ -17,12 +18,9 @@ _MATCH_S = 2.0
 _MATCHER = """
 import json, re, sys
 pattern, names = json.load(sys.stdin)
-expression = re.compile(pattern)
+expression = re.compile(pattern, re.ASCII)
 json.dump([name for name in names if expression.search(name)], sys.stdout)
 """
-# What Go's syntax (RE2) does not have: look-around, back references, conditions, comments, possessive and atomic.
-_FOREIGN = re.compile(r"\(\?(?:[=!#>(]|<[=!]|P[=>])")
-_BACK_REFERENCE = re.compile(r"(?<!\\)(?:\\\\)*(\\[1-9])")
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,8 @@ class Subject:
 def check(options: Mapping[str, str]) -> None:
     """Raises ValueError in Go's words for expressions and templates that cannot be read."""
     for option in ("labels-regex", "env-regex"):
-        _check_expression(options.get(option, ""))
+        if pattern := options.get(option):
+            go_regexp.translate(pattern)
     if template := options.get("tag"):
         from coved.containers import log_tag
 
@@ -91,7 +90,7 @@ async def collect(options: Mapping[str, str], subject: Subject) -> dict[str, str
 def _matching(pattern: str, names: Iterable[str]) -> list[str]:
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", _MATCHER], input=json.dumps([pattern, list(names)]),
+            [sys.executable, "-I", "-S", "-c", _MATCHER], input=json.dumps([go_regexp.translate(pattern), list(names)]),
             capture_output=True, text=True, timeout=_MATCH_S, check=True,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
@@ -99,37 +98,3 @@ def _matching(pattern: str, names: Iterable[str]) -> list[str]:
     except subprocess.CalledProcessError as error:
         raise ValueError(f"the regular expression {pattern} failed: {error.stderr.strip()[-200:]}") from None
     return [str(name) for name in json.loads(done.stdout)]
-
-
-def _check_expression(pattern: str) -> None:
-    """Raises ValueError as Go's regexp.Compile tells it, for what both Go and Python refuse and for what only Go does."""
-    if foreign := _FOREIGN.search(pattern):
-        raise ValueError(f"error parsing regexp: invalid or unsupported Perl syntax: `{foreign[0]}`")
-    if reference := _BACK_REFERENCE.search(pattern):
-        raise ValueError(f"error parsing regexp: invalid escape sequence: `{reference[1]}`")
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        at = error.pos or 0
-        message = error.msg
-        if message.startswith("missing )"):
-            text = f"missing closing ): `{pattern}`"
-        elif message.startswith("unterminated character set"):
-            text = f"missing closing ]: `{pattern[at:]}`"
-        elif message.startswith("unbalanced parenthesis"):
-            text = f"unexpected ): `{pattern}`"
-        elif message.startswith("nothing to repeat"):
-            text = f"missing argument to repetition operator: `{pattern[at : at + 1]}`"
-        elif message.startswith("multiple repeat"):
-            text = f"invalid nested repetition operator: `{pattern[at - 1 : at + 1]}`"
-        elif message.startswith("bad escape (end"):
-            text = "trailing backslash at end of expression: ``"
-        elif message.startswith("bad escape"):
-            text = f"invalid escape sequence: `{pattern[at : at + 2]}`"
-        elif message.startswith("bad character range"):
-            text = f"invalid character class range: `{pattern[at : at + 3]}`"
-        else:
-            text = f"{message}: `{pattern}`"
-        raise ValueError(f"error parsing regexp: {text}") from None
-    except (RecursionError, OverflowError):
-        raise ValueError("error parsing regexp: expression nests too deeply") from None

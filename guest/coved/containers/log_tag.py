@@ -15,9 +15,11 @@ Value: TypeAlias = "str | int | list[str]"
 
 _ACTION = re.compile(r"\{\{(- )?(.*?)( -)?\}\}", re.DOTALL)
 _TOKEN = re.compile(
-    r'\s*(?:(?P<field>\.[A-Za-z_]\w*)|(?P<string>"(?:[^"\\\n]|\\.)*"|`[^`]*`)|(?P<number>-?\d+)'
+    r'\s*(?:(?P<field>(?:\.[A-Za-z_]\w*)+)|(?P<string>"(?:[^"\\\n]|\\.)*"|`[^`]*`)|(?P<number>-?\d+)'
     r"|(?P<name>[A-Za-z_]\w*)|(?P<pipe>\|)|(?P<bad>\S))"
 )
+_CONTROL = frozenset("if else end range with define block template break continue".split())
+_KINDS: dict[type, str] = {str: "string", int: "int", list: "[]string"}
 _HEAD = "template: log-tag:{}:"
 
 
@@ -55,6 +57,8 @@ class _Pipeline:
     def value(self) -> Value:
         commands: list[list[re.Match[str]]] = [[]]
         for token in _TOKEN.finditer(self._inside):
+            if token["bad"] and token["bad"] in '"`':
+                raise self._parse_error(f"unterminated {'raw ' if token['bad'] == '`' else ''}quoted string")
             if token["bad"]:
                 raise self._parse_error(f"unexpected {json.dumps(token['bad'])} in command")
             if token["pipe"]:
@@ -74,6 +78,8 @@ class _Pipeline:
         first, *others = tokens
         if first["name"]:
             function = _FUNCTIONS.get(first["name"])
+            if first["name"] in _CONTROL:
+                raise self._parse_error(f"control structures such as {first['name']} are not supported in tags")
             if function is None:
                 raise self._parse_error(f'function "{first["name"]}" not defined')
             arguments = [*(self._operand(one) for one in others), *piped]
@@ -82,9 +88,9 @@ class _Pipeline:
                 raise self._failed(
                     first, f"wrong number of args for {first['name']}: want {len(kinds)} got {len(arguments)}"
                 )
-            for argument, kind in zip(arguments, kinds, strict=True):
+            for token, argument, kind in zip([*others, *(first for _ in piped)], arguments, kinds, strict=True):
                 if not isinstance(argument, kind):
-                    raise self._failed(first, f"error calling {first['name']}: wrong type of argument")
+                    raise self._wrong_type(token, argument, _KINDS[kind])
             return call(*arguments)
         if others or piped:
             raise self._failed(first, f"can't give argument to non-function {first[0].strip()}")
@@ -92,9 +98,11 @@ class _Pipeline:
 
     def _operand(self, token: re.Match[str]) -> Value:
         if token["field"]:
-            name = token["field"][1:]
+            name, *more = token["field"][1:].split(".")
             if name not in self._fields:
                 raise self._failed(token, f"can't evaluate field {name} in type *logger.Info")
+            if more:
+                raise self._failed(token, f"can't evaluate field {more[0]} in type string", len(name) + 1)
             return self._fields[name]
         if token["number"]:
             return int(token["number"])
@@ -111,9 +119,16 @@ class _Pipeline:
     def _parse_error(self, text: str) -> ValueError:
         return ValueError(f"{_HEAD.format(_line(self._template, self._offset))} {text}")
 
-    def _failed(self, token: re.Match[str], text: str) -> ValueError:
+    def _wrong_type(self, token: re.Match[str], value: Value, kind: str) -> ValueError:
+        if token["string"] or token["number"]:
+            wanted = {"int": "integer"}.get(kind, kind)
+            return self._failed(token, f"expected {wanted}; found {token[0].strip()}")
+        found = _KINDS[type(value)]
+        return self._failed(token, f"wrong type for value; expected {kind}; got {found}")
+
+    def _failed(self, token: re.Match[str], text: str, skip: int = 0) -> ValueError:
         what = token[0].strip()
-        at = self._offset + token.end() - len(what)
+        at = self._offset + token.end() - len(what) + skip
         column = at - (self._template.rfind("\n", 0, at) + 1)
         head = _HEAD.format(_line(self._template, at))
         return ValueError(f'{head}{column}: executing "log-tag" at <{what}>: {text}')
