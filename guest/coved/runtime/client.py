@@ -469,9 +469,16 @@ def _stdio_json(stdio: Stdio) -> dict[str, Any]:
 
 
 def _log_json(log: LogTarget) -> dict[str, Any]:
-    if log.driver != "json-file":
+    if log.driver not in ("json-file", "local"):
         raise CreateError(f"the runtime has no log driver '{log.driver}'")
-    return {"path": str(log.path), "max_size": log.max_size, "max_files": log.max_files}
+    return {
+        "path": str(log.path),
+        "driver": log.driver,
+        "max_size": log.max_size,
+        "max_files": log.max_files,
+        "compress": log.compress,
+        "attrs": log.attrs,
+    }
 
 
 def _attachment_json(attachment: Attachment) -> dict[str, Any]:
