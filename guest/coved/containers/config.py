@@ -42,7 +42,7 @@ def parse(body: Mapping[str, Any], image: Mapping[str, Any]) -> Request:
         raise InvalidParameter("invalid JSON: HostConfig must be an object")
     config = read(CONFIG, body, "Config")
     host = read(HOST_CONFIG, host_raw, "HostConfig")
-    _inherit(config, image)
+    inherit(config, image)
     if not (config["Entrypoint"] or config["Cmd"]):
         raise InvalidParameter("no command specified")
     _check_config(config)
@@ -50,7 +50,7 @@ def parse(body: Mapping[str, Any], image: Mapping[str, Any]) -> Request:
     return Request(config, host, _endpoints(folded.get("networkingconfig") or {}), tuple(warnings))
 
 
-def _inherit(config: Json, image: Mapping[str, Any]) -> None:
+def inherit(config: Json, image: Mapping[str, Any]) -> None:
     """Take from the image what the request leaves open (Docker's merge of both)."""
     config["User"] = config["User"] or image.get("User") or ""
     if not config["Entrypoint"]:

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from coved.containers import restarts, signals
@@ -161,7 +161,7 @@ class Life:
     async def _start(self, container: Container, *, by_policy: bool = False) -> None:
         if container.ending is not None:
             await asyncio.shield(container.ending)
-        async with container.lock:
+        async with container.lock, container.files:
             if container.state.running:
                 return
             if container.state.status == "removing":
@@ -434,6 +434,18 @@ class Life:
         if container.state.status != "paused":
             raise EngineError(f"Container {container.id} is not paused")
         await self.unfreeze(container)
+
+    @contextlib.asynccontextmanager
+    async def frozen(self, container: Container) -> AsyncIterator[None]:
+        """Its processes stand still within the block, when they run at all."""
+        if container.state.status != "running":
+            yield
+            return
+        await self.pause(container.id)
+        try:
+            yield
+        finally:
+            await self.unfreeze(container)
 
     async def unfreeze(self, container: Container) -> None:
         """Let a paused container go on."""

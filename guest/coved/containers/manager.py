@@ -18,6 +18,7 @@ from coved.containers.execs import Execs
 from coved.containers.life import Life
 from coved.containers.mountpoints import MountPoint, collect
 from coved.containers.registry import Registry
+from coved.containers.spec import Layout
 from coved.containers.starter import Starter
 from coved.errors import Conflict, EngineError, InvalidParameter, NotFound
 from coved.events import Events
@@ -107,8 +108,9 @@ class Containers:
         running, paused = states.count("running"), states.count("paused")
         return {"running": running, "paused": paused, "stopped": len(states) - running - paused}
 
-    def directory(self, container: Container) -> Path:
-        return self._starter.layout(container).directory
+    def layout(self, container: Container) -> Layout:
+        """Where its files lie."""
+        return self._starter.layout(container)
 
     def log_path(self, container: Container) -> Path:
         return self._starter.log_path(container)
@@ -188,7 +190,7 @@ class Containers:
                         self._volumes.acquire(mount.source, container.id)
                 self._registry.add(container)
         except BaseException:
-            await asyncio.to_thread(remove_tree, self.directory(container))
+            await asyncio.to_thread(remove_tree, self.layout(container).directory)
             raise
         self._event(container, "create")
         return container
@@ -257,7 +259,7 @@ class Containers:
                     if mount.kind == "volume":
                         self._volumes.release(mount.source, container.id)
                 self._registry.remove(container)
-            await asyncio.to_thread(remove_tree, self.directory(container))
+            await asyncio.to_thread(remove_tree, self.layout(container).directory)
             for mount in container.mounts:
                 if mount.kind == "volume" and (volumes or container.host["AutoRemove"]):
                     await self._drop_volume(mount.source)

@@ -19,6 +19,7 @@ from coved.errors import Conflict
 from coved.images import Images
 from coved.networks import Networks, Sandbox
 from coved.runtime.client import ExitCallback, SpawnerClient
+from coved.runtime.paths import open_in_root
 from coved.runtime.spec import Attachment, LogTarget, Stdio
 from coved.store.trees import is_empty
 from coved.volumes import Volumes
@@ -151,20 +152,16 @@ class Starter:
 
     async def _populate(self, layout: spec.Layout, mount: MountPoint) -> None:
         """Give a volume that is still empty what the image has at its place."""
+        from coved.files import view  # for volumes that are new
+
         if not await asyncio.to_thread(is_empty, self._volumes.path(mount.source)):
             return
-        for lower in layout.lower:
-            source = await asyncio.to_thread(_directory_in, lower, mount.destination)
-            if source is not None:
-                # The topmost layer that has the directory; files of those below it are added as far as they are not there.
-                await self._volumes.populate(mount.source, source)
-
-
-def _directory_in(root: Path, path: str) -> Path | None:
-    """The directory ``path`` below ``root`` when no component is a symbolic link, which an image could have put anywhere."""
-    current = root
-    for part in path.strip("/").split("/"):
-        current = current / part
-        if current.is_symlink() or not current.is_dir():
-            return None
-    return current
+        with view.of_image(layout.lower) as image:
+            try:
+                directory = open_in_root(image, mount.destination, os.O_RDONLY | os.O_DIRECTORY)
+            except OSError:
+                return  # the image has no directory there
+            try:
+                await self._volumes.populate(mount.source, directory)
+            finally:
+                os.close(directory)
