@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cove.errors import CoveError
+from cove.machine import space
 
 if TYPE_CHECKING:
     import requests
@@ -96,6 +97,9 @@ class Downloader:
             try:
                 problem = self._attempt(file, part)
             except OSError as error:  # requests' exceptions are OSErrors as well
+                if space.is_full(error):
+                    part.unlink(missing_ok=True)
+                    raise space.full(self.directory, file.name) from error
                 problem = _reason(error)
                 continue
             if not problem:
