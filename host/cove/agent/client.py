@@ -53,6 +53,8 @@ def ask(paths: MachinePaths, operation: str, timeout_s: float, report: Report = 
         raise NoAgent(
             f"the machine {paths.name} is not running", f"start it with: cove machine start {paths.name}"
         ) from error
+    except (ConnectionResetError, BrokenPipeError):
+        pass  # it ended before it took the question
     except TimeoutError as error:
         raise AgentError(
             f"the agent of machine {paths.name} did not answer within {timeout_s:.0f} s",
