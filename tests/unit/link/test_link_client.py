@@ -59,7 +59,9 @@ def test_a_request_waits_for_its_own_answer(verb: str) -> None:
         assert [one["guest_port"] for one in requests] == [49152, 49153, 49154]
         host.send(Reply(1 << 40, ok=False, error="nobody asked"))
         for number in (2, 0):  # in another order
-            host.send(Reply(requests[number]["id"], ok=True, ports=(PortForward("tcp", 1, "127.0.0.1", 9000 + number),)))
+            host.send(
+                Reply(requests[number]["id"], ok=True, ports=(PortForward("tcp", 1, "127.0.0.1", 9000 + number),))
+            )
         host.send(Reply(requests[1]["id"], ok=False, error="nginx (process 1) has it", in_use=True))
         answers = await asyncio.gather(*asked)
         assert [answer.ok for answer in answers] == [True, False, True]
@@ -126,7 +128,7 @@ def test_a_host_that_goes_is_noticed() -> None:
 
 
 @pytest.mark.parametrize(
-    "noise", [b"\0\0\0\0", b"\xff" * 64, b'\0\0\0\x10{"type":"nosuch"}', b'\0\0\0\x02{}', b'\0\0\0\x01[']
+    "noise", [b"\0\0\0\0", b"\xff" * 64, b'\0\0\0\x10{"type":"nosuch"}', b"\0\0\0\x02{}", b"\0\0\0\x01["]
 )
 def test_after_nonsense_the_link_begins_anew(noise: bytes) -> None:
     async def scenario(host: HostEnd, client: LinkClient) -> None:
