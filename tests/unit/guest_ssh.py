@@ -137,5 +137,6 @@ def _in(channel: paramiko.Channel, target: socket.socket, ended: threading.Semap
 def _finish(channel: paramiko.Channel, target: socket.socket, ended: threading.Semaphore) -> None:
     ended.acquire()
     ended.acquire()
-    channel.close()
     target.close()
+    with contextlib.suppress(OSError, EOFError):
+        channel.close()

@@ -133,7 +133,7 @@ def test_an_engine_that_goes_answers_no_more_until_it_is_ready_again(tmp_path: P
             link.changed(False)
         else:
             guest.writer.close()
-        while link.ready.is_set():
+        while link.ready.is_set():  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.005)
         assert not link.answering.is_set()
         if how != "gone":

@@ -135,7 +135,7 @@ def test_after_nonsense_the_link_begins_anew(noise: bytes) -> None:
         host.send(hello())
         await host.receive("ready")
         host.send_bytes(noise if len(noise) > 20 else noise + b"\0" * 64)
-        while client.connected:
+        while client.connected:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.005)
         await asyncio.sleep(0.02)  # it opens the port again, and what lay unread in it is gone
         host.send(hello())
@@ -148,7 +148,7 @@ def test_after_nonsense_the_link_begins_anew(noise: bytes) -> None:
 def test_another_version_of_the_link_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario(host: HostEnd, client: LinkClient) -> None:
         host.send(Hello(2, time.time_ns()))
-        while "speaks version 2" not in caplog.text:
+        while "speaks version 2" not in caplog.text:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.005)
         assert not client.connected
         assert host.nothing_waits()
