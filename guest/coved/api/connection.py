@@ -283,7 +283,6 @@ _REASONS = {
     400: b"Bad Request",
     403: b"Forbidden",
     404: b"Not Found",
-    405: b"Method Not Allowed",
     409: b"Conflict",
     413: b"Content Too Large",
     431: b"Request Header Fields Too Large",

@@ -35,7 +35,7 @@ def test_filters_of_both_forms(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"label": "x"}', '{"label": [1]}', "1", "[" * 100_000])
 def test_malformed_filters(text: str) -> None:
-    with pytest.raises(InvalidParameter, match="invalid filters"):
+    with pytest.raises(InvalidParameter, match="invalid filter"):
         Filters.parse(text)
 
 
