@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -193,12 +194,14 @@ async def attach(engine: Engine, request: Request) -> Response | None:
     if query.bool("logs"):
         past = logs.Selection(query.bool("stdout"), query.bool("stderr"), frames=not tty)
         await _send_past(hijacked.fd, logs.read(container, containers.log_path(container), past))
+    if not live:  # the past was all that was asked for
+        os.close(hijacked.fd)
+        return None
     await containers.attach(container, attachment)
     return None
 
 
 async def _send_past(fd: int, chunks: AsyncIterator[bytes]) -> None:
-    import os
     import socket
 
     with socket.socket(fileno=os.dup(fd)) as client:

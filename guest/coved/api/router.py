@@ -7,7 +7,6 @@ start than all requests together.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-
 from typing import TYPE_CHECKING
 
 from coved.api.http import Handler, Request, Response
