@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import os
 import socket
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -89,3 +93,24 @@ def hijack(path: str, target: str, document: Any = None) -> tuple[Answer, socket
     headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
     rest = b"" if status.split()[1] == "101" else client.recv(int(headers.get("content-length", "0")))
     return Answer(int(status.split()[1]), headers, rest), client
+
+
+def descriptors(engine: Any) -> list[str]:
+    """What the engine's process has open."""
+    found = []
+    for entry in Path(f"/proc/{engine.process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(entry))
+    return sorted(found)
+
+
+def settled(engine: Any, wanted: int) -> int:
+    """How many descriptors the engine has open, when it has had time to close what its clients left."""
+    deadline = time.monotonic() + 10
+    while (count := len(descriptors(engine))) > wanted and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return count
+
+
+def log_of(engine: Any) -> str:
+    return (engine.folder / "log").read_text("utf-8", "replace")

@@ -4,6 +4,7 @@ The wire is in ``coved.api.connection``; a handler is ``async (Engine, Request) 
 only when it has hijacked the connection.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from coved.engine import Engine
 
 JSON_LIMIT = 16 * 1024 * 1024
+# A body that is read whole has to come within this time; one that is streamed may take as long as it goes on.
+READ_SECONDS = 120.0
 
 RAW_STREAM = "application/vnd.docker.raw-stream"
 MULTIPLEXED_STREAM = "application/vnd.docker.multiplexed-stream"
@@ -27,6 +30,12 @@ class RequestTooLarge(EngineError):
     """A body beyond what the call can possibly need (413)."""
 
     status = 413
+
+
+class ClientTooSlow(EngineError):
+    """A request that did not arrive in the time that there is for it (408)."""
+
+    status = 408
 
 
 @dataclass
@@ -116,14 +125,18 @@ class Request:
         return self._exchange.body()
 
     async def read(self, limit: int = JSON_LIMIT) -> bytes:
-        """The whole body, at most ``limit`` bytes; raises ``RequestTooLarge`` (413) beyond."""
+        """The whole body, at most ``limit`` bytes; raises ``RequestTooLarge`` (413) beyond, ``ClientTooSlow``."""
         chunks: list[bytes] = []
         total = 0
-        async for chunk in self.body():
-            total += len(chunk)
-            if total > limit:
-                raise RequestTooLarge(f"request body is larger than {limit} bytes")
-            chunks.append(chunk)
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                async for chunk in self.body():
+                    total += len(chunk)
+                    if total > limit:
+                        raise RequestTooLarge(f"request body is larger than {limit} bytes")
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise ClientTooSlow("the request's body did not arrive in time") from None
         return b"".join(chunks)
 
     async def json(self, limit: int = JSON_LIMIT, *, required: bool = False) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from coved.errors import InvalidParameter
 
 EMPTY = "invalid JSON: got EOF while reading request body"
 
+MAX_DEPTH = 100
+
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 # Where Python's decoder says that it expected something else, and how Go's says it.
 _PLACES = {
@@ -36,7 +38,23 @@ def decode(data: bytes) -> Any:
         raise InvalidParameter("invalid JSON: exceeded max depth") from None
     except ValueError:
         raise InvalidParameter("invalid JSON: number out of range") from None
+    _check_depth(document)
     return _without_halves(document) if _SURROGATE.search(text) else document
+
+
+def _check_depth(document: Any) -> None:
+    """No request needs more; what is stored and shown again must not exhaust a deeper stack than this one."""
+    level, depth = [document], 0
+    while level := [
+        item
+        for value in level
+        if isinstance(value, (dict, list))
+        for item in (value.values() if isinstance(value, dict) else value)
+        if isinstance(item, (dict, list))
+    ]:
+        depth += 1
+        if depth >= MAX_DEPTH:
+            raise InvalidParameter("invalid JSON: exceeded max depth")
 
 
 def _refuse_constant(name: str) -> Any:
