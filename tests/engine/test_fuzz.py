@@ -77,6 +77,9 @@ HOSTILE = [
 def furnish(path: str) -> dict[str, list[str]]:
     """Makes what requests are to be about, as far as it is not there; the names by the first word of their path."""
     ask(path, "POST", "/images/create?fromSrc=-&repo=fuzzed", _archive())
+    # Runs all the time under a name that no request knows, and so keeps busybox from being pruned.
+    ask_json(path, "POST", "/containers/create?name=keeper", {"Image": "busybox", "Cmd": ["sleep", "9999"]})
+    ask(path, "POST", "/containers/keeper/start")
     for number in range(3):
         body = {"Image": "busybox", "Cmd": ["sleep", "3600"], "Tty": number == 1, "OpenStdin": number == 2}
         ask_json(path, "POST", f"/containers/create?name=fuzzed{number}", body)
