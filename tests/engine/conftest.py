@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
@@ -28,8 +29,9 @@ _SECCOMP_PACKAGE = "golang-github-containers-common"
 class Engine:
     """`kill` and `start` again leave the containers running."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
+        self.options = options
         self.root = folder / "root"
         self.socket = folder / "docker.sock"
         self.url = f"unix://{self.socket}"
@@ -44,7 +46,15 @@ class Engine:
 
     def start(self) -> None:
         words = ["nsenter", f"--net=/proc/{self._namespace.pid}/ns/net", sys.executable, "-m", "coved"]
-        words += ["--root", str(self.root), "--socket", str(self.socket), "--state", str(self.folder / "run")]
+        words += [
+            "--root",
+            str(self.root),
+            "--socket",
+            str(self.socket),
+            "--state",
+            str(self.folder / "run"),
+            *self.options,
+        ]
         environment = {**os.environ, "COVE_SECCOMP_PROFILE": str(_seccomp_profile())}
         self.socket.unlink(missing_ok=True)
         self.process = subprocess.Popen(words, stdout=self._log, stderr=self._log, env=environment)
@@ -95,7 +105,14 @@ class Engine:
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
-    made = Engine(Path(tempfile.mkdtemp(prefix="cove-e", dir="/tmp")))
+    with running_engine() as made:
+        yield made
+
+
+@contextlib.contextmanager
+def running_engine(*options: str) -> Iterator[Engine]:
+    """An engine with these options of the command line, and busybox in it."""
+    made = Engine(Path(tempfile.mkdtemp(prefix="cove-e", dir="/tmp")), *options)
     try:
         made.start()
         client = docker.DockerClient(made.url, timeout=60)
@@ -164,3 +181,10 @@ def name(docker_client: Any) -> Iterator[str]:
     yield made
     for container in docker_client.containers.list(all=True, filters={"name": made}):
         container.remove(force=True)
+
+
+@pytest.fixture(scope="module")
+def own_engine() -> Iterator[Engine]:
+    """An engine for tests after which nobody can know what is left in it."""
+    with running_engine() as made:
+        yield made

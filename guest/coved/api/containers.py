@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+from coved.api import compat
 from coved.api.http import MULTIPLEXED_STREAM, RAW_STREAM, Request, Response, encode_json, json_response
 from coved.api.router import Router
 from coved.containers import logs, views
@@ -42,34 +44,49 @@ def routes(router: Router) -> None:
 async def list_containers(engine: Engine, request: Request) -> Response:
     query = request.query
     chosen = views.select(engine.containers, query.filters(), all=query.bool("all"), limit=query.int("limit"))
-    return json_response([await views.summary(engine.containers, one, size=query.bool("size")) for one in chosen])
+    shown = [await views.summary(engine.containers, one, size=query.bool("size")) for one in chosen]
+    return json_response([compat.container_summary(one, request.version) for one in shown])
 
 
 async def create(engine: Engine, request: Request) -> Response:
-    container = await engine.containers.create(request.query.str("name"), await request.json())
+    body = await request.json(required=True)
+    if not body:
+        raise InvalidParameter("config cannot be empty in order to create a container")
+    compat.container_create(body, request.version)
+    container = await engine.containers.create(request.query.str("name"), body)
     return json_response({"Id": container.id, "Warnings": [*container.request.warnings]}, 201)
 
 
 async def inspect(engine: Engine, request: Request) -> Response:
     container = engine.containers.get(request.match["id"])
-    return json_response(await views.inspect(engine.containers, container, size=request.query.bool("size")))
+    shown = await views.inspect(engine.containers, container, size=request.query.bool("size"))
+    return json_response(compat.container_inspect(shown, request.version))
 
 
 async def start(engine: Engine, request: Request) -> Response:
+    length = request.headers.get("content-length", "0")
+    if "transfer-encoding" in request.headers or (length.isdigit() and int(length) > 7):
+        raise InvalidParameter(
+            "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
+        )
     await engine.containers.life.start(request.match["id"])
     return Response(204)
 
 
 async def stop(engine: Engine, request: Request) -> Response:
     await engine.containers.life.stop(
-        request.match["id"], timeout_s=_timeout(request), signal_name=request.query.str("signal")
+        request.match["id"],
+        timeout_s=_timeout(request),
+        signal_name=compat.stop_signal(request.query.str("signal"), request.version),
     )
     return Response(204)
 
 
 async def restart(engine: Engine, request: Request) -> Response:
     await engine.containers.life.restart(
-        request.match["id"], timeout_s=_timeout(request), signal_name=request.query.str("signal")
+        request.match["id"],
+        timeout_s=_timeout(request),
+        signal_name=compat.stop_signal(request.query.str("signal"), request.version),
     )
     return Response(204)
 
@@ -95,7 +112,9 @@ async def rename(engine: Engine, request: Request) -> Response:
 
 
 async def update(engine: Engine, request: Request) -> Response:
-    warnings = await engine.containers.update(request.match["id"], await request.json())
+    warnings = await engine.containers.update(
+        request.match["id"], compat.container_update(await request.json(), request.version)
+    )
     return json_response({"Warnings": warnings or None})
 
 
@@ -119,7 +138,7 @@ async def prune(engine: Engine, request: Request) -> Response:
 
 
 async def wait(engine: Engine, request: Request) -> Response:
-    condition = request.query.str("condition") or "not-running"
+    condition = compat.wait_condition(request.query.str("condition"), request.version)
     if condition not in CONDITIONS:
         raise InvalidParameter(f'invalid condition: "{condition}"')
     future = await engine.containers.life.wait(request.match["id"], condition)
@@ -177,12 +196,14 @@ async def attach(engine: Engine, request: Request) -> Response | None:
     if query.bool("logs"):
         past = logs.Selection(query.bool("stdout"), query.bool("stderr"), frames=not tty)
         await _send_past(hijacked.fd, logs.read(container, containers.log_path(container), past))
+    if not live:  # the past was all that was asked for
+        os.close(hijacked.fd)
+        return None
     await containers.attach(container, attachment)
     return None
 
 
 async def _send_past(fd: int, chunks: AsyncIterator[bytes]) -> None:
-    import os
     import socket
 
     with socket.socket(fileno=os.dup(fd)) as client:

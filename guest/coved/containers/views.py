@@ -106,7 +106,7 @@ async def summary(containers: Containers, container: Container, *, size: bool = 
         "Labels": container.config["Labels"],
         "State": container.state.status,
         "Status": container.status_text(),
-        "HostConfig": {"NetworkMode": container.host["NetworkMode"]},
+        "HostConfig": {"NetworkMode": container.host["NetworkMode"], **_annotations(container)},
         "NetworkSettings": {"Networks": network["Networks"]},
         "Mounts": [_mount(containers, mount) for mount in container.mounts],
     }
@@ -114,6 +114,10 @@ async def summary(containers: Containers, container: Container, *, size: bool = 
         result["SizeRw"] = await containers.size(container)
         result["SizeRootFs"] = result["SizeRw"] + containers.image_size(container)
     return result
+
+
+def _annotations(container: Container) -> dict[str, Any]:
+    return {"Annotations": container.host["Annotations"]} if container.host["Annotations"] else {}
 
 
 def select(containers: Containers, filters: Filters, *, all: bool = False, limit: int = 0) -> list[Container]:

@@ -99,12 +99,12 @@ class Volumes:
         Raises:
             InvalidParameter: the name, the driver or an option is not acceptable.
         """
-        if driver not in ("", DRIVER):
-            raise NotFound(f'error looking up volume plugin {driver}: plugin "{driver}" not found')
         labels = dict(labels or {})
         if not name:
             name = secrets.token_hex(32)
             labels.setdefault(ANONYMOUS_LABEL, "")
+        if driver not in ("", DRIVER):
+            raise NotFound(f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" not found')
         validate_name(name)
         if options:
             raise InvalidParameter(
@@ -255,7 +255,9 @@ class Volumes:
 def validate_name(name: str) -> None:
     """Raises ``InvalidParameter`` in dockerd's words."""
     if len(name) == 1:
-        raise InvalidParameter("volume name is too short, names should be at least two alphanumeric characters")
+        raise InvalidParameter(
+            f"create {name}: volume name is too short, names should be at least two alphanumeric characters"
+        )
     if not _NAME.fullmatch(name) or len(name) > _NAME_MAX:
         raise InvalidParameter(
             f'create {name}: "{name}" includes invalid characters for a local volume name, only '
