@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coved.containers import config, names
 from coved.containers.container import Container
@@ -31,6 +32,9 @@ from coved.store.database import Database
 from coved.store.trees import remove_tree
 from coved.times import parse_time_ns
 from coved.volumes import Volumes
+
+if TYPE_CHECKING:
+    from coved.containers.stats import Stats
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +94,13 @@ class Containers:
     async def close(self) -> None:
         """Lets go of the shims; containers keep running."""
         await self.life.close()
+
+    @functools.cached_property
+    def stats(self) -> Stats:
+        """What containers use, for those who watch."""
+        from coved.containers.stats import Stats
+
+        return Stats(self._registry, self._networks)
 
     # -- look-ups
 

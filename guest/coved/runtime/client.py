@@ -63,7 +63,7 @@ class ShimClient:
     ``pid``: the container's init, in the host's pid namespace. ``warnings``: what was asked for and could not be had
     (a limit whose controller is missing, a resource limit that may not be raised). ``exits``: every process that has
     ended (of many execs the latest), by exec id ("" is init). ``started``: whether init has been executed.
-    ``oom_killed``: whether the kernel has killed one of its processes for want of memory.
+    ``oom_killed``: whether the kernel has killed one of its processes for want of memory. ``cgroup``: its directory.
     """
 
     def __init__(self, container_id: str, sock: socket.socket) -> None:
@@ -81,6 +81,7 @@ class ShimClient:
         self._callbacks: list[ExitCallback] = []
         self._oom_callbacks: list[Callable[[], None]] = []
         self.oom_killed = False
+        self.cgroup = ""
         self._first: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._send_lock = asyncio.Lock()
         self._gone = False
@@ -278,6 +279,7 @@ class ShimClient:
         self.warnings = list(state["warnings"])
         self.execs = {str(key): int(value) for key, value in state["execs"].items()}
         self.oom_killed = bool(state.get("oom_killed"))
+        self.cgroup = str(state.get("cgroup", ""))
         for process_id, ended in state["exits"].items():
             self._record_exit(str(process_id), _exit_from(ended))
 

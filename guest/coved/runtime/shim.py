@@ -201,6 +201,7 @@ class Shim:
             "execs": {key: one.pid for key, one in self.processes.items() if key and one.exit_code is None},
             "exits": self.exits,
             "oom_killed": self._oom_kills > 0,
+            "cgroup": self.cgroup.path,
             "log_lines_dropped": self._log.dropped if self._log else 0,
         }
 
