@@ -75,9 +75,9 @@ def block_io(directory: str = "") -> Json:
     result: Json = dict.fromkeys(_BLKIO_FIELDS)
     entries: list[Json] = []
     for line in _lines(f"{directory}/io.stat") if directory else ():
-        device, *pairs = line.split()
+        device, _, pairs = line.partition(" ")
         major, _, minor = device.partition(":")
-        counted = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+        counted = dict(pair.split("=", 1) for pair in pairs.split() if "=" in pair)
         if not (major.isdecimal() and minor.isdecimal()):
             continue
         entries += [

@@ -7,6 +7,7 @@ reads of cgroup files and of /proc, which the kernel answers from memory: that t
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -18,6 +19,8 @@ from coved.containers.container import Container
 from coved.containers.durations import rfc3339
 from coved.containers.registry import Registry
 from coved.networks import Networks
+
+log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
@@ -137,6 +140,8 @@ class _Sampler:
                 self._wake()
                 due = max(due + INTERVAL_S, loop.time())
                 await asyncio.wait((removed,), timeout=due - loop.time())
+        except Exception:
+            log.exception("sampling container %s failed", self._container.id)
         finally:
             self._container.removal_waiters.discard(removed)
             # Followers look at the task, which is done when they come to run.
