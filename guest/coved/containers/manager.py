@@ -354,6 +354,20 @@ class Containers:
         self._event(container, "update")
         return warnings
 
+    async def top(self, reference: str, ps_args: str) -> dict[str, Any]:
+        """Its processes as ``ps`` with these arguments shows them. Raises NotFound, Conflict, EngineError."""
+        from coved.containers import top
+
+        top.check_arguments(ps_args)
+        container = self.get(reference)
+        if container.state.status == "restarting":
+            raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
+        if not container.state.running or container.shim is None:
+            raise Conflict(f"container {container.id} is not running")
+        told = await asyncio.to_thread(top.top, container.shim.cgroup, ps_args)
+        self._event(container, "top")
+        return told
+
     # -- talking
 
     async def resize(self, reference: str, height: int, width: int) -> None:
@@ -364,6 +378,7 @@ class Containers:
             await container.shim.resize("", height, width)
         except RuntimeFailure as error:
             raise EngineError(f"cannot resize container {container.id}: {error}") from None
+        self._event(container, "resize", height=str(height), width=str(width))
 
     async def attach(self, container: Container, attachment: Attachment) -> None:
         """Hands a client's connection to the container, or keeps it for the start. Takes over ``attachment.fd``."""
