@@ -261,6 +261,7 @@ class Networks:
             if not used and not late and filters.matches_labels(network.labels):
                 await self.remove(network.id)
                 removed.append(network.name)
+        self._events.publish("network", "prune", "", {"reclaimed": "0"})
         return removed
 
     async def connect(self, reference: str, container_id: str, container_name: str, endpoint: EndpointRequest) -> None:

@@ -80,6 +80,7 @@ class ShimClient:
         self._waiters: dict[str, asyncio.Future[Exit]] = {}
         self._callbacks: list[ExitCallback] = []
         self._oom_callbacks: list[Callable[[], None]] = []
+        self._detach_callbacks: list[Callable[[str], None]] = []
         self.oom_killed = False
         self.cgroup = ""
         self._first: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
@@ -158,6 +159,10 @@ class ShimClient:
     def on_oom(self, callback: Callable[[], None]) -> None:
         """Call ``callback()`` whenever the kernel kills a process of the container for want of memory."""
         self._oom_callbacks.append(callback)
+
+    def on_detach(self, callback: Callable[[str], None]) -> None:
+        """Call ``callback(process_id)`` whenever a client has typed its detach keys."""
+        self._detach_callbacks.append(callback)
 
     @property
     def gone(self) -> bool:
@@ -261,6 +266,9 @@ class ShimClient:
             self._record_exit(str(message["process_id"]), _exit_from(message))
         elif event == "oom":
             self._record_oom()
+        elif event == "detach":
+            for callback in self._detach_callbacks:
+                callback(str(message["process_id"]))
         elif event == "state":
             self._load_state(message)
             if not self._first.done():

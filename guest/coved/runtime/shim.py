@@ -146,9 +146,18 @@ class Shim:
                 connection.send({"event": "oom"})
 
     def _new_stdio(self, options: dict[str, Any], log: LogFile | None, *, stdin_once: bool) -> ProcessIO:
-        stdio = ProcessIO(self.loop, options, log, stdin_once=stdin_once, on_idle=self._on_idle)
+        stdio = ProcessIO(
+            self.loop, options, log, stdin_once=stdin_once, on_idle=self._on_idle, on_detach=self._on_detach
+        )
         self._busy.add(stdio)
         return stdio
+
+    def _on_detach(self, stdio: ProcessIO) -> None:
+        """A client has typed its detach keys."""
+        for process_id, process in self.processes.items():
+            if process.stdio is stdio:
+                for connection in list(self.connections):
+                    connection.send({"event": "detach", "process_id": process_id})
 
     def _listen(self, container_id: str) -> None:
         self._folder = f"{self._shims_dir}/{container_id}"
