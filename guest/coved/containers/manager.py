@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coved.containers import config, names
 from coved.containers.container import Container
@@ -32,6 +33,9 @@ from coved.store.database import Database
 from coved.store.trees import remove_tree
 from coved.times import parse_time_ns
 from coved.volumes import Volumes
+
+if TYPE_CHECKING:
+    from coved.containers.stats import Stats
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +95,13 @@ class Containers:
     async def close(self) -> None:
         """Lets go of the shims; containers keep running."""
         await self.life.close()
+
+    @functools.cached_property
+    def stats(self) -> Stats:
+        """What containers use, for those who watch."""
+        from coved.containers.stats import Stats
+
+        return Stats(self._registry, self._networks)
 
     # -- look-ups
 
@@ -346,6 +357,20 @@ class Containers:
         self._event(container, "update")
         return warnings
 
+    async def top(self, reference: str, ps_args: str) -> dict[str, Any]:
+        """Its processes as ``ps`` with these arguments shows them. Raises NotFound, Conflict, EngineError."""
+        from coved.containers import top
+
+        top.check_arguments(ps_args)
+        container = self.get(reference)
+        if container.state.status == "restarting":
+            raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
+        if not container.state.running or container.shim is None:
+            raise Conflict(f"container {container.id} is not running")
+        told = await asyncio.to_thread(top.top, container.shim.cgroup, ps_args)
+        self._event(container, "top")
+        return told
+
     # -- talking
 
     async def resize(self, reference: str, height: int, width: int) -> None:
@@ -356,6 +381,7 @@ class Containers:
             await container.shim.resize("", height, width)
         except RuntimeFailure as error:
             raise EngineError(f"cannot resize container {container.id}: {error}") from None
+        self._event(container, "resize", height=str(height), width=str(width))
 
     async def attach(self, container: Container, attachment: Attachment) -> None:
         """Hands a client's connection to the container, or keeps it for the start. Takes over ``attachment.fd``."""

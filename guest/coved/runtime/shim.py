@@ -148,9 +148,18 @@ class Shim:
                 connection.send({"event": "oom"})
 
     def _new_stdio(self, options: dict[str, Any], log: LogFile | None, *, stdin_once: bool) -> ProcessIO:
-        stdio = ProcessIO(self.loop, options, log, stdin_once=stdin_once, on_idle=self._on_idle)
+        stdio = ProcessIO(
+            self.loop, options, log, stdin_once=stdin_once, on_idle=self._on_idle, on_detach=self._on_detach
+        )
         self._busy.add(stdio)
         return stdio
+
+    def _on_detach(self, stdio: ProcessIO) -> None:
+        """A client has typed its detach keys."""
+        for process_id, process in self.processes.items():
+            if process.stdio is stdio:
+                for connection in list(self.connections):
+                    connection.send({"event": "detach", "process_id": process_id})
 
     def _listen(self, container_id: str) -> None:
         self._folder = f"{self._shims_dir}/{container_id}"
@@ -203,6 +212,7 @@ class Shim:
             "execs": {key: one.pid for key, one in self.processes.items() if key and one.exit_code is None},
             "exits": self.exits,
             "oom_killed": self._oom_kills > 0,
+            "cgroup": self.cgroup.path,
             "log_lines_dropped": self._log.dropped if self._log else 0,
         }
 
