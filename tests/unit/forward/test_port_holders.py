@@ -77,7 +77,7 @@ def test_an_address_of_another_computer_is_told_in_dockers_words() -> None:
 
 def test_a_port_for_root_alone_is_told_in_dockers_words() -> None:
     if os.geteuid() == 0:
-        script = "import os, pwd; from cove.forward import holders; os.setuid(65534); print(holders.refusal('tcp', '127.0.0.1', 81))"
+        script = "import os, pwd, encodings.ascii; from cove.forward import holders; os.setuid(65534); print(holders.refusal('tcp', '127.0.0.1', 81))"
     else:
         script = "from cove.forward import holders; print(holders.refusal('tcp', '127.0.0.1', 81))"
     # A network namespace of its own has the kernel's limit, whatever this machine's is.
@@ -93,7 +93,7 @@ def test_a_port_for_root_alone_is_told_in_dockers_words() -> None:
 def test_somebody_elses_program_is_told_by_its_user(other: tuple[int, int]) -> None:
     if os.geteuid() != 0:
         pytest.fail("this test changes its user: run it as root")
-    script = f"import os, pwd; from cove.forward import holders; os.setuid(65534); print(holders.holder('tcp', '127.0.0.1', {other[1]}))"
+    script = f"import os, pwd, encodings.ascii; from cove.forward import holders; os.setuid(65534); print(holders.holder('tcp', '127.0.0.1', {other[1]}))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
     assert done.stdout.strip() == "a process of user root", done.stderr
 
