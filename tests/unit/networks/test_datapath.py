@@ -6,7 +6,6 @@ import concurrent.futures
 import contextlib
 import ctypes
 import ipaddress
-import os
 import socket
 import subprocess
 import threading
@@ -108,6 +107,10 @@ def said_in(path: Path, command: str) -> str:
     return within(
         path, lambda: subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=20).stdout
     )
+
+
+def own_namespace() -> str:
+    return str(Path("/proc/thread-self/ns/net").readlink())
 
 
 @contextlib.contextmanager
@@ -337,9 +340,9 @@ def test_a_namespace_ends_when_it_is_removed(tmp_path: Path, lab: Lab) -> None:
     path = tmp_path / "ns"
 
     def scenario() -> None:
-        own = os.readlink("/proc/thread-self/ns/net")
+        own = own_namespace()
         made = namespaces.create(path)
-        assert os.readlink("/proc/thread-self/ns/net") == own  # the thread is back where it was
+        assert own_namespace() == own  # the thread is back where it was
         made.close()
         with pytest.raises(FileExistsError):
             namespaces.create(path)
