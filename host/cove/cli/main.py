@@ -76,6 +76,8 @@ _CONTAINER_VERBS = [
     "update",
     "wait",
 ]
+NOT_YET = ("build", "builder", "buildx", "compose", "login", "logout", "manifest", "push", "search", "swarm")
+"""Commands of docker's that a user would look for and that have yet to be written."""
 _INSPECT = "Display detailed information on one or more "
 
 GROUPS: dict[str, tuple[str, dict[str, tuple[str, str, str]]]] = {
@@ -237,6 +239,8 @@ def _dispatch(words: list[str]) -> int:
                 f"Run '{path} --help' for more information"
             )
         path = f"{path} {verb}"
+    if entry is None and name in NOT_YET:
+        raise CliError(f"{PROGRAM}: this version of Cove has no '{name}' yet")
     if entry is None:
         raise CliError(f"{PROGRAM}: unknown command: {path}\n\nRun '{PROGRAM} --help' for more information")
     return _run(load(entry), path, rest, given["machine"] or None, given["host"] or None)
