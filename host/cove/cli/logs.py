@@ -23,7 +23,7 @@ def timestamp(text: str, now: float | None = None) -> str:
     except ValueError:
         length = None
     if length is not None:
-        return f"{(time.time() if now is None else now) - length / 10**9:.9f}"
+        return str(int((time.time() if now is None else now) - length / 10**9))  # whole seconds, as docker sends them
     from datetime import datetime
 
     try:
