@@ -148,6 +148,11 @@ def test_what_cannot_be_done_is_told(engine: Any, container: Any, arguments: str
     assert ask(engine, "GET", path) == (500, {"message": REFUSED[arguments]})
 
 
+def test_there_is_a_limit_to_what_is_asked_for(engine: Any, container: Any) -> None:
+    path = f"/containers/{container.id}/top?ps_args={quote(' ' * 5000)}"
+    assert ask(engine, "GET", path) == (500, {"message": "ps: argument list too long"})
+
+
 def test_it_must_run(engine: Any, docker_client: Any, name: str) -> None:
     made = docker_client.containers.create("busybox", "true", name=name)
     assert ask(engine, "GET", f"/containers/{name}/top") == (409, {"message": f"container {made.id} is not running"})
