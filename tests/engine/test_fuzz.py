@@ -82,6 +82,7 @@ def furnish(path: str) -> dict[str, list[str]]:
     ask(path, "POST", "/containers/keeper/start")
     for number in range(3):
         body = {"Image": "busybox", "Cmd": ["sleep", "3600"], "Tty": number == 1, "OpenStdin": number == 2}
+        body["StopSignal"] = "KILL"  # sleep(1) as init takes no notice of TERM
         ask_json(path, "POST", f"/containers/create?name=fuzzed{number}", body)
     ask(path, "POST", "/containers/fuzzed0/start")
     ask_json(path, "POST", "/volumes/create", {"Name": "fuzzed"})
