@@ -29,6 +29,7 @@ check: .venv/stamp
 # Tables for docs/benchmarks.md. The machine should have nothing else to do.
 bench: build/test-packages .venv/stamp
 	@$(BIN)/python tests/bench/bench_runtime.py
+	@$(BIN)/python tests/bench/bench_logs.py
 	@$(BIN)/python tests/bench/bench_machine.py
 	@$(BIN)/cove machine start
 	@$(BIN)/python tests/bench/bench_cli.py "$$($(BIN)/cove machine status --json | $(BIN)/python -c 'import json, sys; print("unix://" + json.load(sys.stdin)["docker_socket"])')"

@@ -69,6 +69,23 @@ class Engine:
         self.process.kill()
         self.process.wait(10)
 
+    def sh(self, script: str) -> str:
+        """What a shell on the engine's machine says."""
+        return subprocess.run(["sh", "-c", script], check=True, capture_output=True, text=True, timeout=60).stdout
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def descriptors(self) -> int:
+        """How many descriptors the engine has open."""
+        return len(self.sh(f"ls /proc/{self.pid}/fd").split())
+
+    def memory_kib(self) -> int:
+        """The engine's resident memory."""
+        return int(self.sh(f"awk '/^VmRSS/ {{print $2}}' /proc/{self.pid}/status"))
+
     def in_network(self, *words: str) -> list[str]:
         """A command line that runs in the engine's network namespace."""
         return ["nsenter", f"--net=/proc/{self._namespace.pid}/ns/net", *words]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from coved.api import compat
 from coved.api.http import MULTIPLEXED_STREAM, RAW_STREAM, Request, Response, encode_json, json_response
 from coved.api.router import Router
-from coved.containers import Container, logs, views
-from coved.errors import EngineError, InvalidParameter
+from coved.containers import logs, views
+from coved.errors import InvalidParameter
 from coved.runtime.spec import Attachment
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ async def read_logs(engine: Engine, request: Request) -> Response:
     query = request.query
     if not (query.bool("stdout") or query.bool("stderr")):
         raise InvalidParameter("Bad parameters: you must choose at least one stream")
-    _must_have_log(container)
+    logs.must_be_readable(container)
     wanted = logs.Selection(
         stdout=query.bool("stdout"),
         stderr=query.bool("stderr"),
@@ -173,6 +174,7 @@ async def read_logs(engine: Engine, request: Request) -> Response:
         since_ns=_time(query.str("since")),
         until_ns=_time(query.str("until")),
         timestamps=query.bool("timestamps"),
+        details=query.bool("details"),
         follow=query.bool("follow"),
         frames=not container.config["Tty"],
     )
@@ -249,17 +251,15 @@ def _timeout(request: Request) -> int | None:
 
 
 def _tail(text: str) -> int | None:
-    return int(text) if text.isdigit() else None
+    """Go's Atoi, whose errors and negative numbers mean all."""
+    return int(text) if re.fullmatch(r"\+?[0-9]{1,18}", text) else None
 
 
 def _time(text: str) -> int:
-    import time
-
-    from coved.times import parse_time_ns
-
-    return parse_time_ns(text, now_ns=time.time_ns()) if text and text != "0" else 0
-
-
-def _must_have_log(container: Container) -> None:
-    if container.host["LogConfig"]["Type"] == "none":
-        raise EngineError("configured logging driver does not support reading")
+    """Unix nanoseconds of ``seconds[.nanoseconds]``, all that this part of the API takes. Raises InvalidParameter."""
+    match = re.fullmatch(r"([+-]?[0-9]{1,12})(?:\.([0-9]{0,9})[0-9]*)?", text or "0")
+    if match is None:
+        raise InvalidParameter(
+            f"strconv.ParseInt: parsing {encode_json(text.partition('.')[0]).decode().strip()}: invalid syntax"
+        )
+    return int(match[1]) * 1_000_000_000 + int((match[2] or "").ljust(9, "0"))

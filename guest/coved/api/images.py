@@ -135,7 +135,7 @@ async def _create(engine: "Engine", request: Request) -> Response:
         request.body(),
         repository=request.query.str("repo"),
         tag=request.query.str("tag"),
-        message=request.query.str("message"),
+        message=request.query.str("message") or f"Imported from {source}",
         changes=request.query.list("changes"),
         platform=request.query.str("platform"),
     )

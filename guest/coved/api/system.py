@@ -10,6 +10,7 @@ from coved.api.http import Request, Response, json_response
 from coved.api.images import summary
 from coved.api.router import Router
 from coved.api.volumes import describe as describe_volume
+from coved.containers import log_options
 from coved.errors import InvalidParameter, NotFound
 from coved.images.manager import architecture
 
@@ -90,7 +91,7 @@ async def _info(engine: "Engine", request: Request) -> Response:
             "Volume": ["local"],
             "Network": ["bridge", "host", "null"],
             "Authorization": None,
-            "Log": ["json-file", "none"],
+            "Log": list(log_options.READABLE),
         },
         **limits,
         "IPv4Forwarding": host.ipv4_forwarding(),
@@ -99,7 +100,7 @@ async def _info(engine: "Engine", request: Request) -> Response:
         "OomKillDisable": False,
         "NGoroutines": 0,
         "SystemTime": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}000Z",
-        "LoggingDriver": "json-file",
+        "LoggingDriver": log_options.DEFAULT,
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": "2",
         "NEventsListener": engine.events.subscriber_count,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from coved.containers import capabilities, health, resources, restarts, signals
+from coved.containers import capabilities, health, log_options, resources, restarts, signals
 from coved.containers.config_schema import CONFIG, HOST_CONFIG, Json, read
 from coved.errors import InvalidParameter
 from coved.networks import EndpointRequest, PortRequest, SandboxRequest
@@ -42,7 +42,7 @@ def parse(body: Mapping[str, Any], image: Mapping[str, Any]) -> Request:
         raise InvalidParameter("invalid JSON: HostConfig must be an object")
     config = read(CONFIG, body, "Config")
     host = read(HOST_CONFIG, host_raw, "HostConfig")
-    _inherit(config, image)
+    inherit(config, image)
     if not (config["Entrypoint"] or config["Cmd"]):
         raise InvalidParameter("no command specified")
     _check_config(config)
@@ -50,7 +50,7 @@ def parse(body: Mapping[str, Any], image: Mapping[str, Any]) -> Request:
     return Request(config, host, _endpoints(folded.get("networkingconfig") or {}), tuple(warnings))
 
 
-def _inherit(config: Json, image: Mapping[str, Any]) -> None:
+def inherit(config: Json, image: Mapping[str, Any]) -> None:
     """Take from the image what the request leaves open (Docker's merge of both)."""
     config["User"] = config["User"] or image.get("User") or ""
     if not config["Entrypoint"]:
@@ -108,10 +108,7 @@ def _normalise_host(host: Json) -> list[str]:
         host["MaskedPaths"] = [] if host["Privileged"] else list(_MASKED)
     if host["ReadonlyPaths"] is None:
         host["ReadonlyPaths"] = [] if host["Privileged"] else list(_READONLY)
-    log = host["LogConfig"]
-    host["LogConfig"] = {"Type": log.get("Type") or "json-file", "Config": log.get("Config") or {}}
-    if host["LogConfig"]["Type"] not in ("json-file", "none"):
-        raise InvalidParameter(f"logger: no log driver named '{host['LogConfig']['Type']}' is registered")
+    host["LogConfig"] = log_options.normalise(host["LogConfig"])
     host["RestartPolicy"] = restarts.check(host["RestartPolicy"])
     if host["AutoRemove"] and host["RestartPolicy"]["Name"] != "no":
         raise InvalidParameter("can't create 'AutoRemove' container with restart policy")

@@ -150,6 +150,11 @@ class Execs:
             one.running, one.exit_code = False, exit.code
             self._event(one, "exec_die", execID=id, exitCode=str(exit.code))
 
+    def detached(self, id: str) -> None:
+        """The runtime's word that a client has typed its detach keys."""
+        if (one := self._execs.get(id)) is not None:
+            self._event(one, "exec_detach")
+
     def adopt(self, container: Container) -> None:
         """Find the execs again that outlived an earlier engine; what they were asked to be is not known any more."""
         if container.shim is None:

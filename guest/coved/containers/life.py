@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from coved.containers import restarts, signals
@@ -161,7 +161,7 @@ class Life:
     async def _start(self, container: Container, *, by_policy: bool = False) -> None:
         if container.ending is not None:
             await asyncio.shield(container.ending)
-        async with container.lock:
+        async with container.lock, container.files:
             if container.state.running:
                 return
             if container.state.status == "removing":
@@ -179,9 +179,11 @@ class Life:
                     os.close(attachment.fd)
             if container.shim is not None:
                 container.shim.on_oom(lambda: self._on_oom(container))
+                container.shim.on_detach(lambda id: self._on_detach(container, id))
             if container.ending is None:
                 self._probes.begin(container)
             self._registry.save(container)
+        self._tell_volumes(container, "mount")
         self._event(container, "start")
 
     async def _failed(self, container: Container, error: EngineError | RuntimeFailure) -> EngineError:
@@ -234,6 +236,7 @@ class Life:
             if shim.oom_killed and not container.state.oom_killed:
                 self._on_oom(container)
             shim.on_oom(lambda: self._on_oom(container))
+            shim.on_detach(lambda id: self._on_detach(container, id))
             shim.on_exit(lambda id, exit: self._on_exit(container, id, exit))
 
     def _on_exit(self, container: Container, process_id: str, exit: Exit) -> None:
@@ -241,6 +244,12 @@ class Life:
             self._execs.ended(container, process_id, exit)
         elif container.ending is None and container.shim is not None and container.shim.started:
             container.ending = self._later(self._ended(container, exit))
+
+    def _on_detach(self, container: Container, process_id: str) -> None:
+        if process_id:
+            self._execs.detached(process_id)
+        else:
+            self._event(container, "detach")
 
     def _on_oom(self, container: Container) -> None:
         """The kernel has killed a process of the container for want of memory; the container may go on."""
@@ -268,6 +277,7 @@ class Life:
             self._restart_later(container, self._count_restart(container))
         else:
             self._registry.save(container)
+        self._tell_volumes(container, "unmount")
         if oom_is_news:
             self._event(container, "oom")
         self._event(container, "die", exitCode=str(exit.code), execDuration=str(max(ran, 0) // NS))
@@ -435,6 +445,18 @@ class Life:
             raise EngineError(f"Container {container.id} is not paused")
         await self.unfreeze(container)
 
+    @contextlib.asynccontextmanager
+    async def frozen(self, container: Container) -> AsyncIterator[None]:
+        """Its processes stand still within the block, when they run at all."""
+        if container.state.status != "running":
+            yield
+            return
+        await self.pause(container.id)
+        try:
+            yield
+        finally:
+            await self.unfreeze(container)
+
     async def unfreeze(self, container: Container) -> None:
         """Let a paused container go on."""
         if container.shim is None:
@@ -482,6 +504,11 @@ class Life:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a container's background work failed", exc_info=error)
+
+    def _tell_volumes(self, container: Container, action: str) -> None:
+        for mount in container.mounts:
+            if mount.kind == "volume":
+                self._events.publish("volume", action, mount.source, mount.event_attributes(action, container.id))
 
     def _event(self, container: Container, action: str, **attributes: str) -> None:
         self._events.publish("container", action, container.id, container.event_attributes(**attributes))

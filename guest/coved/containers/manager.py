@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coved.containers import config, names
 from coved.containers.container import Container
@@ -18,6 +19,7 @@ from coved.containers.execs import Execs
 from coved.containers.life import Life
 from coved.containers.mountpoints import MountPoint, collect
 from coved.containers.registry import Registry
+from coved.containers.spec import Layout
 from coved.containers.starter import Starter
 from coved.errors import Conflict, EngineError, InvalidParameter, NotFound
 from coved.events import Events
@@ -31,6 +33,9 @@ from coved.store.database import Database
 from coved.store.trees import remove_tree
 from coved.times import parse_time_ns
 from coved.volumes import Volumes
+
+if TYPE_CHECKING:
+    from coved.containers.stats import Stats
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +96,13 @@ class Containers:
         """Lets go of the shims; containers keep running."""
         await self.life.close()
 
+    @functools.cached_property
+    def stats(self) -> Stats:
+        """What containers use, for those who watch."""
+        from coved.containers.stats import Stats
+
+        return Stats(self._registry, self._networks)
+
     # -- look-ups
 
     def get(self, reference: str) -> Container:
@@ -107,8 +119,9 @@ class Containers:
         running, paused = states.count("running"), states.count("paused")
         return {"running": running, "paused": paused, "stopped": len(states) - running - paused}
 
-    def directory(self, container: Container) -> Path:
-        return self._starter.layout(container).directory
+    def layout(self, container: Container) -> Layout:
+        """Where its files lie."""
+        return self._starter.layout(container)
 
     def log_path(self, container: Container) -> Path:
         return self._starter.log_path(container)
@@ -188,7 +201,7 @@ class Containers:
                         self._volumes.acquire(mount.source, container.id)
                 self._registry.add(container)
         except BaseException:
-            await asyncio.to_thread(remove_tree, self.directory(container))
+            await asyncio.to_thread(remove_tree, self.layout(container).directory)
             raise
         self._event(container, "create")
         return container
@@ -257,7 +270,7 @@ class Containers:
                     if mount.kind == "volume":
                         self._volumes.release(mount.source, container.id)
                 self._registry.remove(container)
-            await asyncio.to_thread(remove_tree, self.directory(container))
+            await asyncio.to_thread(remove_tree, self.layout(container).directory)
             for mount in container.mounts:
                 if mount.kind == "volume" and (volumes or container.host["AutoRemove"]):
                     await self._drop_volume(mount.source)
@@ -344,6 +357,20 @@ class Containers:
         self._event(container, "update")
         return warnings
 
+    async def top(self, reference: str, ps_args: str) -> dict[str, Any]:
+        """Its processes as ``ps`` with these arguments shows them. Raises NotFound, Conflict, EngineError."""
+        from coved.containers import top
+
+        top.check_arguments(ps_args)
+        container = self.get(reference)
+        if container.state.status == "restarting":
+            raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
+        if not container.state.running or container.shim is None:
+            raise Conflict(f"container {container.id} is not running")
+        told = await asyncio.to_thread(top.top, container.shim.cgroup, ps_args)
+        self._event(container, "top")
+        return told
+
     # -- talking
 
     async def resize(self, reference: str, height: int, width: int) -> None:
@@ -354,6 +381,7 @@ class Containers:
             await container.shim.resize("", height, width)
         except RuntimeFailure as error:
             raise EngineError(f"cannot resize container {container.id}: {error}") from None
+        self._event(container, "resize", height=str(height), width=str(width))
 
     async def attach(self, container: Container, attachment: Attachment) -> None:
         """Hands a client's connection to the container, or keeps it for the start. Takes over ``attachment.fd``."""

@@ -64,7 +64,7 @@ def build(container_id: str, image: Json, host: Json, layout: Layout, around: Su
     caps = capabilities.effective(host["CapAdd"] or (), host["CapDrop"] or (), privileged=host["Privileged"])
     security = _SecurityOptions.parse(host["SecurityOpt"] or ())
     args = [*(image["Entrypoint"] or ()), *(image["Cmd"] or ())]
-    mounts = [*_root(layout), *_system_mounts(host, around), *_own_files(layout), *map(_user_mount, around.mounts)]
+    mounts = [*root_mount(layout), *_system_mounts(host, around), *own_files(layout), *map(user_mount, around.mounts)]
     if host["Init"]:
         args = [_INIT_TARGET, "--", *args]
         mounts.append(
@@ -189,7 +189,7 @@ def resources(host: Json) -> Resources:
     return result
 
 
-def _root(layout: Layout) -> list[Mount]:
+def root_mount(layout: Layout) -> list[Mount]:
     lower = [f"lowerdir={path}" for path in (":".join(map(str, layout.lower)),)]
     return [
         {
@@ -222,7 +222,7 @@ def _system_mounts(host: Json, around: Surroundings) -> list[Mount]:
     return mounts
 
 
-def _own_files(layout: Layout) -> list[Mount]:
+def own_files(layout: Layout) -> list[Mount]:
     return [
         {
             "destination": f"/etc/{name}",
@@ -235,7 +235,7 @@ def _own_files(layout: Layout) -> list[Mount]:
     ]
 
 
-def _user_mount(pair: tuple[MountPoint, str]) -> Mount:
+def user_mount(pair: tuple[MountPoint, str]) -> Mount:
     mount, source = pair
     if mount.kind == "tmpfs":
         options = ["noexec", "nosuid", "nodev", *(word for word in mount.options.split(",") if word)]

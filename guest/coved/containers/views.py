@@ -39,7 +39,7 @@ async def inspect(containers: Containers, container: Container, *, size: bool = 
     """``GET /containers/{id}/json``."""
     config, host, state = container.config, container.host, container.state
     command = [*(config["Entrypoint"] or ()), *(config["Cmd"] or ())]
-    directory = containers.directory(container)
+    directory = containers.layout(container).directory
     result: dict[str, Any] = {
         "Id": container.id,
         "Created": rfc3339(container.created),

@@ -174,6 +174,13 @@ class Networks:
                     wanted[name] = endpoint
         return views.closed_settings_json(request, wanted)
 
+    def interfaces(self, container_id: str) -> tuple[str, ...]:
+        """Names of the devices that a running container's networks gave it, or gave the one whose namespace it joined."""
+        record = self._open.get(container_id)
+        if record is not None and record.shares:
+            record = self._open.get(record.shares)
+        return () if record is None else tuple(endpoint.interface for endpoint in record.endpoints)
+
     async def forget(self, container_id: str) -> None:
         """The container is removed: closes its sandbox, and drops networks it was connected to after its creation."""
         await self.close_sandbox(container_id)
@@ -256,6 +263,7 @@ class Networks:
             if not used and not late and filters.matches_labels(network.labels):
                 await self.remove(network.id)
                 removed.append(network.name)
+        self._events.publish("network", "prune", "", {"reclaimed": "0"})
         return removed
 
     async def connect(self, reference: str, container_id: str, container_name: str, endpoint: EndpointRequest) -> None:

@@ -276,12 +276,11 @@ def _limit_value(value: int) -> int:
 
 
 def _set_oom_score(process: "Process") -> list[str]:
-    if "oomScoreAdj" not in process:
-        return []
+    score = process.get("oomScoreAdj", 0)  # the shim's own would be inherited, and shields it from the OOM killer
     try:
-        _write_file("/proc/self/oom_score_adj", str(process["oomScoreAdj"]))
+        _write_file("/proc/self/oom_score_adj", str(score))
     except PermissionError:
-        return [f"the OOM score could not be lowered to {process['oomScoreAdj']}: no permission"]
+        return [f"the OOM score could not be lowered to {score}: no permission"]
     return []
 
 

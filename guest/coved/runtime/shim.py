@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from coved.runtime import device_filter, exitfile, leftovers, mounts, rootfs, syscalls, wire
 from coved.runtime.cgroups import Cgroup, CgroupError
 from coved.runtime.control import Connection
-from coved.runtime.logfile import LogFile
+from coved.runtime.logcompress import Compressor
+from coved.runtime.logfile import LogFile, open_log
 from coved.runtime.loop import PRIORITY, READ, Loop
 from coved.runtime.namespaces import Namespaces
 from coved.runtime.process import RunningProcess, SetupError
@@ -30,6 +31,7 @@ _CREATE_FAILED = (
 )
 _EXEC_FAILED = "OCI runtime exec failed: exec failed: unable to start container process: {}: unknown"
 
+_COMPRESS_S = 0.3  # how long the end of a container may be held up by the compression of its log
 _LAST_OUTPUT_S = 60.0  # how long a client of a deleted container may still take its output
 
 
@@ -66,7 +68,7 @@ class Shim:
         self._oom_kills = 0
         self._log: LogFile | None = None
         self._on_ended: Callable[[], None] | None = None
-        self._deleted = False
+        self._deleting = self._deleted = False
         self._busy: set[ProcessIO] = set()
 
     # --- making the container
@@ -110,7 +112,7 @@ class Shim:
         if devices := resources.get("devices"):
             device_filter.restrict(self.cgroup_fd, devices)
         if log := request["log"]:
-            self._log = LogFile(log["path"], log["max_size"], log["max_files"])
+            self._log = open_log(log, lambda: Compressor(self.loop))
         root = rootfs.prepare(self._spec)
         self.spaces.join()
         options = request["stdio"]
@@ -146,9 +148,18 @@ class Shim:
                 connection.send({"event": "oom"})
 
     def _new_stdio(self, options: dict[str, Any], log: LogFile | None, *, stdin_once: bool) -> ProcessIO:
-        stdio = ProcessIO(self.loop, options, log, stdin_once=stdin_once, on_idle=self._on_idle)
+        stdio = ProcessIO(
+            self.loop, options, log, stdin_once=stdin_once, on_idle=self._on_idle, on_detach=self._on_detach
+        )
         self._busy.add(stdio)
         return stdio
+
+    def _on_detach(self, stdio: ProcessIO) -> None:
+        """A client has typed its detach keys."""
+        for process_id, process in self.processes.items():
+            if process.stdio is stdio:
+                for connection in list(self.connections):
+                    connection.send({"event": "detach", "process_id": process_id})
 
     def _listen(self, container_id: str) -> None:
         self._folder = f"{self._shims_dir}/{container_id}"
@@ -201,6 +212,7 @@ class Shim:
             "execs": {key: one.pid for key, one in self.processes.items() if key and one.exit_code is None},
             "exits": self.exits,
             "oom_killed": self._oom_kills > 0,
+            "cgroup": self.cgroup.path,
             "log_lines_dropped": self._log.dropped if self._log else 0,
         }
 
@@ -314,16 +326,24 @@ class Shim:
 
     def delete(self, connection: Connection, number: int) -> None:
         """Kill what runs, remove the cgroup and the folder, end once clients have their output."""
-        if self._on_ended is not None or self._deleted:
+        if self._deleting:
             raise Refused("invalid", "the container is being deleted already")
+        self._deleting = True
         if "" in self.exits:
-            self._finish_deletion(connection, number)
+            self._settle_log(connection, number)
             return
         # The end of init is told by its pidfd like any other: it waits for execs, which must be reaped meanwhile.
-        self._on_ended = lambda: self._finish_deletion(connection, number)
+        self._on_ended = lambda: self._settle_log(connection, number)
         self.cgroup.kill()
         with contextlib.suppress(ProcessLookupError):
             self.init.signal(signal.SIGKILL)
+
+    def _settle_log(self, connection: Connection, number: int) -> None:
+        """Nobody may touch the log's files any more once the deletion is answered."""
+        if self._log is not None and self._log.settle(lambda: self._finish_deletion(connection, number)):
+            self.loop.call_later(_COMPRESS_S, self._log.give_up)
+        else:
+            self._finish_deletion(connection, number)
 
     def _finish_deletion(self, connection: Connection, number: int) -> None:
         os.close(self.cgroup_fd)

@@ -222,11 +222,11 @@ class Volumes:
         )
         return [row["container_id"] for row in rows]
 
-    async def populate(self, name: str, source: Path) -> None:
+    async def populate(self, name: str, source: int) -> None:
         """Copies a directory's content, owners and modes included, into a volume that is still empty.
 
-        This is what gives a new volume the files that the image has at its mount point. A volume with content, or a
-        ``source`` that is no directory, is left as it is. ``source`` is trusted not to be a symbolic link.
+        This is what gives a new volume the files that the image has at its mount point. A volume with content is
+        left as it is. ``source`` is the directory's descriptor.
         """
         target = self.path(name)
         async with self._populating.setdefault(name, asyncio.Lock()):
@@ -265,6 +265,6 @@ def validate_name(name: str) -> None:
         )
 
 
-def _populate(source: Path, target: Path) -> None:
-    if source.is_dir() and not source.is_symlink() and is_empty(target):
+def _populate(source: int, target: Path) -> None:
+    if is_empty(target):
         copy_tree(source, target)

@@ -133,7 +133,7 @@ def run(program: Path, names: Sequence[str], kernel: Path | None = None, bound_s
             reasons.append(reason)
     raise DriverError(
         f"no accelerator runs guest code here: {'; '.join(reasons)}",
-        "set accelerator to auto (cove machine config set accelerator auto), or reinstall QEMU"
+        "set accelerator to auto (cove machine config set [-m MACHINE] accelerator auto), or reinstall QEMU"
         if "tcg" not in names
         else f"see whether {program} works at all",
     )

@@ -1,0 +1,162 @@
+"""A container's root as descriptors that any thread of the engine can work with.
+
+What a path in a container means is decided by mounts and symbolic links that the container may change at any moment. So no
+path is ever joined to another on the host: everything is opened from the descriptor of the root with openat2(2) and
+``RESOLVE_IN_ROOT``, in a mount namespace of the view's own. docs/decisions/0040 tells why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from coved.runtime import mounts, syscalls
+from coved.runtime.spec import Mount
+
+T = TypeVar("T")
+
+_CLONE_FS = 0x200
+_UMOUNT_NOFOLLOW = 8
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+# What the kernel makes up, part of it without end; dockerd does not show it either.
+_KERNELS_OWN = ("/proc", "/sys", "/dev")
+_OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
+
+
+class View:
+    """``root`` is an O_PATH descriptor of the container's root, ``place`` its path in the view's namespace."""
+
+    def __init__(self, root: int, namespace: int, place: str) -> None:
+        self.root = root
+        self._place = place.rstrip("/")
+        self._namespace = namespace  # while it is open the mounts stay
+
+    def close(self) -> None:
+        os.close(self.root)
+        os.close(self._namespace)
+
+    def path_of(self, fd: int) -> str:
+        """Where in the container the file of ``fd`` lies."""
+        return os.readlink(f"/proc/self/fd/{fd}").removeprefix(self._place) or "/"  # noqa: PTH115
+
+
+def of_process(pid: int, *, alone: bool = False) -> View:
+    """The root of a running container, whose init is ``pid``; ``alone`` without what is mounted in it.
+
+    Raises OSError.
+    """
+
+    def enter() -> View:
+        # From the host's /proc: the container's own may be anything.
+        proc = os.open("/proc", _DIRECTORY)
+        try:
+            theirs = os.open(f"{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+            try:
+                syscalls.unshare(_CLONE_FS)
+                syscalls.setns(theirs, syscalls.CLONE_NEWNS)
+            finally:
+                os.close(theirs)
+            _own_mounts()
+            for point in _mount_points(proc):
+                if point != "/" and (alone or point in _KERNELS_OWN):
+                    with contextlib.suppress(OSError):  # beneath one that went before
+                        syscalls.umount2(point, syscalls.MNT_DETACH | _UMOUNT_NOFOLLOW)
+            return _view(proc, "/")
+        finally:
+            os.close(proc)
+
+    return _in_a_thread(enter)
+
+
+def of_layers(overlay: Mount, others: Sequence[Mount], place: Path) -> View:
+    """The root of a container that does not run, mounted on the directory ``place`` in the view's namespace alone.
+
+    Raises OSError, MountError.
+    """
+    prepared = [mounts.prepare(mount) for mount in (overlay, *others)]
+    os.makedirs(place, 0o700, exist_ok=True)  # noqa: PTH103
+
+    def enter() -> View:
+        proc = os.open("/proc", _DIRECTORY)
+        try:
+            _own_mounts()
+            target = os.open(place, _DIRECTORY)
+            syscalls.move_mount(prepared[0].fd, target)
+            os.close(target)
+            view = _view(proc, str(place))
+            try:
+                while len(prepared) > 1:
+                    mounts.attach(view.root, prepared.pop(1))  # which closes it
+            except BaseException:
+                view.close()
+                raise
+            return view
+        finally:
+            os.close(proc)
+
+    try:
+        return _in_a_thread(enter)
+    finally:
+        for one in prepared:
+            os.close(one.fd)
+
+
+@contextlib.contextmanager
+def of_image(layers: Sequence[Path]) -> Iterator[int]:
+    """A descriptor of the root that the layers (top first) make together. Raises OSError."""
+    if len(layers) == 1:
+        root = os.open(layers[0], _DIRECTORY)
+    else:
+        directories = ":".join(str(path).replace("\\", "\\\\").replace(":", "\\:") for path in layers)
+        root = mounts.open_overlay(mounts.parse_options([f"lowerdir={directories}", "ro"]))
+    try:
+        yield root
+    finally:
+        os.close(root)
+
+
+def _own_mounts() -> None:
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+
+
+def _view(proc: int, place: str) -> View:
+    root = os.open(place, _DIRECTORY)
+    return View(root, os.open("thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc), place)
+
+
+def _mount_points(proc: int) -> list[str]:
+    """Of the thread's namespace, those on top of others last (proc_pid_mountinfo(5))."""
+    fd = os.open("thread-self/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+    with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor
+        lines = file.read().splitlines()
+    points = [line.split(b" ", 5)[4] for line in lines]
+    # A codec for this would be imported on first use, from the container.
+    return [os.fsdecode(_OCTAL.sub(lambda match: bytes([int(match[1], 8)]), point)) for point in points]
+
+
+def _in_a_thread(work: Callable[[], T]) -> T:
+    """Run ``work`` in a thread that ends with it: what it does to its namespaces must reach no other.
+
+    In a container's namespace nothing may be imported, for it would be the container's: ``work`` uses only what is loaded.
+    """
+    result: list[T] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            result.append(work())
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return result[0]
