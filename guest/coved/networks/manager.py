@@ -203,6 +203,8 @@ class Networks:
     def list(self, filters: Filters) -> builtins.list[dict[str, Any]]:
         """All networks that meet the filters, as the API lists them (without containers)."""
         filters.validate(LIST_FILTERS)
+        if wrong := [kind for kind in filters.get("type") if kind not in ("builtin", "custom")]:
+            raise InvalidParameter(f"invalid filter: 'type'='{wrong[0]}'")
         return [
             views.network_json(network, None) for network in self._networks.values() if self._meets(network, filters)
         ]
@@ -274,7 +276,11 @@ class Networks:
             network = self.get(reference)
             record = self._open.get(container_id)
             if not network.bridge or (record is not None and record.mode in ("host", "none")):
-                raise Forbidden(f"container cannot be connected to network {network.name}: host and none stand alone")
+                raise InvalidParameter(
+                    "container cannot be disconnected from host network or connected to host network"
+                    if "host" in (network.name, record.mode if record is not None else "")
+                    else f"container cannot be connected to network {network.name}: none stands alone"
+                )
             if record is not None and record.shares:
                 raise Forbidden(
                     "container sharing network namespace with another container or host cannot be connected"
