@@ -149,10 +149,10 @@ class TarReader:
     def _entry(self, header: tarfile.TarInfo, records: dict[str, bytes], name: str, link: str) -> Entry:
         if any(key.startswith("GNU.sparse.") for key in records):
             raise _invalid()
-        kind = "0" if header.type == tarfile.AREGTYPE else header.type.decode("latin-1")
         name = _text(records["path"]) if "path" in records else name or header.name
-        if kind == REGULAR and name.endswith("/"):
-            kind = DIRECTORY
+        kind = header.type.decode("latin-1")
+        if header.type == tarfile.AREGTYPE:  # of before POSIX, where a directory is told by its name
+            kind = DIRECTORY if name.endswith("/") else REGULAR
         size = _number(records["size"]) if "size" in records else header.size
         entry = Entry(
             name,
