@@ -11,7 +11,16 @@ from typing import Any, NamedTuple
 from cove.cli import terminal
 from cove.cli.client import EngineClient, Response, quote
 from cove.cli.command import Command, Context
-from cove.cli.copy_paths import CONTAINER, LOCAL, Place, absolute, arrange, check_output, local_destination, local_source
+from cove.cli.copy_paths import (
+    CONTAINER,
+    LOCAL,
+    Place,
+    absolute,
+    arrange,
+    check_output,
+    local_destination,
+    local_source,
+)
 from cove.cli.copy_paths import renamed as rename_entry
 from cove.cli.errors import CliError, DaemonError
 from cove.cli.flags import Values, switch
@@ -137,9 +146,7 @@ def cp(context: Context, values: Values) -> int:
         _from_container(context.engine, from_container, source_path, destination_path, values["follow-link"], quiet)
     elif to_container:
         query = {"copyUIDGID": "true"} if values["archive"] else {}
-        _to_container(
-            context.engine, to_container, source_path, destination_path, values["follow-link"], quiet, query
-        )
+        _to_container(context.engine, to_container, source_path, destination_path, values["follow-link"], quiet, query)
     else:
         raise CliError("must specify at least one container source")
     return 0
@@ -207,9 +214,7 @@ def _to_container(
         found = look(engine, container, place.path)
     if found is not None:
         if reason := _no_target(found.mode):
-            raise CliError(
-                f'destination "{container}:{destination}" must be a directory or a regular file: {reason}'
-            )
+            raise CliError(f'destination "{container}:{destination}" must be a directory or a regular file: {reason}')
         place = Place(place.path, True, bool(found.mode & DIRECTORY))
     progress = Progress("Copying to container - ", quiet=quiet)
     if source == "-":

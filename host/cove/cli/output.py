@@ -22,10 +22,10 @@ _REFUSED = (
 
 def check_file(path: str, failure: str) -> None:
     """Raise `CliError`, `failure` before its reason, when no regular file can take the place of `path`."""
-    parent = os.path.dirname(os.path.normpath(path))
-    if parent not in ("", ".", ".."):
+    parent = Path(path).parent
+    if str(parent) not in (".", ".."):
         try:
-            found = os.stat(parent)
+            found = parent.stat()
         except OSError as error:
             raise CliError(f"{failure}: invalid output path: {os_error_text(error, 'stat')}") from error
         if not stat.S_ISDIR(found.st_mode):

@@ -74,9 +74,7 @@ def _walk(top: str, base: str) -> Iterator[tuple[str, str]]:
         pending += [(os.path.join(file, name), inner + name) for name in names]
 
 
-def _member(
-    file: str, name: str, final: Callable[[str], str], seen: dict[tuple[int, int], str]
-) -> Iterator[bytes]:
+def _member(file: str, name: str, final: Callable[[str], str], seen: dict[tuple[int, int], str]) -> Iterator[bytes]:
     try:
         found = os.lstat(file)
         entry = _entry(file, name, found)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from cove.cli.copy_paths import CONTAINER, LOCAL
+from cove.cli.copy_paths import LOCAL
 from cove.cli.errors import CliError
 from cove.cli.ps import quoted
 from cove.cli.tarball import (
@@ -290,7 +290,7 @@ class Unpacker:
                 os.mkdir(path, 0o755)
                 continue
             # A junction is a reparse point as a link is.
-            if stat.S_ISLNK(found.st_mode) or getattr(found, "st_reparse_tag", 0):
+            if stat.S_ISLNK(found.st_mode) or _is_reparse_point(found):
                 raise BadArchive(f"{quoted(name)} is outside of {quoted(self.root)}")
         return _Parent(path)
 
@@ -318,6 +318,10 @@ def _is_link(part: str, at: int) -> bool:
         return stat.S_ISLNK(os.stat(part, dir_fd=at, follow_symlinks=False).st_mode)
     except OSError:
         return False
+
+
+def _is_reparse_point(found: os.stat_result) -> bool:
+    return sys.platform == "win32" and found.st_reparse_tag != 0
 
 
 def _times(mtime: int) -> tuple[int, int]:
