@@ -13,7 +13,7 @@ from cove.cli import format as fmt
 from cove.cli.client import filters, quote
 from cove.cli.command import Command, Context
 from cove.cli.errors import CliError, DaemonError, os_error_text
-from cove.cli.flags import Values, filters_flag, several, switch, text
+from cove.cli.flags import Values, filters_flag, format_flag, several, switch, text
 
 CHUNK = 1 << 20
 HEADERS = {
@@ -290,7 +290,7 @@ def commit(context: Context, values: Values) -> int:
     return 0
 
 
-_FORMAT = text("format", "", "Format output using a custom template: table, json, or a Go template")
+_FORMAT = format_flag()
 
 COMMANDS = {
     "images": Command(

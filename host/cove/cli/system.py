@@ -9,7 +9,7 @@ from cove.cli import format as fmt
 from cove.cli.client import filters
 from cove.cli.command import Command, Context
 from cove.cli.errors import CliError
-from cove.cli.flags import Values, filters_flag, text
+from cove.cli.flags import Values, filters_flag, format_flag, text
 from cove.cli.timestamp import timestamp
 
 DF_HEADERS = {"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE"}
@@ -119,7 +119,6 @@ def df(context: Context, values: Values) -> int:
     return 0
 
 
-_FORMAT = text("format", "", "Format output using a custom template: table, json, or a Go template")
 COMMANDS = {
     "events": Command(
         events,
@@ -127,11 +126,11 @@ COMMANDS = {
         "",
         (
             filters_flag(),
-            _FORMAT,
+            format_flag(tables=False),
             text("since", "", "Show all events created since timestamp"),
             text("until", "", "Stream events until this timestamp"),
         ),
         most=0,
     ),
-    "system df": Command(df, "Show docker disk usage", "", (_FORMAT,), most=0),
+    "system df": Command(df, "Show docker disk usage", "", (format_flag(),), most=0),
 }

@@ -167,8 +167,7 @@ class Unpacker:
             raise BadArchive(f"invalid symlink {quoted(path)} -> {quoted(entry.link)}")
         with self._told(f"symlink {entry.link}", path):
             os.symlink(entry.link.replace("/", os.sep), at, dir_fd=parent.descriptor)
-            if os.utime in os.supports_follow_symlinks:
-                os.utime(at, ns=_times(entry.mtime), dir_fd=parent.descriptor, follow_symlinks=False)
+            self._link_times(at, entry.mtime, parent)
 
     def _hard_link(self, entry: Entry, path: str, at: str, parent: _Parent) -> None:
         name = posixpath.normpath(entry.link)
@@ -207,10 +206,18 @@ class Unpacker:
         with self._told("mkfifo", path):
             umask = os.umask(0)  # a mode given afterwards would go to whatever has this name by then
             try:
-                os.mkfifo(at, entry.mode, dir_fd=parent.descriptor)
+                if os.mkfifo in os.supports_dir_fd:
+                    os.mkfifo(at, entry.mode, dir_fd=parent.descriptor)
+                else:
+                    os.mkfifo(path, entry.mode)  # macOS before 13
             finally:
                 os.umask(umask)
-            os.utime(at, ns=_times(entry.mtime), dir_fd=parent.descriptor, follow_symlinks=False)
+            self._link_times(at, entry.mtime, parent)
+
+    def _link_times(self, at: str, mtime: int, parent: _Parent) -> None:
+        """Times of a name itself, wherever it leads; not every system can set them."""
+        if os.utime in os.supports_follow_symlinks and (parent.descriptor is None or os.utime in os.supports_dir_fd):
+            os.utime(at, ns=_times(mtime), dir_fd=parent.descriptor, follow_symlinks=False)
 
     def _finish_directory(self, parts: tuple[str, ...], mode: int, mtime: int) -> None:
         path = LOCAL.join(self.root, *parts)
