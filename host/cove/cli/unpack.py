@@ -13,7 +13,7 @@ import posixpath
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from cove.cli.copy_paths import LOCAL
@@ -78,9 +78,12 @@ class Unpacker:
                     if entry.type == HARD_LINK:
                         entry.link = renamed(entry.link, old, new)
                 self._place(entry, reader)
-            # Only now: what is put into a directory changes its time, and its mode may forbid it.
-            for parts, (mode, mtime) in self._directories.items():
-                self._finish_directory(parts, mode, mtime)
+        except BaseException:
+            with suppress(CliError):
+                self._finish_directories()
+            raise
+        else:
+            self._finish_directories()
         finally:
             self._forget()
 
@@ -218,6 +221,11 @@ class Unpacker:
         """Times of a name itself, wherever it leads; not every system can set them."""
         if os.utime in os.supports_follow_symlinks and (parent.descriptor is None or os.utime in os.supports_dir_fd):
             os.utime(at, ns=_times(mtime), dir_fd=parent.descriptor, follow_symlinks=False)
+
+    def _finish_directories(self) -> None:
+        """Only at the end: what is put into a directory changes its time, and its mode may forbid it."""
+        for parts, (mode, mtime) in self._directories.items():
+            self._finish_directory(parts, mode, mtime)
 
     def _finish_directory(self, parts: tuple[str, ...], mode: int, mtime: int) -> None:
         path = LOCAL.join(self.root, *parts)
