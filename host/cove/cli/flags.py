@@ -212,7 +212,7 @@ def _short(word: str, rest: list[str], known: dict[str, Flag], values: Values) -
         if flag is None:
             if letter == "h":
                 raise HelpAsked
-            raise UsageError(f"unknown shorthand flag: '{letter}' in {word}")
+            raise UsageError(f"unknown shorthand flag: '{letter}' in -{letter}{letters}")
         if letters.startswith("="):
             values.put(flag, letters[1:])
             return
