@@ -100,6 +100,7 @@ class Progress:
     def __enter__(self) -> Progress:
         if self._drawn:
             self._write(f"\x1b[sPreparing to copy...\x1b[?25l\x1b[u\x1b[2K{self.header}0B")
+            self._at = time.monotonic()
         return self
 
     def count(self, chunks: Iterable[bytes]) -> Iterator[bytes]:

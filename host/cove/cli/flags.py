@@ -224,7 +224,7 @@ def _short(word: str, rest: list[str], known: dict[str, Flag], values: Values) -
         elif rest:
             values.put(flag, rest.pop(0))
         else:
-            raise UsageError(f"flag needs an argument: '{letter}' in {word}")
+            raise UsageError(f"flag needs an argument: '{letter}' in -{letter}")
 
 
 def describe(flags: Iterable[Flag], width: int = 80) -> str:

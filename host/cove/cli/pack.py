@@ -158,15 +158,11 @@ def _capability(file: str) -> bytes:
 
 
 def _tell(message: str) -> None:
-    """A warning as docker's log prints it."""
+    """A warning as docker's log prints it, on a terminal too."""
     import time
 
-    from cove.cli import terminal
     from cove.cli.ps import quoted
 
-    if terminal.is_terminal(2):
-        print(f"\x1b[31mERRO\x1b[0m[0000] {message:<44} ", file=sys.stderr)
-        return
     zone = time.strftime("%z")
     offset = "Z" if zone == "+0000" else f"{zone[:3]}:{zone[3:]}"
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S")
