@@ -218,12 +218,13 @@ def _to_container(
             raise CliError(f'destination "{container}:{destination}" must be a directory or a regular file: {reason}')
         place = Place(place.path, True, bool(found.mode & DIRECTORY))
     progress = Progress("Copying to container - ", quiet=quiet)
+    unread: list[str] = []
     if source == "-":
         if not place.is_directory:
             raise CliError(f'destination "{container}:{destination}" must be a directory')
         directory, upload = place.path, _stdin()
     else:
-        directory, upload = _packed(source, follow, place)
+        directory, upload = _packed(source, follow, place, unread)
         upload = progress.count(upload)
     try:
         with progress:
@@ -238,9 +239,11 @@ def _to_container(
         progress.done(f"{container}:{place.path}")
         raise
     progress.done(f"{container}:{place.path}")
+    if unread:
+        raise CliError(f"{len(unread)} of the files could not be read and were not copied")
 
 
-def _packed(source: str, follow: bool, destination: Place) -> tuple[str, Iterator[bytes]]:
+def _packed(source: str, follow: bool, destination: Place, unread: list[str]) -> tuple[str, Iterator[bytes]]:
     from cove.cli.pack import pack
 
     place = local_source(source, follow=follow)
@@ -249,7 +252,7 @@ def _packed(source: str, follow: bool, destination: Place) -> tuple[str, Iterato
     def final(name: str) -> str:
         return rename_entry(name, old, new) if old or new else name
 
-    return directory, pack(place.path, place.rename, final)
+    return directory, pack(place.path, place.rename, final, unread)
 
 
 def _no_target(mode: int) -> str:

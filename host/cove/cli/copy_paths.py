@@ -182,7 +182,7 @@ def check_output(path: str) -> None:
     """Raise `CliError` for a local path that nothing can be copied to: no directory to be in, a device."""
     import stat
 
-    from cove.cli.ps import quoted
+    from cove.cli.quoting import quoted
 
     parent = LOCAL.split(LOCAL.clean(path))[0]
     if parent != "." and not _exists(parent):

@@ -35,12 +35,12 @@ _TYPES = {
 }
 
 
-def pack(path: str, rename: str, final: Callable[[str], str]) -> Iterator[bytes]:
+def pack(path: str, rename: str, final: Callable[[str], str], unread: list[str]) -> Iterator[bytes]:
     """The archive of `path`, in chunks. The first word of names becomes `rename`, if there is one, and the names of
     entries what `final` makes of them.
 
-    What cannot be read, and sockets, are told on stderr and left out. Raises `CliError` when a file gets shorter while
-    it is read.
+    Directories and files that cannot be read, and sockets, are told on stderr and left out; the files are added to
+    `unread`. (Docker breaks the archive off there.) Raises `CliError` when a file gets shorter while it is read.
     """
     directory, base = LOCAL.split(path)
     buffer = bytearray()
@@ -49,7 +49,7 @@ def pack(path: str, rename: str, final: Callable[[str], str]) -> Iterator[bytes]
         name = relative.replace(os.sep, "/")
         if rename:
             name = name.replace(base, "" if rename == "/" else rename, 1)
-        for piece in _member(file, name, final, seen):
+        for piece in _member(file, name, final, seen, unread):
             buffer += piece
             if len(buffer) >= CHUNK:
                 yield bytes(buffer)
@@ -74,7 +74,9 @@ def _walk(top: str, base: str) -> Iterator[tuple[str, str]]:
         pending += [(os.path.join(file, name), inner + name) for name in names]
 
 
-def _member(file: str, name: str, final: Callable[[str], str], seen: dict[tuple[int, int], str]) -> Iterator[bytes]:
+def _member(
+    file: str, name: str, final: Callable[[str], str], seen: dict[tuple[int, int], str], unread: list[str]
+) -> Iterator[bytes]:
     try:
         found = os.lstat(file)
         entry = _entry(file, name, found)
@@ -82,14 +84,15 @@ def _member(file: str, name: str, final: Callable[[str], str], seen: dict[tuple[
             _tell(f"Can't add file {file} to tar: archive/tar: sockets not supported")
             return
         identity = (found.st_dev, found.st_ino)
-        if entry.type != DIRECTORY and found.st_nlink > 1:
-            if identity in seen:
-                entry.type, entry.size, entry.link = HARD_LINK, 0, seen[identity]
-            else:
-                seen[identity] = name
+        linked = entry.type != DIRECTORY and found.st_nlink > 1
+        if linked and identity in seen:
+            entry.type, entry.size, entry.link = HARD_LINK, 0, seen[identity]
         descriptor = os.open(file, _READ) if entry.type == REGULAR and entry.size else None
+        if linked:
+            seen.setdefault(identity, name)
     except OSError as error:
         _tell(f"Can't add file {file} to tar: {os_error_text(error, 'open')}")
+        unread.append(file)
         return
     entry.name = final(entry.name)
     if entry.type == HARD_LINK:
@@ -103,7 +106,9 @@ def _member(file: str, name: str, final: Callable[[str], str], seen: dict[tuple[
             os.close(descriptor)
 
 
-_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_READ = os.O_RDONLY
+for _flag in ("O_BINARY", "O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK"):  # what became a pipe meanwhile is not waited for
+    _READ |= getattr(os, _flag, 0)
 
 
 def _content(file: str, descriptor: int, size: int) -> Iterator[bytes]:
@@ -161,7 +166,7 @@ def _tell(message: str) -> None:
     """A warning as docker's log prints it, on a terminal too."""
     import time
 
-    from cove.cli.ps import quoted
+    from cove.cli.quoting import quoted
 
     zone = time.strftime("%z")
     offset = "Z" if zone == "+0000" else f"{zone[:3]}:{zone[3:]}"

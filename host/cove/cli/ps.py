@@ -11,6 +11,7 @@ from cove.cli import ports
 from cove.cli.client import filters
 from cove.cli.command import Command, Context
 from cove.cli.flags import Values, filters_flag, format_flag, integer, switch
+from cove.cli.quoting import quoted
 
 HEADERS = {
     "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "CreatedAt": "CREATED AT",
@@ -50,12 +51,6 @@ def row(item: dict[str, Any], *, truncate: bool, now: float) -> dict[str, Any]:
         "Platform": None,
         "Label": lambda name: labels.get(name, ""),
     }
-
-
-def quoted(text: str) -> str:
-    """`text` as Go's %q prints it."""
-    escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-    return '"' + "".join(escapes.get(character, character) for character in text) + '"'
 
 
 def ps(context: Context, values: Values) -> int:

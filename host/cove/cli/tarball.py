@@ -256,10 +256,16 @@ def header(entry: Entry) -> bytes:
 
 def _field(key: str, value: str, records: dict[str, bytes]) -> str:
     raw = os.fsencode(value)
-    if len(raw) <= 100 and value.isascii():
+    if value.isascii() and (len(raw) <= 100 or (key == "path" and _splits(value))):
         return value
     records[key] = raw
     return re.sub(rb"[^\x20-\x7e]", b"_", raw)[:99].decode()
+
+
+def _splits(name: str) -> bool:
+    """Whether a name that is too long fits when its beginning, up to a `/`, goes into the prefix field."""
+    cut = name.rstrip("/").rfind("/", 0, 156)
+    return cut > 0 and 0 < len(name) - cut - 1 <= 100
 
 
 def _limited(key: str, value: int, largest: int, records: dict[str, bytes]) -> int:

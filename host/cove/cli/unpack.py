@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from cove.cli.copy_paths import LOCAL
 from cove.cli.errors import CliError
-from cove.cli.ps import quoted
+from cove.cli.quoting import quoted
 from cove.cli.tarball import (
     BLOCK_DEVICE,
     CAPABILITY,
@@ -161,7 +161,7 @@ class Unpacker:
             except PermissionError:
                 return  # of root only; the file is no less what was in the archive
             except OSError as error:
-                raise CliError(f"lsetxattr {path}: {_words(error)}") from error
+                raise CliError(f"lsetxattr {_shown(path)}: {_words(error)}") from error
 
     def _symbolic_link(self, entry: Entry, parts: tuple[str, ...], path: str, at: str, parent: _Parent) -> None:
         # Docker's rule: beneath the root, or absolute, for an absolute one is read in the container it came from.
@@ -205,7 +205,7 @@ class Unpacker:
 
     def _fifo(self, entry: Entry, path: str, at: str, parent: _Parent) -> None:
         if sys.platform == "win32":
-            raise CliError(f"mkfifo {path}: not supported by windows")
+            raise CliError(f"mkfifo {_shown(path)}: not supported by windows")
         with self._told("mkfifo", path):
             umask = os.umask(0)  # a mode given afterwards would go to whatever has this name by then
             try:
@@ -314,7 +314,12 @@ class Unpacker:
         try:
             yield
         except OSError as error:
-            raise CliError(f"{verb} {path}: {_words(error)}") from error
+            raise CliError(f"{_shown(verb)} {_shown(path)}: {_words(error)}") from error
+
+
+def _shown(text: str) -> str:
+    """`text`, some of which a container chose, without what would move the terminal's cursor."""
+    return text if text.isprintable() else quoted(text)[1:-1]
 
 
 def _words(error: OSError) -> str:
