@@ -9,7 +9,7 @@ from typing import Any
 from cove.cli.client import filters
 from cove.cli.command import Command, Context
 from cove.cli.errors import CliError
-from cove.cli.flags import Values, filters_flag, text
+from cove.cli.flags import Values, filters_flag, format_flag, text
 from cove.cli.timestamp import timestamp
 
 Event = dict[str, Any]
@@ -96,7 +96,7 @@ COMMANDS = {
         "",
         (
             filters_flag(),
-            text("format", "", "Format output using a custom template: json, or a Go template"),
+            format_flag(tables=False),
             text("since", "", "Show all events created since timestamp"),
             text("until", "", "Stream events until this timestamp"),
         ),

@@ -13,7 +13,7 @@ from cove.cli import format as fmt
 from cove.cli.client import EngineClient, filters, quote
 from cove.cli.command import Command, Context
 from cove.cli.errors import CliError
-from cove.cli.flags import Values, switch, text
+from cove.cli.flags import Values, format_flag, switch
 
 HEADERS = {
     "BlockIO": "BLOCK I/O", "CPUPerc": "CPU %", "Container": "CONTAINER", "ID": "CONTAINER ID", "MemPerc": "MEM %",
@@ -233,7 +233,7 @@ COMMANDS = {
         "[CONTAINER...]",
         (
             switch("all", "a", "Show all containers (default shows just running)"),
-            text("format", "", "Format output using a custom template: table, json, or a Go template"),
+            format_flag(),
             switch("no-stream", "", "Disable streaming stats and only pull the first result"),
             switch("no-trunc", "", "Do not truncate output"),
         ),

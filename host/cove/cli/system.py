@@ -7,7 +7,7 @@ from typing import Any
 
 from cove.cli import format as fmt
 from cove.cli.command import Command, Context
-from cove.cli.flags import Values, text
+from cove.cli.flags import Values, format_flag
 
 DF_HEADERS = {"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE"}
 
@@ -70,7 +70,6 @@ def df(context: Context, values: Values) -> int:
     return 0
 
 
-_FORMAT = text("format", "", "Format output using a custom template: table, json, or a Go template")
 COMMANDS = {
-    "system df": Command(df, "Show docker disk usage", "", (_FORMAT,), most=0),
+    "system df": Command(df, "Show docker disk usage", "", (format_flag(),), most=0),
 }
