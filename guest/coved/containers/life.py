@@ -463,7 +463,11 @@ class Life:
         if container.state.status != "running":
             yield
             return
-        await self.pause(container.id)
+        try:
+            await self.pause(container.id)
+        except Conflict:  # it has ended just now
+            yield
+            return
         try:
             yield
         finally:
