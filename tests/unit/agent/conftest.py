@@ -85,6 +85,9 @@ def cove(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cove]:
     for name in [name for name in os.environ if name.startswith(("COVE_", "DOCKER_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("COVE_HOME", str(home))
+    # Agents run in their machine's folder, and must not find another Cove there than the one that is tested.
+    places = [str(Path(place).absolute()) for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))
     monkeypatch.setenv("DOCKER_CONFIG", str(home / "docker"))
     _publish_image()
     made = Cove(home)
