@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,11 @@ class Cove:
 
     def end(self) -> None:
         """Kill what tests left running: agents and stand-ins whose files are under this home."""
+        while self._kill_all():  # an agent may have started its VM while we looked
+            time.sleep(0.01)
+
+    def _kill_all(self) -> bool:
+        found = False
         for process in Path("/proc").iterdir():
             if not process.name.isdecimal() or int(process.name) == os.getpid():
                 continue
@@ -69,6 +75,8 @@ class Cove:
             ours = f"COVE_HOME={self.home}\0".encode() in environment + b"\0"
             if ours and (b"cove.agent" in words or b"fake_qemu" in words):
                 os.kill(int(process.name), signal.SIGKILL)
+                found = True
+        return found
 
 
 @pytest.fixture
@@ -77,6 +85,9 @@ def cove(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cove]:
     for name in [name for name in os.environ if name.startswith(("COVE_", "DOCKER_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("COVE_HOME", str(home))
+    # Agents run in their machine's folder, and must not find another Cove there than the one that is tested.
+    places = [str(Path(place).absolute()) for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))
     monkeypatch.setenv("DOCKER_CONFIG", str(home / "docker"))
     _publish_image()
     made = Cove(home)
