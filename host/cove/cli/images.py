@@ -296,7 +296,11 @@ COMMANDS = {
         "",
         (
             text("input", "i", "Read from tar archive file, instead of STDIN"),
-            text("platform", "", 'Load only the given platform variant, "os[/arch[/variant]]" (e.g., "linux/amd64")'),
+            text(
+                "platform",
+                "",
+                'Load only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")',
+            ),
             switch("quiet", "q", "Suppress the load output"),
         ),
         most=0,
@@ -326,7 +330,11 @@ COMMANDS = {
         "IMAGE [IMAGE...]",
         (
             text("output", "o", "Write to a file, instead of STDOUT"),
-            text("platform", "", 'Save only the given platform variant, "os[/arch[/variant]]" (e.g., "linux/amd64")'),
+            text(
+                "platform",
+                "",
+                'Save only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")',
+            ),
         ),
         least=1,
     ),
