@@ -39,9 +39,11 @@ class Result:
     stderr: str
 
 
-def call(program: tuple[str, ...], *words: str, stdin: bytes = b"") -> Result:
+def call(program: tuple[str, ...], *words: str, stdin: bytes = b"", folder: Path | None = None) -> Result:
     environment = os.environ | {"DOCKER_HOST": engine_host(), "COVE_HOST": engine_host()}
-    done = subprocess.run([*program, *words], env=environment, input=stdin, capture_output=True, timeout=60)
+    if folder is not None:
+        environment["PWD"] = str(folder)
+    done = subprocess.run([*program, *words], env=environment, input=stdin, capture_output=True, timeout=60, cwd=folder)
     return Result(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
 
@@ -298,6 +300,48 @@ READ_ONLY = [
     "save nosuch",
     "attach nosuch",
     "attach %b",
+    "cp",
+    "cp a b",
+    "cp a b c",
+    "cp -x a b",
+    "cp %a:/x %b:/y",
+    "cp nosuch:/x .",
+    "cp /etc/passwd nosuch:/",
+    "cp /nosuch %a:/tmp",
+    "cp /etc/passwd/ %a:/tmp",
+    "cp %a:/nosuch .",
+    "cp -L %a:/nosuch -",
+    "cp %a:/etc/passwd -",
+    "cp %b:/etc/. -",
+    "cp %a:/etc/passwd /nosuch/x",
+    "cp %a:/etc/passwd /dev/null",
+    "cp %a:/etc/passwd /etc/passwd/",
+    "cp - %a:/etc/passwd",
+    "cp - %a:/nosuch",
+    "cp %a: -",
+    "container cp",
+    "diff",
+    "diff nosuch",
+    "diff %a %b",
+    "diff %b",
+    "container diff --foo %a",
+    "export",
+    "export nosuch",
+    "export %b",
+    "export -o /nosuch/x %b",
+    "export -o /tmp %b",
+    "export -o /dev/null %b",
+    "export -o /etc/passwd/x %b",
+    "container export nosuch",
+    "commit",
+    "commit nosuch",
+    "commit %b BAD",
+    "commit %b a:b:c",
+    "commit %b x --foo",
+    "commit -p=x %b",
+    "container commit -c FOO_x %b",
+    "tag busybox -x",
+    "pull x:y@z",
     "volume rm nosuch",
     "network rm nosuch",
     "network connect nosuch %a",
@@ -335,6 +379,90 @@ def test_reads_alike(line: str, names: tuple[str, str]) -> None:
     ):  # "Up 2 seconds" and "Up 3 seconds": the clock may have ticked between the two, but not every time
         ours, theirs = same(call(COVE, *words)), same(call(DOCKER, *words))
     assert ours == theirs
+
+
+HELP = [
+    "attach", "commit", "container_attach", "container_ls", "container_list", "container_ps", "container_prune",
+    "container_remove", "container_rm", "cp", "diff", "events", "exec", "export", "image_ls", "image_prune",
+    "image_rm", "images", "import", "info", "inspect", "kill", "load", "logs", "network_connect", "network_create",
+    "network_list", "pause", "port", "ps", "pull", "rename", "restart", "rm", "rmi", "save", "stop", "system_events",
+    "system_prune", "tag", "top", "unpause", "update", "version", "volume_create", "volume_prune", "volume_remove",
+    "wait",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", HELP)
+def test_helps_alike(command: str) -> None:
+    ours, theirs = (same(call(program, *command.split("_"), "--help")) for program in (COVE, DOCKER))
+    assert (ours.status, ours.stdout.rstrip()) == (theirs.status, theirs.stdout.rstrip())
+
+
+# The tree that stands at both ends of a copy, each beneath a directory of its own.
+TREE = (
+    "mkdir -p dir/sub other/f; echo file >f; echo a >dir/a; ln dir/a dir/hard; echo b >dir/sub/b; ln -s a dir/link;"
+    " ln -s /etc/passwd dir/absolute; ln -s dir to_dir; ln -s f to_file; ln -s nowhere dangling; ln -s loop loop;"
+    " mkfifo dir/pipe; chmod 4755 f; chmod 700 dir/sub; : >dir/empty; chmod 0 dir/empty"
+)
+# SOURCE DESTINATION [FLAG...], done from the container and into it.
+COPIES = [
+    "f new", "f new/", "f f", "f f/", "f dir", "f dir/.", "f no/such", "f other", "f to_dir", "f to_file", "f dangling",
+    "f loop", "f/ new", "f/. new", "dir new", "dir new/", "dir dir", "dir f", "dir other", "dir/ other", "dir/. other",
+    "dir/. new", "dir/sub dir/sub/b", "to_dir new", "to_dir new -L", "to_dir/ new", "to_dir/. new", "to_file new",
+    "to_file new -L", "to_file other -L", "dangling new", "dangling new -L", "loop new", "loop new -L", "nosuch new",
+    "nosuch/x new", ". other", "dir/sub/.. new", "dir/pipe new", "dir/empty new", "dir/hard new -a", "dir new -q",
+    "f .", "f ..", "dir new -a -q=false",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("into", [True, False], ids=["into", "from"])
+@pytest.mark.parametrize("line", COPIES)
+def test_copies_alike(line: str, into: bool, names: tuple[str, str], tmp_path: Path) -> None:
+    source, destination, *more = line.split(" ")
+    results = []
+    for program in (DOCKER, COVE):
+        work = f"{tmp_path.name}-{program[-1]}"
+        here, there = tmp_path / work, f"/copies/{work}"
+        here.mkdir()
+        subprocess.run(["sh", "-c", TREE], cwd=here, check=True, timeout=60)
+        made = call(DOCKER, "exec", names[0], "sh", "-c", f"mkdir -p {there}; cd {there}; {TREE}")
+        assert made.status == 0, made.stderr
+        container = f"{names[0]}:{there}/"
+        ends = (source, container + destination) if into else (container + source, destination)
+        result = same(call(program, "cp", "-q=false", *more, *ends, folder=here), work)
+        # What docker logs of an archive that it stops in the middle comes or does not; so does how far it got.
+        error = "".join(line for line in result.stderr.splitlines(True) if "closed pipe" not in line)
+        error = re.sub(r"copied \S+ to", "copied <n> to", error) if result.status else error
+        shown = "find . -mindepth 1 -exec stat -c '%n %F %a %h %N' {} + | sort"
+        inside = call(DOCKER, "exec", names[0], "sh", "-c", f"cd {there}; {shown}")
+        local = subprocess.run(["sh", "-c", shown], cwd=here, capture_output=True, text=True, timeout=60)
+        results.append((result.status, result.stdout, error, inside.stdout, local.stdout))
+    assert results[1] == results[0]
+
+
+def test_archives_are_streamed_alike(names: tuple[str, str], tmp_path: Path) -> None:
+    subprocess.run(["sh", "-c", TREE], cwd=tmp_path, check=True, timeout=60)
+    archive = subprocess.run(["tar", "c", "."], cwd=tmp_path, capture_output=True, check=True, timeout=60).stdout
+    for words in (["-"], ["-a", "-q=false", "-"]):
+        trees = []
+        for program in (DOCKER, COVE):
+            there = f"/stream-{uuid.uuid4().hex[:8]}"
+            call(DOCKER, "exec", names[0], "mkdir", there)
+            done = same(call(program, "cp", *words, f"{names[0]}:{there}", stdin=archive), there)
+            broken = same(call(program, "cp", *words, f"{names[0]}:{there}", stdin=b"no archive" * 100), there)
+            tree = call(DOCKER, "exec", names[0], "sh", "-c", f"cd {there}; find . | sort")
+            trees.append((done, broken, tree))
+        assert trees[1] == trees[0]
+
+
+def test_files_are_exported_alike(names: tuple[str, str], tmp_path: Path) -> None:
+    for program in (DOCKER, COVE):
+        target = tmp_path / program[-1]
+        assert call(program, "export", "-o", str(target), names[1]) == Result(0, "", "")
+        assert target.stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / DOCKER[-1]).read_bytes() == (tmp_path / COVE[-1]).read_bytes()
+    (tmp_path / "link").symlink_to("nowhere")
+    words = ("export", "-o", str(tmp_path / "link"), names[1])
+    assert same(call(COVE, *words)) == same(call(DOCKER, *words))
 
 
 RUNS = [
@@ -462,7 +590,16 @@ LIVES = {
         "create --name %n --restart always --rm busybox",
     ],
     "names taken": ["create --name %n busybox", "create --name %n busybox", "run --name %n busybox", "rm %n"],
-    "commit": ["create --name %n busybox", "commit -m message %n %n:2", "images %n", "rmi %n:2", "rm %n"],
+    "commit": [
+        "run --name %n busybox sh -c echo_x>/x;rm_/etc/group",
+        "diff %n",
+        "commit -a me -m message -c CMD_x -c ENV_A=b -p=false %n %n:2",
+        "images %n",
+        "inspect -f {{.Author}}|{{.Comment}}|{{.Config.Cmd}}|{{.Config.Env}} %n:2",
+        "container commit %n %n",
+        "rmi %n %n:2",
+        "rm %n",
+    ],
 }
 
 

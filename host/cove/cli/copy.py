@@ -167,10 +167,9 @@ def _from_container(
     response = engine.request("GET", archive_path(container), {"path": source})
     found = decode_stat(response)
     if destination == "-":
-        from cove.cli.stream import write_all
+        from cove.cli.output import write_stdout
 
-        for chunk in response:
-            write_all(1, chunk)
+        write_stdout(response)
         return
     place = Place(source, True, bool(found.mode & DIRECTORY), rename)
     progress = Progress("Copying from container - ", quiet=quiet)

@@ -24,8 +24,7 @@ def diff(context: Context, values: Values) -> int:
 def export(context: Context, values: Values) -> int:
     """`cove export`: into a file beside which a partial one never takes its place, or to stdout."""
     from cove.cli import terminal
-    from cove.cli.output import check_file, write_file
-    from cove.cli.stream import write_all
+    from cove.cli.output import check_file, write_file, write_stdout
 
     output = values["output"]
     if not output and terminal.is_terminal(1):
@@ -36,8 +35,7 @@ def export(context: Context, values: Values) -> int:
     if output:
         write_file(output, response)
         return 0
-    for chunk in response:
-        write_all(1, chunk)
+    write_stdout(response)
     return 0
 
 

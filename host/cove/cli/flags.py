@@ -189,10 +189,10 @@ def parse(argv: Sequence[str], flags: Sequence[Flag], *, interspersed: bool = Tr
 
 def _long(word: str, rest: list[str], known: dict[str, Flag], values: Values) -> None:
     name, equals, value = word[2:].partition("=")
+    if name == "help":
+        raise HelpAsked
     flag = known.get(name)
     if flag is None:
-        if name == "help":
-            raise HelpAsked
         raise UsageError(f"unknown flag: --{name}")
     if equals:
         values.put(flag, value)
@@ -227,6 +227,10 @@ def _short(word: str, rest: list[str], known: dict[str, Flag], values: Values) -
             raise UsageError(f"flag needs an argument: '{letter}' in -{letter}")
 
 
+_EMPTY = {"map": " (default map[])", "ulimit": " (default [])", "duration": " (default 0s)"}
+"""What docker shows of flags whose default is nothing but which do not know that themselves."""
+
+
 def describe(flags: Iterable[Flag], width: int = 80) -> str:
     """The "Options:" section of a help text on a terminal of `width` columns."""
     rows = []
@@ -243,6 +247,8 @@ def describe(flags: Iterable[Flag], width: int = 80) -> str:
             note += f' (default "{flag.default}")'
         elif isinstance(flag.default, int) and flag.default not in (0, False):
             note += f" (default {flag.default})"
+        else:
+            note += _EMPTY.get(flag.kind, "")
         rows.append((left, note))
     column = max((len(left) for left, _ in rows), default=0) + 3
     return "\n".join(f"{left:<{column}}{wrap(note, column, width - 1)}".rstrip() for left, note in rows)

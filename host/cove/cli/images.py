@@ -192,8 +192,7 @@ def tag(context: Context, values: Values) -> int:
 def save(context: Context, values: Values) -> int:
     """`cove save`: into a file beside which a partial one never takes its place, or to stdout."""
     from cove.cli import terminal
-    from cove.cli.output import check_file, write_file
-    from cove.cli.stream import write_all
+    from cove.cli.output import check_file, write_file, write_stdout
 
     output = values["output"]
     if not output and terminal.is_terminal(1):
@@ -205,8 +204,7 @@ def save(context: Context, values: Values) -> int:
     if output:
         write_file(output, response)
         return 0
-    for chunk in response:
-        write_all(1, chunk)
+    write_stdout(response)
     return 0
 
 
@@ -296,7 +294,11 @@ COMMANDS = {
         "",
         (
             text("input", "i", "Read from tar archive file, instead of STDIN"),
-            text("platform", "", 'Load only the given platform variant, "os[/arch[/variant]]" (e.g., "linux/amd64")'),
+            text(
+                "platform",
+                "",
+                'Load only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")',
+            ),
             switch("quiet", "q", "Suppress the load output"),
         ),
         most=0,
@@ -326,7 +328,11 @@ COMMANDS = {
         "IMAGE [IMAGE...]",
         (
             text("output", "o", "Write to a file, instead of STDOUT"),
-            text("platform", "", 'Save only the given platform variant, "os[/arch[/variant]]" (e.g., "linux/amd64")'),
+            text(
+                "platform",
+                "",
+                'Save only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")',
+            ),
         ),
         least=1,
     ),

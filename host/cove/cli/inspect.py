@@ -115,7 +115,11 @@ COMMANDS = {
         (_FORMAT, _SIZE, text("type", "", "Only inspect objects of the given type")),
         least=1,
     ),
-    "container inspect": _one_kind("container", "Display detailed information on one or more containers", _SIZE),
+    "container inspect": _one_kind(
+        "container",
+        "Display detailed information on one or more containers",
+        switch("size", "s", "Display total file sizes"),
+    ),
     "image inspect": _one_kind("image", "Display detailed information on one or more images"),
     "network inspect": _one_kind(
         "network",

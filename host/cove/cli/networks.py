@@ -214,7 +214,11 @@ COMMANDS = {
         (
             several("alias", "", "Add network-scoped alias for the container", kind="strings"),
             several("driver-opt", "", "driver options for the network", kind="strings"),
-            integer("gw-priority", "", "Highest gw-priority provides the default gateway"),
+            integer(
+                "gw-priority",
+                "",
+                "Highest gw-priority provides the default gateway. Accepts positive and negative values.",
+            ),
             text("ip", "", 'IPv4 address (e.g., "172.30.100.104")'),
             text("ip6", "", 'IPv6 address (e.g., "2001:db8::33")'),
             several("link", "", "Add link to another container", link),

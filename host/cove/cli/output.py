@@ -1,4 +1,4 @@
-"""Files that a command's `--output` names: whole or not at all."""
+"""Where a command's archive goes: to stdout, or into the file that its `--output` names, whole or not at all."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def write_file(path: str, chunks: Iterable[bytes]) -> None:
             partial = Path(file.name)
             try:
                 for chunk in chunks:
-                    file.write(chunk)
+                    _write(file.fileno(), chunk, file.name)
                 file.close()
                 partial.replace(target)
             except BaseException:
@@ -57,3 +57,20 @@ def write_file(path: str, chunks: Iterable[bytes]) -> None:
                 raise
     except OSError as error:
         raise CliError(os_error_text(error)) from error
+
+
+def write_stdout(chunks: Iterable[bytes]) -> None:
+    """Write `chunks` to stdout. Raises `CliError`, and `BrokenPipeError` when nobody reads any more."""
+    for chunk in chunks:
+        _write(1, chunk, "/dev/stdout")
+
+
+def _write(descriptor: int, data: bytes, name: str) -> None:
+    from cove.cli.stream import write_all
+
+    try:
+        write_all(descriptor, data)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CliError(f"write {name}: {(error.strerror or str(error)).lower()}") from error

@@ -105,11 +105,14 @@ def _prune_builds(context: Context, values: Values) -> int:
 
 
 _FORCE = switch("force", "f", "Do not prompt for confirmation")
-_FILTER = filters_flag("", 'Provide filter values (e.g. "until=<timestamp>")')
 
 
-def _command(kind: str, short: str, *more: Flag) -> Command:
-    return Command(functools.partial(prune, kind), short, "", (_FORCE, _FILTER, *more), most=0)
+def _filter(example: str) -> Flag:
+    return filters_flag("", f'Provide filter values (e.g. "{example}")')
+
+
+def _command(kind: str, short: str, *more: Flag, example: str = "until=<timestamp>") -> Command:
+    return Command(functools.partial(prune, kind), short, "", (_FORCE, _filter(example), *more), most=0)
 
 
 COMMANDS = {
@@ -122,6 +125,7 @@ COMMANDS = {
         "volume",
         "Remove unused local volumes",
         switch("all", "a", "Remove all unused volumes, not just anonymous ones"),
+        example="label=<label>",
     ),
     "system prune": Command(
         system_prune,
@@ -129,7 +133,7 @@ COMMANDS = {
         "",
         (
             _FORCE,
-            _FILTER,
+            _filter("label=<key>=<value>"),
             switch("all", "a", "Remove all unused images not just dangling ones"),
             switch("volumes", "", "Prune anonymous volumes"),
         ),

@@ -15,7 +15,7 @@ def _duration(name: str, help: str) -> Flag:
     return Flag(name, kind="duration", parse=values.duration, default=0, help=help)
 
 
-CREATE_FLAGS = (
+_FLAGS = (
     several("add-host", "", "Add a custom host-to-IP mapping (host:ip)", values.extra_host),
     several("annotation", "", "Add an annotation to the container (passed through to the OCI runtime)", kind="map"),
     several("attach", "a", "Attach to STDIN, STDOUT or STDERR", values.stream),
@@ -24,16 +24,24 @@ CREATE_FLAGS = (
         kind="uint16",
         parse=parse_uint16,
         default=0,
-        help="Block IO (relative weight), between 10 and 1000, or 0 to disable",
+        help="Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)",
     ),
-    several("blkio-weight-device", "", "Block IO weight (relative device weight)", values.weight_device),
+    several("blkio-weight-device", "", "Block IO weight (relative device weight) (default [])", values.weight_device),
     several("cap-add", "", "Add Linux capabilities"),
     several("cap-drop", "", "Drop Linux capabilities"),
     text("cgroup-parent", "", "Optional parent cgroup for the container"),
-    text("cgroupns", "", "Cgroup namespace to use (host|private)"),
+    text(
+        "cgroupns",
+        "",
+        "Cgroup namespace to use (host|private)\n"
+        "'host':    Run the container in the Docker host's cgroup namespace\n"
+        "'private': Run the container in its own private cgroup namespace\n"
+        "'':        Use the cgroup namespace as configured by the\n"
+        "           default-cgroupns-mode option on the daemon (default)",
+    ),
     text("cidfile", "", "Write the container ID to the file"),
-    integer("cpu-count", "", "CPU count (Windows only)"),
-    integer("cpu-percent", "", "CPU percent (Windows only)"),
+    Flag("cpu-count", kind="int", parse=parse_int, default=0, help="CPU count (Windows only)", hidden=True),
+    Flag("cpu-percent", kind="int", parse=parse_int, default=0, help="CPU percent (Windows only)", hidden=True),
     integer("cpu-period", "", "Limit CPU CFS (Completely Fair Scheduler) period"),
     integer("cpu-quota", "", "Limit CPU CFS (Completely Fair Scheduler) quota"),
     integer("cpu-rt-period", "", "Limit CPU real-time period in microseconds"),
@@ -44,10 +52,10 @@ CREATE_FLAGS = (
     text("cpuset-mems", "", "MEMs in which to allow execution (0-3, 0,1)"),
     several("device", "", "Add a host device to the container"),
     several("device-cgroup-rule", "", "Add a rule to the cgroup allowed devices list", values.device_cgroup_rule),
-    several("device-read-bps", "", "Limit read rate (bytes per second) from a device", values.rate_device),
-    several("device-read-iops", "", "Limit read rate (IO per second) from a device", values.iops_device),
-    several("device-write-bps", "", "Limit write rate (bytes per second) to a device", values.rate_device),
-    several("device-write-iops", "", "Limit write rate (IO per second) to a device", values.iops_device),
+    several("device-read-bps", "", "Limit read rate (bytes per second) from a device (default [])", values.rate_device),
+    several("device-read-iops", "", "Limit read rate (IO per second) from a device (default [])", values.iops_device),
+    several("device-write-bps", "", "Limit write rate (bytes per second) to a device (default [])", values.rate_device),
+    several("device-write-iops", "", "Limit write rate (IO per second) to a device (default [])", values.iops_device),
     switch("disable-content-trust", "", "Skip image verification", True),
     several("dns", "", "Set custom DNS servers", values.address),
     several("dns-option", "", "Set DNS options"),
@@ -69,6 +77,7 @@ CREATE_FLAGS = (
         "Start period for the container to initialize before starting health-retries countdown (ms|s|m|h)",
     ),
     _duration("health-timeout", "Maximum time to allow one check to run (ms|s|m|h)"),
+    switch("help", "", "Print usage"),
     text("hostname", "h", "Container host name"),
     switch("init", "", "Run an init inside the container that forwards signals and reaps processes"),
     switch("interactive", "i", "Keep STDIN open even if not attached"),
@@ -103,7 +112,6 @@ CREATE_FLAGS = (
     switch("privileged", "", "Give extended privileges to this container"),
     several("publish", "p", "Publish a container's port(s) to the host"),
     switch("publish-all", "P", "Publish all exposed ports to random ports"),
-    text("pull", "", 'Pull image before running ("always", "missing", "never")', "missing"),
     switch("quiet", "q", "Suppress the pull output"),
     switch("read-only", "", "Mount the container's root filesystem as read only"),
     text("restart", "", "Restart policy to apply when a container exits", "no"),
@@ -127,8 +135,14 @@ CREATE_FLAGS = (
     text("workdir", "w", "Working directory inside the container"),
 )
 
+CREATE_FLAGS = (
+    *_FLAGS,
+    text("pull", "", 'Pull image before creating ("always", "|missing", "never")', "missing"),  # docker's own slip
+)
+
 RUN_FLAGS = (
-    *CREATE_FLAGS,
+    *_FLAGS,
+    text("pull", "", 'Pull image before running ("always", "missing", "never")', "missing"),
     switch("detach", "d", "Run container in background and print container ID"),
     text("detach-keys", "", "Override the key sequence for detaching a container"),
     switch("sig-proxy", "", "Proxy received signals to the process", True),

@@ -133,7 +133,7 @@ class TarReader:
             kind = header.type.decode("latin-1")
             if kind not in (_PAX, _PAX_GLOBAL, _LONG_NAME, _LONG_LINK):
                 return self._entry(header, records, name, link)
-            budget -= header.size
+            budget -= BLOCK + header.size
             if budget < 0:
                 raise BadArchive("archive/tar: header field too long")
             data = self._exactly(header.size)
@@ -153,6 +153,8 @@ class TarReader:
         kind = header.type.decode("latin-1")
         if header.type == tarfile.AREGTYPE:  # of before POSIX, where a directory is told by its name
             kind = DIRECTORY if name.endswith("/") else REGULAR
+        if kind == DIRECTORY:
+            name = name.rstrip("/") or "/"
         size = _number(records["size"]) if "size" in records else header.size
         entry = Entry(
             name,

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cove.cli import main as cli
@@ -94,3 +95,25 @@ def test_no_engine_at_cove_host_is_said_as_docker_says_it() -> None:
         "Cannot connect to the Docker daemon at unix:///nosuch/docker.sock. Is the docker daemon running?\n"
     )
     assert (done.returncode, done.stdout) == (1, "")
+
+
+def test_every_name_of_a_command_is_in_its_help(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    monkeypatch.setattr("os._exit", lambda status: None)
+    for words, names in (
+        (["ps"], "cove container ls, cove container list, cove container ps, cove ps"),
+        (["container", "remove"], "cove container rm, cove container remove, cove rm"),
+        (["rmi"], "cove image rm, cove image remove, cove rmi"),
+        (["network", "list"], "cove network ls, cove network list"),
+        (["system", "events"], "cove system events, cove events"),
+    ):
+        cli.main([*words, "--help"])
+        assert f"\n\nAliases:\n  {names}\n" in capsys.readouterr().out
+    for words in (["version"], ["container", "inspect"], ["network", "create"], ["system", "df"]):
+        cli.main([*words, "--help"])
+        assert "Aliases" not in capsys.readouterr().out
+
+
+def test_an_alias_is_told_by_the_commands_own_name(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    monkeypatch.setattr("os._exit", lambda status: None)
+    cli.main(["container", "remove"])
+    assert "'cove container rm' requires at least 1 argument" in capsys.readouterr().err
