@@ -45,7 +45,7 @@ async def list_containers(engine: Engine, request: Request) -> Response:
 
 async def create(engine: Engine, request: Request) -> Response:
     container = await engine.containers.create(request.query.str("name"), await request.json())
-    return json_response({"Id": container.id, "Warnings": []}, 201)
+    return json_response({"Id": container.id, "Warnings": list(container.request.warnings)}, 201)
 
 
 async def inspect(engine: Engine, request: Request) -> Response:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from coved.containers import capabilities, signals
+from coved.containers import capabilities, modes, signals
 from coved.containers.config_schema import CONFIG, HOST_CONFIG, Json, read
 from coved.errors import InvalidParameter
 from coved.networks import EndpointRequest, PortRequest, SandboxRequest
@@ -31,6 +31,8 @@ class Request:
     config: Json
     host: Json
     endpoints: tuple[EndpointRequest, ...]
+    warnings: tuple[str, ...] = ()
+    """What the create request is answered with; not kept."""
 
 
 def parse(body: Mapping[str, Any], image: Mapping[str, Any]) -> Request:
@@ -41,12 +43,14 @@ def parse(body: Mapping[str, Any], image: Mapping[str, Any]) -> Request:
         raise InvalidParameter("invalid JSON: HostConfig must be an object")
     config = read(CONFIG, body, "Config")
     host = read(HOST_CONFIG, host_raw, "HostConfig")
+    modes.check(config, host)
     _inherit(config, image)
     if not (config["Entrypoint"] or config["Cmd"]):
         raise InvalidParameter("no command specified")
     _check_config(config)
     _normalise_host(host)
-    return Request(config, host, _endpoints(folded.get("networkingconfig") or {}))
+    warnings = modes.warnings(host)
+    return Request(config, host, _endpoints(folded.get("networkingconfig") or {}), tuple(warnings))
 
 
 def _inherit(config: Json, image: Mapping[str, Any]) -> None:
@@ -84,17 +88,17 @@ def _check_config(config: Json) -> None:
         signals.number(config["StopSignal"])
     for port in config["ExposedPorts"] or ():
         parse_port(port)
-    if len(config["Hostname"]) > 63 or (
-        config["Hostname"] and not re.fullmatch(r"[A-Za-z0-9._-]+", config["Hostname"])
-    ):
-        raise InvalidParameter(f"invalid hostname: {config['Hostname']}")
+    # Docker takes any; what could write lines of its own into the container's /etc/hosts is no name of a host.
+    for name in (config["Hostname"], config["Domainname"]):
+        if any(character.isspace() or not character.isprintable() for character in name):
+            raise InvalidParameter(f"invalid hostname: {name}")
 
 
 def _normalise_host(host: Json) -> None:
     """Fill in the defaults that an inspect shows, and check what can be checked without looking at the machine."""
     host["NetworkMode"] = host["NetworkMode"] or "default"
     host["IpcMode"] = host["IpcMode"] or "private"
-    host["CgroupnsMode"] = host["CgroupnsMode"] or ("host" if host["Privileged"] else "private")
+    host["CgroupnsMode"] = host["CgroupnsMode"] or "private"
     host["ShmSize"] = host["ShmSize"] or DEFAULT_SHM
     host["Runtime"] = host["Runtime"] or "runc"
     host["CapAdd"] = capabilities.normalise(host["CapAdd"], "CapAdd") if host["CapAdd"] else host["CapAdd"]

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from coved.containers import config, signals
+from coved.containers import config, modes, signals
 from coved.containers.container import Container, State, ended
 from coved.containers.execs import Execs
 from coved.containers.mountpoints import MountPoint, collect
@@ -210,12 +210,13 @@ class Containers:
         await self._images.ready()
         image = self._images.get(reference)
         request = config.parse(body, image.container_config)
-        self._check_mode(request)
+        modes.settle(request.host, self.get)
         mounts = collect(request.config, request.host, self._inherited(request))
         config.sandbox_request(name, request, request.host["NetworkMode"])
         container = Container(secrets.token_hex(32), name, image.id, reference, request, mounts, time.time_ns())
         if not request.config["Hostname"] and request.host["UTSMode"] != "host":
-            request.config["Hostname"] = container.short_id
+            shared = request.host["NetworkMode"] == "host"
+            request.config["Hostname"] = os.uname().nodename if shared else container.short_id
         container.mounts = [await self._named(mount) for mount in mounts]
         self._starter.layout(container).prepare()
         try:
@@ -230,16 +231,6 @@ class Containers:
             raise
         self._event(container, "create")
         return container
-
-    def _check_mode(self, request: config.Request) -> None:
-        mode = request.host["NetworkMode"]
-        if mode.startswith("container:"):
-            self.get(mode.removeprefix("container:"))
-            if request.host["PortBindings"] or request.host["PublishAllPorts"]:
-                raise InvalidParameter("conflicting options: port publishing and the container type network mode")
-        for field in ("PidMode", "IpcMode"):
-            if request.host[field].startswith("container:"):
-                self.get(request.host[field].removeprefix("container:"))
 
     def _inherited(self, request: config.Request) -> list[MountPoint]:
         from dataclasses import replace

@@ -12,7 +12,7 @@ from typing import Any
 from coved.containers import capabilities, config, seccomp_profile
 from coved.containers.config_schema import Json
 from coved.containers.mountpoints import MountPoint
-from coved.errors import InvalidParameter
+from coved.errors import EngineError, InvalidParameter
 from coved.runtime.spec import Mount, Namespace, NamespaceType, Process, Resources, Spec
 
 _NAMESPACES: tuple[tuple[NamespaceType, str], ...] = (
@@ -24,6 +24,8 @@ _NAMESPACES: tuple[tuple[NamespaceType, str], ...] = (
 _INIT_PATHS = ("/usr/bin/docker-init", "/usr/bin/tini-static", "/usr/bin/tini")
 _INIT_TARGET = "/sbin/docker-init"
 _PERIOD_US = 100_000
+RUNC_FAILED = "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: {}: unknown"
+"""How clients are told, by Docker, of what the runtime refuses."""
 _DEVPTS = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]
 
 
@@ -57,6 +59,8 @@ class Surroundings:
     mounts: Sequence[tuple[MountPoint, str]]
     """Each mount with the path that it comes from."""
     hostname: str
+    files: Path
+    """The folder of /etc/hosts and its like: the container's own, or that of the container whose network it joins."""
 
 
 def build(container_id: str, image: Json, host: Json, layout: Layout, around: Surroundings, profile: Path) -> Spec:
@@ -64,7 +68,12 @@ def build(container_id: str, image: Json, host: Json, layout: Layout, around: Su
     caps = capabilities.effective(host["CapAdd"] or (), host["CapDrop"] or (), privileged=host["Privileged"])
     security = _SecurityOptions.parse(host["SecurityOpt"] or ())
     args = [*(image["Entrypoint"] or ()), *(image["Cmd"] or ())]
-    mounts = [*_root(layout), *_system_mounts(host, around), *_own_files(layout), *map(_user_mount, around.mounts)]
+    mounts = [
+        *_root(layout),
+        *_system_mounts(host, around),
+        *_own_files(around.files, read_only=host["ReadonlyRootfs"]),
+        *map(_user_mount, around.mounts),
+    ]
     if host["Init"]:
         args = [_INIT_TARGET, "--", *args]
         mounts.append(
@@ -84,6 +93,8 @@ def build(container_id: str, image: Json, host: Json, layout: Layout, around: Su
             "readonlyPaths": host["ReadonlyPaths"],
         },
     }
+    if host["UTSMode"] == "host" and image["Domainname"]:
+        raise EngineError(RUNC_FAILED.format('sysctl "kernel.domainname" is not in a separate kernel namespace'))
     if host["UTSMode"] != "host":
         spec["hostname"] = around.hostname
         if image["Domainname"]:
@@ -208,25 +219,31 @@ def _system_mounts(host: Json, around: Surroundings) -> list[Mount]:
         {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": protect},
     ]  # fmt: skip
     own_shm = not any(mount.destination == "/dev/shm" for mount, _ in around.mounts)
-    if own_shm and "ipc" not in around.joined and host["IpcMode"] != "host":
-        options = [*protect, "mode=1777", f"size={host['ShmSize']}"]
-        mounts.append({"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": options})
-    elif own_shm:
-        source = around.joined.get("shm", "/dev/shm")
-        mounts.append({"destination": "/dev/shm", "type": "bind", "source": source, "options": ["rbind"]})
+    if own_shm and host["IpcMode"] != "none":
+        mounts.append(_shm(host, around, protect))
     return mounts
 
 
-def _own_files(layout: Layout) -> list[Mount]:
+def _shm(host: Json, around: Surroundings, protect: list[str]) -> Mount:
+    mount: Mount = {"destination": "/dev/shm", "type": "bind", "source": "/dev/shm", "options": ["rbind", "rprivate"]}
+    if "ipc" in around.joined:
+        mount["namespace"] = around.joined["shm"]
+    elif host["IpcMode"] != "host":
+        options = [*protect, "mode=1777", f"size={host['ShmSize']}"]
+        return {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": options}
+    return mount
+
+
+def _own_files(folder: Path, *, read_only: bool) -> list[Mount]:
     return [
         {
             "destination": f"/etc/{name}",
             "type": "bind",
-            "source": str(layout.directory / name),
-            "options": ["rbind", "rprivate"],
+            "source": str(folder / name),
+            "options": ["rbind", "rprivate", *(["ro"] if read_only else [])],
         }
         for name in ("resolv.conf", "hostname", "hosts")
-        if (layout.directory / name).exists()
+        if (folder / name).exists()
     ]
 
 

@@ -9,12 +9,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from coved.containers import config, spec
+from coved.containers import config, modes, spec
 from coved.containers.container import Container
 from coved.containers.mountpoints import MountPoint, ensure_source
 from coved.containers.registry import Registry
 from coved.containers.seccomp_profile import DEFAULT_PATH
-from coved.errors import Conflict
 from coved.images import Images
 from coved.networks import Networks, Sandbox
 from coved.runtime.client import ExitCallback, SpawnerClient
@@ -73,16 +72,25 @@ class Starter:
                 ensure_source(mount)
             elif mount.kind == "volume" and mount.copy:
                 await self._populate(layout, mount)
-        mode = self._network_mode(container)
+        joined = modes.joined(container.host, self._registry.get)
+        mode = modes.network(container.host, self._registry.get)
+        files = layout.directory
+        if mode.startswith("container:"):
+            other = self._registry.get(mode.removeprefix("container:"))
+            files = self.layout(other).directory
+            for field in ("Hostname", "Domainname"):
+                container.config[field] = other.config[field]
         sandbox = await self._networks.open_sandbox(
             container.id, config.sandbox_request(container.name, container.request, mode)
         )
-        self._write_files(container, layout, sandbox)
+        if files == layout.directory:
+            self._write_files(container, layout, sandbox)
         around = spec.Surroundings(
             sandbox.netns_path,
-            self._joined(container),
+            joined,
             [(mount, self.source(mount)) for mount in container.mounts],
             container.hostname,
+            files,
         )
         oci = spec.build(container.id, container.config, container.host, layout, around, self._profile)
         shim = await self._spawner.create(
@@ -101,39 +109,14 @@ class Starter:
         shim.on_exit(on_exit)
 
     def _write_files(self, container: Container, layout: spec.Layout, sandbox: Sandbox) -> None:
-        own = "".join(f"{endpoint.address}\t{container.hostname}\n" for endpoint in sandbox.endpoints)
         for name, text in (
             ("resolv.conf", sandbox.resolv_conf),
-            ("hosts", sandbox.hosts + own),
+            ("hosts", sandbox.hosts),
             ("hostname", f"{container.hostname}\n"),
         ):
             path = layout.directory / name
             path.write_text(text)
             path.chmod(0o644)
-
-    def _network_mode(self, container: Container) -> str:
-        mode: str = container.host["NetworkMode"]
-        if not mode.startswith("container:"):
-            return mode
-        return f"container:{self._running(mode).id}"
-
-    def _running(self, mode: str) -> Container:
-        reference = mode.partition(":")[2]
-        other = self._registry.get(reference)
-        if not other.state.running or other.shim is None:
-            raise Conflict(f"cannot join the namespace of a non running container: {reference}")
-        return other
-
-    def _joined(self, container: Container) -> dict[str, str]:
-        joined: dict[str, str] = {}
-        for kind, field in (("pid", "PidMode"), ("ipc", "IpcMode")):
-            if container.host[field].startswith("container:"):
-                other = self._running(container.host[field])
-                assert other.shim is not None
-                joined[kind] = f"/proc/{other.shim.pid}/ns/{kind}"
-                if kind == "ipc":
-                    joined["shm"] = f"/proc/{other.shim.pid}/root/dev/shm"
-        return joined
 
     def _stdio(self, container: Container) -> Stdio:
         height, width = container.host["ConsoleSize"]

@@ -7,6 +7,8 @@ import select
 import time
 from typing import TYPE_CHECKING
 
+from coved.runtime.syscalls import describe
+
 if TYPE_CHECKING:
     from coved.runtime.spec import BlockIoResources, CpuResources, MemoryResources, Resources
 
@@ -64,7 +66,7 @@ class Cgroup:
                 if directory == self.path and self.is_populated():
                     raise CgroupError(f"the cgroup {self.path} is in use") from None
             except OSError as error:
-                raise CgroupError(f"the cgroup {directory} cannot be made: {error.strerror}") from None
+                raise CgroupError(f"the cgroup {directory} cannot be made: {describe(error)}") from None
         return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     @staticmethod
@@ -146,7 +148,7 @@ class Cgroup:
         except (FileNotFoundError, PermissionError):  # cgroupfs answers EACCES or EPERM to the making of files
             self.warnings.append(f"Your kernel does not support {what} or the cgroup is not mounted. Limit discarded.")
         except OSError as error:
-            raise CgroupError(f'failed to write "{value}" to {self.path}/{name}: {error.strerror}') from None
+            raise CgroupError(f'failed to write "{value}" to {self.path}/{name}: {describe(error)}') from None
 
     # --- watching and ending
 

@@ -113,7 +113,7 @@ def _run(request: Request, enter: "Callable[[], list[str]]", *, await_go: bool) 
         _send(sync, {"kind": "create", "error": str(error)})
     except OSError as error:
         subject = f" {error.filename}" if error.filename else ""
-        _send(sync, {"kind": "create", "error": f"error during container init:{subject} {error.strerror}"})
+        _send(sync, {"kind": "create", "error": f"error during container init:{subject} {syscalls.describe(error)}"})
     except BaseException as error:
         _send(sync, {"kind": "create", "error": f"error during container init: {error}"})
     os._exit(SETUP_FAILED)

@@ -86,7 +86,7 @@ class Shim:
         except OSError as error:
             self._cleanup.close()
             subject = f"{error.filename}: " if error.filename else ""
-            message = f"error during container init: {subject}{error.strerror}"
+            message = f"error during container init: {subject}{syscalls.describe(error)}"
             raise Refused("create", _CREATE_FAILED.format(message)) from None
 
     def _create(self, request: wire.Message) -> None:
@@ -219,7 +219,7 @@ class Shim:
         except OSError as error:
             stdio.abandon()
             process.destroy()
-            raise Refused("start", _EXEC_FAILED.format(error.strerror), 126) from None
+            raise Refused("start", _EXEC_FAILED.format(syscalls.describe(error)), 126) from None
         self.processes[process_id] = process
 
         def done(failure: SetupError | None) -> None:

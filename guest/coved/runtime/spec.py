@@ -65,6 +65,7 @@ class Mount(TypedDict):
     type: NotRequired[str]
     source: NotRequired[str]
     options: NotRequired[list[str]]
+    namespace: NotRequired[str]  # extension: path of the mount namespace that a bind's source is looked up in
 
 
 NamespaceType = Literal["mount", "pid", "network", "ipc", "uts", "cgroup", "user", "time"]

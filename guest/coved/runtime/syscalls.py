@@ -72,9 +72,15 @@ PR_CAP_AMBIENT_RAISE, PR_CAP_AMBIENT_CLEAR_ALL = 2, 4
 CLOSE_RANGE_CLOEXEC = 4
 
 
+def describe(error: OSError | int) -> str:
+    """What went wrong in lower case: users' tools match on these texts as the OCI runtimes write them."""
+    text = os.strerror(error) if isinstance(error, int) else error.strerror or str(error)
+    return text[:1].lower() + text[1:]
+
+
 def _fail(call: str, path: str | None = None) -> OSError:
     number = ctypes.get_errno()
-    text = f"{call}: {os.strerror(number)}"
+    text = f"{call}: {describe(number)}"
     return OSError(number, text, path) if path is not None else OSError(number, text)
 
 
@@ -113,7 +119,7 @@ def clone3(flags: int, cgroup_fd: int | None = None) -> tuple[int, int]:
     number = ctypes.get_errno()
     ctypes.pythonapi.PyOS_AfterFork_Parent()
     if pid < 0:
-        raise OSError(number, f"clone3: {os.strerror(number)}")
+        raise OSError(number, f"clone3: {describe(number)}")
     return pid, pidfd.value
 
 
@@ -210,7 +216,7 @@ def openat2(directory: int, path: str, flags: int, resolve: int, mode: int = 0) 
         if ctypes.get_errno() != 11:
             break
     number = ctypes.get_errno()
-    raise OSError(number, os.strerror(number), path)
+    raise OSError(number, describe(number), path)
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
