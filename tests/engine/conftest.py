@@ -11,7 +11,8 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,26 @@ def docker_client(engine: Engine) -> Iterator[Any]:
     client = docker.DockerClient(engine.url, timeout=60)
     yield client
     client.close()
+
+
+@pytest.fixture
+def make(docker_client: Any) -> Iterator[Callable[..., Any]]:
+    """Containers of busybox that are gone after the test."""
+    made = []
+
+    def create(*words: str, start: bool = True, **options: Any) -> Any:
+        command = list(words) or ["sleep", "300"]
+        container = docker_client.containers.create(
+            "busybox", command, name=f"t-{uuid.uuid4().hex[:12]}", **{"init": False, **options}
+        )
+        made.append(container)
+        if start:
+            container.start()
+        return container
+
+    yield create
+    for container in made:
+        container.remove(force=True, v=True)
 
 
 def _busybox_tar() -> bytes:

@@ -4,41 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-import uuid
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import docker
 import pytest
 
+from isolation_support import Make, output, refusal
+
 pytestmark = pytest.mark.root
-
-Make = Callable[..., Any]
-
-
-@pytest.fixture
-def make(docker_client: Any) -> Iterator[Make]:
-    """Containers of busybox that are gone after the test."""
-    made = []
-
-    def create(*words: str, start: bool = True, **options: Any) -> Any:
-        command = list(words) or ["sleep", "300"]
-        container = docker_client.containers.create(
-            "busybox", command, name=f"t-{uuid.uuid4().hex[:12]}", **{"init": False, **options}
-        )
-        made.append(container)
-        if start:
-            container.start()
-        return container
-
-    yield create
-    for container in made:
-        container.remove(force=True, v=True)
-
-
-def output(container: Any) -> str:
-    assert container.wait(timeout=30)["StatusCode"] == 0, container.logs().decode()
-    return str(container.logs().decode())
 
 
 def link(container: Any, kind: str) -> str:
@@ -130,15 +103,6 @@ def test_a_network_that_is_joined_brings_its_names(make: Make) -> None:
 
 def test_the_machines_network_brings_its_name(make: Make) -> None:
     assert output(make("hostname", network_mode="host")).strip() == os.uname().nodename
-
-
-def refusal(docker_client: Any, host: dict[str, Any], **config: Any) -> tuple[int, str]:
-    response = docker_client.api._post_json(
-        docker_client.api._url("/containers/create"),
-        {"Image": "busybox", "Cmd": ["true"], **config, "HostConfig": host},
-    )
-    assert response.status_code != 201, response.json()
-    return response.status_code, response.json()["message"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from coved.containers import capabilities, modes, signals
+from coved.containers import capabilities, modes, security, signals
 from coved.containers.config_schema import CONFIG, HOST_CONFIG, Json, read
 from coved.errors import InvalidParameter
 from coved.networks import EndpointRequest, PortRequest, SandboxRequest
@@ -49,7 +49,7 @@ def parse(body: Mapping[str, Any], image: Mapping[str, Any]) -> Request:
         raise InvalidParameter("no command specified")
     _check_config(config)
     _normalise_host(host)
-    warnings = modes.warnings(host)
+    warnings = [*modes.warnings(host), *security.warnings(host)]
     return Request(config, host, _endpoints(folded.get("networkingconfig") or {}), tuple(warnings))
 
 

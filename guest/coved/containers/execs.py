@@ -98,7 +98,7 @@ class Execs:
         caps = capabilities.effective(
             host["CapAdd"] or (), host["CapDrop"] or (), privileged=one.privileged or host["Privileged"]
         )
-        process = spec.process(one.config, host, one.config["Cmd"], caps, False)
+        process = spec.process(one.config, host, one.config["Cmd"], caps)
         height, width = host["ConsoleSize"]
         stdio = Stdio(one.config["Tty"], one.config["AttachStdin"], True, height, width)
         shim = one.container.shim

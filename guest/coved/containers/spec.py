@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coved.containers import capabilities, config, seccomp_profile
+from coved.containers import capabilities, config, devices, seccomp_profile, security
 from coved.containers.config_schema import Json
 from coved.containers.mountpoints import MountPoint
 from coved.errors import EngineError, InvalidParameter
+from coved.runtime.errors import CREATE_REFUSED
 from coved.runtime.spec import Mount, Namespace, NamespaceType, Process, Resources, Spec
 
 _NAMESPACES: tuple[tuple[NamespaceType, str], ...] = (
@@ -24,8 +25,7 @@ _NAMESPACES: tuple[tuple[NamespaceType, str], ...] = (
 _INIT_PATHS = ("/usr/bin/docker-init", "/usr/bin/tini-static", "/usr/bin/tini")
 _INIT_TARGET = "/sbin/docker-init"
 _PERIOD_US = 100_000
-RUNC_FAILED = "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: {}: unknown"
-"""How clients are told, by Docker, of what the runtime refuses."""
+_WRITABLE = ("/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue")  # even where the root is not
 _DEVPTS = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]
 
 
@@ -66,13 +66,12 @@ class Surroundings:
 def build(container_id: str, image: Json, host: Json, layout: Layout, around: Surroundings, profile: Path) -> Spec:
     """The spec of a container. Raises InvalidParameter, EngineError."""
     caps = capabilities.effective(host["CapAdd"] or (), host["CapDrop"] or (), privileged=host["Privileged"])
-    security = _SecurityOptions.parse(host["SecurityOpt"] or ())
+    options = security.parse(host["SecurityOpt"] or ())
     args = [*(image["Entrypoint"] or ()), *(image["Cmd"] or ())]
     mounts = [
         *_root(layout),
-        *_system_mounts(host, around),
-        *_own_files(around.files, read_only=host["ReadonlyRootfs"]),
-        *map(_user_mount, around.mounts),
+        *_system_mounts(host, around, options),
+        *_later_mounts(host, around),
     ]
     if host["Init"]:
         args = [_INIT_TARGET, "--", *args]
@@ -82,58 +81,45 @@ def build(container_id: str, image: Json, host: Json, layout: Layout, around: Su
     spec: Spec = {
         "ociVersion": "1.2.0",
         "root": {"path": str(layout.directory / "root"), "readonly": host["ReadonlyRootfs"]},
-        "process": process(image, host, args, caps, security.no_new_privileges),
+        "process": process(image, host, args, caps),
         "mounts": mounts,
         "linux": {
             "namespaces": _namespaces(host, around),
             "cgroupsPath": posixpath.join(host["CgroupParent"] or "/cove", container_id),
             "resources": resources(host),
             "sysctl": host["Sysctls"] or {},
-            "maskedPaths": host["MaskedPaths"],
-            "readonlyPaths": host["ReadonlyPaths"],
+            "maskedPaths": [] if host["Privileged"] else host["MaskedPaths"],
+            "readonlyPaths": [] if host["Privileged"] else host["ReadonlyPaths"],
         },
     }
     if host["UTSMode"] == "host" and image["Domainname"]:
-        raise EngineError(RUNC_FAILED.format('sysctl "kernel.domainname" is not in a separate kernel namespace'))
+        raise EngineError(CREATE_REFUSED.format('sysctl "kernel.domainname" is not in a separate kernel namespace'))
     if host["UTSMode"] != "host":
         spec["hostname"] = around.hostname
         if image["Domainname"]:
             spec["domainname"] = image["Domainname"]
-    if not host["Privileged"] and security.seccomp != "unconfined":
-        linux: Any = spec["linux"]
-        if security.seccomp:
-            linux["seccomp"] = seccomp_profile.convert(seccomp_profile.parse(security.seccomp), caps)
-        else:
-            linux["seccomp"] = seccomp_profile.convert_default(profile, tuple(caps))
-    if host["Devices"]:
-        spec["linux"]["devices"] = [_device(entry) for entry in host["Devices"]]
+    if not host["Privileged"] and options.seccomp != security.UNCONFINED:
+        _add_seccomp(spec, options.seccomp, caps, profile)
+    if nodes := devices.nodes(host):
+        spec["linux"]["devices"] = nodes
     return spec
 
 
-@dataclass(frozen=True)
-class _SecurityOptions:
-    seccomp: str = ""
-    no_new_privileges: bool = False
-
-    @classmethod
-    def parse(cls, options: Sequence[str]) -> _SecurityOptions:
-        seccomp, no_new_privileges = "", False
-        for option in options:
-            name, _, value = option.replace(":", "=", 1).partition("=") if "=" not in option else option.partition("=")
-            if name == "no-new-privileges":
-                no_new_privileges = value.lower() not in ("false", "0")
-            elif name == "seccomp":
-                seccomp = "" if value == "builtin" else value
-            elif name not in ("label", "apparmor", "systempaths"):
-                raise InvalidParameter(f'invalid --security-opt 1: "{option}"')
-        return cls(seccomp, no_new_privileges)
+def _add_seccomp(spec: Spec, own: str, caps: Sequence[str], default: Path) -> None:
+    if not own:
+        spec["linux"]["seccomp"] = seccomp_profile.convert_default(default, tuple(caps))  # type: ignore[typeddict-item]
+        return
+    profile = seccomp_profile.convert(seccomp_profile.parse(own), caps)
+    if profile["defaultAction"] or profile["syscalls"]:  # a profile that says nothing is none
+        spec["linux"]["seccomp"] = profile  # type: ignore[typeddict-item]
 
 
-def process(image: Json, host: Json, args: Sequence[str], caps: Sequence[str], no_new_privileges: bool) -> Process:
+def process(image: Json, host: Json, args: Sequence[str], caps: Sequence[str]) -> Process:
     """The OCI process of a container's command, or of an exec whose fields ``image`` has."""
     user = image["User"]
     # A user who is not root holds no capabilities but in the bounding set (capabilities(7)); the runtime drops them at setuid.
     held = list(caps)
+    options = security.parse(host["SecurityOpt"] or ())
     result: Process = {
         "terminal": image["Tty"],
         "user": {"username": user, "extraGroups": list(host["GroupAdd"] or ())},
@@ -141,7 +127,7 @@ def process(image: Json, host: Json, args: Sequence[str], caps: Sequence[str], n
         "env": environment(image),
         "cwd": image["WorkingDir"] or "/",
         "capabilities": {"bounding": held, "effective": held, "permitted": held},
-        "noNewPrivileges": no_new_privileges,
+        "noNewPrivileges": options.no_new_privileges,
         "rlimits": [
             {"type": f"RLIMIT_{entry['Name'].upper()}", "soft": int(entry["Soft"]), "hard": int(entry["Hard"])}
             for entry in host["Ulimits"]
@@ -149,6 +135,8 @@ def process(image: Json, host: Json, args: Sequence[str], caps: Sequence[str], n
     }
     if host["OomScoreAdj"]:
         result["oomScoreAdj"] = host["OomScoreAdj"]
+    if options.apparmor and options.apparmor != security.UNCONFINED and security.apparmor_enabled():
+        result["apparmorProfile"] = options.apparmor
     height, width = host["ConsoleSize"]
     if image["Tty"] and height and width:
         result["consoleSize"] = {"height": height, "width": width}
@@ -170,10 +158,7 @@ def environment(image: Json) -> list[str]:
 def resources(host: Json) -> Resources:
     """Limits and device rules (config-linux.md of the runtime spec)."""
     result: Resources = {}
-    if not host["Privileged"]:
-        rules: Any = [{"allow": False, "access": "rwm"}]
-        rules += [{"allow": True, **_device_rule(entry)} for entry in host["Devices"]]
-        rules += [_cgroup_rule(text) for text in host["DeviceCgroupRules"] or ()]
+    if (rules := devices.rules(host)) is not None:
         result["devices"] = rules
     memory = {
         "limit": host["Memory"],
@@ -207,21 +192,35 @@ def _root(layout: Layout) -> list[Mount]:
     ]
 
 
-def _system_mounts(host: Json, around: Surroundings) -> list[Mount]:
+def _system_mounts(host: Json, around: Surroundings, security_options: security.SecurityOptions) -> list[Mount]:
     protect = ["nosuid", "noexec", "nodev"]
     read_only = [] if host["Privileged"] else ["ro"]
+    cgroup_read_only = [] if security_options.writable_cgroups else read_only
     mounts: list[Mount] = [
         {"destination": "/proc", "type": "proc", "source": "proc", "options": protect},
         {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]},
         {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": _DEVPTS},
         {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*protect, *read_only]},
-        {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": [*protect, *read_only]},
+        {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": [*protect, *cgroup_read_only]},
         {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": protect},
     ]  # fmt: skip
-    own_shm = not any(mount.destination == "/dev/shm" for mount, _ in around.mounts)
-    if own_shm and host["IpcMode"] != "none":
+    if host["IpcMode"] != "none":
         mounts.append(_shm(host, around, protect))
+    own = {mount.destination for mount, _ in around.mounts}
+    hidden = "/dev/" if "/dev" in own else "\0"  # what is mounted on /dev brings all that is in it
+    mounts = [one for one in mounts if one["destination"] not in own and not one["destination"].startswith(hidden)]
+    for mount in mounts:
+        if host["ReadonlyRootfs"] and mount["destination"] not in _WRITABLE and "ro" not in mount["options"]:
+            mount["options"] = [*mount["options"], "ro"]
     return mounts
+
+
+def _later_mounts(host: Json, around: Surroundings) -> list[Mount]:
+    """Files of the engine's and mounts of the user's: one on top of another's directory comes after it."""
+    own = {mount.destination for mount, _ in around.mounts}
+    files = _own_files(around.files, read_only=host["ReadonlyRootfs"])
+    mounts = [*map(_user_mount, around.mounts), *(one for one in files if one["destination"] not in own)]
+    return sorted(mounts, key=lambda mount: mount["destination"].count("/"))
 
 
 def _shm(host: Json, around: Surroundings, protect: list[str]) -> Mount:
@@ -269,60 +268,6 @@ def _namespaces(host: Json, around: Surroundings) -> list[Namespace]:
         elif host[field] != "host":
             result.append({"type": kind})
     return result
-
-
-def _device(entry: Json) -> Any:
-    source, target = str(entry.get("PathOnHost", "")), str(entry.get("PathInContainer") or entry.get("PathOnHost", ""))
-    try:
-        status = os.stat(source)  # noqa: PTH116 - on the path of a start
-    except OSError as error:
-        raise InvalidParameter(
-            f'error gathering device information while adding custom device "{source}": {error.strerror}'
-        ) from None
-    kind = _device_kind(source, status.st_mode)
-    major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
-    return {
-        "type": kind,
-        "path": target,
-        "major": major,
-        "minor": minor,
-        "fileMode": status.st_mode & 0o777,
-        "uid": status.st_uid,
-        "gid": status.st_gid,
-    }
-
-
-def _device_kind(source: str, mode: int) -> str:
-    import stat
-
-    if stat.S_ISCHR(mode):
-        return "c"
-    if stat.S_ISBLK(mode):
-        return "b"
-    raise InvalidParameter(
-        f'error gathering device information while adding custom device "{source}": not a device node'
-    )
-
-
-def _device_rule(entry: Json) -> dict[str, Any]:
-    device = _device(entry)
-    return {
-        "type": device["type"],
-        "major": device["major"],
-        "minor": device["minor"],
-        "access": entry.get("CgroupPermissions") or "rwm",
-    }
-
-
-def _cgroup_rule(text: str) -> dict[str, Any]:
-    try:
-        kind, numbers, access = text.split()
-        major, minor = numbers.split(":")
-        rule: dict[str, Any] = {"allow": True, "type": kind, "access": access}
-        rule.update({name: int(value) for name, value in (("major", major), ("minor", minor)) if value != "*"})
-    except ValueError:
-        raise InvalidParameter(f"invalid device cgroup rule format: '{text}'") from None
-    return rule
 
 
 def _init_binary() -> str:

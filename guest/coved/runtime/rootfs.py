@@ -84,7 +84,8 @@ def build(prepared: PreparedRoot, spec: "Spec", console_from: "Callable[[int], i
     root_fd = os.open(prepared.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     for one in prepared.rest:
         mounts.attach(root_fd, one)
-    _make_devices(root_fd, linux, binds=_in_user_namespace(linux))
+    if not _has_whole_dev(spec):
+        _make_devices(root_fd, linux, binds=_in_user_namespace(linux))
     if console_from is not None:
         _mount_console(root_fd, console_from(root_fd))
     for path in linux.get("readonlyPaths", []):
@@ -106,6 +107,11 @@ def build(prepared: PreparedRoot, spec: "Spec", console_from: "Callable[[int], i
 
 def _in_user_namespace(linux: "Linux") -> bool:
     return any(one["type"] == "user" for one in linux.get("namespaces", []))
+
+
+def _has_whole_dev(spec: "Spec") -> bool:
+    """A bind mount on /dev brings its own nodes, and making some would change the folder that it comes from."""
+    return any(one["destination"].rstrip("/") == "/dev" and one.get("type") == "bind" for one in spec.get("mounts", []))
 
 
 def _make_devices(root_fd: int, linux: "Linux", *, binds: bool) -> None:

@@ -148,6 +148,8 @@ def _become(request: Request, slave: int) -> list[str]:
     identity = users.resolve(process.get("user", {}))
     _connect_stdio(request, slave, identity.uid)
     moved = _change_directory(process.get("cwd") or "/")
+    if profile := process.get("apparmorProfile"):
+        _set_apparmor_profile(profile)
     sets = CapabilitySets(process.get("capabilities", {}))
     warnings += [f"capability {name} is not available and was left out" for name in sets.missing]
     sets.drop_bounding()
@@ -200,6 +202,18 @@ def _execute(request: Request) -> NoReturn:
         os.execve(path, arguments, encoded)
     except OSError as error:
         raise executable.failed(path, error) from None
+
+
+def _set_apparmor_profile(name: str) -> None:
+    """Confines the process from its execve on (aa_change_onexec(2)); without its own folder, AppArmor has the LSMs' one."""
+    path = "/proc/thread-self/attr/apparmor/exec"
+    if not os.path.exists(path):
+        path = "/proc/thread-self/attr/exec"
+    try:
+        _write_file(path, f"exec {name}")
+    except OSError as error:
+        words = "unable to apply apparmor profile: apparmor failed to apply profile"
+        raise OSError(error.errno, f"{words}: write {path}: {syscalls.describe(error)}") from None
 
 
 def _connect_stdio(request: Request, slave: int, uid: int) -> None:

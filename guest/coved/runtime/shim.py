@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from coved.runtime import device_filter, exitfile, leftovers, mounts, rootfs, syscalls, wire
 from coved.runtime.cgroups import Cgroup, CgroupError
 from coved.runtime.control import Connection
+from coved.runtime.errors import CREATE_REFUSED
 from coved.runtime.logfile import LogFile
 from coved.runtime.loop import READ, Loop
 from coved.runtime.namespaces import Namespaces
@@ -23,11 +24,7 @@ if TYPE_CHECKING:
 
     from coved.runtime.spec import Process, Spec
 
-# The words of docker's engine, containerd and runc, which clients match on.
-_CREATE_FAILED = (
-    "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: "
-    "unable to start container process: {}: unknown"
-)
+_CREATE_FAILED = CREATE_REFUSED.format("unable to start container process: {}")
 _EXEC_FAILED = "OCI runtime exec failed: exec failed: unable to start container process: {}: unknown"
 
 _LAST_OUTPUT_S = 60.0  # how long a client of a deleted container may still take its output

@@ -75,7 +75,9 @@ class Spawner:
         if program is None:
             try:
                 program = compile_profile(json.loads(profile))
-            except (KeyError, TypeError, ValueError) as error:
+            except SeccompError:
+                raise
+            except Exception as error:  # whatever a profile holds: it must not end what forks all containers
                 raise SeccompError(f"the seccomp profile is not valid: {error!r}") from None
             if len(self._profiles) >= _CACHED_PROFILES:
                 self._profiles.pop(next(iter(self._profiles)))

@@ -53,6 +53,7 @@ class Process(TypedDict, total=False):
     rlimits: list[Rlimit]
     noNewPrivileges: bool
     oomScoreAdj: int
+    apparmorProfile: str
 
 
 class Root(TypedDict):
