@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
@@ -22,6 +23,7 @@ import pytest
 from runtime_support import busybox
 
 START_S = 30
+_INIT_PACKAGE = "tini"
 _SECCOMP_PACKAGE = "golang-github-containers-common"
 
 
@@ -46,6 +48,7 @@ class Engine:
         words = ["nsenter", f"--net=/proc/{self._namespace.pid}/ns/net", sys.executable, "-m", "coved"]
         words += ["--root", str(self.root), "--socket", str(self.socket), "--state", str(self.folder / "run")]
         environment = {**os.environ, "COVE_SECCOMP_PROFILE": str(_seccomp_profile())}
+        environment["PATH"] = f"{environment['PATH']}:{_init_folder()}"
         self.socket.unlink(missing_ok=True)
         self.process = subprocess.Popen(words, stdout=self._log, stderr=self._log, env=environment)
         deadline = time.monotonic() + START_S
@@ -114,7 +117,8 @@ def make(docker_client: Any) -> Iterator[Callable[..., Any]]:
 
     yield create
     for container in made:
-        container.remove(force=True, v=True)
+        with contextlib.suppress(docker.errors.NotFound):
+            container.remove(force=True, v=True)
 
 
 def _busybox_tar() -> bytes:
@@ -146,15 +150,24 @@ def _busybox_tar() -> bytes:
 
 def _seccomp_profile() -> Path:
     """Docker's default profile as Debian packages it, fetched when this system does not have it."""
-    installed = Path("/usr/share/containers/seccomp.json")
-    if installed.exists():
-        return installed
+    return _packaged(Path("/usr/share/containers/seccomp.json"), _SECCOMP_PACKAGE)
+
+
+def _init_folder() -> Path:
+    """Where tini is, for --init."""
+    return _packaged(Path("/usr/bin/tini-static"), _INIT_PACKAGE).parent
+
+
+def _packaged(path: Path, package: str) -> Path:
+    """A file of a Debian package: the machine's own, or that of the package, fetched once."""
+    if path.exists():
+        return path
     cache = Path(tempfile.gettempdir()) / f"cove-test-cache-{os.getuid()}"
-    unpacked = cache / "containers-common"
-    profile = unpacked / "usr/share/containers/seccomp.json"
-    if not profile.exists():
+    found = cache / package / path.relative_to("/")
+    if not found.exists():
         cache.mkdir(mode=0o700, exist_ok=True)
-        subprocess.run(["apt-get", "-qq", "download", _SECCOMP_PACKAGE], cwd=cache, check=True, timeout=120)
-        (package,) = cache.glob(f"{_SECCOMP_PACKAGE}_*.deb")
-        subprocess.run(["dpkg", "-x", package, unpacked], check=True, timeout=60)
-    return profile
+        subprocess.run(["apt-get", "-qq", "download", package], cwd=cache, check=True, timeout=120)
+        (archive,) = cache.glob(f"{package}_*.deb")
+        subprocess.run(["dpkg", "-x", archive, cache / package], check=True, timeout=60)
+        archive.unlink()
+    return found

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from coved.containers import capabilities, modes, security, signals
+from coved.containers import capabilities, limits, modes, security, signals
 from coved.containers.config_schema import CONFIG, HOST_CONFIG, Json, read
-from coved.errors import InvalidParameter
+from coved.errors import EngineError, InvalidParameter
 from coved.networks import EndpointRequest, PortRequest, SandboxRequest
 
-MINIMUM_MEMORY = 6 << 20
 DEFAULT_SHM = 64 << 20
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -48,8 +47,7 @@ def parse(body: Mapping[str, Any], image: Mapping[str, Any]) -> Request:
     if not (config["Entrypoint"] or config["Cmd"]):
         raise InvalidParameter("no command specified")
     _check_config(config)
-    _normalise_host(host)
-    warnings = [*modes.warnings(host), *security.warnings(host)]
+    warnings = [*_normalise_host(host), *modes.warnings(host), *security.warnings(host)]
     return Request(config, host, _endpoints(folded.get("networkingconfig") or {}), tuple(warnings))
 
 
@@ -94,8 +92,10 @@ def _check_config(config: Json) -> None:
             raise InvalidParameter(f"invalid hostname: {name}")
 
 
-def _normalise_host(host: Json) -> None:
-    """Fill in the defaults that an inspect shows, and check what can be checked without looking at the machine."""
+def _normalise_host(host: Json) -> list[str]:
+    """Fill in the defaults that an inspect shows, and check what can be checked before a start; warnings about it."""
+    if host["Isolation"] not in ("", "default"):
+        raise EngineError(f"Invalid isolation: \"{host['Isolation']}\" - linux only supports 'default'")
     host["NetworkMode"] = host["NetworkMode"] or "default"
     host["IpcMode"] = host["IpcMode"] or "private"
     host["CgroupnsMode"] = host["CgroupnsMode"] or "private"
@@ -112,11 +112,16 @@ def _normalise_host(host: Json) -> None:
     if host["LogConfig"]["Type"] not in ("json-file", "none"):
         raise InvalidParameter(f"logger: no log driver named '{host['LogConfig']['Type']}' is registered")
     check_restart_policy(host)
-    check_resources(host)
+    warnings = check_resources(host)
+    if host["Tmpfs"]:
+        from coved.containers import tmpfs
+
+        tmpfs.check(host["Tmpfs"])
     for port, bindings in host["PortBindings"].items():
         parse_port(port)
         if bindings is not None and not isinstance(bindings, list):
             raise InvalidParameter(f"invalid JSON: HostConfig.PortBindings[{port}] must be an array")
+    return warnings
 
 
 def check_restart_policy(host: Json) -> None:
@@ -136,27 +141,12 @@ def check_restart_policy(host: Json) -> None:
     host["RestartPolicy"] = {"Name": name, "MaximumRetryCount": count}
 
 
-def check_resources(host: Json) -> None:
-    """Limits that cannot be right, in Docker's words. Raises InvalidParameter."""
-    memory, swap = host["Memory"], host["MemorySwap"]
-    if memory and memory < MINIMUM_MEMORY:
-        raise InvalidParameter("Minimum memory limit allowed is 6MB")
-    if swap > 0 and not memory:
-        raise InvalidParameter("You should always set the Memory limit when using Memoryswap limit, see usage")
-    if memory and 0 < swap < memory:
-        raise InvalidParameter("Minimum memoryswap limit should be larger than memory limit, see usage")
-    if memory and host["MemoryReservation"] > memory:
-        raise InvalidParameter("Minimum memory limit can not be less than memory reservation limit, see usage")
-    if host["NanoCpus"] and (host["CpuPeriod"] or host["CpuQuota"]):
-        raise InvalidParameter("Conflicting options: Nano CPUs and CPU Period cannot both be set")
-    if host["NanoCpus"] < 0:
-        raise InvalidParameter("range of CPUs is from 0.01 to what the machine has")
-    if host["CpuQuota"] > 0 and host["CpuQuota"] < 1000:
-        raise InvalidParameter("CPU cfs quota can not be less than 1ms (i.e. 1000)")
-    if host["BlkioWeight"] and not 10 <= host["BlkioWeight"] <= 1000:
-        raise InvalidParameter("Range of blkio weight is from 10 to 1000")
-    if host["OomScoreAdj"] < -1000 or host["OomScoreAdj"] > 1000:
+def check_resources(host: Json) -> list[str]:
+    """Normalise limits, and discard with a warning those that this kernel does not have. Raises EngineError in Docker's words."""
+    warnings = limits.check(host)
+    if not -1000 <= host["OomScoreAdj"] <= 1000:
         raise InvalidParameter(f"Invalid value {host['OomScoreAdj']}, range for oom score adj is [-1000, 1000]")
+    return warnings
 
 
 def parse_port(text: str) -> tuple[int, str]:

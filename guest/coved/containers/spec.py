@@ -7,14 +7,14 @@ import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from coved.containers import capabilities, config, devices, seccomp_profile, security
 from coved.containers.config_schema import Json
 from coved.containers.mountpoints import MountPoint
-from coved.errors import EngineError, InvalidParameter
+from coved.containers.resources import resources
+from coved.errors import EngineError
 from coved.runtime.errors import CREATE_REFUSED
-from coved.runtime.spec import Mount, Namespace, NamespaceType, Process, Resources, Spec
+from coved.runtime.spec import Mount, Namespace, NamespaceType, Process, Spec
 
 _NAMESPACES: tuple[tuple[NamespaceType, str], ...] = (
     ("ipc", "IpcMode"),
@@ -22,9 +22,7 @@ _NAMESPACES: tuple[tuple[NamespaceType, str], ...] = (
     ("pid", "PidMode"),
     ("cgroup", "CgroupnsMode"),
 )
-_INIT_PATHS = ("/usr/bin/docker-init", "/usr/bin/tini-static", "/usr/bin/tini")
 _INIT_TARGET = "/sbin/docker-init"
-_PERIOD_US = 100_000
 _WRITABLE = ("/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue")  # even where the root is not
 _DEVPTS = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]
 
@@ -73,7 +71,10 @@ def build(container_id: str, image: Json, host: Json, layout: Layout, around: Su
         *_system_mounts(host, around, options),
         *_later_mounts(host, around),
     ]
-    if host["Init"]:
+    if host["Init"] and host["PidMode"] in (
+        "",
+        "private",
+    ):  # it reaps what has become an orphan in its own pid namespace
         args = [_INIT_TARGET, "--", *args]
         mounts.append(
             {"destination": _INIT_TARGET, "type": "bind", "source": _init_binary(), "options": ["bind", "ro"]}
@@ -85,7 +86,9 @@ def build(container_id: str, image: Json, host: Json, layout: Layout, around: Su
         "mounts": mounts,
         "linux": {
             "namespaces": _namespaces(host, around),
-            "cgroupsPath": posixpath.join(host["CgroupParent"] or "/cove", container_id),
+            "cgroupsPath": posixpath.normpath(
+                "/" + posixpath.join(host["CgroupParent"] or "cove", container_id).lstrip("/")
+            ),
             "resources": resources(host),
             "sysctl": host["Sysctls"] or {},
             "maskedPaths": [] if host["Privileged"] else host["MaskedPaths"],
@@ -128,13 +131,12 @@ def process(image: Json, host: Json, args: Sequence[str], caps: Sequence[str]) -
         "cwd": image["WorkingDir"] or "/",
         "capabilities": {"bounding": held, "effective": held, "permitted": held},
         "noNewPrivileges": options.no_new_privileges,
+        "oomScoreAdj": host["OomScoreAdj"],
         "rlimits": [
             {"type": f"RLIMIT_{entry['Name'].upper()}", "soft": int(entry["Soft"]), "hard": int(entry["Hard"])}
             for entry in host["Ulimits"]
         ],
     }
-    if host["OomScoreAdj"]:
-        result["oomScoreAdj"] = host["OomScoreAdj"]
     if options.apparmor and options.apparmor != security.UNCONFINED and security.apparmor_enabled():
         result["apparmorProfile"] = options.apparmor
     height, width = host["ConsoleSize"]
@@ -153,31 +155,6 @@ def environment(image: Json) -> list[str]:
         result["TERM"] = "TERM=xterm"
     result.update(own)
     return [entry for entry in result.values() if "=" in entry]
-
-
-def resources(host: Json) -> Resources:
-    """Limits and device rules (config-linux.md of the runtime spec)."""
-    result: Resources = {}
-    if (rules := devices.rules(host)) is not None:
-        result["devices"] = rules
-    memory = {
-        "limit": host["Memory"],
-        "reservation": host["MemoryReservation"],
-        "swap": host["MemorySwap"] or (2 * host["Memory"]),
-    }
-    if any(memory.values()):
-        result["memory"] = {name: value for name, value in memory.items() if value}  # type: ignore[typeddict-item]
-    cpu: Any = {"shares": host["CpuShares"], "quota": host["CpuQuota"], "period": host["CpuPeriod"]}
-    if host["NanoCpus"]:
-        cpu.update(quota=host["NanoCpus"] * _PERIOD_US // 1_000_000_000, period=_PERIOD_US)
-    cpu.update(cpus=host["CpusetCpus"], mems=host["CpusetMems"])
-    if any(cpu.values()):
-        result["cpu"] = {name: value for name, value in cpu.items() if value}  # type: ignore[typeddict-item]
-    if host["PidsLimit"] and host["PidsLimit"] > 0:
-        result["pids"] = {"limit": host["PidsLimit"]}
-    if host["BlkioWeight"]:
-        result["blockIO"] = {"weight": host["BlkioWeight"]}
-    return result
 
 
 def _root(layout: Layout) -> list[Mount]:
@@ -249,11 +226,11 @@ def _own_files(folder: Path, *, read_only: bool) -> list[Mount]:
 def _user_mount(pair: tuple[MountPoint, str]) -> Mount:
     mount, source = pair
     if mount.kind == "tmpfs":
-        options = ["noexec", "nosuid", "nodev", *(word for word in mount.options.split(",") if word)]
-        for allowed in ("exec", "suid", "dev"):
-            if allowed in options:
-                options.remove(f"no{allowed}")
-        return {"destination": mount.destination, "type": "tmpfs", "source": "tmpfs", "options": options}
+        from coved.containers import tmpfs
+
+        return {
+            "destination": mount.destination, "type": "tmpfs", "source": "tmpfs", "options": tmpfs.options(mount.options),
+        }  # fmt: skip
     options = ["rbind", mount.propagation or "rprivate"] + ([] if mount.writable else ["ro"])
     return {"destination": mount.destination, "type": "bind", "source": source, "options": options}
 
@@ -271,7 +248,10 @@ def _namespaces(host: Json, around: Surroundings) -> list[Namespace]:
 
 
 def _init_binary() -> str:
-    for path in _INIT_PATHS:
-        if os.path.exists(path):  # noqa: PTH110 - on the path of a start
-            return path
-    raise InvalidParameter("--init needs the package tini on the machine that the engine runs on")
+    """tini as Debian packages it, the static one: it has to run in any image."""
+    import shutil
+
+    for name in ("docker-init", "tini-static"):
+        if path := shutil.which(name):
+            return os.path.realpath(path)
+    raise EngineError('exec: "docker-init": executable file not found in $PATH')

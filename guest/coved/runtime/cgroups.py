@@ -126,12 +126,15 @@ class Cgroup:
             self._set("cpuset.mems", mems, "memory nodes")
 
     def _apply_io(self, block_io: "BlockIoResources") -> None:
+        name = "io.bfq.weight" if os.path.exists(f"{self.path}/io.bfq.weight") else "io.weight"
+
+        def scaled(weight: int) -> int:
+            return weight if name == "io.bfq.weight" else 1 + (weight - 10) * 9999 // 990
+
         if weight := block_io.get("weight", 0):
-            name = "io.bfq.weight" if os.path.exists(f"{self.path}/io.bfq.weight") else "io.weight"
-            value = weight if name == "io.bfq.weight" else 1 + (weight - 10) * 9999 // 990
-            self._set(name, f"default {value}", "block IO weight")
+            self._set(name, f"default {scaled(weight)}", "block IO weight")
         for one in block_io.get("weightDevice", []):
-            self._set("io.bfq.weight", f"{one['major']}:{one['minor']} {one['weight']}", "block IO device weight")
+            self._set(name, f"{one['major']}:{one['minor']} {scaled(one['weight'])}", "block IO device weight")
         limits = (
             ("rbps", block_io.get("throttleReadBpsDevice", [])),
             ("wbps", block_io.get("throttleWriteBpsDevice", [])),

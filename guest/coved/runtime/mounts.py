@@ -30,6 +30,9 @@ _ATTRIBUTES = {
     "diratime": (0, syscalls.MOUNT_ATTR_NODIRATIME),
     "nosymfollow": (syscalls.MOUNT_ATTR_NOSYMFOLLOW, 0),
     "symfollow": (0, syscalls.MOUNT_ATTR_NOSYMFOLLOW),
+    "atime": (0, syscalls.MOUNT_ATTR__ATIME),
+    "norelatime": (0, 0),
+    "nostrictatime": (0, 0),
 }
 _PROPAGATION = {
     "private": syscalls.MS_PRIVATE,
@@ -234,6 +237,8 @@ def attach(root_fd: int, prepared: Prepared) -> None:
     kind = mount.get("type", "")
     try:
         if fd < 0:
+            if kind == "tmpfs" and not any(key == "mode" for key, _ in options.data):
+                options.data.extend(_mode_of(root_fd, mount["destination"]))
             fd = open_filesystem("cgroup2" if kind == "cgroup" else kind, mount.get("source"), options)
         # proc and sysfs are what the rest of the set-up trusts: they go where the path says, not where a link leads.
         follow = kind not in ("proc", "sysfs")
@@ -251,6 +256,17 @@ def attach(root_fd: int, prepared: Prepared) -> None:
     finally:
         if fd >= 0:
             os.close(fd)
+
+
+def _mode_of(root_fd: int, path: str) -> list[tuple[str, str | None]]:
+    """A tmpfs is as accessible as the directory that it covers."""
+    try:
+        target = paths.open_in_root(root_fd, path)
+    except OSError:
+        return []
+    mode = os.fstat(target).st_mode
+    os.close(target)
+    return [("mode", f"{stat.S_IMODE(mode):o}")]
 
 
 def _error(mount: "Mount", error: OSError) -> MountError:

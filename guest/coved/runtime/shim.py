@@ -9,7 +9,7 @@ import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
-from coved.runtime import device_filter, exitfile, leftovers, mounts, rootfs, syscalls, wire
+from coved.runtime import device_filter, exitfile, leftovers, mounts, rootfs, syscalls, sysctls, wire
 from coved.runtime.cgroups import Cgroup, CgroupError
 from coved.runtime.control import Connection
 from coved.runtime.errors import CREATE_REFUSED
@@ -41,7 +41,7 @@ class Refused(Exception):
 
 
 def _setup_failure(error: SetupError, template: str, otherwise: str) -> Refused:
-    message = template.format(error)
+    message = str(error) if error.kind == "user" else template.format(error)
     if error.exit_code is not None:
         return Refused("start", message, error.exit_code)
     return Refused(otherwise, message, 126 if otherwise == "start" else None)
@@ -77,6 +77,9 @@ class Shim:
         except SetupError as error:
             self._cleanup.close()
             raise _setup_failure(error, _CREATE_FAILED, "create") from None
+        except sysctls.SysctlError as error:
+            self._cleanup.close()
+            raise Refused("create", CREATE_REFUSED.format(error)) from None
         except (mounts.MountError, CgroupError) as error:
             self._cleanup.close()
             raise Refused("create", _CREATE_FAILED.format(f"error during container init: {error}")) from None
@@ -96,6 +99,8 @@ class Shim:
         self._listen(container_id)
         syscalls.set_process_name(f"shim:{container_id[:10]}")
         self.spaces = Namespaces(linux)
+        if parameters := linux.get("sysctl"):
+            sysctls.check(parameters, self.spaces)
         cgroups_path = linux.get("cgroupsPath") or f"/cove/{container_id}"
         leftovers.write_state(self._folder, cgroups_path, container_id)
         self.cgroup = Cgroup(cgroups_path)

@@ -21,6 +21,7 @@ from coved.runtime.shim import Refused, Shim
 
 _REQUEST_TIMEOUT_S = 5.0
 _CACHED_PROFILES = 64
+_FILES = 1 << 20
 
 
 class Spawner:
@@ -152,6 +153,19 @@ def _protect_interpreter() -> None:
     os.execve(f"/proc/self/fd/{fd}", arguments, os.environ)
 
 
+def _raise_limits() -> None:
+    """What containers inherit when they ask for nothing: as many files and processes as Docker's service units let them
+    have. A kernel gives its first process 1024 and 4096 files only."""
+    import resource
+
+    for kind, value in ((resource.RLIMIT_NOFILE, _FILES), (resource.RLIMIT_NPROC, resource.RLIM_INFINITY)):
+        _, hard = resource.getrlimit(kind)
+        if hard != resource.RLIM_INFINITY and (value == resource.RLIM_INFINITY or hard < value):
+            hard = value
+        with contextlib.suppress(OSError, ValueError):  # without CAP_SYS_RESOURCE they stay as they are
+            resource.setrlimit(kind, (hard if kind == resource.RLIMIT_NPROC else min(hard, value), hard))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="coved-spawner", description="Forks the processes that hold containers.")
     parser.add_argument("--socket", required=True, help="unix socket to listen on")
@@ -173,6 +187,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    _raise_limits()
     if arguments.ready_fd is not None:
         os.write(arguments.ready_fd, b"\n")
         os.close(arguments.ready_fd)

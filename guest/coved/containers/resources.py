@@ -1,0 +1,67 @@
+"""From HostConfig to the ``linux.resources`` of the OCI runtime spec (config-linux.md, "Control groups")."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from coved.containers import devices
+from coved.containers.config_schema import Json
+from coved.errors import EngineError
+from coved.runtime.spec import BlockIoResources, Resources
+
+_PERIOD_US = 100_000
+
+
+def resources(host: Json) -> Resources:
+    """Limits and device rules. Raises EngineError."""
+    result: Resources = {}
+    if (rules := devices.rules(host)) is not None:
+        result["devices"] = rules
+    memory = {"limit": host["Memory"], "reservation": host["MemoryReservation"], "swap": host["MemorySwap"]}
+    if any(memory.values()):
+        result["memory"] = {name: value for name, value in memory.items() if value}  # type: ignore[typeddict-item]
+    cpu: Any = {"shares": host["CpuShares"], "quota": host["CpuQuota"], "period": host["CpuPeriod"]}
+    if host["NanoCpus"]:
+        cpu.update(quota=host["NanoCpus"] * _PERIOD_US // 1_000_000_000, period=_PERIOD_US)
+    cpu.update(cpus=host["CpusetCpus"], mems=host["CpusetMems"])
+    if any(cpu.values()):
+        result["cpu"] = {name: value for name, value in cpu.items() if value}  # type: ignore[typeddict-item]
+    if host["PidsLimit"] is not None:
+        result["pids"] = {"limit": host["PidsLimit"] if host["PidsLimit"] > 0 else -1}
+    if block_io := _block_io(host):
+        result["blockIO"] = block_io
+    return result
+
+
+def _block_io(host: Json) -> BlockIoResources:
+    result: Any = {}
+    if host["BlkioWeight"]:
+        result["weight"] = host["BlkioWeight"]
+    for field, name, value in (
+        ("BlkioWeightDevice", "weightDevice", "weight"),
+        ("BlkioDeviceReadBps", "throttleReadBpsDevice", "rate"),
+        ("BlkioDeviceWriteBps", "throttleWriteBpsDevice", "rate"),
+        ("BlkioDeviceReadIOps", "throttleReadIOPSDevice", "rate"),
+        ("BlkioDeviceWriteIOps", "throttleWriteIOPSDevice", "rate"),
+    ):
+        if host[field]:
+            result[name] = [{**_numbers(one), value: _amount(one, value)} for one in host[field]]
+    return result  # type: ignore[no-any-return]
+
+
+def _numbers(entry: Json) -> dict[str, int]:
+    path = str(entry.get("Path") or "")
+    try:
+        status = os.stat(path)  # noqa: PTH116 - on the path of a start
+    except (OSError, ValueError) as error:
+        text = getattr(error, "strerror", None) or str(error)
+        raise EngineError(f"stat {path}: {text[:1].lower() + text[1:]}") from None
+    return {"major": os.major(status.st_rdev), "minor": os.minor(status.st_rdev)}
+
+
+def _amount(entry: Json, name: str) -> int:
+    value = entry.get(name.capitalize())
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise EngineError(f"invalid {name} for device {entry.get('Path')}: {value}")
+    return value
