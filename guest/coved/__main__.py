@@ -42,6 +42,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--socket", type=Path, required=True, metavar="PATH", help="unix socket to answer on")
     parser.add_argument("--state", type=Path, metavar="DIR", help="sockets and namespaces of this boot (ROOT/run)")
     parser.add_argument("--link", type=Path, metavar="DEVICE", help="port to the agent; only in Cove's VM")
+    parser.add_argument(
+        "--userns-remap", default="", metavar="WHO", help="containers' root is nobody outside: default, or user[:group]"
+    )
     parser.add_argument("--debug", action="store_true", help="log every request")
     parser.add_argument("--version", action="version", version=f"coved {__version__}")
     options = parser.parse_args(arguments)
@@ -54,7 +57,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 async def _run(options: argparse.Namespace) -> None:
     from coved.engine import Config, Engine
 
-    engine = Engine(Config(options.root, options.state, options.socket, options.link, __version__))
+    engine = Engine(
+        Config(
+            options.root, options.state, options.socket, options.link, __version__, userns_remap=options.userns_remap
+        )
+    )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, engine.request_stop)

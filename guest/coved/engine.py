@@ -34,6 +34,8 @@ class Config:
     link: Path | None
     version: str
     starter: Path = STARTER
+    userns_remap: str = ""
+    """The value of --userns-remap; "": containers have no user namespaces."""
 
 
 class Engine:
@@ -67,6 +69,7 @@ class Engine:
             spawner=self.spawner,
             root=config.root,
             state=config.state,
+            userns_remap=config.userns_remap,
         )
 
     async def start(self) -> None:

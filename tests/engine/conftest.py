@@ -30,8 +30,9 @@ _SECCOMP_PACKAGE = "golang-github-containers-common"
 class Engine:
     """`kill` and `start` again leave the containers running."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
+        self.options = options
         self.root = folder / "root"
         self.socket = folder / "docker.sock"
         self.url = f"unix://{self.socket}"
@@ -46,7 +47,15 @@ class Engine:
 
     def start(self) -> None:
         words = ["nsenter", f"--net=/proc/{self._namespace.pid}/ns/net", sys.executable, "-m", "coved"]
-        words += ["--root", str(self.root), "--socket", str(self.socket), "--state", str(self.folder / "run")]
+        words += [
+            "--root",
+            str(self.root),
+            "--socket",
+            str(self.socket),
+            "--state",
+            str(self.folder / "run"),
+            *self.options,
+        ]
         environment = {**os.environ, "COVE_SECCOMP_PROFILE": str(_seccomp_profile())}
         environment["PATH"] = f"{environment['PATH']}:{_init_folder()}"
         self.socket.unlink(missing_ok=True)
@@ -81,7 +90,14 @@ class Engine:
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
-    made = Engine(Path(tempfile.mkdtemp(prefix="cove-e", dir="/tmp")))
+    with running_engine() as made:
+        yield made
+
+
+@contextlib.contextmanager
+def running_engine(*options: str) -> Iterator[Engine]:
+    """An engine with these options of the command line, and busybox in it."""
+    made = Engine(Path(tempfile.mkdtemp(prefix="cove-e", dir="/tmp")), *options)
     try:
         made.start()
         client = docker.DockerClient(made.url, timeout=60)
@@ -103,22 +119,29 @@ def docker_client(engine: Engine) -> Iterator[Any]:
 @pytest.fixture
 def make(docker_client: Any) -> Iterator[Callable[..., Any]]:
     """Containers of busybox that are gone after the test."""
+    with making(docker_client) as create:
+        yield create
+
+
+@contextlib.contextmanager
+def making(client: Any) -> Iterator[Callable[..., Any]]:
+    """Gives what makes (and starts) containers of busybox by their command's words and the SDK's options."""
     made = []
 
     def create(*words: str, start: bool = True, **options: Any) -> Any:
         command = list(words) or ["sleep", "300"]
-        container = docker_client.containers.create(
-            "busybox", command, name=f"t-{uuid.uuid4().hex[:12]}", **{"init": False, **options}
-        )
+        container = client.containers.create("busybox", command, name=f"t-{uuid.uuid4().hex[:12]}", **options)
         made.append(container)
         if start:
             container.start()
         return container
 
-    yield create
-    for container in made:
-        with contextlib.suppress(docker.errors.NotFound):
-            container.remove(force=True, v=True)
+    try:
+        yield create
+    finally:
+        for container in made:
+            with contextlib.suppress(docker.errors.NotFound):
+                container.remove(force=True, v=True)
 
 
 def _busybox_tar() -> bytes:

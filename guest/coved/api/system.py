@@ -141,7 +141,7 @@ async def _info(engine: "Engine", request: Request) -> Response:
         "ContainerdCommit": {"ID": ""},
         "RuncCommit": {"ID": ""},
         "InitCommit": {"ID": ""},
-        "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
+        "SecurityOptions": host.security_options(userns=engine.containers.remap is not None),
         "ProductLicense": "",
         "Warnings": host.warnings(limits) or None,
         "CDISpecDirs": [],

@@ -84,6 +84,7 @@ def _node(source: str, target: str) -> Device | None:
     return {
         "type": kind,
         "path": target,
+        "source": source,
         "major": os.major(status.st_rdev),
         "minor": os.minor(status.st_rdev),
         "fileMode": status.st_mode & 0o777,

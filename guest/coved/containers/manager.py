@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from coved.containers import config, modes, signals
+from coved.containers import config, modes, signals, userns
 from coved.containers.container import Container, State, ended
 from coved.containers.execs import Execs
 from coved.containers.mountpoints import MountPoint, collect
@@ -46,6 +46,7 @@ class Containers:
     Args:
         root: what outlives the machine; ``containers/<id>/`` is made in it.
         state: what ends with the machine's boot.
+        userns_remap: which ids containers' ids are, as ``userns.parse`` takes it; "" for the machine's own.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Containers:
         spawner: SpawnerClient,
         root: Path,
         state: Path,
+        userns_remap: str = "",
     ) -> None:
         self._events = events
         self._images = images
@@ -67,7 +69,8 @@ class Containers:
         self._spawner = spawner
         self._root = root / "containers"
         self._registry = Registry(database)
-        self._starter = Starter(self._root, images, volumes, networks, spawner, self._registry)
+        self.remap = userns.parse(userns_remap) if userns_remap else None
+        self._starter = Starter(self._root, images, volumes, networks, spawner, self._registry, self.remap)
         self.execs = Execs(events)
         self._shutting_down = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -211,6 +214,7 @@ class Containers:
         image = self._images.get(reference)
         request = config.parse(body, image.container_config)
         modes.settle(request.host, self.get)
+        userns.check(self.remap, request.host)
         mounts = collect(request.config, request.host, self._inherited(request))
         config.sandbox_request(name, request, request.host["NetworkMode"])
         container = Container(secrets.token_hex(32), name, image.id, reference, request, mounts, time.time_ns())

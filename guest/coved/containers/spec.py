@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from coved.containers import capabilities, config, devices, seccomp_profile, security
+from coved.containers import capabilities, config, devices, seccomp_profile, security, userns
 from coved.containers.config_schema import Json
 from coved.containers.mountpoints import MountPoint
 from coved.containers.resources import resources
@@ -59,6 +59,8 @@ class Surroundings:
     hostname: str
     files: Path
     """The folder of /etc/hosts and its like: the container's own, or that of the container whose network it joins."""
+    remap: userns.Remap | None = None
+    """The container has a user namespace."""
 
 
 def build(container_id: str, image: Json, host: Json, layout: Layout, around: Surroundings, profile: Path) -> Spec:
@@ -105,7 +107,18 @@ def build(container_id: str, image: Json, host: Json, layout: Layout, around: Su
         _add_seccomp(spec, options.seccomp, caps, profile)
     if nodes := devices.nodes(host):
         spec["linux"]["devices"] = nodes
+    if around.remap is not None:
+        _remap(spec, around, around.remap)
     return spec
+
+
+def _remap(spec: Spec, around: Surroundings, remap: userns.Remap) -> None:
+    linux = spec["linux"]
+    if around.network is None:
+        linux["namespaces"].append({"type": "network"})  # which the user namespace then owns
+        linux["sysctl"] = {"net.ipv4.ip_unprivileged_port_start": "0", **linux["sysctl"]}
+    volumes = {mount.destination for mount, _ in around.mounts if mount.kind == "volume"}
+    userns.apply(remap, spec, {"/", "/etc/resolv.conf", "/etc/hostname", "/etc/hosts", *volumes})
 
 
 def _add_seccomp(spec: Spec, own: str, caps: Sequence[str], default: Path) -> None:

@@ -7,9 +7,10 @@ import contextlib
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from coved.containers import config, modes, spec
+from coved.containers import config, modes, spec, userns
 from coved.containers.container import Container
 from coved.containers.mountpoints import MountPoint, ensure_source
 from coved.containers.registry import Registry
@@ -36,6 +37,7 @@ class Starter:
         networks: Networks,
         spawner: SpawnerClient,
         registry: Registry,
+        remap: userns.Remap | None = None,
     ) -> None:
         self._root = root
         self._images = images
@@ -43,6 +45,7 @@ class Starter:
         self._networks = networks
         self._spawner = spawner
         self._registry = registry
+        self._remap = remap
         self._profile = Path(os.environ.get(PROFILE_VARIABLE) or DEFAULT_PATH)
 
     def layout(self, container: Container) -> spec.Layout:
@@ -80,9 +83,12 @@ class Starter:
             files = self.layout(other).directory
             for field in ("Hostname", "Domainname"):
                 container.config[field] = other.config[field]
-        sandbox = await self._networks.open_sandbox(
-            container.id, config.sandbox_request(container.name, container.request, mode)
-        )
+        request = config.sandbox_request(container.name, container.request, mode)
+        remap = self._remap if userns.applies(self._remap, container.host) else None
+        if remap is None:
+            sandbox = await self._networks.open_sandbox(container.id, request)
+        else:  # the network namespace is to be the user namespace's, which is not there yet
+            sandbox = Sandbox(container.id, None, (), (), "", "")
         if files == layout.directory:
             self._write_files(container, layout, sandbox)
         around = spec.Surroundings(
@@ -91,6 +97,7 @@ class Starter:
             [(mount, self.source(mount)) for mount in container.mounts],
             container.hostname,
             files,
+            remap,
         )
         oci = spec.build(container.id, container.config, container.host, layout, around, self._profile)
         shim = await self._spawner.create(
@@ -98,6 +105,9 @@ class Starter:
             exit_file=self.exit_file(container), attach=attach,
         )  # fmt: skip
         try:
+            if remap is not None:
+                request = replace(request, namespace=f"/proc/{shim.pid}/ns/net")
+                self._write_files(container, layout, await self._networks.open_sandbox(container.id, request))
             await shim.start()
         except BaseException:
             await shim.delete()

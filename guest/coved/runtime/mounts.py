@@ -223,7 +223,19 @@ def prepare(mount: "Mount") -> Prepared:
             if not source:
                 raise MountError(f'bind mount at "{mount["destination"]}" has no source')
             fd = open_bind(source, options, mount.get("namespace", ""))
+            if mount.get("uidMappings"):
+                from coved.runtime import idmap  # only for user namespaces
+
+                try:
+                    idmap.map_bind(mount, fd)
+                except BaseException:
+                    os.close(fd)
+                    raise
             return Prepared(mount, options, fd, stat.S_ISDIR(os.fstat(fd).st_mode))
+        if mount.get("type") == "overlay" and mount.get("uidMappings"):
+            from coved.runtime import idmap
+
+            return Prepared(mount, options, idmap.open_overlay(mount, options), True)
         if mount.get("type") == "overlay":
             return Prepared(mount, options, open_overlay(options), True)
     except OSError as error:

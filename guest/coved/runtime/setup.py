@@ -40,6 +40,8 @@ def run_init(request: Request, spec: "Spec", root: rootfs.PreparedRoot, spaces: 
     linux = spec.get("linux", {})
 
     def enter() -> list[str]:
+        # While it still is root of the machine, who alone may look into the folders above.
+        place = os.open(root.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         if spaces.new & syscalls.CLONE_NEWUSER:
             _expect(request.sync, MAPPED)
             os.setgroups([])
@@ -56,7 +58,7 @@ def run_init(request: Request, spec: "Spec", root: rootfs.PreparedRoot, spaces: 
             slaves.append(_open_console(request, root_fd))
             return slaves[0]
 
-        rootfs.build(root, spec, console if request.stdio is None else None)
+        rootfs.build(root, place, spec, console if request.stdio is None else None)
         if (hostname := spec.get("hostname")) and spaces.has(syscalls.CLONE_NEWUTS):
             syscalls.sethostname(hostname)
         if (domain := spec.get("domainname")) and spaces.has(syscalls.CLONE_NEWUTS):
@@ -292,7 +294,7 @@ def set_oom_score(pid: str, process: "Process") -> None:
     try:
         _write_file(path, str(process.get("oomScoreAdj", 0)))
     except OSError as error:
-        raise OSError(error.errno, f"error during container init: write {path}: {syscalls.describe(error)}") from None
+        raise OSError(error.errno, f"write {path}: {syscalls.describe(error)}") from None
 
 
 def _write_file(path: str, text: str) -> None:

@@ -130,6 +130,13 @@ class Shim:
 
     def _new_stdio(self, options: dict[str, Any], log: LogFile | None, *, stdin_once: bool) -> ProcessIO:
         stdio = ProcessIO(self.loop, options, log, stdin_once=stdin_once, on_idle=self._on_idle)
+        if self.spaces.new & syscalls.CLONE_NEWUSER and stdio.child_ends is not None:
+            from coved.runtime import idmap
+
+            # So that what is root inside can open /dev/stdout, and give it to the user that it becomes.
+            for fd in stdio.child_ends:
+                if fd >= 0:
+                    os.fchown(fd, *idmap.host_root(self._spec["linux"]))
         self._busy.add(stdio)
         return stdio
 
