@@ -57,7 +57,7 @@ class Engine:
             *self.options,
         ]
         environment = {**os.environ, "COVE_SECCOMP_PROFILE": str(_seccomp_profile())}
-        environment["PATH"] = f"{environment['PATH']}:{_init_folder()}"
+        environment["PATH"] = f"{environment['PATH']}:{_init_folder()}:{_crun_folder()}"
         self.socket.unlink(missing_ok=True)
         self.process = subprocess.Popen(words, stdout=self._log, stderr=self._log, env=environment)
         deadline = time.monotonic() + START_S
@@ -179,6 +179,20 @@ def _seccomp_profile() -> Path:
 def _init_folder() -> Path:
     """Where tini is, for --init."""
     return _packaged(Path("/usr/bin/tini-static"), _INIT_PACKAGE).parent
+
+
+def _crun_folder() -> Path:
+    """Where crun is, the other runtime."""
+    program = _packaged(Path("/usr/bin/crun"), "crun")
+    if program == Path("/usr/bin/crun"):
+        return program.parent
+    library = _packaged(Path("/usr/lib/x86_64-linux-gnu/libyajl.so.2"), "libyajl2")
+    folder = program.parents[2] / "wrapped"
+    folder.mkdir(exist_ok=True)
+    wrapper = folder / "crun"
+    wrapper.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={library.parent} exec {program} "$@"\n')
+    wrapper.chmod(0o755)
+    return folder
 
 
 def _packaged(path: Path, package: str) -> Path:

@@ -10,6 +10,7 @@ from coved.api.http import Request, Response, json_response
 from coved.api.images import summary
 from coved.api.router import Router
 from coved.api.volumes import describe as describe_volume
+from coved.containers import runtimes
 from coved.images.manager import architecture
 
 if TYPE_CHECKING:
@@ -72,7 +73,6 @@ async def _info(engine: "Engine", request: Request) -> Response:
     system = os.uname()
     counts = engine.containers.counts()
     limits = host.limits(host.cgroup_controllers())
-    runc_like = {"path": "coved"}
     info: dict[str, Any] = {
         "ID": engine.identity,
         "Containers": sum(counts.values()),
@@ -125,8 +125,8 @@ async def _info(engine: "Engine", request: Request) -> Response:
         "Labels": [],
         "ExperimentalBuild": False,
         "ServerVersion": engine.config.version,
-        "Runtimes": {"cove": runc_like, "runc": runc_like},
-        "DefaultRuntime": "cove",
+        "Runtimes": runtimes.listed(),
+        "DefaultRuntime": runtimes.DEFAULT,
         "Swarm": {
             "NodeID": "",
             "NodeAddr": "",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from coved.containers import capabilities, limits, modes, security, signals
+from coved.containers import capabilities, limits, modes, runtimes, security, signals
 from coved.containers.config_schema import CONFIG, HOST_CONFIG, Json, read
 from coved.errors import EngineError, InvalidParameter
 from coved.networks import EndpointRequest, PortRequest, SandboxRequest
@@ -100,7 +100,8 @@ def _normalise_host(host: Json) -> list[str]:
     host["IpcMode"] = host["IpcMode"] or "private"
     host["CgroupnsMode"] = host["CgroupnsMode"] or "private"
     host["ShmSize"] = host["ShmSize"] or DEFAULT_SHM
-    host["Runtime"] = host["Runtime"] or "runc"
+    host["Runtime"] = host["Runtime"] or runtimes.DEFAULT
+    runtimes.program(host["Runtime"])
     host["CapAdd"] = capabilities.normalise(host["CapAdd"], "CapAdd") if host["CapAdd"] else host["CapAdd"]
     host["CapDrop"] = capabilities.normalise(host["CapDrop"], "CapDrop") if host["CapDrop"] else host["CapDrop"]
     if host["MaskedPaths"] is None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from coved.containers import config, modes, spec, userns
+from coved.containers import config, modes, runtimes, spec, userns
 from coved.containers.container import Container
 from coved.containers.mountpoints import MountPoint, ensure_source
 from coved.containers.registry import Registry
@@ -102,7 +102,7 @@ class Starter:
         oci = spec.build(container.id, container.config, container.host, layout, around, self._profile)
         shim = await self._spawner.create(
             container.id, oci, stdio=self._stdio(container), log=self._log(container),
-            exit_file=self.exit_file(container), attach=attach,
+            exit_file=self.exit_file(container), attach=attach, runtime=runtimes.program(container.host["Runtime"]),
         )  # fmt: skip
         try:
             if remap is not None:

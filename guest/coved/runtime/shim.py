@@ -22,6 +22,7 @@ from coved.runtime.stdio import ProcessIO
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from coved.runtime import external
     from coved.runtime.spec import Process, Spec
 
 _CREATE_FAILED = CREATE_REFUSED.format("unable to start container process: {}")
@@ -41,6 +42,9 @@ class Refused(Exception):
 
 
 def _setup_failure(error: SetupError, template: str, otherwise: str) -> Refused:
+    if error.kind == "external":  # another runtime, which has its own words
+        template = template.replace("runc create failed: ", "").replace("exec failed: unable", "unable")
+        template = template.replace("unable to start container process: ", "")
     message = str(error) if error.kind == "user" else template.format(error)
     if error.exit_code is not None:
         return Refused("start", message, error.exit_code)
@@ -64,6 +68,7 @@ class Shim:
         self._on_ended: Callable[[], None] | None = None
         self._deleted = False
         self._busy: set[ProcessIO] = set()
+        self._external: external.Runtime | None = None
 
     # --- making the container
 
@@ -113,20 +118,37 @@ class Shim:
         if log := request["log"]:
             self._log = LogFile(log["path"], log["max_size"], log["max_files"])
         root = rootfs.prepare(self._spec)
-        self.spaces.join()
         options = request["stdio"]
         stdio = self._new_stdio(options, self._log, stdin_once=bool(options["stdin_once"]))
-        init = RunningProcess("", self._spec["process"], stdio)
-        self._cleanup.callback(init.destroy)
-        init.spawn_init(self._spec, root, self.spaces, self.cgroup_fd, self._seccomp)
+        init = self._make_init(request.get("runtime", ""), container_id, stdio, root)
         self.warnings += init.warnings
         root.close()
         self.init = init
         self.processes[""] = init
+        if self._external is not None:
+            self._external.reap_orphans(self.loop, lambda: {one.pid for one in self.processes.values()})
+        self.loop.watch(init.pidfd, READ, lambda events: self._on_exit(init))
+
+    def _make_init(
+        self, program: str, container_id: str, stdio: ProcessIO, root: rootfs.PreparedRoot
+    ) -> RunningProcess:
+        process = self._spec["process"]
+        if program:
+            from coved.runtime import external  # only for other runtimes
+
+            self._external = external.Runtime(program, self._folder, container_id, self.cgroup_fd)
+            made = external.ExternalProcess("", process, stdio, self._external)
+            self._cleanup.callback(made.destroy)
+            made.create(self._spec, root)
+            return made
+        self.spaces.join()
+        init = RunningProcess("", process, stdio)
+        self._cleanup.callback(init.destroy)
+        init.spawn_init(self._spec, root, self.spaces, self.cgroup_fd, self._seccomp)
         if self.spaces.new & syscalls.CLONE_NEWPID:
             # Children of the shim (execs) are born in the container's pid namespace from now on.
             syscalls.setns(init.pidfd, syscalls.CLONE_NEWPID)
-        self.loop.watch(init.pidfd, READ, lambda events: self._on_exit(init))
+        return init
 
     def _new_stdio(self, options: dict[str, Any], log: LogFile | None, *, stdin_once: bool) -> ProcessIO:
         stdio = ProcessIO(self.loop, options, log, stdin_once=stdin_once, on_idle=self._on_idle)
@@ -222,6 +244,9 @@ class Shim:
         if not self.started or self.init.exit_code is not None:
             raise Refused("not-running", "the container is not running")
         stdio = self._new_stdio(options, None, stdin_once=True)
+        if self._external is not None:
+            self._exec_external(connection, number, process_id, spec, stdio, attachments)
+            return
         process = RunningProcess(process_id, spec, stdio)
         try:
             process.spawn_exec(self.init.pidfd, self.spaces, self.cgroup_fd, self._seccomp)
@@ -249,6 +274,36 @@ class Shim:
             self.loop.watch(process.pidfd, READ, lambda events: self._on_exit(process))
 
         process.await_execution(self.loop, done)
+
+    def _exec_external(
+        self,
+        connection: Connection,
+        number: int,
+        process_id: str,
+        spec: "Process",
+        stdio: ProcessIO,
+        attachments: list[tuple[int, dict[str, Any]]],
+    ) -> None:
+        from coved.runtime import external
+
+        assert self._external is not None
+        process = external.ExternalProcess(process_id, spec, stdio, self._external)
+        root_fd = external.open_root(self.init.pid)
+        try:
+            process.exec(root_fd)
+        except (OSError, SetupError) as error:
+            stdio.abandon()
+            process.destroy()
+            failure = error if isinstance(error, SetupError) else SetupError(syscalls.describe(error), 126)
+            raise _setup_failure(failure, _EXEC_FAILED, "start") from None
+        finally:
+            os.close(root_fd)
+        self.processes[process_id] = process
+        for fd, one in attachments:
+            stdio.attach(fd, one)
+        stdio.begin()
+        connection.reply(number, pid=process.pid)
+        self.loop.watch(process.pidfd, READ, lambda events: self._on_exit(process))
 
     def find(self, process_id: str) -> RunningProcess:
         """Raises Refused when there is no such running process."""
@@ -314,6 +369,8 @@ class Shim:
             self.init.signal(signal.SIGKILL)
 
     def _finish_deletion(self, connection: Connection, number: int) -> None:
+        if self._external is not None:
+            self._external.remove()
         os.close(self.cgroup_fd)
         removed = self.cgroup.remove()
         self.loop.unwatch(self._listener.fileno())
