@@ -63,11 +63,7 @@ def run_init(request: Request, spec: "Spec", root: rootfs.PreparedRoot, spaces: 
             syscalls.sethostname(hostname)
         if (domain := spec.get("domainname")) and spaces.has(syscalls.CLONE_NEWUTS):
             syscalls.setdomainname(domain)
-        try:
-            syscalls.new_session_keyring("cove")
-        except OSError as error:
-            if error.errno not in (errno.ENOSYS, errno.EPERM, errno.EDQUOT):
-                raise
+        _leave_keyring()
         return warnings + _become(request, slaves[0] if slaves else -1)
 
     _run(request, enter, await_go=True)
@@ -83,6 +79,7 @@ def run_exec(request: Request, init_pidfd: int, spaces: namespaces.Namespaces) -
             os.setgroups([])
             os.setresgid(0, 0, 0)
             os.setresuid(0, 0, 0)
+        _leave_keyring()
         slave = -1
         if request.stdio is None:
             root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -91,6 +88,15 @@ def run_exec(request: Request, init_pidfd: int, spaces: namespaces.Namespaces) -
         return _become(request, slave)
 
     _run(request, enter, await_go=False)
+
+
+def _leave_keyring() -> None:
+    """Keys of one container are no other's. Where there can be no new keyring (a quota) the spawner's is left, which is empty."""
+    try:
+        syscalls.new_session_keyring()
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EPERM, errno.EDQUOT):
+            raise
 
 
 def _run(request: Request, enter: "Callable[[], list[str]]", *, await_go: bool) -> NoReturn:
@@ -264,9 +270,14 @@ def _change_directory(path: str, *, create: bool = True) -> bool:
     except OSError as error:
         text = (error.strerror or "").lower()
         raise OSError(error.errno, f'chdir to cwd ("{path}") set in config.json failed: {text}') from None
-    # A path such as /proc/self/fd/7 could have led out of the container.
-    if not os.getcwd().startswith("/"):
-        raise OSError(errno.EPERM, f"the working directory {path} lies outside the container")
+    # A path such as /proc/self/fd/7 could have led out of the container (CVE-2024-21626).
+    try:
+        inside = os.getcwd().startswith("/")
+    except FileNotFoundError:
+        inside = False
+    if not inside:
+        words = "current working directory is outside of container mount namespace root"
+        raise OSError(errno.EPERM, f"{words} -- possible container breakout detected")
     return True
 
 

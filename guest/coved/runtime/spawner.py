@@ -188,6 +188,8 @@ def main() -> int:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     _raise_limits()
+    with contextlib.suppress(OSError):  # a kernel without keys
+        syscalls.new_session_keyring()  # containers must never have the keys of whoever started the engine
     if arguments.ready_fd is not None:
         os.write(arguments.ready_fd, b"\n")
         os.close(arguments.ready_fd)

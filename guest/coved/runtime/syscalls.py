@@ -280,9 +280,9 @@ def install_seccomp(program: bytes) -> None:
     prctl(PR_SET_SECCOMP, 2, ctypes.addressof(fprog))  # SECCOMP_MODE_FILTER
 
 
-def new_session_keyring(name: str) -> None:
-    """keyctl(2) KEYCTL_JOIN_SESSION_KEYRING: the container must not share the engine's keys."""
-    if _syscall(SYS_keyctl, c_int(1), name.encode()) < 0:
+def new_session_keyring() -> None:
+    """keyctl(2) KEYCTL_JOIN_SESSION_KEYRING without a name: always a new one, which nobody else can join."""
+    if _syscall(SYS_keyctl, c_int(1), None) < 0:
         raise _fail("keyctl")
 
 
