@@ -181,21 +181,24 @@ def test_low_ports_and_ping_are_for_everybody(make: Make, mode: str | None) -> N
 @pytest.mark.parametrize(
     ("name", "value", "options", "words"),
     [
-        ("kernel.core_pattern", "|/x", {}, 'sysctl "kernel.core_pattern" is not in a separate kernel namespace'),
-        ("vm.swappiness", "1", {"privileged": True}, 'sysctl "vm.swappiness" is not in a separate kernel namespace'),
+        ("kernel.core_uses_pid", "1", {}, 'sysctl "kernel.core_uses_pid" is not in a separate kernel namespace'),
+        ("vm.swappiness", "60", {"privileged": True}, 'sysctl "vm.swappiness" is not in a separate kernel namespace'),
         ("kernel.hostname", "x", {}, 'sysctl "kernel.hostname" is not allowed as it conflicts with the OCI "hostname" field'),
         ("net.ipv4.ip_forward", "1", {"network_mode": "host"}, 'sysctl "net.ipv4.ip_forward" not allowed in host network namespace'),
-        ("kernel.shmmax", "1", {"ipc_mode": "host"}, 'sysctl "kernel.shmmax" is not allowed in the hosts ipc namespace'),
+        ("kernel.shmmax", "18446744073692774399", {"ipc_mode": "host"}, 'sysctl "kernel.shmmax" is not allowed in the hosts ipc namespace'),
         ("net.ipv4.nosuch", "1", {}, "open /proc/sys/net/ipv4/nosuch: no such file or directory"),
         ("net.ipv4.ip_forward", "x", {}, "write /proc/sys/net/ipv4/ip_forward: invalid argument"),
-        ("net.ipv4/../../kernel/core_pattern", "x", {}, "is not in a separate kernel namespace"),
+        ("net.ipv4/../../kernel/core_uses_pid", "1", {}, "is not in a separate kernel namespace"),
     ],
 )  # fmt: skip
 def test_parameters_of_the_machine(make: Make, name: str, value: str, options: dict[str, Any], words: str) -> None:
-    path = Path("/proc/sys/kernel/core_pattern")
+    path = Path("/proc/sys/kernel/core_uses_pid")
     before = path.read_text()
-    refused(make, words, sysctls={name: value}, **options)
-    assert path.read_text() == before
+    try:
+        refused(make, words, sysctls={name: value}, **options)
+        assert path.read_text() == before
+    finally:
+        path.write_text(before)
 
 
 def test_names(make: Make) -> None:

@@ -347,9 +347,31 @@ def keyed_spawner(folder: Path) -> int:
     return int(spawner_pid)
 
 
+ADD = (
+    "import ctypes, os, sys\n"
+    "libc = ctypes.CDLL(None, use_errno=True)\n"
+    "number = {'x86_64': 248, 'aarch64': 217}[os.uname().machine]\n"
+    "print('added' if libc.syscall(number, b'user', b'cove-secret', b'x', 1, -3) > 0 else 'refused', flush=True)\n"
+)
+
+
 @with_harness
-async def test_no_key_of_the_engine_or_of_another_container_is_had(made: Harness) -> None:
-    """Guard: a new session keyring for the spawner, for every init and for every exec."""
+async def test_keys_of_one_container_are_not_anothers(made: Harness) -> None:
+    """Guard: a new session keyring for every init and for every exec."""
+    first = await made.create(python(ADD + "sys.stdin.read()\n"), change=with_python, stdio=Stdio(open_stdin=True))
+    client = await made.attach(first)
+    await first.start()
+    assert b"added" in await client.read_until(b"\n")
+    client.close()
+    assert (await made.run(python(SEARCH), change=with_python))[1] == b"nothing\n"
+    # Execs come from the shim, as the next container comes from the spawner.
+    assert (await run_exec(first, python(ADD), "one"))[1] == b"added\n"
+    assert (await run_exec(first, python(SEARCH), "two"))[1] == b"nothing\n"
+
+
+@with_harness
+async def test_no_key_of_whoever_started_the_engine_is_had(made: Harness) -> None:
+    """Guard: a new session keyring for every init and exec, and one for the spawner where those cannot be had."""
     spawner_pid = keyed_spawner(made.folder)
     ours = made.client
     made.client = SpawnerClient(made.folder / "keyed.sock", made.folder / "keyed")
