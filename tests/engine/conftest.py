@@ -12,7 +12,6 @@ import sys
 import tarfile
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import docker
 import pytest
 
+from isolation_support import making
 from runtime_support import busybox
 
 START_S = 30
@@ -94,6 +94,12 @@ def engine() -> Iterator[Engine]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def engine_with() -> Callable[..., contextlib.AbstractContextManager[Engine]]:
+    """Starts further engines, with options of the command line."""
+    return running_engine
+
+
 @contextlib.contextmanager
 def running_engine(*options: str) -> Iterator[Engine]:
     """An engine with these options of the command line, and busybox in it."""
@@ -121,27 +127,6 @@ def make(docker_client: Any) -> Iterator[Callable[..., Any]]:
     """Containers of busybox that are gone after the test."""
     with making(docker_client) as create:
         yield create
-
-
-@contextlib.contextmanager
-def making(client: Any) -> Iterator[Callable[..., Any]]:
-    """Gives what makes (and starts) containers of busybox by their command's words and the SDK's options."""
-    made = []
-
-    def create(*words: str, start: bool = True, **options: Any) -> Any:
-        command = list(words) or ["sleep", "300"]
-        container = client.containers.create("busybox", command, name=f"t-{uuid.uuid4().hex[:12]}", **options)
-        made.append(container)
-        if start:
-            container.start()
-        return container
-
-    try:
-        yield create
-    finally:
-        for container in made:
-            with contextlib.suppress(docker.errors.NotFound):
-                container.remove(force=True, v=True)
 
 
 def _busybox_tar() -> bytes:

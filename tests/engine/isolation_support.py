@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import uuid
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import docker
 
 Make = Callable[..., Any]
 """The fixture ``make``: options of the SDK's ``containers.create``, the command's words first."""
@@ -21,3 +25,24 @@ def refusal(docker_client: Any, host: dict[str, Any], **config: Any) -> tuple[in
     )
     assert response.status_code != 201, response.json()
     return response.status_code, response.json()["message"]
+
+
+@contextlib.contextmanager
+def making(client: Any) -> Iterator[Callable[..., Any]]:
+    """Gives what makes (and starts) containers of busybox by their command's words and the SDK's options."""
+    made = []
+
+    def create(*words: str, start: bool = True, **options: Any) -> Any:
+        command = list(words) or ["sleep", "300"]
+        container = client.containers.create("busybox", command, name=f"t-{uuid.uuid4().hex[:12]}", **options)
+        made.append(container)
+        if start:
+            container.start()
+        return container
+
+    try:
+        yield create
+    finally:
+        for container in made:
+            with contextlib.suppress(docker.errors.NotFound):
+                container.remove(force=True, v=True)

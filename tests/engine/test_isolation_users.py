@@ -12,8 +12,7 @@ from typing import Any
 import docker
 import pytest
 
-from conftest import Engine, making, running_engine
-from isolation_support import Make, output, refusal
+from isolation_support import Make, making, output, refusal
 
 pytestmark = pytest.mark.root
 
@@ -21,13 +20,13 @@ FIRST, COUNT = 100_000, 65_536
 
 
 @pytest.fixture(scope="module")
-def remapped() -> Iterator[Engine]:
-    with running_engine("--userns-remap", "default") as made:
+def remapped(engine_with: Any) -> Iterator[Any]:
+    with engine_with("--userns-remap", "default") as made:
         yield made
 
 
 @pytest.fixture
-def client(remapped: Engine) -> Iterator[Any]:
+def client(remapped: Any) -> Iterator[Any]:
     made = docker.DockerClient(remapped.url, timeout=60)
     yield made
     made.close()
@@ -126,7 +125,7 @@ def test_terminals(mapped: Make) -> None:
     assert output(container).split() == ["/dev/pts/0", "1000"]
 
 
-def test_published_ports_answer_at_once(mapped: Make, remapped: Engine) -> None:
+def test_published_ports_answer_at_once(mapped: Make, remapped: Any) -> None:
     script = "while true; do echo served | nc -l -p 80; done"
     container = mapped("sh", "-c", script, user="1000", ports={"80/tcp": None})
     container.reload()
@@ -138,7 +137,7 @@ def test_published_ports_answer_at_once(mapped: Make, remapped: Engine) -> None:
         assert subprocess.run(words, capture_output=True, timeout=30).stdout == b"served\n", (host, number)
 
 
-def test_a_port_that_is_taken_fails_the_start_and_leaves_nothing(mapped: Make, remapped: Engine) -> None:
+def test_a_port_that_is_taken_fails_the_start_and_leaves_nothing(mapped: Make, remapped: Any) -> None:
     first = mapped("sleep", "300", ports={"80/tcp": 18080})
     with pytest.raises(docker.errors.APIError, match="port is already allocated"):
         mapped("sleep", "300", ports={"80/tcp": 18080})
@@ -196,7 +195,7 @@ def test_namespaces_of_another_container_are_not_shared(mapped: Make, client: An
         assert status == 400 and "when user namespaces are enabled" in words
 
 
-def test_it_outlives_the_engine(remapped: Engine, mapped: Make) -> None:
+def test_it_outlives_the_engine(remapped: Any, mapped: Make) -> None:
     container = mapped()
     remapped.kill()
     remapped.start()

@@ -12,8 +12,7 @@ from typing import Any
 import docker
 import pytest
 
-from conftest import Engine, making, running_engine
-from isolation_support import Make, output, refusal
+from isolation_support import Make, making, output, refusal
 
 pytestmark = pytest.mark.root
 
@@ -24,7 +23,7 @@ def crun(docker_client: Any) -> Iterator[Make]:
         yield lambda *words, **options: create(*words, runtime="crun", **options)
 
 
-def run(engine: Engine, *words: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def run(engine: Any, *words: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     environment = {**os.environ, "DOCKER_HOST": engine.url}
     line = ["docker", "run", "--rm", "--runtime", "crun", *words]
     return subprocess.run(line, input=data, capture_output=True, timeout=60, env=environment)
@@ -51,7 +50,7 @@ def test_it_is_crun_that_made_the_container(crun: Make) -> None:
     assert '"ociVersion": "1.0.2"' in config.read_text()
 
 
-def test_output_input_and_status(engine: Engine) -> None:
+def test_output_input_and_status(engine: Any) -> None:
     done = run(engine, "busybox", "sh", "-c", "echo out; echo err >&2; exit 3")
     assert (done.returncode, done.stdout, done.stderr) == (3, b"out\n", b"err\n")
     data = os.urandom(1 << 18)
@@ -60,7 +59,7 @@ def test_output_input_and_status(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(("words", "status"), [(["nosuch"], 127), (["/no/such"], 127), (["/etc/passwd"], 126)])
-def test_what_cannot_be_run(engine: Engine, words: list[str], status: int) -> None:
+def test_what_cannot_be_run(engine: Any, words: list[str], status: int) -> None:
     done = run(engine, "busybox", *words)
     assert done.returncode == status
     assert b"OCI runtime create failed: crun: " in done.stderr
@@ -139,7 +138,7 @@ def test_namespaces_are_joined(crun: Make, make: Make) -> None:
     assert output(make("cat", "/dev/shm/note", ipc_mode=f"container:{theirs.name}")) == "of crun\n"
 
 
-def test_it_outlives_the_engine_and_leaves_nothing(engine: Engine, crun: Make) -> None:
+def test_it_outlives_the_engine_and_leaves_nothing(engine: Any, crun: Make) -> None:
     container = crun()
     engine.kill()
     engine.start()
@@ -154,8 +153,8 @@ def test_it_outlives_the_engine_and_leaves_nothing(engine: Engine, crun: Make) -
     assert not [path for path in Path("/run/crun").glob("*") if path.name == container.id]
 
 
-def test_remapped_users() -> None:
-    with running_engine("--userns-remap", "default") as engine:
+def test_remapped_users(engine_with: Any) -> None:
+    with engine_with("--userns-remap", "default") as engine:
         client = docker.DockerClient(engine.url, timeout=60)
         with making(client) as create:
             container = create("sh", "-c", "id -u; touch /x /data/y; stat -c %u /x /data/y /etc/hosts; sleep 300",
