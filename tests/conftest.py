@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,9 @@ import pytest
 
 START_S = 600
 """Seconds for image and first boot: downloads, unpacking, and a boot under software emulation."""
+
+
+_TROUBLE = re.compile(r"Kernel panic|Oops|BUG: |rcu_preempt detected stalls|soft lockup|blocked for more than")
 
 
 class Machine:
@@ -45,6 +49,12 @@ class Machine:
         """Run docker's own client on the machine's socket."""
         return self._run(["docker", *words], timeout_s, check, {"DOCKER_HOST": self.docker_host})
 
+    def check_console(self) -> None:
+        """Fail when the VM's kernel complained: whatever tests saw of it, it is the cause."""
+        console = (self.folder / "console.log").read_text(errors="replace")
+        if found := _TROUBLE.search(console):
+            pytest.fail(f"the VM's kernel was in trouble:\n{console[max(0, found.start() - 200) :][:6000]}")
+
     def _run(
         self, words: list[str], timeout_s: float, check: bool, more: dict[str, str]
     ) -> subprocess.CompletedProcess[str]:
@@ -61,17 +71,18 @@ class Machine:
 def machine() -> Iterator[Machine]:
     # Short, for the paths of sockets; the cache of downloads is the user's own, so that they are fetched once.
     home = Path(tempfile.mkdtemp(prefix="cove-t", dir="/tmp"))
-    (home / "cache").symlink_to(_shared_cache(), target_is_directory=True)
+    (home / "cache").symlink_to(shared_cache(), target_is_directory=True)
     made = Machine(home)
     try:
         made.cove("machine", "start", timeout_s=START_S)
         yield made
+        made.check_console()
     finally:
         made.cove("machine", "rm", "--force", timeout_s=180, check=False)
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _shared_cache() -> Path:
+def shared_cache() -> Path:
     import platformdirs
 
     cache = Path(platformdirs.user_cache_dir("cove", appauthor=False))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from coved.containers import Containers
 from coved.events import Events
+from coved.files.manager import Files
 from coved.images import Images
 from coved.networks import Networks
 from coved.runtime.client import SpawnerClient, start_spawner
@@ -72,6 +73,8 @@ class Engine:
             userns_remap=config.userns_remap,
         )
 
+        self.files = Files(self.containers, self.images, self.events)
+
     async def start(self) -> None:
         """Takes up what an earlier engine left running, then answers; the link hears of it last."""
         if self.config.link is None:
@@ -115,6 +118,7 @@ class Engine:
             await self._server.stop()
         if self.link is not None:
             await self.link.close()
+        await self.files.close()
         await self.containers.close()
         await self.networks.close()
         await self.images.close()

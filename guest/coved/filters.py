@@ -25,17 +25,20 @@ class Filters:
             return cls()
         try:
             document = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise InvalidParameter(f"invalid filters: {error}") from None
+        except (ValueError, RecursionError):
+            raise InvalidParameter("invalid filter") from None
+        if document is None:
+            return cls()
         if not isinstance(document, dict):
-            raise InvalidParameter("invalid filters: expected a JSON map of lists")
+            raise InvalidParameter("invalid filter")
         values: dict[str, list[str]] = {}
         for name, wanted in document.items():
             if isinstance(wanted, dict):
                 wanted = [value for value, on in wanted.items() if on is True]
             if not isinstance(wanted, list) or not all(isinstance(value, str) for value in wanted):
-                raise InvalidParameter(f"invalid filters: values of '{name}' must be a list of strings")
-            values[name] = wanted
+                raise InvalidParameter("invalid filter")
+            # A lone half of a surrogate pair cannot be written out again; Go reads it as U+FFFD.
+            values[_clean(name)] = [_clean(value) for value in wanted]
         return cls(values)
 
     def __bool__(self) -> bool:
@@ -47,6 +50,10 @@ class Filters:
     def get(self, name: str) -> list[str]:
         """The values asked for, [] when there is no such condition."""
         return self._values.get(name, [])
+
+    def adding(self, name: str, value: str) -> "Filters":
+        """These conditions and one more value."""
+        return Filters({**self._values, name: [*self.get(name), value]})
 
     def names(self) -> Collection[str]:
         return self._values.keys()
@@ -64,7 +71,7 @@ class Filters:
             return default
         values = {_TRUTH.get(value) for value in wanted}
         if len(values) != 1 or None in values:
-            raise InvalidParameter(f"invalid filter '{name}={wanted}'")
+            raise InvalidParameter(f"invalid filter '{name}=[{' '.join(wanted)}]'")
         return values == {True}
 
     def matches_labels(self, labels: Mapping[str, str]) -> bool:
@@ -75,6 +82,10 @@ class Filters:
 
 
 _TRUTH = {"1": True, "true": True, "True": True, "t": True, "0": False, "false": False, "False": False, "f": False}
+
+
+def _clean(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
 def _has_label(labels: Mapping[str, str], wanted: str) -> bool:

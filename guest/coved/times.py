@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 from coved.errors import InvalidParameter
 
-_UNIX = re.compile(r"(-?\d{1,12})(?:\.(\d{1,9}))?")
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:h|m(?!s)|s|ms|us|µs|ns))+")
+_UNIX = re.compile(r"(-?[0-9]{1,12})(?:\.([0-9]{1,9}))?")
+_DURATION = re.compile(r"(?:[0-9]{1,19}(?:\.[0-9]{1,19})?(?:h|m(?!s)|s|ms|us|µs|ns)){1,16}")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|µs|ns)")
 _NANOSECONDS = {"h": 3600 * 10**9, "m": 60 * 10**9, "s": 10**9, "ms": 10**6, "us": 10**3, "µs": 10**3, "ns": 1}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -25,7 +25,7 @@ def parse_time_ns(text: str, *, now_ns: int) -> int:
         return now_ns - int(sum(float(value) * _NANOSECONDS[unit] for value, unit in _PART.findall(text)))
     try:
         return parse_rfc3339_ns(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise InvalidParameter(
             f"invalid time {text!r}: give Unix seconds, RFC 3339 such as 2026-01-31T12:00:00Z, or an age such as 10m"
         ) from None

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import IO, Any
 
 PLAIN_INTERVAL_S = 5.0
-"""Seconds between two lines of the same phase where there is no terminal."""
+"""Seconds between two lines of the same step where there is no terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def renderer(title: str = "", stream: IO[str] | None = None) -> Iterator[Report]
 
 
 class _PlainLines:
-    """A line when a phase begins, when its bytes are complete, and otherwise one every few seconds."""
+    """A line for each step, when its bytes are complete, and otherwise one every few seconds."""
 
     def __init__(self, title: str, stream: IO[str]) -> None:
         self._title = title
@@ -75,11 +75,11 @@ class _PlainLines:
     def report(self, event: Event) -> None:
         now = time.monotonic()
         complete = event.total is not None and event.done == event.total
-        new_phase = self._shown is None or event.phase != self._shown[0]
+        new = self._shown is None or (event.phase, event.text) != self._shown[:2]
         state = (event.phase, event.text, complete)
         if state == self._shown and complete:
             return
-        if not (new_phase or complete or event.detail or now - self._last >= PLAIN_INTERVAL_S):
+        if not (new or complete or event.detail or now - self._last >= PLAIN_INTERVAL_S):
             return
         if self._title:
             print(self._title, file=self._stream)

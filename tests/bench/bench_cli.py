@@ -12,7 +12,15 @@ import subprocess
 import sys
 import time
 
-COMMANDS = ("version", "ps", "ps -a", "images", "inspect busybox", "run --rm --network none busybox true")
+COMMANDS = (
+    "version",
+    "ps",
+    "ps -a",
+    "images",
+    "inspect busybox",
+    "run --rm --network none busybox true",
+    "run --rm busybox true",
+)
 ROUNDS = 20
 GOAL_MS = 80.0
 

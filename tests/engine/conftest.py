@@ -12,6 +12,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,23 @@ class Engine:
         assert self.process is not None
         self.process.kill()
         self.process.wait(10)
+
+    def sh(self, script: str) -> str:
+        """What a shell on the engine's machine says."""
+        return subprocess.run(["sh", "-c", script], check=True, capture_output=True, text=True, timeout=60).stdout
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def descriptors(self) -> int:
+        """How many descriptors the engine has open."""
+        return len(self.sh(f"ls /proc/{self.pid}/fd").split())
+
+    def memory_kib(self) -> int:
+        """The engine's resident memory."""
+        return int(self.sh(f"awk '/^VmRSS/ {{print $2}}' /proc/{self.pid}/status"))
 
     def in_network(self, *words: str) -> list[str]:
         """A command line that runs in the engine's network namespace."""
@@ -193,3 +211,19 @@ def _packaged(path: Path, package: str) -> Path:
         subprocess.run(["dpkg", "-x", archive, cache / package], check=True, timeout=60)
         archive.unlink()
     return found
+
+
+@pytest.fixture
+def name(docker_client: Any) -> Iterator[str]:
+    """A container's name of this test's own; the containers with it go afterwards."""
+    made = f"t-{uuid.uuid4().hex[:12]}"
+    yield made
+    for container in docker_client.containers.list(all=True, filters={"name": made}):
+        container.remove(force=True)
+
+
+@pytest.fixture(scope="module")
+def own_engine() -> Iterator[Engine]:
+    """An engine for tests after which nobody can know what is left in it."""
+    with running_engine() as made:
+        yield made

@@ -5,23 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import docker
 import pytest
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture
-def name(docker_client: Any) -> Iterator[str]:
-    """A container's name of this test's own; the container goes afterwards."""
-    made = f"t-{uuid.uuid4().hex[:12]}"
-    yield made
-    for container in docker_client.containers.list(all=True, filters={"name": made}):
-        container.remove(force=True)
 
 
 def run(engine: Any, *words: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:

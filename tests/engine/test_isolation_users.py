@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import subprocess
+import sys
+import tarfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -94,6 +98,61 @@ def test_volumes_are_written_by_root_and_shared_with_those_who_are_not_remapped(
         mapped("sh", "-c", "cat /data/file; stat -c %u:%g /data/file", volumes=["shared:/data"], userns_mode="host")
     )
     assert text == "by 0\n7:8\n"
+
+
+def owners(archive: bytes) -> dict[str, tuple[int, int]]:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        return {one.name.rstrip("/"): (one.uid, one.gid) for one in opened}
+
+
+def test_copies_and_exports_have_the_containers_ids_whether_it_runs_or_not(mapped: Make, tmp_path: Path) -> None:
+    volume = f"v-{uuid.uuid4().hex[:12]}"
+    (tmp_path / "machines").touch()
+    script = "mkdir -p /d/v; touch /d/root /v/root; touch /d/user /v/user; chown 5:6 /d/user /v/user; echo up; exec sleep 300"
+    container = mapped("sh", "-c", script, volumes=[f"{volume}:/v", f"{tmp_path}:/b"])
+    next(container.logs(stream=True))
+    own = {"d": (0, 0), "d/v": (0, 0), "d/root": (0, 0), "d/user": (5, 6)}
+    stored = {"v": (0, 0), "v/root": (0, 0), "v/user": (5, 6)}
+    running = owners(b"".join(container.export()))
+    assert own.items() <= running.items()
+    assert owners(b"".join(container.get_archive("/d")[0])) == own
+    assert owners(b"".join(container.get_archive("/v")[0])) == stored
+    # The machine's root is nobody in there; what is seen of it while the container does not run is in decisions/0041.
+    assert owners(b"".join(container.get_archive("/b/machines")[0])) == {"machines": (65534, 65534)}
+    whole = owners(b"".join(container.get_archive("/")[0]))
+    assert not [name for name in whole if name.strip("/").startswith(("proc/", "sys/", "dev/"))]
+    container.kill()
+    container.wait(timeout=30)
+    assert owners(b"".join(container.export())) == running
+    assert owners(b"".join(container.get_archive("/d")[0])) == own
+    assert owners(b"".join(container.get_archive("/v")[0])) == stored
+
+
+def test_copies_into_a_container_have_the_ids_of_the_archive(mapped: Make) -> None:
+    def packed(uid: int) -> bytes:
+        output = io.BytesIO()
+        with tarfile.open(fileobj=output, mode="w") as archive:
+            member = tarfile.TarInfo("new/folder/file")
+            member.uid, member.gid = uid, uid + 1
+            archive.addfile(member)
+        return output.getvalue()
+
+    container = mapped()
+    for place in ("/running", "/stopped"):
+        assert container.exec_run(["mkdir", place]).exit_code == 0
+    assert container.put_archive("/running", packed(7))
+    with pytest.raises(docker.errors.APIError, match="Container ID 70000 cannot be mapped to a host ID"):
+        container.put_archive("/running", packed(70_000))
+    container.stop(timeout=0)
+    assert container.put_archive("/stopped", packed(7))
+    container.start()
+    words = [
+        "stat",
+        "-c",
+        "%u:%g",
+        *(f"{place}/new{rest}" for place in ("/running", "/stopped") for rest in ("", "/folder", "/folder/file")),
+    ]
+    assert container.exec_run(words).output.decode().split() == ["0:0", "0:0", "7:8"] * 2
 
 
 def test_capabilities_hold_inside_and_nowhere_else(mapped: Make) -> None:
@@ -206,7 +265,7 @@ def test_it_outlives_the_engine(remapped: Any, mapped: Make) -> None:
 
 def test_an_engine_that_knows_no_such_user_does_not_start(tmp_path: Path) -> None:
     words = [
-        "python3",
+        sys.executable,
         "-m",
         "coved",
         "--root",

@@ -6,16 +6,17 @@ hijack can give the socket away whole, with no more than the bytes that h11 hold
 
 import asyncio
 import logging
+import posixpath
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import h11
 
 from coved.api import versions
-from coved.api.http import Hijacked, Request, Response, aclose, json_response
+from coved.api.http import ClientTooSlow, Hijacked, Request, Response, aclose, json_response
 from coved.api.query import Query
 from coved.api.router import Route, Router
 from coved.errors import EngineError
@@ -37,6 +38,16 @@ _CHUNK = 256 * 1024
 
 class ClientGone(ConnectionError):
     """The client closed or broke the connection in the middle of a request."""
+
+
+class Moved(EngineError):
+    """The path is written in another way than its own (301)."""
+
+    status = 301
+
+    def __init__(self, location: str) -> None:
+        super().__init__("moved permanently")
+        self.location = location
 
 
 class Hangups(Protocol):
@@ -101,6 +112,8 @@ class Connection:
         """Serves one request; False when the connection is not to be used any further."""
         try:
             head = await self._read_head()
+            if head is not None and not head.http_version.startswith(b"1."):
+                raise h11.RemoteProtocolError("unsupported protocol version", 505)
         except h11.RemoteProtocolError as error:
             await self._refuse(error)
             return False
@@ -142,6 +155,8 @@ class Connection:
         try:
             route, request = self._route(method, target, head)
             response = await self._handle(route, request)
+        except Moved as error:
+            response = Response(301, {"Location": error.location})
         except EngineError as error:
             response = Response(304) if error.status == 304 else json_response({"message": str(error)}, error.status)
         except h11.RemoteProtocolError as error:
@@ -157,8 +172,12 @@ class Connection:
         return response
 
     def _route(self, method: str, target: str, head: h11.Request) -> tuple[Route, Request]:
+        if target.startswith(("http://", "https://")):  # the form that is sent to a proxy (RFC 9112, 3.2.2)
+            target = "/" + target.split("://", 1)[1].partition("/")[2]
         raw_path, _, raw_query = target.partition("?")
-        version, path = versions.split_path(unquote(raw_path))
+        whole = unquote(raw_path)
+        _must_be_clean(whole, raw_query)
+        version, path = versions.split_path(whole)
         route, match = self._router.resolve(method, path)
         headers: dict[str, str] = {}
         for name, value in head.headers:
@@ -191,8 +210,13 @@ class Connection:
                 return event
             if self._http.they_are_waiting_for_100_continue:
                 await self._write(self._http.send(h11.InformationalResponse(status_code=100, headers=[])))
-            async with asyncio.timeout(BODY_STALL_SECONDS):
-                data = await self._loop.sock_recv(self._sock, _CHUNK)
+            try:
+                async with asyncio.timeout(BODY_STALL_SECONDS):
+                    data = await self._loop.sock_recv(self._sock, _CHUNK)
+            except TimeoutError:
+                raise ClientTooSlow("the request's body did not go on") from None
+            except ConnectionError as error:
+                raise ClientGone from error
             if not data:
                 raise ClientGone("the client left in the middle of its request's body")
             self._http.receive_data(data)
@@ -235,7 +259,9 @@ class Connection:
             if not bodyless and body:
                 data += self._http.send(h11.Data(data=body)) or b""
             data += self._http.send(h11.EndOfMessage()) or b""
-            await self._write(data)
+            # A stream waits for its reader; an answer that is whole must not keep what it holds for one that is gone.
+            async with asyncio.timeout(BODY_STALL_SECONDS):
+                await self._write(data)
             return
         await self._send_stream(headers, response.status, body, bodyless)
 
@@ -272,25 +298,38 @@ class Connection:
 
     async def _write(self, data: bytes | None) -> None:
         if data:
-            await self._loop.sock_sendall(self._sock, data)
+            try:
+                await self._loop.sock_sendall(self._sock, data)
+            except ConnectionError as error:
+                raise ClientGone from error
 
 
 _REASONS = {
     200: b"OK",
     201: b"Created",
     204: b"No Content",
+    301: b"Moved Permanently",
     304: b"Not Modified",
     400: b"Bad Request",
     403: b"Forbidden",
     404: b"Not Found",
-    405: b"Method Not Allowed",
+    408: b"Request Timeout",
     409: b"Conflict",
     413: b"Content Too Large",
     431: b"Request Header Fields Too Large",
     500: b"Internal Server Error",
     501: b"Not Implemented",
     503: b"Service Unavailable",
+    505: b"HTTP Version Not Supported",
 }
+
+
+def _must_be_clean(path: str, query: str) -> None:
+    """Sends clients that ask for ``//info`` or ``/a/../info`` to ``/info``, as Go's router does; raises ``Moved``."""
+    if "//" in path or "/." in path:
+        clean = posixpath.normpath("/" + path.lstrip("/")) + ("/" if path.endswith("/") else "")
+        if clean != path:
+            raise Moved(quote(clean, safe="/:@") + (f"?{query}" if query else ""))
 
 
 def _head(status: int, headers: list[tuple[str, str]]) -> h11.Response:

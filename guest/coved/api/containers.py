@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+from coved.api import compat
 from coved.api.http import MULTIPLEXED_STREAM, RAW_STREAM, Request, Response, encode_json, json_response
 from coved.api.router import Router
-from coved.containers import Container, logs, views
-from coved.errors import EngineError, InvalidParameter
+from coved.containers import logs, views
+from coved.errors import InvalidParameter
 from coved.runtime.spec import Attachment
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ def routes(router: Router) -> None:
     router.add("POST", "/containers/{id}/pause", pause)
     router.add("POST", "/containers/{id}/unpause", unpause)
     router.add("POST", "/containers/{id}/rename", rename)
+    router.add("POST", "/containers/{id}/update", update)
     router.add("POST", "/containers/{id}/resize", resize)
     router.add("POST", "/containers/{id}/attach", attach)
     router.add("POST", "/containers/{id}/wait", wait, cancel_on_disconnect=True)
@@ -40,56 +44,78 @@ def routes(router: Router) -> None:
 async def list_containers(engine: Engine, request: Request) -> Response:
     query = request.query
     chosen = views.select(engine.containers, query.filters(), all=query.bool("all"), limit=query.int("limit"))
-    return json_response([await views.summary(engine.containers, one, size=query.bool("size")) for one in chosen])
+    shown = [await views.summary(engine.containers, one, size=query.bool("size")) for one in chosen]
+    return json_response([compat.container_summary(one, request.version) for one in shown])
 
 
 async def create(engine: Engine, request: Request) -> Response:
-    container = await engine.containers.create(request.query.str("name"), await request.json())
-    return json_response({"Id": container.id, "Warnings": list(container.request.warnings)}, 201)
+    body = await request.json(required=True)
+    if not body:
+        raise InvalidParameter("config cannot be empty in order to create a container")
+    compat.container_create(body, request.version)
+    container = await engine.containers.create(request.query.str("name"), body)
+    return json_response({"Id": container.id, "Warnings": [*container.request.warnings]}, 201)
 
 
 async def inspect(engine: Engine, request: Request) -> Response:
     container = engine.containers.get(request.match["id"])
-    return json_response(await views.inspect(engine.containers, container, size=request.query.bool("size")))
+    shown = await views.inspect(engine.containers, container, size=request.query.bool("size"))
+    return json_response(compat.container_inspect(shown, request.version))
 
 
 async def start(engine: Engine, request: Request) -> Response:
-    await engine.containers.start_container(request.match["id"])
+    length = request.headers.get("content-length", "0")
+    if "transfer-encoding" in request.headers or (length.isdigit() and int(length) > 7):
+        raise InvalidParameter(
+            "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
+        )
+    await engine.containers.life.start(request.match["id"])
     return Response(204)
 
 
 async def stop(engine: Engine, request: Request) -> Response:
-    await engine.containers.stop(
-        request.match["id"], timeout_s=_timeout(request), signal_name=request.query.str("signal")
+    await engine.containers.life.stop(
+        request.match["id"],
+        timeout_s=_timeout(request),
+        signal_name=compat.stop_signal(request.query.str("signal"), request.version),
     )
     return Response(204)
 
 
 async def restart(engine: Engine, request: Request) -> Response:
-    await engine.containers.restart(
-        request.match["id"], timeout_s=_timeout(request), signal_name=request.query.str("signal")
+    await engine.containers.life.restart(
+        request.match["id"],
+        timeout_s=_timeout(request),
+        signal_name=compat.stop_signal(request.query.str("signal"), request.version),
     )
     return Response(204)
 
 
 async def kill(engine: Engine, request: Request) -> Response:
-    await engine.containers.kill(request.match["id"], request.query.str("signal"))
+    await engine.containers.life.kill(request.match["id"], request.query.str("signal"))
     return Response(204)
 
 
 async def pause(engine: Engine, request: Request) -> Response:
-    await engine.containers.pause(request.match["id"])
+    await engine.containers.life.pause(request.match["id"])
     return Response(204)
 
 
 async def unpause(engine: Engine, request: Request) -> Response:
-    await engine.containers.unpause(request.match["id"])
+    await engine.containers.life.unpause(request.match["id"])
     return Response(204)
 
 
 async def rename(engine: Engine, request: Request) -> Response:
     await engine.containers.rename(request.match["id"], request.query.str("name"))
     return Response(204)
+
+
+async def update(engine: Engine, request: Request) -> Response:
+    warnings = await engine.containers.update(
+        request.match["id"], compat.container_update(await request.json(), request.version)
+    )
+    return json_response({"Warnings": warnings or None})
 
 
 async def resize(engine: Engine, request: Request) -> Response:
@@ -112,14 +138,19 @@ async def prune(engine: Engine, request: Request) -> Response:
 
 
 async def wait(engine: Engine, request: Request) -> Response:
-    condition = request.query.str("condition") or "not-running"
+    condition = compat.wait_condition(request.query.str("condition"), request.version)
     if condition not in CONDITIONS:
         raise InvalidParameter(f'invalid condition: "{condition}"')
-    future = await engine.containers.wait(request.match["id"], condition)
+    future = await engine.containers.life.wait(request.match["id"], condition)
 
     async def answer() -> AsyncIterator[bytes]:
         # The head has gone out before: clients start the container only when they know that somebody waits.
-        yield encode_json({"StatusCode": await future})
+        try:
+            waited = await future
+        finally:
+            future.cancel()  # of no effect when it is done; otherwise the client has gone
+        error = {"Error": {"Message": waited.error}} if waited.error else {}
+        yield encode_json({**error, "StatusCode": waited.code})
 
     return Response(200, {"Content-Type": "application/json"}, answer())
 
@@ -129,7 +160,7 @@ async def read_logs(engine: Engine, request: Request) -> Response:
     query = request.query
     if not (query.bool("stdout") or query.bool("stderr")):
         raise InvalidParameter("Bad parameters: you must choose at least one stream")
-    _must_have_log(container)
+    logs.must_be_readable(container)
     wanted = logs.Selection(
         stdout=query.bool("stdout"),
         stderr=query.bool("stderr"),
@@ -137,6 +168,7 @@ async def read_logs(engine: Engine, request: Request) -> Response:
         since_ns=_time(query.str("since")),
         until_ns=_time(query.str("until")),
         timestamps=query.bool("timestamps"),
+        details=query.bool("details"),
         follow=query.bool("follow"),
         frames=not container.config["Tty"],
     )
@@ -164,12 +196,14 @@ async def attach(engine: Engine, request: Request) -> Response | None:
     if query.bool("logs"):
         past = logs.Selection(query.bool("stdout"), query.bool("stderr"), frames=not tty)
         await _send_past(hijacked.fd, logs.read(container, containers.log_path(container), past))
+    if not live:  # the past was all that was asked for
+        os.close(hijacked.fd)
+        return None
     await containers.attach(container, attachment)
     return None
 
 
 async def _send_past(fd: int, chunks: AsyncIterator[bytes]) -> None:
-    import os
     import socket
 
     with socket.socket(fileno=os.dup(fd)) as client:
@@ -207,21 +241,19 @@ def terminal_size(request: Request) -> tuple[int, int]:
 
 
 def _timeout(request: Request) -> int | None:
-    return request.query.int("t") if "t" in request.query else None
+    return request.query.int("t") if request.query.str("t") else None
 
 
 def _tail(text: str) -> int | None:
-    return int(text) if text.isdigit() else None
+    """Go's Atoi, whose errors and negative numbers mean all."""
+    return int(text) if re.fullmatch(r"\+?[0-9]{1,18}", text) else None
 
 
 def _time(text: str) -> int:
-    import time
-
-    from coved.times import parse_time_ns
-
-    return parse_time_ns(text, now_ns=time.time_ns()) if text and text != "0" else 0
-
-
-def _must_have_log(container: Container) -> None:
-    if container.host["LogConfig"]["Type"] == "none":
-        raise EngineError("configured logging driver does not support reading")
+    """Unix nanoseconds of ``seconds[.nanoseconds]``, all that this part of the API takes. Raises InvalidParameter."""
+    match = re.fullmatch(r"([+-]?[0-9]{1,12})(?:\.([0-9]{0,9})[0-9]*)?", text or "0")
+    if match is None:
+        raise InvalidParameter(
+            f"strconv.ParseInt: parsing {encode_json(text.partition('.')[0]).decode().strip()}: invalid syntax"
+        )
+    return int(match[1]) * 1_000_000_000 + int((match[2] or "").ljust(9, "0"))

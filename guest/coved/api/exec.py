@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from coved.api.containers import detach_keys, terminal_size
 from coved.api.http import Request, Response, json_response
 from coved.api.router import Router
+from coved.containers.config_schema import EXEC_START, read
 from coved.containers.execs import Exec
-from coved.errors import EngineError
+from coved.errors import EngineError, InvalidParameter
 from coved.runtime.spec import Attachment
 
 if TYPE_CHECKING:
@@ -24,22 +25,27 @@ def routes(router: Router) -> None:
 
 async def create(engine: Engine, request: Request) -> Response:
     body = await request.json()
-    made = engine.containers.execs.create(engine.containers.get(request.match["id"]), body)
+    reference = request.match["id"]
+    asked = next((value for key, value in body.items() if key.lower() == "detachkeys"), None)
+    try:
+        keys = detach_keys(asked) if asked and isinstance(asked, str) else b""
+    except InvalidParameter:
+        raise EngineError(f"Invalid escape keys ({asked}) provided") from None  # 500 in dockerd, too
+    made = engine.containers.execs.create(engine.containers.get(reference), body, reference=reference, detach_keys=keys)
     return json_response({"Id": made.id}, 201)
 
 
 async def start(engine: Engine, request: Request) -> Response | None:
     execs = engine.containers.execs
-    one = execs.get(request.match["id"])
-    body = await request.json()
+    options = read(EXEC_START, await request.json(), "ExecStartConfig")
+    one = execs.get_active(request.match["id"])
     execs.must_be_startable(one)
-    size = body.get("ConsoleSize")
-    console = size if isinstance(size, list) and len(size) == 2 else None
-    if body.get("Detach"):
+    console = options["ConsoleSize"] if options["Tty"] and request.version >= (1, 42) else None
+    if options["Detach"]:
         await execs.start(one, [], console)
         return Response(200)
     tty, config = one.config["Tty"], one.config
-    keys = detach_keys(one.detach_keys)
+    keys = one.detach_keys or detach_keys("")
     hijacked = await request.hijack(raw_stream=tty)
     attachment = Attachment(
         hijacked.fd,
@@ -60,7 +66,8 @@ async def start(engine: Engine, request: Request) -> Response | None:
 
 
 async def resize(engine: Engine, request: Request) -> Response:
-    await engine.containers.execs.resize(engine.containers.execs.get(request.match["id"]), *terminal_size(request))
+    size = terminal_size(request)
+    await engine.containers.execs.resize(engine.containers.execs.get_active(request.match["id"]), *size)
     return Response(200)
 
 
@@ -69,6 +76,8 @@ async def inspect(engine: Engine, request: Request) -> Response:
 
 
 def _shown(one: Exec) -> dict[str, Any]:
+    import base64
+
     command = one.config["Cmd"] or [""]
     return {
         "ID": one.id,
@@ -78,15 +87,15 @@ def _shown(one: Exec) -> dict[str, Any]:
             "tty": one.config["Tty"],
             "entrypoint": command[0],
             "arguments": command[1:],
-            "privileged": one.privileged,
-            "user": one.config["User"],
+            "privileged": one.config["Privileged"],
+            **({"user": one.config["User"]} if one.config["User"] else {}),
         },
         "OpenStdin": one.config["AttachStdin"],
         "OpenStderr": one.config["AttachStderr"],
         "OpenStdout": one.config["AttachStdout"],
-        "CanRemove": one.exit_code is not None,
+        "CanRemove": False,
         "ContainerID": one.container.id,
-        "DetachKeys": "",
+        "DetachKeys": base64.b64encode(one.detach_keys).decode(),
         "Pid": one.pid,
     }
 

@@ -4,11 +4,13 @@ The wire is in ``coved.api.connection``; a handler is ``async (Engine, Request) 
 only when it has hijacked the connection.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from coved.api import json_body
 from coved.api.query import Query
 from coved.api.versions import NEWEST, ApiVersion
 from coved.errors import EngineError, InvalidParameter
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from coved.engine import Engine
 
 JSON_LIMIT = 16 * 1024 * 1024
+# A body that is read whole has to come within this time; one that is streamed may take as long as it goes on.
+READ_SECONDS = 120.0
 
 RAW_STREAM = "application/vnd.docker.raw-stream"
 MULTIPLEXED_STREAM = "application/vnd.docker.multiplexed-stream"
@@ -26,6 +30,12 @@ class RequestTooLarge(EngineError):
     """A body beyond what the call can possibly need (413)."""
 
     status = 413
+
+
+class ClientTooSlow(EngineError):
+    """A request that did not arrive in the time that there is for it (408)."""
+
+    status = 408
 
 
 @dataclass
@@ -115,39 +125,46 @@ class Request:
         return self._exchange.body()
 
     async def read(self, limit: int = JSON_LIMIT) -> bytes:
-        """The whole body, at most ``limit`` bytes; raises ``RequestTooLarge`` (413) beyond."""
+        """The whole body, at most ``limit`` bytes; raises ``RequestTooLarge`` (413) beyond, ``ClientTooSlow``."""
         chunks: list[bytes] = []
         total = 0
-        async for chunk in self.body():
-            total += len(chunk)
-            if total > limit:
-                raise RequestTooLarge(f"request body is larger than {limit} bytes")
-            chunks.append(chunk)
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                async for chunk in self.body():
+                    total += len(chunk)
+                    if total > limit:
+                        raise RequestTooLarge(f"request body is larger than {limit} bytes")
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise ClientTooSlow("the request's body did not arrive in time") from None
         return b"".join(chunks)
 
-    async def json(self, limit: int = JSON_LIMIT) -> dict[str, Any]:
-        """The body as a JSON object; an empty body is {}. Raises ``InvalidParameter`` in dockerd's words."""
-        data = await self.read(limit)
-        if not data:
-            return {}
-        content_type = self.headers.get("content-type", "")
-        if content_type.partition(";")[0].strip().lower() != "application/json":
-            raise InvalidParameter(f"unsupported Content-Type header ({content_type}): must be 'application/json'")
-        if not data.strip():
-            raise InvalidParameter("invalid JSON: got EOF while reading request body")
-        try:
-            document = json.loads(data)
-        except json.JSONDecodeError as error:
-            if error.msg == "Extra data":
-                raise InvalidParameter("unexpected content after JSON") from None
-            raise InvalidParameter(f"invalid JSON: {error}") from None
-        except (ValueError, RecursionError) as error:
-            raise InvalidParameter(f"invalid JSON: {error}") from None
+    async def json(self, limit: int = JSON_LIMIT, *, required: bool = False) -> dict[str, Any]:
+        """The body as a JSON object; an empty body is {} unless ``required``, null is {}.
+
+        Raises ``InvalidParameter`` in dockerd's words.
+        """
+        document = await self.json_value(limit, required=required)
         if document is None:
             return {}
         if not isinstance(document, dict):
             raise InvalidParameter(f"invalid JSON: expected an object, got {type(document).__name__}")
         return document
+
+    async def json_value(self, limit: int = JSON_LIMIT, *, required: bool = False) -> Any:
+        """The body as any JSON value; None for an empty one."""
+        data = await self.read(limit)
+        if not data:
+            if required:
+                raise InvalidParameter(json_body.EMPTY)
+            return None
+        content_type = self.headers.get("content-type", "")
+        media_type = content_type.partition(";")[0].strip().lower()
+        if not media_type:
+            raise InvalidParameter(f"malformed Content-Type header ({content_type}): mime: no media type")
+        if media_type != "application/json":
+            raise InvalidParameter(f"unsupported Content-Type header ({content_type}): must be 'application/json'")
+        return json_body.decode(data)
 
     async def hijack(self, *, raw_stream: bool) -> Hijacked:
         """Ends HTTP on this connection and hands it over (Engine API, "Hijacking").

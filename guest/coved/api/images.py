@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
+from coved.api import compat
 from coved.api.http import Request, Response, json_response, json_stream
 from coved.api.router import Router
 from coved.api.versions import ApiVersion
@@ -40,18 +41,19 @@ def summary(image: Image, version: ApiVersion) -> dict[str, Any]:
         "SharedSize": -1,
         "Size": image.size,
     }
-    if version < (1, 43) and not image.tags and not image.digests:
-        fields["RepoTags"], fields["RepoDigests"] = ["<none>:<none>"], ["<none>@<none>"]
-    if version < (1, 44):
-        fields["VirtualSize"] = image.size
-    return fields
+    return compat.image_summary(fields, version)
 
 
 async def _list(engine: "Engine", request: Request) -> Response:
     await engine.images.ready()
-    summaries = [summary(image, request.version) for image in engine.images.list(request.query.filters())]
-    if request.query.bool("shared-size"):
-        for fields in summaries:
+    filters = request.query.filters()
+    if request.version < (1, 41) and request.query.str("filter"):
+        filters = filters.adding("reference", request.query.str("filter"))
+    summaries = [summary(image, request.version) for image in engine.images.list(filters)]
+    for fields in summaries:
+        if request.version >= (1, 51):
+            fields["Containers"] = engine.images.containers_of(engine.images.get(fields["Id"]))
+        if request.version >= (1, 42) and request.query.bool("shared-size"):
             fields["SharedSize"] = engine.images.shared_size(engine.images.get(fields["Id"]))
     return json_response(summaries)
 
@@ -66,7 +68,6 @@ async def _inspect(engine: "Engine", request: Request) -> Response:
         "RepoDigests": list(image.digests),
         "Parent": "",
         "Comment": _comment(image),
-        "Created": image.created or "0001-01-01T00:00:00Z",
         "DockerVersion": str(config.get("docker_version") or ""),
         "Author": str(config.get("author") or ""),
         "Config": _container_config(image),
@@ -79,9 +80,9 @@ async def _inspect(engine: "Engine", request: Request) -> Response:
     }
     if config.get("variant"):
         description["Variant"] = config["variant"]
-    if request.version < (1, 44):
-        description["VirtualSize"] = image.size
-    return json_response(description)
+    if image.created:
+        description["Created"] = image.created
+    return json_response(compat.image_inspect(description, request.version))
 
 
 async def _history(engine: "Engine", request: Request) -> Response:
@@ -132,7 +133,7 @@ async def _create(engine: "Engine", request: Request) -> Response:
         request.body(),
         repository=request.query.str("repo"),
         tag=request.query.str("tag"),
-        message=request.query.str("message"),
+        message=request.query.str("message") or f"Imported from {source}",
         changes=request.query.list("changes"),
         platform=request.query.str("platform"),
     )

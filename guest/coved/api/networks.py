@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from coved.api.http import Request, Response, json_response
 from coved.api.router import Router
-from coved.errors import InvalidParameter
+from coved.errors import InvalidParameter, NotFound
 from coved.networks import EndpointRequest
 from coved.times import parse_time_ns
 
@@ -27,11 +27,18 @@ def routes(router: Router) -> None:
 
 
 async def list_networks(engine: Engine, request: Request) -> Response:
-    return json_response(engine.networks.list(request.query.filters()))
+    networks = engine.networks.list(request.query.filters())
+    if request.version < (1, 28):  # the list told of containers then
+        networks = [engine.networks.inspect(network["Id"]) for network in networks]
+    return json_response(networks)
 
 
 async def inspect(engine: Engine, request: Request) -> Response:
-    return json_response(engine.networks.inspect(request.match["id"]))
+    reference = request.match["id"]
+    network = engine.networks.inspect(reference)
+    if request.query.str("scope") not in ("", network["Scope"]):
+        raise NotFound(f"network {reference} not found")
+    return json_response(network)
 
 
 async def create(engine: Engine, request: Request) -> Response:

@@ -1,11 +1,13 @@
 """Query strings, read the way Docker's daemon reads them."""
 
 import builtins
+import re
 from urllib.parse import unquote_plus
 
 from coved.errors import InvalidParameter
 from coved.filters import Filters
 
+_NUMBER = re.compile(r"[+-]?[0-9]+")
 _FALSE = frozenset({"", "0", "no", "false", "none"})
 
 
@@ -39,14 +41,15 @@ class Query:
         return values[0].strip().lower() not in _FALSE if values else default
 
     def int(self, name: builtins.str, default: builtins.int = 0) -> builtins.int:
-        """A decimal number; raises ``InvalidParameter`` for anything else."""
+        """A decimal number of 64 bits; raises ``InvalidParameter`` in the words of Go's Atoi for anything else."""
         text = self.str(name)
         if not text:
             return default
-        try:
-            return int(text)
-        except ValueError:
-            raise InvalidParameter(f'invalid value for {name}: "{text}" is not a number') from None
+        if not _NUMBER.fullmatch(text):
+            raise InvalidParameter(f'strconv.Atoi: parsing "{text[:64]}": invalid syntax')
+        if len(text) > 20 or not -(1 << 63) <= int(text) < 1 << 63:
+            raise InvalidParameter(f'strconv.Atoi: parsing "{text[:64]}": value out of range')
+        return int(text)
 
     def filters(self, name: builtins.str = "filters") -> Filters:
         """The JSON filters; raises ``InvalidParameter`` when they are malformed."""

@@ -5,16 +5,15 @@ slashes). Matching compares segments: compiling a regular expression for each of
 start than all requests together.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from coved.api.http import Handler
-from coved.errors import EngineError, NotFound
+from coved.api.http import Handler, Request, Response
+from coved.errors import NotFound
 
-
-class MethodNotAllowed(EngineError):
-    """The path exists, for other methods (405)."""
-
-    status = 405
+if TYPE_CHECKING:
+    from coved.engine import Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +47,26 @@ class Router:
             cancel_on_disconnect = method == "GET"
         self._routes.setdefault(segments[0], []).append(Route(method, segments, handler, cancel_on_disconnect))
 
+    def __iter__(self) -> Iterator[Route]:
+        return (route for routes in self._routes.values() for route in routes)
+
     def resolve(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
-        """Raises ``NotFound`` for an unknown path and ``MethodNotAllowed`` for an unknown method on a known one."""
+        """Raises ``NotFound`` for an unknown path, and for an unknown method on a known one, as dockerd does."""
+        if method == "OPTIONS":
+            return _OPTIONS, {}
         segments = path.removeprefix("/").split("/")
-        known = False
         for route in self._routes.get(segments[0], ()):
-            match = route.match(segments)
-            if match is None:
-                continue
-            if route.method == method:
+            if route.method == method and (match := route.match(segments)) is not None:
                 return route, match
-            known = True
-        if known:
-            raise MethodNotAllowed("method not allowed")
         raise NotFound("page not found")
+
+
+async def _answer_options(engine: "Engine", request: Request) -> Response:
+    """OPTIONS of anything, known or not, is an empty 200."""
+    return Response(200)
+
+
+_OPTIONS = Route("OPTIONS", ("*",), _answer_options, False)
 
 
 def _match(pattern: tuple[str, ...], segments: list[str]) -> dict[str, str] | None:

@@ -1,12 +1,29 @@
 """All routes of the API."""
 
-from coved.api import containers, events, exec, images, networks, system, volumes
+from coved.api import (
+    absent,
+    containers,
+    events,
+    exec,
+    files,
+    images,
+    networks,
+    plugins,
+    stats,
+    swarm,
+    system,
+    top,
+    volumes,
+)
 from coved.api.router import Router
 
 
 def create_router() -> Router:
     """Every route that Cove answers; one module for each resource."""
     router = Router()
-    for resource in (system, events, containers, exec, images, networks, volumes):
+    resources = (
+        system, events, containers, stats, top, files, exec, images, networks, volumes, plugins, swarm, absent,
+    )  # fmt: skip
+    for resource in resources:
         resource.routes(router)
     return router

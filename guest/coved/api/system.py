@@ -5,16 +5,19 @@ import platform
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from coved.api import host, versions
+from coved.api import compat, host, versions
 from coved.api.http import Request, Response, json_response
 from coved.api.images import summary
 from coved.api.router import Router
 from coved.api.volumes import describe as describe_volume
-from coved.containers import runtimes
+from coved.containers import log_options, runtimes
+from coved.errors import InvalidParameter, NotFound
 from coved.images.manager import architecture
 
 if TYPE_CHECKING:
     from coved.engine import Engine
+
+_USAGES = ("container", "image", "volume", "build-cache")
 
 
 def routes(router: Router) -> None:
@@ -34,7 +37,8 @@ async def _ping(engine: "Engine", request: Request) -> Response:
         "Builder-Version": "1",
         "Swarm": "inactive",
     }
-    return Response(200, headers, b"OK")
+    # dockerd answers a HEAD with Content-Length: 0.
+    return Response(200, headers, b"" if request.method == "HEAD" else b"OK")
 
 
 async def _version(engine: "Engine", request: Request) -> Response:
@@ -86,18 +90,16 @@ async def _info(engine: "Engine", request: Request) -> Response:
             "Volume": ["local"],
             "Network": ["bridge", "host", "null"],
             "Authorization": None,
-            "Log": ["json-file", "none"],
+            "Log": list(log_options.READABLE),
         },
         **limits,
         "IPv4Forwarding": host.ipv4_forwarding(),
-        "BridgeNfIptables": False,
-        "BridgeNfIp6tables": False,
         "Debug": False,
         "NFd": host.open_descriptors(),
         "OomKillDisable": False,
         "NGoroutines": 0,
         "SystemTime": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}000Z",
-        "LoggingDriver": "json-file",
+        "LoggingDriver": log_options.DEFAULT,
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": "2",
         "NEventsListener": engine.events.subscriber_count,
@@ -108,8 +110,6 @@ async def _info(engine: "Engine", request: Request) -> Response:
         "Architecture": system.machine,
         "IndexServerAddress": "https://index.docker.io/v1/",
         "RegistryConfig": {
-            "AllowNondistributableArtifactsCIDRs": None,
-            "AllowNondistributableArtifactsHostnames": None,
             "InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8"],
             "IndexConfigs": {"docker.io": {"Name": "docker.io", "Mirrors": [], "Secure": True, "Official": True}},
             "Mirrors": None,
@@ -143,39 +143,48 @@ async def _info(engine: "Engine", request: Request) -> Response:
         "InitCommit": {"ID": ""},
         "SecurityOptions": host.security_options(userns=engine.containers.remap is not None),
         "ProductLicense": "",
+        "FirewallBackend": {"Driver": "nftables"},
         "Warnings": host.warnings(limits) or None,
         "CDISpecDirs": [],
     }
-    return json_response(info)
+    return json_response(compat.info(info, request.version))
 
 
 async def _disk_usage(engine: "Engine", request: Request) -> Response:
+    kinds = request.query.list("type") if request.version >= (1, 42) else []
+    if unknown := [kind for kind in kinds if kind not in _USAGES]:
+        raise InvalidParameter(f"unknown object type: {unknown[0]}")
     await engine.images.ready()
-    kinds = request.query.list("type") or ["container", "image", "volume", "build-cache"]
-    usage: dict[str, Any] = {}
-    if "image" in kinds:
-        usage["LayersSize"] = engine.images.layers_size()
-        usage["Images"] = [
-            {
-                **summary(image, request.version),
-                "SharedSize": engine.images.shared_size(image),
-                "Containers": engine.images.containers_of(image),
-            }
-            for image in engine.images.list()
-        ]
-    if "container" in kinds:
-        usage["Containers"] = await engine.containers.disk_usage()
-    if "volume" in kinds:
-        usage["Volumes"] = [
-            {
-                **describe_volume(volume),
-                "UsageData": {
-                    "Size": await engine.volumes.size(volume.name),
-                    "RefCount": len(engine.volumes.users(volume.name)),
-                },
-            }
-            for volume in engine.volumes.list()
-        ]
-    if "build-cache" in kinds:
-        usage["BuildCache"] = []
-    return json_response(usage)
+    wanted = kinds or _USAGES
+    images, containers, volumes = (kind in wanted for kind in ("image", "container", "volume"))
+    usage: dict[str, Any] = {
+        "LayersSize": engine.images.layers_size() if images else 0,
+        "Images": _image_usage(engine, request.version) if images else None,
+        "Containers": await engine.containers.disk_usage() if containers else None,
+        "Volumes": await _volume_usage(engine) if volumes else None,
+        "BuildCache": [] if "build-cache" in wanted else None,
+    }
+    return json_response(compat.disk_usage(usage, request.version))
+
+
+def _image_usage(engine: "Engine", version: versions.ApiVersion) -> list[dict[str, Any]]:
+    return [
+        {
+            **summary(image, version),
+            "SharedSize": engine.images.shared_size(image),
+            "Containers": engine.images.containers_of(image),
+        }
+        for image in engine.images.list()
+    ]
+
+
+async def _volume_usage(engine: "Engine") -> list[dict[str, Any]]:
+    usages = []
+    for volume in engine.volumes.list():
+        try:
+            size = await engine.volumes.size(volume.name)
+        except NotFound:
+            continue  # removed meanwhile
+        users = len(engine.volumes.users(volume.name))
+        usages.append({**describe_volume(volume), "UsageData": {"Size": size, "RefCount": users}})
+    return usages

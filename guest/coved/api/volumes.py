@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from coved.api.http import Request, Response, json_response
 from coved.api.router import Router
-from coved.errors import InvalidParameter
+from coved.api.swarm import NO_MANAGER
+from coved.errors import InvalidParameter, Unavailable
 from coved.volumes import Volume
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ async def _list(engine: "Engine", request: Request) -> Response:
 
 async def _create(engine: "Engine", request: Request) -> Response:
     config = await request.json()
-    if config.get("ClusterVolumeSpec"):
-        raise InvalidParameter("cluster volumes need a swarm, which Cove does not have")
+    if config.get("ClusterVolumeSpec") is not None and request.version >= (1, 42):
+        raise Unavailable(NO_MANAGER)
     volume = await engine.volumes.create(
         _text(config, "Name"),
         driver=_text(config, "Driver"),

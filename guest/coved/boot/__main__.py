@@ -1,129 +1,48 @@
 """PID 1 of the VM: ``python3 -m coved.boot``. docs/vm-image.md tells what it takes as orders."""
 
 import os
-import selectors
-import signal
-import socket
-import struct
-import time
 import traceback
 
-from coved.boot import disk, network, power, seed, system
+from coved.boot import system
 from coved.boot.console import BootError, say
-from coved.boot.services import Service, Ssh
+from coved.boot.places import DATA, RUN
+from coved.boot.services import Service
 
-ENGINE = Service(
-    "engine", "coved", "--root", disk.DATA, "--state", seed.RUN, "--socket", "/run/docker.sock",
-    "--link", "/dev/virtio-ports/cove.link",
-)  # fmt: skip
 SPAWNER = Service(
-    "spawner", "coved.runtime.spawner", "--socket", f"{seed.RUN}/spawner.sock", "--shims", f"{seed.RUN}/shims",
-    "--foreground",
-)  # fmt: skip
-ORDERS = {signal.SIGUSR2: power.RB_POWER_OFF, signal.SIGTERM: power.RB_POWER_OFF, signal.SIGINT: power.RB_AUTOBOOT}
-_INPUT_EVENT = struct.Struct("@llHHi")
-_EV_KEY, _KEY_POWER = 1, 116
-
-
-class Init:
-    """Waits for children that end, connections for sshd, the power button and orders; nothing is periodic."""
-
-    def __init__(self) -> None:
-        self._wake, wake_writer = socket.socketpair()
-        self._wake.setblocking(False)
-        wake_writer.setblocking(False)
-        self._wake_writer = wake_writer
-        self._due: dict[Service, float] = {}
-        self._selector = selectors.EpollSelector()
-
-    def take_signals(self) -> None:
-        signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGCHLD, *ORDERS):
-            signal.signal(number, lambda *_: None)
-        self._selector.register(self._wake, selectors.EVENT_READ)
-
-    def run(self) -> None:
-        """Serve until the order to end comes. Does not return."""
-        ssh = Ssh()
-        self._selector.register(ssh.listener, selectors.EVENT_READ)
-        button = _power_button()
-        if button >= 0:
-            self._selector.register(button, selectors.EVENT_READ)
-        while True:
-            for key, _ in self._selector.select(self._timeout()):
-                if key.fileobj is ssh.listener:
-                    ssh.accept()
-                elif key.fileobj is self._wake:
-                    self._signals(ssh)
-                elif _pressed(button):
-                    power.down(ENGINE.pid, power.RB_POWER_OFF)
-            now = time.monotonic()
-            for service in [service for service, due in self._due.items() if due <= now]:
-                del self._due[service]
-                service.start()
-
-    def _timeout(self) -> float | None:
-        return max(0.0, min(self._due.values()) - time.monotonic()) if self._due else None
-
-    def _signals(self, ssh: Ssh) -> None:
-        for number in self._wake.recv(4096):
-            if number in ORDERS:
-                power.down(ENGINE.pid, ORDERS[signal.Signals(number)])
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if not pid:
-                return
-            ssh.children.discard(pid)
-            for service in (SPAWNER, ENGINE):
-                if service.pid == pid:
-                    self._due[service] = time.monotonic() + service.ended(os.waitstatus_to_exitcode(status))
-
-
-def _power_button() -> int:
-    """The input device of the ACPI power button (linux/input.h), or -1."""
-    system.run("/usr/sbin/modprobe", "-a", "button", "evdev")
-    for name in os.listdir("/sys/class/input") if os.path.isdir("/sys/class/input") else ():
-        try:
-            with open(f"/sys/class/input/{name}/device/name") as file:
-                if name.startswith("event") and file.read().strip() == "Power Button":
-                    return os.open(f"/dev/input/{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            continue
-    say("this VM has no power button")
-    return -1
-
-
-def _pressed(button: int) -> bool:
-    try:
-        data = os.read(button, 64 * _INPUT_EVENT.size)
-    except BlockingIOError:
-        return False
-    events = (_INPUT_EVENT.unpack_from(data, offset) for offset in range(0, len(data), _INPUT_EVENT.size))
-    return any(kind == _EV_KEY and code == _KEY_POWER and value == 1 for _, _, kind, code, value in events)
+    "spawner", "coved.runtime.spawner", "--socket", f"{RUN}/spawner.sock", "--shims", f"{RUN}/shims", "--foreground"
+)
+ENGINE = Service("engine", "coved.vm")
 
 
 def main() -> None:
     """Boot. Does not return."""
-    init = Init()
+    held = -1
     try:
-        system.prepare()
-        system.name_ports()
-        system.reboot(power.RB_DISABLE_CAD)  # Ctrl-Alt-Del arrives as SIGINT
-        init.take_signals()
-        seed.apply()
-        network.up()
-        disk.attach(disk.find())
+        system.protect_interpreter()
+        if os.path.ismount(DATA):
+            # The engine spends most of its start on importing its modules. It can do that while the system is set up.
+            held = ENGINE.start_held()
+
+        from coved.boot import init  # after the engine is on its way
+
+        one = init.Init(ENGINE, SPAWNER)
+        init.set_up()
+        one.take_signals()
+        one.load_modules()
         # The engine waits for the spawner's socket by itself.
         SPAWNER.start()
-        ENGINE.start()
-        init.run()
+        if held >= 0:
+            os.close(held)
+        else:
+            ENGINE.start()
+        system.hold_device_filter()
+        one.run()
     except BaseException as error:
         say(f"cannot go on: {error}" if isinstance(error, BootError) else f"PID 1 failed: {error!r}")
         if not isinstance(error, BootError):
             traceback.print_exc()
+        from coved.boot import power
+
         power.down(ENGINE.pid, power.RB_POWER_OFF)
 
 

@@ -4,10 +4,10 @@ import os
 import struct
 
 from coved.boot.console import BootError, say
+from coved.boot.places import DATA
 from coved.boot.system import MS_NOATIME, mount, run
 
 SERIAL = "cove-data"
-DATA = "/var/lib/cove"
 _PROBE = 1 << 16
 _SUPERBLOCK = 1024
 _MAGIC = 0xEF53

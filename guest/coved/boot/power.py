@@ -5,8 +5,8 @@ import signal
 import time
 from collections.abc import Callable
 
-from coved.boot import disk
 from coved.boot.console import say
+from coved.boot.places import DATA
 from coved.boot.system import MS_RDONLY, MS_REMOUNT, mount, reboot, unmount
 
 RB_POWER_OFF, RB_AUTOBOOT, RB_DISABLE_CAD = 0x4321FEDC, 0x01234567, 0
@@ -24,12 +24,12 @@ def down(engine: int, command: int) -> None:
     _reap_until(TERM_S, lambda _: False)
     os.sync()
     try:
-        unmount(disk.DATA)
+        unmount(DATA)
     except OSError:
         try:
-            mount("", disk.DATA, "", MS_REMOUNT | MS_RDONLY)
+            mount("", DATA, "", MS_REMOUNT | MS_RDONLY)
         except OSError as error:
-            say(f"{disk.DATA} stays writable: {error.strerror}")
+            say(f"{DATA} stays writable: {error.strerror}")
     os.sync()
     reboot(command)
 

@@ -5,9 +5,9 @@ import os
 import socket
 
 from coved.boot.console import BootError
+from coved.boot.places import RUN
 
 FW_CFG = "/sys/firmware/qemu_fw_cfg/by_name/opt/cove/seed/raw"
-RUN = "/run/cove"
 _MAX = 1 << 16
 
 

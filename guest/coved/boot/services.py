@@ -6,9 +6,10 @@ import socket
 import time
 
 from coved.boot.console import say
+from coved.boot.places import DATA
 
 PYTHON = "/usr/bin/python3"
-LOGS = "/var/lib/cove/log"
+LOGS = f"{DATA}/log"
 MAX_LOG = 5 << 20
 QUICK_S = 2.0
 """A service that ends sooner than this after its start is started again with delay."""
@@ -27,9 +28,21 @@ class Service:
         self._delay = 0.0
 
     def start(self) -> None:
+        self._start(self.words, {})
+
+    def start_held(self) -> int:
+        """Start it, but for what it does only when the descriptor that this returns is closed."""
+        wait, hold = os.pipe()
+        try:
+            self._start((*self.words, "3"), {3: wait})
+        finally:
+            os.close(wait)
+        return hold
+
+    def _start(self, words: tuple[str, ...], more: dict[int, int]) -> None:
         log = open_log(self.name)
         try:
-            self.pid = spawn(self.words, {0: _null(), 1: log, 2: log})
+            self.pid = spawn(words, {0: _null(), 1: log, 2: log, **more})
         finally:
             os.close(log)
         self._started = time.monotonic()

@@ -6,7 +6,7 @@ import os
 from coved.boot.console import BootError, say
 
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_RDONLY = 2, 4, 8, 32, 1
-MS_REC, MS_SHARED, MS_NOATIME = 1 << 14, 1 << 20, 1 << 10
+MS_BIND, MS_REC, MS_SHARED, MS_NOATIME = 1 << 12, 1 << 14, 1 << 20, 1 << 10
 MNT_DETACH = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -69,20 +69,32 @@ def prepare() -> None:
     with open("/sys/fs/cgroup/cgroup.controllers") as file:
         controllers = file.read().split()
     write("/sys/fs/cgroup/cgroup.subtree_control", " ".join(f"+{name}" for name in controllers))
-    _patch_early(controllers)
     for name, value in _SYSCTLS.items():
         write(f"/proc/sys/{name}", value)
 
 
-def _patch_early(controllers: list[str]) -> None:
-    """Have the kernel patch its scheduler for processor quotas now, while the machine is idle.
+def hold_device_filter() -> None:
+    """Attach a device filter to the empty group that vm-images/init made, for good.
 
-    The first quota switches a static key, which rewrites code that other processors may be running. QEMU's software emulation
-    was seen to execute a torn instruction there and panic. The group stays, empty: with it the key stays switched.
+    The kernel patches itself when the first filter is attached and when the last one goes, which QEMU before 8.1 may get
+    wrong (see there). With one that stays, containers' filters come and go without that.
     """
-    if "cpu" in controllers:
-        os.makedirs("/sys/fs/cgroup/cove.quota", exist_ok=True)
-        write("/sys/fs/cgroup/cove.quota/cpu.max", "100000 100000")
+    from coved.runtime import device_filter
+
+    try:
+        group = os.open("/sys/fs/cgroup/cove.held", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        device_filter.restrict(group, [])
+        os.close(group)
+    except OSError as error:
+        say(f"no device filter could be attached: {error.strerror}")
+
+
+def protect_interpreter() -> None:
+    """Make the interpreter read-only, whatever way leads to it, as ``coved.runtime.spawner`` wants it (CVE-2019-5736)."""
+    path = os.path.realpath("/proc/self/exe")
+    mount(path, path, "", MS_BIND)
+    mount("", path, "", MS_BIND | MS_REMOUNT | MS_RDONLY)
+    os.environ["COVE_SPAWNER_PROTECTED"] = "1"
 
 
 def name_ports() -> None:

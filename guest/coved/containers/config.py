@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from coved.containers import capabilities, limits, modes, runtimes, security, signals
+from coved.containers import (
+    capabilities,
+    health,
+    limits,
+    log_options,
+    modes,
+    restarts,
+    runtimes,
+    security,
+    signals,
+)
 from coved.containers.config_schema import CONFIG, HOST_CONFIG, Json, read
 from coved.errors import EngineError, InvalidParameter
 from coved.networks import EndpointRequest, PortRequest, SandboxRequest
@@ -31,7 +41,7 @@ class Request:
     host: Json
     endpoints: tuple[EndpointRequest, ...]
     warnings: tuple[str, ...] = ()
-    """What the create request is answered with; not kept."""
+    """What the client is told about the request; not kept."""
 
 
 def parse(body: Mapping[str, Any], image: Mapping[str, Any]) -> Request:
@@ -43,7 +53,7 @@ def parse(body: Mapping[str, Any], image: Mapping[str, Any]) -> Request:
     config = read(CONFIG, body, "Config")
     host = read(HOST_CONFIG, host_raw, "HostConfig")
     modes.check(config, host)
-    _inherit(config, image)
+    inherit(config, image)
     if not (config["Entrypoint"] or config["Cmd"]):
         raise InvalidParameter("no command specified")
     _check_config(config)
@@ -51,7 +61,7 @@ def parse(body: Mapping[str, Any], image: Mapping[str, Any]) -> Request:
     return Request(config, host, _endpoints(folded.get("networkingconfig") or {}), tuple(warnings))
 
 
-def _inherit(config: Json, image: Mapping[str, Any]) -> None:
+def inherit(config: Json, image: Mapping[str, Any]) -> None:
     """Take from the image what the request leaves open (Docker's merge of both)."""
     config["User"] = config["User"] or image.get("User") or ""
     if not config["Entrypoint"]:
@@ -69,7 +79,10 @@ def _inherit(config: Json, image: Mapping[str, Any]) -> None:
     for key in ("ExposedPorts", "Volumes"):
         merged = {**{name: {} for name in image.get(key) or {}}, **(config[key] or {})}
         config[key] = merged or None
-    for key in ("StopSignal", "Healthcheck", "Shell"):
+    config["Healthcheck"] = health.inherit(
+        health.read(config["Healthcheck"]) if config["Healthcheck"] is not None else None, image.get("Healthcheck")
+    )
+    for key in ("StopSignal", "Shell"):
         if not config[key] and image.get(key):
             config[key] = image[key]
 
@@ -84,6 +97,7 @@ def _check_config(config: Json) -> None:
         )
     if config["StopSignal"]:
         signals.number(config["StopSignal"])
+    health.check(config["Healthcheck"])
     for port in config["ExposedPorts"] or ():
         parse_port(port)
     # Docker takes any; what could write lines of its own into the container's /etc/hosts is no name of a host.
@@ -108,12 +122,17 @@ def _normalise_host(host: Json) -> list[str]:
         host["MaskedPaths"] = [] if host["Privileged"] else list(_MASKED)
     if host["ReadonlyPaths"] is None:
         host["ReadonlyPaths"] = [] if host["Privileged"] else list(_READONLY)
-    log = host["LogConfig"]
-    host["LogConfig"] = {"Type": log.get("Type") or "json-file", "Config": log.get("Config") or {}}
-    if host["LogConfig"]["Type"] not in ("json-file", "none"):
-        raise InvalidParameter(f"logger: no log driver named '{host['LogConfig']['Type']}' is registered")
-    check_restart_policy(host)
-    warnings = check_resources(host)
+    host["LogConfig"] = log_options.normalise(host["LogConfig"])
+    host["RestartPolicy"] = restarts.check(host["RestartPolicy"])
+    if host["AutoRemove"] and host["RestartPolicy"]["Name"] != "no":
+        raise InvalidParameter("can't create 'AutoRemove' container with restart policy")
+    warnings = limits.check(host)
+    if host["PidsLimit"] is not None and host["PidsLimit"] <= 0:
+        host["PidsLimit"] = None  # dockerd's way of saying that there is none
+    if host["ShmSize"] < 0:
+        raise InvalidParameter("SHM size can not be less than 0")
+    if not -1000 <= host["OomScoreAdj"] <= 1000:
+        raise InvalidParameter(f"Invalid value {host['OomScoreAdj']}, range for oom score adj is [-1000, 1000]")
     if host["Tmpfs"]:
         from coved.containers import tmpfs
 
@@ -122,31 +141,6 @@ def _normalise_host(host: Json) -> list[str]:
         parse_port(port)
         if bindings is not None and not isinstance(bindings, list):
             raise InvalidParameter(f"invalid JSON: HostConfig.PortBindings[{port}] must be an array")
-    return warnings
-
-
-def check_restart_policy(host: Json) -> None:
-    """Normalise HostConfig.RestartPolicy. Raises InvalidParameter in Docker's words."""
-    policy = host["RestartPolicy"]
-    name, count = policy.get("Name") or "no", policy.get("MaximumRetryCount") or 0
-    if name not in ("no", "always", "on-failure", "unless-stopped"):
-        raise InvalidParameter(
-            f"invalid restart policy: unknown policy '{name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
-        )
-    if not isinstance(count, int) or count < 0:
-        raise InvalidParameter("invalid restart policy: maximum retry count cannot be negative")
-    if count and name != "on-failure":
-        raise InvalidParameter("invalid restart policy: maximum retry count can only be used with 'on-failure'")
-    if name != "no" and host["AutoRemove"]:
-        raise InvalidParameter("can't create 'AutoRemove' container with restart policy")
-    host["RestartPolicy"] = {"Name": name, "MaximumRetryCount": count}
-
-
-def check_resources(host: Json) -> list[str]:
-    """Normalise limits, and discard with a warning those that this kernel does not have. Raises EngineError in Docker's words."""
-    warnings = limits.check(host)
-    if not -1000 <= host["OomScoreAdj"] <= 1000:
-        raise InvalidParameter(f"Invalid value {host['OomScoreAdj']}, range for oom score adj is [-1000, 1000]")
     return warnings
 
 

@@ -188,6 +188,26 @@ HOST_CONFIG = (
     Field("Init", _boolean, _none, omit=True),
 )
 
+# What an exec is made of (Engine API, "ExecConfig"), and where it starts from.
+EXEC = (
+    Field("User", _string, str),
+    Field("Privileged", _boolean, bool),
+    Field("Tty", _boolean, bool),
+    Field("ConsoleSize", _size, lambda: [0, 0]),
+    Field("AttachStdin", _boolean, bool),
+    Field("AttachStdout", _boolean, bool),
+    Field("AttachStderr", _boolean, bool),
+    Field("DetachKeys", _string, str),
+    Field("Env", _strings, list),
+    Field("WorkingDir", _string, str),
+    Field("Cmd", _strings, list),
+)
+EXEC_START = (
+    Field("Detach", _boolean, bool),
+    Field("Tty", _boolean, bool),
+    Field("ConsoleSize", _size, _none),
+)
+
 
 def read(fields: Iterable[Field], raw: Mapping[str, Any], where: str) -> Json:
     """Take the known fields of ``raw``; JSON null and absence give the default, unknown fields are ignored.

@@ -11,6 +11,7 @@ from typing import Any
 from coved.containers.config import Request
 from coved.containers.config_schema import Json
 from coved.containers.durations import in_words
+from coved.containers.health import Health
 from coved.containers.mountpoints import MountPoint
 from coved.networks import EndpointRequest
 from coved.runtime.client import ShimClient
@@ -30,11 +31,26 @@ class State:
     started_at: int = 0
     finished_at: int = 0
     restart_count: int = 0
+    restart_delay: float = 0.0
+    """Seconds between the last end and the restart that follows it."""
 
     @property
     def running(self) -> bool:
         """There are processes, paused or not."""
         return self.status in ("running", "paused")
+
+    @property
+    def up(self) -> bool:
+        """What the API calls running: it runs, or the restart policy is about to start it again."""
+        return self.running or self.status == "restarting"
+
+
+@dataclass(frozen=True)
+class Waited:
+    """What a wait gives; ``error`` is why the container could not be started."""
+
+    code: int
+    error: str = ""
 
 
 @dataclass(eq=False)
@@ -52,18 +68,25 @@ class Container:
     state: State = field(default_factory=State)
     stopped_by_user: bool = False
     """Restart policies leave a container alone that somebody has stopped."""
+    health: Health | None = None
+    """None until a container that has a health check is started."""
 
     # -- live
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    files: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by whoever looks into its files from outside, and by a start: one root is never mounted twice."""
     shim: ShimClient | None = None
     ending: asyncio.Task[None] | None = None
     """Tidies up after the process; done when the container may be started or removed again."""
-    restarting: asyncio.Task[None] | None = None
+    restart_timer: asyncio.TimerHandle | None = None
+    """Until the restart policy starts it."""
+    restarted_by_user: bool = False
+    """It is being stopped only to be started again."""
     pending: list[Attachment] = field(default_factory=list)
     """Clients that attached before the start."""
-    exit_waiters: set[asyncio.Future[int]] = field(default_factory=set)
-    removal_waiters: set[asyncio.Future[int]] = field(default_factory=set)
-    restart_delay: float = 0.0
+    exit_waiters: set[asyncio.Future[Any]] = field(default_factory=set)
+    """Futures that the next exit resolves, with ``Waited``."""
+    removal_waiters: set[asyncio.Future[Any]] = field(default_factory=set)
 
     @property
     def config(self) -> Json:
@@ -86,7 +109,10 @@ class Container:
         now = time.time_ns()
         state = self.state
         if state.status == "running":
-            return f"Up {in_words(now - state.started_at)}"
+            up = f"Up {in_words(now - state.started_at)}"
+            if self.health is None:
+                return up
+            return f"{up} ({'health: starting' if self.health.status == 'starting' else self.health.status})"
         if state.status == "paused":
             return f"Up {in_words(now - state.started_at)} (Paused)"
         if state.status == "restarting":
@@ -95,12 +121,18 @@ class Container:
             return f"Exited ({state.exit_code}) {in_words(now - state.finished_at)} ago"
         return {"created": "Created", "removing": "Removal In Progress", "dead": "Dead"}[state.status]
 
-    def wake(self, code: int) -> None:
-        """Tell everyone who waits for the next exit."""
-        _resolve(self.exit_waiters, code)
+    @property
+    def waited(self) -> Waited:
+        return Waited(self.state.exit_code, self.state.error)
 
-    def wake_removed(self, code: int) -> None:
-        _resolve(self.removal_waiters, code)
+    def wake(self) -> None:
+        """Tell everyone who waits for the next exit."""
+        _resolve(self.exit_waiters, self.waited)
+
+    def wake_removed(self) -> None:
+        """A container that never ran has no exit to wait for: its removal is all there will be."""
+        for waiters in (self.removal_waiters, self.exit_waiters):
+            _resolve(waiters, Waited(self.state.exit_code))
 
     def event_attributes(self, **more: str) -> dict[str, str]:
         return {**self.config["Labels"], "image": self.image_name, "name": self.name, **more}
@@ -117,6 +149,7 @@ class Container:
                 "created": self.created,
                 "state": vars(self.state),
                 "stopped_by_user": self.stopped_by_user,
+                "health": None if self.health is None else vars(self.health),
             },
             separators=(",", ":"),
         )
@@ -135,17 +168,19 @@ class Container:
             record["created"],
             State(**record["state"]),
             record["stopped_by_user"],
+            Health(**health) if (health := record.get("health")) else None,
         )
 
 
 def ended(state: State, exit: Exit) -> None:
     """Note how the process ended."""
     state.status = "exited"
-    state.exit_code, state.oom_killed, state.finished_at = exit.code, exit.oom_killed, exit.exited_at_ns
+    state.exit_code, state.finished_at = exit.code, exit.exited_at_ns
+    state.oom_killed = state.oom_killed or exit.oom_killed
 
 
-def _resolve(waiters: set[asyncio.Future[int]], code: int) -> None:
-    for waiter in waiters:
+def _resolve(waiters: set[asyncio.Future[Any]], result: Waited) -> None:
+    for waiter in [*waiters]:
         if not waiter.done():
-            waiter.set_result(code)
+            waiter.set_result(result)
     waiters.clear()

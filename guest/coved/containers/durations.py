@@ -46,3 +46,24 @@ def in_words(nanoseconds: int) -> str:
     if hours < 24 * 365 * 2:
         return f"{hours // 24 // 30} months"
     return f"{seconds // 3600 // 24 // 365} years"
+
+
+def go_duration(nanoseconds: int) -> str:
+    """A duration as Go prints it: ``1.5s``, ``2m0s``, ``100ms``."""
+    if nanoseconds < NANOSECONDS:
+        for unit, size in (("ms", 1_000_000), ("\N{MICRO SIGN}s", 1_000)):
+            if nanoseconds >= size:
+                return f"{_decimal(nanoseconds, size)}{unit}"
+        return f"{nanoseconds}ns" if nanoseconds else "0s"
+    minutes, rest = divmod(nanoseconds, 60 * NANOSECONDS)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{_decimal(rest, NANOSECONDS)}s"
+    if hours:
+        return f"{hours}h{minutes}m{text}"
+    return f"{minutes}m{text}" if minutes else text
+
+
+def _decimal(value: int, unit: int) -> str:
+    whole, fraction = divmod(value, unit)
+    digits = f"{fraction:0{len(str(unit)) - 1}d}".rstrip("0")
+    return f"{whole}.{digits}" if digits else str(whole)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import secrets
-import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from coved.containers import capabilities, spec
-from coved.containers.config_schema import CONFIG, Json, read
+from coved.containers.config_schema import EXEC, Json, read
 from coved.containers.container import Container
 from coved.errors import Conflict, EngineError, InvalidParameter, NotFound
 from coved.events import Events
 from coved.runtime.errors import NotRunning, RuntimeFailure, StartError
-from coved.runtime.spec import Attachment, Exit, Stdio
+from coved.runtime.spec import Attachment, Exit, Process, Stdio
 
 KEPT = 1000
 """Ended execs of one engine that an inspect still finds."""
+_ID = re.compile(r"[0-9a-f]{64}")  # others are the engine's own
+_NOT_STARTED = 126
+_READY_S = 10.0
 
 
 @dataclass
@@ -28,12 +32,13 @@ class Exec:
     id: str
     container: Container
     config: Json
-    privileged: bool
-    detach_keys: str = ""
-    started: bool = False
+    detach_keys: bytes = b""
+    """As they were asked for; empty is Docker's default."""
     running: bool = False
     pid: int = 0
     exit_code: int | None = None
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    """Its process is there, or could not be made."""
 
 
 class Execs:
@@ -50,79 +55,89 @@ class Execs:
             raise NotFound(f"No such exec instance: {id}")
         return found
 
+    def get_active(self, id: str) -> Exec:
+        """One whose container can run it. Raises NotFound, Conflict."""
+        found = self.get(id)
+        _must_run(found.container, found.container.id)
+        return found
+
     def of(self, container: Container) -> list[str]:
         """Ids of the container's execs that have not ended."""
         return [one.id for one in self._execs.values() if one.container is container and one.exit_code is None]
 
-    def create(self, container: Container, body: Mapping[str, Any]) -> Exec:
-        """Raises Conflict when the container does not run, InvalidParameter."""
-        _must_run(container)
-        config = read(CONFIG, body, "ExecConfig")
+    def create(
+        self, container: Container, body: Mapping[str, Any], *, reference: str, detach_keys: bytes = b""
+    ) -> Exec:
+        """Raises Conflict when the container does not run, InvalidParameter. ``reference`` is what the client calls it."""
+        config = read(EXEC, body, "ExecConfig")
         if not config["Cmd"]:
             raise InvalidParameter("No exec command specified")
-        if config["WorkingDir"] and not config["WorkingDir"].startswith("/"):
-            raise InvalidParameter(
-                f"the working directory '{config['WorkingDir']}' is invalid, it needs to be an absolute path"
-            )
+        _must_run(container, reference)
         given = {entry.partition("=")[0] for entry in config["Env"]}
         inherited = [entry for entry in container.config["Env"] if entry.partition("=")[0] not in given]
         config["Env"] = [*inherited, *config["Env"]]
         config["User"] = config["User"] or container.config["User"]
         config["WorkingDir"] = config["WorkingDir"] or container.config["WorkingDir"]
-        config["Hostname"] = container.config["Hostname"]
-        size = body.get("ConsoleSize")
-        config["ConsoleSize"] = size if isinstance(size, list) and len(size) == 2 else [0, 0]
-        made = Exec(
-            secrets.token_hex(32), container, config, bool(body.get("Privileged")), str(body.get("DetachKeys") or "")
-        )
+        made = Exec(secrets.token_hex(32), container, config, detach_keys)
         self._prune()
         self._execs[made.id] = made
-        self._event(made, f"exec_create: {shlex.join(config['Cmd'])}")
+        self._event(made, f"exec_create: {_words(made)}")
         return made
 
     def must_be_startable(self, one: Exec) -> None:
         """Raises Conflict in Docker's words."""
-        if one.exit_code is not None or one.started:
-            raise Conflict(
-                f"exec command {one.id} has already run"
-                if one.exit_code is not None
-                else f"exec {one.id} is already running"
-            )
-        _must_run(one.container)
+        if one.exit_code is not None:
+            raise Conflict(f"exec command {one.id} has already run")
+        if one.running:
+            raise Conflict(f"exec command {one.id} is already running")
+        _must_run(one.container, one.container.id)
 
     async def start(self, one: Exec, attachments: list[Attachment], console_size: list[int] | None = None) -> None:
         """Runs it. Takes over the attachments' descriptors. Raises EngineError with Docker's words for what cannot be run."""
-        self.must_be_startable(one)
-        one.started = True
-        host = {**one.container.host, "ConsoleSize": console_size or one.config["ConsoleSize"]}
-        caps = capabilities.effective(
-            host["CapAdd"] or (), host["CapDrop"] or (), privileged=one.privileged or host["Privileged"]
-        )
-        process = spec.process(one.config, host, one.config["Cmd"], caps)
-        height, width = host["ConsoleSize"]
-        stdio = Stdio(one.config["Tty"], one.config["AttachStdin"], True, height, width)
-        shim = one.container.shim
-        assert shim is not None
-        self._event(one, f"exec_start: {shlex.join(one.config['Cmd'])}")
         try:
+            self.must_be_startable(one)
             one.running = True
-            one.pid = await shim.exec(one.id, process, stdio=stdio, attach=attachments)
-        except StartError as error:
-            one.running, one.exit_code = False, error.exit_code
-            raise InvalidParameter(error.message) from None
-        except NotRunning:
-            one.running, one.exit_code = False, 128
-            raise Conflict(f"container {one.container.id} is not running") from None
-        except RuntimeFailure as error:
-            one.running, one.exit_code = False, 126
-            raise EngineError(str(error)) from None
+            await self._start(one, attachments, console_size or one.config["ConsoleSize"])
         finally:
             for attachment in attachments:
                 os.close(attachment.fd)
 
+    async def _start(self, one: Exec, attachments: list[Attachment], size: list[int]) -> None:
+        height, width = size
+        stdio = Stdio(one.config["Tty"], one.config["AttachStdin"], True, height, width)
+        shim = one.container.shim
+        assert shim is not None
+        self._event(one, f"exec_start: {_words(one)}")
+        code = _NOT_STARTED
+        try:
+            process = process_of(one.container, one.config, size)
+            if not process["cwd"].startswith("/"):
+                failed = "OCI runtime exec failed: exec failed: unable to start container process"
+                raise EngineError(f"{failed}: Cwd must be an absolute path: unknown")
+            one.pid = await shim.exec(one.id, process, stdio=stdio, attach=attachments)
+            return
+        except StartError as error:
+            code = error.exit_code
+            raise InvalidParameter(error.message) from None
+        except NotRunning:
+            raise Conflict(f"container {one.container.id} is not running") from None
+        except RuntimeFailure as error:
+            raise EngineError(str(error)) from None
+        finally:
+            one.ready.set()
+            if one.pid == 0:
+                one.running, one.exit_code = False, code
+
     async def resize(self, one: Exec, height: int, width: int) -> None:
+        """Raises NotFound, Conflict, InvalidParameter; waits for a start that is under way."""
+        try:
+            await asyncio.wait_for(one.ready.wait(), _READY_S)
+        except TimeoutError:
+            raise EngineError("timeout waiting for exec session ready") from None
+        if one.pid == 0:
+            raise InvalidParameter("exec process is not started")
         if not one.running or one.container.shim is None:
-            raise Conflict(f"exec process {one.id} is not started")
+            raise NotFound(f"process does not exist {one.id}: not found")
         try:
             await one.container.shim.resize(one.id, height, width)
         except RuntimeFailure as error:
@@ -135,16 +150,29 @@ class Execs:
             one.running, one.exit_code = False, exit.code
             self._event(one, "exec_die", execID=id, exitCode=str(exit.code))
 
+    def detached(self, id: str) -> None:
+        """The runtime's word that a client has typed its detach keys."""
+        if (one := self._execs.get(id)) is not None:
+            self._event(one, "exec_detach")
+
     def adopt(self, container: Container) -> None:
         """Find the execs again that outlived an earlier engine; what they were asked to be is not known any more."""
         if container.shim is None:
             return
-        config = read(CONFIG, {}, "ExecConfig")
         for id, pid in container.shim.execs.items():
-            self._execs.setdefault(id, Exec(id, container, config, False, "", True, True, pid))
+            if _ID.fullmatch(id):
+                one = self._execs.setdefault(
+                    id, Exec(id, container, read(EXEC, {}, "ExecConfig"), running=True, pid=pid)
+                )
+                one.ready.set()
 
-    def forget(self, container_id: str) -> None:
-        self._execs = {id: one for id, one in self._execs.items() if one.container.id != container_id}
+    def forget(self, container_id: str, *, ended: bool = False) -> None:
+        """The container is gone; or it has only ``ended``, and then execs that had ended before are still told of."""
+        self._execs = {
+            id: one
+            for id, one in self._execs.items()
+            if one.container.id != container_id or (ended and one.exit_code is not None)
+        }
 
     def _prune(self) -> None:
         done = [id for id, one in self._execs.items() if one.exit_code is not None]
@@ -157,8 +185,29 @@ class Execs:
         self._events.publish("container", action, container.id, container.event_attributes(**more))
 
 
-def _must_run(container: Container) -> None:
-    if container.state.status == "paused":
-        raise Conflict(f"container {container.name} is paused, unpause the container before exec")
-    if not container.state.running or container.shim is None:
+def process_of(container: Container, config: Json, size: Sequence[int] = (0, 0)) -> Process:
+    """A further process in ``container``; ``config`` has the fields of ExecConfig, ``size`` is height and width of its terminal.
+
+    It has the container's environment, groups, limits and capabilities, and all capabilities when it is privileged.
+    """
+    config = {**config, "Hostname": container.config["Hostname"]}
+    host = {**container.host, "ConsoleSize": [*size]}
+    privileged = bool(config.get("Privileged")) or host["Privileged"]
+    caps = capabilities.effective(host["CapAdd"] or (), host["CapDrop"] or (), privileged=privileged)
+    return spec.process(config, host, config["Cmd"], caps)
+
+
+def _words(one: Exec) -> str:
+    """The command as dockerd's events have it."""
+    first, *rest = one.config["Cmd"]
+    return f"{first} {' '.join(rest)}"
+
+
+def _must_run(container: Container, reference: str) -> None:
+    status = container.state.status
+    if status == "paused":
+        raise Conflict(f"Container {reference} is paused, unpause the container before exec")
+    if status == "restarting":
+        raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
+    if status != "running" or container.shim is None:
         raise Conflict(f"container {container.id} is not running")

@@ -1,4 +1,4 @@
-"""What the running kernel can limit: controllers of cgroup v2, CPUs and memory nodes. Read when a container is created."""
+"""What the running kernel can limit: controllers of cgroup v2, CPUs and memory nodes. Read when a container gets its limits."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def read() -> Kernel:
 
     return Kernel(
         controllers,
-        _read("/sys/devices/system/cpu/online") or "0",
-        _read("/sys/devices/system/node/online") or "0",
+        _read(f"{root}/cpuset.cpus.effective") or _read("/sys/devices/system/cpu/online") or "0",
+        _read(f"{root}/cpuset.mems.effective") or _read("/sys/devices/system/node/online") or "0",
         len(os.sched_getaffinity(0)),
         "io" in controllers and any(map(has, _IO_WEIGHTS)),
         "memory" in controllers and os.path.exists("/proc/swaps"),  # noqa: PTH110

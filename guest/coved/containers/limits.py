@@ -27,13 +27,8 @@ def check(host: Json, machine: Kernel | None = None, *, update: bool = False) ->
         InvalidParameter, EngineError: in dockerd's words, and with its status.
     """
     machine = machine or kernel.read()
-    if host["CpuRealtimePeriod"] or host["CpuRealtimeRuntime"]:
-        # cgroup v2 has no such thing, and dockerd has looked at both before it looks at the controller.
-        raise EngineError("Your kernel does not support CPU real-time scheduler")
-    if host["IOMaximumBandwidth"]:
-        raise EngineError("Invalid QoS settings: linux does not support configuration of maximum bandwidth")
-    if host["IOMaximumIOps"]:
-        raise EngineError("Invalid QoS settings: linux does not support configuration of maximum IOPs")
+    if not update:
+        _only_elsewhere(host)
     warnings: list[str] = []
     _memory(host, machine, warnings, update=update)
     _processes(host, machine, warnings)
@@ -41,6 +36,17 @@ def check(host: Json, machine: Kernel | None = None, *, update: bool = False) ->
     _cpusets(host, machine, warnings)
     _io(host, machine, warnings)
     return warnings
+
+
+def _only_elsewhere(host: Json) -> None:
+    """What dockerd refuses as it reads a create request, with another status than what it looks at later."""
+    if host["CpuRealtimePeriod"] or host["CpuRealtimeRuntime"]:
+        # cgroup v2 has no such thing, and dockerd has looked at both before it looks at the controller.
+        raise EngineError("Your kernel does not support CPU real-time scheduler")
+    if host["IOMaximumBandwidth"]:
+        raise EngineError("Invalid QoS settings: linux does not support configuration of maximum bandwidth")
+    if host["IOMaximumIOps"]:
+        raise EngineError("Invalid QoS settings: linux does not support configuration of maximum IOPs")
 
 
 def _memory(host: Json, machine: Kernel, warnings: list[str], *, update: bool) -> None:
@@ -64,15 +70,12 @@ def _memory(host: Json, machine: Kernel, warnings: list[str], *, update: bool) -
         raise InvalidParameter("You should always set the Memory limit when using Memoryswap limit, see usage")
     if memory > 0 and swap == 0 and not update:
         host["MemorySwap"] = 2 * memory
-    if (swappiness := host["MemorySwappiness"]) is not None:
-        if not -1 <= swappiness <= 100:
-            raise InvalidParameter(f"Invalid value: {swappiness}, valid memory swappiness range is 0-100")
-        if swappiness != -1:
-            warnings.append(
-                "Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. "
-                "Memory swappiness discarded."
-            )
-        host["MemorySwappiness"] = None
+    if host["MemorySwappiness"] not in (None, -1):  # cgroup v2 has no such thing
+        warnings.append(
+            "Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. "
+            "Memory swappiness discarded."
+        )
+    host["MemorySwappiness"] = None
     if host["MemoryReservation"] > 0 and "memory" not in machine.controllers:
         warnings.append(
             "Your kernel does not support memory soft limit capabilities or the cgroup is not mounted. Limitation discarded."
@@ -82,7 +85,7 @@ def _memory(host: Json, machine: Kernel, warnings: list[str], *, update: bool) -
         raise InvalidParameter("Minimum memory reservation allowed is 6MB")
     if 0 < memory < host["MemoryReservation"]:
         raise InvalidParameter("Minimum memory limit can not be less than memory reservation limit, see usage")
-    if host["OomKillDisable"]:
+    if host["OomKillDisable"]:  # nor this
         warnings.append("Your kernel does not support OomKillDisable. OomKillDisable discarded.")
     host["OomKillDisable"] = None
 
@@ -107,13 +110,13 @@ def _cpu(host: Json, machine: Kernel, warnings: list[str]) -> None:
         raise InvalidParameter("Conflicting options: Nano CPUs and CPU Period cannot both be set")
     if nano > 0 and quota > 0:
         raise InvalidParameter("Conflicting options: Nano CPUs and CPU Quota cannot both be set")
-    if nano and not 0 <= nano <= machine.cpu_count * _NS:
-        there = machine.cpu_count
-        raise InvalidParameter(f"Range of CPUs is from 0.01 to {there}.00, as there are only {there} CPUs available")
     if nano > 0 and "cpu" not in machine.controllers:
         raise InvalidParameter(
             "NanoCPUs can not be set, as your kernel does not support CPU CFS scheduler or the cgroup is not mounted"
         )
+    if not 0 <= nano <= machine.cpu_count * _NS:
+        there = machine.cpu_count
+        raise InvalidParameter(f"Range of CPUs is from 0.01 to {there}.00, as there are only {there} CPUs available")
     if host["CpuShares"] > 0 and "cpu" not in machine.controllers:
         warnings.append("Your kernel does not support CPU shares or the cgroup is not mounted. Shares discarded.")
         host["CpuShares"] = 0
@@ -137,18 +140,19 @@ def _cpusets(host: Json, machine: Kernel, warnings: list[str]) -> None:
         ("CpusetCpus", machine.cpus, "cpus", "CPUs"),
         ("CpusetMems", machine.mems, "mems", "memory nodes"),
     ):
+        available = numbers(there, None)
         try:
-            wanted = numbers(host[field])
+            wanted = numbers(host[field], max({_MAX_CPU, *available}))
         except ValueError as error:
             raise InvalidParameter(f"Invalid value {host[field]} for cpuset {name}: {error}") from None
-        if not wanted <= numbers(there):
+        if not wanted <= available:
             raise InvalidParameter(
                 f"Requested {things} are not available - requested {host[field]}, available: {there}"
             )
 
 
-def numbers(text: str) -> set[int]:
-    """The numbers of a list such as ``0-3,7`` (cpuset(7)). Raises ValueError with dockerd's words."""
+def numbers(text: str, maximum: int | None) -> set[int]:
+    """The numbers of a list such as ``0-3,7`` (cpuset(7)), none above ``maximum``. Raises ValueError with dockerd's words."""
     result: set[int] = set()
     for part in text.split(",") if text else ():
         first, dash, last = part.partition("-")
@@ -157,8 +161,8 @@ def numbers(text: str) -> set[int]:
         start, end = int(first), int(last or first)
         if end < start:
             raise ValueError(f"invalid format: {text}")
-        if end >= _MAX_CPU:
-            raise ValueError(f"value out of range, maximum is {_MAX_CPU - 1}")
+        if maximum is not None and end > maximum:
+            raise ValueError(f"value of out range, maximum is {maximum}")
         result.update(range(start, end + 1))
     return result
 
@@ -170,6 +174,8 @@ def _io(host: Json, machine: Kernel, warnings: list[str]) -> None:
         host["BlkioWeight"] = weight = 0
     if weight and not 10 <= weight <= 1000:
         raise InvalidParameter("Range of blkio weight is from 10 to 1000")
+    if host["IOMaximumBandwidth"] or host["IOMaximumIOps"]:
+        raise InvalidParameter("Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps")
     if host["BlkioWeightDevice"] and not machine.io_weight:
         warnings.append(
             "Your kernel does not support Block I/O weight_device or the cgroup is not mounted. Weight-device discarded."

@@ -1,28 +1,31 @@
-"""Reading json-file logs: from the end, by time, and as they grow."""
+"""Reading a container's log: from the end, by time, across rotated files, and as it grows."""
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
-import os
+import logging
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
 
 from coved.containers.container import Container
-from coved.times import parse_rfc3339_ns
+from coved.containers.log_files import LogSource, close_all, is_rotated, open_all, open_next
+from coved.containers.log_runs import Decoder, Run, decoder
+from coved.containers.log_watch import LogWatches
+from coved.errors import Conflict, NotImplementedByEngine
 
-_IN_MODIFY, _IN_MOVE_SELF, _IN_CLOEXEC, _IN_NONBLOCK = 0x2, 0x800, 0o2000000, 0o4000
+log = logging.getLogger(__name__)
+
 _STREAMS = {"stdout": 1, "stderr": 2}
-_BATCH = 1 << 16
+_watches = LogWatches()
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What of a log is wanted. ``tail`` None is all; times in Unix nanoseconds, 0 is no limit. ``frames``: with Docker's headers."""
+    """What of a log is wanted. ``tail`` None is all; times in Unix nanoseconds, 0 is no limit. ``details``: with the
+    attributes that log options add. ``frames``: with Docker's headers."""
 
     stdout: bool = True
     stderr: bool = True
@@ -30,176 +33,216 @@ class Selection:
     since_ns: int = 0
     until_ns: int = 0
     timestamps: bool = False
+    details: bool = False
     follow: bool = False
     frames: bool = True
 
 
+def must_be_readable(container: Container) -> None:
+    """Raises Conflict, NotImplementedByEngine (the driver keeps nothing) in Docker's words."""
+    if container.state.status in ("removing", "dead"):
+        raise Conflict("can not get logs from container which is dead or marked for removal")
+    if container.host["LogConfig"]["Type"] == "none":
+        raise NotImplementedByEngine("configured logging driver does not support reading")
+
+
 async def read(container: Container, path: Path, wanted: Selection) -> AsyncIterator[bytes]:
-    """The selected lines, in chunks. With ``follow`` until the container ends, or ``until_ns`` is passed."""
+    """The selected lines, in chunks. With ``follow`` until the container ends; one that does not run has ended."""
     formatter = _Formatter(wanted)
-    watch = _Watch(path) if wanted.follow else None
-    file: BufferedReader | None = None
+    driver = container.host["LogConfig"]["Type"]
+    follower = _Follower(container, path) if wanted.follow and container.state.running else None
+    sources = open_all(path)
     try:
-        for stored in _files(path, wanted.tail):
-            file = stored
-            while data := stored.read(_BATCH):
-                if chunk := formatter.feed(data):
-                    yield chunk
-                await asyncio.sleep(0)  # a long log must not hold up the engine
-        while watch is not None and not formatter.finished:
-            # Looked at before the read: what was written until then is read below.
-            over = not container.state.running and container.ending is None
-            if file is None or watch.rotated(file):
-                file = _reopen(file, path)
-                watch.again(path)
-            data = file.read(_BATCH) if file is not None else b""
-            if data:
-                if chunk := formatter.feed(data):
-                    yield chunk
-            elif over:
+        last: LogSource | None = None
+        decode = decoder(driver)
+        for source, omitted in await _choose(sources, driver, wanted):
+            last, decode = source, decoder(driver)
+            formatter.omit = omitted
+            async for chunk in _rest_of(source, decode, formatter):
+                yield chunk
+            if formatter.finished:
                 return
-            else:
-                await watch.wait(container)
+        if follower is not None:
+            async for chunk in follower.read(last, decode, driver, formatter):
+                yield chunk
     finally:
-        if file is not None:
-            file.close()
-        if watch is not None:
-            watch.close()
+        close_all(sources)
+        if follower is not None:
+            follower.close()
 
 
-def _files(path: Path, tail: int | None) -> Iterator[BufferedReader]:
-    """The log's files, oldest first, the first one positioned so that ``tail`` lines are left in all. The last stays open."""
-    paths = [path, *(old for number in range(1, 100) if (old := path.with_name(f"{path.name}.{number}")).exists())]
-    chosen: list[BufferedReader] = []
-    left = tail
-    for one in paths:
-        if left is not None and left <= 0 and chosen:
-            break
-        try:
-            file = one.open("rb")
-        except FileNotFoundError:
-            break  # nothing was written yet
-        if left is not None:
-            left -= _seek_tail(file, left)
-        chosen.append(file)
-    for index, file in enumerate(reversed(chosen)):
-        yield file
-        if index < len(chosen) - 1:
-            file.close()
-
-
-def _seek_tail(file: BufferedReader, lines: int) -> int:
-    """Go to where the last ``lines`` lines begin; return how many there are from there on."""
-    position = file.seek(0, os.SEEK_END)
-    found = 0
-    # The last byte ends the last line and begins none.
-    end = position
-    while position > 0 and lines > 0:
-        start = max(0, position - _BATCH)
-        file.seek(start)
-        block = file.read(position - start)
-        at = len(block)
-        while (at := block.rfind(b"\n", 0, at)) >= 0:
-            if start + at + 1 == end:
-                continue
-            found += 1
-            if found == lines:
-                file.seek(start + at + 1)
-                return found
-        position = start
-    file.seek(0 if lines > 0 else end)
-    return found + 1 if end and lines > 0 else 0
-
-
-def _reopen(file: BufferedReader | None, path: Path) -> BufferedReader | None:
+async def _rest_of(source: LogSource, decode: Decoder, formatter: _Formatter) -> AsyncIterator[bytes]:
+    """What is in a file from where it stands; what is no log (a damaged file) is passed over, as dockerd does it."""
     try:
-        new = path.open("rb")
-    except FileNotFoundError:
-        return file
-    if file is not None:
-        file.close()
-    return new
+        while (data := source.read()) and not formatter.finished:
+            if chunk := formatter.format(decode.feed(data)):
+                yield chunk
+            await asyncio.sleep(0)  # a long log must not hold up the engine
+    except (OSError, ValueError) as error:
+        log.warning("reading a log: %s", error)
+
+
+async def _choose(sources: list[LogSource], driver: str, wanted: Selection) -> list[tuple[LogSource, int]]:
+    """The files to read, oldest first, each where reading is to begin, and with how many lines to leave out there."""
+    if wanted.tail is None:
+        return [
+            (one, 0)
+            for one in sources
+            if not (one.last_ns and one.last_ns < wanted.since_ns) or one is sources[-1]
+        ]  # fmt: skip
+    left = wanted.tail
+    chosen: list[tuple[LogSource, int]] = []
+    for source in reversed(sources):
+        if left <= 0 and chosen:
+            break
+        if source.compressed:
+            count = await _count(source, driver)
+            source.rewind()
+            found, omitted = min(count, left), max(0, count - left)
+        else:
+            found, omitted = decoder(driver).seek_tail(source.fd, left)
+        left -= found
+        chosen.append((source, omitted))
+    chosen.reverse()
+    return chosen
+
+
+async def _count(source: LogSource, driver: str) -> int:
+    decode, count = decoder(driver), 0
+    try:
+        while data := source.read():
+            count += sum(len(run.lines) for run in decode.feed(data))
+            await asyncio.sleep(0)
+    except (OSError, ValueError):
+        pass  # told when it is read
+    return count
 
 
 class _Formatter:
-    """From lines of the log file to what a client gets; a line that is not complete waits for its rest."""
+    """From runs of lines to what a client gets."""
 
     def __init__(self, wanted: Selection) -> None:
         self._wanted = wanted
-        self._rest = b""
+        self._since_ns = wanted.since_ns
+        self._heads = {name: _Heads(number) for name, number in _STREAMS.items()}
+        self._attributes: dict[bytes, bytes] = {}
+        self.omit = 0
+        """How many lines to leave out before the first."""
         self.finished = False
         """``until_ns`` is passed."""
 
-    def feed(self, data: bytes) -> bytes:
-        lines = (self._rest + data).split(b"\n")
-        self._rest = lines.pop()
-        result: list[bytes] = []
+    def format(self, runs: list[Run]) -> bytes:
         wanted = self._wanted
-        for line in lines:
-            try:
-                entry = json.loads(line)
-                text, stream, stamp = entry["log"].encode(), entry["stream"], entry["time"]
-            except (ValueError, KeyError, AttributeError, UnicodeEncodeError):
-                continue  # a line that a full disk cut short
-            if wanted.since_ns or wanted.until_ns:
-                at = parse_rfc3339_ns(stamp)
-                if at < wanted.since_ns:
+        result: list[bytes] = []
+        for run in runs:
+            if self.omit:
+                omitted = min(self.omit, len(run.lines))
+                run.lines = run.lines[omitted:]
+                self.omit -= omitted
+                if not run.lines:
                     continue
-                if wanted.until_ns and at > wanted.until_ns:
-                    self.finished = True
-                    break
-            if not (wanted.stdout if stream == "stdout" else wanted.stderr):
-                continue
-            if wanted.timestamps:
-                text = stamp.encode() + b" " + text
-            if wanted.frames:
-                result.append(struct.pack(">BxxxL", _STREAMS.get(stream, 1), len(text)))
-            result.append(text)
+            if self._since_ns:
+                if run.time_ns() < self._since_ns:
+                    continue
+                self._since_ns = 0  # as dockerd: times may go backwards after that
+            if wanted.until_ns and run.time_ns() > wanted.until_ns:
+                self.finished = True
+                break
+            if wanted.stdout if run.stream == "stdout" else wanted.stderr:
+                self._add(result, run)
         return b"".join(result)
 
+    def _add(self, result: list[bytes], run: Run) -> None:
+        prefix = b""
+        if self._wanted.timestamps:
+            prefix = run.time_text() + b" "
+        if self._wanted.details:
+            prefix += self._details(run.attrs)
+        end = run.end
+        if self._wanted.frames:
+            heads, more = self._heads[run.stream], len(prefix) + len(end)
+            if prefix:
+                parts = [heads[len(line) + more] + prefix + line for line in run.lines]
+            elif end:
+                parts = [heads[len(line) + 1] + line for line in run.lines]
+            else:
+                parts = [heads[len(line)] + line for line in run.lines]
+        else:
+            parts = [prefix + line for line in run.lines] if prefix else run.lines
+        result.append(end.join(parts))
+        result.append(end)
 
-class _Watch:
-    """Waits for a file to grow (inotify(7)): nothing is polled."""
+    def _details(self, attrs: bytes) -> bytes:
+        known = self._attributes.get(attrs)
+        if known is None:
+            from urllib.parse import quote_plus
 
-    def __init__(self, path: Path) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._fd = self._libc.inotify_init1(_IN_CLOEXEC | _IN_NONBLOCK)
-        if self._fd < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), "inotify")
+            values = json.loads(attrs) if attrs else {}
+            text = ",".join(f"{quote_plus(key)}={quote_plus(str(value))}" for key, value in sorted(values.items()))
+            known = self._attributes[attrs] = text.encode() + b" "
+        return known
+
+
+class _Heads(dict[int, bytes]):
+    """Frame headers of one stream by the length of what follows."""
+
+    def __init__(self, stream: int) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def __missing__(self, length: int) -> bytes:
+        made = struct.pack(">BxxxL", self._stream, length)
+        if len(self) < 32 * 1024:
+            self[length] = made
+        return made
+
+
+class _Follower:
+    """Goes on where the files end, until the container has. Made before the files are read, so that nothing is missed."""
+
+    def __init__(self, container: Container, path: Path) -> None:
+        self._container = container
         self._path = path
-        self.again(path)
+        self._woken = asyncio.Event()
+        self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._ended.add_done_callback(lambda future: self._woken.set())
+        container.exit_waiters.add(self._ended)
+        self._end_watch = _watches.add(path, self._woken.set)
+        self._own: LogSource | None = None
 
-    def again(self, path: Path) -> None:
-        self._libc.inotify_add_watch(self._fd, os.fsencode(path), _IN_MODIFY | _IN_MOVE_SELF)
+    async def read(
+        self, source: LogSource | None, decode: Decoder, driver: str, formatter: _Formatter
+    ) -> AsyncIterator[bytes]:
+        while not formatter.finished:
+            self._woken.clear()
+            # Looked at before the read: what was written until then is read below.
+            over = self._ended.done()
+            complete = source is None or is_rotated(self._path, source)
+            if source is not None:
+                async for chunk in _rest_of(source, decode, formatter):
+                    yield chunk
+            if complete and (following := self._next(source)) is not None:
+                source, decode = following, decoder(driver)
+                continue
+            if over:
+                return
+            await self._woken.wait()
 
-    def rotated(self, file: BufferedReader) -> bool:
-        """Whether the path names another file now than the open one."""
-        try:
-            return os.fstat(file.fileno()).st_ino != self._path.stat().st_ino
-        except OSError:
-            return False
-
-    async def wait(self, container: Container) -> None:
-        """Return when the file has changed or the container has ended."""
-        loop = asyncio.get_running_loop()
-        changed: asyncio.Future[int] = loop.create_future()
-        container.exit_waiters.add(changed)
-        loop.add_reader(self._fd, _resolve, changed)
-        try:
-            await changed
-        finally:
-            loop.remove_reader(self._fd)
-            container.exit_waiters.discard(changed)
-        try:
-            os.read(self._fd, 4096)
-        except BlockingIOError:
-            return
+    def _next(self, source: LogSource | None) -> LogSource | None:
+        if source is None:
+            sources = open_all(self._path)
+            following = sources[0] if sources else None
+            close_all(sources[1:])
+        else:
+            following = open_next(self._path, source)
+        if following is not None:
+            if self._own is not None:
+                self._own.close()
+            self._own = following
+        return following
 
     def close(self) -> None:
-        os.close(self._fd)
-
-
-def _resolve(future: asyncio.Future[int]) -> None:
-    if not future.done():
-        future.set_result(0)
+        self._container.exit_waiters.discard(self._ended)
+        self._end_watch()
+        if self._own is not None:
+            self._own.close()

@@ -1,43 +1,43 @@
-"""The containers domain: creation, life and removal."""
+"""The containers domain: what there is, creation and removal. Their life is in ``coved.containers.life``."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import secrets
-import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from coved.containers import config, modes, signals, userns
-from coved.containers.container import Container, State, ended
+from coved.containers import config, modes, names, userns
+from coved.containers.container import Container
 from coved.containers.execs import Execs
+from coved.containers.life import Life
 from coved.containers.mountpoints import MountPoint, collect
 from coved.containers.registry import Registry
+from coved.containers.spec import Layout
 from coved.containers.starter import Starter
-from coved.errors import Conflict, EngineError, InvalidParameter, NotFound, NotModified
+from coved.errors import Conflict, EngineError, InvalidParameter, NotFound
 from coved.events import Events
 from coved.filters import Filters
 from coved.images import Images, ImageUser
 from coved.networks import Networks
 from coved.runtime.client import SpawnerClient
-from coved.runtime.errors import NotRunning, RuntimeFailure, StartError
-from coved.runtime.spec import Attachment, Exit
+from coved.runtime.errors import NotRunning, RuntimeFailure
+from coved.runtime.spec import Attachment
 from coved.store.database import Database
 from coved.store.trees import remove_tree
 from coved.times import parse_time_ns
 from coved.volumes import Volumes
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from coved.containers.stats import Stats
 
-STOP_TIMEOUT_S = 10
-KILLED = 137
-BOOT_POLICIES = ("always", "unless-stopped")
-RESTART_FIRST_S, RESTART_MAX_S, RESTART_RESET_S = 0.1, 60.0, 10
+log = logging.getLogger(__name__)
 
 
 class Containers:
@@ -66,14 +66,21 @@ class Containers:
         self._images = images
         self._volumes = volumes
         self._networks = networks
-        self._spawner = spawner
         self._root = root / "containers"
         self._registry = Registry(database)
         self.remap = userns.parse(userns_remap) if userns_remap else None
         self._starter = Starter(self._root, images, volumes, networks, spawner, self._registry, self.remap)
         self.execs = Execs(events)
-        self._shutting_down = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._pruning = False
+        self.life = Life(
+            registry=self._registry,
+            starter=self._starter,
+            execs=self.execs,
+            networks=networks,
+            spawner=spawner,
+            events=events,
+            remove=self._remove,
+        )
 
     # -- life of the engine
 
@@ -82,55 +89,22 @@ class Containers:
         self._root.mkdir(parents=True, exist_ok=True, mode=0o710)
         self._registry.load()
         self._images.set_users(self._users_of)
-        for container in self._registry:
-            if container.state.running:
-                container.shim = await self._spawner.reconnect(container.id)
-        alive = [container.id for container in self._registry if container.shim is not None]
-        await self._networks.start(alive)
-        for container in self._registry:
-            if container.shim is not None:
-                self._watch(container)
-            elif container.state.status in ("running", "paused", "restarting"):
-                self._note_missed_end(container)
-                if container.host["AutoRemove"]:
-                    await self._remove(container)
-                elif self._wants_restart(container, after_boot=True):
-                    self._restart_later(container, 0.0)
-            elif container.state.status == "removing":
-                await self._remove(container)
-            elif (
-                container.state.status == "exited"  # with the machine, or while the engine was down
-                and container.host["RestartPolicy"]["Name"] in BOOT_POLICIES
-                and self._wants_restart(container, after_boot=True)
-            ):
-                self._restart_later(container, 0.0)
-
-    def _note_missed_end(self, container: Container) -> None:
-        # The shim writes the exit file before anyone is told; without one the machine died under the container.
-        from coved.runtime import exitfile
-
-        ended(container.state, exitfile.read(str(self.exit_file(container))) or Exit(KILLED, False, time.time_ns()))
-        self._registry.save(container)
+        await self.life.restore()
 
     async def shutdown(self, timeout_s: float) -> None:
         """Stops all containers, at most for ``timeout_s`` seconds; their restart policies hold at the next start."""
-        self._shutting_down = True
-        for container in self._registry:
-            if container.restarting is not None:
-                container.restarting.cancel()
-        running = [container for container in self._registry if container.state.running]
-        await asyncio.gather(*(self._end(one, max(0.5, timeout_s - 2)) for one in running), return_exceptions=True)
+        await self.life.shutdown(timeout_s)
 
     async def close(self) -> None:
         """Lets go of the shims; containers keep running."""
-        self._shutting_down = True
-        for container in self._registry:
-            if container.restarting is not None:
-                container.restarting.cancel()
-            if container.ending is not None:
-                await asyncio.gather(container.ending, return_exceptions=True)
-            if container.shim is not None:
-                container.shim.close()
+        await self.life.close()
+
+    @functools.cached_property
+    def stats(self) -> Stats:
+        """What containers use, for those who watch."""
+        from coved.containers.stats import Stats
+
+        return Stats(self._registry, self._networks)
 
     # -- look-ups
 
@@ -148,8 +122,13 @@ class Containers:
         running, paused = states.count("running"), states.count("paused")
         return {"running": running, "paused": paused, "stopped": len(states) - running - paused}
 
-    def directory(self, container: Container) -> Path:
-        return self._starter.layout(container).directory
+    def layout(self, container: Container) -> Layout:
+        """Where its files lie."""
+        return self._starter.layout(container)
+
+    def files_folder(self, container: Container) -> Path:
+        """Where its /etc/hosts and the like lie."""
+        return self._starter.files_folder(container)
 
     def log_path(self, container: Container) -> Path:
         return self._starter.log_path(container)
@@ -231,7 +210,7 @@ class Containers:
                         self._volumes.acquire(mount.source, container.id)
                 self._registry.add(container)
         except BaseException:
-            await asyncio.to_thread(remove_tree, self.directory(container))
+            await asyncio.to_thread(remove_tree, self.layout(container).directory)
             raise
         self._event(container, "create")
         return container
@@ -265,15 +244,14 @@ class Containers:
         container = self.get(reference)
         if container.state.status == "removing":
             raise Conflict(f"removal of container {reference} is already in progress")
-        if container.state.running or container.state.status == "restarting":
+        if container.state.up:
             if not force:
-                what = {"paused": "paused", "restarting": "restarting"}.get(container.state.status, "running")
-                advice = "stop the container before removing or force remove"
-                raise Conflict(f'cannot remove container "/{container.name}": container is {what}: {advice}')
+                advice = f"{container.state.status}: stop the container before removing or force remove"
+                if container.state.status == "paused":
+                    advice = "paused and must be unpaused first"
+                raise Conflict(f'cannot remove container "{reference}": container is {advice}')
             container.stopped_by_user = True
-            if container.restarting is not None:
-                container.restarting.cancel()
-            await self._kill_and_wait(container)
+            await self.life.kill_and_wait(container)
         await self._remove(container, volumes=volumes)
 
     async def _remove(self, container: Container, *, volumes: bool = False) -> None:
@@ -291,12 +269,12 @@ class Containers:
                     if mount.kind == "volume":
                         self._volumes.release(mount.source, container.id)
                 self._registry.remove(container)
-            await asyncio.to_thread(remove_tree, self.directory(container))
+            await asyncio.to_thread(remove_tree, self.layout(container).directory)
             for mount in container.mounts:
                 if mount.kind == "volume" and (volumes or container.host["AutoRemove"]):
                     await self._drop_volume(mount.source)
         self._event(container, "destroy")
-        container.wake_removed(container.state.exit_code)
+        container.wake_removed()
 
     async def _drop_volume(self, name: str) -> None:
         with contextlib.suppress(EngineError):  # another container uses it, or it is gone
@@ -306,271 +284,103 @@ class Containers:
     async def prune(self, filters: Filters) -> tuple[list[str], int]:
         """Removes containers that do not run; their ids and the bytes that they took. Raises InvalidParameter."""
         filters.validate({"label", "label!", "until"})
-        until = min((parse_time_ns(text, now_ns=time.time_ns()) for text in filters.get("until")), default=None)
+        if len(filters.get("until")) > 1:
+            raise InvalidParameter("more than one until filter specified")
+        until = next((parse_time_ns(text, now_ns=time.time_ns()) for text in filters.get("until")), None)
+        if self._pruning:
+            raise Conflict("a prune operation is already running")
+        self._pruning = True
         removed, reclaimed = [], 0
-        for container in self.all():
-            idle = container.state.status in ("created", "exited", "dead")
-            if (
-                idle
-                and filters.matches_labels(container.config["Labels"])
-                and (until is None or container.created < until)
-            ):
-                reclaimed += await self.size(container)
-                await self._remove(container)
-                removed.append(container.id)
+        try:
+            for container in self.all():
+                if (
+                    container.state.status in ("created", "exited", "dead")
+                    and filters.matches_labels(container.config["Labels"])
+                    and (until is None or container.created <= until)
+                ):
+                    size = await self.size(container)
+                    if container.state.up or container.lock.locked():
+                        continue  # somebody has started it meanwhile
+                    await self._remove(container)
+                    reclaimed += size
+                    removed.append(container.id)
+        finally:
+            self._pruning = False
+        self._events.publish("container", "prune", "", {"reclaimed": str(reclaimed)})
         return removed, reclaimed
 
     async def rename(self, reference: str, name: str) -> None:
-        """Raises InvalidParameter, Conflict, NotFound."""
-        container = self.get(reference)
-        if not name.removeprefix("/"):
+        """The old name is free when this returns. Raises InvalidParameter, Conflict, NotFound."""
+        if not name:
             raise InvalidParameter("Neither old nor new names may be empty")
+        container = self.get(reference)
+        if name.removeprefix("/") == container.name:
+            raise InvalidParameter("Renaming a container with the same name as its current name")
+        try:
+            names.validate(name if name.startswith("/") else f"/{name}")  # told with the slash, as dockerd does
+            chosen = self._registry.choose_name(name)
+        except EngineError as error:
+            raise type(error)(f"Error when allocating new name: {error}") from None
         old = container.name
-        self._registry.rename(container, self._registry.choose_name(name))
+        self._registry.rename(container, chosen)
+        await self._networks.rename(container.id, chosen)
         self._event(container, "rename", oldName=f"/{old}")
 
-    # -- running
+    async def update(self, reference: str, body: Mapping[str, Any]) -> list[str]:
+        """Changes limits, of a running container too, and the restart policy; dockerd's warnings.
 
-    async def start_container(self, reference: str) -> None:
-        """Starts it; published ports answer when this returns.
-
-        Raises NotFound, NotModified (it runs), Conflict, InvalidParameter and EngineError with Docker's texts.
+        Raises InvalidParameter, NotFound, Conflict, and EngineError for what the kernel refuses (nothing is changed then).
         """
-        container = self.get(reference)
-        if container.state.running:
-            if container.state.status == "paused":
-                raise Conflict("cannot start a paused container, try unpause instead")
-            raise NotModified("container already started")
-        if container.restarting is not None:
-            container.restarting.cancel()
-        container.stopped_by_user = False
-        container.restart_delay = 0.0
-        container.state.restart_count = 0
-        await self._start(container)
+        from coved.containers import limits, update
 
-    async def _start(self, container: Container) -> None:
-        if container.ending is not None:
-            await asyncio.shield(container.ending)
+        wanted = update.parse(body)
+        warnings = limits.check(wanted, update=True)
+        container = self.get(reference)
+        cannot = f"Cannot update container {container.id}"
         async with container.lock:
-            if container.state.running:
-                return
-            if container.state.status == "removing":
-                raise Conflict("container is marked for removal and cannot be started")
-            pending, container.pending = container.pending, []
+            if container.state.status in ("removing", "dead"):
+                raise EngineError(f'{cannot}: container is marked for removal and cannot be "update"')
+            before = container.host
             try:
-                await self._starter.start(container, pending, lambda id, exit: self._on_exit(container, id, exit))
-            except (EngineError, RuntimeFailure) as error:
-                raise await self._failed(container, error) from None
-            finally:
-                for attachment in pending:
-                    os.close(attachment.fd)
-            self._registry.save(container)
-        self._event(container, "start")
-
-    async def _failed(self, container: Container, error: EngineError | RuntimeFailure) -> EngineError:
-        """Tidy up after a start that did not succeed, and tell those who wait; the error to answer with."""
-        code = error.exit_code if isinstance(error, StartError) else 128
-        container.state = State(exit_code=code, error=str(error), restart_count=container.state.restart_count)
-        await self._networks.close_sandbox(container.id)
-        self._registry.save(container)
-        container.wake(code)
-        if container.host["AutoRemove"]:
-            self._later(self._remove(container))
-        if isinstance(error, EngineError):
-            return error
-        return InvalidParameter(str(error)) if isinstance(error, StartError) else EngineError(str(error))
-
-    def _watch(self, container: Container) -> None:
-        shim = container.shim
-        if shim is not None:
-            shim.on_exit(lambda id, exit: self._on_exit(container, id, exit))
-            self.execs.adopt(container)
-
-    def _on_exit(self, container: Container, process_id: str, exit: Exit) -> None:
-        if process_id:
-            self.execs.ended(container, process_id, exit)
-        elif container.ending is None and container.shim is not None and container.shim.started:
-            container.ending = self._later(self._ended(container, exit))
-
-    async def _ended(self, container: Container, exit: Exit) -> None:
-        """After init has ended: give back what it used, then tell everyone."""
-        shim, container.shim = container.shim, None
-        try:
-            await self._networks.close_sandbox(container.id)
-            if shim is not None:
-                await shim.delete()
-        except (EngineError, RuntimeFailure) as error:
-            log.warning("tidying up after container %s: %s", container.short_id, error)
-        ran = exit.exited_at_ns - container.state.started_at
-        ended(container.state, exit)
-        restart = self._wants_restart(container)
-        if restart:
-            container.state.status = "restarting"
-        self._registry.save(container)
-        if exit.oom_killed:
-            self._event(container, "oom")
-        self._event(container, "die", exitCode=str(exit.code), execDuration=str(max(ran, 0) // 1_000_000_000))
-        container.ending = None
-        container.wake(exit.code)
-        if restart:
-            if ran > RESTART_RESET_S * 1_000_000_000:
-                container.restart_delay = 0.0
-            container.restart_delay = min(max(2 * container.restart_delay, RESTART_FIRST_S), RESTART_MAX_S)
-            self._restart_later(container, container.restart_delay)
-        elif container.host["AutoRemove"] and not self._shutting_down:
-            await self._remove(container)
-
-    def _wants_restart(self, container: Container, *, after_boot: bool = False) -> bool:
-        policy = container.host["RestartPolicy"]
-        if self._shutting_down:
-            return False
-        if policy["Name"] == "always":
-            return after_boot or not container.stopped_by_user
-        if container.stopped_by_user:
-            return False
-        if policy["Name"] == "on-failure":
-            limit = policy["MaximumRetryCount"]
-            return container.state.exit_code != 0 and (not limit or container.state.restart_count < limit)
-        return bool(policy["Name"] == "unless-stopped")
-
-    def _restart_later(self, container: Container, delay_s: float) -> None:
-        async def restart() -> None:
-            await asyncio.sleep(delay_s)
-            container.state.restart_count += 1
-            try:
-                await self._start(container)
-            except EngineError as error:
-                log.warning("restarting container %s: %s", container.short_id, error)
-                container.state.status = "exited"
-                self._registry.save(container)
-
-        container.restarting = self._later(restart())
-
-    async def stop(self, reference: str, *, timeout_s: int | None = None, signal_name: str = "") -> None:
-        """Asks with the stop signal, and kills after the timeout (seconds; negative waits for ever). Raises NotFound, NotModified."""
-        container = self.get(reference)
-        if container.restarting is not None and container.state.status == "restarting":
-            container.stopped_by_user = True
-            container.restarting.cancel()
-            container.state.status = "exited"
-            self._registry.save(container)
-            return
-        if not container.state.running:
-            raise NotModified("container already stopped")
-        container.stopped_by_user = True
-        await self._end(container, timeout_s, signal_name)
-        self._event(container, "stop")
-
-    async def _end(self, container: Container, timeout_s: float | None, signal_name: str = "") -> None:
-        if timeout_s is None:
-            configured = container.config["StopTimeout"]
-            timeout_s = STOP_TIMEOUT_S if configured is None else configured
-        number = signals.number(signal_name or container.config["StopSignal"] or "SIGTERM")
-        if container.state.status == "paused":
-            await self._call(container, "unpause")
-        waiter = self._exit_waiter(container)
-        await self._send(container, number)
-        try:
-            await asyncio.wait_for(waiter, None if timeout_s < 0 else timeout_s)
-        except TimeoutError:
-            await self._kill_and_wait(container)
-
-    async def _kill_and_wait(self, container: Container) -> None:
-        if container.ending is not None or container.state.running:
-            waiter = self._exit_waiter(container)
-            if container.state.running:
-                await self._send(container, signal.SIGKILL, all=True)
-            try:
-                await asyncio.wait_for(waiter, 30)
-            except TimeoutError:
-                raise EngineError(
-                    f"container {container.short_id} did not end within 30 s of SIGKILL; its processes wait in the kernel"
-                ) from None
-
-    def _exit_waiter(self, container: Container) -> asyncio.Future[int]:
-        waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        container.exit_waiters.add(waiter)
-        return waiter
-
-    async def _send(self, container: Container, number: int, *, all: bool = False) -> None:
-        if container.shim is None:
-            return
-        with contextlib.suppress(NotRunning):  # it has just ended; the waiter hears of it
-            try:
-                await container.shim.kill(number, all=all)
+                after = update.merge(before, wanted)
+                if container.shim is not None and container.state.running:
+                    await container.shim.update(update.changed(before, after))
+            except Conflict as error:
+                raise Conflict(f"{cannot}: {error}") from None
+            except NotRunning:
+                log.info("container %s has ended while it was updated", container.short_id)
             except RuntimeFailure as error:
-                if not isinstance(error, NotRunning):
-                    raise EngineError(str(error)) from None
-        self._event(container, "kill", signal=str(int(number)))
+                raise EngineError(f"{cannot}: {error}") from None
+            container.host.update(after)
+            self._registry.save(container)
+        self._event(container, "update")
+        return warnings
 
-    async def kill(self, reference: str, signal_name: str = "") -> None:
-        """Raises NotFound, InvalidParameter, Conflict when it does not run."""
+    async def top(self, reference: str, ps_args: str) -> dict[str, Any]:
+        """Its processes as ``ps`` with these arguments shows them. Raises NotFound, Conflict, EngineError."""
+        from coved.containers import top
+
+        top.check_arguments(ps_args)
         container = self.get(reference)
-        number = signals.number(signal_name or "SIGKILL")
-        if not container.state.running:
-            raise Conflict(f"cannot kill container: {reference}: container {container.id} is not running")
-        if number in (signal.SIGKILL, signal.SIGTERM) or number == signals.number(
-            container.config["StopSignal"] or "TERM"
-        ):
-            container.stopped_by_user = True
-        if number == signal.SIGKILL:
-            await self._kill_and_wait(container)
-        else:
-            await self._send(container, number)
+        if container.state.status == "restarting":
+            raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
+        if not container.state.running or container.shim is None:
+            raise Conflict(f"container {container.id} is not running")
+        told = await asyncio.to_thread(top.top, container.shim.cgroup, ps_args)
+        self._event(container, "top")
+        return told
 
-    async def restart(self, reference: str, *, timeout_s: int | None = None, signal_name: str = "") -> None:
-        container = self.get(reference)
-        with contextlib.suppress(NotModified):
-            await self.stop(reference, timeout_s=timeout_s, signal_name=signal_name)
-        with contextlib.suppress(NotModified):
-            await self.start_container(container.id)
-        self._event(container, "restart")
-
-    async def pause(self, reference: str) -> None:
-        container = self.get(reference)
-        if container.state.status == "paused":
-            raise Conflict(f"container {container.id} is already paused")
-        self._must_run(container)
-        await self._call(container, "pause")
-
-    async def unpause(self, reference: str) -> None:
-        container = self.get(reference)
-        if container.state.status != "paused":
-            raise Conflict(f"Container {container.id} is not paused")
-        await self._call(container, "unpause")
-
-    async def _call(self, container: Container, action: str) -> None:
-        assert container.shim is not None
-        try:
-            await (container.shim.pause() if action == "pause" else container.shim.resume())
-        except RuntimeFailure as error:
-            raise EngineError(f"cannot {action} container {container.id}: {error}") from None
-        container.state.status = "paused" if action == "pause" else "running"
-        self._registry.save(container)
-        self._event(container, action)
+    # -- talking
 
     async def resize(self, reference: str, height: int, width: int) -> None:
         container = self.get(reference)
-        self._must_run(container)
-        assert container.shim is not None
+        if not container.state.running or container.shim is None:
+            raise Conflict(f"container {container.id} is not running")
         try:
             await container.shim.resize("", height, width)
         except RuntimeFailure as error:
             raise EngineError(f"cannot resize container {container.id}: {error}") from None
-
-    async def wait(self, reference: str, condition: str) -> asyncio.Future[int]:
-        """Registers for ``not-running``, ``next-exit`` or ``removed``; the future gives the exit status."""
-        container = self.get(reference)
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        if condition == "removed":
-            container.removal_waiters.add(future)
-        elif condition == "next-exit" or container.state.running or container.ending is not None:
-            container.exit_waiters.add(future)
-        else:
-            future.set_result(container.state.exit_code)
-        return future
-
-    # -- talking
+        self._event(container, "resize", height=str(height), width=str(width))
 
     async def attach(self, container: Container, attachment: Attachment) -> None:
         """Hands a client's connection to the container, or keeps it for the start. Takes over ``attachment.fd``."""
@@ -592,10 +402,6 @@ class Containers:
         if container.state.status == "restarting":
             raise Conflict(f"container {container.id} is restarting, wait until the container is running")
 
-    def _must_run(self, container: Container) -> None:
-        if not container.state.running or container.shim is None:
-            raise Conflict(f"container {container.id} is not running")
-
     def _drop_pending(self, container: Container) -> None:
         for attachment in container.pending:
             os.close(attachment.fd)
@@ -603,17 +409,6 @@ class Containers:
 
     def _users_of(self, image_id: str) -> list[ImageUser]:
         return [ImageUser(one.id, one.state.running) for one in self._registry if one.image_id == image_id]
-
-    def _later(self, coroutine: Any) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-        return task
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a container's background work failed", exc_info=error)
 
     def _event(self, container: Container, action: str, **attributes: str) -> None:
         self._events.publish("container", action, container.id, container.event_attributes(**attributes))

@@ -37,8 +37,6 @@ def check(config: Json, host: Json) -> None:
         joins = field in ("IpcMode", "PidMode") and host[field].startswith(_CONTAINER)
         if (field == "PidMode" and host[field] == _CONTAINER) or not (joins or host[field] in known):
             raise InvalidParameter(f"invalid {name} mode: {host[field]}")
-    if host["ShmSize"] < 0:
-        raise InvalidParameter("SHM size can not be less than 0")
 
 
 def _check_network(config: Json, host: Json) -> None:

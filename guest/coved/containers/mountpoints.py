@@ -34,6 +34,17 @@ class MountPoint:
     mode: str = ""
     """The mode as it was written in ``-v``."""
 
+    def event_attributes(self, action: str, container_id: str) -> dict[str, str]:
+        """What dockerd's events of a volume, ``mount`` and ``unmount``, tell of it."""
+        attributes = {"container": container_id, "driver": "local"}
+        if action == "mount":
+            attributes |= {
+                "destination": self.destination,
+                "propagation": self.propagation,
+                "read/write": "true" if self.writable else "false",
+            }
+        return attributes
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

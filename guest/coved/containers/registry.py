@@ -30,6 +30,9 @@ class Registry:
     def __iter__(self) -> Iterator[Container]:
         return iter([*self._by_id.values()])
 
+    def __contains__(self, container: object) -> bool:
+        return isinstance(container, Container) and self._by_id.get(container.id) is container
+
     def get(self, reference: str) -> Container:
         """Raises NotFound, and InvalidParameter for an ambiguous beginning."""
         reference = reference.removeprefix("/")

@@ -8,7 +8,7 @@ from typing import Any
 from coved.containers import devices
 from coved.containers.config_schema import Json
 from coved.errors import EngineError
-from coved.runtime.spec import BlockIoResources, Resources
+from coved.runtime.spec import BlockIoResources, CpuResources, MemoryResources, PidsResources, Resources
 
 _PERIOD_US = 100_000
 
@@ -18,20 +18,36 @@ def resources(host: Json) -> Resources:
     result: Resources = {}
     if (rules := devices.rules(host)) is not None:
         result["devices"] = rules
-    memory = {"limit": host["Memory"], "reservation": host["MemoryReservation"], "swap": host["MemorySwap"]}
-    if any(memory.values()):
-        result["memory"] = {name: value for name, value in memory.items() if value}  # type: ignore[typeddict-item]
-    cpu: Any = {"shares": host["CpuShares"], "quota": host["CpuQuota"], "period": host["CpuPeriod"]}
-    if host["NanoCpus"]:
-        cpu.update(quota=host["NanoCpus"] * _PERIOD_US // 1_000_000_000, period=_PERIOD_US)
-    cpu.update(cpus=host["CpusetCpus"], mems=host["CpusetMems"])
-    if any(cpu.values()):
-        result["cpu"] = {name: value for name, value in cpu.items() if value}  # type: ignore[typeddict-item]
+    if limits := memory(host):
+        result["memory"] = limits
+    if shares := cpu(host):
+        result["cpu"] = shares
     if host["PidsLimit"] is not None:
-        result["pids"] = {"limit": host["PidsLimit"] if host["PidsLimit"] > 0 else -1}
+        result["pids"] = pids(host)
     if block_io := _block_io(host):
         result["blockIO"] = block_io
     return result
+
+
+def memory(host: Json) -> MemoryResources:
+    """Limits that depend on each other."""
+    wanted = {"limit": host["Memory"], "reservation": host["MemoryReservation"], "swap": host["MemorySwap"]}
+    return {name: value for name, value in wanted.items() if value}  # type: ignore[return-value]
+
+
+def cpu(host: Json) -> CpuResources:
+    """Quota and period, which depend on each other, and with them all else about CPUs."""
+    wanted: Any = {"shares": host["CpuShares"], "quota": host["CpuQuota"], "period": host["CpuPeriod"]}
+    if host["NanoCpus"]:
+        wanted.update(quota=host["NanoCpus"] * _PERIOD_US // 1_000_000_000, period=_PERIOD_US)
+    wanted.update(cpus=host["CpusetCpus"], mems=host["CpusetMems"])
+    return {name: value for name, value in wanted.items() if value}  # type: ignore[return-value]
+
+
+def pids(host: Json) -> PidsResources:
+    """Anything but a positive number means as many as there can be."""
+    limit = host["PidsLimit"] or 0
+    return {"limit": limit if limit > 0 else -1}
 
 
 def _block_io(host: Json) -> BlockIoResources:

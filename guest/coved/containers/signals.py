@@ -9,6 +9,18 @@ from coved.errors import InvalidParameter
 LAST = 64  # SIGRTMAX on Linux
 
 _NAMES = {name: int(number) for name, number in signal.Signals.__members__.items()}
+_NUMBERS = {*range(1, 32), *range(_NAMES["SIGRTMIN"], LAST + 1)}  # the two before SIGRTMIN are the C library's
+
+
+def supported(text: str) -> int:
+    """As ``number``, with dockerd's words for a number that is no signal. Raises InvalidParameter."""
+    digits = text.removeprefix("+").removeprefix("-")
+    if digits.isascii() and digits.isdigit() and text.lstrip("+-0"):
+        value = int(text) if len(text) <= 9 else 0
+        if value not in _NUMBERS:
+            raise InvalidParameter(f"the linux daemon does not support signal {text}")
+        return value
+    return number(text)
 
 
 def number(text: str) -> int:

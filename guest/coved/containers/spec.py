@@ -69,14 +69,11 @@ def build(container_id: str, image: Json, host: Json, layout: Layout, around: Su
     options = security.parse(host["SecurityOpt"] or ())
     args = [*(image["Entrypoint"] or ()), *(image["Cmd"] or ())]
     mounts = [
-        *_root(layout),
+        *root_mount(layout),
         *_system_mounts(host, around, options),
-        *_later_mounts(host, around),
+        *later_mounts(around.files, around.mounts, read_only=host["ReadonlyRootfs"]),
     ]
-    if host["Init"] and host["PidMode"] in (
-        "",
-        "private",
-    ):  # it reaps what has become an orphan in its own pid namespace
+    if host["Init"] and host["PidMode"] in ("", "private"):  # it reaps orphans of its own pid namespace only
         args = [_INIT_TARGET, "--", *args]
         mounts.append(
             {"destination": _INIT_TARGET, "type": "bind", "source": _init_binary(), "options": ["bind", "ro"]}
@@ -170,7 +167,7 @@ def environment(image: Json) -> list[str]:
     return [entry for entry in result.values() if "=" in entry]
 
 
-def _root(layout: Layout) -> list[Mount]:
+def root_mount(layout: Layout) -> list[Mount]:
     lower = [f"lowerdir={path}" for path in (":".join(map(str, layout.lower)),)]
     return [
         {
@@ -205,12 +202,14 @@ def _system_mounts(host: Json, around: Surroundings, security_options: security.
     return mounts
 
 
-def _later_mounts(host: Json, around: Surroundings) -> list[Mount]:
-    """Files of the engine's and mounts of the user's: one on top of another's directory comes after it."""
-    own = {mount.destination for mount, _ in around.mounts}
-    files = _own_files(around.files, read_only=host["ReadonlyRootfs"])
-    mounts = [*map(_user_mount, around.mounts), *(one for one in files if one["destination"] not in own)]
-    return sorted(mounts, key=lambda mount: mount["destination"].count("/"))
+def later_mounts(files: Path, mounts: Sequence[tuple[MountPoint, str]], *, read_only: bool) -> list[Mount]:
+    """Files of the engine's in the folder ``files`` and mounts of the user's, each with the path that it comes from.
+
+    One on top of another's directory comes after it.
+    """
+    taken = {mount.destination for mount, _ in mounts}
+    own = (one for one in _own_files(files, read_only=read_only) if one["destination"] not in taken)
+    return sorted([*map(_user_mount, mounts), *own], key=lambda mount: mount["destination"].count("/"))
 
 
 def _shm(host: Json, around: Surroundings, protect: list[str]) -> Mount:

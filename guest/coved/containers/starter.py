@@ -10,14 +10,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from coved.containers import config, modes, runtimes, spec, userns
+from coved.containers import config, log_options, modes, runtimes, spec, userns
 from coved.containers.container import Container
+from coved.containers.log_attributes import Subject
 from coved.containers.mountpoints import MountPoint, ensure_source
 from coved.containers.registry import Registry
 from coved.containers.seccomp_profile import DEFAULT_PATH
+from coved.errors import NotFound
 from coved.images import Images
 from coved.networks import Networks, Sandbox
 from coved.runtime.client import ExitCallback, SpawnerClient
+from coved.runtime.paths import open_in_root
 from coved.runtime.spec import Attachment, LogTarget, Stdio
 from coved.store.trees import is_empty
 from coved.volumes import Volumes
@@ -51,8 +54,16 @@ class Starter:
     def layout(self, container: Container) -> spec.Layout:
         return spec.Layout(self._root / container.id, self._images.lower_dirs(self._images.get(container.image_id)))
 
+    def files_folder(self, container: Container) -> Path:
+        """Where /etc/hosts and its like lie: the container's own folder, or that of the one whose network it joins."""
+        mode: str = container.host["NetworkMode"]
+        if mode.startswith("container:"):
+            with contextlib.suppress(NotFound):
+                return self._root / self._registry.get(mode.removeprefix("container:")).id
+        return self._root / container.id
+
     def log_path(self, container: Container) -> Path:
-        return self._root / container.id / f"{container.id}-json.log"
+        return log_options.path(self._root / container.id, container.id, container.host["LogConfig"])
 
     def exit_file(self, container: Container) -> Path:
         return self._root / container.id / "exit.json"
@@ -77,10 +88,9 @@ class Starter:
                 await self._populate(layout, mount)
         joined = modes.joined(container.host, self._registry.get)
         mode = modes.network(container.host, self._registry.get)
-        files = layout.directory
+        files = self.files_folder(container)
         if mode.startswith("container:"):
             other = self._registry.get(mode.removeprefix("container:"))
-            files = self.layout(other).directory
             for field in ("Hostname", "Domainname"):
                 container.config[field] = other.config[field]
         request = config.sandbox_request(container.name, container.request, mode)
@@ -101,7 +111,7 @@ class Starter:
         )
         oci = spec.build(container.id, container.config, container.host, layout, around, self._profile)
         shim = await self._spawner.create(
-            container.id, oci, stdio=self._stdio(container), log=self._log(container),
+            container.id, oci, stdio=self._stdio(container), log=await self._log(container),
             exit_file=self.exit_file(container), attach=attach, runtime=runtimes.program(container.host["Runtime"]),
         )  # fmt: skip
         try:
@@ -133,41 +143,26 @@ class Starter:
         wanted = container.config
         return Stdio(wanted["Tty"], wanted["OpenStdin"], wanted["StdinOnce"], height, width)
 
-    def _log(self, container: Container) -> LogTarget | None:
-        log = container.host["LogConfig"]
-        if log["Type"] == "none":
-            return None
-        options = log["Config"]
-        size = options.get("max-size")
-        return LogTarget(
-            self.log_path(container),
-            max_size=_bytes(size) if size else None,
-            max_files=int(options.get("max-file") or 1),
-        )
+    async def _log(self, container: Container) -> LogTarget | None:
+        wanted = container.config
+        subject = Subject(
+            container.id, container.name, container.image_id, container.image_name,
+            (*(wanted["Entrypoint"] or ()), *(wanted["Cmd"] or ())), wanted["Labels"], tuple(wanted["Env"]),
+        )  # fmt: skip
+        return await log_options.target(self.log_path(container), container.host["LogConfig"], subject)
 
     async def _populate(self, layout: spec.Layout, mount: MountPoint) -> None:
         """Give a volume that is still empty what the image has at its place."""
+        from coved.files import view  # for volumes that are new
+
         if not await asyncio.to_thread(is_empty, self._volumes.path(mount.source)):
             return
-        for lower in layout.lower:
-            source = await asyncio.to_thread(_directory_in, lower, mount.destination)
-            if source is not None:
-                # The topmost layer that has the directory; files of those below it are added as far as they are not there.
-                await self._volumes.populate(mount.source, source)
-
-
-def _directory_in(root: Path, path: str) -> Path | None:
-    """The directory ``path`` below ``root`` when no component is a symbolic link, which an image could have put anywhere."""
-    current = root
-    for part in path.strip("/").split("/"):
-        current = current / part
-        if current.is_symlink() or not current.is_dir():
-            return None
-    return current
-
-
-def _bytes(text: str) -> int:
-    units = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-    text = text.lower().rstrip("b")
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
-    return int(float(number) * unit)
+        with view.of_image(layout.lower) as image:
+            try:
+                directory = open_in_root(image, mount.destination, os.O_RDONLY | os.O_DIRECTORY)
+            except OSError:
+                return  # the image has no directory there
+            try:
+                await self._volumes.populate(mount.source, directory)
+            finally:
+                os.close(directory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from coved.containers import health
 from coved.containers.config_schema import CONFIG, HOST_CONFIG, shown
 from coved.containers.container import Container
 from coved.containers.durations import rfc3339
@@ -38,7 +39,7 @@ async def inspect(containers: Containers, container: Container, *, size: bool = 
     """``GET /containers/{id}/json``."""
     config, host, state = container.config, container.host, container.state
     command = [*(config["Entrypoint"] or ()), *(config["Cmd"] or ())]
-    directory = containers.directory(container)
+    directory = containers.layout(container).directory
     result: dict[str, Any] = {
         "Id": container.id,
         "Created": rfc3339(container.created),
@@ -46,7 +47,7 @@ async def inspect(containers: Containers, container: Container, *, size: bool = 
         "Args": command[1:],
         "State": {
             "Status": state.status,
-            "Running": state.running,
+            "Running": state.up,
             "Paused": state.status == "paused",
             "Restarting": state.status == "restarting",
             "OOMKilled": state.oom_killed,
@@ -56,6 +57,7 @@ async def inspect(containers: Containers, container: Container, *, size: bool = 
             "Error": state.error,
             "StartedAt": rfc3339(state.started_at),
             "FinishedAt": rfc3339(state.finished_at),
+            **({"Health": container.health.shown()} if container.health is not None else {}),
         },
         "Image": container.image_id,
         "ResolvConfPath": str(directory / "resolv.conf"),
@@ -104,7 +106,7 @@ async def summary(containers: Containers, container: Container, *, size: bool = 
         "Labels": container.config["Labels"],
         "State": container.state.status,
         "Status": container.status_text(),
-        "HostConfig": {"NetworkMode": container.host["NetworkMode"]},
+        "HostConfig": {"NetworkMode": container.host["NetworkMode"], **_annotations(container)},
         "NetworkSettings": {"Networks": network["Networks"]},
         "Mounts": [_mount(containers, mount) for mount in container.mounts],
     }
@@ -114,6 +116,10 @@ async def summary(containers: Containers, container: Container, *, size: bool = 
     return result
 
 
+def _annotations(container: Container) -> dict[str, Any]:
+    return {"Annotations": container.host["Annotations"]} if container.host["Annotations"] else {}
+
+
 def select(containers: Containers, filters: Filters, *, all: bool = False, limit: int = 0) -> list[Container]:
     """The containers that a list shows, newest first. Raises InvalidParameter for a filter that there is not, NotFound."""
     filters.validate(FILTERS)
@@ -121,6 +127,13 @@ def select(containers: Containers, filters: Filters, *, all: bool = False, limit
         from coved.errors import InvalidParameter
 
         raise InvalidParameter(f"invalid filter 'status={unknown[0]}'")
+    if unknown := [value for value in filters.get("health") if value not in health.STATUSES]:
+        from coved.errors import InvalidParameter
+
+        value, known = unknown[0], ", ".join(health.STATUSES)
+        raise InvalidParameter(
+            f"invalid filter 'health={value}': invalid value for health ({value}): must be one of {known}"
+        )
     everything = (
         all or limit > 0 or "status" in filters or "exited" in filters or "before" in filters or "since" in filters
     )
@@ -167,7 +180,7 @@ def _meets(containers: Containers, container: Container, filters: Filters) -> bo
         and any_of("exited", state.status == "exited" and str(state.exit_code) in filters.get("exited"))
         and any_of("volume", any(text in mounted for text in filters.get("volume")))
         and any_of("network", any(text in on for text in filters.get("network")))
-        and any_of("health", "none" in filters.get("health"))
+        and any_of("health", (container.health.status if container.health else "none") in filters.get("health"))
         and any_of("is-task", "false" in filters.get("is-task"))
         and any_of("expose", any(_port_in(text, ports) for text in filters.get("expose")))
         and any_of("publish", any(_port_in(text, container.host["PortBindings"]) for text in filters.get("publish")))

@@ -71,9 +71,11 @@ class Events:
         }
         # Fields from before API 1.22, which clients still read for containers and images.
         if type in ("container", "image"):
-            legacy: Event = {"status": action, "id": id}
-            if type == "container":
-                legacy["from"] = event["Actor"]["Attributes"].get("image", "")
+            legacy: Event = {"status": action}
+            if id:
+                legacy["id"] = id
+            if image := event["Actor"]["Attributes"].get("image", "") if type == "container" else "":
+                legacy["from"] = image
             event = {**legacy, **event}
         self._history.append(event)
         for subscriber in self._subscribers:
@@ -83,18 +85,19 @@ class Events:
     def subscribe(
         self, filters: Filters | None = None, since_ns: int | None = None, until_ns: int | None = None
     ) -> AsyncIterator[Event]:
-        """Events from ``since_ns`` (None: from now) up to ``until_ns`` (None: for ever), both in Unix nanoseconds.
+        """Events from ``since_ns`` on up to ``until_ns`` (None: for ever), both in Unix nanoseconds.
 
+        Without ``since_ns`` they begin now; with ``until_ns`` alone, with the oldest that is remembered, as dockerd does.
         Whatever is published after this call is seen, however late the first iteration is. Close the iterator when
         done. Raises ``InvalidParameter`` at once for a filter that there is not.
         """
         filters = filters or Filters()
         filters.validate(FILTERS)
         subscriber = _Subscriber(filters)
-        if since_ns is not None:
-            past = [event for event in self._history if event["timeNano"] >= since_ns]
-            for event in past:
-                subscriber.offer(event)
+        if since_ns is not None or until_ns is not None:
+            for event in self._history:
+                if event["timeNano"] >= (since_ns or 0):
+                    subscriber.offer(event)
         if until_ns is None or until_ns > time.time_ns():
             self._subscribers.add(subscriber)
         return self._follow(subscriber, until_ns)
@@ -129,9 +132,9 @@ def matches(event: Event, filters: Filters) -> bool:
     def image() -> bool:
         wanted = filters.get("image")
         name = actor["ID"] if kind == "image" else attributes.get("image", "")
+        named = attributes.get("name", "") if kind == "image" else ""
         return not wanted or any(
-            value in (name, _without_tag(name), attributes.get("name"), _without_tag(attributes.get("name", "")))
-            for value in wanted
+            value in (actor["ID"], name, _without_tag(name), named, _without_tag(named)) for value in wanted
         )
 
     actions = filters.get("event")
@@ -150,7 +153,8 @@ def matches(event: Event, filters: Filters) -> bool:
 
 
 def _is_name(id: str, attributes: Mapping[str, str], wanted: str) -> bool:
-    return bool(wanted) and (id == wanted or attributes.get("name") == wanted or id.startswith(wanted))
+    """dockerd takes the beginning of a name for it, as it does with ids."""
+    return bool(wanted) and (id.startswith(wanted) or attributes.get("name", "").startswith(wanted))
 
 
 def _without_tag(name: str) -> str:

@@ -19,6 +19,7 @@ from coved.filters import Filters
 from coved.images import reference, removal, selection
 from coved.images.archive import Archive, ArchivedImage, parse_config
 from coved.images.catalog import Catalog, rfc3339
+from coved.images.compression import Source
 from coved.images.layers import Layer, LayerStore
 from coved.images.model import Image, Pruned, Removed, UsersOf
 from coved.images.streams import CountedFile, ThreadStream, in_thread
@@ -151,7 +152,7 @@ class Images:
         """
         from coved.images.changes import apply  # rare
 
-        name = _import_name(repository, tag)
+        name = parse_name(repository, tag)
         config: dict[str, Any] = {}
         apply(config, changes or [])
         created = rfc3339(time.time_ns())
@@ -173,6 +174,45 @@ class Images:
             if name:
                 self._catalog.set_name(name, image.id)
         self._event("import", image.id)
+        return self._catalog.by_id(image.id)
+
+    async def derive(
+        self,
+        base: Image,
+        source: Source,
+        abort: Callable[[], None],
+        *,
+        config: dict[str, Any],
+        created_by: str = "",
+        comment: str = "",
+        author: str = "",
+        name: str = "",
+    ) -> Image:
+        """Makes an image of ``base`` and one layer more.
+
+        Args:
+            source: the layer's archive, read in a worker thread until ``abort`` is called.
+            name: what the image shall be called, as ``parse_name`` gives it.
+        """
+        created = rfc3339(time.time_ns())
+        entry = {"created": created, "created_by": created_by, "comment": comment, "author": author}
+        document = {
+            **base.config,
+            "author": author,
+            "config": config,
+            "created": created,
+            "history": [*(base.config.get("history") or []), {key: value for key, value in entry.items() if value}],
+        }
+        async with self._changing:
+            layer = await in_thread(self._workers, lambda: self._layers.unpack(source), abort)
+            diff_ids = [*base.diff_ids, layer.diff_id]
+            document["rootfs"] = {"type": "layers", "diff_ids": diff_ids}
+            data = json.dumps(document, separators=(",", ":")).encode()
+            parse_config(data)
+            self._catalog.add_layer(layer)
+            image = self._catalog.add(self._blobs.put(data), diff_ids)
+            if name:
+                self._catalog.set_name(name, image.id)
         return self._catalog.by_id(image.id)
 
     def tag(self, source: str, repository: str, tag: str = "") -> None:
@@ -317,7 +357,8 @@ def _spool(source: ThreadStream, directory: Path) -> list[ArchivedImage]:
     return archive.images(architecture())
 
 
-def _import_name(repository: str, tag: str) -> str:
+def parse_name(repository: str, tag: str) -> str:
+    """The name that a new image shall have, "" for none. Raises InvalidParameter."""
     if not repository:
         return ""
     name = reference.parse(f"{repository}:{tag}" if tag else repository)

@@ -174,6 +174,13 @@ class Networks:
                     wanted[name] = endpoint
         return views.closed_settings_json(request, wanted)
 
+    def interfaces(self, container_id: str) -> tuple[str, ...]:
+        """Names of the devices that a running container's networks gave it, or gave the one whose namespace it joined."""
+        record = self._open.get(container_id)
+        if record is not None and record.shares:
+            record = self._open.get(record.shares)
+        return () if record is None else tuple(endpoint.interface for endpoint in record.endpoints)
+
     async def forget(self, container_id: str) -> None:
         """The container is removed: closes its sandbox, and drops networks it was connected to after its creation."""
         await self.close_sandbox(container_id)
@@ -254,6 +261,7 @@ class Networks:
             if not used and not late and filters.matches_labels(network.labels):
                 await self.remove(network.id)
                 removed.append(network.name)
+        self._events.publish("network", "prune", "", {"reclaimed": "0"})
         return removed
 
     async def connect(self, reference: str, container_id: str, container_name: str, endpoint: EndpointRequest) -> None:
@@ -289,6 +297,15 @@ class Networks:
                 self._open[container_id] = grown
             self._definitions.connect(container_id, network.id, endpoint)
         self._event("connect", network.id, container_id)
+
+    async def rename(self, container_id: str, name: str) -> None:
+        """A container has a new name; an open sandbox shows it from now on."""
+        async with self._changing:
+            record = self._open.get(container_id)
+            if record is not None:
+                renamed = replace(record, container_name=name)
+                self._records.save(renamed)
+                self._open[container_id] = renamed
 
     async def disconnect(self, reference: str, container_id: str, force: bool = False) -> None:
         """Takes a container off a network. Raises Forbidden when it is not on it, unless ``force``."""

@@ -26,9 +26,11 @@ class PublishError(EngineError):
     """A port cannot be bound; the text is the end of Docker's message."""
 
     @classmethod
-    def in_use(cls, request: PortRequest) -> PublishError:
+    def in_use(cls, request: PortRequest, holder: str = "") -> PublishError:
+        """``holder`` says who has the port, when that is known; docker's words stand before it."""
         ports = f"{request.host_port}-{request.host_port_end}" if request.host_port_end else f"{request.host_port}"
-        return cls(f"Bind for {request.host_ip or DEFAULT_HOST_IP}:{ports} failed: port is already allocated")
+        who = f" ({holder})" if holder else ""
+        return cls(f"Bind for {request.host_ip or DEFAULT_HOST_IP}:{ports} failed: port is already allocated{who}")
 
 
 class PortPublisher(Protocol):
@@ -112,7 +114,7 @@ class LinkPublisher:
                     return port
                 if not reply.in_use:
                     raise PublishError(reply.error or "the host did not say what it bound")
-            raise PublishError.in_use(request)
+            raise PublishError.in_use(request, "" if request.host_port_end else reply.error)
         finally:
             self._reserved.discard(guest_port)
 

@@ -120,6 +120,7 @@ class Client:
             self._stdio.write_input(data)
         if detached:
             self._reading = False
+            self._stdio.client_detached()
             self.finish()
 
     def _end_input(self) -> None:

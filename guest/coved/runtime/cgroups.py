@@ -159,6 +159,13 @@ class Cgroup:
         """Processes that the kernel killed for want of memory; 0 without the memory controller."""
         return _keyed(f"{self.path}/memory.events", "oom_kill")
 
+    def open_memory_events(self) -> int:
+        """A descriptor that tells of changes by POLLPRI; -1 without the memory controller."""
+        try:
+            return os.open(f"{self.path}/memory.events", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return -1
+
     def is_populated(self) -> bool:
         return _keyed(f"{self.path}/cgroup.events", "populated") == 1
 

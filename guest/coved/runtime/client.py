@@ -62,7 +62,8 @@ class ShimClient:
 
     ``pid``: the container's init, in the host's pid namespace. ``warnings``: what was asked for and could not be had
     (a limit whose controller is missing, a resource limit that may not be raised). ``exits``: every process that has
-    ended, by exec id ("" is init). ``started``: whether init has been executed.
+    ended (of many execs the latest), by exec id ("" is init). ``started``: whether init has been executed.
+    ``oom_killed``: whether the kernel has killed one of its processes for want of memory. ``cgroup``: its directory.
     """
 
     def __init__(self, container_id: str, sock: socket.socket) -> None:
@@ -78,6 +79,10 @@ class ShimClient:
         self._replies: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._waiters: dict[str, asyncio.Future[Exit]] = {}
         self._callbacks: list[ExitCallback] = []
+        self._oom_callbacks: list[Callable[[], None]] = []
+        self._detach_callbacks: list[Callable[[str], None]] = []
+        self.oom_killed = False
+        self.cgroup = ""
         self._first: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._send_lock = asyncio.Lock()
         self._gone = False
@@ -150,6 +155,14 @@ class ShimClient:
         self._callbacks.append(callback)
         for process_id, ended in self.exits.items():
             callback(process_id, ended)
+
+    def on_oom(self, callback: Callable[[], None]) -> None:
+        """Call ``callback()`` whenever the kernel kills a process of the container for want of memory."""
+        self._oom_callbacks.append(callback)
+
+    def on_detach(self, callback: Callable[[str], None]) -> None:
+        """Call ``callback(process_id)`` whenever a client has typed its detach keys."""
+        self._detach_callbacks.append(callback)
 
     @property
     def gone(self) -> bool:
@@ -251,6 +264,11 @@ class ShimClient:
         event = message.get("event")
         if event == "exit":
             self._record_exit(str(message["process_id"]), _exit_from(message))
+        elif event == "oom":
+            self._record_oom()
+        elif event == "detach":
+            for callback in self._detach_callbacks:
+                callback(str(message["process_id"]))
         elif event == "state":
             self._load_state(message)
             if not self._first.done():
@@ -268,6 +286,8 @@ class ShimClient:
         self.started = bool(state["started"])
         self.warnings = list(state["warnings"])
         self.execs = {str(key): int(value) for key, value in state["execs"].items()}
+        self.oom_killed = bool(state.get("oom_killed"))
+        self.cgroup = str(state.get("cgroup", ""))
         for process_id, ended in state["exits"].items():
             self._record_exit(str(process_id), _exit_from(ended))
 
@@ -276,6 +296,7 @@ class ShimClient:
             return
         self.exits[process_id] = ended
         self.execs.pop(process_id, None)
+        wire.forget_oldest(self.exits)
         waiter = self._waiters.pop(process_id, None)
         if waiter is not None and not waiter.done():
             waiter.set_result(ended)
@@ -284,6 +305,11 @@ class ShimClient:
                 callback(process_id, ended)
             except Exception:
                 _log.exception("a callback for the end of %s/%s failed", self.container_id, process_id)
+
+    def _record_oom(self) -> None:
+        self.oom_killed = True
+        for callback in self._oom_callbacks:
+            callback()
 
     def _fail(self, error: RuntimeFailure) -> None:
         if self._gone:
@@ -457,9 +483,16 @@ def _stdio_json(stdio: Stdio) -> dict[str, Any]:
 
 
 def _log_json(log: LogTarget) -> dict[str, Any]:
-    if log.driver != "json-file":
+    if log.driver not in ("json-file", "local"):
         raise CreateError(f"the runtime has no log driver '{log.driver}'")
-    return {"path": str(log.path), "max_size": log.max_size, "max_files": log.max_files}
+    return {
+        "path": str(log.path),
+        "driver": log.driver,
+        "max_size": log.max_size,
+        "max_files": log.max_files,
+        "compress": log.compress,
+        "attrs": log.attrs,
+    }
 
 
 def _attachment_json(attachment: Attachment) -> dict[str, Any]:

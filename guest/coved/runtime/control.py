@@ -6,6 +6,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from coved.runtime import wire
+from coved.runtime.cgroups import CgroupError
 from coved.runtime.loop import READ, WRITE
 
 if TYPE_CHECKING:
@@ -141,7 +142,10 @@ class Connection:
             if not shim.cgroup.freeze(operation == "pause"):
                 raise Refused("timeout", f"the container's processes did not {operation} in time")
         elif operation == "update":
-            values["warnings"] = shim.cgroup.apply(message["resources"])
+            try:
+                values["warnings"] = shim.cgroup.apply(message["resources"])
+            except CgroupError as error:
+                raise Refused("invalid", str(error)) from None
         else:
             raise Refused("invalid", f"unknown operation '{operation}'")
         self.reply(number, **values)

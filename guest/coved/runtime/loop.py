@@ -9,6 +9,7 @@ from collections.abc import Callable
 Handler = Callable[[int], None]
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
+PRIORITY = select.EPOLLPRI
 HANGUP = select.EPOLLHUP | select.EPOLLERR
 
 

@@ -13,8 +13,9 @@ from coved.runtime import device_filter, exitfile, leftovers, mounts, rootfs, sy
 from coved.runtime.cgroups import Cgroup, CgroupError
 from coved.runtime.control import Connection
 from coved.runtime.errors import CREATE_REFUSED
-from coved.runtime.logfile import LogFile
-from coved.runtime.loop import READ, Loop
+from coved.runtime.logcompress import Compressor
+from coved.runtime.logfile import LogFile, open_log
+from coved.runtime.loop import PRIORITY, READ, Loop
 from coved.runtime.namespaces import Namespaces
 from coved.runtime.process import RunningProcess, SetupError
 from coved.runtime.stdio import ProcessIO
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _CREATE_FAILED = CREATE_REFUSED.format("unable to start container process: {}")
 _EXEC_FAILED = "OCI runtime exec failed: exec failed: unable to start container process: {}: unknown"
 
+_COMPRESS_S = 0.3  # how long the end of a container may be held up by the compression of its log
 _LAST_OUTPUT_S = 60.0  # how long a client of a deleted container may still take its output
 
 
@@ -64,9 +66,10 @@ class Shim:
         self.exits: dict[str, dict[str, Any]] = {}
         self.warnings: list[str] = []
         self.started = False
+        self._oom_kills = 0
         self._log: LogFile | None = None
         self._on_ended: Callable[[], None] | None = None
-        self._deleted = False
+        self._deleting = self._deleted = False
         self._busy: set[ProcessIO] = set()
         self._external: external.Runtime | None = None
 
@@ -116,7 +119,7 @@ class Shim:
         if devices := resources.get("devices"):
             device_filter.restrict(self.cgroup_fd, devices)
         if log := request["log"]:
-            self._log = LogFile(log["path"], log["max_size"], log["max_files"])
+            self._log = open_log(log, lambda: Compressor(self.loop))
         root = rootfs.prepare(self._spec)
         options = request["stdio"]
         stdio = self._new_stdio(options, self._log, stdin_once=bool(options["stdin_once"]))
@@ -128,6 +131,7 @@ class Shim:
         if self._external is not None:
             self._external.reap_orphans(self.loop, lambda: {one.pid for one in self.processes.values()})
         self.loop.watch(init.pidfd, READ, lambda events: self._on_exit(init))
+        self._watch_memory()
 
     def _make_init(
         self, program: str, container_id: str, stdio: ProcessIO, root: rootfs.PreparedRoot
@@ -150,8 +154,27 @@ class Shim:
             syscalls.setns(init.pidfd, syscalls.CLONE_NEWPID)
         return init
 
+    def _watch_memory(self) -> None:
+        """The kernel tells of every change of memory.events as an exceptional condition (cgroup-v2.rst)."""
+        fd = self.cgroup.open_memory_events()
+        if fd >= 0:
+            self.loop.watch(fd, PRIORITY, lambda events: self._on_memory_event(fd))
+
+    def _on_memory_event(self, fd: int) -> None:
+        try:
+            os.pread(fd, 4096, 0)  # without a read through it, the descriptor would tell the same news again
+        except OSError:  # the cgroup is gone
+            self.loop.unwatch(fd)
+            return
+        if (kills := self.cgroup.oom_kills()) > self._oom_kills:
+            self._oom_kills = kills
+            for connection in list(self.connections):
+                connection.send({"event": "oom"})
+
     def _new_stdio(self, options: dict[str, Any], log: LogFile | None, *, stdin_once: bool) -> ProcessIO:
-        stdio = ProcessIO(self.loop, options, log, stdin_once=stdin_once, on_idle=self._on_idle)
+        stdio = ProcessIO(
+            self.loop, options, log, stdin_once=stdin_once, on_idle=self._on_idle, on_detach=self._on_detach
+        )
         if self.spaces.new & syscalls.CLONE_NEWUSER and stdio.child_ends is not None:
             from coved.runtime import idmap
 
@@ -161,6 +184,13 @@ class Shim:
                     os.fchown(fd, *idmap.host_root(self._spec["linux"]))
         self._busy.add(stdio)
         return stdio
+
+    def _on_detach(self, stdio: ProcessIO) -> None:
+        """A client has typed its detach keys."""
+        for process_id, process in self.processes.items():
+            if process.stdio is stdio:
+                for connection in list(self.connections):
+                    connection.send({"event": "detach", "process_id": process_id})
 
     def _listen(self, container_id: str) -> None:
         self._folder = f"{self._shims_dir}/{container_id}"
@@ -212,6 +242,8 @@ class Shim:
             "warnings": self.warnings,
             "execs": {key: one.pid for key, one in self.processes.items() if key and one.exit_code is None},
             "exits": self.exits,
+            "oom_killed": self._oom_kills > 0,
+            "cgroup": self.cgroup.path,
             "log_lines_dropped": self._log.dropped if self._log else 0,
         }
 
@@ -350,6 +382,7 @@ class Shim:
         else:
             del self.processes[process.process_id]
         self.exits[process.process_id] = record
+        wire.forget_oldest(self.exits)
         for connection in list(self.connections):
             connection.send({"event": "exit", "process_id": process.process_id, **record})
         if not process.process_id and self._on_ended is not None:
@@ -357,16 +390,24 @@ class Shim:
 
     def delete(self, connection: Connection, number: int) -> None:
         """Kill what runs, remove the cgroup and the folder, end once clients have their output."""
-        if self._on_ended is not None or self._deleted:
+        if self._deleting:
             raise Refused("invalid", "the container is being deleted already")
+        self._deleting = True
         if "" in self.exits:
-            self._finish_deletion(connection, number)
+            self._settle_log(connection, number)
             return
         # The end of init is told by its pidfd like any other: it waits for execs, which must be reaped meanwhile.
-        self._on_ended = lambda: self._finish_deletion(connection, number)
+        self._on_ended = lambda: self._settle_log(connection, number)
         self.cgroup.kill()
         with contextlib.suppress(ProcessLookupError):
             self.init.signal(signal.SIGKILL)
+
+    def _settle_log(self, connection: Connection, number: int) -> None:
+        """Nobody may touch the log's files any more once the deletion is answered."""
+        if self._log is not None and self._log.settle(lambda: self._finish_deletion(connection, number)):
+            self.loop.call_later(_COMPRESS_S, self._log.give_up)
+        else:
+            self._finish_deletion(connection, number)
 
     def _finish_deletion(self, connection: Connection, number: int) -> None:
         if self._external is not None:

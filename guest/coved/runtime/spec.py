@@ -230,12 +230,15 @@ class Stdio:
 
 @dataclass(slots=True)
 class LogTarget:
-    """Where output is kept. ``max_size`` in bytes (None: never rotated), ``max_files`` counts the current one."""
+    """Where output is kept. ``driver``: json-file or local. ``max_size`` in bytes (None: never rotated), ``max_files``
+    counts the current one, ``compress``: the others. ``attrs``: a JSON object that is put into every line of json-file."""
 
     path: Path
     driver: str = "json-file"
     max_size: int | None = None
     max_files: int = 1
+    compress: bool = False
+    attrs: str = ""
 
 
 @dataclass(slots=True)

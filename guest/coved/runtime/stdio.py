@@ -31,9 +31,11 @@ class ProcessIO:
         *,
         stdin_once: bool,
         on_idle: "Callable[[ProcessIO], None]",
+        on_detach: "Callable[[ProcessIO], None]",
     ) -> None:
         self._loop = loop
         self._on_idle = on_idle
+        self._on_detach = on_detach
         self._log = log
         self._clients: list[Client] = []
         self._outputs: dict[int, str] = {}
@@ -208,6 +210,9 @@ class ProcessIO:
     def _check_idle(self) -> None:
         if self._ended and not self._clients:
             self._on_idle(self)
+
+    def client_detached(self) -> None:
+        self._on_detach(self)
 
     def client_closed(self, client: Client) -> None:
         if client in self._clients:

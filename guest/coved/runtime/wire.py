@@ -15,6 +15,7 @@ Message = dict[str, Any]
 
 MAX_FRAME = 8 * 1024 * 1024
 MAX_FDS = 16
+KEPT_EXITS = 256
 _LENGTH = struct.Struct(">I")
 _ANCILLARY_SIZE = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
 _encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
@@ -35,6 +36,13 @@ def frame(body: bytes) -> bytes:
     if len(body) > MAX_FRAME:
         raise ProtocolError(f"a message of {len(body)} bytes is too long; {MAX_FRAME} are allowed")
     return _LENGTH.pack(len(body)) + body
+
+
+def forget_oldest(exits: dict[str, Any]) -> None:
+    """Keep what both sides remember of ended execs bounded: a health check makes one every few seconds for ever, and all
+    that a shim remembers has to fit into one message. The end of init ("") stays."""
+    if len(exits) > KEPT_EXITS:
+        del exits[next(id for id in exits if id)]
 
 
 class FrameReader:

@@ -29,12 +29,13 @@ def remove_tree(path: Path) -> None:
     except FileNotFoundError:
         return
     try:
-        _remove(parent, path.name)
+        remove_entry(parent, path.name)
     finally:
         os.close(parent)
 
 
-def _remove(parent: int, name: str) -> None:
+def remove_entry(parent: int, name: str) -> None:
+    """Removes ``name``, whatever it is, from the directory ``parent``."""
     try:
         os.unlink(name, dir_fd=parent)
     except FileNotFoundError:
@@ -47,7 +48,7 @@ def _remove(parent: int, name: str) -> None:
     directory = os.open(name, _OPEN_DIRECTORY, dir_fd=parent)
     try:
         for entry in os.listdir(directory):  # noqa: PTH208 - of a descriptor
-            _remove(directory, entry)
+            remove_entry(directory, entry)
     finally:
         os.close(directory)
     os.rmdir(name, dir_fd=parent)
@@ -83,17 +84,13 @@ def _size(directory: int, seen: set[Inode]) -> int:
     return total
 
 
-def copy_tree(source: Path, target: Path) -> None:
-    """Copies what is in ``source`` into the directory ``target``, which takes its owner, mode and times."""
-    source_fd = os.open(source, _OPEN_DIRECTORY)
+def copy_tree(source: int, target: Path) -> None:
+    """Copies what is in the directory of the descriptor ``source`` into ``target``, which takes its owner, mode and times."""
+    target_fd = os.open(target, _OPEN_DIRECTORY)
     try:
-        target_fd = os.open(target, _OPEN_DIRECTORY)
-        try:
-            _Copy(target_fd).directory(source_fd, target_fd, "")
-        finally:
-            os.close(target_fd)
+        _Copy(target_fd).directory(source, target_fd, "")
     finally:
-        os.close(source_fd)
+        os.close(target_fd)
 
 
 class _Copy:

@@ -99,12 +99,12 @@ class Volumes:
         Raises:
             InvalidParameter: the name, the driver or an option is not acceptable.
         """
-        if driver not in ("", DRIVER):
-            raise NotFound(f'error looking up volume plugin {driver}: plugin "{driver}" not found')
         labels = dict(labels or {})
         if not name:
             name = secrets.token_hex(32)
             labels.setdefault(ANONYMOUS_LABEL, "")
+        if driver not in ("", DRIVER):
+            raise NotFound(f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" not found')
         validate_name(name)
         if options:
             raise InvalidParameter(
@@ -222,11 +222,11 @@ class Volumes:
         )
         return [row["container_id"] for row in rows]
 
-    async def populate(self, name: str, source: Path) -> None:
+    async def populate(self, name: str, source: int) -> None:
         """Copies a directory's content, owners and modes included, into a volume that is still empty.
 
-        This is what gives a new volume the files that the image has at its mount point. A volume with content, or a
-        ``source`` that is no directory, is left as it is. ``source`` is trusted not to be a symbolic link.
+        This is what gives a new volume the files that the image has at its mount point. A volume with content is
+        left as it is. ``source`` is the directory's descriptor.
         """
         target = self.path(name)
         async with self._populating.setdefault(name, asyncio.Lock()):
@@ -255,7 +255,9 @@ class Volumes:
 def validate_name(name: str) -> None:
     """Raises ``InvalidParameter`` in dockerd's words."""
     if len(name) == 1:
-        raise InvalidParameter("volume name is too short, names should be at least two alphanumeric characters")
+        raise InvalidParameter(
+            f"create {name}: volume name is too short, names should be at least two alphanumeric characters"
+        )
     if not _NAME.fullmatch(name) or len(name) > _NAME_MAX:
         raise InvalidParameter(
             f'create {name}: "{name}" includes invalid characters for a local volume name, only '
@@ -263,6 +265,6 @@ def validate_name(name: str) -> None:
         )
 
 
-def _populate(source: Path, target: Path) -> None:
-    if source.is_dir() and not source.is_symlink() and is_empty(target):
+def _populate(source: int, target: Path) -> None:
+    if is_empty(target):
         copy_tree(source, target)

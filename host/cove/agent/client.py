@@ -42,17 +42,19 @@ def ask(paths: MachinePaths, operation: str, timeout_s: float, report: Report = 
             sock.sendall(json.dumps({"op": operation}).encode() + b"\n")
             with sock.makefile("rb") as lines:
                 while line := lines.readline(MAX_LINE):
-                    answer = json.loads(line)
+                    answer = _object(json.loads(line))
                     if "event" in answer:
-                        report(Event.from_json(answer["event"]))
+                        report(Event.from_json(_object(answer["event"])))
                     elif answer.get("error"):
                         raise CoveError(answer["error"], answer.get("hint", ""))
                     else:
-                        return dict(answer)
+                        return answer
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise NoAgent(
             f"the machine {paths.name} is not running", f"start it with: cove machine start {paths.name}"
         ) from error
+    except (ConnectionResetError, BrokenPipeError):
+        pass  # it ended before it took the question
     except TimeoutError as error:
         raise AgentError(
             f"the agent of machine {paths.name} did not answer within {timeout_s:.0f} s",
@@ -61,3 +63,9 @@ def ask(paths: MachinePaths, operation: str, timeout_s: float, report: Report = 
     except (OSError, ValueError, KeyError) as error:
         raise AgentError(f"the agent of machine {paths.name} does not answer as agreed: {error}") from error
     raise NoAgent(f"the agent of machine {paths.name} has ended", f"its log is {paths.agent_log}")
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"it said {str(value)[:60]!r}")
+    return value

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from cove.agent.client import NoAgent, answers, ask
 from cove.errors import AgentError
+from cove.machine import space
 from cove.machine.locks import FileLock
-from cove.machine.paths import MachinePaths
+from cove.machine.paths import MachinePaths, machines_dir
 from cove.progress import Report, ignore
 
 AGENT_TIMEOUT_S = 30.0
@@ -46,7 +47,7 @@ def ensure_running(name: str, progress: Report | None = None) -> Path:
 
 def start_agent(paths: MachinePaths) -> None:
     """Start the machine's agent unless somebody else just did, making the machine when it is missing. Raises `CoveError`."""
-    with FileLock(paths.launch_lock) as lock:
+    with space.room(machines_dir(), f"the files of machine {paths.name}"), FileLock(paths.launch_lock) as lock:
         lock.acquire(LAUNCH_TIMEOUT_S, f"the start of machine {paths.name}")
         if not paths.settings.exists():
             from cove.machine import lifecycle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -18,6 +19,8 @@ from cove.forward.ports import PortForwards
 log = logging.getLogger(__name__)
 
 _CHUNK = 1 << 16
+MAX_WORK = 256
+"""Requests that are worked on at a time; a guest that sends more, or does not read the answers, waits."""
 
 
 class Link:
@@ -29,6 +32,9 @@ class Link:
         self._boot_id = boot_id
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._decoder = protocol.FrameDecoder()
+        self._chunks = 0
+        self._greeting: asyncio.Task[None] | None = None
         self._work: set[asyncio.Task[None]] = set()
         self.ready = asyncio.Event()
         """Set while an engine answers."""
@@ -47,8 +53,19 @@ class Link:
     def changed(self, open: bool) -> None:
         """The guest has opened or closed its end: an engine that starts is greeted, one that ends answers no more."""
         self._lost()
-        if open:
-            self._send(protocol.Hello(protocol.VERSION, time.time_ns()).to_json())
+        if self._greeting is not None:
+            self._greeting.cancel()
+        self._greeting = asyncio.get_running_loop().create_task(self._greet()) if open else None
+
+    async def _greet(self) -> None:
+        # An engine is silent until it is greeted, so what is still to be read is of one that has died, perhaps amid a frame.
+        read = -1
+        while read != self._chunks:
+            read = self._chunks
+            for _ in range(3):  # the loop looks at the socket, the stream takes what is there, and _read has it
+                await asyncio.sleep(0)
+        self._decoder.reset()
+        self._send(protocol.Hello(protocol.VERSION, time.time_ns()).to_json())
 
     def _lost(self) -> None:
         self.ready.clear()
@@ -59,8 +76,9 @@ class Link:
         self._send(protocol.Shutdown(timeout_s).to_json())
 
     async def close(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
+        for task in (self._reading, self._greeting):
+            if task is not None:
+                task.cancel()
         if self._writer is not None:
             self._writer.close()
 
@@ -69,15 +87,16 @@ class Link:
             self._writer.write(protocol.encode(message))
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
-        decoder = protocol.FrameDecoder()
         while data := await reader.read(_CHUNK):
+            self._chunks += 1
             try:
-                for raw in decoder.feed(data):
+                for raw in self._decoder.feed(data):
                     self._handle(protocol.parse_guest_message(raw))
             except protocol.ProtocolError as error:
-                # An engine that died in the middle of a frame leaves half of it; its successor begins anew after a hello.
                 log.warning("the machine's link: %s", error)
-                decoder.reset()
+                self._decoder.reset()
+            while len(self._work) >= MAX_WORK:
+                await asyncio.wait(self._work, return_when=asyncio.FIRST_COMPLETED)
         self._lost()
 
     def _handle(self, message: GuestMessage) -> None:
@@ -111,3 +130,6 @@ class Link:
         except CoveError as error:
             reply = Reply(message.id, ok=False, error=str(error), in_use=isinstance(error, PortInUse))
         self._send(reply.to_json())
+        if self._writer is not None:
+            with contextlib.suppress(ConnectionError):
+                await self._writer.drain()

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from cove.agent import runstate
 from cove.agent.vm import Vm
 from cove.errors import CoveError
 from cove.machine.paths import MachinePaths
@@ -18,6 +19,9 @@ from cove.progress import Event
 log = logging.getLogger(__name__)
 
 MAX_REQUEST = 1 << 16
+TOLD_S = 5.0
+"""Seconds in which whoever started an agent in vain comes to hear why."""
+LAST_WORDS_S = 1.0
 
 
 class Service:
@@ -32,6 +36,8 @@ class Service:
         self._outcome: asyncio.Future[CoveError | None] = asyncio.get_running_loop().create_future()
         self._stopping: asyncio.Task[None] | None = None
         self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[Any]] = set()
+        self._told = asyncio.Event()
 
     async def run(self, listening: Callable[[], None]) -> None:
         """Serve until the end; `listening` is called when commands are answered."""
@@ -51,15 +57,19 @@ class Service:
                 await self._vm.wait_exit()
                 if self._stopping is not None:
                     await self._stopping
+                    runstate.forget(self._paths)
                 else:
                     log.warning("the VM has ended by itself")
+            else:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._told.wait(), TOLD_S)
         finally:
             self._paths.agent_socket.unlink(missing_ok=True)
             if self._vm is not None:
                 await self._vm.close()
             self._server.close()
-            # Those who asked hear the end of what they asked for.
-            await asyncio.sleep(0.1)
+            if self._serving:  # those who asked hear the end of what they asked for
+                await asyncio.wait(self._serving, timeout=LAST_WORDS_S)
 
     async def _start(self) -> bool:
         try:
@@ -96,6 +106,10 @@ class Service:
         def send(value: dict[str, Any]) -> None:
             writer.write(json.dumps(value).encode() + b"\n")
 
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         try:
             request = json.loads(await asyncio.wait_for(reader.readline(), 10))
             operation = request.get("op")
@@ -103,8 +117,10 @@ class Service:
                 send({"done": True, **self._status()})
             elif operation == "ready":
                 await self._watch(send, writer)
+                self._told.set()
             elif operation == "stop":
                 await self._stop(send)
+                self._told.set()
             else:
                 send(
                     {
@@ -121,6 +137,8 @@ class Service:
 
     def _status(self) -> dict[str, Any]:
         state = "stopping" if self._stopping is not None else self._state
+        if state == "running" and self._vm is not None and self._vm.pid is None:
+            return runstate.without_agent(self._paths)  # it has died this moment
         return {"state": state, "agent_pid": os.getpid(), **(self._vm.status() if self._vm else {})}
 
     async def _watch(self, send: Callable[[dict[str, Any]], None], writer: asyncio.StreamWriter) -> None:

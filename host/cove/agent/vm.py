@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import secrets
 import time
-from dataclasses import asdict, dataclass
 from typing import Any
 
+from cove.agent import runstate
 from cove.agent.link import Link
+from cove.agent.runstate import RunState
 from cove.drivers.base import Forward, VmSpec
-from cove.drivers.qemu import binary, probe
+from cove.drivers.qemu import binary, lastwords, probe
 from cove.drivers.qemu.driver import QemuDriver
 from cove.errors import BootError, CoveError, DriverError
 from cove.forward.docker_socket import DockerSocket
 from cove.forward.ports import PortForwards, free_port
-from cove.machine import keys, settings
-from cove.machine.files import tail, write_whole
+from cove.machine import keys, settings, space
+from cove.machine.files import tail
 from cove.machine.paths import MachinePaths
 from cove.machine.sizes import format_size
 from cove.progress import Event, Report
@@ -33,28 +33,11 @@ BOOT_TIMEOUT_S = 180.0
 CONTAINERS_S, POWER_OFF_S, BUTTON_S, QUIT_S = 10, 35.0, 20.0, 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class RunState:
-    """How the running VM was started; kept on disk for an agent that comes after."""
-
-    boot_id: str
-    ssh_port: int
-    image: str
-    accelerator: str
-    accelerator_reason: str
-    qemu_version: str
-    cpus: int
-    memory: int
-    started_at: float
-
-
 class Vm:
     """One run of one machine. Methods are called from one task at a time."""
 
     def __init__(self, paths: MachinePaths) -> None:
         self._paths = paths
-        self.settings = settings.load(paths.settings)
-        self._program = binary.find(self.settings.qemu)
         self.run: RunState | None = None
         self.link: Link | None = None
         self._driver: QemuDriver | None = None
@@ -69,15 +52,19 @@ class Vm:
     async def start(self, report: Report) -> None:
         """Return when the engine answers on the docker socket. Raises `CoveError`, and then nothing is left running."""
         begin = time.monotonic()
-        self._driver = QemuDriver(self._paths, self._program)
+        self._driver = QemuDriver(self._paths)
         try:
             if not await self._adopt():
-                await self._boot(report)
+                with space.room(self._paths.folder, f"what the machine {self._paths.name} needs to start"):
+                    await self._boot(report)
             await self._ready(report)
-        except BaseException:
+        except BaseException as error:
             await self.close()
             with contextlib.suppress(CoveError):
                 await self._driver.kill()
+                runstate.forget(self._paths)
+            if isinstance(error, BootError) and (said := lastwords.of_run(self._paths.qemu_log)):
+                error.hint = "\n".join(["QEMU said:", *(f"  {line}" for line in said), error.hint])
             raise
         self.boot_s = time.monotonic() - begin
         report(Event("ready", f"in {self.boot_s:.1f} s"))
@@ -85,10 +72,7 @@ class Vm:
     async def _adopt(self) -> bool:
         """Take over a VM that an earlier agent left."""
         assert self._driver is not None
-        try:
-            self.run = RunState(**json.loads(self._paths.run_state.read_text("utf-8")))
-        except (OSError, ValueError, TypeError):
-            self.run = None
+        self.run = runstate.load(self._paths)
         if not await self._driver.adopt():
             return False
         if self.run is None:
@@ -106,9 +90,12 @@ class Vm:
         def image_progress(event: Event) -> None:
             loop.call_soon_threadsafe(report, event)
 
+        # Both can be wrong in a moment, and the image takes minutes.
+        wanted = settings.load(self._paths.settings)
+        program = binary.find(wanted.qemu)
         image = await asyncio.to_thread(builder.build, image_progress)
-        wanted = self.settings
-        accelerator, probed = await asyncio.to_thread(probe.choose, self._program, image.kernel, wanted.accelerator)
+        accelerator, probed = await asyncio.to_thread(probe.choose, program, image.kernel, wanted.accelerator)
+        self._driver.program = program
         self._driver.sandbox = probed.sandbox
         await asyncio.to_thread(keys.ensure, self._paths)
         text = f"{self._paths.name}: {wanted.cpus} CPUs, {format_size(wanted.memory)}, {format_size(wanted.disk)} disk"
@@ -121,14 +108,14 @@ class Vm:
             image.command_line, self._paths.seed, accelerator,
         )  # fmt: skip
         await self._driver.create(spec)
-        version = await asyncio.to_thread(binary.version, self._program)
+        version = await asyncio.to_thread(binary.version, program)
         await self._driver.start(spec)
         ssh_port = await self._forward_ssh()
         self.run = RunState(
             boot_id, ssh_port, image.digest, accelerator.name, accelerator.reason, version,
-            wanted.cpus, wanted.memory, time.time(),
+            wanted.cpus, wanted.memory, time.time(), wanted.bind_address,
         )  # fmt: skip
-        write_whole(self._paths.run_state, json.dumps(asdict(self.run)).encode())
+        runstate.save(self._paths, self.run)
 
     async def _forward_ssh(self) -> int:
         assert self._driver is not None
@@ -144,35 +131,38 @@ class Vm:
     async def _ready(self, report: Report) -> None:
         assert self._driver is not None and self.run is not None
         report(Event("boot", "waiting for the engine"))
-        self.link = Link(
-            self._paths.link_socket, PortForwards(self._driver, self.settings.bind_address), self.run.boot_id
-        )
+        self.link = Link(self._paths.link_socket, PortForwards(self._driver, self.run.bind_address), self.run.boot_id)
         await self.link.open()
         await self._driver.on_link_change(self.link.changed)
-        gone = asyncio.ensure_future(self._driver.wait_exit())
-        ready = asyncio.ensure_future(self.link.ready.wait())
+        # The handshake takes its time under emulation: it is made while the engine starts.
+        self._transport = SshTransport(self.run.ssh_port, self._paths.ssh_key, self._paths.host_key)
+        up: asyncio.Future[Any] = asyncio.gather(self.link.ready.wait(), self._connect(self._transport))
+        gone: asyncio.Future[Any] = asyncio.ensure_future(self._driver.wait_exit())
         try:
-            done, _ = await asyncio.wait({gone, ready}, timeout=BOOT_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((gone, up), timeout=BOOT_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+            if not up.done():
+                raise self._boot_error(ended=gone.done())
+            await up
         finally:
             gone.cancel()
-            ready.cancel()
-        if ready not in done:
-            why = "it ended" if gone in done else f"its engine did not answer within {BOOT_TIMEOUT_S:.0f} s"
-            last = [line for line in tail(self._paths.console_log, 8) if line.strip()]
-            raise BootError(
-                f"the machine {self._paths.name} did not start: {why}",
-                "\n".join(
-                    [
-                        "the console's last lines:",
-                        *(f"  {line}" for line in last),
-                        f"all of it: {self._paths.console_log}",
-                    ]
-                ),
-            )
-        self._transport = SshTransport(self.run.ssh_port, self._paths.ssh_key, self._paths.host_key)
-        await asyncio.to_thread(self._transport.connect)
+            up.cancel()
         self._docker = DockerSocket(self._paths.docker_socket, self._transport, self.link.answering)
         self._docker.start()
+
+    async def _connect(self, transport: SshTransport) -> None:
+        assert self._driver is not None
+        listening = asyncio.Event()
+        await self._driver.on_ssh_change(lambda open: listening.set() if open else None)
+        await listening.wait()
+        await asyncio.to_thread(transport.connect)
+
+    def _boot_error(self, *, ended: bool) -> BootError:
+        why = "it ended" if ended else f"its engine did not answer within {BOOT_TIMEOUT_S:.0f} s"
+        last = [f"  {line}" for line in tail(self._paths.console_log, 8) if line.strip()]
+        return BootError(
+            f"the machine {self._paths.name} did not start: {why}",
+            "\n".join(["the console's last lines:", *last, f"all of it: {self._paths.console_log}"]),
+        )
 
     async def wait_exit(self) -> None:
         assert self._driver is not None
@@ -223,7 +213,7 @@ class Vm:
         run, engine = self.run, self.link.engine if self.link else None
         result: dict[str, Any] = {"pid": self.pid, "boot_seconds": self.boot_s}
         if run is not None:
-            result |= asdict(run) | {"uptime_seconds": max(0.0, time.time() - run.started_at)}
+            result |= run.shown()
         if engine is not None:
             result |= {"engine_version": engine.engine_version, "api_version": engine.api_version}
         result["host_memory"] = _resident(self.pid)

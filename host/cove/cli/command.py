@@ -113,6 +113,32 @@ def for_each(names: Sequence[str], act: Callable[[str], str | None]) -> int:
     return 0
 
 
+AT_ONCE = 50
+"""How many requests docker sends at the same time."""
+
+
+def for_each_at_once(context: Context, names: Sequence[str], act: Callable[[EngineClient, str], object]) -> int:
+    """Do `act` to all names at the same time, for each may take as long as a container takes to stop, and print those
+    that succeeded in their order. Failures are told after and make the status 1.
+    """
+    if len(names) == 1:
+        return for_each(names, lambda name: _named(name, act(context.engine, name)))
+    from concurrent.futures import ThreadPoolExecutor
+
+    from cove.cli.client import EngineClient
+
+    context.engine.connect().close()  # starts the machine, once, when it has to be started
+    with ThreadPoolExecutor(min(len(names), AT_ONCE)) as pool:
+        # A client carries one exchange at a time: each request has its own.
+        running = {index: pool.submit(act, EngineClient(context.engine.path), name) for index, name in enumerate(names)}
+        indexes = iter(running)
+        return for_each(names, lambda name: _named(name, running[next(indexes)].result()))
+
+
+def _named(name: str, done: object) -> str:
+    return name
+
+
 def confirm(question: str) -> bool:
     """Ask on stdout as docker does; no terminal or anything but "y" means no."""
     import sys

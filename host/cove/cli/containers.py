@@ -4,46 +4,54 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from cove.cli import format as fmt
-from cove.cli.client import quote
-from cove.cli.command import Command, Context, for_each
+from cove.cli.client import EngineClient, quote
+from cove.cli.command import Command, Context, for_each, for_each_at_once
 from cove.cli.errors import CliError, DaemonError
 from cove.cli.flags import Flag, Values, parse_int, switch, text
 from cove.cli.ports import join_host_port
 
 
-def _stop(verb: str, context: Context, values: Values) -> int:
-    query = {
+def _stop_query(values: Values) -> dict[str, Any]:
+    if values.changed("time"):
+        print("Flag --time has been deprecated, use --timeout instead")  # on stdout, as docker
+        if values.changed("timeout"):
+            raise CliError("conflicting options: cannot specify both --timeout and --time")
+    return {
         "signal": values["signal"] or None,
         "t": values["timeout"] if values["timeout"] is not None else values["time"],
     }
 
-    def one(name: str) -> str:
-        context.engine.json("POST", f"/containers/{quote(name)}/{verb}", query)
-        return name
 
-    return for_each(values.args, one)
+def _post(verb: str, query: dict[str, Any] | None = None) -> Callable[[EngineClient, str], object]:
+    def one(engine: EngineClient, name: str) -> object:
+        return engine.json("POST", f"/containers/{quote(name)}/{verb}", query or {})
+
+    return one
 
 
 def stop(context: Context, values: Values) -> int:
     """`cove stop`"""
-    return _stop("stop", context, values)
+    return for_each_at_once(context, values.args, _post("stop", _stop_query(values)))
 
 
 def restart(context: Context, values: Values) -> int:
-    """`cove restart`"""
-    return _stop("restart", context, values)
+    """`cove restart`: one after the other, as docker does."""
+    query = _stop_query(values)
+
+    def one(name: str) -> str:
+        context.engine.json("POST", f"/containers/{quote(name)}/restart", query)
+        return name
+
+    return for_each(values.args, one)
 
 
 def kill(context: Context, values: Values) -> int:
     """`cove kill`"""
-
-    def one(name: str) -> str:
-        context.engine.json("POST", f"/containers/{quote(name)}/kill", {"signal": values["signal"] or None})
-        return name
-
-    return for_each(values.args, one)
+    return for_each_at_once(context, values.args, _post("kill", {"signal": values["signal"] or None}))
 
 
 def rm(context: Context, values: Values) -> int:
@@ -75,30 +83,19 @@ def wait(context: Context, values: Values) -> int:
     """`cove wait`: prints exit statuses."""
 
     def one(name: str) -> str:
-        answer = context.engine.json("POST", f"/containers/{quote(name)}/wait")
-        if (answer.get("Error") or {}).get("Message"):
-            raise CliError(answer["Error"]["Message"])
-        return str(answer["StatusCode"])
-
-    return for_each(values.args, one)
-
-
-def _plain(verb: str, context: Context, values: Values) -> int:
-    def one(name: str) -> str:
-        context.engine.json("POST", f"/containers/{quote(name)}/{verb}")
-        return name
+        return str(context.engine.json("POST", f"/containers/{quote(name)}/wait")["StatusCode"])
 
     return for_each(values.args, one)
 
 
 def pause(context: Context, values: Values) -> int:
     """`cove pause`"""
-    return _plain("pause", context, values)
+    return for_each_at_once(context, values.args, _post("pause"))
 
 
 def unpause(context: Context, values: Values) -> int:
     """`cove unpause`"""
-    return _plain("unpause", context, values)
+    return for_each_at_once(context, values.args, _post("unpause"))
 
 
 def rename(context: Context, values: Values) -> int:

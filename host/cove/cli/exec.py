@@ -22,7 +22,10 @@ def execute(context: Context, values: Values) -> int:
         variables = environment(values["env"], values["env-file"])
     except (OSError, ValueError) as error:
         raise CliError(os_error_text(error) if isinstance(error, OSError) else str(error)) from error
-    keys = parse_detach_keys(values["detach-keys"] or DEFAULT_DETACH_KEYS)
+    try:
+        keys = parse_detach_keys(values["detach-keys"] or DEFAULT_DETACH_KEYS)
+    except CliError:
+        keys = b""  # the engine refuses them, as in docker
     # Asked first, as docker does: an unknown container is told before a missing terminal.
     engine = context.engine
     engine.json("GET", f"/containers/{quote(container)}/json")

@@ -71,6 +71,13 @@ def parse_uint(text: str) -> int:
     return int(text)
 
 
+def parse_uint16(text: str) -> int:
+    value = parse_uint(text)
+    if value >= 1 << 16:
+        raise ValueError(f'strconv.ParseUint: parsing "{text}": value out of range')
+    return value
+
+
 def switch(name: str, short: str = "", help: str = "", default: bool = False, hidden: bool = False) -> Flag:
     return Flag(name, short, kind="", parse=parse_bool, default=default, help=help, hidden=hidden)
 

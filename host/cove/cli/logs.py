@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import time
-
 from cove.cli.client import quote
 from cove.cli.command import Command, Context
 from cove.cli.errors import CliError
@@ -12,25 +9,13 @@ from cove.cli.flags import Flag, Values, switch, text
 from cove.cli.stream import demultiplex, write_all
 
 
-def timestamp(text: str, now: float | None = None) -> str:
-    """`10m`, an RFC 3339 time, a local date or a unix time, as the API's seconds.nanoseconds. Raises `CliError`."""
-    if re.fullmatch(r"\d+(\.\d{1,9})?", text):
-        return text
-    from cove.cli.values import duration
+def _time(values: Values, name: str) -> str | None:
+    from cove.cli.timestamp import timestamp
 
     try:
-        length = duration(text)
-    except ValueError:
-        length = None
-    if length is not None:
-        return f"{(time.time() if now is None else now) - length / 10**9:.9f}"
-    from datetime import datetime
-
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise CliError(f'failed to parse value as time or duration: "{text}"') from None
-    return f"{int(moment.timestamp())}.{moment.microsecond * 1000:09d}"
+        return timestamp(values[name]) if values[name] else None
+    except CliError as error:
+        raise CliError(f'invalid value for "{name}": {error}') from None
 
 
 def logs(context: Context, values: Values) -> int:
@@ -40,8 +25,8 @@ def logs(context: Context, values: Values) -> int:
     query = {
         "stdout": True,
         "stderr": True,
-        "since": timestamp(values["since"]) if values["since"] else None,
-        "until": timestamp(values["until"]) if values["until"] else None,
+        "since": _time(values, "since"),
+        "until": _time(values, "until"),
         "timestamps": values["timestamps"],
         "follow": values["follow"],
         "tail": values["tail"],

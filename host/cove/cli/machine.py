@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -19,7 +21,29 @@ def _default() -> str:
     return os.environ.get("COVE_MACHINE") or DEFAULT_MACHINE
 
 
-_name = click.argument("name", default=_default, required=False)
+_machine = click.option("--machine", "-m", "chosen", metavar="NAME", help="The machine (COVE_MACHINE).")
+
+
+def _named(command: Callable[..., None]) -> Callable[..., None]:
+    """For a command about one machine and nothing else: named as an argument, or with -m as everywhere."""
+
+    @functools.wraps(command)
+    def resolved(*args: Any, given: str | None, chosen: str | None, **options: Any) -> None:
+        if given and chosen and given != chosen:
+            raise click.UsageError(f"two machines are named, {given} and {chosen}")
+        command(*args, name=given or chosen or _default(), **options)
+
+    return click.argument("given", metavar="[NAME]", required=False)(_machine(resolved))
+
+
+def _chosen(command: Callable[..., None]) -> Callable[..., None]:
+    """For a command with arguments of its own: the machine is named with -m."""
+
+    @functools.wraps(command)
+    def resolved(*args: Any, chosen: str | None, **options: Any) -> None:
+        command(*args, name=chosen or _default(), **options)
+
+    return _machine(resolved)
 
 
 @click.group("machine")
@@ -28,7 +52,7 @@ def group() -> None:
 
 
 @group.command()
-@_name
+@_named
 @click.option("--cpus", type=int, help="Virtual processors.")
 @click.option("--memory", help='The most memory it can have, such as "4GiB".')
 @click.option("--disk", help='The most its disk can take, such as "100GiB".')
@@ -45,9 +69,13 @@ def init(name: str, cpus: int | None, memory: str | None, disk: str | None) -> N
 
 
 @group.command()
-@_name
+@_named
 def start(name: str) -> None:
     """Start a machine, and make it when it is missing."""
+    _start(name)
+
+
+def _start(name: str) -> None:
     from cove.agent.launch import ensure_running
     from cove.progress import renderer
 
@@ -57,7 +85,7 @@ def start(name: str) -> None:
 
 
 @group.command()
-@_name
+@_named
 def stop(name: str) -> None:
     """Stop a machine: containers first, then the VM. Nothing is lost."""
     _stop(name)
@@ -86,16 +114,15 @@ def _stop(name: str) -> None:
 
 
 @group.command()
-@_name
-@click.pass_context
-def restart(context: click.Context, name: str) -> None:
+@_named
+def restart(name: str) -> None:
     """Stop a machine and start it again."""
     _stop(name)
-    context.invoke(start, name=name)
+    _start(name)
 
 
 @group.command()
-@_name
+@_named
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(name: str, as_json: bool) -> None:
     """Tell what a machine does, what accelerates it and why, and what it takes."""
@@ -103,24 +130,47 @@ def status(name: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(value, indent=1))
         return
-    rows = [("machine", name), ("state", value["state"])]
-    if value["state"] != "stopped":
-        reason = f" ({value['accelerator_reason']})" if value.get("accelerator_reason") else ""
-        engine, api, qemu = (value.get(key, "?") for key in ("engine_version", "api_version", "qemu_version"))
-        used, most = (value.get("host_memory") or 0) >> 20, value.get("memory", 0) >> 20
-        rows += [
-            ("accelerator", f"{value.get('accelerator', '?')}{reason}"),
-            ("versions", f"engine {engine}, API {api}, QEMU {qemu}"),
-            ("image", str(value.get("image", "?"))[:16]),
-            ("uptime", f"{value.get('uptime_seconds', 0):.0f} s, started in {value.get('boot_seconds') or 0:.1f} s"),
-            ("memory", f"{used} MiB of this computer's, at most {most} MiB"),
-        ]
-    rows += [("disk", f"{(value['disk_used'] or 0) / 2**20:.0f} MiB"), ("docker socket", value["docker_socket"])]
-    for key, text in rows:
+    for key, text in _rows(value):
         click.echo(f"{key:<14} {text}")
 
 
+def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = [("machine", value["machine"]), ("state", value["state"])]
+    if "agent_pid" in value and value["agent_pid"] is None:
+        rows.append(("agent", "none; the next command that needs the machine starts one"))
+    if crash := value.get("crash"):
+        rows.append(("ended", f"{crash['how']}, without being told to"))
+        rows += [("" if number else "last words", word) for number, word in enumerate(crash["words"])]
+    if "accelerator" in value:
+        reason = f" ({value['accelerator_reason']})" if value["accelerator_reason"] else ""
+        engine, api = (value.get(key, "?") for key in ("engine_version", "api_version"))
+        started = f", started in {value['boot_seconds']:.1f} s" if value.get("boot_seconds") else ""
+        used = value.get("host_memory")
+        rows += [
+            ("accelerator", f"{value['accelerator']}{reason}"),
+            ("versions", f"engine {engine}, API {api}, QEMU {value['qemu_version']}"),
+            ("image", str(value["image"])[:16]),
+            ("uptime", f"{_span(value['uptime_seconds'])}{started}"),
+            (
+                "memory",
+                (f"{used >> 20} MiB of this computer's, " if used else "") + f"at most {value['memory'] >> 20} MiB",
+            ),
+        ]
+    used = "none yet" if value["disk_used"] is None else f"{value['disk_used'] / 2**20:.0f} MiB"
+    return [*rows, ("disk", used), ("docker socket", value["docker_socket"])]
+
+
+def _span(seconds: float) -> str:
+    """ "42 s", "5 min 3 s", "2 h 4 min", "3 d 2 h"."""
+    whole = int(seconds)
+    for unit, size, smaller, divisor in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // divisor} {smaller}"
+    return f"{whole} s"
+
+
 def _status(name: str) -> dict[str, Any]:
+    from cove.agent import runstate
     from cove.agent.client import NoAgent, ask
     from cove.drivers.qemu.qcow2 import allocated
     from cove.machine import lifecycle
@@ -130,7 +180,7 @@ def _status(name: str) -> dict[str, Any]:
         value = ask(paths, "status", 10)
         value.pop("done", None)
     except NoAgent:
-        value = {"state": "stopped"}
+        value = runstate.without_agent(paths)
     used = allocated(paths.disk) if paths.disk.exists() else None
     return {"machine": name, **value, "disk_used": used, "docker_socket": str(paths.docker_socket)}
 
@@ -151,25 +201,27 @@ def list_machines(as_json: bool) -> None:
 
 
 @group.command()
-@_name
+@_named
 @click.option("--force", "-f", is_flag=True, help="Do not ask; stop it when it runs.")
 def rm(name: str, force: bool) -> None:
     """Remove a machine with all its containers, images and volumes."""
     from cove.machine import lifecycle
 
-    lifecycle.existing(name)
+    runs = _status(name)["state"] != "stopped"
+    if runs and not force:
+        raise CoveError(
+            f"the machine {name} is running", f"stop it first: cove machine stop {name}; or remove it with --force"
+        )
     if not force:
         click.confirm(f"Remove machine {name} with all its containers, images and volumes?", abort=True)
-    if _status(name)["state"] != "stopped":
-        if not force:
-            raise CoveError(f"the machine {name} is running", f"stop it first: cove machine stop {name}")
+    if runs:
         _stop(name)
     lifecycle.remove(name)
     click.echo(f"removed machine {name}")
 
 
 @group.command(context_settings={"ignore_unknown_options": True})
-@click.option("--machine", "-m", "name", default=_default, help="The machine.")
+@_chosen
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def ssh(name: str, command: tuple[str, ...]) -> None:
     """Run a command in the machine itself, or a shell."""
@@ -199,14 +251,13 @@ def ssh(name: str, command: tuple[str, ...]) -> None:
 
 
 @group.command()
-@_name
+@_named
 @click.option("--agent", is_flag=True, help="The agent's log instead of the machine's console.")
 @click.option("--follow", "-f", is_flag=True, help="Go on as it grows.")
 def logs(name: str, agent: bool, follow: bool) -> None:
     """Print the machine's console, or its agent's log."""
-    import subprocess
-
     from cove.machine import lifecycle
+    from cove.machine.follow import follow as contents
 
     paths = lifecycle.existing(name)
     path = paths.agent_log if agent else paths.console_log
@@ -214,9 +265,12 @@ def logs(name: str, agent: bool, follow: bool) -> None:
         raise CoveError(
             f"{path} is not there: the machine {name} has never run", f"start it with: cove machine start {name}"
         )
-    if follow:
-        sys.exit(subprocess.call(["tail", "-n", "+1", "-F", str(path)]))
-    click.echo(path.read_text("utf-8", "replace"), nl=False)
+    if not follow:
+        click.echo(path.read_text("utf-8", "replace"), nl=False)
+        return
+    for data in contents(path):
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
 
 
 @group.group()
@@ -224,11 +278,8 @@ def config() -> None:
     """Show and change a machine's settings (docs/settings.md)."""
 
 
-_machine = click.option("--machine", "-m", "name", default=_default, help="The machine.")
-
-
 @config.command("list")
-@_machine
+@_chosen
 def config_list(name: str) -> None:
     """Print all settings."""
     from cove.machine import lifecycle, settings
@@ -239,7 +290,7 @@ def config_list(name: str) -> None:
 
 
 @config.command("get")
-@_machine
+@_chosen
 @click.argument("key")
 def config_get(name: str, key: str) -> None:
     """Print one setting."""
@@ -251,7 +302,7 @@ def config_get(name: str, key: str) -> None:
 
 
 @config.command("set")
-@_machine
+@_chosen
 @click.argument("key")
 @click.argument("value")
 def config_set(name: str, key: str, value: str) -> None:

@@ -51,6 +51,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "tag": ("images", "tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
     "top": ("containers", "top", "Display the running processes of a container"),
     "unpause": ("containers", "unpause", "Unpause all processes within one or more containers"),
+    "update": ("update", "update", "Update configuration of one or more containers"),
     "version": ("info", "version", "Show the Docker version information"),
     "wait": ("containers", "wait", "Block until one or more containers stop, then print their exit codes"),
 }
@@ -72,6 +73,7 @@ _CONTAINER_VERBS = [
     "stop",
     "top",
     "unpause",
+    "update",
     "wait",
 ]
 _INSPECT = "Display detailed information on one or more "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cove.cli import values
-from cove.cli.flags import Flag, integer, parse_int, parse_uint, several, switch, text
+from cove.cli.flags import Flag, integer, parse_int, parse_uint16, several, switch, text
 from cove.cli.mounts import parse_mount
 
 
@@ -22,7 +22,7 @@ CREATE_FLAGS = (
     Flag(
         "blkio-weight",
         kind="uint16",
-        parse=parse_uint,
+        parse=parse_uint16,
         default=0,
         help="Block IO (relative weight), between 10 and 1000, or 0 to disable",
     ),

@@ -95,6 +95,8 @@ def _host_config(values: Values, binds: list[str], bindings: dict[str, Any], mod
     swappiness = values["memory-swappiness"]
     if swappiness != -1 and not 0 <= swappiness <= 100:
         raise ValueError(f"invalid value: {swappiness}. Valid memory swappiness range is 0-100")
+    if values["log-driver"] == "none" and values["log-opt"]:
+        raise ValueError("invalid logging opts for driver none")
     host: dict[str, Any] = {
         "Binds": binds or None,
         "ContainerIDFile": values["cidfile"],

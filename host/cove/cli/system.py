@@ -10,7 +10,7 @@ from cove.cli.client import filters
 from cove.cli.command import Command, Context
 from cove.cli.errors import CliError
 from cove.cli.flags import Values, filters_flag, text
-from cove.cli.logs import timestamp
+from cove.cli.timestamp import timestamp
 
 DF_HEADERS = {"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE"}
 

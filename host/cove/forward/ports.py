@@ -11,6 +11,7 @@ from coved.link.protocol import PortForward
 
 from cove.drivers.base import Driver, Forward
 from cove.errors import DriverError, PortInUse
+from cove.forward import holders
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +19,10 @@ _ATTEMPTS = 8
 
 
 class PortForwards:
-    """Keeps the forwards that are. `default_address` is bound where the guest names none."""
+    """Keeps the forwards that are. `default_address` is bound where the guest names none.
+
+    A `PortInUse` that it raises has as its message who has the port, or nothing: the engine puts docker's words before it.
+    """
 
     def __init__(self, driver: Driver, default_address: str) -> None:
         self._driver = driver
@@ -29,7 +33,10 @@ class PortForwards:
     async def publish(self, port: PortForward) -> PortForward:
         """Bind a port and return it as it was bound. Raises `PortInUse`, `DriverError`."""
         async with self._lock:
-            return await self._publish(port)
+            try:
+                return await self._publish(port)
+            except PortInUse:
+                raise await self._refusal(port) from None
 
     async def _publish(self, port: PortForward) -> PortForward:
         address = port.host_ip or self._default
@@ -42,12 +49,17 @@ class PortForwards:
                 await self._driver.forward(forward)
             except PortInUse:
                 # Somebody was faster with a port that was free a moment ago: any other one will do.
-                if port.host_port or attempt == _ATTEMPTS - 1:
-                    raise
-                continue
+                if not port.host_port and attempt < _ATTEMPTS - 1:
+                    continue
+                raise
             self._bound.add(forward)
             break
         return PortForward(port.proto, port.guest_port, address, number)
+
+    async def _refusal(self, port: PortForward) -> DriverError:
+        if any((other.proto, other.host_port) == (port.proto, port.host_port) for other in self._bound):
+            return PortInUse("another container has it")
+        return await asyncio.to_thread(holders.refusal, port.proto, port.host_ip or self._default, port.host_port)
 
     async def unpublish(self, port: PortForward) -> None:
         """Free a port; one that is not bound is no error."""
@@ -76,7 +88,7 @@ class PortForwards:
                     try:
                         result.append(await self._publish(port))
                     except DriverError:
-                        log.warning("published port is lost: %s", error)
+                        log.warning("published port %s:%d is lost: %s", port.host_ip, port.host_port, error)
             return result
 
 

@@ -28,12 +28,16 @@ def load(directory: Path, key: str) -> Base | None:
 
 
 def save(directory: Path, key: str, base: Base) -> None:
-    """Keep `base` as the only one in `directory`."""
+    """Keep `base` as the only one in `directory`. Raises `OSError`; then nothing new is there."""
     directory.mkdir(parents=True, exist_ok=True)
     stored = (base.kernel, _plain(base.system), _plain(base.initramfs))
     content = pickle.dumps(stored, protocol=5)
     temporary = directory / f".{key}.{os.getpid()}"
-    temporary.write_bytes(hashlib.sha256(content).digest() + content)
+    try:
+        temporary.write_bytes(hashlib.sha256(content).digest() + content)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     for old in directory.iterdir():
         if not old.name.startswith("."):
             old.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -15,7 +16,8 @@ from cove.image import assemble, base_cache, cpio, erofs, inputs, mirror, resolv
 from cove.image.archive import Package
 from cove.image.recipe import Recipe, dump_lock, load_lock
 from cove.image.store import VmImage
-from cove.machine.paths import cache_dir
+from cove.machine import space
+from cove.machine.paths import cache_dir, images_dir
 from cove.progress import Event, Report, ignore
 
 LOCK = "lock.json"
@@ -25,11 +27,17 @@ _LABEL = "cove-system"
 def build(progress: Report = ignore) -> VmImage:
     """Return the image of the present recipe and engine, building it when it is not there.
 
-    Raises `CoveError` when no mirror is known, a download fails or does not verify, or the recipe cannot be carried out.
+    Raises `CoveError` when no mirror is known, a download fails or does not verify, the recipe cannot be carried out, or the
+    disk is full.
     """
     image = store.current()
     if image is not None:
         return image
+    with space.room(images_dir(), "the VM image"):
+        return _build(progress)
+
+
+def _build(progress: Report) -> VmImage:
     input_key = inputs.key()
     recipe = Recipe.load(inputs.recipe_dir())
     base, packages, resolved_again = _base(recipe, progress)
@@ -126,7 +134,9 @@ def _base(recipe: Recipe, progress: Report) -> tuple[assemble.Base, list[Package
 
     base = assemble.base(recipe, files, unpacked)
     if not resolved_again:
-        base_cache.save(_base_cache(), _base_key(locked), base)
+        # A disk that is too full for it makes the next build slow, not this one fail.
+        with contextlib.suppress(OSError):
+            base_cache.save(_base_cache(), _base_key(locked), base)
     return base, packages, resolved_again
 
 

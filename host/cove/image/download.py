@@ -7,6 +7,7 @@ and are renamed at the end. `requests` takes proxies and certificate authorities
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cove.errors import CoveError
+from cove.machine import space
 
 if TYPE_CHECKING:
     import requests
@@ -96,6 +98,9 @@ class Downloader:
             try:
                 problem = self._attempt(file, part)
             except OSError as error:  # requests' exceptions are OSErrors as well
+                if space.is_full(error):
+                    part.unlink(missing_ok=True)
+                    raise space.full(self.directory, file.name) from error
                 problem = _reason(error)
                 continue
             if not problem:
@@ -153,23 +158,25 @@ class Downloader:
                 digest.update(part.read_bytes())
                 self._advance(have)
             received = have
-            with part.open("ab" if have else "wb") as output:
-                for chunk in response.iter_content(_CHUNK):
-                    if self._stop.is_set():
-                        raise InterruptedError("interrupted")
-                    received += len(chunk)
-                    if received > file.size:
-                        return f"it is longer than the {file.size} bytes that the index says"
-                    output.write(chunk)
-                    digest.update(chunk)
-                    self._advance(len(chunk))
-        if received < file.size:
-            self._advance(-received)
-            raise ConnectionError(f"the connection ended after {received} of {file.size} bytes")
-        if digest.hexdigest() != file.sha256:
-            self._advance(-received)
-            return "its SHA-256 is not what the index says: it is damaged or was tampered with"
-        return ""
+            good = False
+            try:
+                with part.open("ab" if have else "wb") as output:
+                    for chunk in response.iter_content(_CHUNK):
+                        if self._stop.is_set():
+                            raise InterruptedError("interrupted")
+                        if received + len(chunk) > file.size:
+                            return f"it is longer than the {file.size} bytes that the index says"
+                        output.write(chunk)
+                        digest.update(chunk)
+                        received += len(chunk)
+                        self._advance(len(chunk))
+                if received < file.size:
+                    raise ConnectionError(f"the connection ended after {received} of {file.size} bytes")
+                good = digest.hexdigest() == file.sha256
+            finally:
+                if not good:
+                    self._advance(-received)  # another attempt counts them again
+        return "" if good else "its SHA-256 is not what the index says: it is damaged or was tampered with"
 
     def _session(self) -> requests.Session:
         import requests
@@ -191,6 +198,10 @@ def _sha256(path: Path) -> str:
 
 
 def _reason(error: OSError) -> str:
-    # requests wraps urllib3 wraps the operating system's error; the innermost one is what helps.
+    # requests wraps urllib3's error, which wraps http.client's or the system's: the innermost one is what helps.
     text = str(error) or type(error).__name__
+    if match := re.search(r"IncompleteRead\((\d+) bytes read, (\d+) more expected\)", text):
+        return f"the connection ended after {match[1]} of {int(match[1]) + int(match[2])} bytes"
+    if match := re.search(r"\[Errno -?\d+\] ([^'\")]+)", text):
+        return match[1]
     return text if len(text) < 300 else text[:300] + "..."

@@ -16,7 +16,9 @@ def init(name: str, settings: Settings | None = None) -> MachinePaths:
     """Make machine `name` and its docker context. Raises `MachineExists`, `CoveError`."""
     paths = MachinePaths(name)
     if paths.settings.exists():
-        raise MachineExists(f"the machine {name} exists already", f"change it with: cove machine config {name}")
+        raise MachineExists(
+            f"the machine {name} exists already", f"change it with: cove machine config set -m {name} KEY VALUE"
+        )
     paths.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_whole(paths.settings, render(settings or Settings()).encode())
     paths.make_run_dir()

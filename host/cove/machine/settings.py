@@ -208,11 +208,14 @@ def parse(text: str, file: Path | str) -> Settings:
     """Settings from the text of a file. Raises `SettingsError` that names file, line and key."""
     import tomli
 
-    hint = f"edit {file}; every key is described in docs/settings.md"
     try:
         values = tomli.loads(text)
     except tomli.TOMLDecodeError as error:
-        raise SettingsError(f"{file} is not valid TOML: {error}", hint) from None
+        what, line = _toml_mistake(str(error), text)
+        raise SettingsError(
+            f"{file}, line {line}: not valid TOML: {what}",
+            f"a line is KEY = VALUE; the settings are {', '.join(SCHEMA)}; edit {file}",
+        ) from None
     settings = Settings()
     for name, value in values.items():
         where = f"{file}, line {_line_of(text, name)}: {name}"
@@ -221,8 +224,16 @@ def parse(text: str, file: Path | str) -> Settings:
         try:
             settings = replace(settings, **{name: SCHEMA[name].parse(value)})
         except ValueError as error:
-            raise SettingsError(f"{where} {error}", hint) from None
+            raise SettingsError(f"{where} {error}", f"allowed: {SCHEMA[name].kind}; edit {file}") from None
     return settings
+
+
+def _toml_mistake(message: str, text: str) -> tuple[str, int]:
+    """tomli's words without the place, and its line: "Invalid value (at line 1, column 8)", "... (at end of document)"."""
+    match = re.fullmatch(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", message, re.DOTALL)
+    if match is None:
+        return message, 1
+    return match[1], int(match[2]) if match[2] else text.rstrip().count("\n") + 1
 
 
 def _line_of(text: str, key: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from pathlib import Path
@@ -145,4 +146,5 @@ class _ChannelStream(Stream):
             return  # the other side was faster
 
     def close(self) -> None:
-        self._channel.close()
+        with contextlib.suppress(OSError, EOFError):  # the connection is gone, and the channel with it
+            self._channel.close()

@@ -1,3 +1,5 @@
+from urllib.parse import quote
+
 import pytest
 from coved.api.query import Query
 from coved.errors import InvalidParameter
@@ -24,8 +26,25 @@ def test_getters() -> None:
     assert query.str("b") == "x y/z"
     assert query.list("c") == ["1", "2"]
     assert "empty" in query and "missing" not in query
-    with pytest.raises(InvalidParameter, match='invalid value for b: "x y/z" is not a number'):
-        query.int("b")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        *((text, "invalid syntax") for text in ("x y/z", "1.5", "1_0", " 1", "\u0663", "--1", "0x1", "1e3", "\0")),
+        *((text, "value out of range") for text in ("9223372036854775808", "-9223372036854775809", "9" * 5000)),
+    ],
+)
+def test_numbers_that_are_none(text: str, message: str) -> None:
+    with pytest.raises(InvalidParameter) as refusal:
+        Query(f"n={quote(text)}").int("n")
+    assert str(refusal.value) == f'strconv.Atoi: parsing "{text[:64]}": {message}'
+
+
+def test_numbers_of_64_bits() -> None:
+    assert Query("n=9223372036854775807").int("n") == (1 << 63) - 1
+    assert Query("n=-9223372036854775808").int("n") == -(1 << 63)
+    assert Query("n=%2B5").int("n") == 5
 
 
 @pytest.mark.parametrize("text", ['{"label": ["a=b", "c"]}', '{"label": {"a=b": true, "c": true, "d": false}}'])
@@ -35,7 +54,7 @@ def test_filters_of_both_forms(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"label": "x"}', '{"label": [1]}', "1", "[" * 100_000])
 def test_malformed_filters(text: str) -> None:
-    with pytest.raises(InvalidParameter, match="invalid filters"):
+    with pytest.raises(InvalidParameter, match="invalid filter"):
         Filters.parse(text)
 
 
@@ -82,7 +101,7 @@ def test_times(text: str, expected: int) -> None:
     assert parse_time_ns(text, now_ns=NOW) == expected
 
 
-@pytest.mark.parametrize("text", ["yesterday", "5x", "2023-13-01", "nan", "1e9"])
+@pytest.mark.parametrize("text", ["yesterday", "5x", "2023-13-01", "nan", "1e9", "9" * 400 + "h", "\u0663h"])
 def test_times_that_are_none(text: str) -> None:
     with pytest.raises(InvalidParameter, match="invalid time"):
         parse_time_ns(text, now_ns=NOW)

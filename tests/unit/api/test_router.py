@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 from coved.api.http import Response
-from coved.api.router import MethodNotAllowed, Router
+from coved.api.router import Router
 from coved.errors import NotFound
 
 
@@ -48,8 +48,12 @@ def test_unknown_paths(router: Router, path: str) -> None:
 
 
 def test_known_path_with_another_method(router: Router) -> None:
-    with pytest.raises(MethodNotAllowed):
+    with pytest.raises(NotFound, match="page not found"):
         router.resolve("PUT", "/containers/a/json")
+
+
+def test_options_of_anything_is_answered(router: Router) -> None:
+    assert router.resolve("OPTIONS", "/nothing")[0].method == "OPTIONS"
 
 
 def test_only_reads_end_with_their_client(router: Router) -> None:

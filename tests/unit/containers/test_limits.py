@@ -41,7 +41,6 @@ def asked(machine: Kernel, **fields: Any) -> tuple[Json, list[str]]:
             {"Memory": 100 * MB, "MemoryReservation": 200 * MB},
             "Minimum memory limit can not be less than memory reservation limit, see usage",
         ),
-        ({"MemorySwappiness": 101}, "Invalid value: 101, valid memory swappiness range is 0-100"),
         ({"NanoCpus": 1, "CpuPeriod": 1000}, "Conflicting options: Nano CPUs and CPU Period cannot both be set"),
         ({"NanoCpus": 1, "CpuQuota": 1000}, "Conflicting options: Nano CPUs and CPU Quota cannot both be set"),
         ({"NanoCpus": 5 * 10**9}, "Range of CPUs is from 0.01 to 4.00, as there are only 4 CPUs available"),
@@ -54,7 +53,9 @@ def asked(machine: Kernel, **fields: Any) -> tuple[Json, list[str]]:
         ({"CpusetCpus": "0-9"}, "Requested CPUs are not available - requested 0-9, available: 0-3"),
         ({"CpusetCpus": "foo"}, "Invalid value foo for cpuset cpus: invalid format: foo"),
         ({"CpusetCpus": "3-1"}, "Invalid value 3-1 for cpuset cpus: invalid format: 3-1"),
-        ({"CpusetCpus": "0-99999999999"}, "value out of range, maximum is 8191"),
+        ({"CpusetCpus": "0-9223372036854775807"}, "value of out range, maximum is 8192"),
+        ({"CpusetCpus": "8192"}, "Requested CPUs are not available - requested 8192, available: 0-3"),
+        ({"CpusetCpus": "2-x"}, "Invalid value 2-x for cpuset cpus: invalid format: 2-x"),
         ({"CpusetMems": "7"}, "Requested memory nodes are not available - requested 7, available: 0"),
         ({"CpusetMems": "x"}, "Invalid value x for cpuset mems: invalid format: x"),
         ({"BlkioWeight": 9}, "Range of blkio weight is from 10 to 1000"),
@@ -74,6 +75,7 @@ def test_what_cannot_be(fields: dict[str, Any], words: str) -> None:
     [
         ({"CpuRealtimeRuntime": 1000}, "Your kernel does not support CPU real-time scheduler"),
         ({"CpuRealtimePeriod": 1000}, "Your kernel does not support CPU real-time scheduler"),
+        ({"IOMaximumIOps": 1}, "Invalid QoS settings: linux does not support configuration of maximum IOPs"),
         ({"IOMaximumBandwidth": 1}, "Invalid QoS settings: linux does not support configuration of maximum bandwidth"),
     ],
 )
@@ -81,6 +83,35 @@ def test_what_only_other_systems_have(fields: dict[str, Any], words: str) -> Non
     with pytest.raises(EngineError, match=words) as caught:
         asked(EVERYTHING, **fields)
     assert caught.value.status == 500
+
+
+def test_an_update_is_refused_and_discarded_in_other_words() -> None:
+    wanted = host(IOMaximumIOps=1)
+    with pytest.raises(InvalidParameter, match=r"linux does not support Maximum IO Bandwidth or Maximum IO IOps$"):
+        limits.check(wanted, EVERYTHING, update=True)
+    wanted = host(Memory=64 * MB, CpuRealtimePeriod=1000)  # the swap limit is what it was
+    assert (limits.check(wanted, EVERYTHING, update=True), wanted["MemorySwap"]) == ([], 0)
+    wanted = host(MemorySwap=64 * MB)
+    assert limits.check(wanted, EVERYTHING, update=True) == []
+
+
+def test_warnings_come_in_dockers_order() -> None:
+    _, warnings = asked(
+        NOTHING, Memory=64 * MB, MemoryReservation=32 * MB, CpuShares=5, CpuQuota=5000, CpusetCpus="0", PidsLimit=5,
+        BlkioWeight=50, MemorySwappiness=3, OomKillDisable=True,
+    )  # fmt: skip
+    missing = "or the cgroup is not mounted."
+    assert warnings == [
+        f"Your kernel does not support memory limit capabilities {missing} Limitation discarded.",
+        f"Your kernel does not support memory swappiness capabilities {missing} Memory swappiness discarded.",
+        f"Your kernel does not support memory soft limit capabilities {missing} Limitation discarded.",
+        "Your kernel does not support OomKillDisable. OomKillDisable discarded.",
+        f"Your kernel does not support PIDs limit capabilities {missing} PIDs limit discarded.",
+        f"Your kernel does not support CPU shares {missing} Shares discarded.",
+        "Your kernel does not support CPU CFS scheduler. CPU period/quota discarded.",
+        f"Your kernel does not support cpuset {missing} Cpuset discarded.",
+        f"Your kernel does not support Block I/O weight {missing} Weight discarded.",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +215,12 @@ def test_devices_that_cannot_be_limited(entry: Json, words: str) -> None:
 
 @pytest.mark.parametrize(("text", "expected"), [("", set()), ("0", {0}), ("0-2,7", {0, 1, 2, 7})])
 def test_lists_of_numbers(text: str, expected: set[int]) -> None:
-    assert limits.numbers(text) == expected
+    assert limits.numbers(text, 8192) == expected
+
+
+def test_machines_may_have_more_cpus_than_dockers_maximum() -> None:
+    machine = Kernel(frozenset({"cpuset"}), "0-9000")
+    assert limits.check(host(CpusetCpus="8990-9000"), machine) == []
 
 
 def test_isolation_is_a_word_of_windows() -> None:

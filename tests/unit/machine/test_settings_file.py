@@ -20,7 +20,7 @@ def test_what_init_writes_is_read_back_the_same() -> None:
         ("cpus = 0\n", r"machine.toml, line 1: cpus must be a whole number"),
         ("\nmemory = 5\n", r"line 2: memory must be a size in quotes"),
         ("nonsense = 1\n", r"line 1: nonsense is not a setting"),
-        ("cpus = \n", r"is not valid TOML"),
+        ("cpus = \n", r"machine.toml, line 1: not valid TOML"),
     ],
 )
 def test_mistakes_are_named(text: str, said: str) -> None:

@@ -23,7 +23,7 @@ def find(configured: str = "") -> Path:
         if not os.access(path, os.X_OK) or path.is_dir():
             raise HypervisorMissing(
                 f"{path}, which the setting qemu names, is not a program that can be run",
-                "correct it, or set it to empty to search: cove machine config set qemu ''",
+                "correct it, or set it to empty to search: cove machine config set [-m MACHINE] qemu ''",
             )
         return path
     found = shutil.which(PROGRAM) or shutil.which(PROGRAM, path=os.pathsep.join(_PLACES))

@@ -14,6 +14,9 @@ from cove.drivers.qemu.probe import SANDBOX
 NETDEV = "net0"
 LINK = "link"
 LINK_PORT = "cove.link"
+SSH = "ssh"
+SSH_PORT = "cove.ssh"
+"""Carries nothing: the guest opens it when its sshd can be connected to."""
 DATA_NODE = "data"
 
 
@@ -48,6 +51,8 @@ def build(program: Path, spec: VmSpec, endpoints: Endpoints, sandbox: bool) -> l
     arguments += ["-chardev", f"socket,id={LINK},fd={endpoints.link_fd},server=on,wait=off"]
     arguments += ["-device", "virtio-serial-pci"]
     arguments += ["-device", f"virtserialport,id={LINK},chardev={LINK},name={LINK_PORT}"]
+
+    arguments += ["-chardev", f"null,id={SSH}", "-device", f"virtserialport,id={SSH},chardev={SSH},name={SSH_PORT}"]
 
     system = {"driver": "raw", "node-name": "system", "read-only": True}
     arguments += _disk(system | {"file": _file(spec.system) | {"read-only": True}}, "cove-system")

@@ -17,9 +17,9 @@ from typing import Any, ClassVar
 from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
 
 from cove.drivers.base import Driver, Forward, VmSpec
-from cove.drivers.qemu import binary, command, qcow2
+from cove.drivers.qemu import binary, command, lastwords, qcow2
 from cove.errors import DriverError, PortInUse
-from cove.machine.files import rotate, tail
+from cove.machine.files import rotate
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 
@@ -30,17 +30,20 @@ GUEST_ADDRESS = "10.0.2.15"
 
 
 class QemuDriver(Driver):
-    """`program` comes from `binary.find`. `sandbox`: this QEMU can confine itself by seccomp (`probe.choose` finds out)."""
+    """`program` (from `binary.find`) and `sandbox` (it can confine itself by seccomp: `probe.choose` finds out) are set before
+    `start`; taking over a VM that runs needs neither.
+    """
 
     name: ClassVar[str] = "qemu"
 
-    def __init__(self, paths: MachinePaths, program: Path) -> None:
+    def __init__(self, paths: MachinePaths) -> None:
         self._paths = paths
-        self._program = program
+        self.program = Path(binary.PROGRAM)
         self.sandbox = False
         self._qmp: QMPClient | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._exit: asyncio.Task[None] | None = None
+        self._listening: list[asyncio.Task[None]] = []
 
     @property
     def _pid_file(self) -> Path:
@@ -59,6 +62,7 @@ class QemuDriver(Driver):
             )
         rotate(self._paths.console_log, MAX_CONSOLE)
         rotate(self._paths.qemu_log, MAX_CONSOLE)
+        lastwords.started(self._paths.qemu_log)
         with contextlib.ExitStack() as stack:
             stack.callback(lock.release)
             qmp = stack.enter_context(_listen(self._paths.qmp_socket))
@@ -66,7 +70,7 @@ class QemuDriver(Driver):
             endpoints = command.Endpoints(
                 qmp.fileno(), link.fileno(), self._paths.disk, self._paths.console_log, self._pid_file
             )
-            words = command.build(self._program, spec, endpoints, self.sandbox)
+            words = command.build(self.program, spec, endpoints, self.sandbox)
             log = stack.enter_context(self._paths.qemu_log.open("ab"))
             try:
                 # Its own session, and the lock's descriptor: QEMU lives on when the agent dies, and holds the lock as long.
@@ -75,12 +79,12 @@ class QemuDriver(Driver):
                     pass_fds=(qmp.fileno(), link.fileno(), lock.fd), cwd=self._paths.folder,
                 )  # fmt: skip
             except OSError as error:
-                raise DriverError(f"{self._program} cannot be run: {error.strerror}", binary.install_hint()) from error
+                raise DriverError(f"{self.program} cannot be run: {error.strerror}", binary.install_hint()) from error
         try:
             await self._connect()
             await self._execute("cont")
         except BaseException:
-            said = " ".join(tail(self._paths.qemu_log, 3))
+            said = " ".join(lastwords.of_run(self._paths.qemu_log))
             await self.kill()
             if said:
                 raise DriverError(f"QEMU did not start: {said}", f"its log is {self._paths.qemu_log}") from None
@@ -115,7 +119,8 @@ class QemuDriver(Driver):
         with contextlib.suppress(Exception):
             await client.disconnect()
         self._qmp = None
-        await self._gone(KILL_TIMEOUT_S)
+        if await self._gone(KILL_TIMEOUT_S):
+            lastwords.ended(self._paths.qemu_log, self._process.returncode if self._process else None)
 
     async def _gone(self, timeout_s: float) -> bool:
         """Wait until the process has let go of the lock, which the kernel does at its end."""
@@ -182,6 +187,12 @@ class QemuDriver(Driver):
         return str(await self._execute("human-monitor-command", {"command-line": line})).strip()
 
     async def on_link_change(self, callback: Callable[[bool], None]) -> None:
+        await self._on_port_change(command.LINK, callback)
+
+    async def on_ssh_change(self, callback: Callable[[bool], None]) -> None:
+        await self._on_port_change(command.SSH, callback)
+
+    async def _on_port_change(self, port: str, callback: Callable[[bool], None]) -> None:
         client = self._qmp
         if client is None:
             raise DriverError(f"the VM of machine {self._paths.name} is not running")
@@ -191,12 +202,12 @@ class QemuDriver(Driver):
         async def listen() -> None:
             async for event in listener:
                 data: Any = event["data"]
-                if data["id"] == command.LINK:
+                if data["id"] == port:
                     callback(bool(data["open"]))
 
-        self._listening = asyncio.get_running_loop().create_task(listen())
+        self._listening.append(asyncio.get_running_loop().create_task(listen()))
         devices = await self._execute("query-chardev")
-        if any(device["label"] == command.LINK and device["frontend-open"] for device in devices):
+        if any(device["label"] == port and device["frontend-open"] for device in devices):
             callback(True)
 
 

@@ -133,7 +133,7 @@ def run(program: Path, names: Sequence[str], kernel: Path | None = None, bound_s
             reasons.append(reason)
     raise DriverError(
         f"no accelerator runs guest code here: {'; '.join(reasons)}",
-        "set accelerator to auto (cove machine config set accelerator auto), or reinstall QEMU"
+        "set accelerator to auto (cove machine config set [-m MACHINE] accelerator auto), or reinstall QEMU"
         if "tcg" not in names
         else f"see whether {program} works at all",
     )
@@ -153,6 +153,7 @@ class _Trial:
     """One QEMU that runs the firmware, or a kernel; killed at the end of the block."""
 
     def __init__(self, program: Path, accelerator: str, rom: Path, sandbox: bool, kernel: Path | None = None) -> None:
+        self._program = program
         self._accelerator = accelerator
         self._kernel = kernel
         command: list[str | Path] = [program, "-accel", accelerator, "-machine", "q35"]
@@ -194,7 +195,8 @@ class _Trial:
             return f"{what} is there but {done} within {bound_s:.0f} s"
         if self._process.returncode == (_EXIT_STATUS if self._kernel is None else 0):
             return ""
-        said = " ".join(errors.split())[:300] or f"QEMU ended with status {self._process.returncode}"
+        first = errors.strip().partition("\n")[0].removeprefix(f"{self._program.name}: ")
+        said = first[:160] or f"QEMU ended with status {self._process.returncode}"
         return f"{self._accelerator} failed: {said}"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cove.errors import DriverError
 from cove.machine.files import write_whole
+from cove.machine.space import full, is_full
 
 _MAGIC = 0x514649FB
 _CLUSTER_BITS = 16
@@ -21,7 +22,7 @@ _REFCOUNT_ORDER = 4  # 16 bits for each count
 
 
 def create(path: Path, size: int) -> None:
-    """Write an empty image of `size` bytes (a multiple of 512) whole and rename it. Raises `DriverError`."""
+    """Write an empty image of `size` bytes (a multiple of 512) whole and rename it. Raises `DriverError`, `CoveError`."""
     if size <= 0 or size % 512:
         raise ValueError("a disk's size is a positive multiple of 512")
     per_l1_entry = _CLUSTER * (_CLUSTER // 8)
@@ -54,6 +55,8 @@ def create(path: Path, size: int) -> None:
     try:
         write_whole(path, data + bytes(l1_clusters * _CLUSTER))
     except OSError as error:
+        if is_full(error):
+            raise full(path.parent, "the machine's disk") from error
         raise DriverError(f"the disk {path} cannot be created: {error.strerror}") from error
 
 

@@ -65,12 +65,30 @@ def test_until_ends_the_stream() -> None:
         events = Events()
         events.publish("image", "load", "a")
         assert await drain(events.subscribe(since_ns=0, until_ns=time.time_ns())) == ["a"]
-        soon = events.subscribe(until_ns=time.time_ns() + 50_000_000)
+        soon = events.subscribe(since_ns=time.time_ns(), until_ns=time.time_ns() + 50_000_000)
         events.publish("image", "load", "b")
         assert await drain(soon) == ["b"]
         assert events.subscriber_count == 0
 
     asyncio.run(main())
+
+
+def test_until_alone_gives_the_past_as_dockerd_does() -> None:
+    async def main() -> None:
+        events = Events()
+        events.publish("image", "load", "a")
+        soon = events.subscribe(until_ns=time.time_ns() + 50_000_000)
+        events.publish("image", "load", "b")
+        assert await drain(soon) == ["a", "b"]
+
+    asyncio.run(main())
+
+
+def test_a_prune_has_no_id_and_no_image() -> None:
+    event = Events().publish("container", "prune", "", {"reclaimed": "0"})
+    assert event["status"] == "prune"
+    assert "id" not in event
+    assert "from" not in event
 
 
 def test_a_subscriber_that_sleeps_loses_the_oldest_and_costs_no_memory() -> None:
@@ -100,9 +118,13 @@ EXEC = ("container", "exec_start: sh", "abc123", {"image": "busybox:1", "name": 
         ({"container": ["web"]}, True),
         ({"container": ["abc"]}, True),
         ({"container": ["other"]}, False),
+        ({"container": ["we"]}, True),
+        ({"container": ["other", "web"]}, True),
+        ({"container": [""]}, False),
         ({"image": ["busybox"]}, True),
         ({"image": ["busybox:1"]}, True),
         ({"image": ["alpine"]}, False),
+        ({"image": ["abc123"]}, True),
         ({"label": ["tier=front"]}, True),
         ({"label": ["tier"]}, True),
         ({"label": ["tier=back"]}, False),

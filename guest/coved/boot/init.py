@@ -1,0 +1,120 @@
+"""What PID 1 does: bring the system up, then wait for children, connections and orders."""
+
+import os
+import selectors
+import signal
+import socket
+import struct
+import time
+
+from coved.boot import disk, network, power, seed, system
+from coved.boot.console import say
+from coved.boot.places import SSH_PORT
+from coved.boot.services import Service, Ssh, spawn
+
+ORDERS = {signal.SIGUSR2: power.RB_POWER_OFF, signal.SIGTERM: power.RB_POWER_OFF, signal.SIGINT: power.RB_AUTOBOOT}
+# The power button's, and those that networks want soon: loaded while the engine imports its modules.
+MODULES = ("button", "evdev", "bridge", "veth", "nft_chain_nat", "nft_ct", "nft_fib_ipv4", "nft_masq", "nft_nat")
+_INPUT_EVENT = struct.Struct("@llHHi")
+_EV_KEY, _KEY_POWER = 1, 116
+
+
+def set_up() -> None:
+    """Make the system that the services need. Raises ``BootError``."""
+    system.prepare()
+    system.name_ports()
+    system.reboot(power.RB_DISABLE_CAD)  # Ctrl-Alt-Del arrives as SIGINT
+    seed.apply()
+    network.up()
+    disk.attach(disk.find())
+
+
+class Init:
+    """Waits for children that end, connections for sshd, the power button and orders; nothing is periodic."""
+
+    def __init__(self, engine: Service, spawner: Service) -> None:
+        self._engine, self._spawner = engine, spawner
+        self._button = self._modules = -1
+        self._wake, wake_writer = socket.socketpair()
+        self._wake.setblocking(False)
+        wake_writer.setblocking(False)
+        self._wake_writer = wake_writer
+        self._due: dict[Service, float] = {}
+        self._selector = selectors.EpollSelector()
+
+    def take_signals(self) -> None:
+        signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGCHLD, *ORDERS):
+            signal.signal(number, lambda *_: None)
+        self._selector.register(self._wake, selectors.EVENT_READ)
+
+    def load_modules(self) -> None:
+        """In the background: containers and the power button have some time."""
+        self._modules = spawn(("/usr/sbin/modprobe", "-a", *MODULES), {})
+
+    def _watch_button(self) -> None:
+        self._button = _power_button()
+        if self._button >= 0:
+            self._selector.register(self._button, selectors.EVENT_READ)
+
+    def run(self) -> None:
+        """Serve until the order to end comes. Does not return."""
+        ssh = Ssh()
+        self._selector.register(ssh.listener, selectors.EVENT_READ)
+        if os.path.exists(SSH_PORT):
+            os.open(SSH_PORT, os.O_RDWR | os.O_CLOEXEC)  # for good
+        while True:
+            for key, _ in self._selector.select(self._timeout()):
+                if key.fileobj is ssh.listener:
+                    ssh.accept()
+                elif key.fileobj is self._wake:
+                    self._signals(ssh)
+                elif _pressed(self._button):
+                    power.down(self._engine.pid, power.RB_POWER_OFF)
+            now = time.monotonic()
+            for service in [service for service, due in self._due.items() if due <= now]:
+                del self._due[service]
+                service.start()
+
+    def _timeout(self) -> float | None:
+        return max(0.0, min(self._due.values()) - time.monotonic()) if self._due else None
+
+    def _signals(self, ssh: Ssh) -> None:
+        for number in self._wake.recv(4096):
+            if number in ORDERS:
+                power.down(self._engine.pid, ORDERS[signal.Signals(number)])
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            ssh.children.discard(pid)
+            if pid == self._modules:
+                self._watch_button()
+            for service in (self._spawner, self._engine):
+                if service.pid == pid:
+                    self._due[service] = time.monotonic() + service.ended(os.waitstatus_to_exitcode(status))
+
+
+def _power_button() -> int:
+    """The input device of the ACPI power button (linux/input.h), or -1."""
+    for name in os.listdir("/sys/class/input") if os.path.isdir("/sys/class/input") else ():
+        try:
+            with open(f"/sys/class/input/{name}/device/name") as file:
+                if name.startswith("event") and file.read().strip() == "Power Button":
+                    return os.open(f"/dev/input/{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            continue
+    say("this VM has no power button")
+    return -1
+
+
+def _pressed(button: int) -> bool:
+    try:
+        data = os.read(button, 64 * _INPUT_EVENT.size)
+    except BlockingIOError:
+        return False
+    events = (_INPUT_EVENT.unpack_from(data, offset) for offset in range(0, len(data), _INPUT_EVENT.size))
+    return any(kind == _EV_KEY and code == _KEY_POWER and value == 1 for _, _, kind, code, value in events)

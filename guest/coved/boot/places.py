@@ -1,0 +1,10 @@
+"""Where things lie in the VM."""
+
+DATA = "/var/lib/cove"
+"""The data disk: what outlives the machine's boots."""
+RUN = "/run/cove"
+"""In memory: what ends with the boot."""
+SOCKET = "/run/docker.sock"
+LINK_PORT = "/dev/virtio-ports/cove.link"
+SSH_PORT = "/dev/virtio-ports/cove.ssh"
+"""Open while sshd's port listens: the host sees that, and need not try."""

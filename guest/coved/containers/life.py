@@ -1,0 +1,518 @@
+"""The life of containers: start, stop, signals, pauses, and what happens when one ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from coved.containers import restarts, signals
+from coved.containers.container import NS, Container, Waited, ended
+from coved.containers.execs import Execs
+from coved.containers.probes import Probes
+from coved.containers.registry import Registry
+from coved.containers.starter import Starter
+from coved.errors import Conflict, EngineError, InvalidParameter, NotModified
+from coved.events import Events
+from coved.networks import Networks
+from coved.runtime.client import SpawnerClient
+from coved.runtime.errors import NotRunning, RuntimeFailure, StartError
+from coved.runtime.spec import Exit
+
+log = logging.getLogger(__name__)
+
+STOP_TIMEOUT_S = 10
+KILL_S = 30
+UNKNOWN_EXIT = 255
+"""dockerd's exit status for a container that ended with the machine."""
+NOT_STARTED = 128
+
+
+class Life:
+    """Runs what the registry holds.
+
+    Args:
+        remove: takes an ended container away (``AutoRemove``).
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        starter: Starter,
+        execs: Execs,
+        networks: Networks,
+        spawner: SpawnerClient,
+        events: Events,
+        remove: Callable[[Container], Awaitable[None]],
+    ) -> None:
+        self._registry = registry
+        self._starter = starter
+        self._execs = execs
+        self._networks = networks
+        self._spawner = spawner
+        self._events = events
+        self._remove = remove
+        self._probes = Probes(registry, events)
+        self._shutting_down = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -- life of the engine
+
+    async def restore(self) -> None:
+        """Finds the containers that outlived an earlier engine, notes the end of those that did not, applies restart policies."""
+        for container in self._registry:
+            if container.state.running:
+                container.shim = await self._spawner.reconnect(container.id)
+        alive = [container.id for container in self._registry if container.shim is not None]
+        await self._networks.start(alive)
+        for container in self._registry:
+            if container.shim is not None:
+                await self._probes.sweep(container)
+                self._watch(container)
+                if container.state.status == "running" and container.ending is None:
+                    self._probes.begin(container)
+            elif container.state.status == "removing":
+                await self._remove(container)
+            else:
+                await self._take_up(container)
+
+    async def _take_up(self, container: Container) -> None:
+        """A container without processes: note its end when nobody has, and do what its policy says after a boot."""
+        state = container.state
+        if state.status == "restarting":
+            passed_s = max(0.0, (time.time_ns() - state.finished_at) / NS)
+            self._restart_later(
+                container, max(0.0, state.restart_delay - passed_s)
+            )  # the back-off goes on where it was
+            return
+        ran = state.running
+        seen_end = ran and self._note_missed_end(container)
+        if ran and container.host["AutoRemove"]:
+            await self._remove(container)
+        elif (
+            ran
+            # It ended with the machine, or with an engine that was stopping.
+            or (state.status == "exited" and container.host["RestartPolicy"]["Name"] in restarts.BOOT_POLICIES)
+        ) and self._wants_restart(container, after_boot=True):
+            container.stopped_by_user = False
+            self._restart_later(container, self._count_restart(container) if seen_end else 0.0)
+
+    def _note_missed_end(self, container: Container) -> bool:
+        """Whether it ended while no engine was there, and not with the machine."""
+        # The shim writes the exit file before anyone is told; without one the machine died under the container.
+        from coved.runtime import exitfile
+
+        exit = exitfile.read(str(self._starter.exit_file(container)))
+        ended(container.state, exit or Exit(UNKNOWN_EXIT, False, time.time_ns()))
+        if container.health is not None:
+            container.health.status = "unhealthy"
+        self._registry.save(container)
+        return exit is not None
+
+    async def shutdown(self, timeout_s: float) -> None:
+        """Stops all containers, at most for ``timeout_s`` seconds; their restart policies hold at the next start."""
+        self._shutting_down = True
+        self._cancel_restarts()
+        running = [container for container in self._registry if container.state.running]
+        await asyncio.gather(*(self._end(one, max(0.5, timeout_s - 2)) for one in running), return_exceptions=True)
+
+    async def close(self) -> None:
+        """Lets go of the shims; containers keep running."""
+        self._shutting_down = True
+        self._cancel_restarts()
+        await self._probes.close()
+        for container in self._registry:
+            if container.ending is not None:
+                await asyncio.gather(container.ending, return_exceptions=True)
+            if container.shim is not None:
+                container.shim.close()
+
+    def _cancel_restarts(self) -> None:
+        for container in self._registry:
+            if container.restart_timer is not None:
+                container.restart_timer.cancel()
+
+    # -- start
+
+    async def start(self, reference: str) -> None:
+        """Starts it; published ports answer when this returns.
+
+        Raises NotFound, NotModified (it runs), Conflict, InvalidParameter and EngineError with Docker's texts.
+        """
+        container = self._registry.get(reference)
+        if container.state.status == "paused":
+            raise Conflict("cannot start a paused container, try unpause instead")
+        if container.state.up:
+            raise NotModified("container is already running")
+        await self._start_by_user(container)
+
+    async def _start_by_user(self, container: Container) -> None:
+        container.stopped_by_user = False
+        container.state.restart_delay = 0.0
+        container.state.restart_count = 0
+        await self._start(container)
+
+    async def _start(self, container: Container, *, by_policy: bool = False) -> None:
+        if container.ending is not None:
+            await asyncio.shield(container.ending)
+        async with container.lock, container.files:
+            if container.state.running:
+                return
+            if container.state.status == "removing":
+                raise Conflict("container is marked for removal and cannot be started")
+            if by_policy and (container.stopped_by_user or self._shutting_down):
+                return  # somebody was faster
+            pending, container.pending = container.pending, []
+            try:
+                await self._starter.start(container, pending, lambda id, exit: self._on_exit(container, id, exit))
+            except (EngineError, RuntimeFailure) as error:
+                raise await self._failed(container, error) from None
+            finally:
+                container.restarted_by_user = False
+                for attachment in pending:
+                    os.close(attachment.fd)
+            if container.shim is not None:
+                container.shim.on_oom(lambda: self._on_oom(container))
+                container.shim.on_detach(lambda id: self._on_detach(container, id))
+            if container.ending is None:
+                self._probes.begin(container)
+            self._registry.save(container)
+        self._tell_volumes(container, "mount")
+        self._event(container, "start")
+
+    async def _failed(self, container: Container, error: EngineError | RuntimeFailure) -> EngineError:
+        """Tidy up after a start that did not succeed, and tell those who wait; the error to answer with."""
+        state = container.state
+        state.status = "exited" if state.started_at else "created"
+        state.exit_code = error.exit_code if isinstance(error, StartError) else NOT_STARTED
+        state.error = str(error)
+        await self._networks.close_sandbox(container.id)
+        self._registry.save(container)
+        container.wake()
+        if container.host["AutoRemove"]:
+            self._later(self._remove(container))
+        if isinstance(error, EngineError):
+            return error
+        return InvalidParameter(str(error)) if isinstance(error, StartError) else EngineError(str(error))
+
+    def _count_restart(self, container: Container) -> float:
+        """Seconds to wait before the restart that follows the end just noted."""
+        state = container.state
+        state.restart_count += 1
+        state.restart_delay = restarts.next_delay(state.restart_delay, state.finished_at - state.started_at)
+        return state.restart_delay
+
+    def _restart_later(self, container: Container, delay_s: float) -> None:
+        def due() -> None:
+            container.restart_timer = None
+            self._later(self._restart_now(container))
+
+        container.state.status = "restarting"
+        self._registry.save(container)
+        container.restart_timer = asyncio.get_running_loop().call_later(delay_s, due)
+
+    async def _restart_now(self, container: Container) -> None:
+        code = container.state.exit_code
+        try:
+            await self._start(container, by_policy=True)
+        except EngineError as error:
+            # dockerd, too, gives up on a container that cannot be started; it shows how the last run ended.
+            log.warning("restarting container %s: %s", container.short_id, error)
+            container.state.exit_code = code
+            self._registry.save(container)
+
+    # -- the end
+
+    def _watch(self, container: Container) -> None:
+        shim = container.shim
+        if shim is not None:
+            self._execs.adopt(container)
+            if shim.oom_killed and not container.state.oom_killed:
+                self._on_oom(container)
+            shim.on_oom(lambda: self._on_oom(container))
+            shim.on_detach(lambda id: self._on_detach(container, id))
+            shim.on_exit(lambda id, exit: self._on_exit(container, id, exit))
+
+    def _on_exit(self, container: Container, process_id: str, exit: Exit) -> None:
+        if process_id:
+            self._execs.ended(container, process_id, exit)
+        elif container.ending is None and container.shim is not None and container.shim.started:
+            container.ending = self._later(self._ended(container, exit))
+
+    def _on_detach(self, container: Container, process_id: str) -> None:
+        if process_id:
+            self._execs.detached(process_id)
+        else:
+            self._event(container, "detach")
+
+    def _on_oom(self, container: Container) -> None:
+        """The kernel has killed a process of the container for want of memory; the container may go on."""
+        container.state.oom_killed = True
+        self._registry.save(container)
+        self._event(container, "oom")
+
+    async def _ended(self, container: Container, exit: Exit) -> None:
+        """After init has ended: give back what it used, then tell everyone."""
+        shim, container.shim = container.shim, None
+        halting = self._later(self._probes.halt(container))
+        try:
+            await self._networks.close_sandbox(container.id)
+            if shim is not None:
+                await shim.delete()
+        except (EngineError, RuntimeFailure) as error:
+            log.warning("tidying up after container %s: %s", container.short_id, error)
+        await halting
+        self._execs.forget(container.id, ended=True)
+        ran = exit.exited_at_ns - container.state.started_at
+        oom_is_news = exit.oom_killed and not container.state.oom_killed
+        ended(container.state, exit)
+        restart = self._wants_restart(container)
+        if restart:
+            self._restart_later(container, self._count_restart(container))
+        else:
+            self._registry.save(container)
+        self._tell_volumes(container, "unmount")
+        if oom_is_news:
+            self._event(container, "oom")
+        self._event(container, "die", exitCode=str(exit.code), execDuration=str(max(ran, 0) // NS))
+        container.ending = None
+        container.wake()
+        if not restart and container.host["AutoRemove"] and not self._shutting_down and not container.restarted_by_user:
+            await self._remove(container)
+
+    def _wants_restart(self, container: Container, *, after_boot: bool = False) -> bool:
+        if self._shutting_down or container.restarted_by_user:
+            return False
+        return restarts.wanted(container, after_boot=after_boot)
+
+    # -- stop, kill, restart
+
+    async def stop(self, reference: str, *, timeout_s: int | None = None, signal_name: str = "") -> None:
+        """Asks with the stop signal, and kills after the timeout (seconds; negative waits for ever). Raises NotFound, NotModified."""
+        container = self._registry.get(reference)
+        if not container.state.up:
+            raise NotModified("container is already stopped")
+        try:
+            await self._stop(container, timeout_s, signal_name)
+        except EngineError as error:
+            raise EngineError(f"cannot stop container: {reference}: {error}") from None
+
+    async def _stop(self, container: Container, timeout_s: int | None, signal_name: str) -> None:
+        number = signals.number(signal_name) if signal_name else None
+        container.stopped_by_user = True
+        if await self._call_off_restart(container):
+            self._event(container, "stop")
+        elif container.state.running:
+            await self._end(container, timeout_s, number)
+            self._event(container, "stop")
+
+    async def _call_off_restart(self, container: Container) -> bool:
+        """End a container that waits for its restart; False when it was not waiting (or is running by now)."""
+        if container.state.status != "restarting":
+            return False
+        if container.restart_timer is not None:
+            container.restart_timer.cancel()
+            container.restart_timer = None
+        async with container.lock:  # a start may be under way
+            if container.state.status != "restarting":
+                return False
+            container.state.status = "exited"
+            self._registry.save(container)
+        container.wake()
+        return True
+
+    async def _end(self, container: Container, timeout_s: float | None, number: int | None = None) -> None:
+        if timeout_s is None:
+            configured = container.config["StopTimeout"]
+            timeout_s = STOP_TIMEOUT_S if configured is None else configured
+        waiter = self._exit_waiter(container)
+        await self._send(container, number or _stop_signal(container))
+        if container.state.status == "paused":  # the signal arrives when it is thawed
+            await self.unfreeze(container)
+        try:
+            await asyncio.wait_for(waiter, None if timeout_s < 0 else timeout_s)
+        except TimeoutError:
+            await self.kill_and_wait(container)
+
+    async def kill(self, reference: str, signal_name: str = "") -> None:
+        """Sends a signal; SIGKILL returns when the container has ended.
+
+        Raises NotFound, InvalidParameter, Conflict when it does not run.
+        """
+        try:
+            number = signals.supported(signal_name) if signal_name else int(signal.SIGKILL)
+            await self._kill(self._registry.get(reference), number)
+        except EngineError as error:
+            raise type(error)(f"cannot kill container: {reference}: {error}") from None
+
+    async def _kill(self, container: Container, number: int) -> None:
+        if not container.state.up:
+            raise Conflict(f"container {container.id} is not running")
+        # Without a stop signal of its own every signal may be meant as the end: dockerd's rule for restart policies.
+        final = number == signal.SIGKILL or not container.config["StopSignal"] or number == _stop_signal(container)
+        if final:
+            container.stopped_by_user = True
+            if await self._call_off_restart(container):
+                return
+        if number == signal.SIGKILL:
+            await self.kill_and_wait(container)
+            return
+        self._registry.save(container)
+        await self._send(container, number)
+        if final and container.state.status == "paused":
+            await self.unfreeze(container)
+
+    async def kill_and_wait(self, container: Container) -> None:
+        """Returns when it has ended; nothing to do when it does not run. Raises EngineError."""
+        if await self._call_off_restart(container):
+            return
+        if container.ending is not None or container.state.running:
+            waiter = self._exit_waiter(container)
+            if container.state.running:
+                await self._send(container, signal.SIGKILL, all=True)
+            try:
+                await asyncio.wait_for(waiter, KILL_S)
+            except TimeoutError:
+                raise EngineError(
+                    f"container {container.short_id} did not end within {KILL_S} s of SIGKILL;"
+                    " its processes wait in the kernel"
+                ) from None
+
+    def _exit_waiter(self, container: Container) -> asyncio.Future[Waited]:
+        waiter: asyncio.Future[Waited] = asyncio.get_running_loop().create_future()
+        container.exit_waiters.add(waiter)
+        waiter.add_done_callback(container.exit_waiters.discard)
+        return waiter
+
+    async def _send(self, container: Container, number: int, *, all: bool = False) -> None:
+        if container.shim is None:
+            return
+        with contextlib.suppress(NotRunning):  # it has just ended; the waiter hears of it
+            try:
+                await container.shim.kill(number, all=all)
+            except RuntimeFailure as error:
+                if not isinstance(error, NotRunning):
+                    raise EngineError(str(error)) from None
+        self._event(container, "kill", signal=str(int(number)))
+
+    async def restart(self, reference: str, *, timeout_s: int | None = None, signal_name: str = "") -> None:
+        """Stops it when it runs, and starts it. Raises NotFound, EngineError in Docker's words for everything else."""
+        container = self._registry.get(reference)
+        try:
+            if container.state.up:
+                container.restarted_by_user = True
+                await self._stop(container, timeout_s, signal_name)
+            await self._start_by_user(container)
+        except EngineError as error:
+            raise EngineError(f"Cannot restart container {reference}: {error}") from None
+        finally:
+            container.restarted_by_user = False
+        self._event(container, "restart")
+
+    # -- pause
+
+    async def pause(self, reference: str) -> None:
+        """Raises NotFound, Conflict."""
+        container = self._registry.get(reference)
+        if not container.state.up:
+            raise Conflict(f"container {container.id} is not running")
+        if container.state.status == "paused":
+            raise Conflict(f"Container {container.id} is already paused")
+        if container.state.status == "restarting" or container.shim is None:
+            raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
+        shim = container.shim
+        await self._probes.halt(container)
+        try:
+            await shim.pause()
+        except NotRunning:
+            raise Conflict(f"container {container.id} is not running") from None
+        except RuntimeFailure as error:
+            if container.state.status == "running":
+                self._probes.go_on(container)
+            raise EngineError(f"cannot pause container {container.id}: {error}") from None
+        self._set_paused(container, "paused", "pause")
+
+    async def unpause(self, reference: str) -> None:
+        """Raises NotFound, EngineError (500, as dockerd) when it is not paused."""
+        container = self._registry.get(reference)
+        if container.state.status != "paused":
+            raise EngineError(f"Container {container.id} is not paused")
+        await self.unfreeze(container)
+
+    @contextlib.asynccontextmanager
+    async def frozen(self, container: Container) -> AsyncIterator[None]:
+        """Its processes stand still within the block, when they run at all."""
+        if container.state.status != "running":
+            yield
+            return
+        await self.pause(container.id)
+        try:
+            yield
+        finally:
+            await self.unfreeze(container)
+
+    async def unfreeze(self, container: Container) -> None:
+        """Let a paused container go on."""
+        if container.shim is None:
+            return
+        try:
+            await container.shim.resume()
+        except NotRunning:
+            return  # it was killed while it was frozen
+        except RuntimeFailure as error:
+            raise EngineError(f"Cannot unpause container {container.id}: {error}") from None
+        if self._set_paused(container, "running", "unpause"):
+            self._probes.go_on(container)
+
+    def _set_paused(self, container: Container, status: str, event: str) -> bool:
+        if not container.state.running or container.ending is not None:  # it has ended meanwhile
+            return False
+        container.state.status = status
+        self._registry.save(container)
+        self._event(container, event)
+        return True
+
+    # -- wait
+
+    async def wait(self, reference: str, condition: str) -> asyncio.Future[Waited]:
+        """Registers for ``not-running``, ``next-exit`` or ``removed``; cancel the future to give up. Raises NotFound."""
+        container = self._registry.get(reference)
+        if condition == "not-running" and not container.state.up and container.ending is None:
+            done: asyncio.Future[Waited] = asyncio.get_running_loop().create_future()
+            done.set_result(container.waited)
+            return done
+        if condition != "removed":
+            return self._exit_waiter(container)
+        waiter: asyncio.Future[Waited] = asyncio.get_running_loop().create_future()
+        container.removal_waiters.add(waiter)
+        waiter.add_done_callback(container.removal_waiters.discard)
+        return waiter
+
+    def _later(self, coroutine: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a container's background work failed", exc_info=error)
+
+    def _tell_volumes(self, container: Container, action: str) -> None:
+        for mount in container.mounts:
+            if mount.kind == "volume":
+                self._events.publish("volume", action, mount.source, mount.event_attributes(action, container.id))
+
+    def _event(self, container: Container, action: str, **attributes: str) -> None:
+        self._events.publish("container", action, container.id, container.event_attributes(**attributes))
+
+
+def _stop_signal(container: Container) -> int:
+    return signals.number(container.config["StopSignal"] or "SIGTERM")

@@ -1,0 +1,274 @@
+"""The files domain: what ``docker cp``, ``diff``, ``export`` and ``commit`` ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from coved.containers import Container, Containers, spec, userns
+from coved.errors import EngineError, Forbidden, InvalidParameter, NotFound
+from coved.events import Events
+from coved.files import changes, paths, tarwriter, view
+from coved.files.ids import Ids
+from coved.files.stream import ArchiveStream, IteratorSource
+from coved.files.unpack import Unpacker
+from coved.files.view import View
+from coved.images import Images
+from coved.images.catalog import rfc3339
+from coved.images.compression import DecompressedStream
+from coved.images.streams import ThreadStream, in_thread
+from coved.images.tar import TarReader
+from coved.runtime import mounts
+from coved.runtime.paths import open_in_root
+
+T = TypeVar("T")
+
+# Made in every container's root to mount something on; dockerd hides the same in a layer of its own.
+_OWN_PLACES = ("dev", "proc", "sys", "etc/hostname", "etc/hosts", "etc/resolv.conf", "sbin/docker-init")
+_WORKERS = 4
+
+
+class Files:
+    """Works on containers that run and on those that do not; each works with one caller at a time."""
+
+    def __init__(self, containers: Containers, images: Images, events: Events) -> None:
+        self._containers = containers
+        self._images = images
+        self._events = events
+        self._workers = ThreadPoolExecutor(_WORKERS, "files")
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._workers.shutdown, cancel_futures=True)
+
+    async def stat(self, reference: str, path: str) -> dict[str, Any]:
+        """What ``X-Docker-Container-Path-Stat`` holds. Raises NotFound."""
+        container = self._containers.get(reference)
+        async with self._opened(container) as root:
+            found = await self._find(root, path, reference)
+            os.close(found.parent)
+        self._event(container, "archive-path")
+        return _stat(found)
+
+    async def read(self, reference: str, path: str) -> tuple[dict[str, Any], AsyncIterator[bytes]]:
+        """The file's description, and an archive of it and of all below it. Raises NotFound."""
+        container = self._containers.get(reference)
+        async with contextlib.AsyncExitStack() as stack:
+            root = await stack.enter_async_context(self._opened(container))
+            found = await self._find(root, path, reference)
+            stack.callback(os.close, found.parent)
+            archive = tarwriter.archive(found.parent, found.name, found.shown, root.ids)
+            stream = ArchiveStream(archive, self._workers, stack.pop_all())
+        self._event(container, "archive-path")
+        return _stat(found), stream
+
+    async def write(
+        self, reference: str, path: str, chunks: AsyncIterator[bytes], *, keep_kinds: bool, as_user: bool
+    ) -> None:
+        """Unpacks an archive into a directory of the container.
+
+        Args:
+            keep_kinds: refuse to put a directory in the place of something else, or the reverse.
+            as_user: everything belongs to the container's user.
+
+        Raises NotFound, InvalidParameter, Forbidden (read-only).
+        """
+        container = self._containers.get(reference)
+        source = ThreadStream(chunks)
+        async with self._opened(container) as root:
+            target = await self._run(self._target, container, root, path, reference)
+            owner = (
+                await self._run(_owner, root, container.config["User"])
+                if as_user and container.config["User"]
+                else None
+            )
+
+            def unpack() -> None:
+                Unpacker(root, target, keep_kinds=keep_kinds, owner=owner).extract(
+                    TarReader(DecompressedStream(source))
+                )
+
+            await in_thread(self._workers, unpack, source.abort)
+        self._event(container, "extract-to-dir")
+
+    async def export(self, reference: str) -> AsyncIterator[bytes]:
+        """An archive of the container's root, without what is mounted in it."""
+        container = self._containers.get(reference)
+        async with contextlib.AsyncExitStack() as stack:
+            root = await stack.enter_async_context(self._opened(container, alone=True))
+            directory = open_in_root(root.root, "/", os.O_RDONLY | os.O_DIRECTORY)
+            stack.callback(os.close, directory)
+            stream = ArchiveStream(tarwriter.archive(directory, ".", "", root.ids), self._workers, stack.pop_all())
+        self._event(container, "export")
+        return stream
+
+    async def changes(self, reference: str) -> list[changes.Change]:
+        """What the container has changed in its image's files, sorted by path."""
+        container = self._containers.get(reference)
+        layout = self._containers.layout(container)
+
+        def compare() -> list[changes.Change]:
+            with view.of_image(layout.lower) as image, _directory(layout.upper) as upper:
+                return changes.compare(upper, image, _OWN_PLACES)
+
+        return await self._run(compare)
+
+    async def commit(
+        self,
+        reference: str,
+        *,
+        repository: str,
+        tag: str,
+        comment: str,
+        author: str,
+        instructions: list[str],
+        config: dict[str, Any] | None,
+        pause: bool,
+    ) -> str:
+        """Makes an image of a container's image and what the container has changed; its id.
+
+        Args:
+            instructions: Dockerfile instructions that set defaults.
+            config: replaces the container's configuration, which fills in what this leaves open.
+            pause: freeze the container meanwhile.
+
+        Raises NotFound, InvalidParameter, Conflict.
+        """
+        from coved.containers.commit import image_config  # rare, as is what it needs
+        from coved.images.manager import parse_name
+
+        if not reference:
+            raise InvalidParameter('invalid name or ID supplied: ""')
+        container = self._containers.get(reference)
+        name = parse_name(repository, tag)
+        merged = image_config(container, config, instructions)
+        base = self._images.get(container.image_id)
+        command = " ".join([*(container.config["Entrypoint"] or ()), *(container.config["Cmd"] or ())])
+        layout = self._containers.layout(container)
+        with _directory(layout.upper) as upper:
+            source = IteratorSource(tarwriter.archive(upper, ".", "", Ids(), layer=True, skip=_OWN_PLACES))
+            async with self._containers.life.frozen(container) if pause else contextlib.nullcontext():
+                image = await self._images.derive(
+                    base, source, source.abort, config=merged, created_by=command, comment=comment, author=author, name=name
+                )  # fmt: skip
+        shown = f"{repository}:{tag or 'latest'}" if repository else ""
+        self._event(container, "commit", comment=comment, imageID=image.id, imageRef=shown)
+        return image.id
+
+    # -- within
+
+    @contextlib.asynccontextmanager
+    async def _opened(self, container: Container, *, alone: bool = False) -> AsyncIterator[View]:
+        async with container.files:
+            try:
+                root = await self._run(self._opener(container, alone))
+            except (OSError, mounts.MountError) as error:
+                raise EngineError(f"the files of container {container.id} cannot be opened: {error}") from None
+            try:
+                yield root
+            finally:
+                root.close()
+
+    def _opener(self, container: Container, alone: bool) -> Callable[[], View]:
+        """What a worker thread does to open the container's root; looked up here, where the database may be asked."""
+        shim, layout = container.shim if container.state.running else None, self._containers.layout(container)
+        mounted = [] if alone else [(one, self._containers.mount_source(one)) for one in container.mounts]
+        files = self._containers.files_folder(container)
+        remap = self._containers.remap
+        # On disk files have the container's ids; its own mounts show them to the engine as they are on the machine.
+        running_ids = Ids(remap if userns.applies(remap, container.host) else None)
+
+        def open_root() -> View:
+            if shim is not None:
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended just now
+                    return view.of_process(shim.pid, running_ids, alone=alone)
+            layout.prepare()
+            (overlay,) = spec.root_mount(layout)
+            # A tmpfs is empty then, and what a bind comes from may be gone.
+            there = [(one, source) for one, source in mounted if source and Path(source).exists()]
+            others = [] if alone else spec.later_mounts(files, there, read_only=container.host["ReadonlyRootfs"])
+            return view.of_layers(overlay, others, layout.directory / "view")
+
+        return open_root
+
+    async def _find(self, root: View, path: str, reference: str) -> paths.Found:
+        try:
+            return await self._run(paths.find, root, path, reference)
+        except OSError as error:
+            raise EngineError(f"{error.strerror}") from None
+
+    def _target(self, container: Container, root: View, path: str, reference: str) -> str:
+        """The directory that ``path`` leads to, from the root of the container."""
+        try:
+            fd = open_in_root(root.root, paths.absolute(path), os.O_PATH | os.O_DIRECTORY)
+        except FileNotFoundError:
+            raise paths.missing(path, reference) from None
+        except NotADirectoryError:
+            raise InvalidParameter("extraction point is not a directory") from None
+        try:
+            target = root.path_of(fd)
+        finally:
+            os.close(fd)
+        mount = _mount_of(container, target)
+        if mount is not None and not mount.writable:
+            raise Forbidden("mounted volume is marked read-only")
+        if mount is None and container.host["ReadonlyRootfs"]:
+            raise Forbidden("container rootfs is marked read-only")
+        return target
+
+    async def _run(self, function: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)
+
+    def _event(self, container: Container, action: str, **attributes: str) -> None:
+        self._events.publish("container", action, container.id, container.event_attributes(**attributes))
+
+
+def _mount_of(container: Container, path: str) -> Any:
+    inside = [one for one in container.mounts if path == one.destination or path.startswith(f"{one.destination}/")]
+    return max(inside, key=lambda one: len(one.destination), default=None)
+
+
+def _stat(found: paths.Found) -> dict[str, Any]:
+    return {
+        "name": found.shown,
+        "size": found.status.st_size,
+        "mode": paths.go_mode(found.status.st_mode),
+        "mtime": rfc3339(found.status.st_mtime_ns),
+        "linkTarget": found.link,
+    }
+
+
+def _owner(root: View, user: str) -> tuple[int, int]:
+    """The container's user by its own passwd file. Raises InvalidParameter."""
+    from coved.runtime import users
+
+    with contextlib.ExitStack() as stack:
+        files = []
+        for name in ("/etc/passwd", "/etc/group"):
+            with contextlib.suppress(OSError):
+                fd = open_in_root(root.root, name, os.O_RDONLY | os.O_NONBLOCK)
+                stack.callback(os.close, fd)
+                files.append(f"/proc/self/fd/{fd}")
+                continue
+            files.append("/nonexistent")
+        try:
+            identity = users.resolve({"username": user}, *files)
+        except users.UserError as error:
+            raise InvalidParameter(str(error)) from None
+    return identity.uid, identity.gid
+
+
+@contextlib.contextmanager
+def _directory(path: Any) -> Iterator[int]:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise NotFound(f"the files of the container are gone: {path}") from None
+    try:
+        yield fd
+    finally:
+        os.close(fd)

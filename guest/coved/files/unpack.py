@@ -1,0 +1,88 @@
+"""Puts what an archive holds into a directory of a container, by the rules of ``docker cp``."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import stat
+
+from coved.errors import InvalidParameter
+from coved.files.view import View
+from coved.images.extract import Extractor, split
+from coved.images.tar import DIRECTORY, BadArchive, Entry, TarReader
+from coved.runtime.paths import open_in_root
+from coved.store.trees import remove_entry
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+
+
+class Unpacker(Extractor):
+    """Unlike a layer's archive, this one meets files that are there, and follows links, all within the view's root."""
+
+    def __init__(self, view: View, target: str, *, keep_kinds: bool, owner: tuple[int, int] | None) -> None:
+        """
+        Args:
+            target: the directory, from the root of the container.
+            keep_kinds: a directory never takes the place of something else, nor the reverse.
+            owner: uid and gid of everything, as the container has them; None takes them from the archive.
+        """
+        super().__init__(view.root)
+        self._target = target.rstrip("/")
+        self._keep_kinds = keep_kinds
+        self._owner = owner
+        self._ids = view.ids
+
+    def _place(self, entry: Entry, archive: TarReader) -> None:
+        if self._owner is not None or self._ids.differ:
+            uid, gid = self._ids.outside(*(self._owner or (entry.uid, entry.gid)))
+            entry = dataclasses.replace(entry, uid=uid, gid=gid)
+        parts = split(entry.name)
+        if not parts:
+            return  # the directory itself stays as it is
+        *parents, name = parts
+        try:
+            parent = self._open_parent(tuple(parents))
+            kept = self._make_room(entry, parent, name)
+            if entry.type == DIRECTORY:
+                if not kept:
+                    os.mkdir(name, 0o755, dir_fd=parent)
+                self._directories[tuple(parts)] = entry
+            else:
+                self._make(entry, parent, name, archive)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise
+            raise BadArchive(f"cannot unpack {entry.name!r}: {error.strerror}") from error
+
+    def _make_room(self, entry: Entry, parent: int, name: str) -> bool:
+        """Remove what is in the way; whether a directory is there already for a directory."""
+        try:
+            is_directory = stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+        except FileNotFoundError:
+            return False
+        wants_directory = entry.type == DIRECTORY
+        if self._keep_kinds and is_directory != wants_directory:
+            kinds = ("directory", "non-directory") if is_directory else ("non-directory", "directory")
+            path = f"{self._target}/{entry.name.strip('/')}"
+            raise InvalidParameter(f'cannot overwrite {kinds[0]} "{path}" with {kinds[1]} "{self._target or "/"}"')
+        if is_directory and wants_directory:
+            return True
+        remove_entry(parent, name)
+        return False
+
+    def _walk(self, path: tuple[str, ...], *, create: bool) -> int:
+        where = "/".join([self._target, *path]) or "/"
+        try:
+            return open_in_root(self._root, where, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            if not create or not path:
+                raise BadArchive(f"{'/'.join(path)!r} is not there") from None
+        parent = self._walk(path[:-1], create=True)
+        try:
+            os.mkdir(path[-1], 0o755, dir_fd=parent)
+            if self._ids.differ:  # the engine's own user is nobody in there
+                os.chown(path[-1], *self._ids.outside(0, 0), dir_fd=parent, follow_symlinks=False)
+        finally:
+            os.close(parent)
+        return open_in_root(self._root, where, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,0 +1,184 @@
+"""A container's root as descriptors that any thread of the engine can work with.
+
+What a path in a container means is decided by mounts and symbolic links that the container may change at any moment. So no
+path is ever joined to another on the host: everything is opened from the descriptor of the root with openat2(2) and
+``RESOLVE_IN_ROOT``, in a mount namespace of the view's own. docs/decisions/0040 tells why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from coved.files.ids import Ids
+from coved.runtime import mounts, syscalls
+from coved.runtime.spec import Mount
+
+T = TypeVar("T")
+
+_CLONE_FS = 0x200
+_UMOUNT_NOFOLLOW = 8
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+# What the kernel makes up, part of it without end; dockerd does not show it either.
+_KERNELS_OWN = ("/proc", "/sys", "/dev")
+_OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
+
+
+class View:
+    """``root`` is an O_PATH descriptor of the container's root, ``place`` its path in the view's namespace; ``ids`` of its files."""
+
+    def __init__(self, root: int, namespace: int, place: str, ids: Ids) -> None:
+        self.root = root
+        self.ids = ids
+        self._place = place.rstrip("/")
+        self._namespace = namespace  # while it is open the mounts stay
+
+    def close(self) -> None:
+        os.close(self.root)
+        os.close(self._namespace)
+
+    def path_of(self, fd: int) -> str:
+        """Where in the container the file of ``fd`` lies."""
+        return os.readlink(f"/proc/self/fd/{fd}").removeprefix(self._place) or "/"  # noqa: PTH115
+
+
+def of_process(pid: int, ids: Ids, *, alone: bool = False) -> View:
+    """The root of a running container, whose init is ``pid``; ``alone`` without what is mounted in it.
+
+    Raises OSError.
+    """
+    root_uid, root_gid = ids.outside(0, 0)
+    empty = f"mode=755,uid={root_uid},gid={root_gid},size=0"
+
+    def enter() -> View:
+        # From the host's /proc: the container's own may be anything.
+        proc = os.open("/proc", _DIRECTORY)
+        try:
+            theirs = os.open(f"{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+            try:
+                syscalls.unshare(_CLONE_FS)
+                syscalls.setns(theirs, syscalls.CLONE_NEWNS)
+            finally:
+                os.close(theirs)
+            if alone:
+                root = syscalls.open_tree(syscalls.AT_FDCWD, "/", syscalls.OPEN_TREE_CLONE)
+                return View(root, _namespace(proc), "/", ids)
+            _own_mounts()
+            for point in _mount_points(proc):
+                if point in _KERNELS_OWN:
+                    _hide(point, empty)
+            return _view(proc, "/", ids)
+        finally:
+            os.close(proc)
+
+    return _in_a_thread(enter)
+
+
+def of_layers(overlay: Mount, others: Sequence[Mount], place: Path) -> View:
+    """The root of a container that does not run, mounted on the directory ``place`` in the view's namespace alone.
+
+    Raises OSError, MountError.
+    """
+    prepared = [mounts.prepare(mount) for mount in (overlay, *others)]
+    os.makedirs(place, 0o700, exist_ok=True)  # noqa: PTH103
+
+    def enter() -> View:
+        proc = os.open("/proc", _DIRECTORY)
+        try:
+            _own_mounts()
+            target = os.open(place, _DIRECTORY)
+            syscalls.move_mount(prepared[0].fd, target)
+            os.close(target)
+            view = _view(proc, str(place), Ids())
+            try:
+                while len(prepared) > 1:
+                    mounts.attach(view.root, prepared.pop(1))  # which closes it
+            except BaseException:
+                view.close()
+                raise
+            return view
+        finally:
+            os.close(proc)
+
+    try:
+        return _in_a_thread(enter)
+    finally:
+        for one in prepared:
+            os.close(one.fd)
+
+
+@contextlib.contextmanager
+def of_image(layers: Sequence[Path]) -> Iterator[int]:
+    """A descriptor of the root that the layers (top first) make together. Raises OSError."""
+    if len(layers) == 1:
+        root = os.open(layers[0], _DIRECTORY)
+    else:
+        directories = ":".join(str(path).replace("\\", "\\\\").replace(":", "\\:") for path in layers)
+        root = mounts.open_overlay(mounts.parse_options([f"lowerdir={directories}", "ro"]))
+    try:
+        yield root
+    finally:
+        os.close(root)
+
+
+def _own_mounts() -> None:
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+
+
+def _hide(point: str, empty: str) -> None:
+    try:
+        syscalls.umount2(point, syscalls.MNT_DETACH | _UMOUNT_NOFOLLOW)
+    except FileNotFoundError:
+        return  # its folder has just been moved or removed
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # Mounts of another user namespace hold together in a copy (mount_namespaces(7)).
+        syscalls.mount("tmpfs", point, "tmpfs", syscalls.MS_RDONLY, empty)
+
+
+def _view(proc: int, place: str, ids: Ids) -> View:
+    return View(os.open(place, _DIRECTORY), _namespace(proc), place, ids)
+
+
+def _namespace(proc: int) -> int:
+    return os.open("thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+
+
+def _mount_points(proc: int) -> list[str]:
+    """Of the thread's namespace, those on top of others last (proc_pid_mountinfo(5))."""
+    fd = os.open("thread-self/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+    with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor
+        lines = file.read().splitlines()
+    points = [line.split(b" ", 5)[4] for line in lines]
+    # A codec for this would be imported on first use, from the container.
+    return [os.fsdecode(_OCTAL.sub(lambda match: bytes([int(match[1], 8)]), point)) for point in points]
+
+
+def _in_a_thread(work: Callable[[], T]) -> T:
+    """Run ``work`` in a thread that ends with it: what it does to its namespaces must reach no other.
+
+    In a container's namespace nothing may be imported, for it would be the container's: ``work`` uses only what is loaded.
+    """
+    result: list[T] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            result.append(work())
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return result[0]

@@ -1,0 +1,69 @@
+"""How a machine's VM was started, kept on disk while it runs: for an agent that comes after, and for `status` without one.
+
+The file goes when the VM ends as it should. One that is there while no VM runs tells of a VM that died.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cove.drivers.qemu import lastwords
+from cove.machine.files import tail, write_whole
+from cove.machine.locks import FileLock
+from cove.machine.paths import MachinePaths
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """One run. `memory` in bytes, `started_at` in seconds since the epoch."""
+
+    boot_id: str
+    ssh_port: int
+    image: str
+    accelerator: str
+    accelerator_reason: str
+    qemu_version: str
+    cpus: int
+    memory: int
+    started_at: float
+    bind_address: str = "127.0.0.1"
+
+    def shown(self) -> dict[str, Any]:
+        """As `status` has it."""
+        return asdict(self) | {"uptime_seconds": max(0.0, time.time() - self.started_at)}
+
+
+def load(paths: MachinePaths) -> RunState | None:
+    """The run on disk; None when there is none that can be read."""
+    try:
+        return RunState(**json.loads(paths.run_state.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def save(paths: MachinePaths, run: RunState) -> None:
+    """Raises `OSError`."""
+    write_whole(paths.run_state, json.dumps(asdict(run)).encode())
+
+
+def forget(paths: MachinePaths) -> None:
+    """The VM has ended as it should."""
+    with contextlib.suppress(OSError):
+        paths.run_state.unlink()
+
+
+def without_agent(paths: MachinePaths) -> dict[str, Any]:
+    """The status of a machine of which no agent tells: its `state`, and how it ended when it was not meant to (`crash`)."""
+    run = load(paths)
+    if not FileLock(paths.vm_lock).is_free():
+        return {"state": "running", "agent_pid": None, **(run.shown() if run else {})}
+    if run is None:
+        return {"state": "stopped"}
+    # A guest that panics, or powers itself off, ends QEMU without a word: then the console has the last ones.
+    words = lastwords.of_run(paths.qemu_log) or [line for line in tail(paths.console_log, 6) if line.strip()][-3:]
+    how = lastwords.ending(paths.qemu_log) or "QEMU ended"
+    return {"state": "stopped", "crash": {"how": how, "words": words, "started_at": run.started_at}}

@@ -1,0 +1,219 @@
+"""Restart policies: back-off, counts, what a stop by hand means, and engines that are killed in between."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from life_support import ask, events_of, eventually, restart
+
+pytestmark = pytest.mark.root
+
+
+def run(client: Any, name: str, policy: str, script: str, retries: int = 0) -> Any:
+    return client.containers.run(
+        "busybox", ["sh", "-c", script], name=name, detach=True,
+        restart_policy={"Name": policy, "MaximumRetryCount": retries},
+    )  # fmt: skip
+
+
+def attributes(container: Any) -> dict[str, Any]:
+    container.reload()
+    return dict(container.attrs)
+
+
+def status(container: Any) -> str:
+    return str(attributes(container)["State"]["Status"])
+
+
+def test_the_pause_doubles(engine: Any, docker_client: Any, name: str) -> None:
+    container = docker_client.containers.create(
+        "busybox", ["false"], name=name, restart_policy={"Name": "on-failure", "MaximumRetryCount": 4}
+    )
+    with events_of(engine, container) as events:
+        container.start()
+        deaths = [events.until("die", number)["timeNano"] for number in range(1, 6)]
+        starts = [events.until("start", number)["timeNano"] for number in range(1, 6)]
+    pauses = [(start - death) / 1e9 for death, start in zip(deaths, starts[1:], strict=False)]
+    for pause, wanted in zip(pauses, (0.1, 0.2, 0.4, 0.8), strict=True):
+        assert wanted <= pause < wanted + 0.4
+    eventually(lambda: status(container) == "exited")
+    assert attributes(container)["RestartCount"] == 4
+
+
+def test_success_ends_on_failure(docker_client: Any, name: str) -> None:
+    container = run(docker_client, name, "on-failure", "[ -e /x ] && exit 0; touch /x; exit 5")
+    eventually(lambda: status(container) == "exited")
+    assert attributes(container)["RestartCount"] == 1
+    assert attributes(container)["State"]["ExitCode"] == 0
+
+
+@pytest.mark.parametrize("policy", ["always", "unless-stopped"])
+def test_a_stop_by_hand_holds(engine: Any, docker_client: Any, name: str, policy: str) -> None:
+    container = run(docker_client, name, policy, "exec sleep 300")
+    with events_of(engine, container) as events:
+        container.exec_run("kill -9 1")  # of no effect on an init
+        container.stop(timeout=0)
+        events.until("stop")
+        assert status(container) == "exited"
+        assert events.actions.count("start") == 0
+        # After the engine's restart only "always" comes back.
+        restart(engine)
+    if policy == "always":
+        eventually(lambda: status(container) == "running")
+    else:
+        other = run(docker_client, f"{name}-2", "no", "true")
+        other.wait()
+        assert status(container) == "exited"
+
+
+def test_kill_is_a_stop_by_hand(docker_client: Any, name: str) -> None:
+    container = run(docker_client, name, "always", "exec sleep 300")
+    container.kill()
+    assert status(container) == "exited"
+    assert attributes(container)["RestartCount"] == 0
+
+
+def test_an_end_of_its_own_starts_it_again(engine: Any, docker_client: Any, name: str) -> None:
+    container = run(docker_client, name, "unless-stopped", "while [ ! -e /end ]; do sleep 0.05; done; rm /end; exit 0")
+    with events_of(engine, container) as events:
+        container.exec_run("touch /end")
+        events.until("start")
+        assert events.actions.index("die") < events.actions.index("start")
+    assert attributes(container)["RestartCount"] == 1
+    container.stop(timeout=0)
+    container.start()
+    assert attributes(container)["RestartCount"] == 0  # a start by hand begins anew
+
+
+def waiting_long(engine: Any, client: Any, name: str) -> Any:
+    """A container that waits for its next start for at least 1.6 s."""
+    container = client.containers.create(
+        "busybox", ["sh", "-c", "exit 4"], name=name, restart_policy={"Name": "always"}
+    )
+    with events_of(engine, container) as events:
+        container.start()
+        events.until("die", 5)
+    assert status(container) == "restarting"
+    return container
+
+
+def test_while_it_waits_for_its_restart(engine: Any, docker_client: Any, name: str) -> None:
+    container = waiting_long(engine, docker_client, name)
+    seen = attributes(container)
+    assert (seen["State"]["Running"], seen["State"]["Restarting"], seen["State"]["Pid"]) == (True, True, 0)
+    assert seen["RestartCount"] == 5
+    listed = docker_client.api.containers(filters={"id": container.id})[0]
+    assert listed["Status"].startswith("Restarting (4) ")
+    path = f"/containers/{name}"
+    assert ask(engine, "POST", f"{path}/start")[0] == 304
+    restarting = f"Container {container.id} is restarting, wait until the container is running"
+    assert ask(engine, "POST", f"{path}/pause") == (409, {"message": restarting})
+    assert ask(engine, "POST", f"{path}/exec", {"Cmd": ["true"]}) == (409, {"message": restarting})
+    advice = "stop the container before removing or force remove"
+    message = f'cannot remove container "{name}": container is restarting: {advice}'
+    assert ask(engine, "DELETE", path) == (409, {"message": message})
+    with events_of(engine, container) as events:
+        assert ask(engine, "POST", f"{path}/stop")[0] == 204
+        assert status(container) == "exited"
+        events.until("stop")
+        assert "kill" not in events.actions
+    assert attributes(container)["State"]["ExitCode"] == 4
+
+
+@pytest.mark.parametrize("verb", ["kill", "restart", "remove"])
+def test_other_ends_of_the_wait(engine: Any, docker_client: Any, name: str, verb: str) -> None:
+    container = waiting_long(engine, docker_client, name)
+    with events_of(engine, container) as events:
+        if verb == "kill":
+            container.kill()
+            assert status(container) == "exited"
+        elif verb == "restart":
+            container.restart(timeout=0)
+            events.until("restart")
+            assert attributes(container)["RestartCount"] <= 1
+        else:
+            container.remove(force=True)
+            assert docker_client.containers.list(all=True, filters={"name": name}) == []
+
+
+def test_the_back_off_survives_a_killed_engine(engine: Any, docker_client: Any, name: str) -> None:
+    container = waiting_long(engine, docker_client, name)
+    count = attributes(container)["RestartCount"]
+    restart(engine)
+    assert status(container) == "restarting"
+    assert attributes(container)["RestartCount"] == count
+    with events_of(engine, container) as events:
+        death = events.until("die")["timeNano"]
+        again = events.until("start", events.actions.count("start") + 1)["timeNano"]
+    assert again - death > 1.5e9  # it goes on doubling, and does not begin anew
+    assert attributes(container)["RestartCount"] > count
+
+
+def test_what_ended_while_no_engine_was_there_starts_again(engine: Any, docker_client: Any, name: str) -> None:
+    container = run(docker_client, name, "on-failure", "[ -e /x ] && exec sleep 300; touch /x; sleep 1; exit 6")
+    ended = os.pidfd_open(attributes(container)["State"]["Pid"])
+    engine.kill()
+    try:
+        poll = select.poll()
+        poll.register(ended, select.POLLIN)
+        assert poll.poll(20_000)
+    finally:
+        os.close(ended)
+        engine.start()
+    eventually(lambda: status(container) == "running")
+    assert attributes(container)["RestartCount"] == 1
+
+
+def test_a_policy_changed_by_update_counts_at_once(engine: Any, docker_client: Any, name: str) -> None:
+    container = run(docker_client, name, "no", "while [ ! -e /end ]; do sleep 0.05; done; rm /end")
+    container.update(restart_policy={"Name": "always"})
+    with events_of(engine, container) as events:
+        container.exec_run("touch /end")
+        events.until("start")
+        container.update(restart_policy={"Name": "no"})
+        container.exec_run("touch /end")
+        events.until("die", 2)
+    eventually(lambda: status(container) == "exited")
+
+
+def test_a_restart_that_fails_is_the_last(engine: Any, docker_client: Any, name: str, tmp_path: Any) -> None:
+    source = tmp_path / "there"
+    source.mkdir()
+    container = docker_client.containers.create(
+        "busybox", ["sh", "-c", "sleep 0.5; exit 3"], name=name, restart_policy={"Name": "always"},
+        mounts=[{"Type": "bind", "Source": str(source), "Target": "/x"}],
+    )  # fmt: skip
+    container.start()
+    source.rmdir()
+    eventually(lambda: status(container) == "exited")
+    state = attributes(container)["State"]
+    assert state["ExitCode"] == 3
+    assert "bind source path does not exist" in state["Error"]
+
+
+@pytest.mark.parametrize(("policy", "comes_back"), [("no", False), ("always", True), ("unless-stopped", True)])
+def test_after_a_machine_that_died(engine: Any, docker_client: Any, name: str, policy: str, comes_back: bool) -> None:
+    container = run(docker_client, name, policy, "exec sleep 300")
+    pid = int(attributes(container)["State"]["Pid"])
+    shim = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    engine.kill()
+    try:
+        # As a power cut: nobody writes down how the container ended.
+        os.kill(shim, signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
+    finally:
+        engine.start()
+    if comes_back:
+        eventually(lambda: status(container) == "running")
+        assert attributes(container)["RestartCount"] == 0
+    else:
+        state = attributes(container)["State"]
+        assert (state["Status"], state["ExitCode"]) == ("exited", 255)
+        listed = docker_client.api.containers(all=True, filters={"id": container.id})[0]
+        assert listed["Status"].startswith("Exited (255) ")

@@ -1,0 +1,209 @@
+"""What containers use, through the engine's socket. What only cgroup v2 controllers count is tested in the machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from typing import Any
+
+import docker
+import pytest
+
+from life_support import ask
+
+pytestmark = pytest.mark.root
+
+ZERO_TIME = "0001-01-01T00:00:00Z"
+BUSY = ["sh", "-c", "while :; do :; done"]
+
+
+def test_a_sample_compares_with_the_one_before(docker_client: Any, name: str) -> None:
+    container = docker_client.containers.run("busybox", BUSY, name=name, detach=True)
+    told = container.stats(stream=False)
+    assert (told["name"], told["id"]) == (f"/{name}", container.id)
+    assert told["read"] > told["preread"] > "2"
+    after, before = told["cpu_stats"], told["precpu_stats"]
+    assert after["online_cpus"] == before["online_cpus"] == os.cpu_count()
+    share = (after["cpu_usage"]["total_usage"] - before["cpu_usage"]["total_usage"]) / (
+        after["system_cpu_usage"] - before["system_cpu_usage"]
+    )
+    # One of the processors, and other programs may be on it too.
+    assert 0.1 < share * after["online_cpus"] < 1.3
+    assert told["storage_stats"] == {}
+    assert told["num_procs"] == 0
+
+
+def test_one_shot_has_nothing_to_compare_with_and_is_quick(docker_client: Any, name: str) -> None:
+    container = docker_client.containers.run("busybox", BUSY, name=name, detach=True)
+    started = time.monotonic()
+    told = docker_client.api.stats(container.id, stream=False, one_shot=True)
+    assert time.monotonic() - started < 0.9
+    assert told["preread"] == ZERO_TIME
+    assert told["read"] > "2"
+    assert "system_cpu_usage" not in told["precpu_stats"]
+    assert told["id"] == container.id
+
+
+def test_what_goes_over_the_network_is_counted_from_the_containers_side(docker_client: Any, name: str) -> None:
+    serve = "head -c 100000 /dev/zero > /tmp/f; httpd -p 80 -h /tmp; exec sleep 600"
+    server = docker_client.containers.run("busybox", ["sh", "-c", serve], name=name, detach=True)
+    client = docker_client.containers.run("busybox", "sleep 600", name=f"{name}-b", detach=True)
+    server.reload()
+    address = server.attrs["NetworkSettings"]["IPAddress"]
+
+    def traffic(container: Any) -> dict[str, int]:
+        networks: dict[str, dict[str, int]] = docker_client.api.stats(container.id, stream=False, one_shot=True)[
+            "networks"
+        ]
+        assert set(networks) == {"eth0"}
+        return networks["eth0"]
+
+    before = traffic(server), traffic(client)
+    fetch = f"while ! wget -q -O /tmp/f http://{address}/f; do sleep 0.1; done; wc -c < /tmp/f"
+    assert client.exec_run(["sh", "-c", fetch]).output == b"100000\n"
+    after = traffic(server), traffic(client)
+    assert set(after[0]) == {
+        f"{way}_{what}" for way in ("rx", "tx") for what in ("bytes", "packets", "errors", "dropped")
+    }
+    assert after[0]["tx_bytes"] - before[0]["tx_bytes"] > 100000
+    assert after[1]["rx_bytes"] - before[1]["rx_bytes"] > 100000
+    assert 0 < after[0]["rx_bytes"] - before[0]["rx_bytes"] < 100000
+    assert 0 < after[0]["tx_packets"] - before[0]["tx_packets"] < 1000
+
+
+def test_networks_are_told_by_interface_and_left_out_when_there_are_none(docker_client: Any, name: str) -> None:
+    network = docker_client.networks.create(name)
+    try:
+        container = docker_client.containers.run("busybox", "sleep 600", name=name, detach=True)
+        network.connect(container)
+        assert set(container.stats(stream=False)["networks"]) == {"eth0", "eth1"}
+        beside = docker_client.containers.run(
+            "busybox", "sleep 600", name=f"{name}-b", detach=True, network_mode=f"container:{container.id}"
+        )
+        assert set(beside.stats(stream=False)["networks"]) == {"eth0", "eth1"}
+        alone = docker_client.containers.run("busybox", "sleep 600", name=f"{name}-c", detach=True, network_mode="none")
+        assert "networks" not in alone.stats(stream=False)
+        container.remove(force=True)
+    finally:
+        for one in docker_client.containers.list(all=True, filters={"name": name}):
+            one.remove(force=True)
+        network.remove()
+
+
+def test_a_stopped_container_answers_zeros_at_once(docker_client: Any, name: str) -> None:
+    container = docker_client.containers.create("busybox", "true", name=name)
+    started = time.monotonic()
+    told = container.stats(stream=False)
+    assert time.monotonic() - started < 0.9
+    nothing = {"total_usage": 0, "usage_in_kernelmode": 0, "usage_in_usermode": 0}
+    unthrottled = {"periods": 0, "throttled_periods": 0, "throttled_time": 0}
+    assert told == {
+        "name": f"/{name}",
+        "id": container.id,
+        "read": ZERO_TIME,
+        "preread": ZERO_TIME,
+        "pids_stats": {},
+        "blkio_stats": dict.fromkeys(told["blkio_stats"]),
+        "num_procs": 0,
+        "storage_stats": {},
+        "cpu_stats": {"cpu_usage": nothing, "throttling_data": unthrottled},
+        "precpu_stats": {"cpu_usage": nothing, "throttling_data": unthrottled},
+        "memory_stats": {},
+    }
+    assert len(told["blkio_stats"]) == 8
+
+
+def test_the_stream_goes_on_over_a_stop_and_ends_with_the_container(docker_client: Any, name: str) -> None:
+    container = docker_client.containers.run("busybox", "sleep 600", name=name, detach=True)
+    frames = container.stats(stream=True, decode=True)
+    first = next(frames)
+    assert first["preread"] == ZERO_TIME
+    second = next(frames)
+    assert second["preread"] == first["read"]
+    container.stop(timeout=0)
+    stopped = next(frames)
+    while stopped["read"] != ZERO_TIME:  # one may have been on its way
+        stopped = next(frames)
+    assert stopped["id"] == container.id
+    container.start()
+    again = next(frames)
+    while again["read"] == ZERO_TIME:
+        again = next(frames)
+    assert again["cpu_stats"]["online_cpus"] == os.cpu_count()
+    container.remove(force=True)
+    assert [frame["id"] for frame in frames] in ([], [container.id])
+
+
+def test_a_hundred_followers_cost_one_sample_a_second(engine: Any, docker_client: Any, name: str) -> None:
+    container = docker_client.containers.run("busybox", "sleep 600", name=name, detach=True)
+    clients = [docker.DockerClient(engine.url, timeout=60) for _ in range(100)]
+    try:
+        streams = [client.api.stats(container.id, stream=True, decode=True) for client in clients]
+        frames: list[list[dict[str, Any]]] = [[] for _ in streams]
+
+        def follow(index: int) -> None:
+            for frame in streams[index]:
+                frames[index].append(frame)
+                if len(frames[index]) == 4:
+                    return
+
+        threads = [threading.Thread(target=follow, args=(index,)) for index in range(len(streams))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert {len(taken) for taken in frames} == {4}
+        # Apart from the first, all have the same frames.
+        assert len({frame["read"] for taken in frames for frame in taken[1:]}) <= 6
+        used = processor_s(engine.process.pid)
+        started = time.monotonic()
+        following = subprocess.run(
+            ["curl", "-s", "-m", "3", "--unix-socket", str(engine.socket), f"http://x/containers/{container.id}/stats"],
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert len(following.stdout.splitlines()) in (3, 4)
+        cost = (processor_s(engine.process.pid) - used) / (time.monotonic() - started)
+        # The hundred have not closed their streams: their sockets take what comes.
+        assert cost < 0.25, f"{cost:.0%} of a processor"
+    finally:
+        for client in clients:
+            client.close()
+
+
+def processor_s(pid: int) -> float:
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "message"),
+    [
+        ("stream=true&one-shot=true", 400, "cannot have stream=true and one-shot=true"),
+        ("one-shot=1", 400, "cannot have stream=true and one-shot=true"),
+    ],
+)
+def test_one_shot_and_stream_exclude_each_other(
+    engine: Any, docker_client: Any, name: str, query: str, status: int, message: str
+) -> None:
+    docker_client.containers.create("busybox", "true", name=name)
+    assert ask(engine, "GET", f"/containers/{name}/stats?{query}") == (status, {"message": message})
+
+
+def test_there_must_be_such_a_container(docker_client: Any) -> None:
+    with pytest.raises(docker.errors.NotFound, match="No such container: nosuch"):
+        docker_client.api.stats("nosuch", stream=False)
+
+
+def test_dockers_client_shows_them(engine: Any, docker_client: Any, name: str) -> None:
+    docker_client.containers.run("busybox", BUSY, name=name, detach=True)
+    shown = subprocess.run(
+        ["docker", "stats", "--no-stream", "--format", "{{.Name}}|{{.CPUPerc}}|{{.NetIO}}", name],
+        env={**os.environ, "DOCKER_HOST": engine.url}, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    shown_name, share, traffic = shown.stdout.strip().split("|")
+    assert shown_name == name
+    assert float(share.removesuffix("%")) > 10
+    assert traffic.endswith("B")

@@ -1,0 +1,111 @@
+"""A Cove of its own whose QEMU is a stand-in: command line, agent, locks, sockets, QMP, link and SSH are all real."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cove.image import inputs, store
+from cove.machine import lifecycle, settings
+from cove.machine.paths import MachinePaths
+
+FAKE = Path(__file__).parent / "fake_qemu.py"
+
+
+class Cove:
+    """One COVE_HOME. `faults` are words for the stand-in (see fake_qemu)."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.faults = ""
+        self.qemu = home / "qemu"
+        self.qemu.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKE}" "$@"\n')
+        self.qemu.chmod(0o755)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "COVE_FAKE": self.faults}
+
+    def make(self, name: str = "default") -> MachinePaths:
+        paths = lifecycle.init(name)
+        settings.set_value(paths.settings, "qemu", str(self.qemu))
+        return paths
+
+    def spawn(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "cove", *words], env=self.environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def run(self, *words: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
+        process = self.spawn(*words)
+        out, errors = process.communicate(timeout=60)
+        if status is not None and process.returncode != status:
+            pytest.fail(f"cove {' '.join(words)}: exit status {process.returncode}\n{out}{errors}")
+        return subprocess.CompletedProcess(words, process.returncode, out, errors)
+
+    def status(self, name: str = "default") -> dict[str, Any]:
+        return dict(json.loads(self.run("machine", "status", name, "--json").stdout))
+
+    def end(self) -> None:
+        """Kill what tests left running: agents and stand-ins whose files are under this home."""
+        for process in Path("/proc").iterdir():
+            if not process.name.isdecimal() or int(process.name) == os.getpid():
+                continue
+            try:
+                words = (process / "cmdline").read_bytes()
+                environment = (process / "environ").read_bytes()
+            except OSError:
+                continue
+            ours = f"COVE_HOME={self.home}\0".encode() in environment + b"\0"
+            if ours and (b"cove.agent" in words or b"fake_qemu" in words):
+                os.kill(int(process.name), signal.SIGKILL)
+
+
+@pytest.fixture
+def cove(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cove]:
+    home = Path(tempfile.mkdtemp(prefix="cove-u", dir="/tmp"))  # short, for the paths of sockets
+    for name in [name for name in os.environ if name.startswith(("COVE_", "DOCKER_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("COVE_HOME", str(home))
+    monkeypatch.setenv("DOCKER_CONFIG", str(home / "docker"))
+    _publish_image()
+    made = Cove(home)
+    try:
+        yield made
+    finally:
+        made.end()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _publish_image() -> None:
+    digest = "0" * 64
+    folder = store.new_directory()
+    for name in ("vmlinuz", "initramfs", "system.erofs"):
+        (folder / name).write_bytes(name.encode())
+    artefacts = {name: {"size": len(name)} for name in ("vmlinuz", "initramfs", "system.erofs")}
+    (folder / "manifest.json").write_text(json.dumps({"command_line": "quiet", "artefacts": artefacts}))
+    store.publish(folder, digest, inputs.key())
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], bool]], None]:
+    """For what no event tells a test: look until it holds."""
+    import time
+
+    def look(holds: Callable[[], bool], timeout_s: float = 10) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not holds():
+            assert time.monotonic() < deadline, "it did not come about in time"
+            time.sleep(0.02)
+
+    return look

@@ -1,0 +1,169 @@
+"""Stands in for QEMU and the guest in it: QMP, the link, forwards and SSH are real protocols here, the VM is not there.
+
+COVE_FAKE lists what goes wrong, separated by spaces: `refuse` (ends at once with words on stderr), `silent` (no engine),
+`no-shutdown`, `no-button`, `no-quit` (ignored requests). SIGUSR1 makes it crash with words on stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+FAULTS = set(os.environ.get("COVE_FAKE", "").split())
+
+
+def option(pattern: str) -> list[str]:
+    return [found[1] for word in sys.argv if (found := re.match(pattern, word))]
+
+
+class Fake:
+    def __init__(self) -> None:
+        words = sys.argv
+        self.seed = json.loads(Path(option(r"name=opt/cove/seed,file=(.*)")[0]).read_text())
+        self.folder = Path(words[words.index("-pidfile") + 1]).parent
+        Path(words[words.index("-pidfile") + 1]).write_text(f"{os.getpid()}\n")
+        with Path(option(r"file,id=console,path=([^,]*)")[0]).open("a") as console:
+            console.write("the kernel booted\nthe guest is up\n")
+        self.chardevs = option(r"\w+,id=(\w+)")
+        self.forwards: dict[str, Any] = {}
+        self.link: socket.socket | None = None
+
+    def serve_qmp(self) -> None:
+        listener = socket.socket(fileno=int(option(r"socket,id=qmp,fd=(\d+)")[0]))
+        while True:
+            client, _ = listener.accept()
+            send(client, {"QMP": {"version": {"qemu": {"major": 9, "minor": 9, "micro": 9}}, "capabilities": []}})
+            with client:
+                for request in requests(client):
+                    answer = self.execute(request["execute"], request.get("arguments") or {})
+                    send(client, {"return": answer, "id": request.get("id")})
+                    if request["execute"] == "quit" and "no-quit" not in FAULTS:
+                        os._exit(0)
+                    if request["execute"] == "system_powerdown" and "no-button" not in FAULTS:
+                        os._exit(0)
+
+    def execute(self, name: str, arguments: dict[str, Any]) -> Any:
+        if name == "cont":
+            threading.Thread(target=self.serve_link, daemon=True).start()
+        if name == "query-chardev":
+            return [{"label": label, "filename": "", "frontend-open": True} for label in self.chardevs]
+        if name == "human-monitor-command":
+            return self.monitor(arguments["command-line"].split())
+        return {}
+
+    def monitor(self, words: list[str]) -> str:
+        rule = words[2].partition("-")[0]
+        if words[0] == "hostfwd_remove":
+            if held := self.forwards.pop(rule, None):
+                held.close()
+            return ""
+        proto, address, port = rule.split(":")
+        try:
+            if words[2].endswith(":22"):
+                self.forwards[rule] = self.ssh(int(port))
+            elif proto == "tcp":
+                self.forwards[rule] = socket.create_server((address, int(port)))
+            else:
+                self.forwards[rule] = held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                held.bind((address, int(port)))
+        except OSError:
+            return f"could not set up host forwarding rule '{words[2]}'\r\n"
+        return ""
+
+    def ssh(self, port: int) -> Any:
+        sys.path.insert(0, str(Path(__file__).parents[1]))
+        from guest_ssh import GuestSsh
+
+        host_key = self.folder / "fake_host_key"
+        host_key.write_text(self.seed["host_key"])
+        engine = self.folder / "engine.sock"
+        engine.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(engine))
+        listener.listen(8)
+        threading.Thread(target=echo, args=(listener,), daemon=True).start()
+        return GuestSsh(host_key, self.seed["authorized_key"], {"/run/docker.sock": engine}, port)
+
+    def serve_link(self) -> None:
+        listener = socket.socket(fileno=int(option(r"socket,id=link,fd=(\d+)")[0]))
+        while True:
+            self.link, _ = listener.accept()
+            with self.link.makefile("rb") as stream:
+                while header := stream.read(4):
+                    self.heard(json.loads(stream.read(struct.unpack("!I", header)[0])))
+
+    def heard(self, message: dict[str, Any]) -> None:
+        if message["type"] == "hello" and "silent" not in FAULTS:
+            boot_id = self.seed["boot_id"]
+            self.say({"type": "ready", "boot_id": boot_id, "engine_version": "9.8.7", "api_version": "1.51"})
+            self.say({"type": "sync", "id": 1, "ports": []})
+        if message["type"] == "shutdown" and "no-shutdown" not in FAULTS:
+            self.say({"type": "stopping"})
+            os._exit(0)
+
+    def say(self, message: dict[str, Any]) -> None:
+        assert self.link is not None
+        text = json.dumps(message).encode()
+        self.link.sendall(struct.pack("!I", len(text)) + text)
+
+
+def requests(client: socket.socket) -> Iterator[dict[str, Any]]:
+    """QMP's requests follow one another without a separator."""
+    text = ""
+    while data := client.recv(1 << 16):
+        text += data.decode()
+        while text := text.lstrip():
+            try:
+                request, end = json.JSONDecoder().raw_decode(text)
+            except ValueError:
+                break
+            text = text[end:]
+            yield request
+
+
+def send(client: socket.socket, value: dict[str, Any]) -> None:
+    client.sendall(json.dumps(value).encode() + b"\r\n")
+
+
+def echo(listener: socket.socket) -> None:
+    while True:
+        client, _ = listener.accept()
+
+        def serve(client: socket.socket = client) -> None:
+            while data := client.recv(1 << 16):
+                client.sendall(data)
+            client.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+
+
+def crash(*_: object) -> None:
+    os.write(2, b"qemu: fatal: the fake was told to crash\n")
+    signal.signal(signal.SIGABRT, signal.SIG_DFL)
+    os.abort()
+
+
+def main() -> None:
+    if "--version" in sys.argv:
+        print("QEMU emulator version 9.9.9 (fake)")
+    elif "-pidfile" not in sys.argv:  # a trial of an accelerator: only software emulation runs the firmware
+        if "tcg" in sys.argv:
+            sys.exit(0x31 << 1 | 1)
+        sys.exit("fake: there is no such accelerator")
+    elif "refuse" in FAULTS:
+        sys.exit("qemu: -m: the fake was told to refuse")
+    else:
+        signal.signal(signal.SIGUSR1, crash)
+        Fake().serve_qmp()
+
+
+main()

@@ -1,0 +1,238 @@
+"""The host's end of the link, over a real unix socket, against an engine that behaves and one that does not."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cove.agent.link import MAX_WORK, Link
+from cove.errors import AgentError, DriverError, PortInUse
+from coved.link.protocol import (
+    FrameDecoder,
+    Idle,
+    PortForward,
+    Publish,
+    Ready,
+    Stopping,
+    Sync,
+    Unpublish,
+    encode,
+)
+
+BOOT = "b" * 32
+
+
+class Ports:
+    """Stands for the forwards: refuses what the guest is told to be refused."""
+
+    def __init__(self) -> None:
+        self.bound: list[PortForward] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.working = 0
+        self.most = 0
+
+    async def publish(self, port: PortForward) -> PortForward:
+        self.working += 1
+        self.most = max(self.most, self.working)
+        await self.gate.wait()
+        self.working -= 1
+        if port.host_port == 80:
+            raise DriverError("listen tcp4 127.0.0.1:80: bind: permission denied")
+        if port.host_port == 81:
+            raise PortInUse("nginx (process 3) has it")
+        self.bound.append(port)
+        return PortForward(port.proto, port.guest_port, "127.0.0.1", port.host_port or 40000)
+
+    async def unpublish(self, port: PortForward) -> None:
+        self.bound.remove(port)
+
+    async def sync(self, ports: Any) -> list[PortForward]:
+        self.bound = list(ports)
+        return self.bound
+
+
+class Guest:
+    """What QEMU's socket leads to."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self._decoder = FrameDecoder()
+        self._messages: list[dict[str, Any]] = []
+
+    def say(self, *messages: Any) -> None:
+        for message in messages:
+            self.writer.write(encode(message.to_json()))
+
+    async def hear(self) -> dict[str, Any]:
+        while not self._messages:
+            data = await self.reader.read(1 << 16)
+            assert data, "the host has closed the link"
+            self._messages += self._decoder.feed(data)
+        return self._messages.pop(0)
+
+
+def linked(tmp_path: Path, scenario: Callable[[Guest, Link, Ports], Awaitable[None]]) -> None:
+    async def run() -> None:
+        ports: Any = Ports()
+        arrived: asyncio.Future[Guest] = asyncio.get_running_loop().create_future()
+        server = await asyncio.start_unix_server(
+            lambda reader, writer: arrived.set_result(Guest(reader, writer)), tmp_path / "link"
+        )
+        link = Link(tmp_path / "link", ports, BOOT)
+        async with asyncio.timeout(10):
+            await link.open()
+            guest = await arrived
+            await scenario(guest, link, ports)
+            await link.close()
+            guest.writer.close()
+            server.close()
+
+    asyncio.run(run())
+
+
+async def ready(guest: Guest, link: Link) -> None:
+    guest.say(Ready(BOOT, "1.2.3", "1.51"))
+    await link.ready.wait()
+
+
+def test_an_engine_that_opens_its_end_is_greeted_and_its_ready_believed(tmp_path: Path) -> None:
+    async def scenario(guest: Guest, link: Link, ports: Ports) -> None:
+        link.changed(True)
+        hello = await guest.hear()
+        assert (hello["type"], hello["version"]) == ("hello", 1)
+        assert not link.answering.is_set()
+        await ready(guest, link)
+        assert link.answering.is_set()
+        assert link.engine is not None
+        assert (link.engine.engine_version, link.engine.api_version) == ("1.2.3", "1.51")
+
+    linked(tmp_path, scenario)
+
+
+def test_a_ready_of_another_boot_is_not_believed(tmp_path: Path) -> None:
+    async def scenario(guest: Guest, link: Link, ports: Ports) -> None:
+        guest.say(Ready("c" * 32, "1.2.3", "1.51"), Publish(1, PortForward("tcp", 1)))
+        await guest.hear()  # the answer to what came after it
+        assert not link.ready.is_set()
+
+    linked(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("how", ["stopping", "closed", "gone"])
+def test_an_engine_that_goes_answers_no_more_until_it_is_ready_again(tmp_path: Path, how: str) -> None:
+    async def scenario(guest: Guest, link: Link, ports: Ports) -> None:
+        await ready(guest, link)
+        if how == "stopping":
+            guest.say(Stopping())
+        elif how == "closed":
+            link.changed(False)
+        else:
+            guest.writer.close()
+        while link.ready.is_set():  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.005)
+        assert not link.answering.is_set()
+        if how != "gone":
+            link.changed(True)
+            assert (await guest.hear())["type"] == "hello"
+            assert not link.ready.is_set()
+            await ready(guest, link)
+
+    linked(tmp_path, scenario)
+
+
+def test_requests_are_answered_with_what_was_bound_or_why_not(tmp_path: Path) -> None:
+    async def scenario(guest: Guest, link: Link, ports: Ports) -> None:
+        guest.say(Publish(1, PortForward("tcp", 1, "", 8080)))
+        assert await guest.hear() == {
+            "type": "reply", "id": 1, "ok": True,
+            "ports": [{"proto": "tcp", "host_ip": "127.0.0.1", "host_port": 8080, "guest_port": 1}],
+        }  # fmt: skip
+        guest.say(Publish(2, PortForward("tcp", 2, "", 81)), Publish(3, PortForward("tcp", 2, "", 80)))
+        answers = [await guest.hear(), await guest.hear()]
+        assert [(one["id"], one["ok"], one["in_use"]) for one in answers] == [(2, False, True), (3, False, False)]
+        assert answers[0]["error"] == "nginx (process 3) has it"
+        guest.say(Unpublish(4, PortForward("tcp", 1, "", 8080)), Idle(True))
+        assert (await guest.hear())["ok"]
+        assert ports.bound == []
+        guest.say(Sync(5, (PortForward("udp", 9, "127.0.0.1", 53),)))
+        assert (await guest.hear())["ports"][0]["host_port"] == 53
+        assert len(ports.bound) == 1
+
+    linked(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"\xff\xff\xff\xff" + b"x" * 100,
+        b"\0\0\0\x04null",
+        struct.pack("!I", 50) + b"x" * 50,
+        encode({"type": "hello", "version": 1, "unix_ns": 1}),
+        encode({"type": "publish", "id": 1, "proto": "tcp", "guest_port": 80, "host_ip": "127.0.0.1 ; quit"}),
+    ],
+)
+def test_nonsense_from_the_guest_harms_nothing(tmp_path: Path, noise: bytes) -> None:
+    async def scenario(guest: Guest, link: Link, ports: Ports) -> None:
+        guest.writer.write(noise)
+        await guest.writer.drain()
+        await asyncio.sleep(0.05)  # a successor's words come later than those of an engine that died amid a frame
+        link.changed(True)
+        assert (await guest.hear())["type"] == "hello"
+        await ready(guest, link)
+        assert ports.bound == []
+
+    linked(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("size", [10, 200_000])
+def test_half_a_frame_of_an_engine_that_died_does_not_swallow_its_successors_words(tmp_path: Path, size: int) -> None:
+    async def scenario(guest: Guest, link: Link, ports: Ports) -> None:
+        await ready(guest, link)
+        guest.writer.write(encode({"type": "x", "pad": "a" * size})[:-5])
+        await guest.writer.drain()
+        link.changed(False)
+        link.changed(True)
+        assert (await guest.hear())["type"] == "hello"
+        await ready(guest, link)
+
+    linked(tmp_path, scenario)
+
+
+def test_a_guest_that_asks_without_end_waits(tmp_path: Path) -> None:
+    async def scenario(guest: Guest, link: Link, ports: Ports) -> None:
+        ports.gate.clear()
+        for number in range(4 * MAX_WORK):
+            guest.say(Publish(number, PortForward("tcp", 1)))
+        await asyncio.sleep(0.2)
+        most = ports.most
+        ports.gate.set()
+        answered = {(await guest.hear())["id"] for _ in range(4 * MAX_WORK)}
+        assert answered == set(range(4 * MAX_WORK))
+        # What one read brought is taken as a whole.
+        assert most < 4 * MAX_WORK
+
+    linked(tmp_path, scenario)
+
+
+def test_a_shutdown_is_asked_for(tmp_path: Path) -> None:
+    async def scenario(guest: Guest, link: Link, ports: Ports) -> None:
+        link.shutdown(7)
+        assert await guest.hear() == {"type": "shutdown", "timeout_s": 7}
+        await link.close()
+        link.shutdown(7)  # a closed link takes it without an error
+
+    linked(tmp_path, scenario)
+
+
+def test_a_link_that_is_not_there_is_named(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        ports: Any = Ports()
+        with pytest.raises(AgentError, match="nothing"):
+            await Link(tmp_path / "nothing", ports, BOOT).open()
+
+    asyncio.run(scenario())

@@ -1,0 +1,289 @@
+"""`cove machine` on a stand-in for QEMU: what users see when things go well, and when they do not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cove.agent.launch import ensure_running
+from cove.errors import CoveError
+
+Eventually = Callable[[Callable[[], bool]], None]
+
+
+def processes(home: Path) -> list[int]:
+    """The stand-ins that run for this home: those that have a VM, not the trials of accelerators."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal():
+            try:
+                words = (process / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"-pidfile" in words and any(word.startswith(bytes(home)) for word in words):
+                found.append(int(process.name))
+    return found
+
+
+def test_a_machine_starts_tells_of_itself_and_stops(cove: Any) -> None:
+    cove.make()
+    assert "docker socket is" in cove.run("machine", "start").stdout
+    told = cove.status()
+    assert told["state"] == "running"
+    assert told["accelerator"] == "tcg"
+    assert told["accelerator_reason"]
+    assert (told["engine_version"], told["api_version"], told["qemu_version"]) == ("9.8.7", "1.51", "9.9.9")
+    assert told["memory"] == 2 << 30
+    assert told["host_memory"] > 1 << 20
+    assert 0 < told["uptime_seconds"] < 60
+    assert told["pid"] in processes(cove.home)
+    shown = cove.run("machine", "status").stdout
+    for words in (
+        "state          running",
+        "accelerator    tcg (",
+        "engine 9.8.7, API 1.51, QEMU 9.9.9",
+        "at most 2048 MiB",
+    ):
+        assert words in shown
+    cove.run("machine", "stop")
+    told = cove.status()
+    assert told["state"] == "stopped"
+    assert "crash" not in told
+    assert processes(cove.home) == []
+
+
+def test_starts_at_the_same_time_start_one_machine(cove: Any) -> None:
+    cove.make()
+    starts = [cove.spawn("machine", "start") for _ in range(3)]
+    for process in starts:
+        out, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+        assert "is running" in out
+    assert len(processes(cove.home)) == 1
+
+
+def test_a_qemu_that_dies_is_seen_at_once_with_its_last_words(cove: Any) -> None:
+    cove.make()
+    cove.run("machine", "start")
+    os.kill(cove.status()["pid"], signal.SIGUSR1)
+    # The stand-in needs a moment to die; from then on nobody says that it runs.
+    deadline = time.monotonic() + 10
+    while processes(cove.home):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    told = cove.status()
+    assert told["state"] == "stopped"
+    assert told["crash"]["words"] == ["qemu: fatal: the fake was told to crash"]
+    shown = cove.run("machine", "status").stdout
+    assert "last words     qemu: fatal: the fake was told to crash" in shown
+    cove.run("machine", "start")
+    assert "crash" not in cove.status()
+
+
+def test_how_a_qemu_died_is_told(cove: Any, eventually: Eventually) -> None:
+    cove.make()
+    cove.run("machine", "start")
+    os.kill(cove.status()["pid"], signal.SIGKILL)
+    eventually(lambda: cove.status().get("crash", {}).get("how") == "QEMU was killed by SIGKILL")
+    # It said nothing itself, so the guest's console has the last word.
+    assert cove.status()["crash"]["words"] == ["the kernel booted", "the guest is up"]
+
+
+def test_a_machine_without_its_agent_is_still_a_running_one(cove: Any) -> None:
+    cove.make()
+    cove.run("machine", "start")
+    before = cove.status()
+    os.kill(before["agent_pid"], signal.SIGKILL)
+    told = cove.status()
+    assert (told["state"], told["agent_pid"]) == ("running", None)
+    assert "agent          none" in cove.run("machine", "status").stdout
+    done = cove.run("machine", "rm", status=1)
+    assert "the machine default is running" in done.stderr
+    cove.run("machine", "start")
+    after = cove.status()
+    assert (after["boot_id"], after["pid"]) == (before["boot_id"], before["pid"])
+    assert after["agent_pid"] not in (None, before["agent_pid"])
+
+
+def test_a_machine_whose_settings_broke_meanwhile_can_be_stopped(cove: Any) -> None:
+    paths = cove.make()
+    cove.run("machine", "start")
+    os.kill(cove.status()["agent_pid"], signal.SIGKILL)
+    paths.settings.write_text("cpus = \n")
+    cove.run("machine", "stop")
+    assert processes(cove.home) == []
+    assert cove.status()["state"] == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("cpus = \n", "line 1: not valid TOML"),
+        ("cpus = 2\n\nmemory = '1 elephant'\n", "line 3: memory"),
+        ("cpus = 2\ndisk = [\n", "line 2: not valid TOML"),
+        ("colour = 'red'\n", "line 1: colour is not a setting"),
+    ],
+)
+def test_broken_settings_are_named_and_nothing_is_lost(cove: Any, text: str, said: str) -> None:
+    paths = cove.make()
+    paths.settings.write_text(text)
+    done = cove.run("machine", "start", status=1)
+    assert str(paths.settings) in done.stderr
+    assert said in done.stderr
+    assert any(word in done.stderr for word in ("allowed: ", "the settings are cpus, "))
+    assert paths.settings.read_text() == text
+    assert processes(cove.home) == []
+    assert cove.run("machine", "config", "list", status=1).stderr.count(said) == 1
+
+
+def test_a_broken_setting_is_mended_by_setting_it(cove: Any) -> None:
+    paths = cove.make()
+    paths.settings.write_text("# mine\ncpus = 0\n")
+    cove.run("machine", "config", "set", "cpus", "3")
+    assert paths.settings.read_text() == "# mine\ncpus = 3\n"
+
+
+def test_a_qemu_that_is_not_there_is_named_with_its_setting(cove: Any) -> None:
+    paths = cove.make()
+    cove.run("machine", "config", "set", "qemu", "/no/such/qemu")
+    done = cove.run("machine", "start", status=1)
+    assert "/no/such/qemu, which the setting qemu names, is not a program" in done.stderr
+    assert "cove machine config set" in done.stderr
+    assert cove.status()["state"] == "stopped"
+    assert not paths.disk.exists()
+
+
+def test_a_qemu_that_refuses_is_quoted(cove: Any) -> None:
+    cove.make()
+    cove.faults = "refuse"
+    done = cove.run("machine", "start", status=1)
+    assert "QEMU did not start: qemu: -m: the fake was told to refuse" in done.stderr
+    told = cove.status()
+    assert told["state"] == "stopped"
+    assert "crash" not in told
+
+
+def test_rm_of_a_running_machine_wants_force(cove: Any) -> None:
+    paths = cove.make()
+    cove.run("machine", "start")
+    done = cove.run("machine", "rm", status=1)
+    assert "cove machine stop default" in done.stderr
+    assert paths.settings.exists()
+    cove.run("machine", "rm", "--force")
+    assert processes(cove.home) == []
+    assert not paths.folder.exists()
+    assert not paths.run_dir.exists()
+    assert "there is no machine default" in cove.run("machine", "status", status=1).stderr
+
+
+def test_rm_asks_before_it_removes(cove: Any) -> None:
+    paths = cove.make()
+    assert cove.run("machine", "rm", status=None).returncode == 130  # nobody answers: standard input is empty
+    assert paths.settings.exists()
+
+
+@pytest.mark.parametrize("faults", ["no-shutdown no-button no-quit", "no-shutdown"])
+def test_stop_goes_down_the_ladder(cove: Any, faults: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The waits of each step are for real guests; the ladder is the same with shorter ones.
+    (cove.home / "site").mkdir()
+    (cove.home / "site" / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if sys.argv[0] == '-m' and 'cove.agent' in sys.orig_argv:\n"
+        "    from cove.agent import vm\n"
+        "    vm.POWER_OFF_S = vm.BUTTON_S = vm.QUIT_S = 0.2\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{cove.home}/site{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    cove.make()
+    cove.faults = faults
+    cove.run("machine", "start")
+    done = cove.run("machine", "stop")
+    assert ("killing it" in done.stderr) == ("no-quit" in faults)
+    assert "pressing the power button" in done.stderr
+    assert processes(cove.home) == []
+
+
+def test_a_machine_is_named_with_an_argument_or_with_m(cove: Any) -> None:
+    cove.make("other")
+    for words in (("status", "other", "--json"), ("status", "-m", "other", "--json")):
+        assert json.loads(cove.run("machine", *words).stdout)["machine"] == "other"
+    assert cove.run("machine", "config", "get", "-m", "other", "cpus").stdout == "2\n"
+    assert cove.run("-m", "other", "machine", "config", "get", "cpus").stdout == "2\n"
+    done = cove.run("machine", "status", "other", "-m", "another", status=2)
+    assert "two machines are named" in done.stderr
+    done = cove.run("machine", "init", "other", status=1)
+    hint = done.stderr.partition("change it with: ")[2].split()
+    assert hint[:5] == ["cove", "machine", "config", "set", "-m"]
+    cove.run(*hint[1:6], "cpus", "5")
+    assert cove.run("machine", "config", "get", "-m", "other", "cpus").stdout == "5\n"
+
+
+def test_logs_follow_what_is_added(cove: Any) -> None:
+    paths = cove.make()
+    paths.console_log.write_text("first\n")
+    process = cove.spawn("machine", "logs", "-f")
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "first\n"
+        with paths.console_log.open("a") as log:
+            log.write("second\n")
+        assert process.stdout.readline() == "second\n"
+        paths.console_log.rename(paths.folder / "console.log.1")
+        paths.console_log.write_text("after the rotation\n")
+        assert process.stdout.readline() == "after the rotation\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_logs_of_a_machine_that_never_ran(cove: Any) -> None:
+    cove.make()
+    assert "has never run" in cove.run("machine", "logs", status=1).stderr
+
+
+def test_a_full_disk_is_told_and_spoils_nothing(cove: Any) -> None:
+    paths = cove.make()
+    before = paths.settings.read_bytes()
+    # A file system with no room at all, mounted over the machines' folder for this one command.
+    script = (
+        f"cp -a {paths.folder} {cove.home}/copy && mount -t tmpfs -o size=64k tmpfs {paths.folder} && "
+        f"cp -a {cove.home}/copy/. {paths.folder} && (cat /dev/zero > {paths.folder}/filler || true) 2>/dev/null && "
+        f"exec {sys.executable} -m cove machine start"
+    )
+    namespaces = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-r", "-m"]
+    done = subprocess.run(
+        [*namespaces, "sh", "-c", script], env=cove.environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "the disk is full: there is no room in" in done.stderr
+    assert "COVE_HOME" in done.stderr
+    assert paths.settings.read_bytes() == before
+    cove.run("machine", "start")
+    assert cove.status()["state"] == "running"
+
+
+def test_a_start_waits_for_an_engine_and_then_says_what_is_wrong(cove: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (cove.home / "site").mkdir()
+    (cove.home / "site" / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if sys.argv[0] == '-m' and 'cove.agent' in sys.orig_argv:\n"
+        "    from cove.agent import vm\n"
+        "    vm.BOOT_TIMEOUT_S = 0.5\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{cove.home}/site{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    cove.make()
+    monkeypatch.setenv("COVE_FAKE", "silent")
+    with pytest.raises(CoveError) as error:
+        ensure_running("default")
+    assert "did not start: its engine did not answer within" in error.value.message
+    assert "the guest is up" in error.value.hint
+    assert processes(cove.home) == []

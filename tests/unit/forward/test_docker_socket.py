@@ -1,0 +1,250 @@
+"""The docker socket on the host: real unix socket here, real SSH, real engine socket there."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cove.errors import AgentError, TransportError
+from cove.forward import docker_socket
+from cove.forward.docker_socket import DockerSocket
+
+
+@pytest.fixture
+def answering() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
+
+
+@pytest.fixture
+def door(way: Any, answering: threading.Event) -> Iterator[Callable[[], socket.socket]]:
+    """Connects a docker client."""
+    path = way.folder / "docker.sock"
+    transport = way.transport()
+    listening = DockerSocket(path, transport, answering)
+    listening.start()
+
+    def connect() -> socket.socket:
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(20)
+        client.connect(str(path))
+        return client
+
+    yield connect
+    listening.close()
+    transport.close()
+
+
+def echo(client: socket.socket) -> None:
+    while data := client.recv(1 << 16):
+        client.sendall(data)
+
+
+def whole(client: socket.socket) -> bytes:
+    parts = []
+    while data := client.recv(1 << 16):
+        parts.append(data)
+    return b"".join(parts)
+
+
+def ended(client: socket.socket) -> bool:
+    try:
+        return client.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_a_client_talks_to_the_engine(way: Any, door: Any) -> None:
+    way.serve(echo)
+    with door() as client:
+        client.sendall(b"GET /_ping HTTP/1.1\r\n\r\n")
+        assert client.recv(100) == b"GET /_ping HTTP/1.1\r\n\r\n"
+
+
+def test_a_client_that_has_said_all_hears_the_rest(way: Any, door: Any) -> None:
+    def digest(client: socket.socket) -> None:
+        client.sendall(hashlib.sha256(whole(client)).hexdigest().encode())
+
+    way.serve(digest)
+    with door() as client:
+        client.sendall(b"stdin of a container")
+        client.shutdown(socket.SHUT_WR)
+        assert whole(client).decode() == hashlib.sha256(b"stdin of a container").hexdigest()
+
+
+def test_an_engine_that_has_said_all_hears_the_rest(way: Any, door: Any) -> None:
+    heard = threading.Event()
+
+    def speak_then_listen(client: socket.socket) -> None:
+        client.sendall(b"output")
+        client.shutdown(socket.SHUT_WR)
+        if whole(client) == b"input":
+            heard.set()
+
+    way.serve(speak_then_listen)
+    with door() as client:
+        assert whole(client) == b"output"
+        client.sendall(b"input")
+        client.shutdown(socket.SHUT_WR)
+        assert heard.wait(5)
+
+
+def test_sixteen_megabytes_go_through_both_ways_unharmed(way: Any, door: Any) -> None:
+    way.serve(echo)
+    data = os.urandom(1 << 20) * 16
+    with door() as client:
+        sender = threading.Thread(target=lambda: (client.sendall(data), client.shutdown(socket.SHUT_WR)))
+        sender.start()
+        received = whole(client)
+        sender.join(10)
+    assert hashlib.sha256(received).digest() == hashlib.sha256(data).digest()
+
+
+def test_fifty_clients_at_once_each_get_their_own(way: Any, door: Any) -> None:
+    way.serve(echo)
+    wrong: list[int] = []
+
+    def talk(number: int) -> None:
+        data = b"%02d" % number * 10_000
+        with door() as client:
+            client.sendall(data)
+            client.shutdown(socket.SHUT_WR)
+            if whole(client) != data:
+                wrong.append(number)
+
+    threads = [threading.Thread(target=talk, args=(number,)) for number in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert not any(thread.is_alive() for thread in threads)
+    assert wrong == []
+    assert way.guest.connections == 1
+
+
+def test_a_client_waits_for_an_engine_that_starts_again(way: Any, door: Any, answering: threading.Event) -> None:
+    way.serve(echo)()  # it has died, and the news is not here yet
+    client = door()
+    client.sendall(b"first")
+    time.sleep(0.05)
+    answering.clear()
+    time.sleep(0.2)
+    way.serve(echo)
+    answering.set()
+    assert client.recv(10) == b"first"
+    client.close()
+
+
+def test_a_client_does_not_wait_for_ever(way: Any, door: Any, answering: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docker_socket, "ENGINE_WAIT_S", 0.3)
+    answering.clear()
+    begin = time.monotonic()
+    with door() as client:
+        assert ended(client)
+    assert 0.2 < time.monotonic() - begin < 5
+
+
+def test_an_engine_that_seems_to_answer_and_does_not_is_not_asked_without_end(
+    way: Any, door: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(docker_socket, "ENGINE_WAIT_S", 0.5)
+    with door() as client:
+        assert ended(client)
+
+
+def test_when_the_guest_vanishes_clients_are_told_and_new_ones_served(way: Any, door: Any) -> None:
+    way.serve(echo)
+    clients = [door() for _ in range(5)]
+    for client in clients:
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+    way.guest.drop()
+    assert all(ended(client) for client in clients)
+    with door() as client:
+        client.sendall(b"y")
+        assert client.recv(1) == b"y"
+    for client in clients:
+        client.close()
+
+
+def test_when_the_client_vanishes_the_engine_is_told(way: Any, door: Any) -> None:
+    gone = threading.Event()
+
+    def stream_logs(client: socket.socket) -> None:
+        try:
+            while True:
+                client.sendall(b"line\n" * 1000)
+                time.sleep(0.005)
+        except OSError:
+            gone.set()
+
+    way.serve(stream_logs)
+    client = door()
+    assert client.recv(5) == b"line\n"
+    client.close()
+    assert gone.wait(10)
+
+
+@pytest.mark.parametrize("vanishes", ["client", "guest"])
+def test_threads_and_descriptors_end_with_their_connections(way: Any, door: Any, vanishes: str) -> None:
+    way.serve(echo)
+    with door() as client:
+        client.sendall(b"x")
+        client.recv(1)
+    deadline = time.monotonic() + 10
+
+    def counts() -> tuple[int, int]:
+        return threading.active_count(), len([*Path("/proc/self/fd").iterdir()])
+
+    before = counts()
+    for _ in range(20):
+        with door() as client:
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+            if vanishes == "guest":
+                way.guest.drop()
+    while any(now > then + 5 for now, then in zip(counts(), before, strict=True)):  # those of the SSH connection itself
+        assert time.monotonic() < deadline, (before, counts())
+        time.sleep(0.05)
+
+
+def test_close_ends_all_and_removes_the_socket(way: Any, answering: threading.Event) -> None:
+    way.serve(echo)
+    path = way.folder / "docker.sock"
+    path.write_text("left by a dead agent")
+    transport = way.transport()
+    door = DockerSocket(path, transport, answering)
+    door.start()
+    assert path.stat().st_mode & 0o777 == 0o600
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(5)
+    client.connect(str(path))
+    client.sendall(b"x")
+    assert client.recv(1) == b"x"
+    door.close()
+    assert ended(client)
+    assert not path.exists()
+    with pytest.raises(OSError):
+        socket.socket(socket.AF_UNIX).connect(str(path))
+    transport.close()
+    client.close()
+
+
+def test_a_path_that_cannot_be_is_an_error(answering: threading.Event) -> None:
+    class Nowhere:
+        def open_stream(self, _: str) -> Any:
+            raise TransportError("no")
+
+    nowhere: Any = Nowhere()
+    with contextlib.closing(DockerSocket(Path("/no/such/folder/docker.sock"), nowhere, answering)) as door:
+        with pytest.raises(AgentError, match="cannot be made"):
+            door.start()
