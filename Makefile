@@ -39,7 +39,7 @@ clean:
 
 .venv/stamp: pyproject.toml installers/linux/prerequisites.sh
 	PYTHON=$(PYTHON) sh installers/linux/prerequisites.sh venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[engine,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 build/%-packages: installers/linux/prerequisites.sh

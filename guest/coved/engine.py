@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SETTLE_S = 10.0
+"""Seconds that the first client waits for what restart policies start, as dockerd lets it wait."""
 STARTER = Path("/usr/share/cove/starter.tar")
 
 
@@ -90,10 +92,15 @@ class Engine:
         from coved.api.server import Server
 
         self._server = Server(self, create_router(), self.config.socket)
+        if self.link is None:
+            await self.containers.life.settle(SETTLE_S)
+            self._server.start()
+            return
         self._server.start()
-        if self.link is not None:
-            self.link.on_shutdown = self.containers.shutdown
-            await self.link.start()
+        self.link.on_shutdown = self.containers.shutdown
+        await self.link.start()  # before containers are started: their ports are published through it
+        await self.containers.life.settle(SETTLE_S)
+        self.link.announce_ready()
 
     def request_stop(self) -> None:
         """Makes ``__main__`` stop the engine; safe to call more than once."""

@@ -34,7 +34,9 @@ class Filters:
         values: dict[str, list[str]] = {}
         for name, wanted in document.items():
             if isinstance(wanted, dict):
-                wanted = [value for value, on in wanted.items() if on is True]
+                if not all(isinstance(on, bool) for on in wanted.values()):
+                    raise InvalidParameter("invalid filter")
+                wanted = [value for value, on in wanted.items() if on]
             if not isinstance(wanted, list) or not all(isinstance(value, str) for value in wanted):
                 raise InvalidParameter("invalid filter")
             # A lone half of a surrogate pair cannot be written out again; Go reads it as U+FFFD.

@@ -26,9 +26,7 @@ def parse_time_ns(text: str, *, now_ns: int) -> int:
     try:
         return parse_rfc3339_ns(text)
     except (ValueError, OverflowError):
-        raise InvalidParameter(
-            f"invalid time {text!r}: give Unix seconds, RFC 3339 such as 2026-01-31T12:00:00Z, or an age such as 10m"
-        ) from None
+        raise InvalidParameter(f'failed to parse value as time or duration: "{text}"') from None
 
 
 def parse_rfc3339_ns(text: str) -> int:

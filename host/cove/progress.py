@@ -135,7 +135,7 @@ def _bars(title: str, stream: IO[str]) -> Iterator[Report]:
             rows[event.phase] = progress.add_task("", total=None, phase=event.phase, sized=sized)
         text = escape(event.text)
         if event.detail:
-            progress.console.print(f"           [dim]({escape(event.detail)})[/]")
+            progress.add_task(f"[dim]({escape(event.detail)})[/]", total=None, phase="", sized=False)
         progress.update(rows[event.phase], description=text, completed=event.done or 0, total=event.total, sized=sized)
 
     try:

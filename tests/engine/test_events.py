@@ -307,7 +307,7 @@ def test_until_in_the_future_ends_the_stream_then(engine: Any, docker_client: An
     ("query", "message"),
     [
         ("since=10&until=5", "`since` time (10) cannot be after `until` time (5)"),
-        ("filters=x", "invalid filters: Expecting value: line 1 column 1 (char 0)"),
+        ("filters=x", "invalid filter"),
         ("filters=" + quote('{"colour":["red"]}'), "invalid filter 'colour'"),
     ],
 )

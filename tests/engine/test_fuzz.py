@@ -34,6 +34,8 @@ SEED = int(os.environ.get("COVE_FUZZ_SEED", "0")) or random.randrange(1 << 32)
 SECONDS = 60.0
 PATIENCE_S = 20.0
 PER_TURN = 8
+# So often, in turns, what earlier requests removed is made again.
+FURNISHED_EVERY = 10
 # Containers, execs and streams that are there afterwards and were not before have descriptors of their own.
 SLACK = 20
 # What dockerd answers with 500 as well, so that the status alone does not make it a fault.
@@ -42,8 +44,11 @@ NO_FAULTS = (
     "no upgrade proto in request",
     "configured logging driver does not support reading",
     "is not paused",
+    '"ps: ',
     ": invalid signal: ",
 )
+# What has the most to go wrong.
+OFTEN = ("containers", "exec", "images", "volumes", "networks", "events")
 # They take as long as they are told to.
 SLOW = (b"/stop", b"/restart")
 SETTINGS = {
@@ -82,6 +87,7 @@ def furnish(path: str) -> dict[str, list[str]]:
     ask(path, "POST", "/containers/keeper/start")
     for number in range(3):
         body = {"Image": "busybox", "Cmd": ["sleep", "3600"], "Tty": number == 1, "OpenStdin": number == 2}
+        body["StopSignal"] = "KILL"  # sleep(1) as init takes no notice of TERM
         ask_json(path, "POST", f"/containers/create?name=fuzzed{number}", body)
     ask(path, "POST", "/containers/fuzzed0/start")
     ask_json(path, "POST", "/volumes/create", {"Name": "fuzzed"})
@@ -189,8 +195,10 @@ def test_no_request_brings_the_engine_down(own_engine: Any, capsys: pytest.Captu
     before = len(descriptors(own_engine))
     statuses: Counter[int] = Counter()
     faults: list[str] = []
+    slowest: list[tuple[float, str]] = []
     deadline = time.monotonic() + (1e9 if REQUESTS else SECONDS)
     turns = [(operation, requests(operation, names)) for operation in operations()]
+    turns += [turn for turn in turns if turn[0].path.split("/")[1] in OFTEN] * 3
     random.Random(SEED).shuffle(turns)
 
     def turn(strategy: st.SearchStrategy[bytes], number: int) -> None:
@@ -200,6 +208,7 @@ def test_no_request_brings_the_engine_down(own_engine: Any, capsys: pytest.Captu
         def send(request: bytes) -> None:
             if time.monotonic() > deadline:
                 return
+            started = time.monotonic()
             try:
                 status, body = answer_to(path, request)
             except (AssertionError, TimeoutError, ConnectionError) as error:
@@ -207,6 +216,9 @@ def test_no_request_brings_the_engine_down(own_engine: Any, capsys: pytest.Captu
                     faults.append(f"{request[:1500]!r}\n    -> {error!r:.300}")
                 return
             statuses[status] += 1
+            slowest.append((time.monotonic() - started, request.partition(b" HTTP/")[0].decode()))
+            slowest.sort(reverse=True)
+            del slowest[5:]
             if status == 500 and not any(words in body.decode("utf-8", "replace") for words in NO_FAULTS):
                 faults.append(f"{request[:1500]!r}\n    -> {body[:500]!r}")
 
@@ -215,11 +227,12 @@ def test_no_request_brings_the_engine_down(own_engine: Any, capsys: pytest.Captu
     for number, (_operation, strategy) in enumerate(_endless(turns)):
         if time.monotonic() > deadline or (REQUESTS and statuses.total() >= REQUESTS):
             break
-        if number % len(turns) == 0:
+        if number % FURNISHED_EVERY == 0:
             names.update(furnish(path))
         turn(strategy, number)
     with capsys.disabled():
         print(f"\n{statuses.total()} requests (seed {SEED}): {dict(sorted(statuses.items()))}")
+        print("\n".join(f"  {seconds:.2f} s  {line[:150]}" for seconds, line in slowest))
     assert own_engine.process.poll() is None
     assert ask(path, "GET", "/_ping").body == b"OK"
     assert not faults, f"{len(faults)} faults, seed {SEED}:\n" + "\n".join(faults[:40])

@@ -383,7 +383,7 @@ def test_execs_that_cannot_be(engine: Any, docker_client: Any, name: str, body: 
 @pytest.mark.parametrize(
     ("body", "code", "words"),
     [
-        ({"Cmd": ["nosuch"]}, 127, 'exec: "nosuch": executable file not found in $PATH: unknown'),
+        ({"Cmd": ["nosuch"]}, 126, 'exec: "nosuch": executable file not found in $PATH: unknown'),
         ({"Cmd": ["/etc"]}, 126, "/etc"),
         ({"Cmd": ["true"], "WorkingDir": "tmp"}, 126, "Cwd must be an absolute path: unknown"),
         ({"Cmd": ["true"], "User": "nosuch"}, 126, "unable to find user nosuch: no matching entries in passwd file"),

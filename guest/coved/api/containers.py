@@ -53,6 +53,12 @@ async def create(engine: Engine, request: Request) -> Response:
     if not body:
         raise InvalidParameter("config cannot be empty in order to create a container")
     compat.container_create(body, request.version)
+    platform = request.query.str("platform")
+    if platform and request.version >= (1, 41) and isinstance(body.get("Image"), str):
+        from coved.images import platforms  # rare
+
+        await engine.images.ready()
+        platforms.must_match(engine.images.get(body["Image"]), body["Image"], platform)
     container = await engine.containers.create(request.query.str("name"), body)
     return json_response({"Id": container.id, "Warnings": [*container.request.warnings]}, 201)
 

@@ -44,16 +44,18 @@ async def start(engine: Engine, request: Request) -> Response | None:
     if options["Detach"]:
         await execs.start(one, [], console)
         return Response(200)
-    tty, config = one.config["Tty"], one.config
+    config = one.config
+    # As with dockerd, frames depend on what the start says, whatever the process has been given.
+    raw = bool(options["Tty"])
     keys = one.detach_keys or detach_keys("")
-    hijacked = await request.hijack(raw_stream=tty)
+    hijacked = await request.hijack(raw_stream=raw)
     attachment = Attachment(
         hijacked.fd,
         stdin=config["AttachStdin"],
         stdout=config["AttachStdout"],
         stderr=config["AttachStderr"],
-        raw=tty,
-        detach_keys=keys if tty else b"",  # in a pipe, those bytes are data
+        raw=raw,
+        detach_keys=keys if config["Tty"] else b"",  # in a pipe, those bytes are data
         pending=hijacked.pending,
     )
     with _Duplicate(hijacked.fd) as client:
@@ -61,7 +63,7 @@ async def start(engine: Engine, request: Request) -> Response | None:
             await execs.start(one, [attachment], console)
         except EngineError as error:
             # HTTP is over on this connection: what went wrong is told where the output would have been.
-            client.say(f"{error}\r\n", framed=not tty)
+            client.say(f"{error}\r\n", framed=not raw)
     return None
 
 

@@ -122,6 +122,8 @@ async def _create(engine: "Engine", request: Request) -> Response:
         if not name:
             raise InvalidParameter("either fromImage or fromSrc is needed")
         tag = request.query.str("tag")
+        if tag and not tag.startswith("sha256:") and not names.is_tag(tag):
+            raise InvalidParameter("invalid tag format")
         shown = names.parse(f"{name}{'@' if tag.startswith('sha256:') else ':'}{tag}" if tag else name).familiar
         raise NotImplementedByEngine(
             f"cannot pull {shown}: this version of Cove does not talk to registries yet. Bring the image in with "

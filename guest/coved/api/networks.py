@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from coved.engine import Engine
 
 
+_BOOLEANS = frozenset({"1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"})
+
+
 def routes(router: Router) -> None:
     router.add("GET", "/networks", list_networks)
     router.add("POST", "/networks/create", create)
@@ -35,6 +38,11 @@ async def list_networks(engine: Engine, request: Request) -> Response:
 
 async def inspect(engine: Engine, request: Request) -> Response:
     reference = request.match["id"]
+    verbose = request.query.str("verbose")
+    if verbose and verbose not in _BOOLEANS:
+        raise InvalidParameter(
+            f'invalid value for verbose: {verbose}: strconv.ParseBool: parsing "{verbose}": invalid syntax'
+        )
     network = engine.networks.inspect(reference)
     if request.query.str("scope") not in ("", network["Scope"]):
         raise NotFound(f"network {reference} not found")
@@ -76,7 +84,7 @@ async def disconnect(engine: Engine, request: Request) -> Response:
 def _container(body: Mapping[str, Any]) -> str:
     reference = body.get("Container")
     if not isinstance(reference, str) or not reference:
-        raise InvalidParameter("invalid container name or ID: value is empty")
+        raise InvalidParameter("invalid name or ID supplied: ")
     return reference
 
 

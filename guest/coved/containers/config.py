@@ -208,5 +208,9 @@ def _endpoints(networking: object) -> tuple[EndpointRequest, ...]:
             raise InvalidParameter(f"invalid JSON: aliases of network {network} must be an array of strings")
         address, mac = str(ipam.get("IPv4Address") or ""), str(endpoint.get("MacAddress") or "")
         name = "bridge" if network == "default" else str(network)
-        result.append(EndpointRequest(name, address, mac, tuple(str(alias) for alias in aliases)))
+        options = endpoint.get("DriverOpts") or {}
+        if not isinstance(options, Mapping):
+            raise InvalidParameter(f"invalid JSON: DriverOpts of network {network} must be an object of strings")
+        driver_options = {str(key): str(value) for key, value in options.items()}
+        result.append(EndpointRequest(name, address, mac, tuple(str(alias) for alias in aliases), driver_options))
     return tuple(result)

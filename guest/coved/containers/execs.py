@@ -108,7 +108,6 @@ class Execs:
         shim = one.container.shim
         assert shim is not None
         self._event(one, f"exec_start: {_words(one)}")
-        code = _NOT_STARTED
         try:
             process = process_of(one.container, one.config, size)
             if not process["cwd"].startswith("/"):
@@ -117,7 +116,6 @@ class Execs:
             one.pid = await shim.exec(one.id, process, stdio=stdio, attach=attachments)
             return
         except StartError as error:
-            code = error.exit_code
             raise InvalidParameter(error.message) from None
         except NotRunning:
             raise Conflict(f"container {one.container.id} is not running") from None
@@ -126,7 +124,7 @@ class Execs:
         finally:
             one.ready.set()
             if one.pid == 0:
-                one.running, one.exit_code = False, code
+                one.running, one.exit_code = False, _NOT_STARTED
 
     async def resize(self, one: Exec, height: int, width: int) -> None:
         """Raises NotFound, Conflict, InvalidParameter; waits for a start that is under way."""

@@ -61,6 +61,7 @@ class Life:
         self._probes = Probes(registry, events)
         self._shutting_down = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._first_starts: list[asyncio.Task[None]] = []
 
     # -- life of the engine
 
@@ -82,6 +83,12 @@ class Life:
             else:
                 await self._take_up(container)
 
+    async def settle(self, timeout_s: float) -> None:
+        """Returns when what policies start after a boot has been started, or has failed to, or the time is over."""
+        if self._first_starts:
+            await asyncio.wait(self._first_starts, timeout=timeout_s)
+            self._first_starts.clear()
+
     async def _take_up(self, container: Container) -> None:
         """A container without processes: note its end when nobody has, and do what its policy says after a boot."""
         state = container.state
@@ -101,7 +108,12 @@ class Life:
             or (state.status == "exited" and container.host["RestartPolicy"]["Name"] in restarts.BOOT_POLICIES)
         ) and self._wants_restart(container, after_boot=True):
             container.stopped_by_user = False
-            self._restart_later(container, self._count_restart(container) if seen_end else 0.0)
+            if seen_end:
+                self._restart_later(container, self._count_restart(container))
+            else:
+                container.state.status = "restarting"
+                self._registry.save(container)
+                self._first_starts.append(self._later(self._restart_now(container)))
 
     def _note_missed_end(self, container: Container) -> bool:
         """Whether it ended while no engine was there, and not with the machine."""
@@ -451,7 +463,11 @@ class Life:
         if container.state.status != "running":
             yield
             return
-        await self.pause(container.id)
+        try:
+            await self.pause(container.id)
+        except Conflict:  # it has ended just now
+            yield
+            return
         try:
             yield
         finally:

@@ -188,9 +188,9 @@ class Containers:
         reference = body.get("Image") or next((v for k, v in body.items() if k.lower() == "image"), "")
         if not isinstance(reference, str) or not reference:
             raise InvalidParameter("no image specified: Config.Image is empty")
-        name = self._registry.choose_name(name)
         await self._images.ready()
         image = self._images.get(reference)
+        name = self._registry.choose_name(name)
         request = config.parse(body, image.container_config)
         modes.settle(request.host, self.get)
         userns.check(self.remap, request.host)

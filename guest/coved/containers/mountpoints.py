@@ -138,7 +138,7 @@ def _mount(raw: Json) -> MountPoint:
         if options.get("Mode"):
             words.append(f"mode={int(options['Mode']):o}")
         return MountPoint("tmpfs", destination, writable=writable, options=",".join(words))
-    raise InvalidParameter(f'invalid mount config for type "{kind}": mount type unknown: "{kind}"')
+    raise InvalidParameter(f'invalid mount config for type "{kind}": mount type unknown')
 
 
 def ensure_source(mount: MountPoint) -> None:

@@ -14,8 +14,13 @@ _WHITESPACE = re.compile(r"[ \t\n\v\f\r]+")
 _RENAMED = re.compile(r"[\t\n\f\r ]+([^\t\n\f\r ]*)=[\t\n\f\r ]*(PID[^\t\n\f\r ]*)")
 
 
+_LONGEST = 4096
+
+
 def check_arguments(ps_args: str) -> None:
-    """Raises EngineError for what dockerd does not let through to ps."""
+    """Raises EngineError for what dockerd does not let through to ps, and for more than anyone can want to see."""
+    if len(ps_args) > _LONGEST:
+        raise EngineError("ps: argument list too long")
     for name, title in _RENAMED.findall(ps_args):
         if name != "pid":
             raise EngineError(f'specifying "{name}={title}" is not allowed')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from coved.containers import health
+from coved.containers import health, list_filters
 from coved.containers.config_schema import CONFIG, HOST_CONFIG, shown
 from coved.containers.container import Container
 from coved.containers.durations import rfc3339
@@ -123,6 +123,7 @@ def _annotations(container: Container) -> dict[str, Any]:
 def select(containers: Containers, filters: Filters, *, all: bool = False, limit: int = 0) -> list[Container]:
     """The containers that a list shows, newest first. Raises InvalidParameter for a filter that there is not, NotFound."""
     filters.validate(FILTERS)
+    list_filters.check(filters)
     if unknown := [status for status in filters.get("status") if status not in STATUSES]:
         from coved.errors import InvalidParameter
 
@@ -172,7 +173,8 @@ def _meets(containers: Containers, container: Container, filters: Filters) -> bo
     mounted = {place for mount in container.mounts for place in (mount.source, mount.destination)}
     networks = containers.network_settings(container)["Networks"] if "network" in filters else {}
     on = {*networks, *(one["NetworkID"] for one in networks.values())}
-    ports = {*(container.config["ExposedPorts"] or ()), *container.host["PortBindings"]}
+    published = {port if "/" in port else f"{port}/tcp" for port in container.host["PortBindings"]}
+    ports = {*published, *(port if "/" in port else f"{port}/tcp" for port in container.config["ExposedPorts"] or ())}
     return (
         any_of("id", any(container.id.startswith(text) for text in filters.get("id")))
         and any_of("name", any(named(text) for text in filters.get("name")))
@@ -181,15 +183,11 @@ def _meets(containers: Containers, container: Container, filters: Filters) -> bo
         and any_of("volume", any(text in mounted for text in filters.get("volume")))
         and any_of("network", any(text in on for text in filters.get("network")))
         and any_of("health", (container.health.status if container.health else "none") in filters.get("health"))
-        and any_of("is-task", "false" in filters.get("is-task"))
-        and any_of("expose", any(_port_in(text, ports) for text in filters.get("expose")))
-        and any_of("publish", any(_port_in(text, container.host["PortBindings"]) for text in filters.get("publish")))
+        and any_of("is-task", not filters.flag("is-task"))
+        and any_of("expose", not list_filters.ports(filters, "expose").isdisjoint(ports))
+        and any_of("publish", not list_filters.ports(filters, "publish").isdisjoint(published))
         and filters.matches_labels(container.config["Labels"])
     )
-
-
-def _port_in(text: str, ports: Any) -> bool:
-    return (text if "/" in text else f"{text}/tcp") in ports
 
 
 def _ports(container: Container, ports: dict[str, Any] | None) -> list[dict[str, Any]]:

@@ -64,7 +64,7 @@ class Events:
         event: Event = {
             "Type": type,
             "Action": action,
-            "Actor": {"ID": id, "Attributes": dict(attributes or {})},
+            "Actor": {"ID": id, "Attributes": dict(sorted((attributes or {}).items()))},
             "scope": "local",
             "time": now // 1_000_000_000,
             "timeNano": now,

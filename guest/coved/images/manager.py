@@ -150,18 +150,20 @@ class Images:
 
         Raises ``InvalidParameter`` for a bad archive, name or change.
         """
-        from coved.images.changes import apply  # rare
+        from coved.images import platforms  # rare
+        from coved.images.changes import apply
 
+        wanted = platforms.parse(platform) if platform else ("", "", "")
         name = parse_name(repository, tag)
         config: dict[str, Any] = {}
         apply(config, changes or [])
         created = rfc3339(time.time_ns())
         document: dict[str, Any] = {
-            "architecture": platform.partition("/")[2].partition("/")[0] or architecture(),
+            "architecture": wanted[1] or architecture(),
             "config": config,
             "created": created,
             "history": [{"created": created, "comment": message}],
-            "os": platform.partition("/")[0] or "linux",
+            "os": wanted[0] or "linux",
         }
         source = ThreadStream(chunks)
         async with self._changing:
@@ -218,7 +220,11 @@ class Images:
     def tag(self, source: str, repository: str, tag: str = "") -> None:
         """Gives an image another name; raises ``NotFound`` or ``InvalidParameter``."""
         image = self.get(source)
+        if tag and not reference.is_tag(tag):
+            raise InvalidParameter("invalid tag format")
         name = reference.parse(f"{repository}:{tag}" if tag else repository).tagged()
+        if name.familiar_repository == "sha256":
+            raise InvalidParameter("refusing to create an ambiguous tag using digest algorithm as name")
         if name.digest:
             raise InvalidParameter("refusing to create a tag with a digest reference")
         self._catalog.set_name(str(name), image.id)

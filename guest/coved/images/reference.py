@@ -89,6 +89,10 @@ def is_digest(text: str) -> bool:
     return _DIGEST.fullmatch(text) is not None
 
 
+def is_tag(text: str) -> bool:
+    return _TAG.fullmatch(text) is not None
+
+
 def id_prefix(text: str) -> str:
     """The hex digits when this may be (the beginning of) an image id, else ""."""
     digits = text.removeprefix("sha256:")

@@ -72,6 +72,7 @@ class LinkClient:
         self._replies: dict[int, asyncio.Future[Reply]] = {}
         self._connected = asyncio.Event()
         self._idle = False
+        self._ready = False
         self._shutdown: asyncio.Task[None] | None = None
         self.live_ports: Callable[[], Iterable[PortForward]] = tuple
         self.on_shutdown: Callable[[float], Awaitable[None]] | None = None
@@ -103,6 +104,14 @@ class LinkClient:
     async def unpublish(self, port: PortForward, timeout_s: float = REPLY_TIMEOUT_S) -> Reply:
         """Takes a forward back; raises LinkError as ``publish`` does."""
         return await self._request(lambda number: Unpublish(number, port), timeout_s)
+
+    def announce_ready(self) -> None:
+        """Tells the host that the API answers and all is as it shall be; told again at every connection."""
+        self._ready = True
+        self._push(self._ready_message())
+
+    def _ready_message(self) -> Ready:
+        return Ready(self._boot_id or "", self._engine_version, versions.text(versions.NEWEST))
 
     def set_idle(self, idle: bool) -> None:
         """Tells the host whether nothing runs and nobody is connected; told again at every connection."""
@@ -174,11 +183,11 @@ class LinkClient:
             raise ProtocolError(f"the host speaks version {hello.version} of the link, the engine {VERSION}")
         self._fail_requests()  # of an earlier connection whose end went unnoticed
         self._adjust_clock(hello.unix_ns)
-        ready = Ready(self._boot_id or "", self._engine_version, versions.text(versions.NEWEST))
         number = self._next_id
         self._next_id += 1
         sync = Sync(number, tuple(self.live_ports()))
-        self._port.write(encode(ready.to_json()) + encode(sync.to_json()))
+        ready = encode(self._ready_message().to_json()) if self._ready else b""
+        self._port.write(ready + encode(sync.to_json()))
         reply = asyncio.get_running_loop().create_future()
         self._replies[number] = reply
         reply.add_done_callback(lambda future: self._synced(number, future))

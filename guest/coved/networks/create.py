@@ -9,7 +9,7 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from coved.errors import Forbidden, InvalidParameter, NotFound
+from coved.errors import Forbidden, InvalidParameter, NotFound, NotImplementedByEngine
 from coved.networks.addresses import free_subnet
 from coved.networks.definition import PREDEFINED, Network
 
@@ -40,14 +40,27 @@ def definition(
     """
     name = _text(config, "Name")
     if not name.strip() or len(name) > 255 or not name.isprintable():
-        raise InvalidParameter("invalid network name: name is empty or has characters that cannot be printed")
+        raise InvalidParameter(f"invalid name: {name}")
     if name in PREDEFINED:
-        raise Forbidden(f"operation is not permitted on predefined {name} network")
+        raise Forbidden(f"operation is not permitted on predefined {name} network ")
     driver = _text(config, "Driver") or "bridge"
     if driver in ("host", "null"):
         raise Forbidden(f'only one instance of "{driver}" network is allowed')
     if driver != "bridge":
         raise NotFound(f'could not find plugin {driver} in v1 plugin registry: plugin "{driver}" not found')
+    if _text(config, "Scope") == "swarm":
+        raise Forbidden("cannot create a swarm scoped network when swarm is not active")
+    if config.get("Ingress"):
+        raise Forbidden("Ingress network can only be global scope network")
+    source = config.get("ConfigFrom") or {}
+    if not isinstance(source, Mapping):
+        raise InvalidParameter("invalid ConfigFrom: not an object")
+    if _text(source, "Network"):
+        raise NotFound(f'configuration network "{source["Network"]}" does not exist')
+    if config.get("ConfigOnly"):
+        raise NotImplementedByEngine(
+            "configuration-only networks are not part of Cove: give the network its options itself"
+        )
     if config.get("EnableIPv6"):
         raise InvalidParameter("Cove's networks have IPv4 addresses only: create it without --ipv6")
     options, labels = _map(config, "Options"), _map(config, "Labels")
@@ -91,7 +104,7 @@ def _ipam_config(ipam: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         raise InvalidParameter("invalid IPAM config: not a list of objects")
     if len(entries) > 1:
-        raise InvalidParameter("invalid network config: bridge driver supports one IPv4 subnet per network")
+        raise InvalidParameter("invalid network config:\nbridge driver supports one IPv4 subnet per network")
     return entries[0] if entries else {}
 
 
@@ -101,7 +114,7 @@ def _subnet(
     text = _text(given, "Subnet")
     if not text:
         if any(given.get(key) for key in ("Gateway", "IPRange", "AuxiliaryAddresses")):
-            raise InvalidParameter("invalid network config: a gateway, range or address needs a subnet")
+            raise InvalidParameter("invalid network config:\ninvalid subnet : invalid CIDR block notation")
         subnet = free_subnet([*taken, *foreign])
         return subnet, subnet.network_address + 1, None, {}
     try:
@@ -111,13 +124,13 @@ def _subnet(
             mask = ipaddress.ip_interface(text).network
         except ValueError:
             raise InvalidParameter(
-                f"invalid network config: invalid subnet {text}: invalid CIDR block notation"
+                f"invalid network config:\ninvalid subnet {text}: invalid CIDR block notation"
             ) from None
         if mask.version == 6:
             raise InvalidParameter("Cove's networks have IPv4 addresses only") from None
-        raise InvalidParameter(f"invalid network config: invalid subnet {text}: it should be {mask}") from None
+        raise InvalidParameter(f"invalid network config:\ninvalid subnet {text}: it should be {mask}") from None
     if subnet.prefixlen > 30:
-        raise InvalidParameter(f"invalid network config: subnet {subnet} has no room for a container")
+        raise InvalidParameter(f"invalid network config:\nsubnet {subnet} has no room for a container")
     if any(subnet.overlaps(other) for other in taken):
         raise Forbidden(f"invalid pool request: Pool overlaps with other one on this address space ({subnet})")
     gateway_text = _text(given, "Gateway").partition("/")[0]
@@ -127,9 +140,9 @@ def _subnet(
         try:
             ip_range = ipaddress.IPv4Network(range_text, strict=False)
         except ValueError:
-            raise InvalidParameter(f"invalid network config: invalid ip-range {range_text}") from None
+            raise InvalidParameter(f"invalid network config:\ninvalid ip-range {range_text}") from None
         if not ip_range.subnet_of(subnet):
-            raise InvalidParameter(f"invalid network config: ip-range {ip_range} is not in subnet {subnet}")
+            raise InvalidParameter(f"invalid network config:\nip-range {ip_range} is not in subnet {subnet}")
     auxiliary = _map(given, "AuxiliaryAddresses")
     for address in auxiliary.values():
         _address(address, subnet, "auxiliary address")
@@ -140,9 +153,9 @@ def _address(text: str, subnet: ipaddress.IPv4Network, what: str) -> ipaddress.I
     try:
         address = ipaddress.IPv4Address(text)
     except ValueError:
-        raise InvalidParameter(f"invalid network config: invalid {what} {text}") from None
+        raise InvalidParameter(f"invalid network config:\ninvalid {what} {text}") from None
     if address not in subnet:
-        raise InvalidParameter(f"invalid network config: {what} {text} is not in subnet {subnet}")
+        raise InvalidParameter(f"invalid network config:\n{what} {text} is not in subnet {subnet}")
     return address
 
 

@@ -158,11 +158,16 @@ class Networks:
             await asyncio.shield(self._tear_down(record, events=True))
 
     def settings(self, container_id: str, request: SandboxRequest | None = None) -> Settings:
-        """NetworkSettings of a container; ``request`` describes it when its sandbox is not open."""
+        """NetworkSettings of a container; ``request`` is what it was created with."""
+        wanted = self._asked_for(container_id, request)
         record = self._open.get(container_id)
         if record is not None:
             key = str(self._namespaces / container_id) if record.has_namespace else ""
-            return views.settings_json(record, key, "bridge")
+            return views.settings_json(record, key, "bridge", wanted)
+        return views.closed_settings_json(request, wanted)
+
+    def _asked_for(self, container_id: str, request: SandboxRequest | None) -> dict[str, EndpointRequest]:
+        """What was asked for of each network, by its name."""
         wanted: dict[str, EndpointRequest] = {}
         if request is not None and not request.mode.startswith("container:"):
             if request.mode in ("host", "none"):
@@ -172,7 +177,7 @@ class Networks:
                 for endpoint in (EndpointRequest(own), *request.endpoints, *self._connections(container_id)):
                     name = next((n.name for n in self._matching(endpoint.network)), endpoint.network)
                     wanted[name] = endpoint
-        return views.closed_settings_json(request, wanted)
+        return wanted
 
     def interfaces(self, container_id: str) -> tuple[str, ...]:
         """Names of the devices that a running container's networks gave it, or gave the one whose namespace it joined."""
@@ -203,6 +208,8 @@ class Networks:
     def list(self, filters: Filters) -> builtins.list[dict[str, Any]]:
         """All networks that meet the filters, as the API lists them (without containers)."""
         filters.validate(LIST_FILTERS)
+        if wrong := [kind for kind in filters.get("type") if kind not in ("builtin", "custom")]:
+            raise InvalidParameter(f"invalid filter: 'type'='{wrong[0]}'")
         return [
             views.network_json(network, None) for network in self._networks.values() if self._meets(network, filters)
         ]
@@ -274,7 +281,11 @@ class Networks:
             network = self.get(reference)
             record = self._open.get(container_id)
             if not network.bridge or (record is not None and record.mode in ("host", "none")):
-                raise Forbidden(f"container cannot be connected to network {network.name}: host and none stand alone")
+                raise InvalidParameter(
+                    "container cannot be disconnected from host network or connected to host network"
+                    if "host" in (network.name, record.mode if record is not None else "")
+                    else f"container cannot be connected to network {network.name}: none stands alone"
+                )
             if record is not None and record.shares:
                 raise Forbidden(
                     "container sharing network namespace with another container or host cannot be connected"

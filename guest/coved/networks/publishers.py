@@ -74,7 +74,17 @@ class LinkPublisher:
         return [_forward(port) for port in self._live.values()]
 
     async def publish(self, requests: Sequence[PortRequest]) -> tuple[PublishedPort, ...]:
-        results = await asyncio.gather(*(self._publish(request) for request in requests), return_exceptions=True)
+        tasks = [asyncio.ensure_future(self._publish(request)) for request in requests]
+        try:
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        except asyncio.CancelledError:
+            # All tasks have ended by now. Those that were cancelled have withdrawn their port; the others have it bound.
+            for task in tasks:
+                if not task.cancelled() and task.exception() is None:
+                    port = task.result()
+                    del self._live[port.guest_port]
+                    self._withdraw(_forward(port))
+            raise
         published = tuple(result for result in results if isinstance(result, PublishedPort))
         failures = [result for result in results if isinstance(result, BaseException)]
         if failures:

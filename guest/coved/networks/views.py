@@ -60,13 +60,16 @@ def network_json(network: Network, records: Iterable[Record] | None) -> dict[str
     }
 
 
-def settings_json(record: Record, key: str, default_network: str) -> Settings:
-    """NetworkSettings of an open sandbox; ``key`` is the path of its namespace."""
+def settings_json(record: Record, key: str, default_network: str, wanted: Mapping[str, EndpointRequest]) -> Settings:
+    """NetworkSettings of an open sandbox; ``key`` is the path of its namespace, ``wanted`` what was asked for, by network."""
     first = next((endpoint for endpoint in record.endpoints if endpoint.network_name == default_network), None)
     return {
         **_settings(record.container_id if key else "", key, _ports(record.exposed, record.ports)),
         **_addresses(first),
-        "Networks": {endpoint.network_name: _endpoint_json(endpoint) for endpoint in record.endpoints}
+        "Networks": {
+            endpoint.network_name: _endpoint_json(endpoint, wanted.get(endpoint.network_name))
+            for endpoint in record.endpoints
+        }
         or ({record.mode: _empty_endpoint()} if record.mode in ("host", "none") else {}),
     }
 
@@ -110,9 +113,10 @@ def _addresses(endpoint: Endpoint | None) -> dict[str, Any]:
     }
 
 
-def _endpoint_json(endpoint: Endpoint) -> dict[str, Any]:
+def _endpoint_json(endpoint: Endpoint, wanted: EndpointRequest | None) -> dict[str, Any]:
     return {
         **_empty_endpoint(),
+        **(_options(wanted) if wanted else {}),
         **_addresses(endpoint),
         "Aliases": list(endpoint.aliases) or None,
         "NetworkID": endpoint.network_id,
@@ -134,9 +138,15 @@ def _empty_endpoint() -> dict[str, Any]:
 
 def _asked(endpoint: EndpointRequest, mac_address: str) -> dict[str, Any]:
     return {
-        "IPAMConfig": {"IPv4Address": endpoint.ipv4_address} if endpoint.ipv4_address else None,
+        **_options(endpoint),
         "Aliases": list(endpoint.aliases) or None,
         "MacAddress": endpoint.mac_address or mac_address,
+    }
+
+
+def _options(endpoint: EndpointRequest) -> dict[str, Any]:
+    return {
+        "IPAMConfig": {"IPv4Address": endpoint.ipv4_address} if endpoint.ipv4_address else None,
         "DriverOpts": endpoint.driver_opts or None,
     }
 

@@ -15,7 +15,7 @@ from cove.agent.client import NoAgent, answers, ask
 from cove.errors import AgentError
 from cove.machine import space
 from cove.machine.locks import FileLock
-from cove.machine.paths import MachinePaths, machines_dir
+from cove.machine.paths import DEFAULT_MACHINE, MachinePaths, machines_dir
 from cove.progress import Report, ignore
 
 AGENT_TIMEOUT_S = 30.0
@@ -52,6 +52,8 @@ def start_agent(paths: MachinePaths) -> None:
         if not paths.settings.exists():
             from cove.machine import lifecycle
 
+            if paths.name != DEFAULT_MACHINE:
+                lifecycle.existing(paths.name)  # a name may be mistyped: only the machine that all have makes itself
             lifecycle.init(paths.name)
         paths.make_run_dir()
         if answers(paths):

@@ -139,7 +139,12 @@ class Service:
         state = "stopping" if self._stopping is not None else self._state
         if state == "running" and self._vm is not None and self._vm.pid is None:
             return runstate.without_agent(self._paths)  # it has died this moment
-        return {"state": state, "agent_pid": os.getpid(), **(self._vm.status() if self._vm else {})}
+        told = self._vm.status() if self._vm else {}
+        return {
+            "state": "paused" if "trouble" in told and state == "running" else state,
+            "agent_pid": os.getpid(),
+            **told,
+        }
 
     async def _watch(self, send: Callable[[dict[str, Any]], None], writer: asyncio.StreamWriter) -> None:
         """Pass on progress until the machine is ready, or has failed."""
@@ -157,6 +162,11 @@ class Service:
         error = self._outcome.result()
         if error is None and self._stopping is not None:
             error = CoveError(f"the machine {self._paths.name} is being stopped", "try again when it has stopped")
+        if error is None and self._vm is not None:
+            try:
+                await self._vm.go_on()
+            except CoveError as problem:
+                error = problem
         send({"done": True} if error is None else {"done": True, "error": error.message, "hint": error.hint})
 
     async def _stop(self, send: Callable[[dict[str, Any]], None]) -> None:

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 BOOT_TIMEOUT_S = 180.0
 """A first boot under software emulation on a busy computer takes a sixth of it."""
+STILL_FULL_S = 1.0
+"""The write that failed is tried at once when the VM goes on."""
 CONTAINERS_S, POWER_OFF_S, BUTTON_S, QUIT_S = 10, 35.0, 20.0, 10.0
 
 
@@ -57,7 +59,9 @@ class Vm:
             if not await self._adopt():
                 with space.room(self._paths.folder, f"what the machine {self._paths.name} needs to start"):
                     await self._boot(report)
-            await self._ready(report)
+            elif self._driver.disk_is_full():
+                await self._driver.resume()
+            await self._ready_or_full(report)
         except BaseException as error:
             await self.close()
             with contextlib.suppress(CoveError):
@@ -164,6 +168,34 @@ class Vm:
             "\n".join(["the console's last lines:", *last, f"all of it: {self._paths.console_log}"]),
         )
 
+    async def _ready_or_full(self, report: Report) -> None:
+        """A VM that stands still for want of room would only be found out by its boot's time limit."""
+        assert self._driver is not None
+        ready = asyncio.ensure_future(self._ready(report))
+        full = asyncio.ensure_future(self._driver.wait_disk_full())
+        try:
+            await asyncio.wait((ready, full), return_when=asyncio.FIRST_COMPLETED)
+            if not ready.done():
+                raise self._disk_full()
+            await ready
+        finally:
+            full.cancel()
+            ready.cancel()
+            await asyncio.gather(ready, full, return_exceptions=True)
+
+    def _disk_full(self) -> CoveError:
+        return space.full(self._paths.folder, f"what the machine {self._paths.name} writes to its disk")
+
+    async def go_on(self) -> None:
+        """Let a VM that stands still for want of room go on, now that there may be some. Raises `CoveError`."""
+        assert self._driver is not None
+        if not self._driver.disk_is_full():
+            return
+        await self._driver.resume()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._driver.wait_disk_full(), STILL_FULL_S)
+            raise self._disk_full()
+
     async def wait_exit(self) -> None:
         assert self._driver is not None
         await self._driver.wait_exit()
@@ -217,6 +249,8 @@ class Vm:
         if engine is not None:
             result |= {"engine_version": engine.engine_version, "api_version": engine.api_version}
         result["host_memory"] = _resident(self.pid)
+        if self._driver is not None and self._driver.disk_is_full():
+            result["trouble"] = str(self._disk_full())
         return result
 
 

@@ -293,6 +293,13 @@ class EngineClient:
         except ValueError as error:
             raise ConnectionFailed(f"the engine answered {method} {path} with something that is not JSON") from error
 
+    def head(self, path: str, query: Query | None = None) -> Response:
+        """The head of an answer, its connection free for the next request. Raises `DaemonError`."""
+        response = self.request("HEAD", path, query)
+        response.read()
+        self._give_back(response)
+        return response
+
     def hijack(self, path: str, query: Query | None = None, body: Any = None) -> Hijacked:
         """POST `path` and take over the connection. Raises `DaemonError`."""
         data = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()

@@ -64,13 +64,16 @@ class Command:
         parts = [path, "[OPTIONS]" if self.flags else "", self.usage]
         return "Usage:  " + " ".join(part for part in parts if part)
 
-    def help(self, path: str) -> str:
-        """The whole help text."""
-        import shutil
+    def help(self, path: str, aliases: Sequence[str] = ()) -> str:
+        """The whole help text; `aliases` are all names of the command, when it has more than one."""
+        from cove.cli import terminal
 
         text = f"{self.usage_line(path)}\n\n{self.short}\n"
+        if aliases:
+            text += f"\nAliases:\n  {', '.join(aliases)}\n"
         if self.flags:
-            text += f"\nOptions:\n{flags.describe(self.flags, min(shutil.get_terminal_size().columns, 120))}\n"
+            columns = (terminal.size(0) or (24, 80))[1]  # of where the user types, as docker: the text may be piped
+            text += f"\nOptions:\n{flags.describe(self.flags, columns)}\n"
         return text
 
     def parse(self, context: Context, argv: Sequence[str]) -> Values:

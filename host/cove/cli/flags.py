@@ -111,6 +111,24 @@ def filters_flag(short: str = "f", help: str = "Filter output based on condition
     return several("filter", short, help, filter_pair, "filter")
 
 
+def format_flag(short: str = "", *, tables: bool = True) -> Flag:
+    """--format of a command that prints objects; with `tables` of one that lists them."""
+    return text(
+        "format",
+        short,
+        "Format output using a custom template:\n"
+        + (
+            "'table':            Print output in table format with column headers (default)\n"
+            "'table TEMPLATE':   Print output in table format using the given Go template\n"
+            if tables
+            else ""
+        )
+        + "'json':             Print in JSON format\n"
+        "'TEMPLATE':         Print output using the given Go template.\n"
+        "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+    )
+
+
 class Values:
     """What a command line said: `values["name"]`, `values.changed("name")`, `values.args`."""
 
@@ -194,7 +212,7 @@ def _short(word: str, rest: list[str], known: dict[str, Flag], values: Values) -
         if flag is None:
             if letter == "h":
                 raise HelpAsked
-            raise UsageError(f"unknown shorthand flag: '{letter}' in {word}")
+            raise UsageError(f"unknown shorthand flag: '{letter}' in -{letter}{letters}")
         if letters.startswith("="):
             values.put(flag, letters[1:])
             return
@@ -206,13 +224,11 @@ def _short(word: str, rest: list[str], known: dict[str, Flag], values: Values) -
         elif rest:
             values.put(flag, rest.pop(0))
         else:
-            raise UsageError(f"flag needs an argument: '{letter}' in {word}")
+            raise UsageError(f"flag needs an argument: '{letter}' in -{letter}")
 
 
 def describe(flags: Iterable[Flag], width: int = 80) -> str:
-    """The "Options:" section of a help text, wrapped to `width` columns."""
-    import textwrap
-
+    """The "Options:" section of a help text on a terminal of `width` columns."""
     rows = []
     for flag in sorted(flags, key=lambda flag: flag.name):
         if flag.hidden:
@@ -229,9 +245,42 @@ def describe(flags: Iterable[Flag], width: int = 80) -> str:
             note += f" (default {flag.default})"
         rows.append((left, note))
     column = max((len(left) for left, _ in rows), default=0) + 3
+    return "\n".join(f"{left:<{column}}{wrap(note, column, width - 1)}".rstrip() for left, note in rows)
+
+
+LEAST_WIDTH = 24
+"""Of a wrapped text; with less room it starts on a line of its own, and with still less it is not wrapped."""
+SLOP = 5
+"""By how much a last line may be longer, lest it leave a word alone on another."""
+
+
+def wrap(text: str, column: int, width: int) -> str:
+    """`text`, which begins at `column`, in lines of at most `width` columns, as pflag wraps help texts: by words, and
+    up to `SLOP` columns short of the width unless all that is left fits into it.
+    """
+    head = ""
+    if width - column < LEAST_WIDTH:
+        column = 16
+        head = "\n" + " " * column
+        if width - column < LEAST_WIDTH:
+            return text.replace("\n", head)
+    room = width - column - SLOP
     lines = []
-    for left, note in rows:
-        parts = textwrap.wrap(note, max(width - column, 24)) or [""]
-        lines.append(f"{left:<{column}}{parts[0]}".rstrip())
-        lines += [" " * column + part for part in parts[1:]]
-    return "\n".join(lines)
+    while True:
+        line, text = _first_line(text, room)
+        lines.append(line)
+        if not text:
+            break
+    return head + "\n".join(lines).replace("\n", "\n" + " " * column)
+
+
+def _first_line(text: str, room: int) -> tuple[str, str]:
+    if room + SLOP > len(text):
+        return text, ""
+    cut = max(text.rfind(blank, 0, room) for blank in " \t\n")
+    if cut <= 0:
+        return text, ""
+    newline = text.rfind("\n", 0, room)
+    if 0 < newline < cut:
+        cut = newline
+    return text[:cut], text[cut + 1 :]

@@ -125,7 +125,7 @@ def render(rows: Iterable[Row], form: str, headers: Mapping[str, str], default: 
     """What a list command prints: a table of the `default` columns, or what `--format` (`form`) asks for.
 
     A row maps the names that a template may use to text, or to a function of the template's arguments. `kind` is the
-    type in docker's error for a name that does not exist.
+    type in docker's error for a name that does not exist, of Go's package `formatter` unless it says of which.
     """
     if form in ("", "table"):
         cells = [[headers[name] for name in default]]
@@ -148,7 +148,7 @@ def render(rows: Iterable[Row], form: str, headers: Mapping[str, str], default: 
         raise TemplateError(f"failed to parse template: {error.message}") from error
 
     def missing(name: str) -> str:
-        return f"can't evaluate field {name} in type *formatter.{kind}"
+        return f"can't evaluate field {name} in type *{kind if '.' in kind else f'formatter.{kind}'}"
 
     try:
         lines = [template.render(row, missing) for row in rows]

@@ -17,6 +17,10 @@ from cove.cli.errors import CliError
 Missing = Callable[[str], str]
 
 
+class GoMap(dict[str, Any]):
+    """A map, not a struct: a name that is not in it has no value and is no mistake."""
+
+
 class TemplateError(CliError):
     """A template that cannot be parsed, or not be applied to its data; the text is docker's."""
 
@@ -176,6 +180,8 @@ class _Expression:
                     raise self._failure(f"nil pointer evaluating interface {{}}.{name}", path)
                 kind = {str: "string", int: "int", bool: "bool", float: "float64"}.get(type(data), "[]interface {}")
                 raise self._failure(f"can't evaluate field {name} in type {kind}", path)
+            if name not in data and isinstance(data, GoMap):
+                return None
             if name not in data:
                 raise self._failure(missing(name), f".{name}" if index == 0 else path)
             data = data[name]

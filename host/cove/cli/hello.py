@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from cove.cli.client import EngineClient
 from cove.cli.command import Command, Context
 from cove.cli.errors import CliError, DaemonError
 from cove.cli.flags import Values, text
+from cove.machine.paths import DEFAULT_MACHINE
 
 NAME = "hello"
+LABEL = "cove.hello"
+"""Marks the container as this command's own: somebody else's of that name is left alone."""
 IMAGE = "cove/starter"
 TIMEOUT_S = 30
 
@@ -19,7 +23,9 @@ def _hello(context: Context, values: Values) -> int:
     if not port.isdecimal() or not 0 < int(port) < 65536:
         raise CliError(f"cove: {port!r} is not a port: give a number from 1 to 65535", status=125)
     engine = context.engine
-    _container(engine, port)
+    cove = _how_to_call(engine)
+    docker_context = "cove" if engine.machine in (None, DEFAULT_MACHINE) else f"cove-{engine.machine}"
+    _container(engine, port, cove)
     url = f"http://localhost:{port}"
     page = _fetch(url)
     print(f"\n{url} answers from a container in the VM:\n")
@@ -29,21 +35,41 @@ def _hello(context: Context, values: Values) -> int:
         f"""
 Try next:
   open {url} in a browser
-  cove run --rm -it busybox sh      a shell in a container
-  cove ps                           what runs;  cove logs {NAME}
-  docker --context cove ps          docker's own client works too
+  {cove} run --rm -it busybox sh      a shell in a container
+  {cove} ps                           what runs;  {cove} logs {NAME}
+  docker --context {docker_context} ps          docker's own client works too
 Stop:
-  cove rm -f {NAME}                  this container
-  cove machine stop                 the machine; the next command starts it again"""
+  {cove} rm -f {NAME}                  this container
+  {cove.partition(" ")[0]} machine stop{_machine_argument(engine)}                 the machine; the next command starts it again"""
     )
     return 0
 
 
-def _container(engine: EngineClient, port: str) -> None:
+def _how_to_call(engine: EngineClient) -> str:
+    """What the user has to type for this program and this machine."""
+    import shutil
+
+    found, own = shutil.which("cove"), Path(sys.argv[0])
+    program = "cove"
+    if own.name == "cove" and (found is None or not own.samefile(found)):
+        program = str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own)
+    return f"{program} -m {engine.machine}" if _machine_argument(engine) else program
+
+
+def _machine_argument(engine: EngineClient) -> str:
+    return "" if engine.machine in (None, DEFAULT_MACHINE) else f" {engine.machine}"
+
+
+def _container(engine: EngineClient, port: str, cove: str) -> None:
     """Have the container running, a new one unless it is there and publishes the port."""
     bindings = {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": port}]}
     try:
         present = engine.json("GET", f"/containers/{NAME}/json")
+        if LABEL not in (present["Config"]["Labels"] or {}):
+            raise CliError(
+                f"cove: there is a container {NAME} already, which is not this command's\n"
+                f"      remove it with: {cove} rm -f {NAME}, or give it another name: {cove} rename {NAME} NAME"
+            )
         if present["HostConfig"]["PortBindings"] != bindings:
             engine.json("DELETE", f"/containers/{NAME}", {"force": True})
             present = None
@@ -53,10 +79,17 @@ def _container(engine: EngineClient, port: str) -> None:
         present = None
     if present is None:
         print(f"$ cove run -d --name {NAME} -p {port}:80 {IMAGE}", file=sys.stderr)
-        body = {"Image": IMAGE, "ExposedPorts": {"80/tcp": {}}, "HostConfig": {"PortBindings": bindings}}
+        body = {
+            "Image": IMAGE, "Labels": {LABEL: ""}, "ExposedPorts": {"80/tcp": {}}, "HostConfig": {"PortBindings": bindings},
+        }  # fmt: skip
         engine.json("POST", "/containers/create", {"name": NAME}, body)
     if present is None or not present["State"]["Running"]:
-        engine.json("POST", f"/containers/{NAME}/start")
+        try:
+            engine.json("POST", f"/containers/{NAME}/start")
+        except DaemonError as error:
+            if "port is already allocated" not in str(error):
+                raise
+            raise CliError(f"{error}\n      choose another port: {cove} hello -p 8081") from None
 
 
 def _fetch(url: str) -> str:

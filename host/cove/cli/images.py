@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +12,8 @@ from cove.cli import format as fmt
 from cove.cli.client import filters, quote
 from cove.cli.command import Command, Context
 from cove.cli.errors import CliError, DaemonError, os_error_text
-from cove.cli.flags import Values, filters_flag, several, switch, text
+from cove.cli.flags import Values, filters_flag, format_flag, several, switch, text
+from cove.cli.reference import check_reference
 
 CHUNK = 1 << 20
 HEADERS = {
@@ -45,17 +45,6 @@ def familiar_tagged(reference: str) -> str:
     """`busybox` as docker's messages name it, `busybox:latest`."""
     _, tag = split_reference(reference)
     return reference if tag else f"{reference}:latest"
-
-
-def check_reference(reference: str) -> None:
-    """Raise `CliError` for a name that no image can have."""
-    name, tag = split_reference(reference)
-    path = name.rpartition("/")[2]
-    if path != path.lower():
-        shown = name if "/" in name else f"library/{name}"
-        raise CliError(f"invalid reference format: repository name ({shown}) must be lowercase")
-    if not re.fullmatch(r"[\w.-]+(:\d+)?(/[\w.-]+)*", name, re.ASCII) or not re.fullmatch(r"[\w.:+-]*", tag, re.ASCII):
-        raise CliError("invalid reference format")
 
 
 def image_rows(items: list[dict[str, Any]], *, digests: bool, truncate: bool, now: float) -> Iterator[dict[str, Any]]:
@@ -203,40 +192,22 @@ def tag(context: Context, values: Values) -> int:
 def save(context: Context, values: Values) -> int:
     """`cove save`: into a file beside which a partial one never takes its place, or to stdout."""
     from cove.cli import terminal
+    from cove.cli.output import check_file, write_file
     from cove.cli.stream import write_all
 
     output = values["output"]
     if not output and terminal.is_terminal(1):
         raise CliError("cowardly refusing to save to a terminal. Use the -o flag or redirect")
     if output:
-        _check_output(Path(output))
+        check_file(output, "failed to save image")
     platform = values["platform"] or None
     response = context.engine.request("GET", "/images/get", {"names": values.args, "platform": platform})
-    if not output:
-        for chunk in response:
-            write_all(1, chunk)
+    if output:
+        write_file(output, response)
         return 0
-    import tempfile
-
-    target = Path(output)
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".tmp-", delete=False) as file:
-        partial = Path(file.name)
-        try:
-            for chunk in response:
-                file.write(chunk)
-            file.close()
-            partial.replace(target)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+    for chunk in response:
+        write_all(1, chunk)
     return 0
-
-
-def _check_output(path: Path) -> None:
-    if path.is_dir():
-        raise CliError(f'failed to save image: invalid output path: "{path}" must be a regular file')
-    if not path.parent.is_dir():
-        raise CliError(f"failed to save image: invalid output path: stat {path.parent}: no such file or directory")
 
 
 def history(context: Context, values: Values) -> int:
@@ -273,10 +244,15 @@ def history(context: Context, values: Values) -> int:
 
 def commit(context: Context, values: Values) -> int:
     """`cove commit`"""
-    container, *target = values.args
-    name, label = split_reference(target[0]) if target else ("", "")
+    container, target = values.args[0].strip(), "".join(values.args[1:])
+    if not container:
+        raise CliError("invalid container name or ID: value is empty")
+    name = label = ""
     if target:
-        check_reference(target[0])
+        check_reference(target)
+        if "@" in target:
+            raise CliError("refusing to create a tag with a digest reference")
+        name, label = split_reference(target)
     query: dict[str, Any] = {
         "container": container,
         "repo": name or None,
@@ -290,7 +266,7 @@ def commit(context: Context, values: Values) -> int:
     return 0
 
 
-_FORMAT = text("format", "", "Format output using a custom template: table, json, or a Go template")
+_FORMAT = format_flag()
 
 COMMANDS = {
     "images": Command(
@@ -342,6 +318,7 @@ COMMANDS = {
         "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
         least=2,
         most=2,
+        interspersed=False,
     ),
     "save": Command(
         save,
@@ -378,5 +355,6 @@ COMMANDS = {
         ),
         least=1,
         most=2,
+        interspersed=False,
     ),
 }

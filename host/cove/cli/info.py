@@ -11,7 +11,7 @@ from typing import Any
 from cove.cli import format as fmt
 from cove.cli.command import Command, Context
 from cove.cli.errors import CliError
-from cove.cli.flags import Values, text
+from cove.cli.flags import Values, format_flag
 
 ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -205,7 +205,7 @@ def _info_lines(data: dict[str, Any]) -> Iterator[str]:
     yield f" Live Restore Enabled: {str(data.get('LiveRestoreEnabled', False)).lower()}"
 
 
-_FORMAT = text("format", "f", "Format output using a custom template: json, or a Go template")
+_FORMAT = format_flag("f", tables=False)
 COMMANDS = {
     "version": Command(version, "Show the Docker version information", "", (_FORMAT,), most=0),
     "info": Command(info, "Display system-wide information", "", (_FORMAT,), most=0),

@@ -10,7 +10,7 @@ from typing import Any
 from cove.cli.client import quote
 from cove.cli.command import Command, Context
 from cove.cli.errors import CliError, DaemonError
-from cove.cli.flags import Flag, Values, switch, text
+from cove.cli.flags import Flag, Values, format_flag, switch, text
 
 PATHS = {
     "container": "/containers/{}/json",
@@ -98,7 +98,7 @@ def _inspect_one_kind(kind: str, context: Context, values: Values) -> int:
     return show(context, [kind], values.args, values["format"], size=size)
 
 
-_FORMAT = text("format", "f", "Format output using a custom template: json, or a Go template")
+_FORMAT = format_flag("f", tables=False)
 _SIZE = switch("size", "s", "Display total file sizes if the type is container")
 
 

@@ -138,6 +138,8 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("machine", value["machine"]), ("state", value["state"])]
     if "agent_pid" in value and value["agent_pid"] is None:
         rows.append(("agent", "none; the next command that needs the machine starts one"))
+    if trouble := value.get("trouble"):
+        rows += [("trouble", trouble), ("", f"make room, then: cove machine start {value['machine']}")]
     if crash := value.get("crash"):
         rows.append(("ended", f"{crash['how']}, without being told to"))
         rows += [("" if number else "last words", word) for number, word in enumerate(crash["words"])]

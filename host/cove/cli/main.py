@@ -24,9 +24,12 @@ PROGRAM = "cove"
 VERBS: dict[str, tuple[str, str, str]] = {
     "attach": ("run", "attach", "Attach local standard input, output, and error streams to a running container"),
     "commit": ("images", "commit", "Create a new image from a container's changes"),
+    "cp": ("copy", "cp", "Copy files/folders between a container and the local filesystem"),
     "create": ("run", "create", "Create a new container"),
-    "events": ("system", "events", "Get real time events from the server"),
+    "diff": ("export", "diff", "Inspect changes to files or directories on a container's filesystem"),
+    "events": ("events", "events", "Get real time events from the server"),
     "exec": ("exec", "exec", "Execute a command in a running container"),
+    "export": ("export", "export", "Export a container's filesystem as a tar archive"),
     "hello": ("hello", "hello", "Run a page in a container, fetch it from localhost, and show what to try next"),
     "history": ("images", "history", "Show the history of an image"),
     "images": ("images", "images", "List images"),
@@ -47,6 +50,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "run": ("run", "run", "Create and run a new container from an image"),
     "save": ("images", "save", "Save one or more images to a tar archive (streamed to STDOUT by default)"),
     "start": ("run", "start", "Start one or more stopped containers"),
+    "stats": ("stats", "stats", "Display a live stream of container(s) resource usage statistics"),
     "stop": ("containers", "stop", "Stop one or more running containers"),
     "tag": ("images", "tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
     "top": ("containers", "top", "Display the running processes of a container"),
@@ -59,8 +63,11 @@ VERBS: dict[str, tuple[str, str, str]] = {
 _CONTAINER_VERBS = [
     "attach",
     "commit",
+    "cp",
     "create",
+    "diff",
     "exec",
+    "export",
     "kill",
     "logs",
     "pause",
@@ -70,12 +77,15 @@ _CONTAINER_VERBS = [
     "rm",
     "run",
     "start",
+    "stats",
     "stop",
     "top",
     "unpause",
     "update",
     "wait",
 ]
+NOT_YET = ("build", "builder", "buildx", "compose", "login", "logout", "manifest", "push", "search", "swarm")
+"""Commands of docker's that a user would look for and that have yet to be written."""
 _INSPECT = "Display detailed information on one or more "
 
 GROUPS: dict[str, tuple[str, dict[str, tuple[str, str, str]]]] = {
@@ -230,16 +240,19 @@ def _dispatch(words: list[str]) -> int:
             print(group_help(path, short, commands), end="", file=sys.stdout if rest else sys.stderr)
             return 0
         verb, *rest = rest
-        entry = commands.get(ALIASES.get(name, {}).get(verb, verb))
+        verb = ALIASES.get(name, {}).get(verb, verb)
+        entry = commands.get(verb)
         if entry is None:
             raise CliError(
                 f"{PROGRAM}: unknown command: {path} {verb}\n\nUsage:  {path} COMMAND\n\n"
                 f"Run '{path} --help' for more information"
             )
         path = f"{path} {verb}"
+    if entry is None and name in NOT_YET:
+        raise CliError(f"{PROGRAM}: this version of Cove has no '{name}' yet")
     if entry is None:
         raise CliError(f"{PROGRAM}: unknown command: {path}\n\nRun '{PROGRAM} --help' for more information")
-    return _run(load(entry), path, rest, given["machine"] or None, given["host"] or None)
+    return _run(load(entry), path, all_names(entry), rest, given["machine"] or None, given["host"] or None)
 
 
 def load(entry: tuple[str, str, str]) -> Command:
@@ -251,7 +264,22 @@ def load(entry: tuple[str, str, str]) -> Command:
     return command
 
 
-def _run(command: Command, path: str, words: list[str], machine: str | None, host: str | None) -> int:
+def all_names(entry: tuple[str, str, str]) -> list[str]:
+    """Every full name of the command, empty when it has but one: the group's first, then its aliases, then docker's
+    old name.
+    """
+    names = []
+    for group, (_, commands) in GROUPS.items():
+        for name in (name for name, offered in commands.items() if offered is entry):
+            aliases = [alias for alias, meant in ALIASES.get(group, {}).items() if meant == name]
+            names += [f"{PROGRAM} {group} {known}" for known in (name, *aliases)]
+    names += [f"{PROGRAM} {name}" for name, offered in VERBS.items() if offered is entry]
+    return names if len(names) > 1 else []
+
+
+def _run(
+    command: Command, path: str, names: Sequence[str], words: list[str], machine: str | None, host: str | None
+) -> int:
     from cove.cli.command import Context
     from cove.errors import CoveError
 
@@ -259,7 +287,7 @@ def _run(command: Command, path: str, words: list[str], machine: str | None, hos
     try:
         values = command.parse(context, words)
     except flags.HelpAsked:
-        print(command.help(path), end="")
+        print(command.help(path, names), end="")
         return 0
     except UsageError as error:
         # Docker says "See" after too few arguments and "Run" after all else.

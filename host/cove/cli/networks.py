@@ -9,7 +9,7 @@ from cove.cli import format as fmt
 from cove.cli.client import filters, quote
 from cove.cli.command import Command, Context
 from cove.cli.errors import CliError, DaemonError
-from cove.cli.flags import Values, filters_flag, integer, several, switch, text
+from cove.cli.flags import Values, filters_flag, format_flag, integer, several, switch, text
 from cove.cli.run_options import pairs
 from cove.cli.values import label, link
 
@@ -194,7 +194,7 @@ COMMANDS = {
         "",
         (
             filters_flag(help='Provide filter values (e.g. "driver=bridge")'),
-            text("format", "", "Format output using a custom template: table, json, or a Go template"),
+            format_flag(),
             switch("no-trunc", "", "Do not truncate the output"),
             switch("quiet", "q", "Only display network IDs"),
         ),

@@ -10,7 +10,8 @@ from cove.cli import format as fmt
 from cove.cli import ports
 from cove.cli.client import filters
 from cove.cli.command import Command, Context
-from cove.cli.flags import Values, filters_flag, integer, switch, text
+from cove.cli.flags import Values, filters_flag, format_flag, integer, switch
+from cove.cli.quoting import quoted
 
 HEADERS = {
     "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "CreatedAt": "CREATED AT",
@@ -52,12 +53,6 @@ def row(item: dict[str, Any], *, truncate: bool, now: float) -> dict[str, Any]:
     }
 
 
-def quoted(text: str) -> str:
-    """`text` as Go's %q prints it."""
-    escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-    return '"' + "".join(escapes.get(character, character) for character in text) + '"'
-
-
 def ps(context: Context, values: Values) -> int:
     """`cove ps`"""
     form = values["format"]
@@ -86,7 +81,7 @@ COMMANDS = {
         (
             switch("all", "a", "Show all containers (default shows just running)"),
             filters_flag(),
-            text("format", "", "Format output using a custom template: table, json, or a Go template"),
+            format_flag(),
             integer("last", "n", "Show n last created containers (includes all states)", -1),
             switch("latest", "l", "Show the latest created container (includes all states)"),
             switch("no-trunc", "", "Don't truncate output"),

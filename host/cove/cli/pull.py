@@ -10,7 +10,8 @@ from cove.cli.client import EngineClient, Response
 from cove.cli.command import Command, Context
 from cove.cli.errors import CliError
 from cove.cli.flags import Values, switch, text
-from cove.cli.images import check_reference, split_reference
+from cove.cli.images import split_reference
+from cove.cli.reference import check_reference
 
 
 def show_progress(response: Response, out: IO[str]) -> None:
@@ -84,6 +85,7 @@ def pull_image(engine: EngineClient, reference: str, platform: str, *, quiet: bo
 def pull(context: Context, values: Values) -> int:
     """`cove pull`"""
     reference = values.args[0]
+    check_reference(reference)
     name, label = split_reference(reference)
     if values["all-tags"] and label:
         raise CliError("tag can't be used with --all-tags/-a")

@@ -29,7 +29,7 @@ def check_image(image: str) -> None:
     """Raise `CliError` for an image that no name can be; ids pass, for an engine knows them."""
     if image.isascii() and image.islower() and ":" not in image:
         return
-    from cove.cli.images import check_reference
+    from cove.cli.reference import check_reference
 
     check_reference(image)
 

@@ -1,4 +1,4 @@
-"""`events` and `system df`."""
+"""`system df`."""
 
 from __future__ import annotations
 
@@ -6,59 +6,10 @@ import sys
 from typing import Any
 
 from cove.cli import format as fmt
-from cove.cli.client import filters
 from cove.cli.command import Command, Context
-from cove.cli.errors import CliError
-from cove.cli.flags import Values, filters_flag, text
-from cove.cli.timestamp import timestamp
+from cove.cli.flags import Values, format_flag
 
 DF_HEADERS = {"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE"}
-
-
-def event_line(event: dict[str, Any]) -> str:
-    """`2026-11-24T20:10:21.123456789Z container start <id> (image=busybox, name=c1)`"""
-    import time
-
-    nanoseconds = event.get("timeNano") or event["time"] * 10**9
-    seconds, rest = divmod(nanoseconds, 10**9)
-    moment = time.localtime(seconds)
-    zone = time.strftime("%z", moment)
-    offset = "Z" if zone == "+0000" else f"{zone[:3]}:{zone[3:]}"
-    stamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S', moment)}.{rest:09d}{offset}"
-    actor = event.get("Actor") or {}
-    attributes = ", ".join(f"{key}={value}" for key, value in sorted((actor.get("Attributes") or {}).items()))
-    line = f"{stamp} {event['Type']} {event['Action']} {actor.get('ID', '')}"
-    return f"{line} ({attributes})" if attributes else line
-
-
-def events(context: Context, values: Values) -> int:
-    """`cove events`: prints until the engine ends the stream or Ctrl-C."""
-    form = values["format"]
-    template = None
-    if form not in ("", "json"):
-        from cove.cli.gotemplate import Template, TemplateError
-
-        try:
-            template = Template(form)
-        except TemplateError as error:
-            raise CliError(f"Error parsing format: {error}", 64) from error
-    filtered = filters(values["filter"])
-    query = {
-        "since": timestamp(values["since"]) if values["since"] else None,
-        "until": timestamp(values["until"]) if values["until"] else None,
-        "filters": filtered,
-    }
-    for event in context.engine.request("GET", "/events", query).json_lines():
-        if template is not None:
-            line = template.render(event, lambda name: f"can't evaluate field {name} in type events.Message")
-        elif form == "json":
-            from cove.cli.gotemplate import to_json
-
-            line = to_json(event)
-        else:
-            line = event_line(event)
-        print(line, flush=True)
-    return 0
 
 
 def _reclaimable(free: float, total: float) -> str:
@@ -119,19 +70,6 @@ def df(context: Context, values: Values) -> int:
     return 0
 
 
-_FORMAT = text("format", "", "Format output using a custom template: table, json, or a Go template")
 COMMANDS = {
-    "events": Command(
-        events,
-        "Get real time events from the server",
-        "",
-        (
-            filters_flag(),
-            _FORMAT,
-            text("since", "", "Show all events created since timestamp"),
-            text("until", "", "Stream events until this timestamp"),
-        ),
-        most=0,
-    ),
-    "system df": Command(df, "Show docker disk usage", "", (_FORMAT,), most=0),
+    "system df": Command(df, "Show docker disk usage", "", (format_flag(),), most=0),
 }

@@ -7,7 +7,7 @@ import sys
 from cove.cli import format as fmt
 from cove.cli.client import filters, quote
 from cove.cli.command import Command, Context, for_each
-from cove.cli.flags import Values, filters_flag, several, switch, text
+from cove.cli.flags import Values, filters_flag, format_flag, several, switch, text
 from cove.cli.run_options import pairs
 from cove.cli.values import label
 
@@ -88,7 +88,7 @@ COMMANDS = {
         "",
         (
             filters_flag(help='Provide filter values (e.g. "dangling=true")'),
-            text("format", "", "Format output using a custom template: table, json, or a Go template"),
+            format_flag(),
             switch("quiet", "q", "Only display volume names"),
         ),
         most=0,

@@ -88,6 +88,18 @@ class Driver(ABC):
         """Return when the VM is gone, or at once when there is none."""
 
     @abstractmethod
+    def disk_is_full(self) -> bool:
+        """Whether the VM stands still because the host's disk has no room for what it writes; nothing it wrote is lost."""
+
+    @abstractmethod
+    async def wait_disk_full(self) -> None:
+        """Return when the VM stands still for that reason."""
+
+    @abstractmethod
+    async def resume(self) -> None:
+        """Let such a VM go on; it will stand still again when there is still no room. Raises `DriverError`."""
+
+    @abstractmethod
     async def forward(self, forward: Forward) -> None:
         """Forward a port. Raises `PortInUse`, `DriverError`."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import os
@@ -93,14 +94,16 @@ def _address(text: str) -> ipaddress.IPv4Address | None:
 
 def _descriptors(process: Path) -> set[str]:
     """Inodes of the sockets that a process has open."""
-    found = set()
+    found: set[str] = set()
     try:
-        for name in os.listdir(process / "fd"):  # noqa: PTH208 - thousands of them: names alone
+        names = os.listdir(process / "fd")  # noqa: PTH208 - thousands of them: names alone
+    except OSError:
+        return found  # it has ended, or is somebody else's
+    for name in names:
+        with contextlib.suppress(OSError):  # closed meanwhile
             link = os.readlink(process / "fd" / name)  # noqa: PTH115
             if link.startswith("socket:["):
                 found.add(link[8:-1])
-    except OSError:
-        pass  # it has ended, or is somebody else's
     return found
 
 

@@ -67,6 +67,8 @@ def archive(busybox: bytes, page: bytes) -> bytes:
             {
                 "Cmd": ["busybox", "httpd", "-f", "-v", "-p", "80", "-h", "/www"],
                 "ExposedPorts": {"80/tcp": {}},
+                # As pid 1 it would ignore SIGTERM, and it has nothing to tidy up.
+                "StopSignal": "SIGKILL",
                 "Labels": {"org.opencontainers.image.title": "Cove's starter: one page, served by busybox"},
             },
         ),

@@ -1,7 +1,8 @@
 """Stands in for QEMU and the guest in it: QMP, the link, forwards and SSH are real protocols here, the VM is not there.
 
 COVE_FAKE lists what goes wrong, separated by spaces: `refuse` (ends at once with words on stderr), `silent` (no engine),
-`no-shutdown`, `no-button`, `no-quit` (ignored requests). SIGUSR1 makes it crash with words on stderr.
+`no-shutdown`, `no-button`, `no-quit` (ignored requests). While there is a file named `full` beside the disk, whatever the
+guest writes finds no room. SIGUSR1 makes it crash with words on stderr, SIGUSR2 makes the guest write.
 """
 
 from __future__ import annotations
@@ -36,11 +37,15 @@ class Fake:
         self.chardevs = option(r"\w+,id=(\w+)")
         self.forwards: dict[str, Any] = {}
         self.link: socket.socket | None = None
+        self.qmp: socket.socket | None = None
+        self.full = False
+        self.link_thread: threading.Thread | None = None
 
     def serve_qmp(self) -> None:
         listener = socket.socket(fileno=int(option(r"socket,id=qmp,fd=(\d+)")[0]))
         while True:
             client, _ = listener.accept()
+            self.qmp = client
             send(client, {"QMP": {"version": {"qemu": {"major": 9, "minor": 9, "micro": 9}}, "capabilities": []}})
             with client:
                 for request in requests(client):
@@ -51,9 +56,21 @@ class Fake:
                     if request["execute"] == "system_powerdown" and "no-button" not in FAULTS:
                         os._exit(0)
 
+    def write(self, *_: object) -> None:
+        self.full = (self.folder / "full").exists()
+        if self.full:
+            data = {"device": "data", "operation": "write", "action": "stop", "nospace": True, "reason": "no room"}
+            stamp = {"seconds": 0, "microseconds": 0}
+            send(self.qmp, {"event": "BLOCK_IO_ERROR", "data": data, "timestamp": stamp})
+
     def execute(self, name: str, arguments: dict[str, Any]) -> Any:
         if name == "cont":
-            threading.Thread(target=self.serve_link, daemon=True).start()
+            self.write()
+            if not self.full and self.link_thread is None:
+                self.link_thread = threading.Thread(target=self.serve_link, daemon=True)
+                self.link_thread.start()
+        if name == "query-status":
+            return {"status": "io-error" if self.full else "running", "running": not self.full}
         if name == "query-chardev":
             return [{"label": label, "filename": "", "frontend-open": True} for label in self.chardevs]
         if name == "human-monitor-command":
@@ -130,7 +147,8 @@ def requests(client: socket.socket) -> Iterator[dict[str, Any]]:
             yield request
 
 
-def send(client: socket.socket, value: dict[str, Any]) -> None:
+def send(client: socket.socket | None, value: dict[str, Any]) -> None:
+    assert client is not None
     client.sendall(json.dumps(value).encode() + b"\r\n")
 
 
@@ -163,7 +181,9 @@ def main() -> None:
         sys.exit("qemu: -m: the fake was told to refuse")
     else:
         signal.signal(signal.SIGUSR1, crash)
-        Fake().serve_qmp()
+        fake = Fake()
+        signal.signal(signal.SIGUSR2, fake.write)
+        fake.serve_qmp()
 
 
 main()

@@ -287,3 +287,32 @@ def test_a_start_waits_for_an_engine_and_then_says_what_is_wrong(cove: Any, monk
     assert "did not start: its engine did not answer within" in error.value.message
     assert "the guest is up" in error.value.hint
     assert processes(cove.home) == []
+
+
+def test_a_disk_that_fills_up_at_boot_is_told_at_once(cove: Any) -> None:
+    paths = cove.make()
+    (paths.folder / "full").touch()
+    done = cove.run("machine", "start", status=1)
+    assert "the disk is full: there is no room in" in done.stderr
+    assert processes(cove.home) == []
+    (paths.folder / "full").unlink()
+    cove.run("machine", "start")
+
+
+def test_a_machine_that_stands_still_for_want_of_room_says_so_and_goes_on(cove: Any, eventually: Eventually) -> None:
+    paths = cove.make()
+    cove.run("machine", "start")
+    before = cove.status()
+    (paths.folder / "full").touch()
+    os.kill(before["pid"], signal.SIGUSR2)
+    eventually(lambda: cove.status()["state"] == "paused")
+    shown = cove.run("machine", "status").stdout
+    assert "trouble        the disk is full: there is no room in" in shown
+    assert "make room, then: cove machine start default" in shown
+    assert "the disk is full" in cove.run("machine", "start", status=1).stderr
+    os.kill(cove.status()["agent_pid"], signal.SIGKILL)  # a new agent sees it as well
+    (paths.folder / "full").unlink()
+    cove.run("machine", "start")
+    after = cove.status()
+    assert (after["state"], after["boot_id"]) == ("running", before["boot_id"])
+    assert "trouble" not in after

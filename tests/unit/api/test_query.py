@@ -103,5 +103,5 @@ def test_times(text: str, expected: int) -> None:
 
 @pytest.mark.parametrize("text", ["yesterday", "5x", "2023-13-01", "nan", "1e9", "9" * 400 + "h", "\u0663h"])
 def test_times_that_are_none(text: str) -> None:
-    with pytest.raises(InvalidParameter, match="invalid time"):
+    with pytest.raises(InvalidParameter, match="failed to parse value as time or duration"):
         parse_time_ns(text, now_ns=NOW)

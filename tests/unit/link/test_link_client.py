@@ -18,12 +18,14 @@ def hello() -> Hello:
     return Hello(1, time.time_ns())
 
 
-def linked(scenario: Callable[[HostEnd, LinkClient], Awaitable[None]]) -> None:
+def linked(scenario: Callable[[HostEnd, LinkClient], Awaitable[None]], *, ready: bool = True) -> None:
     async def run() -> None:
         host = HostEnd()
         client = LinkClient(host.path, "1.2.3", set_clock=False, boot_id="b" * 32)
         client.power_off = lambda: pytest.fail("nobody asked for that")
         await client.start()
+        if ready:
+            client.announce_ready()
         try:
             async with asyncio.timeout(10):
                 await scenario(host, client)
@@ -47,6 +49,19 @@ def test_a_hello_is_answered_with_the_boot_and_the_ports_that_live() -> None:
         assert client.connected
 
     linked(scenario)
+
+
+def test_the_host_hears_of_readiness_when_it_is_announced() -> None:
+    async def scenario(host: HostEnd, client: LinkClient) -> None:
+        host.send(hello())
+        await host.receive("sync")
+        await host.receive("idle")
+        await asyncio.sleep(0.05)
+        assert host.nothing_waits()
+        client.announce_ready()
+        assert (await host.receive("ready"))["boot_id"] == "b" * 32
+
+    linked(scenario, ready=False)
 
 
 @pytest.mark.parametrize("verb", ["publish", "unpublish"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
 import signal
@@ -22,6 +23,8 @@ from cove.errors import DriverError, PortInUse
 from cove.machine.files import rotate
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
+
+log = logging.getLogger(__name__)
 
 QMP_TIMEOUT_S = 20.0
 KILL_TIMEOUT_S = 10.0
@@ -44,6 +47,8 @@ class QemuDriver(Driver):
         self._process: subprocess.Popen[bytes] | None = None
         self._exit: asyncio.Task[None] | None = None
         self._listening: list[asyncio.Task[None]] = []
+        self._full = asyncio.Event()
+        self._failures: asyncio.Task[None] | None = None
 
     @property
     def _pid_file(self) -> Path:
@@ -102,6 +107,8 @@ class QemuDriver(Driver):
 
     async def _connect(self) -> None:
         client = QMPClient(f"cove-{self._paths.name}")
+        failures = EventListener(names={"BLOCK_IO_ERROR"})
+        client.register_listener(failures)
         try:
             async with asyncio.timeout(QMP_TIMEOUT_S):
                 await client.connect(str(self._paths.qmp_socket))
@@ -111,6 +118,9 @@ class QemuDriver(Driver):
             ) from error
         self._qmp = client
         self._exit = asyncio.get_running_loop().create_task(self._watch(client))
+        self._failures = asyncio.get_running_loop().create_task(self._watch_disk(failures))
+        if (await self._execute("query-status"))["status"] == "io-error":
+            self._full.set()
 
     async def _watch(self, client: QMPClient) -> None:
         """End when QEMU does: its QMP connection breaks, and then it lets go of its lock."""
@@ -121,6 +131,24 @@ class QemuDriver(Driver):
         self._qmp = None
         if await self._gone(KILL_TIMEOUT_S):
             lastwords.ended(self._paths.qemu_log, self._process.returncode if self._process else None)
+
+    async def _watch_disk(self, failures: EventListener) -> None:
+        """QEMU stops the VM at a write for which there is no room (werror=enospc, its default); other errors the guest sees."""
+        async for event in failures:
+            data: Any = event["data"]
+            if data.get("nospace") and data.get("action") == "stop":
+                log.error("the VM stands still: the disk of %s is full", self._paths.folder)
+                self._full.set()
+
+    def disk_is_full(self) -> bool:
+        return self._full.is_set()
+
+    async def wait_disk_full(self) -> None:
+        await self._full.wait()
+
+    async def resume(self) -> None:
+        self._full.clear()
+        await self._execute("cont")
 
     async def _gone(self, timeout_s: float) -> bool:
         """Wait until the process has let go of the lock, which the kernel does at its end."""

@@ -1,0 +1,59 @@
+"""Platforms as clients ask for them: ``os[/architecture[/variant]]`` (the grammar of containerd's ``platforms``)."""
+
+from __future__ import annotations
+
+import re
+
+from coved.errors import InvalidParameter, NotFound
+from coved.images.model import Image
+
+_COMPONENT = re.compile(r"[A-Za-z0-9_.-]+")
+_ARCHITECTURES = {
+    "x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386", "i486": "386", "i586": "386", "i686": "386",
+    "armhf": "arm", "armel": "arm",
+}  # fmt: skip
+_KNOWN = frozenset(
+    {"386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le", "riscv64",
+     "s390x", "wasm"}
+)  # fmt: skip
+_SYSTEMS = frozenset({"darwin", "freebsd", "linux", "netbsd", "openbsd", "solaris", "wasip1", "windows"})
+
+
+def parse(text: str) -> tuple[str, str, str]:
+    """System, architecture and variant, each "" when it is open. Raises ``InvalidParameter`` in containerd's words."""
+    parts = text.lower().split("/")
+    for part in parts:
+        if not _COMPONENT.fullmatch(part):
+            raise InvalidParameter(
+                f'"{part}" is an invalid component of "{text}": platform specifier component must match '
+                '"^[A-Za-z0-9_.-]+$": invalid argument'
+            )
+    if len(parts) > 3:
+        raise InvalidParameter(f'"{text}": cannot parse platform specifier: invalid argument')
+    if len(parts) == 1:
+        only = _ARCHITECTURES.get(parts[0], parts[0])
+        if only in _SYSTEMS:
+            return only, "", ""
+        if only in _KNOWN:
+            return "linux", only, ""
+        raise InvalidParameter(f'"{text}": unknown operating system or architecture: invalid argument')
+    architecture, variant = _ARCHITECTURES.get(parts[1], parts[1]), parts[2] if len(parts) == 3 else ""
+    if (architecture, variant) in (("arm64", "v8"), ("amd64", "v1")):
+        variant = ""
+    return parts[0], architecture, variant
+
+
+def must_match(image: Image, reference: str, text: str) -> None:
+    """Raises ``NotFound`` when an image is for another platform than the one asked for, ``InvalidParameter``."""
+    wanted = parse(text)
+    config = image.config
+    actual = tuple(str(config.get(key) or "") for key in ("os", "architecture", "variant"))
+    if any(one and one != other for one, other in zip(wanted, actual, strict=True)):
+        raise NotFound(
+            f"image with reference {reference} was found but does not match the specified platform: "
+            f"wanted {_written(wanted)}, actual: {_written(actual)}"
+        )
+
+
+def _written(platform: tuple[str, ...]) -> str:
+    return "/".join(part for part in platform if part)

@@ -1,0 +1,49 @@
+import pytest
+from coved.errors import InvalidParameter, NotFound
+from coved.images import platforms
+from coved.images.model import Image
+
+IMAGE = Image("sha256:0", {"os": "linux", "architecture": "arm64", "variant": "v8"}, 0, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("linux", ("linux", "", "")),
+        ("amd64", ("linux", "amd64", "")),
+        ("linux/x86_64", ("linux", "amd64", "")),
+        ("Linux/AARCH64", ("linux", "arm64", "")),
+        ("linux/arm64/v8", ("linux", "arm64", "")),
+        ("linux/arm/v7", ("linux", "arm", "v7")),
+        ("zz/nope", ("zz", "nope", "")),
+    ],
+)
+def test_parse(text: str, expected: tuple[str, str, str]) -> None:
+    assert platforms.parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("zz", '"zz": unknown operating system or architecture: invalid argument'),
+        ("a/b/c/d", '"a/b/c/d": cannot parse platform specifier: invalid argument'),
+        ("linux//", 'is an invalid component of "linux//"'),
+        ("", 'is an invalid component of ""'),
+        ("linux/\0", "is an invalid component"),
+    ],
+)
+def test_what_is_none(text: str, message: str) -> None:
+    with pytest.raises(InvalidParameter) as refusal:
+        platforms.parse(text)
+    assert message in str(refusal.value)
+
+
+def test_matching() -> None:
+    for text in ("linux", "linux/arm64", "linux/arm64/v8", "arm64"):
+        platforms.must_match(IMAGE, "x", text)
+    with pytest.raises(NotFound) as refusal:
+        platforms.must_match(IMAGE, "x:1", "linux/amd64")
+    assert str(refusal.value) == (
+        "image with reference x:1 was found but does not match the specified platform: "
+        "wanted linux/amd64, actual: linux/arm64/v8"
+    )

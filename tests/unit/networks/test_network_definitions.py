@@ -1,0 +1,161 @@
+"""POST /networks/create: what becomes of a request, and in which words it is refused."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+import pytest
+from coved.errors import EngineError, Forbidden, InvalidParameter, NotFound
+from coved.networks import create
+from coved.networks.definition import Definitions, Network
+from coved.networks.model import EndpointRequest
+from coved.store.database import Database
+
+TAKEN = [ipaddress.IPv4Network("172.17.0.0/16"), ipaddress.IPv4Network("172.18.0.0/16")]
+
+
+def made(
+    config: dict[str, Any], *, taken: Any = TAKEN, foreign: Any = (), devices: Any = ("eth0", "docker0")
+) -> Network:
+    return create.definition({"Name": "web", **config}, taken, foreign, devices)
+
+
+def ipam(**config: Any) -> dict[str, Any]:
+    return {"IPAM": {"Config": [config]}}
+
+
+def test_a_bare_request_gets_the_first_free_subnet() -> None:
+    network = made({})
+    assert (network.driver, network.subnet, network.gateway) == ("bridge", "172.19.0.0/16", "172.19.0.1")
+    assert network.bridge == f"br-{network.id[:12]}"
+    assert len(network.id) == 64
+    assert not network.subnet_given
+    assert network.mtu == 1500
+
+
+def test_what_was_asked_for_is_kept() -> None:
+    options = {"com.docker.network.bridge.name": "mine0", "com.docker.network.driver.mtu": "1400", "x": "y"}
+    network = made(
+        {
+            **ipam(
+                Subnet="10.9.0.0/24", Gateway="10.9.0.254", IPRange="10.9.0.128/25", AuxiliaryAddresses={"printer": "10.9.0.7"}
+            ),
+            "Options": options, "Labels": {"a": "b"}, "Internal": True, "Attachable": True,
+        }
+    )  # fmt: skip
+    assert (network.subnet, network.gateway, network.ip_range) == ("10.9.0.0/24", "10.9.0.254", "10.9.0.128/25")
+    assert network.auxiliary == {"printer": "10.9.0.7"}
+    assert (network.bridge, network.mtu, network.options) == ("mine0", 1400, options)
+    assert (network.labels, network.internal, network.attachable, network.subnet_given) == (
+        {"a": "b"},
+        True,
+        True,
+        True,
+    )
+
+
+def test_null_and_empty_are_as_good_as_absent() -> None:
+    network = made({"Driver": "", "IPAM": None, "Options": None, "Labels": None, "EnableIPv6": None})
+    assert network.subnet == "172.19.0.0/16"
+    assert made({"IPAM": {"Driver": "default", "Config": None, "Options": {"k": "v"}}}).ipam_options == {"k": "v"}
+
+
+def test_the_machines_own_subnets_are_kept_clear_of_but_may_be_asked_for() -> None:
+    foreign = [ipaddress.IPv4Network("172.16.0.0/12")]
+    assert made({}, foreign=foreign).subnet == "192.168.0.0/20"
+    assert made(ipam(Subnet="172.20.0.0/16"), foreign=foreign).subnet == "172.20.0.0/16"
+
+
+@pytest.mark.parametrize(
+    ("config", "kind", "said"),
+    [
+        ({"Name": ""}, InvalidParameter, "invalid network name"),
+        ({"Name": "a\nb"}, InvalidParameter, "invalid network name"),
+        ({"Name": "a" * 256}, InvalidParameter, "invalid network name"),
+        ({"Name": 5}, InvalidParameter, "invalid Name"),
+        ({"Name": "host"}, Forbidden, "operation is not permitted on predefined host network"),
+        ({"Driver": "host"}, Forbidden, 'only one instance of "host" network is allowed'),
+        ({"Driver": "overlay"}, NotFound, 'plugin "overlay" not found'),
+        ({"EnableIPv6": True}, InvalidParameter, "IPv4"),
+        ({"Options": {"com.docker.network.bridge.name": "eth0"}}, InvalidParameter, "in use by another network device"),
+        ({"Options": {"com.docker.network.bridge.name": "a" * 16}}, InvalidParameter, "invalid bridge name"),
+        ({"Options": {"com.docker.network.bridge.name": 'x" }; flush'}}, InvalidParameter, "invalid bridge name"),
+        ({"Options": {"com.docker.network.bridge.name": "a/b"}}, InvalidParameter, "invalid bridge name"),
+        ({"Options": {"com.docker.network.driver.mtu": "many"}}, InvalidParameter, "mtu"),
+        ({"Options": {"com.docker.network.driver.mtu": "67"}}, InvalidParameter, "mtu"),
+        ({"Options": {"com.docker.network.driver.mtu": "-1"}}, InvalidParameter, "mtu"),
+        ({"Options": ["x"]}, InvalidParameter, "invalid Options"),
+        ({"Labels": {"a": 1}}, InvalidParameter, "invalid Labels"),
+        ({"IPAM": []}, None, ""),
+        ({"IPAM": ["x"]}, InvalidParameter, "invalid IPAM"),
+        ({"IPAM": {"Driver": "dhcp"}}, NotFound, "dhcp"),
+        ({"IPAM": {"Config": "x"}}, InvalidParameter, "invalid IPAM config"),
+        ({"IPAM": {"Config": [1]}}, InvalidParameter, "invalid IPAM config"),
+        (
+            {"IPAM": {"Config": [{"Subnet": "10.0.0.0/24"}, {"Subnet": "10.1.0.0/24"}]}},
+            InvalidParameter,
+            "one IPv4 subnet",
+        ),
+        (ipam(Gateway="10.0.0.1"), InvalidParameter, "needs a subnet"),
+        (ipam(Subnet="10.0.0.1/24"), InvalidParameter, "it should be 10.0.0.0/24"),
+        (ipam(Subnet="10.0.0.0"), InvalidParameter, "has no room"),
+        (ipam(Subnet="10.0.0.0/31"), InvalidParameter, "has no room"),
+        (ipam(Subnet="10.0.0.0/33"), InvalidParameter, "invalid CIDR"),
+        (ipam(Subnet="elephant"), InvalidParameter, "invalid CIDR"),
+        (ipam(Subnet="fd00::/64"), InvalidParameter, "IPv4"),
+        (ipam(Subnet=5), InvalidParameter, "invalid Subnet"),
+        (ipam(Subnet="172.17.5.0/24"), Forbidden, "Pool overlaps with other one on this address space"),
+        (ipam(Subnet="172.0.0.0/8"), Forbidden, "Pool overlaps with other one on this address space"),
+        (ipam(Subnet="10.0.0.0/24", Gateway="10.0.1.1"), InvalidParameter, "gateway 10.0.1.1 is not in subnet"),
+        (ipam(Subnet="10.0.0.0/24", Gateway="x"), InvalidParameter, "invalid gateway x"),
+        (ipam(Subnet="10.0.0.0/24", IPRange="10.0.1.0/25"), InvalidParameter, "ip-range 10.0.1.0/25 is not in subnet"),
+        (ipam(Subnet="10.0.0.0/24", IPRange="x"), InvalidParameter, "invalid ip-range"),
+        (
+            ipam(Subnet="10.0.0.0/24", AuxiliaryAddresses={"a": "10.0.1.9"}),
+            InvalidParameter,
+            "auxiliary address 10.0.1.9",
+        ),
+        (ipam(Subnet="10.0.0.0/24", AuxiliaryAddresses={"a": 9}), InvalidParameter, "invalid AuxiliaryAddresses"),
+    ],
+)
+def test_what_cannot_be_is_refused(config: dict[str, Any], kind: type[EngineError] | None, said: str) -> None:
+    if kind is None:
+        made(config)
+        return
+    with pytest.raises(kind, match=said.replace("(", r"\(")):
+        made(config)
+
+
+def test_a_network_may_choose_not_to_masquerade() -> None:
+    assert made({}).rule.masquerade
+    assert not made({"Options": {"com.docker.network.bridge.enable_ip_masquerade": "false"}}).rule.masquerade
+
+
+def test_definitions_and_connections_outlive_the_engine(tmp_path: Any) -> None:
+    database = Database(tmp_path / "db")
+    definitions = Definitions(database)
+    first = made(ipam(Subnet="10.9.0.0/24"))
+    second = made({"Name": "other"})
+    for network in (second, first):
+        definitions.add(network)
+    endpoint = EndpointRequest("ignored", ipv4_address="10.9.0.9", aliases=("db", "cache"))
+    definitions.connect("c1", first.id, endpoint)
+    definitions.connect("c1", second.id, EndpointRequest("y"))
+    again = Definitions(Database(tmp_path / "db"))
+    assert again.load() == sorted([first, second], key=lambda network: network.created_ns)
+    assert again.connections("c1") == [(first.id, endpoint), (second.id, EndpointRequest("y"))]
+    again.disconnect("c1", second.id)
+    assert [network for network, _ in again.connections("c1")] == [first.id]
+    again.remove(first.id)
+    assert again.connections("c1") == []
+    again.connect("c2", second.id, EndpointRequest("y"))
+    again.forget("c2")
+    assert again.connections("c2") == []
+
+
+def test_two_networks_of_one_name_are_not_kept(tmp_path: Any) -> None:
+    definitions = Definitions(Database(tmp_path / "db"))
+    definitions.add(made({}))
+    with pytest.raises(Exception, match="UNIQUE"):
+        definitions.add(made({}))

@@ -1,0 +1,172 @@
+"""What networks write: packet rules, records of open sandboxes, resolv.conf and hosts."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from coved.networks import firewall, resolver
+from coved.networks.firewall import BridgeRule, Firewall, PortRule
+from coved.networks.model import Endpoint, PublishedPort, SandboxRequest
+from coved.networks.records import Record, Records
+
+NET = ipaddress.IPv4Network("172.18.0.0/16")
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def run(self, text: str) -> str:
+        self.texts.append(text)
+        return ""
+
+    def close(self) -> None:
+        return
+
+
+@pytest.fixture
+def rules(monkeypatch: pytest.MonkeyPatch) -> tuple[Firewall, list[str]]:
+    monkeypatch.setattr(firewall, "Nftables", Recorder)
+    made = Firewall("cove-x")
+    nft: Any = made._nft
+    return made, nft.texts
+
+
+def test_a_reset_replaces_the_whole_table_in_one_transaction(rules: tuple[Firewall, list[str]]) -> None:
+    made, texts = rules
+    made.reset([BridgeRule("br-1", NET)], [PortRule("tcp", "", 49152, "172.18.0.2", 80)])
+    (text,) = texts
+    lines = text.splitlines()
+    assert lines[:2] == [
+        "add table ip cove-x",
+        "delete table ip cove-x",
+    ]  # deleting what is not there would be an error
+    assert "table ip cove-x {" in lines
+    assert 'add element ip cove-x bridges { "br-1" }' in lines
+    assert "add element ip cove-x outbound { 172.18.0.0/16 }" in lines
+    assert "add element ip cove-x published { tcp . 49152 : 172.18.0.2 . 80 }" in lines
+    assert text.count("{") == text.count("}")
+
+
+@pytest.mark.parametrize(
+    ("rule", "sets"),
+    [
+        (BridgeRule("b", NET), {"bridges", "inside", "hairpin", "outbound"}),
+        (BridgeRule("b", NET, masquerade=False), {"bridges", "inside", "hairpin"}),
+        (BridgeRule("b", NET, internal=True), {"bridges", "inside", "hairpin", "internal"}),
+    ],
+)
+def test_a_network_leaves_with_what_it_came_with(rules: Any, rule: BridgeRule, sets: set[str]) -> None:
+    made, texts = rules
+    made.add_bridge(rule)
+    made.remove_bridge(rule)
+    assert {line.split()[4] for line in texts[0].splitlines()} == sets
+    assert texts[1] == texts[0].replace("add element", "delete element")
+
+
+def test_ports_have_the_map_of_their_address(rules: Any) -> None:
+    made, texts = rules
+    ports = [PortRule("udp", "127.0.0.1", 53, "172.18.0.2", 5353), PortRule("tcp", "", 80, "172.18.0.2", 8080)]
+    made.add_ports(ports)
+    made.remove_ports(ports)
+    made.add_ports([])
+    assert texts == [
+        "add element ip cove-x published_at { udp . 127.0.0.1 . 53 : 172.18.0.2 . 5353 }\n"
+        "add element ip cove-x published { tcp . 80 : 172.18.0.2 . 8080 }",
+        "delete element ip cove-x published_at { udp . 127.0.0.1 . 53 }\ndelete element ip cove-x published { tcp . 80 }",
+    ]
+
+
+def record(container_id: str, mode: str = "bridge") -> Record:
+    endpoint = Endpoint("n", "net", "e", "eth0", "veth1", "172.18.0.2", 16, "172.18.0.1", "02:42:00:00:00:01", ("db",))
+    port = PublishedPort("tcp", 80, "127.0.0.1", 8080, 49152)
+    return Record(container_id, "name", mode, (endpoint,), (port,), ("80/tcp",))
+
+
+def test_records_are_read_back_the_same(tmp_path: Path) -> None:
+    records = Records(tmp_path / "sandboxes")
+    records.save(record("a"))
+    records.save(record("b", "container:a"))
+    found = {one.container_id: one for one in Records(tmp_path / "sandboxes").load()}
+    assert found == {"a": record("a"), "b": record("b", "container:a")}
+    assert (found["b"].shares, found["b"].has_namespace) == ("a", False)
+    assert (found["a"].shares, found["a"].has_namespace) == ("", True)
+    records.remove("a")
+    records.remove("a")
+    assert [one.container_id for one in records.load()] == ["b"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "{}", '{"container_id": "a", "unknown": 1, "endpoints": []}', "5"]
+)
+def test_what_is_no_record_is_removed_and_the_others_stay(tmp_path: Path, text: str) -> None:
+    records = Records(tmp_path)
+    records.save(record("good"))
+    (tmp_path / "bad.json").write_text(text)
+    (tmp_path / "half.tmp").write_text("{")
+    assert [one.container_id for one in records.load()] == ["good"]
+    assert [path.name for path in tmp_path.iterdir()] == ["good.json"]
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(resolver, "_OWN", tmp_path / "resolv.conf")
+    monkeypatch.setattr(resolver, "_SYSTEMD", tmp_path / "systemd.conf")
+    return tmp_path
+
+
+def resolv(machine: Path, own: str | None, systemd: str | None = None, host_mode: bool = False, **request: Any) -> str:
+    for name, text in (("resolv.conf", own), ("systemd.conf", systemd)):
+        if text is not None:
+            (machine / name).write_text(text)
+    return resolver.resolv_conf(SandboxRequest("c", **request), host_mode=host_mode)
+
+
+OWN = (
+    "# mine\nnameserver 10.0.2.3\nnameserver 127.0.0.1\nsearch a.example b.example\noptions ndots:2 \noptions rotate\n"
+)
+
+
+def test_the_machines_servers_are_the_containers_but_for_its_loopback(machine: Path) -> None:
+    assert resolv(machine, OWN) == "nameserver 10.0.2.3\nsearch a.example b.example\noptions ndots:2 rotate\n"
+    assert "nameserver 127.0.0.1\n" in resolv(machine, OWN, host_mode=True)
+
+
+def test_what_a_container_asks_for_wins(machine: Path) -> None:
+    text = resolv(machine, OWN, dns=("1.1.1.1",), dns_search=("c.example",), dns_options=("timeout:1",))
+    assert text == "nameserver 1.1.1.1\nsearch c.example\noptions timeout:1\n"
+    assert "search" not in resolv(machine, OWN, dns_search=(".",))
+
+
+def test_behind_systemds_stub_are_the_real_servers(machine: Path) -> None:
+    assert resolv(machine, "nameserver 127.0.0.53\n", "nameserver 192.0.2.53\n") == "nameserver 192.0.2.53\n"
+
+
+@pytest.mark.parametrize(
+    "own", [None, "", "nameserver ::1\n", "nameserver 127.0.0.53\n", "nameserver nonsense\n", "\0\xff"]
+)
+def test_without_a_server_there_are_public_ones(machine: Path, own: str | None) -> None:
+    assert resolv(machine, own) == "nameserver 8.8.8.8\nnameserver 8.8.4.4\n"
+
+
+def test_hosts_has_the_container_its_extras_and_the_laptop() -> None:
+    request = SandboxRequest(
+        "c", hostname="web", domainname="example.org", extra_hosts=("db:10.0.0.9", "laptop:host-gateway", "six:fd00::1")
+    )
+    text = resolver.hosts(request, ["172.18.0.2", "172.19.0.2"], "10.0.2.2", host_mode=False)
+    lines = [line.split() for line in text.splitlines()]
+    assert ["127.0.0.1", "localhost"] in lines
+    assert ["10.0.0.9", "db"] in lines
+    assert ["10.0.2.2", "laptop"] in lines
+    assert ["fd00::1", "six"] in lines
+    assert ["172.18.0.2", "web.example.org", "web"] in lines
+    assert ["172.19.0.2", "web.example.org", "web"] in lines
+
+
+def test_on_the_hosts_network_hosts_is_the_machines() -> None:
+    text = resolver.hosts(SandboxRequest("c", hostname="web", extra_hosts=("db:10.0.0.9",)), [], "", host_mode=True)
+    assert text.startswith(Path("/etc/hosts").read_text().rstrip("\n"))
+    assert text.endswith("10.0.0.9\tdb\n")
