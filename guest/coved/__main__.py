@@ -14,7 +14,8 @@ def main(arguments: list[str] | None = None) -> int:
     from coved.engine import Config  # not for --help and wrong options
     from coved.process import run
 
-    return run(Config(options.root, options.state, options.socket, None, __version__), debug=options.debug)
+    config = Config(options.root, options.state, options.socket, None, __version__, userns_remap=options.userns_remap)
+    return run(config, debug=options.debug)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -26,6 +27,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--socket", type=Path, required=True, metavar="PATH", help="unix socket to answer on")
     parser.add_argument("--state", type=Path, metavar="DIR", help="sockets and namespaces of this boot (ROOT/run)")
+    parser.add_argument(
+        "--userns-remap", default="", metavar="WHO", help="containers' root is nobody outside: default, or user[:group]"
+    )
     parser.add_argument("--debug", action="store_true", help="log every request")
     parser.add_argument("--version", action="version", version=f"coved {__version__}")
     options = parser.parse_args(arguments)

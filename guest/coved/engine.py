@@ -37,6 +37,8 @@ class Config:
     link: Path | None
     version: str
     starter: Path = STARTER
+    userns_remap: str = ""
+    """The value of --userns-remap; "": containers have no user namespaces."""
 
 
 class Engine:
@@ -70,6 +72,7 @@ class Engine:
             spawner=self.spawner,
             root=config.root,
             state=config.state,
+            userns_remap=config.userns_remap,
         )
 
         self.files = Files(self.containers, self.images, self.events)

@@ -13,16 +13,18 @@ import tarfile
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
 
+from isolation_support import making
 from runtime_support import busybox
 
 START_S = 30
+_INIT_PACKAGE = "tini"
 _SECCOMP_PACKAGE = "golang-github-containers-common"
 
 
@@ -56,6 +58,7 @@ class Engine:
             *self.options,
         ]
         environment = {**os.environ, "COVE_SECCOMP_PROFILE": str(_seccomp_profile())}
+        environment["PATH"] = f"{environment['PATH']}:{_init_folder()}:{_crun_folder()}"
         self.socket.unlink(missing_ok=True)
         self.process = subprocess.Popen(words, stdout=self._log, stderr=self._log, env=environment)
         deadline = time.monotonic() + START_S
@@ -109,6 +112,12 @@ def engine() -> Iterator[Engine]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def engine_with() -> Callable[..., contextlib.AbstractContextManager[Engine]]:
+    """Starts further engines, with options of the command line."""
+    return running_engine
+
+
 @contextlib.contextmanager
 def running_engine(*options: str) -> Iterator[Engine]:
     """An engine with these options of the command line, and busybox in it."""
@@ -129,6 +138,13 @@ def docker_client(engine: Engine) -> Iterator[Any]:
     client = docker.DockerClient(engine.url, timeout=60)
     yield client
     client.close()
+
+
+@pytest.fixture
+def make(docker_client: Any) -> Iterator[Callable[..., Any]]:
+    """Containers of busybox that are gone after the test."""
+    with making(docker_client) as create:
+        yield create
 
 
 def _busybox_tar() -> bytes:
@@ -160,18 +176,41 @@ def _busybox_tar() -> bytes:
 
 def _seccomp_profile() -> Path:
     """Docker's default profile as Debian packages it, fetched when this system does not have it."""
-    installed = Path("/usr/share/containers/seccomp.json")
-    if installed.exists():
-        return installed
+    return _packaged(Path("/usr/share/containers/seccomp.json"), _SECCOMP_PACKAGE)
+
+
+def _init_folder() -> Path:
+    """Where tini is, for --init."""
+    return _packaged(Path("/usr/bin/tini-static"), _INIT_PACKAGE).parent
+
+
+def _crun_folder() -> Path:
+    """Where crun is, the other runtime."""
+    program = _packaged(Path("/usr/bin/crun"), "crun")
+    if program == Path("/usr/bin/crun"):
+        return program.parent
+    library = _packaged(Path("/usr/lib/x86_64-linux-gnu/libyajl.so.2"), "libyajl2")
+    folder = program.parents[2] / "wrapped"
+    folder.mkdir(exist_ok=True)
+    wrapper = folder / "crun"
+    wrapper.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={library.parent} exec {program} "$@"\n')
+    wrapper.chmod(0o755)
+    return folder
+
+
+def _packaged(path: Path, package: str) -> Path:
+    """A file of a Debian package: the machine's own, or that of the package, fetched once."""
+    if path.exists():
+        return path
     cache = Path(tempfile.gettempdir()) / f"cove-test-cache-{os.getuid()}"
-    unpacked = cache / "containers-common"
-    profile = unpacked / "usr/share/containers/seccomp.json"
-    if not profile.exists():
+    found = cache / package / path.relative_to("/")
+    if not found.exists():
         cache.mkdir(mode=0o700, exist_ok=True)
-        subprocess.run(["apt-get", "-qq", "download", _SECCOMP_PACKAGE], cwd=cache, check=True, timeout=120)
-        (package,) = cache.glob(f"{_SECCOMP_PACKAGE}_*.deb")
-        subprocess.run(["dpkg", "-x", package, unpacked], check=True, timeout=60)
-    return profile
+        subprocess.run(["apt-get", "-qq", "download", package], cwd=cache, check=True, timeout=120)
+        (archive,) = cache.glob(f"{package}_*.deb")
+        subprocess.run(["dpkg", "-x", archive, cache / package], check=True, timeout=60)
+        archive.unlink()
+    return found
 
 
 @pytest.fixture

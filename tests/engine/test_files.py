@@ -300,6 +300,7 @@ def test_nothing_is_imported_while_a_thread_is_in_a_container() -> None:
     script = """
 import os, sys
 from coved.files import view
+from coved.files.ids import Ids
 pid = os.fork()
 if pid == 0:
     from coved.runtime import syscalls
@@ -308,7 +309,7 @@ if pid == 0:
     import time; time.sleep(30); os._exit(0)
 os.read(0, 1)
 before = set(sys.modules)
-opened = view.of_process(pid)
+opened = view.of_process(pid, Ids())
 new = sorted(set(sys.modules) - before)
 opened.close()
 os.kill(pid, 9)

@@ -101,7 +101,7 @@ def test_a_paused_container_can_be_updated(engine: Any, docker_client: Any, name
     ("wanted", "status", "words"),
     [
         ({"Memory": 1}, 400, "Minimum memory limit allowed is 6MB"),
-        ({"NanoCpus": -1}, 400, "range of CPUs is from 0.01 to "),
+        ({"NanoCpus": -1}, 400, "Range of CPUs is from 0.01 to "),
         ({"RestartPolicy": {"Name": "foo"}}, 400, "invalid restart policy: unknown policy 'foo'; use one of "),
         ({"RestartPolicy": {"Name": 5}}, 400, "invalid JSON: "),
         ({"Memory": "x"}, 400, "invalid JSON: "),

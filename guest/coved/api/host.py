@@ -60,6 +60,14 @@ def warnings(limits: dict[str, bool]) -> list[str]:
     return [f"WARNING: {words}" for field, _, words in _LIMITS if not limits[field]]
 
 
+def security_options(*, userns: bool) -> list[str]:
+    """How containers are confined."""
+    from coved.containers.security import apparmor_enabled
+
+    apparmor = ["name=apparmor"] if apparmor_enabled() else []
+    return [*apparmor, "name=seccomp,profile=builtin", *(["name=userns"] if userns else []), "name=cgroupns"]
+
+
 def driver_status(root: Path) -> list[list[str]]:
     return [
         ["Backing Filesystem", _file_system(root)],

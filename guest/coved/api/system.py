@@ -10,7 +10,7 @@ from coved.api.http import Request, Response, json_response
 from coved.api.images import summary
 from coved.api.router import Router
 from coved.api.volumes import describe as describe_volume
-from coved.containers import log_options
+from coved.containers import log_options, runtimes
 from coved.errors import InvalidParameter, NotFound
 from coved.images.manager import architecture
 
@@ -77,7 +77,6 @@ async def _info(engine: "Engine", request: Request) -> Response:
     system = os.uname()
     counts = engine.containers.counts()
     limits = host.limits(host.cgroup_controllers())
-    runc_like = {"path": "coved"}
     info: dict[str, Any] = {
         "ID": engine.identity,
         "Containers": sum(counts.values()),
@@ -126,8 +125,8 @@ async def _info(engine: "Engine", request: Request) -> Response:
         "Labels": [],
         "ExperimentalBuild": False,
         "ServerVersion": engine.config.version,
-        "Runtimes": {"cove": runc_like, "runc": runc_like},
-        "DefaultRuntime": "cove",
+        "Runtimes": runtimes.listed(),
+        "DefaultRuntime": runtimes.DEFAULT,
         "Swarm": {
             "NodeID": "",
             "NodeAddr": "",
@@ -142,7 +141,7 @@ async def _info(engine: "Engine", request: Request) -> Response:
         "ContainerdCommit": {"ID": ""},
         "RuncCommit": {"ID": ""},
         "InitCommit": {"ID": ""},
-        "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
+        "SecurityOptions": host.security_options(userns=engine.containers.remap is not None),
         "ProductLicense": "",
         "FirewallBackend": {"Driver": "nftables"},
         "Warnings": host.warnings(limits) or None,

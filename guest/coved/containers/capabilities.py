@@ -29,16 +29,20 @@ ALL = "ALL"
 
 def normalise(names: Iterable[str], option: str) -> list[str]:
     """Bring ``net_admin``, ``NET_ADMIN`` and ``CAP_NET_ADMIN`` to one form; raises InvalidParameter for names Linux does not have."""
-    result: set[str] = set()
+    result: list[str] = []
     for name in names:
         upper = name.upper()
         if upper == ALL:
-            return [ALL]
+            result.append(ALL)
+            continue
         full = upper if upper.startswith("CAP_") else "CAP_" + upper
         if full not in KNOWN:
             raise InvalidParameter(f'invalid {option}: unknown capability: "{full}"')
-        result.add(full)
-    return sorted(result)
+        if KNOWN.index(full) > last_supported():
+            words = "capability not supported by your kernel or not available in the current environment"
+            raise InvalidParameter(f'invalid {option}: {words}: "{full}"')
+        result.append(full)
+    return result
 
 
 def last_supported() -> int:
@@ -60,6 +64,5 @@ def effective(add: Iterable[str], drop: Iterable[str], *, privileged: bool, limi
         return [name for name in supported if name not in dropped]
     if ALL in dropped:
         return [name for name in supported if name in added]
-    return [name for name in DEFAULT if name not in dropped] + [
-        name for name in supported if name in added and name not in DEFAULT
-    ]
+    kept = [name for name in DEFAULT if name not in dropped]
+    return kept + [name for name in supported if name in added and name not in kept]

@@ -7,9 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from coved.containers import capabilities, health, log_options, resources, restarts, signals
+from coved.containers import (
+    capabilities,
+    health,
+    limits,
+    log_options,
+    modes,
+    restarts,
+    runtimes,
+    security,
+    signals,
+)
 from coved.containers.config_schema import CONFIG, HOST_CONFIG, Json, read
-from coved.errors import InvalidParameter
+from coved.errors import EngineError, InvalidParameter
 from coved.networks import EndpointRequest, PortRequest, SandboxRequest
 
 DEFAULT_SHM = 64 << 20
@@ -42,11 +52,12 @@ def parse(body: Mapping[str, Any], image: Mapping[str, Any]) -> Request:
         raise InvalidParameter("invalid JSON: HostConfig must be an object")
     config = read(CONFIG, body, "Config")
     host = read(HOST_CONFIG, host_raw, "HostConfig")
+    modes.check(config, host)
     inherit(config, image)
     if not (config["Entrypoint"] or config["Cmd"]):
         raise InvalidParameter("no command specified")
     _check_config(config)
-    warnings = _normalise_host(host)
+    warnings = [*_normalise_host(host), *modes.warnings(host), *security.warnings(host)]
     return Request(config, host, _endpoints(folded.get("networkingconfig") or {}), tuple(warnings))
 
 
@@ -89,19 +100,22 @@ def _check_config(config: Json) -> None:
     health.check(config["Healthcheck"])
     for port in config["ExposedPorts"] or ():
         parse_port(port)
-    if len(config["Hostname"]) > 63 or (
-        config["Hostname"] and not re.fullmatch(r"[A-Za-z0-9._-]+", config["Hostname"])
-    ):
-        raise InvalidParameter(f"invalid hostname: {config['Hostname']}")
+    # Docker takes any; what could write lines of its own into the container's /etc/hosts is no name of a host.
+    for name in (config["Hostname"], config["Domainname"]):
+        if any(character.isspace() or not character.isprintable() for character in name):
+            raise InvalidParameter(f"invalid hostname: {name}")
 
 
 def _normalise_host(host: Json) -> list[str]:
-    """Fill in the defaults that an inspect shows, check everything, and warn of what this machine cannot do."""
+    """Fill in the defaults that an inspect shows, and check what can be checked before a start; warnings about it."""
+    if host["Isolation"] not in ("", "default"):
+        raise EngineError(f"Invalid isolation: \"{host['Isolation']}\" - linux only supports 'default'")
     host["NetworkMode"] = host["NetworkMode"] or "default"
     host["IpcMode"] = host["IpcMode"] or "private"
-    host["CgroupnsMode"] = host["CgroupnsMode"] or ("host" if host["Privileged"] else "private")
+    host["CgroupnsMode"] = host["CgroupnsMode"] or "private"
     host["ShmSize"] = host["ShmSize"] or DEFAULT_SHM
-    host["Runtime"] = host["Runtime"] or "runc"
+    host["Runtime"] = host["Runtime"] or runtimes.DEFAULT
+    runtimes.program(host["Runtime"])
     host["CapAdd"] = capabilities.normalise(host["CapAdd"], "CapAdd") if host["CapAdd"] else host["CapAdd"]
     host["CapDrop"] = capabilities.normalise(host["CapDrop"], "CapDrop") if host["CapDrop"] else host["CapDrop"]
     if host["MaskedPaths"] is None:
@@ -112,15 +126,17 @@ def _normalise_host(host: Json) -> list[str]:
     host["RestartPolicy"] = restarts.check(host["RestartPolicy"])
     if host["AutoRemove"] and host["RestartPolicy"]["Name"] != "no":
         raise InvalidParameter("can't create 'AutoRemove' container with restart policy")
+    warnings = limits.check(host)
+    if host["PidsLimit"] is not None and host["PidsLimit"] <= 0:
+        host["PidsLimit"] = None  # dockerd's way of saying that there is none
     if host["ShmSize"] < 0:
         raise InvalidParameter("SHM size can not be less than 0")
     if not -1000 <= host["OomScoreAdj"] <= 1000:
         raise InvalidParameter(f"Invalid value {host['OomScoreAdj']}, range for oom score adj is [-1000, 1000]")
-    warnings = resources.check(host, resources.Machine.current())
-    if host["NetworkMode"] == "host" and host["PortBindings"]:
-        warnings.append("Published ports are discarded when using host network mode")
-    if host["PidsLimit"] is not None and host["PidsLimit"] <= 0:
-        host["PidsLimit"] = None  # dockerd's way of saying that there is none
+    if host["Tmpfs"]:
+        from coved.containers import tmpfs
+
+        tmpfs.check(host["Tmpfs"])
     for port, bindings in host["PortBindings"].items():
         parse_port(port)
         if bindings is not None and not isinstance(bindings, list):

@@ -192,7 +192,7 @@ def process_of(container: Container, config: Json, size: Sequence[int] = (0, 0))
     host = {**container.host, "ConsoleSize": [*size]}
     privileged = bool(config.get("Privileged")) or host["Privileged"]
     caps = capabilities.effective(host["CapAdd"] or (), host["CapDrop"] or (), privileged=privileged)
-    return spec.process(config, host, config["Cmd"], caps, spec.no_new_privileges(host))
+    return spec.process(config, host, config["Cmd"], caps)
 
 
 def _words(one: Exec) -> str:

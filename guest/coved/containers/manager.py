@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coved.containers import config, names
+from coved.containers import config, modes, names, userns
 from coved.containers.container import Container
 from coved.containers.execs import Execs
 from coved.containers.life import Life
@@ -46,6 +46,7 @@ class Containers:
     Args:
         root: what outlives the machine; ``containers/<id>/`` is made in it.
         state: what ends with the machine's boot.
+        userns_remap: which ids containers' ids are, as ``userns.parse`` takes it; "" for the machine's own.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Containers:
         spawner: SpawnerClient,
         root: Path,
         state: Path,
+        userns_remap: str = "",
     ) -> None:
         self._events = events
         self._images = images
@@ -66,7 +68,8 @@ class Containers:
         self._networks = networks
         self._root = root / "containers"
         self._registry = Registry(database)
-        self._starter = Starter(self._root, images, volumes, networks, spawner, self._registry)
+        self.remap = userns.parse(userns_remap) if userns_remap else None
+        self._starter = Starter(self._root, images, volumes, networks, spawner, self._registry, self.remap)
         self.execs = Execs(events)
         self._pruning = False
         self.life = Life(
@@ -122,6 +125,10 @@ class Containers:
     def layout(self, container: Container) -> Layout:
         """Where its files lie."""
         return self._starter.layout(container)
+
+    def files_folder(self, container: Container) -> Path:
+        """Where its /etc/hosts and the like lie."""
+        return self._starter.files_folder(container)
 
     def log_path(self, container: Container) -> Path:
         return self._starter.log_path(container)
@@ -185,12 +192,14 @@ class Containers:
         image = self._images.get(reference)
         name = self._registry.choose_name(name)
         request = config.parse(body, image.container_config)
-        self._check_mode(request)
+        modes.settle(request.host, self.get)
+        userns.check(self.remap, request.host)
         mounts = collect(request.config, request.host, self._inherited(request))
         config.sandbox_request(name, request, request.host["NetworkMode"])
         container = Container(secrets.token_hex(32), name, image.id, reference, request, mounts, time.time_ns())
         if not request.config["Hostname"] and request.host["UTSMode"] != "host":
-            request.config["Hostname"] = container.short_id
+            shared = request.host["NetworkMode"] == "host"
+            request.config["Hostname"] = os.uname().nodename if shared else container.short_id
         container.mounts = [await self._named(mount) for mount in mounts]
         self._starter.layout(container).prepare()
         try:
@@ -205,16 +214,6 @@ class Containers:
             raise
         self._event(container, "create")
         return container
-
-    def _check_mode(self, request: config.Request) -> None:
-        mode = request.host["NetworkMode"]
-        if mode.startswith("container:"):
-            self.get(mode.removeprefix("container:"))
-            if request.host["PortBindings"] or request.host["PublishAllPorts"]:
-                raise InvalidParameter("conflicting options: port publishing and the container type network mode")
-        for field in ("PidMode", "IpcMode"):
-            if request.host[field].startswith("container:"):
-                self.get(request.host[field].removeprefix("container:"))
 
     def _inherited(self, request: config.Request) -> list[MountPoint]:
         from dataclasses import replace
@@ -332,10 +331,10 @@ class Containers:
 
         Raises InvalidParameter, NotFound, Conflict, and EngineError for what the kernel refuses (nothing is changed then).
         """
-        from coved.containers import resources, update
+        from coved.containers import limits, update
 
         wanted = update.parse(body)
-        warnings = resources.check(wanted, resources.Machine.current(), update=True)
+        warnings = limits.check(wanted, update=True)
         container = self.get(reference)
         cannot = f"Cannot update container {container.id}"
         async with container.lock:

@@ -15,9 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from coved.errors import EngineError, InvalidParameter
+from coved.runtime.errors import CREATE_REFUSED
 
 DEFAULT_PATH = Path("/usr/share/containers/seccomp.json")
 MAX_BYTES = 1 << 20
+_ACTIONS = frozenset("SCMP_ACT_" + name for name in "KILL KILL_THREAD KILL_PROCESS TRAP ERRNO TRACE ALLOW LOG".split())
+_OPERATORS = frozenset("SCMP_CMP_" + name for name in "NE LT LE EQ GE GT MASKED_EQ".split())
+_EITHER = "both '{0}' and '{1}' are specified in the seccomp profile, use either '{0}' or '{1}'"
 
 _ARCHITECTURES = {
     "x86_64": ("amd64", "SCMP_ARCH_X86_64"),
@@ -45,10 +49,15 @@ def parse(text: str) -> dict[str, Any]:
         raise InvalidParameter("Decoding seccomp profile failed: it is larger than 1 MiB")
     try:
         profile = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidParameter(f"Decoding seccomp profile failed: {error}") from None
-    if not isinstance(profile, dict) or not isinstance(profile.get("defaultAction"), str):
-        raise InvalidParameter("Decoding seccomp profile failed: it has no defaultAction")
+    if not isinstance(profile, dict) or not isinstance(profile.setdefault("defaultAction", ""), str):
+        raise InvalidParameter("Decoding seccomp profile failed: it is no JSON object with a defaultAction")
+    if profile.get("architectures") and profile.get("archMap"):
+        raise EngineError(_EITHER.format("architectures", "archMap"))
+    for group in profile.get("syscalls") or ():
+        if isinstance(group, dict) and group.get("name") and group.get("names"):
+            raise EngineError(_EITHER.format("name", "names"))
     return profile
 
 
@@ -76,15 +85,15 @@ def convert(
         kernel = int(major), int(minor)
     held = frozenset(capabilities)
     try:
-        result: dict[str, Any] = {"defaultAction": profile["defaultAction"]}
+        groups = profile.get("syscalls") or ()
+        action = profile["defaultAction"]
+        result: dict[str, Any] = {"defaultAction": _known(action, _ACTIONS, "action") if action or groups else ""}
         if profile.get("defaultErrnoRet") is not None:
             result["defaultErrnoRet"] = profile["defaultErrnoRet"]
         result["architectures"] = _architectures(profile, native)
         if profile.get("flags"):
             result["flags"] = profile["flags"]
-        result["syscalls"] = [
-            _rule(group) for group in profile.get("syscalls") or () if _applies(group, held, debian_name, kernel)
-        ]
+        result["syscalls"] = [_rule(group) for group in groups if _applies(group, held, debian_name, kernel)]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidParameter(f"Decoding seccomp profile failed: malformed ({error!r})") from None
     return result
@@ -99,12 +108,28 @@ def _architectures(profile: dict[str, Any], native: str) -> list[str]:
 
 def _rule(group: dict[str, Any]) -> dict[str, Any]:
     names = group.get("names") or [group["name"]]
-    rule: dict[str, Any] = {"names": names, "action": group["action"]}
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError("a name of a system call is no string")
+    rule: dict[str, Any] = {"names": names, "action": _known(group["action"], _ACTIONS, "action")}
     if group.get("errnoRet") is not None:
-        rule["errnoRet"] = group["errnoRet"]
+        rule["errnoRet"] = int(group["errnoRet"])
     if group.get("args"):
-        rule["args"] = group["args"]
+        rule["args"] = [
+            {
+                "index": int(one["index"]),
+                "value": int(one["value"]),
+                "valueTwo": int(one.get("valueTwo") or 0),
+                "op": _known(one["op"], _OPERATORS, "operator"),
+            }
+            for one in group["args"]
+        ]
     return rule
+
+
+def _known(word: str, known: frozenset[str], what: str) -> str:
+    if word not in known:
+        raise EngineError(CREATE_REFUSED.format(f"string {word} is not a valid {what} for seccomp"))
+    return word
 
 
 def _applies(group: dict[str, Any], held: frozenset[str], architecture: str, kernel: tuple[int, int]) -> bool:

@@ -7,13 +7,14 @@ import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from coved.containers import capabilities, config, seccomp_profile
+from coved.containers import capabilities, config, devices, seccomp_profile, security, userns
 from coved.containers.config_schema import Json
 from coved.containers.mountpoints import MountPoint
-from coved.errors import InvalidParameter
-from coved.runtime.spec import Mount, Namespace, NamespaceType, Process, Resources, Spec
+from coved.containers.resources import resources
+from coved.errors import EngineError
+from coved.runtime.errors import CREATE_REFUSED
+from coved.runtime.spec import Mount, Namespace, NamespaceType, Process, Spec
 
 _NAMESPACES: tuple[tuple[NamespaceType, str], ...] = (
     ("ipc", "IpcMode"),
@@ -21,9 +22,8 @@ _NAMESPACES: tuple[tuple[NamespaceType, str], ...] = (
     ("pid", "PidMode"),
     ("cgroup", "CgroupnsMode"),
 )
-_INIT_PATHS = ("/usr/bin/docker-init", "/usr/bin/tini-static", "/usr/bin/tini")
 _INIT_TARGET = "/sbin/docker-init"
-_PERIOD_US = 100_000
+_WRITABLE = ("/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue")  # even where the root is not
 _DEVPTS = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]
 
 
@@ -57,15 +57,23 @@ class Surroundings:
     mounts: Sequence[tuple[MountPoint, str]]
     """Each mount with the path that it comes from."""
     hostname: str
+    files: Path
+    """The folder of /etc/hosts and its like: the container's own, or that of the container whose network it joins."""
+    remap: userns.Remap | None = None
+    """The container has a user namespace."""
 
 
 def build(container_id: str, image: Json, host: Json, layout: Layout, around: Surroundings, profile: Path) -> Spec:
     """The spec of a container. Raises InvalidParameter, EngineError."""
     caps = capabilities.effective(host["CapAdd"] or (), host["CapDrop"] or (), privileged=host["Privileged"])
-    security = _SecurityOptions.parse(host["SecurityOpt"] or ())
+    options = security.parse(host["SecurityOpt"] or ())
     args = [*(image["Entrypoint"] or ()), *(image["Cmd"] or ())]
-    mounts = [*root_mount(layout), *_system_mounts(host, around), *own_files(layout), *map(user_mount, around.mounts)]
-    if host["Init"]:
+    mounts = [
+        *root_mount(layout),
+        *_system_mounts(host, around, options),
+        *later_mounts(around.files, around.mounts, read_only=host["ReadonlyRootfs"]),
+    ]
+    if host["Init"] and host["PidMode"] in ("", "private"):  # it reaps orphans of its own pid namespace only
         args = [_INIT_TARGET, "--", *args]
         mounts.append(
             {"destination": _INIT_TARGET, "type": "bind", "source": _init_binary(), "options": ["bind", "ro"]}
@@ -73,61 +81,58 @@ def build(container_id: str, image: Json, host: Json, layout: Layout, around: Su
     spec: Spec = {
         "ociVersion": "1.2.0",
         "root": {"path": str(layout.directory / "root"), "readonly": host["ReadonlyRootfs"]},
-        "process": process(image, host, args, caps, security.no_new_privileges),
+        "process": process(image, host, args, caps),
         "mounts": mounts,
         "linux": {
             "namespaces": _namespaces(host, around),
-            "cgroupsPath": posixpath.join(host["CgroupParent"] or "/cove", container_id),
+            "cgroupsPath": posixpath.normpath(
+                "/" + posixpath.join(host["CgroupParent"] or "cove", container_id).lstrip("/")
+            ),
             "resources": resources(host),
             "sysctl": host["Sysctls"] or {},
-            "maskedPaths": host["MaskedPaths"],
-            "readonlyPaths": host["ReadonlyPaths"],
+            "maskedPaths": [] if host["Privileged"] else host["MaskedPaths"],
+            "readonlyPaths": [] if host["Privileged"] else host["ReadonlyPaths"],
         },
     }
+    if host["UTSMode"] == "host" and image["Domainname"]:
+        raise EngineError(CREATE_REFUSED.format('sysctl "kernel.domainname" is not in a separate kernel namespace'))
     if host["UTSMode"] != "host":
         spec["hostname"] = around.hostname
         if image["Domainname"]:
             spec["domainname"] = image["Domainname"]
-    if not host["Privileged"] and security.seccomp != "unconfined":
-        linux: Any = spec["linux"]
-        if security.seccomp:
-            linux["seccomp"] = seccomp_profile.convert(seccomp_profile.parse(security.seccomp), caps)
-        else:
-            linux["seccomp"] = seccomp_profile.convert_default(profile, tuple(caps))
-    if host["Devices"]:
-        spec["linux"]["devices"] = [_device(entry) for entry in host["Devices"]]
+    if not host["Privileged"] and options.seccomp != security.UNCONFINED:
+        _add_seccomp(spec, options.seccomp, caps, profile)
+    if nodes := devices.nodes(host):
+        spec["linux"]["devices"] = nodes
+    if around.remap is not None:
+        _remap(spec, around, around.remap)
     return spec
 
 
-@dataclass(frozen=True)
-class _SecurityOptions:
-    seccomp: str = ""
-    no_new_privileges: bool = False
-
-    @classmethod
-    def parse(cls, options: Sequence[str]) -> _SecurityOptions:
-        seccomp, no_new_privileges = "", False
-        for option in options:
-            name, _, value = option.replace(":", "=", 1).partition("=") if "=" not in option else option.partition("=")
-            if name == "no-new-privileges":
-                no_new_privileges = value.lower() not in ("false", "0")
-            elif name == "seccomp":
-                seccomp = "" if value == "builtin" else value
-            elif name not in ("label", "apparmor", "systempaths"):
-                raise InvalidParameter(f'invalid --security-opt 1: "{option}"')
-        return cls(seccomp, no_new_privileges)
+def _remap(spec: Spec, around: Surroundings, remap: userns.Remap) -> None:
+    linux = spec["linux"]
+    if around.network is None:
+        linux["namespaces"].append({"type": "network"})  # which the user namespace then owns
+        linux["sysctl"] = {"net.ipv4.ip_unprivileged_port_start": "0", **linux["sysctl"]}
+    volumes = {mount.destination for mount, _ in around.mounts if mount.kind == "volume"}
+    userns.apply(remap, spec, {"/", "/etc/resolv.conf", "/etc/hostname", "/etc/hosts", *volumes})
 
 
-def no_new_privileges(host: Json) -> bool:
-    """Whether the container's processes, execs too, may not gain privileges. Raises InvalidParameter."""
-    return _SecurityOptions.parse(host["SecurityOpt"] or ()).no_new_privileges
+def _add_seccomp(spec: Spec, own: str, caps: Sequence[str], default: Path) -> None:
+    if not own:
+        spec["linux"]["seccomp"] = seccomp_profile.convert_default(default, tuple(caps))  # type: ignore[typeddict-item]
+        return
+    profile = seccomp_profile.convert(seccomp_profile.parse(own), caps)
+    if profile["defaultAction"] or profile["syscalls"]:  # a profile that says nothing is none
+        spec["linux"]["seccomp"] = profile  # type: ignore[typeddict-item]
 
 
-def process(image: Json, host: Json, args: Sequence[str], caps: Sequence[str], no_new_privileges: bool) -> Process:
+def process(image: Json, host: Json, args: Sequence[str], caps: Sequence[str]) -> Process:
     """The OCI process of a container's command, or of an exec whose fields ``image`` has."""
     user = image["User"]
     # A user who is not root holds no capabilities but in the bounding set (capabilities(7)); the runtime drops them at setuid.
     held = list(caps)
+    options = security.parse(host["SecurityOpt"] or ())
     result: Process = {
         "terminal": image["Tty"],
         "user": {"username": user, "extraGroups": list(host["GroupAdd"] or ())},
@@ -135,14 +140,15 @@ def process(image: Json, host: Json, args: Sequence[str], caps: Sequence[str], n
         "env": environment(image),
         "cwd": image["WorkingDir"] or "/",
         "capabilities": {"bounding": held, "effective": held, "permitted": held},
-        "noNewPrivileges": no_new_privileges,
+        "noNewPrivileges": options.no_new_privileges,
+        "oomScoreAdj": host["OomScoreAdj"],
         "rlimits": [
             {"type": f"RLIMIT_{entry['Name'].upper()}", "soft": int(entry["Soft"]), "hard": int(entry["Hard"])}
             for entry in host["Ulimits"]
         ],
     }
-    if host["OomScoreAdj"]:
-        result["oomScoreAdj"] = host["OomScoreAdj"]
+    if options.apparmor and options.apparmor != security.UNCONFINED and security.apparmor_enabled():
+        result["apparmorProfile"] = options.apparmor
     height, width = host["ConsoleSize"]
     if image["Tty"] and height and width:
         result["consoleSize"] = {"height": height, "width": width}
@@ -161,34 +167,6 @@ def environment(image: Json) -> list[str]:
     return [entry for entry in result.values() if "=" in entry]
 
 
-def resources(host: Json) -> Resources:
-    """Limits and device rules (config-linux.md of the runtime spec)."""
-    result: Resources = {}
-    if not host["Privileged"]:
-        rules: Any = [{"allow": False, "access": "rwm"}]
-        rules += [{"allow": True, **_device_rule(entry)} for entry in host["Devices"]]
-        rules += [_cgroup_rule(text) for text in host["DeviceCgroupRules"] or ()]
-        result["devices"] = rules
-    memory = {
-        "limit": host["Memory"],
-        "reservation": host["MemoryReservation"],
-        "swap": host["MemorySwap"] or (2 * host["Memory"]),
-    }
-    if any(memory.values()):
-        result["memory"] = {name: value for name, value in memory.items() if value}  # type: ignore[typeddict-item]
-    cpu: Any = {"shares": host["CpuShares"], "quota": host["CpuQuota"], "period": host["CpuPeriod"]}
-    if host["NanoCpus"]:
-        cpu.update(quota=host["NanoCpus"] * _PERIOD_US // 1_000_000_000, period=_PERIOD_US)
-    cpu.update(cpus=host["CpusetCpus"], mems=host["CpusetMems"])
-    if any(cpu.values()):
-        result["cpu"] = {name: value for name, value in cpu.items() if value}  # type: ignore[typeddict-item]
-    if host["PidsLimit"] and host["PidsLimit"] > 0:
-        result["pids"] = {"limit": host["PidsLimit"]}
-    if host["BlkioWeight"]:
-        result["blockIO"] = {"weight": host["BlkioWeight"]}
-    return result
-
-
 def root_mount(layout: Layout) -> list[Mount]:
     lower = [f"lowerdir={path}" for path in (":".join(map(str, layout.lower)),)]
     return [
@@ -201,48 +179,70 @@ def root_mount(layout: Layout) -> list[Mount]:
     ]
 
 
-def _system_mounts(host: Json, around: Surroundings) -> list[Mount]:
+def _system_mounts(host: Json, around: Surroundings, security_options: security.SecurityOptions) -> list[Mount]:
     protect = ["nosuid", "noexec", "nodev"]
     read_only = [] if host["Privileged"] else ["ro"]
+    cgroup_read_only = [] if security_options.writable_cgroups else read_only
     mounts: list[Mount] = [
         {"destination": "/proc", "type": "proc", "source": "proc", "options": protect},
         {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]},
         {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": _DEVPTS},
         {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*protect, *read_only]},
-        {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": [*protect, *read_only]},
+        {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": [*protect, *cgroup_read_only]},
         {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": protect},
     ]  # fmt: skip
-    own_shm = not any(mount.destination == "/dev/shm" for mount, _ in around.mounts)
-    if own_shm and "ipc" not in around.joined and host["IpcMode"] != "host":
-        options = [*protect, "mode=1777", f"size={host['ShmSize']}"]
-        mounts.append({"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": options})
-    elif own_shm:
-        source = around.joined.get("shm", "/dev/shm")
-        mounts.append({"destination": "/dev/shm", "type": "bind", "source": source, "options": ["rbind"]})
+    if host["IpcMode"] != "none":
+        mounts.append(_shm(host, around, protect))
+    own = {mount.destination for mount, _ in around.mounts}
+    hidden = "/dev/" if "/dev" in own else "\0"  # what is mounted on /dev brings all that is in it
+    mounts = [one for one in mounts if one["destination"] not in own and not one["destination"].startswith(hidden)]
+    for mount in mounts:
+        if host["ReadonlyRootfs"] and mount["destination"] not in _WRITABLE and "ro" not in mount["options"]:
+            mount["options"] = [*mount["options"], "ro"]
     return mounts
 
 
-def own_files(layout: Layout) -> list[Mount]:
+def later_mounts(files: Path, mounts: Sequence[tuple[MountPoint, str]], *, read_only: bool) -> list[Mount]:
+    """Files of the engine's in the folder ``files`` and mounts of the user's, each with the path that it comes from.
+
+    One on top of another's directory comes after it.
+    """
+    taken = {mount.destination for mount, _ in mounts}
+    own = (one for one in _own_files(files, read_only=read_only) if one["destination"] not in taken)
+    return sorted([*map(_user_mount, mounts), *own], key=lambda mount: mount["destination"].count("/"))
+
+
+def _shm(host: Json, around: Surroundings, protect: list[str]) -> Mount:
+    mount: Mount = {"destination": "/dev/shm", "type": "bind", "source": "/dev/shm", "options": ["rbind", "rprivate"]}
+    if "ipc" in around.joined:
+        mount["namespace"] = around.joined["shm"]
+    elif host["IpcMode"] != "host":
+        options = [*protect, "mode=1777", f"size={host['ShmSize']}"]
+        return {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": options}
+    return mount
+
+
+def _own_files(folder: Path, *, read_only: bool) -> list[Mount]:
     return [
         {
             "destination": f"/etc/{name}",
             "type": "bind",
-            "source": str(layout.directory / name),
-            "options": ["rbind", "rprivate"],
+            "source": str(folder / name),
+            "options": ["rbind", "rprivate", *(["ro"] if read_only else [])],
         }
         for name in ("resolv.conf", "hostname", "hosts")
-        if (layout.directory / name).exists()
+        if (folder / name).exists()
     ]
 
 
-def user_mount(pair: tuple[MountPoint, str]) -> Mount:
+def _user_mount(pair: tuple[MountPoint, str]) -> Mount:
     mount, source = pair
     if mount.kind == "tmpfs":
-        options = ["noexec", "nosuid", "nodev", *(word for word in mount.options.split(",") if word)]
-        for allowed in ("exec", "suid", "dev"):
-            if allowed in options:
-                options.remove(f"no{allowed}")
-        return {"destination": mount.destination, "type": "tmpfs", "source": "tmpfs", "options": options}
+        from coved.containers import tmpfs
+
+        return {
+            "destination": mount.destination, "type": "tmpfs", "source": "tmpfs", "options": tmpfs.options(mount.options),
+        }  # fmt: skip
     options = ["rbind", mount.propagation or "rprivate"] + ([] if mount.writable else ["ro"])
     return {"destination": mount.destination, "type": "bind", "source": source, "options": options}
 
@@ -259,62 +259,11 @@ def _namespaces(host: Json, around: Surroundings) -> list[Namespace]:
     return result
 
 
-def _device(entry: Json) -> Any:
-    source, target = str(entry.get("PathOnHost", "")), str(entry.get("PathInContainer") or entry.get("PathOnHost", ""))
-    try:
-        status = os.stat(source)  # noqa: PTH116 - on the path of a start
-    except OSError as error:
-        raise InvalidParameter(
-            f'error gathering device information while adding custom device "{source}": {error.strerror}'
-        ) from None
-    kind = _device_kind(source, status.st_mode)
-    major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
-    return {
-        "type": kind,
-        "path": target,
-        "major": major,
-        "minor": minor,
-        "fileMode": status.st_mode & 0o777,
-        "uid": status.st_uid,
-        "gid": status.st_gid,
-    }
-
-
-def _device_kind(source: str, mode: int) -> str:
-    import stat
-
-    if stat.S_ISCHR(mode):
-        return "c"
-    if stat.S_ISBLK(mode):
-        return "b"
-    raise InvalidParameter(
-        f'error gathering device information while adding custom device "{source}": not a device node'
-    )
-
-
-def _device_rule(entry: Json) -> dict[str, Any]:
-    device = _device(entry)
-    return {
-        "type": device["type"],
-        "major": device["major"],
-        "minor": device["minor"],
-        "access": entry.get("CgroupPermissions") or "rwm",
-    }
-
-
-def _cgroup_rule(text: str) -> dict[str, Any]:
-    try:
-        kind, numbers, access = text.split()
-        major, minor = numbers.split(":")
-        rule: dict[str, Any] = {"allow": True, "type": kind, "access": access}
-        rule.update({name: int(value) for name, value in (("major", major), ("minor", minor)) if value != "*"})
-    except ValueError:
-        raise InvalidParameter(f"invalid device cgroup rule format: '{text}'") from None
-    return rule
-
-
 def _init_binary() -> str:
-    for path in _INIT_PATHS:
-        if os.path.exists(path):  # noqa: PTH110 - on the path of a start
-            return path
-    raise InvalidParameter("--init needs the package tini on the machine that the engine runs on")
+    """tini as Debian packages it, the static one: it has to run in any image."""
+    import shutil
+
+    for name in ("docker-init", "tini-static"):
+        if path := shutil.which(name):
+            return os.path.realpath(path)
+    raise EngineError('exec: "docker-init": executable file not found in $PATH')

@@ -7,15 +7,16 @@ import contextlib
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from coved.containers import config, log_options, spec
+from coved.containers import config, log_options, modes, runtimes, spec, userns
 from coved.containers.container import Container
 from coved.containers.log_attributes import Subject
 from coved.containers.mountpoints import MountPoint, ensure_source
 from coved.containers.registry import Registry
 from coved.containers.seccomp_profile import DEFAULT_PATH
-from coved.errors import Conflict
+from coved.errors import NotFound
 from coved.images import Images
 from coved.networks import Networks, Sandbox
 from coved.runtime.client import ExitCallback, SpawnerClient
@@ -39,6 +40,7 @@ class Starter:
         networks: Networks,
         spawner: SpawnerClient,
         registry: Registry,
+        remap: userns.Remap | None = None,
     ) -> None:
         self._root = root
         self._images = images
@@ -46,10 +48,19 @@ class Starter:
         self._networks = networks
         self._spawner = spawner
         self._registry = registry
+        self._remap = remap
         self._profile = Path(os.environ.get(PROFILE_VARIABLE) or DEFAULT_PATH)
 
     def layout(self, container: Container) -> spec.Layout:
         return spec.Layout(self._root / container.id, self._images.lower_dirs(self._images.get(container.image_id)))
+
+    def files_folder(self, container: Container) -> Path:
+        """Where /etc/hosts and its like lie: the container's own folder, or that of the one whose network it joins."""
+        mode: str = container.host["NetworkMode"]
+        if mode.startswith("container:"):
+            with contextlib.suppress(NotFound):
+                return self._root / self._registry.get(mode.removeprefix("container:")).id
+        return self._root / container.id
 
     def log_path(self, container: Container) -> Path:
         return log_options.path(self._root / container.id, container.id, container.host["LogConfig"])
@@ -75,23 +86,38 @@ class Starter:
                 ensure_source(mount)
             elif mount.kind == "volume" and mount.copy:
                 await self._populate(layout, mount)
-        mode = self._network_mode(container)
-        sandbox = await self._networks.open_sandbox(
-            container.id, config.sandbox_request(container.name, container.request, mode)
-        )
-        self._write_files(container, layout, sandbox)
+        joined = modes.joined(container.host, self._registry.get)
+        mode = modes.network(container.host, self._registry.get)
+        files = self.files_folder(container)
+        if mode.startswith("container:"):
+            other = self._registry.get(mode.removeprefix("container:"))
+            for field in ("Hostname", "Domainname"):
+                container.config[field] = other.config[field]
+        request = config.sandbox_request(container.name, container.request, mode)
+        remap = self._remap if userns.applies(self._remap, container.host) else None
+        if remap is None:
+            sandbox = await self._networks.open_sandbox(container.id, request)
+        else:  # the network namespace is to be the user namespace's, which is not there yet
+            sandbox = Sandbox(container.id, None, (), (), "", "")
+        if files == layout.directory:
+            self._write_files(container, layout, sandbox)
         around = spec.Surroundings(
             sandbox.netns_path,
-            self._joined(container),
+            joined,
             [(mount, self.source(mount)) for mount in container.mounts],
             container.hostname,
+            files,
+            remap,
         )
         oci = spec.build(container.id, container.config, container.host, layout, around, self._profile)
         shim = await self._spawner.create(
             container.id, oci, stdio=self._stdio(container), log=await self._log(container),
-            exit_file=self.exit_file(container), attach=attach,
+            exit_file=self.exit_file(container), attach=attach, runtime=runtimes.program(container.host["Runtime"]),
         )  # fmt: skip
         try:
+            if remap is not None:
+                request = replace(request, namespace=f"/proc/{shim.pid}/ns/net")
+                self._write_files(container, layout, await self._networks.open_sandbox(container.id, request))
             await shim.start()
         except BaseException:
             await shim.delete()
@@ -103,39 +129,14 @@ class Starter:
         shim.on_exit(on_exit)
 
     def _write_files(self, container: Container, layout: spec.Layout, sandbox: Sandbox) -> None:
-        own = "".join(f"{endpoint.address}\t{container.hostname}\n" for endpoint in sandbox.endpoints)
         for name, text in (
             ("resolv.conf", sandbox.resolv_conf),
-            ("hosts", sandbox.hosts + own),
+            ("hosts", sandbox.hosts),
             ("hostname", f"{container.hostname}\n"),
         ):
             path = layout.directory / name
             path.write_text(text)
             path.chmod(0o644)
-
-    def _network_mode(self, container: Container) -> str:
-        mode: str = container.host["NetworkMode"]
-        if not mode.startswith("container:"):
-            return mode
-        return f"container:{self._running(mode).id}"
-
-    def _running(self, mode: str) -> Container:
-        reference = mode.partition(":")[2]
-        other = self._registry.get(reference)
-        if not other.state.running or other.shim is None:
-            raise Conflict(f"cannot join the namespace of a non running container: {reference}")
-        return other
-
-    def _joined(self, container: Container) -> dict[str, str]:
-        joined: dict[str, str] = {}
-        for kind, field in (("pid", "PidMode"), ("ipc", "IpcMode")):
-            if container.host[field].startswith("container:"):
-                other = self._running(container.host[field])
-                assert other.shim is not None
-                joined[kind] = f"/proc/{other.shim.pid}/ns/{kind}"
-                if kind == "ipc":
-                    joined["shm"] = f"/proc/{other.shim.pid}/root/dev/shm"
-        return joined
 
     def _stdio(self, container: Container) -> Stdio:
         height, width = container.host["ConsoleSize"]

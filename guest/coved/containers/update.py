@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from coved.containers import restarts, spec
+from coved.containers import resources, restarts
 from coved.containers.config_schema import HOST_CONFIG, Json, read
 from coved.errors import Conflict
 from coved.runtime.spec import Resources
@@ -63,14 +63,13 @@ _NAMES = {"CpuPeriod": "CPU Period", "CpuQuota": "CPU Quota"}
 
 def changed(before: Json, after: Json) -> Resources:
     """What the runtime has to set. Limits that depend on each other (memory and swap, quota and period) go together."""
-    old, new = spec.resources(before), spec.resources(after)
     result: Resources = {}
-    if old.get("memory") != new.get("memory"):
-        result["memory"] = new.get("memory", {})
-    if old.get("cpu") != new.get("cpu"):
-        result["cpu"] = new.get("cpu", {})
+    if (memory := resources.memory(after)) != resources.memory(before):
+        result["memory"] = memory
+    if (cpu := resources.cpu(after)) != resources.cpu(before):
+        result["cpu"] = cpu
     if before["PidsLimit"] != after["PidsLimit"]:
-        result["pids"] = {"limit": after["PidsLimit"] or -1}
-    if old.get("blockIO") != new.get("blockIO"):
-        result["blockIO"] = new.get("blockIO", {})
+        result["pids"] = resources.pids(after)
+    if before["BlkioWeight"] != after["BlkioWeight"]:
+        result["blockIO"] = {"weight": after["BlkioWeight"]}
     return result

@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from coved.containers import Container, Containers, spec
+from coved.containers import Container, Containers, spec, userns
 from coved.errors import EngineError, Forbidden, InvalidParameter, NotFound
 from coved.events import Events
 from coved.files import changes, paths, tarwriter, view
+from coved.files.ids import Ids
 from coved.files.stream import ArchiveStream, IteratorSource
 from coved.files.unpack import Unpacker
 from coved.files.view import View
@@ -60,7 +61,7 @@ class Files:
             root = await stack.enter_async_context(self._opened(container))
             found = await self._find(root, path, reference)
             stack.callback(os.close, found.parent)
-            archive = tarwriter.archive(found.parent, found.name, found.shown)
+            archive = tarwriter.archive(found.parent, found.name, found.shown, root.ids)
             stream = ArchiveStream(archive, self._workers, stack.pop_all())
         self._event(container, "archive-path")
         return _stat(found), stream
@@ -101,7 +102,7 @@ class Files:
             root = await stack.enter_async_context(self._opened(container, alone=True))
             directory = open_in_root(root.root, "/", os.O_RDONLY | os.O_DIRECTORY)
             stack.callback(os.close, directory)
-            stream = ArchiveStream(tarwriter.archive(directory, ".", ""), self._workers, stack.pop_all())
+            stream = ArchiveStream(tarwriter.archive(directory, ".", "", root.ids), self._workers, stack.pop_all())
         self._event(container, "export")
         return stream
 
@@ -149,7 +150,7 @@ class Files:
         command = " ".join([*(container.config["Entrypoint"] or ()), *(container.config["Cmd"] or ())])
         layout = self._containers.layout(container)
         with _directory(layout.upper) as upper:
-            source = IteratorSource(tarwriter.archive(upper, ".", "", layer=True, skip=_OWN_PLACES))
+            source = IteratorSource(tarwriter.archive(upper, ".", "", Ids(), layer=True, skip=_OWN_PLACES))
             async with self._containers.life.frozen(container) if pause else contextlib.nullcontext():
                 image = await self._images.derive(
                     base, source, source.abort, config=merged, created_by=command, comment=comment, author=author, name=name
@@ -176,16 +177,20 @@ class Files:
         """What a worker thread does to open the container's root; looked up here, where the database may be asked."""
         shim, layout = container.shim if container.state.running else None, self._containers.layout(container)
         mounted = [] if alone else [(one, self._containers.mount_source(one)) for one in container.mounts]
+        files = self._containers.files_folder(container)
+        remap = self._containers.remap
+        # On disk files have the container's ids; its own mounts show them to the engine as they are on the machine.
+        running_ids = Ids(remap if userns.applies(remap, container.host) else None)
 
         def open_root() -> View:
             if shim is not None:
                 with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended just now
-                    return view.of_process(shim.pid, alone=alone)
+                    return view.of_process(shim.pid, running_ids, alone=alone)
             layout.prepare()
             (overlay,) = spec.root_mount(layout)
-            others = [] if alone else spec.own_files(layout)
             # A tmpfs is empty then, and what a bind comes from may be gone.
-            others += [spec.user_mount((one, source)) for one, source in mounted if source and Path(source).exists()]
+            there = [(one, source) for one, source in mounted if source and Path(source).exists()]
+            others = [] if alone else spec.later_mounts(files, there, read_only=container.host["ReadonlyRootfs"])
             return view.of_layers(overlay, others, layout.directory / "view")
 
         return open_root

@@ -13,6 +13,7 @@ import tarfile
 from collections.abc import Collection, Generator, Iterator
 
 from coved.errors import EngineError
+from coved.files.ids import Ids
 
 _CHUNK = 256 * 1024
 _DEPTH_MAX = 512
@@ -32,24 +33,28 @@ _TYPES = {
 }
 
 
-def archive(parent: int, name: str, rename: str, *, layer: bool = False, skip: Collection[str] = ()) -> Iterator[bytes]:
+def archive(
+    parent: int, name: str, rename: str, ids: Ids, *, layer: bool = False, skip: Collection[str] = ()
+) -> Iterator[bytes]:
     """The archive of ``name`` in the directory ``parent`` and of all below it.
 
     Args:
         name: one component; "." for the directory itself.
         rename: what its entry is called; "" leaves the entry of the directory itself out.
+        ids: of the owners of the files.
         layer: ``parent`` is an overlay's upper directory.
         skip: paths below ``name`` that are left out, without a leading slash.
 
     The descriptor stays the caller's, and must stay open until the iterator is at its end or closed.
     """
-    writer = _Writer(layer, frozenset(skip))
+    writer = _Writer(ids, layer, frozenset(skip))
     yield from writer.entry(parent, name, rename, "")
     yield _END
 
 
 class _Writer:
-    def __init__(self, layer: bool, skip: frozenset[str]) -> None:
+    def __init__(self, ids: Ids, layer: bool, skip: frozenset[str]) -> None:
+        self._ids = ids
         self._layer = layer
         self._skip = skip
         self._linked: dict[tuple[int, int], str] = {}
@@ -139,7 +144,8 @@ class _Writer:
     def _info(self, shown: str, status: os.stat_result, kind: bytes, link: str) -> tarfile.TarInfo:
         info = tarfile.TarInfo(shown)
         info.type, info.linkname = kind, link
-        info.mode, info.uid, info.gid = stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
+        info.mode = stat.S_IMODE(status.st_mode)
+        info.uid, info.gid = self._ids.inside(status.st_uid, status.st_gid)
         info.mtime = int(status.st_mtime)
         info.size = status.st_size if kind == tarfile.REGTYPE else 0
         info.devmajor, info.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)

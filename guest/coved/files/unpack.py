@@ -25,16 +25,18 @@ class Unpacker(Extractor):
         Args:
             target: the directory, from the root of the container.
             keep_kinds: a directory never takes the place of something else, nor the reverse.
-            owner: uid and gid of everything; None takes them from the archive.
+            owner: uid and gid of everything, as the container has them; None takes them from the archive.
         """
         super().__init__(view.root)
         self._target = target.rstrip("/")
         self._keep_kinds = keep_kinds
         self._owner = owner
+        self._ids = view.ids
 
     def _place(self, entry: Entry, archive: TarReader) -> None:
-        if self._owner is not None:
-            entry = dataclasses.replace(entry, uid=self._owner[0], gid=self._owner[1])
+        if self._owner is not None or self._ids.differ:
+            uid, gid = self._ids.outside(*(self._owner or (entry.uid, entry.gid)))
+            entry = dataclasses.replace(entry, uid=uid, gid=gid)
         parts = split(entry.name)
         if not parts:
             return  # the directory itself stays as it is
@@ -79,6 +81,8 @@ class Unpacker(Extractor):
         parent = self._walk(path[:-1], create=True)
         try:
             os.mkdir(path[-1], 0o755, dir_fd=parent)
+            if self._ids.differ:  # the engine's own user is nobody in there
+                os.chown(path[-1], *self._ids.outside(0, 0), dir_fd=parent, follow_symlinks=False)
         finally:
             os.close(parent)
         return open_in_root(self._root, where, os.O_RDONLY | os.O_DIRECTORY)

@@ -8,6 +8,7 @@ path is ever joined to another on the host: everything is opened from the descri
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import threading
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from coved.files.ids import Ids
 from coved.runtime import mounts, syscalls
 from coved.runtime.spec import Mount
 
@@ -29,10 +31,11 @@ _OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
 
 
 class View:
-    """``root`` is an O_PATH descriptor of the container's root, ``place`` its path in the view's namespace."""
+    """``root`` is an O_PATH descriptor of the container's root, ``place`` its path in the view's namespace; ``ids`` of its files."""
 
-    def __init__(self, root: int, namespace: int, place: str) -> None:
+    def __init__(self, root: int, namespace: int, place: str, ids: Ids) -> None:
         self.root = root
+        self.ids = ids
         self._place = place.rstrip("/")
         self._namespace = namespace  # while it is open the mounts stay
 
@@ -45,11 +48,13 @@ class View:
         return os.readlink(f"/proc/self/fd/{fd}").removeprefix(self._place) or "/"  # noqa: PTH115
 
 
-def of_process(pid: int, *, alone: bool = False) -> View:
+def of_process(pid: int, ids: Ids, *, alone: bool = False) -> View:
     """The root of a running container, whose init is ``pid``; ``alone`` without what is mounted in it.
 
     Raises OSError.
     """
+    root_uid, root_gid = ids.outside(0, 0)
+    empty = f"mode=755,uid={root_uid},gid={root_gid},size=0"
 
     def enter() -> View:
         # From the host's /proc: the container's own may be anything.
@@ -61,12 +66,14 @@ def of_process(pid: int, *, alone: bool = False) -> View:
                 syscalls.setns(theirs, syscalls.CLONE_NEWNS)
             finally:
                 os.close(theirs)
+            if alone:
+                root = syscalls.open_tree(syscalls.AT_FDCWD, "/", syscalls.OPEN_TREE_CLONE)
+                return View(root, _namespace(proc), "/", ids)
             _own_mounts()
             for point in _mount_points(proc):
-                if point != "/" and (alone or point in _KERNELS_OWN):
-                    with contextlib.suppress(OSError):  # beneath one that went before
-                        syscalls.umount2(point, syscalls.MNT_DETACH | _UMOUNT_NOFOLLOW)
-            return _view(proc, "/")
+                if point in _KERNELS_OWN:
+                    _hide(point, empty)
+            return _view(proc, "/", ids)
         finally:
             os.close(proc)
 
@@ -88,7 +95,7 @@ def of_layers(overlay: Mount, others: Sequence[Mount], place: Path) -> View:
             target = os.open(place, _DIRECTORY)
             syscalls.move_mount(prepared[0].fd, target)
             os.close(target)
-            view = _view(proc, str(place))
+            view = _view(proc, str(place), Ids())
             try:
                 while len(prepared) > 1:
                     mounts.attach(view.root, prepared.pop(1))  # which closes it
@@ -125,9 +132,24 @@ def _own_mounts() -> None:
     syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
 
 
-def _view(proc: int, place: str) -> View:
-    root = os.open(place, _DIRECTORY)
-    return View(root, os.open("thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc), place)
+def _hide(point: str, empty: str) -> None:
+    try:
+        syscalls.umount2(point, syscalls.MNT_DETACH | _UMOUNT_NOFOLLOW)
+    except FileNotFoundError:
+        return  # its folder has just been moved or removed
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # Mounts of another user namespace hold together in a copy (mount_namespaces(7)).
+        syscalls.mount("tmpfs", point, "tmpfs", syscalls.MS_RDONLY, empty)
+
+
+def _view(proc: int, place: str, ids: Ids) -> View:
+    return View(os.open(place, _DIRECTORY), _namespace(proc), place, ids)
+
+
+def _namespace(proc: int) -> int:
+    return os.open("thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
 
 
 def _mount_points(proc: int) -> list[str]:

@@ -101,11 +101,21 @@ class Datapath:
         self._rules.remove_bridge(network.rule)
         self._netlink.run([delete_link(network.bridge)], ignore=_GONE)
 
-    def open(self, container_id: str, endpoints: Sequence[tuple[Network, Endpoint]], ports: Sequence[PortRule]) -> Path:
-        """Makes a namespace with these endpoints, and lets these ports lead to it; all of it or nothing."""
+    def open(
+        self,
+        container_id: str,
+        endpoints: Sequence[tuple[Network, Endpoint]],
+        ports: Sequence[PortRule],
+        existing: str = "",
+    ) -> Path:
+        """Makes a namespace with these endpoints, and lets these ports lead to it; all of it or nothing.
+
+        Args:
+            existing: path of a namespace to be used instead of a new one.
+        """
         path = self.path(container_id)
         namespaces.remove(path)  # of an engine that died in between
-        namespace = namespaces.create(path)
+        namespace = namespaces.create(path, existing)
         try:
             with contextlib.closing(namespace):
                 namespace.netlink.run([set_up(LOOPBACK_INDEX)])

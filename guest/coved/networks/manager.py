@@ -483,7 +483,7 @@ class Networks:
             self._records.save(record)
         if record.has_namespace:
             endpoints = [(self._networks[endpoint.network_id], endpoint) for endpoint in record.endpoints]
-            await self._run(self._kernel.open, record.container_id, endpoints, self._rules(record))
+            await self._run(self._kernel.open, record.container_id, endpoints, self._rules(record), request.namespace)
 
     async def _tear_down(self, record: Record, *, events: bool) -> None:
         if self._open.pop(record.container_id, None) is None:

@@ -69,6 +69,8 @@ class SandboxRequest:
     extra_hosts: tuple[str, ...] = ()
     """"name:address" each; the address ``host-gateway`` is the machine the engine runs on (in the VM: the laptop)."""
     mac_address: str = ""
+    namespace: str = ""
+    """Path of a network namespace that is there already, to be used instead of a new one (of a user namespace's)."""
 
 
 @dataclass(frozen=True)

@@ -51,10 +51,13 @@ def _back_to_own() -> Iterator[None]:
             os.close(own)
 
 
-def create(path: Path) -> Namespace:
+def create(path: Path, existing: str = "") -> Namespace:
     """Makes a namespace and mounts it on ``path``, which must not exist. Only the calling thread visits it.
 
     IPv6 is off on every device but the loopback, since containers are given IPv4 addresses only.
+
+    Args:
+        existing: path of a namespace to be mounted instead of a new one; its parameters are its maker's business.
 
     Raises:
         OSError: the kernel refused; nothing is left behind.
@@ -62,11 +65,19 @@ def create(path: Path) -> Namespace:
     os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
     try:
         with _back_to_own():
-            _check(_libc.unshare(_CLONE_NEWNET), "unshare a network namespace")
+            if existing:
+                other = os.open(existing, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    _check(_libc.setns(other, _CLONE_NEWNET), f"enter {existing}")
+                finally:
+                    os.close(other)
+            else:
+                _check(_libc.unshare(_CLONE_NEWNET), "unshare a network namespace")
             with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
                 _write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")
-            _write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
-            _write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")
+            if not existing:
+                _write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
+                _write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")
             fd = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 netlink = Netlink()

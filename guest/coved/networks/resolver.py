@@ -53,8 +53,10 @@ def hosts(request: SandboxRequest, addresses: list[str], host_gateway: str, *, h
         name, _, address = entry.partition(":")
         text += f"{host_gateway if address == 'host-gateway' else address}\t{name}\n"
     if request.hostname and not host_mode:
-        names = f"{request.hostname}.{request.domainname} " if request.domainname else ""
-        text += "".join(f"{address}\t{names}{request.hostname}\n" for address in addresses)
+        name = f"{request.hostname}.{request.domainname}" if request.domainname else request.hostname
+        short = name.partition(".")[0]
+        names = name if short == name else f"{name} {short}"
+        text += "".join(f"{address}\t{names}\n" for address in addresses)
     return text
 
 

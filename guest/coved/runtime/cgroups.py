@@ -7,6 +7,8 @@ import select
 import time
 from typing import TYPE_CHECKING
 
+from coved.runtime.syscalls import describe
+
 if TYPE_CHECKING:
     from coved.runtime.spec import BlockIoResources, CpuResources, MemoryResources, Resources
 
@@ -64,7 +66,7 @@ class Cgroup:
                 if directory == self.path and self.is_populated():
                     raise CgroupError(f"the cgroup {self.path} is in use") from None
             except OSError as error:
-                raise CgroupError(f"the cgroup {directory} cannot be made: {error.strerror}") from None
+                raise CgroupError(f"the cgroup {directory} cannot be made: {describe(error)}") from None
         return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     @staticmethod
@@ -124,12 +126,15 @@ class Cgroup:
             self._set("cpuset.mems", mems, "memory nodes")
 
     def _apply_io(self, block_io: "BlockIoResources") -> None:
+        name = "io.bfq.weight" if os.path.exists(f"{self.path}/io.bfq.weight") else "io.weight"
+
+        def scaled(weight: int) -> int:
+            return weight if name == "io.bfq.weight" else 1 + (weight - 10) * 9999 // 990
+
         if weight := block_io.get("weight", 0):
-            name = "io.bfq.weight" if os.path.exists(f"{self.path}/io.bfq.weight") else "io.weight"
-            value = weight if name == "io.bfq.weight" else 1 + (weight - 10) * 9999 // 990
-            self._set(name, f"default {value}", "block IO weight")
+            self._set(name, f"default {scaled(weight)}", "block IO weight")
         for one in block_io.get("weightDevice", []):
-            self._set("io.bfq.weight", f"{one['major']}:{one['minor']} {one['weight']}", "block IO device weight")
+            self._set(name, f"{one['major']}:{one['minor']} {scaled(one['weight'])}", "block IO device weight")
         limits = (
             ("rbps", block_io.get("throttleReadBpsDevice", [])),
             ("wbps", block_io.get("throttleWriteBpsDevice", [])),
@@ -146,7 +151,7 @@ class Cgroup:
         except (FileNotFoundError, PermissionError):  # cgroupfs answers EACCES or EPERM to the making of files
             self.warnings.append(f"Your kernel does not support {what} or the cgroup is not mounted. Limit discarded.")
         except OSError as error:
-            raise CgroupError(f'failed to write "{value}" to {self.path}/{name}: {error.strerror}') from None
+            raise CgroupError(f'failed to write "{value}" to {self.path}/{name}: {describe(error)}') from None
 
     # --- watching and ending
 

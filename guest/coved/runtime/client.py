@@ -343,22 +343,26 @@ class SpawnerClient:
         log: LogTarget | None,
         exit_file: Path,
         attach: Sequence[Attachment] = (),
+        runtime: str = "",
     ) -> ShimClient:
         """Fork a shim; the container's process then waits just before execve.
+
+        ``runtime``: path of another OCI runtime that is to make the container; "" for this one.
 
         Raises CreateError (nothing is left behind), SpawnerGone, RuntimeTimeout.
         """
         linux = spec.get("linux", {})
-        seccomp = linux.get("seccomp")
+        seccomp = None if runtime else linux.get("seccomp")
         # The profile travels apart from the spec: the spawner compiles each distinct one once, and a shim never
         # has to parse it.
-        slim = {**spec, "linux": {key: value for key, value in linux.items() if key != "seccomp"}}
+        slim = {**spec, "linux": {key: value for key, value in linux.items() if runtime or key != "seccomp"}}
         request = {
             "container_id": container_id,
             "spec": slim,
             "stdio": _stdio_json(stdio),
             "log": None if log is None else _log_json(log),
             "exit_file": str(exit_file),
+            "runtime": runtime,
         }
         profile = json.dumps(seccomp, separators=(",", ":"), sort_keys=True).encode() if seccomp else b""
         try:

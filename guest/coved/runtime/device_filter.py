@@ -28,7 +28,8 @@ _instruction = struct.Struct("<BBhi").pack
 _LOAD_WORD = 0x61
 _MOVE_IMMEDIATE, _MOVE_REGISTER = 0xB7, 0xBF
 _AND_IMMEDIATE_32, _SHIFT_RIGHT_32 = 0x54, 0x74
-_JUMP_EQUAL_IMMEDIATE, _JUMP_NOT_EQUAL_IMMEDIATE, _JUMP_NOT_EQUAL_REGISTER = 0x15, 0x55, 0x5D
+# Of 32 bits (BPF_JMP32): an immediate is signed, and would be extended to 64.
+_JUMP_EQUAL_IMMEDIATE, _JUMP_NOT_EQUAL_IMMEDIATE, _JUMP_NOT_EQUAL_REGISTER = 0x16, 0x56, 0x5E
 _EXIT = 0x95
 
 # What every container may use, whatever its rules: the default devices, its terminals, and the making of nodes (which
@@ -87,7 +88,9 @@ def _compile_rule(rule: "DeviceRule") -> list[bytes]:
             tests.append((before, _JUMP_EQUAL_IMMEDIATE, 1, 0))
     for register, number in ((4, rule.get("major", -1)), (5, rule.get("minor", -1))):
         if number is not None and number >= 0:
-            tests.append(([], _JUMP_NOT_EQUAL_IMMEDIATE, register, number))
+            if number > 0xFFFFFFFF:
+                raise ValueError(f"device number {number} is too large")
+            tests.append(([], _JUMP_NOT_EQUAL_IMMEDIATE, register, ctypes.c_int32(number).value))
     result: list[bytes] = [_instruction(_MOVE_IMMEDIATE, 0, 0, int(rule["allow"])), _instruction(_EXIT, 0, 0, 0)]
     for before, opcode, registers, immediate in reversed(tests):
         result = [*before, _instruction(opcode, registers, len(result), immediate), *result]

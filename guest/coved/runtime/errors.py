@@ -4,6 +4,12 @@ Texts that docker clients match on (``executable file not found in $PATH``, ``pe
 word.
 """
 
+CREATE_REFUSED = (
+    "failed to create task for container: failed to create shim task: OCI runtime create failed: "
+    "runc create failed: {}: unknown"
+)
+"""What docker's engine, containerd and runc make of a spec that is not to be had; clients match on it."""
+
 
 class RuntimeFailure(Exception):
     """Base of all errors of this package."""

@@ -4,6 +4,8 @@ import errno
 import os
 import stat
 
+from coved.runtime.syscalls import describe
+
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 
@@ -23,7 +25,7 @@ def find(name: str, search_path: str) -> str:
             status = os.stat(name)
         except OSError as error:
             code = NOT_FOUND if error.errno == errno.ENOENT else NOT_EXECUTABLE
-            raise NotExecutable(f'exec: "{name}": stat {name}: {_text(error)}', code) from None
+            raise NotExecutable(f'exec: "{name}": stat {name}: {describe(error)}', code) from None
         if stat.S_ISDIR(status.st_mode):
             raise NotExecutable(f'exec: "{name}": is a directory', NOT_EXECUTABLE)
         if not os.access(name, os.X_OK, effective_ids=True):
@@ -43,9 +45,4 @@ def find(name: str, search_path: str) -> str:
 def failed(path: str, error: OSError) -> NotExecutable:
     """What execve's own error means: a missing interpreter is as good as a missing file."""
     code = NOT_FOUND if error.errno == errno.ENOENT else NOT_EXECUTABLE
-    return NotExecutable(f"exec {path}: {_text(error)}", code)
-
-
-def _text(error: OSError) -> str:
-    text = error.strerror or str(error)
-    return text[:1].lower() + text[1:]
+    return NotExecutable(f"exec {path}: {describe(error)}", code)

@@ -30,6 +30,9 @@ _ATTRIBUTES = {
     "diratime": (0, syscalls.MOUNT_ATTR_NODIRATIME),
     "nosymfollow": (syscalls.MOUNT_ATTR_NOSYMFOLLOW, 0),
     "symfollow": (0, syscalls.MOUNT_ATTR_NOSYMFOLLOW),
+    "atime": (0, syscalls.MOUNT_ATTR__ATIME),
+    "norelatime": (0, 0),
+    "nostrictatime": (0, 0),
 }
 _PROPAGATION = {
     "private": syscalls.MS_PRIVATE,
@@ -160,10 +163,13 @@ def open_filesystem(kind: str, source: str | None, options: Options) -> int:
         os.close(context)
 
 
-def open_bind(source: str, options: Options) -> int:
-    """A detached clone of the tree at ``source``, with its attributes and propagation set before anyone can see it."""
+def open_bind(source: str, options: Options, namespace: str = "") -> int:
+    """A detached clone of the tree at ``source``, with its attributes and propagation set before anyone can see it.
+
+    ``namespace``: path of another mount namespace that has ``source``.
+    """
     flags = syscalls.OPEN_TREE_CLONE | (syscalls.AT_RECURSIVE if options.recursive else 0)
-    fd = syscalls.open_tree(syscalls.AT_FDCWD, source, flags)
+    fd = _open_tree(source, flags, namespace)
     try:
         if options.set_recursive or options.clear_recursive:
             syscalls.mount_setattr(fd, set_=options.set_recursive, clear=options.clear_recursive, recursive=True)
@@ -184,6 +190,26 @@ def open_bind(source: str, options: Options) -> int:
     return fd
 
 
+def _open_tree(source: str, flags: int, namespace: str) -> int:
+    """open_tree(2) clones only mounts of the caller's own mount namespace, so it is visited. Root and working directory
+    are those of the visited namespace meanwhile: nothing of the host is reached by a link in it."""
+    if not namespace:
+        return syscalls.open_tree(syscalls.AT_FDCWD, source, flags)
+    own = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        other = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            syscalls.setns(other, syscalls.CLONE_NEWNS)
+        finally:
+            os.close(other)
+        try:
+            return syscalls.open_tree(syscalls.AT_FDCWD, source, flags)
+        finally:
+            syscalls.setns(own, syscalls.CLONE_NEWNS)
+    finally:
+        os.close(own)
+
+
 def _is_bind(mount: "Mount", options: Options) -> bool:
     return options.bind or mount.get("type") == "bind"
 
@@ -196,8 +222,20 @@ def prepare(mount: "Mount") -> Prepared:
         if _is_bind(mount, options):
             if not source:
                 raise MountError(f'bind mount at "{mount["destination"]}" has no source')
-            fd = open_bind(source, options)
+            fd = open_bind(source, options, mount.get("namespace", ""))
+            if mount.get("uidMappings"):
+                from coved.runtime import idmap  # only for user namespaces
+
+                try:
+                    idmap.map_bind(mount, fd)
+                except BaseException:
+                    os.close(fd)
+                    raise
             return Prepared(mount, options, fd, stat.S_ISDIR(os.fstat(fd).st_mode))
+        if mount.get("type") == "overlay" and mount.get("uidMappings"):
+            from coved.runtime import idmap
+
+            return Prepared(mount, options, idmap.open_overlay(mount, options), True)
         if mount.get("type") == "overlay":
             return Prepared(mount, options, open_overlay(options), True)
     except OSError as error:
@@ -211,6 +249,8 @@ def attach(root_fd: int, prepared: Prepared) -> None:
     kind = mount.get("type", "")
     try:
         if fd < 0:
+            if kind == "tmpfs" and not any(key == "mode" for key, _ in options.data):
+                options.data.extend(_mode_of(root_fd, mount["destination"]))
             fd = open_filesystem("cgroup2" if kind == "cgroup" else kind, mount.get("source"), options)
         # proc and sysfs are what the rest of the set-up trusts: they go where the path says, not where a link leads.
         follow = kind not in ("proc", "sysfs")
@@ -230,8 +270,19 @@ def attach(root_fd: int, prepared: Prepared) -> None:
             os.close(fd)
 
 
+def _mode_of(root_fd: int, path: str) -> list[tuple[str, str | None]]:
+    """A tmpfs is as accessible as the directory that it covers."""
+    try:
+        target = paths.open_in_root(root_fd, path)
+    except OSError:
+        return []
+    mode = os.fstat(target).st_mode
+    os.close(target)
+    return [("mode", f"{stat.S_IMODE(mode):o}")]
+
+
 def _error(mount: "Mount", error: OSError) -> MountError:
     source = mount.get("source") or mount.get("type", "")
     return MountError(
-        f'error mounting "{source}" to rootfs at "{mount["destination"]}": {error.strerror}', error.errno or 0
+        f'error mounting "{source}" to rootfs at "{mount["destination"]}": {syscalls.describe(error)}', error.errno or 0
     )

@@ -23,11 +23,15 @@ _SETUP_TIMEOUT_S = 30.0
 
 
 class SetupError(Exception):
-    """The new process reported why it could not become what it should; ``exit_code`` only when execve failed."""
+    """The new process reported why it could not become what it should; ``exit_code`` only when execve failed.
 
-    def __init__(self, message: str, exit_code: int | None = None) -> None:
+    ``kind`` "user": there is no such user, which docker's engine finds out itself and tells in its own words.
+    """
+
+    def __init__(self, message: str, exit_code: int | None = None, kind: str = "") -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.kind = kind
 
 
 class RunningProcess:
@@ -59,6 +63,7 @@ class RunningProcess:
             setup.run_init(self._request(seccomp), spec, root, spaces)
 
         self._clone(spaces.clone_flags, cgroup_fd, run)
+        setup.set_oom_score(str(self.pid), self._spec)
         if spaces.new & syscalls.CLONE_NEWUSER:
             namespaces.write_id_mappings(self.pid, spec.get("linux", {}))
             self._sync.send(setup.MAPPED)
@@ -107,7 +112,7 @@ class RunningProcess:
         if message.get("console") and fds:
             self.stdio.set_terminal(fds[0])
         if "error" in message:
-            raise SetupError(message["error"], message.get("exit_code"))
+            raise SetupError(message["error"], message.get("exit_code"), message.get("kind", ""))
         self.warnings += message.get("warnings", [])
         self._executing = self._executing or bool(message.get("executing"))
         return message

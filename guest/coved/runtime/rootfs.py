@@ -69,22 +69,23 @@ def prepare(spec: "Spec") -> PreparedRoot:
     return PreparedRoot(root_path, root, rest)
 
 
-def build(prepared: PreparedRoot, spec: "Spec", console_from: "Callable[[int], int] | None") -> None:
+def build(prepared: PreparedRoot, place: int, spec: "Spec", console_from: "Callable[[int], int] | None") -> None:
     """Everything up to and including pivot_root. Runs in the container's init. Raises MountError, OSError.
 
+    ``place``: a descriptor of the folder at ``prepared.path``, in the new mount namespace; it is closed.
     ``console_from`` is called once devpts is mounted, with the root's descriptor; it returns the terminal to be put
     on /dev/console.
     """
     linux = spec.get("linux", {})
     # Mounts of the host that come later must not appear here, and nothing made here may appear there.
     syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
-    place = os.open(prepared.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     syscalls.move_mount(prepared.root, place)
     os.close(place)
-    root_fd = os.open(prepared.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    root_fd = prepared.root
     for one in prepared.rest:
         mounts.attach(root_fd, one)
-    _make_devices(root_fd, linux, binds=_in_user_namespace(linux))
+    if not _has_whole_dev(spec):
+        _make_devices(root_fd, linux, binds=_in_user_namespace(linux))
     if console_from is not None:
         _mount_console(root_fd, console_from(root_fd))
     for path in linux.get("readonlyPaths", []):
@@ -100,12 +101,16 @@ def build(prepared: PreparedRoot, spec: "Spec", console_from: "Callable[[int], i
     propagation = linux.get("rootfsPropagation", "")
     if kind := _ROOT_PROPAGATION.get(propagation.removeprefix("r")):
         syscalls.mount_setattr(prepared.root, propagation=kind, recursive=propagation.startswith("r"))
-    os.close(prepared.root)
     os.close(root_fd)
 
 
 def _in_user_namespace(linux: "Linux") -> bool:
     return any(one["type"] == "user" for one in linux.get("namespaces", []))
+
+
+def _has_whole_dev(spec: "Spec") -> bool:
+    """A bind mount on /dev brings its own nodes, and making some would change the folder that it comes from."""
+    return any(one["destination"].rstrip("/") == "/dev" and one.get("type") == "bind" for one in spec.get("mounts", []))
 
 
 def _make_devices(root_fd: int, linux: "Linux", *, binds: bool) -> None:
@@ -131,7 +136,7 @@ def _make_device(root_fd: int, device: "Device", *, bind: bool) -> None:
         raise OSError(22, "no path of a device", device["path"])
     if bind:  # mknod is not for user namespaces
         target = paths.ensure_target(root_fd, device["path"], directory=False)
-        source = mounts.open_bind(device["path"], mounts.parse_options(["bind"]))
+        source = mounts.open_bind(device.get("source", device["path"]), mounts.parse_options(["bind"]))
         syscalls.move_mount(source, target)
         os.close(source)
         os.close(target)

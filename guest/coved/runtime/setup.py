@@ -11,7 +11,7 @@ import signal
 import socket
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from coved.runtime import executable, namespaces, rootfs, syscalls, terminal, users
+from coved.runtime import executable, namespaces, rootfs, syscalls, sysctls, terminal, users
 from coved.runtime.capabilities import CAP_SYS_ADMIN, CapabilitySets
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 GO = b"go"
 MAPPED = b"mapped"
 SETUP_FAILED = 125
+_LIMITS = {"RLIMIT_LOCKS": 10}  # getrlimit(2); Python has no name for it
 
 
 class Request(NamedTuple):
@@ -39,6 +40,8 @@ def run_init(request: Request, spec: "Spec", root: rootfs.PreparedRoot, spaces: 
     linux = spec.get("linux", {})
 
     def enter() -> list[str]:
+        # While it still is root of the machine, who alone may look into the folders above.
+        place = os.open(root.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         if spaces.new & syscalls.CLONE_NEWUSER:
             _expect(request.sync, MAPPED)
             os.setgroups([])
@@ -47,24 +50,20 @@ def run_init(request: Request, spec: "Spec", root: rootfs.PreparedRoot, spaces: 
         if spaces.new & syscalls.CLONE_NEWCGROUP:
             syscalls.unshare(syscalls.CLONE_NEWCGROUP)
         for name, value in linux.get("sysctl", {}).items():
-            _write_sysctl(name, value)
-        warnings = _set_oom_score(request.process)
+            sysctls.write(name, value)
+        warnings: list[str] = []
         slaves: list[int] = []
 
         def console(root_fd: int) -> int:
             slaves.append(_open_console(request, root_fd))
             return slaves[0]
 
-        rootfs.build(root, spec, console if request.stdio is None else None)
+        rootfs.build(root, place, spec, console if request.stdio is None else None)
         if (hostname := spec.get("hostname")) and spaces.has(syscalls.CLONE_NEWUTS):
             syscalls.sethostname(hostname)
         if (domain := spec.get("domainname")) and spaces.has(syscalls.CLONE_NEWUTS):
             syscalls.setdomainname(domain)
-        try:
-            syscalls.new_session_keyring("cove")
-        except OSError as error:
-            if error.errno not in (errno.ENOSYS, errno.EPERM, errno.EDQUOT):
-                raise
+        _leave_keyring()
         return warnings + _become(request, slaves[0] if slaves else -1)
 
     _run(request, enter, await_go=True)
@@ -74,20 +73,30 @@ def run_exec(request: Request, init_pidfd: int, spaces: namespaces.Namespaces) -
     """Another process in a container; the shim has put its children into the pid namespace already."""
 
     def enter() -> list[str]:
-        warnings = _set_oom_score(request.process)
+        set_oom_score("self", request.process)
         syscalls.setns(init_pidfd, spaces.all_flags() & ~syscalls.CLONE_NEWPID)
         if spaces.new & syscalls.CLONE_NEWUSER:
             os.setgroups([])
             os.setresgid(0, 0, 0)
             os.setresuid(0, 0, 0)
+        _leave_keyring()
         slave = -1
         if request.stdio is None:
             root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             slave = _open_console(request, root_fd)
             os.close(root_fd)
-        return warnings + _become(request, slave)
+        return _become(request, slave)
 
     _run(request, enter, await_go=False)
+
+
+def _leave_keyring() -> None:
+    """Keys of one container are no other's. Where there can be no new keyring (a quota) the spawner's is left, which is empty."""
+    try:
+        syscalls.new_session_keyring()
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EPERM, errno.EDQUOT):
+            raise
 
 
 def _run(request: Request, enter: "Callable[[], list[str]]", *, await_go: bool) -> NoReturn:
@@ -110,10 +119,10 @@ def _run(request: Request, enter: "Callable[[], list[str]]", *, await_go: bool) 
         _send(sync, {"kind": "start", "error": str(error), "exit_code": error.exit_code})
         os._exit(error.exit_code)
     except users.UserError as error:
-        _send(sync, {"kind": "create", "error": str(error)})
+        _send(sync, {"kind": "user", "error": str(error)})
     except OSError as error:
         subject = f" {error.filename}" if error.filename else ""
-        _send(sync, {"kind": "create", "error": f"error during container init:{subject} {error.strerror}"})
+        _send(sync, {"kind": "create", "error": f"error during container init:{subject} {syscalls.describe(error)}"})
     except BaseException as error:
         _send(sync, {"kind": "create", "error": f"error during container init: {error}"})
     os._exit(SETUP_FAILED)
@@ -144,12 +153,14 @@ def _open_console(request: Request, root_fd: int) -> int:
 def _become(request: Request, slave: int) -> list[str]:
     """Everything that makes the process what its spec says, but for what must come last."""
     process = request.process
-    warnings = _set_limits(process)
+    _set_limits(process)
     identity = users.resolve(process.get("user", {}))
     _connect_stdio(request, slave, identity.uid)
     moved = _change_directory(process.get("cwd") or "/")
+    if profile := process.get("apparmorProfile"):
+        _set_apparmor_profile(profile)
     sets = CapabilitySets(process.get("capabilities", {}))
-    warnings += [f"capability {name} is not available and was left out" for name in sets.missing]
+    warnings = [f"capability {name} is not available and was left out" for name in sets.missing]
     sets.drop_bounding()
     syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
     if "umask" in process.get("user", {}):
@@ -202,6 +213,18 @@ def _execute(request: Request) -> NoReturn:
         raise executable.failed(path, error) from None
 
 
+def _set_apparmor_profile(name: str) -> None:
+    """Confines the process from its execve on (aa_change_onexec(2)); without its own folder, AppArmor has the LSMs' one."""
+    path = "/proc/thread-self/attr/apparmor/exec"
+    if not os.path.exists(path):
+        path = "/proc/thread-self/attr/exec"
+    try:
+        _write_file(path, f"exec {name}")
+    except OSError as error:
+        words = "unable to apply apparmor profile: apparmor failed to apply profile"
+        raise OSError(error.errno, f"{words}: write {path}: {syscalls.describe(error)}") from None
+
+
 def _connect_stdio(request: Request, slave: int, uid: int) -> None:
     if request.stdio is None:
         os.fchown(slave, uid, -1)
@@ -247,52 +270,42 @@ def _change_directory(path: str, *, create: bool = True) -> bool:
     except OSError as error:
         text = (error.strerror or "").lower()
         raise OSError(error.errno, f'chdir to cwd ("{path}") set in config.json failed: {text}') from None
-    # A path such as /proc/self/fd/7 could have led out of the container.
-    if not os.getcwd().startswith("/"):
-        raise OSError(errno.EPERM, f"the working directory {path} lies outside the container")
+    # A path such as /proc/self/fd/7 could have led out of the container (CVE-2024-21626).
+    try:
+        inside = os.getcwd().startswith("/")
+    except FileNotFoundError:
+        inside = False
+    if not inside:
+        words = "current working directory is outside of container mount namespace root"
+        raise OSError(errno.EPERM, f"{words} -- possible container breakout detected")
     return True
 
 
-def _set_limits(process: "Process") -> list[str]:
-    warnings = []
+def _set_limits(process: "Process") -> None:
     for limit in process.get("rlimits", []):
-        number = getattr(resource, limit["type"], None)
+        number = _LIMITS.get(limit["type"], getattr(resource, limit["type"], None))
         if number is None:
-            raise OSError(errno.EINVAL, f"unknown resource limit {limit['type']}")
-        soft, hard = (_limit_value(limit[key]) for key in ("soft", "hard"))
+            raise OSError(errno.EINVAL, f"invalid rlimit type: {limit['type']}")
         try:
-            resource.setrlimit(number, (soft, hard))
-        except (PermissionError, ValueError):
-            # Raising a hard limit needs CAP_SYS_RESOURCE: give as much as there is.
-            _, available = resource.getrlimit(number)
-            allowed = available if hard == resource.RLIM_INFINITY else min(hard, available)
-            resource.setrlimit(number, (min(soft, allowed) if soft != resource.RLIM_INFINITY else allowed, allowed))
-            warnings.append(f"{limit['type']} could only be set to {allowed}: no permission to raise it")
-    return warnings
+            resource.setrlimit(number, (_limit_value(limit["soft"]), _limit_value(limit["hard"])))
+        except (OSError, ValueError, OverflowError) as error:  # Python makes a ValueError of EPERM, and of EINVAL
+            text = "operation not permitted" if "not allowed" in str(error) else "invalid argument"
+            if isinstance(error, OSError):
+                text = syscalls.describe(error)
+            raise OSError(errno.EINVAL, f"error setting rlimit type {number}: {text}") from None
 
 
 def _limit_value(value: int) -> int:
     return resource.RLIM_INFINITY if value < 0 or value >= 2**63 - 1 else value
 
 
-def _set_oom_score(process: "Process") -> list[str]:
-    score = process.get("oomScoreAdj", 0)  # the shim's own would be inherited, and shields it from the OOM killer
+def set_oom_score(pid: str, process: "Process") -> None:
+    """Of ``pid`` ("self" or a number). Always: a shim's own is such that it is killed last, and children would inherit it."""
+    path = f"/proc/{pid}/oom_score_adj"
     try:
-        _write_file("/proc/self/oom_score_adj", str(score))
-    except PermissionError:
-        return [f"the OOM score could not be lowered to {score}: no permission"]
-    return []
-
-
-def _write_sysctl(name: str, value: str) -> None:
-    """Through the host's procfs, before the root changes: it shows the writer's own namespaces."""
-    parts = name.replace("/", ".").split(".") if "/" not in name else name.split("/")
-    if not all(parts) or ".." in parts:
-        raise OSError(errno.EINVAL, f"sysctl '{name}' is not valid")
-    try:
-        _write_file("/proc/sys/" + "/".join(parts), value)
+        _write_file(path, str(process.get("oomScoreAdj", 0)))
     except OSError as error:
-        raise OSError(error.errno, f"sysctl '{name}' cannot be set: {error.strerror}") from None
+        raise OSError(error.errno, f"write {path}: {syscalls.describe(error)}") from None
 
 
 def _write_file(path: str, text: str) -> None:

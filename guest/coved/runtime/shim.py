@@ -9,9 +9,10 @@ import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
-from coved.runtime import device_filter, exitfile, leftovers, mounts, rootfs, syscalls, wire
+from coved.runtime import device_filter, exitfile, leftovers, mounts, rootfs, syscalls, sysctls, wire
 from coved.runtime.cgroups import Cgroup, CgroupError
 from coved.runtime.control import Connection
+from coved.runtime.errors import CREATE_REFUSED
 from coved.runtime.logcompress import Compressor
 from coved.runtime.logfile import LogFile, open_log
 from coved.runtime.loop import PRIORITY, READ, Loop
@@ -22,13 +23,10 @@ from coved.runtime.stdio import ProcessIO
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from coved.runtime import external
     from coved.runtime.spec import Process, Spec
 
-# The words of docker's engine, containerd and runc, which clients match on.
-_CREATE_FAILED = (
-    "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: "
-    "unable to start container process: {}: unknown"
-)
+_CREATE_FAILED = CREATE_REFUSED.format("unable to start container process: {}")
 _EXEC_FAILED = "OCI runtime exec failed: exec failed: unable to start container process: {}: unknown"
 
 _COMPRESS_S = 0.3  # how long the end of a container may be held up by the compression of its log
@@ -46,7 +44,10 @@ class Refused(Exception):
 
 
 def _setup_failure(error: SetupError, template: str, otherwise: str) -> Refused:
-    message = template.format(error)
+    if error.kind == "external":  # another runtime, which has its own words
+        template = template.replace("runc create failed: ", "").replace("exec failed: unable", "unable")
+        template = template.replace("unable to start container process: ", "")
+    message = str(error) if error.kind == "user" else template.format(error)
     if error.exit_code is not None:
         return Refused("start", message, error.exit_code)
     return Refused(otherwise, message, 126 if otherwise == "start" else None)
@@ -70,6 +71,7 @@ class Shim:
         self._on_ended: Callable[[], None] | None = None
         self._deleting = self._deleted = False
         self._busy: set[ProcessIO] = set()
+        self._external: external.Runtime | None = None
 
     # --- making the container
 
@@ -83,13 +85,16 @@ class Shim:
         except SetupError as error:
             self._cleanup.close()
             raise _setup_failure(error, _CREATE_FAILED, "create") from None
+        except sysctls.SysctlError as error:
+            self._cleanup.close()
+            raise Refused("create", CREATE_REFUSED.format(error)) from None
         except (mounts.MountError, CgroupError) as error:
             self._cleanup.close()
             raise Refused("create", _CREATE_FAILED.format(f"error during container init: {error}")) from None
         except OSError as error:
             self._cleanup.close()
             subject = f"{error.filename}: " if error.filename else ""
-            message = f"error during container init: {subject}{error.strerror}"
+            message = f"error during container init: {subject}{syscalls.describe(error)}"
             raise Refused("create", _CREATE_FAILED.format(message)) from None
 
     def _create(self, request: wire.Message) -> None:
@@ -102,6 +107,8 @@ class Shim:
         self._listen(container_id)
         syscalls.set_process_name(f"shim:{container_id[:10]}")
         self.spaces = Namespaces(linux)
+        if parameters := linux.get("sysctl"):
+            sysctls.check(parameters, self.spaces)
         cgroups_path = linux.get("cgroupsPath") or f"/cove/{container_id}"
         leftovers.write_state(self._folder, cgroups_path, container_id)
         self.cgroup = Cgroup(cgroups_path)
@@ -114,21 +121,38 @@ class Shim:
         if log := request["log"]:
             self._log = open_log(log, lambda: Compressor(self.loop))
         root = rootfs.prepare(self._spec)
-        self.spaces.join()
         options = request["stdio"]
         stdio = self._new_stdio(options, self._log, stdin_once=bool(options["stdin_once"]))
-        init = RunningProcess("", self._spec["process"], stdio)
-        self._cleanup.callback(init.destroy)
-        init.spawn_init(self._spec, root, self.spaces, self.cgroup_fd, self._seccomp)
+        init = self._make_init(request.get("runtime", ""), container_id, stdio, root)
         self.warnings += init.warnings
         root.close()
         self.init = init
         self.processes[""] = init
+        if self._external is not None:
+            self._external.reap_orphans(self.loop, lambda: {one.pid for one in self.processes.values()})
+        self.loop.watch(init.pidfd, READ, lambda events: self._on_exit(init))
+        self._watch_memory()
+
+    def _make_init(
+        self, program: str, container_id: str, stdio: ProcessIO, root: rootfs.PreparedRoot
+    ) -> RunningProcess:
+        process = self._spec["process"]
+        if program:
+            from coved.runtime import external  # only for other runtimes
+
+            self._external = external.Runtime(program, self._folder, container_id, self.cgroup_fd)
+            made = external.ExternalProcess("", process, stdio, self._external)
+            self._cleanup.callback(made.destroy)
+            made.create(self._spec, root)
+            return made
+        self.spaces.join()
+        init = RunningProcess("", process, stdio)
+        self._cleanup.callback(init.destroy)
+        init.spawn_init(self._spec, root, self.spaces, self.cgroup_fd, self._seccomp)
         if self.spaces.new & syscalls.CLONE_NEWPID:
             # Children of the shim (execs) are born in the container's pid namespace from now on.
             syscalls.setns(init.pidfd, syscalls.CLONE_NEWPID)
-        self.loop.watch(init.pidfd, READ, lambda events: self._on_exit(init))
-        self._watch_memory()
+        return init
 
     def _watch_memory(self) -> None:
         """The kernel tells of every change of memory.events as an exceptional condition (cgroup-v2.rst)."""
@@ -151,6 +175,13 @@ class Shim:
         stdio = ProcessIO(
             self.loop, options, log, stdin_once=stdin_once, on_idle=self._on_idle, on_detach=self._on_detach
         )
+        if self.spaces.new & syscalls.CLONE_NEWUSER and stdio.child_ends is not None:
+            from coved.runtime import idmap
+
+            # So that what is root inside can open /dev/stdout, and give it to the user that it becomes.
+            for fd in stdio.child_ends:
+                if fd >= 0:
+                    os.fchown(fd, *idmap.host_root(self._spec["linux"]))
         self._busy.add(stdio)
         return stdio
 
@@ -245,13 +276,16 @@ class Shim:
         if not self.started or self.init.exit_code is not None:
             raise Refused("not-running", "the container is not running")
         stdio = self._new_stdio(options, None, stdin_once=True)
+        if self._external is not None:
+            self._exec_external(connection, number, process_id, spec, stdio, attachments)
+            return
         process = RunningProcess(process_id, spec, stdio)
         try:
             process.spawn_exec(self.init.pidfd, self.spaces, self.cgroup_fd, self._seccomp)
         except OSError as error:
             stdio.abandon()
             process.destroy()
-            raise Refused("start", _EXEC_FAILED.format(error.strerror), 126) from None
+            raise Refused("start", _EXEC_FAILED.format(syscalls.describe(error)), 126) from None
         self.processes[process_id] = process
 
         def done(failure: SetupError | None) -> None:
@@ -272,6 +306,36 @@ class Shim:
             self.loop.watch(process.pidfd, READ, lambda events: self._on_exit(process))
 
         process.await_execution(self.loop, done)
+
+    def _exec_external(
+        self,
+        connection: Connection,
+        number: int,
+        process_id: str,
+        spec: "Process",
+        stdio: ProcessIO,
+        attachments: list[tuple[int, dict[str, Any]]],
+    ) -> None:
+        from coved.runtime import external
+
+        assert self._external is not None
+        process = external.ExternalProcess(process_id, spec, stdio, self._external)
+        root_fd = external.open_root(self.init.pid)
+        try:
+            process.exec(root_fd)
+        except (OSError, SetupError) as error:
+            stdio.abandon()
+            process.destroy()
+            failure = error if isinstance(error, SetupError) else SetupError(syscalls.describe(error), 126)
+            raise _setup_failure(failure, _EXEC_FAILED, "start") from None
+        finally:
+            os.close(root_fd)
+        self.processes[process_id] = process
+        for fd, one in attachments:
+            stdio.attach(fd, one)
+        stdio.begin()
+        connection.reply(number, pid=process.pid)
+        self.loop.watch(process.pidfd, READ, lambda events: self._on_exit(process))
 
     def find(self, process_id: str) -> RunningProcess:
         """Raises Refused when there is no such running process."""
@@ -346,6 +410,8 @@ class Shim:
             self._finish_deletion(connection, number)
 
     def _finish_deletion(self, connection: Connection, number: int) -> None:
+        if self._external is not None:
+            self._external.remove()
         os.close(self.cgroup_fd)
         removed = self.cgroup.remove()
         self.loop.unwatch(self._listener.fileno())

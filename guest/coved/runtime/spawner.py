@@ -21,6 +21,7 @@ from coved.runtime.shim import Refused, Shim
 
 _REQUEST_TIMEOUT_S = 5.0
 _CACHED_PROFILES = 64
+_FILES = 1 << 20
 
 
 class Spawner:
@@ -75,7 +76,9 @@ class Spawner:
         if program is None:
             try:
                 program = compile_profile(json.loads(profile))
-            except (KeyError, TypeError, ValueError) as error:
+            except SeccompError:
+                raise
+            except Exception as error:  # whatever a profile holds: it must not end what forks all containers
                 raise SeccompError(f"the seccomp profile is not valid: {error!r}") from None
             if len(self._profiles) >= _CACHED_PROFILES:
                 self._profiles.pop(next(iter(self._profiles)))
@@ -150,6 +153,19 @@ def _protect_interpreter() -> None:
     os.execve(f"/proc/self/fd/{fd}", arguments, os.environ)
 
 
+def _raise_limits() -> None:
+    """What containers inherit when they ask for nothing: as many files and processes as Docker's service units let them
+    have. A kernel gives its first process 1024 and 4096 files only."""
+    import resource
+
+    for kind, value in ((resource.RLIMIT_NOFILE, _FILES), (resource.RLIMIT_NPROC, resource.RLIM_INFINITY)):
+        _, hard = resource.getrlimit(kind)
+        if hard != resource.RLIM_INFINITY and (value == resource.RLIM_INFINITY or hard < value):
+            hard = value
+        with contextlib.suppress(OSError, ValueError):  # without CAP_SYS_RESOURCE they stay as they are
+            resource.setrlimit(kind, (hard if kind == resource.RLIMIT_NPROC else min(hard, value), hard))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="coved-spawner", description="Forks the processes that hold containers.")
     parser.add_argument("--socket", required=True, help="unix socket to listen on")
@@ -171,6 +187,9 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    _raise_limits()
+    with contextlib.suppress(OSError):  # a kernel without keys
+        syscalls.new_session_keyring()  # containers must never have the keys of whoever started the engine
     if arguments.ready_fd is not None:
         os.write(arguments.ready_fd, b"\n")
         os.close(arguments.ready_fd)

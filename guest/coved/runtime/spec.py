@@ -53,6 +53,7 @@ class Process(TypedDict, total=False):
     rlimits: list[Rlimit]
     noNewPrivileges: bool
     oomScoreAdj: int
+    apparmorProfile: str
 
 
 class Root(TypedDict):
@@ -60,11 +61,20 @@ class Root(TypedDict):
     readonly: NotRequired[bool]
 
 
+class IdMapping(TypedDict):
+    containerID: int
+    hostID: int
+    size: int
+
+
 class Mount(TypedDict):
     destination: str
     type: NotRequired[str]
     source: NotRequired[str]
     options: NotRequired[list[str]]
+    uidMappings: NotRequired[list[IdMapping]]
+    gidMappings: NotRequired[list[IdMapping]]
+    namespace: NotRequired[str]  # extension: path of the mount namespace that a bind's source is looked up in
 
 
 NamespaceType = Literal["mount", "pid", "network", "ipc", "uts", "cgroup", "user", "time"]
@@ -77,12 +87,6 @@ class Namespace(TypedDict):
     path: NotRequired[str]
 
 
-class IdMapping(TypedDict):
-    containerID: int
-    hostID: int
-    size: int
-
-
 class Device(TypedDict):
     type: str  # c, b, u or p
     path: str
@@ -91,6 +95,7 @@ class Device(TypedDict):
     fileMode: NotRequired[int]
     uid: NotRequired[int]
     gid: NotRequired[int]
+    source: NotRequired[str]  # extension: where it is outside, for containers that may make no nodes
 
 
 class DeviceRule(TypedDict):

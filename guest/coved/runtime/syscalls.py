@@ -56,6 +56,7 @@ MOUNT_ATTR_NOATIME = 0x10
 MOUNT_ATTR_STRICTATIME = 0x20
 MOUNT_ATTR_NODIRATIME = 0x80
 MOUNT_ATTR_NOSYMFOLLOW = 0x200000
+MOUNT_ATTR_IDMAP = 0x100000
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_BIND, MS_REC, MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED = 4096, 16384, 1 << 17, 1 << 18, 1 << 19, 1 << 20
@@ -72,9 +73,15 @@ PR_CAP_AMBIENT_RAISE, PR_CAP_AMBIENT_CLEAR_ALL = 2, 4
 CLOSE_RANGE_CLOEXEC = 4
 
 
+def describe(error: OSError | int) -> str:
+    """What went wrong in lower case: users' tools match on these texts as the OCI runtimes write them."""
+    text = os.strerror(error) if isinstance(error, int) else error.strerror or str(error)
+    return text[:1].lower() + text[1:]
+
+
 def _fail(call: str, path: str | None = None) -> OSError:
     number = ctypes.get_errno()
-    text = f"{call}: {os.strerror(number)}"
+    text = f"{call}: {describe(number)}"
     return OSError(number, text, path) if path is not None else OSError(number, text)
 
 
@@ -113,7 +120,7 @@ def clone3(flags: int, cgroup_fd: int | None = None) -> tuple[int, int]:
     number = ctypes.get_errno()
     ctypes.pythonapi.PyOS_AfterFork_Parent()
     if pid < 0:
-        raise OSError(number, f"clone3: {os.strerror(number)}")
+        raise OSError(number, f"clone3: {describe(number)}")
     return pid, pidfd.value
 
 
@@ -184,9 +191,11 @@ class _MountAttr(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint64) for name in ("attr_set", "attr_clr", "propagation", "userns_fd")]
 
 
-def mount_setattr(fd: int, *, set_: int = 0, clear: int = 0, propagation: int = 0, recursive: bool = False) -> None:
+def mount_setattr(
+    fd: int, *, set_: int = 0, clear: int = 0, propagation: int = 0, recursive: bool = False, userns_fd: int = 0
+) -> None:
     """mount_setattr(2) on the mount that ``fd`` is open on."""
-    attributes = _MountAttr(set_, clear, propagation, 0)
+    attributes = _MountAttr(set_, clear, propagation, userns_fd)
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     size = ctypes.c_size_t(ctypes.sizeof(attributes))
     if _syscall(SYS_mount_setattr, c_int(fd), b"", c_int(flags), ctypes.byref(attributes), size) != 0:
@@ -210,7 +219,7 @@ def openat2(directory: int, path: str, flags: int, resolve: int, mode: int = 0) 
         if ctypes.get_errno() != 11:
             break
     number = ctypes.get_errno()
-    raise OSError(number, os.strerror(number), path)
+    raise OSError(number, describe(number), path)
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
@@ -271,9 +280,9 @@ def install_seccomp(program: bytes) -> None:
     prctl(PR_SET_SECCOMP, 2, ctypes.addressof(fprog))  # SECCOMP_MODE_FILTER
 
 
-def new_session_keyring(name: str) -> None:
-    """keyctl(2) KEYCTL_JOIN_SESSION_KEYRING: the container must not share the engine's keys."""
-    if _syscall(SYS_keyctl, c_int(1), name.encode()) < 0:
+def new_session_keyring() -> None:
+    """keyctl(2) KEYCTL_JOIN_SESSION_KEYRING without a name: always a new one, which nobody else can join."""
+    if _syscall(SYS_keyctl, c_int(1), None) < 0:
         raise _fail("keyctl")
 
 

@@ -56,6 +56,15 @@ def _find_group(name: str, groups: list[list[str]]) -> int:
     return number
 
 
+def _find_extra_group(name: str, groups: list[list[str]]) -> int:
+    if name.startswith("-") and name[1:].isdigit():
+        raise UserError("uids and gids must be in range 0-2147483647")
+    try:
+        return _find_group(name, groups)
+    except UserError as error:
+        raise UserError(str(error).replace("unable to find group", "Unable to find group")) from None
+
+
 def resolve(user: "User", passwd: str = "/etc/passwd", group: str = "/etc/group") -> Identity:
     """In the container's root. Raises UserError."""
     uid, gid = user.get("uid", 0), user.get("gid", 0)
@@ -73,7 +82,8 @@ def resolve(user: "User", passwd: str = "/etc/passwd", group: str = "/etc/group"
             groups += [number for line in members if (number := _number(line[2])) is not None]
     for extra in user.get("extraGroups", []):
         group_lines = _lines(group) if group_lines is None else group_lines
-        groups.append(_find_group(extra, group_lines))
+        groups.append(_find_extra_group(extra, group_lines))
+    groups.insert(0, gid)  # without it a process could lose, by setgid(2), what is denied to its group
     home = next((line[5] for line in users if len(line) > 5 and line[2] == str(uid)), "") or "/"
     return Identity(uid, gid, list(dict.fromkeys(groups)), home)
 

@@ -1,4 +1,4 @@
-"""Limits, updates, restart policies and signals: dockerd's rules and words."""
+"""Updates, restart policies and signals: dockerd's rules and words."""
 
 from __future__ import annotations
 
@@ -6,94 +6,18 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from coved.containers import resources, restarts, signals, update
+from coved.containers import restarts, signals, update
 from coved.containers.config_schema import HOST_CONFIG, read
 from coved.containers.container import Container
 from coved.errors import Conflict, InvalidParameter
 
 MB = 1 << 20
 SECOND = 1_000_000_000
-ALL = resources.Machine(frozenset({"cpu", "cpuset", "io", "memory", "pids"}), True, "0-3", "0")
-NOTHING = resources.Machine(frozenset(), False, "0-3", "0")
 
 
 def host(**given: Any) -> dict[str, Any]:
     made = read(HOST_CONFIG, given, "HostConfig")
     return {**made, "RestartPolicy": restarts.check(made["RestartPolicy"])}
-
-
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ({"Memory": 6 * MB - 1}, "Minimum memory limit allowed is 6MB"),
-        (
-            {"Memory": 20 * MB, "MemorySwap": 10 * MB},
-            "Minimum memoryswap limit should be larger than memory limit, see usage",
-        ),
-        ({"MemorySwap": 10 * MB}, "You should always set the Memory limit when using Memoryswap limit, see usage"),
-        ({"MemoryReservation": 1}, "Minimum memory reservation allowed is 6MB"),
-        (
-            {"Memory": 10 * MB, "MemoryReservation": 20 * MB},
-            "Minimum memory limit can not be less than memory reservation limit, see usage",
-        ),
-        ({"NanoCpus": 1, "CpuPeriod": 5000}, "Conflicting options: Nano CPUs and CPU Period cannot both be set"),
-        ({"NanoCpus": 1, "CpuQuota": 5000}, "Conflicting options: Nano CPUs and CPU Quota cannot both be set"),
-        (
-            {"CpuPeriod": 999},
-            r"CPU cfs period can not be less than 1ms \(i.e. 1000\) or larger than 1s \(i.e. 1000000\)",
-        ),
-        ({"CpuQuota": 999}, r"CPU cfs quota can not be less than 1ms \(i.e. 1000\)"),
-        ({"NanoCpus": -1}, r"range of CPUs is from 0.01 to \d+.00, as there are only \d+ CPUs available"),
-        ({"CpusetCpus": "4"}, "Requested CPUs are not available - requested 4, available: 0-3"),
-        ({"CpusetCpus": "2-x"}, "Invalid value 2-x for cpuset cpus: invalid format: 2-x"),
-        (
-            {"CpusetMems": "0-9223372036854775807"},
-            "Invalid value .* for cpuset mems: value of out range, maximum is 8192",
-        ),
-        ({"BlkioWeight": 9}, "Range of blkio weight is from 10 to 1000"),
-        ({"IOMaximumIOps": 1}, "Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps"),
-    ],
-)
-def test_limits_that_cannot_be(given: dict[str, Any], words: str) -> None:
-    with pytest.raises(InvalidParameter, match=f"^{words}$"):
-        resources.check(host(**given), ALL)
-
-
-def test_what_the_machine_cannot_do_is_discarded_with_dockers_warnings() -> None:
-    wanted = host(
-        Memory=64 * MB, MemoryReservation=32 * MB, CpuShares=5, CpuQuota=5000, CpusetCpus="0", PidsLimit=5, BlkioWeight=50,
-        MemorySwappiness=3, OomKillDisable=True,
-    )  # fmt: skip
-    warnings = resources.check(wanted, NOTHING)
-    missing = "or the cgroup is not mounted."
-    assert warnings == [
-        f"Your kernel does not support memory limit capabilities {missing} Limitation discarded.",
-        f"Your kernel does not support memory swappiness capabilities {missing} Memory swappiness discarded.",
-        f"Your kernel does not support memory soft limit capabilities {missing} Limitation discarded.",
-        "Your kernel does not support OomKillDisable. OomKillDisable discarded.",
-        f"Your kernel does not support PIDs limit capabilities {missing} PIDs limit discarded.",
-        f"Your kernel does not support CPU shares {missing} Shares discarded.",
-        "Your kernel does not support CPU CFS scheduler. CPU period/quota discarded.",
-        f"Your kernel does not support cpuset {missing} Cpuset discarded.",
-        f"Your kernel does not support Block I/O weight {missing} Weight discarded.",
-    ]
-    kept = (
-        "Memory",
-        "MemorySwap",
-        "MemoryReservation",
-        "CpuShares",
-        "CpuQuota",
-        "CpusetCpus",
-        "PidsLimit",
-        "BlkioWeight",
-    )
-    assert [wanted[name] for name in kept] == [0, -1, 0, 0, 0, "", None, 0]
-
-
-def test_swap_is_as_large_as_memory_when_it_is_not_given() -> None:
-    wanted = host(Memory=64 * MB)
-    assert resources.check(wanted, ALL) == []
-    assert wanted["MemorySwap"] == 128 * MB
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """What the runtime makes of a spec, as far as that needs no kernel."""
 
+import re
 from pathlib import Path
 
 import pytest
-from coved.runtime import cgroups, executable, mounts, syscalls, users
+from coved.runtime import cgroups, executable, mounts, syscalls, sysctls, users
 from coved.runtime.device_filter import compile_rules
 from coved.runtime.namespaces import Namespaces
 
@@ -100,12 +101,12 @@ def accounts(tmp_path: Path) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("ann", (1000, 1001, [50, 10], "/home/ann")),
-        ("1000", (1000, 1001, [50, 10], "/home/ann")),
-        ("ann:staff", (1000, 50, [], "/home/ann")),
-        ("4711", (4711, 0, [], "/")),
-        ("4711:4712", (4711, 4712, [], "/")),
-        ("root", (0, 0, [10], "/root")),
+        ("ann", (1000, 1001, [1001, 50, 10], "/home/ann")),
+        ("1000", (1000, 1001, [1001, 50, 10], "/home/ann")),
+        ("ann:staff", (1000, 50, [50], "/home/ann")),
+        ("4711", (4711, 0, [0], "/")),
+        ("4711:4712", (4711, 4712, [4712], "/")),
+        ("root", (0, 0, [0, 10], "/root")),
     ],
 )
 def test_users(accounts: tuple[str, str], name: str, expected: tuple[int, int, list[int], str]) -> None:
@@ -122,7 +123,7 @@ def test_missing_or_odd_account_files_are_as_good_as_empty(tmp_path: Path) -> No
     import os
 
     os.mkfifo(tmp_path / "passwd")
-    assert users.resolve({"uid": 5}, str(tmp_path / "passwd"), str(tmp_path / "none")) == (5, 0, [], "/")
+    assert users.resolve({"uid": 5}, str(tmp_path / "passwd"), str(tmp_path / "none")) == (5, 0, [0], "/")
 
 
 def test_finding_programs(tmp_path: Path) -> None:
@@ -136,3 +137,50 @@ def test_finding_programs(tmp_path: Path) -> None:
     with pytest.raises(executable.NotExecutable, match=r"executable file not found in \$PATH") as caught:
         executable.find("tool", str(tmp_path / "a"))
     assert caught.value.exit_code == 127
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("net.ipv4.ip_forward", "net.ipv4.ip_forward"),
+        ("net/ipv4/ip_forward", "net.ipv4.ip_forward"),
+        ("net/ipv4/conf/eth0.1/forwarding", "net.ipv4.conf.eth0/1.forwarding"),
+        ("net.ipv4.conf.eth0/1.forwarding", "net.ipv4.conf.eth0/1.forwarding"),
+    ],
+)
+def test_parameters_are_written_with_dots_or_slashes(given: str, name: str) -> None:
+    assert sysctls.dotted(given) == name
+
+
+ALONE = Namespaces({"namespaces": [{"type": kind} for kind in ("mount", "ipc", "uts", "network")]})
+SHARING = Namespaces({"namespaces": [{"type": "mount"}]})
+
+
+@pytest.mark.parametrize(
+    ("name", "spaces", "words"),
+    [
+        ("kernel.pid_max", ALONE, 'sysctl "kernel.pid_max" is not in a separate kernel namespace'),
+        ("vm.overcommit_memory", ALONE, 'sysctl "vm.overcommit_memory" is not in a separate kernel namespace'),
+        ("net.ipv4.ip_forward", SHARING, 'sysctl "net.ipv4.ip_forward" not allowed in host network namespace'),
+        ("net/ipv4/ip_forward", SHARING, 'sysctl "net/ipv4/ip_forward" not allowed in host network namespace'),
+        ("kernel.shmmax", SHARING, 'sysctl "kernel.shmmax" is not allowed in the hosts ipc namespace'),
+        ("fs.mqueue.msg_max", SHARING, 'sysctl "fs.mqueue.msg_max" is not allowed in the hosts ipc namespace'),
+        ("kernel.domainname", SHARING, 'sysctl "kernel.domainname" is not in a separate kernel namespace'),
+        (
+            "kernel.hostname",
+            ALONE,
+            'sysctl "kernel.hostname" is not allowed as it conflicts with the OCI "hostname" field',
+        ),
+        ("net.ipv4/../../kernel/core_pattern", ALONE, "is not in a separate kernel namespace"),
+        ("net...kernel.core_pattern", ALONE, "is not in a separate kernel namespace"),
+        ("net/../kernel/core_pattern", ALONE, "is not in a separate kernel namespace"),
+        ("", ALONE, "is not in a separate kernel namespace"),
+    ],
+)
+def test_parameters_that_are_not_a_containers_own(name: str, spaces: Namespaces, words: str) -> None:
+    with pytest.raises(sysctls.SysctlError, match=re.escape(words)):
+        sysctls.check([name], spaces)
+
+
+def test_parameters_of_ones_own_namespaces() -> None:
+    sysctls.check(["net.core.somaxconn", "kernel.sem", "fs.mqueue.msg_max", "kernel.domainname"], ALONE)
