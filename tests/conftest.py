@@ -67,6 +67,12 @@ class Machine:
         return done
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--native", action="store_true", help="run the engine's tests on an engine on this computer, not on the VM's"
+    )
+
+
 @pytest.fixture(scope="session")
 def machine() -> Iterator[Machine]:
     # Short, for the paths of sockets; the cache of downloads is the user's own, so that they are fetched once.

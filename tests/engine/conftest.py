@@ -1,4 +1,5 @@
-"""A native engine for the engine's tests: `coved` in a network namespace of its own, with busybox imported."""
+"""Engines for the engine's tests, with busybox imported: the one in the shared VM, or with ``--native`` `coved` on this
+computer, in a network namespace of its own. Tests of what only its own machine can see use `native_engine` in both cases."""
 
 from __future__ import annotations
 
@@ -106,8 +107,55 @@ class Engine:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+class VmEngine:
+    """The same for the engine in the VM, which PID 1 starts again by itself."""
+
+    root = Path("/var/lib/cove")
+
+    def __init__(self, machine: Any) -> None:
+        self._machine = machine
+        self.url = machine.docker_host
+        self.socket = Path(self.url.removeprefix("unix://"))
+
+    def sh(self, script: str) -> str:
+        return str(self._machine.cove("machine", "ssh", script).stdout)
+
+    @property
+    def pid(self) -> int:
+        return int(self.sh("ps | awk '/[m] coved.vm/ {print $1}'"))
+
+    def kill(self) -> None:
+        self.sh(f"kill -9 {self.pid}")
+
+    def start(self) -> None:
+        """Returns when it answers again."""
+        self._machine.docker("version")
+
+    def descriptors(self) -> int:
+        return len(self.sh(f"ls /proc/{self.pid}/fd").split())
+
+    def memory_kib(self) -> int:
+        return int(self.sh(f"awk '/^VmRSS/ {{print $2}}' /proc/{self.pid}/status"))
+
+    def in_network(self, *words: str) -> list[str]:
+        """Its published ports are this computer's."""
+        return list(words)
+
+
 @pytest.fixture(scope="session")
-def engine() -> Iterator[Engine]:
+def engine(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue("native_engine" if request.config.getoption("--native") else "vm_engine")
+
+
+@pytest.fixture(scope="session")
+def vm_engine(machine: Any) -> VmEngine:
+    made = VmEngine(machine)
+    _import_busybox(made.url)
+    return made
+
+
+@pytest.fixture(scope="session")
+def native_engine() -> Iterator[Engine]:
     with running_engine() as made:
         yield made
 
@@ -124,17 +172,21 @@ def running_engine(*options: str) -> Iterator[Engine]:
     made = Engine(Path(tempfile.mkdtemp(prefix="cove-e", dir="/tmp")), *options)
     try:
         made.start()
-        client = docker.DockerClient(made.url, timeout=60)
-        path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        client.api.import_image_from_data(_busybox_tar(), "busybox", "latest", changes=['CMD ["sh"]', f"ENV {path}"])
-        client.close()
+        _import_busybox(made.url)
         yield made
     finally:
         made.close()
 
 
+def _import_busybox(url: str) -> None:
+    client = docker.DockerClient(url, timeout=60)
+    path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    client.api.import_image_from_data(_busybox_tar(), "busybox", "latest", changes=['CMD ["sh"]', f"ENV {path}"])
+    client.close()
+
+
 @pytest.fixture
-def docker_client(engine: Engine) -> Iterator[Any]:
+def docker_client(engine: Any) -> Iterator[Any]:
     client = docker.DockerClient(engine.url, timeout=60)
     yield client
     client.close()

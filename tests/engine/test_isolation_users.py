@@ -117,7 +117,7 @@ def test_copies_and_exports_have_the_containers_ids_whether_it_runs_or_not(mappe
     assert own.items() <= running.items()
     assert owners(b"".join(container.get_archive("/d")[0])) == own
     assert owners(b"".join(container.get_archive("/v")[0])) == stored
-    # The machine's root is nobody in there; what is seen of it while the container does not run is in decisions/0041.
+    # The machine's root is nobody in there; what is seen of it while the container does not run is in decisions/0018.
     assert owners(b"".join(container.get_archive("/b/machines")[0])) == {"machines": (65534, 65534)}
     whole = owners(b"".join(container.get_archive("/")[0]))
     assert not [name for name in whole if name.strip("/").startswith(("proc/", "sys/", "dev/"))]

@@ -1,6 +1,6 @@
 """``--userns-remap``: containers whose root is nobody outside. dockerd's rules and words; subuid(5), subgid(5).
 
-The ids of files stay the container's own on disk: the runtime maps mounts (decisions/0041). So images, volumes, copies and
+The ids of files stay the container's own on disk: the runtime maps mounts (decisions/0018). So images, volumes, copies and
 exports are the same with and without it.
 """
 

@@ -2,7 +2,7 @@
 
 What a path in a container means is decided by mounts and symbolic links that the container may change at any moment. So no
 path is ever joined to another on the host: everything is opened from the descriptor of the root with openat2(2) and
-``RESOLVE_IN_ROOT``, in a mount namespace of the view's own. docs/decisions/0040 tells why.
+``RESOLVE_IN_ROOT``, in a mount namespace of the view's own. docs/decisions/0017 tells why.
 """
 
 from __future__ import annotations
