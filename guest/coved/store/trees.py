@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_ITSELF = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1024 * 1024
 
 Inode = tuple[int, int]
@@ -52,6 +53,27 @@ def remove_entry(parent: int, name: str) -> None:
     finally:
         os.close(directory)
     os.rmdir(name, dir_fd=parent)
+
+
+def settle_entry(
+    parent: int, name: str, kind: int, mode: int, owner: tuple[int, int], times_ns: tuple[int, int]
+) -> None:
+    """Gives owner, mode and times (access, modification) to ``name``, which has just been made and is no regular file.
+
+    Not by its name: a container that works in ``parent`` may have put a link there by now, chmod(2) follows links, and
+    an absolute one leads from the machine's own root. Raises OSError when it is not of the ``kind`` (stat.S_IF*) any more.
+    """
+    fd = os.open(name, _OPEN_ITSELF, dir_fd=parent)
+    try:
+        if stat.S_IFMT(os.fstat(fd).st_mode) != kind:
+            raise OSError(errno.ESTALE, "it was replaced while it was made", name)
+        itself = f"/proc/self/fd/{fd}"  # of a link the link: magic links end where they lead
+        os.chown(itself, *owner)
+        if kind != stat.S_IFLNK:
+            os.chmod(itself, mode)  # noqa: PTH101 - no path, but a descriptor's name
+        os.utime(itself, ns=times_ns)
+    finally:
+        os.close(fd)
 
 
 def tree_size(path: Path) -> int:
@@ -113,7 +135,7 @@ class _Copy:
         status = os.stat(name, dir_fd=source, follow_symlinks=False)
         inode = (status.st_dev, status.st_ino)
         if inode in self._linked and not stat.S_ISDIR(status.st_mode):
-            os.link(self._linked[inode], name, src_dir_fd=self._root, dst_dir_fd=target, follow_symlinks=False)
+            self._link(self._linked[inode], target, name)
             return
         if status.st_nlink > 1:
             self._linked[inode] = path
@@ -130,11 +152,19 @@ class _Copy:
         elif stat.S_ISSOCK(status.st_mode):
             return
         else:
-            os.mknod(name, status.st_mode, status.st_rdev, dir_fd=target)
-        os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
-        if not stat.S_ISLNK(status.st_mode):
-            os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=target)
-        os.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=target, follow_symlinks=False)
+            os.mknod(name, stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev, dir_fd=target)
+        times = (status.st_atime_ns, status.st_mtime_ns)
+        owner = (status.st_uid, status.st_gid)
+        settle_entry(target, name, stat.S_IFMT(status.st_mode), stat.S_IMODE(status.st_mode), owner, times)
+
+    def _link(self, path: str, target: int, name: str) -> None:
+        """Another name for what was copied to ``path``, found again without following a link on the way there."""
+        *folders, last = path.split("/")
+        with contextlib.ExitStack() as stack:
+            folder = self._root
+            for part in folders:
+                folder = stack.enter_context(_opened(part, _OPEN_DIRECTORY, folder))
+            os.link(last, name, src_dir_fd=folder, dst_dir_fd=target, follow_symlinks=False)
 
     def _file(self, source: int, target: int, name: str, status: os.stat_result) -> None:
         reading = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
