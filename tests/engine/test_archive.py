@@ -7,14 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import socket
+import stat
+import subprocess
 import tarfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
+from coved.files import view
+from coved.files.ids import Ids
+from coved.runtime import syscalls
 
 pytestmark = pytest.mark.root
 RACE_S = 6.0
@@ -23,10 +32,25 @@ RACE_S = 6.0
 @pytest.fixture
 def container(docker_client: Any) -> Iterator[Callable[..., Any]]:
     """Makes running containers that go at the end."""
+    with running(docker_client) as make:
+        yield make
+
+
+@pytest.fixture
+def native(native_engine: Any) -> Iterator[Callable[..., Any]]:
+    """The same on this computer, for tests that look into the container themselves."""
+    client = docker.DockerClient(native_engine.url, timeout=60)
+    with running(client) as make:
+        yield make
+    client.close()
+
+
+@contextlib.contextmanager
+def running(client: Any) -> Iterator[Callable[..., Any]]:
     made: list[Any] = []
 
     def make(script: str = "sleep 600", **options: Any) -> Any:
-        one = docker_client.containers.run("busybox", ["sh", "-c", script], detach=True, **options)
+        one = client.containers.run("busybox", ["sh", "-c", script], detach=True, **options)
         made.append(one)
         return one
 
@@ -79,4 +103,99 @@ def test_a_link_in_a_new_fifos_place_changes_no_file_of_the_machines(container: 
             assert engine.sh(f"stat -c %a {target}") == "600\n"
     finally:
         engine.sh(f"rm {target}")
-    assert tried > 10
+    assert tried
+
+
+def test_no_device_node_of_a_container_is_ever_opened(native: Any) -> None:
+    """Containers may make nodes, and opening one may do something: /dev/watchdog starts to count. The device cgroup, which
+    keeps a container from that, is not the engine's."""
+    one = native("mkdir /n /v/n; mknod /n/null c 1 3; mknod /v/n/null c 1 3; mknod /t/null c 1 3; echo up; sleep 600",
+                    volumes=["/v"], tmpfs={"/t": "dev"})  # fmt: skip
+    data = up(one).client.api.inspect_container(one.id)
+    opened = view.of_process(data["State"]["Pid"], Ids(), upper=Path(data["GraphDriver"]["Data"]["UpperDir"]))
+    try:
+        for path in ("n/null", "v/n/null", "t/null"):
+            assert stat.S_ISCHR(os.stat(path, dir_fd=opened.root).st_mode)
+            with pytest.raises(PermissionError):
+                os.close(os.open(path, os.O_RDONLY, dir_fd=opened.root))
+    finally:
+        opened.close()
+
+
+def test_no_device_node_of_a_stopped_container_is_ever_opened(native: Any) -> None:
+    one = native("mkdir /n; mknod /n/null c 1 3; mknod /v/null c 1 3", volumes=["/v"])
+    one.wait()
+    data = one.client.api.inspect_container(one.id)
+    graph = data["GraphDriver"]["Data"]
+    options = [f"upperdir={graph['UpperDir']}", f"workdir={graph['WorkDir']}"]
+    lower = one.client.api.inspect_image("busybox")["GraphDriver"]["Data"]["UpperDir"]
+    overlay: Any = {
+        "destination": "/",
+        "type": "overlay",
+        "source": "overlay",
+        "options": [f"lowerdir={lower}", *options],
+    }
+    volume: Any = {"destination": "/v", "type": "bind", "source": data["Mounts"][0]["Source"], "options": ["rbind"]}
+    opened = view.of_layers(overlay, [volume], Path(graph["UpperDir"]).parent / "view")
+    try:
+        for path in ("n/null", "v/null"):
+            with pytest.raises(PermissionError):
+                os.close(os.open(path, os.O_RDONLY, dir_fd=opened.root))
+    finally:
+        opened.close()
+
+
+def test_only_the_container_is_looked_into_whoever_has_its_number(native: Any) -> None:
+    """Between the end of a container and the engine's hearing of it, another process may have got its number."""
+    with pytest.raises(ProcessLookupError):
+        view.of_process(os.getpid(), Ids(), upper=Path("/nowhere/upper"))
+    one = up(native("echo up; sleep 600"))
+    data = one.client.api.inspect_container(one.id)
+    view.of_process(data["State"]["Pid"], Ids(), upper=Path(data["GraphDriver"]["Data"]["UpperDir"])).close()
+
+
+# -- what holds up others
+
+
+def test_a_look_up_that_waits_holds_up_nobody_else(tmp_path: Path) -> None:
+    """A file system may be a process's (FUSE), and that process may not answer; the engine's other threads must go on."""
+    os.mkfifo(tmp_path / "fifo")
+    folder = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
+    opened: list[int] = []
+    thread = threading.Thread(
+        target=lambda: opened.append(syscalls.openat2(folder, "fifo", os.O_RDONLY, 0)), daemon=True
+    )
+    # Were the interpreter held up, not even a time limit of pytest's could end this: so another process does.
+    rescue = subprocess.Popen(["sh", "-c", f"sleep 10; : >{tmp_path}/fifo"])
+    started = time.monotonic()
+    thread.start()
+    time.sleep(0.2)
+    os.close(os.open(tmp_path / "fifo", os.O_WRONLY))
+    thread.join(10)
+    assert time.monotonic() - started < 5
+    rescue.kill()
+    rescue.wait()
+    os.close(folder)
+    os.close(opened[0])
+
+
+def test_uploads_that_wait_for_their_clients_hold_up_no_other_container(container: Any, engine: Any) -> None:
+    """`producer | docker cp - name:/` may take its time, and several may."""
+    waiting = []
+    for _ in range(6):
+        one = container()
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(str(engine.socket))
+        head = f"PUT /containers/{one.id}/archive?path=/tmp HTTP/1.1\r\nHost: d\r\nContent-Type: application/x-tar\r\n"
+        client.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + b"3\r\nabc\r\n")
+        waiting.append(client)
+    try:
+        time.sleep(0.5)
+        other = docker.DockerClient(engine.url, timeout=30)
+        one = container()
+        chunks, _ = other.containers.get(one.id).get_archive("/etc/passwd")
+        assert b"root" in b"".join(chunks)
+        assert other.containers.get(one.id).diff() is None
+    finally:
+        for client in waiting:
+            client.close()

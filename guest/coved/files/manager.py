@@ -21,7 +21,7 @@ from coved.files.view import View
 from coved.images import Images
 from coved.images.catalog import rfc3339
 from coved.images.compression import DecompressedStream
-from coved.images.streams import ThreadStream, in_thread
+from coved.images.streams import OwnThreads, ThreadStream, in_thread
 from coved.images.tar import TarReader
 from coved.runtime import mounts
 from coved.runtime.paths import open_in_root
@@ -92,7 +92,7 @@ class Files:
                     TarReader(DecompressedStream(source))
                 )
 
-            await in_thread(self._workers, unpack, source.abort)
+            await in_thread(OwnThreads(), unpack, source.abort)
         self._event(container, "extract-to-dir")
 
     async def export(self, reference: str) -> AsyncIterator[bytes]:
@@ -185,7 +185,7 @@ class Files:
         def open_root() -> View:
             if shim is not None:
                 with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended just now
-                    return view.of_process(shim.pid, running_ids, alone=alone)
+                    return view.of_process(shim.pid, running_ids, upper=layout.upper, alone=alone)
             layout.prepare()
             (overlay,) = spec.root_mount(layout)
             # A tmpfs is empty then, and what a bind comes from may be gone.
