@@ -37,22 +37,71 @@ def remove_tree(path: Path) -> None:
 
 def remove_entry(parent: int, name: str) -> None:
     """Removes ``name``, whatever it is, from the directory ``parent``."""
+    if _unlink(parent, name):
+        return
+    with _Descent(os.open(name, _OPEN_DIRECTORY, dir_fd=parent)) as descent:
+        levels = [("", descent.names())]
+        while levels:
+            folder, names = levels[-1]
+            while names:
+                child = names.pop()
+                if not _unlink(descent.fd, child):
+                    descent.enter(child)
+                    levels.append((child, descent.names()))
+                    break
+            else:
+                levels.pop()
+                if levels:
+                    descent.leave()
+                    os.rmdir(folder, dir_fd=descent.fd)
+    os.rmdir(name, dir_fd=parent)
+
+
+def _unlink(parent: int, name: str) -> bool:
+    """False for a directory, which stays."""
     try:
         os.unlink(name, dir_fd=parent)
     except FileNotFoundError:
-        return
+        return True
     except OSError as error:
         if error.errno not in (errno.EISDIR, errno.EPERM):
             raise
-    else:
-        return
-    directory = os.open(name, _OPEN_DIRECTORY, dir_fd=parent)
-    try:
-        for entry in os.listdir(directory):  # noqa: PTH208 - of a descriptor
-            remove_entry(directory, entry)
-    finally:
-        os.close(directory)
-    os.rmdir(name, dir_fd=parent)
+        return False
+    return True
+
+
+class _Descent:
+    """One directory at a time of a tree that may be nested as deep as a container likes. Owns ``fd``, the present one."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._above: list[Inode] = []
+
+    def __enter__(self) -> "_Descent":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        os.close(self.fd)
+
+    def names(self) -> list[str]:
+        return os.listdir(self.fd)  # noqa: PTH208 - of a descriptor
+
+    def enter(self, name: str) -> None:
+        child = os.open(name, _OPEN_DIRECTORY, dir_fd=self.fd)
+        status = os.fstat(self.fd)
+        self._above.append((status.st_dev, status.st_ino))
+        os.close(self.fd)
+        self.fd = child
+
+    def leave(self) -> None:
+        """Back to the directory that this one was entered from. Raises OSError when it has been moved from there."""
+        parent = os.open("..", _OPEN_DIRECTORY, dir_fd=self.fd)
+        status = os.fstat(parent)
+        if (status.st_dev, status.st_ino) != self._above.pop():
+            os.close(parent)
+            raise OSError(errno.ESTALE, "a directory was moved while it was walked through")
+        os.close(self.fd)
+        self.fd = parent
 
 
 def settle_entry(
@@ -78,31 +127,32 @@ def settle_entry(
 
 def tree_size(path: Path) -> int:
     """Bytes that a tree takes on disk; hard links count once."""
-    directory = os.open(path, _OPEN_DIRECTORY)
-    try:
-        return _size(directory, set())
-    finally:
-        os.close(directory)
-
-
-def _size(directory: int, seen: set[Inode]) -> int:
-    total = 0
-    for name in os.listdir(directory):
-        # The tree may be in use: what vanishes meanwhile has no size.
-        with contextlib.suppress(FileNotFoundError):
-            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-            if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
-                inode = (status.st_dev, status.st_ino)
-                if inode in seen:
-                    continue
-                seen.add(inode)
-            total += status.st_blocks * 512
-            if stat.S_ISDIR(status.st_mode):
-                child = os.open(name, _OPEN_DIRECTORY, dir_fd=directory)
+    total, seen = 0, set[Inode]()
+    with _Descent(os.open(path, _OPEN_DIRECTORY)) as descent:
+        levels = [descent.names()]
+        while levels:
+            while levels[-1]:
+                name = levels[-1].pop()
+                # The tree may be in use: what vanishes meanwhile has no size.
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    status = os.stat(name, dir_fd=descent.fd, follow_symlinks=False)
+                    inode = (status.st_dev, status.st_ino)
+                    if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+                        if inode in seen:
+                            continue
+                        seen.add(inode)
+                    total += status.st_blocks * 512
+                    if stat.S_ISDIR(status.st_mode):
+                        descent.enter(name)
+                        levels.append(descent.names())
+            levels.pop()
+            if levels:
                 try:
-                    total += _size(child, seen)
-                finally:
-                    os.close(child)
+                    descent.leave()
+                except OSError as error:
+                    if error.errno != errno.ESTALE:
+                        raise
+                    break  # moved away by whoever uses the tree: there is no way back
     return total
 
 
