@@ -5,8 +5,10 @@ Each of these fails when its guard is taken away: what the swap is to hit is the
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
+import json
 import os
 import socket
 import stat
@@ -23,6 +25,8 @@ import docker
 import pytest
 from coved.files import view
 from coved.files.ids import Ids
+from coved.files.unpack import Unpacker
+from coved.images.tar import BadArchive, TarReader
 from coved.runtime import syscalls
 
 pytestmark = pytest.mark.root
@@ -199,3 +203,90 @@ def test_uploads_that_wait_for_their_clients_hold_up_no_other_container(containe
     finally:
         for client in waiting:
             client.close()
+
+
+class SwappingSource:
+    """An archive whose reader is interrupted by a swap once ``after`` bytes have been read."""
+
+    def __init__(self, data: bytes, after: int, swap: Callable[[], None]) -> None:
+        self._file = io.BytesIO(data)
+        self._after = after
+        self._swap: Callable[[], None] | None = swap
+
+    def read(self, size: int) -> bytes:
+        if self._swap is not None and self._file.tell() >= self._after:
+            swap, self._swap = self._swap, None
+            swap()
+        return self._file.read(size)
+
+
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_directory_of_the_archives_must_stay_that_one(tmp_path: Path, filled: bool) -> None:
+    """A process of the container without rights moves it away, before it is filled or before it gets its mode, and puts a
+    link in its place: no file of root's may be written where that leads, and no mode changed."""
+    root = tmp_path / "root"
+    for path in (root / "work", root / "private"):
+        path.mkdir(parents=True)
+    (root / "private").chmod(0o700)
+
+    def swap() -> None:
+        (root / "work/d").rename(root / "work/moved")
+        (root / "work/d").symlink_to("/private")
+
+    data = archive_of((member("d", tarfile.DIRTYPE, mode=0o777), b""), (member("d/f"), b""))
+    source = SwappingSource(data, 2 * tarfile.BLOCKSIZE if filled else tarfile.BLOCKSIZE, swap)
+    opened = view.View(os.open(root, os.O_PATH), os.open("/proc/self/ns/mnt", os.O_RDONLY), str(root), Ids())
+    try:
+        unpacker = Unpacker(opened, "/work", keep_kinds=False, owner=None)
+        if filled:
+            unpacker.extract(TarReader(source))
+        else:
+            with pytest.raises(BadArchive, match="was replaced while it was being filled"):
+                unpacker.extract(TarReader(source))
+    finally:
+        opened.close()
+    assert [*(root / "private").iterdir()] == []
+    assert (root / "private").stat().st_mode & 0o7777 == 0o700
+
+
+def test_a_link_that_was_there_is_followed_inside(container: Any) -> None:
+    one = up(container("mkdir /d; ln -s /d /w; echo up; sleep 600"))
+    one.put_archive("/", archive_of((member("w/f"), b"through")))
+    assert one.exec_run("cat /d/f").output == b"through"
+
+
+# -- names, and words
+
+
+@pytest.mark.parametrize(
+    ("hostile", "words"),
+    [
+        (member("../x"), '"../x" is outside of "/d"'),
+        (member("a/../../x"), '"../x" is outside of "/d"'),
+        (member("h", tarfile.LNKTYPE, linkname="../etc/passwd"), 'invalid hardlink "/d/h" -> "../etc/passwd"'),
+    ],
+)
+def test_names_that_lead_out_are_refused_in_dockers_words(container: Any, hostile: Any, words: str) -> None:
+    one = up(container("mkdir /d; echo up; sleep 600"))
+    with pytest.raises(docker.errors.APIError) as caught:
+        one.put_archive("/d", archive_of((hostile, b"")))
+    assert (caught.value.status_code, caught.value.explanation) == (400, words)
+    assert one.exec_run("ls /d").output == b""
+
+
+def test_names_are_cleaned_as_docker_cleans_them(container: Any) -> None:
+    one = up(container("mkdir /d; echo up; sleep 600"))
+    one.put_archive("/d", archive_of((member("/absolute"), b"1"), (member("./a/../b"), b"2"), (member("/../c"), b"3")))
+    assert one.exec_run(["sh", "-c", "cd /d; cat absolute b c; ls"]).output.split() == [b"123absolute", b"b", b"c"]
+
+
+def test_a_description_has_gos_time_and_tells_no_event(container: Any, docker_client: Any) -> None:
+    one = up(container("touch -d @1700000000 /t; echo up; sleep 600"))
+    since = int(time.time())
+    url = one.client.api._url("/containers/{0}/archive", one.id)
+    answer = one.client.api.head(url, params={"path": "/t"})
+    described = json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"]))
+    assert described == {"name": "t", "size": 0, "mode": 0o644, "mtime": "2023-11-14T22:13:20Z", "linkTarget": ""}
+    one.get_archive("/t")
+    events = docker_client.events(since=since, until=int(time.time()) + 1, decode=True, filters={"container": one.id})
+    assert [event["Action"] for event in events].count("archive-path") == 1
