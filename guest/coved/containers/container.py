@@ -75,6 +75,8 @@ class Container:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     files: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever looks into its files from outside, and by a start: one root is never mounted twice."""
+    starting: bool = False
+    """Whoever attaches now is served by the process that is being started."""
     shim: ShimClient | None = None
     ending: asyncio.Task[None] | None = None
     """Tidies up after the process; done when the container may be started or removed again."""

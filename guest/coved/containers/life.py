@@ -69,7 +69,10 @@ class Life:
         """Finds the containers that outlived an earlier engine, notes the end of those that did not, applies restart policies."""
         for container in self._registry:
             if container.state.running:
-                container.shim = await self._spawner.reconnect(container.id)
+                try:
+                    container.shim = await self._spawner.reconnect(container.id)
+                except RuntimeFailure as error:  # one that does not answer must not keep the others from the engine
+                    log.error("container %s is given up: %s", container.short_id, error)
         alive = [container.id for container in self._registry if container.shim is not None]
         await self._networks.start(alive)
         for container in self._registry:
@@ -181,12 +184,17 @@ class Life:
             if by_policy and (container.stopped_by_user or self._shutting_down):
                 return  # somebody was faster
             pending, container.pending = container.pending, []
+            container.starting = True
             try:
                 await self._starter.start(container, pending, lambda id, exit: self._on_exit(container, id, exit))
             except (EngineError, RuntimeFailure) as error:
                 raise await self._failed(container, error) from None
+            except OSError as error:  # no room, say, for its files
+                where = f"{error.filename}: " if error.filename else ""
+                reason = EngineError(f"cannot start container {container.id}: {where}{error.strerror}")
+                raise await self._failed(container, reason) from None
             finally:
-                container.restarted_by_user = False
+                container.starting = container.restarted_by_user = False
                 for attachment in pending:
                     os.close(attachment.fd)
             if container.shim is not None:

@@ -88,8 +88,15 @@ class Containers:
         """Finds the containers that outlived an earlier engine, notes the end of those that did not, applies restart policies."""
         self._root.mkdir(parents=True, exist_ok=True, mode=0o710)
         self._registry.load()
+        await asyncio.to_thread(self._sweep, {container.id for container in self._registry})
         self._images.set_users(self._users_of)
         await self.life.restore()
+
+    def _sweep(self, known: set[str]) -> None:
+        """Removes the files of containers that an engine which was killed had begun to remove."""
+        for path in self._root.iterdir():
+            if path.name not in known:
+                remove_tree(path)
 
     async def shutdown(self, timeout_s: float) -> None:
         """Stops all containers, at most for ``timeout_s`` seconds; their restart policies hold at the next start."""
@@ -244,37 +251,56 @@ class Containers:
         container = self.get(reference)
         if container.state.status == "removing":
             raise Conflict(f"removal of container {reference} is already in progress")
-        if container.state.up:
-            if not force:
-                advice = f"{container.state.status}: stop the container before removing or force remove"
-                if container.state.status == "paused":
-                    advice = "paused and must be unpaused first"
-                raise Conflict(f'cannot remove container "{reference}": container is {advice}')
-            container.stopped_by_user = True
-            await self.life.kill_and_wait(container)
-        await self._remove(container, volumes=volumes)
+        await self._bring_down(container, reference, force=force)
+        await self._remove(container, volumes=volumes, reference=reference, force=force)
 
-    async def _remove(self, container: Container, *, volumes: bool = False) -> None:
+    async def _bring_down(self, container: Container, reference: str, *, force: bool) -> None:
+        if not container.state.up:
+            return
+        if not force:
+            advice = f"{container.state.status}: stop the container before removing or force remove"
+            if container.state.status == "paused":
+                advice = "paused and must be unpaused first"
+            raise Conflict(f'cannot remove container "{reference}": container is {advice}')
+        container.stopped_by_user = True
+        await self.life.kill_and_wait(container)
+
+    async def _remove(
+        self, container: Container, *, volumes: bool = False, reference: str = "", force: bool = False
+    ) -> None:
         async with container.lock:
             if container.ending is not None and container.ending is not asyncio.current_task():
                 await asyncio.shield(container.ending)
             if container.state.status == "removing":
                 return
-            container.state.status = "removing"
-            self._drop_pending(container)
-            await self._networks.forget(container.id)
-            self.execs.forget(container.id)
-            with self._registry.database.transaction():
-                for mount in container.mounts:
-                    if mount.kind == "volume":
-                        self._volumes.release(mount.source, container.id)
-                self._registry.remove(container)
-            await asyncio.to_thread(remove_tree, self.layout(container).directory)
-            for mount in container.mounts:
-                if mount.kind == "volume" and (volumes or container.host["AutoRemove"]):
-                    await self._drop_volume(mount.source)
+            if reference:  # a start may have been faster than the lock
+                await self._bring_down(container, reference, force=force)
+            status, container.state.status = container.state.status, "removing"
+            try:
+                await self._take_away(container, volumes=volumes)
+            except BaseException:
+                container.state.status = status
+                raise
         self._event(container, "destroy")
         container.wake_removed()
+
+    async def _take_away(self, container: Container, *, volumes: bool) -> None:
+        self._drop_pending(container)
+        await self._networks.forget(container.id)
+        self.execs.forget(container.id)
+        with self._registry.database.transaction():
+            for mount in container.mounts:
+                if mount.kind == "volume":
+                    self._volumes.release(mount.source, container.id)
+            self._registry.remove(container)
+        try:
+            await asyncio.to_thread(remove_tree, self.layout(container).directory)
+        except OSError as error:
+            # The container is gone all the same; the next start of the engine tries again.
+            log.warning("the files of container %s stay for now: %s", container.short_id, error)
+        for mount in container.mounts:
+            if mount.kind == "volume" and (volumes or container.host["AutoRemove"]):
+                await self._drop_volume(mount.source)
 
     async def _drop_volume(self, name: str) -> None:
         with contextlib.suppress(EngineError):  # another container uses it, or it is gone
@@ -384,7 +410,7 @@ class Containers:
 
     async def attach(self, container: Container, attachment: Attachment) -> None:
         """Hands a client's connection to the container, or keeps it for the start. Takes over ``attachment.fd``."""
-        if container.shim is None or container.lock.locked():
+        if container.shim is None or container.starting:
             container.pending.append(attachment)
         else:
             try:

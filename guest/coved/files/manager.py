@@ -160,13 +160,13 @@ class Files:
     async def _opened(self, container: Container, *, alone: bool = False) -> AsyncIterator[View]:
         async with container.files:
             try:
-                root = await self._run(self._opener(container, alone))
+                root = await self._acquire(View.close, self._opener(container, alone))
             except (OSError, mounts.MountError) as error:
                 raise EngineError(f"the files of container {container.id} cannot be opened: {error}") from None
             try:
                 yield root
             finally:
-                root.close()
+                await self._acquire(lambda _: None, root.close)  # takes mounts off, and must not be given up half-way
 
     def _opener(self, container: Container, alone: bool) -> Callable[[], View]:
         """What a worker thread does to open the container's root; looked up here, where the database may be asked."""
@@ -192,7 +192,7 @@ class Files:
 
     async def _find(self, root: View, path: str, reference: str) -> paths.Found:
         try:
-            return await self._run(paths.find, root, path, reference)
+            return await self._acquire(lambda found: os.close(found.parent), paths.find, root, path, reference)
         except OSError as error:
             raise EngineError(f"{error.strerror}") from None
 
@@ -214,6 +214,17 @@ class Files:
         if mount is None and container.host["ReadonlyRootfs"]:
             raise Forbidden("container rootfs is marked read-only")
         return target
+
+    async def _acquire(self, give_back: Callable[[T], None], function: Callable[..., T], *arguments: Any) -> T:
+        """Runs ``function`` in a worker thread; what it gives to a caller that is cancelled meanwhile goes to ``give_back``."""
+        work = asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            await asyncio.wait([work])
+            if not work.cancelled() and work.exception() is None:
+                give_back(work.result())
+            raise
 
     async def _run(self, function: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)

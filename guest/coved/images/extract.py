@@ -91,6 +91,8 @@ class Extractor:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
                 raise
             raise BadArchive(f"cannot unpack {entry.name!r}: {error.strerror}") from error
+        except (OverflowError, ValueError) as error:  # numbers and names that no system call takes
+            raise BadArchive(f"cannot unpack {entry.name!r}: {error}") from error
 
     # -- kinds of entries
 

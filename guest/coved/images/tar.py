@@ -84,6 +84,8 @@ class TarReader:
                     extended.update(_pax_records(content))
                 elif kind == "g":
                     self._globals.update(_pax_records(content))
+                    if sum(map(len, self._globals.values())) > _EXTENSION_LIMIT:
+                        raise BadArchive("the archive's global headers take more than 1 MiB")
                     extended = {**self._globals, **extended}
                 elif kind == "L":
                     long_name = content.rstrip(b"\0")
@@ -221,19 +223,20 @@ def _time(text: bytes) -> int:
 def _pax_records(content: bytes) -> dict[str, bytes]:
     """Records ``length key=value\\n``, where length counts the whole record."""
     records: dict[str, bytes] = {}
-    while content:
-        digits, space, _ = content[:24].partition(b" ")
+    start = 0
+    while start < len(content):
+        digits, space, _ = content[start : start + 24].partition(b" ")
         if not space or not digits.isdigit():
             raise BadArchive("malformed extended header in the archive")
         length = int(digits)
-        record = content[len(digits) + 1 : length]
-        if len(content) < length or not record.endswith(b"\n"):
+        record = content[start + len(digits) + 1 : start + length]
+        if len(content) - start < length or not record.endswith(b"\n"):
             raise BadArchive("malformed extended header in the archive")
         key, equals, value = record[:-1].partition(b"=")
         if not equals:
             raise BadArchive("malformed extended header in the archive")
         records[os.fsdecode(key)] = value
-        content = content[length:]
+        start += length
     return records
 
 

@@ -7,11 +7,13 @@ import logging
 import os
 import sys
 
+from cove.errors import CoveError
 from cove.machine.files import rotate
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 
 MAX_LOG = 2 << 20
+LOOKED_AT_S = 0.5
 
 
 def main() -> None:
@@ -24,7 +26,9 @@ def main() -> None:
     logging.getLogger("paramiko").setLevel(logging.WARNING)
     logging.getLogger("qemu").setLevel(logging.ERROR)
     lock = FileLock(paths.lock)
-    if not lock.try_acquire():
+    try:
+        lock.acquire(LOOKED_AT_S, "the machine")  # whoever asks whether it is free holds it for a moment
+    except CoveError:
         return  # another agent has the machine: whoever started this one will find it
 
     def listening() -> None:

@@ -248,7 +248,8 @@ def ssh(name: str, command: tuple[str, ...]) -> None:
     }  # fmt: skip
     words = [program, "-F", "none", "-p", str(port)]
     for key, value in options.items():
-        words += ["-o", f"{key}={value}"]
+        # ssh_config(5): quotes for spaces, and a percent sign begins a token.
+        words += ["-o", f'{key}="{str(value).replace("%", "%%")}"']
     sys.exit(subprocess.call([*words, "root@127.0.0.1", *command]))
 
 

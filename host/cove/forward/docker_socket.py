@@ -6,6 +6,7 @@ Two threads for each connection: paramiko blocks, and a blocked thread costs not
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -23,6 +24,8 @@ ENGINE_WAIT_S = 30.0
 """How long a client waits for an engine that is just being started again."""
 _AGAIN_S = 0.1
 _CHUNK = 1 << 16
+_TOO_MANY = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_SHORTAGE_S = 0.1
 _STACK = 256 << 10
 """Bytes of a relay thread's stack, which calls no deep code; hundreds of them exist with many log followers."""
 
@@ -68,9 +71,17 @@ class DockerSocket:
         while True:
             try:
                 client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+            except OSError as error:
+                if error.errno not in _TOO_MANY:
+                    return  # closed
+                log.warning("a docker client has to wait: %s", error.strerror)
+                time.sleep(_SHORTAGE_S)  # nothing tells when there is room again
+                continue
+            try:
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+            except RuntimeError:  # no more threads
+                log.warning("a docker client cannot be served: this computer allows no more threads")
+                client.close()
 
     def _serve(self, client: socket.socket) -> None:
         with self._lock:

@@ -70,9 +70,9 @@ def test_the_machines_own_subnets_are_kept_clear_of_but_may_be_asked_for() -> No
 @pytest.mark.parametrize(
     ("config", "kind", "said"),
     [
-        ({"Name": ""}, InvalidParameter, "invalid network name"),
-        ({"Name": "a\nb"}, InvalidParameter, "invalid network name"),
-        ({"Name": "a" * 256}, InvalidParameter, "invalid network name"),
+        ({"Name": ""}, InvalidParameter, "invalid name"),
+        ({"Name": "a\nb"}, InvalidParameter, "invalid name"),
+        ({"Name": "a" * 256}, InvalidParameter, "invalid name"),
         ({"Name": 5}, InvalidParameter, "invalid Name"),
         ({"Name": "host"}, Forbidden, "operation is not permitted on predefined host network"),
         ({"Driver": "host"}, Forbidden, 'only one instance of "host" network is allowed'),
@@ -97,7 +97,7 @@ def test_the_machines_own_subnets_are_kept_clear_of_but_may_be_asked_for() -> No
             InvalidParameter,
             "one IPv4 subnet",
         ),
-        (ipam(Gateway="10.0.0.1"), InvalidParameter, "needs a subnet"),
+        (ipam(Gateway="10.0.0.1"), InvalidParameter, "invalid subnet : invalid CIDR block notation"),
         (ipam(Subnet="10.0.0.1/24"), InvalidParameter, "it should be 10.0.0.0/24"),
         (ipam(Subnet="10.0.0.0"), InvalidParameter, "has no room"),
         (ipam(Subnet="10.0.0.0/31"), InvalidParameter, "has no room"),

@@ -19,7 +19,7 @@ from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
 
 from cove.drivers.base import Driver, Forward, VmSpec
 from cove.drivers.qemu import binary, command, lastwords, qcow2
-from cove.errors import DriverError, PortInUse
+from cove.errors import CoveError, DriverError, PortInUse
 from cove.machine.files import rotate
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 QMP_TIMEOUT_S = 20.0
 KILL_TIMEOUT_S = 10.0
+LOOKED_AT_S = 0.5
 MAX_CONSOLE = 4 << 20
 GUEST_ADDRESS = "10.0.2.15"
 
@@ -60,11 +61,13 @@ class QemuDriver(Driver):
 
     async def start(self, spec: VmSpec) -> None:
         lock = FileLock(self._paths.vm_lock)
-        if not lock.try_acquire():
+        try:
+            lock.acquire(LOOKED_AT_S, "QEMU")  # whoever asks whether it is free holds it for a moment
+        except CoveError:
             raise DriverError(
                 f"a QEMU of machine {self._paths.name} runs already and does not answer",
                 f"end it: kill -9 $(cat {self._pid_file})",
-            )
+            ) from None
         rotate(self._paths.console_log, MAX_CONSOLE)
         rotate(self._paths.qemu_log, MAX_CONSOLE)
         lastwords.started(self._paths.qemu_log)
