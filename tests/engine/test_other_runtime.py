@@ -79,7 +79,7 @@ def test_execs_have_their_own_status_user_and_streams(crun: Make) -> None:
     code, streams = container.exec_run(["sh", "-c", "echo $FROM; id -u >&2; exit 5"], demux=True, user="nobody")
     assert (code, streams) == (5, (b"container\n", b"65534\n"))
     code, text = container.exec_run(["nosuch"])
-    assert code == 127 and b"crun: " in text
+    assert code == 126 and b"crun: executable file `nosuch` not found" in text  # as with any other runtime
     assert container.exec_run(["true"]).exit_code == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -165,7 +166,7 @@ class Files:
     async def _opened(self, container: Container, *, alone: bool = False) -> AsyncIterator[View]:
         async with container.files:
             try:
-                root = await self._run(self._opener(container, alone))
+                root = await self._run(self._opener(container, alone), undo=View.close)
             except (OSError, mounts.MountError) as error:
                 raise EngineError(f"the files of container {container.id} cannot be opened: {error}") from None
             try:
@@ -197,7 +198,7 @@ class Files:
 
     async def _find(self, root: View, path: str, reference: str) -> paths.Found:
         try:
-            return await self._run(paths.find, root, path, reference)
+            return await self._run(paths.find, root, path, reference, undo=lambda found: os.close(found.parent))
         except OSError as error:
             raise EngineError(f"{error.strerror}") from None
 
@@ -209,6 +210,10 @@ class Files:
             raise paths.missing(path, reference) from None
         except NotADirectoryError:
             raise InvalidParameter("extraction point is not a directory") from None
+        except OSError as error:  # a name that is too long, links that lead in circles
+            if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+                raise
+            raise InvalidParameter(os.strerror(error.errno).lower()) from None
         try:
             target = root.path_of(fd)
         finally:
@@ -220,8 +225,19 @@ class Files:
             raise Forbidden("container rootfs is marked read-only")
         return target
 
-    async def _run(self, function: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)
+    async def _run(
+        self, function: Callable[..., T], *arguments: Any, undo: Callable[[T], object] = lambda result: None
+    ) -> T:
+        """In a worker thread. A caller that is cancelled waits for its end: it works on descriptors that the caller then
+        closes, and what it has opened meanwhile is closed by ``undo``."""
+        work = asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            await asyncio.wait([work])
+            if not work.cancelled() and work.exception() is None:
+                undo(work.result())
+            raise
 
     def _event(self, container: Container, action: str, **attributes: str) -> None:
         self._events.publish("container", action, container.id, container.event_attributes(**attributes))
