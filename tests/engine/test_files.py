@@ -312,7 +312,7 @@ if pid == 0:
     import time; time.sleep(30); os._exit(0)
 os.read(0, 1)
 before = set(sys.modules)
-opened = view.of_process(pid, Ids())
+opened = view.of_process(pid, Ids(), upper=None)
 new = sorted(set(sys.modules) - before)
 opened.close()
 os.kill(pid, 9)

@@ -23,6 +23,9 @@ def image_config(container: Container, given: Json | None, instructions: list[st
     """
     own: Json = {key: value for key, value in container.config.items() if key not in _CONTAINERS_OWN}
     wanted: dict[str, Any] = {key: value for key, value in (given or own).items() if value}
+    named = {line.split(maxsplit=1)[0].upper() for text in instructions for line in text.splitlines() if line.strip()}
+    if "ENTRYPOINT" in named and "CMD" not in named:
+        wanted.pop("Cmd", None)  # it was the other entrypoint's
     apply(wanted, instructions)
     config = read(CONFIG, wanted, "Config")
     inherit(config, own)

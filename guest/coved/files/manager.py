@@ -15,14 +15,14 @@ from coved.containers import Container, Containers, spec, userns
 from coved.errors import EngineError, Forbidden, InvalidParameter, NotFound
 from coved.events import Events
 from coved.files import changes, paths, tarwriter, view
+from coved.files.changes import Change
 from coved.files.ids import Ids
 from coved.files.stream import ArchiveStream, IteratorSource
 from coved.files.unpack import Unpacker
 from coved.files.view import View
 from coved.images import Images
-from coved.images.catalog import rfc3339
 from coved.images.compression import DecompressedStream
-from coved.images.streams import ThreadStream, in_thread
+from coved.images.streams import OwnThreads, ThreadStream, in_thread
 from coved.images.tar import TarReader
 from coved.runtime import mounts
 from coved.runtime.paths import open_in_root
@@ -52,7 +52,6 @@ class Files:
         async with self._opened(container) as root:
             found = await self._find(root, path, reference)
             os.close(found.parent)
-        self._event(container, "archive-path")
         return _stat(found)
 
     async def read(self, reference: str, path: str) -> tuple[dict[str, Any], AsyncIterator[bytes]]:
@@ -93,7 +92,7 @@ class Files:
                     TarReader(DecompressedStream(source))
                 )
 
-            await in_thread(self._workers, unpack, source.abort)
+            await in_thread(OwnThreads(), unpack, source.abort)
         self._event(container, "extract-to-dir")
 
     async def export(self, reference: str) -> AsyncIterator[bytes]:
@@ -107,16 +106,10 @@ class Files:
         self._event(container, "export")
         return stream
 
-    async def changes(self, reference: str) -> list[changes.Change]:
+    async def changes(self, reference: str) -> list[Change]:
         """What the container has changed in its image's files, sorted by path."""
-        container = self._containers.get(reference)
-        layout = self._containers.layout(container)
-
-        def compare() -> list[changes.Change]:
-            with view.of_image(layout.lower) as image, _directory(layout.upper) as upper:
-                return changes.compare(upper, image, _OWN_PLACES)
-
-        return await self._run(compare)
+        layout = self._containers.layout(self._containers.get(reference))
+        return await self._run(_compare, layout)
 
     async def commit(
         self,
@@ -148,13 +141,15 @@ class Files:
         name = parse_name(repository, tag)
         merged = image_config(container, config, instructions)
         base = self._images.get(container.image_id)
-        command = " ".join([*(container.config["Entrypoint"] or ()), *(container.config["Cmd"] or ())])
+        command = " ".join(container.config["Cmd"] or ())
         layout = self._containers.layout(container)
         with _directory(layout.upper) as upper:
             source = IteratorSource(tarwriter.archive(upper, ".", "", Ids(), layer=True, skip=_OWN_PLACES))
             async with self._containers.life.frozen(container) if pause else contextlib.nullcontext():
+                changed = bool(await self._run(_compare, layout))
                 image = await self._images.derive(
-                    base, source, source.abort, config=merged, created_by=command, comment=comment, author=author, name=name
+                    base, source if changed else None, source.abort, config=merged, created_by=command, comment=comment,
+                    author=author, name=name,
                 )  # fmt: skip
         shown = f"{repository}:{tag or 'latest'}" if repository else ""
         self._event(container, "commit", comment=comment, imageID=image.id, imageRef=shown)
@@ -186,7 +181,7 @@ class Files:
         def open_root() -> View:
             if shim is not None:
                 with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended just now
-                    return view.of_process(shim.pid, running_ids, alone=alone)
+                    return view.of_process(shim.pid, running_ids, upper=layout.upper, alone=alone)
             layout.prepare()
             (overlay,) = spec.root_mount(layout)
             # A tmpfs is empty then, and what a bind comes from may be gone.
@@ -243,6 +238,11 @@ class Files:
         self._events.publish("container", action, container.id, container.event_attributes(**attributes))
 
 
+def _compare(layout: spec.Layout) -> list[Change]:
+    with view.of_image(layout.lower) as image, _directory(layout.upper) as upper:
+        return changes.compare(upper, image, _OWN_PLACES)
+
+
 def _mount_of(container: Container, path: str) -> Any:
     inside = [one for one in container.mounts if path == one.destination or path.startswith(f"{one.destination}/")]
     return max(inside, key=lambda one: len(one.destination), default=None)
@@ -253,7 +253,7 @@ def _stat(found: paths.Found) -> dict[str, Any]:
         "name": found.shown,
         "size": found.status.st_size,
         "mode": paths.go_mode(found.status.st_mode),
-        "mtime": rfc3339(found.status.st_mtime_ns),
+        "mtime": paths.go_time(found.status.st_mtime_ns),
         "linkTarget": found.link,
     }
 

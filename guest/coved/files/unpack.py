@@ -14,6 +14,7 @@ from coved.images.tar import DIRECTORY, BadArchive, Entry, TarReader
 from coved.runtime.paths import open_in_root
 from coved.store.trees import remove_entry
 
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 
 
@@ -29,15 +30,31 @@ class Unpacker(Extractor):
         """
         super().__init__(view.root)
         self._target = target.rstrip("/")
+        self._base = -1
         self._keep_kinds = keep_kinds
         self._owner = owner
         self._ids = view.ids
+
+    def extract(self, archive: TarReader) -> None:
+        """Raises BadArchive, InvalidParameter, OSError (a full disk, a read-only file system)."""
+        self._base = open_in_root(self._root, self._target or "/", _OPEN_DIRECTORY)
+        try:
+            super().extract(archive)
+        finally:
+            os.close(self._base)
+
+    def _parts(self, name: str) -> list[str]:
+        """A name's components, cleaned as dockerd cleans them. Raises BadArchive in its words."""
+        clean = os.path.normpath("/" + name if name.startswith("/") else f"./{name}")
+        if clean == ".." or clean.startswith("../"):
+            raise BadArchive(f'"{clean}" is outside of "{self._target or "/"}"')
+        return split(clean)
 
     def _place(self, entry: Entry, archive: TarReader) -> None:
         if self._owner is not None or self._ids.differ:
             uid, gid = self._ids.outside(*(self._owner or (entry.uid, entry.gid)))
             entry = dataclasses.replace(entry, uid=uid, gid=gid)
-        parts = split(entry.name)
+        parts = self._parts(entry.name)
         if not parts:
             return  # the directory itself stays as it is
         *parents, name = parts
@@ -49,6 +66,7 @@ class Unpacker(Extractor):
                     os.mkdir(name, 0o755, dir_fd=parent)
                 self._directories[tuple(parts)] = entry
             else:
+                self._directories.pop(tuple(parts), None)
                 self._make(entry, parent, name, archive)
         except OSError as error:
             if error.errno in _FULL:
@@ -71,18 +89,48 @@ class Unpacker(Extractor):
         remove_entry(parent, name)
         return False
 
-    def _walk(self, path: tuple[str, ...], *, create: bool) -> int:
-        where = "/".join([self._target, *path]) or "/"
+    def _hard_link(self, entry: Entry, parent: int, name: str) -> None:
         try:
-            return open_in_root(self._root, where, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:
-            if not create or not path:
-                raise BadArchive(f"{'/'.join(path)!r} is not there") from None
-        parent = self._walk(path[:-1], create=True)
+            parts = self._parts(entry.link)
+        except BadArchive:
+            parts = []
+        if not parts:
+            path = "/".join([self._target, *self._parts(entry.name)])
+            raise BadArchive(f'invalid hardlink "{path}" -> "{entry.link}"')
+        folder = self._walk(tuple(parts[:-1]), create=False)
         try:
-            os.mkdir(path[-1], 0o755, dir_fd=parent)
-            if self._ids.differ:  # the engine's own user is nobody in there
-                os.chown(path[-1], *self._ids.outside(0, 0), dir_fd=parent, follow_symlinks=False)
+            os.link(parts[-1], name, src_dir_fd=folder, dst_dir_fd=parent, follow_symlinks=False)
         finally:
-            os.close(parent)
-        return open_in_root(self._root, where, os.O_RDONLY | os.O_DIRECTORY)
+            os.close(folder)
+
+    def _walk(self, path: tuple[str, ...], *, create: bool) -> int:
+        """A link that was there is followed, inside the root. What this archive made a directory must still be one: else
+        a process of the container without rights could have root's files written, and given modes, wherever it likes."""
+        current = os.dup(self._base)
+        try:
+            for index, name in enumerate(path):
+                child = self._step(current, path[: index + 1], name, create=create)
+                os.close(current)
+                current = child
+        except BaseException:
+            os.close(current)
+            raise
+        return current
+
+    def _step(self, parent: int, path: tuple[str, ...], name: str, *, create: bool) -> int:
+        try:
+            return os.open(name, _OPEN_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+        except FileNotFoundError:
+            if not create:
+                raise BadArchive(f"{'/'.join(path)!r} is not there") from None
+            os.mkdir(name, 0o755, dir_fd=parent)
+            made = os.open(name, _OPEN_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+            if self._ids.differ:  # the engine's own user is nobody in there
+                os.fchown(made, *self._ids.outside(0, 0))
+            return made
+        except OSError as error:
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+        if path in self._directories:
+            raise BadArchive(f"{'/'.join(path)!r} was replaced while it was being filled")
+        return open_in_root(self._root, "/".join([self._target, *path]), _OPEN_DIRECTORY)

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import re
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,7 +23,6 @@ from coved.runtime.spec import Mount
 
 T = TypeVar("T")
 
-_CLONE_FS = 0x200
 _UMOUNT_NOFOLLOW = 8
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 # What the kernel makes up, part of it without end; dockerd does not show it either.
@@ -48,10 +48,11 @@ class View:
         return os.readlink(f"/proc/self/fd/{fd}").removeprefix(self._place) or "/"  # noqa: PTH115
 
 
-def of_process(pid: int, ids: Ids, *, alone: bool = False) -> View:
+def of_process(pid: int, ids: Ids, *, upper: Path | None, alone: bool = False) -> View:
     """The root of a running container, whose init is ``pid``; ``alone`` without what is mounted in it.
 
-    Raises OSError.
+    ``upper`` is the upper directory of the overlay that must be on its root: another process may have got its number.
+    Raises ProcessLookupError when there is no such process, OSError.
     """
     root_uid, root_gid = ids.outside(0, 0)
     empty = f"mode=755,uid={root_uid},gid={root_gid},size=0"
@@ -60,20 +61,25 @@ def of_process(pid: int, ids: Ids, *, alone: bool = False) -> View:
         # From the host's /proc: the container's own may be anything.
         proc = os.open("/proc", _DIRECTORY)
         try:
-            theirs = os.open(f"{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+            theirs = os.pidfd_open(pid)
             try:
-                syscalls.unshare(_CLONE_FS)
+                found = upper is None or os.fspath(upper) in _uppers_at_root(proc, pid)
+                # Alive after that was read, so it was this process's and no successor's.
+                signal.pidfd_send_signal(theirs, 0)
+                if not found:
+                    raise ProcessLookupError(errno.ESRCH, "its process is no longer the container's")
+                syscalls.unshare(syscalls.CLONE_FS)
                 syscalls.setns(theirs, syscalls.CLONE_NEWNS)
             finally:
                 os.close(theirs)
             if alone:
                 root = syscalls.open_tree(syscalls.AT_FDCWD, "/", syscalls.OPEN_TREE_CLONE)
-                return View(root, _namespace(proc), "/", ids)
+                return _harmless(View(root, _namespace(proc), "/", ids))
             _own_mounts()
             for point in _mount_points(proc):
                 if point in _KERNELS_OWN:
                     _hide(point, empty)
-            return _view(proc, "/", ids)
+            return _harmless(_view(proc, "/", ids))
         finally:
             os.close(proc)
 
@@ -102,7 +108,7 @@ def of_layers(overlay: Mount, others: Sequence[Mount], place: Path) -> View:
             except BaseException:
                 view.close()
                 raise
-            return view
+            return _harmless(view)
         finally:
             os.close(proc)
 
@@ -152,14 +158,44 @@ def _namespace(proc: int) -> int:
     return os.open("thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
 
 
+def _harmless(view: View) -> View:
+    """No device node in a view can be opened, whatever a container puts in a file's place: opening one may do something."""
+    attributes = syscalls.MOUNT_ATTR_NODEV | syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NOEXEC
+    try:
+        syscalls.mount_setattr(view.root, set_=attributes, recursive=True)
+    except BaseException:
+        view.close()
+        raise
+    return view
+
+
 def _mount_points(proc: int) -> list[str]:
     """Of the thread's namespace, those on top of others last (proc_pid_mountinfo(5))."""
-    fd = os.open("thread-self/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+    return [_unescaped(line.split(b" ", 5)[4]) for line in _mounts(proc, "thread-self")]
+
+
+def _uppers_at_root(proc: int, pid: int) -> list[str]:
+    """The upper directories of the overlays on a process's root."""
+    uppers = []
+    for line in _mounts(proc, str(pid)):
+        place, _, source = line.partition(b" - ")
+        if place.split(b" ", 5)[4] == b"/":
+            for option in source.split(b" ")[-1].split(b","):
+                name, _, value = option.partition(b"=")
+                if name == b"upperdir":
+                    uppers.append(_unescaped(value))
+    return uppers
+
+
+def _mounts(proc: int, process: str) -> list[bytes]:
+    fd = os.open(f"{process}/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
     with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor
-        lines = file.read().splitlines()
-    points = [line.split(b" ", 5)[4] for line in lines]
+        return file.read().splitlines()
+
+
+def _unescaped(text: bytes) -> str:
     # A codec for this would be imported on first use, from the container.
-    return [os.fsdecode(_OCTAL.sub(lambda match: bytes([int(match[1], 8)]), point)) for point in points]
+    return os.fsdecode(_OCTAL.sub(lambda match: bytes([int(match[1], 8)]), text))
 
 
 def _in_a_thread(work: Callable[[], T]) -> T:

@@ -23,6 +23,7 @@ from coved.images.tar import (
     Entry,
     TarReader,
 )
+from coved.store.trees import settle_entry
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
@@ -32,6 +33,12 @@ _WHITEOUT_DEVICE = os.makedev(0, 0)
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_KINDS = {
+    SYMBOLIC_LINK: stat.S_IFLNK,
+    FIFO: stat.S_IFIFO,
+    CHARACTER: stat.S_IFCHR,
+    BLOCK_DEVICE: stat.S_IFBLK,
+}
 _CHUNK = 256 * 1024
 _PATH_MAX = 4096
 # A layer of more entries than this is no layer that anyone made to be used.
@@ -110,12 +117,10 @@ class Extractor:
         elif entry.type == FIFO:
             os.mkfifo(name, 0o600, dir_fd=parent)
         else:
-            kind = {CHARACTER: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK}[entry.type]
-            os.mknod(name, kind | 0o600, os.makedev(*entry.device), dir_fd=parent)
-        os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
-        if entry.type != SYMBOLIC_LINK:
-            os.chmod(name, entry.mode, dir_fd=parent)
-        os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=parent, follow_symlinks=False)
+            os.mknod(name, _KINDS[entry.type] | 0o600, os.makedev(*entry.device), dir_fd=parent)
+        settle_entry(
+            parent, name, _KINDS[entry.type], entry.mode, (entry.uid, entry.gid), (entry.mtime_ns, entry.mtime_ns)
+        )
 
     def _write(self, fd: int, archive: TarReader) -> None:
         while data := archive.read(_CHUNK):

@@ -181,7 +181,7 @@ class Images:
     async def derive(
         self,
         base: Image,
-        source: Source,
+        source: Source | None,
         abort: Callable[[], None],
         *,
         config: dict[str, Any],
@@ -190,14 +190,17 @@ class Images:
         author: str = "",
         name: str = "",
     ) -> Image:
-        """Makes an image of ``base`` and one layer more.
+        """Makes an image of ``base`` and one layer more, if any.
 
         Args:
-            source: the layer's archive, read in a worker thread until ``abort`` is called.
+            source: the layer's archive, read in a worker thread until ``abort`` is called; None adds no layer.
             name: what the image shall be called, as ``parse_name`` gives it.
         """
         created = rfc3339(time.time_ns())
-        entry = {"created": created, "created_by": created_by, "comment": comment, "author": author}
+        entry: dict[str, Any] = {
+            "created": created, "created_by": created_by, "comment": comment, "author": author,
+            "empty_layer": source is None,
+        }  # fmt: skip
         document = {
             **base.config,
             "author": author,
@@ -206,15 +209,18 @@ class Images:
             "history": [*(base.config.get("history") or []), {key: value for key, value in entry.items() if value}],
         }
         async with self._changing:
-            layer = await in_thread(self._workers, lambda: self._layers.unpack(source), abort)
-            diff_ids = [*base.diff_ids, layer.diff_id]
+            diff_ids = [*base.diff_ids]
+            if source is not None:
+                layer = await in_thread(self._workers, lambda: self._layers.unpack(source), abort)
+                self._catalog.add_layer(layer)
+                diff_ids.append(layer.diff_id)
             document["rootfs"] = {"type": "layers", "diff_ids": diff_ids}
             data = json.dumps(document, separators=(",", ":")).encode()
             parse_config(data)
-            self._catalog.add_layer(layer)
             image = self._catalog.add(self._blobs.put(data), diff_ids)
             if name:
                 self._catalog.set_name(name, image.id)
+                self._event("tag", image.id, reference.parse(name).familiar)
         return self._catalog.by_id(image.id)
 
     def tag(self, source: str, repository: str, tag: str = "") -> None:

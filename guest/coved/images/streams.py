@@ -1,9 +1,10 @@
 """Between the event loop, where uploads arrive and clients leave, and the threads that unpack them."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import CancelledError, Executor, Future
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from coved.errors import EngineError
 
@@ -50,6 +51,23 @@ class ThreadStream:
             if chunk:
                 return chunk
         return b""
+
+
+class OwnThreads(Executor):
+    """Each work has a thread of its own: for what takes as long as a client likes, and must take no worker from others."""
+
+    def submit(self, function: Callable[..., T], /, *arguments: Any, **options: Any) -> Future[T]:
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(function(*arguments, **options))
+            except BaseException as error:
+                future.set_exception(error)
+
+        # Nobody waits for it at the engine's end: its client may still be at it.
+        threading.Thread(target=run, daemon=True).start()
+        return future
 
 
 class CountedFile:

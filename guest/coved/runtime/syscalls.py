@@ -13,6 +13,10 @@ from ctypes import c_int, c_ulong
 _libc = ctypes.PyDLL(None, use_errno=True)
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
+# Lets go of the interpreter meanwhile: the engine has many threads, and a path of a container's may lead into a file
+# system that answers late or never.
+_waiting_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_waiting_syscall.restype = ctypes.c_long
 
 _BY_ARCHITECTURE = {
     # pivot_root, keyctl, capset, bpf
@@ -24,6 +28,7 @@ SYS_open_tree, SYS_move_mount, SYS_fsopen, SYS_fsconfig, SYS_fsmount = 428, 429,
 SYS_clone3, SYS_close_range, SYS_openat2, SYS_mount_setattr = 435, 436, 437, 442
 
 CLONE_PIDFD = 0x1000
+CLONE_FS = 0x200
 CLONE_NEWNS = 0x20000
 CLONE_NEWCGROUP = 0x2000000
 CLONE_NEWUTS = 0x4000000
@@ -212,7 +217,9 @@ def openat2(directory: int, path: str, flags: int, resolve: int, mode: int = 0) 
     encoded = _path(path)
     for _ in range(128):
         fd = int(
-            _syscall(SYS_openat2, c_int(directory), encoded, ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how)))
+            _waiting_syscall(
+                SYS_openat2, c_int(directory), encoded, ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how))
+            )
         )
         if fd >= 0:
             return fd

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_ITSELF = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1024 * 1024
 
 Inode = tuple[int, int]
@@ -36,51 +37,122 @@ def remove_tree(path: Path) -> None:
 
 def remove_entry(parent: int, name: str) -> None:
     """Removes ``name``, whatever it is, from the directory ``parent``."""
+    if _unlink(parent, name):
+        return
+    with _Descent(os.open(name, _OPEN_DIRECTORY, dir_fd=parent)) as descent:
+        levels = [("", descent.names())]
+        while levels:
+            folder, names = levels[-1]
+            while names:
+                child = names.pop()
+                if not _unlink(descent.fd, child):
+                    descent.enter(child)
+                    levels.append((child, descent.names()))
+                    break
+            else:
+                levels.pop()
+                if levels:
+                    descent.leave()
+                    os.rmdir(folder, dir_fd=descent.fd)
+    os.rmdir(name, dir_fd=parent)
+
+
+def _unlink(parent: int, name: str) -> bool:
+    """False for a directory, which stays."""
     try:
         os.unlink(name, dir_fd=parent)
     except FileNotFoundError:
-        return
+        return True
     except OSError as error:
         if error.errno not in (errno.EISDIR, errno.EPERM):
             raise
-    else:
-        return
-    directory = os.open(name, _OPEN_DIRECTORY, dir_fd=parent)
+        return False
+    return True
+
+
+class _Descent:
+    """One directory at a time of a tree that may be nested as deep as a container likes. Owns ``fd``, the present one."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._above: list[Inode] = []
+
+    def __enter__(self) -> "_Descent":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        os.close(self.fd)
+
+    def names(self) -> list[str]:
+        return os.listdir(self.fd)  # noqa: PTH208 - of a descriptor
+
+    def enter(self, name: str) -> None:
+        child = os.open(name, _OPEN_DIRECTORY, dir_fd=self.fd)
+        status = os.fstat(self.fd)
+        self._above.append((status.st_dev, status.st_ino))
+        os.close(self.fd)
+        self.fd = child
+
+    def leave(self) -> None:
+        """Back to the directory that this one was entered from. Raises OSError when it has been moved from there."""
+        parent = os.open("..", _OPEN_DIRECTORY, dir_fd=self.fd)
+        status = os.fstat(parent)
+        if (status.st_dev, status.st_ino) != self._above.pop():
+            os.close(parent)
+            raise OSError(errno.ESTALE, "a directory was moved while it was walked through")
+        os.close(self.fd)
+        self.fd = parent
+
+
+def settle_entry(
+    parent: int, name: str, kind: int, mode: int, owner: tuple[int, int], times_ns: tuple[int, int]
+) -> None:
+    """Gives owner, mode and times (access, modification) to ``name``, which has just been made and is no regular file.
+
+    Not by its name: a container that works in ``parent`` may have put a link there by now, chmod(2) follows links, and
+    an absolute one leads from the machine's own root. Raises OSError when it is not of the ``kind`` (stat.S_IF*) any more.
+    """
+    fd = os.open(name, _OPEN_ITSELF, dir_fd=parent)
     try:
-        for entry in os.listdir(directory):  # noqa: PTH208 - of a descriptor
-            remove_entry(directory, entry)
+        if stat.S_IFMT(os.fstat(fd).st_mode) != kind:
+            raise OSError(errno.ESTALE, "it was replaced while it was made", name)
+        itself = f"/proc/self/fd/{fd}"  # of a link the link: magic links end where they lead
+        os.chown(itself, *owner)
+        if kind != stat.S_IFLNK:
+            os.chmod(itself, mode)  # noqa: PTH101 - no path, but a descriptor's name
+        os.utime(itself, ns=times_ns)
     finally:
-        os.close(directory)
-    os.rmdir(name, dir_fd=parent)
+        os.close(fd)
 
 
 def tree_size(path: Path) -> int:
     """Bytes that a tree takes on disk; hard links count once."""
-    directory = os.open(path, _OPEN_DIRECTORY)
-    try:
-        return _size(directory, set())
-    finally:
-        os.close(directory)
-
-
-def _size(directory: int, seen: set[Inode]) -> int:
-    total = 0
-    for name in os.listdir(directory):
-        # The tree may be in use: what vanishes meanwhile has no size.
-        with contextlib.suppress(FileNotFoundError):
-            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-            if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
-                inode = (status.st_dev, status.st_ino)
-                if inode in seen:
-                    continue
-                seen.add(inode)
-            total += status.st_blocks * 512
-            if stat.S_ISDIR(status.st_mode):
-                child = os.open(name, _OPEN_DIRECTORY, dir_fd=directory)
+    total, seen = 0, set[Inode]()
+    with _Descent(os.open(path, _OPEN_DIRECTORY)) as descent:
+        levels = [descent.names()]
+        while levels:
+            while levels[-1]:
+                name = levels[-1].pop()
+                # The tree may be in use: what vanishes meanwhile has no size.
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    status = os.stat(name, dir_fd=descent.fd, follow_symlinks=False)
+                    inode = (status.st_dev, status.st_ino)
+                    if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+                        if inode in seen:
+                            continue
+                        seen.add(inode)
+                    total += status.st_blocks * 512
+                    if stat.S_ISDIR(status.st_mode):
+                        descent.enter(name)
+                        levels.append(descent.names())
+            levels.pop()
+            if levels:
                 try:
-                    total += _size(child, seen)
-                finally:
-                    os.close(child)
+                    descent.leave()
+                except OSError as error:
+                    if error.errno != errno.ESTALE:
+                        raise
+                    break  # moved away by whoever uses the tree: there is no way back
     return total
 
 
@@ -113,7 +185,7 @@ class _Copy:
         status = os.stat(name, dir_fd=source, follow_symlinks=False)
         inode = (status.st_dev, status.st_ino)
         if inode in self._linked and not stat.S_ISDIR(status.st_mode):
-            os.link(self._linked[inode], name, src_dir_fd=self._root, dst_dir_fd=target, follow_symlinks=False)
+            self._link(self._linked[inode], target, name)
             return
         if status.st_nlink > 1:
             self._linked[inode] = path
@@ -130,11 +202,19 @@ class _Copy:
         elif stat.S_ISSOCK(status.st_mode):
             return
         else:
-            os.mknod(name, status.st_mode, status.st_rdev, dir_fd=target)
-        os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
-        if not stat.S_ISLNK(status.st_mode):
-            os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=target)
-        os.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=target, follow_symlinks=False)
+            os.mknod(name, stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev, dir_fd=target)
+        times = (status.st_atime_ns, status.st_mtime_ns)
+        owner = (status.st_uid, status.st_gid)
+        settle_entry(target, name, stat.S_IFMT(status.st_mode), stat.S_IMODE(status.st_mode), owner, times)
+
+    def _link(self, path: str, target: int, name: str) -> None:
+        """Another name for what was copied to ``path``, found again without following a link on the way there."""
+        *folders, last = path.split("/")
+        with contextlib.ExitStack() as stack:
+            folder = self._root
+            for part in folders:
+                folder = stack.enter_context(_opened(part, _OPEN_DIRECTORY, folder))
+            os.link(last, name, src_dir_fd=folder, dst_dir_fd=target, follow_symlinks=False)
 
     def _file(self, source: int, target: int, name: str, status: os.stat_result) -> None:
         reading = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC

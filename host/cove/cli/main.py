@@ -1,7 +1,7 @@
 """`cove`: finds the command, loads its module alone, runs it, and turns every failure into words and an exit status.
 
 Docker's verbs are parsed by `cove.cli.flags`, as docker's users expect; `cove machine` and `cove vm-image` are click
-groups, imported with click only when they are used (docs/decisions/0070).
+groups, imported with click only when they are used (docs/decisions/0014).
 """
 
 from __future__ import annotations

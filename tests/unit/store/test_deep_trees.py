@@ -1,0 +1,32 @@
+"""Containers nest directories as deep as they like; neither the interpreter's stack nor descriptors may run out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from coved.store.trees import remove_tree, tree_size
+
+DEPTH = 2000
+
+
+def nested(top: Path) -> None:
+    top.mkdir()
+    fd = os.open(top, os.O_RDONLY)
+    for _ in range(DEPTH):
+        os.mkdir("d", dir_fd=fd)
+        inner = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = inner
+    os.close(os.open("f", os.O_WRONLY | os.O_CREAT, dir_fd=fd))
+    os.close(fd)
+
+
+def test_a_deep_tree_is_measured_and_removed(tmp_path: Path) -> None:
+    nested(tmp_path / "top")
+    (tmp_path / "top/beside").write_text("x" * 10_000)
+    (tmp_path / "top/d/beside").write_text("x" * 10_000)
+    (tmp_path / "other").mkdir()
+    assert tree_size(tmp_path / "top") >= 20_000
+    remove_tree(tmp_path / "top")
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
