@@ -120,6 +120,9 @@ def test_errors_are_dockers(container: Any) -> None:
         one.get_archive("/nosuch")
     with pytest.raises(docker.errors.APIError, match="extraction point is not a directory"):
         one.put_archive("/etc/passwd", archive_of((member("x"), b"")))
+    with pytest.raises(docker.errors.APIError, match="file name too long") as caught:
+        one.put_archive("a" * 300, archive_of((member("x"), b"")))
+    assert caught.value.status_code == 400
     shell(one, "mkdir -p /d/sub; echo >/d/file")
     for name, kind, words in (
         ("d/sub", tarfile.REGTYPE, 'cannot overwrite directory "/d/sub" with non-directory "/"'),

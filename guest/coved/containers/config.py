@@ -100,10 +100,11 @@ def _check_config(config: Json) -> None:
     health.check(config["Healthcheck"])
     for port in config["ExposedPorts"] or ():
         parse_port(port)
-    # Docker takes any; what could write lines of its own into the container's /etc/hosts is no name of a host.
+    # Docker takes any; what could write lines of its own into the container's /etc/hosts is no name of a host, nor is a
+    # path, what cannot be encoded, or what no name in DNS can be as long as (the kernel takes 64 bytes, and says so itself).
     for name in (config["Hostname"], config["Domainname"]):
-        if any(character.isspace() or not character.isprintable() for character in name):
-            raise InvalidParameter(f"invalid hostname: {name}")
+        if len(name) > 253 or any(one in "/\\\ufffd" or one.isspace() or not one.isprintable() for one in name):
+            raise InvalidParameter(f"invalid hostname: {name!a}")
 
 
 def _normalise_host(host: Json) -> list[str]:

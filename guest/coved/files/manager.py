@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -160,13 +161,13 @@ class Files:
     async def _opened(self, container: Container, *, alone: bool = False) -> AsyncIterator[View]:
         async with container.files:
             try:
-                root = await self._acquire(View.close, self._opener(container, alone))
+                root = await self._run(self._opener(container, alone), undo=View.close)
             except (OSError, mounts.MountError) as error:
                 raise EngineError(f"the files of container {container.id} cannot be opened: {error}") from None
             try:
                 yield root
             finally:
-                await self._acquire(lambda _: None, root.close)  # takes mounts off, and must not be given up half-way
+                await self._run(root.close)  # takes mounts off, and must not be given up half-way
 
     def _opener(self, container: Container, alone: bool) -> Callable[[], View]:
         """What a worker thread does to open the container's root; looked up here, where the database may be asked."""
@@ -192,7 +193,7 @@ class Files:
 
     async def _find(self, root: View, path: str, reference: str) -> paths.Found:
         try:
-            return await self._acquire(lambda found: os.close(found.parent), paths.find, root, path, reference)
+            return await self._run(paths.find, root, path, reference, undo=lambda found: os.close(found.parent))
         except OSError as error:
             raise EngineError(f"{error.strerror}") from None
 
@@ -204,6 +205,10 @@ class Files:
             raise paths.missing(path, reference) from None
         except NotADirectoryError:
             raise InvalidParameter("extraction point is not a directory") from None
+        except OSError as error:  # a name that is too long, links that lead in circles
+            if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+                raise
+            raise InvalidParameter(os.strerror(error.errno).lower()) from None
         try:
             target = root.path_of(fd)
         finally:
@@ -215,19 +220,19 @@ class Files:
             raise Forbidden("container rootfs is marked read-only")
         return target
 
-    async def _acquire(self, give_back: Callable[[T], None], function: Callable[..., T], *arguments: Any) -> T:
-        """Runs ``function`` in a worker thread; what it gives to a caller that is cancelled meanwhile goes to ``give_back``."""
+    async def _run(
+        self, function: Callable[..., T], *arguments: Any, undo: Callable[[T], object] = lambda result: None
+    ) -> T:
+        """In a worker thread. A caller that is cancelled waits for its end: it works on descriptors that the caller then
+        closes, and what it has opened meanwhile is closed by ``undo``."""
         work = asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
             await asyncio.wait([work])
             if not work.cancelled() and work.exception() is None:
-                give_back(work.result())
+                undo(work.result())
             raise
-
-    async def _run(self, function: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)
 
     def _event(self, container: Container, action: str, **attributes: str) -> None:
         self._events.publish("container", action, container.id, container.event_attributes(**attributes))
