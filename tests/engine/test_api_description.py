@@ -19,6 +19,13 @@ from api_description import Description
 from image_archives import docker_archive
 from raw_client import Answer, ask, ask_json, hijack
 
+
+@pytest.fixture(scope="module")
+def engine(native_engine: Any) -> Any:
+    """These tests look at its machine from within."""
+    return native_engine
+
+
 pytestmark = pytest.mark.root
 
 HEADERS = ("api-version", "docker-experimental", "ostype", "server", "date")

@@ -17,6 +17,13 @@ import pytest
 
 from image_archives import digest, docker_archive, oci_archive, special, tar
 
+
+@pytest.fixture(scope="module")
+def engine(native_engine: Any) -> Any:
+    """These tests look at its machine from within."""
+    return native_engine
+
+
 pytestmark = pytest.mark.root
 
 

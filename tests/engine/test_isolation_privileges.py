@@ -16,6 +16,13 @@ from coved.containers.capabilities import KNOWN
 
 from isolation_support import Make, output, refusal
 
+
+@pytest.fixture(scope="module")
+def engine(native_engine: Any) -> Any:
+    """These tests look at its machine from within."""
+    return native_engine
+
+
 pytestmark = pytest.mark.root
 
 DEFAULT_CAPABILITIES = 0xA80425FB
