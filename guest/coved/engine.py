@@ -71,7 +71,7 @@ class Engine:
             networks=self.networks,
             spawner=self.spawner,
             root=config.root,
-            state=config.state,
+            in_vm=config.link is not None,
             userns_remap=config.userns_remap,
         )
 

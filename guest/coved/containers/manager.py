@@ -10,6 +10,7 @@ import os
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from coved.containers import config, modes, names, userns
 from coved.containers.container import Container
 from coved.containers.execs import Execs
 from coved.containers.life import Life
-from coved.containers.mountpoints import MountPoint, collect
+from coved.containers.mountpoints import MountPoint, collect, elsewhere
 from coved.containers.registry import Registry
 from coved.containers.spec import Layout
 from coved.containers.starter import Starter
@@ -45,7 +46,7 @@ class Containers:
 
     Args:
         root: what outlives the machine; ``containers/<id>/`` is made in it.
-        state: what ends with the machine's boot.
+        in_vm: paths that users give are those of another computer.
         userns_remap: which ids containers' ids are, as ``userns.parse`` takes it; "" for the machine's own.
     """
 
@@ -59,9 +60,10 @@ class Containers:
         networks: Networks,
         spawner: SpawnerClient,
         root: Path,
-        state: Path,
+        in_vm: bool = False,
         userns_remap: str = "",
     ) -> None:
+        self._in_vm = in_vm
         self._events = events
         self._images = images
         self._volumes = volumes
@@ -203,6 +205,8 @@ class Containers:
         userns.check(self.remap, request.host)
         mounts = collect(request.config, request.host, self._inherited(request))
         config.sandbox_request(name, request, request.host["NetworkMode"])
+        if self._in_vm:
+            request = replace(request, warnings=(*request.warnings, *elsewhere(mounts)))
         container = Container(secrets.token_hex(32), name, image.id, reference, request, mounts, time.time_ns())
         if not request.config["Hostname"] and request.host["UTSMode"] != "host":
             shared = request.host["NetworkMode"] == "host"
@@ -223,8 +227,6 @@ class Containers:
         return container
 
     def _inherited(self, request: config.Request) -> list[MountPoint]:
-        from dataclasses import replace
-
         result = []
         for text in request.host["VolumesFrom"] or ():
             reference, _, mode = text.partition(":")
@@ -235,8 +237,6 @@ class Containers:
 
     async def _named(self, mount: MountPoint) -> MountPoint:
         """A volume's mount with the volume there; a new anonymous one when it has no name."""
-        from dataclasses import replace
-
         if mount.kind != "volume":
             return mount
         with contextlib.suppress(NotFound):

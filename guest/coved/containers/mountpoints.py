@@ -11,6 +11,8 @@ from typing import Any
 from coved.containers.config_schema import Json
 from coved.errors import InvalidParameter
 
+# What people mean in the engine's own machine, wherever that is.
+_OF_THE_VM = ("/var/run/docker.sock", "/run/docker.sock", "/dev", "/proc", "/sys", "/lib/modules", "/var/lib/cove")
 _MODES = {"ro", "rw", "z", "Z", "nocopy", "copy", "cached", "delegated", "consistent"}
 _PROPAGATIONS = {"private", "rprivate", "shared", "rshared", "slave", "rslave"}
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
@@ -139,6 +141,15 @@ def _mount(raw: Json) -> MountPoint:
             words.append(f"mode={int(options['Mode']):o}")
         return MountPoint("tmpfs", destination, writable=writable, options=",".join(words))
     raise InvalidParameter(f'invalid mount config for type "{kind}": mount type unknown')
+
+
+def elsewhere(mounts: list[MountPoint]) -> list[str]:
+    """Warnings about binds that mean a folder of the user's computer, of which the VM knows nothing yet."""
+    return [
+        f"{mount.source} is a path in Cove's VM: folders of this computer cannot be mounted yet"
+        for mount in mounts
+        if mount.kind == "bind" and not mount.source.startswith(_OF_THE_VM)
+    ]
 
 
 def ensure_source(mount: MountPoint) -> None:
