@@ -180,8 +180,7 @@ def test_no_health_check(docker_client: Any, name: str) -> None:
 def test_the_filter(engine: Any, docker_client: Any, name: str) -> None:
     ill = run(docker_client, name, ["CMD", "false"], retries=1)
     plain = docker_client.containers.run("busybox", "sleep 300", name=f"{name}-plain", detach=True)
-    with events_of(engine, ill) as events:
-        events.until("health_status: unhealthy")
+    eventually(lambda: docker_client.api.inspect_container(ill.id)["State"]["Health"]["Status"] == "unhealthy")
 
     def found(value: str) -> set[str]:
         return {one.id for one in docker_client.containers.list(filters={"health": value, "name": name})}

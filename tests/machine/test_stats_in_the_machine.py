@@ -17,6 +17,7 @@ MB = 1 << 20
 @pytest.fixture
 def name(machine: Any) -> Iterator[str]:
     made = f"t-{uuid.uuid4().hex[:12]}"
+    machine.cove("ps")  # starts what an earlier test has stopped
     yield made
     machine.docker("rm", "-f", made, check=False)
 

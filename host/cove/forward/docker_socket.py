@@ -9,7 +9,9 @@ import contextlib
 import errno
 import logging
 import os
+import select
 import socket
+import sys
 import threading
 import time
 from pathlib import Path
@@ -126,6 +128,20 @@ def _to_guest(client: socket.socket, stream: Stream) -> None:
         stream.close()  # nobody reads what still comes
         return
     stream.shutdown_write()
+    _await_hangup(client)
+    stream.close()
+
+
+def _await_hangup(client: socket.socket) -> None:
+    """Wait until the client is gone, or both directions are done.
+
+    A client that leaves while the engine has nothing to say (a follower of events) looks like one that only has nothing more
+    to say itself; the hang-up tells the two apart (poll(2)).
+    """
+    if sys.platform != "win32":
+        hangup = select.poll()
+        hangup.register(client, 0)
+        hangup.poll()
 
 
 def _to_client(stream: Stream, client: socket.socket) -> None:

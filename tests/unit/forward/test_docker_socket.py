@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import select
 import socket
 import threading
 import time
@@ -190,6 +191,26 @@ def test_when_the_client_vanishes_the_engine_is_told(way: Any, door: Any) -> Non
     way.serve(stream_logs)
     client = door()
     assert client.recv(5) == b"line\n"
+    client.close()
+    assert gone.wait(10)
+
+
+def test_a_follower_that_leaves_while_nothing_is_said_is_noticed(way: Any, door: Any) -> None:
+    gone = threading.Event()
+
+    def say_once(client: socket.socket) -> None:
+        client.sendall(b"hello")
+        while client.recv(100):  # the end of what the client says is no reason to end
+            pass
+        client.settimeout(10)
+        poll = select.poll()
+        poll.register(client, 0)
+        if poll.poll(10_000):
+            gone.set()
+
+    way.serve(say_once)
+    client = door()
+    assert client.recv(5) == b"hello"
     client.close()
     assert gone.wait(10)
 
