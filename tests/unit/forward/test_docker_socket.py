@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import select
 import socket
 import threading
 import time
@@ -17,6 +16,7 @@ import pytest
 from cove.errors import AgentError, TransportError
 from cove.forward import docker_socket
 from cove.forward.docker_socket import DockerSocket
+from cove.transport.base import Stream
 
 
 @pytest.fixture
@@ -195,24 +195,38 @@ def test_when_the_client_vanishes_the_engine_is_told(way: Any, door: Any) -> Non
     assert gone.wait(10)
 
 
-def test_a_follower_that_leaves_while_nothing_is_said_is_noticed(way: Any, door: Any) -> None:
-    gone = threading.Event()
+class Silent(Stream):
+    """An engine that has nothing to say and hears what it is told."""
 
-    def say_once(client: socket.socket) -> None:
-        client.sendall(b"hello")
-        while client.recv(100):  # the end of what the client says is no reason to end
-            pass
-        client.settimeout(10)
-        poll = select.poll()
-        poll.register(client, 0)
-        if poll.poll(10_000):
-            gone.set()
+    def __init__(self) -> None:
+        self.told_the_end, self.closed = threading.Event(), threading.Event()
 
-    way.serve(say_once)
-    client = door()
-    assert client.recv(5) == b"hello"
+    def recv(self, size: int) -> bytes:
+        self.closed.wait(10)
+        return b""
+
+    def sendall(self, data: bytes) -> None:
+        pass
+
+    def shutdown_write(self) -> None:
+        self.told_the_end.set()
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_a_follower_that_leaves_while_nothing_is_said_is_noticed() -> None:
+    client, ours = socket.socketpair()
+    stream = Silent()
+    thread = threading.Thread(target=docker_socket._to_guest, args=(ours, stream), daemon=True)
+    thread.start()
+    client.shutdown(socket.SHUT_WR)
+    assert stream.told_the_end.wait(10)
+    assert not stream.closed.wait(0.1)  # it may still read
     client.close()
-    assert gone.wait(10)
+    assert stream.closed.wait(10)
+    thread.join(10)
+    ours.close()
 
 
 @pytest.mark.parametrize("vanishes", ["client", "guest"])
