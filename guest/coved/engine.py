@@ -1,6 +1,9 @@
 """The engine: the domains put together, started and stopped in order."""
 
+from __future__ import annotations
+
 import asyncio
+import functools
 import logging
 import subprocess
 from dataclasses import dataclass
@@ -9,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from coved.containers import Containers
 from coved.events import Events
-from coved.files.manager import Files
 from coved.images import Images
 from coved.networks import Networks
 from coved.runtime.client import SpawnerClient, start_spawner
@@ -18,6 +20,7 @@ from coved.volumes import Volumes
 
 if TYPE_CHECKING:
     from coved.api.server import Server
+    from coved.files.manager import Files
     from coved.link.client import LinkClient
 
 log = logging.getLogger(__name__)
@@ -75,7 +78,11 @@ class Engine:
             userns_remap=config.userns_remap,
         )
 
-        self.files = Files(self.containers, self.images, self.events)
+    @functools.cached_property
+    def files(self) -> Files:
+        from coved.files.manager import Files  # what it needs of archives is not for every start
+
+        return Files(self.containers, self.images, self.events)
 
     async def start(self) -> None:
         """Takes up what an earlier engine left running, then answers; the link hears of it last."""
@@ -125,7 +132,8 @@ class Engine:
             await self._server.stop()
         if self.link is not None:
             await self.link.close()
-        await self.files.close()
+        if "files" in vars(self):
+            await self.files.close()
         await self.containers.close()
         await self.networks.close()
         await self.images.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
 from coved.errors import InvalidParameter
@@ -17,7 +16,7 @@ def program(name: str) -> str:
     """The path of the runtime ``name``; "" for the engine's own. Raises InvalidParameter in dockerd's words."""
     if name in ("", *_OWN):
         return ""
-    path = shutil.which(name) if name in _OTHERS else None
+    path = _which(name) if name in _OTHERS else None
     if path is None:
         raise InvalidParameter(f"unknown or invalid runtime name: {name}")
     return path
@@ -26,5 +25,11 @@ def program(name: str) -> str:
 def listed() -> dict[str, Any]:
     """Runtimes as ``GET /info`` lists them: those that there are."""
     found: dict[str, Any] = {name: {"path": "coved"} for name in _OWN}
-    found.update({name: {"path": path} for name in _OTHERS if (path := shutil.which(name))})
+    found.update({name: {"path": path} for name in _OTHERS if (path := _which(name))})
     return found
+
+
+def _which(name: str) -> str | None:
+    import shutil  # not for every start
+
+    return shutil.which(name)

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 from pathlib import Path
 
 from coved.runtime.cgroups import Cgroup, CgroupError
@@ -29,4 +28,6 @@ def clean_up(folder: Path) -> None:
     if cgroups_path := state.get("cgroup"):
         with contextlib.suppress(CgroupError):
             Cgroup(cgroups_path).remove()
+    import shutil  # not for every start
+
     shutil.rmtree(folder, ignore_errors=True)
