@@ -72,3 +72,11 @@ def test_a_stopped_machine_has_not_crashed(machine: Any) -> None:
     assert told["state"] == "stopped"
     assert "crash" not in told
     machine.cove("machine", "start", timeout_s=180)  # the machine is everybody's
+
+
+def test_a_boot_compiles_nothing_that_an_earlier_one_has(machine: Any) -> None:
+    machine.cove("ps")
+    machine.cove("machine", "restart", timeout_s=300)
+    newer = "find /var/lib/cove/system/*/pycache -name '*.pyc' -newer /run/cove/seed.json | wc -l"
+    assert machine.cove("machine", "ssh", newer).stdout.strip() == "0"
+    assert int(machine.cove("machine", "ssh", "find /var/lib/cove/system/*/pycache -name '*.pyc' | wc -l").stdout) > 100
