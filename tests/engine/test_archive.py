@@ -29,6 +29,8 @@ from coved.files.unpack import Unpacker
 from coved.images.tar import BadArchive, TarReader
 from coved.runtime import syscalls
 
+from copy_support import archive_of, member, up
+
 pytestmark = pytest.mark.root
 RACE_S = 6.0
 
@@ -62,30 +64,6 @@ def running(client: Any) -> Iterator[Callable[..., Any]]:
     for one in made:
         with contextlib.suppress(docker.errors.NotFound):
             one.remove(force=True, v=True)
-
-
-def archive_of(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
-    output = io.BytesIO()
-    with tarfile.open(fileobj=output, mode="w") as archive:
-        for member, data in members:
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return output.getvalue()
-
-
-def member(name: str, kind: bytes = tarfile.REGTYPE, **values: Any) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.type, info.mode = kind, 0o755 if kind == tarfile.DIRTYPE else 0o644
-    for key, value in values.items():
-        setattr(info, key, value)
-    return info
-
-
-def up(one: Any) -> Any:
-    for line in one.logs(stream=True, follow=True):
-        if b"up" in line:
-            return one
-    raise AssertionError("the container ended")
 
 
 # -- a name that means something else by now

@@ -17,6 +17,8 @@ import docker
 import pytest
 import requests
 
+from copy_support import archive_of, member, up
+
 pytestmark = pytest.mark.root
 SECRET = b"this file is the host's"
 
@@ -43,23 +45,6 @@ def shell(one: Any, script: str) -> str:
     code, output = one.exec_run(["sh", "-c", script])
     assert code == 0, output
     return str(output.decode())
-
-
-def archive_of(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
-    output = io.BytesIO()
-    with tarfile.open(fileobj=output, mode="w") as archive:
-        for member, data in members:
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return output.getvalue()
-
-
-def member(name: str, kind: bytes = tarfile.REGTYPE, **values: Any) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.type, info.mode = kind, 0o755 if kind == tarfile.DIRTYPE else 0o644
-    for key, value in values.items():
-        setattr(info, key, value)
-    return info
 
 
 def members(one: Any, path: str) -> dict[str, tarfile.TarInfo]:
@@ -94,19 +79,13 @@ def content(one: Any, path: str) -> bytes:
 )
 def test_paths_mean_what_docker_says(container: Any, path: str, names: set[str]) -> None:
     one = container("mkdir /d; echo hi >/d/f; ln -s f /d/link; ln -s /d /to-d; echo up; sleep 600")
-    wait_for(one, "up")
+    up(one)
     assert set(members(one, path)) == names
-
-
-def wait_for(one: Any, word: str) -> None:
-    for line in one.logs(stream=True, follow=True):
-        if word in line.decode():
-            return
 
 
 def test_a_link_is_described_with_where_it_leads(container: Any) -> None:
     one = container("ln -s ../../../etc/passwd /l; echo up; sleep 600")
-    wait_for(one, "up")
+    up(one)
     _, stat = one.get_archive("/l")
     assert stat["name"] == "l"
     assert stat["linkTarget"] == "/etc/passwd"
@@ -197,7 +176,7 @@ def test_read_only_is_read_only(container: Any, docker_client: Any) -> None:
 
 def test_a_big_file_streams_and_the_engine_does_not_grow(container: Any, engine: Any) -> None:
     one = container("dd if=/dev/zero of=/big bs=1M count=200 2>/dev/null; echo up; sleep 600")
-    wait_for(one, "up")
+    up(one)
     before = engine.memory_kib()
     chunks, stat = one.get_archive("/big")
     assert stat["size"] == 200 << 20
@@ -207,7 +186,7 @@ def test_a_big_file_streams_and_the_engine_does_not_grow(container: Any, engine:
 
 def test_a_client_that_leaves_lets_go_of_the_container(container: Any, engine: Any) -> None:
     one = container("dd if=/dev/zero of=/big bs=1M count=64 2>/dev/null; echo up; sleep 600")
-    wait_for(one, "up")
+    up(one)
     before = engine.descriptors()
     for _ in range(5):
         chunks, _ = one.get_archive("/big", chunk_size=1024)
@@ -264,7 +243,7 @@ def test_garbage_is_refused(container: Any) -> None:
 @pytest.mark.parametrize("link", ["/tmp/cove-secret", "/proc/1/root/tmp/cove-secret", "../../../../tmp/cove-secret"])
 def test_no_link_in_a_container_leads_out(container: Any, secret: str, link: str) -> None:
     one = container(f"ln -s {link} /l; mkdir /d; ln -s {os.path.dirname(link)} /d/up; echo up; sleep 600")
-    wait_for(one, "up")
+    up(one)
     for path in ("/l/", "/d/up/cove-secret", "/d/up/."):
         try:
             chunks, _ = one.get_archive(path)
@@ -281,7 +260,7 @@ def test_links_swapped_during_a_copy_lead_nowhere(container: Any, secret: str) -
     """CVE-2018-15664: a directory that becomes a link while its path is being walked."""
     script = "mkdir -p /a/tmp; ln -s / /b; echo up; while :; do mv /a /c; mv /b /a; mv /a /b; mv /c /a; done"
     one = container(script)
-    wait_for(one, "up")
+    up(one)
     data = archive_of((member("cove-secret"), b"pwned"))
     outcomes = set()
     deadline = time.monotonic() + 5
@@ -328,7 +307,7 @@ print("new", new)
 
 def test_a_fifo_and_endless_files_do_not_block(container: Any) -> None:
     one = container("mkdir /d; mkfifo /d/fifo; ln -s /dev/zero /d/zero; echo up; sleep 600")
-    wait_for(one, "up")
+    up(one)
     assert members(one, "/d")["d/fifo"].isfifo()
     with pytest.raises(docker.errors.NotFound):
         one.get_archive("/dev/zero")
@@ -338,7 +317,7 @@ def test_a_fifo_and_endless_files_do_not_block(container: Any) -> None:
 
 def test_deep_nesting_is_refused_not_followed(container: Any) -> None:
     one = container("i=0; while [ $i -lt 700 ]; do mkdir d; cd d; i=$((i+1)); done; echo up; sleep 600")
-    wait_for(one, "up")
+    up(one)
     chunks, _ = one.get_archive("/d")
     with pytest.raises(requests.exceptions.ChunkedEncodingError):  # the stream breaks off: its head has gone out
         b"".join(chunks)
@@ -372,7 +351,7 @@ def test_two_copies_at_once_take_turns(container: Any, engine: Any) -> None:
 
 def test_diff_tells_what_changed(container: Any) -> None:
     one = container("mkdir -p /new/sub; echo >/new/sub/f; echo x >>/etc/passwd; rm /etc/group; echo up; sleep 600")
-    wait_for(one, "up")
+    up(one)
     assert {(change["Path"], change["Kind"]) for change in one.diff()} == {
         ("/new", 1), ("/new/sub", 1), ("/new/sub/f", 1), ("/etc", 0), ("/etc/passwd", 0), ("/etc/group", 2),
     }  # fmt: skip
@@ -386,7 +365,7 @@ def test_a_container_that_did_nothing_has_no_changes(container: Any) -> None:
 def test_export_is_the_root_alone(container: Any, docker_client: Any, running: bool) -> None:
     volume = docker_client.volumes.create()
     one = container("echo new >/f; echo v >/vol/v; rm /etc/group; echo up; sleep 600", volumes=[f"{volume.name}:/vol"])
-    wait_for(one, "up")
+    up(one)
     if not running:
         one.kill()
         one.wait()
@@ -400,7 +379,7 @@ def test_export_is_the_root_alone(container: Any, docker_client: Any, running: b
 
 def test_commit_makes_an_image_that_runs(container: Any, docker_client: Any) -> None:
     one = container("echo new >/f; rm /etc/group; echo up; sleep 600", environment={"A": "1"}, labels={"k": "v"})
-    wait_for(one, "up")
+    up(one)
     image = one.commit(
         "committed", "t", message="why", author="me", changes=['CMD ["cat","/f"]', "ENV B=2", "USER nobody"]
     )
@@ -437,7 +416,7 @@ def test_a_new_volume_starts_with_all_layers_of_the_image(container: Any, docker
     first = container(
         "mkdir /data; echo a >/data/a; echo b >/data/b; mkdir /data/old; echo >/data/old/x; echo up; sleep 600"
     )
-    wait_for(first, "up")
+    up(first)
     first.commit("layered", "1")
     second = docker_client.containers.create(
         "layered:1", ["sh", "-c", "rm /data/b; rm -r /data/old; mkdir /data/old; echo c >/data/c; ln -s /data /alias"]
