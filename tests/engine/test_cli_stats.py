@@ -102,7 +102,7 @@ def test_once_it_says_what_docker_says(engine: Any, docker_client: Any, name: st
     for ending in "ab":
         docker_client.containers.create("busybox", "true", name=f"{name}-{ending}")
     docker_client.containers.run("busybox", "sleep 600", name=f"{name}-c", detach=True)
-    form = ["--format", "{{.Container}} {{.ID}} {{.Name}} {{.MemUsage}} {{.BlockIO}}"]
+    form = ["--format", "{{.ID}} {{.Name}} {{.MemUsage}} {{.BlockIO}}"]
     environment = {**os.environ, "DOCKER_HOST": engine.url, "COVE_HOST": engine.url}
     shown = [
         subprocess.run(
