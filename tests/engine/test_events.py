@@ -18,6 +18,13 @@ import pytest
 
 from life_support import PATIENCE_S, ask, eventually
 
+
+@pytest.fixture(scope="module")
+def engine(native_engine: Any) -> Any:
+    """Times of events are held against this computer's clock."""
+    return native_engine
+
+
 pytestmark = pytest.mark.root
 
 

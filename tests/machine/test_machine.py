@@ -21,6 +21,8 @@ pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 def page(machine: Any) -> Iterator[str]:
     """A container's page on localhost."""
     machine.docker("run", "-d", "--name", "page", "-p", "127.0.0.1:18081:80", "cove/starter")
+    # `run` returns when the port leads to the container; its server may still be at its first instruction.
+    machine.docker("exec", "page", "sh", "-c", "until wget -q -O /dev/null http://127.0.0.1/; do :; done")
     yield "http://127.0.0.1:18081/"
     machine.docker("rm", "-f", "page")
 

@@ -195,7 +195,8 @@ class Files:
         try:
             return await self._run(paths.find, root, path, reference, undo=lambda found: os.close(found.parent))
         except OSError as error:
-            raise EngineError(f"{error.strerror}") from None
+            kind = InvalidParameter if error.errno in (errno.ENAMETOOLONG, errno.ELOOP) else EngineError
+            raise kind(f"{error.strerror}") from None
 
     def _target(self, container: Container, root: View, path: str, reference: str) -> str:
         """The directory that ``path`` leads to, from the root of the container."""
