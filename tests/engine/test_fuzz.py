@@ -1,6 +1,6 @@
 """Requests that nobody would make, of the API's description and against it: the engine answers, and stays as it was.
 
-COVE_FUZZ_REQUESTS is how many there are, COVE_FUZZ_SEED makes a run again. Without them it is a short run.
+COVE_FUZZ_REQUESTS is how many there are, COVE_FUZZ_SEED which. Without them it is a short run that is always the same.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from raw_client import ask, ask_json, connect, descriptors, log_of, settled
 pytestmark = pytest.mark.root
 
 REQUESTS = int(os.environ.get("COVE_FUZZ_REQUESTS", "0"))
-SEED = int(os.environ.get("COVE_FUZZ_SEED", "0")) or random.randrange(1 << 32)
+SEED = int(os.environ.get("COVE_FUZZ_SEED", "1"))
 SECONDS = 60.0
 PATIENCE_S = 20.0
 PER_TURN = 8
