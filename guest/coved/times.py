@@ -29,6 +29,17 @@ def parse_time_ns(text: str, *, now_ns: int) -> int:
         raise InvalidParameter(f'failed to parse value as time or duration: "{text}"') from None
 
 
+def rfc3339(nanoseconds: int) -> str:
+    """Unix nanoseconds as UTC text with nine digits of fraction."""
+    seconds, fraction = divmod(nanoseconds, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:09}Z"
+
+
+def go_rfc3339(nanoseconds: int) -> str:
+    """The same with the fraction's trailing zeros cut (Go's RFC3339Nano)."""
+    return rfc3339(nanoseconds).rstrip("Z").rstrip("0").rstrip(".") + "Z"
+
+
 def parse_rfc3339_ns(text: str) -> int:
     """Unix nanoseconds (to the microsecond) of RFC 3339 text; raises ``ValueError``."""
     moment = datetime.fromisoformat(_FRACTION.sub(r"\1", text).replace("Z", "+00:00"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from coved.times import go_rfc3339
 
 ZERO = "0001-01-01T00:00:00Z"
 """How Go prints a time that never was; Docker's clients compare with it."""
@@ -12,12 +12,7 @@ NANOSECONDS = 1_000_000_000
 
 def rfc3339(nanoseconds: int) -> str:
     """UTC in RFC 3339 with the fraction's trailing zeros cut (Go's RFC3339Nano); 0 gives Go's zero time."""
-    if nanoseconds == 0:
-        return ZERO
-    seconds, fraction = divmod(nanoseconds, NANOSECONDS)
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    digits = f"{fraction:09d}".rstrip("0")
-    return f"{whole}.{digits}Z" if digits else f"{whole}Z"
+    return ZERO if nanoseconds == 0 else go_rfc3339(nanoseconds)
 
 
 def in_words(nanoseconds: int) -> str:

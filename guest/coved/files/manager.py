@@ -26,6 +26,7 @@ from coved.images.streams import OwnThreads, ThreadStream, in_thread
 from coved.images.tar import TarReader
 from coved.runtime import mounts
 from coved.runtime.paths import open_in_root
+from coved.times import go_rfc3339
 
 T = TypeVar("T")
 
@@ -254,7 +255,7 @@ def _stat(found: paths.Found) -> dict[str, Any]:
         "name": found.shown,
         "size": found.status.st_size,
         "mode": paths.go_mode(found.status.st_mode),
-        "mtime": paths.go_time(found.status.st_mtime_ns),
+        "mtime": go_rfc3339(found.status.st_mtime_ns),
         "linkTarget": found.link,
     }
 

@@ -115,13 +115,6 @@ def follow(view: View, path: str) -> str:
     return "/" + "/".join(done)
 
 
-def go_time(nanoseconds: int) -> str:
-    """Unix nanoseconds as Go writes a time: as many digits of the second as it needs."""
-    from coved.images.catalog import rfc3339
-
-    return rfc3339(nanoseconds).rstrip("Z").rstrip("0").rstrip(".") + "Z"
-
-
 def go_mode(mode: int) -> int:
     """A mode of stat(2) as Go's os.FileMode."""
     result = stat.S_IMODE(mode) & 0o777 | _GO_KINDS.get(stat.S_IFMT(mode), 0)

@@ -89,7 +89,7 @@ class Unpacker(Extractor):
         remove_entry(parent, name)
         return False
 
-    def _hard_link(self, entry: Entry, parent: int, name: str) -> None:
+    def _link_parts(self, entry: Entry) -> list[str]:
         try:
             parts = self._parts(entry.link)
         except BadArchive:
@@ -97,11 +97,7 @@ class Unpacker(Extractor):
         if not parts:
             path = "/".join([self._target, *self._parts(entry.name)])
             raise BadArchive(f'invalid hardlink "{path}" -> "{entry.link}"')
-        folder = self._walk(tuple(parts[:-1]), create=False)
-        try:
-            os.link(parts[-1], name, src_dir_fd=folder, dst_dir_fd=parent, follow_symlinks=False)
-        finally:
-            os.close(folder)
+        return parts
 
     def _walk(self, path: tuple[str, ...], *, create: bool) -> int:
         """A link that was there is followed, inside the root. What this archive made a directory must still be one: else

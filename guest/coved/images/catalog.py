@@ -2,7 +2,6 @@
 
 import json
 import time
-from datetime import UTC, datetime
 
 from coved.errors import NotFound
 from coved.images import reference
@@ -11,6 +10,7 @@ from coved.images.layers import Layer
 from coved.images.model import Image
 from coved.store.blobs import BlobStore
 from coved.store.database import Database
+from coved.times import rfc3339
 
 _SCHEMA = (
     """
@@ -170,9 +170,3 @@ class Catalog:
             digests=tuple(name.familiar for name in parsed if name.digest),
             tagged_at=rfc3339(latest["ns"]) if latest["ns"] else "",
         )
-
-
-def rfc3339(nanoseconds: int) -> str:
-    """Unix nanoseconds as UTC text, the way Go writes it."""
-    seconds, fraction = divmod(nanoseconds, 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:09}Z"

@@ -132,14 +132,19 @@ class Extractor:
                 view = view[os.write(fd, view) :]
 
     def _hard_link(self, entry: Entry, parent: int, name: str) -> None:
-        parts = split(entry.link)
-        if not parts:
-            raise BadArchive(f"{entry.name!r} is a hard link to nothing")
+        parts = self._link_parts(entry)
         directory = self._walk(tuple(parts[:-1]), create=False)
         try:
             os.link(parts[-1], name, src_dir_fd=directory, dst_dir_fd=parent, follow_symlinks=False)
         finally:
             os.close(directory)
+
+    def _link_parts(self, entry: Entry) -> list[str]:
+        """The components of what a hard link names. Raises BadArchive."""
+        parts = split(entry.link)
+        if not parts:
+            raise BadArchive(f"{entry.name!r} is a hard link to nothing")
+        return parts
 
     def _make_directory(self, parent: int, name: str) -> None:
         try:

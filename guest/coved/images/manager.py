@@ -18,7 +18,7 @@ from coved.events import Events
 from coved.filters import Filters
 from coved.images import reference, removal, selection
 from coved.images.archive import Archive, ArchivedImage, parse_config
-from coved.images.catalog import Catalog, rfc3339
+from coved.images.catalog import Catalog
 from coved.images.compression import Source
 from coved.images.layers import Layer, LayerStore
 from coved.images.model import Image, Pruned, Removed, UsersOf
@@ -26,6 +26,7 @@ from coved.images.streams import CountedFile, ThreadStream, in_thread
 from coved.store.blobs import BlobStore
 from coved.store.database import Database
 from coved.store.trees import remove_tree
+from coved.times import rfc3339
 
 log = logging.getLogger(__name__)
 

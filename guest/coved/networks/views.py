@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from coved.networks.definition import Network
 from coved.networks.model import Endpoint, EndpointRequest, PublishedPort, SandboxRequest, Settings
 from coved.networks.records import Record
+from coved.times import rfc3339
 
 DRIVER_OPTIONS = {
     "com.docker.network.bridge.default_bridge": "true",
@@ -43,7 +43,7 @@ def network_json(network: Network, records: Iterable[Record] | None) -> dict[str
     return {
         "Name": network.name,
         "Id": network.id,
-        "Created": _time(network.created_ns),
+        "Created": rfc3339(network.created_ns),
         "Scope": "local",
         "Driver": network.driver,
         "EnableIPv4": True,
@@ -157,10 +157,3 @@ def _ports(exposed: Iterable[str], published: Iterable[PublishedPort]) -> dict[s
         key = f"{port.container_port}/{port.proto}"
         ports[key] = [*(ports.get(key) or ()), {"HostIp": port.host_ip, "HostPort": str(port.host_port)}]
     return ports
-
-
-def _time(nanoseconds: int) -> str:
-    """RFC 3339 with nanoseconds, UTC."""
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
