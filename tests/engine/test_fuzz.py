@@ -46,6 +46,7 @@ NO_FAULTS = (
     "is not paused",
     '"ps: ',
     ": invalid signal: ",
+    "timeout waiting for exec session ready",
 )
 # What has the most to go wrong.
 OFTEN = ("containers", "exec", "images", "volumes", "networks", "events")
