@@ -23,11 +23,10 @@ from typing import Any
 
 import docker
 import pytest
-from coved.files import view
-from coved.files.ids import Ids
 from coved.files.unpack import Unpacker
 from coved.images.tar import BadArchive, TarReader
-from coved.runtime import syscalls
+from coved.runtime import syscalls, view
+from coved.runtime.ids import Ids
 
 from copy_support import archive_of, member, up
 

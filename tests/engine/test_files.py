@@ -281,8 +281,8 @@ def test_nothing_is_imported_while_a_thread_is_in_a_container() -> None:
     """CVE-2019-14271: what is loaded on first use would come from the container."""
     script = """
 import os, sys
-from coved.files import view
-from coved.files.ids import Ids
+from coved.runtime import view
+from coved.runtime.ids import Ids
 pid = os.fork()
 if pid == 0:
     from coved.runtime import syscalls

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from coved.api import compat
 from coved.api.http import MULTIPLEXED_STREAM, RAW_STREAM, Request, Response, encode_json, json_response
 from coved.api.router import Router
-from coved.containers import logs, views
+from coved.containers import views
+from coved.containers.logs import reader as logs
 from coved.errors import InvalidParameter
 from coved.runtime.spec import Attachment
 

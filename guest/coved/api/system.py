@@ -10,7 +10,8 @@ from coved.api.http import Request, Response, json_response
 from coved.api.images import summary
 from coved.api.router import Router
 from coved.api.volumes import describe as describe_volume
-from coved.containers import log_options, runtimes
+from coved.containers import runtimes
+from coved.containers.logs import options as log_options
 from coved.errors import InvalidParameter, NotFound
 from coved.images.manager import architecture
 

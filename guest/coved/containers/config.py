@@ -11,7 +11,6 @@ from coved.containers import (
     capabilities,
     health,
     limits,
-    log_options,
     modes,
     restarts,
     runtimes,
@@ -19,6 +18,7 @@ from coved.containers import (
     signals,
 )
 from coved.containers.config_schema import CONFIG, HOST_CONFIG, Json, read
+from coved.containers.logs import options as log_options
 from coved.errors import EngineError, InvalidParameter
 from coved.networks import EndpointRequest, PortRequest, SandboxRequest
 

@@ -14,6 +14,7 @@ from coved.containers.mountpoints import MountPoint
 from coved.containers.resources import resources
 from coved.errors import EngineError
 from coved.runtime.errors import CREATE_REFUSED
+from coved.runtime.ids import Remap
 from coved.runtime.spec import Mount, Namespace, NamespaceType, Process, Spec
 
 _NAMESPACES: tuple[tuple[NamespaceType, str], ...] = (
@@ -59,7 +60,7 @@ class Surroundings:
     hostname: str
     files: Path
     """The folder of /etc/hosts and its like: the container's own, or that of the container whose network it joins."""
-    remap: userns.Remap | None = None
+    remap: Remap | None = None
     """The container has a user namespace."""
 
 
@@ -109,7 +110,7 @@ def build(container_id: str, image: Json, host: Json, layout: Layout, around: Su
     return spec
 
 
-def _remap(spec: Spec, around: Surroundings, remap: userns.Remap) -> None:
+def _remap(spec: Spec, around: Surroundings, remap: Remap) -> None:
     linux = spec["linux"]
     if around.network is None:
         linux["namespaces"].append({"type": "network"})  # which the user namespace then owns

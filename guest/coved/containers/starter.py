@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from coved.containers import config, log_options, modes, runtimes, spec, userns
+from coved.containers import config, modes, runtimes, spec, userns
 from coved.containers.container import Container
-from coved.containers.log_attributes import Subject
+from coved.containers.logs import options as log_options
+from coved.containers.logs.attributes import Subject
 from coved.containers.mountpoints import MountPoint, ensure_source
 from coved.containers.registry import Registry
 from coved.containers.seccomp_profile import DEFAULT_PATH
@@ -20,6 +21,7 @@ from coved.errors import NotFound
 from coved.images import Images
 from coved.networks import Networks, Sandbox
 from coved.runtime.client import ExitCallback, SpawnerClient
+from coved.runtime.ids import Remap
 from coved.runtime.paths import open_in_root
 from coved.runtime.spec import Attachment, LogTarget, Stdio
 from coved.store.trees import is_empty
@@ -40,7 +42,7 @@ class Starter:
         networks: Networks,
         spawner: SpawnerClient,
         registry: Registry,
-        remap: userns.Remap | None = None,
+        remap: Remap | None = None,
     ) -> None:
         self._root = root
         self._images = images
@@ -153,7 +155,7 @@ class Starter:
 
     async def _populate(self, layout: spec.Layout, mount: MountPoint) -> None:
         """Give a volume that is still empty what the image has at its place."""
-        from coved.files import view  # for volumes that are new
+        from coved.runtime import view  # for volumes that are new
 
         if not await asyncio.to_thread(is_empty, self._volumes.path(mount.source)):
             return

@@ -8,24 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import pwd
-from dataclasses import dataclass
 from pathlib import Path
 
 from coved.containers.config_schema import Json
 from coved.errors import InvalidParameter
+from coved.runtime.ids import Remap
 from coved.runtime.spec import IdMapping, Mount, Spec
 
 DEFAULT_USER = "dockremap"
 _DEFAULT_RANGE = (100_000, 65_536)
 _MAX_ID = 2**32 - 2
-
-
-@dataclass(frozen=True)
-class Remap:
-    """Which ids of the machine containers' ids are, in order from 0 on."""
-
-    uids: tuple[IdMapping, ...]
-    gids: tuple[IdMapping, ...]
 
 
 def parse(text: str, etc: Path = Path("/etc")) -> Remap:

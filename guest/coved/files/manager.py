@@ -14,18 +14,18 @@ from typing import Any, TypeVar
 from coved.containers import Container, Containers, spec, userns
 from coved.errors import EngineError, Forbidden, InvalidParameter, NotFound
 from coved.events import Events
-from coved.files import changes, paths, tarwriter, view
+from coved.files import changes, paths, tarwriter
 from coved.files.changes import Change
-from coved.files.ids import Ids
 from coved.files.stream import ArchiveStream, IteratorSource
 from coved.files.unpack import Unpacker
-from coved.files.view import View
 from coved.images import Images
 from coved.images.compression import DecompressedStream
 from coved.images.streams import OwnThreads, ThreadStream, in_thread
 from coved.images.tar import TarReader
-from coved.runtime import mounts
+from coved.runtime import mounts, view
+from coved.runtime.ids import Ids
 from coved.runtime.paths import open_in_root
+from coved.runtime.view import View
 from coved.times import go_rfc3339
 
 T = TypeVar("T")

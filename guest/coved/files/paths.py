@@ -9,8 +9,8 @@ import stat
 from dataclasses import dataclass
 
 from coved.errors import NotFound
-from coved.files.view import View
 from coved.runtime.paths import open_in_root
+from coved.runtime.view import View
 
 _LINKS_MAX = 255
 # Go's os.FileMode, which is what clients read.

@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Collection, Generator, Iterator
 
 from coved.errors import EngineError
-from coved.files.ids import Ids
+from coved.runtime.ids import Ids
 
 _CHUNK = 256 * 1024
 _DEPTH_MAX = 512

@@ -8,10 +8,10 @@ import os
 import stat
 
 from coved.errors import InvalidParameter
-from coved.files.view import View
 from coved.images.extract import Extractor, split
 from coved.images.tar import DIRECTORY, BadArchive, Entry, TarReader
 from coved.runtime.paths import open_in_root
+from coved.runtime.view import View
 from coved.store.trees import remove_entry
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from coved.containers import log_attributes, log_options, log_tag
+from coved.containers.logs import attributes as log_attributes
+from coved.containers.logs import options as log_options
+from coved.containers.logs import tag as log_tag
 from coved.errors import InvalidParameter
 
 FIELDS = log_attributes.Subject(

@@ -8,7 +8,7 @@ import random
 from pathlib import Path
 
 import pytest
-from coved.containers.log_runs import Run, decoder
+from coved.containers.logs.runs import Run, decoder
 from coved.runtime.logfile import LogFile
 from coved.runtime.logformats import JsonLines, Records
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from coved.containers.userns import Remap
 from coved.errors import EngineError
 from coved.runtime.spec import IdMapping
 
 _NOBODY = 65534
 """Who has a file of somebody that the container does not know (user_namespaces(7))."""
+
+
+@dataclass(frozen=True)
+class Remap:
+    """Which ids of the machine containers' ids are, in order from 0 on."""
+
+    uids: tuple[IdMapping, ...]
+    gids: tuple[IdMapping, ...]
 
 
 class Ids:

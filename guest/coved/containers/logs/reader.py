@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coved.containers.container import Container
-from coved.containers.log_files import LogSource, close_all, is_rotated, open_all, open_next
-from coved.containers.log_runs import Decoder, Run, decoder
-from coved.containers.log_watch import LogWatches
+from coved.containers.logs.files import LogSource, close_all, is_rotated, open_all, open_next
+from coved.containers.logs.runs import Decoder, Run, decoder
+from coved.containers.logs.watch import LogWatches
 from coved.errors import Conflict, NotImplementedByEngine
 
 log = logging.getLogger(__name__)

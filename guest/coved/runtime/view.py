@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from coved.files.ids import Ids
 from coved.runtime import mounts, syscalls
+from coved.runtime.ids import Ids
 from coved.runtime.spec import Mount
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class View:
 
     def path_of(self, fd: int) -> str:
         """Where in the container the file of ``fd`` lies."""
-        return os.readlink(f"/proc/self/fd/{fd}").removeprefix(self._place) or "/"  # noqa: PTH115
+        return os.readlink(f"/proc/self/fd/{fd}").removeprefix(self._place) or "/"
 
 
 def of_process(pid: int, ids: Ids, *, upper: Path | None, alone: bool = False) -> View:
@@ -92,7 +92,7 @@ def of_layers(overlay: Mount, others: Sequence[Mount], place: Path) -> View:
     Raises OSError, MountError.
     """
     prepared = [mounts.prepare(mount) for mount in (overlay, *others)]
-    os.makedirs(place, 0o700, exist_ok=True)  # noqa: PTH103
+    os.makedirs(place, 0o700, exist_ok=True)
 
     def enter() -> View:
         proc = os.open("/proc", _DIRECTORY)
@@ -189,7 +189,7 @@ def _uppers_at_root(proc: int, pid: int) -> list[str]:
 
 def _mounts(proc: int, process: str) -> list[bytes]:
     fd = os.open(f"{process}/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
-    with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor
+    with open(fd, "rb") as file:
         return file.read().splitlines()
 
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from coved.containers.log_runs import BLOCK
+from coved.containers.logs.runs import BLOCK
 from coved.runtime.logformats import read_compressed_head
 
 _TRIES = 100

@@ -63,9 +63,9 @@ def check(options: Mapping[str, str]) -> None:
         if pattern := options.get(option):
             go_regexp.translate(pattern)
     if template := options.get("tag"):
-        from coved.containers import log_tag
+        from coved.containers.logs import tag as tags
 
-        log_tag.render(template, Subject("", "", "", "", ()).fields())
+        tags.render(template, Subject("", "", "", "", ()).fields())
 
 
 async def collect(options: Mapping[str, str], subject: Subject) -> dict[str, str]:
@@ -80,9 +80,9 @@ async def collect(options: Mapping[str, str], subject: Subject) -> dict[str, str
             for name in await asyncio.to_thread(_matching, pattern, tuple(values)):
                 result[name] = values[name]
     if template := options.get("tag"):
-        from coved.containers import log_tag
+        from coved.containers.logs import tag as tags
 
-        if tag := log_tag.render(template, subject.fields()):
+        if tag := tags.render(template, subject.fields()):
             result["tag"] = tag
     return result
 

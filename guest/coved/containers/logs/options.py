@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from coved.containers import log_attributes
 from coved.containers.config_schema import Json
-from coved.containers.log_attributes import Subject
+from coved.containers.logs import attributes as log_attributes
+from coved.containers.logs.attributes import Subject
 from coved.errors import InvalidParameter
 from coved.runtime.spec import LogTarget
 
