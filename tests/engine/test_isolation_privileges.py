@@ -12,7 +12,7 @@ from typing import Any
 
 import docker
 import pytest
-from coved.containers.capabilities import KNOWN
+from coved.runtime.capabilities import NAMES
 
 from isolation_support import Make, output, refusal
 
@@ -57,11 +57,11 @@ def everything() -> int:
         next(line for line in Path("/proc/1/status").read_text().splitlines() if line.startswith("CapBnd")).split()[1],
         16,
     )
-    return bits & ((1 << len(KNOWN)) - 1)
+    return bits & ((1 << len(NAMES)) - 1)
 
 
 def bit(name: str) -> int:
-    return 1 << KNOWN.index(f"CAP_{name}")
+    return 1 << NAMES.index(f"CAP_{name}")
 
 
 # -- capabilities

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from coved.runtime.cgroups import CgroupError, mount_point
+
 _UNKNOWN = "<unknown>"
 
 # Field of /info, the controller that it needs, and the words of dockerd's warning when that is missing.
@@ -40,14 +42,10 @@ def memory() -> int:
 
 def cgroup_controllers() -> frozenset[str]:
     """The controllers of the cgroup v2 hierarchy, wherever it is mounted."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        mount, _, source = line.partition(" - ")
-        if source.startswith("cgroup2 "):
-            try:
-                return frozenset(Path(mount.split()[4], "cgroup.controllers").read_text().split())
-            except OSError:
-                continue
-    return frozenset()
+    try:
+        return frozenset(Path(mount_point(), "cgroup.controllers").read_text().split())
+    except (OSError, CgroupError):
+        return frozenset()
 
 
 def limits(controllers: frozenset[str]) -> dict[str, bool]:

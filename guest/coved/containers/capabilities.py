@@ -5,17 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from coved.errors import InvalidParameter
-
-# capability.h of Linux 6.12, in the order of their numbers.
-KNOWN = tuple(
-    "CAP_" + name
-    for name in (
-        "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
-        "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN "
-        "SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE "
-        "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
-    ).split()
-)
+from coved.runtime.capabilities import NAMES
 
 DEFAULT = tuple(
     "CAP_" + name
@@ -36,9 +26,9 @@ def normalise(names: Iterable[str], option: str) -> list[str]:
             result.append(ALL)
             continue
         full = upper if upper.startswith("CAP_") else "CAP_" + upper
-        if full not in KNOWN:
+        if full not in NAMES:
             raise InvalidParameter(f'invalid {option}: unknown capability: "{full}"')
-        if KNOWN.index(full) > last_supported():
+        if NAMES.index(full) > last_supported():
             words = "capability not supported by your kernel or not available in the current environment"
             raise InvalidParameter(f'invalid {option}: {words}: "{full}"')
         result.append(full)
@@ -56,7 +46,7 @@ def effective(add: Iterable[str], drop: Iterable[str], *, privileged: bool, limi
 
     ``limit`` is the highest capability number to use (the kernel's own when it is None).
     """
-    supported = KNOWN[: (last_supported() if limit is None else limit) + 1]
+    supported = NAMES[: (last_supported() if limit is None else limit) + 1]
     if privileged:
         return list(supported)
     added, dropped = set(add), set(drop)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from coved.runtime import wire
 from coved.runtime.cgroups import CgroupError
+from coved.runtime.errors import Refused
 from coved.runtime.loop import READ, WRITE
 
 if TYPE_CHECKING:
-    from coved.runtime.shim import Refused, Shim
+    from coved.runtime.shim import Shim
 
 # An engine that takes no answers is stuck; it is cut off rather than waited for.
 _MAX_WAITING = 4 * 1024 * 1024
@@ -40,7 +41,7 @@ class Connection:
     def reply(self, number: int, **values: Any) -> None:
         self.send({"id": number, **values})
 
-    def refuse(self, number: int, error: "Refused") -> None:
+    def refuse(self, number: int, error: Refused) -> None:
         self.send({"id": number, "error": error.payload})
 
     def flush_and_close(self) -> None:
@@ -94,8 +95,6 @@ class Connection:
             self.close()
 
     def _handle(self, message: wire.Message, fds: list[int]) -> None:
-        from coved.runtime.shim import Refused  # the two know each other
-
         number = message.get("id", 0)
         try:
             self._perform(number, message, fds)
@@ -110,8 +109,6 @@ class Connection:
                 os.close(fd)
 
     def _perform(self, number: int, message: wire.Message, fds: list[int]) -> None:
-        from coved.runtime.shim import Refused
-
         shim = self._shim
         operation = message["op"]
         process_id = message.get("process_id", "")

@@ -11,6 +11,16 @@ CREATE_REFUSED = (
 """What docker's engine, containerd and runc make of a spec that is not to be had; clients match on it."""
 
 
+class Refused(Exception):
+    """What a shim or the spawner answers a request with that it cannot do; ``kind`` names the client's exception."""
+
+    def __init__(self, kind: str, message: str, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.payload: dict[str, object] = {"kind": kind, "message": message}
+        if exit_code is not None:
+            self.payload["exit_code"] = exit_code
+
+
 class RuntimeFailure(Exception):
     """Base of all errors of this package."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from coved.runtime import device_filter, exitfile, leftovers, mounts, rootfs, syscalls, sysctls, wire
 from coved.runtime.cgroups import Cgroup, CgroupError
 from coved.runtime.control import Connection
-from coved.runtime.errors import CREATE_REFUSED
+from coved.runtime.errors import CREATE_REFUSED, Refused
 from coved.runtime.logcompress import Compressor
 from coved.runtime.logfile import LogFile, open_log
 from coved.runtime.loop import PRIORITY, READ, Loop
@@ -31,16 +31,6 @@ _EXEC_FAILED = "OCI runtime exec failed: exec failed: unable to start container 
 
 _COMPRESS_S = 0.3  # how long the end of a container may be held up by the compression of its log
 _LAST_OUTPUT_S = 60.0  # how long a client of a deleted container may still take its output
-
-
-class Refused(Exception):
-    """A request that is answered with an error. ``kind`` names the client's exception."""
-
-    def __init__(self, kind: str, message: str, exit_code: int | None = None) -> None:
-        super().__init__(message)
-        self.payload: dict[str, Any] = {"kind": kind, "message": message}
-        if exit_code is not None:
-            self.payload["exit_code"] = exit_code
 
 
 def _setup_failure(error: SetupError, template: str, otherwise: str) -> Refused:

@@ -16,8 +16,9 @@ from typing import NoReturn
 
 from coved.runtime import syscalls, wire
 from coved.runtime.cgroups import CgroupError, mount_point
+from coved.runtime.errors import Refused
 from coved.runtime.seccomp import SeccompError, compile_profile
-from coved.runtime.shim import Refused, Shim
+from coved.runtime.shim import Shim
 
 _REQUEST_TIMEOUT_S = 5.0
 _CACHED_PROFILES = 64
