@@ -177,7 +177,7 @@ class Life:
     async def _start(self, container: Container, *, by_policy: bool = False) -> None:
         if container.ending is not None:
             await asyncio.shield(container.ending)
-        async with container.lock, container.files:
+        async with container.lock, container.files.urgently():
             if container.state.running:
                 return
             if container.state.status == "removing":
