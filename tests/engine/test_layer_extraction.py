@@ -1,18 +1,25 @@
 """Layers as overlay lowers: what must be kept, and what must never happen. Real files, so that root is needed."""
 
+import asyncio
 import io
 import os
 import stat
 import struct
 import tarfile
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from coved.events import Events
+from coved.images import Images
 from coved.images.extract import Extractor
-from coved.images.layers import LayerStore
+from coved.images.layers import Layer, LayerStore
+from coved.images.manager import Progress
 from coved.images.tar import BadArchive, TarReader
+from coved.store.database import Database
 
-from image_archives import Member, digest, special, tar
+from image_archives import Member, digest, docker_archive, special, tar
 
 pytestmark = pytest.mark.root
 
@@ -138,26 +145,69 @@ def test_the_last_of_several_entries_wins(tmp_path: Path) -> None:
     assert (tmp_path / "root/f").read_bytes() == b"last"
 
 
+def unpack(store: LayerStore, archive: bytes, expected: str = "") -> Layer:
+    """As a change of images does it: unpacked first, then taken over."""
+    room = store.room()
+    try:
+        layer = store.unpack(io.BytesIO(archive), room, expected)
+        store.publish(room, layer)
+        return layer
+    finally:
+        store.discard([room])
+
+
 def test_a_layer_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     store = LayerStore(tmp_path, lambda _: False)
     good = tar([("f", b"content")])
-    layer = store.unpack(io.BytesIO(good), digest(good))
+    layer = unpack(store, good, digest(good))
     assert (layer.diff_id, layer.size) == (digest(good), 7)
     assert (store.path(layer.diff_id) / "f").read_bytes() == b"content"
     with pytest.raises(BadArchive, match="layer verification failed"):
-        store.unpack(io.BytesIO(tar([("f", b"other")])), digest(good))
+        unpack(store, tar([("f", b"other")]), digest(good))
     with pytest.raises(BadArchive):
-        store.unpack(io.BytesIO(good[:700]))
+        unpack(store, good[:700])
     assert os.listdir(tmp_path / "layers") == [digest(good).removeprefix("sha256:")]
 
 
 def test_a_layer_in_use_is_not_replaced(tmp_path: Path) -> None:
     archive = tar([("f", b"content")])
-    LayerStore(tmp_path, lambda _: False).unpack(io.BytesIO(archive))
+    unpack(LayerStore(tmp_path, lambda _: False), archive)
     store = LayerStore(tmp_path, lambda diff_id: diff_id == digest(archive))
     inode = store.path(digest(archive)).stat().st_ino
-    store.unpack(io.BytesIO(archive))
+    unpack(store, archive)
     assert store.path(digest(archive)).stat().st_ino == inode
+    assert os.listdir(tmp_path / "layers") == [digest(archive).removeprefix("sha256:")]
+
+
+def test_a_layer_that_goes_while_an_image_with_it_is_being_loaded_is_there_in_the_end(tmp_path: Path) -> None:
+    shared, own = (tar([(name, os.urandom(600_000))]) for name in ("shared", "own"))
+
+    async def scenario() -> None:
+        images = Images(Database(tmp_path / "db"), Events(), tmp_path)
+
+        async def load(archive: bytes, report: Progress) -> None:
+            async def chunks() -> AsyncIterator[bytes]:
+                yield archive
+
+            await images.load(chunks(), report)
+
+        removals: list[asyncio.Task[object]] = []
+
+        def report(message: dict[str, Any]) -> None:
+            if "progressDetail" in message and not removals:
+                removals.append(asyncio.create_task(images.remove("first")))
+
+        try:
+            await load(docker_archive([shared], ["first"]), lambda _: None)
+            await load(docker_archive([shared, own], ["second"]), report)
+            (removal,) = removals
+            await removal
+            for path, name in zip(images.lower_dirs(images.get("second")), ("own", "shared"), strict=True):
+                assert os.listdir(path) == [name]
+        finally:
+            await images.close()
+
+    asyncio.run(scenario())
 
 
 def test_sparse_files_are_refused(tmp_path: Path) -> None:

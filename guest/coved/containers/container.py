@@ -11,6 +11,7 @@ from typing import Any
 from coved.containers.config import Request
 from coved.containers.config_schema import Json
 from coved.containers.durations import in_words
+from coved.containers.files_turn import FilesTurn
 from coved.containers.health import Health
 from coved.containers.mountpoints import MountPoint
 from coved.networks import EndpointRequest
@@ -73,8 +74,8 @@ class Container:
 
     # -- live
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    files: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by whoever looks into its files from outside, and by a start: one root is never mounted twice."""
+    files: FilesTurn = field(default_factory=FilesTurn)
+    """Of whoever looks into its files from outside, and of a start: one root is never mounted twice."""
     starting: bool = False
     """Whoever attaches now is served by the process that is being started."""
     shim: ShimClient | None = None

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 from coved.containers import restarts, signals
@@ -20,7 +20,7 @@ from coved.containers.starter import Starter
 from coved.errors import Conflict, EngineError, InvalidParameter, NotModified
 from coved.events import Events
 from coved.networks import Networks
-from coved.runtime.client import SpawnerClient
+from coved.runtime.client import ShimClient, SpawnerClient
 from coved.runtime.errors import NotRunning, RuntimeFailure, StartError
 from coved.runtime.spec import Exit
 
@@ -31,6 +31,7 @@ KILL_S = 30
 UNKNOWN_EXIT = 255
 """dockerd's exit status for a container that ended with the machine."""
 NOT_STARTED = 128
+KILLED = 128 + signal.SIGKILL
 
 
 class Life:
@@ -176,7 +177,7 @@ class Life:
     async def _start(self, container: Container, *, by_policy: bool = False) -> None:
         if container.ending is not None:
             await asyncio.shield(container.ending)
-        async with container.lock, container.files:
+        async with container.lock, container.files.urgently():
             if container.state.running:
                 return
             if container.state.status == "removing":
@@ -197,9 +198,10 @@ class Life:
                 container.starting = container.restarted_by_user = False
                 for attachment in pending:
                     os.close(attachment.fd)
-            if container.shim is not None:
-                container.shim.on_oom(lambda: self._on_oom(container))
-                container.shim.on_detach(lambda id: self._on_detach(container, id))
+            if (shim := container.shim) is not None:
+                shim.on_oom(lambda: self._on_oom(container))
+                shim.on_detach(lambda id: self._on_detach(container, id))
+                shim.on_gone(lambda: self._on_gone(container, shim))
             if container.ending is None:
                 self._probes.begin(container)
             self._registry.save(container)
@@ -212,8 +214,10 @@ class Life:
         state.status = "exited" if state.started_at else "created"
         state.exit_code = error.exit_code if isinstance(error, StartError) else NOT_STARTED
         state.error = str(error)
-        await self._networks.close_sandbox(container.id)
-        self._registry.save(container)
+        with _step(container, "closing its network"):
+            await self._networks.close_sandbox(container.id)
+        with _step(container, "noting why it did not start"):
+            self._registry.save(container)
         container.wake()
         if container.host["AutoRemove"]:
             self._later(self._remove(container))
@@ -234,8 +238,8 @@ class Life:
             self._later(self._restart_now(container))
 
         container.state.status = "restarting"
-        self._registry.save(container)
         container.restart_timer = asyncio.get_running_loop().call_later(delay_s, due)
+        self._registry.save(container)
 
     async def _restart_now(self, container: Container) -> None:
         code = container.state.exit_code
@@ -258,6 +262,7 @@ class Life:
             shim.on_oom(lambda: self._on_oom(container))
             shim.on_detach(lambda id: self._on_detach(container, id))
             shim.on_exit(lambda id, exit: self._on_exit(container, id, exit))
+            shim.on_gone(lambda: self._on_gone(container, shim))
 
     def _on_exit(self, container: Container, process_id: str, exit: Exit) -> None:
         if process_id:
@@ -277,30 +282,46 @@ class Life:
         self._registry.save(container)
         self._event(container, "oom")
 
+    def _on_gone(self, container: Container, shim: ShimClient) -> None:
+        """The shim is no more, and with it whoever could tell of the container's end: what is left of it is killed."""
+        if container.shim is shim and container.ending is None:
+            from coved.runtime import exitfile  # rare
+
+            log.error("the shim of container %s is gone, which ends the container", container.short_id)
+            exit = exitfile.read(str(self._starter.exit_file(container)))
+            container.ending = self._later(self._ended(container, exit or Exit(KILLED, False, time.time_ns())))
+
     async def _ended(self, container: Container, exit: Exit) -> None:
-        """After init has ended: give back what it used, then tell everyone."""
+        """After init has ended: give back what it used, then tell everyone.
+
+        No step that fails keeps those after it from being taken: whatever is left behind, the container has ended, those
+        who wait for that are told, and it can be started again.
+        """
         shim, container.shim = container.shim, None
         halting = self._later(self._probes.halt(container))
-        try:
+        with _step(container, "closing its network"):
             await self._networks.close_sandbox(container.id)
+        with _step(container, "taking its shim away"):
             if shim is not None:
-                await shim.delete()
-        except (EngineError, RuntimeFailure) as error:
-            log.warning("tidying up after container %s: %s", container.short_id, error)
-        await halting
-        self._execs.forget(container.id, ended=True)
+                await self._starter.discard(shim)
+        with _step(container, "ending its health checks"):
+            await halting
+        with _step(container, "ending its execs"):
+            self._execs.forget(container.id, ended=True)
         ran = exit.exited_at_ns - container.state.started_at
         oom_is_news = exit.oom_killed and not container.state.oom_killed
         ended(container.state, exit)
         restart = self._wants_restart(container)
-        if restart:
-            self._restart_later(container, self._count_restart(container))
-        else:
-            self._registry.save(container)
-        self._tell_volumes(container, "unmount")
-        if oom_is_news:
-            self._event(container, "oom")
-        self._event(container, "die", exitCode=str(exit.code), execDuration=str(max(ran, 0) // NS))
+        with _step(container, "noting its end"):
+            if restart:
+                self._restart_later(container, self._count_restart(container))
+            else:
+                self._registry.save(container)
+        with _step(container, "telling of its end"):
+            self._tell_volumes(container, "unmount")
+            if oom_is_news:
+                self._event(container, "oom")
+            self._event(container, "die", exitCode=str(exit.code), execDuration=str(max(ran, 0) // NS))
         container.ending = None
         container.wake()
         if not restart and container.host["AutoRemove"] and not self._shutting_down and not container.restarted_by_user:
@@ -540,3 +561,13 @@ class Life:
 
 def _stop_signal(container: Container) -> int:
     return signals.number(container.config["StopSignal"] or "SIGTERM")
+
+
+@contextlib.contextmanager
+def _step(container: Container, what: str) -> Iterator[None]:
+    """One of several things to do of which each is to be tried: what fails is logged."""
+    try:
+        yield
+    except Exception as error:
+        known = isinstance(error, (EngineError, RuntimeFailure))
+        log.error("container %s: %s failed: %s", container.short_id, what, error, exc_info=not known)

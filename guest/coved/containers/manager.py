@@ -294,7 +294,8 @@ class Containers:
                     self._volumes.release(mount.source, container.id)
             self._registry.remove(container)
         try:
-            await asyncio.to_thread(remove_tree, self.layout(container).directory)
+            async with container.files.urgently():
+                await asyncio.to_thread(remove_tree, self.layout(container).directory)
         except OSError as error:
             # The container is gone all the same; the next start of the engine tries again.
             log.warning("the files of container %s stay for now: %s", container.short_id, error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -20,12 +21,15 @@ from coved.containers.seccomp_profile import DEFAULT_PATH
 from coved.errors import NotFound
 from coved.images import Images
 from coved.networks import Networks, Sandbox
-from coved.runtime.client import ExitCallback, SpawnerClient
+from coved.runtime.client import ExitCallback, ShimClient, SpawnerClient
+from coved.runtime.errors import RuntimeFailure
 from coved.runtime.ids import Remap
 from coved.runtime.paths import open_in_root
 from coved.runtime.spec import Attachment, LogTarget, Stdio
 from coved.store.trees import is_empty
 from coved.volumes import Volumes
+
+log = logging.getLogger(__name__)
 
 PROFILE_VARIABLE = "COVE_SECCOMP_PROFILE"
 """Environment variable that names another default seccomp profile."""
@@ -122,13 +126,31 @@ class Starter:
                 self._write_files(container, layout, await self._networks.open_sandbox(container.id, request))
             await shim.start()
         except BaseException:
-            await shim.delete()
+            await self.discard(shim)
             raise
         state = container.state
         state.status, state.started_at, state.error = "running", time.time_ns(), ""
         state.exit_code, state.oom_killed = 0, False
         container.shim = shim
         shim.on_exit(on_exit)
+
+    async def discard(self, shim: ShimClient) -> None:
+        """Takes a container's shim away with all that it holds. What cannot be had is logged: it is a matter of the runtime."""
+        try:
+            await shim.delete()
+        except RuntimeFailure as error:
+            log.warning("the shim of container %s: %s", shim.container_id[:12], error)
+            shim.close()
+            try:
+                # Takes away what a dead one has left; one that lives is told once more, on a new connection.
+                left = await self._spawner.reconnect(shim.container_id)
+                if left is not None:
+                    try:
+                        await left.delete()
+                    finally:
+                        left.close()
+            except RuntimeFailure as again:
+                log.error("the shim of container %s stays for now: %s", shim.container_id[:12], again)
 
     def _write_files(self, container: Container, layout: spec.Layout, sandbox: Sandbox) -> None:
         for name, text in (

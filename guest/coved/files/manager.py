@@ -63,7 +63,7 @@ class Files:
             found = await self._find(root, path, reference)
             stack.callback(os.close, found.parent)
             archive = tarwriter.archive(found.parent, found.name, found.shown, root.ids)
-            stream = ArchiveStream(archive, self._workers, stack.pop_all())
+            stream = self._stream(container, archive, stack)
         self._event(container, "archive-path")
         return _stat(found), stream
 
@@ -76,7 +76,7 @@ class Files:
             keep_kinds: refuse to put a directory in the place of something else, or the reverse.
             as_user: everything belongs to the container's user.
 
-        Raises NotFound, InvalidParameter, Forbidden (read-only).
+        Raises NotFound, InvalidParameter, Forbidden (read-only), Conflict (its end or start did not wait for the client).
         """
         container = self._containers.get(reference)
         source = ThreadStream(chunks)
@@ -93,7 +93,8 @@ class Files:
                     TarReader(DecompressedStream(source))
                 )
 
-            await in_thread(OwnThreads(), unpack, source.abort)
+            async with container.files.at_a_clients_pace():
+                await in_thread(OwnThreads(), unpack, source.abort)
         self._event(container, "extract-to-dir")
 
     async def export(self, reference: str) -> AsyncIterator[bytes]:
@@ -103,7 +104,7 @@ class Files:
             root = await stack.enter_async_context(self._opened(container, alone=True))
             directory = open_in_root(root.root, "/", os.O_RDONLY | os.O_DIRECTORY)
             stack.callback(os.close, directory)
-            stream = ArchiveStream(tarwriter.archive(directory, ".", "", root.ids), self._workers, stack.pop_all())
+            stream = self._stream(container, tarwriter.archive(directory, ".", "", root.ids), stack)
         self._event(container, "export")
         return stream
 
@@ -158,9 +159,19 @@ class Files:
 
     # -- within
 
+    def _stream(
+        self, container: Container, archive: Iterator[bytes], stack: contextlib.AsyncExitStack
+    ) -> ArchiveStream:
+        """What ``stack`` holds is the stream's from now on; the container's life does not wait for its reader."""
+        folder = self._containers.layout(container).directory
+        stream = ArchiveStream(archive, self._workers, stack.pop_all(), folder)
+        container.files.when_wanted(stream.hasten)
+        return stream
+
     @contextlib.asynccontextmanager
     async def _opened(self, container: Container, *, alone: bool = False) -> AsyncIterator[View]:
         async with container.files:
+            self._containers.get(container.id)  # it may have been removed while this waited for its turn
             try:
                 root = await self._run(self._opener(container, alone), undo=View.close)
             except (OSError, mounts.MountError) as error:

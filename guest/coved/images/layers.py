@@ -7,7 +7,7 @@ once its content is on the disk; the database row comes after. What has no row i
 import ctypes
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,34 +43,51 @@ class LayerStore:
     def path(self, diff_id: str) -> Path:
         return self._directory / diff_id.removeprefix("sha256:") / "diff"
 
-    def unpack(self, source: Source, expected: str = "") -> Layer:
-        """Unpacks an archive, plain or compressed, and makes it durable.
+    def room(self) -> Path:
+        """A new place to unpack a layer in."""
+        return self._directory / f"{_TEMPORARY}{secrets.token_hex(8)}"
+
+    def unpack(self, source: Source, room: Path, expected: str = "") -> Layer:
+        """Unpacks an archive, plain or compressed, into ``room``, and makes it durable.
 
         Args:
             expected: The diff id that it must have; "" takes it as it is.
 
         Raises ``BadArchive`` when the content is not what was expected, or is not acceptable.
         """
-        temporary = self._directory / f"{_TEMPORARY}{secrets.token_hex(8)}"
-        diff = temporary / "diff"
+        diff = room / "diff"
         diff.mkdir(parents=True, mode=0o755)
+        root = os.open(diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            root = os.open(diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fchmod(root, 0o755)
-                stream = HashedStream(DecompressedStream(source))
-                extractor = Extractor(root)
-                extractor.extract(TarReader(stream))
-                stream.drain()
-                if expected and stream.digest() != expected:
-                    raise BadArchive(f"layer verification failed: expected {expected}, got {stream.digest()}")
-                _sync_file_system(root)
-            finally:
-                os.close(root)
-            self._publish(temporary, stream.digest())
-            return Layer(stream.digest(), extractor.size)
+            os.fchmod(root, 0o755)
+            stream = HashedStream(DecompressedStream(source))
+            extractor = Extractor(root)
+            extractor.extract(TarReader(stream))
+            stream.drain()
+            if expected and stream.digest() != expected:
+                raise BadArchive(f"layer verification failed: expected {expected}, got {stream.digest()}")
+            _sync_file_system(root)
         finally:
-            remove_tree(temporary)
+            os.close(root)
+        return Layer(stream.digest(), extractor.size)
+
+    def publish(self, room: Path, layer: Layer) -> None:
+        """Makes what was unpacked in ``room`` the layer, unless that is known already. One caller at a time."""
+        if self._is_known(layer.diff_id):
+            return
+        final = self.path(layer.diff_id).parent
+        self.remove(layer.diff_id)  # a leftover without a row
+        room.rename(final)
+        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def discard(self, rooms: Iterable[Path]) -> None:
+        """Deletes what is left in rooms: nothing when it was published."""
+        for room in rooms:
+            remove_tree(room)
 
     def remove(self, diff_id: str) -> None:
         """Deletes a layer that has no database row any more."""
@@ -87,18 +104,6 @@ class LayerStore:
         for path in self._directory.iterdir():
             if not self._is_known(f"sha256:{path.name}"):
                 remove_tree(path)
-
-    def _publish(self, temporary: Path, diff_id: str) -> None:
-        if self._is_known(diff_id):
-            return
-        final = self.path(diff_id).parent
-        self.remove(diff_id)  # a leftover without a row
-        temporary.rename(final)
-        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
 
 
 def _sync_file_system(fd: int) -> None:

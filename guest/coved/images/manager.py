@@ -8,21 +8,23 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
-from coved.errors import EngineError, InvalidParameter
+from coved.errors import EngineError, InvalidParameter, NotFound
 from coved.events import Events
 from coved.filters import Filters
 from coved.images import reference, removal, selection
-from coved.images.archive import Archive, ArchivedImage, parse_config
+from coved.images.archive import Archive, ArchivedImage, ArchivedLayer, parse_config
 from coved.images.catalog import Catalog
 from coved.images.compression import Source
 from coved.images.layers import Layer, LayerStore
 from coved.images.model import Image, Pruned, Removed, UsersOf
-from coved.images.streams import CountedFile, ThreadStream, in_thread
+from coved.images.staging import Staging
+from coved.images.streams import CountedFile, OwnThreads, ThreadStream, in_thread
 from coved.store.blobs import BlobStore
 from coved.store.database import Database
 from coved.store.trees import remove_tree
@@ -58,7 +60,7 @@ class Images:
         self._layers = LayerStore(root, lambda diff_id: diff_id in self._catalog.layer_sizes)
         self._users_of: UsersOf = lambda _: []
         self._changing = asyncio.Lock()
-        # Of its own: an upload holds a thread for as long as its client takes.
+        # For what is on this machine; an upload has a thread of its own, which it holds for as long as its client takes.
         self._workers = ThreadPoolExecutor(_WORKERS, "images")
         self._starter: asyncio.Task[None] | None = None
 
@@ -129,9 +131,10 @@ class Images:
         """
         source = ThreadStream(chunks)
         with self._spool_directory() as directory:
-            archived = await in_thread(self._workers, lambda: _spool(source, directory), source.abort)
-            async with self._changing:
-                return [await self._add(image, report, quiet) for image in archived]
+            archived = await in_thread(OwnThreads(), lambda: _spool(source, directory), source.abort)
+            uses = Counter(layer.path for image in archived for layer in set(image.layers))
+            async with Staging(self._layers) as staging:
+                return [await self._add(image, uses, staging, report, quiet) for image in archived]
 
     async def import_(
         self,
@@ -167,17 +170,11 @@ class Images:
             "os": wanted[0] or "linux",
         }
         source = ThreadStream(chunks)
-        async with self._changing:
-            layer = await in_thread(self._workers, lambda: self._layers.unpack(source), source.abort)
-            document["rootfs"] = {"type": "layers", "diff_ids": [layer.diff_id]}
-            data = json.dumps(document, separators=(",", ":")).encode()
-            parse_config(data)
-            self._catalog.add_layer(layer)
-            image = self._catalog.add(self._blobs.put(data), [layer.diff_id])
-            if name:
-                self._catalog.set_name(name, image.id)
+        async with Staging(self._layers) as staging:
+            layer = await staging.unpack(OwnThreads(), source, source.abort)
+            image = await self._make(document, (), layer, staging, name)
         self._event("import", image.id)
-        return self._catalog.by_id(image.id)
+        return image
 
     async def derive(
         self,
@@ -209,20 +206,35 @@ class Images:
             "created": created,
             "history": [*(base.config.get("history") or []), {key: value for key, value in entry.items() if value}],
         }
+        async with Staging(self._layers) as staging:
+            layer = None if source is None else await staging.unpack(self._workers, source, abort)
+            image = await self._make(document, base.diff_ids, layer, staging, name)
+        if name:
+            self._event("tag", image.id, reference.parse(name).familiar)
+        return image
+
+    async def _make(
+        self, document: dict[str, Any], below: Sequence[str], top: Layer | None, staging: Staging, name: str
+    ) -> Image:
+        """An image of the layers ``below`` and ``top``. Raises NotFound when it has lost them to a removal meanwhile."""
+        diff_ids = [*below, *([] if top is None else [top.diff_id])]
+        document["rootfs"] = {"type": "layers", "diff_ids": diff_ids}
+        data = json.dumps(document, separators=(",", ":")).encode()
+        parse_config(data)
         async with self._changing:
-            diff_ids = [*base.diff_ids]
-            if source is not None:
-                layer = await in_thread(self._workers, lambda: self._layers.unpack(source), abort)
-                self._catalog.add_layer(layer)
-                diff_ids.append(layer.diff_id)
-            document["rootfs"] = {"type": "layers", "diff_ids": diff_ids}
-            data = json.dumps(document, separators=(",", ":")).encode()
-            parse_config(data)
+            if any(diff_id not in self._catalog.layer_sizes for diff_id in below):
+                raise NotFound("the image that this one is made of was removed meanwhile")
+            if top is not None:
+                await self._take_over(staging, [top.diff_id])
             image = self._catalog.add(self._blobs.put(data), diff_ids)
             if name:
                 self._catalog.set_name(name, image.id)
-                self._event("tag", image.id, reference.parse(name).familiar)
-        return self._catalog.by_id(image.id)
+            return self._catalog.by_id(image.id)
+
+    async def _take_over(self, staging: Staging, diff_ids: Iterable[str]) -> None:
+        for diff_id in diff_ids:
+            if diff_id not in self._catalog.layer_sizes:
+                self._catalog.add_layer(await staging.take_over(diff_id))
 
     def tag(self, source: str, repository: str, tag: str = "") -> None:
         """Gives an image another name; raises ``NotFound`` or ``InvalidParameter``."""
@@ -288,14 +300,26 @@ class Images:
 
     # -- loading
 
-    async def _add(self, archived: ArchivedImage, report: Progress, quiet: bool) -> Image:
-        for layer in archived.layers:
-            if layer.diff_id not in self._catalog.layer_sizes:
-                unpacked = await self._unpack(layer.path, layer.diff_id, None if quiet else report)
-                self._catalog.add_layer(unpacked)
-            layer.path.unlink(missing_ok=True)
-        await asyncio.to_thread(self._blobs.put, archived.config)
-        image = self._catalog.add(archived.id, [layer.diff_id for layer in archived.layers])
+    async def _add(
+        self, archived: ArchivedImage, uses: Counter[Path], staging: Staging, report: Progress, quiet: bool
+    ) -> Image:
+        diff_ids = [layer.diff_id for layer in archived.layers]
+        while True:
+            for layer in archived.layers:
+                if layer.diff_id not in self._catalog.layer_sizes and layer.diff_id not in staging:
+                    await self._unpack(layer, staging, None if quiet else report)
+                    if uses[layer.path] == 1:  # for big images the room counts
+                        layer.path.unlink()
+            async with self._changing:
+                # What another image had a moment ago may have gone with it, and is unpacked after all.
+                if all(diff_id in self._catalog.layer_sizes or diff_id in staging for diff_id in diff_ids):
+                    await self._take_over(staging, diff_ids)
+                    await asyncio.to_thread(self._blobs.put, archived.config)
+                    image = self._catalog.add(archived.id, diff_ids)
+                    self._name_loaded(archived, image, report)
+                    return self._catalog.by_id(image.id)
+
+    def _name_loaded(self, archived: ArchivedImage, image: Image, report: Progress) -> None:
         for name in archived.names:
             familiar = reference.parse(name).familiar
             previous = self._catalog.named(name)
@@ -312,12 +336,11 @@ class Images:
         if not archived.names:
             report({"stream": f"Loaded image ID: {image.id}\n"})
         self._event("load", image.id)
-        return self._catalog.by_id(image.id)
 
-    async def _unpack(self, path: Path, diff_id: str, report: Progress | None) -> Layer:
+    async def _unpack(self, layer: ArchivedLayer, staging: Staging, report: Progress | None) -> None:
         loop = asyncio.get_running_loop()
-        total = (await asyncio.to_thread(path.stat)).st_size
-        short_id = diff_id.removeprefix("sha256:")[:12]
+        total = (await asyncio.to_thread(layer.path.stat)).st_size
+        short_id = layer.diff_id.removeprefix("sha256:")[:12]
         reported = 0
 
         def count(done: int) -> None:
@@ -328,9 +351,9 @@ class Images:
                 message = {"status": "Loading layer", "progressDetail": detail, "id": short_id}
                 loop.call_soon_threadsafe(report, message)
 
-        with await asyncio.to_thread(path.open, "rb") as file:
+        with await asyncio.to_thread(layer.path.open, "rb") as file:
             source = CountedFile(file.read, count)
-            return await in_thread(self._workers, lambda: self._layers.unpack(source, diff_id), source.abort)
+            await staging.unpack(self._workers, source, source.abort, layer.diff_id)
 
     async def _load_starter(self, starter: Path) -> None:
         try:

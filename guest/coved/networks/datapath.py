@@ -140,9 +140,14 @@ class Datapath:
         except Exception as error:
             log.warning("ports of %s: %s", container_id, error)
         self._forget_udp(ports)
+        pairs = [delete_link(endpoint.host_interface) for endpoint in endpoints]
         if shared:
-            self._netlink.run([delete_link(endpoint.host_interface) for endpoint in endpoints], ignore=_GONE)
-        namespaces.remove(self.path(container_id))
+            self._netlink.run(pairs, ignore=_GONE)
+        try:
+            namespaces.remove(self.path(container_id))
+        except OSError:
+            self._netlink.run(pairs, ignore=_GONE)  # their addresses are about to be given to others
+            raise
 
     def connect(self, container_id: str, network: Network, endpoint: Endpoint, default_route: bool) -> None:
         """Adds an endpoint to a namespace in use."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
 import hashlib
 import ipaddress
 import logging
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 from coved.errors import Conflict, EngineError, Forbidden, InvalidParameter, NotFound
 from coved.events import Events
 from coved.filters import Filters
+from coved.finishing import to_the_end
 from coved.link.client import LinkClient
 from coved.networks import create, resolver, views
 from coved.networks.addresses import AddressPool, free_subnet, mac_of
@@ -28,6 +30,7 @@ from coved.networks.firewall import PortRule
 from coved.networks.model import Endpoint, EndpointRequest, Sandbox, SandboxRequest, Settings
 from coved.networks.publishers import LinkPublisher, LocalPublisher, PortPublisher, PublishError
 from coved.networks.records import Record, Records
+from coved.networks.turns import Turns
 from coved.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -62,6 +65,7 @@ class Networks:
         self._pools: dict[str, AddressPool] = {}
         self._open: dict[str, Record] = {}
         self._changing = asyncio.Lock()
+        self._turns = Turns()
         # The kernel's calls block, and a thread that visits another namespace must do nothing else meanwhile.
         self._thread = ThreadPoolExecutor(1, "networks")
         self._datapath: Datapath | None = None
@@ -124,7 +128,12 @@ class Networks:
             InvalidParameter, Forbidden, Conflict: an address cannot be had.
             EngineError: Docker's "driver failed programming external connectivity ..." when a port cannot be bound.
         """
-        await self.close_sandbox(container_id)
+        async with self._turns.of(container_id):
+            return await self._open_sandbox(container_id, request)
+
+    async def _open_sandbox(self, container_id: str, request: SandboxRequest) -> Sandbox:
+        if (left := self._open.get(container_id)) is not None:
+            await to_the_end(self._tear_down(left, events=True))
         mode = request.mode
         if mode.startswith("container:"):
             other = self._open.get(mode.removeprefix("container:"))
@@ -143,8 +152,9 @@ class Networks:
         try:
             await self._build(record, request)
         except BaseException:
-            # Shielded: a client that leaves must not leave half a network behind.
-            await asyncio.shield(self._tear_down(self._open[container_id], events=False))
+            # Whoever is cancelled must not leave half a network behind, nor give up the turn before it is gone.
+            with contextlib.suppress(asyncio.CancelledError):
+                await to_the_end(self._tear_down(self._open[container_id], events=False))
             raise
         record = self._open[container_id]
         for endpoint in record.endpoints:
@@ -152,10 +162,13 @@ class Networks:
         return self._sandbox(record, request)
 
     async def close_sandbox(self, container_id: str) -> None:
-        """Releases ports, addresses and the namespace; does nothing when no sandbox is open."""
-        record = self._open.get(container_id)
-        if record is not None:
-            await asyncio.shield(self._tear_down(record, events=True))
+        """Releases ports, addresses and the namespace; does nothing when no sandbox is open.
+
+        Does as much as it can; what fails is logged, and tried again by the next start of the container or the engine.
+        """
+        async with self._turns.of(container_id):
+            if (record := self._open.get(container_id)) is not None:
+                await to_the_end(self._tear_down(record, events=True))
 
     def settings(self, container_id: str, request: SandboxRequest | None = None) -> Settings:
         """NetworkSettings of a container; ``request`` is what it was created with."""
@@ -188,8 +201,11 @@ class Networks:
 
     async def forget(self, container_id: str) -> None:
         """The container is removed: closes its sandbox, and drops networks it was connected to after its creation."""
-        await self.close_sandbox(container_id)
-        self._definitions.forget(container_id)
+        async with self._turns.of(container_id):
+            if (record := self._open.get(container_id)) is not None:
+                await to_the_end(self._tear_down(record, events=True))
+            self._definitions.forget(container_id)
+            self._turns.end(container_id)
 
     # -- networks -----------------------------------------------------------------------------------------------------
 
@@ -251,23 +267,21 @@ class Networks:
             await self._run(self._kernel.remove_network, network)
         self._event("destroy", network.id, network=network)
 
-    async def prune(
-        self, filters: Filters, before_ns: int | None, referenced: Collection[str] = ()
-    ) -> builtins.list[str]:
+    async def prune(self, filters: Filters, before_ns: int | None) -> builtins.list[str]:
         """Removes networks that nothing is on, and gives their names.
 
         Args:
             before_ns: only those created before, in nanoseconds since the epoch.
-            referenced: names and ids of networks that containers which do not run are to be on.
         """
         filters.validate(PRUNE_FILTERS)
         removed = []
         for network in list(self._networks.values()):
-            used = network.name in PREDEFINED or self._users(network) or {network.id, network.name} & set(referenced)
+            used = network.name in PREDEFINED or self._users(network)
             late = before_ns is not None and network.created_ns >= before_ns
             if not used and not late and filters.matches_labels(network.labels):
-                await self.remove(network.id)
-                removed.append(network.name)
+                with contextlib.suppress(Forbidden, NotFound):  # somebody has joined it meanwhile, or removed it
+                    await self.remove(network.id)
+                    removed.append(network.name)
         self._events.publish("network", "prune", "", {"reclaimed": "0"})
         return removed
 
@@ -277,7 +291,7 @@ class Networks:
         Raises:
             Forbidden: it is on that network, or its mode does not allow it. NotFound, InvalidParameter, Conflict.
         """
-        async with self._changing:
+        async with self._turns.of(container_id):
             network = self.get(reference)
             record = self._open.get(container_id)
             if not network.bridge or (record is not None and record.mode in ("host", "none")):
@@ -294,33 +308,20 @@ class Networks:
             if record is not None:
                 if any(present.network_id == network.id for present in record.endpoints):
                     raise Forbidden(f"endpoint with name {container_name} already exists in network {network.name}")
-                (made,) = self._allocate_all([(network, endpoint)], _next_interface(record))
-                grown = replace(record, endpoints=(*record.endpoints, made))
-                self._records.save(grown)
-                no_route = not any(present.gateway for present in record.endpoints)
-                try:
-                    await self._run(self._kernel.connect, container_id, network, made, no_route)
-                except BaseException:
-                    await self._run(self._kernel.disconnect, made)
-                    self._release([made])
-                    self._records.save(record)
-                    raise
-                self._open[container_id] = grown
+                await to_the_end(self._attach(record, network, endpoint))
             self._definitions.connect(container_id, network.id, endpoint)
         self._event("connect", network.id, container_id)
 
     async def rename(self, container_id: str, name: str) -> None:
         """A container has a new name; an open sandbox shows it from now on."""
-        async with self._changing:
+        async with self._turns.of(container_id):
             record = self._open.get(container_id)
             if record is not None:
-                renamed = replace(record, container_name=name)
-                self._records.save(renamed)
-                self._open[container_id] = renamed
+                self._note(replace(record, container_name=name))
 
     async def disconnect(self, reference: str, container_id: str, force: bool = False) -> None:
         """Takes a container off a network. Raises Forbidden when it is not on it, unless ``force``."""
-        async with self._changing:
+        async with self._turns.of(container_id):
             network = self.get(reference)
             record = self._open.get(container_id)
             gone = next((e for e in (record.endpoints if record else ()) if e.network_id == network.id), None)
@@ -330,7 +331,7 @@ class Networks:
                     return
                 raise Forbidden(f"container {container_id} is not connected to network {network.name}")
             if record is not None and gone is not None:
-                await self._detach(record, gone)
+                await to_the_end(self._detach(record, gone))
             self._definitions.disconnect(container_id, network.id)
         self._event("disconnect", network.id, container_id)
 
@@ -485,22 +486,48 @@ class Networks:
             endpoints = [(self._networks[endpoint.network_id], endpoint) for endpoint in record.endpoints]
             await self._run(self._kernel.open, record.container_id, endpoints, self._rules(record), request.namespace)
 
+    def _note(self, record: Record) -> None:
+        """The sandbox is like this from now on."""
+        self._records.save(record)
+        self._open[record.container_id] = record
+
     async def _tear_down(self, record: Record, *, events: bool) -> None:
         if self._open.pop(record.container_id, None) is None:
             return
         if record.has_namespace:
             shared = any(other.shares == record.container_id for other in self._open.values())
             arguments = (record.container_id, record.endpoints, self._rules(record), shared)
-            try:
-                await asyncio.gather(
-                    self._run(self._kernel.close_sandbox, *arguments), self._publisher.unpublish(record.ports)
-                )
-            finally:
-                self._release(record.endpoints)
-        self._records.remove(record.container_id)
+            done = await asyncio.gather(
+                self._run(self._kernel.close_sandbox, *arguments),
+                self._publisher.unpublish(record.ports),
+                return_exceptions=True,
+            )
+            for error in done:
+                if isinstance(error, BaseException):
+                    log.error("closing the network of container %s: %s", record.container_id[:12], error)
+            self._release(record.endpoints)
+        try:
+            self._records.remove(record.container_id)
+        except OSError as error:
+            log.error("the network of container %s stays on record: %s", record.container_id[:12], error)
         if events:
             for endpoint in record.endpoints:
                 self._event("disconnect", endpoint.network_id, record.container_id)
+
+    async def _attach(self, record: Record, network: Network, endpoint: EndpointRequest) -> None:
+        (made,) = self._allocate_all([(network, endpoint)], _next_interface(record))
+        no_route = not any(present.gateway for present in record.endpoints)
+        try:
+            # First: as long as it stands here, the network cannot be removed.
+            self._note(replace(record, endpoints=(*record.endpoints, made)))
+            await self._run(self._kernel.connect, record.container_id, network, made, no_route)
+        except BaseException:
+            try:
+                await self._run(self._kernel.disconnect, made)
+            finally:
+                self._release([made])
+                self._note(record)
+            raise
 
     async def _detach(self, record: Record, gone: Endpoint) -> None:
         shrunk = replace(record, endpoints=tuple(e for e in record.endpoints if e is not gone))
@@ -514,8 +541,7 @@ class Networks:
         await self._run(self._kernel.disconnect, gone)
         if before is gone and after is not None:
             await self._run(self._kernel.set_default_route, record.container_id, after)
-        self._records.save(shrunk)
-        self._open[record.container_id] = shrunk
+        self._note(shrunk)
         self._release([gone])
 
     def _rules(self, record: Record) -> builtins.list[PortRule]:

@@ -81,6 +81,7 @@ class ShimClient:
         self._callbacks: list[ExitCallback] = []
         self._oom_callbacks: list[Callable[[], None]] = []
         self._detach_callbacks: list[Callable[[str], None]] = []
+        self._gone_callbacks: list[Callable[[], None]] = []
         self.oom_killed = False
         self.cgroup = ""
         self._first: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
@@ -164,6 +165,13 @@ class ShimClient:
         """Call ``callback(process_id)`` whenever a client has typed its detach keys."""
         self._detach_callbacks.append(callback)
 
+    def on_gone(self, callback: Callable[[], None]) -> None:
+        """Call ``callback()`` when the shim ends, however it does, unless ``close`` was called before; at once when it has."""
+        if self._gone:
+            callback()
+        else:
+            self._gone_callbacks.append(callback)
+
     @property
     def gone(self) -> bool:
         """Whether the shim has ended (or the connection to it)."""
@@ -179,6 +187,7 @@ class ShimClient:
 
     def close(self) -> None:
         """Let go of the connection; the shim and its container go on."""
+        self._gone_callbacks.clear()
         self._fail(ShimGone(f"the connection to the shim of container {self.container_id} was closed"))
 
     # --- the connection
@@ -325,6 +334,8 @@ class ShimClient:
                 future.set_exception(error)
                 future.exception()  # nobody may be waiting, and that is no mistake
         self._waiters.clear()
+        for callback in self._gone_callbacks:
+            callback()
 
 
 class SpawnerClient:
