@@ -23,7 +23,7 @@ PROGRAM = "cove"
 VERBS: dict[str, tuple[str, str, str]] = {
     "attach": ("run", "attach", "Attach local standard input, output, and error streams to a running container"),
     "commit": ("images", "commit", "Create a new image from a container's changes"),
-    "cp": ("copy", "cp", "Copy files/folders between a container and the local filesystem"),
+    "cp": ("cp.command", "cp", "Copy files/folders between a container and the local filesystem"),
     "create": ("run", "create", "Create a new container"),
     "diff": ("export", "diff", "Inspect changes to files or directories on a container's filesystem"),
     "events": ("events", "events", "Get real time events from the server"),
