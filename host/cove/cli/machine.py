@@ -267,10 +267,20 @@ def config_get(context: Context, values: Values) -> int:
 
 def config_set(context: Context, values: Values) -> int:
     """`cove machine config set`"""
+    from cove.agent import disk
     from cove.machine import lifecycle, settings
+    from cove.machine.locks import FileLock
 
     key, value = values.args
-    settings.set_value(lifecycle.existing(_chosen(context, values)).settings, key, value)
+    paths = lifecycle.existing(_chosen(context, values))
+    changed = settings.changed(paths.settings, key, value)
+    wanted = settings.parse(changed, paths.settings)
+    if key == "disk":
+        disk.check_size(paths, wanted.disk)
+    settings.write(paths.settings, changed)
+    runs = not FileLock(paths.vm_lock).is_free()
+    when = f"in effect after: cove machine restart {paths.name}" if runs else "in effect from its next start"
+    print(f"machine {paths.name}: {key} = {settings.SCHEMA[key].show(getattr(wanted, key))}, {when}")
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from cove.agent.launch import ensure_running
+from cove.drivers.qemu.qcow2 import virtual_size
 from cove.errors import CoveError
 
 Eventually = Callable[[Callable[[], bool]], None]
@@ -149,6 +150,27 @@ def test_a_broken_setting_is_mended_by_setting_it(cove: Any) -> None:
     paths.settings.write_text("# mine\ncpus = 0\n")
     cove.run("machine", "config", "set", "cpus", "3")
     assert paths.settings.read_text() == "# mine\ncpus = 3\n"
+
+
+def test_a_disk_grows_at_the_next_start_and_never_becomes_smaller(cove: Any) -> None:
+    paths = cove.make()
+    cove.run("machine", "config", "set", "disk", "20GiB")  # there is no disk yet
+    cove.run("machine", "start")
+    assert virtual_size(paths.disk) == 20 << 30
+    for size in ("5GiB", "20479MiB"):
+        done = cove.run("machine", "config", "set", "disk", size, status=1)
+        assert f"the disk of machine default has 20GiB and cannot become smaller: {size}" in done.stderr
+    assert cove.run("machine", "config", "get", "disk").stdout == '"20GiB"\n'
+    done = cove.run("machine", "config", "set", "disk", "30GiB")
+    assert done.stdout == 'machine default: disk = "30GiB", in effect after: cove machine restart default\n'
+    assert virtual_size(paths.disk) == 20 << 30
+    cove.run("machine", "restart")
+    assert virtual_size(paths.disk) == 30 << 30
+    cove.run("machine", "stop")
+    done = cove.run("machine", "config", "set", "cpus", "3")
+    assert done.stdout == "machine default: cpus = 3, in effect from its next start\n"
+    paths.settings.write_text(paths.settings.read_text().replace("30GiB", "4GiB"))  # by an editor
+    assert "has 30GiB and cannot become smaller: 4GiB" in cove.run("machine", "start", status=1).stderr
 
 
 def test_a_qemu_that_is_not_there_is_named_with_its_setting(cove: Any) -> None:
