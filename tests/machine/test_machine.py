@@ -142,3 +142,20 @@ def test_stop_and_start_lose_nothing(machine: Any) -> None:
     # The engine answers first, and then starts what its policy wants.
     eventually(lambda: "Up" in machine.docker("ps", "--filter", "name=stays", "--format", "{{.Status}}").stdout)
     machine.docker("rm", "-f", "stays")
+
+
+def test_a_larger_disk_is_there_after_a_restart(machine: Any) -> None:
+    def room() -> int:
+        """GiB of the data disk, as the machine's own system tells them."""
+        return int(machine.cove("machine", "ssh", "df", "-k", "/var/lib/cove").stdout.split()[8]) >> 20
+
+    machine.docker("run", "--name", "before", "busybox", "sh", "-c", "echo kept > /file; sync")
+    before = room()
+    machine.cove("machine", "config", "set", "disk", f"{before + 12}GiB")
+    done = machine.cove("machine", "config", "set", "disk", f"{before - 10}GiB", check=False)
+    assert done.returncode == 1
+    assert "cannot become smaller" in done.stderr
+    machine.cove("machine", "restart", timeout_s=300)
+    assert room() >= before + 5
+    assert machine.docker("cp", "before:/file", "-").stdout.count("kept") == 1
+    machine.docker("rm", "before")

@@ -10,7 +10,7 @@ import secrets
 import time
 from typing import Any
 
-from cove.agent import runstate
+from cove.agent import disk, runstate
 from cove.agent.link import Link
 from cove.agent.runstate import RunState
 from cove.drivers.base import Forward, VmSpec
@@ -96,6 +96,7 @@ class Vm:
 
         # Both can be wrong in a moment, and the image takes minutes.
         wanted = settings.load(self._paths.settings)
+        disk.check_size(self._paths, wanted.disk)
         program = binary.find(wanted.qemu)
         image = await asyncio.to_thread(builder.build, image_progress)
         accelerator, probed = await asyncio.to_thread(probe.choose, program, image.kernel, wanted.accelerator)

@@ -18,7 +18,7 @@ class Context:
 
     def __init__(self, path: str, *, machine: str | None = None, host: str | None = None) -> None:
         self.path = path
-        self._machine = machine
+        self.machine = machine
         self._host = host
         self._engine: EngineClient | None = None
 
@@ -27,7 +27,7 @@ class Context:
         if self._engine is None:
             from cove.cli.client import EngineClient
 
-            self._engine = EngineClient.from_environment(self._machine, self._host)
+            self._engine = EngineClient.from_environment(self.machine, self._host)
         return self._engine
 
 

@@ -40,6 +40,22 @@ class DaemonError(CliError):
         self.reason = reason
 
 
+class ForcedExit(CliError):
+    """The user has asked three times (`terminal.signals_to`)."""
+
+    def __init__(self) -> None:
+        super().__init__("\ngot 3 SIGTERM/SIGINTs, forcefully exiting")
+
+
+class Detached(CliError):
+    """The user has typed the detach keys. `attach` and `exec` end with it as docker's do; for `run` and `start` it is no
+    failure.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("read escape sequence")
+
+
 class ConnectionFailed(CliError):
     """Nothing answers where the engine should be, or it stopped in the middle of an answer."""
 

@@ -55,8 +55,7 @@ def execute(context: Context, values: Values) -> int:
         connection = engine.hijack(f"/exec/{exec_id}/start", body=start)
     except DaemonError as error:
         raise CliError(error.message, max(start_status(error.reason), 126)) from error
-    if held_exec(context, exec_id, connection, tty=tty, stdin=stdin, keys=keys):
-        return 0
+    held_exec(context, exec_id, connection, tty=tty, stdin=stdin, keys=keys)
     return int(engine.json("GET", f"/exec/{exec_id}/json")["ExitCode"] or 0)
 
 

@@ -3,7 +3,7 @@ heart).
 
 They differ from what Python's parsers accept: `--tty=false`, `-p=80:80`, `-it`, switches with values, flags after
 which everything belongs to the container, and the exact words of errors that scripts look for. Importing this costs a
-millisecond; click, which the machine commands use, costs thirty.
+millisecond.
 """
 
 from __future__ import annotations

@@ -2,77 +2,52 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import click
-
+from cove.cli.command import Command, Context, confirm
+from cove.cli.errors import CliError
+from cove.cli.flags import Flag, Values, integer, switch, text
 from cove.errors import CoveError, SettingsError
 from cove.machine.paths import DEFAULT_MACHINE
 
 STOP_TIMEOUT_S = 120.0
 
 
-def _default() -> str:
-    return os.environ.get("COVE_MACHINE") or DEFAULT_MACHINE
+def _chosen(context: Context, values: Values) -> str:
+    """The machine of a command with arguments of its own: named with -m."""
+    return values["machine"] or context.machine or os.environ.get("COVE_MACHINE") or DEFAULT_MACHINE
 
 
-_machine = click.option("--machine", "-m", "chosen", metavar="NAME", help="The machine (COVE_MACHINE).")
+def _named(context: Context, values: Values) -> str:
+    """The machine of a command about one machine and nothing else: named as an argument, or with -m as everywhere."""
+    given = values.args[0] if values.args else ""
+    if given and values["machine"] not in ("", given):
+        raise CliError(f"cove: two machines are named, {given} and {values['machine']}")
+    return given or _chosen(context, values)
 
 
-def _named(command: Callable[..., None]) -> Callable[..., None]:
-    """For a command about one machine and nothing else: named as an argument, or with -m as everywhere."""
-
-    @functools.wraps(command)
-    def resolved(*args: Any, given: str | None, chosen: str | None, **options: Any) -> None:
-        if given and chosen and given != chosen:
-            raise click.UsageError(f"two machines are named, {given} and {chosen}")
-        command(*args, name=given or chosen or _default(), **options)
-
-    return click.argument("given", metavar="[NAME]", required=False)(_machine(resolved))
-
-
-def _chosen(command: Callable[..., None]) -> Callable[..., None]:
-    """For a command with arguments of its own: the machine is named with -m."""
-
-    @functools.wraps(command)
-    def resolved(*args: Any, chosen: str | None, **options: Any) -> None:
-        command(*args, name=chosen or _default(), **options)
-
-    return _machine(resolved)
-
-
-@click.group("machine")
-def group() -> None:
-    """Manage Cove's machines: the virtual machines that run your containers."""
-
-
-@group.command()
-@_named
-@click.option("--cpus", type=int, help="Virtual processors.")
-@click.option("--memory", help='The most memory it can have, such as "4GiB".')
-@click.option("--disk", help='The most its disk can take, such as "100GiB".')
-def init(name: str, cpus: int | None, memory: str | None, disk: str | None) -> None:
-    """Make a machine. It is started by the first command that needs it."""
+def init(context: Context, values: Values) -> int:
+    """`cove machine init`"""
     from cove.machine import lifecycle, settings
 
-    text = settings.render(settings.Settings())
-    for key, value in (("cpus", cpus), ("memory", memory), ("disk", disk)):
-        if value is not None:
-            text = settings.with_value(text, key, str(value), "the command line")
-    paths = lifecycle.init(name, settings.parse(text, "the command line"))
-    click.echo(f"made machine {name}; its settings are {paths.settings}")
+    name = _named(context, values)
+    file = settings.render(settings.Settings())
+    for key in ("cpus", "memory", "disk"):
+        if values.changed(key):
+            file = settings.with_value(file, key, str(values[key]), "the command line")
+    paths = lifecycle.init(name, settings.parse(file, "the command line"))
+    print(f"made machine {name}; its settings are {paths.settings}")
+    return 0
 
 
-@group.command()
-@_named
-def start(name: str) -> None:
-    """Start a machine, and make it when it is missing."""
-    _start(name)
+def start(context: Context, values: Values) -> int:
+    """`cove machine start`"""
+    _start(_named(context, values))
+    return 0
 
 
 def _start(name: str) -> None:
@@ -81,15 +56,15 @@ def _start(name: str) -> None:
 
     with renderer(f"Cove is starting machine {name}") as report:
         socket = ensure_running(name, report)
-    click.echo(f"machine {name} is running; its docker socket is {socket}")
+    print(f"machine {name} is running; its docker socket is {socket}")
 
 
-@group.command()
-@_named
-def stop(name: str) -> None:
-    """Stop a machine: containers first, then the VM. Nothing is lost."""
+def stop(context: Context, values: Values) -> int:
+    """`cove machine stop`"""
+    name = _named(context, values)
     _stop(name)
-    click.echo(f"machine {name} is stopped")
+    print(f"machine {name} is stopped")
+    return 0
 
 
 def _stop(name: str) -> None:
@@ -113,25 +88,23 @@ def _stop(name: str) -> None:
     lock.release()
 
 
-@group.command()
-@_named
-def restart(name: str) -> None:
-    """Stop a machine and start it again."""
+def restart(context: Context, values: Values) -> int:
+    """`cove machine restart`"""
+    name = _named(context, values)
     _stop(name)
     _start(name)
+    return 0
 
 
-@group.command()
-@_named
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(name: str, as_json: bool) -> None:
-    """Tell what a machine does, what accelerates it and why, and what it takes."""
-    value = _status(name)
-    if as_json:
-        click.echo(json.dumps(value, indent=1))
-        return
-    for key, text in _rows(value):
-        click.echo(f"{key:<14} {text}")
+def status(context: Context, values: Values) -> int:
+    """`cove machine status`"""
+    told = _status(_named(context, values))
+    if values["json"]:
+        print(json.dumps(told, indent=1))
+        return 0
+    for key, shown in _rows(told):
+        print(f"{key:<14} {shown}")
+    return 0
 
 
 def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
@@ -187,46 +160,41 @@ def _status(name: str) -> dict[str, Any]:
     return {"machine": name, **value, "disk_used": used, "docker_socket": str(paths.docker_socket)}
 
 
-@group.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_machines(as_json: bool) -> None:
-    """List the machines."""
+def list_machines(context: Context, values: Values) -> int:
+    """`cove machine list`"""
     from cove.machine import lifecycle
 
     machines = [_status(name) for name in lifecycle.names()]
-    if as_json:
-        click.echo(json.dumps(machines, indent=1))
-        return
-    click.echo(f"{'NAME':<20}{'STATE':<12}{'ACCELERATOR':<14}DOCKER SOCKET")
+    if values["json"]:
+        print(json.dumps(machines, indent=1))
+        return 0
+    print(f"{'NAME':<20}{'STATE':<12}{'ACCELERATOR':<14}DOCKER SOCKET")
     for one in machines:
-        click.echo(f"{one['machine']:<20}{one['state']:<12}{one.get('accelerator', '-'):<14}{one['docker_socket']}")
+        print(f"{one['machine']:<20}{one['state']:<12}{one.get('accelerator', '-'):<14}{one['docker_socket']}")
+    return 0
 
 
-@group.command()
-@_named
-@click.option("--force", "-f", is_flag=True, help="Do not ask; stop it when it runs.")
-def rm(name: str, force: bool) -> None:
-    """Remove a machine with all its containers, images and volumes."""
+def rm(context: Context, values: Values) -> int:
+    """`cove machine rm`"""
     from cove.machine import lifecycle
 
+    name, force = _named(context, values), values["force"]
     runs = _status(name)["state"] != "stopped"
     if runs and not force:
         raise CoveError(
             f"the machine {name} is running", f"stop it first: cove machine stop {name}; or remove it with --force"
         )
-    if not force:
-        click.confirm(f"Remove machine {name} with all its containers, images and volumes?", abort=True)
+    if not force and not confirm(f"Remove machine {name} with all its containers, images and volumes?"):
+        raise CliError(f"the removal of machine {name} has been cancelled")
     if runs:
         _stop(name)
     lifecycle.remove(name)
-    click.echo(f"removed machine {name}")
+    print(f"removed machine {name}")
+    return 0
 
 
-@group.command(context_settings={"ignore_unknown_options": True})
-@_chosen
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def ssh(name: str, command: tuple[str, ...]) -> None:
-    """Run a command in the machine itself, or a shell."""
+def ssh(context: Context, values: Values) -> int:
+    """`cove machine ssh`: ends as the command in the machine did."""
     import shutil
     import subprocess
 
@@ -238,6 +206,7 @@ def ssh(name: str, command: tuple[str, ...]) -> None:
     program = shutil.which("ssh")
     if program is None:
         raise CoveError("there is no ssh program on this computer", "install OpenSSH's client")
+    name = _chosen(context, values)
     with renderer(f"Cove is starting machine {name}") as report:
         ensure_running(name, report)
     paths = MachinePaths(name)
@@ -250,66 +219,108 @@ def ssh(name: str, command: tuple[str, ...]) -> None:
     for key, value in options.items():
         # ssh_config(5): quotes for spaces, and a percent sign begins a token.
         words += ["-o", f'{key}="{str(value).replace("%", "%%")}"']
-    sys.exit(subprocess.call([*words, "root@127.0.0.1", *command]))
+    return subprocess.call([*words, "root@127.0.0.1", *values.args])
 
 
-@group.command()
-@_named
-@click.option("--agent", is_flag=True, help="The agent's log instead of the machine's console.")
-@click.option("--follow", "-f", is_flag=True, help="Go on as it grows.")
-def logs(name: str, agent: bool, follow: bool) -> None:
-    """Print the machine's console, or its agent's log."""
+def logs(context: Context, values: Values) -> int:
+    """`cove machine logs`"""
     from cove.machine import lifecycle
     from cove.machine.follow import follow as contents
 
+    name = _named(context, values)
     paths = lifecycle.existing(name)
-    path = paths.agent_log if agent else paths.console_log
+    path = paths.agent_log if values["agent"] else paths.console_log
     if not path.exists():
         raise CoveError(
             f"{path} is not there: the machine {name} has never run", f"start it with: cove machine start {name}"
         )
-    if not follow:
-        click.echo(path.read_text("utf-8", "replace"), nl=False)
-        return
+    if not values["follow"]:
+        print(path.read_text("utf-8", "replace"), end="")
+        return 0
     for data in contents(path):
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
+    return 0
 
 
-@group.group()
-def config() -> None:
-    """Show and change a machine's settings (docs/settings.md)."""
-
-
-@config.command("list")
-@_chosen
-def config_list(name: str) -> None:
-    """Print all settings."""
+def config_list(context: Context, values: Values) -> int:
+    """`cove machine config list`"""
     from cove.machine import lifecycle, settings
 
-    values = settings.load(lifecycle.existing(name).settings)
+    kept = settings.load(lifecycle.existing(_chosen(context, values)).settings)
     for key in settings.SCHEMA.values():
-        click.echo(f"{key.name} = {key.show(getattr(values, key.name))}")
+        print(f"{key.name} = {key.show(getattr(kept, key.name))}")
+    return 0
 
 
-@config.command("get")
-@_chosen
-@click.argument("key")
-def config_get(name: str, key: str) -> None:
-    """Print one setting."""
+def config_get(context: Context, values: Values) -> int:
+    """`cove machine config get`"""
     from cove.machine import lifecycle, settings
 
+    (key,) = values.args
     if key not in settings.SCHEMA:
         raise SettingsError(f"{key} is not a setting", f"the settings are {', '.join(settings.SCHEMA)}")
-    click.echo(settings.SCHEMA[key].show(getattr(settings.load(lifecycle.existing(name).settings), key)))
+    kept = settings.load(lifecycle.existing(_chosen(context, values)).settings)
+    print(settings.SCHEMA[key].show(getattr(kept, key)))
+    return 0
 
 
-@config.command("set")
-@_chosen
-@click.argument("key")
-@click.argument("value")
-def config_set(name: str, key: str, value: str) -> None:
-    """Change one setting; it takes effect at the machine's next start."""
+def config_set(context: Context, values: Values) -> int:
+    """`cove machine config set`"""
+    from cove.agent import disk
     from cove.machine import lifecycle, settings
+    from cove.machine.locks import FileLock
 
-    settings.set_value(lifecycle.existing(name).settings, key, value)
+    key, value = values.args
+    paths = lifecycle.existing(_chosen(context, values))
+    changed = settings.changed(paths.settings, key, value)
+    wanted = settings.parse(changed, paths.settings)
+    if key == "disk":
+        disk.check_size(paths, wanted.disk)
+    settings.write(paths.settings, changed)
+    runs = not FileLock(paths.vm_lock).is_free()
+    when = f"in effect after: cove machine restart {paths.name}" if runs else "in effect from its next start"
+    print(f"machine {paths.name}: {key} = {settings.SCHEMA[key].show(getattr(wanted, key))}, {when}")
+    return 0
+
+
+_MACHINE = text("machine", "m", "The machine (COVE_MACHINE)")
+_JSON = switch("json", "", "Print JSON")
+
+
+def _of_one(run: Callable[[Context, Values], int], short: str, flags: Sequence[Flag] = ()) -> Command:
+    return Command(run, short, "[NAME]", (*flags, _MACHINE), most=1)
+
+
+COMMANDS = {
+    "init": _of_one(
+        init, "Make a machine; the first command that needs it starts it",
+        (
+            integer("cpus", "", "Virtual processors"),
+            text("memory", "", "The most memory it can have, such as 4GiB"),
+            text("disk", "", "The most its disk can take, such as 100GiB"),
+        ),
+    ),
+    "start": _of_one(start, "Start a machine, and make it when it is missing"),
+    "stop": _of_one(stop, "Stop a machine: containers first, then the VM; nothing is lost"),
+    "restart": _of_one(restart, "Stop a machine and start it again"),
+    "status": _of_one(status, "Tell what a machine does, what accelerates it and why, and what it takes", (_JSON,)),
+    "list": Command(list_machines, "List the machines", flags=(_JSON,), most=0),
+    "rm": _of_one(
+        rm, "Remove a machine with all its containers, images and volumes",
+        (switch("force", "f", "Do not ask; stop it when it runs"),),
+    ),
+    "ssh": Command(
+        ssh, "Run a command in the machine itself, or a shell", "[COMMAND] [ARG...]", (_MACHINE,), interspersed=False
+    ),
+    "logs": _of_one(
+        logs, "Print the machine's console, or its agent's log",
+        (
+            switch("agent", "", "The agent's log instead of the machine's console"),
+            switch("follow", "f", "Go on as it grows"),
+        ),
+    ),
+    "config list": Command(config_list, "Print all settings", "", (_MACHINE,), most=0),
+    "config get": Command(config_get, "Print one setting", "KEY", (_MACHINE,), least=1, most=1),
+    "config set": Command(config_set, "Change one setting", "KEY VALUE", (_MACHINE,), least=2, most=2),
+}  # fmt: skip

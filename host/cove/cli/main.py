@@ -1,7 +1,6 @@
 """`cove`: finds the command, loads its module alone, runs it, and turns every failure into words and an exit status.
 
-Docker's verbs are parsed by `cove.cli.flags`, as docker's users expect; `cove machine` and `cove vm-image` are click
-groups, imported with click only when they are used (docs/decisions/0014).
+Command lines are parsed by `cove.cli.flags`, as docker's users expect (docs/decisions/0014).
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ PROGRAM = "cove"
 VERBS: dict[str, tuple[str, str, str]] = {
     "attach": ("run", "attach", "Attach local standard input, output, and error streams to a running container"),
     "commit": ("images", "commit", "Create a new image from a container's changes"),
-    "cp": ("copy", "cp", "Copy files/folders between a container and the local filesystem"),
+    "cp": ("cp.command", "cp", "Copy files/folders between a container and the local filesystem"),
     "create": ("run", "create", "Create a new container"),
     "diff": ("export", "diff", "Inspect changes to files or directories on a container's filesystem"),
     "events": ("events", "events", "Get real time events from the server"),
@@ -89,6 +88,37 @@ NOT_YET = ("build", "builder", "buildx", "compose", "login", "logout", "manifest
 _INSPECT = "Display detailed information on one or more "
 
 GROUPS: dict[str, tuple[str, dict[str, tuple[str, str, str]]]] = {
+    "machine": (
+        "Manage Cove's machines",
+        {
+            "init": ("machine", "init", "Make a machine; the first command that needs it starts it"),
+            "list": ("machine", "list", "List the machines"),
+            "logs": ("machine", "logs", "Print the machine's console, or its agent's log"),
+            "restart": ("machine", "restart", "Stop a machine and start it again"),
+            "rm": ("machine", "rm", "Remove a machine with all its containers, images and volumes"),
+            "ssh": ("machine", "ssh", "Run a command in the machine itself, or a shell"),
+            "start": ("machine", "start", "Start a machine, and make it when it is missing"),
+            "status": ("machine", "status", "Tell what a machine does, what accelerates it and why, and what it takes"),
+            "stop": ("machine", "stop", "Stop a machine: containers first, then the VM; nothing is lost"),
+        },
+    ),
+    "machine config": (
+        "Show and change a machine's settings",
+        {
+            "get": ("machine", "config get", "Print one setting"),
+            "list": ("machine", "config list", "Print all settings"),
+            "set": ("machine", "config set", "Change one setting"),
+        },
+    ),
+    "vm-image": (
+        "Build and look into the VM image",
+        {
+            "build": ("vm_image", "build", "Build the image of this version of Cove, or find it built"),
+            "lock": ("vm_image", "lock", "Pin the newest packages of Debian's signed index"),
+            "path": ("vm_image", "path", "Print where the image lies"),
+            "report": ("vm_image", "report", "Tell what is in the image: packages, versions, licences, sizes"),
+        },
+    ),
     "container": (
         "Manage containers",
         {
@@ -144,14 +174,13 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str, str]]]] = {
 ALIASES = {
     "container": {"list": "ls", "ps": "ls", "remove": "rm"},
     "image": {"list": "ls", "remove": "rm"},
+    "machine": {"ls": "list", "remove": "rm"},
     "network": {"list": "ls", "remove": "rm"},
     "volume": {"list": "ls", "remove": "rm"},
 }
 
-CLICK_GROUPS = {
-    "machine": ("cove.cli.machine", "Manage Cove's machines"),
-    "vm-image": ("cove.cli.vm_image", "Build and look into the VM image"),
-}
+OWN_GROUPS = ("machine", "vm-image")
+"""What docker does not have."""
 
 GLOBAL_FLAGS = (
     flags.text("machine", "m", "Machine to use (COVE_MACHINE)"),
@@ -226,23 +255,21 @@ def _dispatch(words: list[str]) -> int:
         return 0
     name, *rest = given.args
     if name == "help":
-        rest, name = ["--help"], rest[0] if rest else "--help"
+        rest, name = [*rest[1:], "--help"], rest[0] if rest else "--help"
         if name == "--help":
             print(overview(), end="")
             return 0
-    if name in CLICK_GROUPS:
-        return _run_click(name, rest, given["machine"])
     path, entry = f"{PROGRAM} {name}", VERBS.get(name)
-    if name in GROUPS:
-        short, commands = GROUPS[name]
+    while name in GROUPS:
+        group, (_, commands) = name, GROUPS[name]
         if not rest or rest[0] in ("--help", "-h"):
             # Asked for, help is output; as the answer to an incomplete command it is a message.
-            print(group_help(path, short, commands), end="", file=sys.stdout if rest else sys.stderr)
+            print(group_help(group), end="", file=sys.stdout if rest else sys.stderr)
             return 0
         verb, *rest = rest
-        verb = ALIASES.get(name, {}).get(verb, verb)
-        entry = commands.get(verb)
-        if entry is None:
+        verb = ALIASES.get(group, {}).get(verb, verb)
+        name, entry = f"{group} {verb}", commands.get(verb)
+        if entry is None and name not in GROUPS:
             raise CliError(
                 f"{PROGRAM}: unknown command: {path} {verb}\n\nUsage:  {path} COMMAND\n\n"
                 f"Run '{path} --help' for more information"
@@ -308,34 +335,19 @@ def _run(
         ) from None
 
 
-def _run_click(name: str, words: list[str], machine: str) -> int:
-    from importlib import import_module
-
-    import click
-
-    if machine:
-        os.environ["COVE_MACHINE"] = machine
-    group: click.Group = import_module(CLICK_GROUPS[name][0]).group
-    try:
-        result = group.main(words, prog_name=f"{PROGRAM} {name}", standalone_mode=False)
-    except click.exceptions.Abort:
-        return 130
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    return result if isinstance(result, int) else 0
-
-
 def overview() -> str:
     """The text of `cove --help`."""
     common = ("run", "exec", "ps", "pull", "images", "version", "info")
     sections = (
         (
             "Cove's own Commands",
-            {name: short for name, (_, short) in CLICK_GROUPS.items()} | {"hello": VERBS["hello"][2]},
+            {name: GROUPS[name][0] for name in OWN_GROUPS} | {"hello": VERBS["hello"][2]},
         ),
         ("Common Commands", {name: VERBS[name][2] for name in common}),
-        ("Management Commands", {name: short for name, (short, _) in GROUPS.items()}),
+        (
+            "Management Commands",
+            {name: short for name, (short, _) in GROUPS.items() if name.split()[0] not in OWN_GROUPS},
+        ),
         ("Commands", {name: entry[2] for name, entry in VERBS.items() if name not in (*common, "hello")}),
     )
     text = f"Usage:  {PROGRAM} [OPTIONS] COMMAND\n\n"
@@ -346,9 +358,14 @@ def overview() -> str:
     return text + f"\nRun '{PROGRAM} COMMAND --help' for more information on a command.\n"
 
 
-def group_help(path: str, short: str, commands: dict[str, tuple[str, str, str]]) -> str:
-    rows = "".join(f"  {name:<12}{commands[name][2]}\n" for name in sorted(commands))
+def group_help(name: str) -> str:
+    """The text of `cove NAME --help` for a group of commands."""
+    short, commands = GROUPS[name]
+    rows = {verb: entry[2] for verb, entry in commands.items()}
+    rows |= {path.removeprefix(f"{name} "): about for path, (about, _) in GROUPS.items() if path.startswith(f"{name} ")}
+    lines = "".join(f"  {verb:<12}{about}\n" for verb, about in sorted(rows.items()))
+    path = f"{PROGRAM} {name}"
     return (
-        f"Usage:  {path} COMMAND\n\n{short}\n\nCommands:\n{rows}\n"
+        f"Usage:  {path} COMMAND\n\n{short}\n\nCommands:\n{lines}\n"
         f"Run '{path} COMMAND --help' for more information on a command.\n"
     )

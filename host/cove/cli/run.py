@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from cove.cli import terminal
 from cove.cli.client import Hijacked, quote
 from cove.cli.command import Command, Context, for_each
-from cove.cli.errors import CliError, DaemonError, HelpfulError, start_status
+from cove.cli.errors import CliError, DaemonError, Detached, HelpfulError, start_status
 from cove.cli.flags import Values, switch, text
 from cove.cli.run_flags import CREATE_FLAGS, RUN_FLAGS
 from cove.cli.run_options import create_body
@@ -114,6 +114,8 @@ def run(context: Context, values: Values) -> int:
             context, container_id, streams, tty=body["Tty"], keys=keys, condition=condition,
             proxy=values["sig-proxy"], start=True,
         )  # fmt: skip
+    except Detached:
+        return 0
     except DaemonError as error:
         raise HelpfulError(error.message, start_status(error.reason)) from error
 
@@ -128,9 +130,12 @@ def _hold(
     condition: str,
     proxy: bool,
     start: bool,
+    enduring: bool = True,
 ) -> int:
-    """Attach to a container, optionally start it, move its bytes until it ends or the user detaches; its exit
-    status.
+    """Attach to a container, optionally start it, move its bytes until it ends; its exit status.
+
+    Signals go to it with `proxy`; when not `enduring`, and without, Ctrl-C ends the command at once. Raises `Detached`,
+    `ForcedExit`.
     """
     engine = context.engine
     path = f"/containers/{quote(container_id)}"
@@ -152,14 +157,18 @@ def _hold(
 
         report = follow_size(resize, 1) if tty and terminal.is_terminal(1) else None
         raw = tty and streams["stdin"] and terminal.is_terminal(0)
-        scope.enter_context(terminal.signals_to(forward if proxy else None, report))
+        scope.enter_context(terminal.signals_to(forward if proxy else None, report, enduring=enduring))
         if start:
             engine.request("POST", f"{path}/start").read()
         if raw:
             scope.enter_context(terminal.raw_mode(0))
         if report is not None:
+            if not start and (now := terminal.size(1)):
+                # A size that changes makes a shell draw its prompt, which whoever attaches again would have to ask for.
+                with suppress(CliError):
+                    resize(now[0] + 1, now[1] + 1)
             report()
-        detached = Attached(
+        Attached(
             connection,
             terminal=tty,
             stdin=0 if streams["stdin"] else None,
@@ -167,8 +176,6 @@ def _hold(
             stderr=2 if streams["stderr"] else None,
             detach_keys=keys if streams["stdin"] else b"",
         ).run()
-        if detached:
-            return 0
         return _exit_status(waiting.read())
 
 
@@ -213,10 +220,13 @@ def start(context: Context, values: Values) -> int:
     streams = {"stdin": stdin, "stdout": True, "stderr": True}
     keys = parse_detach_keys(values["detach-keys"] or DEFAULT_DETACH_KEYS)
     condition = "removed" if info["HostConfig"].get("AutoRemove") else "next-exit"
-    return _hold(
-        context, info["Id"], streams, tty=config["Tty"], keys=keys, condition=condition,
-        proxy=not config["Tty"], start=True,
-    )  # fmt: skip
+    try:
+        return _hold(
+            context, info["Id"], streams, tty=config["Tty"], keys=keys, condition=condition,
+            proxy=not config["Tty"], start=True, enduring=False,
+        )  # fmt: skip
+    except Detached:
+        return 0
 
 
 def _start_several(context: Context, names: list[str]) -> int:
@@ -256,8 +266,8 @@ def attach(context: Context, values: Values) -> int:
     )  # fmt: skip
 
 
-def held_exec(context: Context, exec_id: str, connection: Hijacked, *, tty: bool, stdin: bool, keys: bytes) -> bool:
-    """Hold an exec's streams until it ends; True when the user detached."""
+def held_exec(context: Context, exec_id: str, connection: Hijacked, *, tty: bool, stdin: bool, keys: bytes) -> None:
+    """Hold an exec's streams until it ends. Raises `Detached`."""
 
     def resize(rows: int, columns: int) -> None:
         _side_request(context, "POST", f"/exec/{exec_id}/resize", {"h": rows, "w": columns})
@@ -269,9 +279,7 @@ def held_exec(context: Context, exec_id: str, connection: Hijacked, *, tty: bool
             scope.enter_context(terminal.raw_mode(0))
         if report is not None:
             report()
-        return Attached(
-            connection, terminal=tty, stdin=0 if stdin else None, stdout=1, stderr=2, detach_keys=keys
-        ).run()
+        Attached(connection, terminal=tty, stdin=0 if stdin else None, stdout=1, stderr=2, detach_keys=keys).run()
 
 
 _DETACH_KEYS = text("detach-keys", "", "Override the key sequence for detaching a container")

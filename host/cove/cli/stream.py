@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 
 from cove.cli.client import Hijacked
-from cove.cli.errors import CliError, ConnectionFailed
+from cove.cli.errors import CliError, ConnectionFailed, Detached
 
 CHUNK = 65536
 MAX_FRAME = 1 << 30
@@ -96,7 +96,7 @@ def demultiplex(chunks: Iterable[bytes], sinks: dict[int, int]) -> None:
 
 
 class Attached:
-    """The client's end of an attached process. `run` returns when the stream has ended or the user detached."""
+    """The client's end of an attached process. `run` returns when the stream has ended."""
 
     def __init__(
         self,
@@ -115,8 +115,8 @@ class Attached:
         self._filter = DetachFilter(detach_keys if terminal else b"")
         self._detached = threading.Event()
 
-    def run(self) -> bool:
-        """Move bytes until the end; True when the user detached. Raises `BrokenPipeError` when stdout is gone."""
+    def run(self) -> None:
+        """Move bytes until the end. Raises `Detached` when the user detached, `BrokenPipeError` when stdout is gone."""
         if self._stdin is None:
             self._connection.close_write()
         else:
@@ -130,7 +130,8 @@ class Attached:
                 demultiplex(self._received(), self._sinks)
         finally:
             self._connection.close()
-        return self._detached.is_set()
+        if self._detached.is_set():
+            raise Detached
 
     def _received(self) -> Iterator[bytes]:
         if self._connection.pending:

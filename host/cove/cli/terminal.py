@@ -8,8 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from cove.cli.errors import ForcedExit
+
 FORWARDED_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 """What --sig-proxy passes on to the container, where the system has it."""
+TERMINATIONS = ("SIGINT", "SIGTERM")
+"""What a user sends who wants the command itself to end; docker's ends at the third, whatever the container does."""
+PATIENCE = 3
 
 
 def is_terminal(fd: int) -> bool:
@@ -51,22 +56,44 @@ def raw_mode(fd: int) -> Iterator[None]:
 
 
 @contextmanager
-def signals_to(forward: Callable[[str], None] | None, resized: Callable[[], None] | None) -> Iterator[None]:
+def signals_to(
+    forward: Callable[[str], None] | None, resized: Callable[[], None] | None, *, enduring: bool = False
+) -> Iterator[None]:
     """Give signals to `forward` (by name, "INT") and size changes to `resized` for the length of the `with`.
 
-    Both run in a thread of their own, never inside the handler, so that they may talk to the engine.
+    Both run in a thread of their own, never inside the handler, so that they may talk to the engine. When `enduring`, or
+    with `forward`, INT and TERM end the command only when `PATIENCE` of them have come: then `ForcedExit` is raised in the
+    calling thread.
     """
     import queue
     import threading
 
     jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
     former: dict[signal.Signals, object] = {}
-    if forward is not None:
-        for name in FORWARDED_SIGNALS:
-            number = getattr(signal, name, None)
-            if number is not None:
-                job = _bound(forward, name.removeprefix("SIG"))
-                former[number] = signal.signal(number, lambda *_, job=job: jobs.put(job))
+    left = PATIENCE
+
+    def terminated() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:  # once: a further one must not cut short the restoring of the terminal
+            raise ForcedExit
+
+    def take(name: str) -> None:
+        number = getattr(signal, name, None)
+        if number is None:
+            return
+        job = _bound(forward, name.removeprefix("SIG")) if forward is not None else None
+
+        def handler(*_: object) -> None:
+            if job is not None:
+                jobs.put(job)
+            if name in TERMINATIONS:
+                terminated()
+
+        former[number] = signal.signal(number, handler)
+
+    for name in FORWARDED_SIGNALS if forward is not None else TERMINATIONS if enduring else ():
+        take(name)
     window_change = getattr(signal, "SIGWINCH", None)
     if resized is not None and window_change is not None:
         former[window_change] = signal.signal(window_change, lambda *_: jobs.put(resized))

@@ -62,7 +62,10 @@ class Driver(ABC):
 
     @abstractmethod
     async def start(self, spec: VmSpec) -> None:
-        """Start the VM. When this raises, nothing is left running. Raises `DriverError`, `HypervisorMissing`."""
+        """Start the VM, its data disk made as large as the spec says (never smaller). When this raises, nothing is left running.
+
+        Raises `DriverError`, `HypervisorMissing`.
+        """
 
     @abstractmethod
     async def adopt(self) -> bool:

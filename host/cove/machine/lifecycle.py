@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 
-from cove import context
 from cove.errors import MachineBusy, MachineExists, MachineNotFound
+from cove.machine import docker_context
 from cove.machine.files import write_whole
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths, machines_dir
@@ -22,7 +22,7 @@ def init(name: str, settings: Settings | None = None) -> MachinePaths:
     paths.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_whole(paths.settings, render(settings or Settings()).encode())
     paths.make_run_dir()
-    context.create(name, paths.docker_socket)
+    docker_context.create(name, paths.docker_socket)
     return paths
 
 
@@ -45,6 +45,6 @@ def remove(name: str) -> None:
     paths = existing(name)
     if not FileLock(paths.lock).is_free() or not FileLock(paths.vm_lock).is_free():
         raise MachineBusy(f"the machine {name} is running", f"stop it first: cove machine stop {name}")
-    context.remove(name)
+    docker_context.remove(name)
     shutil.rmtree(paths.folder)
     shutil.rmtree(paths.run_dir, ignore_errors=True)

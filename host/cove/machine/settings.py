@@ -310,9 +310,19 @@ def with_value(text: str, name: str, value: str, file: Path | str) -> str:
     return changed
 
 
+def changed(file: Path, name: str, value: str) -> str:
+    """What the file on disk becomes with one key changed. Raises as `with_value` and `load` do."""
+    return with_value(_read(file), name, value, file)
+
+
+def write(file: Path, text: str) -> None:
+    """Put `text` in the file's place, whole. Raises `OSError`."""
+    write_whole(file, text.encode())
+
+
 def set_value(file: Path, name: str, value: str) -> None:
     """Change one key of the file on disk, written whole. Raises as `with_value` and `load` do."""
-    write_whole(file, with_value(_read(file), name, value, file).encode())
+    write(file, changed(file, name, value))
 
 
 def reference() -> str:

@@ -73,6 +73,10 @@ class Fake:
             return {"status": "io-error" if self.full else "running", "running": not self.full}
         if name == "query-chardev":
             return [{"label": label, "filename": "", "frontend-open": True} for label in self.chardevs]
+        if name == "block_resize":
+            with (self.folder / "data.qcow2").open("r+b") as disk:
+                disk.seek(24)  # the header's size; QEMU's tables would follow
+                disk.write(arguments["size"].to_bytes(8, "big"))
         if name == "human-monitor-command":
             return self.monitor(arguments["command-line"].split())
         return {}

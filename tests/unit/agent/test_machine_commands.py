@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from cove.agent.launch import ensure_running
+from cove.drivers.qemu.qcow2 import virtual_size
 from cove.errors import CoveError
 
 Eventually = Callable[[Callable[[], bool]], None]
@@ -151,6 +152,27 @@ def test_a_broken_setting_is_mended_by_setting_it(cove: Any) -> None:
     assert paths.settings.read_text() == "# mine\ncpus = 3\n"
 
 
+def test_a_disk_grows_at_the_next_start_and_never_becomes_smaller(cove: Any) -> None:
+    paths = cove.make()
+    cove.run("machine", "config", "set", "disk", "20GiB")  # there is no disk yet
+    cove.run("machine", "start")
+    assert virtual_size(paths.disk) == 20 << 30
+    for size in ("5GiB", "20479MiB"):
+        done = cove.run("machine", "config", "set", "disk", size, status=1)
+        assert f"the disk of machine default has 20GiB and cannot become smaller: {size}" in done.stderr
+    assert cove.run("machine", "config", "get", "disk").stdout == '"20GiB"\n'
+    done = cove.run("machine", "config", "set", "disk", "30GiB")
+    assert done.stdout == 'machine default: disk = "30GiB", in effect after: cove machine restart default\n'
+    assert virtual_size(paths.disk) == 20 << 30
+    cove.run("machine", "restart")
+    assert virtual_size(paths.disk) == 30 << 30
+    cove.run("machine", "stop")
+    done = cove.run("machine", "config", "set", "cpus", "3")
+    assert done.stdout == "machine default: cpus = 3, in effect from its next start\n"
+    paths.settings.write_text(paths.settings.read_text().replace("30GiB", "4GiB"))  # by an editor
+    assert "has 30GiB and cannot become smaller: 4GiB" in cove.run("machine", "start", status=1).stderr
+
+
 def test_a_qemu_that_is_not_there_is_named_with_its_setting(cove: Any) -> None:
     paths = cove.make()
     cove.run("machine", "config", "set", "qemu", "/no/such/qemu")
@@ -186,7 +208,9 @@ def test_rm_of_a_running_machine_wants_force(cove: Any) -> None:
 
 def test_rm_asks_before_it_removes(cove: Any) -> None:
     paths = cove.make()
-    assert cove.run("machine", "rm", status=None).returncode == 130  # nobody answers: standard input is empty
+    done = cove.run("machine", "rm", status=1)  # nobody answers: standard input is empty
+    assert done.stdout.startswith("Remove machine default with all its containers")
+    assert done.stderr == "the removal of machine default has been cancelled\n"
     assert paths.settings.exists()
 
 
@@ -216,13 +240,68 @@ def test_a_machine_is_named_with_an_argument_or_with_m(cove: Any) -> None:
         assert json.loads(cove.run("machine", *words).stdout)["machine"] == "other"
     assert cove.run("machine", "config", "get", "-m", "other", "cpus").stdout == "2\n"
     assert cove.run("-m", "other", "machine", "config", "get", "cpus").stdout == "2\n"
-    done = cove.run("machine", "status", "other", "-m", "another", status=2)
+    done = cove.run("machine", "status", "other", "-m", "another", status=1)
     assert "two machines are named" in done.stderr
     done = cove.run("machine", "init", "other", status=1)
     hint = done.stderr.partition("change it with: ")[2].split()
     assert hint[:5] == ["cove", "machine", "config", "set", "-m"]
     cove.run(*hint[1:6], "cpus", "5")
     assert cove.run("machine", "config", "get", "-m", "other", "cpus").stdout == "5\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (
+            ("start", "--fast"),
+            125,
+            "unknown flag: --fast\n\nUsage:  cove machine start [OPTIONS] [NAME]\n\n"
+            "Run 'cove machine start --help' for more information\n",
+        ),
+        (
+            ("stop", "one", "two"),
+            1,
+            "cove: 'cove machine stop' requires at most 1 argument\n\nUsage:  cove machine stop [OPTIONS] [NAME]\n\n"
+            "Run 'cove machine stop --help' for more information\n",
+        ),
+        (
+            ("config", "set", "cpus"),
+            1,
+            "cove: 'cove machine config set' requires 2 arguments\n\n"
+            "Usage:  cove machine config set [OPTIONS] KEY VALUE\n\n"
+            "Run 'cove machine config set --help' for more information\n",
+        ),
+        (
+            ("config", "put"),
+            1,
+            "cove: unknown command: cove machine config put\n\nUsage:  cove machine config COMMAND\n\n"
+            "Run 'cove machine config --help' for more information\n",
+        ),
+        (
+            ("init", "--cpus", "few"),
+            125,
+            'invalid argument "few" for "--cpus" flag: strconv.ParseInt: parsing "few": invalid syntax\n\n'
+            "Usage:  cove machine init [OPTIONS] [NAME]\n\nRun 'cove machine init --help' for more information\n",
+        ),
+    ],
+)
+def test_a_wrong_command_line_is_told_as_dockers_verbs_tell_it(
+    cove: Any, words: tuple[str, ...], status: int, said: str
+) -> None:
+    done = cove.run("machine", *words, status=status)
+    assert (done.stdout, done.stderr) == ("", said)
+
+
+def test_ssh_passes_the_commands_own_options_on(cove: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (cove.home / "bin").mkdir()
+    (cove.home / "bin" / "ssh").write_text('#!/bin/sh\necho "$@"\nexit 7\n')
+    (cove.home / "bin" / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{cove.home}/bin{os.pathsep}{os.environ['PATH']}")
+    cove.make("other")
+    for words in (("-m", "other"), ("--machine=other",)):
+        done = cove.run("machine", "ssh", *words, "free", "-m", "--", "-h", status=7)
+        assert done.stdout.endswith(" root@127.0.0.1 free -m -- -h\n")
+        assert 'HostKeyAlias="cove-other"' in done.stdout
 
 
 def test_logs_follow_what_is_added(cove: Any) -> None:

@@ -48,7 +48,6 @@ def test_help_imports_nothing_it_does_not_need(words: list[str]) -> None:
     loaded = set(done.stderr.split())
     assert "Usage:" in done.stdout
     assert not loaded & {
-        "click",
         "rich",
         "requests",
         "paramiko",

@@ -15,9 +15,8 @@ from typing import Any
 
 import paramiko
 import pytest
-from cove import context
 from cove.errors import CoveError, MachineBusy, MachineExists, MachineNotFound
-from cove.machine import files, keys, lifecycle, paths, settings, sizes, space
+from cove.machine import docker_context, files, keys, lifecycle, paths, settings, sizes, space
 from cove.machine.follow import follow
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
@@ -208,7 +207,7 @@ def test_a_machine_comes_and_goes_with_its_docker_context(home: Path, tmp_path: 
     assert stat.S_IMODE(machine.folder.stat().st_mode) == 0o700
     (meta,) = (tmp_path / "docker/contexts/meta").glob("*/meta.json")
     told = json.loads(meta.read_text())
-    assert told["Name"] == context.name_for("one") == "cove-one"
+    assert told["Name"] == docker_context.name_for("one") == "cove-one"
     assert told["Endpoints"]["docker"]["Host"] == f"unix://{machine.docker_socket}"
     with pytest.raises(MachineExists):
         lifecycle.init("one")

@@ -90,6 +90,7 @@ class QemuDriver(Driver):
                 raise DriverError(f"{self.program} cannot be run: {error.strerror}", binary.install_hint()) from error
         try:
             await self._connect()
+            await self._grow(spec.disk_size)
             await self._execute("cont")
         except BaseException:
             said = " ".join(lastwords.of_run(self._paths.qemu_log))
@@ -97,6 +98,11 @@ class QemuDriver(Driver):
             if said:
                 raise DriverError(f"QEMU did not start: {said}", f"its log is {self._paths.qemu_log}") from None
             raise
+
+    async def _grow(self, size: int) -> None:
+        """Make the data disk as large as `size` before the guest looks at it; it then grows its file system (coved.boot.disk)."""
+        if qcow2.virtual_size(self._paths.disk) < size:
+            await self._execute("block_resize", {"node-name": command.DATA_NODE, "size": size})
 
     async def adopt(self) -> bool:
         if FileLock(self._paths.vm_lock).is_free():

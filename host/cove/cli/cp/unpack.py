@@ -16,10 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from cove.cli.copy_paths import LOCAL
-from cove.cli.errors import CliError
-from cove.cli.quoting import quoted
-from cove.cli.tarball import (
+from cove.cli.cp.paths import LOCAL
+from cove.cli.cp.tarball import (
     BLOCK_DEVICE,
     CAPABILITY,
     CHARACTER,
@@ -32,6 +30,8 @@ from cove.cli.tarball import (
     Entry,
     TarReader,
 )
+from cove.cli.errors import CliError
+from cove.cli.quoting import quoted
 
 _BY_DESCRIPTOR = os.open in os.supports_dir_fd
 """Whether this system can walk by open directories; Windows cannot and looks at every name on the way."""
@@ -69,7 +69,7 @@ class Unpacker:
         """Place all entries, the first `old` in their names as `new`. Owners are the caller's; modes and times the
         archive's. Raises `CliError`: in docker's words for what is in the way, `BadArchive` for what is not allowed.
         """
-        from cove.cli.copy_paths import renamed
+        from cove.cli.cp.paths import renamed
 
         try:
             for entry in reader:

@@ -7,9 +7,8 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 
-from cove.cli.copy_paths import LOCAL
-from cove.cli.errors import CliError, os_error_text
-from cove.cli.tarball import (
+from cove.cli.cp.paths import LOCAL
+from cove.cli.cp.tarball import (
     BLOCK,
     BLOCK_DEVICE,
     CAPABILITY,
@@ -23,6 +22,7 @@ from cove.cli.tarball import (
     Entry,
     header,
 )
+from cove.cli.errors import CliError, os_error_text
 
 CHUNK = 1 << 18
 _TYPES = {

@@ -18,13 +18,14 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from cove.cli import copy, copy_paths, pack, tarball
 from cove.cli import main as cli
-from cove.cli.copy_paths import CONTAINER, LOCAL, Place, Rules, arrange
+from cove.cli.cp import command as copy
+from cove.cli.cp import pack, paths, tarball
+from cove.cli.cp.paths import CONTAINER, LOCAL, Place, Rules, arrange
+from cove.cli.cp.tarball import BadArchive, Entry, TarReader
+from cove.cli.cp.unpack import Unpacker
 from cove.cli.errors import CliError
 from cove.cli.quoting import quoted
-from cove.cli.tarball import BadArchive, Entry, TarReader
-from cove.cli.unpack import Unpacker
 
 RULES = Rules(posixpath)
 
@@ -116,7 +117,7 @@ def test_local_ends_follow_links_as_docker_does(tmp_path: Path) -> None:
     (tmp_path / "to_far").symlink_to("no/where")
     (tmp_path / "loop").symlink_to("loop")
     root = str(tmp_path)
-    destination, source = copy_paths.local_destination, copy_paths.local_source
+    destination, source = paths.local_destination, paths.local_source
     assert destination(f"{root}/to_dir") == Place(f"{root}/dir", True, True)
     assert destination(f"{root}/to_nothing") == Place(f"{root}/new")
     for path, message in (("to_far", "stat .*/no: no such file"), ("loop", "too many symlinks in .*/loop")):
@@ -139,12 +140,12 @@ def test_local_ends_follow_links_as_docker_does(tmp_path: Path) -> None:
 
 
 def test_outputs_that_docker_refuses(tmp_path: Path) -> None:
-    copy_paths.check_output(str(tmp_path / "new"))
-    copy_paths.check_output(f"{tmp_path}/new/")
+    paths.check_output(str(tmp_path / "new"))
+    paths.check_output(f"{tmp_path}/new/")
     with pytest.raises(CliError, match=r'^invalid output path: directory ".*/no" does not exist$'):
-        copy_paths.check_output(str(tmp_path / "no/such"))
+        paths.check_output(str(tmp_path / "no/such"))
     with pytest.raises(CliError, match=r'"/dev/null" must be a directory or a regular file: got a device$'):
-        copy_paths.check_output("/dev/null")
+        paths.check_output("/dev/null")
 
 
 # --- archives ---
@@ -323,7 +324,7 @@ def test_a_tree_is_packed_in_order_with_its_links(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert (members[1].linkname, members[5].linkname) == ("/etc/passwd", "d/b")
     assert [member.name for member in packed(f"{root}/.")][:3] == [".", "./a", "./b"]
-    names = packed(root, "", lambda name: copy_paths.renamed(name, "d", "new"))
+    names = packed(root, "", lambda name: paths.renamed(name, "d", "new"))
     assert (names[0].name, names[5].name, names[5].linkname) == ("new", "new/sub/c", "new/b")
     assert packed(root, "other")[1].name == "other/a"
 

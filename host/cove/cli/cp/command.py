@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from cove.cli import terminal
 from cove.cli.client import EngineClient, Response, quote
 from cove.cli.command import Command, Context
-from cove.cli.copy_paths import (
+from cove.cli.cp.paths import (
     CONTAINER,
     LOCAL,
     Place,
@@ -21,7 +21,7 @@ from cove.cli.copy_paths import (
     local_destination,
     local_source,
 )
-from cove.cli.copy_paths import renamed as rename_entry
+from cove.cli.cp.paths import renamed as rename_entry
 from cove.cli.errors import CliError, DaemonError
 from cove.cli.flags import Values, switch
 
@@ -183,8 +183,8 @@ def _from_container(
 
 
 def _unpack(chunks: Iterator[bytes], source: Place, destination: str) -> None:
-    from cove.cli.tarball import TarReader
-    from cove.cli.unpack import Unpacker
+    from cove.cli.cp.tarball import TarReader
+    from cove.cli.cp.unpack import Unpacker
 
     directory, old, new = arrange(source, local_destination(destination), LOCAL)
     if source.rename and not new:
@@ -243,7 +243,7 @@ def _to_container(
 
 
 def _packed(source: str, follow: bool, destination: Place, unread: list[str]) -> tuple[str, Iterator[bytes]]:
-    from cove.cli.pack import pack
+    from cove.cli.cp.pack import pack
 
     place = local_source(source, follow=follow)
     directory, old, new = arrange(place, destination, CONTAINER)
