@@ -97,6 +97,16 @@ def test_half_closed_hijacked_connections(unchanged: str) -> None:
         assert b"sent\n" in data and b"end\n" in data
 
 
+def test_an_attachment_with_a_past_that_is_not_kept(unchanged: str) -> None:
+    body = {"Image": "busybox", "HostConfig": {"LogConfig": {"Type": "none"}}}
+    made = ask_json(unchanged, "POST", "/containers/create", body).json()["Id"]
+    for _ in range(ROUNDS):
+        answer, client = hijack(unchanged, f"/containers/{made}/attach?stream=1&stdout=1&logs=1")
+        client.close()
+        assert (answer.status, answer.message) == (501, "configured logging driver does not support reading")
+    assert ask(unchanged, "DELETE", f"/containers/{made}").status == 204
+
+
 def test_leaving_within_an_upload(unchanged: str) -> None:
     for target in ("/images/load", "/images/create?fromSrc=-&repo=half"):
         for _ in range(ROUNDS // 2):

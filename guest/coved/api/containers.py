@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING
 
 from coved.api import compat
@@ -190,6 +191,8 @@ async def attach(engine: Engine, request: Request) -> Response | None:
     tty = container.config["Tty"]
     keys = detach_keys(query.str("detachKeys"))
     live = query.bool("stream")
+    if query.bool("logs"):
+        logs.must_be_readable(container)
     hijacked = await request.hijack(raw_stream=tty)
     attachment = Attachment(
         hijacked.fd,
@@ -200,25 +203,27 @@ async def attach(engine: Engine, request: Request) -> Response | None:
         detach_keys=keys if tty else b"",  # in a pipe, those bytes are data
         pending=hijacked.pending,
     )
-    if query.bool("logs"):
-        past = logs.Selection(query.bool("stdout"), query.bool("stderr"), frames=not tty)
-        await _send_past(hijacked.fd, logs.read(container, containers.log_path(container), past))
-    if not live:  # the past was all that was asked for
-        os.close(hijacked.fd)
-        return None
-    await containers.attach(container, attachment)
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, hijacked.fd)
+        if query.bool("logs"):
+            past = logs.Selection(query.bool("stdout"), query.bool("stderr"), frames=not tty)
+            await _send_past(hijacked.fd, logs.read(container, containers.log_path(container), past))
+        if live:  # else the past was all that was asked for
+            stack.pop_all()
+            await containers.attach(container, attachment)
     return None
 
 
-async def _send_past(fd: int, chunks: AsyncIterator[bytes]) -> None:
+async def _send_past(fd: int, chunks: AsyncGenerator[bytes, None]) -> None:
     import socket
 
     with socket.socket(fileno=os.dup(fd)) as client:
         client.setblocking(False)
         loop = asyncio.get_running_loop()
         try:
-            async for chunk in chunks:
-                await loop.sock_sendall(client, chunk)
+            async with contextlib.aclosing(chunks):
+                async for chunk in chunks:
+                    await loop.sock_sendall(client, chunk)
         except OSError:
             return  # the client has gone; the shim will notice as well
 

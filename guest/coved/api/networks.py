@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from coved.api.http import Request, Response, json_response
 from coved.api.router import Router
 from coved.errors import InvalidParameter, NotFound
-from coved.networks import EndpointRequest
+from coved.networks import endpoint_settings
 from coved.times import parse_time_ns
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ async def prune(engine: Engine, request: Request) -> Response:
 async def connect(engine: Engine, request: Request) -> Response:
     body = await request.json()
     container = engine.containers.get(_container(body))
-    endpoint = _endpoint(request.match["id"], body.get("EndpointConfig") or {})
+    endpoint = endpoint_settings.parse(request.match["id"], body.get("EndpointConfig"))
     await engine.networks.connect(request.match["id"], container.id, container.name, endpoint)
     return Response(200)
 
@@ -86,17 +86,6 @@ def _container(body: Mapping[str, Any]) -> str:
     if not isinstance(reference, str) or not reference:
         raise InvalidParameter("invalid name or ID supplied: ")
     return reference
-
-
-def _endpoint(network: str, config: object) -> EndpointRequest:
-    if not isinstance(config, Mapping):
-        raise InvalidParameter("invalid EndpointConfig: not an object")
-    ipam = config.get("IPAMConfig") or {}
-    address = ipam.get("IPv4Address") or "" if isinstance(ipam, Mapping) else None
-    mac, aliases = config.get("MacAddress") or "", config.get("Aliases") or []
-    if not isinstance(address, str) or not isinstance(mac, str) or not isinstance(aliases, list):
-        raise InvalidParameter("invalid EndpointConfig: an address is not a text, or aliases are not a list")
-    return EndpointRequest(network, address, mac, tuple(str(alias) for alias in aliases))
 
 
 def _before(until: str) -> int:

@@ -20,7 +20,7 @@ from coved.containers import (
 from coved.containers.config_schema import CONFIG, HOST_CONFIG, Json, read
 from coved.containers.logs import options as log_options
 from coved.errors import EngineError, InvalidParameter
-from coved.networks import EndpointRequest, PortRequest, SandboxRequest
+from coved.networks import EndpointRequest, PortRequest, SandboxRequest, endpoint_settings
 
 DEFAULT_SHM = 64 << 20
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -198,20 +198,7 @@ def _endpoints(networking: object) -> tuple[EndpointRequest, ...]:
     configs = networking.get("EndpointsConfig") or {}
     if not isinstance(configs, Mapping):
         raise InvalidParameter("invalid JSON: NetworkingConfig.EndpointsConfig must be an object")
-    result = []
-    for network, raw in configs.items():
-        endpoint = raw or {}
-        ipam = endpoint.get("IPAMConfig") or {} if isinstance(endpoint, Mapping) else None
-        if not isinstance(ipam, Mapping) or not isinstance(endpoint, Mapping):
-            raise InvalidParameter(f"invalid JSON: the endpoint of network {network} must be an object")
-        aliases = endpoint.get("Aliases") or []
-        if not isinstance(aliases, list):
-            raise InvalidParameter(f"invalid JSON: aliases of network {network} must be an array of strings")
-        address, mac = str(ipam.get("IPv4Address") or ""), str(endpoint.get("MacAddress") or "")
-        name = "bridge" if network == "default" else str(network)
-        options = endpoint.get("DriverOpts") or {}
-        if not isinstance(options, Mapping):
-            raise InvalidParameter(f"invalid JSON: DriverOpts of network {network} must be an object of strings")
-        driver_options = {str(key): str(value) for key, value in options.items()}
-        result.append(EndpointRequest(name, address, mac, tuple(str(alias) for alias in aliases), driver_options))
-    return tuple(result)
+    return tuple(
+        endpoint_settings.parse("bridge" if network == "default" else network, settings)
+        for network, settings in configs.items()
+    )

@@ -19,7 +19,6 @@ from coved.link.protocol import (
     FrameDecoder,
     GuestMessage,
     Hello,
-    Idle,
     PortForward,
     ProtocolError,
     Publish,
@@ -71,7 +70,6 @@ class LinkClient:
         self._next_id = 1
         self._replies: dict[int, asyncio.Future[Reply]] = {}
         self._connected = asyncio.Event()
-        self._idle = False
         self._ready = False
         self._shutdown: asyncio.Task[None] | None = None
         self.live_ports: Callable[[], Iterable[PortForward]] = tuple
@@ -112,12 +110,6 @@ class LinkClient:
 
     def _ready_message(self) -> Ready:
         return Ready(self._boot_id or "", self._engine_version, versions.text(versions.NEWEST))
-
-    def set_idle(self, idle: bool) -> None:
-        """Tells the host whether nothing runs and nobody is connected; told again at every connection."""
-        if idle != self._idle:
-            self._idle = idle
-            self._push(Idle(idle))
 
     def announce_stop(self) -> None:
         """Tells the host that the engine goes down on purpose."""
@@ -161,8 +153,7 @@ class LinkClient:
         except ProtocolError as error:
             log.warning("link closed: %s", error)
             self._disconnected()
-            # Not within the port's own callback, which still reads from the old descriptor.
-            asyncio.get_running_loop().call_soon(self._port.reopen)
+            self._port.reopen()
 
     def _handle(self, message: Hello | Reply | Time | Shutdown) -> None:
         match message:
@@ -192,7 +183,6 @@ class LinkClient:
         self._replies[number] = reply
         reply.add_done_callback(lambda future: self._synced(number, future))
         self._connected.set()
-        self._push(Idle(self._idle))
 
     def _synced(self, number: int, future: asyncio.Future[Reply]) -> None:
         self._replies.pop(number, None)

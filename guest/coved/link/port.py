@@ -83,7 +83,8 @@ class EdgePort:
         self._receive()
 
     def _receive(self) -> None:
-        while self._epoll is not None:
+        epoll = self._epoll
+        while epoll is not None and self._epoll is epoll:  # until it is closed, or opened anew
             try:
                 data = os.read(self._fd, _READ_SIZE)
             except BlockingIOError:

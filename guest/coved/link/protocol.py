@@ -235,18 +235,8 @@ class Stopping:
         return {"type": "stopping"}
 
 
-@dataclass(frozen=True)
-class Idle:
-    """Guest to host: whether nothing runs and nobody is connected."""
-
-    idle: bool
-
-    def to_json(self) -> dict[str, Any]:
-        return {"type": "idle", "idle": self.idle}
-
-
 HostMessage = Hello | Reply | Time | Shutdown
-GuestMessage = Ready | Sync | Publish | Unpublish | Stopping | Idle
+GuestMessage = Ready | Sync | Publish | Unpublish | Stopping
 
 
 def parse_host_message(message: Mapping[str, Any]) -> HostMessage:
@@ -288,8 +278,6 @@ def parse_guest_message(message: Mapping[str, Any]) -> GuestMessage:
             return Unpublish(_integer(message, "id", 0, 1 << 53), PortForward.from_json(message))
         case "stopping":
             return Stopping()
-        case "idle":
-            return Idle(_boolean(message, "idle"))
         case other:
             raise ProtocolError(f"unknown message {_shown(other)} from the guest")
 

@@ -24,7 +24,7 @@ MAX_WORK = 256
 
 
 class Link:
-    """One connection to QEMU's end of the port, for as long as the VM lives."""
+    """One connection to QEMU's end of the port: for as long as the VM lives, and its engine keeps to the protocol."""
 
     def __init__(self, path: Path, ports: PortForwards, boot_id: str) -> None:
         self._path = path
@@ -50,6 +50,12 @@ class Link:
             raise AgentError(f"the link to the machine at {self._path} cannot be opened: {error.strerror}") from error
         self._reading = asyncio.get_running_loop().create_task(self._read(reader))
 
+    def _hang_up(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        self._decoder.reset()
+
     def changed(self, open: bool) -> None:
         """The guest has opened or closed its end: an engine that starts is greeted, one that ends answers no more."""
         self._lost()
@@ -64,6 +70,12 @@ class Link:
             read = self._chunks
             for _ in range(3):  # the loop looks at the socket, the stream takes what is there, and _read has it
                 await asyncio.sleep(0)
+        if self._writer is None:
+            try:
+                await self.open()
+            except AgentError as error:
+                log.error("%s", error)
+                return
         self._decoder.reset()
         self._send(protocol.Hello(protocol.VERSION, time.time_ns()).to_json())
 
@@ -93,11 +105,13 @@ class Link:
                 for raw in self._decoder.feed(data):
                     self._handle(protocol.parse_guest_message(raw))
             except protocol.ProtocolError as error:
-                log.warning("the machine's link: %s", error)
-                self._decoder.reset()
+                # Nothing after it can be trusted to begin where a frame begins.
+                log.error("the machine's link is closed until its engine starts again: %s", error)
+                break
             while len(self._work) >= MAX_WORK:
                 await asyncio.wait(self._work, return_when=asyncio.FIRST_COMPLETED)
         self._lost()
+        self._hang_up()
 
     def _handle(self, message: GuestMessage) -> None:
         match message:
@@ -114,8 +128,6 @@ class Link:
                 task.add_done_callback(self._work.discard)
             case protocol.Stopping():
                 self._lost()
-            case protocol.Idle():
-                return
 
     async def _answer(self, message: protocol.Sync | protocol.Publish | protocol.Unpublish) -> None:
         try:

@@ -13,7 +13,6 @@ from cove.agent.link import MAX_WORK, Link
 from cove.errors import AgentError, DriverError, PortInUse
 from coved.link.protocol import (
     FrameDecoder,
-    Idle,
     PortForward,
     Publish,
     Ready,
@@ -76,20 +75,43 @@ class Guest:
         return self._messages.pop(0)
 
 
+class Guests:
+    """QEMU's socket, which takes a connection after the other."""
+
+    def __init__(self) -> None:
+        self._arrived: asyncio.Queue[Guest] = asyncio.Queue()
+        self._all: list[Guest] = []
+
+    def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._all.append(Guest(reader, writer))
+        self._arrived.put_nowait(self._all[-1])
+
+    async def next(self) -> Guest:
+        return await self._arrived.get()
+
+    def close(self) -> None:
+        for guest in self._all:
+            guest.writer.close()
+
+
 def linked(tmp_path: Path, scenario: Callable[[Guest, Link, Ports], Awaitable[None]]) -> None:
+    async def first(guests: Guests, link: Link, ports: Ports) -> None:
+        await scenario(await guests.next(), link, ports)
+
+    linked_again(tmp_path, first)
+
+
+def linked_again(tmp_path: Path, scenario: Callable[[Guests, Link, Ports], Awaitable[None]]) -> None:
     async def run() -> None:
         ports: Any = Ports()
-        arrived: asyncio.Future[Guest] = asyncio.get_running_loop().create_future()
-        server = await asyncio.start_unix_server(
-            lambda reader, writer: arrived.set_result(Guest(reader, writer)), tmp_path / "link"
-        )
+        guests = Guests()
+        server = await asyncio.start_unix_server(guests.take, tmp_path / "link")
         link = Link(tmp_path / "link", ports, BOOT)
         async with asyncio.timeout(10):
             await link.open()
-            guest = await arrived
-            await scenario(guest, link, ports)
+            await scenario(guests, link, ports)
             await link.close()
-            guest.writer.close()
+            guests.close()
             server.close()
 
     asyncio.run(run())
@@ -156,7 +178,7 @@ def test_requests_are_answered_with_what_was_bound_or_why_not(tmp_path: Path) ->
         answers = [await guest.hear(), await guest.hear()]
         assert [(one["id"], one["ok"], one["in_use"]) for one in answers] == [(2, False, True), (3, False, False)]
         assert answers[0]["error"] == "nginx (process 3) has it"
-        guest.say(Unpublish(4, PortForward("tcp", 1, "", 8080)), Idle(True))
+        guest.say(Unpublish(4, PortForward("tcp", 1, "", 8080)))
         assert (await guest.hear())["ok"]
         assert ports.bound == []
         guest.say(Sync(5, (PortForward("udp", 9, "127.0.0.1", 53),)))
@@ -176,17 +198,39 @@ def test_requests_are_answered_with_what_was_bound_or_why_not(tmp_path: Path) ->
         encode({"type": "publish", "id": 1, "proto": "tcp", "guest_port": 80, "host_ip": "127.0.0.1 ; quit"}),
     ],
 )
-def test_nonsense_from_the_guest_harms_nothing(tmp_path: Path, noise: bytes) -> None:
-    async def scenario(guest: Guest, link: Link, ports: Ports) -> None:
-        guest.writer.write(noise)
-        await guest.writer.drain()
-        await asyncio.sleep(0.05)  # a successor's words come later than those of an engine that died amid a frame
-        link.changed(True)
-        assert (await guest.hear())["type"] == "hello"
+def test_nonsense_from_the_guest_ends_the_connection_until_an_engine_starts(
+    tmp_path: Path, noise: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(guests: Guests, link: Link, ports: Ports) -> None:
+        guest = await guests.next()
         await ready(guest, link)
+        guest.writer.write(noise)
+        guest.say(Publish(2, PortForward("tcp", 1, "", 8080)))  # nobody reads what comes after it
+        assert await guest.reader.read() == b""
+        assert not link.answering.is_set()
+        link.shutdown(1)  # goes nowhere, and is no error
+        link.changed(True)
+        successor = await guests.next()
+        assert (await successor.hear())["type"] == "hello"
+        await ready(successor, link)
         assert ports.bound == []
 
-    linked(tmp_path, scenario)
+    linked_again(tmp_path, scenario)
+    assert len(caplog.records) == 1
+    assert "link is closed until its engine starts again" in caplog.text
+
+
+def test_the_last_nonsense_of_an_engine_that_died_does_not_cost_its_successor_the_link(tmp_path: Path) -> None:
+    async def scenario(guests: Guests, link: Link, ports: Ports) -> None:
+        guest = await guests.next()
+        guest.writer.write(b"\xff" * 100)
+        await guest.writer.drain()
+        link.changed(True)
+        successor = await guests.next()
+        assert (await successor.hear())["type"] == "hello"
+        await ready(successor, link)
+
+    linked_again(tmp_path, scenario)
 
 
 @pytest.mark.parametrize("size", [10, 200_000])

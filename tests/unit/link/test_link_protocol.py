@@ -13,7 +13,6 @@ from coved.link.protocol import (
     MAX_PORTS,
     FrameDecoder,
     Hello,
-    Idle,
     PortForward,
     ProtocolError,
     Publish,
@@ -60,7 +59,6 @@ def test_what_the_host_says_arrives(message: Any) -> None:
         Publish(3, PORT),
         Unpublish(4, PortForward("tcp", 65535)),
         Stopping(),
-        Idle(True),
     ],
 )
 def test_what_the_guest_says_arrives(message: Any) -> None:
@@ -117,10 +115,10 @@ def test_the_most_ports_fit_into_one_frame() -> None:
 
 def test_a_new_stream_forgets_half_a_frame() -> None:
     decoder = FrameDecoder()
-    assert decoder.feed(encode(Idle(True).to_json())[:-1]) == []
+    assert decoder.feed(encode(Stopping().to_json())[:-1]) == []
     assert decoder.pending > 0
     decoder.reset()
-    assert decoder.feed(encode(Idle(False).to_json())) == [{"type": "idle", "idle": False}]
+    assert decoder.feed(encode(Stopping().to_json())) == [{"type": "stopping"}]
 
 
 _PUBLISH = {"type": "publish", "id": 1, "proto": "tcp", "host_ip": "", "host_port": 0, "guest_port": 80}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import termios
 import tty
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,10 @@ class HostEnd:
             os.close(self._master)
             os.close(self._slave)
             self._master = -1
+
+    def drop_unread(self) -> None:
+        """What the kernel does with a port when its last user closes it."""
+        termios.tcflush(self._slave, termios.TCIFLUSH)
 
     def send(self, message: Any) -> None:
         self.send_bytes(encode(message if isinstance(message, dict) else message.to_json()))

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def must_be_readable(container: Container) -> None:
         raise NotImplementedByEngine("configured logging driver does not support reading")
 
 
-async def read(container: Container, path: Path, wanted: Selection) -> AsyncIterator[bytes]:
+async def read(container: Container, path: Path, wanted: Selection) -> AsyncGenerator[bytes, None]:
     """The selected lines, in chunks. With ``follow`` until the container ends; one that does not run has ended."""
     formatter = _Formatter(wanted)
     driver = container.host["LogConfig"]["Type"]

@@ -1,0 +1,44 @@
+"""EndpointSettings of the Engine API, as a create's NetworkingConfig and a network's connect bring them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from coved.errors import InvalidParameter
+from coved.networks.model import EndpointRequest
+
+
+def parse(network: str, settings: object) -> EndpointRequest:
+    """What is wanted of ``network``. Nothing that is null or absent is asked for.
+
+    Raises InvalidParameter for what has another type than the API's.
+    """
+    where = f"the endpoint of network {network}"
+    config = _typed(settings, dict, {}, where, "an object")
+    ipam = _typed(config.get("IPAMConfig"), dict, {}, f"IPAMConfig in {where}", "an object")
+    aliases = _typed(config.get("Aliases"), list, [], f"Aliases in {where}", "an array of strings")
+    options = _typed(config.get("DriverOpts"), dict, {}, f"DriverOpts in {where}", "an object of strings")
+    return EndpointRequest(
+        network=network,
+        ipv4_address=_text(ipam, "IPv4Address", where),
+        mac_address=_text(config, "MacAddress", where),
+        aliases=tuple(_typed(one, str, "", f"Aliases in {where}", "an array of strings") for one in aliases),
+        driver_opts={
+            key: _typed(value, str, "", f"DriverOpts in {where}", "an object of strings")
+            for key, value in options.items()
+        },
+    )
+
+
+def _text(config: Mapping[str, Any], key: str, where: str) -> str:
+    text: str = _typed(config.get(key), str, "", f"{key} in {where}", "a string")
+    return text
+
+
+def _typed(value: Any, kind: type, default: Any, what: str, words: str) -> Any:
+    if value is None:
+        return default
+    if not isinstance(value, kind):
+        raise InvalidParameter(f"invalid JSON: {what} must be {words}")
+    return value
