@@ -74,7 +74,7 @@ async def resize(engine: Engine, request: Request) -> Response:
 
 
 async def inspect(engine: Engine, request: Request) -> Response:
-    return json_response(_shown(engine.containers.execs.get(request.match["id"])))
+    return json_response(_shown(engine.containers.execs.get_current(request.match["id"])))
 
 
 def _shown(one: Exec) -> dict[str, Any]:
