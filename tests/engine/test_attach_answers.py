@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from typing import Any
 
@@ -85,6 +86,18 @@ def test_a_client_that_leaves_without_reading_the_answer_holds_nothing_up(stdin:
         assert (await asyncio.wait_for(shim.wait(), 20)).code == 0
 
     run()
+
+
+@with_harness
+async def test_input_that_nobody_takes_is_no_error(made: Harness) -> None:
+    shim = await made.create(process("sh", "-c", "read go; echo done"), stdio=Stdio(open_stdin=True, stdin_once=True))
+    client = await made.attach(shim, stdin=True)
+    await shim.start()
+    sending = asyncio.create_task(client.send(b"go\n" + b"x" * (4 << 20)))
+    await shim.wait()
+    with contextlib.suppress(BrokenPipeError):
+        await sending
+    assert frames(await client.read_all())[1] == b"done\n"  # and then the end, not a reset
 
 
 @with_harness

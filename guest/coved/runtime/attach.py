@@ -191,6 +191,10 @@ class Client:
         self._loop.unwatch(self._fd)
         with contextlib.suppress(OSError):  # the client may have been faster
             self._sock.shutdown(socket.SHUT_RDWR)
+            # Closed with input that nobody has read, the connection would end with a reset instead (unix(7)): a client
+            # whose process took no more of its input would take that for an error. No more can come.
+            while self._sock.recv(_READ_SIZE):
+                pass
         self._sock.close()
         self._out.clear()
         self._out_size = 0
