@@ -115,6 +115,22 @@ async def test_whoever_has_seen_a_stream_end_is_told_how(made: Harness) -> None:
     assert shim.exits["one"].code == 7
 
 
+def test_an_exec_that_cannot_be_started_ends_without_a_reset(engine: Any, make: Any) -> None:
+    path = str(engine.socket)
+    wanted = b'{"Cmd": ["/nope"], "AttachStdin": true, "AttachStdout": true}'
+    json = {"Content-Type": "application/json"}
+    made = ask(path, "POST", f"/containers/{make().id}/exec", wanted, json).json()["Id"]
+    with connect(path) as client:
+        head = f"POST /exec/{made}/start HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        head += "Upgrade: tcp\r\nConnection: Upgrade\r\nContent-Length: 2\r\n\r\n{}"
+        with contextlib.suppress(BrokenPipeError):
+            client.sendall(head.encode() + b"x" * 400_000)  # more than the engine takes from the socket at once
+        answer = b""
+        while data := client.recv(65536):  # raises when it is reset
+            answer += data
+    assert b"no such file or directory" in answer
+
+
 def test_an_exec_is_over_when_its_stream_is(engine: Any, make: Any) -> None:
     container = make("sleep", "300")
     path = str(engine.socket)
