@@ -74,7 +74,7 @@ async def resize(engine: Engine, request: Request) -> Response:
 
 
 async def inspect(engine: Engine, request: Request) -> Response:
-    return json_response(_shown(engine.containers.execs.get(request.match["id"])))
+    return json_response(_shown(engine.containers.execs.get_current(request.match["id"])))
 
 
 def _shown(one: Exec) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _shown(one: Exec) -> dict[str, Any]:
 
 
 class _Duplicate:
-    """A second descriptor of a hijacked connection, for the words about a start that failed."""
+    """A second descriptor of a hijacked connection, for the words about a start that failed; nothing follows them."""
 
     def __init__(self, fd: int) -> None:
         import os
@@ -118,10 +118,15 @@ class _Duplicate:
         self._socket.close()
 
     def say(self, text: str, *, framed: bool) -> None:
+        import socket
         import struct
 
         data = text.encode()
         try:
             self._socket.send((struct.pack(">BxxxL", 1, len(data)) if framed else b"") + data)
+            # Input that nobody has read would make the end of the connection a reset (unix(7)), and that an error.
+            self._socket.shutdown(socket.SHUT_RDWR)
+            while self._socket.recv(1 << 16):
+                pass
         except OSError:
             return  # nobody listens any more

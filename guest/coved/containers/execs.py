@@ -55,6 +55,13 @@ class Execs:
             raise NotFound(f"No such exec instance: {id}")
         return found
 
+    def get_current(self, id: str) -> Exec:
+        """As it is now, however little the engine has had time to listen. Raises NotFound."""
+        found = self.get(id)
+        if found.running and found.container.shim is not None:
+            found.container.shim.catch_up()
+        return found
+
     def get_active(self, id: str) -> Exec:
         """One whose container can run it. Raises NotFound, Conflict."""
         found = self.get(id)

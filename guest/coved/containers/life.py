@@ -62,7 +62,7 @@ class Life:
         self._probes = Probes(registry, events)
         self._shutting_down = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._first_starts: list[asyncio.Task[None]] = []
+        self._first_tasks: list[asyncio.Task[None]] = []
 
     # -- life of the engine
 
@@ -80,7 +80,9 @@ class Life:
             if container.shim is not None:
                 await self._probes.sweep(container)
                 self._watch(container)
-                if container.state.status == "running" and container.ending is None:
+                if container.ending is not None:  # while no engine was there: nobody shall still be shown it running
+                    self._first_tasks.append(container.ending)
+                elif container.state.status == "running":
                     self._probes.begin(container)
             elif container.state.status == "removing":
                 await self._remove(container)
@@ -88,10 +90,11 @@ class Life:
                 await self._take_up(container)
 
     async def settle(self, timeout_s: float) -> None:
-        """Returns when what policies start after a boot has been started, or has failed to, or the time is over."""
-        if self._first_starts:
-            await asyncio.wait(self._first_starts, timeout=timeout_s)
-            self._first_starts.clear()
+        """Returns when what policies start after a boot has been started, or has failed to, and what ended while no engine
+        was there is known to have; or the time is over."""
+        if self._first_tasks:
+            await asyncio.wait(self._first_tasks, timeout=timeout_s)
+            self._first_tasks.clear()
 
     async def _take_up(self, container: Container) -> None:
         """A container without processes: note its end when nobody has, and do what its policy says after a boot."""
@@ -117,7 +120,7 @@ class Life:
             else:
                 container.state.status = "restarting"
                 self._registry.save(container)
-                self._first_starts.append(self._later(self._restart_now(container)))
+                self._first_tasks.append(self._later(self._restart_now(container)))
 
     def _note_missed_end(self, container: Container) -> bool:
         """Whether it ended while no engine was there, and not with the machine."""

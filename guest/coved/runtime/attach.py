@@ -1,13 +1,15 @@
 """One client attached to a process: docker's frames out, stdin in. Engine API, "Attach to a container"."""
 
 import contextlib
+import fcntl
 import socket
 import struct
+import termios
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from coved.runtime.detach import DetachKeys
-from coved.runtime.loop import HANGUP, READ, WRITE, Loop
+from coved.runtime.loop import EDGE, HANGUP, READ, WRITE, Loop
 
 if TYPE_CHECKING:
     from coved.runtime.stdio import ProcessIO
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
 _HIGH_WATER = 1024 * 1024  # as much as a slow client may have waiting before the process has to wait too
 _READ_SIZE = 64 * 1024
 _header = struct.Struct(">BxxxI").pack
+_count = struct.Struct("=i")
+# The kernel keeps count of a buffer by one byte while it tells that the buffer is free (sock_wfree); a buffer that is in
+# use counts hundreds of bytes.
+_BEING_FREED = 64
 _STREAMS = {"stdout": 1, "stderr": 2}
 
 
@@ -36,6 +42,9 @@ class Client:
         self._reading = True
         self._closed = False
         self._finishing = False
+        # The engine's answer to the attach may still be on its way. A client that reads it together with output may
+        # lose that output (docker-py does, which reads the answer with a buffer and goes on without it).
+        self._answer_unread = True
         if options["pending"]:
             self._take_input(options["pending"])
         self.refresh()
@@ -50,7 +59,7 @@ class Client:
             return
         parts: list[bytes | memoryview] = [data] if self._raw else [_header(_STREAMS[stream], len(data)), data]
         size = sum(map(len, parts))
-        if not self._out:
+        if not self._out and not self._awaits_reader():
             try:
                 sent = self._sock.sendmsg(parts)
             except BlockingIOError:
@@ -71,6 +80,13 @@ class Client:
         self._out_size += size
         self.refresh()
 
+    def _awaits_reader(self) -> bool:
+        """Whether what was sent before the first output has not been taken yet."""
+        if self._answer_unread:
+            (queued,) = _count.unpack(fcntl.ioctl(self._fd, termios.TIOCOUTQ, bytes(_count.size)))
+            self._answer_unread = queued > _BEING_FREED
+        return self._answer_unread
+
     def finish(self) -> None:
         """No more output comes: close as soon as all is written."""
         self._finishing = True
@@ -82,6 +98,8 @@ class Client:
         if self._closed:
             return
         events = WRITE if self._out else 0
+        if self._out and self._answer_unread:
+            events |= EDGE  # a socket with an unread answer is writable: what counts is when some of it is taken
         if self._reading and (not self._wants_stdin or self._stdio.wants_input):
             events |= READ
         self._loop.watch(self._fd, events, self._on_event)
@@ -98,18 +116,22 @@ class Client:
             self._flush()
 
     def _read(self) -> None:
-        try:
-            data = self._sock.recv(_READ_SIZE)
-        except BlockingIOError:
-            return
-        except OSError:
-            self._end_input()
-            self.close()
-            return
-        if data:
-            self._take_input(data)
-        else:
-            self._end_input()
+        more = True
+        while more:
+            try:
+                data = self._sock.recv(_READ_SIZE)
+            except BlockingIOError:
+                break
+            except OSError:
+                self._end_input()
+                self.close()
+                return
+            if data:
+                self._take_input(data)
+            else:
+                self._end_input()
+            # Edges are told once: there, nothing that is to be read may be left.
+            more = self._answer_unread and self._reading and (not self._wants_stdin or self._stdio.wants_input)
         self.refresh()
 
     def _take_input(self, data: bytes) -> None:
@@ -134,6 +156,8 @@ class Client:
             self._stdio.end_input()
 
     def _flush(self) -> None:
+        if self._awaits_reader():
+            return
         was_congested = self.congested
         try:
             while self._out:
@@ -167,6 +191,10 @@ class Client:
         self._loop.unwatch(self._fd)
         with contextlib.suppress(OSError):  # the client may have been faster
             self._sock.shutdown(socket.SHUT_RDWR)
+            # Closed with input that nobody has read, the connection would end with a reset instead (unix(7)): a client
+            # whose process took no more of its input would take that for an error. No more can come.
+            while self._sock.recv(_READ_SIZE):
+                pass
         self._sock.close()
         self._out.clear()
         self._out_size = 0

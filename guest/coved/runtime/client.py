@@ -172,6 +172,12 @@ class ShimClient:
         else:
             self._gone_callbacks.append(callback)
 
+    def catch_up(self) -> None:
+        """Take in what the shim has said already. It tells of an end before it closes the streams of clients: who has
+        seen that, and asks, must not be faster than the news."""
+        if not self._gone:
+            self._on_readable()
+
     @property
     def gone(self) -> bool:
         """Whether the shim has ended (or the connection to it)."""

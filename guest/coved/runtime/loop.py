@@ -10,6 +10,7 @@ Handler = Callable[[int], None]
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 PRIORITY = select.EPOLLPRI
+EDGE = select.EPOLLET
 HANGUP = select.EPOLLHUP | select.EPOLLERR
 
 

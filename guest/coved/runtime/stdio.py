@@ -121,14 +121,12 @@ class ProcessIO:
             self._write_pending()
 
     def _read_output(self, fd: int) -> None:
-        try:
-            data = os.read(fd, _READ_SIZE)
-        except BlockingIOError:
+        data = _read(fd)
+        if data is None:
             return
-        except OSError as error:
-            if error.errno != errno.EIO:  # a terminal whose other side is closed
-                raise
-            data = b""
+        if self.is_terminal and data:
+            # A terminal passes "line\n" on as "line" and "\r\n", a moment apart; clients shall see the line at once.
+            data += _read(fd) or b""
         name = self._outputs[fd]
         if not data:
             self._close_output(fd)
@@ -290,3 +288,15 @@ class ProcessIO:
     def _refresh_clients(self) -> None:
         for client in list(self._clients):
             client.refresh()
+
+
+def _read(fd: int) -> bytes | None:
+    """None when there is nothing yet, b"" at the end."""
+    try:
+        return os.read(fd, _READ_SIZE)
+    except BlockingIOError:
+        return None
+    except OSError as error:
+        if error.errno != errno.EIO:  # a terminal whose other side is closed
+            raise
+        return b""
