@@ -93,10 +93,12 @@ def _endpoint(network: str, config: object) -> EndpointRequest:
         raise InvalidParameter("invalid EndpointConfig: not an object")
     ipam = config.get("IPAMConfig") or {}
     address = ipam.get("IPv4Address") or "" if isinstance(ipam, Mapping) else None
-    mac, aliases = config.get("MacAddress") or "", config.get("Aliases") or []
+    mac, aliases, links = config.get("MacAddress") or "", config.get("Aliases") or [], config.get("Links") or []
     if not isinstance(address, str) or not isinstance(mac, str) or not isinstance(aliases, list):
         raise InvalidParameter("invalid EndpointConfig: an address is not a text, or aliases are not a list")
-    return EndpointRequest(network, address, mac, tuple(str(alias) for alias in aliases))
+    if not isinstance(links, list) or not all(isinstance(link, str) for link in links):
+        raise InvalidParameter("invalid EndpointConfig: links are not a list of texts")
+    return EndpointRequest(network, address, mac, tuple(str(alias) for alias in aliases), links=tuple(links))
 
 
 def _before(until: str) -> int:

@@ -213,5 +213,9 @@ def _endpoints(networking: object) -> tuple[EndpointRequest, ...]:
         if not isinstance(options, Mapping):
             raise InvalidParameter(f"invalid JSON: DriverOpts of network {network} must be an object of strings")
         driver_options = {str(key): str(value) for key, value in options.items()}
-        result.append(EndpointRequest(name, address, mac, tuple(str(alias) for alias in aliases), driver_options))
+        links = endpoint.get("Links") or []
+        if not isinstance(links, list) or not all(isinstance(link, str) for link in links):
+            raise InvalidParameter(f"invalid JSON: links of network {network} must be an array of strings")
+        names = tuple(str(alias) for alias in aliases)
+        result.append(EndpointRequest(name, address, mac, names, driver_options, tuple(links)))
     return tuple(result)

@@ -31,6 +31,8 @@ KILL_S = 30
 UNKNOWN_EXIT = 255
 """dockerd's exit status for a container that ended with the machine."""
 NOT_STARTED = 128
+LINKED_S = 5.0
+"""How long a container waits after a boot for those it is linked to, as in dockerd."""
 
 
 class Life:
@@ -58,10 +60,10 @@ class Life:
         self._spawner = spawner
         self._events = events
         self._remove = remove
-        self._probes = Probes(registry, events)
+        self._probes = Probes(registry, events, starter.linked)
         self._shutting_down = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._first_starts: list[asyncio.Task[None]] = []
+        self._first_starts: dict[str, asyncio.Task[None]] = {}
 
     # -- life of the engine
 
@@ -75,6 +77,7 @@ class Life:
                     log.error("container %s is given up: %s", container.short_id, error)
         alive = [container.id for container in self._registry if container.shim is not None]
         await self._networks.start(alive)
+        due = []
         for container in self._registry:
             if container.shim is not None:
                 await self._probes.sweep(container)
@@ -83,24 +86,26 @@ class Life:
                     self._probes.begin(container)
             elif container.state.status == "removing":
                 await self._remove(container)
-            else:
-                await self._take_up(container)
+            elif await self._take_up(container):
+                due.append(container)
+        for container in due:
+            self._first_starts[container.id] = self._later(self._start_first(container))
 
     async def settle(self, timeout_s: float) -> None:
         """Returns when what policies start after a boot has been started, or has failed to, or the time is over."""
         if self._first_starts:
-            await asyncio.wait(self._first_starts, timeout=timeout_s)
+            await asyncio.wait(self._first_starts.values(), timeout=timeout_s)
             self._first_starts.clear()
 
-    async def _take_up(self, container: Container) -> None:
-        """A container without processes: note its end when nobody has, and do what its policy says after a boot."""
+    async def _take_up(self, container: Container) -> bool:
+        """A container without processes: note its end when nobody has, and whether its policy starts it after a boot."""
         state = container.state
         if state.status == "restarting":
             passed_s = max(0.0, (time.time_ns() - state.finished_at) / NS)
             self._restart_later(
                 container, max(0.0, state.restart_delay - passed_s)
             )  # the back-off goes on where it was
-            return
+            return False
         ran = state.running
         seen_end = ran and self._note_missed_end(container)
         if ran and container.host["AutoRemove"]:
@@ -116,7 +121,16 @@ class Life:
             else:
                 container.state.status = "restarting"
                 self._registry.save(container)
-                self._first_starts.append(self._later(self._restart_now(container)))
+                return True
+        return False
+
+    async def _start_first(self, container: Container) -> None:
+        """After those it is linked to: without them it could not start."""
+        links = self._registry.links.of(container.id).values()
+        before = [task for link in links if (task := self._first_starts.get(link.target_id))]
+        if before:
+            await asyncio.wait(before, timeout=LINKED_S)
+        await self._restart_now(container)
 
     def _note_missed_end(self, container: Container) -> bool:
         """Whether it ended while no engine was there, and not with the machine."""
