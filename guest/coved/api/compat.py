@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from coved.api.query import Query
 from coved.api.versions import ApiVersion
 from coved.errors import InvalidParameter
 
@@ -117,6 +118,18 @@ def container_inspect(shown: Json, version: ApiVersion) -> Json:
                 aliases = endpoint["Aliases"] or []
                 endpoint["Aliases"] = [*aliases, *({shown["Id"][:12]} - {*aliases})]
     return shown
+
+
+def websocket_streams(query: Query, version: ApiVersion) -> tuple[bool, bool, bool]:
+    """Whether an attach by WebSocket is to have stdin, stdout and stderr."""
+    if version < (1, 42):
+        return True, True, True
+    return query.bool("stdin"), query.bool("stdout"), query.bool("stderr")
+
+
+def websocket_text(version: ApiVersion) -> bool:
+    """Whether a container's output goes out in text frames."""
+    return version < (1, 28)
 
 
 def container_summary(shown: Json, version: ApiVersion) -> Json:

@@ -27,20 +27,20 @@ def routes(router: Router) -> None:
     router.add("GET", "/containers/json", list_containers)
     router.add("POST", "/containers/create", create)
     router.add("POST", "/containers/prune", prune)
-    router.add("GET", "/containers/{id}/json", inspect)
-    router.add("GET", "/containers/{id}/logs", read_logs)
-    router.add("POST", "/containers/{id}/start", start)
-    router.add("POST", "/containers/{id}/stop", stop)
-    router.add("POST", "/containers/{id}/restart", restart)
-    router.add("POST", "/containers/{id}/kill", kill)
-    router.add("POST", "/containers/{id}/pause", pause)
-    router.add("POST", "/containers/{id}/unpause", unpause)
-    router.add("POST", "/containers/{id}/rename", rename)
-    router.add("POST", "/containers/{id}/update", update)
-    router.add("POST", "/containers/{id}/resize", resize)
-    router.add("POST", "/containers/{id}/attach", attach)
-    router.add("POST", "/containers/{id}/wait", wait, cancel_on_disconnect=True)
-    router.add("DELETE", "/containers/{id}", remove)
+    router.add("GET", "/containers/{id*}/json", inspect)
+    router.add("GET", "/containers/{id*}/logs", read_logs)
+    router.add("POST", "/containers/{id*}/start", start)
+    router.add("POST", "/containers/{id*}/stop", stop)
+    router.add("POST", "/containers/{id*}/restart", restart)
+    router.add("POST", "/containers/{id*}/kill", kill)
+    router.add("POST", "/containers/{id*}/pause", pause)
+    router.add("POST", "/containers/{id*}/unpause", unpause)
+    router.add("POST", "/containers/{id*}/rename", rename)
+    router.add("POST", "/containers/{id*}/update", update)
+    router.add("POST", "/containers/{id*}/resize", resize)
+    router.add("POST", "/containers/{id*}/attach", attach)
+    router.add("POST", "/containers/{id*}/wait", wait, cancel_on_disconnect=True)
+    router.add("DELETE", "/containers/{id*}", remove)
 
 
 async def list_containers(engine: Engine, request: Request) -> Response:
@@ -133,7 +133,8 @@ async def resize(engine: Engine, request: Request) -> Response:
 
 async def remove(engine: Engine, request: Request) -> Response:
     if request.query.bool("link"):
-        raise InvalidParameter("links are not supported: use networks")
+        engine.containers.remove_link(request.match["id"])
+        return Response(204)
     await engine.containers.remove(
         request.match["id"], force=request.query.bool("force"), volumes=request.query.bool("v")
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def routes(router: Router) -> None:
-    router.add("POST", "/containers/{id}/exec", create)
+    router.add("POST", "/containers/{id*}/exec", create)
     router.add("POST", "/exec/{id}/start", start)
     router.add("POST", "/exec/{id}/resize", resize)
     router.add("GET", "/exec/{id}/json", inspect)

@@ -18,11 +18,11 @@ _STAT = "X-Docker-Container-Path-Stat"
 
 
 def routes(router: Router) -> None:
-    router.add("HEAD", "/containers/{id}/archive", _stat)
-    router.add("GET", "/containers/{id}/archive", _read)
-    router.add("PUT", "/containers/{id}/archive", _write, cancel_on_disconnect=True)
-    router.add("GET", "/containers/{id}/export", _export)
-    router.add("GET", "/containers/{id}/changes", _changes)
+    router.add("HEAD", "/containers/{id*}/archive", _stat)
+    router.add("GET", "/containers/{id*}/archive", _read)
+    router.add("PUT", "/containers/{id*}/archive", _write, cancel_on_disconnect=True)
+    router.add("GET", "/containers/{id*}/export", _export)
+    router.add("GET", "/containers/{id*}/changes", _changes)
     router.add("POST", "/commit", _commit)
 
 

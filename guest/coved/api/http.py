@@ -184,5 +184,9 @@ class Request:
             head = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n\r\n"
         return await self._exchange.hijack(head.encode("ascii"))
 
+    async def upgrade(self, head: bytes) -> Hijacked:
+        """The same for another protocol: ``head`` is the whole answer, with its empty line."""
+        return await self._exchange.hijack(head)
+
 
 Handler = Callable[["Engine", Request], Awaitable[Response | None]]

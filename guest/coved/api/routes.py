@@ -2,6 +2,7 @@
 
 from coved.api import (
     absent,
+    attach_ws,
     containers,
     events,
     exec,
@@ -22,7 +23,7 @@ def create_router() -> Router:
     """Every route that Cove answers; one module for each resource."""
     router = Router()
     resources = (
-        system, events, containers, stats, top, files, exec, images, networks, volumes, plugins, swarm, absent,
+        system, events, containers, attach_ws, stats, top, files, exec, images, networks, volumes, plugins, swarm, absent,
     )  # fmt: skip
     for resource in resources:
         resource.routes(router)

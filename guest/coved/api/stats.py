@@ -18,7 +18,7 @@ _JSON = {"Content-Type": "application/json"}
 
 
 def routes(router: Router) -> None:
-    router.add("GET", "/containers/{id}/stats", stats)
+    router.add("GET", "/containers/{id*}/stats", stats)
 
 
 async def stats(engine: Engine, request: Request) -> Response:

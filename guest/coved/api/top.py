@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def routes(router: Router) -> None:
-    router.add("GET", "/containers/{id}/top", top)
+    router.add("GET", "/containers/{id*}/top", top)
 
 
 async def top(engine: Engine, request: Request) -> Response:

@@ -160,7 +160,7 @@ class Container:
     @classmethod
     def from_record(cls, id: str, name: str, text: str) -> Container:
         record: dict[str, Any] = json.loads(text)
-        endpoints = tuple(EndpointRequest(**{**one, "aliases": tuple(one["aliases"])}) for one in record["endpoints"])
+        endpoints = tuple(EndpointRequest.from_json(one) for one in record["endpoints"])
         return cls(
             id,
             name,

@@ -13,6 +13,7 @@ from typing import Any
 from coved.containers import capabilities, spec
 from coved.containers.config_schema import EXEC, Json, read
 from coved.containers.container import Container
+from coved.containers.linked import Linked
 from coved.errors import Conflict, EngineError, InvalidParameter, NotFound
 from coved.events import Events
 from coved.runtime.errors import NotRunning, RuntimeFailure, StartError
@@ -44,8 +45,9 @@ class Exec:
 class Execs:
     """All execs by id."""
 
-    def __init__(self, events: Events) -> None:
+    def __init__(self, events: Events, linked: Linked) -> None:
         self._events = events
+        self._linked = linked
         self._execs: dict[str, Exec] = {}
 
     def get(self, id: str) -> Exec:
@@ -81,8 +83,9 @@ class Execs:
             raise InvalidParameter("No exec command specified")
         _must_run(container, reference)
         given = {entry.partition("=")[0] for entry in config["Env"]}
+        linked = self._linked.environment(container)
         inherited = [entry for entry in container.config["Env"] if entry.partition("=")[0] not in given]
-        config["Env"] = [*inherited, *config["Env"]]
+        config["Env"] = [*linked, *inherited, *config["Env"]]
         config["User"] = config["User"] or container.config["User"]
         config["WorkingDir"] = config["WorkingDir"] or container.config["WorkingDir"]
         made = Exec(secrets.token_hex(32), container, config, detach_keys)

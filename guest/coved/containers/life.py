@@ -32,6 +32,8 @@ UNKNOWN_EXIT = 255
 """dockerd's exit status for a container that ended with the machine."""
 NOT_STARTED = 128
 KILLED = 128 + signal.SIGKILL
+LINKED_S = 5.0
+"""How long a container waits after a boot for those it is linked to, as in dockerd."""
 
 
 class Life:
@@ -59,10 +61,11 @@ class Life:
         self._spawner = spawner
         self._events = events
         self._remove = remove
-        self._probes = Probes(registry, events)
+        self._probes = Probes(registry, events, starter.linked)
         self._shutting_down = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._first_tasks: list[asyncio.Task[None]] = []
+        self._first_starts: dict[str, asyncio.Task[None]] = {}
+        self._first_ends: list[asyncio.Task[None]] = []
 
     # -- life of the engine
 
@@ -76,35 +79,39 @@ class Life:
                     log.error("container %s is given up: %s", container.short_id, error)
         alive = [container.id for container in self._registry if container.shim is not None]
         await self._networks.start(alive)
+        due = []
         for container in self._registry:
             if container.shim is not None:
                 await self._probes.sweep(container)
                 self._watch(container)
                 if container.ending is not None:  # while no engine was there: nobody shall still be shown it running
-                    self._first_tasks.append(container.ending)
+                    self._first_ends.append(container.ending)
                 elif container.state.status == "running":
                     self._probes.begin(container)
             elif container.state.status == "removing":
                 await self._remove(container)
-            else:
-                await self._take_up(container)
+            elif await self._take_up(container):
+                due.append(container)
+        for container in due:
+            self._first_starts[container.id] = self._later(self._start_first(container))
 
     async def settle(self, timeout_s: float) -> None:
         """Returns when what policies start after a boot has been started, or has failed to, and what ended while no engine
         was there is known to have; or the time is over."""
-        if self._first_tasks:
-            await asyncio.wait(self._first_tasks, timeout=timeout_s)
-            self._first_tasks.clear()
+        if tasks := [*self._first_starts.values(), *self._first_ends]:
+            await asyncio.wait(tasks, timeout=timeout_s)
+            self._first_starts.clear()
+            self._first_ends.clear()
 
-    async def _take_up(self, container: Container) -> None:
-        """A container without processes: note its end when nobody has, and do what its policy says after a boot."""
+    async def _take_up(self, container: Container) -> bool:
+        """A container without processes: note its end when nobody has, and whether its policy starts it after a boot."""
         state = container.state
         if state.status == "restarting":
             passed_s = max(0.0, (time.time_ns() - state.finished_at) / NS)
             self._restart_later(
                 container, max(0.0, state.restart_delay - passed_s)
             )  # the back-off goes on where it was
-            return
+            return False
         ran = state.running
         seen_end = ran and self._note_missed_end(container)
         if ran and container.host["AutoRemove"]:
@@ -120,7 +127,16 @@ class Life:
             else:
                 container.state.status = "restarting"
                 self._registry.save(container)
-                self._first_tasks.append(self._later(self._restart_now(container)))
+                return True
+        return False
+
+    async def _start_first(self, container: Container) -> None:
+        """After those it is linked to: without them it could not start."""
+        links = self._registry.links.of(container.id).values()
+        before = [task for link in links if (task := self._first_starts.get(link.target_id))]
+        if before:
+            await asyncio.wait(before, timeout=LINKED_S)
+        await self._restart_now(container)
 
     def _note_missed_end(self, container: Container) -> bool:
         """Whether it ended while no engine was there, and not with the machine."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coved.containers import config, modes, names, userns
+from coved.containers import config, linked, modes, names, userns
 from coved.containers.container import Container
 from coved.containers.execs import Execs
 from coved.containers.life import Life
@@ -72,7 +72,7 @@ class Containers:
         self._registry = Registry(database)
         self.remap = userns.parse(userns_remap) if userns_remap else None
         self._starter = Starter(self._root, images, volumes, networks, spawner, self._registry, self.remap)
-        self.execs = Execs(events)
+        self.execs = Execs(events, self._starter.linked)
         self._pruning = False
         self.life = Life(
             registry=self._registry,
@@ -203,6 +203,8 @@ class Containers:
         request = config.parse(body, image.container_config)
         modes.settle(request.host, self.get)
         userns.check(self.remap, request.host)
+        links = self._starter.linked.requested(request.host)
+        request.host["Links"] = None  # from now on they have names of their own
         mounts = collect(request.config, request.host, self._inherited(request))
         config.sandbox_request(name, request, request.host["NetworkMode"])
         if self._in_vm:
@@ -220,6 +222,7 @@ class Containers:
                     if mount.kind == "volume":
                         self._volumes.acquire(mount.source, container.id)
                 self._registry.add(container)
+                self._registry.links.add(container.id, links)
         except BaseException:
             await asyncio.to_thread(remove_tree, self.layout(container).directory)
             raise
@@ -253,6 +256,18 @@ class Containers:
             raise Conflict(f"removal of container {reference} is already in progress")
         await self._bring_down(container, reference, force=force)
         await self._remove(container, volumes=volumes, reference=reference, force=force)
+
+    def links(self, container: Container) -> list[str] | None:
+        """As ``HostConfig.Links`` shows them."""
+        return linked.shown(container, self._registry.links.of(container.id))
+
+    def names(self, container: Container) -> list[str]:
+        """Its name, and those that links give it; each begins with a slash."""
+        return self._registry.names(container)
+
+    def remove_link(self, name: str) -> None:
+        """Takes away the link named ``container/alias``. Raises NotFound, EngineError for a container's own name."""
+        self._starter.linked.remove(name)
 
     async def _bring_down(self, container: Container, reference: str, *, force: bool) -> None:
         if not container.state.up:

@@ -19,7 +19,9 @@ from coved.containers.config_schema import Json
 from coved.containers.container import NS, Container
 from coved.containers.durations import go_duration, rfc3339
 from coved.containers.execs import process_of
+from coved.containers.linked import Linked
 from coved.containers.registry import Registry
+from coved.errors import EngineError
 from coved.events import Events
 from coved.runtime.client import ShimClient
 from coved.runtime.errors import NotRunning, RuntimeFailure, ShimGone
@@ -43,9 +45,10 @@ class Prober:
 class Probes:
     """The probers of all containers."""
 
-    def __init__(self, registry: Registry, events: Events) -> None:
+    def __init__(self, registry: Registry, events: Events, linked: Linked) -> None:
         self._registry = registry
         self._events = events
+        self._linked = linked
         self._probers: dict[str, Prober] = {}
 
     def begin(self, container: Container) -> None:
@@ -118,7 +121,11 @@ class Probes:
         words = health.command(container.config)
         assert words is not None
         id = PREFIX + secrets.token_hex(16)
-        process = process_of(container, {**container.config, "Cmd": words, "Tty": False})
+        try:
+            env = [*self._linked.environment(container), *container.config["Env"]]
+        except EngineError as error:
+            return -1, str(error)
+        process = process_of(container, {**container.config, "Cmd": words, "Tty": False, "Env": env})
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         output = health.Output()

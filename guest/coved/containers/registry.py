@@ -7,10 +7,14 @@ from collections.abc import Iterator
 
 from coved.containers import names
 from coved.containers.container import Container
+from coved.containers.links import SCHEMA, Links
 from coved.errors import Conflict, InvalidParameter, NotFound
 from coved.store.database import Database
 
-_SCHEMA = ("CREATE TABLE containers (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, record TEXT NOT NULL) STRICT;",)
+_SCHEMA = (
+    "CREATE TABLE containers (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, record TEXT NOT NULL) STRICT;",
+    SCHEMA,
+)
 _ID = re.compile(r"[0-9a-f]{1,64}")
 
 
@@ -19,6 +23,7 @@ class Registry:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.links = Links(database)
         self._by_id: dict[str, Container] = {}
         self._by_name: dict[str, Container] = {}
 
@@ -26,6 +31,7 @@ class Registry:
         self.database.migrate("containers", _SCHEMA)
         for row in self.database.query("SELECT id, name, record FROM containers"):
             self._remember(Container.from_record(row["id"], row["name"], row["record"]))
+        self.links.load()
 
     def __iter__(self) -> Iterator[Container]:
         return iter([*self._by_id.values()])
@@ -33,10 +39,15 @@ class Registry:
     def __contains__(self, container: object) -> bool:
         return isinstance(container, Container) and self._by_id.get(container.id) is container
 
+    def find(self, id: str) -> Container | None:
+        return self._by_id.get(id)
+
     def get(self, reference: str) -> Container:
-        """Raises NotFound, and InvalidParameter for an ambiguous beginning."""
+        """By id, name, a link's name or the beginning of an id. Raises NotFound, InvalidParameter: ambiguous."""
         reference = reference.removeprefix("/")
         found = self._by_id.get(reference) or self._by_name.get(reference)
+        if found is None and "/" in reference:
+            found = self._linked(reference)
         if found is not None:
             return found
         if _ID.fullmatch(reference):
@@ -46,6 +57,17 @@ class Registry:
             if matching:
                 raise InvalidParameter(f"multiple IDs found with provided prefix: {reference}")
         raise NotFound(f"No such container: {reference}")
+
+    def _linked(self, reference: str) -> Container | None:
+        name, _, alias = reference.partition("/")
+        container = self._by_name.get(name)
+        link = self.links.of(container.id).get(alias) if container is not None else None
+        return self._by_id.get(link.target_id) if link is not None else None
+
+    def names(self, container: Container) -> list[str]:
+        """The container's name, and those that links give it."""
+        linked = [f"/{self._by_id[id].name}/{alias}" for id, alias in self.links.to(container.id)]
+        return sorted([f"/{container.name}", *linked])
 
     def choose_name(self, name: str) -> str:
         """``name`` checked, or a free one when it is empty. Raises InvalidParameter, Conflict."""
@@ -74,13 +96,16 @@ class Registry:
             )
 
     def rename(self, container: Container, name: str) -> None:
-        self.database.execute("UPDATE containers SET name = ? WHERE id = ?", (name, container.id))
+        with self.database.transaction():
+            self.database.execute("UPDATE containers SET name = ? WHERE id = ?", (name, container.id))
+            self.links.renamed(container.id, name)
         del self._by_name[container.name]
         container.name = name
         self._by_name[name] = container
 
     def remove(self, container: Container) -> None:
         self.database.execute("DELETE FROM containers WHERE id = ?", (container.id,))
+        self.links.forget(container.id)
         self._by_id.pop(container.id, None)
         self._by_name.pop(container.name, None)
 

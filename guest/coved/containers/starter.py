@@ -13,6 +13,7 @@ from pathlib import Path
 
 from coved.containers import config, modes, runtimes, spec, userns
 from coved.containers.container import Container
+from coved.containers.linked import Linked
 from coved.containers.logs import options as log_options
 from coved.containers.logs.attributes import Subject
 from coved.containers.mountpoints import MountPoint, ensure_source
@@ -55,6 +56,7 @@ class Starter:
         self._spawner = spawner
         self._registry = registry
         self._remap = remap
+        self.linked = Linked(registry, networks, lambda container: self._root / container.id / "hosts")
         self._profile = Path(os.environ.get(PROFILE_VARIABLE) or DEFAULT_PATH)
 
     def layout(self, container: Container) -> spec.Layout:
@@ -100,6 +102,10 @@ class Starter:
             for field in ("Hostname", "Domainname"):
                 container.config[field] = other.config[field]
         request = config.sandbox_request(container.name, container.request, mode)
+        image, linked = container.config, self.linked.environment(container)
+        if linked:
+            image = {**image, "Env": [*linked, *image["Env"]]}
+            request = replace(request, linked=self.linked.hosts(container))
         remap = self._remap if userns.applies(self._remap, container.host) else None
         if remap is None:
             sandbox = await self._networks.open_sandbox(container.id, request)
@@ -115,7 +121,7 @@ class Starter:
             files,
             remap,
         )
-        oci = spec.build(container.id, container.config, container.host, layout, around, self._profile)
+        oci = spec.build(container.id, image, container.host, layout, around, self._profile)
         shim = await self._spawner.create(
             container.id, oci, stdio=self._stdio(container), log=await self._log(container),
             exit_file=self.exit_file(container), attach=attach, runtime=runtimes.program(container.host["Runtime"]),

@@ -72,7 +72,7 @@ async def inspect(containers: Containers, container: Container, *, size: bool = 
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": containers.execs.of(container) or None,
-        "HostConfig": shown(HOST_CONFIG, host),
+        "HostConfig": {**shown(HOST_CONFIG, host), "Links": containers.links(container)},
         "GraphDriver": {
             "Name": "overlay2",
             "Data": {
@@ -97,7 +97,7 @@ async def summary(containers: Containers, container: Container, *, size: bool = 
     network = containers.network_settings(container)
     result: dict[str, Any] = {
         "Id": container.id,
-        "Names": [f"/{container.name}"],
+        "Names": containers.names(container),
         "Image": containers.image_name(container),
         "ImageID": container.image_id,
         "Command": command,

@@ -92,11 +92,7 @@ class Definitions:
             "SELECT network_id, endpoint FROM network_connections WHERE container_id = ? ORDER BY rowid",
             (container_id,),
         )
-        found = []
-        for row in rows:
-            endpoint = json.loads(row["endpoint"])
-            found.append((row["network_id"], EndpointRequest(**{**endpoint, "aliases": tuple(endpoint["aliases"])})))
-        return found
+        return [(row["network_id"], EndpointRequest.from_json(json.loads(row["endpoint"]))) for row in rows]
 
     def connect(self, container_id: str, network_id: str, endpoint: EndpointRequest) -> None:
         self._database.execute(

@@ -18,6 +18,7 @@ def parse(network: str, settings: object) -> EndpointRequest:
     config = _typed(settings, dict, {}, where, "an object")
     ipam = _typed(config.get("IPAMConfig"), dict, {}, f"IPAMConfig in {where}", "an object")
     aliases = _typed(config.get("Aliases"), list, [], f"Aliases in {where}", "an array of strings")
+    links = _typed(config.get("Links"), list, [], f"Links in {where}", "an array of strings")
     options = _typed(config.get("DriverOpts"), dict, {}, f"DriverOpts in {where}", "an object of strings")
     return EndpointRequest(
         network=network,
@@ -28,6 +29,7 @@ def parse(network: str, settings: object) -> EndpointRequest:
             key: _typed(value, str, "", f"DriverOpts in {where}", "an object of strings")
             for key, value in options.items()
         },
+        links=tuple(_typed(one, str, "", f"Links in {where}", "an array of strings") for one in links),
     )
 
 

@@ -70,6 +70,9 @@ class Networks:
         self._thread = ThreadPoolExecutor(1, "networks")
         self._datapath: Datapath | None = None
         self._host_gateway = LAPTOP if link else ""
+        self.on_change: Callable[[str, Iterable[str]], None] = lambda container_id, lost: None
+        """Told of a container that has joined or left networks, or has another name, and of the names for others that it
+        has lost; it MUST NOT raise."""
         self._publisher: PortPublisher
         if link is not None:
             self._publisher = LinkPublisher(link)
@@ -109,6 +112,7 @@ class Networks:
         await self._run(self._kernel.remove_namespaces_except, set(self._open))
         for record in stale:
             self._records.remove(record.container_id)
+            self.on_change(record.container_id, ())
 
     async def close(self) -> None:
         """Lets go of threads and sockets. Sandboxes stay as they are, for the next engine."""
@@ -147,7 +151,8 @@ class Networks:
             record = Record(container_id, request.container_name, mode, exposed=request.exposed)
         else:
             endpoints = self._allocate(request, self._wanted(container_id, request))
-            record = Record(container_id, request.container_name, "bridge", endpoints, (), request.exposed)
+            name, hostname = request.container_name, request.hostname
+            record = Record(container_id, name, "bridge", endpoints, (), request.exposed, hostname)
         self._open[container_id] = record
         try:
             await self._build(record, request)
@@ -159,6 +164,7 @@ class Networks:
         record = self._open[container_id]
         for endpoint in record.endpoints:
             self._event("connect", endpoint.network_id, container_id)
+        self.on_change(container_id, ())
         return self._sandbox(record, request)
 
     async def close_sandbox(self, container_id: str) -> None:
@@ -191,6 +197,25 @@ class Networks:
                     name = next((n.name for n in self._matching(endpoint.network)), endpoint.network)
                     wanted[name] = endpoint
         return wanted
+
+    def address(self, container_id: str, network: str) -> str:
+        """Where a container is on a network (its name) now; "" when it is not on it."""
+        record = self._open.get(container_id)
+        endpoints = record.endpoints if record is not None else ()
+        return next((endpoint.address for endpoint in endpoints if endpoint.network_name == network), "")
+
+    def aliases(self) -> Iterable[tuple[str, dict[str, str]]]:
+        """Ids of the containers that have names of their own for others on their networks, with these names' addresses."""
+        for record in self._open.values():
+            if any(endpoint.links for endpoint in record.endpoints):
+                yield record.container_id, self._aliases(record)
+
+    def _aliases(self, record: Record) -> dict[str, str]:
+        if not any(endpoint.links for endpoint in record.endpoints):
+            return {}
+        from coved.networks import links  # rare
+
+        return links.aliases(record, [*self._open.values()])
 
     def interfaces(self, container_id: str) -> tuple[str, ...]:
         """Names of the devices that a running container's networks gave it, or gave the one whose namespace it joined."""
@@ -310,6 +335,7 @@ class Networks:
                     raise Forbidden(f"endpoint with name {container_name} already exists in network {network.name}")
                 await to_the_end(self._attach(record, network, endpoint))
             self._definitions.connect(container_id, network.id, endpoint)
+        self.on_change(container_id, ())
         self._event("connect", network.id, container_id)
 
     async def rename(self, container_id: str, name: str) -> None:
@@ -318,6 +344,7 @@ class Networks:
             record = self._open.get(container_id)
             if record is not None:
                 self._note(replace(record, container_name=name))
+                self.on_change(container_id, ())
 
     async def disconnect(self, reference: str, container_id: str, force: bool = False) -> None:
         """Takes a container off a network. Raises Forbidden when it is not on it, unless ``force``."""
@@ -330,9 +357,11 @@ class Networks:
                 if force:
                     return
                 raise Forbidden(f"container {container_id} is not connected to network {network.name}")
+            lost = self._aliases(record) if record is not None else ()
             if record is not None and gone is not None:
                 await to_the_end(self._detach(record, gone))
             self._definitions.disconnect(container_id, network.id)
+        self.on_change(container_id, lost)
         self._event("disconnect", network.id, container_id)
 
     # -- inside -------------------------------------------------------------------------------------------------------
@@ -439,6 +468,11 @@ class Networks:
     def _endpoint(self, network: Network, request: EndpointRequest, interface: str) -> Endpoint:
         if request.mac_address and not _MAC.fullmatch(request.mac_address):
             raise InvalidParameter(f"invalid MAC address: {request.mac_address}")
+        if request.links:
+            from coved.networks import links  # rare
+
+            for text in request.links:
+                links.parse(text)
         pool = self._pools[network.id]
         if request.ipv4_address:
             if network.name == "bridge":
@@ -462,6 +496,7 @@ class Networks:
             gateway="" if network.internal else network.gateway,
             mac_address=(request.mac_address or mac_of(address)).lower(),
             aliases=request.aliases,
+            links=request.links if network.name != "bridge" else (),
         )
 
     def _release(self, endpoints: Iterable[Endpoint]) -> None:
@@ -510,6 +545,7 @@ class Networks:
             self._records.remove(record.container_id)
         except OSError as error:
             log.error("the network of container %s stays on record: %s", record.container_id[:12], error)
+        self.on_change(record.container_id, ())
         if events:
             for endpoint in record.endpoints:
                 self._event("disconnect", endpoint.network_id, record.container_id)
@@ -575,13 +611,17 @@ class Networks:
             path = self._namespaces / owner.container_id
         host_mode = path is None
         addresses = [endpoint.address for endpoint in owner.endpoints]
+        linked = [(self.address(id, "bridge"), names) for id, names in request.linked]
+        linked += [(address, alias) for alias, address in self._aliases(owner).items()]
         return Sandbox(
             container_id=record.container_id,
             netns_path=path,
             endpoints=owner.endpoints,
             ports=record.ports,
             resolv_conf=resolver.resolv_conf(request, host_mode=host_mode),
-            hosts=resolver.hosts(request, addresses, self._host_gateway, host_mode=host_mode),
+            hosts=resolver.hosts(
+                request, addresses, self._host_gateway, [one for one in linked if one[0]], host_mode=host_mode
+            ),
         )
 
     def _event(self, action: str, network_id: str, container_id: str = "", network: Network | None = None) -> None:

@@ -45,6 +45,13 @@ class EndpointRequest:
     mac_address: str = ""
     aliases: tuple[str, ...] = ()
     driver_opts: dict[str, str] = field(default_factory=dict)
+    links: tuple[str, ...] = ()
+    """"target:alias" each: names that this container alone has for others on the network."""
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> EndpointRequest:
+        """From what ``vars`` gave; what older engines did not know is missing."""
+        return cls(**{**value, "aliases": tuple(value["aliases"]), "links": tuple(value.get("links", ()))})
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,8 @@ class SandboxRequest:
     dns_options: tuple[str, ...] = ()
     extra_hosts: tuple[str, ...] = ()
     """"name:address" each; the address ``host-gateway`` is the machine the engine runs on (in the VM: the laptop)."""
+    linked: tuple[tuple[str, str], ...] = ()
+    """Id of a container on the default network, and the names that /etc/hosts gives it (a legacy link)."""
     mac_address: str = ""
     namespace: str = ""
     """Path of a network namespace that is there already, to be used instead of a new one (of a user namespace's)."""
@@ -91,6 +100,7 @@ class Endpoint:
     """Empty on an internal network."""
     mac_address: str
     aliases: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

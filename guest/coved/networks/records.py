@@ -27,6 +27,7 @@ class Record:
     endpoints: tuple[Endpoint, ...] = ()
     ports: tuple[PublishedPort, ...] = ()
     exposed: tuple[str, ...] = ()
+    hostname: str = ""
 
     @property
     def shares(self) -> str:
@@ -68,6 +69,9 @@ class Records:
 
 
 def _from_json(value: dict[str, Any]) -> Record:
-    endpoints = tuple(Endpoint(**{**item, "aliases": tuple(item["aliases"])}) for item in value["endpoints"])
+    endpoints = tuple(
+        Endpoint(**{**item, "aliases": tuple(item["aliases"]), "links": tuple(item.get("links", ()))})
+        for item in value["endpoints"]
+    )
     ports = tuple(PublishedPort(**item) for item in value["ports"])
     return Record(**{**value, "endpoints": endpoints, "ports": ports, "exposed": tuple(value["exposed"])})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from pathlib import Path
 
 from coved.networks.model import SandboxRequest
@@ -41,8 +42,15 @@ def resolv_conf(request: SandboxRequest, *, host_mode: bool) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def hosts(request: SandboxRequest, addresses: list[str], host_gateway: str, *, host_mode: bool) -> str:
-    """hosts(5) for a container that has ``addresses``."""
+def hosts(
+    request: SandboxRequest,
+    addresses: list[str],
+    host_gateway: str,
+    linked: Iterable[tuple[str, str]] = (),
+    *,
+    host_mode: bool,
+) -> str:
+    """hosts(5) for a container that has ``addresses``; ``linked`` are addresses and names of others."""
     text = _HOSTS
     if host_mode:
         try:
@@ -52,6 +60,7 @@ def hosts(request: SandboxRequest, addresses: list[str], host_gateway: str, *, h
     for entry in request.extra_hosts:
         name, _, address = entry.partition(":")
         text += f"{host_gateway if address == 'host-gateway' else address}\t{name}\n"
+    text += "".join(f"{address}\t{names}\n" for address, names in linked)
     if request.hostname and not host_mode:
         name = f"{request.hostname}.{request.domainname}" if request.domainname else request.hostname
         short = name.partition(".")[0]

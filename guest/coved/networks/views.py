@@ -147,6 +147,7 @@ def _asked(endpoint: EndpointRequest, mac_address: str) -> dict[str, Any]:
 def _options(endpoint: EndpointRequest) -> dict[str, Any]:
     return {
         "IPAMConfig": {"IPv4Address": endpoint.ipv4_address} if endpoint.ipv4_address else None,
+        "Links": list(endpoint.links) or None,
         "DriverOpts": endpoint.driver_opts or None,
     }
 

@@ -60,6 +60,20 @@ def create(path: Path, size: int) -> None:
         raise DriverError(f"the disk {path} cannot be created: {error.strerror}") from error
 
 
+def virtual_size(path: Path) -> int:
+    """Bytes that the guest sees. Raises `DriverError` when the file is not a qcow2 image."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(32)
+    except OSError as error:
+        raise DriverError(f"the disk {path} cannot be read: {error.strerror}") from error
+    if len(start) < 32 or int.from_bytes(start[:4], "big") != _MAGIC:
+        raise DriverError(
+            f"{path} is not a disk image of Cove's", "restore it from a backup, or remove the machine: cove machine rm"
+        )
+    return int.from_bytes(start[24:32], "big")
+
+
 def allocated(path: Path) -> int | None:
     """Bytes that the image takes of the host's disk; None where that cannot be told."""
     try:
