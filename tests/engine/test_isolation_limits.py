@@ -13,13 +13,6 @@ import pytest
 
 from isolation_support import Make, output
 
-
-@pytest.fixture(scope="module")
-def engine(native_engine: Any) -> Any:
-    """These tests look at its machine from within."""
-    return native_engine
-
-
 pytestmark = pytest.mark.root
 
 MB = 1 << 20

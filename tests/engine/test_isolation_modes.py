@@ -11,13 +11,6 @@ import pytest
 
 from isolation_support import Make, output, refusal
 
-
-@pytest.fixture(scope="module")
-def engine(native_engine: Any) -> Any:
-    """These tests look at its machine from within."""
-    return native_engine
-
-
 pytestmark = pytest.mark.root
 
 

@@ -16,13 +16,6 @@ from coved.runtime.capabilities import NAMES
 
 from isolation_support import Make, output, refusal
 
-
-@pytest.fixture(scope="module")
-def engine(native_engine: Any) -> Any:
-    """These tests look at its machine from within."""
-    return native_engine
-
-
 pytestmark = pytest.mark.root
 
 DEFAULT_CAPABILITIES = 0xA80425FB

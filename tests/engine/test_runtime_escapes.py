@@ -19,13 +19,6 @@ from coved.runtime.spec import Process, Spec, Stdio
 from isolation_support import Make
 from runtime_support import Client, Harness, frames, process, with_harness
 
-
-@pytest.fixture(scope="module")
-def engine(native_engine: Any) -> Any:
-    """These tests look at its machine from within."""
-    return native_engine
-
-
 pytestmark = pytest.mark.root
 
 INTERPRETER = os.path.realpath(sys.executable)

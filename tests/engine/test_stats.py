@@ -13,13 +13,6 @@ import pytest
 
 from life_support import ask
 
-
-@pytest.fixture(scope="module")
-def engine(native_engine: Any) -> Any:
-    """These tests look at its machine from within."""
-    return native_engine
-
-
 pytestmark = pytest.mark.root
 
 ZERO_TIME = "0001-01-01T00:00:00Z"
