@@ -81,6 +81,17 @@ def scratch(engine: Any) -> Iterator[Path]:
 
 
 @pytest.fixture
+def disk(engine: Any, scratch: Path) -> Iterator[str]:
+    """A block device of the engine's machine, 1 MiB of the byte x: what a container must not read."""
+    device = engine.sh(
+        f"modprobe loop 2>/dev/null; head -c 1048576 /dev/zero | tr '\\0' x >{scratch}/disk;"
+        f"device=$(losetup -f) && losetup $device {scratch}/disk && echo $device"
+    ).strip()
+    yield device
+    engine.sh(f"losetup -d {device}")
+
+
+@pytest.fixture
 def make(docker_client: Any) -> Iterator[Callable[..., Any]]:
     """Containers of busybox that are gone after the test."""
     with making(docker_client) as create:

@@ -79,6 +79,10 @@ class AnyEngine:
     def exists(self, path: Path | str) -> bool:
         return bool(self.sh(f"[ -e {shlex.quote(str(path))} ] && echo yes || true"))
 
+    def cgroups(self) -> Path:
+        """Where its machine has its cgroup v2 tree."""
+        return Path(self.sh("awk '$3 == \"cgroup2\" {print $2; exit}' /proc/mounts").strip())
+
     def now(self) -> float:
         """Its machine's clock."""
         told = ask(self, "GET", "/info")[1]["SystemTime"]

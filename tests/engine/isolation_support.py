@@ -18,6 +18,12 @@ def output(container: Any) -> str:
     return str(container.logs().decode())
 
 
+def numbers(engine: Any, device: str) -> tuple[int, int]:
+    """Major and minor number of a device of the engine's machine."""
+    major, minor = engine.sh(f"stat -c '%t %T' {device}").split()
+    return int(major, 16), int(minor, 16)
+
+
 def refusal(docker_client: Any, host: dict[str, Any], **config: Any) -> tuple[int, str]:
     response = docker_client.api._post_json(
         docker_client.api._url("/containers/create"),

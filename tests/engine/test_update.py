@@ -26,10 +26,7 @@ def controllers(engine: Any) -> set[str]:
 def limits(engine: Any, container: Any, *files: str) -> dict[str, str]:
     """Files of a running container's cgroup, as its machine shows them."""
     container.reload()
-    script = (
-        "root=$(awk '$3 == \"cgroup2\" {print $2; exit}' /proc/mounts);"
-        f"cd $root$(sed -n s/^0:://p /proc/{container.attrs['State']['Pid']}/cgroup) && cat {' '.join(files)}"
-    )
+    script = f"cd {engine.cgroups()}$(sed -n s/^0:://p /proc/{container.attrs['State']['Pid']}/cgroup) && cat {' '.join(files)}"
     return dict(zip(files, engine.sh(script).splitlines(), strict=True))
 
 
