@@ -24,6 +24,12 @@ def numbers(engine: Any, device: str) -> tuple[int, int]:
     return int(major, 16), int(minor, 16)
 
 
+def shim_of(engine: Any, container: Any) -> int:
+    """The process that made a running container's first one."""
+    container.reload()
+    return int(engine.sh(f"awk '/^PPid:/ {{print $2}}' /proc/{container.attrs['State']['Pid']}/status"))
+
+
 def refusal(docker_client: Any, host: dict[str, Any], **config: Any) -> tuple[int, str]:
     response = docker_client.api._post_json(
         docker_client.api._url("/containers/create"),

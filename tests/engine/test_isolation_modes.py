@@ -18,7 +18,7 @@ def links(engine: Any, kind: str, *containers: Any) -> list[str]:
     """The machine's own namespace, and those of containers."""
     for container in containers:
         container.reload()
-    processes = ["1", *(str(container.attrs["State"]["Pid"]) for container in containers)]
+    processes = ["self", *(str(container.attrs["State"]["Pid"]) for container in containers)]
     return str(engine.sh("; ".join(f"readlink /proc/{pid}/ns/{kind}" for pid in processes))).split()
 
 
