@@ -1,18 +1,13 @@
 """Engines for the engine's tests, with busybox imported: the one in the shared VM, or with ``--native`` `coved` on this
-computer, in a network namespace of its own. Tests of what only its own machine can see use `native_engine` in both cases."""
+computer. A test that only the latter can serve in both cases takes `native_engine` or `engine_with`, and says why."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import os
-import shutil
-import signal
 import subprocess
-import sys
 import tarfile
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,125 +16,9 @@ from typing import Any
 import docker
 import pytest
 
+from engines import Engine, VmEngine
 from isolation_support import making
 from runtime_support import busybox
-
-START_S = 30
-_INIT_PACKAGE = "tini"
-_SECCOMP_PACKAGE = "golang-github-containers-common"
-
-
-class Engine:
-    """`kill` and `start` again leave the containers running."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.folder = folder
-        self.options = options
-        self.root = folder / "root"
-        self.socket = folder / "docker.sock"
-        self.url = f"unix://{self.socket}"
-        self._log = (folder / "log").open("ab")
-        # The namespace must outlive the engine, or its bridges would go with it.
-        self._namespace = subprocess.Popen(
-            ["unshare", "-n", "sh", "-c", "ip link set lo up; echo; exec sleep 7200"], stdout=subprocess.PIPE
-        )
-        assert self._namespace.stdout is not None
-        self._namespace.stdout.readline()
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        words = ["nsenter", f"--net=/proc/{self._namespace.pid}/ns/net", sys.executable, "-m", "coved"]
-        words += [
-            "--root",
-            str(self.root),
-            "--socket",
-            str(self.socket),
-            "--state",
-            str(self.folder / "run"),
-            *self.options,
-        ]
-        environment = {**os.environ, "COVE_SECCOMP_PROFILE": str(_seccomp_profile())}
-        environment["PATH"] = f"{environment['PATH']}:{_init_folder()}:{_crun_folder()}"
-        self.socket.unlink(missing_ok=True)
-        self.process = subprocess.Popen(words, stdout=self._log, stderr=self._log, env=environment)
-        deadline = time.monotonic() + START_S
-        while not self.socket.exists():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"the engine did not start:\n{(self.folder / 'log').read_text()[-2000:]}")
-            time.sleep(0.02)
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait(10)
-
-    def sh(self, script: str) -> str:
-        """What a shell on the engine's machine says."""
-        return subprocess.run(["sh", "-c", script], check=True, capture_output=True, text=True, timeout=60).stdout
-
-    @property
-    def pid(self) -> int:
-        assert self.process is not None
-        return self.process.pid
-
-    def descriptors(self) -> int:
-        """How many descriptors the engine has open."""
-        return len(self.sh(f"ls /proc/{self.pid}/fd").split())
-
-    def memory_kib(self) -> int:
-        """The engine's resident memory."""
-        return int(self.sh(f"awk '/^VmRSS/ {{print $2}}' /proc/{self.pid}/status"))
-
-    def in_network(self, *words: str) -> list[str]:
-        """A command line that runs in the engine's network namespace."""
-        return ["nsenter", f"--net=/proc/{self._namespace.pid}/ns/net", *words]
-
-    def close(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(30)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-        self._namespace.kill()
-        self._namespace.wait(10)
-        self._log.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-class VmEngine:
-    """The same for the engine in the VM, which PID 1 starts again by itself."""
-
-    root = Path("/var/lib/cove")
-
-    def __init__(self, machine: Any) -> None:
-        self._machine = machine
-        self.url = machine.docker_host
-        self.socket = Path(self.url.removeprefix("unix://"))
-
-    def sh(self, script: str) -> str:
-        return str(self._machine.cove("machine", "ssh", script).stdout)
-
-    @property
-    def pid(self) -> int:
-        return int(self.sh("ps | awk '/[m] coved.vm/ {print $1}'"))
-
-    def kill(self) -> None:
-        self.sh(f"kill -9 {self.pid}")
-
-    def start(self) -> None:
-        """Returns when it answers again."""
-        self._machine.docker("version")
-
-    def descriptors(self) -> int:
-        return len(self.sh(f"ls /proc/{self.pid}/fd").split())
-
-    def memory_kib(self) -> int:
-        return int(self.sh(f"awk '/^VmRSS/ {{print $2}}' /proc/{self.pid}/status"))
-
-    def in_network(self, *words: str) -> list[str]:
-        """Its published ports are this computer's."""
-        return list(words)
 
 
 @pytest.fixture(scope="session")
@@ -148,10 +27,11 @@ def engine(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture(scope="session")
-def vm_engine(machine: Any) -> VmEngine:
+def vm_engine(machine: Any) -> Iterator[VmEngine]:
     made = VmEngine(machine)
     _import_busybox(made.url)
-    return made
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")
@@ -193,6 +73,25 @@ def docker_client(engine: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
+def scratch(engine: Any) -> Iterator[Path]:
+    """A folder of this test's own on the engine's machine, which may be another than this computer."""
+    made = Path(engine.sh("mktemp -d -p /tmp cove-s.XXXXXX").strip())
+    yield made
+    engine.sh(f"rm -rf {made}")
+
+
+@pytest.fixture
+def disk(engine: Any, scratch: Path) -> Iterator[str]:
+    """A block device of the engine's machine, 1 MiB of the byte x: what a container must not read."""
+    device = engine.sh(
+        f"modprobe loop 2>/dev/null; head -c 1048576 /dev/zero | tr '\\0' x >{scratch}/disk;"
+        f"device=$(losetup -f) && losetup $device {scratch}/disk && echo $device"
+    ).strip()
+    yield device
+    engine.sh(f"losetup -d {device}")
+
+
+@pytest.fixture
 def make(docker_client: Any) -> Iterator[Callable[..., Any]]:
     """Containers of busybox that are gone after the test."""
     with making(docker_client) as create:
@@ -224,45 +123,6 @@ def _busybox_tar() -> bytes:
             member.size = len(text)
             archive.addfile(member, io.BytesIO(text.encode()))
     return output.getvalue()
-
-
-def _seccomp_profile() -> Path:
-    """Docker's default profile as Debian packages it, fetched when this system does not have it."""
-    return _packaged(Path("/usr/share/containers/seccomp.json"), _SECCOMP_PACKAGE)
-
-
-def _init_folder() -> Path:
-    """Where tini is, for --init."""
-    return _packaged(Path("/usr/bin/tini-static"), _INIT_PACKAGE).parent
-
-
-def _crun_folder() -> Path:
-    """Where crun is, the other runtime."""
-    program = _packaged(Path("/usr/bin/crun"), "crun")
-    if program == Path("/usr/bin/crun"):
-        return program.parent
-    library = _packaged(Path("/usr/lib/x86_64-linux-gnu/libyajl.so.2"), "libyajl2")
-    folder = program.parents[2] / "wrapped"
-    folder.mkdir(exist_ok=True)
-    wrapper = folder / "crun"
-    wrapper.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={library.parent} exec {program} "$@"\n')
-    wrapper.chmod(0o755)
-    return folder
-
-
-def _packaged(path: Path, package: str) -> Path:
-    """A file of a Debian package: the machine's own, or that of the package, fetched once."""
-    if path.exists():
-        return path
-    cache = Path(tempfile.gettempdir()) / f"cove-test-cache-{os.getuid()}"
-    found = cache / package / path.relative_to("/")
-    if not found.exists():
-        cache.mkdir(mode=0o700, exist_ok=True)
-        subprocess.run(["apt-get", "-qq", "download", package], cwd=cache, check=True, timeout=120)
-        (archive,) = cache.glob(f"{package}_*.deb")
-        subprocess.run(["dpkg", "-x", archive, cache / package], check=True, timeout=60)
-        archive.unlink()
-    return found
 
 
 @pytest.fixture

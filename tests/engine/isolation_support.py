@@ -18,6 +18,18 @@ def output(container: Any) -> str:
     return str(container.logs().decode())
 
 
+def numbers(engine: Any, device: str) -> tuple[int, int]:
+    """Major and minor number of a device of the engine's machine."""
+    major, minor = engine.sh(f"stat -c '%t %T' {device}").split()
+    return int(major, 16), int(minor, 16)
+
+
+def shim_of(engine: Any, container: Any) -> int:
+    """The process that made a running container's first one."""
+    container.reload()
+    return int(engine.sh(f"awk '/^PPid:/ {{print $2}}' /proc/{container.attrs['State']['Pid']}/status"))
+
+
 def refusal(docker_client: Any, host: dict[str, Any], **config: Any) -> tuple[int, str]:
     response = docker_client.api._post_json(
         docker_client.api._url("/containers/create"),

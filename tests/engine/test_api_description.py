@@ -6,7 +6,6 @@ import io
 import json
 import re
 import tarfile
-import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -18,13 +17,6 @@ from coved.api.routes import create_router
 from api_description import Description
 from image_archives import docker_archive
 from raw_client import Answer, ask, ask_json, hijack
-
-
-@pytest.fixture(scope="module")
-def engine(native_engine: Any) -> Any:
-    """These tests look at its machine from within."""
-    return native_engine
-
 
 pytestmark = pytest.mark.root
 
@@ -168,8 +160,8 @@ def test_disk_usage(drive: Driver, running: str) -> None:
     assert drive("GET", "/system/df", status=400, query={"type": "x"}).message == "unknown object type: x"
 
 
-def test_events(drive: Driver, running: str) -> None:
-    past = drive("GET", "/events", query={"since": "1", "until": f"{time.time():.3f}"})
+def test_events(engine: Any, drive: Driver, running: str) -> None:
+    past = drive("GET", "/events", query={"since": "1", "until": f"{engine.now():.3f}"})
     events = [json.loads(line) for line in past.body.splitlines()]
     assert {"create", "start"} <= {event["Action"] for event in events if event["Actor"]["ID"] == running}
     refused = drive("GET", "/events", status=400, query={"since": "5", "until": "1"})

@@ -257,13 +257,13 @@ def test_names_are_cleaned_as_docker_cleans_them(container: Any) -> None:
     assert one.exec_run(["sh", "-c", "cd /d; cat absolute b c; ls"]).output.split() == [b"123absolute", b"b", b"c"]
 
 
-def test_a_description_has_gos_time_and_tells_no_event(container: Any, docker_client: Any) -> None:
+def test_a_description_has_gos_time_and_tells_no_event(container: Any, engine: Any, docker_client: Any) -> None:
     one = up(container("touch -d @1700000000 /t; echo up; sleep 600"))
-    since = int(time.time())
+    since = int(engine.now())
     url = one.client.api._url("/containers/{0}/archive", one.id)
     answer = one.client.api.head(url, params={"path": "/t"})
     described = json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"]))
     assert described == {"name": "t", "size": 0, "mode": 0o644, "mtime": "2023-11-14T22:13:20Z", "linkTarget": ""}
     one.get_archive("/t")
-    events = docker_client.events(since=since, until=int(time.time()) + 1, decode=True, filters={"container": one.id})
+    events = docker_client.events(since=since, until=int(engine.now()) + 1, decode=True, filters={"container": one.id})
     assert [event["Action"] for event in events].count("archive-path") == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -88,12 +87,12 @@ def test_history_tells_the_command_and_not_the_entrypoint(docker_client: Any, na
         one.remove()
 
 
-def test_events_of_a_commit(docker_client: Any, name: str) -> None:
+def test_events_of_a_commit(engine: Any, docker_client: Any, name: str) -> None:
     one = docker_client.containers.create("busybox", "true")
-    since = int(time.time())
+    since = int(engine.now())
     try:
         image = one.commit(name, "t", message="why")
-        events = [*docker_client.events(since=since, until=int(time.time()) + 1, decode=True)]
+        events = [*docker_client.events(since=since, until=int(engine.now()) + 1, decode=True)]
     finally:
         one.remove()
     (tag,) = [event for event in events if event["Type"] == "image" and event["Actor"]["ID"] == image.id]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from typing import Any
 
 import docker
@@ -53,7 +52,7 @@ def test_names_are_unique(docker_client: Any, name: str) -> None:
     assert error.value.status_code == 409
 
 
-def test_logs_tail_follow_and_timestamps(docker_client: Any, name: str) -> None:
+def test_logs_tail_follow_and_timestamps(engine: Any, docker_client: Any, name: str) -> None:
     container = docker_client.containers.run(
         "busybox", ["sh", "-c", "seq 1 100; sleep 0.3; echo end"], name=name, detach=True
     )
@@ -63,7 +62,7 @@ def test_logs_tail_follow_and_timestamps(docker_client: Any, name: str) -> None:
     stamp, _, text = container.logs(tail=1, timestamps=True).partition(b" ")
     assert text == b"end\n"
     assert stamp.endswith(b"Z")
-    assert container.logs(since=time.time() + 5) == b""
+    assert container.logs(since=engine.now() + 5) == b""
 
 
 def test_exec_has_its_own_status_streams_and_environment(docker_client: Any, name: str) -> None:
@@ -132,7 +131,7 @@ def test_volumes_start_with_the_images_files_and_keep_what_is_written(docker_cli
         volume.remove()
 
 
-def test_a_restart_policy_restarts(docker_client: Any, name: str) -> None:
+def test_a_restart_policy_restarts(engine: Any, docker_client: Any, name: str) -> None:
     container = docker_client.containers.run(
         "busybox",
         ["sh", "-c", "exit 1"],
@@ -141,7 +140,7 @@ def test_a_restart_policy_restarts(docker_client: Any, name: str) -> None:
         restart_policy={"Name": "on-failure", "MaximumRetryCount": 2},
     )
     ends = 0
-    window = {"since": int(time.time()) - 5, "until": int(time.time()) + 20}
+    window = {"since": int(engine.now()) - 5, "until": int(engine.now()) + 20}
     for _ in docker_client.events(decode=True, filters={"container": container.id, "event": "die"}, **window):
         ends += 1
         if ends == 3:

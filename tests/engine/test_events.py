@@ -18,13 +18,6 @@ import pytest
 
 from life_support import PATIENCE_S, ask, eventually
 
-
-@pytest.fixture(scope="module")
-def engine(native_engine: Any) -> Any:
-    """Times of events are held against this computer's clock."""
-    return native_engine
-
-
 pytestmark = pytest.mark.root
 
 
@@ -89,7 +82,7 @@ def attributes(events: list[dict[str, Any]], action: str, count: int = 1) -> dic
 def past(engine: Any, **query: Any) -> list[dict[str, Any]]:
     """What has happened, by the API: `until` is now."""
     client = docker.DockerClient(engine.url, timeout=60)
-    events = [*client.events(decode=True, until=f"{time.time():.6f}", **query)]
+    events = [*client.events(decode=True, until=f"{engine.now():.6f}", **query)]
     client.close()
     return events
 
@@ -215,7 +208,7 @@ def history(engine: Any) -> Iterator[dict[str, Any]]:
     """Two containers of two images, a network and a volume have come and gone between `since` and `until`."""
     client = docker.DockerClient(engine.url, timeout=60)
     prefix = f"t{uuid.uuid4().hex[:8]}"
-    since = f"{time.time():.6f}"
+    since = f"{engine.now():.6f}"
     image = client.images.get("busybox")
     image.tag(f"{prefix}/own", "1")
     network = client.networks.create(f"{prefix}-net")
@@ -231,7 +224,7 @@ def history(engine: Any) -> Iterator[dict[str, Any]]:
     volume.remove()
     client.images.remove(f"{prefix}/own:1")
     yield {
-        "prefix": prefix, "since": since, "until": f"{time.time():.6f}", "web": web.id, "own": own.id,
+        "prefix": prefix, "since": since, "until": f"{engine.now():.6f}", "web": web.id, "own": own.id,
         "image": image.id, "network": network.id,
     }  # fmt: skip
     client.close()
@@ -284,7 +277,7 @@ def test_filters_let_through_what_they_name(
 
 
 def test_the_past_comes_in_order_and_the_present_follows(engine: Any, docker_client: Any, name: str) -> None:
-    since = f"{time.time():.6f}"
+    since = f"{engine.now():.6f}"
     made = docker_client.containers.create("busybox", "true", name=name)
     with stream(engine, since=since, filters={"container": made.id}) as events:
         events.until(is_event("create", made.id))
@@ -302,10 +295,10 @@ def test_until_alone_tells_all_that_is_remembered(engine: Any, history: dict[str
 
 def test_until_in_the_future_ends_the_stream_then(engine: Any, docker_client: Any, name: str) -> None:
     started = time.monotonic()
-    with stream(engine, until=f"{time.time() + 1.5:.6f}", filters={"container": name}) as events:
+    with stream(engine, until=f"{engine.now() + 1.5:.6f}", filters={"container": name}) as events:
         made = docker_client.containers.create("busybox", "true", name=name)
         events.until(is_event("create", made.id))
-        ends = [*docker_client.events(decode=True, since=f"{time.time():.6f}", until=f"{time.time() + 0.5:.6f}")]
+        ends = [*docker_client.events(decode=True, since=f"{engine.now():.6f}", until=f"{engine.now() + 0.5:.6f}")]
     assert 0.4 < time.monotonic() - started < 5
     assert ends == []
 
@@ -346,10 +339,10 @@ def test_followers_that_leave_are_forgotten(engine: Any, docker_client: Any) -> 
 
 def test_dockers_client_shows_them(engine: Any, name: str) -> None:
     environment = {**os.environ, "DOCKER_HOST": engine.url}
-    since = f"{time.time():.6f}"
+    since = f"{engine.now():.6f}"
     run = ["docker", "run", "--rm", "--name", name, "busybox", "true"]
     subprocess.run(run, env=environment, check=True, timeout=30)
-    words = ["events", "--since", since, "--until", f"{time.time():.6f}", "--filter", f"container={name}"]
+    words = ["events", "--since", since, "--until", f"{engine.now():.6f}", "--filter", f"container={name}"]
     shown = subprocess.run(
         ["docker", *words, "--format", "{{.Type}} {{.Action}} {{.Actor.Attributes.name}}"],
         env=environment, capture_output=True, text=True, timeout=30,

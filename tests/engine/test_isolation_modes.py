@@ -11,35 +11,31 @@ import pytest
 
 from isolation_support import Make, output, refusal
 
-
-@pytest.fixture(scope="module")
-def engine(native_engine: Any) -> Any:
-    """These tests look at its machine from within."""
-    return native_engine
-
-
 pytestmark = pytest.mark.root
 
 
-def link(container: Any, kind: str) -> str:
-    return os.readlink(f"/proc/{container.attrs['State']['Pid']}/ns/{kind}")
+def links(engine: Any, kind: str, *containers: Any) -> list[str]:
+    """The machine's own namespace, and those of containers."""
+    for container in containers:
+        container.reload()
+    processes = ["self", *(str(container.attrs["State"]["Pid"]) for container in containers)]
+    return str(engine.sh("; ".join(f"readlink /proc/{pid}/ns/{kind}" for pid in processes))).split()
 
 
 @pytest.mark.parametrize(
     ("option", "kind"), [("pid_mode", "pid"), ("ipc_mode", "ipc"), ("uts_mode", "uts"), ("cgroupns", "cgroup")]
 )
-def test_host_is_the_machines_own_namespace_and_the_default_is_not(make: Make, option: str, kind: str) -> None:
-    shared, own = make(**{option: "host"}), make()
-    for container in (shared, own):
-        container.reload()
-    assert link(shared, kind) == os.readlink(f"/proc/self/ns/{kind}")
-    assert link(own, kind) != os.readlink(f"/proc/self/ns/{kind}")
+def test_host_is_the_machines_own_namespace_and_the_default_is_not(
+    engine: Any, make: Make, option: str, kind: str
+) -> None:
+    machines, shared, own = links(engine, kind, make(**{option: "host"}), make())
+    assert machines == shared != own
 
 
-def test_a_privileged_container_has_its_own_cgroup_namespace(make: Make) -> None:
+def test_a_privileged_container_has_its_own_cgroup_namespace(engine: Any, make: Make) -> None:
     container = make(privileged=True)
-    container.reload()
-    assert link(container, "cgroup") != os.readlink("/proc/self/ns/cgroup")
+    machines, own = links(engine, "cgroup", container)
+    assert machines != own
     assert container.attrs["HostConfig"]["CgroupnsMode"] == "private"
 
 
@@ -52,24 +48,23 @@ def test_the_processes_of_another_container_are_seen_and_can_be_told(make: Make)
     assert other.wait(timeout=30)["StatusCode"] == 137
 
 
-def test_shared_memory_of_a_shareable_container(make: Make) -> None:
+def test_shared_memory_of_a_shareable_container(engine: Any, make: Make) -> None:
     donor = make("sh", "-c", "echo from the donor > /dev/shm/note; exec sleep 300", ipc_mode="shareable", shm_size="2m")
     donor.exec_run(["sh", "-c", "until [ -s /dev/shm/note ]; do :; done"])
     guest = make("sh", "-c", "cat /dev/shm/note; grep -c size=2048k /proc/mounts; echo back > /dev/shm/answer",
                  ipc_mode=f"container:{donor.name}", shm_size="9m")  # fmt: skip
     assert output(guest) == "from the donor\n1\n"
     assert donor.exec_run(["cat", "/dev/shm/answer"]).output == b"back\n"
-    donor.reload()
     guest = make(ipc_mode=f"container:{donor.name}")
-    guest.reload()
-    assert link(guest, "ipc") == link(donor, "ipc")
+    _, own, joined = links(engine, "ipc", donor, guest)
+    assert own == joined
     assert guest.attrs["HostConfig"]["IpcMode"] == f"container:{donor.id}"
 
 
-def test_ipc_none_has_no_shared_memory_folder_but_its_own_namespace(make: Make) -> None:
+def test_ipc_none_has_no_shared_memory_folder_but_its_own_namespace(engine: Any, make: Make) -> None:
     container = make("sh", "-c", "ls -d /dev/shm 2>&1 | tail -1; exec sleep 300", ipc_mode="none")
-    container.reload()
-    assert link(container, "ipc") != os.readlink("/proc/self/ns/ipc")
+    machines, own = links(engine, "ipc", container)
+    assert machines != own
     code, text = container.exec_run(["ls", "/dev/shm"])
     assert code != 0 and b"No such file" in text
 
@@ -97,19 +92,19 @@ def test_a_container_that_does_not_run_cannot_be_joined(make: Make) -> None:
         assert caught.value.status_code == status
 
 
-def test_a_network_that_is_joined_brings_its_names(make: Make) -> None:
+def test_a_network_that_is_joined_brings_its_names(engine: Any, make: Make) -> None:
     donor = make(hostname="donor", domainname="example.org")
     text = output(make("sh", "-c", "hostname; hostname -f; cat /etc/hostname", network_mode=f"container:{donor.name}"))
     assert text.split() == ["donor", "donor.example.org", "donor"]
     guest = make(network_mode=f"container:{donor.name}")
-    for container in (donor, guest):
-        container.reload()
-    assert link(guest, "net") == link(donor, "net")
-    assert link(guest, "uts") != link(donor, "uts")
+    _, own, joined = links(engine, "net", donor, guest)
+    assert own == joined
+    _, own, joined = links(engine, "uts", donor, guest)
+    assert own != joined
 
 
-def test_the_machines_network_brings_its_name(make: Make) -> None:
-    assert output(make("hostname", network_mode="host")).strip() == os.uname().nodename
+def test_the_machines_network_brings_its_name(engine: Any, make: Make) -> None:
+    assert output(make("hostname", network_mode="host")).strip() == engine.sh("hostname").strip()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +13,11 @@ import docker
 import pytest
 from coved.runtime.capabilities import NAMES
 
-from isolation_support import Make, output, refusal
-
-
-@pytest.fixture(scope="module")
-def engine(native_engine: Any) -> Any:
-    """These tests look at its machine from within."""
-    return native_engine
-
+from isolation_support import Make, numbers, output, refusal
 
 pytestmark = pytest.mark.root
 
 DEFAULT_CAPABILITIES = 0xA80425FB
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[str]:
-    """A block device of the machine, 1 MiB of the byte x: what a container must not read."""
-    image = tmp_path / "disk"
-    image.write_bytes(b"x" * (1 << 20))
-    device = subprocess.run(["losetup", "-f"], capture_output=True, text=True, check=True, timeout=20).stdout.strip()
-    subprocess.run(["losetup", device, image], check=True, timeout=20)
-    yield device
-    subprocess.run(["losetup", "-d", device], check=True, timeout=20)
-
-
-def numbers(device: str) -> tuple[int, int]:
-    status = os.stat(device)
-    return os.major(status.st_rdev), os.minor(status.st_rdev)
 
 
 def capabilities(container: Any) -> int:
@@ -52,12 +28,11 @@ def caps(make: Make, **options: Any) -> int:
     return capabilities(make("grep", "CapEff", "/proc/self/status", **options))
 
 
-def everything() -> int:
-    bits = int(
-        next(line for line in Path("/proc/1/status").read_text().splitlines() if line.startswith("CapBnd")).split()[1],
-        16,
-    )
-    return bits & ((1 << len(NAMES)) - 1)
+@pytest.fixture
+def everything(engine: Any) -> int:
+    """The capabilities that the machine itself has."""
+    (line,) = (line for line in engine.read("/proc/1/status").splitlines() if line.startswith("CapBnd"))
+    return int(line.split()[1], 16) & ((1 << len(NAMES)) - 1)
 
 
 def bit(name: str) -> int:
@@ -67,13 +42,12 @@ def bit(name: str) -> int:
 # -- capabilities
 
 
-def test_capabilities_are_added_and_dropped_as_docker_does(make: Make) -> None:
-    everything_here = everything()
-    assert caps(make) == DEFAULT_CAPABILITIES & everything_here
+def test_capabilities_are_added_and_dropped_as_docker_does(make: Make, everything: int) -> None:
+    assert caps(make) == DEFAULT_CAPABILITIES & everything
     assert caps(make, cap_drop=["ALL"]) == 0
     assert caps(make, cap_drop=["all"], cap_add=["chown", "CAP_NET_ADMIN"]) == bit("CHOWN") | bit("NET_ADMIN")
-    assert caps(make, cap_add=["ALL"]) == everything_here
-    assert caps(make, cap_add=["ALL"], cap_drop=["SYS_ADMIN"]) == everything_here & ~bit("SYS_ADMIN")
+    assert caps(make, cap_add=["ALL"]) == everything
+    assert caps(make, cap_add=["ALL"], cap_drop=["SYS_ADMIN"]) == everything & ~bit("SYS_ADMIN")
     assert caps(make, cap_drop=["NET_RAW", "MKNOD"]) == DEFAULT_CAPABILITIES & ~bit("NET_RAW") & ~bit("MKNOD")
     # What is added is had, dropped or not; the order of the options is not known.
     assert caps(make, cap_drop=["CHOWN"], cap_add=["CHOWN"]) == DEFAULT_CAPABILITIES
@@ -107,7 +81,7 @@ def test_capabilities_that_there_are_not(docker_client: Any, option: str) -> Non
 # -- privileged
 
 
-def test_privileged(make: Make, disk: str) -> None:
+def test_privileged(engine: Any, make: Make, everything: int, disk: str) -> None:
     script = (
         f"head -c 4 {disk}; echo; grep -E '^(Seccomp|NoNewPrivs):' /proc/self/status; grep -c -E ' /(proc|sys)/[a-z]+.* ro,' "
         "/proc/mounts; touch /proc/sys/kernel/domainname && echo proc; mkdir /sys/fs/cgroup/below && echo cgroup; "
@@ -115,22 +89,23 @@ def test_privileged(make: Make, disk: str) -> None:
     )
     lines = output(make("sh", "-c", script, privileged=True)).split("\n")
     assert lines[:7] == ["xxxx", "NoNewPrivs:\t0", "Seccomp:\t0", "0", "proc", "cgroup", "mount"]
-    nodes = [one for one in os.scandir("/dev") if not one.is_symlink() and not one.is_dir() and one.name != "console"]
-    assert int(lines[7]) >= len(nodes)
-    assert caps(make, privileged=True) == everything()
-    assert caps(make, privileged=True, cap_drop=["ALL"]) == everything()
+    nodes = engine.sh("find /dev -maxdepth 1 ! -type l ! -type d ! -name console")
+    assert int(lines[7]) >= len(nodes.split())
+    assert caps(make, privileged=True) == everything
+    assert caps(make, privileged=True, cap_drop=["ALL"]) == everything
 
 
-def test_devices_of_the_machine_keep_owner_and_mode_in_a_privileged_container(make: Make, disk: str) -> None:
-    status = os.stat(disk)
-    wanted = f"{status.st_mode & 0o777:o} {status.st_uid} {status.st_gid}"
-    assert output(make("stat", "-c", "%a %u %g", disk, privileged=True)).strip() == wanted
+def test_devices_of_the_machine_keep_owner_and_mode_in_a_privileged_container(
+    engine: Any, make: Make, disk: str
+) -> None:
+    wanted = engine.sh(f"stat -c '%a %u %g' {disk}")
+    assert output(make("stat", "-c", "%a %u %g", disk, privileged=True)) == wanted
 
 
-def test_a_privileged_exec_holds_all_capabilities(make: Make) -> None:
+def test_a_privileged_exec_holds_all_capabilities(make: Make, everything: int) -> None:
     container = make()
     _, text = container.exec_run(["grep", "CapEff", "/proc/self/status"], privileged=True)
-    assert int(text.split()[1], 16) == everything()
+    assert int(text.split()[1], 16) == everything
     _, text = container.exec_run(["grep", "CapEff", "/proc/self/status"])
     assert int(text.split()[1], 16) == DEFAULT_CAPABILITIES
 
@@ -138,8 +113,8 @@ def test_a_privileged_exec_holds_all_capabilities(make: Make) -> None:
 # -- devices
 
 
-def test_only_devices_that_were_given_can_be_opened(make: Make, disk: str) -> None:
-    major, minor = numbers(disk)
+def test_only_devices_that_were_given_can_be_opened(engine: Any, make: Make, disk: str) -> None:
+    major, minor = numbers(engine, disk)
     script = f"mknod /node b {major} {minor} && head -c 4 /node"
     container = make("sh", "-c", script)
     assert container.wait(timeout=30)["StatusCode"] == 1
@@ -170,8 +145,8 @@ def test_a_device_is_had_under_its_path_with_its_permissions(make: Make, disk: s
         ("b {major}:{minor} m", ""),
     ],
 )
-def test_device_rules(make: Make, disk: str, rule: str, expected: str) -> None:
-    major, minor = numbers(disk)
+def test_device_rules(engine: Any, make: Make, disk: str, rule: str, expected: str) -> None:
+    major, minor = numbers(engine, disk)
     script = (
         f"mknod /node b {major} {minor}; head -c 1 /node >/dev/null 2>&1 && echo read;"
         " (echo y > /node) 2>/dev/null && echo write; true"
@@ -180,22 +155,18 @@ def test_device_rules(make: Make, disk: str, rule: str, expected: str) -> None:
     assert output(container).split() == expected.split()
 
 
-def test_a_folder_of_devices(make: Make, tmp_path: Path) -> None:
-    (tmp_path / "sub").mkdir()
-    os.mknod(tmp_path / "sub/one", 0o600 | 0o020000, os.makedev(1, 7))
-    (tmp_path / "file").write_text("no device")
-    assert (
-        output(make("find", "/dev/given", "-type", "c", devices=[f"{tmp_path}:/dev/given"])) == "/dev/given/sub/one\n"
-    )
+def test_a_folder_of_devices(engine: Any, make: Make, scratch: Path) -> None:
+    engine.sh(f"cd {scratch}; mkdir sub; mknod sub/one c 1 7; echo no device >file")
+    assert output(make("find", "/dev/given", "-type", "c", devices=[f"{scratch}:/dev/given"])) == "/dev/given/sub/one\n"
 
 
-def test_devices_that_cannot_be_given(make: Make, docker_client: Any, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+def test_devices_that_cannot_be_given(engine: Any, make: Make, scratch: Path) -> None:
+    engine.write(scratch / "file", b"")
     failed = "error gathering device information while adding custom device"
     for path, problem in (
         ("/dev/no-such", "no such file or directory"),
-        (tmp_path / "file", "not a device node"),
-        (tmp_path, "not a device node"),
+        (scratch / "file", "not a device node"),
+        (scratch, "not a device node"),
     ):
         with pytest.raises(docker.errors.APIError) as caught:
             make(devices=[f"{path}:/dev/x"])
@@ -216,11 +187,11 @@ def test_devices_that_cannot_be_given(make: Make, docker_client: Any, tmp_path: 
         make(device_requests=[request])
 
 
-def test_the_machines_dev_is_not_changed_when_it_is_bound(make: Make) -> None:
-    before = sorted(os.listdir("/dev"))
+def test_the_machines_dev_is_not_changed_when_it_is_bound(engine: Any, make: Make) -> None:
+    before = engine.names("/dev")
     text = output(make("sh", "-c", "ls /dev | wc -l; ls -d /dev/pts/ptmx", volumes=["/dev:/dev"]))
     assert int(text.split()[0]) == len(before)
-    assert sorted(os.listdir("/dev")) == before
+    assert engine.names("/dev") == before
 
 
 # -- security options
@@ -317,15 +288,15 @@ def test_labels_are_taken_and_mean_nothing(make: Make) -> None:
     assert output(make("echo", "fine", security_opt=["label=disable", "label:user:x"])) == "fine\n"
 
 
-def test_apparmor_profiles(make: Make, docker_client: Any) -> None:
+def test_apparmor_profiles(engine: Any, make: Make, docker_client: Any) -> None:
     """Where the kernel has AppArmor (the VM's does) a profile that is not loaded is refused, elsewhere warned about."""
-    enabled = output(make("cat", "/sys/module/apparmor/parameters/enabled", privileged=True)) if _has_module() else "N"
+    enabled = engine.sh("cat /sys/module/apparmor/parameters/enabled 2>/dev/null || echo N").strip()
     assert output(make("echo", "fine", security_opt=["apparmor=unconfined"])) == "fine\n"
     created = docker_client.api.create_container_from_config(
         {"Image": "busybox", "Cmd": ["true"], "HostConfig": {"SecurityOpt": ["apparmor=no-such-profile"]}}
     )
     try:
-        if enabled.strip() == "Y":
+        if enabled == "Y":
             assert not created["Warnings"]
             with pytest.raises(
                 docker.errors.APIError, match=r"unable to apply apparmor profile: .*no such file or directory"
@@ -337,7 +308,3 @@ def test_apparmor_profiles(make: Make, docker_client: Any) -> None:
             docker_client.api.start(created["Id"])
     finally:
         docker_client.api.remove_container(created["Id"], force=True)
-
-
-def _has_module() -> bool:
-    return Path("/sys/module/apparmor/parameters/enabled").exists()

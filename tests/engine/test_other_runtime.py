@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,8 @@ from typing import Any
 import docker
 import pytest
 
-from isolation_support import Make, making, output, refusal
-
-
-@pytest.fixture(scope="module")
-def engine(native_engine: Any) -> Any:
-    """These tests look at its machine from within."""
-    return native_engine
-
+from isolation_support import Make, making, output, refusal, shim_of
+from life_support import eventually
 
 pytestmark = pytest.mark.root
 
@@ -46,15 +39,14 @@ def test_a_runtime_that_there_is_not(docker_client: Any) -> None:
     assert refusal(docker_client, {"Runtime": "nosuch"}) == (400, "unknown or invalid runtime name: nosuch")
 
 
-def test_it_is_crun_that_made_the_container(crun: Make) -> None:
+def test_it_is_crun_that_made_the_container(engine: Any, crun: Make) -> None:
     container = crun("sh", "-c", "exec sleep 300")
-    container.reload()
-    shim = Path(f"/proc/{container.attrs['State']['Pid']}/stat").read_text().split()[3]
-    assert Path(f"/proc/{shim}/comm").read_text().startswith("shim:")
+    shim = shim_of(engine, container)
+    assert engine.read(f"/proc/{shim}/comm").startswith("shim:")
     assert container.attrs["HostConfig"]["Runtime"] == "crun"
     # crun puts the runtime spec's version of its own there; this runtime's config is the bundle's.
-    (config,) = Path(f"/proc/{shim}/root").glob("tmp/cove-e*/run/shims/" + container.id + "/bundle/config.json")
-    assert '"ociVersion": "1.0.2"' in config.read_text()
+    config = engine.read(f"/proc/{shim}/root{engine.state}/shims/{container.id}/bundle/config.json")
+    assert '"ociVersion": "1.0.2"' in config
 
 
 def test_output_input_and_status(engine: Any) -> None:
@@ -68,6 +60,10 @@ def test_output_input_and_status(engine: Any) -> None:
 @pytest.mark.parametrize(("words", "status"), [(["nosuch"], 127), (["/no/such"], 127), (["/etc/passwd"], 126)])
 def test_what_cannot_be_run(engine: Any, words: list[str], status: int) -> None:
     done = run(engine, "busybox", *words)
+    if (
+        b"not executable: Operation not permitted" in done.stderr
+    ):  # so says crun since 1.9, and docker's client makes of it:
+        status = 125
     assert done.returncode == status
     assert b"OCI runtime create failed: crun: " in done.stderr
     assert b"runc" not in done.stderr
@@ -112,7 +108,7 @@ def test_pause(crun: Make) -> None:
     assert container.exec_run(["true"]).exit_code == 0
 
 
-def test_what_a_container_is_made_of_is_the_same(crun: Make, make: Make) -> None:
+def test_what_a_container_is_made_of_is_the_same(engine: Any, crun: Make, make: Make) -> None:
     script = (
         "id; hostname; cat /proc/sys/kernel/domainname; grep -E '^(Cap|NoNew|Seccomp:)' /proc/self/status; umask; pwd; echo $HOME;"
         "cat /proc/self/oom_score_adj; cat /proc/self/cgroup | tail -1; cat /proc/sys/net/ipv4/ip_unprivileged_port_start;"
@@ -132,7 +128,7 @@ def test_what_a_container_is_made_of_is_the_same(crun: Make, make: Make) -> None
         container.wait(timeout=30)
     assert theirs.logs().decode().splitlines() == ours.logs().decode().splitlines()
     # crun gives a container's standard files to its user: the machine's own null device must not be among them.
-    assert os.stat("/dev/null").st_uid == 0
+    assert engine.sh("stat -c %u /dev/null") == "0\n"
 
 
 def test_namespaces_are_joined(crun: Make, make: Make) -> None:
@@ -151,17 +147,14 @@ def test_it_outlives_the_engine_and_leaves_nothing(engine: Any, crun: Make) -> N
     engine.kill()
     engine.start()
     assert container.exec_run(["echo", "there"]).output == b"there\n"
-    folder = engine.folder / "run/shims" / container.id
-    assert folder.exists()
+    assert container.id in engine.names(engine.state / "shims")
     container.remove(force=True)
-    deadline = time.monotonic() + 20
-    while folder.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not folder.exists()
-    assert not [path for path in Path("/run/crun").glob("*") if path.name == container.id]
+    eventually(lambda: container.id not in engine.names(engine.state / "shims"))
+    assert container.id not in engine.names("/run/crun")
 
 
 def test_remapped_users(engine_with: Any) -> None:
+    """On this computer in any case: the VM's engine has no such option."""
     with engine_with("--userns-remap", "default") as engine:
         client = docker.DockerClient(engine.url, timeout=60)
         with making(client) as create:
@@ -170,8 +163,6 @@ def test_remapped_users(engine_with: Any) -> None:
             container.reload()
             assert os.stat(f"/proc/{container.attrs['State']['Pid']}").st_uid == 100_000
             assert container.exec_run(["id", "-u"]).output == b"0\n"
-            deadline = time.monotonic() + 20
-            while container.logs().count(b"\n") < 4 and time.monotonic() < deadline:
-                time.sleep(0.05)
+            eventually(lambda: container.logs().count(b"\n") == 4)
             assert container.logs().split() == [b"0"] * 4
         client.close()

@@ -11,13 +11,6 @@ import pytest
 
 from life_support import ask, events_of, eventually, restart
 
-
-@pytest.fixture(scope="module")
-def engine(native_engine: Any) -> Any:
-    """These tests look at its machine from within."""
-    return native_engine
-
-
 pytestmark = pytest.mark.root
 
 

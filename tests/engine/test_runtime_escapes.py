@@ -6,7 +6,7 @@ import ctypes
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,8 @@ from coved.runtime.client import ShimClient, SpawnerClient
 from coved.runtime.errors import CreateError, RuntimeFailure, StartError
 from coved.runtime.spec import Process, Spec, Stdio
 
-from isolation_support import Make
+from isolation_support import Make, shim_of
 from runtime_support import Client, Harness, frames, process, with_harness
-
-
-@pytest.fixture(scope="module")
-def engine(native_engine: Any) -> Any:
-    """These tests look at its machine from within."""
-    return native_engine
-
 
 pytestmark = pytest.mark.root
 
@@ -194,8 +187,7 @@ async def test_a_process_that_is_set_up_in_a_shared_pid_namespace_is_closed_to_o
 def test_the_shim_is_closed_to_a_container_among_the_machines_processes(engine: Any, make: Make) -> None:
     """--pid host shows the shim; who may look into it has the machine. Guard: the capabilities that are dropped."""
     container = make(pid_mode="host")
-    container.reload()
-    shim = Path(f"/proc/{container.attrs['State']['Pid']}/stat").read_text().split()[3]
+    shim = shim_of(engine, container)
     script = (
         f"cat /proc/{shim}/comm; ls /proc/{shim}/root/ /proc/{shim}/cwd/ /proc/{shim}/fd/0/; head -c 1 /proc/{shim}/mem"
     )
@@ -226,7 +218,7 @@ HOSTILE_WRITES = (
 )
 
 
-def test_the_kernels_files_cannot_be_written(make: Make) -> None:
+def test_the_kernels_files_cannot_be_written(engine: Any, make: Make) -> None:
     """Guard: the read-only paths. Root of the container owns them all."""
     script = "; ".join(
         f"cat {path} > /tmp/x 2>/dev/null; cat /tmp/x > {path} && echo written" for path in HOSTILE_WRITES
@@ -235,7 +227,7 @@ def test_the_kernels_files_cannot_be_written(make: Make) -> None:
     container.wait(timeout=30)
     text = container.logs().decode()
     assert "written" not in text
-    assert text.count("Read-only file system") == sum(Path(path).exists() for path in HOSTILE_WRITES)
+    assert text.count("Read-only file system") == sum(engine.exists(path) for path in HOSTILE_WRITES)
 
 
 def test_what_tells_of_the_machine_is_empty(make: Make) -> None:
@@ -260,14 +252,13 @@ async def test_masks_cannot_be_taken_off_without_capabilities(made: Harness) -> 
 
 
 @pytest.fixture
-def shared_folder(tmp_path: Path) -> Any:
+def shared_folder(engine: Any, scratch: Path) -> Iterator[Path]:
     """A folder of the machine on a mount that passes on what is mounted in it."""
-    subprocess.run(["mount", "--bind", tmp_path, tmp_path], check=True, timeout=10)
-    subprocess.run(["mount", "--make-shared", tmp_path], check=True, timeout=10)
-    (tmp_path / "inside").mkdir()
-    (tmp_path / "outside").mkdir()
-    yield tmp_path
-    subprocess.run(["umount", "-R", tmp_path], check=True, timeout=10)
+    engine.sh(
+        f"mount --bind {scratch} {scratch}; mount --make-shared {scratch}; mkdir {scratch}/inside {scratch}/outside"
+    )
+    yield scratch
+    engine.sh(f"umount -l {scratch}")
 
 
 @pytest.mark.parametrize(
@@ -275,7 +266,7 @@ def shared_folder(tmp_path: Path) -> Any:
     [("", False, False), ("rslave", False, True), ("rshared", True, True)],
 )
 def test_mounts_go_only_where_they_were_let(
-    make: Make, shared_folder: Path, propagation: str, out_to_host: bool, in_to_container: bool
+    engine: Any, make: Make, shared_folder: Path, propagation: str, out_to_host: bool, in_to_container: bool
 ) -> None:
     """Guard: bind mounts are private unless asked otherwise, and the new mount namespace is a slave of the machine's."""
     mode = f":{propagation}" if propagation else ""
@@ -283,21 +274,21 @@ def test_mounts_go_only_where_they_were_let(
         volumes=[f"{shared_folder}:/data{mode}"], cap_add=["SYS_ADMIN"], security_opt=["seccomp=unconfined"]
     )
     assert container.exec_run(["mount", "-t", "tmpfs", "cove-inside", "/data/inside"]).exit_code == 0
-    assert ("cove-inside" in Path("/proc/self/mountinfo").read_text()) is out_to_host
-    subprocess.run(["mount", "-t", "tmpfs", "cove-outside", shared_folder / "outside"], check=True, timeout=10)
+    assert ("cove-inside" in engine.read("/proc/self/mountinfo")) is out_to_host
+    engine.sh(f"mount -t tmpfs cove-outside {shared_folder}/outside")
     seen = container.exec_run(["cat", "/proc/self/mountinfo"]).output.decode()
     assert ("cove-outside" in seen) is in_to_container
     container.exec_run(["umount", "/data/inside"])
-    subprocess.run(["umount", shared_folder / "outside"], check=True, timeout=10)
+    engine.sh(f"umount {shared_folder}/outside")
 
 
-def test_the_machines_root_is_not_below_the_containers(make: Make) -> None:
+def test_the_machines_root_is_not_below_the_containers(engine: Any, make: Make) -> None:
     """Guard: pivot_root and the unmounting of the old root. chroot out is of no use without it."""
     container = make(cap_add=["SYS_ADMIN", "SYS_CHROOT"], security_opt=["seccomp=unconfined"])
     script = "mkdir /deep; umount / 2>/dev/null; chroot /deep /bin/true; cd /; ls -d ../../../etc/hostname; cat /proc/self/mountinfo"
     text = container.exec_run(["sh", "-c", script]).output.decode()
-    own = Path("/proc/self/mountinfo").read_text()
-    root = next(line for line in own.splitlines() if line.split()[4] == "/").split()
+    own = engine.read("/proc/self/mountinfo").splitlines()
+    root = next(line for line in own if line.split()[4] == "/").split()
     assert not any(line.split()[2] == root[2] and line.split()[3] == "/" for line in text.splitlines() if " - " in line)
 
 

@@ -13,26 +13,19 @@ import pytest
 
 from life_support import ask
 
-
-@pytest.fixture(scope="module")
-def engine(native_engine: Any) -> Any:
-    """These tests look at its machine from within."""
-    return native_engine
-
-
 pytestmark = pytest.mark.root
 
 ZERO_TIME = "0001-01-01T00:00:00Z"
 BUSY = ["sh", "-c", "while :; do :; done"]
 
 
-def test_a_sample_compares_with_the_one_before(docker_client: Any, name: str) -> None:
+def test_a_sample_compares_with_the_one_before(engine: Any, docker_client: Any, name: str) -> None:
     container = docker_client.containers.run("busybox", BUSY, name=name, detach=True)
     told = container.stats(stream=False)
     assert (told["name"], told["id"]) == (f"/{name}", container.id)
     assert told["read"] > told["preread"] > "2"
     after, before = told["cpu_stats"], told["precpu_stats"]
-    assert after["online_cpus"] == before["online_cpus"] == os.cpu_count()
+    assert after["online_cpus"] == before["online_cpus"] == int(engine.sh("nproc"))
     share = (after["cpu_usage"]["total_usage"] - before["cpu_usage"]["total_usage"]) / (
         after["system_cpu_usage"] - before["system_cpu_usage"]
     )
@@ -122,7 +115,7 @@ def test_a_stopped_container_answers_zeros_at_once(docker_client: Any, name: str
     assert len(told["blkio_stats"]) == 8
 
 
-def test_the_stream_goes_on_over_a_stop_and_ends_with_the_container(docker_client: Any, name: str) -> None:
+def test_the_stream_goes_on_over_a_stop_and_ends_with_the_container(engine: Any, docker_client: Any, name: str) -> None:
     container = docker_client.containers.run("busybox", "sleep 600", name=name, detach=True)
     frames = container.stats(stream=True, decode=True)
     first = next(frames)
@@ -138,7 +131,7 @@ def test_the_stream_goes_on_over_a_stop_and_ends_with_the_container(docker_clien
     again = next(frames)
     while again["read"] == ZERO_TIME:
         again = next(frames)
-    assert again["cpu_stats"]["online_cpus"] == os.cpu_count()
+    assert again["cpu_stats"]["online_cpus"] == int(engine.sh("nproc"))
     container.remove(force=True)
     assert [frame["id"] for frame in frames] in ([], [container.id])
 
@@ -146,6 +139,7 @@ def test_the_stream_goes_on_over_a_stop_and_ends_with_the_container(docker_clien
 def test_a_hundred_followers_cost_one_sample_a_second(engine: Any, docker_client: Any, name: str) -> None:
     container = docker_client.containers.run("busybox", "sleep 600", name=name, detach=True)
     clients = [docker.DockerClient(engine.url, timeout=60) for _ in range(100)]
+    started = time.monotonic()
     try:
         streams = [client.api.stats(container.id, stream=True, decode=True) for client in clients]
         frames: list[list[dict[str, Any]]] = [[] for _ in streams]
@@ -163,15 +157,15 @@ def test_a_hundred_followers_cost_one_sample_a_second(engine: Any, docker_client
             thread.join(30)
         assert {len(taken) for taken in frames} == {4}
         # Apart from the first, all have the same frames.
-        assert len({frame["read"] for taken in frames for frame in taken[1:]}) <= 6
-        used = processor_s(engine.process.pid)
+        assert len({frame["read"] for taken in frames for frame in taken[1:]}) <= time.monotonic() - started + 2
+        used = processor_s(engine)
         started = time.monotonic()
         following = subprocess.run(
             ["curl", "-s", "-m", "3", "--unix-socket", str(engine.socket), f"http://x/containers/{container.id}/stats"],
             capture_output=True, text=True,
         )  # fmt: skip
         assert len(following.stdout.splitlines()) in (3, 4)
-        cost = (processor_s(engine.process.pid) - used) / (time.monotonic() - started)
+        cost = (processor_s(engine) - used) / (time.monotonic() - started)
         # The hundred have not closed their streams: their sockets take what comes.
         assert cost < 0.25, f"{cost:.0%} of a processor"
     finally:
@@ -179,9 +173,8 @@ def test_a_hundred_followers_cost_one_sample_a_second(engine: Any, docker_client
             client.close()
 
 
-def processor_s(pid: int) -> float:
-    with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
+def processor_s(engine: Any) -> float:
+    fields = engine.read(f"/proc/{engine.pid}/stat").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 

@@ -9,13 +9,6 @@ from typing import Any
 
 import pytest
 
-
-@pytest.fixture(scope="module")
-def engine(native_engine: Any) -> Any:
-    """These tests look at its machine from within."""
-    return native_engine
-
-
 pytestmark = pytest.mark.root
 
 NO_MANAGER = (

@@ -7,13 +7,6 @@ from typing import Any
 import docker
 import pytest
 
-
-@pytest.fixture(scope="module")
-def engine(native_engine: Any) -> Any:
-    """These tests look at its machine from within."""
-    return native_engine
-
-
 pytestmark = pytest.mark.root
 
 
@@ -22,11 +15,11 @@ def run(engine: Any, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["docker", *words], capture_output=True, text=True, timeout=60, env=environment)
 
 
-def test_version(docker_client: Any) -> None:
+def test_version(engine: Any, docker_client: Any) -> None:
     version = docker_client.version()
     assert version["Platform"]["Name"] == "Cove"
     assert (version["ApiVersion"], version["MinAPIVersion"]) == ("1.51", "1.24")
-    assert (version["Os"], version["KernelVersion"]) == ("linux", os.uname().release)
+    assert (version["Os"], version["KernelVersion"]) == ("linux", engine.sh("uname -r").strip())
     assert version["Components"][0]["Name"] == "Engine"
 
 
@@ -40,8 +33,9 @@ def test_every_negotiated_version_is_answered(engine: Any, version: str) -> None
 
 def test_info_has_real_figures(engine: Any, docker_client: Any) -> None:
     info = docker_client.info()
-    assert info["NCPU"] == len(os.sched_getaffinity(0))
-    assert info["MemTotal"] == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    processors, kibibytes = engine.sh("nproc; awk '/^MemTotal:/ {print $2}' /proc/meminfo").split()
+    assert info["NCPU"] == int(processors)
+    assert info["MemTotal"] == int(kibibytes) * 1024
     assert info["Images"] == len(docker_client.images.list(all=True))
     assert info["DockerRootDir"] == str(engine.root)
     assert info["Containers"] == info["ContainersRunning"] + info["ContainersPaused"] + info["ContainersStopped"]

@@ -15,13 +15,6 @@ import pytest
 
 from life_support import ask, events_of, eventually
 
-
-@pytest.fixture(scope="module")
-def engine(native_engine: Any) -> Any:
-    """These tests look at its machine from within."""
-    return native_engine
-
-
 pytestmark = pytest.mark.root
 
 SCRIPT = "sleep 500 & sleep 600 & setsid sh -c 'exec sleep 700' & exec sleep 600"

@@ -6,19 +6,11 @@ that is what is then asserted; in the VM all controllers are there, and the same
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from life_support import ask, events_of, restart
-
-
-@pytest.fixture(scope="module")
-def engine(native_engine: Any) -> Any:
-    """These tests look at its machine from within."""
-    return native_engine
-
 
 pytestmark = pytest.mark.root
 MB = 1 << 20
@@ -31,14 +23,11 @@ def controllers(engine: Any) -> set[str]:
     return {name for name, field in fields.items() if info[field]}
 
 
-def cgroup_of(container: Any) -> Path:
-    """The folder of a running container's cgroup on this machine."""
+def limits(engine: Any, container: Any, *files: str) -> dict[str, str]:
+    """Files of a running container's cgroup, as its machine shows them."""
     container.reload()
-    pid = container.attrs["State"]["Pid"]
-    (line,) = [line for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines() if line.startswith("0::")]
-    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
-    (root,) = {fields[1] for fields in mounts if fields[2] == "cgroup2"}
-    return Path(root + line.removeprefix("0::"))
+    script = f"cd {engine.cgroups()}$(sed -n s/^0:://p /proc/{container.attrs['State']['Pid']}/cgroup) && cat {' '.join(files)}"
+    return dict(zip(files, engine.sh(script).splitlines(), strict=True))
 
 
 def host(container: Any, *fields: str) -> list[Any]:
@@ -72,12 +61,10 @@ def test_a_running_container_gets_its_limits(
     if controller in controllers(engine):
         assert answer == {"Warnings": None}
         assert host(container, *wanted) == list(wanted.values())
-        cgroup = cgroup_of(container)
-        assert {file: (cgroup / file).read_text().strip() for file in files} == files
+        assert limits(engine, container, *files) == files
         # The limits are the next start's, too.
         container.restart(timeout=0)
-        cgroup = cgroup_of(container)
-        assert {file: (cgroup / file).read_text().strip() for file in files} == files
+        assert limits(engine, container, *files) == files
     else:
         assert all("iscarded." in warning for warning in answer["Warnings"])
         assert len(answer["Warnings"]) == 1

@@ -1,0 +1,235 @@
+"""The engines that are tested: the one in the VM, and `coved` on this computer. Tests look at either's machine through the
+same methods, and so run on both."""
+
+from __future__ import annotations
+
+import base64
+import os
+import select
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from debian_files import crun_folder, init_folder, seccomp_profile
+from life_support import ask
+
+START_S = 30
+LOOK_S = 60
+_PIECE = 60_000
+"""Characters of base64 in one command line, a multiple of four: execve(2) takes 128 KiB."""
+
+
+class AnyEngine:
+    """What tests may ask of an engine and its machine, wherever it is."""
+
+    url: str
+    socket: Path
+    root: Path
+    """Where it keeps images and containers."""
+    state: Path
+    """Where it keeps what ends with the machine's boot."""
+
+    def sh(self, script: str) -> str:
+        """What a shell on the engine's machine says; what goes wrong there is a failure."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Start it again after `kill`; it answers."""
+        raise NotImplementedError
+
+    def log(self) -> str:
+        """What it has written down."""
+        raise NotImplementedError
+
+    def in_network(self, *words: str) -> list[str]:
+        """A command line of this computer that reaches the engine's published ports."""
+        raise NotImplementedError
+
+    @property
+    def pid(self) -> int:
+        raise NotImplementedError
+
+    def kill(self, meanwhile: str = "") -> None:
+        """kill -9; the containers go on. `meanwhile` is a script for the machine while there is no engine."""
+        pid = self.pid
+        self.sh(f"kill -9 {pid}; while grep -q '^State:.[^ZX]' /proc/{pid}/status 2>/dev/null; do :; done; {meanwhile}")
+
+    def read(self, path: Path | str) -> str:
+        return self.sh(f"cat {shlex.quote(str(path))}")
+
+    def write(self, path: Path | str, data: bytes) -> None:
+        coded = base64.b64encode(data).decode()
+        for start in range(0, max(len(coded), 1), _PIECE):
+            arrow = ">>" if start else ">"
+            self.sh(f"echo {coded[start : start + _PIECE]} | base64 -d {arrow}{shlex.quote(str(path))}")
+
+    def names(self, folder: Path | str) -> list[str]:
+        """What is in a folder; nothing when it is not there."""
+        return self.sh(f"ls -A {shlex.quote(str(folder))} 2>/dev/null || true").split("\n")[:-1]
+
+    def exists(self, path: Path | str) -> bool:
+        return bool(self.sh(f"[ -e {shlex.quote(str(path))} ] && echo yes || true"))
+
+    def cgroups(self) -> Path:
+        """Where its machine has its cgroup v2 tree."""
+        return Path(self.sh("awk '$3 == \"cgroup2\" {print $2; exit}' /proc/mounts").strip())
+
+    def now(self) -> float:
+        """Its machine's clock."""
+        told = ask(self, "GET", "/info")[1]["SystemTime"]
+        # Nine digits, of which Python takes six.
+        return datetime.fromisoformat(f"{told[:19]}{told[19:].rstrip('Z')[:7]}+00:00").timestamp()
+
+    def descriptors(self) -> int:
+        """How many descriptors the engine has open."""
+        return len(self.names(f"/proc/{self.pid}/fd"))
+
+    def memory_kib(self) -> int:
+        """The engine's resident memory."""
+        return int(self.sh(f"awk '/^VmRSS/ {{print $2}}' /proc/{self.pid}/status"))
+
+
+class Engine(AnyEngine):
+    """On this computer, in a network namespace of its own."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self.options = options
+        self.root = folder / "root"
+        self.state = folder / "run"
+        self.socket = folder / "docker.sock"
+        self.url = f"unix://{self.socket}"
+        self._log = (folder / "log").open("ab")
+        # The namespace must outlive the engine, or its bridges would go with it.
+        self._namespace = subprocess.Popen(
+            ["unshare", "-n", "sh", "-c", "ip link set lo up; echo; exec sleep 7200"], stdout=subprocess.PIPE
+        )
+        assert self._namespace.stdout is not None
+        self._namespace.stdout.readline()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        words = [*self.in_network(sys.executable), "-m", "coved"]
+        words += ["--root", str(self.root), "--socket", str(self.socket), "--state", str(self.state), *self.options]
+        environment = {**os.environ, "COVE_SECCOMP_PROFILE": str(seccomp_profile())}
+        environment["PATH"] = f"{environment['PATH']}:{init_folder()}:{crun_folder()}"
+        self.socket.unlink(missing_ok=True)
+        self.process = subprocess.Popen(words, stdout=self._log, stderr=self._log, env=environment)
+        deadline = time.monotonic() + START_S
+        while not self.socket.exists():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"the engine did not start:\n{self.log()[-2000:]}")
+            time.sleep(0.02)
+
+    def kill(self, meanwhile: str = "") -> None:
+        super().kill(meanwhile)
+        assert self.process is not None
+        self.process.wait(10)
+
+    def sh(self, script: str) -> str:
+        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=LOOK_S)
+        assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text("utf-8", "replace")
+
+    def in_network(self, *words: str) -> list[str]:
+        return ["nsenter", f"--net=/proc/{self._namespace.pid}/ns/net", *words]
+
+    def close(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self._namespace.kill()
+        self._namespace.wait(10)
+        self._log.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class VmEngine(AnyEngine):
+    """In the VM, where PID 1 starts it again by itself."""
+
+    root = Path("/var/lib/cove")
+    state = Path("/run/cove")
+
+    def __init__(self, machine: Any) -> None:
+        self._machine = machine
+        self.url = machine.docker_host
+        self.socket = Path(self.url.removeprefix("unix://"))
+        self._shell = _Shell([sys.executable, "-m", "cove", "machine", "ssh", "sh"], machine.environment)
+
+    def sh(self, script: str) -> str:
+        return self._shell.run(script)
+
+    @property
+    def pid(self) -> int:
+        return int(self.sh("ps | awk '/[m] coved.vm/ {print $1}'"))
+
+    def start(self) -> None:
+        self._machine.docker("version")
+
+    def log(self) -> str:
+        return self.read(self.root / "log/engine.log")
+
+    def in_network(self, *words: str) -> list[str]:
+        """Its published ports are this computer's."""
+        return list(words)
+
+    def close(self) -> None:
+        self._shell.close()
+
+
+class _Shell:
+    """A shell that stays: connecting to the emulated machine takes most of a second, a command on the way there a moment."""
+
+    def __init__(self, words: list[str], environment: dict[str, str]) -> None:
+        self._words, self._environment = words, environment
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def run(self, script: str) -> str:
+        if self._process is None or self._process.poll() is not None:
+            self._process = subprocess.Popen(
+                self._words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment, bufsize=0
+            )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        mark = uuid.uuid4().hex
+        errors = f"/tmp/errors-{mark}"
+        line = f"sh -c {shlex.quote(script)} </dev/null 2>{errors}; echo {mark} $?; cat {errors}; rm {errors}; echo {mark}\n"
+        self._process.stdin.write(line.encode())
+        told, deadline = b"", time.monotonic() + LOOK_S
+        while not told.endswith(f"{mark}\n".encode()) or told.count(mark.encode()) < 2:
+            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            piece = self._process.stdout.read(1 << 20) if ready else b""
+            if not piece:
+                self.close()
+                pytest.fail(f"the machine's shell gave no answer within {LOOK_S} s to\n{script}\nbut {told!r}")
+            told += piece
+        said, _, rest = told.decode("utf-8", "replace").removesuffix(f"{mark}\n").partition(f"{mark} ")
+        status, _, complaint = rest.partition("\n")
+        assert status == "0", f"{script}\n{said}{complaint}"
+        return said
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
