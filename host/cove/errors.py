@@ -54,5 +54,9 @@ class AgentError(CoveError):
     """The agent could not be started, or does not answer as agreed."""
 
 
+class GivenUp(CoveError):
+    """The user pressed Ctrl-C while a machine started; what became of the start."""
+
+
 class TransportError(CoveError):
     """No byte stream into the guest could be opened."""

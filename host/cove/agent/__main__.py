@@ -1,12 +1,14 @@
-"""`python -m cove.agent NAME [READY_FD]`: the background process of a machine. Started by `cove.agent.launch`."""
+"""`python -m cove.agent NAME [READY_FD]`: the background processes of a machine. Started by `cove.agent.launch`.
+
+What is imported here stays in the supervisor's memory.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
 import sys
 
+from cove.agent.supervisor import Listeners, supervise
 from cove.errors import CoveError
 from cove.machine.files import rotate
 from cove.machine.locks import FileLock
@@ -20,35 +22,31 @@ def main() -> None:
     paths = MachinePaths(sys.argv[1])
     ready_fd = int(sys.argv[2]) if len(sys.argv) > 2 else None
     rotate(paths.agent_log, MAX_LOG)
-    logging.basicConfig(
-        filename=paths.agent_log, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("paramiko").setLevel(logging.WARNING)
-    logging.getLogger("qemu").setLevel(logging.ERROR)
     lock = FileLock(paths.lock)
     try:
         lock.acquire(LOOKED_AT_S, "the machine")  # whoever asks whether it is free holds it for a moment
     except CoveError:
         return  # another agent has the machine: whoever started this one will find it
+    paths.make_run_dir()
+    listeners = Listeners(paths)
+
+    def close_ready() -> None:
+        nonlocal ready_fd
+        if ready_fd is not None:
+            os.close(ready_fd)
+            ready_fd = None
 
     def listening() -> None:
         if ready_fd is not None:
             os.write(ready_fd, b"\n")
-            os.close(ready_fd)
+            close_ready()
 
-    from cove.agent.service import Service
+    def agent(again: bool) -> int:
+        from cove.agent.service import main as serve
 
-    async def run() -> None:
-        await Service(paths).run(listening)
+        return serve(paths, listeners, listening, again)
 
-    try:
-        asyncio.run(run())
-    except KeyboardInterrupt:
-        logging.info("interrupted; the VM goes on")
-    except Exception:
-        logging.exception("the agent failed")
-        sys.exit(1)
-    logging.info("the agent ends")
+    sys.exit(supervise(listeners, agent, close_ready))
 
 
 if __name__ == "__main__":

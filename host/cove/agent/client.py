@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
-from typing import Any
+from typing import IO, Any
 
-from cove.errors import AgentError, CoveError
+from cove.errors import AgentError, CoveError, GivenUp
 from cove.machine.paths import MachinePaths
 from cove.progress import Event, Report, ignore
 
 CONNECT_TIMEOUT_S = 5.0
 MAX_LINE = 1 << 20
+GIVE_UP_S = 20.0
 
 
 class NoAgent(AgentError):
@@ -32,7 +33,8 @@ def answers(paths: MachinePaths) -> bool:
 def ask(paths: MachinePaths, operation: str, timeout_s: float, report: Report = ignore) -> dict[str, Any]:
     """The agent's last line. `timeout_s` bounds the wait for each line.
 
-    Raises `NoAgent` when none runs, `CoveError` with the agent's words, `AgentError` when it falls silent.
+    Raises `NoAgent` when none runs, `CoveError` with the agent's words, `AgentError` when it falls silent. After Ctrl-C the agent
+    gives up a start that was waited for, unless somebody else waits for it, and `GivenUp` says so; a second one ends the wait.
     """
     try:
         with socket.socket(socket.AF_UNIX) as sock:
@@ -41,14 +43,19 @@ def ask(paths: MachinePaths, operation: str, timeout_s: float, report: Report = 
             sock.settimeout(timeout_s)
             sock.sendall(json.dumps({"op": operation}).encode() + b"\n")
             with sock.makefile("rb") as lines:
-                while line := lines.readline(MAX_LINE):
-                    answer = _object(json.loads(line))
-                    if "event" in answer:
-                        report(Event.from_json(_object(answer["event"])))
-                    elif answer.get("error"):
-                        raise CoveError(answer["error"], answer.get("hint", ""))
-                    else:
-                        return answer
+                try:
+                    return _answer(lines, report)
+                except KeyboardInterrupt:
+                    if operation != "ready":
+                        raise
+                    sock.settimeout(GIVE_UP_S)
+                    sock.sendall(b'{"op": "give up"}\n')
+                    # What was read of a line when the interrupt came may be lost: the rest of it is no answer.
+                    try:
+                        _answer(lines, ignore, skip=1)
+                    except CoveError as told:
+                        raise GivenUp(told.message, told.hint) from None
+                    raise  # it has just become ready
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise NoAgent(
             f"the machine {paths.name} is not running", f"start it with: cove machine start {paths.name}"
@@ -62,7 +69,28 @@ def ask(paths: MachinePaths, operation: str, timeout_s: float, report: Report = 
         ) from error
     except (OSError, ValueError, KeyError) as error:
         raise AgentError(f"the agent of machine {paths.name} does not answer as agreed: {error}") from error
+    except EOFError:
+        pass  # it ended before it answered
     raise NoAgent(f"the agent of machine {paths.name} has ended", f"its log is {paths.agent_log}")
+
+
+def _answer(lines: IO[bytes], report: Report, skip: int = 0) -> dict[str, Any]:
+    """The last line. The first `skip` lines may be broken. Raises `EOFError` when there is none."""
+    while line := lines.readline(MAX_LINE):
+        skip -= 1
+        try:
+            answer = _object(json.loads(line))
+        except ValueError:
+            if skip < 0:
+                raise
+            continue
+        if "event" in answer:
+            report(Event.from_json(_object(answer["event"])))
+        elif answer.get("error"):
+            raise CoveError(answer["error"], answer.get("hint", ""))
+        else:
+            return answer
+    raise EOFError
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -5,8 +5,10 @@ Light to import, for every docker verb may end here; what is heavy is imported w
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -72,11 +74,25 @@ def start_agent(paths: MachinePaths) -> None:
                 )  # fmt: skip
             os.close(write_end)
             write_end = -1
-            ready, _, _ = select.select([read_end], [], [], AGENT_TIMEOUT_S)
-            if not ready or not os.read(read_end, 1):
-                process.kill()
-                raise AgentError(f"the agent of machine {paths.name} did not start", f"its log is {paths.agent_log}")
+            try:
+                ready, _, _ = select.select([read_end], [], [], AGENT_TIMEOUT_S)
+                if not ready or not os.read(read_end, 1):
+                    raise AgentError(
+                        f"the agent of machine {paths.name} did not start", f"its log is {paths.agent_log}"
+                    )
+            except BaseException:
+                _kill(process)
+                raise
         finally:
             os.close(read_end)
             if write_end >= 0:
                 os.close(write_end)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a supervisor and its agent, which are a session of their own."""
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)

@@ -1,4 +1,8 @@
-"""The agent: holds the machine's lock, owns its VM, and answers commands on its control socket, one JSON line each."""
+"""The agent: owns a machine's VM, serves docker's clients, and answers commands on its control socket, one JSON line each.
+
+It begins with a start of the VM and ends when it is told to stop, or when that first start fails. A VM that ends by itself does not
+end the agent: it rests, and the next client starts the VM again (docs/decisions/0023).
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,14 @@ from collections.abc import Callable
 from typing import Any
 
 from cove.agent import runstate
+from cove.agent.supervisor import Listeners
 from cove.agent.vm import Vm
-from cove.errors import CoveError
+from cove.errors import CoveError, TransportError
+from cove.forward.docker_socket import DockerSocket, EngineDoor
+from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from cove.progress import Event
+from cove.transport.base import Stream
 
 log = logging.getLogger(__name__)
 
@@ -23,58 +31,118 @@ TOLD_S = 5.0
 """Seconds in which whoever started an agent in vain comes to hear why."""
 LAST_WORDS_S = 1.0
 
+Send = Callable[[dict[str, Any]], None]
+
+
+class Left:
+    """A client that waits no more: it has gone, or `asked` that the start be given up."""
+
+    def __init__(self, asked: bool) -> None:
+        self.asked = asked
+
 
 class Service:
-    """Runs until the VM has ended."""
+    """One agent. All but `_open_stream` happens in the event loop."""
 
-    def __init__(self, paths: MachinePaths) -> None:
+    def __init__(self, paths: MachinePaths, listeners: Listeners) -> None:
         self._paths = paths
+        self._listeners = listeners
+        self._loop = asyncio.get_running_loop()
         self._vm: Vm | None = None
-        self._state = "starting"
+        self._door: EngineDoor | None = None
+        self._state = "resting"
+        """"resting" (there is no VM), "starting", or "running"."""
+        self._wanted = asyncio.Event()
+        self._ending = False
+        self._starting: asyncio.Task[None] | None = None
+        self._given_up = False
         self._events: list[Event] = []
-        self._watchers: set[asyncio.Queue[Event | None]] = set()
-        self._outcome: asyncio.Future[CoveError | None] = asyncio.get_running_loop().create_future()
+        self._watchers: set[asyncio.Queue[Event | Left | None]] = set()
+        self._callers = 0
+        """Docker's clients that wait for the start."""
+        self._outcome: asyncio.Future[CoveError | None] = self._loop.create_future()
         self._stopping: asyncio.Task[None] | None = None
+        self._docker = DockerSocket(listeners.docker, self._open_stream)
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[Any]] = set()
         self._told = asyncio.Event()
 
-    async def run(self, listening: Callable[[], None]) -> None:
-        """Serve until the end; `listening` is called when commands are answered."""
-        self._paths.make_run_dir()
-        self._paths.agent_socket.unlink(missing_ok=True)
-        mask = os.umask(0o177)
-        try:
-            self._server = await asyncio.start_unix_server(
-                self._serve, str(self._paths.agent_socket), limit=MAX_REQUEST
-            )
-        finally:
-            os.umask(mask)
+    async def run(self, listening: Callable[[], None], *, again: bool = False) -> None:
+        """Serve until the end; `listening` is called when commands are answered.
+
+        With `again` an earlier agent has died: its VM is taken over, or else nobody has asked for one yet.
+        """
+        if not again or not FileLock(self._paths.vm_lock).is_free():
+            self._begin()
+        self._server = await asyncio.start_unix_server(self._serve, sock=self._listeners.agent, limit=MAX_REQUEST)
+        self._docker.start()
         listening()
         try:
-            if await self._start():
-                assert self._vm is not None
-                await self._vm.wait_exit()
-                if self._stopping is not None:
-                    await self._stopping
-                    runstate.forget(self._paths)
-                else:
-                    log.warning("the VM has ended by itself")
-            else:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._told.wait(), TOLD_S)
+            await self._live(again)
         finally:
-            self._paths.agent_socket.unlink(missing_ok=True)
+            self._listeners.remove()
+            self._docker.close()
             if self._vm is not None:
                 await self._vm.close()
             self._server.close()
             if self._serving:  # those who asked hear the end of what they asked for
                 await asyncio.wait(self._serving, timeout=LAST_WORDS_S)
 
+    async def _live(self, started_once: bool) -> None:
+        while True:
+            await self._wanted.wait()
+            if self._ending:
+                return
+            if await self._start():
+                started_once = True
+                assert self._vm is not None
+                await self._vm.wait_exit()
+                if self._stopping is not None:
+                    await self._stopping
+                    runstate.forget(self._paths)
+                    return
+                log.warning("the VM has ended by itself")
+            elif self._ending or not started_once:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._told.wait(), TOLD_S)
+                return
+            await self._rest()
+
+    def _begin(self) -> None:
+        """Start the VM unless that is under way or done; `_outcome` tells how it ends."""
+        if self._state == "resting":
+            self._state = "starting"
+            self._events.clear()
+            if self._outcome.done():
+                self._outcome = self._loop.create_future()
+            self._wanted.set()
+
+    async def _rest(self) -> None:
+        """Have no VM until somebody wants one. What follows from it is decided before anybody else may run."""
+        self._paths.down.touch()
+        vm, self._vm, self._door = self._vm, None, None
+        self._wanted.clear()
+        self._state = "resting"
+        if vm is not None:
+            await vm.close()
+
     async def _start(self) -> bool:
+        self._given_up = False
+        name = self._paths.name
         try:
             self._vm = Vm(self._paths)
-            await self._vm.start(self._report)
+            self._starting = self._loop.create_task(self._vm.start(self._report))
+            await self._starting
+        except asyncio.CancelledError:
+            if not self._given_up:
+                raise
+            log.info("the start was given up")
+            self._settle(
+                CoveError(
+                    f"the start of machine {name} was given up", f"start it again with: cove machine start {name}"
+                )
+            )
+            return False
         except CoveError as error:
             log.error("the machine did not start: %s %s", error.message, error.hint)
             self._settle(error)
@@ -85,7 +153,9 @@ class Service:
                 CoveError(f"the machine did not start: {error}", f"the agent's log is {self._paths.agent_log}")
             )
             return False
+        self._door = self._vm.door
         self._state = "running"
+        self._paths.down.unlink(missing_ok=True)
         self._settle(None)
         return True
 
@@ -94,6 +164,12 @@ class Service:
         for watcher in self._watchers:
             watcher.put_nowait(None)
 
+    def _give_up(self) -> None:
+        """End a start that is under way; a VM that ran before is not harmed for it."""
+        if self._starting is not None and self._vm is not None and not self._vm.adopted:
+            self._given_up = True
+            self._starting.cancel()
+
     def _report(self, event: Event) -> None:
         if event.done is None or event.done == event.total:
             log.info("%s: %s", event.phase, event.text)
@@ -101,6 +177,35 @@ class Service:
         del self._events[:-200]
         for watcher in self._watchers:
             watcher.put_nowait(event)
+
+    def _open_stream(self) -> Stream:
+        """A stream to the engine, whose VM is started for it when there is none; in the thread of a docker client."""
+        tried = None
+        while True:
+            door = self._door or asyncio.run_coroutine_threadsafe(self._up(), self._loop).result()
+            try:
+                return door.open()
+            except TransportError:
+                if door is self._door or door is tried:
+                    raise
+                tried = door  # the VM ended meanwhile
+
+    async def _up(self) -> EngineDoor:
+        self._callers += 1
+        try:
+            self._begin()
+            error = await asyncio.shield(self._outcome)
+        finally:
+            self._callers -= 1
+        if error is None and (self._vm is None or self._vm.door is None or self._stopping is not None):
+            error = self._being_stopped()
+        if error is not None:
+            raise error
+        assert self._vm is not None and self._vm.door is not None
+        return self._vm.door
+
+    def _being_stopped(self) -> CoveError:
+        return CoveError(f"the machine {self._paths.name} is being stopped", "try again when it has stopped")
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         def send(value: dict[str, Any]) -> None:
@@ -116,7 +221,7 @@ class Service:
             if operation == "status":
                 send({"done": True, **self._status()})
             elif operation == "ready":
-                await self._watch(send, writer)
+                await self._watch(send, reader, writer)
                 self._told.set()
             elif operation == "stop":
                 await self._stop(send)
@@ -137,8 +242,8 @@ class Service:
 
     def _status(self) -> dict[str, Any]:
         state = "stopping" if self._stopping is not None else self._state
-        if state == "running" and self._vm is not None and self._vm.pid is None:
-            return runstate.without_agent(self._paths)  # it has died this moment
+        if state == "resting" or (state == "running" and self._vm is not None and self._vm.pid is None):
+            return runstate.without_agent(self._paths)  # it has died, perhaps this moment
         told = self._vm.status() if self._vm else {}
         return {
             "state": "paused" if "trouble" in told and state == "running" else state,
@@ -146,40 +251,69 @@ class Service:
             **told,
         }
 
-    async def _watch(self, send: Callable[[dict[str, Any]], None], writer: asyncio.StreamWriter) -> None:
-        """Pass on progress until the machine is ready, or has failed."""
-        queue: asyncio.Queue[Event | None] = asyncio.Queue()
-        self._watchers.add(queue)
-        try:
-            if not self._outcome.done():
+    async def _watch(self, send: Send, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Start the VM when there is none, and pass on progress until the machine is ready, has failed, or the client leaves."""
+        if not self._ending:
+            self._begin()
+        outcome = self._outcome
+        if not outcome.done():
+            queue: asyncio.Queue[Event | Left | None] = asyncio.Queue()
+            self._watchers.add(queue)
+            listening = self._loop.create_task(_hear(reader, queue))
+            try:
                 for event in self._events[-1:]:
                     send({"event": event.to_json()})
-                while (next_event := await queue.get()) is not None:
-                    send({"event": next_event.to_json()})
+                while (item := await queue.get()) is not None:
+                    if isinstance(item, Left):
+                        self._watchers.discard(queue)
+                        if not await self._leave(item, send):
+                            return
+                        break
+                    send({"event": item.to_json()})
                     await writer.drain()
-        finally:
-            self._watchers.discard(queue)
-        error = self._outcome.result()
+            finally:
+                listening.cancel()
+                self._watchers.discard(queue)
+        error = outcome.result()
         if error is None and self._stopping is not None:
-            error = CoveError(f"the machine {self._paths.name} is being stopped", "try again when it has stopped")
+            error = self._being_stopped()
         if error is None and self._vm is not None:
             try:
                 await self._vm.go_on()
             except CoveError as problem:
                 error = problem
-        send({"done": True} if error is None else {"done": True, "error": error.message, "hint": error.hint})
+        send(_last(error))
 
-    async def _stop(self, send: Callable[[dict[str, Any]], None]) -> None:
+    async def _leave(self, client: Left, send: Send) -> bool:
+        """Let go of a client that waits no more. Whether the start ends for it, as it does when nobody else waits."""
+        if not client.asked:
+            return False
+        if self._watchers or self._callers:
+            send(_last(CoveError("somebody else waits for the machine: its start goes on")))
+            return False
+        self._give_up()
         await asyncio.shield(self._outcome)
-        if self._vm is None or self._outcome.result() is not None:
+        return True
+
+    async def _stop(self, send: Send) -> None:
+        if self._state == "starting":
+            self._ending = True
+            self._give_up()
+            await asyncio.shield(self._outcome)
+        if self._state != "running" or self._vm is None or self._outcome.result() is not None:
+            self._ending = True
+            self._wanted.set()
+            runstate.forget(self._paths)
             send({"done": True})
             return
         if self._stopping is None:
-            self._stopping = asyncio.get_running_loop().create_task(self._vm.stop(self._report))
-        queue: asyncio.Queue[Event | None] = asyncio.Queue()
+            self._listeners.remove_docker()
+            self._docker.close()
+            self._stopping = self._loop.create_task(self._vm.stop(self._report))
+        queue: asyncio.Queue[Event | Left | None] = asyncio.Queue()
         self._watchers.add(queue)
         self._stopping.add_done_callback(lambda _: queue.put_nowait(None))
-        while (event := await queue.get()) is not None:
+        while isinstance(event := await queue.get(), Event):
             send({"event": event.to_json()})
         self._watchers.discard(queue)
         with contextlib.suppress(asyncio.CancelledError):
@@ -188,3 +322,41 @@ class Service:
                 send({"done": True, "error": str(problem), "hint": f"the agent's log is {self._paths.agent_log}"})
                 return
         send({"done": True})
+
+
+async def _hear(reader: asyncio.StreamReader, queue: asyncio.Queue[Event | Left | None]) -> None:
+    """Put into `queue` how a client that waits says that it does not any more."""
+    try:
+        said = await reader.readline()
+    except (OSError, ValueError):
+        said = b""
+    queue.put_nowait(Left(asked=bool(said)))
+
+
+def _last(error: CoveError | None) -> dict[str, Any]:
+    if error is None:
+        return {"done": True}
+    return {"done": True, "error": error.message, "hint": error.hint}
+
+
+def main(paths: MachinePaths, listeners: Listeners, listening: Callable[[], None], again: bool) -> int:
+    """The agent's process; returns its exit status."""
+    logging.basicConfig(
+        filename=paths.agent_log, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("paramiko").setLevel(logging.WARNING)
+    logging.getLogger("qemu").setLevel(logging.ERROR)
+
+    async def run() -> None:
+        await Service(paths, listeners).run(listening, again=again)
+
+    try:
+        asyncio.run(run())
+    except KeyboardInterrupt:
+        logging.info("interrupted; the VM goes on")
+    except Exception:
+        logging.exception("the agent failed")
+        return 1
+    logging.info("the agent ends")
+    logging.shutdown()
+    return 0

@@ -7,17 +7,19 @@ import contextlib
 import logging
 import os
 import secrets
+import threading
 import time
 from typing import Any
 
 from cove.agent import disk, runstate
 from cove.agent.link import Link
 from cove.agent.runstate import RunState
+from cove.agent.threads import abandonable
 from cove.drivers.base import Forward, VmSpec
 from cove.drivers.qemu import binary, lastwords, probe
 from cove.drivers.qemu.driver import QemuDriver
 from cove.errors import BootError, CoveError, DriverError
-from cove.forward.docker_socket import DockerSocket
+from cove.forward.docker_socket import EngineDoor
 from cove.forward.ports import PortForwards, free_port
 from cove.machine import keys, settings, space
 from cove.machine.files import tail
@@ -44,7 +46,10 @@ class Vm:
         self.link: Link | None = None
         self._driver: QemuDriver | None = None
         self._transport: SshTransport | None = None
-        self._docker: DockerSocket | None = None
+        self.door: EngineDoor | None = None
+        """The way to the engine, from the end of `start` on."""
+        self.adopted = False
+        """An earlier agent started it: there may be work in it."""
         self.boot_s: float | None = None
 
     @property
@@ -52,21 +57,29 @@ class Vm:
         return self._driver.pid() if self._driver else None
 
     async def start(self, report: Report) -> None:
-        """Return when the engine answers on the docker socket. Raises `CoveError`, and then nothing is left running."""
+        """Return when the engine answers. Raises `CoveError`, and then nothing is left running. So it is, and promptly, when the
+        task is cancelled, except that a VM which ran before goes on.
+        """
         begin = time.monotonic()
         self._driver = QemuDriver(self._paths)
         try:
-            if not await self._adopt():
+            self.adopted = await self._adopt()
+            if not self.adopted:
                 with space.room(self._paths.folder, f"what the machine {self._paths.name} needs to start"):
                     await self._boot(report)
             elif self._driver.disk_is_full():
                 await self._driver.resume()
             await self._ready_or_full(report)
         except BaseException as error:
+            cancelled = isinstance(error, asyncio.CancelledError)
+            if not (cancelled and self.adopted):
+                with contextlib.suppress(CoveError):
+                    if cancelled:
+                        await self._driver.quit()  # in order, for a guest that boots writes already
+                        await self._ended(QUIT_S)
+                    await self._driver.kill()
+                    runstate.forget(self._paths)
             await self.close()
-            with contextlib.suppress(CoveError):
-                await self._driver.kill()
-                runstate.forget(self._paths)
             if isinstance(error, BootError) and (said := lastwords.of_run(self._paths.qemu_log)):
                 error.hint = "\n".join(["QEMU said:", *(f"  {line}" for line in said), error.hint])
             raise
@@ -90,15 +103,21 @@ class Vm:
         from cove.image import builder  # only for a cold start
 
         loop = asyncio.get_running_loop()
+        given_up = threading.Event()
 
         def image_progress(event: Event) -> None:
+            if given_up.is_set():
+                raise CoveError("nobody waits for the image any more")
             loop.call_soon_threadsafe(report, event)
 
         # Both can be wrong in a moment, and the image takes minutes.
         wanted = settings.load(self._paths.settings)
         disk.check_size(self._paths, wanted.disk)
         program = binary.find(wanted.qemu)
-        image = await asyncio.to_thread(builder.build, image_progress)
+        try:
+            image = await abandonable(builder.build, image_progress)
+        finally:
+            given_up.set()
         accelerator, probed = await asyncio.to_thread(probe.choose, program, image.kernel, wanted.accelerator)
         self._driver.program = program
         self._driver.sandbox = probed.sandbox
@@ -151,8 +170,7 @@ class Vm:
         finally:
             gone.cancel()
             up.cancel()
-        self._docker = DockerSocket(self._paths.docker_socket, self._transport, self.link.answering)
-        self._docker.start()
+        self.door = EngineDoor(self._transport, self.link.answering)
 
     async def _connect(self, transport: SshTransport) -> None:
         assert self._driver is not None
@@ -204,9 +222,6 @@ class Vm:
     async def stop(self, report: Report) -> None:
         """The ladder: ask the engine, press the power button, switch off, kill. Each step is bounded and told."""
         assert self._driver is not None
-        if self._docker is not None:
-            self._docker.close()
-            self._docker = None
         driver, link = self._driver, self.link
         if link is not None and link.ready.is_set():
             report(Event("stop", "stopping containers and powering off"))
@@ -234,8 +249,8 @@ class Vm:
 
     async def close(self) -> None:
         """Let go of sockets; the VM goes on."""
-        if self._docker is not None:
-            self._docker.close()
+        if self.door is not None:
+            self.door.close()
         if self._transport is not None:
             await asyncio.to_thread(self._transport.close)
         if self.link is not None:

@@ -19,6 +19,8 @@ from cove.cli.errors import ConnectionFailed, DaemonError
 
 CONNECT_TIMEOUT_S = 10.0
 CHUNK = 65536
+DOWN = "down"
+"""Beside a machine's socket while whoever connects would wait for its start without seeing its progress (`MachinePaths.down`)."""
 MAX_ERROR_BODY = 1 << 20
 
 Query = Mapping[str, "str | int | bool | Iterable[str] | None"]
@@ -136,7 +138,8 @@ class EngineClient:
     def connect(self) -> socket.socket:
         """A new connection; starts the machine when nothing answers. Raises `ConnectionFailed`, `CoveError`."""
         try:
-            return self._connect()
+            if self.machine is None or not self.path.with_name(DOWN).exists():
+                return self._connect()
         except (FileNotFoundError, ConnectionRefusedError) as error:
             if self.machine is None:
                 raise ConnectionFailed(

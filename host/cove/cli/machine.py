@@ -186,8 +186,7 @@ def rm(context: Context, values: Values) -> int:
         )
     if not force and not confirm(f"Remove machine {name} with all its containers, images and volumes?"):
         raise CliError(f"the removal of machine {name} has been cancelled")
-    if runs:
-        _stop(name)
+    _stop(name)  # whatever its state: an agent may stay after its VM has died
     lifecycle.remove(name)
     print(f"removed machine {name}")
     return 0

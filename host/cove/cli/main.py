@@ -216,11 +216,11 @@ def report(error: Exception, failure: int = 1) -> int:
         if error.message:
             print(error.message, file=sys.stderr)
         return error.status
-    from cove.errors import CoveError
+    from cove.errors import CoveError, GivenUp
 
     if isinstance(error, CoveError):
         print("\n      ".join([f"{PROGRAM}: {error.message}", *error.hint.splitlines()]), file=sys.stderr)
-        return failure
+        return 130 if isinstance(error, GivenUp) else failure
     print(f"{PROGRAM}: {type(error).__name__}: {error}", file=sys.stderr)
     print("      this is a bug in Cove; COVE_DEBUG=1 shows where", file=sys.stderr)
     return 125

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import logging
-import os
 import select
 import socket
 import sys
 import threading
 import time
-from pathlib import Path
+from collections.abc import Callable
 
-from cove.errors import AgentError, CoveError
+from cove.errors import CoveError
 from cove.transport.base import Stream, Transport
 
 log = logging.getLogger(__name__)
@@ -28,38 +28,56 @@ _AGAIN_S = 0.1
 _CHUNK = 1 << 16
 _TOO_MANY = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _SHORTAGE_S = 0.1
+_REFUSED_S = 5.0
+"""For a client that says nothing, and so cannot be told in HTTP why it is not served."""
 _STACK = 256 << 10
 """Bytes of a relay thread's stack, which calls no deep code; hundreds of them exist with many log followers."""
 
 
-class DockerSocket:
-    """Listens on `path` (0600) from `start` to `close`. `answering` is set while an engine answers in the guest."""
+class EngineDoor:
+    """The way to the engine of one run of the VM. `answering` is set while it answers. For threads."""
 
-    def __init__(self, path: Path, transport: Transport, answering: threading.Event) -> None:
-        self._path = path
+    def __init__(self, transport: Transport, answering: threading.Event) -> None:
         self._transport = transport
         self._answering = answering
-        self._listener = socket.socket(socket.AF_UNIX)
+        self._closed = False
+
+    def open(self) -> Stream:
+        """A stream to the engine, waiting for one that has died and is being started again. Raises `TransportError`."""
+        deadline = time.monotonic() + ENGINE_WAIT_S
+        while True:
+            try:
+                return self._transport.open_stream(ENGINE_SOCKET)
+            except CoveError:
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._answering.wait(left) or self._closed:
+                    raise
+                # The refusal may be here before the news that the engine has died: then it seems to answer still.
+                time.sleep(_AGAIN_S)
+
+    def close(self) -> None:
+        """The VM is gone: nobody waits for its engine any more."""
+        self._closed = True
+        self._answering.set()
+
+
+class DockerSocket:
+    """Serves who connects to `listener` from `start` to `close`: each gets a stream from `open_stream`, which may take its
+    time, and whose `CoveError` the client is told.
+    """
+
+    def __init__(self, listener: socket.socket, open_stream: Callable[[], Stream]) -> None:
+        self._listener = listener
+        self._open_stream = open_stream
         self._clients: set[socket.socket] = set()
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Raises `AgentError` when the socket cannot be made."""
-        self._path.unlink(missing_ok=True)
-        mask = os.umask(0o177)
-        try:
-            self._listener.bind(str(self._path))
-            self._listener.listen(256)
-        except OSError as error:
-            raise AgentError(f"{self._path} cannot be made: {error.strerror}") from error
-        finally:
-            os.umask(mask)
         threading.stack_size(_STACK)
         threading.Thread(target=self._accept, name="docker-socket", daemon=True).start()
 
     def close(self) -> None:
-        """End all connections; the socket file goes."""
-        self._path.unlink(missing_ok=True)
+        """End all connections."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -89,9 +107,10 @@ class DockerSocket:
         with self._lock:
             self._clients.add(client)
         try:
-            stream = self._open()
+            stream = self._open_stream()
         except CoveError as error:
             log.warning("a docker client cannot be served: %s", error)
+            _refuse(client, error)
             self._done(client)
             return
         back = threading.Thread(target=_to_client, args=(stream, client), daemon=True)
@@ -101,23 +120,24 @@ class DockerSocket:
         stream.close()
         self._done(client)
 
-    def _open(self) -> Stream:
-        """A stream to the engine, waiting for one that has died and is being started again. Raises `TransportError`."""
-        deadline = time.monotonic() + ENGINE_WAIT_S
-        while True:
-            try:
-                return self._transport.open_stream(ENGINE_SOCKET)
-            except CoveError:
-                left = deadline - time.monotonic()
-                if left <= 0 or not self._answering.wait(left):
-                    raise
-                # The refusal may be here before the news that the engine has died: then it seems to answer still.
-                time.sleep(_AGAIN_S)
-
     def _done(self, client: socket.socket) -> None:
         with self._lock:
             self._clients.discard(client)
         client.close()
+
+
+def _refuse(client: socket.socket, error: CoveError) -> None:
+    """Answer in the engine's place, in the form of its errors: docker shows its users the `message`."""
+    body = json.dumps({"message": "\n".join(part for part in (error.message, error.hint) if part)}).encode()
+    head = (
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    client.settimeout(_REFUSED_S)
+    with contextlib.suppress(OSError):
+        asked = client.recv(_CHUNK)
+        client.sendall(head.encode() + (b"" if asked.startswith(b"HEAD ") else body))
+        client.shutdown(socket.SHUT_WR)
 
 
 def _to_guest(client: socket.socket, stream: Stream) -> None:

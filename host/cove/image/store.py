@@ -10,12 +10,14 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cove.machine.paths import images_dir
 
+UNFINISHED_S = 86400
 KEEP_IMAGES = 2
 """Images that `prune` leaves: the one in use and the one before it, to go back to."""
 
@@ -113,6 +115,10 @@ def prune(keep: int = KEEP_IMAGES) -> list[str]:
         else:
             pointer.unlink(missing_ok=True)
     removed = []
+    for unfinished in images_dir().glob(".new-*"):
+        # Of a build that was killed; one that is younger may be under way.
+        if time.time() - unfinished.stat().st_mtime > UNFINISHED_S:
+            shutil.rmtree(unfinished, ignore_errors=True)
     for directory in images_dir().iterdir():
         if len(directory.name) == 64 and directory.name not in kept:
             # Windows refuses to remove what a VM has open: it goes another time.

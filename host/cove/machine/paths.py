@@ -13,7 +13,6 @@ import os
 import re
 import stat
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from cove.errors import CoveError
@@ -119,14 +118,13 @@ def private_dir(path: Path) -> Path:
     return path
 
 
-@dataclass(frozen=True, slots=True)
 class MachinePaths:
     """Every file and socket of one machine. Raises `CoveError` for a name that cannot be one."""
 
-    name: str
+    __slots__ = ("name",)
 
-    def __post_init__(self) -> None:
-        validate_name(self.name)
+    def __init__(self, name: str) -> None:
+        self.name = validate_name(name)
 
     @property
     def folder(self) -> Path:
@@ -206,6 +204,11 @@ class MachinePaths:
     @property
     def docker_socket(self) -> Path:
         return self._socket("docker.sock")
+
+    @property
+    def down(self) -> Path:
+        """There while the docker socket is and the engine behind it has to be started first."""
+        return self.run_dir / "down"
 
     @property
     def agent_socket(self) -> Path:

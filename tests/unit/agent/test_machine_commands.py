@@ -34,6 +34,11 @@ def processes(home: Path) -> list[int]:
     return found
 
 
+def kill_both(agent_pid: int) -> None:
+    """An agent and its supervisor: they are a session of their own."""
+    os.killpg(os.getpgid(agent_pid), signal.SIGKILL)
+
+
 def test_a_machine_starts_tells_of_itself_and_stops(cove: Any) -> None:
     cove.make()
     assert "docker socket is" in cove.run("machine", "start").stdout
@@ -102,7 +107,7 @@ def test_a_machine_without_its_agent_is_still_a_running_one(cove: Any) -> None:
     cove.make()
     cove.run("machine", "start")
     before = cove.status()
-    os.kill(before["agent_pid"], signal.SIGKILL)
+    kill_both(before["agent_pid"])
     told = cove.status()
     assert (told["state"], told["agent_pid"]) == ("running", None)
     assert "agent          none" in cove.run("machine", "status").stdout

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import json
 import os
 import socket
 import threading
@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cove.errors import AgentError, TransportError
+from cove.errors import TransportError
 from cove.forward import docker_socket
-from cove.forward.docker_socket import DockerSocket
+from cove.forward.docker_socket import DockerSocket, EngineDoor
+from cove.machine.sockets import listen
 from cove.transport.base import Stream
 
 
@@ -31,7 +32,7 @@ def door(way: Any, answering: threading.Event) -> Iterator[Callable[[], socket.s
     """Connects a docker client."""
     path = way.folder / "docker.sock"
     transport = way.transport()
-    listening = DockerSocket(path, transport, answering)
+    listening = DockerSocket(listen(path, 128), EngineDoor(transport, answering).open)
     listening.start()
 
     def connect() -> socket.socket:
@@ -145,13 +146,37 @@ def test_a_client_waits_for_an_engine_that_starts_again(way: Any, door: Any, ans
     client.close()
 
 
+def refusal(client: socket.socket, method: bytes = b"GET") -> tuple[bytes, bytes]:
+    """Head and body of what a client is told in the engine's place."""
+    client.sendall(method + b" /v1.51/info HTTP/1.1\r\nHost: docker\r\n\r\n")
+    head, _, body = whole(client).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    return head, body
+
+
 def test_a_client_does_not_wait_for_ever(way: Any, door: Any, answering: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docker_socket, "ENGINE_WAIT_S", 0.3)
     answering.clear()
     begin = time.monotonic()
     with door() as client:
-        assert ended(client)
+        head, body = refusal(client)
     assert 0.2 < time.monotonic() - begin < 5
+    assert "does not answer" in json.loads(body)["message"]
+    assert f"Content-Length: {len(body)}".encode() in head
+    with door() as client:
+        assert refusal(client, b"HEAD")[1] == b""
+
+
+def test_nobody_waits_for_the_engine_of_a_machine_that_is_gone(way: Any, answering: threading.Event) -> None:
+    transport = way.transport()
+    answering.clear()
+    door = EngineDoor(transport, answering)
+    begin = time.monotonic()
+    threading.Timer(0.2, door.close).start()
+    with pytest.raises(TransportError):
+        door.open()
+    assert time.monotonic() - begin < 10
+    transport.close()
 
 
 def test_an_engine_that_seems_to_answer_and_does_not_is_not_asked_without_end(
@@ -159,7 +184,7 @@ def test_an_engine_that_seems_to_answer_and_does_not_is_not_asked_without_end(
 ) -> None:
     monkeypatch.setattr(docker_socket, "ENGINE_WAIT_S", 0.5)
     with door() as client:
-        assert ended(client)
+        refusal(client)
 
 
 def test_when_the_guest_vanishes_clients_are_told_and_new_ones_served(way: Any, door: Any) -> None:
@@ -252,12 +277,12 @@ def test_threads_and_descriptors_end_with_their_connections(way: Any, door: Any,
         time.sleep(0.05)
 
 
-def test_close_ends_all_and_removes_the_socket(way: Any, answering: threading.Event) -> None:
+def test_close_ends_all(way: Any, answering: threading.Event) -> None:
     way.serve(echo)
     path = way.folder / "docker.sock"
     path.write_text("left by a dead agent")
     transport = way.transport()
-    door = DockerSocket(path, transport, answering)
+    door = DockerSocket(listen(path, 128), EngineDoor(transport, answering).open)
     door.start()
     assert path.stat().st_mode & 0o777 == 0o600
     client = socket.socket(socket.AF_UNIX)
@@ -267,19 +292,7 @@ def test_close_ends_all_and_removes_the_socket(way: Any, answering: threading.Ev
     assert client.recv(1) == b"x"
     door.close()
     assert ended(client)
-    assert not path.exists()
     with pytest.raises(OSError):
         socket.socket(socket.AF_UNIX).connect(str(path))
     transport.close()
     client.close()
-
-
-def test_a_path_that_cannot_be_is_an_error(answering: threading.Event) -> None:
-    class Nowhere:
-        def open_stream(self, _: str) -> Any:
-            raise TransportError("no")
-
-    nowhere: Any = Nowhere()
-    with contextlib.closing(DockerSocket(Path("/no/such/folder/docker.sock"), nowhere, answering)) as door:
-        with pytest.raises(AgentError, match="cannot be made"):
-            door.start()

@@ -23,6 +23,7 @@ from cove.errors import CoveError, DriverError, PortInUse
 from cove.machine.files import rotate
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
+from cove.machine.sockets import listen
 
 log = logging.getLogger(__name__)
 
@@ -256,16 +257,7 @@ def _end(forward: Forward) -> str:
 
 def _listen(path: Path) -> socket.socket:
     """A listening unix socket that only this user reaches; QEMU inherits it."""
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
     try:
-        mask = os.umask(0o177)
-        try:
-            listener.bind(str(path))
-        finally:
-            os.umask(mask)
-        listener.listen(4)
+        return listen(path, 4)
     except OSError as error:
-        listener.close()
         raise DriverError(f"{path} cannot be made: {error.strerror}") from error
-    return listener

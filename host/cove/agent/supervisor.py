@@ -1,0 +1,95 @@
+"""Holds what must outlive an agent that is killed: the machine's lock and the sockets that clients connect to.
+
+It forks the agent and waits. When the agent dies the next one takes over the same sockets, so that clients who connected
+meanwhile wait instead of being refused (docs/decisions/0023). Forked before anything heavy is imported, for it stays as long as
+the machine: this module and what it imports are its memory.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+from cove.machine.paths import MachinePaths
+from cove.machine.sockets import listen
+
+BACKLOG = 256
+TOO_OFTEN = 3
+WITHIN_S = 60.0
+"""An agent that dies so often in this time would do so again."""
+_MEANT = ("SIGTERM", "SIGINT", "SIGHUP")
+"""An agent that is ended by one of these was told to end."""
+
+
+class Listeners:
+    """The sockets of docker's clients and of `cove`. Raises `OSError` when one cannot be made."""
+
+    def __init__(self, paths: MachinePaths) -> None:
+        self._paths = paths
+        # Whoever finds the sockets must also find that nothing runs yet.
+        paths.down.touch()
+        self.agent: socket.socket = listen(paths.agent_socket, BACKLOG)
+        try:
+            self.docker: socket.socket = listen(paths.docker_socket, BACKLOG)
+        except BaseException:
+            self.agent.close()
+            paths.agent_socket.unlink(missing_ok=True)
+            raise
+
+    def renew(self) -> None:
+        """For an agent that follows one that died, perhaps while it stopped the machine. Raises `OSError`."""
+        self._paths.down.touch()
+        if not self._paths.docker_socket.exists():
+            self.docker.close()
+            self.docker = listen(self._paths.docker_socket, BACKLOG)
+
+    def remove_docker(self) -> None:
+        """No client of docker's connects any more; who waits is refused when the last process that has the socket ends."""
+        self._paths.docker_socket.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Nobody connects any more."""
+        self.remove_docker()
+        for path in (self._paths.agent_socket, self._paths.down):
+            path.unlink(missing_ok=True)
+
+
+def supervise(listeners: Listeners, agent: Callable[[bool], int], forked: Callable[[], None]) -> int:
+    """Run `agent` in a child until it has ended by itself, and again whenever it has died. Returns its exit status.
+
+    `agent` is told whether it follows one that died; `forked` is called here when the first one runs. Where there is no fork
+    the agent runs in this process, and its death is the end.
+    """
+    if sys.platform == "win32":
+        return agent(False)
+    deaths: list[float] = []
+    while True:
+        pid = os.fork()
+        if not pid:
+            status = 1
+            try:
+                status = agent(bool(deaths))
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+            finally:
+                os._exit(status)  # threads that were left behind (`threads.abandonable`) hold nobody up
+        if not deaths:
+            forked()
+        _, ended = os.waitpid(pid, 0)
+        status = os.waitstatus_to_exitcode(ended)
+        if status == 0 or status in [-getattr(signal, name) for name in _MEANT]:
+            break
+        now = time.monotonic()
+        deaths = [*(death for death in deaths if now - death < WITHIN_S), now]
+        say = time.strftime("%Y-%m-%d %H:%M:%S")
+        if len(deaths) >= TOO_OFTEN:
+            print(f"{say} the agent has died {len(deaths)} times within {WITHIN_S:.0f} s", file=sys.stderr, flush=True)
+            break
+        print(f"{say} the agent has died (status {status}); here is another", file=sys.stderr, flush=True)
+        listeners.renew()
+    listeners.remove()
+    return status

@@ -1,0 +1,265 @@
+"""What docker's clients and `cove` meet when the VM or the agent dies, and how a start is given up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cove.agent.threads import abandonable
+from cove.machine.locks import FileLock
+from cove.machine.paths import MachinePaths
+
+Eventually = Callable[..., None]
+
+
+def connect(paths: MachinePaths) -> socket.socket:
+    """A docker client. The stand-in's engine repeats what it hears."""
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(30)
+    client.connect(str(paths.docker_socket))
+    return client
+
+
+def repeats(paths: MachinePaths) -> bool:
+    with connect(paths) as client:
+        client.sendall(b"are you there?")
+        return client.recv(100) == b"are you there?"
+
+
+def lives(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def kill(pid: int) -> None:
+    """Returns when it is dead: until then it may still take a client with it."""
+    os.kill(pid, signal.SIGKILL)
+    while lives(pid):
+        time.sleep(0.001)
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_a_client_starts_a_machine_whose_vm_has_died(cove: Any, eventually: Eventually) -> None:
+    paths = cove.make()
+    cove.run("machine", "start")
+    before = cove.status()
+    with connect(paths) as client:
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+        os.kill(before["pid"], signal.SIGKILL)
+        assert client.recv(1) == b""
+    eventually(lambda: cove.status()["state"] == "stopped")
+    assert cove.status()["crash"]["how"] == "QEMU was killed by SIGKILL"
+    assert repeats(paths)
+    after = cove.status()
+    assert (after["state"], after["agent_pid"]) == ("running", before["agent_pid"])
+    assert after["boot_id"] != before["boot_id"]
+    kill(after["pid"])  # and a client that comes before the agent has heard of it
+    assert repeats(paths)
+
+
+def test_coves_own_commands_show_the_progress_of_that_start(cove: Any, eventually: Eventually) -> None:
+    paths = cove.make()
+    cove.run("machine", "start")
+    assert not paths.down.exists()
+    os.kill(cove.status()["pid"], signal.SIGKILL)
+    eventually(paths.down.exists)
+    errors = cove.run("ps", status=None).stderr  # the stand-in's engine does not speak HTTP
+    assert errors.startswith("Cove is starting its machine\n  machine  default: 2 CPUs")
+    assert cove.status()["state"] == "running"
+    assert not paths.down.exists()
+
+
+def test_a_client_is_told_why_the_machine_does_not_start(cove: Any, eventually: Eventually) -> None:
+    paths = cove.make()
+    good = paths.settings.read_text()
+    cove.run("machine", "start")
+    paths.settings.write_text("cpus = 0\n")
+    os.kill(cove.status()["pid"], signal.SIGKILL)
+    eventually(paths.down.exists)
+    for _ in range(2):
+        environment = {**os.environ, "DOCKER_HOST": f"unix://{paths.docker_socket}"}
+        done = subprocess.run(["docker", "ps"], env=environment, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 1
+        assert done.stderr.startswith(
+            f"Error response from daemon: {paths.settings}, line 1: cpus must be a whole number"
+        )
+    paths.settings.write_text(good)
+    assert repeats(paths)
+
+
+def test_a_machine_whose_vm_has_died_is_stopped_and_removed_as_any(cove: Any, eventually: Eventually) -> None:
+    paths = cove.make()
+    cove.run("machine", "start")
+    pid = cove.status()["agent_pid"]
+    os.kill(cove.status()["pid"], signal.SIGKILL)
+    eventually(paths.down.exists)
+    cove.run("machine", "stop")
+    assert not lives(pid)
+    assert not paths.docker_socket.exists()
+    assert "crash" not in cove.status()
+    cove.run("machine", "start")
+    os.kill(cove.status()["pid"], signal.SIGKILL)
+    eventually(paths.down.exists)
+    cove.run("machine", "rm", "--force")
+    assert not paths.folder.exists()
+
+
+def test_a_killed_agent_is_replaced_at_once_and_no_client_is_refused(cove: Any) -> None:
+    paths = cove.make()
+    cove.run("machine", "start")
+    before = cove.status()
+    kill(before["agent_pid"])
+    assert repeats(paths)
+    after = cove.status()
+    assert (after["state"], after["boot_id"], after["pid"]) == ("running", before["boot_id"], before["pid"])
+    assert after["agent_pid"] != before["agent_pid"]
+    assert parent(after["agent_pid"]) != 1
+
+
+def test_an_agent_that_is_killed_while_nothing_runs_starts_nothing_by_itself(cove: Any, eventually: Eventually) -> None:
+    paths = cove.make()
+    cove.run("machine", "start")
+    before = cove.status()
+    os.kill(before["pid"], signal.SIGKILL)
+    eventually(paths.down.exists)
+    os.kill(before["agent_pid"], signal.SIGKILL)
+    assert cove.status()["state"] == "stopped"
+    assert FileLock(paths.vm_lock).is_free()
+    assert repeats(paths)
+
+
+def test_an_agent_that_dies_again_and_again_is_let_go(cove: Any, eventually: Eventually) -> None:
+    paths = cove.make()
+    cove.run("machine", "start")
+    supervisor = parent(cove.status()["agent_pid"])
+    for _ in range(3):
+        assert repeats(paths)
+        kill(cove.status()["agent_pid"])
+    eventually(lambda: not lives(supervisor))
+    assert not paths.docker_socket.exists()
+    told = cove.status()
+    assert (told["state"], told["agent_pid"]) == ("running", None)  # the VM, at least
+    assert "has died 3 times" in paths.agent_log.read_text()
+    cove.run("machine", "start")
+    assert repeats(paths)
+
+
+def test_an_agent_that_is_asked_to_end_is_not_replaced(cove: Any, eventually: Eventually) -> None:
+    paths = cove.make()
+    cove.run("machine", "start")
+    supervisor = parent(cove.status()["agent_pid"])
+    os.kill(cove.status()["agent_pid"], signal.SIGTERM)
+    eventually(lambda: not lives(supervisor))
+    assert cove.status()["state"] == "running"
+    assert not paths.docker_socket.exists()
+
+
+def test_the_supervisor_is_small(cove: Any) -> None:
+    cove.make()
+    cove.run("machine", "start")
+    pid = parent(cove.status()["agent_pid"])
+    assert b"cove.agent" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
+    assert int(lines["Rss"].split()[0]) < 14 << 10
+    assert int(lines["Pss"].split()[0]) < 12 << 10
+
+
+@pytest.fixture
+def never_ready(cove: Any, eventually: Eventually) -> subprocess.Popen[str]:
+    """A start whose guest boots and boots."""
+    paths = cove.make()
+    cove.faults = "silent"
+    start: subprocess.Popen[str] = cove.spawn("machine", "start")
+    eventually(lambda: paths.run_state.exists())
+    return start
+
+
+def gone(cove: Any, eventually: Eventually) -> bool:
+    """Neither VM nor agent is left."""
+    paths = MachinePaths("default")
+    eventually(FileLock(paths.lock).is_free)
+    return FileLock(paths.vm_lock).is_free() and cove.status()["state"] == "stopped"
+
+
+def test_stop_ends_a_start_that_is_under_way(cove: Any, never_ready: Any, eventually: Eventually) -> None:
+    begin = time.monotonic()
+    cove.run("machine", "stop")
+    assert time.monotonic() - begin < 10
+    out, errors = never_ready.communicate(timeout=10)
+    assert never_ready.returncode == 1
+    assert out == ""
+    assert errors.endswith(
+        "cove: the start of machine default was given up\n      start it again with: cove machine start default\n"
+    )
+    assert gone(cove, eventually)
+    assert "crash" not in cove.status()
+
+
+def test_ctrl_c_ends_a_start_that_is_under_way(cove: Any, never_ready: Any, eventually: Eventually) -> None:
+    never_ready.send_signal(signal.SIGINT)
+    _, errors = never_ready.communicate(timeout=10)
+    assert never_ready.returncode == 130
+    assert "cove: the start of machine default was given up\n" in errors
+    assert "Traceback" not in errors
+    assert gone(cove, eventually)
+
+
+def test_ctrl_c_does_not_end_what_somebody_else_waits_for(cove: Any, never_ready: Any, eventually: Eventually) -> None:
+    other = cove.spawn("machine", "start")
+    assert other.stderr is not None
+    assert "starting machine default" in other.stderr.readline()
+    never_ready.send_signal(signal.SIGINT)
+    _, errors = never_ready.communicate(timeout=10)
+    assert never_ready.returncode == 130
+    assert "cove: somebody else waits for the machine: its start goes on\n" in errors
+    assert cove.status()["state"] == "starting"
+    other.send_signal(signal.SIGINT)
+    assert "was given up" in other.communicate(timeout=10)[1]
+    assert other.returncode == 130
+    assert gone(cove, eventually)
+
+
+def test_a_client_that_vanishes_does_not_end_the_start(cove: Any, never_ready: Any) -> None:
+    never_ready.kill()
+    never_ready.communicate()
+    time.sleep(0.2)
+    assert cove.status()["state"] == "starting"
+
+
+def test_work_that_nobody_waits_for_holds_nobody_up() -> None:
+    over = threading.Event()
+
+    async def give_up() -> None:
+        task = asyncio.create_task(abandonable(over.wait, 30))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    begin = time.monotonic()
+    asyncio.run(give_up())
+    assert time.monotonic() - begin < 5
+    over.set()
+
+    async def wait() -> tuple[str, bool]:
+        with pytest.raises(ValueError, match="Expecting value"):
+            await abandonable(json.loads, "nonsense")
+        return await abandonable(str.upper, "done"), True
+
+    assert asyncio.run(wait()) == ("DONE", True)
