@@ -174,7 +174,7 @@ class Endings:
         shim, container.shim = container.shim, None
         halting = self._later(self._probes.halt(container))
         with _step(container, "closing its network"):
-            await self._networks.close_sandbox(container.id)
+            await self._networks.sandboxes.close(container.id)
         with _step(container, "taking its shim away"):
             if shim is not None:
                 await self._starter.discard(shim)
@@ -209,7 +209,7 @@ class Endings:
     async def not_started(self, container: Container) -> None:
         """A start did not succeed; the state says why."""
         with _step(container, "closing its network"):
-            await self._networks.close_sandbox(container.id)
+            await self._networks.sandboxes.close(container.id)
         with _step(container, "noting why it did not start"):
             self._registry.save(container)
         container.wake()

@@ -14,7 +14,7 @@ from coved.containers.ending import Endings
 from coved.containers.mountpoints import MountPoint
 from coved.runtime.spec import Exit
 
-STEPS = ("close_sandbox", "discard", "halt", "forget", "save", "publish")
+STEPS = ("close", "discard", "halt", "forget", "save", "publish")
 
 
 class Engine:
@@ -29,8 +29,12 @@ class Engine:
         if step == self._failing:
             raise OSError(f"no {step} today")
 
-    async def close_sandbox(self, container_id: str) -> None:
-        self._do("close_sandbox")
+    @property
+    def sandboxes(self) -> Engine:
+        return self
+
+    async def close(self, container_id: str) -> None:
+        self._do("close")
 
     async def discard(self, shim: Any) -> None:
         self._do("discard")
