@@ -70,14 +70,14 @@ async def connect(engine: Engine, request: Request) -> Response:
     body = await request.json()
     container = engine.containers.get(_container(body))
     endpoint = endpoint_settings.parse(request.match["id"], body.get("EndpointConfig"))
-    await engine.networks.connect(request.match["id"], container.id, container.name, endpoint)
+    await engine.networks.sandboxes.connect(request.match["id"], container.id, container.name, endpoint)
     return Response(200)
 
 
 async def disconnect(engine: Engine, request: Request) -> Response:
     body = await request.json()
     container = engine.containers.get(_container(body))
-    await engine.networks.disconnect(request.match["id"], container.id, body.get("Force") is True)
+    await engine.networks.sandboxes.disconnect(request.match["id"], container.id, body.get("Force") is True)
     return Response(200)
 
 

@@ -1,4 +1,4 @@
-"""The life of containers: start, stop, signals, pauses, and what happens when one ends."""
+"""The life of containers: start, stop, signals and pauses. What happens at the end is in ``coved.containers.ending``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import contextlib
 import logging
 import os
 import signal
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
-from coved.containers import restarts, signals
-from coved.containers.container import NS, Container, Waited, ended
+from coved.containers import signals
+from coved.containers.container import Container, Waited
+from coved.containers.ending import Endings, tell_volumes
 from coved.containers.execs import Execs
 from coved.containers.probes import Probes
 from coved.containers.registry import Registry
@@ -20,20 +20,14 @@ from coved.containers.starter import Starter
 from coved.errors import Conflict, EngineError, InvalidParameter, NotModified
 from coved.events import Events
 from coved.networks import Networks
-from coved.runtime.client import ShimClient, SpawnerClient
+from coved.runtime.client import SpawnerClient
 from coved.runtime.errors import NotRunning, RuntimeFailure, StartError
-from coved.runtime.spec import Exit
 
 log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 10
 KILL_S = 30
-UNKNOWN_EXIT = 255
-"""dockerd's exit status for a container that ended with the machine."""
 NOT_STARTED = 128
-KILLED = 128 + signal.SIGKILL
-LINKED_S = 5.0
-"""How long a container waits after a boot for those it is linked to, as in dockerd."""
 
 
 class Life:
@@ -52,7 +46,7 @@ class Life:
         networks: Networks,
         spawner: SpawnerClient,
         events: Events,
-        remove: Callable[[Container], Awaitable[None]],
+        remove: Callable[[Container], Coroutine[Any, Any, None]],
     ) -> None:
         self._registry = registry
         self._starter = starter
@@ -62,10 +56,16 @@ class Life:
         self._events = events
         self._remove = remove
         self._probes = Probes(registry, events, starter.linked)
-        self._shutting_down = False
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._first_starts: dict[str, asyncio.Task[None]] = {}
-        self._first_ends: list[asyncio.Task[None]] = []
+        self._endings = Endings(
+            registry=registry,
+            starter=starter,
+            execs=execs,
+            networks=networks,
+            probes=self._probes,
+            events=events,
+            start_again=lambda container: self._start(container, by_policy=True),
+            remove=remove,
+        )
 
     # -- life of the engine
 
@@ -83,95 +83,34 @@ class Life:
         for container in self._registry:
             if container.shim is not None:
                 await self._probes.sweep(container)
-                self._watch(container)
-                if container.ending is not None:  # while no engine was there: nobody shall still be shown it running
-                    self._first_ends.append(container.ending)
-                elif container.state.status == "running":
+                self._endings.found(container)
+                if container.state.status == "running" and container.ending is None:
                     self._probes.begin(container)
             elif container.state.status == "removing":
                 await self._remove(container)
-            elif await self._take_up(container):
+            elif await self._endings.take_up(container):
                 due.append(container)
-        for container in due:
-            self._first_starts[container.id] = self._later(self._start_first(container))
+        self._endings.start_first(due)
 
     async def settle(self, timeout_s: float) -> None:
-        """Returns when what policies start after a boot has been started, or has failed to, and what ended while no engine
-        was there is known to have; or the time is over."""
-        if tasks := [*self._first_starts.values(), *self._first_ends]:
-            await asyncio.wait(tasks, timeout=timeout_s)
-            self._first_starts.clear()
-            self._first_ends.clear()
-
-    async def _take_up(self, container: Container) -> bool:
-        """A container without processes: note its end when nobody has, and whether its policy starts it after a boot."""
-        state = container.state
-        if state.status == "restarting":
-            passed_s = max(0.0, (time.time_ns() - state.finished_at) / NS)
-            self._restart_later(
-                container, max(0.0, state.restart_delay - passed_s)
-            )  # the back-off goes on where it was
-            return False
-        ran = state.running
-        seen_end = ran and self._note_missed_end(container)
-        if ran and container.host["AutoRemove"]:
-            await self._remove(container)
-        elif (
-            ran
-            # It ended with the machine, or with an engine that was stopping.
-            or (state.status == "exited" and container.host["RestartPolicy"]["Name"] in restarts.BOOT_POLICIES)
-        ) and self._wants_restart(container, after_boot=True):
-            container.stopped_by_user = False
-            if seen_end:
-                self._restart_later(container, self._count_restart(container))
-            else:
-                container.state.status = "restarting"
-                self._registry.save(container)
-                return True
-        return False
-
-    async def _start_first(self, container: Container) -> None:
-        """After those it is linked to: without them it could not start."""
-        links = self._registry.links.of(container.id).values()
-        before = [task for link in links if (task := self._first_starts.get(link.target_id))]
-        if before:
-            await asyncio.wait(before, timeout=LINKED_S)
-        await self._restart_now(container)
-
-    def _note_missed_end(self, container: Container) -> bool:
-        """Whether it ended while no engine was there, and not with the machine."""
-        # The shim writes the exit file before anyone is told; without one the machine died under the container.
-        from coved.runtime import exitfile
-
-        exit = exitfile.read(str(self._starter.exit_file(container)))
-        ended(container.state, exit or Exit(UNKNOWN_EXIT, False, time.time_ns()))
-        if container.health is not None:
-            container.health.status = "unhealthy"
-        self._registry.save(container)
-        return exit is not None
+        """Returns when what ``restore`` began has come to its end, or the time is over."""
+        await self._endings.settle(timeout_s)
 
     async def shutdown(self, timeout_s: float) -> None:
         """Stops all containers, at most for ``timeout_s`` seconds; their restart policies hold at the next start."""
-        self._shutting_down = True
-        self._cancel_restarts()
+        self._endings.shut_down()
         running = [container for container in self._registry if container.state.running]
         await asyncio.gather(*(self._end(one, max(0.5, timeout_s - 2)) for one in running), return_exceptions=True)
 
     async def close(self) -> None:
         """Lets go of the shims; containers keep running."""
-        self._shutting_down = True
-        self._cancel_restarts()
+        self._endings.shut_down()
         await self._probes.close()
         for container in self._registry:
             if container.ending is not None:
                 await asyncio.gather(container.ending, return_exceptions=True)
             if container.shim is not None:
                 container.shim.close()
-
-    def _cancel_restarts(self) -> None:
-        for container in self._registry:
-            if container.restart_timer is not None:
-                container.restart_timer.cancel()
 
     # -- start
 
@@ -201,12 +140,14 @@ class Life:
                 return
             if container.state.status == "removing":
                 raise Conflict("container is marked for removal and cannot be started")
-            if by_policy and (container.stopped_by_user or self._shutting_down):
+            if by_policy and (container.stopped_by_user or self._endings.shutting_down):
                 return  # somebody was faster
             pending, container.pending = container.pending, []
             container.starting = True
             try:
-                await self._starter.start(container, pending, lambda id, exit: self._on_exit(container, id, exit))
+                await self._starter.start(
+                    container, pending, lambda id, exit: self._endings.on_exit(container, id, exit)
+                )
             except (EngineError, RuntimeFailure) as error:
                 raise await self._failed(container, error) from None
             except OSError as error:  # no room, say, for its files
@@ -217,14 +158,11 @@ class Life:
                 container.starting = container.restarted_by_user = False
                 for attachment in pending:
                     os.close(attachment.fd)
-            if (shim := container.shim) is not None:
-                shim.on_oom(lambda: self._on_oom(container))
-                shim.on_detach(lambda id: self._on_detach(container, id))
-                shim.on_gone(lambda: self._on_gone(container, shim))
+            self._endings.watch(container)
             if container.ending is None:
                 self._probes.begin(container)
             self._registry.save(container)
-        self._tell_volumes(container, "mount")
+        tell_volumes(self._events, container, "mount")
         self._event(container, "start")
 
     async def _failed(self, container: Container, error: EngineError | RuntimeFailure) -> EngineError:
@@ -233,123 +171,10 @@ class Life:
         state.status = "exited" if state.started_at else "created"
         state.exit_code = error.exit_code if isinstance(error, StartError) else NOT_STARTED
         state.error = str(error)
-        with _step(container, "closing its network"):
-            await self._networks.close_sandbox(container.id)
-        with _step(container, "noting why it did not start"):
-            self._registry.save(container)
-        container.wake()
-        if container.host["AutoRemove"]:
-            self._later(self._remove(container))
+        await self._endings.not_started(container)
         if isinstance(error, EngineError):
             return error
         return InvalidParameter(str(error)) if isinstance(error, StartError) else EngineError(str(error))
-
-    def _count_restart(self, container: Container) -> float:
-        """Seconds to wait before the restart that follows the end just noted."""
-        state = container.state
-        state.restart_count += 1
-        state.restart_delay = restarts.next_delay(state.restart_delay, state.finished_at - state.started_at)
-        return state.restart_delay
-
-    def _restart_later(self, container: Container, delay_s: float) -> None:
-        def due() -> None:
-            container.restart_timer = None
-            self._later(self._restart_now(container))
-
-        container.state.status = "restarting"
-        container.restart_timer = asyncio.get_running_loop().call_later(delay_s, due)
-        self._registry.save(container)
-
-    async def _restart_now(self, container: Container) -> None:
-        code = container.state.exit_code
-        try:
-            await self._start(container, by_policy=True)
-        except EngineError as error:
-            # dockerd, too, gives up on a container that cannot be started; it shows how the last run ended.
-            log.warning("restarting container %s: %s", container.short_id, error)
-            container.state.exit_code = code
-            self._registry.save(container)
-
-    # -- the end
-
-    def _watch(self, container: Container) -> None:
-        shim = container.shim
-        if shim is not None:
-            self._execs.adopt(container)
-            if shim.oom_killed and not container.state.oom_killed:
-                self._on_oom(container)
-            shim.on_oom(lambda: self._on_oom(container))
-            shim.on_detach(lambda id: self._on_detach(container, id))
-            shim.on_exit(lambda id, exit: self._on_exit(container, id, exit))
-            shim.on_gone(lambda: self._on_gone(container, shim))
-
-    def _on_exit(self, container: Container, process_id: str, exit: Exit) -> None:
-        if process_id:
-            self._execs.ended(container, process_id, exit)
-        elif container.ending is None and container.shim is not None and container.shim.started:
-            container.ending = self._later(self._ended(container, exit))
-
-    def _on_detach(self, container: Container, process_id: str) -> None:
-        if process_id:
-            self._execs.detached(process_id)
-        else:
-            self._event(container, "detach")
-
-    def _on_oom(self, container: Container) -> None:
-        """The kernel has killed a process of the container for want of memory; the container may go on."""
-        container.state.oom_killed = True
-        self._registry.save(container)
-        self._event(container, "oom")
-
-    def _on_gone(self, container: Container, shim: ShimClient) -> None:
-        """The shim is no more, and with it whoever could tell of the container's end: what is left of it is killed."""
-        if container.shim is shim and container.ending is None:
-            from coved.runtime import exitfile  # rare
-
-            log.error("the shim of container %s is gone, which ends the container", container.short_id)
-            exit = exitfile.read(str(self._starter.exit_file(container)))
-            container.ending = self._later(self._ended(container, exit or Exit(KILLED, False, time.time_ns())))
-
-    async def _ended(self, container: Container, exit: Exit) -> None:
-        """After init has ended: give back what it used, then tell everyone.
-
-        No step that fails keeps those after it from being taken: whatever is left behind, the container has ended, those
-        who wait for that are told, and it can be started again.
-        """
-        shim, container.shim = container.shim, None
-        halting = self._later(self._probes.halt(container))
-        with _step(container, "closing its network"):
-            await self._networks.close_sandbox(container.id)
-        with _step(container, "taking its shim away"):
-            if shim is not None:
-                await self._starter.discard(shim)
-        with _step(container, "ending its health checks"):
-            await halting
-        with _step(container, "ending its execs"):
-            self._execs.forget(container.id, ended=True)
-        ran = exit.exited_at_ns - container.state.started_at
-        oom_is_news = exit.oom_killed and not container.state.oom_killed
-        ended(container.state, exit)
-        restart = self._wants_restart(container)
-        with _step(container, "noting its end"):
-            if restart:
-                self._restart_later(container, self._count_restart(container))
-            else:
-                self._registry.save(container)
-        with _step(container, "telling of its end"):
-            self._tell_volumes(container, "unmount")
-            if oom_is_news:
-                self._event(container, "oom")
-            self._event(container, "die", exitCode=str(exit.code), execDuration=str(max(ran, 0) // NS))
-        container.ending = None
-        container.wake()
-        if not restart and container.host["AutoRemove"] and not self._shutting_down and not container.restarted_by_user:
-            await self._remove(container)
-
-    def _wants_restart(self, container: Container, *, after_boot: bool = False) -> bool:
-        if self._shutting_down or container.restarted_by_user:
-            return False
-        return restarts.wanted(container, after_boot=after_boot)
 
     # -- stop, kill, restart
 
@@ -558,35 +383,9 @@ class Life:
         waiter.add_done_callback(container.removal_waiters.discard)
         return waiter
 
-    def _later(self, coroutine: Any) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-        return task
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a container's background work failed", exc_info=error)
-
-    def _tell_volumes(self, container: Container, action: str) -> None:
-        for mount in container.mounts:
-            if mount.kind == "volume":
-                self._events.publish("volume", action, mount.source, mount.event_attributes(action, container.id))
-
     def _event(self, container: Container, action: str, **attributes: str) -> None:
         self._events.publish("container", action, container.id, container.event_attributes(**attributes))
 
 
 def _stop_signal(container: Container) -> int:
     return signals.number(container.config["StopSignal"] or "SIGTERM")
-
-
-@contextlib.contextmanager
-def _step(container: Container, what: str) -> Iterator[None]:
-    """One of several things to do of which each is to be tried: what fails is logged."""
-    try:
-        yield
-    except Exception as error:
-        known = isinstance(error, (EngineError, RuntimeFailure))
-        log.error("container %s: %s failed: %s", container.short_id, what, error, exc_info=not known)

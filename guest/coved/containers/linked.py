@@ -36,7 +36,7 @@ class Linked:
         self._registry = registry
         self._networks = networks
         self._hosts_file = hosts_file
-        networks.on_change = self.refresh_hosts
+        networks.sandboxes.on_change = self.refresh_hosts
 
     # -- creation
 
@@ -96,7 +96,7 @@ class Linked:
             name = f"/{container.name}/{alias}"
             if target is None or not target.state.running:
                 raise EngineError(f"Cannot link to a non running container: /{link.target_name} AS {name}")
-            address = self._networks.address(target.id, "bridge")
+            address = self._networks.sandboxes.address(target.id, "bridge")
             result += variables(name, address, target.config["ExposedPorts"] or (), target.config["Env"])
         return result
 
@@ -114,7 +114,7 @@ class Linked:
 
     def _networks_of(self, container: Container) -> Mapping[str, object]:
         request = config.sandbox_request(container.name, container.request, container.host["NetworkMode"])
-        networks: Mapping[str, object] = self._networks.settings(container.id, request)["Networks"]
+        networks: Mapping[str, object] = self._networks.sandboxes.settings(container.id, request)["Networks"]
         return networks
 
     # -- afterwards
@@ -136,12 +136,12 @@ class Linked:
         """
         if lost and (container := self._registry.find(container_id)) is not None:
             self._write(container, dict.fromkeys(lost, ""))
-        address = self._networks.address(container_id, "bridge")
+        address = self._networks.sandboxes.address(container_id, "bridge")
         for parent_id, alias in self._registry.links.to(container_id) if address else ():
             parent = self._registry.find(parent_id)
             if parent is not None and parent.host["NetworkMode"] in DEFAULT:
                 self._write(parent, {alias.rpartition("/")[2]: address})
-        for follower_id, aliases in self._networks.aliases():
+        for follower_id, aliases in self._networks.sandboxes.aliases():
             if (follower := self._registry.find(follower_id)) is not None:
                 self._write(follower, aliases)
 

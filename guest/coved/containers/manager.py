@@ -146,7 +146,7 @@ class Containers:
         return self._starter.exit_file(container)
 
     def network_settings(self, container: Container) -> dict[str, Any]:
-        return self._networks.settings(
+        return self._networks.sandboxes.settings(
             container.id, config.sandbox_request(container.name, container.request, container.host["NetworkMode"])
         )
 
@@ -301,7 +301,7 @@ class Containers:
 
     async def _take_away(self, container: Container, *, volumes: bool) -> None:
         self._drop_pending(container)
-        await self._networks.forget(container.id)
+        await self._networks.sandboxes.forget(container.id)
         self.execs.forget(container.id)
         with self._registry.database.transaction():
             for mount in container.mounts:
@@ -365,7 +365,7 @@ class Containers:
             raise type(error)(f"Error when allocating new name: {error}") from None
         old = container.name
         self._registry.rename(container, chosen)
-        await self._networks.rename(container.id, chosen)
+        await self._networks.sandboxes.rename(container.id, chosen)
         self._event(container, "rename", oldName=f"/{old}")
 
     async def update(self, reference: str, body: Mapping[str, Any]) -> list[str]:

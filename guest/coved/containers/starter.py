@@ -108,7 +108,7 @@ class Starter:
             request = replace(request, linked=self.linked.hosts(container))
         remap = self._remap if userns.applies(self._remap, container.host) else None
         if remap is None:
-            sandbox = await self._networks.open_sandbox(container.id, request)
+            sandbox = await self._networks.sandboxes.open(container.id, request)
         else:  # the network namespace is to be the user namespace's, which is not there yet
             sandbox = Sandbox(container.id, None, (), (), "", "")
         if files == layout.directory:
@@ -129,7 +129,7 @@ class Starter:
         try:
             if remap is not None:
                 request = replace(request, namespace=f"/proc/{shim.pid}/ns/net")
-                self._write_files(container, layout, await self._networks.open_sandbox(container.id, request))
+                self._write_files(container, layout, await self._networks.sandboxes.open(container.id, request))
             await shim.start()
         except BaseException:
             await self.discard(shim)

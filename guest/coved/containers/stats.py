@@ -89,7 +89,7 @@ class Stats:
             "blkio_stats": cgroup_stats.block_io(shim.cgroup),
             "memory_stats": cgroup_stats.memory(shim.cgroup, _machine_memory()),
         }
-        if interfaces := self._networks.interfaces(container.id):
+        if interfaces := self._networks.sandboxes.interfaces(container.id):
             values["networks"] = _traffic(shim.pid, interfaces)
         return _Sample(time.time_ns(), {**used, "system_cpu_usage": system, "online_cpus": processors}, values)
 

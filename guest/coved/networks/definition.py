@@ -63,6 +63,11 @@ class Network:
         masquerade = self.options.get("com.docker.network.bridge.enable_ip_masquerade", "true") != "false"
         return BridgeRule(self.bridge, self.network, self.internal, masquerade)
 
+    def event_attributes(self, container_id: str = "") -> dict[str, str]:
+        """What dockerd's events of a network tell of it, and of the container that they are about."""
+        attributes = {"name": self.name, "type": self.driver}
+        return {**attributes, "container": container_id} if container_id else attributes
+
 
 class Definitions:
     """The networks and connections tables."""

@@ -1,0 +1,394 @@
+"""The sandboxes of containers: their place on networks, and their published ports."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from coved.errors import Conflict, EngineError, Forbidden, InvalidParameter
+from coved.events import Events
+from coved.finishing import to_the_end
+from coved.networks import resolver, views
+from coved.networks.catalog import Catalog
+from coved.networks.definition import Network
+from coved.networks.firewall import PortRule
+from coved.networks.kernel import Kernel
+from coved.networks.model import Endpoint, EndpointRequest, Sandbox, SandboxRequest, Settings
+from coved.networks.publishers import PortPublisher, PublishError
+from coved.networks.records import Record, Records
+from coved.networks.turns import Turns
+
+log = logging.getLogger(__name__)
+
+
+class Sandboxes:
+    """Opens and closes them, and changes those that are open.
+
+    Args:
+        catalog: the networks that there are.
+        events: told of connect and disconnect.
+        state: directory that does not outlive a boot; ``sandboxes/`` is made in it, ``netns/`` is the kernel's.
+        host_gateway: address of the machine that users mean by ``host-gateway``; "" is the gateway of ``bridge``.
+    """
+
+    def __init__(
+        self, catalog: Catalog, kernel: Kernel, publisher: PortPublisher, events: Events, state: Path, host_gateway: str
+    ) -> None:
+        self._catalog = catalog
+        self._kernel = kernel
+        self._publisher = publisher
+        self._events = events
+        self._records = Records(state / "sandboxes")
+        self._namespaces = state / "netns"
+        self._host_gateway = host_gateway
+        self._open: dict[str, Record] = {}
+        self._turns = Turns()
+        self.on_change: Callable[[str, Iterable[str]], None] = lambda container_id, lost: None
+        """Told of a container that has joined or left networks, or has another name, and of the names for others that it
+        has lost; it MUST NOT raise."""
+
+    def __iter__(self) -> Iterator[Record]:
+        """Those that are open."""
+        return iter([*self._open.values()])
+
+    def users(self, network: Network) -> list[Record]:
+        """The open ones that are on a network."""
+        return [one for one in self._open.values() if any(e.network_id == network.id for e in one.endpoints)]
+
+    async def adopt(self, running: Collection[str]) -> None:
+        """Takes up those of the containers ``running`` (ids), and makes the kernel's state that of them and of all networks."""
+        stale = []
+        for record in self._records.load():
+            known = all(endpoint.network_id in self._catalog for endpoint in record.endpoints)
+            alive = not record.has_namespace or await self._kernel.run(
+                self._kernel.datapath.has_namespace, record.container_id
+            )
+            if record.container_id in running and known and alive:
+                self._open[record.container_id] = record
+                for endpoint in record.endpoints:
+                    self._catalog.take(endpoint)
+                self._publisher.adopt(record.ports)
+            else:
+                stale.append(record)
+        keep = {endpoint.host_interface: endpoint for record in self._open.values() for endpoint in record.endpoints}
+        rules = [rule for record in self._open.values() for rule in self._rules(record)]
+        bridges = [network for network in self._catalog if network.bridge]
+        await self._kernel.run(self._kernel.datapath.start, bridges, keep, rules)
+        await self._kernel.run(self._kernel.datapath.remove_namespaces_except, set(self._open))
+        for record in stale:
+            self._records.remove(record.container_id)
+            self.on_change(record.container_id, ())
+
+    async def open(self, container_id: str, request: SandboxRequest) -> Sandbox:
+        """Makes the network of a container that is about to start; its published ports answer when this returns.
+
+        Raises:
+            NotFound: a network does not exist.
+            InvalidParameter, Forbidden, Conflict: an address cannot be had.
+            EngineError: Docker's "driver failed programming external connectivity ..." when a port cannot be bound.
+        """
+        async with self._turns.of(container_id):
+            return await self._open_one(container_id, request)
+
+    async def _open_one(self, container_id: str, request: SandboxRequest) -> Sandbox:
+        if (left := self._open.get(container_id)) is not None:
+            await to_the_end(self._tear_down(left, events=True))
+        mode = request.mode
+        if mode.startswith("container:"):
+            other = self._open.get(mode.removeprefix("container:"))
+            if other is None:
+                raise Conflict(f"cannot join network of a non running container: {mode.removeprefix('container:')}")
+            record = Record(container_id, request.container_name, mode)
+            self._records.save(record)
+            self._open[container_id] = record
+            return self._sandbox(record, request)
+        if mode in ("host", "none"):
+            record = Record(container_id, request.container_name, mode, exposed=request.exposed)
+        else:
+            endpoints = self._allocate(request, self._wanted(container_id, request))
+            name, hostname = request.container_name, request.hostname
+            record = Record(container_id, name, "bridge", endpoints, (), request.exposed, hostname)
+        self._open[container_id] = record
+        try:
+            await self._build(record, request)
+        except BaseException:
+            # Whoever is cancelled must not leave half a network behind, nor give up the turn before it is gone.
+            with contextlib.suppress(asyncio.CancelledError):
+                await to_the_end(self._tear_down(self._open[container_id], events=False))
+            raise
+        record = self._open[container_id]
+        for endpoint in record.endpoints:
+            self._event("connect", endpoint.network_id, container_id)
+        self.on_change(container_id, ())
+        return self._sandbox(record, request)
+
+    async def close(self, container_id: str) -> None:
+        """Releases ports, addresses and the namespace; does nothing when no sandbox is open.
+
+        Does as much as it can; what fails is logged, and tried again by the next start of the container or the engine.
+        """
+        async with self._turns.of(container_id):
+            if (record := self._open.get(container_id)) is not None:
+                await to_the_end(self._tear_down(record, events=True))
+
+    def settings(self, container_id: str, request: SandboxRequest | None = None) -> Settings:
+        """NetworkSettings of a container; ``request`` is what it was created with."""
+        wanted = self._asked_for(container_id, request)
+        record = self._open.get(container_id)
+        if record is not None:
+            key = str(self._namespaces / container_id) if record.has_namespace else ""
+            return views.settings_json(record, key, "bridge", wanted)
+        return views.closed_settings_json(request, wanted)
+
+    def _asked_for(self, container_id: str, request: SandboxRequest | None) -> dict[str, EndpointRequest]:
+        """What was asked for of each network, by its name."""
+        wanted: dict[str, EndpointRequest] = {}
+        if request is not None and not request.mode.startswith("container:"):
+            if request.mode in ("host", "none"):
+                wanted[request.mode] = EndpointRequest(request.mode)
+            else:
+                own = "bridge" if request.mode == "default" else request.mode
+                for endpoint in (
+                    EndpointRequest(own),
+                    *request.endpoints,
+                    *self._catalog.connections(container_id).values(),
+                ):
+                    name = next((n.name for n in self._catalog.matching(endpoint.network)), endpoint.network)
+                    wanted[name] = endpoint
+        return wanted
+
+    def address(self, container_id: str, network: str) -> str:
+        """Where a container is on a network (its name) now; "" when it is not on it."""
+        record = self._open.get(container_id)
+        endpoints = record.endpoints if record is not None else ()
+        return next((endpoint.address for endpoint in endpoints if endpoint.network_name == network), "")
+
+    def aliases(self) -> Iterable[tuple[str, dict[str, str]]]:
+        """Ids of the containers that have names of their own for others on their networks, with these names' addresses."""
+        for record in self._open.values():
+            if any(endpoint.links for endpoint in record.endpoints):
+                yield record.container_id, self._aliases(record)
+
+    def _aliases(self, record: Record) -> dict[str, str]:
+        if not any(endpoint.links for endpoint in record.endpoints):
+            return {}
+        from coved.networks import links  # rare
+
+        return links.aliases(record, [*self._open.values()])
+
+    def interfaces(self, container_id: str) -> tuple[str, ...]:
+        """Names of the devices that a running container's networks gave it, or gave the one whose namespace it joined."""
+        record = self._open.get(container_id)
+        if record is not None and record.shares:
+            record = self._open.get(record.shares)
+        return () if record is None else tuple(endpoint.interface for endpoint in record.endpoints)
+
+    async def forget(self, container_id: str) -> None:
+        """The container is removed: closes its sandbox, and drops networks it was connected to after its creation."""
+        async with self._turns.of(container_id):
+            if (record := self._open.get(container_id)) is not None:
+                await to_the_end(self._tear_down(record, events=True))
+            self._catalog.forget(container_id)
+            self._turns.end(container_id)
+
+    async def connect(self, reference: str, container_id: str, container_name: str, endpoint: EndpointRequest) -> None:
+        """Puts a container on a further network: now when its sandbox is open, and at every start.
+
+        Raises:
+            Forbidden: it is on that network, or its mode does not allow it. NotFound, InvalidParameter, Conflict.
+        """
+        async with self._turns.of(container_id):
+            network = self._catalog.get(reference)
+            record = self._open.get(container_id)
+            if not network.bridge or (record is not None and record.mode in ("host", "none")):
+                raise InvalidParameter(
+                    "container cannot be disconnected from host network or connected to host network"
+                    if "host" in (network.name, record.mode if record is not None else "")
+                    else f"container cannot be connected to network {network.name}: none stands alone"
+                )
+            if record is not None and record.shares:
+                raise Forbidden(
+                    "container sharing network namespace with another container or host cannot be connected"
+                )
+            endpoint = replace(endpoint, network=network.id)
+            if record is not None:
+                if any(present.network_id == network.id for present in record.endpoints):
+                    raise Forbidden(f"endpoint with name {container_name} already exists in network {network.name}")
+                await to_the_end(self._attach(record, network, endpoint))
+            self._catalog.connect(container_id, endpoint)
+        self.on_change(container_id, ())
+        self._event("connect", network.id, container_id)
+
+    async def rename(self, container_id: str, name: str) -> None:
+        """A container has a new name; an open sandbox shows it from now on."""
+        async with self._turns.of(container_id):
+            record = self._open.get(container_id)
+            if record is not None:
+                self._note(replace(record, container_name=name))
+                self.on_change(container_id, ())
+
+    async def disconnect(self, reference: str, container_id: str, force: bool = False) -> None:
+        """Takes a container off a network. Raises Forbidden when it is not on it, unless ``force``."""
+        async with self._turns.of(container_id):
+            network = self._catalog.get(reference)
+            record = self._open.get(container_id)
+            gone = next((e for e in (record.endpoints if record else ()) if e.network_id == network.id), None)
+            stored = network.id in self._catalog.connections(container_id)
+            if gone is None and not stored:
+                if force:
+                    return
+                raise Forbidden(f"container {container_id} is not connected to network {network.name}")
+            lost = self._aliases(record) if record is not None else ()
+            if record is not None and gone is not None:
+                await to_the_end(self._detach(record, gone))
+            self._catalog.disconnect(container_id, network)
+        self.on_change(container_id, lost)
+        self._event("disconnect", network.id, container_id)
+
+    # -- inside
+
+    def _wanted(self, container_id: str, request: SandboxRequest) -> list[tuple[Network, EndpointRequest]]:
+        """The networks to be on; the mode's own is first."""
+        own = self._catalog.get("bridge" if request.mode == "default" else request.mode)
+        wanted: dict[str, tuple[Network, EndpointRequest]] = {own.id: (own, EndpointRequest(own.id))}
+        for endpoint in (*request.endpoints, *self._catalog.connections(container_id).values()):
+            network = self._catalog.get(endpoint.network)
+            if not network.bridge:
+                raise InvalidParameter(f"conflicting options: network {network.name} cannot be combined with others")
+            wanted[network.id] = (network, endpoint)
+        return list(wanted.values())
+
+    def _allocate(
+        self, request: SandboxRequest, wanted: Sequence[tuple[Network, EndpointRequest]]
+    ) -> tuple[Endpoint, ...]:
+        if request.mac_address and wanted and not wanted[0][1].mac_address:
+            first, rest = wanted[0], wanted[1:]
+            wanted = [(first[0], replace(first[1], mac_address=request.mac_address)), *rest]
+        return self._catalog.allocate(wanted, 0)
+
+    async def _build(self, record: Record, request: SandboxRequest) -> None:
+        self._records.save(record)
+        outer = _outer(record)
+        if request.ports and outer is not None:
+            try:
+                ports = await self._publisher.publish(request.ports)
+            except PublishError as error:
+                raise EngineError(
+                    "driver failed programming external connectivity on endpoint "
+                    f"{record.container_name} ({outer.endpoint_id}): {error}"
+                ) from None
+            record = self._open[record.container_id] = replace(record, ports=ports)
+            self._records.save(record)
+        if record.has_namespace:
+            endpoints = [(self._catalog[endpoint.network_id], endpoint) for endpoint in record.endpoints]
+            await self._kernel.run(
+                self._kernel.datapath.open, record.container_id, endpoints, self._rules(record), request.namespace
+            )
+
+    def _note(self, record: Record) -> None:
+        """The sandbox is like this from now on."""
+        self._records.save(record)
+        self._open[record.container_id] = record
+
+    async def _tear_down(self, record: Record, *, events: bool) -> None:
+        if self._open.pop(record.container_id, None) is None:
+            return
+        if record.has_namespace:
+            shared = any(other.shares == record.container_id for other in self._open.values())
+            arguments = (record.container_id, record.endpoints, self._rules(record), shared)
+            done = await asyncio.gather(
+                self._kernel.run(self._kernel.datapath.close_sandbox, *arguments),
+                self._publisher.unpublish(record.ports),
+                return_exceptions=True,
+            )
+            for error in done:
+                if isinstance(error, BaseException):
+                    log.error("closing the network of container %s: %s", record.container_id[:12], error)
+            self._catalog.release(record.endpoints)
+        try:
+            self._records.remove(record.container_id)
+        except OSError as error:
+            log.error("the network of container %s stays on record: %s", record.container_id[:12], error)
+        self.on_change(record.container_id, ())
+        if events:
+            for endpoint in record.endpoints:
+                self._event("disconnect", endpoint.network_id, record.container_id)
+
+    async def _attach(self, record: Record, network: Network, endpoint: EndpointRequest) -> None:
+        (made,) = self._catalog.allocate([(network, endpoint)], _next_interface(record))
+        no_route = not any(present.gateway for present in record.endpoints)
+        try:
+            # First: as long as it stands here, the network cannot be removed.
+            self._note(replace(record, endpoints=(*record.endpoints, made)))
+            await self._kernel.run(self._kernel.datapath.connect, record.container_id, network, made, no_route)
+        except BaseException:
+            try:
+                await self._kernel.run(self._kernel.datapath.disconnect, made)
+            finally:
+                self._catalog.release([made])
+                self._note(record)
+            raise
+
+    async def _detach(self, record: Record, gone: Endpoint) -> None:
+        shrunk = replace(record, endpoints=tuple(e for e in record.endpoints if e is not gone))
+        before, after = _outer(record), _outer(shrunk)
+        if record.ports and before is gone:  # the ports move to the next network, or end
+            await self._kernel.run(self._kernel.datapath.remove_ports, self._rules(record))
+            if after is None:
+                await self._publisher.unpublish(record.ports)
+                shrunk = replace(shrunk, ports=())
+            await self._kernel.run(self._kernel.datapath.add_ports, self._rules(shrunk))
+        await self._kernel.run(self._kernel.datapath.disconnect, gone)
+        if before is gone and after is not None:
+            await self._kernel.run(self._kernel.datapath.set_default_route, record.container_id, after)
+        self._note(shrunk)
+        self._catalog.release([gone])
+
+    def _rules(self, record: Record) -> list[PortRule]:
+        outer = _outer(record)
+        if outer is None:
+            return []
+        return [self._publisher.rule(port, outer.address) for port in record.ports]
+
+    def _sandbox(self, record: Record, request: SandboxRequest) -> Sandbox:
+        owner, path = record, None
+        if record.shares:
+            owner = self._open.get(record.shares, record)
+        if owner.has_namespace:
+            path = self._namespaces / owner.container_id
+        host_mode = path is None
+        addresses = [endpoint.address for endpoint in owner.endpoints]
+        linked = [(self.address(id, "bridge"), names) for id, names in request.linked]
+        linked += [(address, alias) for alias, address in self._aliases(owner).items()]
+        return Sandbox(
+            container_id=record.container_id,
+            netns_path=path,
+            endpoints=owner.endpoints,
+            ports=record.ports,
+            resolv_conf=resolver.resolv_conf(request, host_mode=host_mode),
+            hosts=resolver.hosts(
+                request,
+                addresses,
+                self._host_gateway or self._catalog.get("bridge").gateway,
+                [one for one in linked if one[0]],
+                host_mode=host_mode,
+            ),
+        )
+
+    def _event(self, action: str, network_id: str, container_id: str) -> None:
+        if network_id in self._catalog:
+            attributes = self._catalog[network_id].event_attributes(container_id)
+            self._events.publish("network", action, network_id, attributes)
+
+
+def _outer(record: Record) -> Endpoint | None:
+    """The endpoint that leads outside: published ports and the default route are its."""
+    return next((endpoint for endpoint in record.endpoints if endpoint.gateway), None)
+
+
+def _next_interface(record: Record) -> int:
+    return 1 + max((int(endpoint.interface.removeprefix("eth")) for endpoint in record.endpoints), default=-1)
