@@ -202,9 +202,14 @@ def test_containers_through_their_lives(drive: Driver, running: str, unique: str
     drive("POST", "/containers/{id}/stop", running, status=304)
     drive("POST", "/containers/{id}/start", running, status=204)
     drive("POST", "/containers/{id}/stop", running, status=204, query={"t": "0", "signal": "KILL"})
+    body = {"Image": "busybox", "HostConfig": {"Links": [f"{running}:al"]}}
+    drive("POST", "/containers/create", status=201, body=body, query={"name": f"{unique}-linked"})
+    assert drive("GET", "/containers/{id}/json", f"{unique}-linked").json()["HostConfig"]["Links"]
+    drive("DELETE", "/containers/{id}", f"{unique}-linked", status=500, query={"link": "1"})
+    drive("DELETE", "/containers/{id}", f"{unique}-linked/al", status=204, query={"link": "1"})
+    drive("DELETE", "/containers/{id}", f"{unique}-linked", status=204)
     drive("DELETE", "/containers/{id}", running, status=204)
     drive("DELETE", "/containers/{id}", running, status=404)
-    drive("DELETE", "/containers/{id}", running, status=400, query={"link": "1"})
 
 
 def test_creating_and_pruning(drive: Driver, unique: str) -> None:
@@ -230,9 +235,15 @@ def test_creating_and_pruning(drive: Driver, unique: str) -> None:
 def test_streams(drive: Driver, running: str, unique: str) -> None:
     drive("GET", "/containers/{id}/logs", running, status=400)
     drive("POST", "/containers/{id}/attach", "none-such", status=404)
-    if drive.serves("GET", "/containers/{id}/attach/ws"):
-        drive("GET", "/containers/{id}/attach/ws", "none-such", status=404)
-        drive.succeeded.add(("GET", "/containers/{id}/attach/ws"))  # frames are tested where WebSockets are
+    attach = "/containers/{id}/attach/ws"
+    drive("GET", attach, "none-such", status=404)
+    drive("GET", attach, running, status=400)
+    handshake = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+    handshake["Sec-WebSocket-Key"] = "dGhlIHNhbXBsZSBub25jZQ=="
+    upgraded = ask(drive.socket, "GET", drive.target(attach, running), None, handshake, limit=0)
+    assert (upgraded.status, upgraded.headers["sec-websocket-accept"]) == (101, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+    assert drive.description.check("GET", attach, 101, "", b"") == []
+    drive.succeeded.add(("GET", attach))  # frames are tested where WebSockets are
     body = {"Image": "busybox", "Cmd": ["cat"], "Tty": True, "OpenStdin": True, "HostConfig": {"AutoRemove": True}}
     tty = drive("POST", "/containers/create", status=201, body=body).json()["Id"]
     drive("POST", "/containers/{id}/start", tty, status=204)

@@ -125,7 +125,7 @@ def test_the_sdk_at_old_versions(engine: Any, version: str) -> None:
         ("GET", "/v1.40/none", 404, "page not found"),
         ("POST", "/info", 404, "page not found"),
         ("PATCH", "/containers/json", 404, "page not found"),
-        ("GET", "/v1.51/containers/x/y/json", 404, "page not found"),
+        ("GET", "/v1.51/containers/x/y/json", 404, "No such container: x/y"),
         ("GET", '/containers/json?filters={"x":["1"]}', 400, "invalid filter 'x'"),
         ("GET", '/images/json?filters={"x":["1"]}', 400, "invalid filter 'x'"),
         ("GET", '/volumes?filters={"x":["1"]}', 400, "invalid filter 'x'"),

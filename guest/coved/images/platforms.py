@@ -12,6 +12,9 @@ _ARCHITECTURES = {
     "x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386", "i486": "386", "i586": "386", "i686": "386",
     "armhf": "arm", "armel": "arm",
 }  # fmt: skip
+_VARIANT = re.compile(r"v([0-9]{1,2})")
+_FIRST = {"amd64": "v1", "arm": "v7", "arm64": "v8"}
+"""The variant of an image that names none."""
 _KNOWN = frozenset(
     {"386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le", "riscv64",
      "s390x", "wasm"}
@@ -48,11 +51,19 @@ def must_match(image: Image, reference: str, text: str) -> None:
     wanted = parse(text)
     config = image.config
     actual = tuple(str(config.get(key) or "") for key in ("os", "architecture", "variant"))
-    if any(one and one != other for one, other in zip(wanted, actual, strict=True)):
+    if any(one and one != other for one, other in zip(wanted[:2], actual, strict=False)) or not _runs(wanted, actual):
         raise NotFound(
             f"image with reference {reference} was found but does not match the specified platform: "
             f"wanted {_written(wanted)}, actual: {_written(actual)}"
         )
+
+
+def _runs(wanted: tuple[str, ...], actual: tuple[str, ...]) -> bool:
+    """Whether a processor of the variant that is wanted runs what was made for the actual one: older ones as well."""
+    if not wanted[2] or wanted[2] == actual[2]:
+        return True
+    asked, made = (_VARIANT.fullmatch(one or _FIRST.get(actual[1], "")) for one in (wanted[2], actual[2]))
+    return asked is not None and made is not None and int(asked[1]) >= int(made[1])
 
 
 def _written(platform: tuple[str, ...]) -> str:

@@ -50,6 +50,18 @@ class PortPublisher(Protocol):
     def close(self) -> None: ...
 
 
+def _must_be_ipv4(host_ip: str) -> None:
+    """Neither the packet rules here nor the user networking of the machine lead from IPv6 to a container. Raises PublishError."""
+    try:
+        address = ipaddress.ip_address(host_ip.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise PublishError(f"{host_ip} is not an IP address") from None
+    if address.version == 4 and str(address) != host_ip:
+        raise PublishError(f"{host_ip} is not an IP address")
+    if address.version != 4:
+        raise PublishError(f"cannot publish on {host_ip}: Cove publishes on IPv4 addresses only, such as 127.0.0.1")
+
+
 def _host_ports(request: PortRequest) -> Iterator[int]:
     return iter(range(request.host_port, max(request.host_port, request.host_port_end) + 1))
 
@@ -105,6 +117,8 @@ class LinkPublisher:
         pass
 
     async def _publish(self, request: PortRequest) -> PublishedPort:
+        if request.host_ip:
+            _must_be_ipv4(request.host_ip)
         guest_port = self._free_port()
         try:
             for host_port in _host_ports(request):
@@ -208,11 +222,7 @@ class LocalPublisher:
 
     def _publish(self, request: PortRequest) -> PublishedPort:
         host_ip = request.host_ip or self._default
-        try:
-            if ipaddress.ip_address(host_ip).version != 4:
-                raise PublishError(f"{host_ip} is an IPv6 address: without Cove's machine, only IPv4 can be published")
-        except ValueError:
-            raise PublishError(f"{host_ip} is not an IP address") from None
+        _must_be_ipv4(host_ip)
         for number in _host_ports(request):
             try:
                 held = _hold(request.proto, host_ip, number)

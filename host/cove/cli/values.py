@@ -159,8 +159,9 @@ def ulimit(text: str) -> dict[str, Any]:
 
 
 def link(text: str) -> str:
-    parts = text.split(":")
-    if len(parts) > 2 or not text:
+    if not text:
+        raise ValueError("empty string specified for links")
+    if text.count(":") > 1:
         raise ValueError(f"bad format for links: {text}")
     return text
 

@@ -93,6 +93,7 @@ USAGE_ERRORS = {
     "--cpus xx busybox": 'invalid argument "xx" for "--cpus" flag: failed to parse xx as a rational number',
     "--cpus 1.0000000001 busybox": 'invalid argument "1.0000000001" for "--cpus" flag: value is too precise',
     "--link a:b:c busybox": 'invalid argument "a:b:c" for "--link" flag: bad format for links: a:b:c',
+    "--link= busybox": 'invalid argument "" for "--link" flag: empty string specified for links',
     "-a foo busybox": 'invalid argument "foo" for "-a, --attach" flag: valid streams are STDIN, STDOUT and STDERR',
     "--sysctl x busybox": 'invalid argument "x" for "--sysctl" flag: sysctl \'x\' is not allowed',
     "--blkio-weight-device x busybox": 'invalid argument "x" for "--blkio-weight-device" flag: bad format: x',

@@ -47,3 +47,23 @@ def test_matching() -> None:
         "image with reference x:1 was found but does not match the specified platform: "
         "wanted linux/amd64, actual: linux/arm64/v8"
     )
+
+
+@pytest.mark.parametrize(
+    ("architecture", "variant", "runs", "not_"),
+    [
+        ("amd64", "", ("linux/amd64/v1", "linux/amd64/v2", "linux/amd64/v3"), ("linux/amd64/x", "linux/arm64")),
+        ("amd64", "v3", ("linux/amd64", "linux/amd64/v3", "linux/amd64/v4"), ("linux/amd64/v2",)),
+        ("arm", "v6", ("linux/arm", "linux/arm/v7", "linux/arm/v6"), ("linux/arm/v5",)),
+        ("arm", "", ("linux/arm/v7", "linux/arm/v8"), ("linux/arm/v6",)),
+    ],
+)
+def test_newer_processors_run_what_was_made_for_older(
+    architecture: str, variant: str, runs: tuple[str, ...], not_: tuple[str, ...]
+) -> None:
+    image = Image("sha256:0", {"os": "linux", "architecture": architecture, "variant": variant}, 0, ())
+    for text in runs:
+        platforms.must_match(image, "x", text)
+    for text in not_:
+        with pytest.raises(NotFound):
+            platforms.must_match(image, "x", text)

@@ -188,7 +188,11 @@ def test_without_a_vm_too_it_is_all_or_none() -> None:
 
 @pytest.mark.parametrize(
     ("address", "said"),
-    [("::1", "IPv6"), ("localhost", "is not an IP address"), ("192.0.2.1", "listen tcp 192.0.2.1:8080: Cannot assign")],
+    [
+        ("::1", "IPv4 addresses only"),
+        ("localhost", "is not an IP address"),
+        ("192.0.2.1", "listen tcp 192.0.2.1:8080: Cannot assign"),
+    ],
 )
 def test_an_address_that_cannot_be_bound_is_refused(address: str, said: str) -> None:
     with pytest.raises(PublishError, match=said):
@@ -199,3 +203,21 @@ def test_all_addresses_are_no_address_in_the_rule() -> None:
     publisher = LocalPublisher()
     assert publisher.rule(PublishedPort("tcp", 80, "0.0.0.0", 8080), "172.17.0.2").address == ""
     assert publisher.rule(PublishedPort("tcp", 80, "127.0.0.1", 8080), "172.17.0.2").address == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("::1", "cannot publish on ::1: Cove publishes on IPv4 addresses only, such as 127.0.0.1"),
+        ("[::]", "cannot publish on [::]: Cove publishes on IPv4 addresses only, such as 127.0.0.1"),
+        ("[127.0.0.1]", "[127.0.0.1] is not an IP address"),
+        ("localhost", "localhost is not an IP address"),
+    ],
+)
+def test_no_host_is_asked_for_what_is_no_ipv4_address(address: str, said: str) -> None:
+    host = Host()
+    for publisher in (LinkPublisher(host), LocalPublisher()):
+        with pytest.raises(PublishError) as error:
+            asyncio.run(publisher.publish([PortRequest("tcp", 80, address, 8080)]))
+        assert str(error.value) == said
+    assert host.asked == []
