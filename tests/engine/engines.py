@@ -3,7 +3,6 @@ same methods, and so run on both."""
 
 from __future__ import annotations
 
-import base64
 import os
 import select
 import shlex
@@ -24,8 +23,6 @@ from life_support import ask
 
 START_S = 30
 LOOK_S = 60
-_PIECE = 60_000
-"""Characters of base64 in one command line, a multiple of four: execve(2) takes 128 KiB."""
 
 
 class AnyEngine:
@@ -65,12 +62,6 @@ class AnyEngine:
 
     def read(self, path: Path | str) -> str:
         return self.sh(f"cat {shlex.quote(str(path))}")
-
-    def write(self, path: Path | str, data: bytes) -> None:
-        coded = base64.b64encode(data).decode()
-        for start in range(0, max(len(coded), 1), _PIECE):
-            arrow = ">>" if start else ">"
-            self.sh(f"echo {coded[start : start + _PIECE]} | base64 -d {arrow}{shlex.quote(str(path))}")
 
     def names(self, folder: Path | str) -> list[str]:
         """What is in a folder; nothing when it is not there."""
