@@ -6,9 +6,11 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -42,6 +44,13 @@ def eventually(holds: Callable[[], bool], timeout_s: float = 30) -> None:
     while not holds():
         assert time.monotonic() < deadline, "it did not come about in time"
         time.sleep(0.2)
+
+
+def lives(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
 
 
 def test_status_tells_what_runs_and_why(machine: Any) -> None:
@@ -113,12 +122,13 @@ def test_a_killed_engine_comes_back_and_containers_go_on(machine: Any, page: str
 def test_a_killed_agent_finds_the_running_machine_again(machine: Any, page: str) -> None:
     before = status(machine)
     os.kill(before["agent_pid"], signal.SIGKILL)
-    machine.cove("ps")
+    eventually(lambda: not lives(before["agent_pid"]))
+    assert "page" in machine.docker("ps").stdout  # and no command of Cove's before it
     after = status(machine)
+    assert after["agent_pid"] != before["agent_pid"]
     assert after["pid"] == before["pid"]
     assert after["boot_id"] == before["boot_id"]
     assert "Cove works" in fetch(page)
-    assert "page" in machine.docker("ps").stdout
 
 
 def test_a_killed_qemu_is_booted_again_and_nothing_durable_is_lost(machine: Any) -> None:
@@ -129,9 +139,45 @@ def test_a_killed_qemu_is_booted_again_and_nothing_durable_is_lost(machine: Any)
     deadline = time.monotonic() + 30
     while json.loads(machine.cove("machine", "status", "--json").stdout)["state"] != "stopped":
         assert time.monotonic() < deadline
-    assert machine.cove("run", "--rm", "-v", "kept:/data", "busybox", "cat", "/data/file").stdout == "precious\n"
+    done = machine.cove("run", "--rm", "-v", "kept:/data", "busybox", "cat", "/data/file", timeout_s=180)
+    assert done.stdout == "precious\n"
+    assert "Cove is starting its machine" in done.stderr
     assert status(machine)["boot_id"] != before["boot_id"]
     machine.docker("volume", "rm", "kept")
+
+
+def test_dockers_own_client_boots_a_machine_whose_qemu_was_killed(machine: Any) -> None:
+    machine.docker("run", "-d", "--name", "stays", "--restart", "always", "busybox", "sleep", "1000")
+    before = status(machine)
+    os.kill(before["pid"], signal.SIGKILL)
+    eventually(lambda: not lives(before["pid"]))
+    assert "stays" in machine.docker("ps", "-a", timeout_s=180).stdout
+    after = status(machine)
+    assert (after["state"], after["agent_pid"]) == ("running", before["agent_pid"])
+    assert after["boot_id"] != before["boot_id"]
+    machine.docker("rm", "-f", "stays")
+
+
+def test_stop_ends_a_start_that_is_under_way(machine: Any) -> None:
+    machine.cove("machine", "stop", timeout_s=180)
+    start = subprocess.Popen(
+        [sys.executable, "-m", "cove", "machine", "start"],
+        env=machine.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert start.stderr is not None
+        while "waiting for the engine" not in (line := start.stderr.readline()):
+            assert line
+        begin = time.monotonic()
+        machine.cove("machine", "stop")
+        assert time.monotonic() - begin < 10
+        assert "the start of machine default was given up" in start.stderr.read()
+        assert start.wait(10) == 1
+    finally:
+        start.kill()
+        start.wait()
+    machine.cove("machine", "start", timeout_s=300)
+    assert status(machine)["state"] == "running"
 
 
 def test_stop_and_start_lose_nothing(machine: Any) -> None:

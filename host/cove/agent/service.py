@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from cove.agent import runstate
+from cove.agent import runstate, threads
 from cove.agent.supervisor import Listeners
 from cove.agent.vm import Vm
 from cove.errors import CoveError, TransportError
@@ -30,6 +30,8 @@ MAX_REQUEST = 1 << 16
 TOLD_S = 5.0
 """Seconds in which whoever started an agent in vain comes to hear why."""
 LAST_WORDS_S = 1.0
+TIDY_S = 3.0
+"""An image that nobody waits for is written, or its unfinished pieces removed, in less."""
 
 Send = Callable[[dict[str, Any]], None]
 
@@ -357,6 +359,7 @@ def main(paths: MachinePaths, listeners: Listeners, listening: Callable[[], None
     except Exception:
         logging.exception("the agent failed")
         return 1
+    threads.linger(TIDY_S)
     logging.info("the agent ends")
     logging.shutdown()
     return 0

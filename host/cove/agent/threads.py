@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_PREFIX = "abandonable "
 
 
 async def abandonable(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
@@ -31,5 +33,13 @@ async def abandonable(work: Callable[P, T], *args: P.args, **options: P.kwargs) 
         else:
             tell(done.set_result, result)
 
-    threading.Thread(target=run, name=getattr(work, "__name__", "work"), daemon=True).start()
+    threading.Thread(target=run, name=_PREFIX + getattr(work, "__name__", "work"), daemon=True).start()
     return await done
+
+
+def linger(timeout_s: float) -> None:
+    """Give what was left behind this long to tidy up, before the process ends."""
+    deadline = time.monotonic() + timeout_s
+    for thread in threading.enumerate():
+        if thread.name.startswith(_PREFIX):
+            thread.join(max(0.0, deadline - time.monotonic()))

@@ -244,7 +244,10 @@ def _dispatch(words: list[str]) -> int:
         print(overview(), end="")
         return 0
     except UsageError as error:
-        raise UsageError(f"{error.message}\n\nRun '{PROGRAM} --help' for more information") from None
+        raise UsageError(
+            f"{error.message}\n\nUsage:  {PROGRAM} [OPTIONS] COMMAND [ARG...]\n\n"
+            f"Run '{PROGRAM} --help' for more information"
+        ) from None
     if given["version"]:
         from importlib.metadata import version  # 20 ms that only this needs
 
@@ -254,7 +257,8 @@ def _dispatch(words: list[str]) -> int:
         print(overview(), end="")
         return 0
     name, *rest = given.args
-    if name == "help":
+    helping = name == "help"
+    if helping:
         rest, name = [*rest[1:], "--help"], rest[0] if rest else "--help"
         if name == "--help":
             print(overview(), end="")
@@ -271,12 +275,16 @@ def _dispatch(words: list[str]) -> int:
         name, entry = f"{group} {verb}", commands.get(verb)
         if entry is None and name not in GROUPS:
             raise CliError(
-                f"{PROGRAM}: unknown command: {path} {verb}\n\nUsage:  {path} COMMAND\n\n"
+                f"unknown help topic: {verb}"
+                if helping
+                else f"{PROGRAM}: unknown command: {path} {verb}\n\nUsage:  {path}\n\n"
                 f"Run '{path} --help' for more information"
             )
         path = f"{path} {verb}"
     if entry is None and name in NOT_YET:
         raise CliError(f"{PROGRAM}: this version of Cove has no '{name}' yet")
+    if entry is None and helping:
+        raise CliError(f"unknown help topic: {name}")
     if entry is None:
         raise CliError(f"{PROGRAM}: unknown command: {path}\n\nRun '{PROGRAM} --help' for more information")
     return _run(load(entry), path, all_names(entry), rest, given["machine"] or None, given["host"] or None)

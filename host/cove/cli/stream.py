@@ -7,6 +7,8 @@ stdin cannot be given up portably when the container ends first.
 from __future__ import annotations
 
 import os
+import select
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
@@ -14,6 +16,7 @@ from cove.cli.client import Hijacked
 from cove.cli.errors import CliError, ConnectionFailed, Detached
 
 CHUNK = 65536
+INPUT_CHUNK = 1 << 18
 MAX_FRAME = 1 << 30
 DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
 
@@ -44,16 +47,18 @@ class DetachFilter:
 
     def feed(self, data: bytes) -> tuple[bytes, bool]:
         """The bytes to send on, and whether the keys were completed (what came after them is dropped)."""
+        if not self._held and (not self._keys or self._keys[0] not in data):
+            return data, False
         out = bytearray()
         for byte in data:
-            if self._keys and byte == self._keys[self._held]:
+            if byte == self._keys[self._held]:
                 self._held += 1
                 if self._held == len(self._keys):
                     return bytes(out), True
                 continue
             out += self._keys[: self._held]
             self._held = 0
-            if self._keys and byte == self._keys[0]:
+            if byte == self._keys[0]:
                 self._held = 1
             else:
                 out.append(byte)
@@ -112,7 +117,7 @@ class Attached:
         self._terminal = terminal
         self._stdin = stdin
         self._sinks = {kind: fd for kind, fd in ((1, stdout), (2, stderr)) if fd is not None}
-        self._filter = DetachFilter(detach_keys if terminal else b"")
+        self._filter = DetachFilter(detach_keys) if terminal and detach_keys else None
         self._detached = threading.Event()
 
     def run(self) -> None:
@@ -146,20 +151,36 @@ class Attached:
             yield chunk
 
     def _copy_input(self, fd: int) -> None:
-        import socket
-
         try:
-            while data := os.read(fd, CHUNK):
-                out, detach = self._filter.feed(data)
-                if out:
-                    self._connection.sock.sendall(out)
-                if detach:
-                    self._detached.set()
-                    self._connection.sock.shutdown(socket.SHUT_RDWR)
-                    return
+            if self._filter is None:
+                self._send_all(fd)
+            elif self._send_typed(fd, self._filter):
+                return
         except OSError:
             return  # the process has ended and its connection with it, or stdin cannot be read: nothing is left to send
         self._connection.close_write()
+
+    def _send_all(self, fd: int) -> None:
+        """Send what `fd` gives, through one buffer."""
+        view = memoryview(bytearray(INPUT_CHUNK))
+        with open(fd, "rb", buffering=0, closefd=False) as source:
+            while (size := source.readinto(view)) != 0:
+                if size is None:  # whoever shares the descriptor has made it non-blocking
+                    select.select([fd], [], [])
+                else:
+                    self._connection.sock.sendall(view[:size])
+
+    def _send_typed(self, fd: int, keys: DetachFilter) -> bool:
+        """Send what is typed until the end of it; True when it was the detach keys."""
+        while data := os.read(fd, CHUNK):
+            out, detach = keys.feed(data)
+            if out:
+                self._connection.sock.sendall(out)
+            if detach:
+                self._detached.set()
+                self._connection.sock.shutdown(socket.SHUT_RDWR)
+                return True
+        return False
 
 
 def follow_size(resize: Callable[[int, int], None], fd: int) -> Callable[[], None]:

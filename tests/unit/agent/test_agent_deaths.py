@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cove.agent import threads
 from cove.agent.threads import abandonable
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
@@ -255,7 +256,13 @@ def test_work_that_nobody_waits_for_holds_nobody_up() -> None:
     begin = time.monotonic()
     asyncio.run(give_up())
     assert time.monotonic() - begin < 5
-    over.set()
+    assert not over.is_set()
+    threads.linger(0.1)
+    assert time.monotonic() - begin < 6
+    threading.Timer(0.2, over.set).start()
+    threads.linger(20)
+    assert over.is_set()
+    assert time.monotonic() - begin < 15
 
     async def wait() -> tuple[str, bool]:
         with pytest.raises(ValueError, match="Expecting value"):

@@ -112,6 +112,43 @@ def test_every_name_of_a_command_is_in_its_help(capsys: pytest.CaptureFixture[st
         assert "Aliases" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("words", "status", "told"),
+    [
+        (["help", "frob"], 1, "unknown help topic: frob\n"),
+        (["help", "network", "frob"], 1, "unknown help topic: frob\n"),
+        (
+            ["network", "frob"],
+            1,
+            "cove: unknown command: cove network frob\n\nUsage:  cove network\n\n"
+            "Run 'cove network --help' for more information\n",
+        ),
+        (["frob"], 1, "cove: unknown command: cove frob\n\nRun 'cove --help' for more information\n"),
+        (
+            ["--frob", "ps"],
+            125,
+            "unknown flag: --frob\n\nUsage:  cove [OPTIONS] COMMAND [ARG...]\n\nRun 'cove --help' for more information\n",
+        ),
+    ],
+)
+def test_what_is_not_there_is_told_in_dockers_words(
+    words: list[str], status: int, told: str, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    statuses: list[int] = []
+    monkeypatch.setattr("os._exit", statuses.append)
+    cli.main(words)
+    assert (statuses, capsys.readouterr().err) == ([status], told)
+
+
+def test_help_is_found_however_it_is_asked_for(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    monkeypatch.setattr("os._exit", lambda status: None)
+    for words in (["help", "network", "ls"], ["network", "ls", "--help"]):
+        cli.main(words)
+        assert capsys.readouterr().out.startswith("Usage:  cove network ls [OPTIONS]\n")
+    cli.main(["help", "machine", "config"])
+    assert capsys.readouterr().out.startswith("Usage:  cove machine config COMMAND\n")
+
+
 def test_an_alias_is_told_by_the_commands_own_name(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     monkeypatch.setattr("os._exit", lambda status: None)
     cli.main(["container", "remove"])
