@@ -47,7 +47,17 @@ NO_FAULTS = (
     '"ps: ',
     ": invalid signal: ",
     "timeout waiting for exec session ready",
+    "cannot remove the default link name",
+    "bad format for links",
+    "empty string specified for links",
+    "Cannot link to ",
 )
+HANDSHAKE = [
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+]
 # What has the most to go wrong.
 OFTEN = ("containers", "exec", "images", "volumes", "networks", "events")
 # They take as long as they are told to.
@@ -150,6 +160,9 @@ def requests(operation: APIOperation[Any, Any, Any, Any], names: dict[str, list[
             text = "".join(c for c in str(value) if c.isprintable()).encode("latin-1", "replace").decode("latin-1")
             if key.lower() not in ("host", "content-length", "content-type", "transfer-encoding"):
                 lines.append(f"{key}: {text.strip()}")
+        if path.endswith("/attach/ws") and draw(st.booleans()):
+            lines += HANDSHAKE
+            body += draw(st.binary(max_size=300))  # frames, or what a client takes for them
         return "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + body
 
     return request()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import random
 import resource
 import socket
 import struct
@@ -228,3 +229,36 @@ def test_nothing_follows_a_frame_that_was_cut_short() -> None:
         assert data[:2] == b"\x82\x7f" and data[10:].strip(b"x") == b""
 
     serve(script)
+
+
+def test_whatever_comes_ends_in_an_answer_or_in_an_end() -> None:
+    chance = random.Random(1)
+    heads = [bytes([0x80 * fin | rsv << 4 | opcode]) for fin in (0, 1) for rsv in (0, 0, 0, 4) for opcode in range(16)]
+
+    def noise() -> bytes:
+        parts = []
+        for _ in range(chance.randrange(1, 12)):
+            size = chance.choice([0, 1, 2, 125, 126, 127])
+            longer = chance.randbytes({126: 2, 127: 8}.get(size, 0))
+            parts.append(chance.choice(heads) + bytes([chance.choice([0x80, 0x80, 0x80, 0]) | size]) + longer)
+            parts.append(chance.randbytes(4 + chance.choice([size, 0, 3])))
+        return b"".join(parts)
+
+    codes = set()
+    for _ in range(400):
+
+        async def script(server: WebSocket, client: socket.socket) -> None:
+            client.sendall(noise())
+            client.shutdown(socket.SHUT_WR)
+            await received(server)
+            await server.close()
+            answer = b""
+            while chunk := client.recv(65536):
+                answer += chunk
+            if (at := answer.rfind(b"\x88")) >= 0:
+                codes.add(int.from_bytes(answer[at + 2 : at + 4], "big"))
+
+        data = noise()
+        cut = chance.randrange(len(data))
+        serve(script, pending=data[:cut])
+    assert {1000, 1002} <= codes
