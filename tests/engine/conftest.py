@@ -17,7 +17,7 @@ import docker
 import pytest
 
 from engines import Engine, VmEngine
-from isolation_support import making
+from isolation_support import controllers, making
 from runtime_support import busybox
 
 
@@ -78,6 +78,15 @@ def scratch(engine: Any) -> Iterator[Path]:
     made = Path(engine.sh("mktemp -d -p /tmp cove-s.XXXXXX").strip())
     yield made
     engine.sh(f"rm -rf {made}")
+
+
+@pytest.fixture
+def limiting(request: pytest.FixtureRequest, engine: Any) -> None:
+    """For tests of what is only where there are all controllers of cgroup v2, as in the VM."""
+    missing = {"memory", "cpu", "cpuset", "pids"} - controllers(engine)
+    if missing and request.config.getoption("--native"):
+        pytest.skip(f"this computer's cgroup v2 has no {', '.join(sorted(missing))}; the VM's has")
+    assert not missing
 
 
 @pytest.fixture

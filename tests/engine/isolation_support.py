@@ -9,6 +9,8 @@ from typing import Any
 
 import docker
 
+from life_support import ask
+
 Make = Callable[..., Any]
 """The fixture ``make``: options of the SDK's ``containers.create``, the command's words first."""
 
@@ -16,6 +18,13 @@ Make = Callable[..., Any]
 def output(container: Any) -> str:
     assert container.wait(timeout=30)["StatusCode"] == 0, container.logs().decode()
     return str(container.logs().decode())
+
+
+def controllers(engine: Any) -> set[str]:
+    """What the engine itself says it can limit, by the controllers' names."""
+    info = ask(engine, "GET", "/info")[1]
+    fields = {"memory": "MemoryLimit", "cpu": "CpuCfsQuota", "cpuset": "CPUSet", "pids": "PidsLimit"}
+    return {name for name, field in fields.items() if info[field]}
 
 
 def numbers(engine: Any, device: str) -> tuple[int, int]:

@@ -43,7 +43,7 @@ def container(docker_client: Any) -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture
 def native(native_engine: Any) -> Iterator[Callable[..., Any]]:
-    """The same on this computer, for tests that look into the container themselves."""
+    """The same on this computer, for tests that call the views of a container's files directly."""
     client = docker.DockerClient(native_engine.url, timeout=60)
     with running(client) as make:
         yield make

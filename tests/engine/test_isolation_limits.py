@@ -9,6 +9,7 @@ import docker
 import pytest
 
 from isolation_support import Make, numbers, output
+from life_support import events_of
 
 pytestmark = pytest.mark.root
 
@@ -105,6 +106,36 @@ def test_who_takes_too_much_memory_is_killed(info: dict[str, Any], make: Make) -
         assert container.attrs["State"]["OOMKilled"]
     else:
         assert (status, container.attrs["State"]["OOMKilled"]) == (0, False)
+
+
+EATER = ["sh", "-c", "x=a; while :; do x=$x$x; done"]
+
+
+@pytest.mark.usefixtures("limiting")
+def test_the_end_for_want_of_memory_is_told(engine: Any, make: Make) -> None:
+    container = make(*EATER, start=False, mem_limit="16m", memswap_limit="16m")
+    with events_of(engine, container) as events:
+        container.start()
+        assert container.wait(timeout=100)["StatusCode"] == 137
+        events.until("die")
+        assert "oom" in events.actions
+    container.reload()
+    assert container.attrs["State"]["OOMKilled"] is True
+    container.start()
+    container.reload()
+    assert container.attrs["State"]["OOMKilled"] is False
+
+
+@pytest.mark.usefixtures("limiting")
+def test_a_container_that_outlives_the_end_of_one_process(engine: Any, make: Make) -> None:
+    container = make(mem_limit="16m", memswap_limit="16m")
+    with events_of(engine, container) as events:
+        assert container.exec_run(EATER).exit_code == 137
+        events.until("oom")  # while it runs, not at its end
+        assert "die" not in events.actions
+    container.reload()
+    state = container.attrs["State"]
+    assert (state["Running"], state["OOMKilled"]) == (True, True)
 
 
 def test_no_more_processes_than_allowed(info: dict[str, Any], make: Make) -> None:

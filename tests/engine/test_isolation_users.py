@@ -1,4 +1,7 @@
-"""--userns-remap: root of a container is nobody of the machine, and sees its image and volumes as it should."""
+"""--userns-remap: root of a container is nobody of the machine, and sees its image and volumes as it should.
+
+On this computer in any case: the VM's engine has no such option.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,6 @@ import docker
 import pytest
 
 from isolation_support import Make, making, output, refusal
-
-
-@pytest.fixture(scope="module")
-def engine(native_engine: Any) -> Any:
-    """These tests look at its machine from within."""
-    return native_engine
-
 
 pytestmark = pytest.mark.root
 

@@ -1,9 +1,10 @@
-"""What containers use, through the engine's socket. What only cgroup v2 controllers count is tested in the machine."""
+"""What containers use, through the engine's socket."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -11,10 +12,11 @@ from typing import Any
 import docker
 import pytest
 
-from life_support import ask
+from life_support import ask, eventually
 
 pytestmark = pytest.mark.root
 
+MB = 1 << 20
 ZERO_TIME = "0001-01-01T00:00:00Z"
 BUSY = ["sh", "-c", "while :; do :; done"]
 
@@ -176,6 +178,80 @@ def test_a_hundred_followers_cost_one_sample_a_second(engine: Any, docker_client
 def processor_s(engine: Any) -> float:
     fields = engine.read(f"/proc/{engine.pid}/stat").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# -- what the controllers of cgroup v2 count
+
+
+def sample(client: Any, container: Any) -> dict[str, Any]:
+    return dict(client.api.stats(container.id, stream=False, one_shot=True))
+
+
+@pytest.mark.usefixtures("limiting")
+def test_memory_is_what_the_container_holds(docker_client: Any, name: str) -> None:
+    hold = "dd if=/dev/zero of=/dev/shm/f bs=1M count=32; touch /held; exec sleep 600"
+    container = docker_client.containers.run(
+        "busybox", ["sh", "-c", hold], name=name, detach=True, mem_limit="128m", shm_size="64m"
+    )
+    container.exec_run(["sh", "-c", "until [ -e /held ]; do sleep 0.1; done"])
+    told = sample(docker_client, container)["memory_stats"]
+    assert told["limit"] == 128 * MB
+    assert 32 * MB <= told["usage"] < 64 * MB
+    assert told["stats"]["shmem"] >= 32 * MB
+    assert told["stats"]["inactive_file"] >= 0
+    assert "max_usage" not in told
+
+
+@pytest.mark.usefixtures("limiting")
+def test_without_a_limit_the_machines_memory_is_it(docker_client: Any, name: str) -> None:
+    container = docker_client.containers.run("busybox", "sleep 600", name=name, detach=True)
+    told = sample(docker_client, container)
+    assert told["memory_stats"]["limit"] == docker_client.info()["MemTotal"]
+    assert told["pids_stats"] == {"current": 1, "limit": 2**64 - 1}
+
+
+@pytest.mark.usefixtures("limiting")
+def test_processes_are_counted_with_their_limit(docker_client: Any, name: str) -> None:
+    script = "sleep 600 & sleep 600 & touch /begun; wait"
+    container = docker_client.containers.run("busybox", ["sh", "-c", script], name=name, detach=True, pids_limit=40)
+    container.exec_run(["sh", "-c", "until [ -e /begun ]; do sleep 0.1; done"])
+    eventually(lambda: sample(docker_client, container)["pids_stats"] == {"current": 3, "limit": 40})
+
+
+@pytest.mark.usefixtures("limiting")
+def test_throttling_is_told(docker_client: Any, name: str) -> None:
+    container = docker_client.containers.run("busybox", BUSY, name=name, detach=True, nano_cpus=100_000_000)
+    eventually(lambda: sample(docker_client, container)["cpu_stats"]["throttling_data"]["throttled_periods"] > 0)
+    told = sample(docker_client, container)["cpu_stats"]["throttling_data"]
+    assert told["periods"] >= told["throttled_periods"] > 0
+    assert told["throttled_time"] > 0
+
+
+@pytest.mark.usefixtures("limiting")
+def test_devices_are_told_with_what_was_written(docker_client: Any, name: str) -> None:
+    write = "dd if=/dev/zero of=/f bs=1M count=8 conv=fsync; touch /written; exec sleep 600"
+    container = docker_client.containers.run("busybox", ["sh", "-c", write], name=name, detach=True)
+    container.exec_run(["sh", "-c", "until [ -e /written ]; do sleep 0.1; done"])
+    told = sample(docker_client, container)["blkio_stats"]
+    written = sum(entry["value"] for entry in told["io_service_bytes_recursive"] if entry["op"] == "write")
+    assert written >= 8 * MB
+    assert [told[field] for field in told if field != "io_service_bytes_recursive"] == [None] * 7
+
+
+@pytest.mark.usefixtures("limiting")
+def test_clients_show_memory_and_processes(engine: Any, docker_client: Any, name: str) -> None:
+    docker_client.containers.run("busybox", "sleep 600", name=name, detach=True, mem_limit="64m")
+    environment = {**os.environ, "DOCKER_HOST": engine.url, "COVE_HOST": engine.url}
+    for program in (["docker"], [sys.executable, "-m", "cove"]):
+        words = [*program, "stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}} {{.PIDs}}", name]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
+        shown = done.stdout.split()
+        assert shown[0] == name
+        assert shown[1] != "0B"
+        assert shown[2:] == ["/", "64MiB", "1"]
+
+
+# -- requests
 
 
 @pytest.mark.parametrize(

@@ -6,21 +6,17 @@ that is what is then asserted; in the VM all controllers are there, and the same
 
 from __future__ import annotations
 
+import os
+import subprocess
 from typing import Any
 
 import pytest
 
+from isolation_support import controllers
 from life_support import ask, events_of, restart
 
 pytestmark = pytest.mark.root
 MB = 1 << 20
-
-
-def controllers(engine: Any) -> set[str]:
-    """What the engine itself says it can limit, by the controllers' names."""
-    info = ask(engine, "GET", "/info")[1]
-    fields = {"memory": "MemoryLimit", "cpu": "CpuCfsQuota", "cpuset": "CPUSet", "pids": "PidsLimit"}
-    return {name for name, field in fields.items() if info[field]}
 
 
 def limits(engine: Any, container: Any, *files: str) -> dict[str, str]:
@@ -69,6 +65,43 @@ def test_a_running_container_gets_its_limits(
         assert all("iscarded." in warning for warning in answer["Warnings"])
         assert len(answer["Warnings"]) == 1
         assert not any(host(container, *(field for field in wanted if field != "MemorySwap")))
+
+
+def update(engine: Any, *words: str) -> subprocess.CompletedProcess[str]:
+    """By docker's own client."""
+    environment = {**os.environ, "DOCKER_HOST": engine.url}
+    return subprocess.run(["docker", "update", *words], env=environment, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.usefixtures("limiting")
+def test_limits_are_taken_away_again(engine: Any, docker_client: Any, name: str) -> None:
+    container = docker_client.containers.run(
+        "busybox", "sleep 600", name=name, detach=True, mem_limit="64m", pids_limit=40
+    )
+    done = update(engine, "--pids-limit", "-1", "--memory-swap", "-1", "--cpus", "0.5", name)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{name}\n", "")
+    assert limits(engine, container, "pids.max", "memory.swap.max", "memory.max", "cpu.max") == {
+        "pids.max": "max", "memory.swap.max": "max", "memory.max": str(64 * MB), "cpu.max": "50000 100000",
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("limiting")
+def test_updates_that_do_not_go_together(engine: Any, docker_client: Any, name: str) -> None:
+    container = docker_client.containers.run(
+        "busybox", "sleep 600", name=name, detach=True, mem_limit="64m", nano_cpus=500_000_000
+    )
+    for flags, words in (
+        (["--memory", "200m"], "Memory limit should be smaller than already set memoryswap limit"),
+        (["--cpu-quota", "5000"], "CPU Quota cannot be updated as NanoCPUs has already been set"),
+        (
+            ["--memory-reservation", "80m", "--memory", "70m"],
+            "Minimum memory limit can not be less than memory reservation",
+        ),
+    ):
+        done = update(engine, *flags, name)
+        assert done.returncode == 1
+        assert words in done.stderr
+    assert limits(engine, container, "memory.max", "memory.low") == {"memory.max": str(64 * MB), "memory.low": "0"}
 
 
 def test_the_restart_policy_is_kept(engine: Any, docker_client: Any, name: str) -> None:
