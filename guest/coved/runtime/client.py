@@ -375,6 +375,15 @@ class SpawnerClient:
             data = wire.encode(request) + wire.frame(profile)
         except (wire.ProtocolError, TypeError, ValueError) as error:
             raise CreateError(f"the container's configuration cannot be sent to the runtime: {error}") from None
+        try:
+            return await self._ask(container_id, data, attach)
+        except SpawnerGone:
+            if (self.shims_dir / container_id).exists():
+                raise
+        # It ended before it had forked: the next one is asked.
+        return await self._ask(container_id, data, attach)
+
+    async def _ask(self, container_id: str, data: bytes, attach: Sequence[Attachment]) -> ShimClient:
         sock = await self._connect(self.socket_path, "spawner")
         shim = ShimClient(container_id, sock)
         try:
@@ -433,19 +442,34 @@ class SpawnerClient:
         return sock
 
 
-def start_spawner(socket_path: Path, shims_dir: Path, *, timeout_s: float = 10.0) -> subprocess.Popen[bytes]:
+def start_spawner(
+    socket_path: Path,
+    shims_dir: Path,
+    *,
+    timeout_s: float = 10.0,
+    listener: socket.socket | None = None,
+    lifeline: int = -1,
+) -> subprocess.Popen[bytes]:
     """Start a spawner as a child process and wait until it accepts connections (used outside the VM).
 
-    Raises SpawnerGone when it ends or is not ready in time. It outlives nobody: stop it with ``terminate()``.
+    ``listener``: what it shall accept on, when the socket is there already. ``lifeline``: the reading end of a pipe; the
+    spawner ends when nobody holds the other end any more. Without one it outlives its starter: stop it with
+    ``terminate()``. Raises SpawnerGone when it ends or is not ready in time.
     """
+    words = [sys.executable, "-m", "coved.runtime.spawner", "--foreground"]
+    words += ["--socket", str(socket_path), "--shims", str(shims_dir)]
+    passed = []
+    if listener is not None:
+        words += ["--listener-fd", str(listener.fileno())]
+        passed.append(listener.fileno())
+    if lifeline >= 0:
+        words += ["--lifeline-fd", str(lifeline)]
+        passed.append(lifeline)
     read_end, write_end = os.pipe()
     try:
         process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "coved.runtime.spawner", "--foreground"),
-                *("--socket", str(socket_path), "--shims", str(shims_dir), "--ready-fd", str(write_end)),
-            ],
-            pass_fds=(write_end,),
+            [*words, "--ready-fd", str(write_end)],
+            pass_fds=(*passed, write_end),
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C in the engine's terminal is not meant for containers
         )
