@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from coved.events import Events
 from coved.images import Images
 from coved.networks import Networks
 from coved.runtime.client import SpawnerClient
+from coved.store.claim import claim
 from coved.store.database import Database
 from coved.volumes import Volumes
 
@@ -52,6 +54,7 @@ class Engine:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.config = config
         self.stopping = asyncio.Event()
+        self._claim = -1
         self._keeper: SpawnerKeeper | None = None
         self._server: Server | None = None
         self.link: LinkClient | None = None
@@ -86,6 +89,7 @@ class Engine:
 
     async def start(self) -> None:
         """Takes up what an earlier engine left running, then answers; the link hears of it last."""
+        self._claim = claim(self.config.root)
         if self.config.link is None:
             # In the VM, PID 1 has started the spawner, and it outlives the engine.
             from coved.runtime.keeper import SpawnerKeeper  # not in the VM
@@ -141,6 +145,9 @@ class Engine:
         self.database.close()
         if self._keeper is not None:
             await self._keeper.close()
+        if self._claim >= 0:
+            os.close(self._claim)
+            self._claim = -1
 
 
 def _identity(database: Database) -> str:

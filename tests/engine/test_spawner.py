@@ -6,6 +6,8 @@ import contextlib
 import os
 import select
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -102,6 +104,19 @@ def test_killed_in_the_middle_of_work(engine: Any, docker_client: Any) -> None:
             for spawner in spawners(engine):
                 os.kill(spawner, signal.SIGKILL)
         assert [result.result() for result in results] == [f"{number}\n".encode() for number in range(60)]
+
+
+def test_a_second_engine_on_the_same_data_is_refused_and_harms_nothing(engine: Any, docker_client: Any) -> None:
+    words = ["-m", "coved", "--root", str(engine.root), "--state", str(engine.folder / "run")]
+    second = subprocess.run(
+        [sys.executable, *words, "--socket", str(engine.folder / "other.sock")],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (second.returncode, second.stderr) == (1, f"coved: another engine uses {engine.root}\n")
+    assert len(spawners(engine)) == 1
+    assert docker_client.containers.run("busybox", ["echo", "hi"], remove=True) == b"hi\n"
 
 
 def test_it_ends_with_an_engine_that_is_stopped(engine: Any) -> None:
