@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -77,6 +78,28 @@ def test_it_ends_with_a_killed_engine_and_containers_go_on(engine: Any, docker_c
     assert len(spawners(engine)) == 1
     assert container.exec_run(["echo", "hi"]).output == b"hi\n"
     assert docker_client.containers.run("busybox", ["echo", "hi"], remove=True) == b"hi\n"
+
+
+def test_a_start_that_nobody_noted_is_undone(engine: Any, docker_client: Any, make: Any) -> None:
+    container = make("sleep", "300", start=False)
+    with contextlib.closing(sqlite3.connect(engine.root / "metadata.db")) as database:
+        query = "SELECT record FROM containers WHERE id = ?"
+        (before,) = database.execute(query, (container.id,)).fetchone()
+        container.start()
+        container.reload()
+        init = os.pidfd_open(container.attrs["State"]["Pid"])
+        engine.kill()
+        try:
+            # As if it had been killed between the start and the note of it.
+            database.execute("UPDATE containers SET record = ? WHERE id = ?", (before, container.id))
+            database.commit()
+        finally:
+            engine.start()
+    await_end(init)
+    container.reload()
+    assert container.status == "created"
+    container.start()
+    assert container.exec_run(["echo", "hi"]).output == b"hi\n"
 
 
 def test_what_is_asked_while_it_is_away_waits_for_the_next(engine: Any, docker_client: Any, make: Any) -> None:

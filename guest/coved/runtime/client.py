@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -421,6 +421,22 @@ class SpawnerClient:
         except ShimGone:
             return None
         return shim
+
+    async def discard_others(self, known: Container[str]) -> None:
+        """End the containers that have a shim and are not ``known``: an engine was killed before it had noted their start.
+
+        What cannot be ended is logged.
+        """
+        folders = [one.name for one in os.scandir(self.shims_dir)] if self.shims_dir.is_dir() else []
+        for container_id in folders:
+            if container_id in known:
+                continue
+            try:
+                shim = await self.reconnect(container_id)
+                if shim is not None:
+                    await shim.delete()
+            except RuntimeFailure as error:
+                _log.error("container %s has no right to run, and cannot be ended: %s", container_id, error)
 
     async def _connect(self, path: Path, what: str) -> socket.socket:
         loop = asyncio.get_running_loop()
