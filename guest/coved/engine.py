@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import subprocess
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,8 @@ from coved.containers import Containers
 from coved.events import Events
 from coved.images import Images
 from coved.networks import Networks
-from coved.runtime.client import SpawnerClient, start_spawner
+from coved.runtime.client import SpawnerClient
+from coved.store.claim import claim
 from coved.store.database import Database
 from coved.volumes import Volumes
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from coved.api.server import Server
     from coved.files.manager import Files
     from coved.link.client import LinkClient
+    from coved.runtime.keeper import SpawnerKeeper
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,8 @@ class Engine:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.config = config
         self.stopping = asyncio.Event()
-        self._spawner_process: subprocess.Popen[bytes] | None = None
+        self._claim = -1
+        self._keeper: SpawnerKeeper | None = None
         self._server: Server | None = None
         self.link: LinkClient | None = None
         if config.link is not None:
@@ -86,11 +89,13 @@ class Engine:
 
     async def start(self) -> None:
         """Takes up what an earlier engine left running, then answers; the link hears of it last."""
+        self._claim = claim(self.config.root)
         if self.config.link is None:
             # In the VM, PID 1 has started the spawner, and it outlives the engine.
-            self._spawner_process = await asyncio.to_thread(
-                start_spawner, self.config.state / "spawner.sock", self.config.state / "shims"
-            )
+            from coved.runtime.keeper import SpawnerKeeper  # not in the VM
+
+            self._keeper = SpawnerKeeper(self.spawner.socket_path, self.spawner.shims_dir)
+            await self._keeper.start()
         await self.images.start(self.config.starter)
         await self.volumes.start()
         await self.containers.start()
@@ -138,9 +143,11 @@ class Engine:
         await self.networks.close()
         await self.images.close()
         self.database.close()
-        if self._spawner_process is not None:
-            self._spawner_process.terminate()
-            await asyncio.to_thread(self._spawner_process.wait)
+        if self._keeper is not None:
+            await self._keeper.close()
+        if self._claim >= 0:
+            os.close(self._claim)
+            self._claim = -1
 
 
 def _identity(database: Database) -> str:

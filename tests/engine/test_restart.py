@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from isolation_support import shim_of
 from life_support import ask, events_of, eventually, restart
@@ -161,6 +162,28 @@ def test_what_ended_while_no_engine_was_there_starts_again(engine: Any, docker_c
     # Whoever asks first is told of the end already: it must not seem to be running since before.
     assert attributes(container)["RestartCount"] == 1
     eventually(lambda: status(container) == "running")
+
+
+def test_an_attached_exec_outlives_its_engine_and_tells_how_it_ended(
+    engine: Any, docker_client: Any, name: str
+) -> None:
+    container = run(docker_client, name, "no", "exec sleep 300")
+    api = docker_client.api
+    script = "echo one; while [ ! -e /end ]; do sleep 0.05; done; echo two; exit $0"
+    execs = [api.exec_create(container.id, ["sh", "-c", script, str(code)])["Id"] for code in (0, 7)]
+    streams = [api.exec_start(id, stream=True) for id in execs]
+    assert [next(stream) for stream in streams] == [b"one\n", b"one\n"]
+    init = attributes(container)["State"]["Pid"]
+    engine.kill()
+    try:
+        Path(f"/proc/{init}/root/end").touch()
+        assert [b"".join(stream) for stream in streams] == [b"two\n", b"two\n"]
+        with pytest.raises(requests.exceptions.ConnectionError):  # neither success nor failure is made up
+            api.exec_inspect(execs[0])
+    finally:
+        engine.start()
+    seen = [api.exec_inspect(id) for id in execs]
+    assert [(one["Running"], one["ExitCode"]) for one in seen] == [(False, 0), (False, 7)]
 
 
 def test_a_policy_changed_by_update_counts_at_once(engine: Any, docker_client: Any, name: str) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import logging
-import os
 import select
 import socket
 import stat
@@ -15,13 +14,13 @@ from coved.api import versions
 from coved.api.connection import Connection
 from coved.api.router import Router
 from coved.errors import Conflict
+from coved.runtime.listening import listen
 
 if TYPE_CHECKING:
     from coved.engine import Engine
 
 log = logging.getLogger(__name__)
 
-_BACKLOG = 512
 _MAX_CONNECTIONS = 2048
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -134,7 +133,6 @@ def _listen(path: Path) -> socket.socket:
     A socket file whose engine is dead is replaced; raises ``Conflict`` when something answers on it, or when the path
     is taken by something else than a socket.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise Conflict(f"cannot listen on {path}: there is a file of that name that is no socket")
@@ -145,18 +143,9 @@ def _listen(path: Path) -> socket.socket:
             try:
                 probe.connect(str(path))
             except OSError:
-                path.unlink(missing_ok=True)
+                pass
             else:
                 raise Conflict(f"cannot listen on {path}: another engine answers there")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    mask = os.umask(0o177)
-    try:
-        listener.bind(str(path))
-    except OSError:
-        listener.close()
-        raise
-    finally:
-        os.umask(mask)
-    listener.listen(_BACKLOG)
+    listener = listen(path)
     listener.setblocking(False)
     return listener

@@ -173,6 +173,12 @@ class Execs:
                     id, Exec(id, container, read(EXEC, {}, "ExecConfig"), running=True, pid=pid)
                 )
                 one.ready.set()
+        for id, exit in container.shim.exits.items():
+            if _ID.fullmatch(id) and id not in self._execs:
+                # Its client may have seen its output to the end, and asks how it ended as soon as there is an engine.
+                known = Exec(id, container, read(EXEC, {}, "ExecConfig"), exit_code=exit.code)
+                known.ready.set()
+                self._execs[id] = known
 
     def forget(self, container_id: str, *, ended: bool = False) -> None:
         """The container is gone; or it has only ``ended``, and then execs that had ended before are still told of."""

@@ -71,12 +71,13 @@ class Life:
 
     async def restore(self) -> None:
         """Finds the containers that outlived an earlier engine, notes the end of those that did not, applies restart policies."""
-        for container in self._registry:
-            if container.state.running:
-                try:
-                    container.shim = await self._spawner.reconnect(container.id)
-                except RuntimeFailure as error:  # one that does not answer must not keep the others from the engine
-                    log.error("container %s is given up: %s", container.short_id, error)
+        running = [container for container in self._registry if container.state.running]
+        await self._spawner.discard_others({container.id for container in running})
+        for container in running:
+            try:
+                container.shim = await self._spawner.reconnect(container.id)
+            except RuntimeFailure as error:  # one that does not answer must not keep the others from the engine
+                log.error("container %s is given up: %s", container.short_id, error)
         alive = [container.id for container in self._registry if container.shim is not None]
         await self._networks.start(alive)
         due = []

@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -386,6 +386,15 @@ class SpawnerClient:
             data = wire.encode(request) + wire.frame(profile)
         except (wire.ProtocolError, TypeError, ValueError) as error:
             raise CreateError(f"the container's configuration cannot be sent to the runtime: {error}") from None
+        try:
+            return await self._ask(container_id, data, attach)
+        except SpawnerGone:
+            if (self.shims_dir / container_id).exists():
+                raise
+        # It ended before it had forked: the next one is asked.
+        return await self._ask(container_id, data, attach)
+
+    async def _ask(self, container_id: str, data: bytes, attach: Sequence[Attachment]) -> ShimClient:
         sock = await self._connect(self.socket_path, "spawner")
         shim = ShimClient(container_id, sock)
         try:
@@ -424,6 +433,22 @@ class SpawnerClient:
             return None
         return shim
 
+    async def discard_others(self, known: Container[str]) -> None:
+        """End the containers that have a shim and are not ``known``: an engine was killed before it had noted their start.
+
+        What cannot be ended is logged.
+        """
+        folders = [one.name for one in os.scandir(self.shims_dir)] if self.shims_dir.is_dir() else []
+        for container_id in folders:
+            if container_id in known:
+                continue
+            try:
+                shim = await self.reconnect(container_id)
+                if shim is not None:
+                    await shim.delete()
+            except RuntimeFailure as error:
+                _log.error("container %s has no right to run, and cannot be ended: %s", container_id, error)
+
     async def _connect(self, path: Path, what: str) -> socket.socket:
         loop = asyncio.get_running_loop()
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
@@ -444,19 +469,34 @@ class SpawnerClient:
         return sock
 
 
-def start_spawner(socket_path: Path, shims_dir: Path, *, timeout_s: float = 10.0) -> subprocess.Popen[bytes]:
+def start_spawner(
+    socket_path: Path,
+    shims_dir: Path,
+    *,
+    timeout_s: float = 10.0,
+    listener: socket.socket | None = None,
+    lifeline: int = -1,
+) -> subprocess.Popen[bytes]:
     """Start a spawner as a child process and wait until it accepts connections (used outside the VM).
 
-    Raises SpawnerGone when it ends or is not ready in time. It outlives nobody: stop it with ``terminate()``.
+    ``listener``: what it shall accept on, when the socket is there already. ``lifeline``: the reading end of a pipe; the
+    spawner ends when nobody holds the other end any more. Without one it outlives its starter: stop it with
+    ``terminate()``. Raises SpawnerGone when it ends or is not ready in time.
     """
+    words = [sys.executable, "-m", "coved.runtime.spawner", "--foreground"]
+    words += ["--socket", str(socket_path), "--shims", str(shims_dir)]
+    passed = []
+    if listener is not None:
+        words += ["--listener-fd", str(listener.fileno())]
+        passed.append(listener.fileno())
+    if lifeline >= 0:
+        words += ["--lifeline-fd", str(lifeline)]
+        passed.append(lifeline)
     read_end, write_end = os.pipe()
     try:
         process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "coved.runtime.spawner", "--foreground"),
-                *("--socket", str(socket_path), "--shims", str(shims_dir), "--ready-fd", str(write_end)),
-            ],
-            pass_fds=(write_end,),
+            [*words, "--ready-fd", str(write_end)],
+            pass_fds=(*passed, write_end),
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C in the engine's terminal is not meant for containers
         )

@@ -9,14 +9,17 @@ import gc
 import hashlib
 import json
 import os
+import select
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 from coved.runtime import syscalls, wire
 from coved.runtime.cgroups import CgroupError, mount_point
 from coved.runtime.errors import Refused
+from coved.runtime.listening import listen
 from coved.runtime.seccomp import SeccompError, compile_profile
 from coved.runtime.shim import Shim
 
@@ -26,22 +29,14 @@ _FILES = 1 << 20
 
 
 class Spawner:
-    """Listens on a socket that only its own user may open, and forks."""
+    """Accepts on a socket, and forks. ``lifeline``: a pipe whose other end its engine holds open, or -1."""
 
-    def __init__(self, socket_path: str, shims_dir: str) -> None:
+    def __init__(self, listener: socket.socket, shims_dir: str, lifeline: int = -1) -> None:
+        self._listener = listener
         self._shims_dir = shims_dir
+        self._lifeline = lifeline
         self._profiles: dict[bytes, bytes] = {}
         os.makedirs(shims_dir, 0o700, exist_ok=True)
-        os.makedirs(os.path.dirname(socket_path) or ".", 0o755, exist_ok=True)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(socket_path)
-        folder = os.open(os.path.dirname(socket_path) or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        old_umask = os.umask(0o177)
-        self._listener.bind(f"/proc/self/fd/{folder}/{os.path.basename(socket_path)}")
-        os.umask(old_umask)
-        os.close(folder)
-        self._listener.listen(1024)
 
     def serve(self) -> NoReturn:
         with contextlib.suppress(CgroupError):  # each shim then says so itself
@@ -49,7 +44,13 @@ class Spawner:
         # Objects made so far never end: keep the collector from touching their pages in the shims.
         gc.collect()
         gc.freeze()
+        poll = select.poll()
+        poll.register(self._listener, select.POLLIN)
+        if self._lifeline >= 0:
+            poll.register(self._lifeline, 0)  # only its end is told
         while True:
+            if any(fd == self._lifeline for fd, _ in poll.poll()):
+                os._exit(0)  # the engine is gone, and its next one starts a spawner of its own
             connection, _ = self._listener.accept()
             with connection:
                 self._handle(connection)
@@ -67,6 +68,8 @@ class Spawner:
             return
         if pid == 0:
             self._listener.close()
+            if self._lifeline >= 0:
+                os.close(self._lifeline)
             _become_shim(self._shims_dir, connection, request, program)
 
     def _program(self, profile: bytes) -> bytes:
@@ -172,11 +175,20 @@ def main() -> int:
     parser.add_argument("--socket", required=True, help="unix socket to listen on")
     parser.add_argument("--shims", required=True, help="folder of the shims' sockets")
     parser.add_argument("--foreground", action="store_true", help="do not go into the background")
+    parser.add_argument("--listener-fd", type=int, help="accept on this socket, which listens there already")
+    parser.add_argument("--lifeline-fd", type=int, default=-1, help="end when the other end of this pipe is closed")
     parser.add_argument("--ready-fd", type=int, help="write a byte here when connections are accepted")
     arguments = parser.parse_args()
     _protect_interpreter()
     try:
-        spawner = Spawner(os.path.abspath(arguments.socket), os.path.abspath(arguments.shims))
+        if arguments.listener_fd is None:
+            listener = listen(Path(arguments.socket).absolute())
+        else:
+            listener = socket.socket(fileno=arguments.listener_fd)
+            listener.set_inheritable(False)
+        if arguments.lifeline_fd >= 0:
+            os.set_inheritable(arguments.lifeline_fd, False)
+        spawner = Spawner(listener, os.path.abspath(arguments.shims), arguments.lifeline_fd)
     except OSError as error:
         print(f"coved spawner: cannot listen on {arguments.socket}: {error.strerror}", file=sys.stderr)
         return 1

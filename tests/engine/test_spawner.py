@@ -1,0 +1,153 @@
+"""The spawner of an engine outside the VM: it ends with its engine, and is there again when it ends alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isolation_support import making
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def engine(own_engine: Any) -> Any:
+    """These tests look at its machine from within, and end things in it."""
+    return own_engine
+
+
+@pytest.fixture
+def make(docker_client: Any) -> Iterator[Any]:
+    with making(docker_client) as create:
+        yield create
+
+
+def spawners(engine: Any) -> list[int]:
+    """Of this engine or an earlier one of its; shims have other names."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            name, words = (folder / "comm").read_text(), (folder / "cmdline").read_bytes()
+            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+            if name == "cove-spawner\n" and str(engine.folder).encode() in words and state != "Z":
+                found.append(int(folder.name))
+    return found
+
+
+def await_end(pidfd: int) -> None:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    assert poll.poll(20_000), "it has not ended"
+    os.close(pidfd)
+
+
+def test_it_ends_with_a_killed_engine_and_containers_go_on(engine: Any, docker_client: Any, make: Any) -> None:
+    container = make("sh", "-c", "while :; do date +%s%N > /beat; sleep 0.05; done")
+    container.reload()
+    init = container.attrs["State"]["Pid"]
+    for _ in range(3):
+        (spawner,) = spawners(engine)
+        ended = os.pidfd_open(spawner)
+        engine.kill()
+        try:
+            await_end(ended)
+            assert spawners(engine) == []
+            beat = Path(f"/proc/{init}/root/beat")
+            before = beat.stat().st_mtime_ns
+            watched = os.pidfd_open(init)
+            poll = select.poll()
+            poll.register(watched, select.POLLIN)
+            assert not poll.poll(500)  # half a second without an end
+            os.close(watched)
+            assert beat.stat().st_mtime_ns > before
+        finally:
+            engine.start()
+        container.reload()
+        assert (container.status, container.attrs["State"]["Pid"]) == ("running", init)
+    assert len(spawners(engine)) == 1
+    assert container.exec_run(["echo", "hi"]).output == b"hi\n"
+    assert docker_client.containers.run("busybox", ["echo", "hi"], remove=True) == b"hi\n"
+
+
+def test_a_start_that_nobody_noted_is_undone(engine: Any, docker_client: Any, make: Any) -> None:
+    container = make("sleep", "300", start=False)
+    with contextlib.closing(sqlite3.connect(engine.root / "metadata.db")) as database:
+        query = "SELECT record FROM containers WHERE id = ?"
+        (before,) = database.execute(query, (container.id,)).fetchone()
+        container.start()
+        container.reload()
+        init = os.pidfd_open(container.attrs["State"]["Pid"])
+        engine.kill()
+        try:
+            # As if it had been killed between the start and the note of it.
+            database.execute("UPDATE containers SET record = ? WHERE id = ?", (before, container.id))
+            database.commit()
+        finally:
+            engine.start()
+    await_end(init)
+    container.reload()
+    assert container.status == "created"
+    container.start()
+    assert container.exec_run(["echo", "hi"]).output == b"hi\n"
+
+
+def test_what_is_asked_while_it_is_away_waits_for_the_next(engine: Any, docker_client: Any, make: Any) -> None:
+    container = make("sleep", "300")
+    for _ in range(5):
+        (spawner,) = spawners(engine)
+        ended = os.pidfd_open(spawner)
+        os.kill(spawner, signal.SIGKILL)
+        assert docker_client.containers.run("busybox", ["echo", "hi"], remove=True) == b"hi\n"
+        await_end(ended)
+        assert container.exec_run(["echo", "hi"]).output == b"hi\n"
+        assert len(spawners(engine)) == 1
+    container.reload()
+    assert container.status == "running"
+
+
+def test_killed_in_the_middle_of_work(engine: Any, docker_client: Any) -> None:
+    def run(number: int) -> bytes:
+        return bytes(docker_client.containers.run("busybox", ["echo", str(number)], remove=True))
+
+    with ThreadPoolExecutor(4) as pool:
+        results = [pool.submit(run, number) for number in range(60)]
+        for result in results[::15]:
+            result.result()
+            for spawner in spawners(engine):
+                os.kill(spawner, signal.SIGKILL)
+        assert [result.result() for result in results] == [f"{number}\n".encode() for number in range(60)]
+
+
+def test_a_second_engine_on_the_same_data_is_refused_and_harms_nothing(engine: Any, docker_client: Any) -> None:
+    words = ["-m", "coved", "--root", str(engine.root), "--state", str(engine.folder / "run")]
+    second = subprocess.run(
+        [sys.executable, *words, "--socket", str(engine.folder / "other.sock")],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (second.returncode, second.stderr) == (1, f"coved: another engine uses {engine.root}\n")
+    assert len(spawners(engine)) == 1
+    assert docker_client.containers.run("busybox", ["echo", "hi"], remove=True) == b"hi\n"
+
+
+def test_it_ends_with_an_engine_that_is_stopped(engine: Any) -> None:
+    (spawner,) = spawners(engine)
+    ended = os.pidfd_open(spawner)
+    engine.process.send_signal(signal.SIGTERM)
+    engine.process.wait(30)
+    await_end(ended)
+    assert not (engine.folder / "run/spawner.sock").exists()
+    engine.start()
+    assert len(spawners(engine)) == 1
