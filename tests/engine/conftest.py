@@ -47,7 +47,16 @@ class Engine:
         self._namespace.stdout.readline()
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    @property
+    def namespace_pid(self) -> int:
+        """Of a process in the engine's network namespace."""
+        return self._namespace.pid
+
+    def log_end(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")[-2000:]
+
+    def launch(self) -> None:
+        """Starts it as PID 1 does in the VM: without waiting for it."""
         words = ["nsenter", f"--net=/proc/{self._namespace.pid}/ns/net", sys.executable, "-m", "coved"]
         words += [
             "--root",
@@ -60,12 +69,16 @@ class Engine:
         ]
         environment = {**os.environ, "COVE_SECCOMP_PROFILE": str(_seccomp_profile())}
         environment["PATH"] = f"{environment['PATH']}:{_init_folder()}:{_crun_folder()}"
-        self.socket.unlink(missing_ok=True)
         self.process = subprocess.Popen(words, stdout=self._log, stderr=self._log, env=environment)
+
+    def start(self) -> None:
+        self.socket.unlink(missing_ok=True)
+        self.launch()
+        assert self.process is not None
         deadline = time.monotonic() + START_S
         while not self.socket.exists():
             if self.process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"the engine did not start:\n{(self.folder / 'log').read_text()[-2000:]}")
+                pytest.fail(f"the engine did not start:\n{self.log_end()}")
             time.sleep(0.02)
 
     def kill(self) -> None:
