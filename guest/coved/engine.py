@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from coved.containers import Containers
 from coved.events import Events
 from coved.images import Images
 from coved.networks import Networks
-from coved.runtime.client import SpawnerClient, start_spawner
+from coved.runtime.client import SpawnerClient
 from coved.store.database import Database
 from coved.volumes import Volumes
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from coved.api.server import Server
     from coved.files.manager import Files
     from coved.link.client import LinkClient
+    from coved.runtime.keeper import SpawnerKeeper
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Engine:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.config = config
         self.stopping = asyncio.Event()
-        self._spawner_process: subprocess.Popen[bytes] | None = None
+        self._spawner: SpawnerKeeper | None = None
         self._server: Server | None = None
         self.link: LinkClient | None = None
         if config.link is not None:
@@ -88,12 +88,16 @@ class Engine:
         """Takes up what an earlier engine left running, then answers; the link hears of it last."""
         if self.config.link is None:
             # In the VM, PID 1 has started the spawner, and it outlives the engine.
-            self._spawner_process = await asyncio.to_thread(
-                start_spawner, self.config.state / "spawner.sock", self.config.state / "shims"
-            )
+            from coved.runtime.keeper import SpawnerKeeper  # only natively
+
+            self._spawner = SpawnerKeeper(self.spawner.socket_path, self.spawner.shims_dir)
+            self.spawner.ready = self._spawner.ready
+            self._spawner.start()
         await self.images.start(self.config.starter)
         await self.volumes.start()
         await self.containers.start()
+        if self._spawner is not None:
+            await self._spawner.ready()
 
         from coved.api.routes import create_router
         from coved.api.server import Server
@@ -138,9 +142,8 @@ class Engine:
         await self.networks.close()
         await self.images.close()
         self.database.close()
-        if self._spawner_process is not None:
-            self._spawner_process.terminate()
-            await asyncio.to_thread(self._spawner_process.wait)
+        if self._spawner is not None:
+            await self._spawner.stop()
 
 
 def _identity(database: Database) -> str:

@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +62,16 @@ class ShimClient:
 
     ``pid``: the container's init, in the host's pid namespace. ``warnings``: what was asked for and could not be had
     (a limit whose controller is missing, a resource limit that may not be raised). ``exits``: every process that has
-    ended (of many execs the latest), by exec id ("" is init). ``started``: whether init has been executed.
+    ended (of many execs the latest), by exec id ("" is init). ``started``: whether init has been executed, and
+    ``started_at_ns`` when, in Unix time, as a shim that outlived an engine tells it. ``frozen``: whether it was paused then.
     ``oom_killed``: whether the kernel has killed one of its processes for want of memory. ``cgroup``: its directory.
     """
 
     def __init__(self, container_id: str, sock: socket.socket) -> None:
         self.container_id = container_id
         self.pid = 0
-        self.started = False
+        self.started = self.frozen = False
+        self.started_at_ns = 0
         self.warnings: list[str] = []
         self.exits: dict[str, Exit] = {}
         self.execs: dict[str, int] = {}
@@ -284,6 +286,8 @@ class ShimClient:
     def _load_state(self, state: dict[str, Any]) -> None:
         self.pid = int(state["pid"])
         self.started = bool(state["started"])
+        self.started_at_ns = int(state.get("started_at_ns", 0))
+        self.frozen = bool(state.get("frozen"))
         self.warnings = list(state["warnings"])
         self.execs = {str(key): int(value) for key, value in state["execs"].items()}
         self.oom_killed = bool(state.get("oom_killed"))
@@ -333,6 +337,8 @@ class SpawnerClient:
     def __init__(self, socket_path: Path, shims_dir: Path) -> None:
         self.socket_path = socket_path
         self.shims_dir = shims_dir
+        self.ready: Callable[[], Awaitable[None]] | None = None
+        """Waits for a spawner that is being started (again), where somebody here knows of that."""
 
     async def create(
         self,
@@ -369,10 +375,20 @@ class SpawnerClient:
             data = wire.encode(request) + wire.frame(profile)
         except (wire.ProtocolError, TypeError, ValueError) as error:
             raise CreateError(f"the container's configuration cannot be sent to the runtime: {error}") from None
+        if self.ready is None:
+            return await self._create(container_id, data, attach)
+        await self.ready()
+        try:
+            return await self._create(container_id, data, attach)
+        except SpawnerGone:
+            await self.ready()  # nothing was done: the next one is as good
+            return await self._create(container_id, data, attach)
+
+    async def _create(self, container_id: str, request: bytes, attach: Sequence[Attachment]) -> ShimClient:
         sock = await self._connect(self.socket_path, "spawner")
         shim = ShimClient(container_id, sock)
         try:
-            await shim.send(data)
+            await shim.send(request)
             await shim.first_message(CREATE_TIMEOUT_S)
             for one in attach:
                 await shim.attach("", one)
@@ -381,6 +397,7 @@ class SpawnerClient:
             raise SpawnerGone(f"the container spawner ended while it was asked: {error.strerror}") from None
         except ShimGone as error:
             shim.close()
+            await self._undo(container_id)
             raise SpawnerGone(f"the container spawner ended before it answered: {error}") from None
         except BaseException:
             shim.close()
@@ -394,18 +411,28 @@ class SpawnerClient:
         """
         path = self.shims_dir / container_id / "shim.sock"
         try:
-            sock = await self._connect(path, f"shim of {container_id}")
-        except SpawnerGone:
+            shim = ShimClient(container_id, await self._connect(path, f"shim of {container_id}"))
+            await shim.first_message(REQUEST_TIMEOUT_S)
+        except (SpawnerGone, ShimGone):
             from coved.runtime.leftovers import clean_up  # rare: only after a shim was killed
 
             await asyncio.to_thread(clean_up, self.shims_dir / container_id)
             return None
-        shim = ShimClient(container_id, sock)
-        try:
-            await shim.first_message(REQUEST_TIMEOUT_S)
-        except ShimGone:
-            return None
         return shim
+
+    def shims(self) -> set[str]:
+        """Ids of the containers that have a shim, or had one that was killed."""
+        try:
+            return {entry.name for entry in os.scandir(self.shims_dir)}
+        except FileNotFoundError:
+            return set()
+
+    async def _undo(self, container_id: str) -> None:
+        """Take away what is left of a container whose shim has ended before it was complete."""
+        with contextlib.suppress(RuntimeFailure):
+            left = await self.reconnect(container_id)
+            if left is not None:
+                await left.delete()
 
     async def _connect(self, path: Path, what: str) -> socket.socket:
         loop = asyncio.get_running_loop()
@@ -430,7 +457,8 @@ class SpawnerClient:
 def start_spawner(socket_path: Path, shims_dir: Path, *, timeout_s: float = 10.0) -> subprocess.Popen[bytes]:
     """Start a spawner as a child process and wait until it accepts connections (used outside the VM).
 
-    Raises SpawnerGone when it ends or is not ready in time. It outlives nobody: stop it with ``terminate()``.
+    Raises SpawnerGone when it ends or is not ready in time. It ends with the calling thread at the latest, or by
+    ``terminate()``.
     """
     read_end, write_end = os.pipe()
     try:
@@ -438,6 +466,7 @@ def start_spawner(socket_path: Path, shims_dir: Path, *, timeout_s: float = 10.0
             [
                 *(sys.executable, "-m", "coved.runtime.spawner", "--foreground"),
                 *("--socket", str(socket_path), "--shims", str(shims_dir), "--ready-fd", str(write_end)),
+                *("--parent", str(os.getpid())),
             ],
             pass_fds=(write_end,),
             stdin=subprocess.DEVNULL,

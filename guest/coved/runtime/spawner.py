@@ -167,14 +167,27 @@ def _raise_limits() -> None:
             resource.setrlimit(kind, (hard if kind == resource.RLIMIT_NPROC else min(hard, value), hard))
 
 
+def _end_with(parent: int) -> None:
+    """Be killed when the process ``parent`` ends: an engine's next start brings its own (PR_SET_PDEATHSIG(2const)).
+
+    Shims do not inherit that.
+    """
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was faster
+        sys.exit(1)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="coved-spawner", description="Forks the processes that hold containers.")
     parser.add_argument("--socket", required=True, help="unix socket to listen on")
     parser.add_argument("--shims", required=True, help="folder of the shims' sockets")
     parser.add_argument("--foreground", action="store_true", help="do not go into the background")
+    parser.add_argument("--parent", type=int, metavar="PID", help="end with this process, which must be the parent")
     parser.add_argument("--ready-fd", type=int, help="write a byte here when connections are accepted")
     arguments = parser.parse_args()
     _protect_interpreter()
+    if arguments.parent is not None:
+        _end_with(arguments.parent)
     try:
         spawner = Spawner(os.path.abspath(arguments.socket), os.path.abspath(arguments.shims))
     except OSError as error:
