@@ -17,6 +17,7 @@ from coved.containers.execs import Execs
 from coved.containers.probes import Probes
 from coved.containers.registry import Registry
 from coved.containers.starter import Starter
+from coved.containers.survivors import Survivors
 from coved.errors import Conflict, EngineError, InvalidParameter, NotModified
 from coved.events import Events
 from coved.networks import Networks
@@ -59,6 +60,7 @@ class Life:
         self._events = events
         self._remove = remove
         self._probes = Probes(registry, events)
+        self._survivors = Survivors(registry, spawner)
         self._shutting_down = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._first_starts: list[asyncio.Task[None]] = []
@@ -67,12 +69,7 @@ class Life:
 
     async def restore(self) -> None:
         """Finds the containers that outlived an earlier engine, notes the end of those that did not, applies restart policies."""
-        for container in self._registry:
-            if container.state.running:
-                try:
-                    container.shim = await self._spawner.reconnect(container.id)
-                except RuntimeFailure as error:  # one that does not answer must not keep the others from the engine
-                    log.error("container %s is given up: %s", container.short_id, error)
+        await self._survivors.find()
         alive = [container.id for container in self._registry if container.shim is not None]
         await self._networks.start(alive)
         for container in self._registry:
@@ -103,7 +100,7 @@ class Life:
             return
         ran = state.running
         seen_end = ran and self._note_missed_end(container)
-        if ran and container.host["AutoRemove"]:
+        if container.host["AutoRemove"] and (state.status == "exited" or state.error):
             await self._remove(container)
         elif (
             ran
@@ -471,15 +468,19 @@ class Life:
         if container.state.status != "running":
             yield
             return
+        container.held = True
         try:
-            await self.pause(container.id)
-        except Conflict:  # it has ended just now
-            yield
-            return
-        try:
-            yield
+            try:
+                await self.pause(container.id)
+            except Conflict:  # it has ended just now
+                yield
+                return
+            try:
+                yield
+            finally:
+                await self.unfreeze(container)
         finally:
-            await self.unfreeze(container)
+            container.held = False
 
     async def unfreeze(self, container: Container) -> None:
         """Let a paused container go on."""
