@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import random
@@ -140,10 +141,8 @@ class Worker(threading.Thread):
                 with self._gate:
                     if not self._gate.ended:
                         (action,) = self._random.choices([*actions], [*actions.values()])
-                        try:
+                        with contextlib.suppress(Broken):
                             action()
-                        except Broken:
-                            pass
                 time.sleep(self._random.uniform(0, 0.02))
         except BaseException as error:
             self.failure = error
@@ -296,9 +295,9 @@ class Worker(threading.Thread):
                 self._boxes.pop(box)
 
     def _pause(self) -> None:
-        if (box := self._some("long")) is not None:
-            if self._about(box, "pause", "/pause").status == 204 and self._random.random() < 0.8:
-                self._about(box, "unpause", "/unpause")
+        box = self._some("long")
+        if box is not None and self._about(box, "pause", "/pause").status == 204 and self._random.random() < 0.8:
+            self._about(box, "unpause", "/unpause")
 
     def _commit(self) -> None:
         marked = [name for name, known in self._boxes.items() if known["marks"]]

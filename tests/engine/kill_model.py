@@ -15,6 +15,8 @@ from kill_journal import Line
 KILLED, UNKNOWN, NOT_STARTED = 137, 255, 128
 DISTURBED_S = 5.0
 """A start may fail for so long after a spawner or a shim was killed."""
+NOTICED_S = 1.0
+"""So long may it take until the engine knows that a shim was killed."""
 RUNS = {"running", "paused", "restarting"}
 
 
@@ -36,6 +38,8 @@ class Box:
     log_expected: bool = False
     """It has ended by itself, and its shim lived: what it said is in its log."""
     shim_killed_at: int = 0
+    """Number of the line."""
+    shim_killed_time: float = -1000.0
     in_flight: str = ""
 
     @property
@@ -117,7 +121,7 @@ class World:
         if line.operation == "shim":
             for box in self.boxes.values():
                 if box.id.startswith(line.subject) and box.id:
-                    box.shim_killed_at = line.number
+                    box.shim_killed_at, box.shim_killed_time = line.number, line.at
                     box.shim_died()
         if line.operation in ("shim", "spawner"):
             self.last_disturbance = (line.number, line.at)
@@ -212,7 +216,7 @@ class _Answered:
         if line.status == 204:
             box.started()
             return True
-        return line.status == 304 and bool(box.status & RUNS)
+        return line.status == 304 and (bool(box.status & RUNS) or line.at - box.shim_killed_time < NOTICED_S)
 
     @staticmethod
     def stop(box: Box, line: Line, shim_died: bool) -> bool:
@@ -237,7 +241,8 @@ class _Answered:
     @staticmethod
     def unpause(box: Box, line: Line, shim_died: bool) -> bool:
         if line.status == 204:
-            box.status = {"running"}
+            if "paused" in box.status:  # else its shim was killed just now
+                box.status = {"running"}
             return True
         return line.status == 500 and box.status != {"paused"}
 
