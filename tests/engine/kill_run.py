@@ -163,7 +163,8 @@ class Run:
 
     def _engine_dies(self) -> None:
         self._journal.killed("engine", "")
-        self._engine.kill()
+        self._engine.process.kill()
+        self._engine.process.wait(10)
 
     def _launch(self) -> None:
         self._engine.launch()
@@ -185,9 +186,12 @@ class Run:
                 return
             except Broken:
                 ended = self._engine.process.poll()
-                assert ended is None, f"the engine ended with {ended}: {self._engine.log_end()}"
+                assert ended is None, f"the engine ended with {ended}: {self._log()}"
                 assert time.monotonic() - begun < 30, f"no answer on {target}"
                 time.sleep(0.005)
+
+    def _log(self) -> str:
+        return str((self._engine.folder / "log").read_text(errors="replace")[-2000:])
 
     # -- checks
 
