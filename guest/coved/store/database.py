@@ -10,14 +10,10 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from coved.errors import EngineError
+from coved.errors import EngineError, StorageFull
 
 Parameters = Sequence[object] | Mapping[str, object]
 Row = sqlite3.Row
-
-
-class StorageFull(EngineError):
-    """The disk that holds the engine's data has no room left (500, as dockerd answers)."""
 
 
 class SchemaTooNew(EngineError):
@@ -123,7 +119,7 @@ class Database:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
                 raise StorageFull(
-                    f"no space left on the disk that holds {self._path}: remove images, containers or volumes, "
+                    f"write {self._path}: no space left on device: remove images, containers or volumes, "
                     "or give the machine a larger disk"
                 ) from error
             raise

@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from coved.store.database import Database, SchemaTooNew, StorageFull
+from coved.errors import StorageFull
+from coved.store.database import Database, SchemaTooNew
 
 STEPS = ("CREATE TABLE things (name TEXT PRIMARY KEY) STRICT; CREATE INDEX by_name ON things (name);",)
 
