@@ -65,7 +65,7 @@ class Registry:
         self.database.execute(
             "INSERT INTO containers VALUES (?, ?, ?)", (container.id, container.name, container.to_record())
         )
-        self._remember(container)
+        self.database.after_commit(lambda: self._remember(container))
 
     def save(self, container: Container) -> None:
         if container.id in self._by_id:
@@ -81,6 +81,9 @@ class Registry:
 
     def remove(self, container: Container) -> None:
         self.database.execute("DELETE FROM containers WHERE id = ?", (container.id,))
+        self.database.after_commit(lambda: self._forget(container))
+
+    def _forget(self, container: Container) -> None:
         self._by_id.pop(container.id, None)
         self._by_name.pop(container.name, None)
 

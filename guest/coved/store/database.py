@@ -7,7 +7,7 @@ statements take microseconds, a commit one fsync.
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from coved.errors import EngineError, StorageFull
@@ -29,6 +29,7 @@ class Database:
         self._connection = sqlite3.connect(path, isolation_level=None)
         self._connection.row_factory = sqlite3.Row
         self._depth = 0
+        self._after: list[Callable[[], None]] = []
         with self._errors():
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
                 self._connection.execute(f"PRAGMA {pragma}")
@@ -86,8 +87,22 @@ class Database:
             except EngineError:
                 self._rollback()
                 raise
+            after, self._after = self._after, []
         finally:
             self._depth = 0
+            self._after.clear()
+        for call in after:
+            call()
+
+    def after_commit(self, call: Callable[[], None]) -> None:
+        """Calls ``call`` when the transaction has been committed, and never when it is not; at once outside of one.
+
+        For what is kept in memory as well: a full disk lets a commit fail, and memory must not know better then.
+        """
+        if self._depth:
+            self._after.append(call)
+        else:
+            call()
 
     def execute(self, sql: str, parameters: Parameters = ()) -> int:
         """Runs one statement and gives the number of rows that it changed; it commits unless in a transaction."""
