@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 
 from coved.containers import names
 from coved.containers.container import Container
-from coved.errors import Conflict, InvalidParameter, NotFound
+from coved.errors import Conflict, InvalidParameter, NotFound, StorageFull
 from coved.store.database import Database
 
 _SCHEMA = ("CREATE TABLE containers (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, record TEXT NOT NULL) STRICT;",)
@@ -19,6 +20,8 @@ class Registry:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._unsaved: set[Container] = set()
+        """Changed while the disk was full."""
         self._by_id: dict[str, Container] = {}
         self._by_name: dict[str, Container] = {}
 
@@ -66,12 +69,24 @@ class Registry:
             "INSERT INTO containers VALUES (?, ?, ?)", (container.id, container.name, container.to_record())
         )
         self.database.after_commit(lambda: self._remember(container))
+        self.database.after_commit(self._catch_up)
 
     def save(self, container: Container) -> None:
+        """Raises StorageFull; the record is then written with the next one that there is room for."""
         if container.id in self._by_id:
-            self.database.execute(
-                "UPDATE containers SET record = ? WHERE id = ?", (container.to_record(), container.id)
-            )
+            self._unsaved.add(container)
+            self._write(container)
+            self.database.after_commit(self._catch_up)
+
+    def _write(self, container: Container) -> None:
+        self.database.execute("UPDATE containers SET record = ? WHERE id = ?", (container.to_record(), container.id))
+        self.database.after_commit(lambda: self._unsaved.discard(container))
+
+    def _catch_up(self) -> None:
+        """There is room: write what there was none for."""
+        with contextlib.suppress(StorageFull):
+            for container in [*self._unsaved]:
+                self._write(container)
 
     def rename(self, container: Container, name: str) -> None:
         self.database.execute("UPDATE containers SET name = ? WHERE id = ?", (name, container.id))
@@ -84,6 +99,7 @@ class Registry:
         self.database.after_commit(lambda: self._forget(container))
 
     def _forget(self, container: Container) -> None:
+        self._unsaved.discard(container)
         self._by_id.pop(container.id, None)
         self._by_name.pop(container.name, None)
 
