@@ -7,13 +7,17 @@ of requests and kills, though not the same interleaving.
 from __future__ import annotations
 
 import os
+import select
+import signal
 import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 
+from kill_check import processes
 from kill_run import Run, machine_load
 
 KILLS = int(os.environ.get("COVE_KILLS", "20"))
@@ -37,3 +41,27 @@ def test_nothing_is_lost(engine_with: Callable[..., Any], tmp_path: Path) -> Non
     # A second, of a machine that has its processors for this: on a busy one each takes part of the time.
     assert statistics.median(tally.to_list) < max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     assert tally.memory_kib < 80 * 1024
+
+
+def test_a_start_waits_for_a_spawner_that_was_killed(own_engine: Any) -> None:
+    client = docker.DockerClient(own_engine.url, timeout=60)
+    try:
+        for _ in range(5):
+            os.kill(_spawner(own_engine), signal.SIGKILL)
+            assert client.containers.run("busybox", ["echo", "there"], remove=True) == b"there\n"
+    finally:
+        client.close()
+    spawner = os.pidfd_open(_spawner(own_engine))
+    try:
+        own_engine.kill()  # and it leaves no spawner behind
+        poll = select.poll()
+        poll.register(spawner, select.POLLIN)
+        assert poll.poll(10_000)
+    finally:
+        os.close(spawner)
+        own_engine.start()
+
+
+def _spawner(engine: Any) -> int:
+    (pid,) = [pid for pid, name in processes(engine.folder) if name == "cove-spawner"]
+    return pid
