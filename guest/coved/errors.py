@@ -3,6 +3,8 @@
 The API answers them as ``{"message": str(error)}``; messages are Docker's own where clients match on them.
 """
 
+import errno
+
 
 class EngineError(Exception):
     """Something the caller is told about. ``status`` is the HTTP status code of the answer."""
@@ -50,3 +52,15 @@ class Unavailable(EngineError):
     """Not now: for instance, swarm requests to an engine that is in no swarm (503)."""
 
     status = 503
+
+
+class StorageFull(EngineError):
+    """The disk that holds the engine's data has no room left, or no inodes (500, as dockerd answers)."""
+
+
+def no_room(error: BaseException) -> StorageFull | None:
+    """What to say of a system's error when it means that the disk is full, as Go's programs put it; None for any other."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    reason = "no space left on device" if error.errno == errno.ENOSPC else "disk quota exceeded"
+    return StorageFull(f"write {error.filename}: {reason}" if error.filename else reason)

@@ -108,13 +108,23 @@ class Engine(AnyEngine):
         self._namespace.stdout.readline()
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    @property
+    def namespace_pid(self) -> int:
+        """Of a process in the engine's network namespace."""
+        return self._namespace.pid
+
+    def launch(self) -> None:
+        """Starts it as PID 1 does in the VM: without waiting for it."""
         words = [*self.in_network(sys.executable), "-m", "coved"]
         words += ["--root", str(self.root), "--socket", str(self.socket), "--state", str(self.state), *self.options]
         environment = {**os.environ, "COVE_SECCOMP_PROFILE": str(seccomp_profile())}
         environment["PATH"] = f"{environment['PATH']}:{init_folder()}:{crun_folder()}"
-        self.socket.unlink(missing_ok=True)
         self.process = subprocess.Popen(words, stdout=self._log, stderr=self._log, env=environment)
+
+    def start(self) -> None:
+        self.socket.unlink(missing_ok=True)
+        self.launch()
+        assert self.process is not None
         deadline = time.monotonic() + START_S
         while not self.socket.exists():
             if self.process.poll() is not None or time.monotonic() > deadline:

@@ -19,7 +19,7 @@ from coved.api import versions
 from coved.api.http import ClientTooSlow, Hijacked, Request, Response, aclose, json_response
 from coved.api.query import Query
 from coved.api.router import Route, Router
-from coved.errors import EngineError
+from coved.errors import EngineError, no_room
 
 if TYPE_CHECKING:
     from coved.engine import Engine
@@ -163,9 +163,12 @@ class Connection:
             response = json_response({"message": f"malformed request body: {error}"}, error.error_status_hint)
         except ClientGone:
             raise
-        except Exception:
-            log.exception("%s %s failed", method, target)
-            response = json_response({"message": "internal error, see the engine's log"}, 500)
+        except Exception as error:
+            if (full := no_room(error)) is not None:
+                response = json_response({"message": str(full)}, full.status)
+            else:
+                log.exception("%s %s failed", method, target)
+                response = json_response({"message": "internal error, see the engine's log"}, 500)
         if log.isEnabledFor(logging.DEBUG):
             status = "hijacked" if response is None else response.status
             log.debug("%s %s %s %.1f ms", method, target, status, (time.monotonic() - started) * 1000)

@@ -83,6 +83,8 @@ class Container:
     """Tidies up after the process; done when the container may be started or removed again."""
     restart_timer: asyncio.TimerHandle | None = None
     """Until the restart policy starts it."""
+    held: bool = False
+    """The engine itself has paused it, for as long as it copies its files: that is not on record."""
     restarted_by_user: bool = False
     """It is being stopped only to be started again."""
     pending: list[Attachment] = field(default_factory=list)
@@ -140,6 +142,10 @@ class Container:
     def event_attributes(self, **more: str) -> dict[str, str]:
         return {**self.config["Labels"], "image": self.image_name, "name": self.name, **more}
 
+    @property
+    def _lasting_status(self) -> str:
+        return "running" if self.held and self.state.status == "paused" else self.state.status
+
     def to_record(self) -> str:
         return json.dumps(
             {
@@ -150,7 +156,7 @@ class Container:
                 "endpoints": [vars(endpoint) for endpoint in self.request.endpoints],
                 "mounts": [mount.to_json() for mount in self.mounts],
                 "created": self.created,
-                "state": vars(self.state),
+                "state": {**vars(self.state), "status": self._lasting_status},
                 "stopped_by_user": self.stopped_by_user,
                 "health": None if self.health is None else vars(self.health),
             },

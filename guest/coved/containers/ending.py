@@ -96,7 +96,7 @@ class Endings:
             return False
         ran = state.running
         seen_end = ran and self._note_missed_end(container)
-        if ran and container.host["AutoRemove"]:
+        if container.host["AutoRemove"] and (state.status == "exited" or state.error):
             await self._remove(container)
         elif (
             ran

@@ -17,6 +17,7 @@ from coved.containers.execs import Execs
 from coved.containers.probes import Probes
 from coved.containers.registry import Registry
 from coved.containers.starter import Starter
+from coved.containers.survivors import Survivors
 from coved.errors import Conflict, EngineError, InvalidParameter, NotModified
 from coved.events import Events
 from coved.networks import Networks
@@ -56,6 +57,7 @@ class Life:
         self._events = events
         self._remove = remove
         self._probes = Probes(registry, events, starter.linked)
+        self._survivors = Survivors(registry, spawner)
         self._endings = Endings(
             registry=registry,
             starter=starter,
@@ -71,13 +73,7 @@ class Life:
 
     async def restore(self) -> None:
         """Finds the containers that outlived an earlier engine, notes the end of those that did not, applies restart policies."""
-        running = [container for container in self._registry if container.state.running]
-        await self._spawner.discard_others({container.id for container in running})
-        for container in running:
-            try:
-                container.shim = await self._spawner.reconnect(container.id)
-            except RuntimeFailure as error:  # one that does not answer must not keep the others from the engine
-                log.error("container %s is given up: %s", container.short_id, error)
+        await self._survivors.find()
         alive = [container.id for container in self._registry if container.shim is not None]
         await self._networks.start(alive)
         due = []
@@ -337,15 +333,19 @@ class Life:
         if container.state.status != "running":
             yield
             return
+        container.held = True
         try:
-            await self.pause(container.id)
-        except Conflict:  # it has ended just now
-            yield
-            return
-        try:
-            yield
+            try:
+                await self.pause(container.id)
+            except Conflict:  # it has ended just now
+                yield
+                return
+            try:
+                yield
+            finally:
+                await self.unfreeze(container)
         finally:
-            await self.unfreeze(container)
+            container.held = False
 
     async def unfreeze(self, container: Container) -> None:
         """Let a paused container go on."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 
 from coved.containers import names
 from coved.containers.container import Container
 from coved.containers.links import SCHEMA, Links
-from coved.errors import Conflict, InvalidParameter, NotFound
+from coved.errors import Conflict, InvalidParameter, NotFound, StorageFull
 from coved.store.database import Database
 
 _SCHEMA = (
@@ -24,6 +25,8 @@ class Registry:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.links = Links(database)
+        self._unsaved: set[Container] = set()
+        """Changed while the disk was full."""
         self._by_id: dict[str, Container] = {}
         self._by_name: dict[str, Container] = {}
 
@@ -87,13 +90,25 @@ class Registry:
         self.database.execute(
             "INSERT INTO containers VALUES (?, ?, ?)", (container.id, container.name, container.to_record())
         )
-        self._remember(container)
+        self.database.after_commit(lambda: self._remember(container))
+        self.database.after_commit(self._catch_up)
 
     def save(self, container: Container) -> None:
+        """Raises StorageFull; the record is then written with the next one that there is room for."""
         if container.id in self._by_id:
-            self.database.execute(
-                "UPDATE containers SET record = ? WHERE id = ?", (container.to_record(), container.id)
-            )
+            self._unsaved.add(container)
+            self._write(container)
+            self.database.after_commit(self._catch_up)
+
+    def _write(self, container: Container) -> None:
+        self.database.execute("UPDATE containers SET record = ? WHERE id = ?", (container.to_record(), container.id))
+        self.database.after_commit(lambda: self._unsaved.discard(container))
+
+    def _catch_up(self) -> None:
+        """There is room: write what there was none for."""
+        with contextlib.suppress(StorageFull):
+            for container in [*self._unsaved]:
+                self._write(container)
 
     def rename(self, container: Container, name: str) -> None:
         with self.database.transaction():
@@ -106,6 +121,10 @@ class Registry:
     def remove(self, container: Container) -> None:
         self.database.execute("DELETE FROM containers WHERE id = ?", (container.id,))
         self.links.forget(container.id)
+        self.database.after_commit(lambda: self._forget(container))
+
+    def _forget(self, container: Container) -> None:
+        self._unsaved.discard(container)
         self._by_id.pop(container.id, None)
         self._by_name.pop(container.name, None)
 

@@ -39,6 +39,8 @@ class Catalog:
         self._database = database
         self._blobs = blobs
         database.migrate("images", _SCHEMA)
+        # Of work that an engine was killed over, between a layer and its image.
+        database.execute("DELETE FROM layers WHERE diff_id NOT IN (SELECT diff_id FROM image_layers)")
         self.layer_sizes: dict[str, int] = {
             row["diff_id"]: row["size"] for row in database.query("SELECT diff_id, size FROM layers")
         }

@@ -43,7 +43,10 @@ class Datapath:
 
     def __init__(self, namespaces_dir: Path, table: str) -> None:
         self._directory = namespaces_dir
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # A file for each bridge, there before the bridge and until after it: what an engine was killed over is found again.
+        self._bridges = namespaces_dir.parent / "bridges"
+        for directory in (self._directory, self._bridges):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._table = table
         self._netlink = Netlink()
         self._firewall: Firewall | None = None
@@ -75,6 +78,8 @@ class Datapath:
         for name in ("all", "default"):  # devices that come later follow the default
             _sysctl(f"net/ipv4/conf/{name}/forwarding", "1")
         _sysctl("net/ipv4/ip_forward", "1")
+        for name in {path.name for path in self._bridges.iterdir()} - {network.bridge for network in networks}:
+            self._drop_bridge(name)
         for network in networks:
             self._ensure_bridge(network)
         links = self._netlink.links()
@@ -94,12 +99,12 @@ class Datapath:
         try:
             self._rules.add_bridge(network.rule)
         except BaseException:
-            self._netlink.run([delete_link(network.bridge)], ignore=_GONE)
+            self._drop_bridge(network.bridge)
             raise
 
     def remove_network(self, network: Network) -> None:
         self._rules.remove_bridge(network.rule)
-        self._netlink.run([delete_link(network.bridge)], ignore=_GONE)
+        self._drop_bridge(network.bridge)
 
     def open(
         self,
@@ -210,7 +215,12 @@ class Datapath:
                 default_route = False
         namespace.netlink.run(requests)
 
+    def _drop_bridge(self, name: str) -> None:
+        self._netlink.run([delete_link(name)], ignore=_GONE)
+        (self._bridges / name).unlink(missing_ok=True)
+
     def _ensure_bridge(self, network: Network) -> None:
+        (self._bridges / network.bridge).touch()
         gateway = ipaddress.IPv4Address(network.gateway)
         self._netlink.run([add_bridge(network.bridge, mac_of(gateway), network.mtu)], ignore=(errno.EEXIST,))
         index = interface_index(network.bridge)

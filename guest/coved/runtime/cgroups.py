@@ -169,6 +169,9 @@ class Cgroup:
     def is_populated(self) -> bool:
         return _keyed(f"{self.path}/cgroup.events", "populated") == 1
 
+    def is_frozen(self) -> bool:
+        return _keyed(f"{self.path}/cgroup.events", "frozen") == 1
+
     def processes(self) -> list[int]:
         return [int(pid) for pid in _read(f"{self.path}/cgroup.procs").split()]
 

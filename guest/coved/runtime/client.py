@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +62,16 @@ class ShimClient:
 
     ``pid``: the container's init, in the host's pid namespace. ``warnings``: what was asked for and could not be had
     (a limit whose controller is missing, a resource limit that may not be raised). ``exits``: every process that has
-    ended (of many execs the latest), by exec id ("" is init). ``started``: whether init has been executed.
+    ended (of many execs the latest), by exec id ("" is init). ``started``: whether init has been executed, and
+    ``started_at_ns`` when, in Unix time, as a shim that outlived an engine tells it. ``frozen``: whether it was paused then.
     ``oom_killed``: whether the kernel has killed one of its processes for want of memory. ``cgroup``: its directory.
     """
 
     def __init__(self, container_id: str, sock: socket.socket) -> None:
         self.container_id = container_id
         self.pid = 0
-        self.started = False
+        self.started = self.frozen = False
+        self.started_at_ns = 0
         self.warnings: list[str] = []
         self.exits: dict[str, Exit] = {}
         self.execs: dict[str, int] = {}
@@ -299,6 +301,8 @@ class ShimClient:
     def _load_state(self, state: dict[str, Any]) -> None:
         self.pid = int(state["pid"])
         self.started = bool(state["started"])
+        self.started_at_ns = int(state.get("started_at_ns", 0))
+        self.frozen = bool(state.get("frozen"))
         self.warnings = list(state["warnings"])
         self.execs = {str(key): int(value) for key, value in state["execs"].items()}
         self.oom_killed = bool(state.get("oom_killed"))
@@ -407,6 +411,7 @@ class SpawnerClient:
             raise SpawnerGone(f"the container spawner ended while it was asked: {error.strerror}") from None
         except ShimGone as error:
             shim.close()
+            await self._undo(container_id)
             raise SpawnerGone(f"the container spawner ended before it answered: {error}") from None
         except BaseException:
             shim.close()
@@ -420,34 +425,28 @@ class SpawnerClient:
         """
         path = self.shims_dir / container_id / "shim.sock"
         try:
-            sock = await self._connect(path, f"shim of {container_id}")
-        except SpawnerGone:
+            shim = ShimClient(container_id, await self._connect(path, f"shim of {container_id}"))
+            await shim.first_message(REQUEST_TIMEOUT_S)
+        except (SpawnerGone, ShimGone):
             from coved.runtime.leftovers import clean_up  # rare: only after a shim was killed
 
             await asyncio.to_thread(clean_up, self.shims_dir / container_id)
             return None
-        shim = ShimClient(container_id, sock)
-        try:
-            await shim.first_message(REQUEST_TIMEOUT_S)
-        except ShimGone:
-            return None
         return shim
 
-    async def discard_others(self, known: Container[str]) -> None:
-        """End the containers that have a shim and are not ``known``: an engine was killed before it had noted their start.
+    def shims(self) -> set[str]:
+        """Ids of the containers that have a shim, or had one that was killed."""
+        try:
+            return {entry.name for entry in os.scandir(self.shims_dir)}
+        except FileNotFoundError:
+            return set()
 
-        What cannot be ended is logged.
-        """
-        folders = [one.name for one in os.scandir(self.shims_dir)] if self.shims_dir.is_dir() else []
-        for container_id in folders:
-            if container_id in known:
-                continue
-            try:
-                shim = await self.reconnect(container_id)
-                if shim is not None:
-                    await shim.delete()
-            except RuntimeFailure as error:
-                _log.error("container %s has no right to run, and cannot be ended: %s", container_id, error)
+    async def _undo(self, container_id: str) -> None:
+        """Take away what is left of a container whose shim has ended before it was complete."""
+        with contextlib.suppress(RuntimeFailure):
+            left = await self.reconnect(container_id)
+            if left is not None:
+                await left.delete()
 
     async def _connect(self, path: Path, what: str) -> socket.socket:
         loop = asyncio.get_running_loop()

@@ -63,6 +63,7 @@ class Connection:
         self._reader.close()
         if self in self._shim.connections:
             self._shim.connections.remove(self)
+            self._shim.on_left(self)
 
     def _watch(self) -> None:
         self._shim.loop.watch(self._sock.fileno(), READ | (WRITE if self._out else 0), self._on_event)

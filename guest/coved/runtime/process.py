@@ -90,6 +90,7 @@ class RunningProcess:
         self.pid, self.pidfd = syscalls.clone3(flags | syscalls.CLONE_CLEAR_SIGHAND, cgroup_fd)
         if self.pid == 0:
             try:
+                self._sync.close()  # the shim's alone: if that is killed, what the new process waits for ends
                 run()
             finally:
                 os._exit(setup.SETUP_FAILED)

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 from coved.runtime import device_filter, exitfile, leftovers, mounts, rootfs, syscalls, sysctls, wire
@@ -56,6 +57,7 @@ class Shim:
         self.exits: dict[str, dict[str, Any]] = {}
         self.warnings: list[str] = []
         self.started = False
+        self._started_at_ns = 0
         self._oom_kills = 0
         self._log: LogFile | None = None
         self._on_ended: Callable[[], None] | None = None
@@ -223,12 +225,19 @@ class Shim:
         self.connections.append(connection)
         connection.send(self.state())
 
+    def on_left(self, connection: Connection) -> None:
+        """A container that is not started is known to nobody but the engine that asked for it: it ends with that engine."""
+        if not self.started and not self.connections and not self._deleting:
+            self.delete(connection, 0)
+
     def state(self) -> wire.Message:
         """What opens every connection: all that an engine has to know after a restart."""
         return {
             "event": "state",
             "pid": self.init.pid,
             "started": self.started,
+            "started_at_ns": self._started_at_ns,
+            "frozen": self.cgroup.is_frozen(),
             "warnings": self.warnings,
             "execs": {key: one.pid for key, one in self.processes.items() if key and one.exit_code is None},
             "exits": self.exits,
@@ -241,6 +250,7 @@ class Shim:
         if self.started or "" in self.exits or self.init.exit_code is not None:
             raise Refused("invalid", "the container has been started already")
         self.started = True
+        self._started_at_ns = time.time_ns()
         self.init.stdio.begin()
 
         def done(failure: SetupError | None) -> None:

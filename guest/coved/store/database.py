@@ -7,17 +7,13 @@ statements take microseconds, a commit one fsync.
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from coved.errors import EngineError
+from coved.errors import EngineError, StorageFull
 
 Parameters = Sequence[object] | Mapping[str, object]
 Row = sqlite3.Row
-
-
-class StorageFull(EngineError):
-    """The disk that holds the engine's data has no room left (500, as dockerd answers)."""
 
 
 class SchemaTooNew(EngineError):
@@ -33,6 +29,7 @@ class Database:
         self._connection = sqlite3.connect(path, isolation_level=None)
         self._connection.row_factory = sqlite3.Row
         self._depth = 0
+        self._after: list[Callable[[], None]] = []
         with self._errors():
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
                 self._connection.execute(f"PRAGMA {pragma}")
@@ -90,8 +87,22 @@ class Database:
             except EngineError:
                 self._rollback()
                 raise
+            after, self._after = self._after, []
         finally:
             self._depth = 0
+            self._after.clear()
+        for call in after:
+            call()
+
+    def after_commit(self, call: Callable[[], None]) -> None:
+        """Calls ``call`` when the transaction has been committed, and never when it is not; at once outside of one.
+
+        For what is kept in memory as well: a full disk lets a commit fail, and memory must not know better then.
+        """
+        if self._depth:
+            self._after.append(call)
+        else:
+            call()
 
     def execute(self, sql: str, parameters: Parameters = ()) -> int:
         """Runs one statement and gives the number of rows that it changed; it commits unless in a transaction."""
@@ -123,7 +134,7 @@ class Database:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
                 raise StorageFull(
-                    f"no space left on the disk that holds {self._path}: remove images, containers or volumes, "
+                    f"write {self._path}: no space left on device: remove images, containers or volumes, "
                     "or give the machine a larger disk"
                 ) from error
             raise

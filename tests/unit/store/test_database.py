@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from coved.store.database import Database, SchemaTooNew, StorageFull
+from coved.errors import StorageFull
+from coved.store.database import Database, SchemaTooNew
 
 STEPS = ("CREATE TABLE things (name TEXT PRIMARY KEY) STRICT; CREATE INDEX by_name ON things (name);",)
 
@@ -86,3 +87,21 @@ with database.transaction():
 """
     assert subprocess.run([sys.executable, "-c", program], timeout=30).returncode == -9
     assert names(Database(tmp_path / "metadata.db")) == ["kept"]
+
+
+def test_memory_follows_the_commit(tmp_path: Path) -> None:
+    database = Database(tmp_path / "db")
+    database.migrate("things", STEPS)
+    told: list[str] = []
+    with database.transaction():
+        with database.transaction():
+            database.after_commit(lambda: told.append("inner"))
+        assert told == []
+    assert told == ["inner"]
+    with pytest.raises(ZeroDivisionError), database.transaction():
+        database.after_commit(lambda: told.append("never"))
+        raise ZeroDivisionError
+    with database.transaction():
+        pass
+    database.after_commit(lambda: told.append("at once"))
+    assert told == ["inner", "at once"]
