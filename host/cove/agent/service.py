@@ -255,8 +255,10 @@ class Service:
 
     async def _watch(self, send: Send, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Start the VM when there is none, and pass on progress until the machine is ready, has failed, or the client leaves."""
-        if not self._ending:
-            self._begin()
+        if self._ending and self._state == "resting":
+            send(_last(self._being_stopped()))
+            return
+        self._begin()
         outcome = self._outcome
         if not outcome.done():
             queue: asyncio.Queue[Event | Left | None] = asyncio.Queue()

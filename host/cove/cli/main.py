@@ -179,6 +179,8 @@ ALIASES = {
     "volume": {"list": "ls", "remove": "rm"},
 }
 
+BARE_USAGE = ("container", "image", "network", "system")
+"""Groups whose usage docker tells without "COMMAND" beside an error, for no reason."""
 OWN_GROUPS = ("machine", "vm-image")
 """What docker does not have."""
 
@@ -277,7 +279,8 @@ def _dispatch(words: list[str]) -> int:
             raise CliError(
                 f"unknown help topic: {verb}"
                 if helping
-                else f"{PROGRAM}: unknown command: {path} {verb}\n\nUsage:  {path}\n\n"
+                else f"{PROGRAM}: unknown command: {path} {verb}\n\n"
+                f"Usage:  {path}{'' if group in BARE_USAGE else ' COMMAND'}\n\n"
                 f"Run '{path} --help' for more information"
             )
         path = f"{path} {verb}"

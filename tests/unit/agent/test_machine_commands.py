@@ -279,7 +279,7 @@ def test_a_machine_is_named_with_an_argument_or_with_m(cove: Any) -> None:
         (
             ("config", "put"),
             1,
-            "cove: unknown command: cove machine config put\n\nUsage:  cove machine config\n\n"
+            "cove: unknown command: cove machine config put\n\nUsage:  cove machine config COMMAND\n\n"
             "Run 'cove machine config --help' for more information\n",
         ),
         (
