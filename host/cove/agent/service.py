@@ -1,7 +1,7 @@
 """The agent: owns a machine's VM, serves docker's clients, and answers commands on its control socket, one JSON line each.
 
 It begins with a start of the VM and ends when it is told to stop, or when that first start fails. A VM that ends by itself does not
-end the agent: it rests, and the next client starts the VM again (docs/decisions/0023).
+end the agent: it rests, and the next client starts the VM again (docs/decisions/0024).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Holds what must outlive an agent that is killed: the machine's lock and the sockets that clients connect to.
 
 It forks the agent and waits. When the agent dies the next one takes over the same sockets, so that clients who connected
-meanwhile wait instead of being refused (docs/decisions/0023). Forked before anything heavy is imported, for it stays as long as
+meanwhile wait instead of being refused (docs/decisions/0024). Forked before anything heavy is imported, for it stays as long as
 the machine: this module and what it imports are its memory.
 """
 
