@@ -218,11 +218,14 @@ async def attach(engine: Engine, request: Request) -> Response | None:
 async def _send_past(fd: int, chunks: AsyncGenerator[bytes, None]) -> None:
     import socket
 
+    from coved.api.taken import taken
+
     with socket.socket(fileno=os.dup(fd)) as client:
         client.setblocking(False)
         loop = asyncio.get_running_loop()
         try:
             async with contextlib.aclosing(chunks):
+                await taken(fd)
                 async for chunk in chunks:
                     await loop.sock_sendall(client, chunk)
         except OSError:

@@ -63,6 +63,9 @@ async def start(engine: Engine, request: Request) -> Response | None:
             await execs.start(one, [attachment], console)
         except EngineError as error:
             # HTTP is over on this connection: what went wrong is told where the output would have been.
+            from coved.api.taken import taken
+
+            await taken(client.fileno())
             client.say(f"{error}\r\n", framed=not raw)
     return None
 
@@ -116,6 +119,9 @@ class _Duplicate:
 
     def __exit__(self, *error: object) -> None:
         self._socket.close()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
 
     def say(self, text: str, *, framed: bool) -> None:
         import socket
