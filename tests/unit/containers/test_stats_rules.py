@@ -93,7 +93,7 @@ class Registry(list[Any]):
 
 def made(*containers: Any) -> Stats:
     registry: Any = Registry(containers)
-    networks: Any = SimpleNamespace(interfaces=lambda id: ())
+    networks: Any = SimpleNamespace(sandboxes=SimpleNamespace(interfaces=lambda id: ()))
     return Stats(registry, networks)
 
 
