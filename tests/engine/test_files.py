@@ -263,8 +263,8 @@ def test_links_swapped_during_a_copy_lead_nowhere(container: Any, secret: str) -
     up(one)
     data = archive_of((member("cove-secret"), b"pwned"))
     outcomes = set()
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
+    begun = time.monotonic()
+    while (passed := time.monotonic() - begun) < 5 or (len(outcomes) < 2 and passed < 60):
         for path in ("/a/tmp", "/b/tmp"):
             try:
                 one.put_archive(path, data)
