@@ -29,7 +29,7 @@ class Database:
         self._connection = sqlite3.connect(path, isolation_level=None)
         self._connection.row_factory = sqlite3.Row
         self._depth = 0
-        self._after: list[Callable[[], None]] = []
+        self._after: list[Callable[[], object]] = []
         with self._errors():
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
                 self._connection.execute(f"PRAGMA {pragma}")
@@ -94,7 +94,7 @@ class Database:
         for call in after:
             call()
 
-    def after_commit(self, call: Callable[[], None]) -> None:
+    def after_commit(self, call: Callable[[], object]) -> None:
         """Calls ``call`` when the transaction has been committed, and never when it is not; at once outside of one.
 
         For what is kept in memory as well: a full disk lets a commit fail, and memory must not know better then.
