@@ -56,14 +56,13 @@ class Links:
                 "INSERT INTO container_links VALUES (?, ?, ?, ?)",
                 (container_id, alias, link.target_id, link.target_name),
             )
-            self._remember(container_id, alias, link)
+        self._database.after_commit(lambda: self._remember_all(container_id, links))
 
     def remove(self, container_id: str, alias: str) -> None:
         self._database.execute(
             "DELETE FROM container_links WHERE container_id = ? AND alias = ?", (container_id, alias)
         )
-        link = self._of[container_id].pop(alias)
-        self._to.get(link.target_id, {}).pop((container_id, alias), None)
+        self._database.after_commit(lambda: self._drop(container_id, alias))
 
     def renamed(self, target_id: str, name: str) -> None:
         """A container has a new name."""
@@ -73,7 +72,7 @@ class Links:
         """A container is removed: its links go; those to it stay, and keep who has them from starting, as in dockerd."""
         for alias in [*self.of(container_id)]:
             self.remove(container_id, alias)
-        self._of.pop(container_id, None)
+        self._database.after_commit(lambda: self._of.pop(container_id, None))
         self._change(container_id, "", None)
 
     def _change(self, target_id: str, new_id: str, name: str | None) -> None:
@@ -84,11 +83,22 @@ class Links:
             "UPDATE container_links SET target_id = ?, target_name = coalesce(?, target_name) WHERE target_id = ?",
             (new_id, name, target_id),
         )
-        for container_id, alias in followers:
+        self._database.after_commit(lambda: self._changed(target_id, new_id, name))
+
+    def _changed(self, target_id: str, new_id: str, name: str | None) -> None:
+        for container_id, alias in self._to[target_id]:
             link = self._of[container_id][alias]
             self._of[container_id][alias] = replace(link, target_id=new_id, target_name=name or link.target_name)
         if not new_id:
             del self._to[target_id]
+
+    def _drop(self, container_id: str, alias: str) -> None:
+        link = self._of[container_id].pop(alias)
+        self._to.get(link.target_id, {}).pop((container_id, alias), None)
+
+    def _remember_all(self, container_id: str, links: Mapping[str, Link]) -> None:
+        for alias, link in links.items():
+            self._remember(container_id, alias, link)
 
     def _remember(self, container_id: str, alias: str, link: Link) -> None:
         self._of.setdefault(container_id, {})[alias] = link
