@@ -40,7 +40,7 @@ def repeats(paths: MachinePaths) -> bool:
 def lives(pid: int) -> bool:
     try:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
