@@ -125,6 +125,7 @@ class Starter:
         shim = await self._spawner.create(
             container.id, oci, stdio=self._stdio(container), log=await self._log(container),
             exit_file=self.exit_file(container), attach=attach, runtime=runtimes.program(container.host["Runtime"]),
+            start=remap is None,
         )  # fmt: skip
         try:
             if remap is not None:

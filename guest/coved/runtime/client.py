@@ -86,6 +86,7 @@ class ShimClient:
         self._gone_callbacks: list[Callable[[], None]] = []
         self.oom_killed = False
         self.cgroup = ""
+        self.starting: asyncio.Task[dict[str, Any]] | None = None
         self._first: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._send_lock = asyncio.Lock()
         self._gone = False
@@ -95,9 +96,22 @@ class ShimClient:
     # --- what the engine asks for
 
     async def start(self) -> None:
-        """Execute the container's process. Raises StartError when execve fails; the container has then ended."""
-        await self._request("start")
+        """Execute the container's process. Raises StartError when execve fails; the container has then ended.
+
+        Waits for the answer only when :meth:`SpawnerClient.create` has asked already.
+        """
+        starting, self.starting = self.starting, None
+        await (starting or self._request("start"))
         self.started = True
+
+    def ask_early(self, attach: Sequence[Attachment], *, start: bool) -> list[asyncio.Task[Any]]:
+        """Ask for what is to come first of all of a shim that is still being made, to save the way there and back."""
+        early = CREATE_TIMEOUT_S + REQUEST_TIMEOUT_S
+        create_task = asyncio.get_running_loop().create_task
+        tasks: list[asyncio.Task[Any]] = [create_task(self.attach("", one, timeout_s=early)) for one in attach]
+        if start:
+            self.starting = create_task(self._request("start", timeout_s=early))
+        return tasks
 
     async def exec(self, exec_id: str, process: Process, *, stdio: Stdio, attach: Sequence[Attachment] = ()) -> int:
         """Run another process in the container; its pid in the host's pid namespace. Raises StartError, NotRunning."""
@@ -116,11 +130,10 @@ class ShimClient:
             self.execs[exec_id] = pid
         return pid
 
-    async def attach(self, process_id: str, attachment: Attachment) -> None:
+    async def attach(self, process_id: str, attachment: Attachment, *, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
         """Hand a client's connection to the shim; ``process_id`` "" is init. Before ``start`` no byte is missed."""
-        await self._request(
-            "attach", {"process_id": process_id, "attach": [_attachment_json(attachment)]}, [attachment.fd]
-        )
+        arguments = {"process_id": process_id, "attach": [_attachment_json(attachment)]}
+        await self._request("attach", arguments, [attachment.fd], timeout_s=timeout_s)
 
     async def resize(self, process_id: str, height: int, width: int) -> None:
         """Set a terminal's size in character cells."""
@@ -228,7 +241,12 @@ class ShimClient:
                 view = view[sent:]
 
     async def _request(
-        self, operation: str, arguments: dict[str, Any] | None = None, fds: Sequence[int] = ()
+        self,
+        operation: str,
+        arguments: dict[str, Any] | None = None,
+        fds: Sequence[int] = (),
+        *,
+        timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> dict[str, Any]:
         self._check_alive()
         self._next_id += 1
@@ -239,13 +257,12 @@ class ShimClient:
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._replies[number] = future
         try:
-            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 await self.send(wire.encode(message), fds)
                 reply = await future
         except TimeoutError:
             raise RuntimeTimeout(
-                f"the shim of container {self.container_id} did not answer '{operation}'"
-                f" within {REQUEST_TIMEOUT_S:.0f} s"
+                f"the shim of container {self.container_id} did not answer '{operation}' within {timeout_s:.0f} s"
             ) from None
         except OSError as error:
             raise ShimGone(f"the shim of container {self.container_id} is gone: {error.strerror}") from None
@@ -354,6 +371,8 @@ class SpawnerClient:
     def __init__(self, socket_path: Path, shims_dir: Path) -> None:
         self.socket_path = socket_path
         self.shims_dir = shims_dir
+        self._profile: tuple[Any, bytes] = None, b""
+        """The last seccomp profile and its JSON: nearly all containers have the same one."""
 
     async def create(
         self,
@@ -365,10 +384,12 @@ class SpawnerClient:
         exit_file: Path,
         attach: Sequence[Attachment] = (),
         runtime: str = "",
+        start: bool = False,
     ) -> ShimClient:
         """Fork a shim; the container's process then waits just before execve.
 
-        ``runtime``: path of another OCI runtime that is to make the container; "" for this one.
+        ``runtime``: path of another OCI runtime that is to make the container; "" for this one. ``start``: it need not
+        wait, for :meth:`ShimClient.start` comes next in any case.
 
         Raises CreateError (nothing is left behind), SpawnerGone, RuntimeTimeout.
         """
@@ -385,36 +406,43 @@ class SpawnerClient:
             "exit_file": str(exit_file),
             "runtime": runtime,
         }
-        profile = json.dumps(seccomp, separators=(",", ":"), sort_keys=True).encode() if seccomp else b""
+        if seccomp is not self._profile[0]:
+            encoded = json.dumps(seccomp, separators=(",", ":"), sort_keys=True).encode() if seccomp else b""
+            self._profile = seccomp, encoded
+        profile = self._profile[1]
         try:
             data = wire.encode(request) + wire.frame(profile)
         except (wire.ProtocolError, TypeError, ValueError) as error:
             raise CreateError(f"the container's configuration cannot be sent to the runtime: {error}") from None
         try:
-            return await self._ask(container_id, data, attach)
+            return await self._ask(container_id, data, attach, start)
         except SpawnerGone:
             if (self.shims_dir / container_id).exists():
                 raise
         # It ended before it had forked: the next one is asked.
-        return await self._ask(container_id, data, attach)
+        return await self._ask(container_id, data, attach, start)
 
-    async def _ask(self, container_id: str, data: bytes, attach: Sequence[Attachment]) -> ShimClient:
+    async def _ask(self, container_id: str, data: bytes, attach: Sequence[Attachment], start: bool) -> ShimClient:
         sock = await self._connect(self.socket_path, "spawner")
         shim = ShimClient(container_id, sock)
+        attaching: list[asyncio.Task[Any]] = []
         try:
-            await shim.send(data)
-            await shim.first_message(CREATE_TIMEOUT_S)
-            for one in attach:
-                await shim.attach("", one)
-        except OSError as error:
-            shim.close()
-            raise SpawnerGone(f"the container spawner ended while it was asked: {error.strerror}") from None
-        except ShimGone as error:
-            shim.close()
-            await self._undo(container_id)
-            raise SpawnerGone(f"the container spawner ended before it answered: {error}") from None
+            try:
+                await shim.send(data)
+                attaching = shim.ask_early(attach, start=start)
+                await shim.first_message(CREATE_TIMEOUT_S)
+            except OSError as error:
+                raise SpawnerGone(f"the container spawner ended while it was asked: {error.strerror}") from None
+            except ShimGone as error:
+                shim.close()
+                await self._undo(container_id)
+                raise SpawnerGone(f"the container spawner ended before it answered: {error}") from None
+            for one in attaching:
+                await one
         except BaseException:
             shim.close()
+            early = [*attaching, shim.starting] if shim.starting is not None else attaching
+            await asyncio.gather(*early, return_exceptions=True)  # they fail with the connection
             raise
         return shim
 

@@ -47,11 +47,11 @@ def _setup_failure(error: SetupError, template: str, otherwise: str) -> Refused:
 class Shim:
     """A container: made by :meth:`create`, then served by :meth:`run` until it is deleted."""
 
-    def __init__(self, shims_dir: str, seccomp: bytes) -> None:
+    def __init__(self, shims_dir: str) -> None:
         self.loop = Loop()
         self.connections: list[Connection] = []
         self._shims_dir = shims_dir
-        self._seccomp = seccomp
+        self._seccomp = b""
         self._cleanup = contextlib.ExitStack()
         self.processes: dict[str, RunningProcess] = {}
         self.exits: dict[str, dict[str, Any]] = {}
@@ -67,8 +67,12 @@ class Shim:
 
     # --- making the container
 
-    def create(self, request: wire.Message) -> None:
-        """Everything up to a process that waits before execve. Raises Refused, and then nothing is left behind."""
+    def create(self, request: wire.Message, seccomp: bytes) -> None:
+        """Everything up to a process that waits before execve; ``seccomp`` is its compiled profile.
+
+        Raises Refused, and then nothing is left behind.
+        """
+        self._seccomp = seccomp
         try:
             self._create(request)
         except (KeyError, TypeError, ValueError, AttributeError) as error:

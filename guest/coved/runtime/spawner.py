@@ -5,6 +5,7 @@ Everything that shims need is loaded here once and shared with them copy-on-writ
 
 import argparse
 import contextlib
+import errno
 import gc
 import hashlib
 import json
@@ -16,12 +17,13 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from coved.runtime import syscalls, wire
+from coved.runtime import spare, syscalls, wire
 from coved.runtime.cgroups import CgroupError, mount_point
 from coved.runtime.errors import Refused
 from coved.runtime.listening import listen
 from coved.runtime.seccomp import SeccompError, compile_profile
 from coved.runtime.shim import Shim
+from coved.runtime.spare import Handover, Order, Spare
 
 _REQUEST_TIMEOUT_S = 5.0
 _CACHED_PROFILES = 64
@@ -36,6 +38,7 @@ class Spawner:
         self._shims_dir = shims_dir
         self._lifeline = lifeline
         self._profiles: dict[bytes, bytes] = {}
+        self._spare: Spare | None = None
         os.makedirs(shims_dir, 0o700, exist_ok=True)
 
     def serve(self) -> NoReturn:
@@ -48,6 +51,8 @@ class Spawner:
         poll.register(self._listener, select.POLLIN)
         if self._lifeline >= 0:
             poll.register(self._lifeline, 0)  # only its end is told
+        with contextlib.suppress(OSError):  # whoever asks for a container is told
+            self._fork()
         while True:
             if any(fd == self._lifeline for fd, _ in poll.poll()):
                 os._exit(0)  # the engine is gone, and its next one starts a spawner of its own
@@ -58,19 +63,34 @@ class Spawner:
     def _handle(self, connection: socket.socket) -> None:
         connection.settimeout(_REQUEST_TIMEOUT_S)
         try:
-            request, profile = _read_request(connection)
-            program = self._program(profile)
-            pid = os.fork()
+            # No byte more than these two frames: what follows is for the shim. It parses the first itself.
+            request, profile = wire.read_frame(connection), wire.read_frame(connection)
+            self._make(Order(connection, request, self._program(profile)))
         except (OSError, wire.ProtocolError, SeccompError) as error:
             message = {"kind": "create", "message": f"the container's process cannot be made: {error}"}
             with contextlib.suppress(OSError):
                 connection.sendall(wire.encode({"event": "failed", "error": message}))
             return
-        if pid == 0:
+        with contextlib.suppress(OSError):
+            self._fork()
+
+    def _make(self, order: Order) -> None:
+        for _ in range(2):
+            one, self._spare = self._spare or self._fork(), None
+            if one.give(order):
+                return
+        raise ChildProcessError(errno.ECHILD, "it was killed")
+
+    def _fork(self) -> Spare:
+        """The next shim; it inherits what is loaded and compiled by now."""
+        made = spare.fork()
+        if isinstance(made, Handover):
             self._listener.close()
             if self._lifeline >= 0:
                 os.close(self._lifeline)
-            _become_shim(self._shims_dir, connection, request, program)
+            _become_shim(self._shims_dir, made)
+        self._spare = made
+        return made
 
     def _program(self, profile: bytes) -> bytes:
         if not profile:
@@ -90,32 +110,19 @@ class Spawner:
         return program
 
 
-def _read_request(connection: socket.socket) -> tuple[bytes, bytes]:
-    """The container's configuration (left to the shim to parse) and its seccomp profile, as JSON."""
-    reader = wire.FrameReader()
-    bodies: list[bytes] = []
-    try:
-        while len(bodies) < 2:
-            if not reader.receive(connection):
-                raise wire.ProtocolError("the request ended early")
-            while len(bodies) < 2 and (body := reader.next_body()) is not None:
-                bodies.append(body)
-    finally:
-        reader.close()
-    return bodies[0], bodies[1]
-
-
-def _become_shim(shims_dir: str, connection: socket.socket, request: bytes, program: bytes) -> NoReturn:
+def _become_shim(shims_dir: str, handover: Handover) -> NoReturn:
     """In the new process. It ends when its container is deleted."""
     status = 1
     try:
         os.setsid()
+        syscalls.set_process_name("cove-spare")
         # Children are waited for here; the spawner leaves its own to the kernel.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        shim = Shim(shims_dir, program)
+        shim = Shim(shims_dir)
+        connection, request, seccomp = handover.wait()
         try:
-            shim.create(wire.decode(request))
+            shim.create(wire.decode(request), seccomp)
         except Refused as error:
             connection.sendall(wire.encode({"event": "failed", "error": error.payload}))
             os._exit(0)

@@ -45,6 +45,27 @@ def forget_oldest(exits: dict[str, Any]) -> None:
         del exits[next(id for id in exits if id)]
 
 
+def read_frame(sock: socket.socket) -> bytes:
+    """The next frame's bytes from a socket that blocks or has a timeout, and nothing of what comes after it.
+
+    Raises ProtocolError at the end of the stream, OSError.
+    """
+    (length,) = _LENGTH.unpack(_read(sock, _LENGTH.size))
+    if length > MAX_FRAME:
+        raise ProtocolError(f"a frame of {length} bytes is too long")
+    return _read(sock, length)
+
+
+def _read(sock: socket.socket, length: int) -> bytes:
+    data = b""
+    while len(data) < length:
+        more = sock.recv(length - len(data))
+        if not more:
+            raise ProtocolError("the request ended early")
+        data += more
+    return data
+
+
 class FrameReader:
     """Cuts a byte stream into frames and keeps received descriptors in order."""
 
@@ -54,7 +75,7 @@ class FrameReader:
 
     def receive(self, sock: socket.socket) -> bool:
         """Read once from the socket; False at its end. Raises BlockingIOError when nothing is there."""
-        data, ancillary, flags, _ = sock.recvmsg(256 * 1024, _ANCILLARY_SIZE, socket.MSG_CMSG_CLOEXEC)
+        data, ancillary, flags, _ = sock.recvmsg(64 * 1024, _ANCILLARY_SIZE, socket.MSG_CMSG_CLOEXEC)
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds = array.array("i")
