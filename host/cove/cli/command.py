@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cove.cli import flags
@@ -31,34 +31,21 @@ class Context:
         return self._engine
 
 
-class Command:
-    """`usage` is what follows the command's name. `most` None means any number of arguments from `least` on.
-
-    `failure` is the exit status when the machine cannot be had.
+class Synopsis:
+    """What is said of a command. `usage` is what follows its name. `most` None means any number of arguments from
+    `least` on.
     """
 
-    __slots__ = ("failure", "flags", "interspersed", "least", "most", "run", "short", "usage")
+    __slots__ = ("flags", "least", "most", "short", "usage")
 
     def __init__(
-        self,
-        run: Callable[[Context, Values], int],
-        short: str,
-        usage: str = "",
-        flags: Sequence[Flag] = (),
-        *,
-        least: int = 0,
-        most: int | None = None,
-        interspersed: bool = True,
-        failure: int = 1,
+        self, short: str, usage: str = "", flags: Sequence[Flag] = (), *, least: int = 0, most: int | None = None
     ) -> None:
-        self.run = run
         self.short = short
         self.usage = usage
         self.flags = flags
         self.least = least
         self.most = most
-        self.interspersed = interspersed
-        self.failure = failure
 
     def usage_line(self, path: str) -> str:
         parts = [path, "[OPTIONS]" if self.flags else "", self.usage]
@@ -76,12 +63,19 @@ class Command:
             text += f"\nOptions:\n{flags.describe(self.flags, columns)}\n"
         return text
 
-    def parse(self, context: Context, argv: Sequence[str]) -> Values:
-        """Parse and count arguments. Raises `UsageError`, `HelpAsked`."""
-        values = flags.parse(argv, self.flags, interspersed=self.interspersed)
-        if message := self._count(len(values.args)):
-            raise UsageError(f"cove: '{context.path}' {message}", status=1)
-        return values
+    def misused(self, path: str, error: UsageError) -> UsageError:
+        """`error` with what a user needs to know after it."""
+        # Docker says "See" after too few arguments and "Run" after all else.
+        pointer = "See" if error.status == 1 and self.most is None else "Run"
+        return UsageError(
+            f"{error.message}\n\n{self.usage_line(path)}\n\n{pointer} '{path} --help' for more information",
+            error.status,
+        )
+
+    def miscounted(self, path: str, given: int) -> UsageError | None:
+        """What is wrong with so many arguments."""
+        message = self._count(given)
+        return UsageError(f"cove: '{path}' {message}", status=1) if message else None
 
     def _count(self, given: int) -> str:
         def plural(count: int) -> str:
@@ -98,6 +92,45 @@ class Command:
         if self.most is not None and given > self.most:
             return f"requires at most {plural(self.most)}"
         return ""
+
+
+class Command(Synopsis):
+    """A synopsis, and how it is done. `failure` is the exit status when the machine cannot be had."""
+
+    __slots__ = ("failure", "interspersed", "run")
+
+    def __init__(
+        self,
+        run: Callable[[Context, Values], int],
+        short: str,
+        usage: str = "",
+        flags: Sequence[Flag] = (),
+        *,
+        least: int = 0,
+        most: int | None = None,
+        interspersed: bool = True,
+        failure: int = 1,
+    ) -> None:
+        super().__init__(short, usage, flags, least=least, most=most)
+        self.run = run
+        self.interspersed = interspersed
+        self.failure = failure
+
+    def parse(self, context: Context, argv: Sequence[str]) -> Values:
+        """Parse and count arguments. Raises `UsageError`, `HelpAsked`."""
+        values = flags.parse(argv, self.flags, interspersed=self.interspersed)
+        if error := self.miscounted(context.path, len(values.args)):
+            raise error
+        return values
+
+
+def group_help(path: str, short: str, shorts: Mapping[str, str]) -> str:
+    """The help text of a group of commands, whose own `shorts` it lists."""
+    lines = "".join(f"  {verb:<12}{about}\n" for verb, about in sorted(shorts.items()))
+    return (
+        f"Usage:  {path} COMMAND\n\n{short}\n\nCommands:\n{lines}\n"
+        f"Run '{path} COMMAND --help' for more information on a command.\n"
+    )
 
 
 def for_each(names: Sequence[str], act: Callable[[str], str | None]) -> int:

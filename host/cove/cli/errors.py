@@ -24,6 +24,16 @@ class UsageError(CliError):
         super().__init__(message, status)
 
 
+class UnknownCommand(CliError):
+    """A group of commands, called by `path`, has none of this name."""
+
+    def __init__(self, path: str, name: str, usage: str = " COMMAND") -> None:
+        super().__init__(
+            f"cove: unknown command: {path} {name}\n\nUsage:  {path}{usage}\n\nRun '{path} --help' for more information"
+        )
+        self.name = name
+
+
 class HelpfulError(CliError):
     """An error of `run` or `create`: told with the program's name before it and a pointer to --help after it."""
 

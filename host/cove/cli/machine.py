@@ -2,52 +2,82 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from cove.cli.command import Command, Context, confirm
+import click
+
+from cove.cli.clicked import Group, Integer, MachineName, switch
+from cove.cli.command import Context, confirm
 from cove.cli.errors import CliError
-from cove.cli.flags import Flag, Values, integer, switch, text
 from cove.errors import CoveError, SettingsError
 from cove.machine.paths import DEFAULT_MACHINE
 
 STOP_TIMEOUT_S = 120.0
 
 
-def _chosen(context: Context, values: Values) -> str:
-    """The machine of a command with arguments of its own: named with -m."""
-    return values["machine"] or context.machine or os.environ.get("COVE_MACHINE") or DEFAULT_MACHINE
+def _machine(context: Context, chosen: str) -> str:
+    return chosen or context.machine or os.environ.get("COVE_MACHINE") or DEFAULT_MACHINE
 
 
-def _named(context: Context, values: Values) -> str:
-    """The machine of a command about one machine and nothing else: named as an argument, or with -m as everywhere."""
-    given = values.args[0] if values.args else ""
-    if given and values["machine"] not in ("", given):
-        raise CliError(f"cove: two machines are named, {given} and {values['machine']}")
-    return given or _chosen(context, values)
+_option = click.option("--machine", "-m", "chosen", type=MachineName(), default="", help="The machine (COVE_MACHINE)")
 
 
-def init(context: Context, values: Values) -> int:
-    """`cove machine init`"""
+def _chosen(command: Callable[..., int | None]) -> Callable[..., int | None]:
+    """For a command with arguments of its own: the machine is named with -m."""
+
+    @functools.wraps(command)
+    @click.pass_obj
+    def resolved(context: Context, /, chosen: str, **values: Any) -> int | None:
+        return command(_machine(context, chosen), **values)
+
+    return _option(resolved)
+
+
+def _named(command: Callable[..., None]) -> Callable[..., None]:
+    """For a command about one machine and nothing else: named as an argument, or with -m as everywhere."""
+
+    @functools.wraps(command)
+    @click.pass_obj
+    def resolved(context: Context, /, given: str | None, chosen: str, **values: Any) -> None:
+        if given and chosen not in ("", given):
+            raise CliError(f"cove: two machines are named, {given} and {chosen}")
+        command(given or _machine(context, chosen), **values)
+
+    return click.argument("given", metavar="[NAME]", required=False)(_option(resolved))
+
+
+@click.group("machine", cls=Group, aliases={"ls": "list", "remove": "rm"})
+def group() -> None:
+    """Manage Cove's machines"""
+
+
+@group.command()
+@_named
+@click.option("--cpus", type=Integer(), help="Virtual processors")
+@click.option("--memory", help="The most memory it can have, such as 4GiB")
+@click.option("--disk", help="The most its disk can take, such as 100GiB")
+def init(name: str, **sizes: Any) -> None:
+    """Make a machine; the first command that needs it starts it"""
     from cove.machine import lifecycle, settings
 
-    name = _named(context, values)
     file = settings.render(settings.Settings())
     for key in ("cpus", "memory", "disk"):
-        if values.changed(key):
-            file = settings.with_value(file, key, str(values[key]), "the command line")
+        if sizes[key] is not None:
+            file = settings.with_value(file, key, str(sizes[key]), "the command line")
     paths = lifecycle.init(name, settings.parse(file, "the command line"))
     print(f"made machine {name}; its settings are {paths.settings}")
-    return 0
 
 
-def start(context: Context, values: Values) -> int:
-    """`cove machine start`"""
-    _start(_named(context, values))
-    return 0
+@group.command()
+@_named
+def start(name: str) -> None:
+    """Start a machine, and make it when it is missing"""
+    _start(name)
 
 
 def _start(name: str) -> None:
@@ -59,12 +89,12 @@ def _start(name: str) -> None:
     print(f"machine {name} is running; its docker socket is {socket}")
 
 
-def stop(context: Context, values: Values) -> int:
-    """`cove machine stop`"""
-    name = _named(context, values)
+@group.command()
+@_named
+def stop(name: str) -> None:
+    """Stop a machine: containers first, then the VM; nothing is lost"""
     _stop(name)
     print(f"machine {name} is stopped")
-    return 0
 
 
 def _stop(name: str) -> None:
@@ -88,23 +118,25 @@ def _stop(name: str) -> None:
     lock.release()
 
 
-def restart(context: Context, values: Values) -> int:
-    """`cove machine restart`"""
-    name = _named(context, values)
+@group.command()
+@_named
+def restart(name: str) -> None:
+    """Stop a machine and start it again"""
     _stop(name)
     _start(name)
-    return 0
 
 
-def status(context: Context, values: Values) -> int:
-    """`cove machine status`"""
-    told = _status(_named(context, values))
-    if values["json"]:
+@group.command()
+@_named
+@switch("--json", "as_json", help="Print JSON")
+def status(name: str, as_json: bool) -> None:
+    """Tell what a machine does, what accelerates it and why, and what it takes"""
+    told = _status(name)
+    if as_json:
         print(json.dumps(told, indent=1))
-        return 0
+        return
     for key, shown in _rows(told):
         print(f"{key:<14} {shown}")
-    return 0
 
 
 def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
@@ -160,25 +192,28 @@ def _status(name: str) -> dict[str, Any]:
     return {"machine": name, **value, "disk_used": used, "docker_socket": str(paths.docker_socket)}
 
 
-def list_machines(context: Context, values: Values) -> int:
-    """`cove machine list`"""
+@group.command("list")
+@switch("--json", "as_json", help="Print JSON")
+def list_machines(as_json: bool) -> None:
+    """List the machines"""
     from cove.machine import lifecycle
 
     machines = [_status(name) for name in lifecycle.names()]
-    if values["json"]:
+    if as_json:
         print(json.dumps(machines, indent=1))
-        return 0
+        return
     print(f"{'NAME':<20}{'STATE':<12}{'ACCELERATOR':<14}DOCKER SOCKET")
     for one in machines:
         print(f"{one['machine']:<20}{one['state']:<12}{one.get('accelerator', '-'):<14}{one['docker_socket']}")
-    return 0
 
 
-def rm(context: Context, values: Values) -> int:
-    """`cove machine rm`"""
+@group.command()
+@_named
+@switch("--force", "-f", help="Do not ask; stop it when it runs")
+def rm(name: str, force: bool) -> None:
+    """Remove a machine with all its containers, images and volumes"""
     from cove.machine import lifecycle
 
-    name, force = _named(context, values), values["force"]
     runs = _status(name)["state"] != "stopped"
     if runs and not force:
         raise CoveError(
@@ -189,11 +224,13 @@ def rm(context: Context, values: Values) -> int:
     _stop(name)  # whatever its state: an agent may stay after its VM has died
     lifecycle.remove(name)
     print(f"removed machine {name}")
-    return 0
 
 
-def ssh(context: Context, values: Values) -> int:
-    """`cove machine ssh`: ends as the command in the machine did."""
+@group.command(context_settings={"allow_interspersed_args": False})  # ssh free -m
+@_chosen
+@click.argument("words", metavar="[COMMAND] [ARG...]", nargs=-1, type=click.UNPROCESSED)
+def ssh(name: str, words: tuple[str, ...]) -> int:
+    """Run a command in the machine itself, or a shell"""
     import shutil
     import subprocess
 
@@ -205,7 +242,6 @@ def ssh(context: Context, values: Values) -> int:
     program = shutil.which("ssh")
     if program is None:
         raise CoveError("there is no ssh program on this computer", "install OpenSSH's client")
-    name = _chosen(context, values)
     with renderer(f"Cove is starting machine {name}") as report:
         ensure_running(name, report)
     paths = MachinePaths(name)
@@ -214,64 +250,76 @@ def ssh(context: Context, values: Values) -> int:
         "IdentityFile": paths.ssh_key, "IdentitiesOnly": "yes", "UserKnownHostsFile": paths.known_hosts,
         "HostKeyAlias": f"cove-{name}", "StrictHostKeyChecking": "yes", "LogLevel": "ERROR",
     }  # fmt: skip
-    words = [program, "-F", "none", "-p", str(port)]
+    call = [program, "-F", "none", "-p", str(port)]
     for key, value in options.items():
         # ssh_config(5): quotes for spaces, and a percent sign begins a token.
-        words += ["-o", f'{key}="{str(value).replace("%", "%%")}"']
-    return subprocess.call([*words, "root@127.0.0.1", *values.args])
+        call += ["-o", f'{key}="{str(value).replace("%", "%%")}"']
+    return subprocess.call([*call, "root@127.0.0.1", *words])
 
 
-def logs(context: Context, values: Values) -> int:
-    """`cove machine logs`"""
+@group.command()
+@_named
+@switch("--agent", help="The agent's log instead of the machine's console")
+@switch("--follow", "-f", help="Go on as it grows")
+def logs(name: str, agent: bool, follow: bool) -> None:
+    """Print the machine's console, or its agent's log"""
     from cove.machine import lifecycle
     from cove.machine.follow import follow as contents
 
-    name = _named(context, values)
     paths = lifecycle.existing(name)
-    path = paths.agent_log if values["agent"] else paths.console_log
+    path = paths.agent_log if agent else paths.console_log
     if not path.exists():
         raise CoveError(
             f"{path} is not there: the machine {name} has never run", f"start it with: cove machine start {name}"
         )
-    if not values["follow"]:
+    if not follow:
         print(path.read_text("utf-8", "replace"), end="")
-        return 0
+        return
     for data in contents(path):
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
-    return 0
 
 
-def config_list(context: Context, values: Values) -> int:
-    """`cove machine config list`"""
+@group.group()
+def config() -> None:
+    """Show and change a machine's settings"""
+
+
+@config.command("list")
+@_chosen
+def config_list(name: str) -> None:
+    """Print all settings"""
     from cove.machine import lifecycle, settings
 
-    kept = settings.load(lifecycle.existing(_chosen(context, values)).settings)
+    kept = settings.load(lifecycle.existing(name).settings)
     for key in settings.SCHEMA.values():
         print(f"{key.name} = {key.show(getattr(kept, key.name))}")
-    return 0
 
 
-def config_get(context: Context, values: Values) -> int:
-    """`cove machine config get`"""
+@config.command("get")
+@_chosen
+@click.argument("key", metavar="KEY")
+def config_get(name: str, key: str) -> None:
+    """Print one setting"""
     from cove.machine import lifecycle, settings
 
-    (key,) = values.args
     if key not in settings.SCHEMA:
         raise SettingsError(f"{key} is not a setting", f"the settings are {', '.join(settings.SCHEMA)}")
-    kept = settings.load(lifecycle.existing(_chosen(context, values)).settings)
+    kept = settings.load(lifecycle.existing(name).settings)
     print(settings.SCHEMA[key].show(getattr(kept, key)))
-    return 0
 
 
-def config_set(context: Context, values: Values) -> int:
-    """`cove machine config set`"""
+@config.command("set")
+@_chosen
+@click.argument("key", metavar="KEY")
+@click.argument("value", metavar="VALUE")
+def config_set(name: str, key: str, value: str) -> None:
+    """Change one setting"""
     from cove.agent import disk
     from cove.machine import lifecycle, settings
     from cove.machine.locks import FileLock
 
-    key, value = values.args
-    paths = lifecycle.existing(_chosen(context, values))
+    paths = lifecycle.existing(name)
     changed = settings.changed(paths.settings, key, value)
     wanted = settings.parse(changed, paths.settings)
     if key == "disk":
@@ -280,46 +328,3 @@ def config_set(context: Context, values: Values) -> int:
     runs = not FileLock(paths.vm_lock).is_free()
     when = f"in effect after: cove machine restart {paths.name}" if runs else "in effect from its next start"
     print(f"machine {paths.name}: {key} = {settings.SCHEMA[key].show(getattr(wanted, key))}, {when}")
-    return 0
-
-
-_MACHINE = text("machine", "m", "The machine (COVE_MACHINE)")
-_JSON = switch("json", "", "Print JSON")
-
-
-def _of_one(run: Callable[[Context, Values], int], short: str, flags: Sequence[Flag] = ()) -> Command:
-    return Command(run, short, "[NAME]", (*flags, _MACHINE), most=1)
-
-
-COMMANDS = {
-    "init": _of_one(
-        init, "Make a machine; the first command that needs it starts it",
-        (
-            integer("cpus", "", "Virtual processors"),
-            text("memory", "", "The most memory it can have, such as 4GiB"),
-            text("disk", "", "The most its disk can take, such as 100GiB"),
-        ),
-    ),
-    "start": _of_one(start, "Start a machine, and make it when it is missing"),
-    "stop": _of_one(stop, "Stop a machine: containers first, then the VM; nothing is lost"),
-    "restart": _of_one(restart, "Stop a machine and start it again"),
-    "status": _of_one(status, "Tell what a machine does, what accelerates it and why, and what it takes", (_JSON,)),
-    "list": Command(list_machines, "List the machines", flags=(_JSON,), most=0),
-    "rm": _of_one(
-        rm, "Remove a machine with all its containers, images and volumes",
-        (switch("force", "f", "Do not ask; stop it when it runs"),),
-    ),
-    "ssh": Command(
-        ssh, "Run a command in the machine itself, or a shell", "[COMMAND] [ARG...]", (_MACHINE,), interspersed=False
-    ),
-    "logs": _of_one(
-        logs, "Print the machine's console, or its agent's log",
-        (
-            switch("agent", "", "The agent's log instead of the machine's console"),
-            switch("follow", "f", "Go on as it grows"),
-        ),
-    ),
-    "config list": Command(config_list, "Print all settings", "", (_MACHINE,), most=0),
-    "config get": Command(config_get, "Print one setting", "KEY", (_MACHINE,), least=1, most=1),
-    "config set": Command(config_set, "Change one setting", "KEY VALUE", (_MACHINE,), least=2, most=2),
-}  # fmt: skip

@@ -1,6 +1,7 @@
 """`cove`: finds the command, loads its module alone, runs it, and turns every failure into words and an exit status.
 
-Command lines are parsed by `cove.cli.flags`, as docker's users expect (docs/decisions/0014).
+Docker's verbs are parsed by `cove.cli.flags`, as docker's users expect; the groups that are Cove's own are click's,
+imported with click only when they are used (docs/decisions/0014).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cove.cli import flags
-from cove.cli.errors import CliError, HelpfulError, UsageError
+from cove.cli.errors import CliError, HelpfulError, UnknownCommand, UsageError
 
 if TYPE_CHECKING:
     from cove.cli.command import Command
@@ -88,37 +89,6 @@ NOT_YET = ("build", "builder", "buildx", "compose", "login", "logout", "manifest
 _INSPECT = "Display detailed information on one or more "
 
 GROUPS: dict[str, tuple[str, dict[str, tuple[str, str, str]]]] = {
-    "machine": (
-        "Manage Cove's machines",
-        {
-            "init": ("machine", "init", "Make a machine; the first command that needs it starts it"),
-            "list": ("machine", "list", "List the machines"),
-            "logs": ("machine", "logs", "Print the machine's console, or its agent's log"),
-            "restart": ("machine", "restart", "Stop a machine and start it again"),
-            "rm": ("machine", "rm", "Remove a machine with all its containers, images and volumes"),
-            "ssh": ("machine", "ssh", "Run a command in the machine itself, or a shell"),
-            "start": ("machine", "start", "Start a machine, and make it when it is missing"),
-            "status": ("machine", "status", "Tell what a machine does, what accelerates it and why, and what it takes"),
-            "stop": ("machine", "stop", "Stop a machine: containers first, then the VM; nothing is lost"),
-        },
-    ),
-    "machine config": (
-        "Show and change a machine's settings",
-        {
-            "get": ("machine", "config get", "Print one setting"),
-            "list": ("machine", "config list", "Print all settings"),
-            "set": ("machine", "config set", "Change one setting"),
-        },
-    ),
-    "vm-image": (
-        "Build and look into the VM image",
-        {
-            "build": ("vm_image", "build", "Build the image of this version of Cove, or find it built"),
-            "lock": ("vm_image", "lock", "Pin the newest packages of Debian's signed index"),
-            "path": ("vm_image", "path", "Print where the image lies"),
-            "report": ("vm_image", "report", "Tell what is in the image: packages, versions, licences, sizes"),
-        },
-    ),
     "container": (
         "Manage containers",
         {
@@ -174,15 +144,17 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str, str]]]] = {
 ALIASES = {
     "container": {"list": "ls", "ps": "ls", "remove": "rm"},
     "image": {"list": "ls", "remove": "rm"},
-    "machine": {"ls": "list", "remove": "rm"},
     "network": {"list": "ls", "remove": "rm"},
     "volume": {"list": "ls", "remove": "rm"},
 }
 
 BARE_USAGE = ("container", "image", "network", "system")
 """Groups whose usage docker tells without "COMMAND" beside an error, for no reason."""
-OWN_GROUPS = ("machine", "vm-image")
-"""What docker does not have."""
+OWN_GROUPS = {
+    "machine": ("machine", "Manage Cove's machines"),
+    "vm-image": ("vm_image", "Build and look into the VM image"),
+}
+"""What docker does not have: group -> (module with the click group `group`, short help)."""
 
 GLOBAL_FLAGS = (
     flags.text("machine", "m", "Machine to use (COVE_MACHINE)"),
@@ -266,31 +238,32 @@ def _dispatch(words: list[str]) -> int:
             print(overview(), end="")
             return 0
     path, entry = f"{PROGRAM} {name}", VERBS.get(name)
-    while name in GROUPS:
-        group, (_, commands) = name, GROUPS[name]
-        if not rest or rest[0] in ("--help", "-h"):
-            # Asked for, help is output; as the answer to an incomplete command it is a message.
-            print(group_help(group), end="", file=sys.stdout if rest else sys.stderr)
-            return 0
-        verb, *rest = rest
-        verb = ALIASES.get(group, {}).get(verb, verb)
-        name, entry = f"{group} {verb}", commands.get(verb)
-        if entry is None and name not in GROUPS:
-            raise CliError(
-                f"unknown help topic: {verb}"
-                if helping
-                else f"{PROGRAM}: unknown command: {path} {verb}\n\n"
-                f"Usage:  {path}{'' if group in BARE_USAGE else ' COMMAND'}\n\n"
-                f"Run '{path} --help' for more information"
-            )
-        path = f"{path} {verb}"
+    machine = given["machine"] or None
+    try:
+        if name in OWN_GROUPS:
+            return _run_own(name, path, rest, machine)
+        if name in GROUPS:
+            if not rest or rest[0] in ("--help", "-h"):
+                # Asked for, help is output; as the answer to an incomplete command it is a message.
+                print(_group_help(name, path), end="", file=sys.stdout if rest else sys.stderr)
+                return 0
+            verb, *rest = rest
+            verb = ALIASES.get(name, {}).get(verb, verb)
+            entry = GROUPS[name][1].get(verb)
+            if entry is None:
+                raise UnknownCommand(path, verb, "" if name in BARE_USAGE else " COMMAND")
+            path = f"{path} {verb}"
+    except UnknownCommand as error:
+        if helping:
+            raise CliError(f"unknown help topic: {error.name}") from None
+        raise
     if entry is None and name in NOT_YET:
         raise CliError(f"{PROGRAM}: this version of Cove has no '{name}' yet")
     if entry is None and helping:
         raise CliError(f"unknown help topic: {name}")
     if entry is None:
         raise CliError(f"{PROGRAM}: unknown command: {path}\n\nRun '{PROGRAM} --help' for more information")
-    return _run(load(entry), path, all_names(entry), rest, given["machine"] or None, given["host"] or None)
+    return _run(load(entry), path, all_names(entry), rest, machine, given["host"] or None)
 
 
 def load(entry: tuple[str, str, str]) -> Command:
@@ -328,12 +301,7 @@ def _run(
         print(command.help(path, names), end="")
         return 0
     except UsageError as error:
-        # Docker says "See" after too few arguments and "Run" after all else.
-        pointer = "See" if error.status == 1 and command.most is None else "Run"
-        raise UsageError(
-            f"{error.message}\n\n{command.usage_line(path)}\n\n{pointer} '{path} --help' for more information",
-            error.status,
-        ) from None
+        raise command.misused(path, error) from None
     try:
         return command.run(context, values)
     except CoveError as error:
@@ -346,19 +314,26 @@ def _run(
         ) from None
 
 
+def _run_own(name: str, path: str, words: list[str], machine: str | None) -> int:
+    from importlib import import_module
+
+    from cove.cli import clicked  # and with it click: 30 ms that only these commands need
+    from cove.cli.command import Context
+
+    module, _ = OWN_GROUPS[name]
+    return clicked.run(import_module(f"cove.cli.{module}").group, path, words, Context(path, machine=machine))
+
+
 def overview() -> str:
     """The text of `cove --help`."""
     common = ("run", "exec", "ps", "pull", "images", "version", "info")
     sections = (
         (
             "Cove's own Commands",
-            {name: GROUPS[name][0] for name in OWN_GROUPS} | {"hello": VERBS["hello"][2]},
+            {name: short for name, (_, short) in OWN_GROUPS.items()} | {"hello": VERBS["hello"][2]},
         ),
         ("Common Commands", {name: VERBS[name][2] for name in common}),
-        (
-            "Management Commands",
-            {name: short for name, (short, _) in GROUPS.items() if name.split()[0] not in OWN_GROUPS},
-        ),
+        ("Management Commands", {name: short for name, (short, _) in GROUPS.items()}),
         ("Commands", {name: entry[2] for name, entry in VERBS.items() if name not in (*common, "hello")}),
     )
     text = f"Usage:  {PROGRAM} [OPTIONS] COMMAND\n\n"
@@ -369,14 +344,8 @@ def overview() -> str:
     return text + f"\nRun '{PROGRAM} COMMAND --help' for more information on a command.\n"
 
 
-def group_help(name: str) -> str:
-    """The text of `cove NAME --help` for a group of commands."""
+def _group_help(name: str, path: str) -> str:
+    from cove.cli.command import group_help
+
     short, commands = GROUPS[name]
-    rows = {verb: entry[2] for verb, entry in commands.items()}
-    rows |= {path.removeprefix(f"{name} "): about for path, (about, _) in GROUPS.items() if path.startswith(f"{name} ")}
-    lines = "".join(f"  {verb:<12}{about}\n" for verb, about in sorted(rows.items()))
-    path = f"{PROGRAM} {name}"
-    return (
-        f"Usage:  {path} COMMAND\n\n{short}\n\nCommands:\n{lines}\n"
-        f"Run '{path} COMMAND --help' for more information on a command.\n"
-    )
+    return group_help(path, short, {verb: entry[2] for verb, entry in commands.items()})

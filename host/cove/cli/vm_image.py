@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import json
 
-from cove.cli.command import Command, Context
-from cove.cli.flags import Values, switch
+import click
+
+from cove.cli.clicked import Group, switch
 
 
-def build(context: Context, values: Values) -> int:
-    """`cove vm-image build`"""
+@click.group("vm-image", cls=Group)
+def group() -> None:
+    """Build and look into the VM image"""
+
+
+@group.command(short_help="Build the image of this version of Cove, or find it built")
+def build() -> None:
+    """Build the image of this version of Cove, or find it built, and print where it lies"""
     from cove.image import builder
     from cove.progress import renderer
 
     with renderer() as report:
         image = builder.build(report)
     print(image.directory)
-    return 0
 
 
-def path(context: Context, values: Values) -> int:
-    """`cove vm-image path`"""
+@group.command(short_help="Print where the image lies")
+def path() -> None:
+    """Print where the image lies; fails when it has yet to be built"""
     from cove.errors import CoveError
     from cove.image import store
 
@@ -28,22 +35,23 @@ def path(context: Context, values: Values) -> int:
     if image is None:
         raise CoveError("the VM image has not been built", "build it with `cove vm-image build`")
     print(image.directory)
-    return 0
 
 
-def lock(context: Context, values: Values) -> int:
-    """`cove vm-image lock`"""
+@group.command(short_help="Pin the newest packages of Debian's signed index")
+def lock() -> None:
+    """Pin the newest packages of Debian's signed index (for those who work on Cove)"""
     from cove.image import builder
     from cove.progress import renderer
 
     with renderer() as report:
         written = builder.write_lock(report)
     print(written)
-    return 0
 
 
-def report(context: Context, values: Values) -> int:
-    """`cove vm-image report`"""
+@group.command()
+@switch("--json", "as_json", help="Print JSON")
+def report(as_json: bool) -> None:
+    """Tell what is in the image: packages, versions, licences, sizes"""
     from cove.image import builder
     from cove.image import report as contents
     from cove.progress import renderer
@@ -52,10 +60,10 @@ def report(context: Context, values: Values) -> int:
         image = builder.build(progress)
     sizes = contents.compressed_sizes(image)
     lines = contents.packages(image)
-    if values["json"]:
+    if as_json:
         rows = [{"name": p.name, "version": p.version, "licences": p.licences, "bytes": p.kept} for p in lines]
         print(json.dumps({"digest": image.digest, "compressed": sizes, "packages": rows}, indent=1))
-        return 0
+        return
     print(f"{image.digest}  {image.directory}\n")
     print(f"{'artefact':<16}{'MB':>8}{'compressed MB':>16}")
     for file in (image.kernel, image.initramfs, image.system):
@@ -65,19 +73,3 @@ def report(context: Context, values: Values) -> int:
     for line in lines:
         size = "?" if line.kept is None else f"{line.kept / 1e6:.1f}"
         print(f"{line.name:<36}{line.version:<32}{size:>7}  {', '.join(line.licences[:4])}")
-    return 0
-
-
-COMMANDS = {
-    "build": Command(
-        build, "Build the image of this version of Cove, or find it built, and print where it lies", most=0
-    ),
-    "path": Command(path, "Print where the image lies; fails when it has yet to be built", most=0),
-    "lock": Command(lock, "Pin the newest packages of Debian's signed index (for those who work on Cove)", most=0),
-    "report": Command(
-        report,
-        "Tell what is in the image: packages, versions, licences, sizes",
-        flags=(switch("json", "", "Print JSON"),),
-        most=0,
-    ),
-}

@@ -48,6 +48,7 @@ def test_help_imports_nothing_it_does_not_need(words: list[str]) -> None:
     loaded = set(done.stderr.split())
     assert "Usage:" in done.stdout
     assert not loaded & {
+        "click",
         "rich",
         "requests",
         "paramiko",
@@ -56,6 +57,21 @@ def test_help_imports_nothing_it_does_not_need(words: list[str]) -> None:
         "cove.cli.run",
         "cove.cli.machine",
     }
+
+
+@pytest.mark.parametrize(
+    ("words", "loads"),
+    [(["ps"], False), (["run", "busybox"], False), (["container", "ls"], False), (["machine"], True)],
+)
+def test_only_coves_own_commands_load_click(words: list[str], loads: bool) -> None:
+    script = (
+        "import os, sys\n"
+        "from cove.cli import main as m\n"
+        "os._exit = lambda status: print('click' in sys.modules)\n"
+        f"m.main(['-H', 'unix:///nosuch/docker.sock', *{words!r}])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == f"{loads}\n"
 
 
 def test_an_error_says_what_to_do_next(capsys: pytest.CaptureFixture[str]) -> None:
