@@ -123,6 +123,12 @@ class DockerSocket:
     def _done(self, client: socket.socket) -> None:
         with self._lock:
             self._clients.discard(client)
+        with contextlib.suppress(OSError):
+            # Closed with input that the engine did not take, the connection would end with a reset (unix(7)), which the
+            # client takes for an error. No more can come.
+            client.shutdown(socket.SHUT_RDWR)
+            while client.recv(_CHUNK):
+                pass
         client.close()
 
 

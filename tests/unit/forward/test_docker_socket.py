@@ -100,6 +100,25 @@ def test_an_engine_that_has_said_all_hears_the_rest(way: Any, door: Any) -> None
         assert heard.wait(5)
 
 
+def test_input_that_the_engine_does_not_take_is_no_error(way: Any, door: Any) -> None:
+    def speak_and_leave(client: socket.socket) -> None:
+        client.recv(2)
+        client.sendall(b"output")
+        client.shutdown(socket.SHUT_RDWR)
+
+    def feed(client: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            client.sendall(b"go" + bytes(32 << 20))
+
+    way.serve(speak_and_leave)
+    for _ in range(10):
+        with door() as client:
+            sender = threading.Thread(target=feed, args=(client,))
+            sender.start()
+            sender.join(20)
+            assert whole(client) == b"output"  # and then the end, not a reset
+
+
 def test_sixteen_megabytes_go_through_both_ways_unharmed(way: Any, door: Any) -> None:
     way.serve(echo)
     data = os.urandom(1 << 20) * 16
