@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 
 from cove.errors import CoveError
+from cove.forward.taken import wait_until_taken
 from cove.transport.base import Stream, Transport
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ ENGINE_WAIT_S = 30.0
 """How long a client waits for an engine that is just being started again."""
 _AGAIN_S = 0.1
 _CHUNK = 1 << 16
+_UPGRADED = b"HTTP/1.1 101 "
 _TOO_MANY = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _SHORTAGE_S = 0.1
 _REFUSED_S = 5.0
@@ -170,9 +172,22 @@ def _await_hangup(client: socket.socket) -> None:
         hangup.poll()
 
 
+def _send_head(client: socket.socket, data: bytes) -> bytes:
+    """Send the answer that ends HTTP on a connection, and give what came with it of the stream that follows.
+
+    Clients that read this answer with a buffer, as docker-py does, lose what comes in the same read.
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    client.sendall(head + end)
+    wait_until_taken(client)
+    return rest
+
+
 def _to_client(stream: Stream, client: socket.socket) -> None:
     try:
         while data := stream.recv(_CHUNK):
+            if data.startswith(_UPGRADED):
+                data = _send_head(client, data)
             client.sendall(data)
         client.shutdown(socket.SHUT_WR)
     except (OSError, EOFError):

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -315,3 +316,20 @@ def test_close_ends_all(way: Any, answering: threading.Event) -> None:
         socket.socket(socket.AF_UNIX).connect(str(path))
     transport.close()
     client.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there can one wait for a reader")
+def test_what_follows_an_upgrade_comes_when_its_answer_has_been_read(way: Any, door: Any) -> None:
+    head = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+
+    def engine(client: socket.socket) -> None:
+        client.recv(100)
+        client.sendall(head + b"output")  # in one piece, as SSH may make of two
+
+    way.serve(engine)
+    with door() as client:
+        client.sendall(b"POST /exec/1/start HTTP/1.1\r\n\r\n")
+        assert client.recv(1, socket.MSG_PEEK) == b"H"
+        time.sleep(0.3)  # whoever reads late, with a buffer, must not find the output beside the answer
+        assert client.recv(1 << 16) == head
+        assert client.recv(1 << 16) == b"output"
