@@ -8,9 +8,11 @@ from coved.boot.console import BootError, say
 from coved.boot.places import DATA, RUN
 from coved.boot.services import Service
 
+SPAWNER_SOCKET = f"{RUN}/spawner.sock"
 SPAWNER = Service(
-    "spawner", "coved.runtime.spawner", "--socket", f"{RUN}/spawner.sock", "--shims", f"{RUN}/shims", "--foreground"
-)
+    "spawner", "coved.runtime.spawner", "--socket", SPAWNER_SOCKET, "--shims", f"{RUN}/shims", "--foreground",
+    "--listener-fd", "3",
+)  # fmt: skip
 ENGINE = Service("engine", "coved.vm")
 
 
@@ -24,12 +26,15 @@ def main() -> None:
             held = ENGINE.start_held()
 
         from coved.boot import init  # after the engine is on its way
+        from coved.runtime.listening import listen
 
         one = init.Init(ENGINE, SPAWNER)
         init.set_up()
         one.take_signals()
         one.load_modules()
         # The engine waits for the spawner's socket by itself.
+        listener = listen(SPAWNER_SOCKET)
+        SPAWNER.listener = listener.fileno()
         SPAWNER.start()
         if held >= 0:
             os.close(held)

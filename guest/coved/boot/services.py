@@ -24,11 +24,13 @@ class Service:
         self.name = name
         self.words = (PYTHON, "-s", "-m", *arguments)
         self.pid = 0
+        self.listener = -1
+        """A socket that it accepts on, as its descriptor 3: what is asked while it is started again waits there."""
         self._started = 0.0
         self._delay = 0.0
 
     def start(self) -> None:
-        self._start(self.words, {})
+        self._start(self.words, {} if self.listener < 0 else {3: self.listener})
 
     def start_held(self) -> int:
         """Start it, but for what it does only when the descriptor that this returns is closed."""

@@ -14,7 +14,6 @@ import select
 import signal
 import socket
 import sys
-from pathlib import Path
 from typing import NoReturn
 
 from coved.runtime import spare, syscalls, wire
@@ -189,7 +188,7 @@ def main() -> int:
     _protect_interpreter()
     try:
         if arguments.listener_fd is None:
-            listener = listen(Path(arguments.socket).absolute())
+            listener = listen(arguments.socket)
         else:
             listener = socket.socket(fileno=arguments.listener_fd)
             listener.set_inheritable(False)
