@@ -194,11 +194,12 @@ class Endings:
         """
         shim, container.shim = container.shim, None
         halting = self._later(self._probes.halt(container))
+        taking = None if shim is None else self._later(self._starter.discard(shim))
         with _step(container, "closing its network"):
             await self._networks.sandboxes.close(container.id)
         with _step(container, "taking its shim away"):
-            if shim is not None:
-                await self._starter.discard(shim)
+            if taking is not None:
+                await taking
         with _step(container, "ending its health checks"):
             await halting
         with _step(container, "ending its execs"):
