@@ -34,15 +34,15 @@ def make(docker_client: Any) -> Iterator[Any]:
 
 
 def spawners(engine: Any) -> list[int]:
-    """Of this engine or an earlier one of its; shims have other names."""
-    found = []
+    """Of this engine or an earlier one of its. What they have forked takes another name, an instant later."""
+    found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             name, words = (folder / "comm").read_text(), (folder / "cmdline").read_bytes()
-            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+            state, parent, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
             if name == "cove-spawner\n" and str(engine.folder).encode() in words and state != "Z":
-                found.append(int(folder.name))
-    return found
+                found[int(folder.name)] = int(parent)
+    return [pid for pid, parent in found.items() if parent not in found]
 
 
 def await_end(pidfd: int) -> None:

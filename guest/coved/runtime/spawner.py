@@ -50,9 +50,10 @@ class Spawner:
         poll.register(self._listener, select.POLLIN)
         if self._lifeline >= 0:
             poll.register(self._lifeline, 0)  # only its end is told
-        with contextlib.suppress(OSError):  # whoever asks for a container is told
-            self._fork()
         while True:
+            if self._spare is None:
+                with contextlib.suppress(OSError):  # whoever asks for a container is told
+                    self._fork()
             if any(fd == self._lifeline for fd, _ in poll.poll()):
                 os._exit(0)  # the engine is gone, and its next one starts a spawner of its own
             connection, _ = self._listener.accept()
@@ -69,22 +70,20 @@ class Spawner:
             message = {"kind": "create", "message": f"the container's process cannot be made: {error}"}
             with contextlib.suppress(OSError):
                 connection.sendall(wire.encode({"event": "failed", "error": message}))
-            return
-        with contextlib.suppress(OSError):
-            self._fork()
 
     def _make(self, order: Order) -> None:
         for _ in range(2):
-            one, self._spare = self._spare or self._fork(), None
+            one, self._spare = self._spare or self._fork(order.connection), None
             if one.give(order):
                 return
         raise ChildProcessError(errno.ECHILD, "it was killed")
 
-    def _fork(self) -> Spare:
-        """The next shim; it inherits what is loaded and compiled by now."""
+    def _fork(self, *connections: socket.socket) -> Spare:
+        """The next shim. It inherits what is loaded and compiled by now, and none of the ``connections`` that are open."""
         made = spare.fork()
         if isinstance(made, Handover):
-            self._listener.close()
+            for one in (self._listener, *connections):
+                one.close()
             if self._lifeline >= 0:
                 os.close(self._lifeline)
             _become_shim(self._shims_dir, made)
