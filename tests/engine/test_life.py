@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from isolation_support import shim_of
 from life_support import Waiting, ask, events_of, eventually, restart
 
 pytestmark = pytest.mark.root
@@ -401,9 +402,17 @@ def test_execs_that_cannot_be_started(
     assert (seen["Running"], seen["ExitCode"]) == (False, code)
 
 
-def test_many_execs_do_not_pile_up(docker_client: Any, name: str) -> None:
+def test_many_execs_do_not_pile_up(engine: Any, docker_client: Any, name: str) -> None:
     container = run(docker_client, name)
-    for number in range(300):
+    shim = shim_of(engine, container)
+
+    def held() -> int:
+        return engine.descriptors() + len(engine.names(f"/proc/{shim}/fd"))
+
+    assert container.exec_run(["sh", "-c", "exit 7"]).exit_code == 7
+    before = held()
+    for number in range(80):
         assert container.exec_run(["sh", "-c", f"exit {number % 7}"]).exit_code == number % 7
+    eventually(lambda: held() <= before + 15)  # the client keeps up to ten connections
     container.stop(timeout=0)
     assert state(container)["ExitCode"] == 137
