@@ -19,6 +19,9 @@ import pytest
 from engines import Engine, VmEngine
 from isolation_support import controllers, making
 from runtime_support import busybox
+from sdk_repair import repair
+
+repair()
 
 
 @pytest.fixture(scope="session")
