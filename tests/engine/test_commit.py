@@ -103,7 +103,7 @@ def test_events_of_a_commit(engine: Any, docker_client: Any, name: str) -> None:
 
 
 def test_deep_nesting_is_refused_in_words(docker_client: Any) -> None:
-    script = "i=0; while [ $i -lt 600 ]; do mkdir d; cd d; i=$((i+1)); done; exit 0"
+    script = "i=0; while [ $i -lt 530 ]; do mkdir d; cd d; i=$((i+1)); done; exit 0"
     one = docker_client.containers.run("busybox", ["sh", "-c", script], detach=True)
     try:
         one.wait()

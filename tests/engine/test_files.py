@@ -175,12 +175,12 @@ def test_read_only_is_read_only(container: Any, docker_client: Any) -> None:
 
 
 def test_a_big_file_streams_and_the_engine_does_not_grow(container: Any, engine: Any) -> None:
-    one = container("dd if=/dev/zero of=/big bs=1M count=80 2>/dev/null; echo up; sleep 600")
+    one = container("dd if=/dev/zero of=/big bs=1M count=48 2>/dev/null; echo up; sleep 600")
     up(one)
     before = engine.memory_kib()
     chunks, stat = one.get_archive("/big")
-    assert stat["size"] == 80 << 20
-    assert sum(map(len, chunks)) >= 80 << 20
+    assert stat["size"] == 48 << 20
+    assert sum(map(len, chunks)) >= 48 << 20
     assert engine.memory_kib() - before < 20 << 10
 
 
@@ -316,7 +316,7 @@ def test_a_fifo_and_endless_files_do_not_block(container: Any) -> None:
 
 
 def test_deep_nesting_is_refused_not_followed(container: Any) -> None:
-    one = container("i=0; while [ $i -lt 700 ]; do mkdir d; cd d; i=$((i+1)); done; echo up; sleep 600")
+    one = container("i=0; while [ $i -lt 530 ]; do mkdir d; cd d; i=$((i+1)); done; echo up; sleep 600")
     up(one)
     chunks, _ = one.get_archive("/d")
     with pytest.raises(requests.exceptions.ChunkedEncodingError):  # the stream breaks off: its head has gone out
