@@ -194,11 +194,12 @@ class Endings:
         """
         shim, container.shim = container.shim, None
         halting = self._later(self._probes.halt(container))
+        discarding = self._later(self._starter.discard(shim)) if shim is not None else None
         with _step(container, "closing its network"):
             await self._networks.sandboxes.close(container.id)
         with _step(container, "taking its shim away"):
-            if shim is not None:
-                await self._starter.discard(shim)
+            if discarding is not None:
+                await discarding
         with _step(container, "ending its health checks"):
             await halting
         with _step(container, "ending its execs"):
