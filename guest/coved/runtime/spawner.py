@@ -59,6 +59,10 @@ class Spawner:
             connection, _ = self._listener.accept()
             with connection:
                 self._handle(connection)
+            # Only now: a spare that held the connection of another shim would keep that one's end from its engine.
+            if self._spare is None:
+                with contextlib.suppress(OSError):
+                    self._fork()
 
     def _handle(self, connection: socket.socket) -> None:
         connection.settimeout(_REQUEST_TIMEOUT_S)
@@ -70,9 +74,6 @@ class Spawner:
             message = {"kind": "create", "message": f"the container's process cannot be made: {error}"}
             with contextlib.suppress(OSError):
                 connection.sendall(wire.encode({"event": "failed", "error": message}))
-            return
-        with contextlib.suppress(OSError):
-            self._fork()
 
     def _make(self, order: Order) -> None:
         for _ in range(2):
