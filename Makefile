@@ -30,6 +30,10 @@ check: .venv/stamp
 bench: build/test-packages .venv/stamp
 	@$(BIN)/python tests/bench/bench_runtime.py
 	@$(BIN)/python tests/bench/bench_logs.py
+	@$(BIN)/python tests/bench/bench_engine.py
+	@$(BIN)/python tests/bench/bench_scale.py --charts build/charts
+	@$(BIN)/python tests/bench/bench_idle.py
+	@$(BIN)/python tests/bench/profile_start.py
 	@$(BIN)/python tests/bench/bench_machine.py
 	@$(BIN)/cove machine start
 	@$(BIN)/python tests/bench/bench_cli.py "$$($(BIN)/cove machine status --json | $(BIN)/python -c 'import json, sys; print("unix://" + json.load(sys.stdin)["docker_socket"])')"

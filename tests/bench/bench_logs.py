@@ -5,9 +5,9 @@ image busybox does the same in the same run; Cove must be at least 4 times as fa
 """
 
 import argparse
-import http.client
 import json
 import re
+import shutil
 import socket
 import statistics
 import subprocess
@@ -17,12 +17,8 @@ import time
 import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "engine"))
-
-import docker
-from conftest import Engine, _busybox_tar
+from bench_support import Api, Engine, kilobytes, running_engine, shims, table
 from runtime_support import busybox
 
 LINES = 200_000
@@ -43,27 +39,7 @@ DRIVERS: dict[str, tuple[str, dict[str, str]]] = {
 }
 
 
-class _Http(http.client.HTTPConnection):
-    """An engine's API without a client's own costs: what is measured is the engine."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__("engine", timeout=300)
-        self.path = url.removeprefix("unix://")
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(self.path)
-
-    def call(self, method: str, path: str, body: Any = None) -> http.client.HTTPResponse:
-        headers = {"Content-Type": "application/json"} if body is not None else {}
-        self.request(method, path, None if body is None else json.dumps(body), headers)
-        answer = self.getresponse()
-        if answer.status >= 300:
-            raise SystemExit(f"{method} {path}: {answer.status} {answer.read().decode()}")
-        return answer
-
-
-def start(api: _Http, script: str, driver: str = "json-file", options: dict[str, str] | None = None) -> str:
+def start(api: Api, script: str, driver: str = "json-file", options: dict[str, str] | None = None) -> str:
     body = {
         "Image": "busybox",
         "Cmd": ["sh", "-c", script],
@@ -75,11 +51,11 @@ def start(api: _Http, script: str, driver: str = "json-file", options: dict[str,
     return made
 
 
-def wait(api: _Http, container: str) -> None:
+def wait(api: Api, container: str) -> None:
     assert json.load(api.call("POST", f"/v1.45/containers/{container}/wait"))["StatusCode"] == 0
 
 
-def read(api: _Http, container: str, **query: str) -> int:
+def read(api: Api, container: str, **query: str) -> int:
     answer = api.call("GET", f"/v1.45/containers/{container}/logs?stdout=1&{urllib.parse.urlencode(query)}")
     size = 0
     while data := answer.read1(1 << 20):
@@ -87,11 +63,11 @@ def read(api: _Http, container: str, **query: str) -> int:
     return size
 
 
-def remove(api: _Http, container: str) -> None:
+def remove(api: Api, container: str) -> None:
     api.call("DELETE", f"/v1.45/containers/{container}?force=1").read()
 
 
-def lines(api: _Http) -> float:
+def lines(api: Api) -> float:
     started = time.perf_counter()
     container = start(api, LINES_SCRIPT)
     wait(api, container)
@@ -117,22 +93,7 @@ def floor(script: str, folder: Path, *, read_again: bool) -> float:
     return took
 
 
-def kilobytes(pid: int, file: str, field: str) -> int:
-    text = Path(f"/proc/{pid}/{file}").read_text()
-    return int(next(line for line in text.splitlines() if line.startswith(f"{field}:")).split()[1])
-
-
-def shim_of(container: str) -> int:
-    for one in Path("/proc").glob("[0-9]*/comm"):
-        try:
-            if one.read_text().strip() == f"shim:{container[:10]}":
-                return int(one.parent.name)
-        except OSError:
-            continue
-    raise SystemExit("the container has no shim")
-
-
-def output(api: _Http, container: str) -> tuple[float, float]:
+def output(api: Api, container: str) -> tuple[float, float]:
     """Seconds until a client that is attached has all of it, and seconds to read the log."""
     with attach(api, container) as stream:
         started = time.perf_counter()
@@ -145,12 +106,12 @@ def output(api: _Http, container: str) -> tuple[float, float]:
     return took, time.perf_counter() - started
 
 
-def measured(api: _Http, engine: Engine, driver: str, options: dict[str, str]) -> tuple[float, float, int, int]:
+def measured(api: Api, engine: Engine, driver: str, options: dict[str, str]) -> tuple[float, float, int, int]:
     """:func:`output`, and the kB that the shim's own pages and the engine have grown by."""
     assert engine.process is not None
     pid = engine.process.pid
     container = start(api, OUTPUT_SCRIPT, driver, options)
-    shim = shim_of(container)
+    shim = shims([container])[container]
     shim_before, engine_before = kilobytes(shim, "smaps_rollup", "Private_Dirty"), kilobytes(pid, "status", "VmRSS")
     Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak begins anew
     took, reading = output(api, container)
@@ -159,7 +120,7 @@ def measured(api: _Http, engine: Engine, driver: str, options: dict[str, str]) -
     return took, reading, shim_after - shim_before, engine_peak - engine_before
 
 
-def attach(api: _Http, container: str) -> socket.socket:
+def attach(api: Api, container: str) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(api.path)
     path = f"/v1.45/containers/{container}/attach?stdin=1&stdout=1&stream=1"
@@ -170,28 +131,15 @@ def attach(api: _Http, container: str) -> socket.socket:
     return sock
 
 
-def table(rows: list[tuple[str, ...]]) -> None:
-    for number, row in enumerate(rows):
-        print("| " + " | ".join(row) + " |")
-        if number == 0:
-            print("| --- |" + " ---: |" * (len(row) - 1))
-
-
 def median(rounds: int, measure: Callable[[], float]) -> float:
     return statistics.median(measure() for _ in range(rounds))
 
 
 def run(rounds: int, peer: str) -> bool:
     folder = Path(tempfile.mkdtemp(prefix="cove-e", dir="/tmp"))
-    engine = Engine(folder)
     good = True
-    try:
-        engine.start()
-        client = docker.DockerClient(engine.url, timeout=60)
-        path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        client.api.import_image_from_data(_busybox_tar(), "busybox", "latest", changes=['CMD ["sh"]', f"ENV {path}"])
-        client.close()
-        api = _Http(engine.url)
+    with running_engine() as engine:
+        api = Api(engine.url)
         bare = median(rounds, lambda: floor(LINES_SCRIPT, folder, read_again=True))
         ours = median(rounds, lambda: lines(api))
         rows: list[tuple[str, ...]] = [
@@ -201,7 +149,7 @@ def run(rounds: int, peer: str) -> bool:
         ]
         good &= ours / bare <= LINES_GOAL
         if peer:
-            theirs = median(rounds, lambda: lines(_Http(peer)))
+            theirs = median(rounds, lambda: lines(Api(peer)))
             rows.append(("dockerd", f"{theirs * 1000:.0f}", f"{theirs / bare:.1f}"))
             good &= theirs / ours >= PEER_GOAL
         table(rows)
@@ -217,7 +165,7 @@ def run(rounds: int, peer: str) -> bool:
             rows.append((name, f"{BYTES / wrote / 1e6:.0f}", f"{wrote / bare:.1f}", rate, f"{shim:+}", f"{grown:+}"))
             good &= wrote / bare <= OUTPUT_GOAL and max(shim, grown) <= MEMORY_GOAL_KB
         if peer:
-            other = _Http(peer)
+            other = Api(peer)
             container = start(other, OUTPUT_SCRIPT)
             wrote, reading = output(other, container)
             remove(other, container)
@@ -225,8 +173,7 @@ def run(rounds: int, peer: str) -> bool:
             rows.append(("dockerd, json-file", *speeds, "", ""))
         table(rows)
         print(f"goals: at most {OUTPUT_GOAL:.0f} times the floor, at most {MEMORY_GOAL_KB} kB more")
-    finally:
-        engine.close()
+    shutil.rmtree(folder)
     return good
 
 

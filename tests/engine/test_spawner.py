@@ -149,3 +149,18 @@ def test_it_ends_with_an_engine_that_is_stopped(engine: Any) -> None:
     assert not (engine.folder / "run/spawner.sock").exists()
     engine.start()
     assert len(spawners(engine)) == 1
+
+
+def test_the_end_of_a_shim_is_seen_whatever_waits_to_be_the_next(docker_client: Any, make: Any) -> None:
+    container = make("sleep", "1000")
+    # No container comes after it: the spare that was forked for the next one must not hold what tells of this one's end.
+    name = f"shim:{container.id[:10]}\n"
+    (shim,) = (int(one.parent.name) for one in Path("/proc").glob("[0-9]*/comm") if _text(one) == name)
+    os.kill(shim, signal.SIGKILL)
+    assert container.wait(timeout=10)["StatusCode"] == 137
+
+
+def _text(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        return path.read_text()
+    return ""

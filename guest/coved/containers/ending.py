@@ -194,12 +194,12 @@ class Endings:
         """
         shim, container.shim = container.shim, None
         halting = self._later(self._probes.halt(container))
-        taking = None if shim is None else self._later(self._starter.discard(shim))
+        discarding = self._later(self._starter.discard(shim)) if shim is not None else None
         with _step(container, "closing its network"):
             await self._networks.sandboxes.close(container.id)
         with _step(container, "taking its shim away"):
-            if taking is not None:
-                await taking
+            if discarding is not None:
+                await discarding
         with _step(container, "ending its health checks"):
             await halting
         with _step(container, "ending its execs"):
@@ -208,10 +208,14 @@ class Endings:
         oom_is_news = exit.oom_killed and not container.state.oom_killed
         ended(container.state, exit)
         restart = self._wants_restart(container)
+        removal = (
+            not restart and container.host["AutoRemove"] and not self.shutting_down and not container.restarted_by_user
+        )
         with _step(container, "noting its end"):
             if restart:
                 self._restart_later(container, self._count_restart(container))
-            else:
+            elif not removal and not container.doomed:
+                # Of one that goes now, an engine that is killed meanwhile leaves the exit record to its next.
                 self._registry.save(container)
         with _step(container, "telling of its end"):
             tell_volumes(self._events, container, "unmount")
@@ -220,7 +224,7 @@ class Endings:
             self._event(container, "die", exitCode=str(exit.code), execDuration=str(max(ran, 0) // NS))
         container.ending = None
         container.wake()
-        if not restart and container.host["AutoRemove"] and not self.shutting_down and not container.restarted_by_user:
+        if removal:
             await self._remove(container)
 
     def _wants_restart(self, container: Container, *, after_boot: bool = False) -> bool:

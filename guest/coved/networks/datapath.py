@@ -79,7 +79,7 @@ class Datapath:
             _sysctl(f"net/ipv4/conf/{name}/forwarding", "1")
         _sysctl("net/ipv4/ip_forward", "1")
         for name in {path.name for path in self._bridges.iterdir()} - {network.bridge for network in networks}:
-            self._drop_bridge(name)
+            self.drop_bridge(name)
         for network in networks:
             self._ensure_bridge(network)
         links = self._netlink.links()
@@ -99,12 +99,17 @@ class Datapath:
         try:
             self._rules.add_bridge(network.rule)
         except BaseException:
-            self._drop_bridge(network.bridge)
+            self.drop_bridge(network.bridge)
             raise
 
     def remove_network(self, network: Network) -> None:
+        """Nothing leads to it any more; its bridge is there until :meth:`drop_bridge`."""
         self._rules.remove_bridge(network.rule)
-        self._drop_bridge(network.bridge)
+
+    def drop_bridge(self, name: str) -> None:
+        """Waits for all processors to have let go of it, which takes tens of milliseconds."""
+        self._netlink.run([delete_link(name)], ignore=_GONE)
+        (self._bridges / name).unlink(missing_ok=True)
 
     def open(
         self,
@@ -214,10 +219,6 @@ class Datapath:
                 requests.append(add_default_route(index, ipaddress.IPv4Address(endpoint.gateway)))
                 default_route = False
         namespace.netlink.run(requests)
-
-    def _drop_bridge(self, name: str) -> None:
-        self._netlink.run([delete_link(name)], ignore=_GONE)
-        (self._bridges / name).unlink(missing_ok=True)
 
     def _ensure_bridge(self, network: Network) -> None:
         (self._bridges / network.bridge).touch()

@@ -6,12 +6,13 @@ import asyncio
 import builtins
 import contextlib
 import hashlib
+import logging
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from coved.errors import Conflict, Forbidden, InvalidParameter, NotFound
+from coved.errors import Conflict, EngineError, Forbidden, InvalidParameter, NotFound
 from coved.events import Events
 from coved.filters import Filters
 from coved.link.client import LinkClient
@@ -23,6 +24,8 @@ from coved.networks.kernel import Kernel
 from coved.networks.publishers import LinkPublisher, LocalPublisher, PortPublisher
 from coved.networks.sandboxes import Sandboxes
 from coved.store.database import Database
+
+log = logging.getLogger(__name__)
 
 LAPTOP = "10.0.2.2"
 """The host, as QEMU's user networking shows it to the VM."""
@@ -46,6 +49,7 @@ class Networks:
         # In the VM there is one engine; elsewhere several may run beside each other.
         self._table = "cove" if link else f"cove-{hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:8]}"
         self._changing = asyncio.Lock()
+        self._dropping: set[asyncio.Task[None]] = set()
         self._catalog = Catalog(database)
         self._kernel = Kernel()
         self._publisher: PortPublisher
@@ -75,6 +79,7 @@ class Networks:
 
     async def close(self) -> None:
         """Lets go of threads and sockets. Sandboxes stay as they are, for the next engine."""
+        await asyncio.gather(*self._dropping)
         await self._kernel.close()
         self._publisher.close()
 
@@ -107,6 +112,7 @@ class Networks:
                 self._catalog.add(network)
             except BaseException:
                 await self._kernel.run(self._kernel.datapath.remove_network, network)
+                self._drop_bridge(network)
                 raise
         self._event("create", network)
         return network.id
@@ -122,7 +128,10 @@ class Networks:
                     f"error while removing network: network {network.name} id {network.id} has active endpoints"
                 )
             self._catalog.remove(network)
-            await self._kernel.run(self._kernel.datapath.remove_network, network)
+            try:
+                await self._kernel.run(self._kernel.datapath.remove_network, network)
+            finally:
+                self._drop_bridge(network)
         self._event("destroy", network)
 
     async def prune(self, filters: Filters, before_ns: int | None) -> builtins.list[str]:
@@ -144,6 +153,20 @@ class Networks:
         return removed
 
     # -- inside
+
+    def _drop_bridge(self, network: Network) -> None:
+        """Not waited for: the kernel takes its time, and whatever is asked of it next comes after this, in its one thread."""
+
+        async def drop() -> None:
+            try:
+                await self._kernel.run(self._kernel.datapath.drop_bridge, network.bridge)
+            except (EngineError, OSError) as error:
+                # Its file is still there, so the next start of the engine tries again.
+                log.warning("the bridge %s of network %s stays for now: %s", network.bridge, network.name, error)
+
+        task = asyncio.get_running_loop().create_task(drop())
+        self._dropping.add(task)
+        task.add_done_callback(self._dropping.discard)
 
     async def _add_predefined(self) -> None:
         names = {network.name for network in self._catalog}

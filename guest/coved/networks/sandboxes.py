@@ -62,7 +62,13 @@ class Sandboxes:
     async def adopt(self, running: Collection[str]) -> None:
         """Takes up those of the containers ``running`` (ids), and makes the kernel's state that of them and of all networks."""
         stale = []
+        links = await self._kernel.run(self._kernel.datapath.links)
         for record in self._records.load():
+            # A connection is noted before it is made: an engine that was killed in between has told nobody of it.
+            made = tuple(endpoint for endpoint in record.endpoints if endpoint.host_interface in links)
+            if made != record.endpoints and record.container_id in running:
+                record = replace(record, endpoints=made)
+                self._records.save(record)
             known = all(endpoint.network_id in self._catalog for endpoint in record.endpoints)
             alive = not record.has_namespace or await self._kernel.run(
                 self._kernel.datapath.has_namespace, record.container_id

@@ -1,4 +1,4 @@
-"""The exit record: on disk for good before anybody is told."""
+"""The exit record: written before anybody is told, and on disk for good where no engine is there to note the end."""
 
 import json
 import os
@@ -6,18 +6,24 @@ import os
 from coved.runtime.spec import Exit
 
 
-def write(path: str, code: int, oom_killed: bool, exited_at_ns: int) -> None:
-    """Written whole, synced and renamed; then the folder is synced. Raises OSError."""
+def write(path: str, code: int, oom_killed: bool, exited_at_ns: int, *, sync: bool) -> None:
+    """Written whole and renamed: a kill leaves all of it or nothing. ``sync``: so does the machine's death, once this returns.
+
+    Raises OSError.
+    """
     record = json.dumps({"code": code, "oom_killed": oom_killed, "exited_at": exited_at_ns})
     folder = os.path.dirname(path) or "."
     temporary = f"{path}.new"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         os.write(fd, record.encode())
-        os.fsync(fd)
+        if sync:
+            os.fsync(fd)
     finally:
         os.close(fd)
     os.rename(temporary, path)
+    if not sync:
+        return
     folder_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder_fd)

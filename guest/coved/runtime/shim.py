@@ -371,7 +371,7 @@ class Shim:
         process.stdio.drain(lambda: self._announce(process))
 
     def _announce(self, process: RunningProcess) -> None:
-        """All output is in the log: tell how it ended, after that is on disk."""
+        """All output is in the log: tell how it ended, after that is on record."""
         assert process.exit_code is not None
         oom_killed = self.cgroup.oom_kills() > 0 if not process.process_id else False
         record = {"code": process.exit_code, "oom_killed": oom_killed, "exited_at_ns": process.exited_at_ns}
@@ -379,7 +379,9 @@ class Shim:
             if self._log is not None:
                 self._log.close()
             try:
-                exitfile.write(self._exit_file, process.exit_code, oom_killed, process.exited_at_ns)
+                # An engine that is told commits it before it tells anyone; only without one must this be waited for.
+                sync = not self.connections
+                exitfile.write(self._exit_file, process.exit_code, oom_killed, process.exited_at_ns, sync=sync)
             except OSError as error:
                 # A full disk must not hide that the container has ended: connected engines are still told.
                 self.warnings.append(f"the exit status could not be written to {self._exit_file}: {error.strerror}")

@@ -59,6 +59,10 @@ class Spawner:
             connection, _ = self._listener.accept()
             with connection:
                 self._handle(connection)
+            # Only now: a spare that held the connection of another shim would keep that one's end from its engine.
+            if self._spare is None:
+                with contextlib.suppress(OSError):
+                    self._fork()
 
     def _handle(self, connection: socket.socket) -> None:
         connection.settimeout(_REQUEST_TIMEOUT_S)

@@ -241,6 +241,7 @@ def test_a_second_network_comes_and_goes_while_the_container_runs(lab: Lab) -> N
     lab.run(datapath.disconnect, second)
     assert "eth" not in said_in(path, "ip -o link")
     lab.run(datapath.remove_network, two)
+    lab.run(datapath.drop_bridge, two.bridge)
     assert "tb2" not in lab.run(datapath.links)
 
 

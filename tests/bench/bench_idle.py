@@ -1,0 +1,120 @@
+"""What runs while nothing happens: the system calls of an engine at rest: python tests/bench/bench_idle.py [--seconds 60]
+
+Run as root, with strace installed. A few containers run, and clients are connected: one keeps its connection open, one follows
+events and one follows a log. Engine, spawner, spare and shims are watched by `strace -f`, each by one of its own. The goal is
+that none of them makes any system call: then none wakes a sleeping laptop. Calls of the first second are left out, for strace
+interrupts what waits, and that is asked for again. The table is strace's own `-c` by process, made of a log with times: what
+is periodic shows by its intervals. When the watch is over everything is removed, and each strace must have seen that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from bench_scale import Stream
+from bench_support import Api, children, goal, running_engine, shims, table
+
+SETTLE_S = 3.0
+"""After the last request, until the watch begins: keeps what ends it (a spare's fork, a freed page) out of the count."""
+ATTACHING_S = 1.0
+_CALL = re.compile(r"^(\d+) +(\d+\.\d+) (?:<\.\.\. )?(\w+)(?:\(| resumed)")
+
+
+def watch(
+    pids: dict[str, int], seconds: float, folder: Path, wake: Callable[[], None]
+) -> dict[str, list[tuple[float, str]]]:
+    """Each process's calls as (seconds since the watch began, name). ``wake`` then gives every one of them something to do."""
+    tracers = {
+        name: subprocess.Popen(
+            ["strace", "-f", "-ttt", "-qq", "-o", str(folder / f"{number}"), "-p", str(pid)],
+            stderr=subprocess.DEVNULL,
+        )
+        for number, (name, pid) in enumerate(pids.items())
+    }
+    time.sleep(ATTACHING_S)
+    began = time.time()
+    time.sleep(seconds)
+    wake()
+    for tracer in tracers.values():
+        if tracer.poll() is None:  # that of a shim ends with it
+            tracer.send_signal(signal.SIGINT)
+        tracer.wait(20)
+    calls: dict[str, list[tuple[float, str]]] = {}
+    for number, name in enumerate(pids):
+        lines = (folder / f"{number}").read_text().splitlines()
+        found = [match for line in lines if (match := _CALL.match(line))]
+        after = [(float(match[2]) - began, match[3]) for match in found]
+        if not any(at > seconds for at, _ in after):
+            raise SystemExit(f"strace did not see what {name} did")
+        calls[name] = [(at, call) for at, call in after if 0 <= at <= seconds]
+    return calls
+
+
+def run(seconds: float) -> None:
+    with running_engine() as engine, tempfile.TemporaryDirectory() as scratch:
+        api = Api(engine.url)
+        ports = {"PortBindings": {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}}
+        made = [api.create(["cat"], network, OpenStdin=True) for network in ("none", "host", "bridge")]
+        made.append(api.create(["sleep", "10000"], "bridge", HostConfig=ports))
+        for container in made:
+            api.json("POST", f"/v1.45/containers/{container}/start")
+        streams = [
+            Stream(engine, "GET /v1.45/events"),
+            Stream(engine, f"GET /v1.45/containers/{made[0]}/logs?follow=1&stdout=1"),
+        ]
+        api.json("GET", "/v1.45/containers/json")
+        time.sleep(SETTLE_S)
+        pids = {"engine": engine.pid}
+        for child in children(engine.pid):
+            pids[Path(f"/proc/{child}/comm").read_text().strip()] = child
+            for spare in children(child):
+                if (name := Path(f"/proc/{spare}/comm").read_text().strip()) == "cove-spare":
+                    pids[name] = spare
+        for number, shim in enumerate(shims(made).values(), 1):
+            pids[f"shim {number}"] = shim
+        missing = {"engine", "cove-spawner", "cove-spare"} - pids.keys()
+        if missing or len(pids) != 3 + len(made):
+            raise SystemExit(f"not all processes were found: {pids}")
+
+        def wake() -> None:
+            last = api.create(["true"])
+            api.json("POST", f"/v1.45/containers/{last}/start")
+            for container in (last, *made):
+                api.json("DELETE", f"/v1.45/containers/{container}?force=1")
+
+        calls = watch(pids, seconds, Path(scratch), wake)
+        rows: list[tuple[str, ...]] = [(f"idle for {seconds:.0f} s", "system calls", "which", "goal")]
+        for name, seen in calls.items():
+            kinds = ", ".join(f"{call} {count}" for call, count in Counter(call for _, call in seen).most_common(6))
+            rows.append((name, str(len(seen)), kinds, goal(len(seen), 0)))
+        table(rows)
+        for name, seen in calls.items():
+            for at, call in seen[:20]:
+                print(f"  {name} at {at:.3f} s: {call}")
+        for stream in streams:
+            stream.sock.close()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    seconds = parser.parse_args().seconds
+    if shutil.which("strace") is None:
+        print("system calls at rest are not counted: strace is not installed")
+        return 0
+    run(seconds)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
