@@ -87,8 +87,6 @@ class Container:
     """The engine itself has paused it, for as long as it copies its files: that is not on record."""
     restarted_by_user: bool = False
     """It is being stopped only to be started again."""
-    doomed: bool = False
-    """It is being ended only to be removed: its end is not put on record first."""
     pending: list[Attachment] = field(default_factory=list)
     """Clients that attached before the start."""
     exit_waiters: set[asyncio.Future[Any]] = field(default_factory=set)

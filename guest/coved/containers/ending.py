@@ -208,14 +208,10 @@ class Endings:
         oom_is_news = exit.oom_killed and not container.state.oom_killed
         ended(container.state, exit)
         restart = self._wants_restart(container)
-        removal = (
-            not restart and container.host["AutoRemove"] and not self.shutting_down and not container.restarted_by_user
-        )
         with _step(container, "noting its end"):
             if restart:
                 self._restart_later(container, self._count_restart(container))
-            elif not removal and not container.doomed:
-                # Of one that goes now, an engine that is killed meanwhile leaves the exit record to its next.
+            else:
                 self._registry.save(container)
         with _step(container, "telling of its end"):
             tell_volumes(self._events, container, "unmount")
@@ -224,7 +220,7 @@ class Endings:
             self._event(container, "die", exitCode=str(exit.code), execDuration=str(max(ran, 0) // NS))
         container.ending = None
         container.wake()
-        if removal:
+        if not restart and container.host["AutoRemove"] and not self.shutting_down and not container.restarted_by_user:
             await self._remove(container)
 
     def _wants_restart(self, container: Container, *, after_boot: bool = False) -> bool:

@@ -277,19 +277,8 @@ class Containers:
             if container.state.status == "paused":
                 advice = "paused and must be unpaused first"
             raise Conflict(f'cannot remove container "{reference}": container is {advice}')
-        container.stopped_by_user = container.doomed = True
-        try:
-            await self.life.kill_and_wait(container)
-        except BaseException:
-            self._keep(container)
-            raise
-        finally:
-            container.doomed = False
-
-    def _keep(self, container: Container) -> None:
-        """It was to go, and stays: how it ended is put on record after all."""
-        with contextlib.suppress(EngineError):  # no room: then with the next that there is room for
-            self._registry.save(container)
+        container.stopped_by_user = True
+        await self.life.kill_and_wait(container)
 
     async def _remove(
         self, container: Container, *, volumes: bool = False, reference: str = "", force: bool = False
@@ -306,7 +295,6 @@ class Containers:
                 await self._take_away(container, volumes=volumes)
             except BaseException:
                 container.state.status = status
-                self._keep(container)
                 raise
         self._event(container, "destroy")
         container.wake_removed()
