@@ -51,6 +51,7 @@ class Spawner:
         if self._lifeline >= 0:
             poll.register(self._lifeline, 0)  # only its end is told
         while True:
+            # With no connection open: a spare that held the one of another shim would keep that one's end from its engine.
             if self._spare is None:
                 with contextlib.suppress(OSError):  # whoever asks for a container is told
                     self._fork()
@@ -59,10 +60,6 @@ class Spawner:
             connection, _ = self._listener.accept()
             with connection:
                 self._handle(connection)
-            # Only now: a spare that held the connection of another shim would keep that one's end from its engine.
-            if self._spare is None:
-                with contextlib.suppress(OSError):
-                    self._fork()
 
     def _handle(self, connection: socket.socket) -> None:
         connection.settimeout(_REQUEST_TIMEOUT_S)
