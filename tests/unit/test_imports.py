@@ -3,49 +3,136 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from graphlib import TopologicalSorter
 from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
 
 import cove
+import coved
 import pytest
 
-ROOT = Path(cove.__file__).parent
-BELOW = {
+HOST = {
     "cli": {"agent", "drivers", "image", "machine"},
     "agent": {"drivers", "forward", "image", "machine", "transport"},
     "forward": {"drivers", "transport"},
     "drivers": {"machine"},
     "image": {"machine"},
     "machine": {"transport"},
-    "transport": set(),
+    "transport": set[str](),
 }
+_BOTTOM = {"events", "link", "runtime", "store"}
+_MIDDLE = {"images", "networks", "volumes"}
+GUEST = {
+    "api": {"containers", "files", *_MIDDLE, *_BOTTOM},
+    "files": {"containers", *_MIDDLE, *_BOTTOM},
+    "containers": {*_MIDDLE, *_BOTTOM},
+    **dict.fromkeys(sorted(_MIDDLE), _BOTTOM),
+    **{package: set[str]() for package in sorted(_BOTTOM)},
+    "boot": {"runtime"},
+}
+TOOLS = {"errors", "filters", "finishing", "times", "versions"}
+"""The guest's modules that every package may use, and that use none."""
+TOP = {"engine", "process", "vm"}
+"""The guest's modules that put the packages together, and that no package uses."""
+EXCEPTIONS = {
+    ("api", "engine"): "routes are handed the engine: they name its type, and import it for the type checker alone",
+}
+"""What the guest's packages import of `TOP` all the same, and never when they run."""
+LAZY = {
+    ("engine", "api"): "the engine owns the server, which knows the engine",
+    ("engine", "files"): "few sessions copy files: loaded when first asked for",
+    ("engine", "link"): "an engine outside of a VM has no link",
+}
+"""What the engine imports in its functions only, beside what it imports for the type checker."""
 
 
-def imported(package: str) -> Iterator[tuple[str, str]]:
-    """(module, package that it imports), wherever the import stands."""
-    for file in (ROOT / package).rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_bytes())):
-            names = []
-            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                names = [f"{node.module}.{alias.name}" for alias in node.names]
-            elif isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            for name in names:
-                head, _, rest = name.partition(".")
-                if head == "cove" and (ROOT / rest.partition(".")[0]).is_dir():
-                    yield str(file.relative_to(ROOT)), rest.partition(".")[0]
+class Import(NamedTuple):
+    module: str
+    other: str
+    """The package or module of the same program that it imports."""
+    late: bool
+    """In a function."""
+    typing: bool
+    """For the type checker alone."""
 
 
-def test_every_package_is_here() -> None:
-    assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == set(BELOW)
+def imported(program: ModuleType, part: str) -> Iterator[Import]:
+    """What a package, or a module, of `program` imports of it, wherever the import stands."""
+    assert program.__file__ is not None
+    root = Path(program.__file__).parent
+
+    def walk(node: ast.AST, module: str, late: bool, typing: bool) -> Iterator[Import]:
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            head, _, rest = name.partition(".")
+            other = rest.partition(".")[0]
+            if head == program.__name__ and ((root / other).is_dir() or (root / f"{other}.py").is_file()):
+                yield Import(module, other, late, typing)
+        late = late or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for child in ast.iter_child_nodes(node):
+            guarded = isinstance(node, ast.If) and child in node.body and ast.unparse(node.test) == "TYPE_CHECKING"
+            yield from walk(child, module, late, typing or guarded)
+
+    files = [*(root / part).rglob("*.py")] or [root / f"{part}.py"]
+    for file in files:
+        yield from walk(ast.parse(file.read_bytes()), str(file.relative_to(root)), False, False)
 
 
-@pytest.mark.parametrize("package", BELOW)
-def test_a_package_imports_those_below_it(package: str) -> None:
-    wrong = [(module, other) for module, other in imported(package) if other not in BELOW[package] | {package}]
+def packages(program: ModuleType) -> set[str]:
+    assert program.__file__ is not None
+    return {path.parent.name for path in Path(program.__file__).parent.glob("*/__init__.py")}
+
+
+PROGRAMS = [(cove, HOST), (coved, GUEST)]
+EVERY = [
+    pytest.param(program, package, below[package], id=f"{program.__name__}.{package}")
+    for program, below in PROGRAMS
+    for package in below
+]
+
+
+@pytest.mark.parametrize(("program", "below"), PROGRAMS)
+def test_every_package_is_here(program: ModuleType, below: Mapping[str, Set[str]]) -> None:
+    assert packages(program) == set(below)
+
+
+@pytest.mark.parametrize(("program", "package", "below"), EVERY)
+def test_a_package_imports_those_below_it(program: ModuleType, package: str, below: Set[str]) -> None:
+    others = packages(program) | (TOP if program is coved else set())
+    wrong = [
+        found
+        for found in imported(program, package)
+        if found.other in others - below - {package} and not ((package, found.other) in EXCEPTIONS and found.typing)
+    ]
     assert not wrong
 
 
-def test_no_package_is_below_itself() -> None:
-    TopologicalSorter(BELOW).prepare()  # raises CycleError
+@pytest.mark.parametrize(("program", "below"), PROGRAMS)
+def test_no_package_is_below_itself(program: ModuleType, below: Mapping[str, Set[str]]) -> None:
+    TopologicalSorter(below).prepare()  # raises CycleError
+
+
+@pytest.mark.parametrize("tool", sorted(TOOLS))
+def test_the_guests_tools_use_no_package(tool: str) -> None:
+    assert not [found for found in imported(coved, tool) if found.other not in TOOLS]
+
+
+def test_every_module_of_the_guest_is_a_tool_or_on_top() -> None:
+    assert coved.__file__ is not None
+    modules = {path.stem for path in Path(coved.__file__).parent.glob("*.py")}
+    assert modules - {"__init__", "__main__"} == TOOLS | TOP
+
+
+def test_exceptions_exist_and_are_lazy() -> None:
+    for pair in EXCEPTIONS:
+        assert pair[1] in {found.other for found in imported(coved, pair[0])}
+    for module, package in LAZY:
+        found = [each for each in imported(coved, module) if each.other == package]
+        assert found
+        assert all(each.late or each.typing for each in found)

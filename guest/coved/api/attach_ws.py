@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from coved.engine import Engine
 
 _CHUNK = 64 * 1024
+INPUT_LEFT_S = 5.0
+"""How long the process has for each piece of what a client that has gone sent before it went."""
 
 
 def routes(router: Router) -> None:
@@ -83,7 +85,11 @@ async def _bridge(client: WebSocket, ours: socket.socket, stdin: bool, *, last_w
         async for data in client.receive():
             if wanted:
                 try:
-                    await loop.sock_sendall(ours, data)
+                    async with asyncio.timeout(None) as patience:
+                        with client.on_hang_up(lambda: patience.reschedule(loop.time() + INPUT_LEFT_S)):
+                            await loop.sock_sendall(ours, data)
+                except TimeoutError:
+                    return  # the client has gone, and the process takes none of what it left
                 except OSError:
                     wanted = False  # nobody reads it any more; the other direction hears of the end
         if last_words and client.there:

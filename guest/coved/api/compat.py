@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from coved.api.query import Query
-from coved.api.versions import ApiVersion
 from coved.errors import InvalidParameter
+from coved.versions import ApiVersion
 
 Json = dict[str, Any]
 

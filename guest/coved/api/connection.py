@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 
 import h11
 
-from coved.api import versions
+from coved import versions
 from coved.api.http import ClientTooSlow, Hijacked, Request, Response, aclose, json_response
 from coved.api.query import Query
 from coved.api.router import Route, Router

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from coved.api import json_body
 from coved.api.query import Query
-from coved.api.versions import NEWEST, ApiVersion
 from coved.errors import EngineError, InvalidParameter
+from coved.versions import NEWEST, ApiVersion
 
 if TYPE_CHECKING:
     from coved.engine import Engine

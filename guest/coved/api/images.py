@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from coved.api import compat
 from coved.api.http import Request, Response, json_response, json_stream
 from coved.api.router import Router
-from coved.api.versions import ApiVersion
 from coved.errors import EngineError, InvalidParameter, NotImplementedByEngine
 from coved.images import Image, Removed
 from coved.images import reference as names
 from coved.images.selection import created_s
+from coved.versions import ApiVersion
 
 if TYPE_CHECKING:
     from coved.engine import Engine

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coved.api import versions
+from coved import versions
 from coved.api.connection import Connection
 from coved.api.router import Router
 from coved.errors import Conflict

@@ -5,7 +5,8 @@ import platform
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from coved.api import compat, host, versions
+from coved import versions
+from coved.api import compat, host
 from coved.api.http import Request, Response, json_response
 from coved.api.images import summary
 from coved.api.router import Router

@@ -10,8 +10,9 @@ import base64
 import binascii
 import codecs
 import contextlib
+import select
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
@@ -101,6 +102,26 @@ class WebSocket:
         """Returns when the client has left; after its Close nothing that it sends counts."""
         while await self._read():
             pass
+
+    @contextlib.contextmanager
+    def on_hang_up(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Calls back once when the client has closed both directions, or has already, though nothing is read from it.
+
+        An epoll set with an empty mask reports EPOLLHUP alone (epoll_ctl(2)), where a reader would find data for ever.
+        """
+        with select.epoll() as hangup:
+            fd = hangup.fileno()
+            hangup.register(self._sock.fileno(), 0)
+
+            def report() -> None:
+                self._loop.remove_reader(fd)
+                callback()
+
+            self._loop.add_reader(fd, report)
+            try:
+                yield
+            finally:
+                self._loop.remove_reader(fd)
 
     async def send(self, data: bytes) -> None:
         """Raises ConnectionError when the client is gone. Waits for one that is slow."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
-from coved.api import versions
+from coved import versions
 from coved.errors import EngineError
 from coved.link.port import EdgePort, read_boot_id
 from coved.link.protocol import (

@@ -81,9 +81,10 @@ class Service:
         listening()
         try:
             await self._live(again)
-        finally:
+            # Only now: after a failure another agent goes on with the same sockets, which this would shut for it too.
             self._listeners.remove()
             self._docker.close()
+        finally:
             if self._vm is not None:
                 await self._vm.close()
             self._server.close()

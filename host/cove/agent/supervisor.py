@@ -41,8 +41,11 @@ class Listeners:
             raise
 
     def renew(self) -> None:
-        """For an agent that follows one that died, perhaps while it stopped the machine. Raises `OSError`."""
+        """For an agent that follows one that died, perhaps while it stopped the machine or ended itself. Raises `OSError`."""
         self._paths.down.touch()
+        if not self._paths.agent_socket.exists():
+            self.agent.close()
+            self.agent = listen(self._paths.agent_socket, BACKLOG)
         if not self._paths.docker_socket.exists():
             self.docker.close()
             self.docker = listen(self._paths.docker_socket, BACKLOG)
@@ -65,7 +68,10 @@ def supervise(listeners: Listeners, agent: Callable[[bool], int], forked: Callab
     the agent runs in this process, and its death is the end.
     """
     if sys.platform == "win32":
-        return agent(False)
+        try:
+            return agent(False)
+        finally:
+            listeners.remove()
     deaths: list[float] = []
     while True:
         pid = os.fork()

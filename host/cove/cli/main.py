@@ -167,8 +167,6 @@ GLOBAL_FLAGS = (
 def main(argv: Sequence[str] | None = None) -> None:
     """The program. Never returns; its exit status is the command's."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] in (["--debug"], ["-D"]):
-        os.environ["COVE_DEBUG"] = "1"  # the agent that this command may start inherits it
     try:
         status = _dispatch(words)
         sys.stdout.flush()
@@ -222,6 +220,8 @@ def _dispatch(words: list[str]) -> int:
             f"{error.message}\n\nUsage:  {PROGRAM} [OPTIONS] COMMAND [ARG...]\n\n"
             f"Run '{PROGRAM} --help' for more information"
         ) from None
+    if given["debug"]:
+        os.environ["COVE_DEBUG"] = "1"  # the agent that this command may start inherits it
     if given["version"]:
         from importlib.metadata import version  # 20 ms that only this needs
 
@@ -241,6 +241,11 @@ def _dispatch(words: list[str]) -> int:
     machine = given["machine"] or None
     try:
         if name in OWN_GROUPS:
+            if given["host"]:
+                raise CliError(
+                    f"{PROGRAM}: -H names an engine, with which '{path}' has nothing to do\n"
+                    "      leave it out, or name a machine with -m"
+                )
             return _run_own(name, path, rest, machine)
         if name in GROUPS:
             if not rest or rest[0] in ("--help", "-h"):

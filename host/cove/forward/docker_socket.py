@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from cove.errors import CoveError
 from cove.forward.taken import wait_until_taken
@@ -34,6 +35,8 @@ _REFUSED_S = 5.0
 """For a client that says nothing, and so cannot be told in HTTP why it is not served."""
 _STACK = 256 << 10
 """Bytes of a relay thread's stack, which calls no deep code; hundreds of them exist with many log followers."""
+_relays = threading.Lock()
+"""Held while the stack size, which is the whole process's, is that of a relay thread."""
 
 
 class EngineDoor:
@@ -75,8 +78,7 @@ class DockerSocket:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        threading.stack_size(_STACK)
-        threading.Thread(target=self._accept, name="docker-socket", daemon=True).start()
+        _relay(self._accept, name="docker-socket")
 
     def close(self) -> None:
         """End all connections."""
@@ -100,7 +102,7 @@ class DockerSocket:
                 time.sleep(_SHORTAGE_S)  # nothing tells when there is room again
                 continue
             try:
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+                _relay(self._serve, client)
             except RuntimeError:  # no more threads
                 log.warning("a docker client cannot be served: this computer allows no more threads")
                 client.close()
@@ -115,8 +117,7 @@ class DockerSocket:
             _refuse(client, error)
             self._done(client)
             return
-        back = threading.Thread(target=_to_client, args=(stream, client), daemon=True)
-        back.start()
+        back = _relay(_to_client, stream, client)
         _to_guest(client, stream)
         back.join()
         stream.close()
@@ -132,6 +133,18 @@ class DockerSocket:
             while client.recv(_CHUNK):
                 pass
         client.close()
+
+
+def _relay(target: Callable[..., None], *args: Any, name: str | None = None) -> threading.Thread:
+    """A running thread with a small stack. Other threads, such as paramiko's, keep theirs. Raises `RuntimeError`."""
+    thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+    with _relays:
+        before = threading.stack_size(_STACK)
+        try:
+            thread.start()
+        finally:
+            threading.stack_size(before)
+    return thread
 
 
 def _refuse(client: socket.socket, error: CoveError) -> None:

@@ -15,6 +15,8 @@ from types import TracebackType
 from cove.errors import MachineBusy
 
 _RETRY_S = 0.05
+_PROBES = 3
+_PROBE_S = 0.002
 
 
 class FileLock:
@@ -63,13 +65,15 @@ class FileLock:
             self._fd = None
 
     def is_free(self) -> bool:
-        """Whether nobody holds the lock at this moment."""
-        if not self.path.exists():
+        """Whether nobody holds the lock at this moment. Those who ask at the same time do not see each other."""
+        try:
+            fd = os.open(self.path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+        except FileNotFoundError:
             return True
-        if not self.try_acquire():
-            return False
-        self.release()
-        return True
+        try:
+            return _probe(fd)
+        finally:
+            os.close(fd)
 
     def __enter__(self) -> FileLock:
         return self
@@ -84,8 +88,27 @@ if sys.platform == "win32":
     def _lock(fd: int) -> None:
         msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
 
+    def _probe(fd: int) -> bool:
+        """msvcrt has no shared locks: another who asks is told apart from a holder by being gone when asked again."""
+        for _ in range(_PROBES):
+            try:
+                _lock(fd)
+            except OSError:
+                time.sleep(_PROBE_S)
+                continue
+            msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
+            return True
+        return False
+
 else:
     import fcntl
 
     def _lock(fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _probe(fd: int) -> bool:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 from coved.api import compat
-from coved.api.versions import ApiVersion, split_path
 from coved.errors import InvalidParameter
+from coved.versions import ApiVersion, split_path
 
 NEWEST = (1, 51)
 

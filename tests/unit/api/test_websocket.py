@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 import random
 import resource
@@ -13,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from coved.api import websocket
+from coved.api import attach_ws, websocket
 from coved.api.http import Hijacked
 from coved.api.websocket import WebSocket
 
@@ -262,3 +263,42 @@ def test_whatever_comes_ends_in_an_answer_or_in_an_end() -> None:
         cut = chance.randrange(len(data))
         serve(script, pending=data[:cut])
     assert {1000, 1002} <= codes
+
+
+async def fill(client: socket.socket) -> None:
+    """Sends until nobody takes any more."""
+    client.setblocking(False)
+    data = frame(BINARY, bytes(1 << 16))
+    for _ in range(20):
+        with contextlib.suppress(BlockingIOError):
+            while sent := client.send(data):
+                data = data[sent:] or frame(BINARY, bytes(1 << 16))
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_a_client_that_leaves_while_its_input_is_blocked_is_noticed(
+    reads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attach_ws, "INPUT_LEFT_S", 3.0 if reads else 0.1)
+
+    async def script(server: WebSocket, client: socket.socket) -> None:
+        ours, process = socket.socketpair()
+        ours.setblocking(False)
+        process.setblocking(False)
+        loop = asyncio.get_running_loop()
+        with ours, process:
+            bridge = loop.create_task(attach_ws._bridge(server, ours, True, last_words=False))
+            await fill(client)
+            await asyncio.wait([bridge], timeout=0.3)
+            assert not bridge.done()  # as long as the client is there it waits for the process
+            client.close()
+            taken = 0
+            while reads and not bridge.done():  # what was sent before it left still arrives
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.2):
+                        taken += len(await loop.sock_recv(process, 1 << 16))
+            await asyncio.wait_for(bridge, 5)
+            assert taken > 1 << 17 or not reads
+
+    serve(script)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -66,9 +67,10 @@ def test_help_imports_nothing_it_does_not_need(words: list[str]) -> None:
 def test_only_coves_own_commands_load_click(words: list[str], loads: bool) -> None:
     script = (
         "import os, sys\n"
+        "os.environ['COVE_HOST'] = 'unix:///nosuch/docker.sock'\n"
         "from cove.cli import main as m\n"
         "os._exit = lambda status: print('click' in sys.modules)\n"
-        f"m.main(['-H', 'unix:///nosuch/docker.sock', *{words!r}])\n"
+        f"m.main({words!r})\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout == f"{loads}\n"
@@ -169,3 +171,38 @@ def test_an_alias_is_told_by_the_commands_own_name(capsys: pytest.CaptureFixture
     monkeypatch.setattr("os._exit", lambda status: None)
     cli.main(["container", "remove"])
     assert "'cove container rm' requires at least 1 argument" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "debugged"),
+    [
+        (["--debug"], True),
+        (["-D"], True),
+        (["-m", "x", "--debug"], True),
+        (["--debug=true"], True),
+        (["--debug=false"], False),
+        ([], False),
+    ],
+)
+def test_debug_counts_wherever_a_global_flag_may_stand(words: list[str], debugged: bool, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in ("COVE_DEBUG", "COVE_HOST")}
+    done = subprocess.run(
+        [sys.executable, "-m", "cove", *words, "machine", "status", "nosuch"],
+        env=environment | {"COVE_HOME": str(tmp_path)}, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "nosuch" in done.stderr
+    assert ("Traceback" in done.stderr) is debugged
+
+
+@pytest.mark.parametrize("group", cli.OWN_GROUPS)
+def test_an_engine_named_for_what_has_nothing_to_do_with_one(
+    group: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statuses: list[int] = []
+    monkeypatch.setattr("os._exit", statuses.append)
+    cli.main(["-H", "unix:///nosuch/docker.sock", group, "ls"])
+    assert statuses == [1]
+    assert capsys.readouterr().err.startswith(
+        f"cove: -H names an engine, with which 'cove {group}' has nothing to do\n"
+    )

@@ -334,3 +334,16 @@ def test_what_follows_an_upgrade_comes_when_its_answer_has_been_read(way: Any, d
         time.sleep(0.3)  # whoever reads late, with a buffer, must not find the output beside the answer
         assert client.recv(1 << 16) == head
         assert client.recv(1 << 16) == b"output"
+
+
+def test_only_relay_threads_have_a_small_stack(way: Any, door: Any) -> None:
+    way.serve(echo)
+    before = threading.stack_size()
+    with door() as client:
+        client.sendall(b"hello")
+        assert client.recv(5) == b"hello"
+        assert threading.stack_size() == before
+    with pytest.raises(ZeroDivisionError), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", lambda thread: 1 // 0)
+        docker_socket._relay(print)
+    assert threading.stack_size() == before

@@ -151,6 +151,23 @@ def test_a_lock_is_one_processs_until_it_dies(tmp_path: Path) -> None:
     assert lock.is_free()
 
 
+def test_two_who_ask_at_once_do_not_see_each_other(tmp_path: Path) -> None:
+    import fcntl
+
+    lock = FileLock(tmp_path / "lock")
+    lock.path.touch()
+    with lock.path.open() as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH)  # as long as the other asks
+        assert lock.is_free()
+    answers: list[bool] = []
+    askers = [threading.Thread(target=lambda: answers.extend(lock.is_free() for _ in range(500))) for _ in range(4)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+    assert answers == [True] * 2000
+
+
 def test_whoever_waits_gets_the_lock_when_it_is_let_go(tmp_path: Path) -> None:
     process = holder(tmp_path / "lock")
     threading.Timer(0.2, process.kill).start()

@@ -19,6 +19,7 @@ from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
 
 from cove.drivers.base import Driver, Forward, VmSpec
 from cove.drivers.qemu import binary, command, lastwords, qcow2
+from cove.drivers.qemu.identity import is_qemu_of
 from cove.errors import CoveError, DriverError, PortInUse
 from cove.machine.files import rotate
 from cove.machine.locks import FileLock
@@ -191,10 +192,17 @@ class QemuDriver(Driver):
 
     async def kill(self) -> None:
         pid = self.pid()
+        if pid is not None and self._process is None and not is_qemu_of(pid, self._pid_file):
+            pid = None  # a stale pid file: that process is a stranger's
         if pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM)
         if not await self._gone(KILL_TIMEOUT_S):
+            if pid is None:
+                raise DriverError(
+                    f"the QEMU of machine {self._paths.name} does not end, and its process is not known",
+                    f"see who it is with: fuser -v {self._paths.vm_lock}",
+                )
             raise DriverError(f"QEMU (process {pid}) does not end", f"end it by hand: kill -9 {pid}")
 
     async def wait_exit(self) -> None:
