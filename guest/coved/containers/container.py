@@ -77,7 +77,7 @@ class Container:
     files: FilesTurn = field(default_factory=FilesTurn)
     """Of whoever looks into its files from outside, and of a start: one root is never mounted twice."""
     starting: bool = False
-    """Whoever attaches now is served by the process that is being started."""
+    """Whoever attaches now is served as soon as the process has been started."""
     shim: ShimClient | None = None
     ending: asyncio.Task[None] | None = None
     """Tidies up after the process; done when the container may be started or removed again."""

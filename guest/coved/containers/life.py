@@ -156,6 +156,7 @@ class Life:
                 for attachment in pending:
                     os.close(attachment.fd)
             self._endings.watch(container)
+            await _attach_late(container)
             if container.ending is None:
                 self._probes.begin(container)
             self._registry.save(container)
@@ -168,6 +169,9 @@ class Life:
         state.status = "exited" if state.started_at else "created"
         state.exit_code = error.exit_code if isinstance(error, StartError) else NOT_STARTED
         state.error = str(error)
+        for attachment in container.pending:
+            os.close(attachment.fd)
+        container.pending.clear()
         await self._endings.not_started(container)
         if isinstance(error, EngineError):
             return error
@@ -390,3 +394,16 @@ class Life:
 
 def _stop_signal(container: Container) -> int:
     return signals.number(container.config["StopSignal"] or "SIGTERM")
+
+
+async def _attach_late(container: Container) -> None:
+    """Those who came while it was being started."""
+    late, container.pending = container.pending, []
+    for attachment in late:
+        try:
+            if container.shim is not None:
+                await container.shim.attach("", attachment)
+        except RuntimeFailure as error:
+            log.info("attaching to %s: %s", container.short_id, error)
+        finally:
+            os.close(attachment.fd)

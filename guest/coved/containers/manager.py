@@ -254,7 +254,6 @@ class Containers:
         container = self.get(reference)
         if container.state.status == "removing":
             raise Conflict(f"removal of container {reference} is already in progress")
-        await self._bring_down(container, reference, force=force)
         await self._remove(container, volumes=volumes, reference=reference, force=force)
 
     def links(self, container: Container) -> list[str] | None:
@@ -283,19 +282,24 @@ class Containers:
     async def _remove(
         self, container: Container, *, volumes: bool = False, reference: str = "", force: bool = False
     ) -> None:
-        async with container.lock:
-            if container.ending is not None and container.ending is not asyncio.current_task():
-                await asyncio.shield(container.ending)
-            if container.state.status == "removing":
-                return
-            if reference:  # a start may have been faster than the lock
+        while True:
+            # Without the lock: what comes to its end may need it, to be removed or started again.
+            if reference:
                 await self._bring_down(container, reference, force=force)
-            status, container.state.status = container.state.status, "removing"
-            try:
-                await self._take_away(container, volumes=volumes)
-            except BaseException:
-                container.state.status = status
-                raise
+            if (ending := _others_ending(container)) is not None:
+                await asyncio.wait([ending])
+            async with container.lock:
+                if container.state.status == "removing":
+                    return
+                if _others_ending(container) is not None or (reference and container.state.up):
+                    continue  # a start was faster than the lock
+                status, container.state.status = container.state.status, "removing"
+                try:
+                    await self._take_away(container, volumes=volumes)
+                except BaseException:
+                    container.state.status = status
+                    raise
+                break
         self._event(container, "destroy")
         container.wake_removed()
 
@@ -454,3 +458,8 @@ class Containers:
 
     def _event(self, container: Container, action: str, **attributes: str) -> None:
         self._events.publish("container", action, container.id, container.event_attributes(**attributes))
+
+
+def _others_ending(container: Container) -> asyncio.Task[None] | None:
+    """Its coming to its end, when that is under way and not what the caller itself is doing."""
+    return container.ending if container.ending is not asyncio.current_task() else None
