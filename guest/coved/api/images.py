@@ -1,6 +1,7 @@
 """``/images``."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from coved.images import Image, Removed
 from coved.images import reference as names
 from coved.images.selection import created_s
 from coved.versions import ApiVersion
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from coved.engine import Engine
@@ -163,6 +166,10 @@ async def _progress(engine: "Engine", request: Request, quiet: bool) -> AsyncIte
         await task
     except EngineError as error:
         yield {"errorDetail": {"message": str(error)}, "error": str(error)}
+    except Exception:
+        log.exception("a load failed")
+        words = "internal error, see the engine's log"
+        yield {"errorDetail": {"message": words}, "error": words}
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -72,6 +72,8 @@ class Unpacker(Extractor):
             if error.errno in _FULL:
                 raise
             raise BadArchive(f"cannot unpack {entry.name!r}: {error.strerror}") from error
+        except (OverflowError, ValueError) as error:  # a number that no system call takes
+            raise BadArchive(f"cannot unpack {entry.name!r}: {error}") from error
 
     def _make_room(self, entry: Entry, parent: int, name: str) -> bool:
         """Remove what is in the way; whether a directory is there already for a directory."""

@@ -3,11 +3,14 @@
 import hashlib
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from coved.errors import InvalidParameter
 
 _CHUNK = 256 * 1024
+_XZ_MEMORY = 128 << 20
+"""Bytes that a stream's dictionary may take."""
 
 _GZIP = b"\x1f\x8b"
 _BZIP2 = b"BZh"
@@ -32,7 +35,7 @@ class _Decompressor(Protocol):
 
 
 class DecompressedStream:
-    """The bytes inside a compressed or plain stream, at most 256 KiB in memory at a time.
+    """The bytes inside a compressed or plain stream, at most 256 KiB in memory at a time beside its dictionary (128 MiB).
 
     ``read`` raises ``InvalidParameter`` for damaged data and for a compression that this Python has not.
     """
@@ -142,7 +145,8 @@ def _decompressor_for(head: bytes) -> tuple[Callable[[], _Decompressor] | None, 
     if head.startswith(_XZ):
         import lzma  # rare
 
-        return lzma.LZMADecompressor, (EOFError, lzma.LZMAError)
+        # xz(1) -9 takes 65 MiB; without a limit the stream itself says how much, up to 4 GiB.
+        return partial(lzma.LZMADecompressor, memlimit=_XZ_MEMORY), (EOFError, lzma.LZMAError)
     if head.startswith(_ZSTD):
         raise InvalidParameter("zstd-compressed layers are not supported in this version: save the image uncompressed")
     return None, ()

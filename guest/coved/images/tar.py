@@ -70,6 +70,7 @@ class TarReader:
         extended: dict[str, bytes] = dict(self._globals)
         long_name: bytes | None = None
         long_link: bytes | None = None
+        left = _EXTENSION_LIMIT  # of all that is said of this one entry
         while True:
             self._skip()
             header = self._block()
@@ -79,12 +80,13 @@ class TarReader:
             kind = chr(header[156])
             size = _number(header[124:136])
             if kind in "xgLK":
-                content = self._extension(size)
+                content = self._extension(size, left)
+                left -= BLOCK + size
                 if kind == "x":
                     extended.update(_pax_records(content))
                 elif kind == "g":
                     self._globals.update(_pax_records(content))
-                    if sum(map(len, self._globals.values())) > _EXTENSION_LIMIT:
+                    if sum(len(key) + len(value) for key, value in self._globals.items()) > _EXTENSION_LIMIT:
                         raise BadArchive("the archive's global headers take more than 1 MiB")
                     extended = {**self._globals, **extended}
                 elif kind == "L":
@@ -138,9 +140,11 @@ class TarReader:
             raise BadArchive(f"{entry.name}: owner {entry.uid}:{entry.gid} is out of range")
         return entry
 
-    def _extension(self, size: int) -> bytes:
+    def _extension(self, size: int, left: int) -> bytes:
         if not 0 <= size <= _EXTENSION_LIMIT:
             raise BadArchive(f"an extended header of {size} bytes is too large")
+        if size > left:
+            raise BadArchive("the extended headers of an entry take more than 1 MiB")
         content = self._exactly(size)
         self._exactly(-size % BLOCK)
         return content

@@ -64,3 +64,12 @@ def test_digest_is_of_everything() -> None:
     stream.read(1)
     stream.drain()
     assert stream.digest() == "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_stream_does_not_say_how_much_memory_it_takes() -> None:
+    filters = [
+        {"id": lzma.FILTER_LZMA2, "dict_size": 256 << 20, "mode": lzma.MODE_FAST, "mf": lzma.MF_HC3, "nice_len": 16}
+    ]
+    data = lzma.compress(b"small", filters=filters)
+    with pytest.raises(InvalidParameter, match="compression"):
+        read_all(DecompressedStream(io.BytesIO(data)))

@@ -97,6 +97,23 @@ def test_a_giant_extended_header_does_not_cost_memory() -> None:
     tracemalloc.stop()
 
 
+@pytest.mark.parametrize("kind", [b"x", b"g"])
+def test_many_extended_headers_cost_no_more_than_one(kind: bytes) -> None:
+    def records(number: int) -> bytes:
+        key = f"comment{number}".encode() + b"k" * 400_000
+        length = len(key) + len(b" =v\n") + 6
+        return b"%d %s=v\n" % (length, key)
+
+    def header(number: int) -> bytes:
+        content = records(number)
+        info = tarfile.TarInfo("pax")
+        info.type, info.size = kind, len(content)
+        return info.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % 512)
+
+    with pytest.raises(BadArchive, match="more than 1 MiB"):
+        entries(b"".join(header(number) for number in range(5)) + archive(tarfile.USTAR_FORMAT, member("file")))
+
+
 @pytest.mark.parametrize(
     "headers", [{"uid": "-1"}, {"uid": "99999999999999999999"}, {"size": "x"}, {"GNU.sparse.major": "1"}]
 )
