@@ -55,7 +55,7 @@ END: tuple[Stage, ...] = (
     ("exit file done", "shim", "exit noted on the disk"),
     ("ended", "engine", "told that it has ended"),
     ("close done", "engine", "network taken away"),
-    ("discard done", "engine", "shim, cgroup and folder taken away"),
+    ("discard done", "engine", "shim, cgroup and folder taken away, beside that"),
     ("save", "engine", "state"),
     ("save done", "engine", "noted in the database"),
     (ANSWERED, "engine", "HTTP: answer to wait"),

@@ -241,7 +241,7 @@ class Shim:
             "pid": self.init.pid,
             "started": self.started,
             "started_at_ns": self._started_at_ns,
-            "frozen": self.cgroup.is_frozen(),
+            "frozen": self.started and self.cgroup.is_frozen(),
             "warnings": self.warnings,
             "execs": {key: one.pid for key, one in self.processes.items() if key and one.exit_code is None},
             "exits": self.exits,

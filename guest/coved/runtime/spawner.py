@@ -118,6 +118,11 @@ def _become_shim(shims_dir: str, handover: Handover) -> NoReturn:
         # Children are waited for here; the spawner leaves its own to the kernel.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        # Unlikely to be chosen when memory runs out: it is small, and its container would go with it.
+        with contextlib.suppress(OSError):
+            fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+            os.write(fd, b"-999")
+            os.close(fd)
         shim = Shim(shims_dir)
         connection, request, seccomp = handover.wait()
         try:
@@ -129,11 +134,6 @@ def _become_shim(shims_dir: str, handover: Handover) -> NoReturn:
             payload = {"kind": "create", "message": f"the request is not valid: {error}"}
             connection.sendall(wire.encode({"event": "failed", "error": payload}))
             os._exit(0)
-        # Unlikely to be chosen when memory runs out: it is small, and its container would go with it.
-        with contextlib.suppress(OSError):
-            fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
-            os.write(fd, b"-999")
-            os.close(fd)
         shim.run(connection)
         status = 0
     except BaseException:
