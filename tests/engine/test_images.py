@@ -152,6 +152,26 @@ def test_import_refuses_changes_that_it_cannot_make(engine: Any, change: str) ->
     assert "Error response from daemon" in result.stderr
 
 
+def test_a_container_keeps_its_image_when_that_is_removed_by_force(docker_client: Any, tag: str) -> None:
+    base = docker_client.containers.create("busybox", ["echo", "hi"])
+    image = base.commit(tag.removesuffix(":latest"), "latest")
+    container = docker_client.containers.create(image.id, ["echo", "hi"])
+    try:
+        docker_client.images.remove(tag, force=True)
+        container.start()
+        assert container.wait()["StatusCode"] == 0
+        assert container.logs() == b"hi\n"
+        assert docker_client.api.df()["Containers"]
+        with pytest.raises(docker.errors.APIError, match="cannot be forced"):
+            docker_client.images.remove(image.id, force=True)
+    finally:
+        container.remove()
+        base.remove()
+    docker_client.images.remove(image.id)
+    with pytest.raises(docker.errors.ImageNotFound):
+        docker_client.images.get(image.id)
+
+
 def test_tag_list_and_remove(docker_client: Any, tag: str) -> None:
     (image,) = docker_client.images.load(docker_archive([layer(tag)], [tag]))
     other = tag.replace(":latest", "-other:v1")

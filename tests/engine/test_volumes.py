@@ -68,3 +68,9 @@ def test_events_of_volumes(docker_client: Any, name: str) -> None:
     event = next(stream)
     assert (event["Action"], event["Actor"]["ID"]) == ("destroy", name)
     stream.close()
+
+
+def test_volumes_of_a_container_that_is_not_there(docker_client: Any) -> None:
+    with pytest.raises(docker.errors.APIError, match="No such container: nobody") as error:
+        docker_client.containers.create("busybox", volumes_from=["nobody"])
+    assert error.value.status_code == 400  # with 404 docker's client would pull the image

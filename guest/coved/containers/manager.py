@@ -224,7 +224,7 @@ class Containers:
                 self._registry.add(container)
                 self._registry.links.add(container.id, links)
         except BaseException:
-            await asyncio.to_thread(remove_tree, self.layout(container).directory)
+            await asyncio.to_thread(remove_tree, self._root / container.id)
             raise
         self._event(container, "create")
         return container
@@ -233,7 +233,11 @@ class Containers:
         result = []
         for text in request.host["VolumesFrom"] or ():
             reference, _, mode = text.partition(":")
-            for mount in self.get(reference).mounts:
+            try:
+                other = self.get(reference)
+            except NotFound as error:  # as such docker's client would take it for the image, and pull that
+                raise InvalidParameter(str(error)) from None
+            for mount in other.mounts:
                 if mount.kind != "tmpfs":
                     result.append(replace(mount, writable=mount.writable and mode != "ro"))
         return result
@@ -314,7 +318,7 @@ class Containers:
             self._registry.remove(container)
         try:
             async with container.files.urgently():
-                await asyncio.to_thread(remove_tree, self.layout(container).directory)
+                await asyncio.to_thread(remove_tree, self._root / container.id)
         except OSError as error:
             # The container is gone all the same; the next start of the engine tries again.
             log.warning("the files of container %s stay for now: %s", container.short_id, error)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from coved.errors import Conflict
 from coved.images import reference
 from coved.images.catalog import Catalog
-from coved.images.model import Image, UsersOf
+from coved.images.model import Image, ImageUser, UsersOf
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,11 @@ def plan(catalog: Catalog, users_of: UsersOf, text: str, force: bool) -> Plan:
         repositories = {reference.parse(name).repository for name in names}
         if not force and (len(names) > 1 and len(repositories) > 1):
             raise _conflict(image, "must be forced", "image is referenced in multiple repositories")
-        _check_users(image, users_of, force)
-        return Plan(image.id, names, delete=True)
+        users = _check_users(image, users_of, force)
+        if users and not names:  # it stays as long as they need it, and has no name that could go
+            reason = f"image is being used by stopped container {users[0].container_id[:12]}"
+            raise _conflict(image, "cannot be forced", reason)
+        return Plan(image.id, names, delete=not users)
     name = str(reference.parse(text).tagged())
     if len(names) > 1:
         return Plan(image.id, [name], delete=False)
@@ -38,11 +41,11 @@ def plan(catalog: Catalog, users_of: UsersOf, text: str, force: bool) -> Plan:
             f'conflict: unable to remove repository reference "{text}" (must force) - container '
             f"{users[0].container_id[:12]} is using its referenced image {image.short_id}"
         )
-    # With force the name goes even when a running container keeps the image itself.
-    return Plan(image.id, [name], delete=not any(user.running for user in users))
+    # With force the name goes. The image itself stays as long as containers need it, stopped ones too: their files are its.
+    return Plan(image.id, [name], delete=not users)
 
 
-def _check_users(image: Image, users_of: UsersOf, force: bool) -> None:
+def _check_users(image: Image, users_of: UsersOf, force: bool) -> list[ImageUser]:
     users = users_of(image.id)
     for user in users:
         if user.running:
@@ -53,6 +56,7 @@ def _check_users(image: Image, users_of: UsersOf, force: bool) -> None:
         raise _conflict(
             image, "must be forced", f"image is being used by stopped container {users[0].container_id[:12]}"
         )
+    return users
 
 
 def _conflict(image: Image, way_out: str, reason: str) -> Conflict:
