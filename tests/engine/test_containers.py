@@ -149,3 +149,15 @@ def test_a_restart_policy_restarts(engine: Any, docker_client: Any, name: str) -
     container.wait(timeout=10)
     container.reload()
     assert container.attrs["RestartCount"] == 2
+
+
+def test_an_exec_does_not_make_its_working_directory(docker_client: Any, make: Any) -> None:
+    container = make("sleep", "300")
+    exit_code, output = container.exec_run(["pwd"], workdir="/nope")
+    assert exit_code == 126
+    assert output.decode().strip() == (
+        "OCI runtime exec failed: exec failed: unable to start container process: "
+        'chdir to cwd ("/nope") set in config.json failed: no such file or directory: unknown'
+    )
+    assert container.exec_run(["ls", "-d", "/nope"]).exit_code == 1
+    assert container.exec_run(["pwd"], workdir="/tmp").output == b"/tmp\n"

@@ -85,7 +85,7 @@ def run_exec(request: Request, init_pidfd: int, spaces: namespaces.Namespaces) -
             root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             slave = _open_console(request, root_fd)
             os.close(root_fd)
-        return _become(request, slave)
+        return _become(request, slave, make_directory=False)
 
     _run(request, enter, await_go=False)
 
@@ -121,8 +121,9 @@ def _run(request: Request, enter: "Callable[[], list[str]]", *, await_go: bool) 
     except users.UserError as error:
         _send(sync, {"kind": "user", "error": str(error)})
     except OSError as error:
-        subject = f" {error.filename}" if error.filename else ""
-        _send(sync, {"kind": "create", "error": f"error during container init:{subject} {syscalls.describe(error)}"})
+        where = "error during container init: " if await_go else ""
+        subject = f"{error.filename} " if error.filename else ""
+        _send(sync, {"kind": "create", "error": f"{where}{subject}{syscalls.describe(error)}"})
     except BaseException as error:
         _send(sync, {"kind": "create", "error": f"error during container init: {error}"})
     os._exit(SETUP_FAILED)
@@ -150,13 +151,16 @@ def _open_console(request: Request, root_fd: int) -> int:
     return slave
 
 
-def _become(request: Request, slave: int) -> list[str]:
-    """Everything that makes the process what its spec says, but for what must come last."""
+def _become(request: Request, slave: int, *, make_directory: bool = True) -> list[str]:
+    """Everything that makes the process what its spec says, but for what must come last.
+
+    ``make_directory``: its working directory is made when it is not there, as docker does for a container, not for an exec.
+    """
     process = request.process
     _set_limits(process)
     identity = users.resolve(process.get("user", {}))
     _connect_stdio(request, slave, identity.uid)
-    moved = _change_directory(process.get("cwd") or "/")
+    moved = _change_directory(process.get("cwd") or "/", make=make_directory)
     if profile := process.get("apparmorProfile"):
         _set_apparmor_profile(profile)
     sets = CapabilitySets(process.get("capabilities", {}))
@@ -175,7 +179,7 @@ def _become(request: Request, slave: int) -> list[str]:
     needs_admin = request.seccomp and not process.get("noNewPrivileges")
     sets.apply(keep=CAP_SYS_ADMIN if needs_admin else 0)
     if not moved:
-        _change_directory(process.get("cwd") or "/", create=False)
+        _change_directory(process.get("cwd") or "/", last=True)
     # Ends with its shim: a container that nobody waits for and whose output nobody reads must not linger. A change
     # of credentials resets this, so it comes after them.
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -253,18 +257,18 @@ def _open_null() -> int:
     return fd
 
 
-def _change_directory(path: str, *, create: bool = True) -> bool:
-    """False when only the process's own user may go there. Made where missing, as docker does."""
+def _change_directory(path: str, *, make: bool = False, last: bool = False) -> bool:
+    """False when only the process's own user may go there, unless this is the ``last`` try."""
     try:
         try:
             os.chdir(path)
         except FileNotFoundError:
-            if not create:
+            if not make:
                 raise
             os.makedirs(path, 0o755, exist_ok=True)
             os.chdir(path)
     except PermissionError:
-        if create:
+        if not last:
             return False
         raise OSError(errno.EACCES, f'chdir to cwd ("{path}") set in config.json failed: permission denied') from None
     except OSError as error:
