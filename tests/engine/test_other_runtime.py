@@ -110,11 +110,12 @@ def test_pause(crun: Make) -> None:
 
 def test_what_a_container_is_made_of_is_the_same(engine: Any, crun: Make, make: Make) -> None:
     script = (
+        "exec 2>&1;"
         "id; hostname; cat /proc/sys/kernel/domainname; grep -E '^(Cap|NoNew|Seccomp:)' /proc/self/status; umask; pwd; echo $HOME;"
         "cat /proc/self/oom_score_adj; cat /proc/self/cgroup | tail -1; cat /proc/sys/net/ipv4/ip_unprivileged_port_start;"
         "grep 'open files' /proc/self/limits; ls -l /dev | grep -v kcore | awk '{print $1,$3,$4,$NF}'; cat /proc/keys | wc -c;"
         "ls /sys/firmware;"
-        "mknod /disk b 254 0 2>&1; head -c 1 /disk 2>&1; touch /sys/x 2>&1; cat /run/x;"
+        "mknod /disk b 254 0; head -c 1 /disk; touch /sys/x; cat /run/x;"
         " grep ' /run ' /proc/mounts; ls /proc/self/fd | wc -l"
     )
     options = {
