@@ -64,8 +64,7 @@ def test_a_host_that_never_reads_does_not_fill_the_memory() -> None:
 def test_everything_that_came_with_one_edge_is_read() -> None:
     async def scenario(host: HostEnd, port: EdgePort, heard: list[bytes], gone: asyncio.Event) -> None:
         for _ in range(50):
-            host.send_bytes(b"x" * 1000)
-            await asyncio.sleep(0)
+            await host.send_all(b"x" * 1000)
         await until(lambda: sum(map(len, heard)) == 50_000)
 
     with_port(scenario)

@@ -52,6 +52,13 @@ class HostEnd:
     def send_bytes(self, data: bytes) -> None:
         assert os.write(self._master, data) == len(data)
 
+    async def send_all(self, data: bytes) -> None:
+        """As much at once as the terminal takes, which has less room when its computer is busy."""
+        while data:
+            with contextlib.suppress(BlockingIOError):
+                data = data[os.write(self._master, data) :]
+            await asyncio.sleep(0)
+
     async def receive(self, kind: str, timeout_s: float = 5) -> dict[str, Any]:
         """The next message of that type; others before it are passed over."""
         async with asyncio.timeout(timeout_s):
