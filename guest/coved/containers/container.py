@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -129,6 +130,12 @@ class Container:
     @property
     def waited(self) -> Waited:
         return Waited(self.state.exit_code, self.state.error)
+
+    def drop_pending(self) -> None:
+        """Those who wait for a start hear that there is none."""
+        for attachment in self.pending:
+            os.close(attachment.fd)
+        self.pending.clear()
 
     def wake(self) -> None:
         """Tell everyone who waits for the next exit."""

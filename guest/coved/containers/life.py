@@ -23,6 +23,7 @@ from coved.events import Events
 from coved.networks import Networks
 from coved.runtime.client import SpawnerClient
 from coved.runtime.errors import NotRunning, RuntimeFailure, StartError
+from coved.runtime.spec import Attachment
 
 log = logging.getLogger(__name__)
 
@@ -169,9 +170,7 @@ class Life:
         state.status = "exited" if state.started_at else "created"
         state.exit_code = error.exit_code if isinstance(error, StartError) else NOT_STARTED
         state.error = str(error)
-        for attachment in container.pending:
-            os.close(attachment.fd)
-        container.pending.clear()
+        container.drop_pending()
         await self._endings.not_started(container)
         if isinstance(error, EngineError):
             return error
@@ -400,10 +399,15 @@ async def _attach_late(container: Container) -> None:
     """Those who came while it was being started."""
     late, container.pending = container.pending, []
     for attachment in late:
-        try:
-            if container.shim is not None:
-                await container.shim.attach("", attachment)
-        except RuntimeFailure as error:
-            log.info("attaching to %s: %s", container.short_id, error)
-        finally:
-            os.close(attachment.fd)
+        await attach_now(container, attachment)
+
+
+async def attach_now(container: Container, attachment: Attachment) -> None:
+    """Hands a client's connection to the shim, when there is one. Takes over ``attachment.fd``."""
+    try:
+        if container.shim is not None:
+            await container.shim.attach("", attachment)
+    except RuntimeFailure as error:
+        log.info("attaching to %s: %s", container.short_id, error)
+    finally:
+        os.close(attachment.fd)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from coved.containers import config, linked, modes, names, userns
 from coved.containers.container import Container
 from coved.containers.execs import Execs
-from coved.containers.life import Life
+from coved.containers.life import Life, attach_now
 from coved.containers.mountpoints import MountPoint, collect, elsewhere
 from coved.containers.registry import Registry
 from coved.containers.spec import Layout
@@ -308,7 +308,7 @@ class Containers:
         container.wake_removed()
 
     async def _take_away(self, container: Container, *, volumes: bool) -> None:
-        self._drop_pending(container)
+        container.drop_pending()
         await self._networks.sandboxes.forget(container.id)
         self.execs.forget(container.id)
         with self._registry.database.transaction():
@@ -437,12 +437,7 @@ class Containers:
         if container.shim is None or container.starting:
             container.pending.append(attachment)
         else:
-            try:
-                await container.shim.attach("", attachment)
-            except RuntimeFailure as error:
-                log.info("attaching to %s: %s", container.short_id, error)
-            finally:
-                os.close(attachment.fd)
+            await attach_now(container, attachment)
         self._event(container, "attach")
 
     def must_be_attachable(self, container: Container) -> None:
@@ -451,11 +446,6 @@ class Containers:
             raise Conflict(f"container {container.id} is paused, unpause the container before attach")
         if container.state.status == "restarting":
             raise Conflict(f"container {container.id} is restarting, wait until the container is running")
-
-    def _drop_pending(self, container: Container) -> None:
-        for attachment in container.pending:
-            os.close(attachment.fd)
-        container.pending.clear()
 
     def _users_of(self, image_id: str) -> list[ImageUser]:
         return [ImageUser(one.id, one.state.running) for one in self._registry if one.image_id == image_id]
