@@ -1,4 +1,4 @@
-"""What the machine costs: start, memory and published ports, each against a floor that runs in turn with it.
+"""What the machine costs: start, memory, published ports and its docker socket, each against a floor in turn with it.
 
 The floor is the same kernel under the same QEMU options with a busybox script as its init, so that the ratios say what Cove
 adds and not how fast this computer is: python tests/bench/bench_machine.py [--rounds N]. Takes some minutes.
@@ -25,16 +25,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "engine"))
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from conftest import START_S, Machine, shared_cache
 from cove.drivers.qemu.binary import find
 from cove.image import cpio
 from cove.image.tree import Tree, file
+from image_archives import docker_archive, tar
 
 START_GOAL = 2.5
 """Times the floor's start."""
+LOAD_GOAL = 1.5
+"""Times what OpenSSH's own forwarding of the socket takes."""
 BLOB_MIB = 64
+IMAGE_MIB = 100
 UP = b"floor is up"
 
 # /modules is the list that Cove's own initramfs loads; the floor lies over that initramfs.
@@ -185,6 +190,42 @@ def _download(port: int) -> float:
     return BLOB_MIB / (time.monotonic() - begin)
 
 
+def loading(machine: Machine, folder: Path, rounds: int) -> None:
+    """`docker load` through the machine's docker socket, against the engine's socket forwarded by OpenSSH's client."""
+    archive, forwarded = folder / "image.tar", folder / "ssh.sock"
+    archive.write_bytes(docker_archive([tar([("data", os.urandom(IMAGE_MIB << 20))])], ["cove-bench:1"]))
+    port = json.loads(machine.cove("machine", "status", "--json").stdout)["ssh_port"]
+    options = f"-i {machine.folder}/ssh_key -p {port} -o StrictHostKeyChecking=yes -o HostKeyAlias=cove-default"
+    options += f" -o UserKnownHostsFile={machine.folder}/known_hosts -o ExitOnForwardFailure=yes"
+    # A session of its own says when the forwarding stands.
+    words = ["ssh", *options.split(), "-L", f"{forwarded}:/run/docker.sock", "root@127.0.0.1", "echo ready; exec cat"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as ssh:
+        try:
+            assert ssh.stdout is not None
+            _read_until(ssh.stdout.fileno(), b"ready", 60)
+            ours, floors = [], []
+            for _ in range(rounds):
+                floors.append(_load(machine, f"unix://{forwarded}", archive))
+                ours.append(_load(machine, machine.docker_host, archive))
+        finally:
+            ssh.kill()
+    a, b = statistics.median(ours), statistics.median(floors)
+    row(
+        f"docker load of {IMAGE_MIB} MiB, s",
+        f"{a:.1f}",
+        f"socket forwarded by OpenSSH {b:.1f}",
+        f"{a / b:.2f} (goal {LOAD_GOAL})",
+    )
+
+
+def _load(machine: Machine, host: str, archive: Path) -> float:
+    begin = time.monotonic()
+    machine.docker("-H", host, "load", "-i", str(archive), timeout_s=300)
+    seconds = time.monotonic() - begin
+    machine.docker("rmi", "cove-bench:1")
+    return seconds
+
+
 def row(*cells: str) -> None:
     print("| " + " | ".join(cells) + " |", flush=True)
 
@@ -208,6 +249,7 @@ def main() -> int:
         with server.running("-netdev", network, "-device", "virtio-net-pci,netdev=net0,romfile=") as (_, console):
             memory(machine, console)
             ports(machine, port, rounds)
+        loading(machine, folder, rounds)
         return 0
     finally:
         machine.cove("machine", "rm", "--force", timeout_s=180, check=False)
