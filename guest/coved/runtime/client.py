@@ -405,6 +405,7 @@ class SpawnerClient:
             "log": None if log is None else _log_json(log),
             "exit_file": str(exit_file),
             "runtime": runtime,
+            "start": start,
         }
         if seccomp is not self._profile[0]:
             encoded = json.dumps(seccomp, separators=(",", ":"), sort_keys=True).encode() if seccomp else b""

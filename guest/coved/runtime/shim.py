@@ -62,6 +62,7 @@ class Shim:
         self._log: LogFile | None = None
         self._on_ended: Callable[[], None] | None = None
         self._deleting = self._deleted = False
+        self._going = False
         self._busy: set[ProcessIO] = set()
         self._external: external.Runtime | None = None
 
@@ -119,14 +120,17 @@ class Shim:
         root = rootfs.prepare(self._spec)
         options = request["stdio"]
         stdio = self._new_stdio(options, self._log, stdin_once=bool(options["stdin_once"]))
-        init = self._make_init(request.get("runtime", ""), container_id, stdio, root)
+        program = request.get("runtime", "")
+        self._going = bool(request.get("start")) and not program
+        init = self._make_init(program, container_id, stdio, root)
         self.warnings += init.warnings
         root.close()
         self.init = init
         self.processes[""] = init
         if self._external is not None:
             self._external.reap_orphans(self.loop, lambda: {one.pid for one in self.processes.values()})
-        self.loop.watch(init.pidfd, READ, lambda events: self._on_exit(init))
+        if not self._going:
+            self._watch_init()
         self._watch_memory()
 
     def _make_init(
@@ -148,7 +152,14 @@ class Shim:
         if self.spaces.new & syscalls.CLONE_NEWPID:
             # Children of the shim (execs) are born in the container's pid namespace from now on.
             syscalls.setns(init.pidfd, syscalls.CLONE_NEWPID)
+        if self._going:  # not before that: a process that has ended has no namespace to be joined
+            init.let_go()
         return init
+
+    def _watch_init(self) -> None:
+        """Its end is news from now on. Of one that does not wait for its start, only when that has been answered."""
+        if self.init.pidfd >= 0:
+            self.loop.watch(self.init.pidfd, READ, lambda events: self._on_exit(self.init))
 
     def _watch_memory(self) -> None:
         """The kernel tells of every change of memory.events as an exceptional condition (cgroup-v2.rst)."""
@@ -262,6 +273,7 @@ class Shim:
                 connection.reply(number)
             else:
                 connection.refuse(number, _setup_failure(failure, _CREATE_FAILED, "start"))
+            self._watch_init()
 
         self.init.execute(self.loop, done)
 
@@ -404,6 +416,7 @@ class Shim:
             return
         # The end of init is told by its pidfd like any other: it waits for execs, which must be reaped meanwhile.
         self._on_ended = lambda: self._settle_log(connection, number)
+        self._watch_init()
         self.cgroup.kill()
         with contextlib.suppress(ProcessLookupError):
             self.init.signal(signal.SIGKILL)
