@@ -129,9 +129,12 @@ class Shim:
         self.processes[""] = init
         if self._external is not None:
             self._external.reap_orphans(self.loop, lambda: {one.pid for one in self.processes.values()})
-        if not self._going:
-            self._watch_init()
         self._watch_memory()
+        if self._going:
+            # Last of all: nothing can fail any more, and one that has ended already has no pid namespace to be joined.
+            init.let_go()
+        else:
+            self._watch_init()
 
     def _make_init(
         self, program: str, container_id: str, stdio: ProcessIO, root: rootfs.PreparedRoot
@@ -152,8 +155,6 @@ class Shim:
         if self.spaces.new & syscalls.CLONE_NEWPID:
             # Children of the shim (execs) are born in the container's pid namespace from now on.
             syscalls.setns(init.pidfd, syscalls.CLONE_NEWPID)
-        if self._going:  # not before that: a process that has ended has no namespace to be joined
-            init.let_go()
         return init
 
     def _watch_init(self) -> None:
