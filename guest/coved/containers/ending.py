@@ -212,7 +212,8 @@ class Endings:
             if restart:
                 self._restart_later(container, self._count_restart(container))
             else:
-                self._registry.save(container)
+                # What removes itself is removed now, which carries this along, or after the next boot in any case.
+                self._registry.save(container, lasting=not container.host["AutoRemove"])
         with _step(container, "telling of its end"):
             tell_volumes(self._events, container, "unmount")
             if oom_is_news:

@@ -20,7 +20,7 @@ _ID = re.compile(r"[0-9a-f]{1,64}")
 
 
 class Registry:
-    """Every change is committed before it returns."""
+    """Every change is committed before it returns, and outlives the machine unless it is told otherwise."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -93,12 +93,16 @@ class Registry:
         self.database.after_commit(lambda: self._remember(container))
         self.database.after_commit(self._catch_up)
 
-    def save(self, container: Container) -> None:
-        """Raises StorageFull; the record is then written with the next one that there is room for."""
+    def save(self, container: Container, *, lasting: bool = True) -> None:
+        """Raises StorageFull; the record is then written with the next one that there is room for.
+
+        ``lasting``: it outlives the machine when this returns, and not only the engine.
+        """
         if container.id in self._by_id:
             self._unsaved.add(container)
-            self._write(container)
-            self.database.after_commit(self._catch_up)
+            with self.database.transaction(lasting=lasting):
+                self._write(container)
+                self.database.after_commit(self._catch_up)
 
     def _write(self, container: Container) -> None:
         self.database.execute("UPDATE containers SET record = ? WHERE id = ?", (container.to_record(), container.id))

@@ -45,7 +45,7 @@ class Engine:
     def forget(self, container_id: str, *, ended: bool) -> None:
         self._do("forget")
 
-    def save(self, container: Container) -> None:
+    def save(self, container: Container, *, lasting: bool = True) -> None:
         self._do("save")
 
     def publish(self, *event: Any) -> None:
