@@ -97,10 +97,30 @@ class Sandboxes:
             InvalidParameter, Forbidden, Conflict: an address cannot be had.
             EngineError: Docker's "driver failed programming external connectivity ..." when a port cannot be bound.
         """
+        planned: asyncio.Future[Sandbox] = asyncio.get_running_loop().create_future()
         async with self._turns.of(container_id):
-            return await self._open_one(container_id, request)
+            return await self._open_one(container_id, request, planned)
 
-    async def _open_one(self, container_id: str, request: SandboxRequest) -> Sandbox:
+    async def begin(self, container_id: str, request: SandboxRequest) -> tuple[Sandbox, asyncio.Task[Sandbox]]:
+        """As ``open``, but returns when it is certain what the sandbox will be, all but its ports.
+
+        It is there when the task is done, which somebody must wait for, and which raises what ``open`` raises.
+        """
+        planned: asyncio.Future[Sandbox] = asyncio.get_running_loop().create_future()
+
+        async def making() -> Sandbox:
+            async with self._turns.of(container_id):
+                return await self._open_one(container_id, request, planned)
+
+        task = asyncio.get_running_loop().create_task(making())
+        try:
+            await asyncio.wait({planned, task}, return_when=asyncio.FIRST_COMPLETED)
+        except BaseException:
+            task.cancel()
+            raise
+        return (task.result() if task.done() else planned.result()), task
+
+    async def _open_one(self, container_id: str, request: SandboxRequest, planned: asyncio.Future[Sandbox]) -> Sandbox:
         if (left := self._open.get(container_id)) is not None:
             await to_the_end(self._tear_down(left, events=True))
         mode = request.mode
@@ -119,6 +139,7 @@ class Sandboxes:
             name, hostname = request.container_name, request.hostname
             record = Record(container_id, name, "bridge", endpoints, (), request.exposed, hostname)
         self._open[container_id] = record
+        planned.set_result(self._sandbox(record, request))
         try:
             await self._build(record, request)
         except BaseException:

@@ -226,6 +226,24 @@ class ShimClient:
             self.close()
             raise
 
+    async def hold(self, after: "asyncio.Future[Any]") -> None:
+        """Let a shim that is being made go on when ``after`` is done. Raises what that raises, and then the shim is gone."""
+        try:
+            await asyncio.shield(after)
+        except BaseException:
+            await self._withdraw()
+            raise
+        with contextlib.suppress(OSError):  # it has failed meanwhile: its first message says why
+            await self.send(wire.frame(b""))
+
+    async def _withdraw(self) -> None:
+        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.on_gone(lambda: _finish(gone))
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(gone, REQUEST_TIMEOUT_S)
+
     async def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
         """Send a whole frame, its descriptors with the first byte."""
         loop = asyncio.get_running_loop()
@@ -385,14 +403,19 @@ class SpawnerClient:
         attach: Sequence[Attachment] = (),
         runtime: str = "",
         start: bool = False,
+        after: "asyncio.Future[Any] | None" = None,
     ) -> ShimClient:
         """Fork a shim; the container's process then waits just before execve.
 
         ``runtime``: path of another OCI runtime that is to make the container; "" for this one. ``start``: it need not
-        wait, for :meth:`ShimClient.start` comes next in any case.
+        wait, for :meth:`ShimClient.start` comes next in any case. ``after``: makes what the container joins, while the shim
+        makes what it can without that.
 
-        Raises CreateError (nothing is left behind), SpawnerGone, RuntimeTimeout.
+        Raises CreateError (nothing is left behind), SpawnerGone, RuntimeTimeout, and what ``after`` raises.
         """
+        if after is not None and after.done():
+            after.result()
+            after = None
         linux = spec.get("linux", {})
         seccomp = None if runtime else linux.get("seccomp")
         # The profile travels apart from the spec: the spawner compiles each distinct one once, and a shim never
@@ -406,6 +429,7 @@ class SpawnerClient:
             "exit_file": str(exit_file),
             "runtime": runtime,
             "start": start,
+            "hold": after is not None,
         }
         if seccomp is not self._profile[0]:
             encoded = json.dumps(seccomp, separators=(",", ":"), sort_keys=True).encode() if seccomp else b""
@@ -416,20 +440,29 @@ class SpawnerClient:
         except (wire.ProtocolError, TypeError, ValueError) as error:
             raise CreateError(f"the container's configuration cannot be sent to the runtime: {error}") from None
         try:
-            return await self._ask(container_id, data, attach, start)
+            return await self._ask(container_id, data, attach, start, after)
         except SpawnerGone:
             if (self.shims_dir / container_id).exists():
                 raise
         # It ended before it had forked: the next one is asked.
-        return await self._ask(container_id, data, attach, start)
+        return await self._ask(container_id, data, attach, start, after)
 
-    async def _ask(self, container_id: str, data: bytes, attach: Sequence[Attachment], start: bool) -> ShimClient:
+    async def _ask(
+        self,
+        container_id: str,
+        data: bytes,
+        attach: Sequence[Attachment],
+        start: bool,
+        after: "asyncio.Future[Any] | None",
+    ) -> ShimClient:
         sock = await self._connect(self.socket_path, "spawner")
         shim = ShimClient(container_id, sock)
         attaching: list[asyncio.Task[Any]] = []
         try:
             try:
                 await shim.send(data)
+                if after is not None:
+                    await shim.hold(after)
                 attaching = shim.ask_early(attach, start=start)
                 await shim.first_message(CREATE_TIMEOUT_S)
             except OSError as error:

@@ -44,6 +44,14 @@ def _setup_failure(error: SetupError, template: str, otherwise: str) -> Refused:
     return Refused(otherwise, message, 126 if otherwise == "start" else None)
 
 
+def _wait_for(engine: socket.socket) -> None:
+    """Until what the container joins is there, which the engine makes meanwhile. Raises Refused when it will not be."""
+    try:
+        wire.read_frame(engine)
+    except (OSError, wire.ProtocolError):
+        raise Refused("create", "the engine has withdrawn its request") from None
+
+
 class Shim:
     """A container: made by :meth:`create`, then served by :meth:`run` until it is deleted."""
 
@@ -68,14 +76,17 @@ class Shim:
 
     # --- making the container
 
-    def create(self, request: wire.Message, seccomp: bytes) -> None:
+    def create(self, request: wire.Message, seccomp: bytes, engine: socket.socket) -> None:
         """Everything up to a process that waits before execve; ``seccomp`` is its compiled profile.
 
         Raises Refused, and then nothing is left behind.
         """
         self._seccomp = seccomp
         try:
-            self._create(request)
+            self._create(request, engine)
+        except Refused:
+            self._cleanup.close()
+            raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             self._cleanup.close()
             raise Refused("create", f"the container's configuration is not valid: {error!r}") from None
@@ -94,7 +105,7 @@ class Shim:
             message = f"error during container init: {subject}{syscalls.describe(error)}"
             raise Refused("create", _CREATE_FAILED.format(message)) from None
 
-    def _create(self, request: wire.Message) -> None:
+    def _create(self, request: wire.Message, engine: socket.socket) -> None:
         container_id: str = request["container_id"]
         if not container_id or "/" in container_id or container_id.startswith("."):
             raise Refused("create", f"'{container_id}' is no container id")
@@ -122,6 +133,8 @@ class Shim:
         stdio = self._new_stdio(options, self._log, stdin_once=bool(options["stdin_once"]))
         program = request.get("runtime", "")
         self._going = bool(request.get("start")) and not program
+        if request.get("hold"):
+            _wait_for(engine)
         init = self._make_init(program, container_id, stdio, root)
         self.warnings += init.warnings
         root.close()
