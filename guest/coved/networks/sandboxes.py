@@ -97,9 +97,8 @@ class Sandboxes:
             InvalidParameter, Forbidden, Conflict: an address cannot be had.
             EngineError: Docker's "driver failed programming external connectivity ..." when a port cannot be bound.
         """
-        planned: asyncio.Future[Sandbox] = asyncio.get_running_loop().create_future()
         async with self._turns.of(container_id):
-            return await self._open_one(container_id, request, planned)
+            return await self._open_one(container_id, request)
 
     async def begin(self, container_id: str, request: SandboxRequest) -> tuple[Sandbox, asyncio.Task[Sandbox]]:
         """As ``open``, but returns when it is certain what the sandbox will be, all but its ports.
@@ -110,17 +109,20 @@ class Sandboxes:
 
         async def making() -> Sandbox:
             async with self._turns.of(container_id):
-                return await self._open_one(container_id, request, planned)
+                return await self._open_one(container_id, request, planned.set_result)
 
         task = asyncio.get_running_loop().create_task(making())
         try:
             await asyncio.wait({planned, task}, return_when=asyncio.FIRST_COMPLETED)
-        except BaseException:
+        except asyncio.CancelledError:
             task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
             raise
         return (task.result() if task.done() else planned.result()), task
 
-    async def _open_one(self, container_id: str, request: SandboxRequest, planned: asyncio.Future[Sandbox]) -> Sandbox:
+    async def _open_one(
+        self, container_id: str, request: SandboxRequest, plan: Callable[[Sandbox], None] = lambda sandbox: None
+    ) -> Sandbox:
         if (left := self._open.get(container_id)) is not None:
             await to_the_end(self._tear_down(left, events=True))
         mode = request.mode
@@ -139,7 +141,7 @@ class Sandboxes:
             name, hostname = request.container_name, request.hostname
             record = Record(container_id, name, "bridge", endpoints, (), request.exposed, hostname)
         self._open[container_id] = record
-        planned.set_result(self._sandbox(record, request))
+        plan(self._sandbox(record, request))
         try:
             await self._build(record, request)
         except BaseException:
