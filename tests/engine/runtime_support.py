@@ -14,8 +14,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from coved.runtime.client import ShimClient, SpawnerClient, start_spawner
 from coved.runtime.errors import RuntimeFailure
+from coved.runtime.keeper import start_spawner
+from coved.runtime.shim_client import ShimClient
+from coved.runtime.spawner_client import SpawnerClient
 from coved.runtime.spec import Attachment, LogTarget, Mount, Process, Spec, Stdio
 
 DEFAULT_CAPABILITIES = [

@@ -11,8 +11,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from coved.runtime.client import ShimClient
 from coved.runtime.errors import InvalidRequest, ShimGone, StartError
+from coved.runtime.shim_client import ShimClient
 from coved.runtime.spec import LogTarget, Process
 
 from runtime_support import TIMEOUT_S, Harness, frames, gone, process, with_harness

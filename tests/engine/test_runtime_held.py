@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from coved.runtime.client import ShimClient
 from coved.runtime.errors import CreateError
+from coved.runtime.shim_client import ShimClient
 from coved.runtime.spec import LogTarget, Spec
 
 from runtime_support import TIMEOUT_S, Harness, process, with_harness

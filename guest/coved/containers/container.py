@@ -16,7 +16,7 @@ from coved.containers.files_turn import FilesTurn
 from coved.containers.health import Health
 from coved.containers.mountpoints import MountPoint
 from coved.networks import EndpointRequest
-from coved.runtime.client import ShimClient
+from coved.runtime.shim_client import ShimClient
 from coved.runtime.spec import Attachment, Exit
 
 NS = 1_000_000_000

@@ -22,8 +22,8 @@ from coved.containers.starter import Starter
 from coved.errors import EngineError
 from coved.events import Events
 from coved.networks import Networks
-from coved.runtime.client import ShimClient
 from coved.runtime.errors import RuntimeFailure
+from coved.runtime.shim_client import ShimClient
 from coved.runtime.spec import Exit
 
 log = logging.getLogger(__name__)

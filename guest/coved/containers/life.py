@@ -21,8 +21,8 @@ from coved.containers.survivors import Survivors
 from coved.errors import Conflict, EngineError, InvalidParameter, NotModified
 from coved.events import Events
 from coved.networks import Networks
-from coved.runtime.client import SpawnerClient
 from coved.runtime.errors import NotRunning, RuntimeFailure, StartError
+from coved.runtime.spawner_client import SpawnerClient
 from coved.runtime.spec import Attachment
 
 log = logging.getLogger(__name__)

@@ -28,8 +28,8 @@ from coved.events import Events
 from coved.filters import Filters
 from coved.images import Images, ImageUser
 from coved.networks import Networks
-from coved.runtime.client import SpawnerClient
 from coved.runtime.errors import NotRunning, RuntimeFailure
+from coved.runtime.spawner_client import SpawnerClient
 from coved.runtime.spec import Attachment
 from coved.store.database import Database
 from coved.store.trees import remove_tree

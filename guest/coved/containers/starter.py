@@ -22,10 +22,11 @@ from coved.containers.seccomp_profile import DEFAULT_PATH
 from coved.errors import NotFound
 from coved.images import Images
 from coved.networks import Networks, Sandbox
-from coved.runtime.client import ExitCallback, ShimClient, SpawnerClient
 from coved.runtime.errors import RuntimeFailure
 from coved.runtime.ids import Remap
 from coved.runtime.paths import open_in_root
+from coved.runtime.shim_client import ExitCallback, ShimClient
+from coved.runtime.spawner_client import SpawnerClient
 from coved.runtime.spec import Attachment, LogTarget, Stdio
 from coved.store.trees import is_empty
 from coved.volumes import Volumes
