@@ -25,7 +25,7 @@ CALLED, ANSWERED = "called", "answered"
 START: tuple[Stage, ...] = (
     ("life.start", "engine", "HTTP: request read and routed"),
     ("sandbox", "engine", "layout, what is joined and linked"),
-    ("sandbox done", "engine", "network namespace, pair, ports"),
+    ("sandbox done", "engine", "network planned"),
     ("spec", "engine", "hosts, resolv.conf, hostname"),
     ("ask", "engine", "OCI spec; the log's target"),
     ("give", "spawner", "request sent, read; profile looked up"),
@@ -34,7 +34,9 @@ START: tuple[Stage, ...] = (
     ("cgroup done", "shim", "cgroup"),
     ("mounts", "shim", "device rules, log opened"),
     ("mounts done", "shim", "overlay and all other mounts made, detached"),
-    ("clone", "shim", "stdio, network namespace joined"),
+    ("held", "shim", "stdio"),
+    ("held done", "shim", "network waited for: namespace, pair, ports, made beside all since it was planned"),
+    ("clone", "shim", "network namespace joined"),
     ("init", "init", "clone3: namespaces"),
     ("root", "init", "signals, session, cgroup namespace"),
     ("root done", "init", "mounts attached, devices, masks, pivot_root"),
@@ -63,8 +65,8 @@ REMOVE: tuple[Stage, ...] = (
     ("remove", "engine", "HTTP: request read and routed"),
     ("forget done", "engine", "network forgotten"),
     ("delete done", "engine", "taken out of the database"),
-    ("tree", "engine", "committed; a thread found"),
-    ("tree done", "engine", "files removed"),
+    ("take", "engine", "committed"),
+    ("take done", "engine", "files put out of the way"),
     (ANSWERED, "engine", "HTTP: answer"),
 )
 
