@@ -2,16 +2,16 @@
 
 import asyncio
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from coved.runtime.errors import CreateError
 from coved.runtime.shim_client import ShimClient
-from coved.runtime.spec import LogTarget, Spec
+from coved.runtime.spec import Attachment, LogTarget, Spec
 
-from runtime_support import TIMEOUT_S, Harness, process, with_harness
+from runtime_support import TIMEOUT_S, Client, Harness, process, with_harness
 
 pytestmark = pytest.mark.root
 
@@ -21,7 +21,11 @@ def unchanged(spec: Spec) -> None:
 
 
 def creating(
-    made: Harness, container_id: str, after: "asyncio.Future[Any]", change: Callable[[Spec], None] = unchanged
+    made: Harness,
+    container_id: str,
+    after: "asyncio.Future[Any]",
+    change: Callable[[Spec], None] = unchanged,
+    attach: Sequence[Attachment] = (),
 ) -> "asyncio.Task[ShimClient]":
     init = process("sh", "-c", "readlink /proc/self/ns/net")
     spec = made.spec(init, container_id)
@@ -29,7 +33,7 @@ def creating(
     return asyncio.get_running_loop().create_task(
         made.client.create(
             container_id, spec, stdio=made.stdio(init), log=LogTarget(made.folder / f"{container_id}.log"),
-            exit_file=made.exit_file(container_id), after=after, start=True,
+            exit_file=made.exit_file(container_id), after=after, attach=attach, start=True,
         )
     )  # fmt: skip
 
@@ -57,14 +61,15 @@ async def test_it_joins_what_was_not_there_when_it_was_asked_for(made: Harness) 
         spaces = [one for one in spec["linux"]["namespaces"] if one["type"] != "network"]
         spec["linux"]["namespaces"] = [*spaces, {"type": "network", "path": f"/run/netns/{name}"}]
 
-    task = creating(made, container_id, after, join)
+    client = Client()
+    task = creating(made, container_id, after, join, [client.attachment()])
     await held(made, container_id)
     assert not task.done()
     subprocess.run(["ip", "netns", "add", name], check=True, timeout=30)
     try:
         after.set_result(None)
         shim = made.made[container_id] = await asyncio.wait_for(task, TIMEOUT_S)
-        client = await made.attach(shim)
+        client.handed_over()
         await shim.start()
         said = await client.read_all()
         inode = Path(f"/run/netns/{name}").stat().st_ino
