@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +47,7 @@ class Sandboxes:
         self._host_gateway = host_gateway
         self._open: dict[str, Record] = {}
         self._turns = Turns()
+        self._closing: set[asyncio.Task[None]] = set()
         self.on_change: Callable[[str, Iterable[str]], None] = lambda container_id, lost: None
         """Told of a container that has joined or left networks, or has another name, and of the names for others that it
         has lost; it MUST NOT raise."""
@@ -329,14 +330,16 @@ class Sandboxes:
         if record.has_namespace:
             shared = any(other.shares == record.container_id for other in self._open.values())
             arguments = (record.container_id, record.endpoints, self._rules(record), shared)
-            done = await asyncio.gather(
-                self._kernel.run(self._kernel.datapath.close_sandbox, *arguments),
-                self._publisher.unpublish(record.ports),
-                return_exceptions=True,
-            )
-            for error in done:
-                if isinstance(error, BaseException):
-                    log.error("closing the network of container %s: %s", record.container_id[:12], error)
+            closed = self._kernel.result(self._kernel.submit(self._kernel.datapath.close_sandbox, *arguments))
+            closing = self._close(record, closed)
+            if record.ports or shared:
+                await asyncio.gather(closing, self._close(record, self._publisher.unpublish(record.ports)))
+            else:
+                # The kernel takes a millisecond to end a mount, and ends the namespace and its pairs when it likes: nobody
+                # need wait. Whoever gets these addresses next comes after this in the one thread.
+                task = asyncio.get_running_loop().create_task(closing)
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
             self._catalog.release(record.endpoints)
         try:
             self._records.remove(record.container_id)
@@ -346,6 +349,12 @@ class Sandboxes:
         if events:
             for endpoint in record.endpoints:
                 self._event("disconnect", endpoint.network_id, record.container_id)
+
+    async def _close(self, record: Record, step: Awaitable[object]) -> None:
+        try:
+            await step
+        except Exception as error:
+            log.error("closing the network of container %s: %s", record.container_id[:12], error)
 
     async def _attach(self, record: Record, network: Network, endpoint: EndpointRequest) -> None:
         (made,) = self._catalog.allocate([(network, endpoint)], _next_interface(record))
