@@ -1,17 +1,20 @@
 """A shim that is being made waits for what its container joins, and is gone when that will not be there."""
 
 import asyncio
+import os
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from coved.runtime.errors import CreateError
+from coved.runtime.errors import CreateError, ShimGone
 from coved.runtime.shim_client import ShimClient
 from coved.runtime.spec import Attachment, LogTarget, Spec
 
-from runtime_support import TIMEOUT_S, Client, Harness, process, with_harness
+from kill_check import processes
+from runtime_support import TIMEOUT_S, Client, Harness, gone, process, with_harness
 
 pytestmark = pytest.mark.root
 
@@ -132,4 +135,20 @@ async def test_it_is_gone_when_whoever_asks_gives_up(made: Harness) -> None:
     await asyncio.wait([task], timeout=TIMEOUT_S)
     assert task.cancelled()
     assert not after.cancelled()  # that is its maker's
+    leaves_nothing(made, container_id)
+
+
+@with_harness
+async def test_one_that_is_killed_is_not_made_once_more(made: Harness) -> None:
+    """Nobody knows whether its process has been executed by then, and that must not happen twice."""
+    container_id = made.new_id()
+    after: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    task = creating(made, container_id, after)
+    await held(made, container_id)
+    (shim,) = [pid for pid, name in processes(made.folder) if name == f"shim:{container_id[:10]}"]
+    os.kill(shim, signal.SIGKILL)
+    await gone(shim)
+    after.set_result(None)
+    with pytest.raises(ShimGone, match=container_id):
+        await asyncio.wait_for(task, TIMEOUT_S)
     leaves_nothing(made, container_id)

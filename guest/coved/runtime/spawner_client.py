@@ -45,7 +45,8 @@ class SpawnerClient:
         wait, for :meth:`ShimClient.start` comes next in any case. ``after``: makes what the container joins, while the shim
         makes what it can without that.
 
-        Raises CreateError (nothing is left behind), SpawnerGone, RuntimeTimeout, and what ``after`` raises.
+        Raises CreateError (nothing is left behind), SpawnerGone, ShimGone (it was killed, and is not made once more, for its
+        process may have been executed), RuntimeTimeout, and what ``after`` raises.
         """
         if after is not None and after.done():
             after.result()
@@ -75,11 +76,8 @@ class SpawnerClient:
             raise CreateError(f"the container's configuration cannot be sent to the runtime: {error}") from None
         try:
             return await self._ask(container_id, data, attach, start, after)
-        except SpawnerGone:
-            if (self.shims_dir / container_id).exists():
-                raise
-        # It ended before it had forked: the next one is asked.
-        return await self._ask(container_id, data, attach, start, after)
+        except SpawnerGone:  # before there was a shim: the next one is asked
+            return await self._ask(container_id, data, attach, start, after)
 
     async def _ask(
         self,
@@ -95,15 +93,19 @@ class SpawnerClient:
         try:
             try:
                 await shim.send(data)
-                if after is not None:
-                    await shim.hold(after)
-                attaching = shim.ask_early(attach, start=start)
-                await shim.first_message(CREATE_TIMEOUT_S)
             except OSError as error:
                 raise SpawnerGone(f"the container spawner ended while it was asked: {error.strerror}") from None
+            if after is not None:
+                await shim.hold(after)
+            attaching = shim.ask_early(attach, start=start)
+            try:
+                await shim.first_message(CREATE_TIMEOUT_S)
             except ShimGone as error:
                 shim.close()
-                await self._undo(container_id)
+                if (self.shims_dir / container_id).exists():
+                    # Not to be asked for again: its process may have been executed.
+                    await self._undo(container_id)
+                    raise ShimGone(f"the shim of container {container_id} ended before it answered: {error}") from None
                 raise SpawnerGone(f"the container spawner ended before it answered: {error}") from None
             for one in attaching:
                 await one
