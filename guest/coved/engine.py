@@ -14,7 +14,7 @@ from coved.containers import Containers
 from coved.events import Events
 from coved.images import Images
 from coved.networks import Networks
-from coved.runtime.client import SpawnerClient
+from coved.runtime.spawner_client import SpawnerClient
 from coved.store.claim import claim
 from coved.store.database import Database
 from coved.volumes import Volumes

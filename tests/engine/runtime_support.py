@@ -14,8 +14,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from coved.runtime.client import ShimClient, SpawnerClient, start_spawner
 from coved.runtime.errors import RuntimeFailure
+from coved.runtime.keeper import start_spawner
+from coved.runtime.shim_client import ShimClient
+from coved.runtime.spawner_client import SpawnerClient
 from coved.runtime.spec import Attachment, LogTarget, Mount, Process, Spec, Stdio
 
 DEFAULT_CAPABILITIES = [
@@ -210,6 +212,18 @@ class Harness:
     def new_id(self) -> str:
         return uuid.uuid4().hex
 
+    def exit_file(self, container_id: str) -> Path:
+        return self.folder / f"{container_id}.exit"
+
+    def stdio(self, init: Process) -> Stdio:
+        return Stdio(terminal=bool(init.get("terminal")))
+
+    def leaves_nothing(self, shim: ShimClient) -> None:
+        """Neither folder nor cgroup of a container whose shim has ended."""
+        assert not (self.shims / shim.container_id).exists()
+        assert shim.cgroup.startswith("/")
+        assert not Path(shim.cgroup).exists()
+
     async def create(
         self,
         init: Process,
@@ -227,9 +241,9 @@ class Harness:
         shim = await self.client.create(
             container_id,
             spec,
-            stdio=stdio or Stdio(terminal=bool(init.get("terminal"))),
+            stdio=stdio or self.stdio(init),
             log=log or LogTarget(self.folder / f"{container_id}.log"),
-            exit_file=self.folder / f"{container_id}.exit",
+            exit_file=self.exit_file(container_id),
         )
         self.made[container_id] = shim
         return shim

@@ -9,7 +9,7 @@ from typing import Any
 
 import docker
 import pytest
-from coved.runtime.client import ShimClient
+from coved.runtime.shim_client import ShimClient
 from coved.runtime.spec import Stdio
 
 from isolation_support import making

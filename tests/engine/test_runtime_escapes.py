@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from coved.runtime import syscalls
-from coved.runtime.client import ShimClient, SpawnerClient
 from coved.runtime.errors import CreateError, RuntimeFailure, StartError
+from coved.runtime.shim_client import ShimClient
+from coved.runtime.spawner_client import SpawnerClient
 from coved.runtime.spec import Process, Spec, Stdio
 
 from isolation_support import Make, shim_of

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from coved.runtime.cgroups import mount_point
-from coved.runtime.client import ShimClient, SpawnerClient, start_spawner
 from coved.runtime.errors import CreateError, InvalidRequest, NotRunning, ShimGone, SpawnerGone, StartError
+from coved.runtime.keeper import start_spawner
+from coved.runtime.shim_client import ShimClient
+from coved.runtime.spawner_client import SpawnerClient
 from coved.runtime.spec import Exit, Stdio
 
 from runtime_support import TIMEOUT_S, Client, Harness, frames, gone, process, with_harness

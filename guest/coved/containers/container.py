@@ -16,7 +16,7 @@ from coved.containers.files_turn import FilesTurn
 from coved.containers.health import Health
 from coved.containers.mountpoints import MountPoint
 from coved.networks import EndpointRequest
-from coved.runtime.client import ShimClient
+from coved.runtime.shim_client import ShimClient
 from coved.runtime.spec import Attachment, Exit
 
 NS = 1_000_000_000
@@ -149,11 +149,10 @@ class Container:
     def event_attributes(self, **more: str) -> dict[str, str]:
         return {**self.config["Labels"], "image": self.image_name, "name": self.name, **more}
 
-    @property
-    def _lasting_status(self) -> str:
-        return "running" if self.held and self.state.status == "paused" else self.state.status
-
-    def to_record(self) -> str:
+    def to_record(self, state: State | None = None) -> str:
+        """``state``: another one than it has now."""
+        state = state or self.state
+        status = "running" if self.held and state.status == "paused" else state.status
         return json.dumps(
             {
                 "image_id": self.image_id,
@@ -163,7 +162,7 @@ class Container:
                 "endpoints": [vars(endpoint) for endpoint in self.request.endpoints],
                 "mounts": [mount.to_json() for mount in self.mounts],
                 "created": self.created,
-                "state": {**vars(self.state), "status": self._lasting_status},
+                "state": {**vars(state), "status": status},
                 "stopped_by_user": self.stopped_by_user,
                 "health": None if self.health is None else vars(self.health),
             },
@@ -188,11 +187,12 @@ class Container:
         )
 
 
-def ended(state: State, exit: Exit) -> None:
-    """Note how the process ended."""
+def ended(state: State, exit: Exit) -> State:
+    """Note how the process ended in ``state``, and give that back."""
     state.status = "exited"
     state.exit_code, state.finished_at = exit.code, exit.exited_at_ns
     state.oom_killed = state.oom_killed or exit.oom_killed
+    return state
 
 
 def _resolve(waiters: set[asyncio.Future[Any]], result: Waited) -> None:

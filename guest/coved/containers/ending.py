@@ -11,6 +11,7 @@ import logging
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from coved.containers import restarts
@@ -22,8 +23,8 @@ from coved.containers.starter import Starter
 from coved.errors import EngineError
 from coved.events import Events
 from coved.networks import Networks
-from coved.runtime.client import ShimClient
 from coved.runtime.errors import RuntimeFailure
+from coved.runtime.shim_client import ShimClient
 from coved.runtime.spec import Exit
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 UNKNOWN_EXIT = 255
 """dockerd's exit status for a container that ended with the machine."""
 KILLED = 128 + signal.SIGKILL
+_DEPTH = 3
+"""Rounds of the event loop after which tasks that have tasks of their own all wait for something outside of this process."""
 LINKED_S = 5.0
 """How long a container waits after a boot for those it is linked to, as in dockerd."""
 
@@ -195,8 +198,17 @@ class Endings:
         shim, container.shim = container.shim, None
         halting = self._later(self._probes.halt(container))
         discarding = self._later(self._starter.discard(shim)) if shim is not None else None
+        closing = self._later(self._networks.sandboxes.close(container.id))
+        # What removes itself is removed after this, which lasts, or after the next boot in any case.
+        passing = bool(container.host["AutoRemove"])
+        if certain := not passing and not restarts.has_policy(container):
+            for _ in range(_DEPTH):
+                await asyncio.sleep(0)
+            with _step(container, "noting its end ahead"):
+                # The disk is waited for while the kernel and the shim are at work.
+                self._registry.foresee(container, ended(replace(container.state), exit))
         with _step(container, "closing its network"):
-            await self._networks.sandboxes.close(container.id)
+            await closing
         with _step(container, "taking its shim away"):
             if discarding is not None:
                 await discarding
@@ -211,8 +223,10 @@ class Endings:
         with _step(container, "noting its end"):
             if restart:
                 self._restart_later(container, self._count_restart(container))
+            elif certain:
+                self._registry.save_foreseen(container)
             else:
-                self._registry.save(container)
+                self._registry.save(container, lasting=not passing)
         with _step(container, "telling of its end"):
             tell_volumes(self._events, container, "unmount")
             if oom_is_news:

@@ -10,7 +10,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
-from coved.containers import signals
+from coved.containers import restarts, signals
 from coved.containers.container import Container, Waited
 from coved.containers.ending import Endings, tell_volumes
 from coved.containers.execs import Execs
@@ -21,8 +21,8 @@ from coved.containers.survivors import Survivors
 from coved.errors import Conflict, EngineError, InvalidParameter, NotModified
 from coved.events import Events
 from coved.networks import Networks
-from coved.runtime.client import SpawnerClient
 from coved.runtime.errors import NotRunning, RuntimeFailure, StartError
+from coved.runtime.spawner_client import SpawnerClient
 from coved.runtime.spec import Attachment
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,8 @@ class Life:
             await _attach_late(container)
             if container.ending is None:
                 self._probes.begin(container)
-            self._registry.save(container)
+            # With a policy it is to run again after the machine's death; without one that has ended it in any case.
+            self._registry.save(container, lasting=restarts.has_policy(container))
         tell_volumes(self._events, container, "mount")
         self._event(container, "start")
 

@@ -20,6 +20,7 @@ from coved.containers.execs import Execs
 from coved.containers.life import Life, attach_now
 from coved.containers.mountpoints import MountPoint, collect, elsewhere
 from coved.containers.registry import Registry
+from coved.containers.removals import Removals
 from coved.containers.spec import Layout
 from coved.containers.starter import Starter
 from coved.errors import Conflict, EngineError, InvalidParameter, NotFound
@@ -27,8 +28,8 @@ from coved.events import Events
 from coved.filters import Filters
 from coved.images import Images, ImageUser
 from coved.networks import Networks
-from coved.runtime.client import SpawnerClient
 from coved.runtime.errors import NotRunning, RuntimeFailure
+from coved.runtime.spawner_client import SpawnerClient
 from coved.runtime.spec import Attachment
 from coved.store.database import Database
 from coved.store.trees import remove_tree
@@ -69,6 +70,7 @@ class Containers:
         self._volumes = volumes
         self._networks = networks
         self._root = root / "containers"
+        self._removals = Removals(root / "removed")
         self._registry = Registry(database)
         self.remap = userns.parse(userns_remap) if userns_remap else None
         self._starter = Starter(self._root, images, volumes, networks, spawner, self._registry, self.remap)
@@ -89,6 +91,7 @@ class Containers:
     async def start(self) -> None:
         """Finds the containers that outlived an earlier engine, notes the end of those that did not, applies restart policies."""
         self._root.mkdir(parents=True, exist_ok=True, mode=0o710)
+        self._removals.start()
         self._registry.load()
         await asyncio.to_thread(self._sweep, {container.id for container in self._registry})
         self._images.set_users(self._users_of)
@@ -107,6 +110,7 @@ class Containers:
     async def close(self) -> None:
         """Lets go of the shims; containers keep running."""
         await self.life.close()
+        await self._removals.close()
 
     @functools.cached_property
     def stats(self) -> Stats:
@@ -318,7 +322,7 @@ class Containers:
             self._registry.remove(container)
         try:
             async with container.files.urgently():
-                await asyncio.to_thread(remove_tree, self._root / container.id)
+                self._removals.take(self._root / container.id)
         except OSError as error:
             # The container is gone all the same; the next start of the engine tries again.
             log.warning("the files of container %s stay for now: %s", container.short_id, error)

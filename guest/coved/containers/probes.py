@@ -23,8 +23,8 @@ from coved.containers.linked import Linked
 from coved.containers.registry import Registry
 from coved.errors import EngineError
 from coved.events import Events
-from coved.runtime.client import ShimClient
 from coved.runtime.errors import NotRunning, RuntimeFailure, ShimGone
+from coved.runtime.shim_client import ShimClient
 from coved.runtime.spec import Attachment, Stdio
 
 log = logging.getLogger(__name__)

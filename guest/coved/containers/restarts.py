@@ -33,6 +33,11 @@ def check(policy: Json) -> Json:
     return {"Name": name or "no", "MaximumRetryCount": count if name == "on-failure" else 0}
 
 
+def has_policy(container: Container) -> bool:
+    """Whether it may ever be started again without being asked for."""
+    return bool(container.host["RestartPolicy"]["Name"] not in ("", "no"))
+
+
 def wanted(container: Container, *, after_boot: bool = False) -> bool:
     """Whether the policy wants ``container``, which has ended, to run; ``after_boot``: the engine has just started."""
     policy = container.host["RestartPolicy"]

@@ -22,10 +22,11 @@ from coved.containers.seccomp_profile import DEFAULT_PATH
 from coved.errors import NotFound
 from coved.images import Images
 from coved.networks import Networks, Sandbox
-from coved.runtime.client import ExitCallback, ShimClient, SpawnerClient
 from coved.runtime.errors import RuntimeFailure
 from coved.runtime.ids import Remap
 from coved.runtime.paths import open_in_root
+from coved.runtime.shim_client import ExitCallback, ShimClient
+from coved.runtime.spawner_client import SpawnerClient
 from coved.runtime.spec import Attachment, LogTarget, Stdio
 from coved.store.trees import is_empty
 from coved.volumes import Volumes
@@ -107,26 +108,33 @@ class Starter:
             image = {**image, "Env": [*linked, *image["Env"]]}
             request = replace(request, linked=self.linked.hosts(container))
         remap = self._remap if userns.applies(self._remap, container.host) else None
-        if remap is None:
-            sandbox = await self._networks.sandboxes.open(container.id, request)
+        opening: asyncio.Task[Sandbox] | None = None
+        if remap is None:  # the network is made while the shim makes all that needs none
+            sandbox, opening = await self._networks.sandboxes.begin(container.id, request)
         else:  # the network namespace is to be the user namespace's, which is not there yet
             sandbox = Sandbox(container.id, None, (), (), "", "")
-        if files == layout.directory:
-            self._write_files(container, layout, sandbox)
-        around = spec.Surroundings(
-            sandbox.netns_path,
-            joined,
-            [(mount, self.source(mount)) for mount in container.mounts],
-            container.hostname,
-            files,
-            remap,
-        )
-        oci = spec.build(container.id, image, container.host, layout, around, self._profile)
-        shim = await self._spawner.create(
-            container.id, oci, stdio=self._stdio(container), log=await self._log(container),
-            exit_file=self.exit_file(container), attach=attach, runtime=runtimes.program(container.host["Runtime"]),
-            start=remap is None,
-        )  # fmt: skip
+        try:
+            if files == layout.directory:
+                self._write_files(container, layout, sandbox)
+            around = spec.Surroundings(
+                sandbox.netns_path,
+                joined,
+                [(mount, self.source(mount)) for mount in container.mounts],
+                container.hostname,
+                files,
+                remap,
+            )
+            oci = spec.build(container.id, image, container.host, layout, around, self._profile)
+            shim = await self._spawner.create(
+                container.id, oci, stdio=self._stdio(container), log=await self._log(container),
+                exit_file=self.exit_file(container), attach=attach, after=opening,
+                runtime=runtimes.program(container.host["Runtime"]), start=remap is None,
+            )  # fmt: skip
+        except BaseException:
+            if opening is not None:
+                opening.cancel()
+                await asyncio.gather(opening, return_exceptions=True)
+            raise
         try:
             if remap is not None:
                 request = replace(request, namespace=f"/proc/{shim.pid}/ns/net")

@@ -10,8 +10,9 @@ import logging
 
 from coved.containers.container import Container
 from coved.containers.registry import Registry
-from coved.runtime.client import ShimClient, SpawnerClient
 from coved.runtime.errors import RuntimeFailure
+from coved.runtime.shim_client import ShimClient
+from coved.runtime.spawner_client import SpawnerClient
 
 log = logging.getLogger(__name__)
 

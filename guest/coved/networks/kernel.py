@@ -45,7 +45,14 @@ class Kernel:
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
         """What a method of the datapath gives. Raises EngineError for what the kernel refuses."""
-        call = asyncio.get_running_loop().run_in_executor(self._thread, partial(function, *arguments))
+        return await self.result(self.submit(function, *arguments))
+
+    def submit(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+        """It comes before all that is asked for later; ``result`` waits for it."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, partial(function, *arguments))
+
+    async def result(self, call: asyncio.Future[T]) -> T:
+        """Of what was submitted, as ``run`` gives it."""
         try:
             return await asyncio.shield(call)
         except asyncio.CancelledError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +47,7 @@ class Sandboxes:
         self._host_gateway = host_gateway
         self._open: dict[str, Record] = {}
         self._turns = Turns()
+        self._closing: set[asyncio.Task[None]] = set()
         self.on_change: Callable[[str, Iterable[str]], None] = lambda container_id, lost: None
         """Told of a container that has joined or left networks, or has another name, and of the names for others that it
         has lost; it MUST NOT raise."""
@@ -100,7 +101,29 @@ class Sandboxes:
         async with self._turns.of(container_id):
             return await self._open_one(container_id, request)
 
-    async def _open_one(self, container_id: str, request: SandboxRequest) -> Sandbox:
+    async def begin(self, container_id: str, request: SandboxRequest) -> tuple[Sandbox, asyncio.Task[Sandbox]]:
+        """As ``open``, but returns when it is certain what the sandbox will be, all but its ports.
+
+        It is there when the task is done, which somebody must wait for, and which raises what ``open`` raises.
+        """
+        planned: asyncio.Future[Sandbox] = asyncio.get_running_loop().create_future()
+
+        async def making() -> Sandbox:
+            async with self._turns.of(container_id):
+                return await self._open_one(container_id, request, planned.set_result)
+
+        task = asyncio.get_running_loop().create_task(making())
+        try:
+            await asyncio.wait({planned, task}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            raise
+        return (task.result() if task.done() else planned.result()), task
+
+    async def _open_one(
+        self, container_id: str, request: SandboxRequest, plan: Callable[[Sandbox], None] = lambda sandbox: None
+    ) -> Sandbox:
         if (left := self._open.get(container_id)) is not None:
             await to_the_end(self._tear_down(left, events=True))
         mode = request.mode
@@ -119,6 +142,7 @@ class Sandboxes:
             name, hostname = request.container_name, request.hostname
             record = Record(container_id, name, "bridge", endpoints, (), request.exposed, hostname)
         self._open[container_id] = record
+        plan(self._sandbox(record, request))
         try:
             await self._build(record, request)
         except BaseException:
@@ -306,14 +330,16 @@ class Sandboxes:
         if record.has_namespace:
             shared = any(other.shares == record.container_id for other in self._open.values())
             arguments = (record.container_id, record.endpoints, self._rules(record), shared)
-            done = await asyncio.gather(
-                self._kernel.run(self._kernel.datapath.close_sandbox, *arguments),
-                self._publisher.unpublish(record.ports),
-                return_exceptions=True,
-            )
-            for error in done:
-                if isinstance(error, BaseException):
-                    log.error("closing the network of container %s: %s", record.container_id[:12], error)
+            closed = self._kernel.result(self._kernel.submit(self._kernel.datapath.close_sandbox, *arguments))
+            closing = self._close(record, closed)
+            if record.ports or shared:
+                await asyncio.gather(closing, self._close(record, self._publisher.unpublish(record.ports)))
+            else:
+                # The kernel takes a millisecond to end a mount, and ends the namespace and its pairs when it likes: nobody
+                # need wait. Whoever gets these addresses next comes after this in the one thread.
+                task = asyncio.get_running_loop().create_task(closing)
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
             self._catalog.release(record.endpoints)
         try:
             self._records.remove(record.container_id)
@@ -323,6 +349,12 @@ class Sandboxes:
         if events:
             for endpoint in record.endpoints:
                 self._event("disconnect", endpoint.network_id, record.container_id)
+
+    async def _close(self, record: Record, step: Awaitable[object]) -> None:
+        try:
+            await step
+        except Exception as error:
+            log.error("closing the network of container %s: %s", record.container_id[:12], error)
 
     async def _attach(self, record: Record, network: Network, endpoint: EndpointRequest) -> None:
         (made,) = self._catalog.allocate([(network, endpoint)], _next_interface(record))

@@ -26,7 +26,7 @@ class CapabilitySets:
     """Bit masks of the five sets; capabilities that this process may not give are left out and named in ``missing``."""
 
     def __init__(self, capabilities: "Capabilities") -> None:
-        available = bounding_set()
+        self._available = available = bounding_set()
         missing: set[str] = set()
 
         def mask(names: list[str]) -> int:
@@ -49,13 +49,14 @@ class CapabilitySets:
         self.missing = sorted(missing)
 
     def drop_bounding(self) -> None:
-        """Must come first: it needs CAP_SETPCAP."""
-        available = bounding_set()
+        """Must come first: it needs CAP_SETPCAP. What is given up here is in no other set either."""
         number = 0
-        while available >> number:
-            if available >> number & 1 and not self.bounding >> number & 1:
+        while self._available >> number:
+            if self._available >> number & 1 and not self.bounding >> number & 1:
                 syscalls.prctl(syscalls.PR_CAPBSET_DROP, number)
             number += 1
+        for name in ("permitted", "effective", "inheritable", "ambient"):
+            setattr(self, name, getattr(self, name) & self.bounding)
 
     def apply(self, keep: int = 0) -> None:
         """Set effective, permitted and inheritable; ``keep`` are those still needed, dropped by a second call."""

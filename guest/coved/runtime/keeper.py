@@ -7,12 +7,14 @@ import asyncio
 import contextlib
 import logging
 import os
+import select
+import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
-from coved.runtime.client import start_spawner
 from coved.runtime.errors import SpawnerGone
 from coved.runtime.listening import listen
 
@@ -99,3 +101,47 @@ class SpawnerKeeper:
             if fd >= 0:
                 os.close(fd)
         self._lifeline = (-1, -1)
+
+
+def start_spawner(
+    socket_path: Path,
+    shims_dir: Path,
+    *,
+    timeout_s: float = 10.0,
+    listener: socket.socket | None = None,
+    lifeline: int = -1,
+) -> subprocess.Popen[bytes]:
+    """Start a spawner as a child process and wait until it accepts connections (used outside the VM).
+
+    ``listener``: what it shall accept on, when the socket is there already. ``lifeline``: the reading end of a pipe; the
+    spawner ends when nobody holds the other end any more. Without one it outlives its starter: stop it with
+    ``terminate()``. Raises SpawnerGone when it ends or is not ready in time.
+    """
+    words = [sys.executable, "-m", "coved.runtime.spawner", "--foreground"]
+    words += ["--socket", str(socket_path), "--shims", str(shims_dir)]
+    passed = []
+    if listener is not None:
+        words += ["--listener-fd", str(listener.fileno())]
+        passed.append(listener.fileno())
+    if lifeline >= 0:
+        words += ["--lifeline-fd", str(lifeline)]
+        passed.append(lifeline)
+    read_end, write_end = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [*words, "--ready-fd", str(write_end)],
+            pass_fds=(*passed, write_end),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C in the engine's terminal is not meant for containers
+        )
+    finally:
+        os.close(write_end)
+    poll = select.poll()
+    poll.register(read_end, select.POLLIN)
+    try:
+        if poll.poll(timeout_s * 1000) and os.read(read_end, 1):
+            return process
+    finally:
+        os.close(read_end)
+    process.send_signal(signal.SIGKILL)
+    raise SpawnerGone(f"the container spawner did not start (exit status {process.wait()}); its messages tell why")

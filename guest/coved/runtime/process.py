@@ -46,7 +46,7 @@ class RunningProcess:
         self.exited_at_ns = 0
         self.warnings: list[str] = []
         self._spec = spec
-        self._executing = False
+        self._executing = self._gone_on = False
         self._sync, self._child_sync = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
     # --- birth
@@ -121,10 +121,16 @@ class RunningProcess:
     # --- execve
 
     def execute(self, loop: Loop, done: "Callable[[SetupError | None], None]") -> None:
-        """Let init go on. ``done`` is called with None when execve has succeeded."""
-        with contextlib.suppress(OSError):
-            self._sync.send(setup.GO)
+        """Let init go on, if it has not gone on yet. ``done`` is called with None when execve has succeeded."""
+        self.let_go()
         self.await_execution(loop, done)
+
+    def let_go(self) -> None:
+        """It need not wait any longer before execve; how that went is for :meth:`execute` to learn."""
+        if not self._gone_on:
+            self._gone_on = True
+            with contextlib.suppress(OSError):
+                self._sync.send(setup.GO)
 
     def await_execution(self, loop: Loop, done: "Callable[[SetupError | None], None]") -> None:
         """execve closes the process's end of the socket: its end is the news."""

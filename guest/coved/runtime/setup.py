@@ -25,6 +25,13 @@ SETUP_FAILED = 125
 _LIMITS = {"RLIMIT_LOCKS": 10}  # getrlimit(2); Python has no name for it
 
 
+class Became(NamedTuple):
+    """What a process has become: ``warnings`` for whoever asked for it, and the capabilities that it is to have at last."""
+
+    warnings: list[str]
+    sets: CapabilitySets
+
+
 class Request(NamedTuple):
     """What shim and new process share: ``stdio`` are the process's ends, or None when it gets a terminal."""
 
@@ -39,7 +46,7 @@ def run_init(request: Request, spec: "Spec", root: rootfs.PreparedRoot, spaces: 
     """A container's pid 1: build its root, then wait for ``GO`` just before execve."""
     linux = spec.get("linux", {})
 
-    def enter() -> list[str]:
+    def enter() -> Became:
         # While it still is root of the machine, who alone may look into the folders above.
         place = os.open(root.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         if spaces.new & syscalls.CLONE_NEWUSER:
@@ -51,7 +58,6 @@ def run_init(request: Request, spec: "Spec", root: rootfs.PreparedRoot, spaces: 
             syscalls.unshare(syscalls.CLONE_NEWCGROUP)
         for name, value in linux.get("sysctl", {}).items():
             sysctls.write(name, value)
-        warnings: list[str] = []
         slaves: list[int] = []
 
         def console(root_fd: int) -> int:
@@ -64,7 +70,7 @@ def run_init(request: Request, spec: "Spec", root: rootfs.PreparedRoot, spaces: 
         if (domain := spec.get("domainname")) and spaces.has(syscalls.CLONE_NEWUTS):
             syscalls.setdomainname(domain)
         _leave_keyring()
-        return warnings + _become(request, slaves[0] if slaves else -1)
+        return _become(request, slaves[0] if slaves else -1)
 
     _run(request, enter, await_go=True)
 
@@ -72,7 +78,7 @@ def run_init(request: Request, spec: "Spec", root: rootfs.PreparedRoot, spaces: 
 def run_exec(request: Request, init_pidfd: int, spaces: namespaces.Namespaces) -> NoReturn:
     """Another process in a container; the shim has put its children into the pid namespace already."""
 
-    def enter() -> list[str]:
+    def enter() -> Became:
         set_oom_score("self", request.process)
         syscalls.setns(init_pidfd, spaces.all_flags() & ~syscalls.CLONE_NEWPID)
         if spaces.new & syscalls.CLONE_NEWUSER:
@@ -99,7 +105,7 @@ def _leave_keyring() -> None:
             raise
 
 
-def _run(request: Request, enter: "Callable[[], list[str]]", *, await_go: bool) -> NoReturn:
+def _run(request: Request, enter: "Callable[[], Became]", *, await_go: bool) -> NoReturn:
     sync = request.sync
     try:
         # Until execve this process holds the runtime's memory: processes of the container must not look into it.
@@ -108,13 +114,13 @@ def _run(request: Request, enter: "Callable[[], list[str]]", *, await_go: bool) 
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.setsid()
-        warnings = enter()
+        warnings, sets = enter()
         if await_go:
             _send(sync, {"ready": True, "warnings": warnings})
             _expect(sync, GO)
         else:
             _send(sync, {"warnings": warnings})
-        _execute(request)
+        _execute(request, sets)
     except executable.NotExecutable as error:
         _send(sync, {"kind": "start", "error": str(error), "exit_code": error.exit_code})
         os._exit(error.exit_code)
@@ -151,7 +157,7 @@ def _open_console(request: Request, root_fd: int) -> int:
     return slave
 
 
-def _become(request: Request, slave: int, *, make_directory: bool = True) -> list[str]:
+def _become(request: Request, slave: int, *, make_directory: bool = True) -> Became:
     """Everything that makes the process what its spec says, but for what must come last.
 
     ``make_directory``: its working directory is made when it is not there, as docker does for a container, not for an exec.
@@ -185,17 +191,16 @@ def _become(request: Request, slave: int, *, make_directory: bool = True) -> lis
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     if not any(entry.startswith("HOME=") and entry != "HOME=" for entry in process.get("env", [])):
         process.setdefault("env", []).append(f"HOME={identity.home}")
-    return warnings
+    return Became(warnings, sets)
 
 
-def _execute(request: Request) -> NoReturn:
+def _execute(request: Request, sets: CapabilitySets) -> NoReturn:
     process = request.process
     arguments = process.get("args") or []
     if not arguments:
         raise executable.NotExecutable("no command specified", executable.NOT_FOUND)
     environment = dict(entry.split("=", 1) for entry in process.get("env", []) if "=" in entry[1:])
     path = executable.find(arguments[0], environment.get("PATH", executable.DEFAULT_PATH))
-    sets = CapabilitySets(process.get("capabilities", {}))
     encoded = {os.fsencode(key): os.fsencode(value) for key, value in environment.items()}
     _send(request.sync, {"executing": True})
     syscalls.close_range_cloexec(3)

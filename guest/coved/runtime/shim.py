@@ -44,6 +44,14 @@ def _setup_failure(error: SetupError, template: str, otherwise: str) -> Refused:
     return Refused(otherwise, message, 126 if otherwise == "start" else None)
 
 
+def _wait_for(engine: socket.socket) -> None:
+    """Until what the container joins is there, which the engine makes meanwhile. Raises Refused when it will not be."""
+    try:
+        wire.read_frame(engine)
+    except (OSError, wire.ProtocolError):
+        raise Refused("create", "the engine has withdrawn its request") from None
+
+
 class Shim:
     """A container: made by :meth:`create`, then served by :meth:`run` until it is deleted."""
 
@@ -62,19 +70,23 @@ class Shim:
         self._log: LogFile | None = None
         self._on_ended: Callable[[], None] | None = None
         self._deleting = self._deleted = False
+        self._going = False
         self._busy: set[ProcessIO] = set()
         self._external: external.Runtime | None = None
 
     # --- making the container
 
-    def create(self, request: wire.Message, seccomp: bytes) -> None:
+    def create(self, request: wire.Message, seccomp: bytes, engine: socket.socket) -> None:
         """Everything up to a process that waits before execve; ``seccomp`` is its compiled profile.
 
         Raises Refused, and then nothing is left behind.
         """
         self._seccomp = seccomp
         try:
-            self._create(request)
+            self._create(request, engine)
+        except Refused:
+            self._cleanup.close()
+            raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             self._cleanup.close()
             raise Refused("create", f"the container's configuration is not valid: {error!r}") from None
@@ -93,7 +105,7 @@ class Shim:
             message = f"error during container init: {subject}{syscalls.describe(error)}"
             raise Refused("create", _CREATE_FAILED.format(message)) from None
 
-    def _create(self, request: wire.Message) -> None:
+    def _create(self, request: wire.Message, engine: socket.socket) -> None:
         container_id: str = request["container_id"]
         if not container_id or "/" in container_id or container_id.startswith("."):
             raise Refused("create", f"'{container_id}' is no container id")
@@ -119,15 +131,23 @@ class Shim:
         root = rootfs.prepare(self._spec)
         options = request["stdio"]
         stdio = self._new_stdio(options, self._log, stdin_once=bool(options["stdin_once"]))
-        init = self._make_init(request.get("runtime", ""), container_id, stdio, root)
+        program = request.get("runtime", "")
+        self._going = bool(request.get("start")) and not program
+        if request.get("hold"):
+            _wait_for(engine)
+        init = self._make_init(program, container_id, stdio, root)
         self.warnings += init.warnings
         root.close()
         self.init = init
         self.processes[""] = init
         if self._external is not None:
             self._external.reap_orphans(self.loop, lambda: {one.pid for one in self.processes.values()})
-        self.loop.watch(init.pidfd, READ, lambda events: self._on_exit(init))
         self._watch_memory()
+        if self._going:
+            # Last of all: nothing can fail any more, and one that has ended already has no pid namespace to be joined.
+            init.let_go()
+        else:
+            self._watch_init()
 
     def _make_init(
         self, program: str, container_id: str, stdio: ProcessIO, root: rootfs.PreparedRoot
@@ -149,6 +169,11 @@ class Shim:
             # Children of the shim (execs) are born in the container's pid namespace from now on.
             syscalls.setns(init.pidfd, syscalls.CLONE_NEWPID)
         return init
+
+    def _watch_init(self) -> None:
+        """Its end is news from now on. Of one that does not wait for its start, only when that has been answered."""
+        if self.init.pidfd >= 0:
+            self.loop.watch(self.init.pidfd, READ, lambda events: self._on_exit(self.init))
 
     def _watch_memory(self) -> None:
         """The kernel tells of every change of memory.events as an exceptional condition (cgroup-v2.rst)."""
@@ -262,6 +287,7 @@ class Shim:
                 connection.reply(number)
             else:
                 connection.refuse(number, _setup_failure(failure, _CREATE_FAILED, "start"))
+            self._watch_init()
 
         self.init.execute(self.loop, done)
 
@@ -404,6 +430,7 @@ class Shim:
             return
         # The end of init is told by its pidfd like any other: it waits for execs, which must be reaped meanwhile.
         self._on_ended = lambda: self._settle_log(connection, number)
+        self._watch_init()
         self.cgroup.kill()
         with contextlib.suppress(ProcessLookupError):
             self.init.signal(signal.SIGKILL)

@@ -125,10 +125,12 @@ def _become_shim(shims_dir: str, handover: Handover) -> NoReturn:
             os.close(fd)
         shim = Shim(shims_dir)
         connection, request, seccomp = handover.wait()
+        connection.setblocking(True)  # the spawner had a timeout on it, and so it was not
         try:
-            shim.create(wire.decode(request), seccomp)
+            shim.create(wire.decode(request), seccomp, connection)
         except Refused as error:
-            connection.sendall(wire.encode({"event": "failed", "error": error.payload}))
+            with contextlib.suppress(OSError):  # nobody is left who would want to know
+                connection.sendall(wire.encode({"event": "failed", "error": error.payload}))
             os._exit(0)
         except wire.ProtocolError as error:
             payload = {"kind": "create", "message": f"the request is not valid: {error}"}

@@ -3,6 +3,11 @@
 WAL with synchronous=FULL: when a call that changes something returns, the change survives the machine's death; a kill
 at any instant leaves the state before or after a transaction. The connection belongs to the event loop's thread:
 statements take microseconds, a commit one fsync.
+
+Not every change has to outlive the machine before anybody may be told of it. One that is committed with ``lasting=False``
+survives whatever becomes of the engine; the machine's death it survives some tenths of a second later (``settling``), or once
+a change has been committed that lasts. Commits keep their order (sqlite.org/wal.html, and "synchronous" in
+sqlite.org/pragma.html): none outlives the machine without those before it.
 """
 
 import contextlib
@@ -11,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from coved.errors import EngineError, StorageFull
+from coved.store.settling import Settling
 
 Parameters = Sequence[object] | Mapping[str, object]
 Row = sqlite3.Row
@@ -30,6 +36,7 @@ class Database:
         self._connection.row_factory = sqlite3.Row
         self._depth = 0
         self._after: list[Callable[[], object]] = []
+        self._settling = Settling(path.with_name(f"{path.name}-wal"))
         with self._errors():
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
                 self._connection.execute(f"PRAGMA {pragma}")
@@ -63,8 +70,11 @@ class Database:
             )
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All or nothing; the outermost of nested ones commits. There must be no await inside."""
+    def transaction(self, *, lasting: bool = True) -> Iterator[None]:
+        """All or nothing; the outermost of nested ones commits. There must be no await inside.
+
+        ``lasting`` is the outermost one's to say, and needs an event loop when it is False.
+        """
         if self._depth:
             self._depth += 1
             try:
@@ -72,15 +82,17 @@ class Database:
             finally:
                 self._depth -= 1
             return
-        with self._errors():
-            self._connection.execute("BEGIN IMMEDIATE")
-        self._depth = 1
+        if not lasting:
+            self._connection.execute("PRAGMA synchronous=NORMAL")
         try:
-            yield
-        except BaseException:
-            self._rollback()
-            raise
-        else:
+            with self._errors():
+                self._connection.execute("BEGIN IMMEDIATE")
+            self._depth, changes = 1, self._connection.total_changes
+            try:
+                yield
+            except BaseException:
+                self._rollback()
+                raise
             try:
                 with self._errors():
                     self._connection.execute("COMMIT")
@@ -91,6 +103,12 @@ class Database:
         finally:
             self._depth = 0
             self._after.clear()
+            if not lasting:
+                self._connection.execute("PRAGMA synchronous=FULL")
+        if not lasting:
+            self._settling.changed()
+        elif self._connection.total_changes > changes:  # SQLite writes, and syncs, nothing when nothing has changed
+            self._settling.settled()
         for call in after:
             call()
 
@@ -120,6 +138,7 @@ class Database:
             return row
 
     def close(self) -> None:
+        self._settling.settled()  # by what follows: it brings everything into the database itself, and that to the disk
         self._connection.close()
 
     def _rollback(self) -> None:

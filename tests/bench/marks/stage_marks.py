@@ -25,13 +25,14 @@ SIZE = 4096
 
 POINTS = {
     "life.start": ("coved.containers.life", "Life.start"),
-    "sandbox": ("coved.networks.sandboxes", "Sandboxes.open"),
+    "sandbox": ("coved.networks.sandboxes", "Sandboxes.begin"),
     "spec": ("coved.containers.spec", "build"),
-    "ask": ("coved.runtime.client", "SpawnerClient.create"),
+    "ask": ("coved.runtime.spawner_client", "SpawnerClient.create"),
     "give": ("coved.runtime.spare", "Spare.give"),
     "shim": ("coved.runtime.shim", "Shim.create"),
     "cgroup": ("coved.runtime.cgroups", "Cgroup.create"),
     "mounts": ("coved.runtime.rootfs", "prepare"),
+    "held": ("coved.runtime.shim", "_wait_for"),
     "clone": ("coved.runtime.process", "RunningProcess._clone"),
     "init": ("coved.runtime.setup", "run_init"),
     "root": ("coved.runtime.rootfs", "build"),
@@ -41,17 +42,17 @@ POINTS = {
     "execute": ("coved.runtime.setup", "_execute"),
     "execve": ("os", "execve"),
     "reply": ("coved.runtime.control", "Connection.reply"),
-    "started": ("coved.runtime.client", "ShimClient.start"),
+    "started": ("coved.runtime.shim_client", "ShimClient.start"),
     "save": ("coved.containers.registry", "Registry.save"),
     "reap": ("coved.runtime.process", "RunningProcess.reap"),
     "exit file": ("coved.runtime.exitfile", "write"),
     "ended": ("coved.containers.ending", "Endings._ended"),
     "close": ("coved.networks.sandboxes", "Sandboxes.close"),
-    "discard": ("coved.containers.starter", "Starter.discard"),
+    "foresee": ("coved.containers.registry", "Registry.foresee"),
     "remove": ("coved.containers.manager", "Containers.remove"),
     "forget": ("coved.networks.sandboxes", "Sandboxes.forget"),
     "delete": ("coved.containers.registry", "Registry.remove"),
-    "tree": ("coved.store.trees", "remove_tree"),
+    "take": ("coved.containers.removals", "Removals.take"),
 }
 """Functions by the name of their marks: the name itself when it is entered, the name and " done" when it is left."""
 SLOTS = {name: number for number, name in enumerate(one + end for one in POINTS for end in ("", " done"))}

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from coved.runtime import wire
-from coved.runtime.client import ShimClient
+from coved.runtime.shim_client import ShimClient
 
 STATE = {"event": "state", "pid": 5, "started": True, "warnings": [], "execs": {}, "exits": {}}
 

@@ -1,64 +1,30 @@
-"""The engine's side of the runtime (asyncio): ask the spawner for shims, and talk to them.
+"""The engine's side of one container (asyncio): what it asks of the container's shim, and what it is told.
 
 Every wait is bounded except ``wait``, which ends with the process or with its shim.
 """
 
 import asyncio
-import base64
 import contextlib
-import json
 import logging
 import os
-import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-from coved.runtime import wire
-from coved.runtime.errors import (
-    CreateError,
-    InvalidRequest,
-    NotRunning,
-    RuntimeFailure,
-    RuntimeTimeout,
-    ShimGone,
-    SpawnerGone,
-    StartError,
-)
-from coved.runtime.spec import Attachment, Exit, LogTarget, Process, Resources, Spec, Stdio
+from coved.runtime import payloads, wire
+from coved.runtime.errors import RuntimeFailure, RuntimeTimeout, ShimGone
+from coved.runtime.spec import Attachment, Exit, Process, Resources, Stdio
 
 _log = logging.getLogger(__name__)
 
 CREATE_TIMEOUT_S = 60.0
 REQUEST_TIMEOUT_S = 30.0
-CONNECT_TIMEOUT_S = 5.0
 
 ExitCallback = Callable[[str, Exit], None]
 
-_ERRORS: dict[str, type[RuntimeFailure]] = {
-    "create": CreateError,
-    "not-running": NotRunning,
-    "invalid": InvalidRequest,
-    "timeout": RuntimeTimeout,
-}
-
-
-def _error_from(payload: dict[str, Any]) -> RuntimeFailure:
-    message = str(payload.get("message", "unknown error"))
-    if payload.get("kind") == "start":
-        return StartError(message, int(payload.get("exit_code", 127)))
-    return _ERRORS.get(str(payload.get("kind")), RuntimeFailure)(message)
-
-
-def _exit_from(payload: dict[str, Any]) -> Exit:
-    return Exit(int(payload["code"]), bool(payload["oom_killed"]), int(payload["exited_at_ns"]))
-
 
 class ShimClient:
-    """One container. Made by :class:`SpawnerClient`.
+    """One container. Made by ``SpawnerClient``.
 
     ``pid``: the container's init, in the host's pid namespace. ``warnings``: what was asked for and could not be had
     (a limit whose controller is missing, a resource limit that may not be raised). ``exits``: every process that has
@@ -98,7 +64,7 @@ class ShimClient:
     async def start(self) -> None:
         """Execute the container's process. Raises StartError when execve fails; the container has then ended.
 
-        Waits for the answer only when :meth:`SpawnerClient.create` has asked already.
+        Waits for the answer only when ``SpawnerClient.create`` has asked already.
         """
         starting, self.starting = self.starting, None
         await (starting or self._request("start"))
@@ -120,8 +86,8 @@ class ShimClient:
             {
                 "process_id": exec_id,
                 "process": process,
-                "stdio": _stdio_json(stdio),
-                "attach": [_attachment_json(one) for one in attach],
+                "stdio": payloads.of_stdio(stdio),
+                "attach": [payloads.of_attachment(one) for one in attach],
             },
             [one.fd for one in attach],
         )
@@ -132,7 +98,7 @@ class ShimClient:
 
     async def attach(self, process_id: str, attachment: Attachment, *, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
         """Hand a client's connection to the shim; ``process_id`` "" is init. Before ``start`` no byte is missed."""
-        arguments = {"process_id": process_id, "attach": [_attachment_json(attachment)]}
+        arguments = {"process_id": process_id, "attach": [payloads.of_attachment(attachment)]}
         await self._request("attach", arguments, [attachment.fd], timeout_s=timeout_s)
 
     async def resize(self, process_id: str, height: int, width: int) -> None:
@@ -226,6 +192,24 @@ class ShimClient:
             self.close()
             raise
 
+    async def hold(self, after: "asyncio.Future[Any]") -> None:
+        """Let a shim that is being made go on when ``after`` is done. Raises what that raises, and then the shim is gone."""
+        try:
+            await asyncio.shield(after)
+        except BaseException:
+            await self._withdraw()
+            raise
+        with contextlib.suppress(OSError):  # it has failed meanwhile: its first message says why
+            await self.send(wire.frame(b""))
+
+    async def _withdraw(self) -> None:
+        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.on_gone(lambda: _finish(gone))
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(gone, REQUEST_TIMEOUT_S)
+
     async def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
         """Send a whole frame, its descriptors with the first byte."""
         loop = asyncio.get_running_loop()
@@ -271,7 +255,7 @@ class ShimClient:
             if future.done() and not future.cancelled():
                 future.exception()
         if "error" in reply:
-            raise _error_from(reply["error"])
+            raise payloads.to_error(reply["error"])
         return reply
 
     def _check_alive(self) -> None:
@@ -297,7 +281,7 @@ class ShimClient:
     def _dispatch(self, message: dict[str, Any]) -> None:
         event = message.get("event")
         if event == "exit":
-            self._record_exit(str(message["process_id"]), _exit_from(message))
+            self._record_exit(str(message["process_id"]), payloads.to_exit(message))
         elif event == "oom":
             self._record_oom()
         elif event == "detach":
@@ -309,7 +293,7 @@ class ShimClient:
                 self._first.set_result(message)
         elif event == "failed":
             if not self._first.done():
-                self._first.set_exception(_error_from(message["error"]))
+                self._first.set_exception(payloads.to_error(message["error"]))
         else:
             future = self._replies.get(message.get("id", 0))
             if future is not None and not future.done():
@@ -325,7 +309,7 @@ class ShimClient:
         self.oom_killed = bool(state.get("oom_killed"))
         self.cgroup = str(state.get("cgroup", ""))
         for process_id, ended in state["exits"].items():
-            self._record_exit(str(process_id), _exit_from(ended))
+            self._record_exit(str(process_id), payloads.to_exit(ended))
 
     def _record_exit(self, process_id: str, ended: Exit) -> None:
         if process_id in self.exits:
@@ -365,183 +349,6 @@ class ShimClient:
             callback()
 
 
-class SpawnerClient:
-    """Makes shims, and finds those that outlived the engine."""
-
-    def __init__(self, socket_path: Path, shims_dir: Path) -> None:
-        self.socket_path = socket_path
-        self.shims_dir = shims_dir
-        self._profile: tuple[Any, bytes] = None, b""
-        """The last seccomp profile and its JSON: nearly all containers have the same one."""
-
-    async def create(
-        self,
-        container_id: str,
-        spec: Spec,
-        *,
-        stdio: Stdio,
-        log: LogTarget | None,
-        exit_file: Path,
-        attach: Sequence[Attachment] = (),
-        runtime: str = "",
-        start: bool = False,
-    ) -> ShimClient:
-        """Fork a shim; the container's process then waits just before execve.
-
-        ``runtime``: path of another OCI runtime that is to make the container; "" for this one. ``start``: it need not
-        wait, for :meth:`ShimClient.start` comes next in any case.
-
-        Raises CreateError (nothing is left behind), SpawnerGone, RuntimeTimeout.
-        """
-        linux = spec.get("linux", {})
-        seccomp = None if runtime else linux.get("seccomp")
-        # The profile travels apart from the spec: the spawner compiles each distinct one once, and a shim never
-        # has to parse it.
-        slim = {**spec, "linux": {key: value for key, value in linux.items() if runtime or key != "seccomp"}}
-        request = {
-            "container_id": container_id,
-            "spec": slim,
-            "stdio": _stdio_json(stdio),
-            "log": None if log is None else _log_json(log),
-            "exit_file": str(exit_file),
-            "runtime": runtime,
-        }
-        if seccomp is not self._profile[0]:
-            encoded = json.dumps(seccomp, separators=(",", ":"), sort_keys=True).encode() if seccomp else b""
-            self._profile = seccomp, encoded
-        profile = self._profile[1]
-        try:
-            data = wire.encode(request) + wire.frame(profile)
-        except (wire.ProtocolError, TypeError, ValueError) as error:
-            raise CreateError(f"the container's configuration cannot be sent to the runtime: {error}") from None
-        try:
-            return await self._ask(container_id, data, attach, start)
-        except SpawnerGone:
-            if (self.shims_dir / container_id).exists():
-                raise
-        # It ended before it had forked: the next one is asked.
-        return await self._ask(container_id, data, attach, start)
-
-    async def _ask(self, container_id: str, data: bytes, attach: Sequence[Attachment], start: bool) -> ShimClient:
-        sock = await self._connect(self.socket_path, "spawner")
-        shim = ShimClient(container_id, sock)
-        attaching: list[asyncio.Task[Any]] = []
-        try:
-            try:
-                await shim.send(data)
-                attaching = shim.ask_early(attach, start=start)
-                await shim.first_message(CREATE_TIMEOUT_S)
-            except OSError as error:
-                raise SpawnerGone(f"the container spawner ended while it was asked: {error.strerror}") from None
-            except ShimGone as error:
-                shim.close()
-                await self._undo(container_id)
-                raise SpawnerGone(f"the container spawner ended before it answered: {error}") from None
-            for one in attaching:
-                await one
-        except BaseException:
-            shim.close()
-            early = [*attaching, shim.starting] if shim.starting is not None else attaching
-            await asyncio.gather(*early, return_exceptions=True)  # they fail with the connection
-            raise
-        return shim
-
-    async def reconnect(self, container_id: str) -> ShimClient | None:
-        """Connect to a shim that outlived the engine. None when there is none (any more): the container has ended.
-
-        What a killed shim left behind (processes, cgroup, folder) is then cleaned up.
-        """
-        path = self.shims_dir / container_id / "shim.sock"
-        try:
-            shim = ShimClient(container_id, await self._connect(path, f"shim of {container_id}"))
-            await shim.first_message(REQUEST_TIMEOUT_S)
-        except (SpawnerGone, ShimGone):
-            from coved.runtime.leftovers import clean_up  # rare: only after a shim was killed
-
-            await asyncio.to_thread(clean_up, self.shims_dir / container_id)
-            return None
-        return shim
-
-    def shims(self) -> set[str]:
-        """Ids of the containers that have a shim, or had one that was killed."""
-        try:
-            return {entry.name for entry in os.scandir(self.shims_dir)}
-        except FileNotFoundError:
-            return set()
-
-    async def _undo(self, container_id: str) -> None:
-        """Take away what is left of a container whose shim has ended before it was complete."""
-        with contextlib.suppress(RuntimeFailure):
-            left = await self.reconnect(container_id)
-            if left is not None:
-                await left.delete()
-
-    async def _connect(self, path: Path, what: str) -> socket.socket:
-        loop = asyncio.get_running_loop()
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        try:
-            # A path may be longer than sockaddr_un allows (107 bytes): go through an O_PATH descriptor of its folder.
-            folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    await loop.sock_connect(sock, f"/proc/self/fd/{folder}/{path.name}")
-            finally:
-                os.close(folder)
-        except TimeoutError:
-            sock.close()
-            raise RuntimeTimeout(f"the {what} accepted no connection within {CONNECT_TIMEOUT_S:.0f} s") from None
-        except OSError as error:
-            sock.close()
-            raise SpawnerGone(f"the {what} does not answer on {path}: {error.strerror}") from None
-        return sock
-
-
-def start_spawner(
-    socket_path: Path,
-    shims_dir: Path,
-    *,
-    timeout_s: float = 10.0,
-    listener: socket.socket | None = None,
-    lifeline: int = -1,
-) -> subprocess.Popen[bytes]:
-    """Start a spawner as a child process and wait until it accepts connections (used outside the VM).
-
-    ``listener``: what it shall accept on, when the socket is there already. ``lifeline``: the reading end of a pipe; the
-    spawner ends when nobody holds the other end any more. Without one it outlives its starter: stop it with
-    ``terminate()``. Raises SpawnerGone when it ends or is not ready in time.
-    """
-    words = [sys.executable, "-m", "coved.runtime.spawner", "--foreground"]
-    words += ["--socket", str(socket_path), "--shims", str(shims_dir)]
-    passed = []
-    if listener is not None:
-        words += ["--listener-fd", str(listener.fileno())]
-        passed.append(listener.fileno())
-    if lifeline >= 0:
-        words += ["--lifeline-fd", str(lifeline)]
-        passed.append(lifeline)
-    read_end, write_end = os.pipe()
-    try:
-        process = subprocess.Popen(
-            [*words, "--ready-fd", str(write_end)],
-            pass_fds=(*passed, write_end),
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C in the engine's terminal is not meant for containers
-        )
-    finally:
-        os.close(write_end)
-    import select  # once per engine
-
-    poll = select.poll()
-    poll.register(read_end, select.POLLIN)
-    try:
-        if poll.poll(timeout_s * 1000) and os.read(read_end, 1):
-            return process
-    finally:
-        os.close(read_end)
-    process.send_signal(signal.SIGKILL)
-    raise SpawnerGone(f"the container spawner did not start (exit status {process.wait()}); its messages tell why")
-
-
 def _finish(ready: "asyncio.Future[None]") -> None:
     if not ready.done():
         ready.set_result(None)
@@ -554,37 +361,3 @@ async def _writable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> Non
         await ready
     finally:
         loop.remove_writer(sock.fileno())
-
-
-def _stdio_json(stdio: Stdio) -> dict[str, Any]:
-    return {
-        "terminal": stdio.terminal,
-        "open_stdin": stdio.open_stdin,
-        "stdin_once": stdio.stdin_once,
-        "height": stdio.height,
-        "width": stdio.width,
-    }
-
-
-def _log_json(log: LogTarget) -> dict[str, Any]:
-    if log.driver not in ("json-file", "local"):
-        raise CreateError(f"the runtime has no log driver '{log.driver}'")
-    return {
-        "path": str(log.path),
-        "driver": log.driver,
-        "max_size": log.max_size,
-        "max_files": log.max_files,
-        "compress": log.compress,
-        "attrs": log.attrs,
-    }
-
-
-def _attachment_json(attachment: Attachment) -> dict[str, Any]:
-    return {
-        "stdin": attachment.stdin,
-        "stdout": attachment.stdout,
-        "stderr": attachment.stderr,
-        "raw": attachment.raw,
-        "detach_keys": base64.b64encode(attachment.detach_keys).decode(),
-        "pending": base64.b64encode(attachment.pending).decode(),
-    }

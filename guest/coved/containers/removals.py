@@ -1,0 +1,60 @@
+"""The files of removed containers: out of the way at once, and deleted while nobody waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from coved.store.trees import remove_tree
+
+log = logging.getLogger(__name__)
+
+
+class Removals:
+    """Deletes one tree after another. What is left when the engine ends, however it does, is the next one's.
+
+    Args:
+        folder: where they wait for that; on the file system of what is removed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._waiting: list[Path] = []
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+
+    def start(self) -> None:
+        """Takes up what an earlier engine has left. Raises OSError."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in self._folder.iterdir():
+            self._delete(path)
+
+    def take(self, path: Path) -> None:
+        """``path`` is no more when this returns; if there is none, that is as well. Raises OSError: then it has stayed."""
+        gone = self._folder / path.name
+        try:
+            path.rename(gone)
+        except FileNotFoundError:
+            return
+        self._delete(gone)
+
+    def _delete(self, path: Path) -> None:
+        self._waiting.append(path)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._work())
+
+    async def _work(self) -> None:
+        while self._waiting and not self._closing:
+            path = self._waiting.pop()
+            try:
+                await asyncio.to_thread(remove_tree, path)
+            except OSError as error:
+                log.warning("the files in %s stay for now: %s", path, error)
+        self._task = None
+
+    async def close(self) -> None:
+        """Nothing is being deleted any more when this returns."""
+        self._closing = True
+        if self._task is not None:
+            await asyncio.wait([self._task])
