@@ -70,20 +70,23 @@ class Response:
         return b"".join(self)
 
     def json_lines(self) -> Iterator[dict[str, Any]]:
-        """The objects of a stream of JSON, one per line or back to back."""
+        """The objects of a stream of JSON, one per line or back to back. Raises `ConnectionFailed` for anything else."""
         decoder = json.JSONDecoder()
         buffer = ""
         pending = b""
-        for chunk in self:
-            pending += chunk
-            cut = pending.rfind(b"\n") + 1
-            buffer, pending = buffer + pending[:cut].decode(), pending[cut:]
-            while buffer := buffer.lstrip():
-                value, end = decoder.raw_decode(buffer)
-                yield value
-                buffer = buffer[end:]
-        if rest := pending.decode().strip():
-            yield json.loads(rest)
+        try:
+            for chunk in self:
+                pending += chunk
+                cut = pending.rfind(b"\n") + 1
+                buffer, pending = buffer + pending[:cut].decode(), pending[cut:]
+                while buffer := buffer.lstrip():
+                    value, end = decoder.raw_decode(buffer)
+                    yield _object(value)
+                    buffer = buffer[end:]
+            if rest := pending.decode().strip():
+                yield _object(json.loads(rest))
+        except ValueError as error:
+            raise ConnectionFailed(f"the engine answered with something that is not JSON: {error}") from error
 
     def close(self) -> None:
         self._sock.close()
@@ -284,9 +287,10 @@ class EngineClient:
         *,
         upload: Iterable[bytes] | None = None,
         content_type: str = "application/json",
+        headers: Iterable[tuple[str, str]] = (),
     ) -> Any:
         """A request whose whole answer is one JSON value, or nothing (None)."""
-        response = self.request(method, path, query, body, upload=upload, content_type=content_type)
+        response = self.request(method, path, query, body, upload=upload, content_type=content_type, headers=headers)
         data = response.read()
         self._give_back(response)
         if not data:
@@ -325,6 +329,12 @@ class EngineClient:
             raise self.error(Response(sock, protocol, event))
         content_type = dict(event.headers).get(b"content-type", b"").decode("latin-1")
         return Hijacked(sock, bytes(protocol.trailing_data[0]), content_type)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{value!r} is no object")
+    return value
 
 
 def _next_event(sock: socket.socket, protocol: h11.Connection) -> Any:

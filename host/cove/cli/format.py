@@ -85,6 +85,13 @@ def local_time(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(seconds))
 
 
+def rfc3339(seconds: float) -> str:
+    """A local time to the second: 2026-11-24T20:10:21Z, or with +01:00 for the Z."""
+    moment = time.localtime(seconds)
+    zone = time.strftime("%z", moment)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", moment) + ("Z" if zone == "+0000" else f"{zone[:3]}:{zone[3:]}")
+
+
 def go_time(text: str) -> str:
     """An RFC 3339 time as Go prints one: 2026-11-24 20:09:21.169896611 +0000 UTC."""
     date, _, rest = text.partition("T")

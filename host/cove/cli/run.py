@@ -34,6 +34,19 @@ def check_image(image: str) -> None:
     check_reference(image)
 
 
+def _platform(specifier: str) -> str | None:
+    """`--platform` as an engine knows it. Raises `CliError`."""
+    if not specifier:
+        return None
+    from cove.cli.platforms import parse
+
+    try:
+        platform = parse(specifier)
+    except ValueError as error:
+        raise CliError(f"error parsing specified platform: {error}") from None
+    return "/".join(platform[part] for part in ("os", "architecture", "variant") if part in platform)
+
+
 def create(context: Context, values: Values) -> int:
     """`cove create`"""
     body = create_body(values)
@@ -52,7 +65,7 @@ def _create_container(context: Context, values: Values, body: dict[str, Any]) ->
             f"container ID file found, make sure the other container isn't running or delete {cidfile}", status=125
         )
     check_image(image)
-    query = {"name": values["name"] or None, "platform": values["platform"] or None}
+    query = {"name": values["name"] or None, "platform": _platform(values["platform"])}
 
     def pull() -> None:
         from cove.cli.pull import pull_image
