@@ -58,11 +58,9 @@ def _templated(sections: dict[str, list[dict[str, Any]]], form: str) -> str:
         form = form[6:].strip()
     try:
         template = Template(form.replace("\\t", "\t").replace("\\n", "\n"))
-        return template.render(
-            sections, lambda name: f"can't evaluate field {name} in type *formatter.diskUsageContext"
-        )
     except TemplateError as error:
         raise CliError(f"template parsing error: {error.message}") from error
+    return template.render(plain, lambda name: f"can't evaluate field {name} in type *formatter.diskUsageContext")
 
 
 def _image(item: dict[str, Any], *, truncate: bool, now: float) -> dict[str, Any]:
@@ -70,6 +68,7 @@ def _image(item: dict[str, Any], *, truncate: bool, now: float) -> dict[str, Any
     first = next(iter(item.get("RepoTags") or ()), None)
     one = {**item, "RepoTags": [first] if first else [], "RepoDigests": []}
     row = next(images.image_rows([one], digests=False, truncate=truncate, now=now))
+    row["Digest"] = ""
     shared = item.get("SharedSize", -1)
     if shared >= 0 and item["Size"] >= 0:
         row["UniqueSize"] = fmt.human_size(item["Size"] - shared)

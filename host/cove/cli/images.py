@@ -112,7 +112,6 @@ def rmi(context: Context, values: Values) -> int:
     platforms = [parameter(item) or "" for given in values["platform"] for item in given.split(",")]
     for name in values.args:
         try:
-            check_reference(name)
             query = {"force": values["force"], "noprune": values["no-prune"], "platforms": platforms}
             for entry in context.engine.json("DELETE", f"/images/{quote(name)}", query):
                 if "Deleted" in entry:

@@ -82,12 +82,12 @@ class Display:
 
 def _redrawn(message: Message, detail: Message | None, columns: int) -> str:
     """One message on a terminal."""
-    stream = _text(message, "stream")
     if detail is None:
         return _plain(message, None)
-    line = f"{_prefix(message)}{_text(message, 'status')} {progress(detail, columns)}"
-    if stream:  # nothing is erased for what only passes by
-        return line
+    drawn = progress(detail, columns)
+    line = f"{_prefix(message)}{_text(message, 'status')} {drawn}"
+    if _text(message, "stream"):  # for docker this is no line to draw again, nor progress to be seen
+        return "" if drawn else line
     line = line.translate(CONTROLS)
     return f"\x1b[2K\r{line[:columns] if columns else line}\r"
 

@@ -71,7 +71,7 @@ def prune(kind: str, context: Context, values: Values) -> int:
     everything = kind in ("image", "volume") and values["all"]
     warning = WARNINGS[f"{kind} -a" if everything else kind]
     if not values["force"] and not confirm(f"{warning}\nAre you sure you want to continue?"):
-        raise CliError(f"{kind} prune has been cancelled")
+        return 0
     text, reclaimed = _prune(context, kind, values["filter"], everything=everything)
     print(text, end="")
     if kind != "network":
@@ -93,7 +93,7 @@ def system_prune(context: Context, values: Values) -> int:
     if shown := _shown_filters(_with_configured(values["filter"])):
         warning += "\n  Items to be pruned will be filtered with:\n" + "".join(f"  - {item}\n" for item in shown)
     if not values["force"] and not confirm(f"{warning}\nAre you sure you want to continue?"):
-        raise CliError("system prune has been cancelled")
+        return 0
     total = 0
     for kind in ("container", "network", *(["volume"] if volumes else []), "image"):
         text, reclaimed = _prune(context, kind, values["filter"], everything=everything and kind == "image")

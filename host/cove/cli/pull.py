@@ -52,7 +52,7 @@ def pull(context: Context, values: Values) -> int:
     elif reference.bare:
         reference = reference.tagged()
         if not quiet:
-            print("Using default tag:", reference.tag, flush=True)
+            print(f"Using default tag: {reference.tag}", flush=True)
 
     def send(known: Credentials) -> Response:
         return _request(context.engine, reference, values["platform"], known)

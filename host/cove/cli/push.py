@@ -49,7 +49,7 @@ def push(context: Context, values: Values) -> int:
     elif reference.bare:
         reference = reference.tagged()
         if not values["quiet"]:
-            print("Using default tag:", reference.tag, flush=True)
+            print(f"Using default tag: {reference.tag}", flush=True)
     if reference.digest:
         raise CliError("cannot push a digest reference")
     path = "/images/" + "/".join(quote(part) for part in reference.name.split("/")) + "/push"
@@ -63,11 +63,11 @@ def push(context: Context, values: Values) -> int:
     try:
         messages = response.json_lines()
         jsonmessage.show(messages, None if values["quiet"] else sys.stdout, lambda aux: notes.extend(_notes(aux)))
+        if values["quiet"]:
+            print(reference)
     finally:
         for remark in notes:
             note(sys.stdout, remark)
-    if values["quiet"]:
-        print(reference)
     return 0
 
 
