@@ -7,7 +7,6 @@ written, and one that cannot be read is never written over.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 import sys
@@ -200,10 +199,14 @@ def _credentials(server: str, entry: Any) -> Credentials:
 
 
 def _decoded(encoded: Any) -> tuple[str, str]:
+    plain = str(encoded).replace("\r", "").replace("\n", "")
     try:
-        text = base64.b64decode(str(encoded).replace("\r", "").replace("\n", ""), validate=True).decode()
-    except (binascii.Error, ValueError) as error:
-        raise ValueError(f"illegal base64 data ({error})") from None
+        text = base64.b64decode(plain, validate=True).decode()
+    except ValueError:  # also what binascii raises
+        first = next(
+            (at for at, one in enumerate(plain) if not (one.isascii() and (one.isalnum() or one in "+/"))), None
+        )
+        raise ValueError(f"illegal base64 data at input byte {len(plain) if first is None else first}") from None
     username, colon, password = text.partition(":")
     if not colon or not username:
         raise ValueError("Invalid auth configuration file")

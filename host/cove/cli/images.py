@@ -141,7 +141,7 @@ def load(context: Context, values: Values) -> int:
         raise CliError("requested load from stdin, but stdin is empty")
     with _open(path) if path else sys.stdin.buffer as stream:
         quiet = values["quiet"] or not terminal.is_terminal(1)
-        query = {"quiet": quiet, "platform": parameter(values["platform"], "invalid platform")}
+        query = {"quiet": int(quiet), "platform": parameter(values["platform"], "invalid platform")}
         response = context.engine.request(
             "POST", "/images/load", query, upload=chunks(stream), content_type="application/x-tar"
         )

@@ -31,6 +31,7 @@ UNAUTHORIZED = 401
 
 def login(context: Context, values: Values) -> int:
     """`cove login`"""
+    config = DockerConfig.load()
     user, password = values["username"], values["password"]
     if values.changed("password-stdin"):
         if values.changed("password"):
@@ -46,7 +47,6 @@ def login(context: Context, values: Values) -> int:
         password = sys.stdin.buffer.read().decode(errors="surrogateescape").removesuffix("\n").removesuffix("\r")
     server = values.args[0] if values.args else ""
     server = credentials.HUB if server in ("", "docker.io", credentials.HUB) else credentials.hostname(server)
-    config = DockerConfig.load()
     known = Credentials(server=server)
     if not user and not password:
         with suppress(CliError):  # a helper that fails is as good as none: the user is asked
@@ -164,6 +164,8 @@ def logout(context: Context, values: Values) -> int:
     # An older docker may have kept them under any of these.
     servers = dict.fromkeys([server, host, f"http://{host}", f"https://{host}"] if server else [host])
     config = DockerConfig.load()
+    if not server:
+        _forget_web_login(config)
     print(f"Removing login credentials for {host}", flush=True)
     failures: dict[str, str] = {}
     for name in servers:
@@ -176,6 +178,20 @@ def logout(context: Context, values: Values) -> int:
         for name, reason in failures.items():
             print(f"{name}: {reason}", file=sys.stderr)
     return 0
+
+
+def _forget_web_login(config: DockerConfig) -> None:
+    """What docker's own web login to Docker Hub has left: a token of its kind is "<token>..<client>"."""
+    access, refresh = (f"{credentials.HUB}{kind}-token" for kind in ("access", "refresh"))
+    try:
+        if credentials.find(config, refresh).password.count("..") != 1:
+            return
+        credentials.erase(config, access)
+        credentials.erase(config, refresh)
+    except CliError as error:
+        print(f"WARNING: {error.message}", file=sys.stderr)
+        return
+    print("WARNING: the token of docker's web login is removed here, but not revoked at Docker Hub", file=sys.stderr)
 
 
 COMMANDS = {
