@@ -98,11 +98,6 @@ class DockerConfig:
             return chosen if isinstance(chosen, str) else ""
         return _default_helper()
 
-    def text(self, name: str) -> str:
-        """A setting of the file; empty where there is none."""
-        value = self._data.get(name)
-        return value if isinstance(value, str) else ""
-
     def texts(self, name: str) -> Iterator[str]:
         """A list of settings of the file."""
         value = self._data.get(name)

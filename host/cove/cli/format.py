@@ -147,12 +147,16 @@ def render(rows: Iterable[Row], form: str, headers: Mapping[str, str], default: 
         return "".join(plain(row) + "\n" for row in rows)
     from cove.cli.gotemplate import Template, TemplateError
 
+    # docker's `ps` looks into the template before all others do, and words it otherwise.
+    of_parsing = of_executing = "template parsing error"
+    if kind == "ContainerContext":
+        of_parsing, of_executing = "failed to parse template", "failed to execute template"
     is_table = form.startswith("table ")
     source = (form[6:].strip() if is_table else form).replace("\\t", "\t").replace("\\n", "\n")
     try:
         template = Template(source)
     except TemplateError as error:
-        raise TemplateError(f"failed to parse template: {error.message}") from error
+        raise TemplateError(f"{of_parsing}: {error.message}") from error
 
     def missing(name: str) -> str:
         return f"can't evaluate field {name} in type *{kind if '.' in kind else f'formatter.{kind}'}"
@@ -161,7 +165,7 @@ def render(rows: Iterable[Row], form: str, headers: Mapping[str, str], default: 
         lines = [template.render(row, missing) for row in rows]
         head = template.render({**headers, "Label": lambda label: label}, missing) if is_table else ""
     except TemplateError as error:
-        raise TemplateError(f"failed to execute template: {error.message}") from error
+        raise TemplateError(f"{of_executing}: {error.message}") from error
     if not is_table:
         return "".join(line + "\n" for line in lines)
     return table([line.split("\t") for line in [head, *lines]])

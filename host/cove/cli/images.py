@@ -245,7 +245,7 @@ def history(context: Context, values: Values) -> int:
         )
     columns = ("ID", "CreatedSince", "CreatedBy", "Size", "Comment")
     headers = HISTORY_HEADERS if values["human"] else HISTORY_HEADERS | {"CreatedSince": "CREATED AT"}
-    sys.stdout.write(fmt.render(rows, values["format"], headers, columns, "historyContext"))
+    sys.stdout.write(fmt.render(rows, values["format"], headers, columns, "image.historyContext"))
     return 0
 
 

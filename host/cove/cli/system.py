@@ -72,7 +72,7 @@ def df(context: Context, values: Values) -> int:
         sys.stdout.write(detailed(data, values["format"]))
         return 0
     rows = df_rows(data)
-    sys.stdout.write(fmt.render(rows, values["format"], DF_HEADERS, tuple(DF_HEADERS), "diskUsageContext"))
+    sys.stdout.write(fmt.render(rows, values["format"], DF_HEADERS, tuple(DF_HEADERS), "diskUsageImagesContext"))
     return 0
 
 
