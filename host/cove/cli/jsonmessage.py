@@ -38,11 +38,12 @@ def show(messages: Iterable[Message], out: IO[str] | None, aux: Callable[[Any], 
             _check(message)
         return
     display = Display(out)
-    for message in messages:
-        if message.get("aux") is None:
-            display.draw(message)
-        elif aux is not None:
-            aux(message["aux"])
+    with terminal.drawing():
+        for message in messages:
+            if message.get("aux") is None:
+                display.draw(message)
+            elif aux is not None:
+                aux(message["aux"])
 
 
 class Display:

@@ -74,10 +74,22 @@ def unechoed(fd: int) -> Iterator[None]:
         raise CliError(str(error.args[1]).lower()) from error
     quiet = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
     try:
-        termios.tcsetattr(fd, termios.TCSADRAIN, quiet)
+        termios.tcsetattr(fd, termios.TCSANOW, quiet)
         yield
     finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        termios.tcsetattr(fd, termios.TCSANOW, before)
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """The terminal obeys what moves its cursor for the length of the `with`; only Windows has to be asked."""
+    if sys.platform == "win32":
+        from cove.cli.windows_console import drawing as windows_drawing
+
+        with windows_drawing():
+            yield
+        return
+    yield
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 
 STD_INPUT_HANDLE = -10
 STD_OUTPUT_HANDLE = -11
+STD_ERROR_HANDLE = -12
 ENABLE_PROCESSED_INPUT = 0x0001
 ENABLE_LINE_INPUT = 0x0002
 ENABLE_ECHO_INPUT = 0x0004
@@ -31,6 +32,14 @@ def raw_mode() -> Iterator[None]:
 def unechoed() -> Iterator[None]:
     """What is typed is not shown for the length of the `with`."""
     with _modes((STD_INPUT_HANDLE, ENABLE_ECHO_INPUT, 0)):
+        yield
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """VT sequences in the output are obeyed for the length of the `with`."""
+    added = ENABLE_VIRTUAL_TERMINAL_PROCESSING
+    with _modes((STD_OUTPUT_HANDLE, 0, added), (STD_ERROR_HANDLE, 0, added)):
         yield
 
 
