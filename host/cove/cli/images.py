@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -126,9 +127,13 @@ def rmi(context: Context, values: Values) -> int:
     return 0
 
 
-def chunks(stream: IO[bytes]) -> Iterator[bytes]:
-    while data := stream.read(CHUNK):
-        yield data
+def chunks(stream: IO[bytes], name: str) -> Iterator[bytes]:
+    """What `stream` gives. Raises `CliError` when it cannot be read, in which `name` tells what it is."""
+    try:
+        while data := stream.read(CHUNK):
+            yield data
+    except OSError as error:
+        raise CliError(f"read {name}: {(error.strerror or str(error)).lower()}") from error
 
 
 def load(context: Context, values: Values) -> int:
@@ -139,11 +144,16 @@ def load(context: Context, values: Values) -> int:
     path = values["input"]
     if not path and terminal.is_terminal(0):
         raise CliError("requested load from stdin, but stdin is empty")
-    with _open(path) if path else sys.stdin.buffer as stream:
+    with _source(path) as stream:
         quiet = values["quiet"] or not terminal.is_terminal(1)
         query = {"quiet": int(quiet), "platform": parameter(values["platform"], "invalid platform")}
         response = context.engine.request(
-            "POST", "/images/load", query, upload=chunks(stream), content_type="application/x-tar"
+            "POST",
+            "/images/load",
+            query,
+            upload=chunks(stream, path or "/dev/stdin"),
+            content_type="application/x-tar",
+            aside=True,
         )
         if response.headers.get("content-type", "").startswith("application/json"):
             show(response.json_lines(), sys.stdout)
@@ -152,11 +162,18 @@ def load(context: Context, values: Values) -> int:
     return 0
 
 
-def _open(path: str) -> IO[bytes]:
-    try:
-        return Path(path).open("rb")
-    except OSError as error:
-        raise CliError(os_error_text(error)) from error
+@contextmanager
+def _source(path: str) -> Iterator[IO[bytes]]:
+    """The file at `path`, or stdin for none, which stays open: closing it would wait for whoever still reads from it."""
+    if not path:
+        yield sys.stdin.buffer
+        return
+    with ExitStack() as opened:
+        try:
+            stream = opened.enter_context(Path(path).open("rb"))
+        except OSError as error:
+            raise CliError(os_error_text(error)) from error
+        yield stream
 
 
 def import_(context: Context, values: Values) -> int:
@@ -175,12 +192,15 @@ def import_(context: Context, values: Values) -> int:
     }
     if query["fromSrc"] == source and source != "-":
         response = context.engine.request("POST", "/images/create", query)
-    else:
-        with sys.stdin.buffer if source == "-" else _open(source) as stream:
-            response = context.engine.request(
-                "POST", "/images/create", query, upload=chunks(stream), content_type="text/plain"
-            )
-    show(response.json_lines(), sys.stdout)
+        show(response.json_lines(), sys.stdout)
+        return 0
+    path = "" if source == "-" else source
+    with _source(path) as stream:
+        upload = chunks(stream, path or "/dev/stdin")
+        response = context.engine.request(
+            "POST", "/images/create", query, upload=upload, content_type="text/plain", aside=True
+        )
+        show(response.json_lines(), sys.stdout)
     return 0
 
 
