@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,11 @@ class Credentials:
     """Of one registry, `server`; all that is not known is empty."""
 
     username: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
     email: str = ""
     server: str = ""
-    identity_token: str = ""
-    registry_token: str = ""
+    identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
 
     def body(self) -> dict[str, str]:
         """As the API takes them (`AuthConfig`)."""
@@ -115,8 +115,8 @@ class DockerConfig:
         if credentials.username or credentials.password:
             plain = f"{credentials.username}:{credentials.password}".encode()
             entry["auth"] = base64.b64encode(plain).decode()
-        for field, name in _FIELDS.items():
-            if value := getattr(credentials, field):
+        for attribute, name in _FIELDS.items():
+            if value := getattr(credentials, attribute):
                 entry[name] = value
         auths[credentials.server] = entry
         if helper and not self._data.get("credsStore") and not self._data.get("credHelpers"):
@@ -189,8 +189,11 @@ def _credentials(server: str, entry: Any) -> Credentials:
     username, password = entry.get("username"), entry.get("password")
     if encoded := entry.get("auth"):
         username, password = _decoded(encoded)
-    plain = {field: entry.get(name) for field, name in _FIELDS.items()} | {"username": username, "password": password}
-    return Credentials(server=server, **{field: value for field, value in plain.items() if isinstance(value, str)})
+    plain = {attribute: entry.get(name) for attribute, name in _FIELDS.items()} | {
+        "username": username,
+        "password": password,
+    }
+    return Credentials(server=server, **{key: value for key, value in plain.items() if isinstance(value, str)})
 
 
 def _decoded(encoded: Any) -> tuple[str, str]:

@@ -33,9 +33,10 @@ def show(messages: Iterable[Message], out: IO[str] | None, aux: Callable[[Any], 
     """
     if out is None:
         for message in messages:
-            if "aux" in message and aux is not None:
+            if message.get("aux") is None:
+                _check(message)
+            elif aux is not None:
                 aux(message["aux"])
-            _check(message)
         return
     display = Display(out)
     with terminal.drawing():

@@ -152,6 +152,8 @@ ALIASES = {
     "volume": {"list": "ls", "remove": "rm"},
 }
 
+UNTOLD_ALIASES = {"image": {"rmi": "rm"}}
+"""What docker accepts without telling of it in its help."""
 BARE_USAGE = ("container", "image", "network", "system")
 """Groups whose usage docker tells without "COMMAND" beside an error, for no reason."""
 OWN_GROUPS = {
@@ -257,7 +259,7 @@ def _dispatch(words: list[str]) -> int:
                 print(_group_help(name, path), end="", file=sys.stdout if rest else sys.stderr)
                 return 0
             verb, *rest = rest
-            verb = ALIASES.get(name, {}).get(verb, verb)
+            verb = (ALIASES.get(name, {}) | UNTOLD_ALIASES.get(name, {})).get(verb, verb)
             entry = GROUPS[name][1].get(verb)
             if entry is None:
                 raise UnknownCommand(path, verb, "" if name in BARE_USAGE else " COMMAND")
