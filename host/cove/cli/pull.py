@@ -12,12 +12,7 @@ from cove.cli.docker_config import Credentials
 from cove.cli.errors import CliError
 from cove.cli.flags import Values, platform_flag, switch
 from cove.cli.reference import Reference, parse_reference
-
-
-def check_trust(values: Values) -> None:
-    """Raise `CliError` when signatures are asked for: an image that nobody has checked must not pass for a trusted one."""
-    if not values["disable-content-trust"]:
-        raise CliError("cove: Cove has no content trust (Notary): --disable-content-trust=false is not supported")
+from cove.cli.trust import check_trust
 
 
 def _request(engine: EngineClient, reference: Reference, platform: str, known: Credentials) -> Response:

@@ -13,8 +13,8 @@ from cove.cli.errors import CliError
 from cove.cli.flags import Values, switch, text
 from cove.cli.notes import note
 from cove.cli.platforms import parse
-from cove.cli.pull import check_trust
 from cove.cli.reference import parse_reference
+from cove.cli.trust import check_trust
 
 ONE_PLATFORM = """\
 Using --platform pushes only the specified platform manifest of a multi-platform image index.

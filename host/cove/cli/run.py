@@ -16,6 +16,7 @@ from cove.cli.flags import Values, switch, text
 from cove.cli.run_flags import CREATE_FLAGS, RUN_FLAGS
 from cove.cli.run_options import create_body
 from cove.cli.stream import DEFAULT_DETACH_KEYS, Attached, follow_size, parse_detach_keys
+from cove.cli.trust import check_trust
 
 PULL_POLICIES = ("always", "missing", "never")
 
@@ -56,6 +57,7 @@ def create(context: Context, values: Values) -> int:
 
 def _create_container(context: Context, values: Values, body: dict[str, Any]) -> str:
     """Create the container, pulling its image when it is missing; returns the id."""
+    check_trust(values)
     image, policy = body["Image"], values["pull"]
     if policy not in PULL_POLICIES:
         raise HelpfulError(f'invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"')

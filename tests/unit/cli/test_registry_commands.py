@@ -153,8 +153,14 @@ def test_pushes(engine: Engine, run: Run) -> None:
             "save --platform a/b/c/d x",
             'invalid platform: "a/b/c/d": cannot parse platform specifier: invalid argument',
         ),
-        ("pull --disable-content-trust=false x", "cove: Cove has no content trust (Notary):"),
-        ("push --disable-content-trust=false x", "cove: Cove has no content trust (Notary):"),
+        (
+            "pull --disable-content-trust=false x",
+            "Cove has no content trust (Notary), and --disable-content-trust=false asks for it",
+        ),
+        (
+            "push --disable-content-trust=false x",
+            "Cove has no content trust (Notary), and --disable-content-trust=false asks for it",
+        ),
     ],
 )
 def test_what_no_engine_is_asked_for(engine: Engine, run: Run, words: str, message: str) -> None:
@@ -162,6 +168,17 @@ def test_what_no_engine_is_asked_for(engine: Engine, run: Run, words: str, messa
     assert (status, out) == (1, "")
     assert told.startswith(message)
     assert engine.requests == []
+
+
+@pytest.mark.parametrize("words", ["pull x", "push x", "create x", "run x"])
+def test_trust_that_the_environment_asks_for_is_refused_unless_given_up(engine: Engine, run: Run, words: str) -> None:
+    told = run(*words.split(), DOCKER_CONTENT_TRUST="1")[2]
+    assert "Cove has no content trust (Notary), and DOCKER_CONTENT_TRUST asks for it\n" in told
+    assert engine.requests == []
+    verb, image = words.split()
+    run(verb, "--disable-content-trust", image, DOCKER_CONTENT_TRUST="1")
+    run(verb, image, DOCKER_CONTENT_TRUST="0")
+    assert len(engine.requests) >= 2
 
 
 def test_a_registry_that_refuses_is_asked_again_with_what_is_typed(engine: Engine, environment: dict[str, str]) -> None:
