@@ -7,6 +7,7 @@ before comparing.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -347,6 +348,72 @@ READ_ONLY = [
     "commit %b x --foo",
     "commit -p=x %b",
     "container commit -c FOO_x %b",
+    "pull",
+    "pull a b",
+    "pull BAD",
+    "pull -a busybox:x",
+    "pull 127.0.0.1:1/x",
+    "pull -q 127.0.0.1:1/x:1",
+    "pull -a 127.0.0.1:1/x",
+    "pull --platform foo 127.0.0.1:1/x",
+    "image pull 127.0.0.1:1/x",
+    "push",
+    "push a b",
+    "push BAD",
+    "push -a busybox:x",
+    "push 127.0.0.1:1/nosuch",
+    "push -q 127.0.0.1:1/nosuch:1",
+    "push -a 127.0.0.1:1/nosuch",
+    "push busybox@sha256:6c1510efea6ddf124a692d86923040c9d72cd5582327814924c666b4082a76cb",
+    "push --platform a/b/c/d busybox",
+    "image push BAD",
+    "search",
+    "search a b",
+    "search --limit x a",
+    "search --limit 1000 a",
+    "search -f foo a",
+    "search -f nosuch=x a",
+    "search 127.0.0.1:1/a",
+    "run --pull always 127.0.0.1:1/x",
+    "run 127.0.0.1:1/x",
+    "create -q --pull always 127.0.0.1:1/x",
+    "create --platform foo busybox",
+    "run --platform a*b busybox",
+    "history --format json busybox",
+    "history --format {{.ID}} -q busybox",
+    "history --platform foo busybox",
+    "history --format {{.Foo}} busybox",
+    "history --format {{ busybox",
+    "images --format {{.Foo}}",
+    "images --format {{",
+    "network ls --format {{.Foo}}",
+    "image history -q busybox",
+    "rmi BAD",
+    "rmi -f nosuch",
+    "rmi -f BAD nosuch",
+    "rmi --platform foo busybox",
+    "image inspect --platform foo busybox",
+    "image inspect nosuch busybox",
+    "save --platform foo busybox",
+    "save busybox nosuch -o /nosuch/x",
+    "image save nosuch",
+    "load --platform foo",
+    "load -i -",
+    "image load -i /nosuch",
+    "image import -",
+    "images push",
+    "system df",
+    "system df --format json",
+    "system df --format {{.Type}}|{{.TotalCount}}|{{.Active}}",
+    "system df --format {{.Foo}}",
+    "system df -v --format {{range_.Containers}}{{.Names}}|{{.Image}}|{{.LocalVolumes}}{{println}}{{end}}",
+    "system df -v --format {{.Foo}}",
+    "system df -v --format {{",
+    "system df x",
+    "system info -f {{.OSType}}",
+    "system prune --volumes --filter until=1h",
+    "system prune x",
+    "image prune x",
     "tag busybox -x",
     "pull x:y@z",
     "volume rm nosuch",
@@ -399,9 +466,12 @@ def test_reads_alike(line: str, names: tuple[str, str]) -> None:
 # Not images and rmi: docker 28.5 shows experimental options there that 28.2 does not know.
 HELP = [
     "attach", "commit", "container_attach", "container_ls", "container_list", "container_ps", "container_prune",
-    "container_remove", "container_rm", "cp", "diff", "events", "exec", "export", "image_prune", "import",
-    "info", "inspect", "kill", "load", "logs", "network_connect", "network_create", "network_list", "pause",
-    "port", "ps", "pull", "rename", "restart", "rm", "save", "stop", "system_events", "system_prune", "tag",
+    "container_remove", "container_rm", "cp", "diff", "events", "exec", "export", "history",
+    "image_history", "image_import", "image_inspect", "image_load", "image_prune", "image_pull", "image_push",
+    "image_save", "image_tag", "import",
+    "info", "inspect", "kill", "load", "login", "logout", "logs", "network_connect", "network_create", "network_list", "pause",
+    "port", "ps", "pull", "push", "rename", "restart", "rm", "save", "search", "stop", "system_df", "system_events",
+    "system_info", "system_prune", "tag",
     "top", "unpause", "update", "version", "volume_create", "volume_prune", "volume_remove", "wait",
 ]  # fmt: skip
 
@@ -410,6 +480,63 @@ HELP = [
 def test_helps_alike(command: str) -> None:
     ours, theirs = (same(call(program, *command.split("_"), "--help")) for program in (COVE, DOCKER))
     assert (ours.status, ours.stdout.rstrip()) == (theirs.status, theirs.stdout.rstrip())
+
+
+# WORDS, and what comes on stdin after "<". Nothing answers at 127.0.0.1:1.
+LOGINS = [
+    "login",
+    "login 127.0.0.1:1",
+    "login -u x 127.0.0.1:1",
+    "login -u x -p y 127.0.0.1:1",
+    "login -u x --password-stdin https://127.0.0.1:1/v2/ < y",
+    "login --password-stdin 127.0.0.1:1 < y",
+    "login -u x -p y --password-stdin 127.0.0.1:1",
+    "login --username= 127.0.0.1:1",
+    "login --password= 127.0.0.1:1",
+    "login -u",
+    "login --foo",
+    "login known.example",
+    "logout",
+    "logout known.example",
+    "logout https://known.example/v1/",
+    "logout old.example",
+    "logout 127.0.0.1:1",
+    "logout --foo",
+    "pull 127.0.0.1:1/x",
+    "pull known.example/x",
+]
+CONFIGURATIONS = {
+    "none": "",
+    "one": '{"auths": {"known.example": {"auth": "bWU6cHc="}, "https://old.example/v1/": {"auth": "bWU6cHc="}}}',
+    "helper": '{"auths": {}, "credsStore": "covetest-nosuch"}',
+}
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+@pytest.mark.parametrize("line", LOGINS)
+def test_logins_alike(line: str, configuration: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "config.json"
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    words, _, stdin = line.partition(" < ")
+    results = []
+    for program in (DOCKER, COVE):
+        file.write_text(CONFIGURATIONS[configuration])
+        file.chmod(0o600)
+        result = same(call(program, *words.split(" "), stdin=stdin.encode()), str(tmp_path))
+        results.append((result, json.loads(file.read_text() or "{}"), file.stat().st_mode))
+    # docker asks its helper for what its web login may have left, and once more for a name that it has tried.
+    told = [result.stderr.splitlines() for result, _, _ in results]
+    if configuration == "helper" and words.startswith("logout"):
+        assert results[1][0].stdout == results[0][0].stdout
+        assert set(told[1]) >= set(told[0]) - {told[0][0] if told[0] else ""}
+        return
+    assert results[1] == results[0]
+
+
+@pytest.mark.parametrize("kind", ["container", "image", "network", "volume", "system"])
+def test_a_refused_prune_ends_alike(kind: str) -> None:
+    for words in ([kind, "prune"], [kind, "prune", "--filter", "label=a10", "--filter", "label=a9"]):
+        assert same(call(COVE, *words, stdin=b"no\n")) == same(call(DOCKER, *words, stdin=b"no\n"))
 
 
 # The tree that stands at both ends of a copy, each beneath a directory of its own.

@@ -11,11 +11,14 @@ import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h11
 
 from cove.cli.errors import ConnectionFailed, DaemonError
+
+if TYPE_CHECKING:
+    from cove.cli.upload import Uploader
 
 CONNECT_TIMEOUT_S = 10.0
 CHUNK = 65536
@@ -50,17 +53,21 @@ def query_string(query: Query) -> str:
 class Response:
     """The head of an answer, and its body as it comes."""
 
-    def __init__(self, sock: socket.socket, protocol: h11.Connection, head: h11.Response) -> None:
+    def __init__(
+        self, sock: socket.socket, protocol: h11.Connection, head: h11.Response, uploader: Uploader | None = None
+    ) -> None:
         self.status = head.status_code
         self.headers = {name.decode("ascii"): value.decode("latin-1") for name, value in head.headers}
         self._sock = sock
         self._protocol = protocol
+        self._uploader = uploader
 
     def __iter__(self) -> Iterator[bytes]:
         while True:
             try:
                 event = _next_event(self._sock, self._protocol)
             except (OSError, h11.RemoteProtocolError) as error:
+                _check_upload(self._uploader)
                 raise ConnectionFailed("the engine closed the connection in the middle of an answer") from error
             if not isinstance(event, h11.Data):
                 return  # the end of the message; h11 accepts nothing else after a head
@@ -70,20 +77,23 @@ class Response:
         return b"".join(self)
 
     def json_lines(self) -> Iterator[dict[str, Any]]:
-        """The objects of a stream of JSON, one per line or back to back."""
+        """The objects of a stream of JSON, one per line or back to back. Raises `ConnectionFailed` for anything else."""
         decoder = json.JSONDecoder()
         buffer = ""
         pending = b""
-        for chunk in self:
-            pending += chunk
-            cut = pending.rfind(b"\n") + 1
-            buffer, pending = buffer + pending[:cut].decode(), pending[cut:]
-            while buffer := buffer.lstrip():
-                value, end = decoder.raw_decode(buffer)
-                yield value
-                buffer = buffer[end:]
-        if rest := pending.decode().strip():
-            yield json.loads(rest)
+        try:
+            for chunk in self:
+                pending += chunk
+                cut = pending.rfind(b"\n") + 1
+                buffer, pending = buffer + pending[:cut].decode(), pending[cut:]
+                while buffer := buffer.lstrip():
+                    value, end = decoder.raw_decode(buffer)
+                    yield _object(value)
+                    buffer = buffer[end:]
+            if rest := pending.decode().strip():
+                yield _object(json.loads(rest))
+        except ValueError as error:
+            raise ConnectionFailed(f"the engine answered with something that is not JSON: {error}") from error
 
     def close(self) -> None:
         self._sock.close()
@@ -189,9 +199,10 @@ class EngineClient:
         upload: Iterable[bytes] | None = None,
         content_type: str = "application/json",
         headers: Iterable[tuple[str, str]] = (),
+        aside: bool = False,
     ) -> Response:
         """Send a request; return the answer whatever its status, the body unread. `body` is sent as JSON, `upload` in
-        chunks.
+        chunks, and with `aside` while the answer is read already.
         """
         data = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
         head = [("Host", "docker"), ("User-Agent", "cove"), *headers]
@@ -203,23 +214,31 @@ class EngineClient:
             head += [("Content-Length", "0")]
         request = h11.Request(method=method, target=path + query_string(query or {}), headers=head)
         sock, protocol = self._take()
+        uploader = None
         try:
             message = (protocol.send(request) or b"") + (protocol.send(h11.Data(data=data)) or b"" if data else b"")
             if upload is None:
                 message += protocol.send(h11.EndOfMessage()) or b""
             sock.sendall(message)
-            if upload is not None:
+            if upload is not None and aside:
+                from cove.cli.upload import Uploader
+
+                uploader = Uploader(sock, upload, protocol.send(h11.EndOfMessage()) or b"")
+                uploader.start()
+            elif upload is not None:
                 self._upload(sock, protocol, upload)
             event = _next_event(sock, protocol)
             while isinstance(event, h11.InformationalResponse) and event.status_code != 101:
                 event = _next_event(sock, protocol)
         except (OSError, h11.RemoteProtocolError) as error:
             sock.close()
+            _check_upload(uploader)
             raise ConnectionFailed(f"the engine at {self.path} does not answer as it should: {error}") from error
         if not isinstance(event, h11.Response):
             sock.close()
+            _check_upload(uploader)
             raise ConnectionFailed(f"the engine at {self.path} closed the connection without an answer")
-        return Response(sock, protocol, event)
+        return Response(sock, protocol, event, uploader)
 
     def _upload(self, sock: socket.socket, protocol: h11.Connection, upload: Iterable[bytes]) -> None:
         try:
@@ -237,8 +256,8 @@ class EngineClient:
         return self.connect(), h11.Connection(our_role=h11.CLIENT)
 
     def _give_back(self, response: Response) -> None:
-        protocol = response._protocol
-        if self._idle is None and protocol.our_state is h11.DONE and protocol.their_state is h11.DONE:
+        protocol, sending = response._protocol, response._uploader is not None
+        if not sending and self._idle is None and protocol.our_state is h11.DONE and protocol.their_state is h11.DONE:
             protocol.start_next_cycle()
             self._idle = (response._sock, protocol)
         else:
@@ -254,9 +273,12 @@ class EngineClient:
         upload: Iterable[bytes] | None = None,
         content_type: str = "application/json",
         headers: Iterable[tuple[str, str]] = (),
+        aside: bool = False,
     ) -> Response:
         """`send`, but an answer of 400 and above raises `DaemonError`."""
-        response = self.send(method, path, query, body, upload=upload, content_type=content_type, headers=headers)
+        response = self.send(
+            method, path, query, body, upload=upload, content_type=content_type, headers=headers, aside=aside
+        )
         if response.status >= 400:
             raise self.error(response)
         return response
@@ -284,9 +306,10 @@ class EngineClient:
         *,
         upload: Iterable[bytes] | None = None,
         content_type: str = "application/json",
+        headers: Iterable[tuple[str, str]] = (),
     ) -> Any:
         """A request whose whole answer is one JSON value, or nothing (None)."""
-        response = self.request(method, path, query, body, upload=upload, content_type=content_type)
+        response = self.request(method, path, query, body, upload=upload, content_type=content_type, headers=headers)
         data = response.read()
         self._give_back(response)
         if not data:
@@ -325,6 +348,18 @@ class EngineClient:
             raise self.error(Response(sock, protocol, event))
         content_type = dict(event.headers).get(b"content-type", b"").decode("latin-1")
         return Hijacked(sock, bytes(protocol.trailing_data[0]), content_type)
+
+
+def _check_upload(uploader: Uploader | None) -> None:
+    """Raise what has kept the body of a request from being sent."""
+    if uploader is not None and uploader.failure is not None:
+        raise uploader.failure
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{value!r} is no object")
+    return value
 
 
 def _next_event(sock: socket.socket, protocol: h11.Connection) -> Any:

@@ -41,14 +41,14 @@ class _Message(dict[str, Any]):
 def event_line(event: Event) -> str:
     """`2026-11-24T20:10:21.123456789Z container start <id> (image=busybox, name=c1)`"""
     nanoseconds = event.get("timeNano") or event.get("time", 0) * 10**9
-    stamp = f"{_local_time(nanoseconds)} " if nanoseconds else ""
+    stamp = f"{local_rfc3339(nanoseconds)} " if nanoseconds else ""
     actor = event.get("Actor") or {}
     attributes = ", ".join(f"{key}={value}" for key, value in sorted((actor.get("Attributes") or {}).items()))
     line = f"{stamp}{event['Type']} {event['Action']} {actor.get('ID', '')}"
     return f"{line} ({attributes})" if attributes else line
 
 
-def _local_time(nanoseconds: int) -> str:
+def local_rfc3339(nanoseconds: int) -> str:
     seconds, rest = divmod(nanoseconds, 10**9)
     moment = time.localtime(seconds)
     zone = time.strftime("%z", moment)

@@ -8,6 +8,7 @@ millisecond.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -129,6 +130,12 @@ def format_flag(short: str = "", *, tables: bool = True) -> Flag:
     )
 
 
+def platform_flag() -> Flag:
+    """--platform of a command that is about one platform; DOCKER_DEFAULT_PLATFORM is docker's own variable."""
+    preset = os.environ.get("DOCKER_DEFAULT_PLATFORM", "")
+    return text("platform", "", "Set platform if server is multi-platform capable", preset)
+
+
 class Values:
     """What a command line said: `values["name"]`, `values.changed("name")`, `values.args`."""
 
@@ -213,7 +220,7 @@ def _short(word: str, rest: list[str], known: dict[str, Flag], values: Values) -
             if letter == "h":
                 raise HelpAsked
             raise UsageError(f"unknown shorthand flag: '{letter}' in -{letter}{letters}")
-        if letters.startswith("="):
+        if letters.startswith("=") and len(letters) > 1:
             values.put(flag, letters[1:])
             return
         if not flag.kind:

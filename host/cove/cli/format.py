@@ -85,6 +85,13 @@ def local_time(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(seconds))
 
 
+def rfc3339(seconds: float) -> str:
+    """A local time to the second: 2026-11-24T20:10:21Z, or with +01:00 for the Z."""
+    moment = time.localtime(seconds)
+    zone = time.strftime("%z", moment)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", moment) + ("Z" if zone == "+0000" else f"{zone[:3]}:{zone[3:]}")
+
+
 def go_time(text: str) -> str:
     """An RFC 3339 time as Go prints one: 2026-11-24 20:09:21.169896611 +0000 UTC."""
     date, _, rest = text.partition("T")
@@ -140,12 +147,16 @@ def render(rows: Iterable[Row], form: str, headers: Mapping[str, str], default: 
         return "".join(plain(row) + "\n" for row in rows)
     from cove.cli.gotemplate import Template, TemplateError
 
+    # docker's `ps` looks into the template before all others do, and words it otherwise.
+    of_parsing = of_executing = "template parsing error"
+    if kind == "ContainerContext":
+        of_parsing, of_executing = "failed to parse template", "failed to execute template"
     is_table = form.startswith("table ")
     source = (form[6:].strip() if is_table else form).replace("\\t", "\t").replace("\\n", "\n")
     try:
         template = Template(source)
     except TemplateError as error:
-        raise TemplateError(f"failed to parse template: {error.message}") from error
+        raise TemplateError(f"{of_parsing}: {error.message}") from error
 
     def missing(name: str) -> str:
         return f"can't evaluate field {name} in type *{kind if '.' in kind else f'formatter.{kind}'}"
@@ -154,7 +165,7 @@ def render(rows: Iterable[Row], form: str, headers: Mapping[str, str], default: 
         lines = [template.render(row, missing) for row in rows]
         head = template.render({**headers, "Label": lambda label: label}, missing) if is_table else ""
     except TemplateError as error:
-        raise TemplateError(f"failed to execute template: {error.message}") from error
+        raise TemplateError(f"{of_executing}: {error.message}") from error
     if not is_table:
         return "".join(line + "\n" for line in lines)
     return table([line.split("\t") for line in [head, *lines]])

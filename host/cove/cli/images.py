@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,7 +13,8 @@ from cove.cli import format as fmt
 from cove.cli.client import filters, quote
 from cove.cli.command import Command, Context
 from cove.cli.errors import CliError, DaemonError, os_error_text
-from cove.cli.flags import Values, filters_flag, format_flag, several, switch, text
+from cove.cli.flags import Values, filters_flag, format_flag, platform_flag, several, switch, text
+from cove.cli.platforms import parameter
 from cove.cli.reference import check_reference
 
 CHUNK = 1 << 20
@@ -26,6 +28,10 @@ HISTORY_HEADERS = {
     "Comment": "COMMENT",
 }  # fmt: skip
 NONE = "<none>"
+SUBCOMMANDS = "build history import inspect list load ls prune pull push rm save tag".split()
+"""What a user may have meant who asks `images` for one of this name."""
+DATED_FROM = 946684800
+"""2000-01-01: what claims to be older was built to have no date."""
 
 
 def split_reference(reference: str) -> tuple[str, str]:
@@ -94,16 +100,20 @@ def images(context: Context, values: Values) -> int:
         return 0
     columns = ["Repository", "Tag", *(["Digest"] if values["digests"] else []), "ID", "CreatedSince", "Size"]
     sys.stdout.write(fmt.render(rows, form, HEADERS, columns, "imageContext"))
+    if not items and context.path.endswith(" images") and values.args and values.args[0] in SUBCOMMANDS:
+        sys.stdout.flush()
+        program, name = context.path.split(" ")[0], values.args[0]
+        print(f'\nNo images found matching "{name}": did you mean "{program} image {name}"?', file=sys.stderr)
     return 0
 
 
 def rmi(context: Context, values: Values) -> int:
     """`cove rmi`"""
     failures, fatal = [], False
+    platforms = [parameter(item) or "" for given in values["platform"] for item in given.split(",")]
     for name in values.args:
         try:
-            check_reference(name)
-            query = {"force": values["force"], "noprune": values["no-prune"]}
+            query = {"force": values["force"], "noprune": values["no-prune"], "platforms": platforms}
             for entry in context.engine.json("DELETE", f"/images/{quote(name)}", query):
                 if "Deleted" in entry:
                     print(f"Deleted: {entry['Deleted']}")
@@ -117,44 +127,58 @@ def rmi(context: Context, values: Values) -> int:
     return 0
 
 
-def chunks(stream: IO[bytes]) -> Iterator[bytes]:
-    while data := stream.read(CHUNK):
-        yield data
+def chunks(stream: IO[bytes], name: str) -> Iterator[bytes]:
+    """What `stream` gives. Raises `CliError` when it cannot be read, in which `name` tells what it is."""
+    try:
+        while data := stream.read(CHUNK):
+            yield data
+    except OSError as error:
+        raise CliError(f"read {name}: {(error.strerror or str(error)).lower()}") from error
 
 
 def load(context: Context, values: Values) -> int:
     """`cove load`"""
     from cove.cli import terminal
-    from cove.cli.pull import show_progress
+    from cove.cli.jsonmessage import show
 
     path = values["input"]
     if not path and terminal.is_terminal(0):
         raise CliError("requested load from stdin, but stdin is empty")
-    quiet = values["quiet"] or not terminal.is_terminal(1)
-    query = {"quiet": quiet, "platform": values["platform"] or None}
-    with _source(path or "-") as stream:
+    with _source(path) as stream:
+        quiet = values["quiet"] or not terminal.is_terminal(1)
+        query = {"quiet": int(quiet), "platform": parameter(values["platform"], "invalid platform")}
         response = context.engine.request(
-            "POST", "/images/load", query, upload=chunks(stream), content_type="application/x-tar"
+            "POST",
+            "/images/load",
+            query,
+            upload=chunks(stream, path or "/dev/stdin"),
+            content_type="application/x-tar",
+            aside=True,
         )
         if response.headers.get("content-type", "").startswith("application/json"):
-            show_progress(response, sys.stdout)
+            show(response.json_lines(), sys.stdout)
         else:
             sys.stdout.buffer.write(response.read())
     return 0
 
 
-def _source(path: str) -> IO[bytes]:
-    if path == "-":
-        return sys.stdin.buffer
-    try:
-        return Path(path).open("rb")
-    except OSError as error:
-        raise CliError(os_error_text(error)) from error
+@contextmanager
+def _source(path: str) -> Iterator[IO[bytes]]:
+    """The file at `path`, or stdin for none, which stays open: closing it would wait for whoever still reads from it."""
+    if not path:
+        yield sys.stdin.buffer
+        return
+    with ExitStack() as opened:
+        try:
+            stream = opened.enter_context(Path(path).open("rb"))
+        except OSError as error:
+            raise CliError(os_error_text(error)) from error
+        yield stream
 
 
 def import_(context: Context, values: Values) -> int:
     """`cove import`"""
-    from cove.cli.pull import show_progress
+    from cove.cli.jsonmessage import show
 
     source, *name = values.args
     if name:
@@ -168,12 +192,15 @@ def import_(context: Context, values: Values) -> int:
     }
     if query["fromSrc"] == source and source != "-":
         response = context.engine.request("POST", "/images/create", query)
-    else:
-        with _source(source) as stream:
-            response = context.engine.request(
-                "POST", "/images/create", query, upload=chunks(stream), content_type="text/plain"
-            )
-    show_progress(response, sys.stdout)
+        show(response.json_lines(), sys.stdout)
+        return 0
+    path = "" if source == "-" else source
+    with _source(path) as stream:
+        upload = chunks(stream, path or "/dev/stdin")
+        response = context.engine.request(
+            "POST", "/images/create", query, upload=upload, content_type="text/plain", aside=True
+        )
+        show(response.json_lines(), sys.stdout)
     return 0
 
 
@@ -194,12 +221,12 @@ def save(context: Context, values: Values) -> int:
     from cove.cli import terminal
     from cove.cli.output import check_file, write_file, write_stdout
 
+    platform = parameter(values["platform"], "invalid platform")
     output = values["output"]
     if not output and terminal.is_terminal(1):
         raise CliError("cowardly refusing to save to a terminal. Use the -o flag or redirect")
     if output:
         check_file(output, "failed to save image")
-    platform = values["platform"] or None
     response = context.engine.request("GET", "/images/get", {"names": values.args, "platform": platform})
     if output:
         write_file(output, response)
@@ -210,25 +237,27 @@ def save(context: Context, values: Values) -> int:
 
 def history(context: Context, values: Values) -> int:
     """`cove history`"""
-    items = context.engine.json("GET", f"/images/{quote(values.args[0])}/history")
+    query = {"platform": parameter(values["platform"], "invalid platform")}
+    items = context.engine.json("GET", f"/images/{quote(values.args[0])}/history", query)
     truncate, now = not values["no-trunc"], time.time()
 
     def shown_id(item: dict[str, Any]) -> str:
         return fmt.short_id(item["Id"]) if truncate and item["Id"] != "<missing>" else str(item["Id"])
 
-    if values["quiet"]:
+    if values["quiet"] and values["format"] in ("", "table"):
         for item in items:
             print(shown_id(item))
         return 0
     rows = []
     for item in items:
         by = item["CreatedBy"].replace("\t", " ")
-        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(item["Created"]))
+        moment = fmt.rfc3339(item["Created"])
+        since = fmt.ago(item["Created"], now) if item["Created"] > DATED_FROM else "N/A"
         rows.append(
             {
                 "ID": shown_id(item),
                 "CreatedAt": moment,
-                "CreatedSince": fmt.ago(item["Created"], now) if values["human"] else moment,
+                "CreatedSince": since if values["human"] else moment,
                 "CreatedBy": fmt.truncate(by, 45) if truncate else by,
                 "Size": fmt.human_size(item["Size"], 3) if values["human"] else str(item["Size"]),
                 "Comment": item["Comment"],
@@ -236,7 +265,7 @@ def history(context: Context, values: Values) -> int:
         )
     columns = ("ID", "CreatedSince", "CreatedBy", "Size", "Comment")
     headers = HISTORY_HEADERS if values["human"] else HISTORY_HEADERS | {"CreatedSince": "CREATED AT"}
-    sys.stdout.write(fmt.render(rows, values["format"], headers, columns, "historyContext"))
+    sys.stdout.write(fmt.render(rows, values["format"], headers, columns, "image.historyContext"))
     return 0
 
 
@@ -285,7 +314,16 @@ COMMANDS = {
         rmi,
         "Remove one or more images",
         "IMAGE [IMAGE...]",
-        (switch("force", "f", "Force removal of the image"), switch("no-prune", "", "Do not delete untagged parents")),
+        (
+            switch("force", "f", "Force removal of the image"),
+            switch("no-prune", "", "Do not delete untagged parents"),
+            several(
+                "platform",
+                "",
+                'Remove only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")',
+                kind="strings",
+            ),
+        ),
         least=1,
     ),
     "load": Command(
@@ -310,7 +348,7 @@ COMMANDS = {
         (
             several("change", "c", "Apply Dockerfile instruction to the created image"),
             text("message", "m", "Set commit message for imported image"),
-            text("platform", "", "Set platform if server is multi-platform capable"),
+            platform_flag(),
         ),
         least=1,
     ),
@@ -344,6 +382,11 @@ COMMANDS = {
             _FORMAT,
             switch("human", "H", "Print sizes and dates in human readable format", True),
             switch("no-trunc", "", "Don't truncate output"),
+            text(
+                "platform",
+                "",
+                'Show history for the given platform. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")',
+            ),
             switch("quiet", "q", "Only show image IDs"),
         ),
         least=1,

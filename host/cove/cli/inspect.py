@@ -23,9 +23,9 @@ PATHS = {
 TYPES = ("config", "container", "image", "network", "node", "plugin", "secret", "service", "task", "volume")
 
 
-def _get(context: Context, kinds: Sequence[str], name: str, *, size: bool) -> Any:
+def _get(context: Context, kinds: Sequence[str], name: str, *, size: bool, platform: str | None) -> Any:
     for kind in kinds:
-        query = {"size": True} if size and kind == "container" else None
+        query = {"size": size and kind == "container", "platform": platform}
         try:
             return context.engine.json("GET", PATHS[kind].format(quote(name)), query)
         except DaemonError as error:
@@ -34,7 +34,15 @@ def _get(context: Context, kinds: Sequence[str], name: str, *, size: bool) -> An
     raise CliError(f"Error: No such object: {name}")
 
 
-def show(context: Context, kinds: Sequence[str], names: Sequence[str], form: str, *, size: bool = False) -> int:
+def show(
+    context: Context,
+    kinds: Sequence[str],
+    names: Sequence[str],
+    form: str,
+    *,
+    size: bool = False,
+    platform: str | None = None,
+) -> int:
     """Print what is found of `names`, then fail with what was not."""
     from cove.cli.gotemplate import Template, TemplateError
 
@@ -47,7 +55,7 @@ def show(context: Context, kinds: Sequence[str], names: Sequence[str], form: str
     found, failures = [], []
     for name in names:
         try:
-            found.append(_get(context, kinds, name, size=size))
+            found.append(_get(context, kinds, name, size=size, platform=platform))
         except CliError as error:
             failures.append(error.message)
             # Docker inspects what it can; a template that has nothing to work on prints an empty line.
@@ -95,7 +103,12 @@ def inspect(context: Context, values: Values) -> int:
 
 def _inspect_one_kind(kind: str, context: Context, values: Values) -> int:
     size = kind == "container" and values["size"]
-    return show(context, [kind], values.args, values["format"], size=size)
+    platform = None
+    if kind == "image":
+        from cove.cli.platforms import parameter
+
+        platform = parameter(values["platform"])
+    return show(context, [kind], values.args, values["format"], size=size, platform=platform)
 
 
 _FORMAT = format_flag("f", tables=False)
@@ -120,7 +133,17 @@ COMMANDS = {
         "Display detailed information on one or more containers",
         switch("size", "s", "Display total file sizes"),
     ),
-    "image inspect": _one_kind("image", "Display detailed information on one or more images"),
+    "image inspect": _one_kind(
+        "image",
+        "Display detailed information on one or more images",
+        text(
+            "platform",
+            "",
+            "Inspect a specific platform of the multi-platform image.\n"
+            "If the image or the server is not multi-platform capable, the command will error out if the platform does not"
+            " match.\n'os[/arch[/variant]]': Explicit platform (eg. linux/amd64)",
+        ),
+    ),
     "network inspect": _one_kind(
         "network",
         "Display detailed information on one or more networks",

@@ -38,17 +38,21 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "inspect": ("inspect", "inspect", "Return low-level information on Docker objects"),
     "kill": ("containers", "kill", "Kill one or more running containers"),
     "load": ("images", "load", "Load an image from a tar archive or STDIN"),
+    "login": ("login", "login", "Authenticate to a registry"),
+    "logout": ("login", "logout", "Log out from a registry"),
     "logs": ("logs", "logs", "Fetch the logs of a container"),
     "pause": ("containers", "pause", "Pause all processes within one or more containers"),
     "port": ("containers", "port", "List port mappings or a specific mapping for the container"),
     "ps": ("ps", "ps", "List containers"),
     "pull": ("pull", "pull", "Download an image from a registry"),
+    "push": ("push", "push", "Upload an image to a registry"),
     "rename": ("containers", "rename", "Rename a container"),
     "restart": ("containers", "restart", "Restart one or more containers"),
     "rm": ("containers", "rm", "Remove one or more containers"),
     "rmi": ("images", "rmi", "Remove one or more images"),
     "run": ("run", "run", "Create and run a new container from an image"),
     "save": ("images", "save", "Save one or more images to a tar archive (streamed to STDOUT by default)"),
+    "search": ("search", "search", "Search Docker Hub for images"),
     "start": ("run", "start", "Start one or more stopped containers"),
     "stats": ("stats", "stats", "Display a live stream of container(s) resource usage statistics"),
     "stop": ("containers", "stop", "Stop one or more running containers"),
@@ -84,7 +88,7 @@ _CONTAINER_VERBS = [
     "update",
     "wait",
 ]
-NOT_YET = ("build", "builder", "buildx", "compose", "login", "logout", "manifest", "push", "search", "swarm")
+NOT_YET = ("build", "builder", "buildx", "compose", "manifest", "swarm")
 """Commands of docker's that a user would look for and that have yet to be written."""
 _INSPECT = "Display detailed information on one or more "
 
@@ -101,7 +105,7 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str, str]]]] = {
     "image": (
         "Manage images",
         {
-            **{verb: VERBS[verb] for verb in ("history", "import", "load", "pull", "save", "tag")},
+            **{verb: VERBS[verb] for verb in ("history", "import", "load", "pull", "push", "save", "tag")},
             "inspect": ("inspect", "image inspect", _INSPECT + "images"),
             "ls": VERBS["images"],
             "prune": ("prune", "image prune", "Remove unused images"),
@@ -148,6 +152,8 @@ ALIASES = {
     "volume": {"list": "ls", "remove": "rm"},
 }
 
+UNTOLD_ALIASES = {"image": {"rmi": "rm"}}
+"""What docker accepts without telling of it in its help."""
 BARE_USAGE = ("container", "image", "network", "system")
 """Groups whose usage docker tells without "COMMAND" beside an error, for no reason."""
 OWN_GROUPS = {
@@ -253,7 +259,7 @@ def _dispatch(words: list[str]) -> int:
                 print(_group_help(name, path), end="", file=sys.stdout if rest else sys.stderr)
                 return 0
             verb, *rest = rest
-            verb = ALIASES.get(name, {}).get(verb, verb)
+            verb = (ALIASES.get(name, {}) | UNTOLD_ALIASES.get(name, {})).get(verb, verb)
             entry = GROUPS[name][1].get(verb)
             if entry is None:
                 raise UnknownCommand(path, verb, "" if name in BARE_USAGE else " COMMAND")

@@ -107,7 +107,7 @@ def ls(context: Context, values: Values) -> int:
         for row in rows:
             print(row["ID"])
         return 0
-    sys.stdout.write(fmt.render(rows, form, HEADERS, ("ID", "Name", "Driver", "Scope"), "networkContext"))
+    sys.stdout.write(fmt.render(rows, form, HEADERS, ("ID", "Name", "Driver", "Scope"), "network.networkContext"))
     return 0
 
 

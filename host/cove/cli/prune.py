@@ -35,7 +35,7 @@ FIELDS = {
 
 def _prune(context: Context, kind: str, given: list[str], *, everything: bool) -> tuple[str, int]:
     """Prune one kind; what to print, and the bytes that are free again."""
-    wanted = list(given)
+    wanted = _with_configured(given)
     if kind == "image":
         wanted.append(f"dangling={'false' if everything else 'true'}")
     elif kind == "volume" and everything:
@@ -47,10 +47,23 @@ def _prune(context: Context, kind: str, given: list[str], *, everything: bool) -
     return text, int(answer.get("SpaceReclaimed") or 0)
 
 
+def _with_configured(given: list[str]) -> list[str]:
+    """`given` and what the user's docker configuration adds to every prune."""
+    from cove.cli.docker_config import DockerConfig
+
+    wanted = list(given)
+    for item in DockerConfig.load().texts("pruneFilters"):
+        key, equals, value = item.partition("=")
+        opposite = {"label": "label!", "label!": "label"}.get(key)
+        if equals and f"{opposite}={value}" not in wanted:
+            wanted.append(item)
+    return wanted
+
+
 def _line(item: Any) -> str:
     if isinstance(item, str):
         return item
-    return f"deleted: {item['Deleted']}" if item.get("Deleted") else f"untagged: {item['Untagged']}"
+    return f"untagged: {item['Untagged']}" if item.get("Untagged") else f"deleted: {item['Deleted']}"
 
 
 def prune(kind: str, context: Context, values: Values) -> int:
@@ -58,7 +71,7 @@ def prune(kind: str, context: Context, values: Values) -> int:
     everything = kind in ("image", "volume") and values["all"]
     warning = WARNINGS[f"{kind} -a" if everything else kind]
     if not values["force"] and not confirm(f"{warning}\nAre you sure you want to continue?"):
-        raise CliError(f"{kind} prune has been cancelled")
+        return 0
     text, reclaimed = _prune(context, kind, values["filter"], everything=everything)
     print(text, end="")
     if kind != "network":
@@ -77,8 +90,10 @@ def system_prune(context: Context, values: Values) -> int:
     images = "all images without at least one container associated to them" if everything else "all dangling images"
     what += [images, "unused build cache" if not everything else "all build cache"]
     warning = "WARNING! This will remove:\n" + "".join(f"  - {item}\n" for item in what)
+    if shown := _shown_filters(_with_configured(values["filter"])):
+        warning += "\n  Items to be pruned will be filtered with:\n" + "".join(f"  - {item}\n" for item in shown)
     if not values["force"] and not confirm(f"{warning}\nAre you sure you want to continue?"):
-        raise CliError("system prune has been cancelled")
+        return 0
     total = 0
     for kind in ("container", "network", *(["volume"] if volumes else []), "image"):
         text, reclaimed = _prune(context, kind, values["filter"], everything=everything and kind == "image")
@@ -87,6 +102,19 @@ def system_prune(context: Context, values: Values) -> int:
     total += _prune_builds(context, values)
     print(f"Total reclaimed space: {fmt.human_size(total)}")
     return 0
+
+
+def _shown_filters(given: list[str]) -> list[str]:
+    """The filters that docker tells of before it asks, in their natural order: a2 before a10."""
+    import re
+
+    pairs = (item.partition("=") for item in given)
+    trimmed = {f"{key.strip().lower()}={value.strip()}" for key, _, value in pairs}
+    shown = [item for item in trimmed if item.partition("=")[0] in ("label", "label!", "until")]
+    return sorted(
+        shown,
+        key=lambda item: [(len(part), part) if part.isdigit() else (0, part) for part in re.findall(r"\d+|\D", item)],
+    )
 
 
 def _prune_builds(context: Context, values: Values) -> int:

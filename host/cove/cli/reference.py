@@ -5,6 +5,7 @@ github.com/distribution/reference).
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from cove.cli.errors import CliError
 
@@ -15,8 +16,44 @@ _MOST = 255
 _DIGESTS = {"sha256": 64, "sha384": 96, "sha512": 128}
 
 
+class Reference(NamedTuple):
+    """A name taken apart; `tag` and `digest` are empty where there is none."""
+
+    domain: str
+    path: str
+    tag: str = ""
+    digest: str = ""
+
+    @property
+    def name(self) -> str:
+        """The whole name without tag and digest: docker.io/library/busybox."""
+        return f"{self.domain}/{self.path}"
+
+    @property
+    def bare(self) -> bool:
+        """Whether there is neither a tag nor a digest."""
+        return not self.tag and not self.digest
+
+    @property
+    def label(self) -> str:
+        """What the API calls the tag: the digest where there is one."""
+        return self.digest or self.tag
+
+    def tagged(self) -> Reference:
+        """With the default tag where nothing else is said."""
+        return self._replace(tag="latest") if self.bare else self
+
+    def __str__(self) -> str:
+        return self.name + (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
+
+
 def check_reference(reference: str) -> None:
     """Raise `CliError` for a name that no image can have."""
+    parse_reference(reference)
+
+
+def parse_reference(reference: str) -> Reference:
+    """Raises `CliError` for a name that no image can have."""
     if re.fullmatch(r"[a-f0-9]{64}", reference):
         raise CliError(f"invalid repository name ({reference}), cannot specify 64-byte hexadecimal strings")
     domain, remainder = _split_domain(reference)
@@ -36,6 +73,7 @@ def check_reference(reference: str) -> None:
         raise CliError(f"repository name must not be more than {_MOST} characters")
     if at:
         _check_digest(digest)
+    return Reference(domain, path, tag, digest)
 
 
 def _split_domain(reference: str) -> tuple[str, str]:

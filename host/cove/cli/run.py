@@ -16,6 +16,7 @@ from cove.cli.flags import Values, switch, text
 from cove.cli.run_flags import CREATE_FLAGS, RUN_FLAGS
 from cove.cli.run_options import create_body
 from cove.cli.stream import DEFAULT_DETACH_KEYS, Attached, follow_size, parse_detach_keys
+from cove.cli.trust import check_trust
 
 PULL_POLICIES = ("always", "missing", "never")
 
@@ -34,6 +35,19 @@ def check_image(image: str) -> None:
     check_reference(image)
 
 
+def _platform(specifier: str) -> str | None:
+    """`--platform` as an engine knows it. Raises `CliError`."""
+    if not specifier:
+        return None
+    from cove.cli.platforms import parse
+
+    try:
+        platform = parse(specifier)
+    except ValueError as error:
+        raise CliError(f"error parsing specified platform: {error}") from None
+    return "/".join(platform[part] for part in ("os", "architecture", "variant") if part in platform)
+
+
 def create(context: Context, values: Values) -> int:
     """`cove create`"""
     body = create_body(values)
@@ -43,6 +57,7 @@ def create(context: Context, values: Values) -> int:
 
 def _create_container(context: Context, values: Values, body: dict[str, Any]) -> str:
     """Create the container, pulling its image when it is missing; returns the id."""
+    check_trust(values)
     image, policy = body["Image"], values["pull"]
     if policy not in PULL_POLICIES:
         raise HelpfulError(f'invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"')
@@ -52,7 +67,7 @@ def _create_container(context: Context, values: Values, body: dict[str, Any]) ->
             f"container ID file found, make sure the other container isn't running or delete {cidfile}", status=125
         )
     check_image(image)
-    query = {"name": values["name"] or None, "platform": values["platform"] or None}
+    query = {"name": values["name"] or None, "platform": _platform(values["platform"])}
 
     def pull() -> None:
         from cove.cli.pull import pull_image

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cove.cli import values
-from cove.cli.flags import Flag, integer, parse_int, parse_uint16, several, switch, text
+from cove.cli.flags import Flag, integer, parse_int, parse_uint16, platform_flag, several, switch, text
 from cove.cli.mounts import parse_mount
 
 
@@ -108,7 +108,7 @@ _FLAGS = (
     integer("oom-score-adj", "", "Tune host's OOM preferences (-1000 to 1000)"),
     text("pid", "", "PID namespace to use"),
     integer("pids-limit", "", "Tune container pids limit (set -1 for unlimited)"),
-    text("platform", "", "Set platform if server is multi-platform capable"),
+    platform_flag(),
     switch("privileged", "", "Give extended privileges to this container"),
     several("publish", "p", "Publish a container's port(s) to the host"),
     switch("publish-all", "P", "Publish all exposed ports to random ports"),

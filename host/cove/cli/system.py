@@ -7,7 +7,7 @@ from typing import Any
 
 from cove.cli import format as fmt
 from cove.cli.command import Command, Context
-from cove.cli.flags import Values, format_flag
+from cove.cli.flags import Values, format_flag, switch
 
 DF_HEADERS = {"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE"}
 
@@ -65,11 +65,23 @@ def df_rows(data: dict[str, Any]) -> list[dict[str, str]]:
 
 def df(context: Context, values: Values) -> int:
     """`cove system df`"""
-    rows = df_rows(context.engine.json("GET", "/system/df"))
-    sys.stdout.write(fmt.render(rows, values["format"], DF_HEADERS, tuple(DF_HEADERS), "diskUsageContext"))
+    data = context.engine.json("GET", "/system/df")
+    if values["verbose"]:
+        from cove.cli.disk_usage import detailed
+
+        sys.stdout.write(detailed(data, values["format"]))
+        return 0
+    rows = df_rows(data)
+    sys.stdout.write(fmt.render(rows, values["format"], DF_HEADERS, tuple(DF_HEADERS), "diskUsageImagesContext"))
     return 0
 
 
 COMMANDS = {
-    "system df": Command(df, "Show docker disk usage", "", (format_flag(),), most=0),
+    "system df": Command(
+        df,
+        "Show docker disk usage",
+        "",
+        (format_flag(), switch("verbose", "v", "Show detailed information on space usage")),
+        most=0,
+    ),
 }

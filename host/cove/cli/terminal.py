@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from cove.cli.errors import ForcedExit
+from cove.cli.errors import CliError, ForcedExit
 
 FORWARDED_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 """What --sig-proxy passes on to the container, where the system has it."""
@@ -53,6 +53,43 @@ def raw_mode(fd: int) -> Iterator[None]:
         yield
     finally:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def unechoed(fd: int) -> Iterator[None]:
+    """What is typed is not shown for the length of the `with`; the former mode is restored whatever happens. Raises
+    `CliError` when `fd` is no terminal.
+    """
+    if sys.platform == "win32":
+        from cove.cli.windows_console import unechoed as windows_unechoed
+
+        with windows_unechoed():
+            yield
+        return
+    import termios
+
+    try:
+        before = termios.tcgetattr(fd)
+    except termios.error as error:
+        raise CliError(str(error.args[1]).lower()) from error
+    quiet = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+    try:
+        termios.tcsetattr(fd, termios.TCSANOW, quiet)
+        yield
+    finally:
+        termios.tcsetattr(fd, termios.TCSANOW, before)
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """The terminal obeys what moves its cursor for the length of the `with`; only Windows has to be asked."""
+    if sys.platform == "win32":
+        from cove.cli.windows_console import drawing as windows_drawing
+
+        with windows_drawing():
+            yield
+        return
+    yield
 
 
 @contextmanager

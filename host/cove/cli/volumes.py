@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from cove.cli import format as fmt
 from cove.cli.client import filters, quote
@@ -29,32 +30,34 @@ def create(context: Context, values: Values) -> int:
     return 0
 
 
+def row(item: dict[str, Any]) -> dict[str, Any]:
+    """One volume as the names that `--format` knows; how large it is only /system/df tells."""
+    labels = item.get("Labels") or {}
+    usage = item.get("UsageData")
+    return {
+        "Name": item["Name"],
+        "Driver": item["Driver"],
+        "Scope": item["Scope"],
+        "Mountpoint": item["Mountpoint"],
+        "Labels": ",".join(f"{key}={value}" for key, value in sorted(labels.items())),
+        "Links": str(usage["RefCount"]) if usage else "N/A",
+        "Size": fmt.human_size(usage["Size"]) if usage else "N/A",
+        "Availability": "N/A",
+        "Group": "N/A",
+        "Status": "N/A",
+        "Label": lambda name: labels.get(name, ""),
+    }
+
+
 def ls(context: Context, values: Values) -> int:
     """`cove volume ls`"""
     filtered = filters(values["filter"])
     answer = context.engine.json("GET", "/volumes", {"filters": filtered})
     items = sorted(answer.get("Volumes") or (), key=lambda item: str(item["Name"]))
-    rows = []
-    for item in items:
-        labels = item.get("Labels") or {}
-        rows.append(
-            {
-                "Name": item["Name"],
-                "Driver": item["Driver"],
-                "Scope": item["Scope"],
-                "Mountpoint": item["Mountpoint"],
-                "Labels": ",".join(f"{key}={value}" for key, value in sorted(labels.items())),
-                "Links": "N/A",
-                "Size": "N/A",
-                "Availability": "N/A",
-                "Group": "N/A",
-                "Status": "N/A",
-                "Label": lambda name, labels=labels: labels.get(name, ""),
-            }
-        )
+    rows = [row(item) for item in items]
     if values["quiet"] and values["format"] in ("", "table"):
-        for row in rows:
-            print(row["Name"])
+        for item in rows:
+            print(item["Name"])
         return 0
     sys.stdout.write(fmt.render(rows, values["format"], HEADERS, ("Driver", "Name"), "volumeContext"))
     return 0
