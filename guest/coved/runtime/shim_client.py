@@ -209,6 +209,8 @@ class ShimClient:
             self._sock.shutdown(socket.SHUT_WR)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(gone, REQUEST_TIMEOUT_S)
+        if self._first.done():
+            self._first.exception()  # the shim's answer to that, which nobody waits for
 
     async def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
         """Send a whole frame, its descriptors with the first byte."""
