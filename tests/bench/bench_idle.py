@@ -1,7 +1,7 @@
 """What runs while nothing happens: the system calls of an engine at rest: python tests/bench/bench_idle.py [--seconds 60]
 
 Run as root, with strace installed. A few containers run, and clients are connected: one keeps its connection open, one follows
-events and one follows a log. Engine, spawner, spare and shims are watched by `strace -f`, each by one of its own. The goal is
+events and one follows a log. Engine, supervisor, spawner, spare and shims are watched by `strace -f`, each by one of its own. The goal is
 that none of them makes any system call: then none wakes a sleeping laptop. Calls of the first second are left out, for strace
 interrupts what waits, and that is asked for again. The table is strace's own `-c` by process, made of a log with times: what
 is periodic shows by its intervals. When the watch is over everything is removed, and each strace must have seen that.
@@ -74,7 +74,7 @@ def run(seconds: float) -> None:
         ]
         api.json("GET", "/v1.45/containers/json")
         time.sleep(SETTLE_S)
-        pids = {"engine": engine.pid}
+        pids = {"supervisor": engine.supervisor, "engine": engine.pid}
         for child in children(engine.pid):
             pids[Path(f"/proc/{child}/comm").read_text().strip()] = child
             for spare in children(child):
@@ -82,8 +82,8 @@ def run(seconds: float) -> None:
                     pids[name] = spare
         for number, shim in enumerate(shims(made).values(), 1):
             pids[f"shim {number}"] = shim
-        missing = {"engine", "cove-spawner", "cove-spare"} - pids.keys()
-        if missing or len(pids) != 3 + len(made):
+        missing = {"supervisor", "engine", "cove-spawner", "cove-spare"} - pids.keys()
+        if missing or len(pids) != 4 + len(made):
             raise SystemExit(f"not all processes were found: {pids}")
 
         def wake() -> None:

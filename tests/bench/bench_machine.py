@@ -144,7 +144,7 @@ def memory(machine: Machine, floor_console: str) -> None:
         commands.get(pid, ""): int(kib) / 1024
         for pid, kib in re.findall(r"/proc/(\d+)/smaps_rollup:Pss: +(\d+)", listing)
     }
-    for name, word in (("engine", "-m coved.vm "), ("spawner", "spawner"), ("PID 1", "coved.boot")):
+    for name, word in (("engine and its supervisor", "-m coved.vm "), ("spawner", "spawner"), ("PID 1", "coved.boot")):
         found = [size for command, size in pss.items() if word in command + " "]
         row(f"{name}, proportional (PSS) MiB", f"{sum(found):.1f}" if found else "not found", "", "")
     status = json.loads(machine.cove("machine", "status", "--json").stdout)

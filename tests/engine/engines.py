@@ -53,6 +53,7 @@ class AnyEngine:
 
     @property
     def pid(self) -> int:
+        """The engine's own, which is another after each death of it."""
         raise NotImplementedError
 
     def kill(self, meanwhile: str = "") -> None:
@@ -114,7 +115,7 @@ class Engine(AnyEngine):
         return self._namespace.pid
 
     def launch(self) -> None:
-        """Starts it as PID 1 does in the VM: without waiting for it."""
+        """Starts its supervisor as PID 1 does in the VM: without waiting for it."""
         words = [*self.in_network(sys.executable), "-m", "coved"]
         words += ["--root", str(self.root), "--socket", str(self.socket), "--state", str(self.state), *self.options]
         environment = {**os.environ, "COVE_SECCOMP_PROFILE": str(seccomp_profile())}
@@ -126,15 +127,24 @@ class Engine(AnyEngine):
         self.launch()
         assert self.process is not None
         deadline = time.monotonic() + START_S
-        while not self.socket.exists():
+        while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"the engine did not start:\n{self.log()[-2000:]}")
             time.sleep(0.02)
 
+    def _answers(self) -> bool:
+        try:
+            return ask(self, "GET", "/_ping")[0] == 200
+        except OSError:
+            return False
+
     def kill(self, meanwhile: str = "") -> None:
-        super().kill(meanwhile)
+        """Along with its supervisor, which would start the next one at once."""
         assert self.process is not None
+        pid = self.pid
+        self.process.kill()
         self.process.wait(10)
+        self.sh(f"while grep -q '^State:.[^ZX]' /proc/{pid}/status 2>/dev/null; do :; done; {meanwhile}")
 
     def sh(self, script: str) -> str:
         done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=LOOK_S)
@@ -142,9 +152,13 @@ class Engine(AnyEngine):
         return done.stdout
 
     @property
-    def pid(self) -> int:
+    def supervisor(self) -> int:
         assert self.process is not None
         return self.process.pid
+
+    @property
+    def pid(self) -> int:
+        return int(self.read(f"/proc/{self.supervisor}/task/{self.supervisor}/children").split()[0])
 
     def log(self) -> str:
         return (self.folder / "log").read_text("utf-8", "replace")
@@ -182,7 +196,7 @@ class VmEngine(AnyEngine):
 
     @property
     def pid(self) -> int:
-        return int(self.sh("ps | awk '/[m] coved.vm/ {print $1}'"))
+        return int(self.sh("cd /proc; grep -lx cove-engine [0-9]*/comm 2>/dev/null | head -n 1").partition("/")[0])
 
     def start(self) -> None:
         self._machine.docker("version")
