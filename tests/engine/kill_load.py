@@ -16,6 +16,8 @@ from urllib.parse import quote, urlencode
 from kill_journal import Journal, Line
 
 PATIENCE_S = 60.0
+PORTS = 300
+"""That a worker publishes, one after another."""
 _SCRIPTS = {
     "short": "sleep {pause}; echo said-{name}; exit {code}",
     "long": "echo said-{name}; exec sleep 7200",
@@ -116,9 +118,10 @@ class Gate:
 class Worker(threading.Thread):
     """Owns what it makes: nobody else touches it, so that its journal alone says what must be true."""
 
-    def __init__(self, number: int, seed: int, client: Client, journal: Journal, gate: Gate) -> None:
+    def __init__(self, number: int, seed: int, client: Client, journal: Journal, gate: Gate, first_port: int) -> None:
         super().__init__(daemon=True)
         self._number = number
+        self._first_port = first_port
         self._random = random.Random(f"{seed}/{number}")
         self._client = client
         self._journal = journal
@@ -188,7 +191,7 @@ class Worker(threading.Thread):
         if kind == "flapper":
             host["RestartPolicy"] = {"Name": "on-failure", "MaximumRetryCount": 3}
         elif kind == "lasting":
-            port = 20000 + 500 * self._number + self._made % 500
+            port = self._first_port + self._made % PORTS
             host["RestartPolicy"] = {"Name": "unless-stopped"}
             host["PortBindings"] = {"80/tcp": [{"HostPort": str(port)}]}
         elif kind == "writer":
@@ -255,7 +258,7 @@ class Worker(threading.Thread):
         mark = f"mark-{self._fresh()}"
         asked = self._journal.asked("exec", box, mark=mark)
         try:
-            command = {"Cmd": ["sh", "-c", f"echo {mark} > /{mark}"], "AttachStdout": True}
+            command = {"Cmd": ["sh", "-c", f"echo {mark} | dd of=/{mark} conv=fsync 2>/dev/null"], "AttachStdout": True}
             status, value = self._client.json("POST", f"/containers/{self._present(box)}/exec", command)
             code = None
             if status == 201:
