@@ -22,6 +22,7 @@ from typing import NoReturn
 from coved.errors import Conflict
 from coved.runtime import syscalls
 from coved.runtime.listening import listen
+from coved.runtime.oom import spare_this
 
 _log = logging.getLogger("coved.supervisor")
 
@@ -62,6 +63,8 @@ def supervise(engine: Callable[[], int], prepare: Callable[[], None]) -> int:
     # Objects made so far never end: keep the collector from touching their pages in the engine.
     gc.collect()
     gc.freeze()
+    syscalls.set_process_name("cove-supervisor")
+    spare_this()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # All are waited for in one place: none is lost between two system calls.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, *_MEANT})
