@@ -27,10 +27,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from conftest import START_S, Machine, shared_cache
 from cove.drivers.qemu.binary import find
 from cove.image import cpio
 from cove.image.tree import Tree, file
+from machine_support import START_S, Machine, shared_cache
 
 START_GOAL = 2.5
 """Times the floor's start."""

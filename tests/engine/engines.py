@@ -38,6 +38,10 @@ class AnyEngine:
     state: Path
     """Where it keeps what ends with the machine's boot."""
 
+    slowness = 1.0
+    """How much longer than on this computer things may take."""
+    pause_s = 0.05
+    """Between two looks at it."""
     table: str
     """Name of its nft table."""
 
@@ -241,6 +245,7 @@ class VmEngine(AnyEngine):
 
     root = Path("/var/lib/cove")
     state = Path("/run/cove")
+    slowness, pause_s = 4.0, 0.5  # it is emulated
     table = "cove"
 
     def __init__(self, machine: Any) -> None:

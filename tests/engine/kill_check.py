@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from kill_load import Client, output
+from kill_load import PATIENCE_S, Client, output
 from kill_model import Box, Thing, World
 
 SETTLE_S = 10.0
@@ -20,18 +20,27 @@ class Checker:
     def __init__(self, engine: Any, look: Any) -> None:
         """``look``: a kill_look.Netns or VmLook."""
         self._engine = engine
-        self._client = Client(str(engine.socket))
+        self._client = Client(str(engine.socket), patience_s=PATIENCE_S * engine.slowness)
         self._look = look
+        self._said: dict[str, str] = {}
+        """What writers have printed."""
         self._seen: dict[str, Any] = {}
         self._wanted: tuple[set[str], set[int]] = set(), set()
         """Files and processes that the last comparison wanted to know of; those that were not looked for are the next time."""
         self._ids: set[str] = set()
         self._records: dict[str, int] = {}
+        self.synced: dict[str, int] = {}
+        """By container, the number that it had printed when the machine died, as a client has read it."""
         self.checked = 0
+
+    def machine_died(self, synced: dict[str, int]) -> None:
+        """Logs need not be on the disk."""
+        self._records.clear()
+        self.synced = synced
 
     def check(self, world: World, *, everything: bool = False) -> list[str]:
         """Compares until all agrees; what still does not after ``SETTLE_S`` is wrong."""
-        deadline = time.monotonic() + SETTLE_S
+        deadline = time.monotonic() + SETTLE_S * self._engine.slowness
         while True:
             try:
                 wrong = self._compare(world, everything)
@@ -39,7 +48,7 @@ class Checker:
                 wrong = [str(error)]
             if not wrong or time.monotonic() > deadline:
                 return wrong
-            time.sleep(0.05)
+            time.sleep(self._engine.pause_s)
 
     def _get(self, target: str) -> Any:
         status, value = self._client.json("GET", target)
@@ -51,6 +60,8 @@ class Checker:
     def _compare(self, world: World, everything: bool) -> list[str]:
         """Twice when something is wanted of the machine that was not looked for."""
         self.checked += 1
+        # Before the records: those of a number that comes later may not be there yet.
+        self._said = {box.id: self._log(box.id) for box in world.boxes.values() if box.kind == "writer" and box.id}
         for _ in range(2):
             files, pids = self._wanted
             self._wanted = set(), set()
@@ -61,6 +72,9 @@ class Checker:
             if self._wanted[0] <= files and self._wanted[1] <= pids:
                 break
         return wrong
+
+    def _log(self, id: str) -> str:
+        return output(self._client.ask("GET", f"/containers/{id}/logs?stdout=1")[1])
 
     def _text(self, path: str) -> str | None:
         """Of a file of the engine's."""
@@ -138,7 +152,7 @@ class Checker:
         if box.kind == "writer":
             yield from self._volume(box)
         if box.log_expected and (everything or box.id[0] in "01"):
-            said = output(self._client.ask("GET", f"/containers/{box.id}/logs?stdout=1")[1])
+            said = self._log(box.id)
             if box.code and "said-" not in said:
                 yield f"has lost its log: {said!r}"
 
@@ -161,7 +175,7 @@ class Checker:
     def _volume(self, box: Box) -> Iterator[str]:
         """Every record whose number was printed is there, and what was read of the log earlier is still in it."""
         (name,) = box.names
-        said = [int(word) for word in output(self._client.ask("GET", f"/containers/{box.id}/logs?stdout=1")[1]).split()]
+        said = [int(word) for word in self._said.get(box.id, "").split()]
         records = self._text(f"volumes/v-{name}/_data/data") or ""
         count = records.count("\n")
         if records != "".join(f"{number}\n" for number in range(1, count + 1)):
@@ -170,6 +184,8 @@ class Checker:
             yield f"its log is damaged: {said[-50:]}"
         if said and said[-1] > count:
             yield f"its volume has {count} records, of {said[-1]} that were synced"
+        if count < self.synced.get(box.id, 0):
+            yield f"its volume has {count} records, of {self.synced[box.id]} that a client has been told of"
         if len(said) < self._records.get(box.id, 0):
             yield f"its log has {len(said)} lines, and had {self._records[box.id]}"
         self._records[box.id] = len(said)

@@ -14,13 +14,14 @@ from typing import Any
 
 from kill_check import Checker
 from kill_journal import Journal
-from kill_load import PORTS, Broken, Client, Gate, Worker
+from kill_load import PATIENCE_S, PORTS, Broken, Client, Gate, Worker
 from kill_model import World, told
 
 WORKERS = 5
 ANEW = "the list of containers, supervisor or machine killed"
 BACK_S = 1.0
 """The engine answers again within this time after its kill."""
+BOOT_S = 60.0
 IDLE_S = 90.0
 """All requests have their answers by then, or some never will."""
 
@@ -35,6 +36,8 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
     lines: dict[str, int] = field(default_factory=dict)
     checks: int = 0
+    synced: int = 0
+    """Volumes whose writers a client has followed when the machine died."""
     memory_kib: int = 0
     peak: Counter[str] = field(default_factory=Counter)
 
@@ -48,6 +51,8 @@ class Tally:
                 late = sum(one > BACK_S for one in times)
                 shown = f"{statistics.median(times):.2f} median, {max(times):.2f} worst, {late} of {len(times)} over {BACK_S:g}"
                 rows.append((f"s from kill to {what}", shown))
+        if self.synced:
+            rows.append(("volumes being written to, at a kill of the machine", str(self.synced)))
         rows.append(("engine's memory at the end, MiB", f"{self.memory_kib / 1024:.0f}"))
         rows.append(("wrong", str(len(self.wrong))))
         return "\n".join(f"| {name} | {value} |" for name, value in rows)
@@ -82,7 +87,7 @@ class Run:
         self._random = random.Random(seed)
         self._world = World()
         self._journal = Journal(journal, self._world.apply)
-        self._client = Client(str(engine.socket))
+        self._client = Client(str(engine.socket), patience_s=PATIENCE_S * engine.slowness)
         self._gate, self._aim = Gate(), Aim()
         self._look = look
         self._checker = Checker(engine, look)
@@ -96,7 +101,7 @@ class Run:
     def run(self, kills: int) -> Tally:
         """Returns when everything is removed again; ``wrong`` of the tally says what was lost or left."""
         before = self._descriptors()
-        client = Client(str(self._engine.socket), self._aim.sent)
+        client = Client(str(self._engine.socket), self._aim.sent, PATIENCE_S * self._engine.slowness)
         workers = [
             Worker(number, self._seed, client, self._journal, self._gate, self._first_port + number * PORTS)
             for number in range(WORKERS)
@@ -205,7 +210,7 @@ class Run:
                 return
             except Broken:
                 assert not self._engine.ended(), f"the engine has ended: {self._engine.log()[-2000:]}"
-                assert time.monotonic() - begun < 60, f"no answer on {target}"
+                assert time.monotonic() - begun < BOOT_S * self._engine.slowness, f"no answer on {target}"
                 time.sleep(0.005)
 
     # -- checks
@@ -214,7 +219,7 @@ class Run:
         if self._gate.is_open:
             time.sleep(self._random.uniform(0, 0.2))
             self._gate.close()
-        if not self._gate.empty(IDLE_S):
+        if not self._gate.empty(IDLE_S * self._engine.slowness):
             self.tally.wrong.append(f"kill {number} ({what}): no answer to {[*self._journal.open.values()]}")
         for worker in workers:
             if worker.failure is not None:
