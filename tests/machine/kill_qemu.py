@@ -21,6 +21,10 @@ from kill_model import World
 from kill_run import Run
 
 
+LOAD_S = 60.0
+"""For so long the machine may be under load before it is killed, at most."""
+
+
 class Follower(threading.Thread):
     """Reads what a writer prints, as it prints it; ``last`` is the last number that has come whole."""
 
@@ -75,9 +79,12 @@ class QemuRun(Run):
         self._followers.start()
 
     def _kill(self) -> str:
-        time.sleep(self._random.uniform(0.5, 4))
+        wanted = self._journal.counts.get("answered", 0) + self._random.randrange(10, 40)
+        deadline = time.monotonic() + LOAD_S
+        while self._journal.counts.get("answered", 0) < wanted and time.monotonic() < deadline:
+            time.sleep(0.05)
         if self._random.random() < 0.5:
-            wanted = [
+            operations = (
                 "create",
                 "start",
                 "stop",
@@ -87,8 +94,8 @@ class QemuRun(Run):
                 "image.create",
                 "network.create",
                 "connect",
-            ]
-            self._aim.wait(self._random.choice(wanted), 3.0)
+            )
+            self._aim.wait(self._random.choice(operations), 3.0)
             time.sleep(self._random.choice((0, 0.02, 0.1, 0.5)) * self._random.random())
         self._gate.close()
         self._all_dies()
