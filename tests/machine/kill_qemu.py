@@ -20,7 +20,6 @@ from kill_look import VmLook
 from kill_model import World
 from kill_run import Run
 
-
 LOAD_S = 60.0
 """For so long the machine may be under load before it is killed, at most."""
 
