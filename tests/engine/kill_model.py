@@ -250,6 +250,8 @@ class _Answered:
         if line.status == 204:
             box.started()
             return True
+        if line.status == 409:
+            return "paused" in box.status
         return line.status == 304 and (bool(box.status & RUNS) or line.at - box.shim_killed_time < NOTICED_S)
 
     @staticmethod

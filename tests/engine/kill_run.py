@@ -238,7 +238,8 @@ class Run:
 
     def _descriptors(self) -> Counter[str]:
         """What supervisor, engine and spawner have open."""
-        spawners = [pid for pid, name in self._processes() if name == "cove-spawner"]
+        while len(spawners := [pid for pid, name in self._processes() if name == "cove-spawner"]) != 1:
+            time.sleep(0.05)  # it is being started, or has forked one that has no name of its own yet
         pids = (self._engine.supervisor, self._engine.pid, *spawners)
         listing = self._engine.sh("; ".join(f"readlink /proc/{pid}/fd/* || true" for pid in pids))
         return Counter(line.partition(":")[0] for line in listing.splitlines())
