@@ -114,7 +114,7 @@ class VmLook:
         program = "import sys, json; exec(json.loads(sys.stdin.readline()))"
         self._process = subprocess.Popen(
             [sys.executable, "-m", "cove", "machine", "ssh", f"PYTHONPATH=/usr/lib/cove python3 -u -c '{program}'"],
-            env=self._machine.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=self._machine.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         assert self._process.stdin is not None
         loop = "\nfor line in sys.stdin: print(json.dumps(look(*json.loads(line))))\n"
