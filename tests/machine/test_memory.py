@@ -12,8 +12,8 @@ import pytest
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 
 PARTS = "cove-engine cove-supervisor cove-spawner"
-EATER = "tail /dev/zero"
-"""Keeps the last line, which has no end, in memory."""
+EATER = "dd if=/dev/zero of=/dev/null count=1 bs=$(awk '/MemTotal/ {print int($2 * 0.96)}' /proc/meminfo)k"
+"""Fills a buffer that nearly all of the machine's memory would go into."""
 
 
 @pytest.fixture
@@ -58,8 +58,9 @@ def test_one_container_without_a_limit_eats_all(machine: Any, client: Any) -> No
 def test_many_at_once_and_clients_meanwhile(machine: Any, client: Any) -> None:
     before = parts(machine)
     policy = {"Name": "on-failure", "MaximumRetryCount": 1}
+    command = ["sh", "-c", f"exec {EATER}"]
     eaters = [
-        client.containers.run("busybox", ["tail", "/dev/zero"], name=f"memory-{n}", detach=True, restart_policy=policy)
+        client.containers.run("busybox", command, name=f"memory-{n}", detach=True, restart_policy=policy)
         for n in range(3)
     ]
     deadline = time.monotonic() + 300
