@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +14,12 @@ from coved.events import Events
 from coved.images import Images
 from coved.networks import Networks
 from coved.runtime.spawner_client import SpawnerClient
-from coved.store.claim import claim
 from coved.store.database import Database
 from coved.volumes import Volumes
 
 if TYPE_CHECKING:
+    import socket
+
     from coved.api.server import Server
     from coved.files.manager import Files
     from coved.link.client import LinkClient
@@ -47,14 +47,14 @@ class Config:
 
 
 class Engine:
-    """Owns the domains. ``start`` returns when the API answers."""
+    """Owns the domains. ``start`` returns when the API answers on ``listener``. Nobody else may use ``config.root``."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, listener: socket.socket) -> None:
         for directory in (config.root, config.state):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.config = config
         self.stopping = asyncio.Event()
-        self._claim = -1
+        self._listener = listener
         self._keeper: SpawnerKeeper | None = None
         self._server: Server | None = None
         self.link: LinkClient | None = None
@@ -89,13 +89,12 @@ class Engine:
 
     async def start(self) -> None:
         """Takes up what an earlier engine left running, then answers; the link hears of it last."""
-        self._claim = claim(self.config.root)
         if self.config.link is None:
             # In the VM, PID 1 has started the spawner, and it outlives the engine.
             from coved.runtime.keeper import SpawnerKeeper  # not in the VM
 
             self._keeper = SpawnerKeeper(self.spawner.socket_path, self.spawner.shims_dir)
-            await self._keeper.start()
+            self._keeper.start()
         await self.images.start(self.config.starter)
         await self.volumes.start()
         await self.containers.start()
@@ -103,10 +102,12 @@ class Engine:
         from coved.api.routes import create_router
         from coved.api.server import Server
 
-        self._server = Server(self, create_router(), self.config.socket)
+        self._server = Server(self, create_router(), self._listener)
         if self.link is None:
             await self.containers.life.settle(SETTLE_S)
             self._server.start()
+            if self._keeper is not None:
+                await self._keeper.started()
             return
         self._server.start()
         self.link.on_shutdown = self.containers.shutdown
@@ -145,9 +146,6 @@ class Engine:
         self.database.close()
         if self._keeper is not None:
             await self._keeper.close()
-        if self._claim >= 0:
-            os.close(self._claim)
-            self._claim = -1
 
 
 def _identity(database: Database) -> str:

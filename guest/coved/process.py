@@ -1,21 +1,25 @@
-"""The engine as a process: from its configuration to its exit status."""
+"""The engine as a process, and its supervisor: from a configuration to an exit status."""
 
 import asyncio
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Callable
 
-# Whatever every start needs is imported here, so that a start that is held until the system is ready has it by then.
+# Whatever every start needs is imported here: the supervisor has it when it forks an engine, and a start that is held until the
+# system is ready has it by then.
 from coved.api import routes, server  # noqa: F401
 from coved.engine import Config, Engine
+from coved.store.claim import claim
+from coved.supervisor import Door, supervise
 
 # Containers get their own stop timeout and then SIGKILL; whoever asked this process to end waits no longer than this.
 STOP_SECONDS = 15.0
 
 
 def run(config: Config, *, debug: bool = False, wait: Callable[[], None] | None = None) -> int:
-    """Runs the engine until SIGTERM or SIGINT; the exit status is 0, or 1 with one line that says why.
+    """Keeps an engine running until SIGTERM or SIGINT; the exit status is 0, or 1 with one line that says why.
 
     ``wait`` is called first and returns when the system is ready for an engine.
     """
@@ -27,18 +31,39 @@ def run(config: Config, *, debug: bool = False, wait: Callable[[], None] | None 
     try:
         if wait is not None:
             wait()
-        asyncio.run(_serve(config))
+        claim(config.root)  # as long as this process, or its engine, lives
+        door = Door(config.socket)
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        logging.getLogger(__name__).debug("start failed", exc_info=True)
-        print(f"coved: {error}", file=sys.stderr)
-        return 1
+        return _failed(error)
+    try:
+        return supervise(lambda: _engine(config, door.listener), door.renew)
+    except OSError as error:
+        return _failed(error)
+    finally:
+        door.remove()
+
+
+def _failed(error: Exception) -> int:
+    logging.getLogger(__name__).debug("start failed", exc_info=True)
+    print(f"coved: {error}", file=sys.stderr)
+    return 1
+
+
+def _engine(config: Config, listener: socket.socket) -> int:
+    """In the forked process: nothing of an event loop, a thread or a database may be older than it."""
+    try:
+        asyncio.run(_serve(config, listener))
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        return _failed(error)
     return 0
 
 
-async def _serve(config: Config) -> None:
-    engine = Engine(config)
+async def _serve(config: Config, listener: socket.socket) -> None:
+    engine = Engine(config, listener)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, engine.request_stop)

@@ -108,8 +108,7 @@ def output(api: Api, container: str) -> tuple[float, float]:
 
 def measured(api: Api, engine: Engine, driver: str, options: dict[str, str]) -> tuple[float, float, int, int]:
     """:func:`output`, and the kB that the shim's own pages and the engine have grown by."""
-    assert engine.process is not None
-    pid = engine.process.pid
+    pid = engine.pid
     container = start(api, OUTPUT_SCRIPT, driver, options)
     shim = shims([container])[container]
     shim_before, engine_before = kilobytes(shim, "smaps_rollup", "Private_Dirty"), kilobytes(pid, "status", "VmRSS")

@@ -28,11 +28,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent / "engine"))
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from conftest import START_S, Machine, shared_cache
 from cove.drivers.qemu.binary import find
 from cove.image import cpio
 from cove.image.tree import Tree, file
 from image_archives import docker_archive, tar
+from machine_support import START_S, Machine, shared_cache
 
 START_GOAL = 2.5
 """Times the floor's start."""
@@ -149,7 +149,7 @@ def memory(machine: Machine, floor_console: str) -> None:
         commands.get(pid, ""): int(kib) / 1024
         for pid, kib in re.findall(r"/proc/(\d+)/smaps_rollup:Pss: +(\d+)", listing)
     }
-    for name, word in (("engine", "-m coved.vm "), ("spawner", "spawner"), ("PID 1", "coved.boot")):
+    for name, word in (("engine and its supervisor", "-m coved.vm "), ("spawner", "spawner"), ("PID 1", "coved.boot")):
         found = [size for command, size in pss.items() if word in command + " "]
         row(f"{name}, proportional (PSS) MiB", f"{sum(found):.1f}" if found else "not found", "", "")
     status = json.loads(machine.cove("machine", "status", "--json").stdout)

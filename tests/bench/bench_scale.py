@@ -38,9 +38,9 @@ PATIENCE_S = 60.0
 class Stream:
     """An answer without end, read only as far as somebody waits for it."""
 
-    def __init__(self, engine: Engine, request: str) -> None:
+    def __init__(self, path: Path | str, request: str) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(str(engine.socket))
+        self.sock.connect(str(path))
         self.sock.sendall(f"{request} HTTP/1.1\r\nHost: engine\r\n\r\n".encode())
         self.data = b""
 
@@ -139,7 +139,7 @@ def watched(engine: Engine, containers: list[str]) -> list[tuple[str, ...]]:
     """Rows for many who follow logs and stats at once."""
     before = pss_kb(engine.pid) / 1024
     followed = [containers[number % len(containers)] for number in range(FOLLOWERS)]
-    logs = [Stream(engine, f"GET /v1.45/containers/{one}/logs?follow=1&stdout=1") for one in followed]
+    logs = [Stream(engine.socket, f"GET /v1.45/containers/{one}/logs?follow=1&stdout=1") for one in followed]
     heads = wait_for(logs, lambda stream: b"\r\n\r\n" in stream.data, PATIENCE_S)
     begun = time.perf_counter()
     for container in sorted(set(followed)):
@@ -161,7 +161,7 @@ def watched(engine: Engine, containers: list[str]) -> list[tuple[str, ...]]:
         ("engine's memory for a follower, kB", f"{(with_logs - before) * 1024 / FOLLOWERS:.0f}", ""),
     ]
     watching = [containers[number % len(containers)] for number in range(STREAMS)]
-    stats = [Stream(engine, f"GET /v1.45/containers/{one}/stats?stream=1") for one in watching]
+    stats = [Stream(engine.socket, f"GET /v1.45/containers/{one}/stats?stream=1") for one in watching]
     wait_for(stats, lambda stream: stream.data.count(b'"read"') >= 1, PATIENCE_S)
     rest, begun = cpu_s(engine.pid), time.perf_counter()
     counts = [stream.data.count(b'"read"') for stream in stats]

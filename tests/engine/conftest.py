@@ -4,9 +4,6 @@ computer. A test that only the latter can serve in both cases takes `native_engi
 from __future__ import annotations
 
 import contextlib
-import io
-import subprocess
-import tarfile
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,9 +13,9 @@ from typing import Any
 import docker
 import pytest
 
+from busybox_image import import_busybox
 from engines import Engine, VmEngine
 from isolation_support import controllers, making
-from runtime_support import busybox
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +26,7 @@ def engine(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture(scope="session")
 def vm_engine(machine: Any) -> Iterator[VmEngine]:
     made = VmEngine(machine)
-    _import_busybox(made.url)
+    import_busybox(made.url)
     yield made
     made.close()
 
@@ -52,17 +49,10 @@ def running_engine(*options: str) -> Iterator[Engine]:
     made = Engine(Path(tempfile.mkdtemp(prefix="cove-e", dir="/tmp")), *options)
     try:
         made.start()
-        _import_busybox(made.url)
+        import_busybox(made.url)
         yield made
     finally:
         made.close()
-
-
-def _import_busybox(url: str) -> None:
-    client = docker.DockerClient(url, timeout=60)
-    path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    client.api.import_image_from_data(_busybox_tar(), "busybox", "latest", changes=['CMD ["sh"]', f"ENV {path}"])
-    client.close()
 
 
 @pytest.fixture
@@ -105,33 +95,6 @@ def make(docker_client: Any) -> Iterator[Callable[..., Any]]:
     """Containers of busybox that are gone after the test."""
     with making(docker_client) as create:
         yield create
-
-
-def _busybox_tar() -> bytes:
-    program = busybox()
-    output = io.BytesIO()
-    with tarfile.open(fileobj=output, mode="w") as archive:
-        for name in ("bin", "etc", "tmp", "root", "dev", "proc", "sys"):
-            member = tarfile.TarInfo(name)
-            member.type, member.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
-            archive.addfile(member)
-        data = program.read_bytes()
-        member = tarfile.TarInfo("bin/busybox")
-        member.size, member.mode = len(data), 0o755
-        archive.addfile(member, io.BytesIO(data))
-        for applet in subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split():
-            if applet != "busybox":
-                member = tarfile.TarInfo(f"bin/{applet}")
-                member.type, member.linkname = tarfile.SYMTYPE, "busybox"
-                archive.addfile(member)
-        for name, text in (
-            ("passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"),
-            ("group", "root:x:0:\n"),
-        ):
-            member = tarfile.TarInfo(f"etc/{name}")
-            member.size = len(text)
-            archive.addfile(member, io.BytesIO(text.encode()))
-    return output.getvalue()
 
 
 @pytest.fixture

@@ -3,7 +3,10 @@ same methods, and so run on both."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
+import re
 import select
 import shlex
 import shutil
@@ -35,6 +38,17 @@ class AnyEngine:
     state: Path
     """Where it keeps what ends with the machine's boot."""
 
+    slowness = 1.0
+    """How much longer than on this computer things may take."""
+    pause_s = 0.05
+    """Between two looks at it."""
+    table: str
+    """Name of its nft table."""
+
+    def nft_ports(self, rules: str, ports: set[tuple[str, str]]) -> tuple[set[str], set[str]]:
+        """The published ports that its nft table leads on, and which those must be; ``ports``: on the computer, and of the VM."""
+        raise NotImplementedError
+
     def sh(self, script: str) -> str:
         """What a shell on the engine's machine says; what goes wrong there is a failure."""
         raise NotImplementedError
@@ -53,7 +67,36 @@ class AnyEngine:
 
     @property
     def pid(self) -> int:
+        """The engine's own, which is another after each death of it."""
         raise NotImplementedError
+
+    @property
+    def supervisor(self) -> int:
+        """The pid of the engine's supervisor."""
+        raise NotImplementedError
+
+    def next_pid(self, but: int) -> int:
+        """The engine's pid, once there is one that is another than `but`."""
+        deadline = time.monotonic() + START_S
+        while True:
+            with contextlib.suppress(ValueError, IndexError):
+                if (pid := self.pid) != but:
+                    return pid
+            assert time.monotonic() < deadline, "there is no engine"
+
+    def kill_process(self, pid: int) -> None:
+        """kill -9, of one that may have gone."""
+        self.sh(f"kill -9 {pid} || true")
+
+    def kill_supervisor(self) -> int:
+        """kill -9, of which the engine dies as well; whatever starts services here starts the next. The engine's pid."""
+        pid = self.pid
+        self.kill_process(self.supervisor)
+        return pid
+
+    def ended(self) -> bool:
+        """Whether it is over for good."""
+        return False
 
     def kill(self, meanwhile: str = "") -> None:
         """kill -9; the containers go on. `meanwhile` is a script for the machine while there is no engine."""
@@ -99,6 +142,7 @@ class Engine(AnyEngine):
         self.state = folder / "run"
         self.socket = folder / "docker.sock"
         self.url = f"unix://{self.socket}"
+        self.table = f"cove-{hashlib.sha256(str(self.state.resolve()).encode()).hexdigest()[:8]}"
         self._log = (folder / "log").open("ab")
         # The namespace must outlive the engine, or its bridges would go with it.
         self._namespace = subprocess.Popen(
@@ -114,7 +158,7 @@ class Engine(AnyEngine):
         return self._namespace.pid
 
     def launch(self) -> None:
-        """Starts it as PID 1 does in the VM: without waiting for it."""
+        """Starts its supervisor as PID 1 does in the VM: without waiting for it."""
         words = [*self.in_network(sys.executable), "-m", "coved"]
         words += ["--root", str(self.root), "--socket", str(self.socket), "--state", str(self.state), *self.options]
         environment = {**os.environ, "COVE_SECCOMP_PROFILE": str(seccomp_profile())}
@@ -126,25 +170,56 @@ class Engine(AnyEngine):
         self.launch()
         assert self.process is not None
         deadline = time.monotonic() + START_S
-        while not self.socket.exists():
+        while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"the engine did not start:\n{self.log()[-2000:]}")
             time.sleep(0.02)
 
+    def _answers(self) -> bool:
+        try:
+            return ask(self, "GET", "/_ping")[0] == 200
+        except OSError:
+            return False
+
     def kill(self, meanwhile: str = "") -> None:
-        super().kill(meanwhile)
+        """Along with its supervisor, which would start the next one at once."""
         assert self.process is not None
+        pid = self.pid
+        self.process.kill()
         self.process.wait(10)
+        self.sh(f"while grep -q '^State:.[^ZX]' /proc/{pid}/status 2>/dev/null; do :; done; {meanwhile}")
 
     def sh(self, script: str) -> str:
         done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=LOOK_S)
         assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
         return done.stdout
 
+    def nft_ports(self, rules: str, ports: set[tuple[str, str]]) -> tuple[set[str], set[str]]:
+        return set(re.findall(r"tcp \. 127\.0\.0\.1 \. (\d+) :", rules)), {host for host, _ in ports}
+
     @property
-    def pid(self) -> int:
+    def supervisor(self) -> int:
         assert self.process is not None
         return self.process.pid
+
+    def kill_process(self, pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+    def kill_supervisor(self) -> int:
+        """Here there is no PID 1 that starts it again: this does."""
+        pid = super().kill_supervisor()
+        assert self.process is not None
+        self.process.wait(10)
+        self.launch()
+        return pid
+
+    def ended(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
+    @property
+    def pid(self) -> int:
+        return int(self.read(f"/proc/{self.supervisor}/task/{self.supervisor}/children").split()[0])
 
     def log(self) -> str:
         return (self.folder / "log").read_text("utf-8", "replace")
@@ -170,6 +245,8 @@ class VmEngine(AnyEngine):
 
     root = Path("/var/lib/cove")
     state = Path("/run/cove")
+    slowness, pause_s = 4.0, 0.5  # it is emulated
+    table = "cove"
 
     def __init__(self, machine: Any) -> None:
         self._machine = machine
@@ -180,9 +257,16 @@ class VmEngine(AnyEngine):
     def sh(self, script: str) -> str:
         return self._shell.run(script)
 
+    def nft_ports(self, rules: str, ports: set[tuple[str, str]]) -> tuple[set[str], set[str]]:
+        return set(re.findall(r"6 \. (\d+) : ", rules)), {guest for _, guest in ports}
+
     @property
     def pid(self) -> int:
-        return int(self.sh("ps | awk '/[m] coved.vm/ {print $1}'"))
+        return int(self.sh("cd /proc; grep -lx cove-engine [0-9]*/comm 2>/dev/null | head -n 1").partition("/")[0])
+
+    @property
+    def supervisor(self) -> int:
+        return int(self.sh(f"cut -d ' ' -f 4 /proc/{self.pid}/stat"))
 
     def start(self) -> None:
         self._machine.docker("version")

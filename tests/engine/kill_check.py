@@ -2,98 +2,45 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import hashlib
-import json
-import os
 import re
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
-from coved.networks.nftables import Nftables
-from coved.networks.rtnetlink import Netlink
-from coved.runtime.cgroups import mount_point
-
-from kill_load import Client, output
+from kill_load import PATIENCE_S, Client, output
 from kill_model import Box, Thing, World
-
-T = TypeVar("T")
 
 SETTLE_S = 10.0
 """For so long things may be under way: containers end by themselves, and policies start them again."""
-_CLONE_NEWNET = 0x40000000
-
-
-class Netns:
-    """A thread that lives in the engine's network namespace."""
-
-    def __init__(self, pid: int) -> None:
-        self._thread = ThreadPoolExecutor(1, "netns")
-        self._thread.submit(_enter, f"/proc/{pid}/ns/net").result()
-        self._nft = self._thread.submit(Nftables).result()
-
-    def run(self, function: Callable[..., T], *arguments: Any) -> T:
-        return self._thread.submit(function, *arguments).result(30)
-
-    def links(self) -> set[str]:
-        def read() -> set[str]:
-            with contextlib.closing(Netlink()) as netlink:
-                return {link.name for link in netlink.links()}
-
-        return self.run(read)
-
-    def table(self, name: str) -> str:
-        return self.run(self._nft.run, f"list table ip {name}")
-
-    def close(self) -> None:
-        self._thread.submit(self._nft.close)
-        self._thread.shutdown()
-
-
-def _enter(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if ctypes.CDLL(None, use_errno=True).setns(fd, _CLONE_NEWNET) != 0:
-            raise OSError(ctypes.get_errno(), "setns")
-    finally:
-        os.close(fd)
-
-
-def processes(folder: Path) -> Iterator[tuple[int, str]]:
-    """Pids and names of shims and spawners of the engine in ``folder``: their command line is the spawner's."""
-    for entry in os.listdir("/proc"):
-        if entry.isdecimal():
-            with contextlib.suppress(OSError):
-                if f"{folder}/".encode() in Path(f"/proc/{entry}/cmdline").read_bytes():
-                    name = Path(f"/proc/{entry}/comm").read_text().strip()
-                    if name.startswith(("shim:", "cove-spawner")):
-                        yield int(entry), name
 
 
 class Checker:
     """``check`` gives what is wrong, as sentences; nothing when all is as it must be."""
 
-    def __init__(self, engine: Any, namespace_pid: int) -> None:
+    def __init__(self, engine: Any, look: Any) -> None:
+        """``look``: a kill_look.Netns or VmLook."""
         self._engine = engine
-        self._client = Client(str(engine.socket))
-        self._netns = Netns(namespace_pid)
-        self._state = engine.folder / "run"
-        self._table = f"cove-{hashlib.sha256(str(self._state.resolve()).encode()).hexdigest()[:8]}"
+        self._client = Client(str(engine.socket), patience_s=PATIENCE_S * engine.slowness)
+        self._look = look
+        self._said: dict[str, str] = {}
+        """What writers have printed."""
+        self._seen: dict[str, Any] = {}
+        self._wanted: tuple[set[str], set[int]] = set(), set()
+        """Files and processes that the last comparison wanted to know of; those that were not looked for are the next time."""
         self._ids: set[str] = set()
         self._records: dict[str, int] = {}
+        self.synced: dict[str, int] = {}
+        """By container, the number that it had printed when the machine died, as a client has read it."""
         self.checked = 0
 
-    def close(self) -> None:
-        self._netns.close()
+    def machine_died(self, synced: dict[str, int]) -> None:
+        """Logs need not be on the disk."""
+        self._records.clear()
+        self.synced = synced
 
     def check(self, world: World, *, everything: bool = False) -> list[str]:
         """Compares until all agrees; what still does not after ``SETTLE_S`` is wrong."""
-        deadline = time.monotonic() + SETTLE_S
+        deadline = time.monotonic() + SETTLE_S * self._engine.slowness
         while True:
             try:
                 wrong = self._compare(world, everything)
@@ -101,7 +48,7 @@ class Checker:
                 wrong = [str(error)]
             if not wrong or time.monotonic() > deadline:
                 return wrong
-            time.sleep(0.05)
+            time.sleep(self._engine.pause_s)
 
     def _get(self, target: str) -> Any:
         status, value = self._client.json("GET", target)
@@ -111,7 +58,35 @@ class Checker:
         return value
 
     def _compare(self, world: World, everything: bool) -> list[str]:
+        """Twice when something is wanted of the machine that was not looked for."""
         self.checked += 1
+        # Before the records: those of a number that comes later may not be there yet.
+        self._said = {box.id: self._log(box.id) for box in world.boxes.values() if box.kind == "writer" and box.id}
+        for _ in range(2):
+            files, pids = self._wanted
+            self._wanted = set(), set()
+            self._seen = self._look.look(
+                str(self._engine.root), str(self._engine.state), self._engine.table, sorted(files), sorted(pids)
+            )
+            wrong = self._all(world, everything)
+            if self._wanted[0] <= files and self._wanted[1] <= pids:
+                break
+        return wrong
+
+    def _log(self, id: str) -> str:
+        return output(self._client.ask("GET", f"/containers/{id}/logs?stdout=1")[1])
+
+    def _text(self, path: str) -> str | None:
+        """Of a file of the engine's."""
+        self._wanted[0].add(path)
+        text: str | None = self._seen["files"].get(path)
+        return text
+
+    def _alive(self, pid: int) -> bool:
+        self._wanted[1].add(pid)
+        return pid in self._seen["alive"]
+
+    def _all(self, world: World, everything: bool) -> list[str]:
         listed = {one["Id"]: one for one in self._get("/containers/json?all=1")}
         self._ids |= {*listed}
         wrong = []
@@ -166,19 +141,18 @@ class Checker:
                 box.status, box.codes = {"exited"}, {state["ExitCode"]}
         elif box.kind == "long" and status in box.status:
             box.status = {status}
-        if state["Running"] and status != "restarting" and not Path(f"/proc/{state['Pid']}").exists():
+        if state["Running"] and status != "restarting" and not self._alive(state["Pid"]):
             yield f"is {status}, and its process {state['Pid']} is not there"
         yield from self._networks_of(box, told)
         for mark in box.marks:
-            path = self._engine.root / "containers" / box.id / "upper" / mark
-            if not path.exists() or path.read_text() != f"{mark}\n":
+            if self._text(f"containers/{box.id}/upper/{mark}") != f"{mark}\n":
                 yield f"has lost its file {mark}"
         if box.port and status == "running":
             yield from self._port(box)
         if box.kind == "writer":
             yield from self._volume(box)
         if box.log_expected and (everything or box.id[0] in "01"):
-            said = output(self._client.ask("GET", f"/containers/{box.id}/logs?stdout=1")[1])
+            said = self._log(box.id)
             if box.code and "said-" not in said:
                 yield f"has lost its log: {said!r}"
 
@@ -192,13 +166,8 @@ class Checker:
             yield f"is on {more}, which nobody asked for"
 
     def _port(self, box: Box) -> Iterator[str]:
-        def get() -> str:
-            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            with opener.open(f"http://127.0.0.1:{box.port}/", timeout=3) as answer:
-                return str(answer.read().decode())
-
         try:
-            if (said := self._netns.run(get).strip()) not in box.names:
+            if (said := self._look.fetch(f"http://127.0.0.1:{box.port}/").strip()) not in box.names:
                 yield f"port {box.port} answers {said!r}"
         except OSError as error:
             yield f"port {box.port} does not answer: {error}"
@@ -206,9 +175,8 @@ class Checker:
     def _volume(self, box: Box) -> Iterator[str]:
         """Every record whose number was printed is there, and what was read of the log earlier is still in it."""
         (name,) = box.names
-        said = [int(word) for word in output(self._client.ask("GET", f"/containers/{box.id}/logs?stdout=1")[1]).split()]
-        path = self._engine.root / "volumes" / f"v-{name}" / "_data" / "data"
-        records = path.read_text() if path.exists() else ""
+        said = [int(word) for word in self._said.get(box.id, "").split()]
+        records = self._text(f"volumes/v-{name}/_data/data") or ""
         count = records.count("\n")
         if records != "".join(f"{number}\n" for number in range(1, count + 1)):
             yield f"the records of its volume are damaged: {records[-100:]!r}"
@@ -216,6 +184,8 @@ class Checker:
             yield f"its log is damaged: {said[-50:]}"
         if said and said[-1] > count:
             yield f"its volume has {count} records, of {said[-1]} that were synced"
+        if count < self.synced.get(box.id, 0):
+            yield f"its volume has {count} records, of {self.synced[box.id]} that a client has been told of"
         if len(said) < self._records.get(box.id, 0):
             yield f"its log has {len(said)} lines, and had {self._records[box.id]}"
         self._records[box.id] = len(said)
@@ -234,72 +204,63 @@ class Checker:
         for name, image in images.items():
             if name in names:
                 layer = self._get(f"/images/{name}/json")["RootFS"]["Layers"][-1].removeprefix("sha256:")
-                path = self._engine.root / "layers" / layer / "diff" / image.content
-                if not path.exists() or path.read_text() != f"{image.content}\n":
+                if self._text(f"layers/{layer}/diff/{image.content}") != f"{image.content}\n":
                     yield f"image {name} has lost its file {image.content}"
 
     # -- what must be true of every engine
 
     def _kernel(self, listed: dict[str, Any]) -> Iterator[str]:
         running = {id for id, one in listed.items() if one["State"] in ("running", "paused")}
-        shims = sorted(name for _, name in processes(self._engine.folder) if name.startswith("shim:"))
+        seen = self._seen
+        shims = sorted(name for _, name in seen["processes"] if name.startswith("shim:"))
         yield from _same("shims", {*shims}, {f"shim:{id[:10]}" for id in running})
         if len(shims) != len({*shims}):
             yield f"several shims of one container: {shims}"
-        spawners = [pid for pid, name in processes(self._engine.folder) if name == "cove-spawner"]
+        spawners = [pid for pid, name in seen["processes"] if name == "cove-spawner"]
         if len(spawners) != 1:
             yield f"there are {len(spawners)} spawners"
-        yield from _same("folders of shims", _names(self._state / "shims"), running)
-        cgroups = _names(Path(mount_point()) / "cove")
-        yield from _same("cgroups", cgroups & self._ids, running)
-        sandboxes = [json.loads(path.read_text()) for path in (self._state / "sandboxes").iterdir()]
+        yield from _same("folders of shims", {*seen["shims"]}, running)
+        yield from _same("cgroups", {*seen["cgroups"]} & self._ids, running)
+        sandboxes = [one for one in seen["sandboxes"] if one is not None]
         yield from _same("sandboxes", {one["container_id"] for one in sandboxes}, running)
-        yield from _same("network namespaces", _names(self._state / "netns"), running)
-        mounts = {
-            fields[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()
-            if (fields := line.split())[4].startswith(f"{self._engine.folder}/")
-        }  # fmt: skip
-        yield from _same("mounts", mounts, {str(self._state / "netns" / id) for id in running})
-        links = self._netns.links()
+        yield from _same("network namespaces", {*seen["netns"]}, running)
+        yield from _same("mounts", {*seen["mounts"]}, {str(self._engine.state / "netns" / id) for id in running})
+        links = {*seen["links"]}
         veths = {endpoint["host_interface"] for one in sandboxes for endpoint in one["endpoints"]}
         bridges = {
             network["Options"].get("com.docker.network.bridge.name", f"br-{network['Id'][:12]}")
             for network in self._get("/networks") if network["Driver"] == "bridge"
         }  # fmt: skip
         yield from _same("veths", {link for link in links if link.startswith("veth")}, veths)
-        yield from _same("bridges", links - {link for link in links if link.startswith("veth")} - {"lo"}, bridges)
-        table = self._netns.table(self._table)
-        yield from _same("bridges in nft", set(re.findall(r'"([^" ]+)" \. ', table)), bridges)
-        ports = {str(port["host_port"]) for one in sandboxes for port in one["ports"]}
-        yield from _same("ports in nft", set(re.findall(r"tcp \. 127\.0\.0\.1 \. (\d+) :", table)), ports)
+        yield from _same("bridges", {link for link in links if not link.startswith("veth")}, bridges)
+        yield from _same("bridges in nft", set(re.findall(r'"([^" ]+)" \. ', seen["rules"])), bridges)
+        ports = {
+            (str(port["host_port"]), str(port.get("guest_port") or "")) for one in sandboxes for port in one["ports"]
+        }
+        yield from _same("ports in nft", *self._engine.nft_ports(seen["rules"], ports))
         asked = {str(port["PublicPort"]) for id in running for port in listed[id]["Ports"] if port.get("PublicPort")}
-        yield from _same("published ports", ports, asked)
+        yield from _same("published ports", {host for host, _ in ports}, asked)
 
     def _disk(self, listed: dict[str, Any], images: list[dict[str, Any]]) -> Iterator[str]:
-        root = self._engine.root
-        yield from _same("folders of containers", _names(root / "containers"), {*listed})
+        folders = {name: {*names} for name, names in self._seen["folders"].items()}
+        yield from _same("folders of containers", folders["containers"], {*listed})
         volumes = {volume["Name"] for volume in self._get("/volumes")["Volumes"] or ()}
-        yield from _same("folders of volumes", _names(root / "volumes"), volumes)
+        yield from _same("folders of volumes", folders["volumes"], volumes)
         layers = {
             layer.removeprefix("sha256:")
             for image in images for layer in self._get(f"/images/{image['Id']}/json")["RootFS"]["Layers"]
         }  # fmt: skip
-        yield from _same("layers", _names(root / "layers"), layers)
-        yield from _same(
-            "blobs", _names(root / "blobs" / "sha256"), {one["Id"].removeprefix("sha256:") for one in images}
-        )
+        yield from _same("layers", folders["layers"], layers)
+        yield from _same("blobs", folders["blobs/sha256"], {one["Id"].removeprefix("sha256:") for one in images})
         for name in ("trash", "tmp"):
-            yield from _same(f"files in {name}", _names(root / name), set())
+            yield from _same(f"files in {name}", folders[name], set())
 
     def nothing_left(self) -> list[str]:
         """After everything was removed, what its containers' ids still have anywhere."""
         left = self._get("/containers/json?all=1")
-        cgroups = _names(Path(mount_point()) / "cove") & self._ids
+        self._compare(World(), False)
+        cgroups = {*self._seen["cgroups"]} & self._ids
         return [f"{len(left)} containers are left"] * bool(left) + [f"cgroups are left: {cgroups}"] * bool(cgroups)
-
-
-def _names(folder: Path) -> set[str]:
-    return {*os.listdir(folder)} if folder.exists() else set()
 
 
 def _same(what: str, found: set[str], expected: set[str]) -> Iterator[str]:

@@ -16,6 +16,8 @@ from urllib.parse import quote, urlencode
 from kill_journal import Journal, Line
 
 PATIENCE_S = 60.0
+PORTS = 300
+"""That a worker publishes, one after another."""
 _SCRIPTS = {
     "short": "sleep {pause}; echo said-{name}; exit {code}",
     "long": "echo said-{name}; exec sleep 7200",
@@ -34,23 +36,29 @@ class Broken(Exception):
 class Client:
     """One request a connection. ``sent`` is told of each request when it has been sent and before anything is read."""
 
-    def __init__(self, path: str, sent: Callable[[str], None] = lambda operation: None) -> None:
+    def __init__(
+        self, path: str, sent: Callable[[str], None] = lambda operation: None, patience_s: float = PATIENCE_S
+    ) -> None:
         self._path = path
+        self._patience_s = patience_s
         self._sent = sent
 
     def ask(self, method: str, target: str, body: Any = None, *, operation: str = "") -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("docker", timeout=PATIENCE_S)
+        connection = http.client.HTTPConnection("docker", timeout=self._patience_s)
         try:
             connection.sock = socket.socket(socket.AF_UNIX)
-            connection.sock.settimeout(PATIENCE_S)
+            connection.sock.settimeout(self._patience_s)
             connection.sock.connect(self._path)
             data = None if body is None else json.dumps(body).encode()
             connection.request(method, f"/v1.51{target}", data, {"Content-Type": "application/json"} if data else {})
             self._sent(operation)
             answer = connection.getresponse()
-            return answer.status, answer.read()
+            data = answer.read()
+            if answer.status == 503:  # in the engine's place, of a machine that is going or coming
+                raise Broken
+            return answer.status, data
         except TimeoutError:
-            raise AssertionError(f"{method} {target} has no answer after {PATIENCE_S} s") from None
+            raise AssertionError(f"{method} {target} has no answer after {self._patience_s} s") from None
         except (OSError, http.client.HTTPException):
             raise Broken from None
         finally:
@@ -116,9 +124,10 @@ class Gate:
 class Worker(threading.Thread):
     """Owns what it makes: nobody else touches it, so that its journal alone says what must be true."""
 
-    def __init__(self, number: int, seed: int, client: Client, journal: Journal, gate: Gate) -> None:
+    def __init__(self, number: int, seed: int, client: Client, journal: Journal, gate: Gate, first_port: int) -> None:
         super().__init__(daemon=True)
         self._number = number
+        self._first_port = first_port
         self._random = random.Random(f"{seed}/{number}")
         self._client = client
         self._journal = journal
@@ -188,7 +197,7 @@ class Worker(threading.Thread):
         if kind == "flapper":
             host["RestartPolicy"] = {"Name": "on-failure", "MaximumRetryCount": 3}
         elif kind == "lasting":
-            port = 20000 + 500 * self._number + self._made % 500
+            port = self._first_port + self._made % PORTS
             host["RestartPolicy"] = {"Name": "unless-stopped"}
             host["PortBindings"] = {"80/tcp": [{"HostPort": str(port)}]}
         elif kind == "writer":
@@ -255,7 +264,7 @@ class Worker(threading.Thread):
         mark = f"mark-{self._fresh()}"
         asked = self._journal.asked("exec", box, mark=mark)
         try:
-            command = {"Cmd": ["sh", "-c", f"echo {mark} > /{mark}"], "AttachStdout": True}
+            command = {"Cmd": ["sh", "-c", f"echo {mark} | dd of=/{mark} conv=fsync 2>/dev/null"], "AttachStdout": True}
             status, value = self._client.json("POST", f"/containers/{self._present(box)}/exec", command)
             code = None
             if status == 201:
@@ -273,7 +282,7 @@ class Worker(threading.Thread):
         self._journal.answered(asked, status, code if status == 200 else value["message"])
         if status == 200 and code == 0 and box in self._boxes:
             self._boxes[box]["marks"].append(mark)
-        elif status == 404:
+        elif status == 404 and "exec" not in value["message"]:
             self._boxes.pop(box, None)
 
     def _remove(self) -> None:

@@ -57,6 +57,22 @@ class Box:
         if self.auto_remove:
             self.exists.add(False)
 
+    def machine_died(self, *, surely: bool) -> None:
+        """The whole machine, and has booted again: only what is on the disk is left. ``surely``: while this ran, if it ran."""
+        self.log_expected = False
+        alive = bool(self.status & RUNS or self.in_flight)
+        before = set() if surely and not self.in_flight else set(self.status)
+        if alive and self.kind in ("lasting", "writer"):
+            self.status = (self.status - {"paused"}) | before | {"running", "restarting"}
+        elif alive and self.kind == "flapper":
+            self.status |= {"running", "restarting", "exited"}
+            self.codes |= {UNKNOWN}
+        elif alive:
+            self.status = (self.status - RUNS) | before | {"exited"}
+            self.codes |= {UNKNOWN}
+        if self.auto_remove:
+            self.exists.add(False)
+
     def shim_died(self) -> None:
         self.codes |= {KILLED, UNKNOWN}
         if self.kind in ("lasting", "writer"):
@@ -90,6 +106,11 @@ class World:
         self.problems: list[str] = []
         self.last_disturbance = (0, -DISTURBED_S)
         self._asked: dict[int, Line] = {}
+        self._engine_died_at = 0
+        """Number of the line."""
+        self._down = False
+        self._back_at = 0
+        """Number of the line after which the machine was there again."""
 
     def apply(self, line: Line) -> None:
         if line.phase == "kill":
@@ -107,6 +128,7 @@ class World:
                 self.boxes[line.subject].in_flight = line.operation
             return
         asked = self._asked.pop(line.of)
+        while_down = self._down or asked.number < self._back_at
         if family:
             self._about_thing(things[family][line.subject], verb, asked, line)
         else:
@@ -116,14 +138,24 @@ class World:
                 _Broken.apply(box, line)
             else:
                 self._answered(box, asked, line)
+            if while_down:
+                box.machine_died(surely=False)
 
     def _killed(self, line: Line) -> None:
+        if line.operation in ("engine", "machine"):
+            self._engine_died_at = line.number
+        if line.operation == "machine":
+            self._down = True
+            for box in self.boxes.values():
+                box.machine_died(surely=True)
+        if line.operation == "machine is back":
+            self._down, self._back_at = False, line.number
         if line.operation == "shim":
             for box in self.boxes.values():
                 if box.id.startswith(line.subject) and box.id:
                     box.shim_killed_at, box.shim_killed_time = line.number, line.at
                     box.shim_died()
-        if line.operation in ("shim", "spawner"):
+        if line.operation in ("shim", "spawner", "machine", "machine is back"):
             self.last_disturbance = (line.number, line.at)
 
     def _about_thing(self, thing: Thing, verb: str, asked: Line, line: Line) -> None:
@@ -148,6 +180,8 @@ class World:
         network = self.networks.get(line.arguments.get("network", ""))
         if line.status == 404 and network and False in network.exists and line.value.startswith("network "):
             return
+        if line.operation == "exec" and line.status == 404 and self._engine_died_at > asked.number:
+            return  # the next engine knows nothing of an exec that was made and not started
         shim_died = box.shim_killed_at > asked.number
         handler = getattr(_Answered, line.operation)
         if not handler(box, line, shim_died) and not self._disturbed(asked, line):
@@ -216,6 +250,8 @@ class _Answered:
         if line.status == 204:
             box.started()
             return True
+        if line.status == 409:
+            return "paused" in box.status
         return line.status == 304 and (bool(box.status & RUNS) or line.at - box.shim_killed_time < NOTICED_S)
 
     @staticmethod

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import random
-import signal
 import statistics
 import subprocess
 import threading
@@ -15,12 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kill_check import Checker, processes
+from kill_check import Checker
 from kill_journal import Journal
-from kill_load import Broken, Client, Gate, Worker
+from kill_load import PATIENCE_S, PORTS, Broken, Client, Gate, Worker
 from kill_model import World, told
 
 WORKERS = 5
+ANEW = "the list of containers, supervisor or machine killed"
+BACK_S = 1.0
+"""The engine answers again within this time after its kill."""
+BOOT_S = 60.0
 IDLE_S = 90.0
 """All requests have their answers by then, or some never will."""
 
@@ -30,9 +31,13 @@ class Tally:
     kills: Counter[str] = field(default_factory=Counter)
     to_ping: list[float] = field(default_factory=list)
     to_list: list[float] = field(default_factory=list)
+    all_anew: list[float] = field(default_factory=list)
+    """The same after a kill of the supervisor, or of the whole machine."""
     wrong: list[str] = field(default_factory=list)
     lines: dict[str, int] = field(default_factory=dict)
     checks: int = 0
+    synced: int = 0
+    """Volumes whose writers a client has followed when the machine died."""
     memory_kib: int = 0
     peak: Counter[str] = field(default_factory=Counter)
 
@@ -41,10 +46,13 @@ class Tally:
         rows.append(("kills", str(sum(self.kills.values()))))
         rows += [(f"requests {phase}", str(count)) for phase, count in sorted(self.lines.items()) if phase != "kill"]
         rows += [(f"most {what} at a check", str(count)) for what, count in self.peak.items()]
-        for what, times in (("/_ping", self.to_ping), ("the list of containers", self.to_list)):
+        for what, times in (("/_ping", self.to_ping), ("the list of containers", self.to_list), (ANEW, self.all_anew)):
             if times:
-                shown = f"{statistics.median(times):.2f} median, {max(times):.2f} worst"
-                rows.append((f"s from start to {what}", shown))
+                late = sum(one > BACK_S for one in times)
+                shown = f"{statistics.median(times):.2f} median, {max(times):.2f} worst, {late} of {len(times)} over {BACK_S:g}"
+                rows.append((f"s from kill to {what}", shown))
+        if self.synced:
+            rows.append(("volumes being written to, at a kill of the machine", str(self.synced)))
         rows.append(("engine's memory at the end, MiB", f"{self.memory_kib / 1024:.0f}"))
         rows.append(("wrong", str(len(self.wrong))))
         return "\n".join(f"| {name} | {value} |" for name, value in rows)
@@ -71,17 +79,21 @@ class Aim:
 
 
 class Run:
-    """``engine``: an engines.Engine, started; it is used up by the run."""
+    """``engine``: an engines.AnyEngine, started; all that is in it goes. ``look``: a kill_look.Netns or VmLook."""
 
-    def __init__(self, engine: Any, seed: int, journal: Path) -> None:
+    def __init__(self, engine: Any, look: Any, seed: int, journal: Path, *, first_port: int = 20000) -> None:
         self._engine = engine
         self._seed = seed
         self._random = random.Random(seed)
         self._world = World()
         self._journal = Journal(journal, self._world.apply)
-        self._client = Client(str(engine.socket))
+        self._client = Client(str(engine.socket), patience_s=PATIENCE_S * engine.slowness)
         self._gate, self._aim = Gate(), Aim()
-        self._checker = Checker(engine, engine.namespace_pid)
+        self._look = look
+        self._checker = Checker(engine, look)
+        self._first_port = first_port
+        self._begun = 0.0
+        self._died = 0
         self._told: set[str] = set()
         """What is wrong stays so: it is told once."""
         self.tally = Tally(lines=self._journal.counts)
@@ -89,8 +101,11 @@ class Run:
     def run(self, kills: int) -> Tally:
         """Returns when everything is removed again; ``wrong`` of the tally says what was lost or left."""
         before = self._descriptors()
-        client = Client(str(self._engine.socket), self._aim.sent)
-        workers = [Worker(number, self._seed, client, self._journal, self._gate) for number in range(WORKERS)]
+        client = Client(str(self._engine.socket), self._aim.sent, PATIENCE_S * self._engine.slowness)
+        workers = [
+            Worker(number, self._seed, client, self._journal, self._gate, self._first_port + number * PORTS)
+            for number in range(WORKERS)
+        ]
         for worker in workers:
             worker.start()
         try:
@@ -106,7 +121,7 @@ class Run:
         self._check("at the end", everything=True)
         self._remove_everything()
         self._check("after everything was removed", everything=True)
-        self._start_again()
+        self._all_dies()
         self._check("after everything was removed and one more start", everything=True)
         self._descriptors_left(before)
         self.tally.wrong += self._checker.nothing_left()
@@ -115,13 +130,14 @@ class Run:
         return self.tally
 
     def close(self) -> None:
-        self._checker.close()
+        self._look.close()
         self._journal.close()
 
     # -- kills
 
     def _kill(self) -> str:
-        what = self._random.choices(("engine", "spawner", "shim", "shim and engine"), (50, 12, 28, 10))[0]
+        kinds = ("engine", "supervisor", "spawner", "shim", "shim and engine")
+        (what,) = self._random.choices(kinds, (46, 6, 12, 27, 9))
         if self._random.random() < 0.5:
             wanted = ["", "start", "start", "create", "stop", "kill", "remove", "exec", "connect", "pause", "rename"]
             wanted += ["image.create", "image.create", "network.create", "network.remove", "image.remove"]
@@ -134,48 +150,56 @@ class Run:
         else:
             how = what
         if what.startswith("shim"):
-            shims = [one for one in processes(self._engine.folder) if one[1].startswith("shim:")]
+            shims = [one for one in self._processes() if one[1].startswith("shim:")]
             if shims:
                 pid, name = self._random.choice(shims)
                 self._end("shim", pid, name.removeprefix("shim:"))
             elif what == "shim":
                 what = how = "engine"
         if what == "spawner":
-            for pid, name in processes(self._engine.folder):
+            for pid, name in self._processes():
                 if name == "cove-spawner":
                     self._end("spawner", pid, "")
         if what.endswith("engine"):
             self._gate.close()
             self._engine_dies()
             if self._random.random() < 0.15:
-                self._launch()
                 time.sleep(self._random.uniform(0, 0.6))
                 self._engine_dies()
                 self.tally.kills["engine while it starts"] += 1
-            self._start_again()
+            self._back(self.tally.to_ping, self.tally.to_list)
+        elif what == "supervisor":
+            self._gate.close()
+            self._all_dies()
         self.tally.kills[what] += 1
         return how
 
+    def _processes(self) -> list[tuple[int, str]]:
+        seen = self._look.look(str(self._engine.root), str(self._engine.state), self._engine.table, [], [])
+        return [(pid, name) for pid, name in seen["processes"]]
+
     def _end(self, what: str, pid: int, subject: str) -> None:
         self._journal.killed(what, subject)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        self._engine.kill_process(pid)
 
     def _engine_dies(self) -> None:
+        """Nothing but the product starts the next one."""
+        pid = self._engine.next_pid(self._died)
         self._journal.killed("engine", "")
-        self._engine.process.kill()
-        self._engine.process.wait(10)
+        self._begun = time.monotonic()
+        self._engine.kill_process(pid)
+        self._died = pid
 
-    def _launch(self) -> None:
-        self._engine.launch()
+    def _all_dies(self) -> None:
+        """The supervisor, and the engine with it."""
+        self._journal.killed("engine", "")
+        self._begun = time.monotonic()
+        self._died = self._engine.kill_supervisor()
+        self._back([], self.tally.all_anew)
 
-    def _start_again(self) -> None:
-        if self._engine.process.poll() is None:
-            self._engine_dies()
-        begun = time.monotonic()
-        self._launch()
-        self._until(begun, "/_ping", self.tally.to_ping)
-        self._until(begun, "/containers/json?all=1", self.tally.to_list)
+    def _back(self, to_ping: list[float], to_list: list[float]) -> None:
+        self._until(self._begun, "/_ping", to_ping)
+        self._until(self._begun, "/containers/json?all=1", to_list)
 
     def _until(self, begun: float, target: str, times: list[float]) -> None:
         while True:
@@ -185,13 +209,9 @@ class Run:
                 times.append(time.monotonic() - begun)
                 return
             except Broken:
-                ended = self._engine.process.poll()
-                assert ended is None, f"the engine ended with {ended}: {self._log()}"
-                assert time.monotonic() - begun < 30, f"no answer on {target}"
+                assert not self._engine.ended(), f"the engine has ended: {self._engine.log()[-2000:]}"
+                assert time.monotonic() - begun < BOOT_S * self._engine.slowness, f"no answer on {target}"
                 time.sleep(0.005)
-
-    def _log(self) -> str:
-        return str((self._engine.folder / "log").read_text(errors="replace")[-2000:])
 
     # -- checks
 
@@ -199,7 +219,7 @@ class Run:
         if self._gate.is_open:
             time.sleep(self._random.uniform(0, 0.2))
             self._gate.close()
-        if not self._gate.empty(IDLE_S):
+        if not self._gate.empty(IDLE_S * self._engine.slowness):
             self.tally.wrong.append(f"kill {number} ({what}): no answer to {[*self._journal.open.values()]}")
         for worker in workers:
             if worker.failure is not None:
@@ -217,11 +237,12 @@ class Run:
         assert len(self.tally.wrong) < 40, "\n".join(self.tally.wrong)
 
     def _descriptors(self) -> Counter[str]:
-        return Counter(name for pid in self._pids() for name in _open_files(pid))
-
-    def _pids(self) -> list[int]:
-        spawners = [pid for pid, name in processes(self._engine.folder) if name == "cove-spawner"]
-        return [self._engine.pid, *spawners]
+        """What supervisor, engine and spawner have open."""
+        while len(spawners := [pid for pid, name in self._processes() if name == "cove-spawner"]) != 1:
+            time.sleep(0.05)  # it is being started, or has forked one that has no name of its own yet
+        pids = (self._engine.supervisor, self._engine.pid, *spawners)
+        listing = self._engine.sh("; ".join(f"readlink /proc/{pid}/fd/* || true" for pid in pids))
+        return Counter(line.partition(":")[0] for line in listing.splitlines())
 
     def _descriptors_left(self, before: Counter[str]) -> None:
         deadline = time.monotonic() + 10
@@ -265,14 +286,6 @@ class Run:
         if status >= 400:
             self.tally.wrong.append(f"{method} {target} answered {status} {value}")
         return value
-
-
-def _open_files(pid: int) -> list[str]:
-    names = []
-    for entry in os.listdir(f"/proc/{pid}/fd"):
-        with contextlib.suppress(OSError):
-            names.append(os.readlink(f"/proc/{pid}/fd/{entry}").partition(":")[0])
-    return names
 
 
 def machine_load() -> str:

@@ -80,14 +80,17 @@ class _Connection(http.client.HTTPConnection):
 
 
 def ask(engine: Any, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-    """The status and the JSON of one request."""
+    """The status and the JSON, or the text, of one request."""
     connection = _Connection(str(engine.socket))
     data = None if body is None else json.dumps(body)
     connection.request(method, f"/v1.51{path}", data, {"Content-Type": "application/json"} if data else {})
     answer = connection.getresponse()
     text = answer.read()
     connection.close()
-    return answer.status, json.loads(text) if text else None
+    try:
+        return answer.status, json.loads(text) if text else None
+    except ValueError:
+        return answer.status, text
 
 
 class Waiting:

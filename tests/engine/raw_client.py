@@ -98,7 +98,7 @@ def hijack(path: str, target: str, document: Any = None) -> tuple[Answer, socket
 def descriptors(engine: Any) -> list[str]:
     """What the engine's process has open."""
     found = []
-    for entry in Path(f"/proc/{engine.process.pid}/fd").iterdir():
+    for entry in Path(f"/proc/{engine.pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
             found.append(os.readlink(entry))
     return sorted(found)

@@ -114,7 +114,8 @@ def test_limits_are_the_kernels(machine: Any) -> None:
 
 
 def test_a_killed_engine_comes_back_and_containers_go_on(machine: Any, page: str) -> None:
-    machine.cove("machine", "ssh", "kill -9 $(ps | awk '/m coved.vm/ && !/awk/ {print $1}')")
+    engine = "$(cd /proc; grep -lx cove-engine [0-9]*/comm | cut -d / -f 1)"
+    machine.cove("machine", "ssh", f"kill -9 {engine}")
     assert "page" in machine.cove("ps", timeout_s=60).stdout
     assert "Cove works" in fetch(page)
 

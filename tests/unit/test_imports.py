@@ -34,7 +34,7 @@ GUEST = {
 }
 TOOLS = {"errors", "filters", "finishing", "times", "versions"}
 """The guest's modules that every package may use, and that use none."""
-TOP = {"engine", "process", "vm"}
+TOP = {"engine", "process", "supervisor", "vm"}
 """The guest's modules that put the packages together, and that no package uses."""
 EXCEPTIONS = {
     ("api", "engine"): "routes are handed the engine: they name its type, and import it for the type checker alone",

@@ -1,20 +1,16 @@
-"""The API's listening socket."""
+"""Serves those who connect to the API's socket."""
 
 import asyncio
 import errno
 import logging
 import select
 import socket
-import stat
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coved import versions
 from coved.api.connection import Connection
 from coved.api.router import Router
-from coved.errors import Conflict
-from coved.runtime.listening import listen
 
 if TYPE_CHECKING:
     from coved.engine import Engine
@@ -26,13 +22,12 @@ _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Server:
-    """Accepts clients on a unix socket that only its owner may open."""
+    """Accepts clients on ``listener``, which is nonblocking, and stays open."""
 
-    def __init__(self, engine: "Engine", router: Router, path: Path) -> None:
+    def __init__(self, engine: "Engine", router: Router, listener: socket.socket) -> None:
         self._engine = engine
         self._router = router
-        self._path = path
-        self._listener: socket.socket | None = None
+        self._listener = listener
         self._acceptor: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(_MAX_CONNECTIONS)
@@ -45,8 +40,7 @@ class Server:
         ]
 
     def start(self) -> None:
-        """Listens; raises ``Conflict`` when another engine answers on the path."""
-        self._listener = _listen(self._path)
+        """To be called on the event loop."""
         self._hangups.start()
         self._acceptor = asyncio.get_running_loop().create_task(self._accept(self._listener))
 
@@ -54,9 +48,6 @@ class Server:
         """Takes no more clients and ends the connections there are."""
         if self._acceptor is not None:
             self._acceptor.cancel()
-        if self._listener is not None:
-            self._listener.close()
-            self._path.unlink(missing_ok=True)
         tasks = [task for task in (self._acceptor, *self._tasks) if task is not None]
         for task in tasks:
             task.cancel()
@@ -125,27 +116,3 @@ class _EpollHangups:
             callback = self._callbacks[fd]
             self.forget(fd)
             callback()
-
-
-def _listen(path: Path) -> socket.socket:
-    """A listening unix socket with mode 0600 from its first instant.
-
-    A socket file whose engine is dead is replaced; raises ``Conflict`` when something answers on it, or when the path
-    is taken by something else than a socket.
-    """
-    try:
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise Conflict(f"cannot listen on {path}: there is a file of that name that is no socket")
-    except FileNotFoundError:
-        pass
-    else:
-        with socket.socket(socket.AF_UNIX) as probe:
-            try:
-                probe.connect(str(path))
-            except OSError:
-                pass
-            else:
-                raise Conflict(f"cannot listen on {path}: another engine answers there")
-    listener = listen(path)
-    listener.setblocking(False)
-    return listener

@@ -108,7 +108,8 @@ class Endings:
         ) and self._wants_restart(container, after_boot=True):
             container.stopped_by_user = False
             if seen_end:
-                self._restart_later(container, self._count_restart(container))
+                ran_ns = container.state.finished_at - container.state.started_at
+                self._restart_later(container, self._count_restart(container, ran_ns))
             else:
                 container.state.status = "restarting"
                 self._registry.save(container)
@@ -195,6 +196,8 @@ class Endings:
         No step that fails keeps those after it from being taken: whatever is left behind, the container has ended, those
         who wait for that are told, and it can be started again.
         """
+        ran = container.age_ns()
+        container.began = 0
         shim, container.shim = container.shim, None
         halting = self._later(self._probes.halt(container))
         discarding = self._later(self._starter.discard(shim)) if shim is not None else None
@@ -216,13 +219,12 @@ class Endings:
             await halting
         with _step(container, "ending its execs"):
             self._execs.forget(container.id, ended=True)
-        ran = exit.exited_at_ns - container.state.started_at
         oom_is_news = exit.oom_killed and not container.state.oom_killed
         ended(container.state, exit)
         restart = self._wants_restart(container)
         with _step(container, "noting its end"):
             if restart:
-                self._restart_later(container, self._count_restart(container))
+                self._restart_later(container, self._count_restart(container, ran))
             elif certain:
                 self._registry.save_foreseen(container)
             else:
@@ -231,7 +233,7 @@ class Endings:
             tell_volumes(self._events, container, "unmount")
             if oom_is_news:
                 self._event(container, "oom")
-            self._event(container, "die", exitCode=str(exit.code), execDuration=str(max(ran, 0) // NS))
+            self._event(container, "die", exitCode=str(exit.code), execDuration=str(ran // NS))
         container.ending = None
         container.wake()
         if not restart and container.host["AutoRemove"] and not self.shutting_down and not container.restarted_by_user:
@@ -254,11 +256,11 @@ class Endings:
 
     # -- restart policies
 
-    def _count_restart(self, container: Container) -> float:
-        """Seconds to wait before the restart that follows the end just noted."""
+    def _count_restart(self, container: Container, ran_ns: int) -> float:
+        """Seconds to wait before the restart that follows the end just noted, of a run of so many nanoseconds."""
         state = container.state
         state.restart_count += 1
-        state.restart_delay = restarts.next_delay(state.restart_delay, state.finished_at - state.started_at)
+        state.restart_delay = restarts.next_delay(state.restart_delay, ran_ns)
         return state.restart_delay
 
     def _restart_later(self, container: Container, delay_s: float) -> None:

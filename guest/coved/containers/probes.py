@@ -94,10 +94,9 @@ class Probes:
 
     async def _run(self, container: Container, shim: ShimClient, stop: asyncio.Event) -> None:
         state = container.health
-        started = container.state.started_at
         assert state is not None
-        while not await _within(stop, state.pause_ns(container.config, time.time_ns() - started) / NS):
-            start = time.time_ns()
+        while not await _within(stop, state.pause_ns(container.config, container.age_ns()) / NS):
+            start, age = time.time_ns(), container.age_ns()
             try:
                 code, output = await self._probe(container, shim, stop)
             except Exception as error:
@@ -111,7 +110,7 @@ class Probes:
                 "ExitCode": code,
                 "Output": output,
             }
-            if state.note(result, container.config, start - started):
+            if state.note(result, container.config, age):
                 self._registry.save(container)
                 attributes = container.event_attributes()
                 self._events.publish("container", f"health_status: {state.status}", container.id, attributes)

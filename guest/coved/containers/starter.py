@@ -146,6 +146,7 @@ class Starter:
         state = container.state
         state.status, state.started_at, state.error = "running", time.time_ns(), ""
         state.exit_code, state.oom_killed = 0, False
+        container.began = time.monotonic_ns()
         container.shim = shim
         shim.on_exit(on_exit)
 

@@ -50,6 +50,7 @@ class Survivors:
             state.exit_code, state.oom_killed = 0, False
             self._registry.save(container)
         container.shim = shim
+        container.age_ns()
         await self._freeze(container, shim)
 
     async def _freeze(self, container: Container, shim: ShimClient) -> None:

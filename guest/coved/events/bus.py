@@ -112,9 +112,9 @@ class Events:
                         event = await subscriber.next()
                 except TimeoutError:
                     return
-                if until_ns is not None and event["timeNano"] > until_ns:
-                    return
-                yield event
+                # Those that come after it may be earlier: the clock can have been set back.
+                if until_ns is None or event["timeNano"] <= until_ns:
+                    yield event
         finally:
             self._subscribers.discard(subscriber)
 

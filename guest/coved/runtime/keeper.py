@@ -44,11 +44,16 @@ class SpawnerKeeper:
     def pid(self) -> int:
         return self._process.pid if self._process is not None else 0
 
-    async def start(self) -> None:
-        """Returns when it accepts. Raises SpawnerGone, OSError."""
+    def start(self) -> None:
+        """Returns while it is being started: what is asked meanwhile waits. Raises OSError."""
         self._listener = listen(self._socket_path)
         self._lifeline = os.pipe()
-        await self._start()
+        self._starting = asyncio.get_running_loop().create_task(self._start())
+
+    async def started(self) -> None:
+        """Returns when the first one accepts. Raises SpawnerGone, OSError."""
+        assert self._starting is not None
+        await asyncio.shield(self._starting)
 
     async def _start(self) -> None:
         assert self._listener is not None

@@ -20,6 +20,7 @@ from coved.runtime import spare, syscalls, wire
 from coved.runtime.cgroups import CgroupError, mount_point
 from coved.runtime.errors import Refused
 from coved.runtime.listening import listen
+from coved.runtime.oom import spare_this
 from coved.runtime.seccomp import SeccompError, compile_profile
 from coved.runtime.shim import Shim
 from coved.runtime.spare import Handover, Order, Spare
@@ -118,11 +119,6 @@ def _become_shim(shims_dir: str, handover: Handover) -> NoReturn:
         # Children are waited for here; the spawner leaves its own to the kernel.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        # Unlikely to be chosen when memory runs out: it is small, and its container would go with it.
-        with contextlib.suppress(OSError):
-            fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
-            os.write(fd, b"-999")
-            os.close(fd)
         shim = Shim(shims_dir)
         connection, request, seccomp = handover.wait()
         connection.setblocking(True)  # the spawner had a timeout on it, and so it was not
@@ -209,6 +205,7 @@ def main() -> int:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     _raise_limits()
+    spare_this()  # and the shims that it forks; a container's processes get a score of their own
     with contextlib.suppress(OSError):  # a kernel without keys
         syscalls.new_session_keyring()  # containers must never have the keys of whoever started the engine
     if arguments.ready_fd is not None:

@@ -14,7 +14,6 @@ from cove.transport.base import Stream, Transport
 
 CONNECT_TIMEOUT_S = 60.0
 OPEN_TIMEOUT_S = 20.0
-KEEPALIVE_S = 60
 _WINDOW = 4 << 20
 _KIND = "direct-streamlocal@openssh.com"
 
@@ -38,6 +37,19 @@ class _StreamlocalTransport(paramiko.Transport):
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock, default_window_size=_WINDOW)
         self._opening = threading.local()
+
+    def settle(self) -> None:
+        """To be called once the connection is made: its thread sleeps until something comes.
+
+        paramiko has it look ten times a second for whether the connection is closed, which keeps a processor from sleeping.
+        `close` wakes it. Its keepalives need those looks; this computer itself tells when the machine is gone.
+        """
+        self.sock.settimeout(None)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+        super().close()
 
     def open_streamlocal(self, path: str) -> paramiko.Channel:
         self._opening.path = path
@@ -119,7 +131,7 @@ class SshTransport(Transport):
                     "another program may have its port; stop and start the machine",
                 )
             connection.auth_publickey("root", self._key)
-            connection.set_keepalive(KEEPALIVE_S)
+            connection.settle()
         except BaseException as error:
             if connection is not None:
                 connection.close()

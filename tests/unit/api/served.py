@@ -16,6 +16,7 @@ from coved.api.server import Server
 from coved.events import Events
 from coved.images import Images
 from coved.store.database import Database
+from coved.supervisor import Door
 from coved.volumes import Volumes
 
 
@@ -72,7 +73,8 @@ def serve(tmp_path: Path) -> Iterator[Served]:
         )
         await engine.images.start(tmp_path / "no-starter.tar")
         await engine.volumes.start()
-        server = Server(engine, router, tmp_path / "docker.sock")  # type: ignore[arg-type]
+        door = Door(tmp_path / "docker.sock")
+        server = Server(engine, router, door.listener)  # type: ignore[arg-type]
         server.start()
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -81,6 +83,7 @@ def serve(tmp_path: Path) -> Iterator[Served]:
         ready.set()
         await ended.wait()
         await server.stop()
+        door.remove()
         database.close()
 
     thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)

@@ -341,29 +341,3 @@ def test_the_server_forgets_hijacked_connections(served: Served) -> None:
         os.close(descriptors.get(timeout=10))
         assert client.recv(1) == b""
     assert get(served, "/_ping")[0] == 200
-
-
-def test_a_dead_engines_socket_is_replaced_and_a_live_ones_is_not(served: Served) -> None:
-    from coved.api.router import Router
-    from coved.api.server import Server
-    from coved.errors import Conflict
-
-    def second() -> str:
-        try:
-            Server(served.engine, Router(), served.socket).start()
-        except Conflict as error:
-            return str(error)
-        return ""
-
-    assert "another engine answers there" in served.call(second)
-    dead = served.socket.with_name("dead.sock")
-    with socket.socket(socket.AF_UNIX) as abandoned:
-        abandoned.bind(str(dead))
-
-    def replace() -> bool:
-        server = Server(served.engine, Router(), dead)
-        server.start()
-        served.loop.create_task(server.stop())
-        return True
-
-    assert served.call(replace)

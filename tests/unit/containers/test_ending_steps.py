@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -71,6 +72,22 @@ def container_with(policy: str) -> Container:
     shim: Any = SimpleNamespace(started=True)
     made.shim = shim
     return made
+
+
+@pytest.mark.parametrize("jump", [-86400, 86400])
+def test_an_age_is_none_of_the_clocks_that_jump(monkeypatch: pytest.MonkeyPatch, jump: int) -> None:
+    container = container_with("no")
+    container.state.started_at = time.time_ns() - 5 * NS
+    assert 5 * NS <= container.age_ns() < 60 * NS
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + jump * NS)
+    assert 5 * NS <= container.age_ns() < 60 * NS
+
+
+def test_one_that_is_to_start_yet_by_the_clock_has_just_started() -> None:
+    container = container_with("no")
+    container.state.started_at = time.time_ns() + 3600 * NS
+    assert container.age_ns() == 0
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,18 @@ def test_until_ends_the_stream() -> None:
     asyncio.run(main())
 
 
+def test_what_was_told_before_the_clock_was_set_back_ends_no_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        events, now = Events(), time.time_ns
+        monkeypatch.setattr(time, "time_ns", lambda: now() + 3600 * 10**9)
+        events.publish("container", "start", "an hour ahead")
+        monkeypatch.setattr(time, "time_ns", now)
+        events.publish("container", "start", "now")
+        assert await drain(events.subscribe(since_ns=0, until_ns=now())) == ["now"]
+
+    asyncio.run(main())
+
+
 def test_until_alone_gives_the_past_as_dockerd_does() -> None:
     async def main() -> None:
         events = Events()

@@ -6,8 +6,10 @@ import contextlib
 import hashlib
 import os
 import socket
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -145,6 +147,33 @@ def test_a_blocked_reader_wakes_when_the_guest_vanishes(way: Any) -> None:
     way.guest.drop()
     assert ended.wait(5)
     transport.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how often a thread was woken")
+def test_a_connection_at_rest_wakes_nobody_and_can_be_closed(way: Any) -> None:
+    way.serve(echo)
+    transport = way.transport()
+    before = {thread.native_id for thread in threading.enumerate()}
+    stream = transport.open_stream(TARGET)
+    stream.sendall(b"ping")
+    assert stream.recv(10) == b"ping"
+    (own,) = [
+        thread
+        for thread in threading.enumerate()
+        if thread.native_id not in before and "streamlocal" in repr(thread).lower() + type(thread).__name__.lower()
+    ]
+
+    def woken() -> str:
+        status = Path(f"/proc/self/task/{own.native_id}/status").read_text()
+        return next(line for line in status.splitlines() if line.startswith("voluntary_ctxt_switches"))
+
+    time.sleep(0.3)  # what belongs to the answer
+    asleep = woken()
+    time.sleep(1)
+    assert woken() == asleep
+    transport.close()
+    own.join(10)
+    assert not own.is_alive()
 
 
 def test_another_host_key_is_not_talked_to(way: Any) -> None:

@@ -1,0 +1,154 @@
+"""The guest's clock jumps, as it does when a laptop has slept or its clock was wrong: what waits, waits as long as it was told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import docker
+import pytest
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
+
+HOUR, DAY = 3600, 86400
+SLOW_S = 60.0
+"""On a busy computer whose VM is emulated."""
+
+Jump = Callable[[int], None]
+
+
+@pytest.fixture
+def client(machine: Any) -> Iterator[Any]:
+    made = docker.DockerClient(machine.docker_host, timeout=120)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def name(client: Any) -> Iterator[str]:
+    yield "clocked"
+    for container in client.containers.list(all=True, filters={"name": "clocked"}):
+        container.remove(force=True)
+
+
+@pytest.fixture
+def jump(machine: Any) -> Iterator[Jump]:
+    """Moves the guest's clock by so many seconds; afterwards it is right again."""
+    moved = 0
+
+    def by(seconds: int) -> None:
+        nonlocal moved
+        machine.cove("machine", "ssh", f"date -s @$(($(date +%s) + {seconds})) > /dev/null")
+        moved += seconds
+
+    yield by
+    if moved:
+        by(-moved)
+
+
+def now(client: Any) -> float:
+    from datetime import datetime
+
+    told = client.info()["SystemTime"]
+    return datetime.fromisoformat(told[:26] + "+00:00").timestamp()
+
+
+def until(holds: Callable[[], bool], timeout_s: float = SLOW_S) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.1)
+
+
+def restarts(container: Any) -> int:
+    container.reload()
+    return int(container.attrs["RestartCount"])
+
+
+@pytest.mark.parametrize("seconds", [-DAY, -HOUR, HOUR, DAY])
+def test_restarts_neither_hang_nor_storm(client: Any, name: str, jump: Jump, seconds: int) -> None:
+    container = client.containers.run(
+        "busybox", ["sh", "-c", "exit 3"], name=name, detach=True, restart_policy={"Name": "always"}
+    )
+    until(lambda: restarts(container) >= 4)  # the next pause is of 1.6 s, and doubles
+    jump(seconds)
+    begun, first = time.monotonic(), restarts(container)
+    until(lambda: restarts(container) >= first + 2)
+    assert time.monotonic() - begun > 1.0
+    more = restarts(container)
+    time.sleep(3)
+    assert restarts(container) - more <= 1
+    container.stop(timeout=1)
+    container.reload()
+    assert container.status == "exited"
+
+
+@pytest.mark.parametrize("seconds", [-DAY, DAY])
+def test_a_stop_waits_as_long_as_it_is_told(client: Any, name: str, jump: Jump, seconds: int) -> None:
+    script = "trap '' TERM; while :; do sleep 0.2; done"
+    container = client.containers.run("busybox", ["sh", "-c", script], name=name, detach=True)
+    from threading import Thread
+
+    begun = time.monotonic()
+    stopping = Thread(target=lambda: container.stop(timeout=8))
+    stopping.start()
+    jump(seconds)
+    stopping.join(SLOW_S)
+    assert not stopping.is_alive()
+    assert time.monotonic() - begun >= 8
+    assert container.wait()["StatusCode"] == 137
+
+
+@pytest.mark.parametrize("seconds", [-DAY, DAY])
+def test_health_checks_go_on(client: Any, name: str, jump: Jump, seconds: int) -> None:
+    second = 10**9
+    health = {"test": ["CMD-SHELL", "[ ! -e /sick ]"], "interval": second, "timeout": 30 * second, "retries": 2}
+    container = client.containers.run(
+        "busybox", ["sleep", "1000"], name=name, detach=True, healthcheck={**health, "start_period": 3600 * second}
+    )
+
+    def status() -> str:
+        container.reload()
+        return str(container.attrs["State"]["Health"]["Status"])
+
+    def results() -> list[str]:
+        container.reload()
+        return [one["Start"] for one in container.attrs["State"]["Health"]["Log"]]
+
+    container.exec_run("touch /sick")
+    until(lambda: len(results()) >= 1)
+    jump(seconds)
+    seen = results()
+    until(lambda: len(set(results()) - set(seen)) >= 3)
+    assert status() in ("starting", "healthy")  # an hour of the start period has not passed, whatever the clock says
+    container.exec_run("rm /sick")
+    until(lambda: status() == "healthy")
+    container.exec_run("touch /sick")
+    until(lambda: status() == "unhealthy")
+
+
+@pytest.mark.parametrize("seconds", [-HOUR, HOUR])
+def test_events_and_logs_say_what_comes_after_the_jump(client: Any, name: str, jump: Jump, seconds: int) -> None:
+    container = client.containers.run(
+        "busybox", ["sh", "-c", "echo before; while [ ! -e /go ]; do sleep 0.1; done; echo after; exec sleep 1000"],
+        name=name, detach=True,
+    )  # fmt: skip
+    events = client.events(decode=True, filters={"container": name})
+    until(lambda: b"before" in container.logs())
+    followed = container.logs(stream=True, follow=True)
+    assert next(followed) == b"before\n"
+    jump(seconds)
+    moved = now(client)
+    container.exec_run("touch /go")
+    assert next(followed) == b"after\n"
+    assert b"after" in container.logs(since=int(moved) - 5)
+    assert (b"before" in container.logs(since=int(moved) - 5)) == (seconds < 0)  # its time is then yet to come
+    assert b"after" in container.logs(until=int(moved) + SLOW_S) or seconds < 0
+    container.kill()
+    died = next(event for event in events if event["Action"] == "die")
+    assert abs(died["time"] - moved) < SLOW_S
+    assert int(died["Actor"]["Attributes"]["execDuration"]) < SLOW_S
+    events.close()
+    told = client.events(decode=True, since=int(moved) - 5, until=int(now(client)) + 2, filters={"container": name})
+    assert "die" in [event["Action"] for event in told]
