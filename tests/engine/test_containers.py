@@ -34,6 +34,14 @@ def test_what_cannot_be_run_has_dockers_status(engine: Any, words: list[str], st
     assert run(engine, "run", "--rm", "busybox", *words).returncode == status
 
 
+def test_a_containers_size_is_that_of_the_files_it_has_written(engine: Any, docker_client: Any, make: Any) -> None:
+    written, untouched = make("sh", "-c", "echo -n words >/file"), make("sleep", "300")
+    written.wait(timeout=30)
+    shown = {one["Id"]: one.get("SizeRw", 0) for one in docker_client.api.containers(all=True, size=True)}
+    assert (shown[written.id], shown[untouched.id]) == (5, 0)
+    assert f"{untouched.short_id} 0B" in run(engine, "ps", "-s", "--format", "{{.ID}} {{.Size}}").stdout.decode()
+
+
 def test_auto_remove_leaves_nothing(engine: Any, docker_client: Any, name: str) -> None:
     run(engine, "run", "--rm", "--name", name, "busybox", "true")
     assert docker_client.containers.list(all=True, filters={"name": name}) == []
