@@ -13,6 +13,7 @@ from typing import Any
 from coved.containers import capabilities, spec
 from coved.containers.config_schema import EXEC, Json, read
 from coved.containers.container import Container
+from coved.containers.hints import with_hint
 from coved.containers.linked import Linked
 from coved.errors import Conflict, EngineError, InvalidParameter, NotFound
 from coved.events import Events
@@ -121,16 +122,15 @@ class Execs:
         try:
             process = process_of(one.container, one.config, size)
             if not process["cwd"].startswith("/"):
-                failed = "OCI runtime exec failed: exec failed: unable to start container process"
-                raise EngineError(f"{failed}: Cwd must be an absolute path: unknown")
+                raise EngineError("OCI runtime exec failed: exec failed: Cwd must be an absolute path: unknown")
             one.pid = await shim.exec(one.id, process, stdio=stdio, attach=attachments)
             return
         except StartError as error:
-            raise InvalidParameter(error.message) from None
+            raise InvalidParameter(with_hint(error.message)) from None
         except NotRunning:
             raise Conflict(f"container {one.container.id} is not running") from None
         except RuntimeFailure as error:
-            raise EngineError(str(error)) from None
+            raise EngineError(with_hint(str(error))) from None
         finally:
             one.ready.set()
             if one.pid == 0:

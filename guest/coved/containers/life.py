@@ -14,6 +14,7 @@ from coved.containers import signals
 from coved.containers.container import Container, Waited
 from coved.containers.ending import Endings, tell_volumes
 from coved.containers.execs import Execs
+from coved.containers.hints import with_hint
 from coved.containers.probes import Probes
 from coved.containers.registry import Registry
 from coved.containers.starter import Starter
@@ -169,12 +170,12 @@ class Life:
         state = container.state
         state.status = "exited" if state.started_at else "created"
         state.exit_code = error.exit_code if isinstance(error, StartError) else NOT_STARTED
-        state.error = str(error)
+        state.error = str(error) if isinstance(error, EngineError) else with_hint(str(error))
         container.drop_pending()
         await self._endings.not_started(container)
         if isinstance(error, EngineError):
             return error
-        return InvalidParameter(str(error)) if isinstance(error, StartError) else EngineError(str(error))
+        return InvalidParameter(state.error) if isinstance(error, StartError) else EngineError(state.error)
 
     # -- stop, kill, restart
 

@@ -26,9 +26,7 @@ def find(name: str, search_path: str) -> str:
         except OSError as error:
             code = NOT_FOUND if error.errno == errno.ENOENT else NOT_EXECUTABLE
             raise NotExecutable(f'exec: "{name}": stat {name}: {describe(error)}', code) from None
-        if stat.S_ISDIR(status.st_mode):
-            raise NotExecutable(f'exec: "{name}": is a directory', NOT_EXECUTABLE)
-        if not os.access(name, os.X_OK, effective_ids=True):
+        if stat.S_ISDIR(status.st_mode) or not os.access(name, os.X_OK, effective_ids=True):
             raise NotExecutable(f'exec: "{name}": permission denied', NOT_EXECUTABLE)
         return name
     for folder in search_path.split(":"):
