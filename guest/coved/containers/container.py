@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,9 +14,10 @@ from coved.containers.durations import in_words
 from coved.containers.files_turn import FilesTurn
 from coved.containers.health import Health
 from coved.containers.mountpoints import MountPoint
+from coved.containers.pending import Pending
 from coved.networks import EndpointRequest
 from coved.runtime.client import ShimClient
-from coved.runtime.spec import Attachment, Exit
+from coved.runtime.spec import Exit
 
 NS = 1_000_000_000
 
@@ -88,7 +88,7 @@ class Container:
     """The engine itself has paused it, for as long as it copies its files: that is not on record."""
     restarted_by_user: bool = False
     """It is being stopped only to be started again."""
-    pending: list[Attachment] = field(default_factory=list)
+    pending: Pending = field(default_factory=Pending)
     """Clients that attached before the start."""
     exit_waiters: set[asyncio.Future[Any]] = field(default_factory=set)
     """Futures that the next exit resolves, with ``Waited``."""
@@ -130,12 +130,6 @@ class Container:
     @property
     def waited(self) -> Waited:
         return Waited(self.state.exit_code, self.state.error)
-
-    def drop_pending(self) -> None:
-        """Those who wait for a start hear that there is none."""
-        for attachment in self.pending:
-            os.close(attachment.fd)
-        self.pending.clear()
 
     def wake(self) -> None:
         """Tell everyone who waits for the next exit."""

@@ -141,7 +141,7 @@ class Life:
                 raise Conflict("container is marked for removal and cannot be started")
             if by_policy and (container.stopped_by_user or self._endings.shutting_down):
                 return  # somebody was faster
-            pending, container.pending = container.pending, []
+            pending = container.pending.take()
             container.starting = True
             try:
                 await self._starter.start(
@@ -171,7 +171,7 @@ class Life:
         state.status = "exited" if state.started_at else "created"
         state.exit_code = error.exit_code if isinstance(error, StartError) else NOT_STARTED
         state.error = str(error) if isinstance(error, EngineError) else with_hint(str(error))
-        container.drop_pending()
+        container.pending.drop()
         await self._endings.not_started(container)
         if isinstance(error, EngineError):
             return error
@@ -398,8 +398,7 @@ def _stop_signal(container: Container) -> int:
 
 async def _attach_late(container: Container) -> None:
     """Those who came while it was being started."""
-    late, container.pending = container.pending, []
-    for attachment in late:
+    for attachment in container.pending.take():
         await attach_now(container, attachment)
 
 

@@ -308,7 +308,7 @@ class Containers:
         container.wake_removed()
 
     async def _take_away(self, container: Container, *, volumes: bool) -> None:
-        container.drop_pending()
+        container.pending.drop()
         await self._networks.sandboxes.forget(container.id)
         self.execs.forget(container.id)
         with self._registry.database.transaction():
@@ -433,9 +433,15 @@ class Containers:
         self._event(container, "resize", height=str(height), width=str(width))
 
     async def attach(self, container: Container, attachment: Attachment) -> None:
-        """Hands a client's connection to the container, or keeps it for the start. Takes over ``attachment.fd``."""
+        """Hands a client's connection to the container, or keeps it for the start. Takes over ``attachment.fd``.
+
+        Raises Conflict when too many wait for the start.
+        """
+        if container.state.status == "removing":  # while the client was being answered
+            os.close(attachment.fd)
+            return
         if container.shim is None or container.starting:
-            container.pending.append(attachment)
+            container.pending.add(container.id, attachment)
         else:
             await attach_now(container, attachment)
         self._event(container, "attach")
@@ -446,6 +452,8 @@ class Containers:
             raise Conflict(f"container {container.id} is paused, unpause the container before attach")
         if container.state.status == "restarting":
             raise Conflict(f"container {container.id} is restarting, wait until the container is running")
+        if container.shim is None or container.starting:
+            container.pending.must_have_room(container.id)
 
     def _users_of(self, image_id: str) -> list[ImageUser]:
         return [ImageUser(one.id, one.state.running) for one in self._registry if one.image_id == image_id]
