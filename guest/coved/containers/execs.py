@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,10 @@ from coved.runtime.spec import Attachment, Exit, Process, Stdio
 
 KEPT = 1000
 """Ended execs of one engine that an inspect still finds."""
+UNSTARTED = 256
+"""How many execs of one container may be there that nobody has started."""
+GIVEN_UP_S = 600.0
+"""After that time one that nobody has started makes room for another. dockerd keeps it until the container ends."""
 _ID = re.compile(r"[0-9a-f]{64}")  # others are the engine's own
 _NOT_STARTED = 126
 _READY_S = 10.0
@@ -41,6 +46,12 @@ class Exec:
     exit_code: int | None = None
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Its process is there, or could not be made."""
+    created_s: float = 0.0
+    """By the monotonic clock."""
+
+    @property
+    def unstarted(self) -> bool:
+        return not self.running and self.exit_code is None
 
 
 class Execs:
@@ -78,7 +89,10 @@ class Execs:
     def create(
         self, container: Container, body: Mapping[str, Any], *, reference: str, detach_keys: bytes = b""
     ) -> Exec:
-        """Raises Conflict when the container does not run, InvalidParameter. ``reference`` is what the client calls it."""
+        """Raises Conflict when the container does not run or has too many that were not started, InvalidParameter.
+
+        ``reference`` is what the client calls the container.
+        """
         config = read(EXEC, body, "ExecConfig")
         if not config["Cmd"]:
             raise InvalidParameter("No exec command specified")
@@ -89,8 +103,9 @@ class Execs:
         config["Env"] = [*linked, *inherited, *config["Env"]]
         config["User"] = config["User"] or container.config["User"]
         config["WorkingDir"] = config["WorkingDir"] or container.config["WorkingDir"]
-        made = Exec(secrets.token_hex(32), container, config, detach_keys)
         self._prune()
+        self._make_room(container, reference)
+        made = Exec(secrets.token_hex(32), container, config, detach_keys, created_s=time.monotonic())
         self._execs[made.id] = made
         self._event(made, f"exec_create: {_words(made)}")
         return made
@@ -192,6 +207,20 @@ class Execs:
         done = [id for id, one in self._execs.items() if one.exit_code is not None]
         for id in done[: max(0, len(done) - KEPT)]:
             del self._execs[id]
+
+    def _make_room(self, container: Container, reference: str) -> None:
+        """Among those that nobody has started: whoever makes them and leaves must not fill the engine's memory."""
+        unstarted = [one for one in self._execs.values() if one.container is container and one.unstarted]
+        if len(unstarted) < UNSTARTED:
+            return
+        overdue = [one for one in unstarted if time.monotonic() - one.created_s > GIVEN_UP_S]
+        if not overdue:
+            raise Conflict(
+                f"Container {reference} has {UNSTARTED} execs already that were created and not started:"
+                f" start them, or wait {GIVEN_UP_S / 60:.0f} minutes for them to be given up"
+            )
+        for one in overdue:
+            del self._execs[one.id]
 
     def _event(self, one: Exec, action: str, **attributes: str) -> None:
         container = one.container
