@@ -10,7 +10,7 @@ from collections.abc import Callable
 from coved.api import routes, server  # noqa: F401
 from coved.engine import Config, Engine
 
-# Containers get their own stop timeout and then SIGKILL; whoever asked this process to end waits no longer than this.
+# Containers have so long to end, by their stop signal or else by SIGKILL; those that do not end are left to the kernel.
 STOP_SECONDS = 15.0
 
 

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 10
 KILL_S = 30
+LAST_S = 2.0
+"""Seconds at the engine's end for what should take none."""
 NOT_STARTED = 128
 
 
@@ -96,18 +98,39 @@ class Life:
         await self._endings.settle(timeout_s)
 
     async def shutdown(self, timeout_s: float) -> None:
-        """Stops all containers, at most for ``timeout_s`` seconds; their restart policies hold at the next start."""
+        """Stops all containers; their restart policies hold at the next start.
+
+        Returns after ``timeout_s`` seconds at the latest, whether they have ended or not: each has all but the last
+        ``LAST_S`` of them (or half, when there are few) to end by itself, and the rest to end by SIGKILL.
+        """
         self._endings.shut_down()
+        own_s = max(timeout_s / 2, timeout_s - LAST_S)
         running = [container for container in self._registry if container.state.running]
-        await asyncio.gather(*(self._end(one, max(0.5, timeout_s - 2)) for one in running), return_exceptions=True)
+        ends = {asyncio.get_running_loop().create_task(self._end(one, own_s)): one for one in running}
+        if not ends:
+            return
+        try:
+            done, late = await asyncio.wait(ends, timeout=timeout_s)
+        finally:
+            for task in ends:
+                task.cancel()
+        for task in late:
+            log.warning("container %s did not end within %.0f s", ends[task].short_id, timeout_s)
+        for task in done:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                log.warning("stopping container %s: %s", ends[task].short_id, error)
 
     async def close(self) -> None:
-        """Lets go of the shims; containers keep running."""
+        """Lets go of the shims; containers keep running.
+
+        Those that are coming to their end have ``LAST_S`` seconds for it; the next engine finds the others' ends on record.
+        """
         self._endings.shut_down()
         await self._probes.close()
+        if ending := [container.ending for container in self._registry if container.ending is not None]:
+            await asyncio.wait(ending, timeout=LAST_S)
         for container in self._registry:
-            if container.ending is not None:
-                await asyncio.gather(container.ending, return_exceptions=True)
+            container.pending.drop()
             if container.shim is not None:
                 container.shim.close()
 

@@ -101,7 +101,7 @@ class Containers:
                 remove_tree(path)
 
     async def shutdown(self, timeout_s: float) -> None:
-        """Stops all containers, at most for ``timeout_s`` seconds; their restart policies hold at the next start."""
+        """Stops all containers; returns after ``timeout_s`` seconds at the latest. Restart policies hold at the next start."""
         await self.life.shutdown(timeout_s)
 
     async def close(self) -> None:
