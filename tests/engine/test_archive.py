@@ -117,7 +117,9 @@ def test_no_device_node_of_a_stopped_container_is_ever_opened(native: Any) -> No
         "options": [f"lowerdir={lower}", *options],
     }
     volume: Any = {"destination": "/v", "type": "bind", "source": data["Mounts"][0]["Source"], "options": ["rbind"]}
-    opened = view.of_layers(overlay, [volume], Path(graph["UpperDir"]).parent / "view")
+    base = view.of_layers(overlay, Path(graph["UpperDir"]).parent / "view")
+    opened = view.with_mounts(base, [volume])
+    base.close()
     try:
         for path in ("n/null", "v/null"):
             with pytest.raises(PermissionError):
