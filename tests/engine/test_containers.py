@@ -9,6 +9,8 @@ from typing import Any
 import docker
 import pytest
 
+from copy_support import archive_of, member
+
 pytestmark = pytest.mark.root
 
 
@@ -27,6 +29,29 @@ def test_stdin_ends_at_the_clients_end(engine: Any) -> None:
     data = os.urandom(1 << 20)
     done = run(engine, "run", "-i", "--rm", "busybox", "cat", data=data)
     assert (done.returncode, done.stdout) == (0, data)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"no program\n", "exec format error"),
+        (b"\x7fELF of another kind", "exec format error"),
+        (b"#!/nosuch/interpreter\n", "no such file or directory"),
+    ],
+)
+def test_what_the_kernel_does_not_execute_ends_with_its_words(
+    docker_client: Any, make: Any, content: bytes, words: str
+) -> None:
+    """As with dockerd 26.1, of containers and of execs."""
+    archive = archive_of((member("bad", mode=0o755), content))
+    container = make("/bad", start=False)
+    container.put_archive("/", archive)
+    container.start()
+    assert container.wait(timeout=30)["StatusCode"] == 1
+    assert container.logs() == f"exec /bad: {words}\n".encode()
+    other = make()
+    other.put_archive("/", archive)
+    assert other.exec_run(["/bad"]) == (1, f"exec /bad: {words}\n".encode())
 
 
 @pytest.mark.parametrize(("words", "status"), [(["nosuch"], 127), (["/etc"], 126)])
