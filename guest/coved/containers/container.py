@@ -99,7 +99,7 @@ class Container:
         return self.request.config
 
     @property
-    def host(self) -> Json:
+    def host_config(self) -> Json:
         return self.request.host
 
     @property
@@ -153,7 +153,7 @@ class Container:
                 "image_id": self.image_id,
                 "image_name": self.image_name,
                 "config": self.config,
-                "host": self.host,
+                "host": self.host_config,
                 "endpoints": [vars(endpoint) for endpoint in self.request.endpoints],
                 "mounts": [mount.to_json() for mount in self.mounts],
                 "created": self.created,

@@ -96,12 +96,12 @@ class Endings:
             return False
         ran = state.running
         seen_end = ran and self._note_missed_end(container)
-        if container.host["AutoRemove"] and (state.status == "exited" or state.error):
+        if container.host_config["AutoRemove"] and (state.status == "exited" or state.error):
             await self._remove(container)
         elif (
             ran
             # It ended with the machine, or with an engine that was stopping.
-            or (state.status == "exited" and container.host["RestartPolicy"]["Name"] in restarts.BOOT_POLICIES)
+            or (state.status == "exited" and container.host_config["RestartPolicy"]["Name"] in restarts.BOOT_POLICIES)
         ) and self._wants_restart(container, after_boot=True):
             container.stopped_by_user = False
             if seen_end:
@@ -220,7 +220,12 @@ class Endings:
             self._event(container, "die", exitCode=str(exit.code), execDuration=str(max(ran, 0) // NS))
         container.ending = None
         container.wake()
-        if not restart and container.host["AutoRemove"] and not self.shutting_down and not container.restarted_by_user:
+        if (
+            not restart
+            and container.host_config["AutoRemove"]
+            and not self.shutting_down
+            and not container.restarted_by_user
+        ):
             await self._remove(container)
 
     def _wants_restart(self, container: Container, *, after_boot: bool = False) -> bool:
@@ -235,7 +240,7 @@ class Endings:
         with _step(container, "noting why it did not start"):
             self._registry.save(container)
         container.wake()
-        if container.host["AutoRemove"]:
+        if container.host_config["AutoRemove"]:
             self._later(self._remove(container))
 
     # -- restart policies

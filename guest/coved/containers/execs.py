@@ -234,7 +234,7 @@ def process_of(container: Container, config: Json, size: Sequence[int] = (0, 0))
     It has the container's environment, groups, limits and capabilities, and all capabilities when it is privileged.
     """
     config = {**config, "Hostname": container.config["Hostname"]}
-    host = {**container.host, "ConsoleSize": [*size]}
+    host = {**container.host_config, "ConsoleSize": [*size]}
     privileged = bool(config.get("Privileged")) or host["Privileged"]
     caps = capabilities.effective(host["CapAdd"] or (), host["CapDrop"] or (), privileged=privileged)
     return spec.process(config, host, config["Cmd"], caps)

@@ -147,7 +147,8 @@ class Containers:
 
     def network_settings(self, container: Container) -> dict[str, Any]:
         return self._networks.sandboxes.settings(
-            container.id, config.sandbox_request(container.name, container.request, container.host["NetworkMode"])
+            container.id,
+            config.sandbox_request(container.name, container.request, container.host_config["NetworkMode"]),
         )
 
     def mount_source(self, mount: MountPoint) -> str:
@@ -323,7 +324,7 @@ class Containers:
             # The container is gone all the same; the next start of the engine tries again.
             log.warning("the files of container %s stay for now: %s", container.short_id, error)
         for mount in container.mounts:
-            if mount.kind == "volume" and (volumes or container.host["AutoRemove"]):
+            if mount.kind == "volume" and (volumes or container.host_config["AutoRemove"]):
                 await self._drop_volume(mount.source)
 
     async def _drop_volume(self, name: str) -> None:
@@ -390,7 +391,7 @@ class Containers:
         async with container.lock:
             if container.state.status in ("removing", "dead"):
                 raise EngineError(f'{cannot}: container is marked for removal and cannot be "update"')
-            before = container.host
+            before = container.host_config
             try:
                 after = update.merge(before, wanted)
                 if container.shim is not None and container.state.running:
@@ -401,7 +402,7 @@ class Containers:
                 log.info("container %s has ended while it was updated", container.short_id)
             except RuntimeFailure as error:
                 raise EngineError(f"{cannot}: {error}") from None
-            container.host.update(after)
+            container.host_config.update(after)
             self._registry.save(container)
         self._event(container, "update")
         return warnings

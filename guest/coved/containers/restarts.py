@@ -35,7 +35,7 @@ def check(policy: Json) -> Json:
 
 def wanted(container: Container, *, after_boot: bool = False) -> bool:
     """Whether the policy wants ``container``, which has ended, to run; ``after_boot``: the engine has just started."""
-    policy = container.host["RestartPolicy"]
+    policy = container.host_config["RestartPolicy"]
     if policy["Name"] == "always":
         return after_boot or not container.stopped_by_user
     if container.stopped_by_user:

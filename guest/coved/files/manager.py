@@ -196,7 +196,7 @@ class Files:
         mount = _mount_of(container, target)
         if mount is not None and not mount.writable:
             raise Forbidden("mounted volume is marked read-only")
-        if mount is None and container.host["ReadonlyRootfs"]:
+        if mount is None and container.host_config["ReadonlyRootfs"]:
             raise Forbidden("container rootfs is marked read-only")
         return target
 

@@ -62,7 +62,7 @@ class Roots:
     ) -> View:
         # On disk files have the container's ids; its own mounts show them to the engine as they are on the machine.
         remap = self._containers.remap
-        ids = Ids(remap if userns.applies(remap, container.host) else None)
+        ids = Ids(remap if userns.applies(remap, container.host_config) else None)
         upper = self._containers.layout(container).upper
         root = await self.run(lambda: view.of_process(shim.pid, ids, upper=upper, alone=alone), undo=View.close)
         stack.push_async_callback(self.run, root.close)
@@ -88,7 +88,9 @@ class Roots:
         def extend() -> View:
             # A tmpfs is empty then, and what a bind comes from may be gone.
             there = [(one, source) for one, source in mounted if source and Path(source).exists()]
-            return view.with_mounts(base, spec.later_mounts(files, there, read_only=container.host["ReadonlyRootfs"]))
+            return view.with_mounts(
+                base, spec.later_mounts(files, there, read_only=container.host_config["ReadonlyRootfs"])
+            )
 
         root = await self.run(extend, undo=View.close)
         stack.push_async_callback(self.run, root.close)
