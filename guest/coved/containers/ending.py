@@ -16,9 +16,9 @@ from typing import Any
 from coved.containers import restarts
 from coved.containers.container import NS, Container, ended
 from coved.containers.execs import Execs
+from coved.containers.launcher import Launcher
 from coved.containers.probes import Probes
 from coved.containers.registry import Registry
-from coved.containers.starter import Starter
 from coved.errors import EngineError
 from coved.events import Events
 from coved.networks import Networks
@@ -47,7 +47,7 @@ class Endings:
         self,
         *,
         registry: Registry,
-        starter: Starter,
+        launcher: Launcher,
         execs: Execs,
         networks: Networks,
         probes: Probes,
@@ -56,7 +56,7 @@ class Endings:
         remove: Callable[[Container], Coroutine[Any, Any, None]],
     ) -> None:
         self._registry = registry
-        self._starter = starter
+        self._launcher = launcher
         self._execs = execs
         self._networks = networks
         self._probes = probes
@@ -130,7 +130,7 @@ class Endings:
         # The shim writes the exit file before anyone is told; without one the machine died under the container.
         from coved.runtime import exitfile
 
-        exit = exitfile.read(str(self._starter.exit_file(container)))
+        exit = exitfile.read(str(self._launcher.exit_file(container)))
         ended(container.state, exit or Exit(UNKNOWN_EXIT, False, time.time_ns()))
         if container.health is not None:
             container.health.status = "unhealthy"
@@ -183,7 +183,7 @@ class Endings:
             from coved.runtime import exitfile  # rare
 
             log.error("the shim of container %s is gone, which ends the container", container.short_id)
-            exit = exitfile.read(str(self._starter.exit_file(container)))
+            exit = exitfile.read(str(self._launcher.exit_file(container)))
             container.ending = self._later(self._ended(container, exit or Exit(KILLED, False, time.time_ns())))
 
     async def _ended(self, container: Container, exit: Exit) -> None:
@@ -194,7 +194,7 @@ class Endings:
         """
         shim, container.shim = container.shim, None
         halting = self._later(self._probes.halt(container))
-        discarding = self._later(self._starter.discard(shim)) if shim is not None else None
+        discarding = self._later(self._launcher.discard(shim)) if shim is not None else None
         with _step(container, "closing its network"):
             await self._networks.sandboxes.close(container.id)
         with _step(container, "taking its shim away"):

@@ -15,9 +15,9 @@ from coved.containers.container import Container, Waited
 from coved.containers.ending import Endings, tell_volumes
 from coved.containers.execs import Execs
 from coved.containers.hints import with_hint
+from coved.containers.launcher import Launcher
 from coved.containers.probes import Probes
 from coved.containers.registry import Registry
-from coved.containers.starter import Starter
 from coved.containers.survivors import Survivors
 from coved.errors import Conflict, EngineError, InvalidParameter, NotModified
 from coved.events import Events
@@ -46,7 +46,7 @@ class Life:
         self,
         *,
         registry: Registry,
-        starter: Starter,
+        launcher: Launcher,
         execs: Execs,
         networks: Networks,
         spawner: SpawnerClient,
@@ -54,17 +54,17 @@ class Life:
         remove: Callable[[Container], Coroutine[Any, Any, None]],
     ) -> None:
         self._registry = registry
-        self._starter = starter
+        self._launcher = launcher
         self._execs = execs
         self._networks = networks
         self._spawner = spawner
         self._events = events
         self._remove = remove
-        self._probes = Probes(registry, events, starter.linked)
+        self._probes = Probes(registry, events, launcher.linked)
         self._survivors = Survivors(registry, spawner)
         self._endings = Endings(
             registry=registry,
-            starter=starter,
+            launcher=launcher,
             execs=execs,
             networks=networks,
             probes=self._probes,
@@ -167,7 +167,7 @@ class Life:
             pending = container.pending.take()
             container.starting = True
             try:
-                await self._starter.start(
+                await self._launcher.start(
                     container, pending, lambda id, exit: self._endings.on_exit(container, id, exit)
                 )
             except (EngineError, RuntimeFailure) as error:

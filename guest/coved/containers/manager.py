@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from coved.containers import config, linked, modes, names, userns
 from coved.containers.container import Container
 from coved.containers.execs import Execs
+from coved.containers.launcher import Launcher
 from coved.containers.life import Life, attach_now
 from coved.containers.mountpoints import MountPoint, collect, elsewhere
 from coved.containers.registry import Registry
 from coved.containers.spec import Layout
-from coved.containers.starter import Starter
 from coved.errors import Conflict, EngineError, InvalidParameter, NotFound
 from coved.events import Events
 from coved.filters import Filters
@@ -71,12 +71,12 @@ class Containers:
         self._root = root / "containers"
         self._registry = Registry(database)
         self.remap = userns.parse(userns_remap) if userns_remap else None
-        self._starter = Starter(self._root, images, volumes, networks, spawner, self._registry, self.remap)
-        self.execs = Execs(events, self._starter.linked)
+        self._launcher = Launcher(self._root, images, volumes, networks, spawner, self._registry, self.remap)
+        self.execs = Execs(events, self._launcher.linked)
         self._pruning = False
         self.life = Life(
             registry=self._registry,
-            starter=self._starter,
+            launcher=self._launcher,
             execs=self.execs,
             networks=networks,
             spawner=spawner,
@@ -133,17 +133,17 @@ class Containers:
 
     def layout(self, container: Container) -> Layout:
         """Where its files lie."""
-        return self._starter.layout(container)
+        return self._launcher.layout(container)
 
     def files_folder(self, container: Container) -> Path:
         """Where its /etc/hosts and the like lie."""
-        return self._starter.files_folder(container)
+        return self._launcher.files_folder(container)
 
     def log_path(self, container: Container) -> Path:
-        return self._starter.log_path(container)
+        return self._launcher.log_path(container)
 
     def exit_file(self, container: Container) -> Path:
-        return self._starter.exit_file(container)
+        return self._launcher.exit_file(container)
 
     def network_settings(self, container: Container) -> dict[str, Any]:
         return self._networks.sandboxes.settings(
@@ -152,7 +152,7 @@ class Containers:
         )
 
     def mount_source(self, mount: MountPoint) -> str:
-        return self._starter.source(mount)
+        return self._launcher.source(mount)
 
     def image_name(self, container: Container) -> str:
         """The name it was created by while that still means its image, else the image's id."""
@@ -183,7 +183,7 @@ class Containers:
         """Bytes that the container itself has written."""
         from coved.store.trees import tree_size
 
-        return await asyncio.to_thread(tree_size, self._starter.layout(container).upper)
+        return await asyncio.to_thread(tree_size, self._launcher.layout(container).upper)
 
     async def disk_usage(self) -> list[dict[str, Any]]:
         """The containers for ``GET /system/df``, as a list with sizes gives them."""
@@ -204,7 +204,7 @@ class Containers:
         request = config.parse(body, image.container_config)
         modes.settle(request.host, self.get)
         userns.check(self.remap, request.host)
-        links = self._starter.linked.requested(request.host)
+        links = self._launcher.linked.requested(request.host)
         request.host["Links"] = None  # from now on they have names of their own
         mounts = collect(request.config, request.host, self._inherited(request))
         config.sandbox_request(name, request, request.host["NetworkMode"])
@@ -215,7 +215,7 @@ class Containers:
             shared = request.host["NetworkMode"] == "host"
             request.config["Hostname"] = os.uname().nodename if shared else container.short_id
         container.mounts = [await self._named(mount) for mount in mounts]
-        self._starter.layout(container).prepare()
+        self._launcher.layout(container).prepare()
         try:
             with self._registry.database.transaction():
                 self._registry.choose_name(name)  # somebody may have been faster
@@ -271,7 +271,7 @@ class Containers:
 
     def remove_link(self, name: str) -> None:
         """Takes away the link named ``container/alias``. Raises NotFound, EngineError for a container's own name."""
-        self._starter.linked.remove(name)
+        self._launcher.linked.remove(name)
 
     async def _bring_down(self, container: Container, reference: str, *, force: bool) -> None:
         if not container.state.up:

@@ -47,7 +47,7 @@ POINTS = {
     "exit file": ("coved.runtime.exitfile", "write"),
     "ended": ("coved.containers.ending", "Endings._ended"),
     "close": ("coved.networks.sandboxes", "Sandboxes.close"),
-    "discard": ("coved.containers.starter", "Starter.discard"),
+    "discard": ("coved.containers.launcher", "Launcher.discard"),
     "remove": ("coved.containers.manager", "Containers.remove"),
     "forget": ("coved.networks.sandboxes", "Sandboxes.forget"),
     "delete": ("coved.containers.registry", "Registry.remove"),

@@ -40,7 +40,7 @@ def test_they_hear_of_a_start_that_failed(fails: bool) -> None:
 
     shim: Any = SimpleNamespace(attach=attach, on_oom=ignore, on_detach=ignore, on_gone=ignore)
 
-    class Starter:
+    class Launcher:
         linked = None
 
         async def start(self, container: Container, attachments: list[Attachment], on_exit: Any) -> None:
@@ -61,7 +61,7 @@ def test_they_hear_of_a_start_that_failed(fails: bool) -> None:
         registry: Any = SimpleNamespace(get=lambda reference: container, save=lambda container: None)
         other: Any = SimpleNamespace(publish=lambda *words: None, sandboxes=SimpleNamespace(close=nothing))
         life = Life(
-            registry=registry, starter=Starter(), execs=other, networks=other, spawner=other, events=other, remove=nothing  # type: ignore[arg-type]
+            registry=registry, launcher=Launcher(), execs=other, networks=other, spawner=other, events=other, remove=nothing  # type: ignore[arg-type]
         )  # fmt: skip
         container.pending.add(container.id, early.attachment)
         if fails:

@@ -45,7 +45,7 @@ def running(shim: Shim, number: int) -> Container:
 def made(registry: Any) -> Life:
     nothing: Any = SimpleNamespace(publish=lambda *words: None, linked=None)
     return Life(
-        registry=registry, starter=nothing, execs=nothing, networks=nothing, spawner=nothing, events=nothing,
+        registry=registry, launcher=nothing, execs=nothing, networks=nothing, spawner=nothing, events=nothing,
         remove=lambda container: asyncio.sleep(0),
     )  # fmt: skip
 

@@ -36,7 +36,7 @@ PROFILE_VARIABLE = "COVE_SECCOMP_PROFILE"
 """Environment variable that names another default seccomp profile."""
 
 
-class Starter:
+class Launcher:
     """Knows how the parts of a container come together."""
 
     def __init__(
