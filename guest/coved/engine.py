@@ -124,10 +124,7 @@ class Engine:
         if self.link is not None:
             self.link.announce_stop()
         try:
-            async with asyncio.timeout(timeout_s):
-                await self.containers.shutdown(timeout_s)
-        except TimeoutError:
-            log.warning("some containers did not stop within %.0f s", timeout_s)
+            await self.containers.shutdown(timeout_s)
         except Exception:
             log.exception("stopping containers failed")
         await self.close()

@@ -1,10 +1,10 @@
-"""Work that is not to be left half done when whoever waits for it is cancelled."""
+"""Work that is not to be left half done when whoever waits for it is cancelled, or leaves before it has begun."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -27,3 +27,31 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
             task.exception()  # nobody is left to be told
         raise cancelled
     return task.result()
+
+
+class Closing(Generic[T]):
+    """What a generator gives, and ``close`` at its end or when it is given up.
+
+    The ``finally`` of a generator that is closed before anybody has asked it for its first value is never reached (PEP 525):
+    that will not do for what has been taken before the generator was made.
+    """
+
+    def __init__(self, values: AsyncGenerator[T, None], close: Callable[[], object]) -> None:
+        self._values = values
+        self._close = close
+
+    def __aiter__(self) -> Closing[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        try:
+            return await anext(self._values)
+        except BaseException:
+            self._close()
+            raise
+
+    async def aclose(self) -> None:
+        try:
+            await self._values.aclose()
+        finally:
+            self._close()

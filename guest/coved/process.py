@@ -14,7 +14,7 @@ from coved.engine import Config, Engine
 from coved.store.claim import claim
 from coved.supervisor import Door, supervise
 
-# Containers get their own stop timeout and then SIGKILL; whoever asked this process to end waits no longer than this.
+# Containers have so long to end, by their stop signal or else by SIGKILL; those that do not end are left to the kernel.
 STOP_SECONDS = 15.0
 
 

@@ -26,7 +26,9 @@ NO_SWARM = (
     "and try again."
 )
 # Served, and with nothing to succeed at: what they answer is an error by design.
-ONLY_ERRORS = re.compile(r"/(swarm|nodes|services|tasks|secrets|configs|session|auth|distribution|plugins/)")
+ONLY_ERRORS = re.compile(
+    r"/(swarm|nodes|services|tasks|secrets|configs|session|auth|distribution|plugins/|build$|images/search)"
+)
 
 
 class Driver:
@@ -79,6 +81,12 @@ class Driver:
             while chunk := client.recv(65536):
                 data += chunk
         return data
+
+    def is_absent(self, method: str, target: str, data: bytes | None = None) -> None:
+        """A part that Cove does not have: 501, which the description knows nothing of, and a message."""
+        answer = ask(self.socket, method, f"/v1.51{target}", data)
+        assert (answer.status, bool(answer.message)) == (501, True)
+        self.description.seen.setdefault((method, target.partition("?")[0]), set()).add(501)
 
     def check(self, method: str, template: str, answer: Answer, status: int, *, whole: bool = True) -> None:
         where = f"{method} {template}"
@@ -316,8 +324,7 @@ def test_images(drive: Driver, unique: str) -> None:
     if drive.serves("POST", "/images/{name}/push"):
         drive("POST", "/images/{name}/push", "none-such", status=400)
         drive.succeeded.add(("POST", "/images/{name}/push"))  # registries are tested where they are
-    if drive.serves("GET", "/images/search"):
-        drive.succeeded.add(("GET", "/images/search"))
+    drive.is_absent("GET", "/images/search?term=x")
     drive("DELETE", "/images/{name}", unique)
     drive("POST", "/images/create", query={"fromSrc": "-", "message": unique}, data=_archive("b", b"b"))
     assert drive("POST", "/images/prune", query={"filters": {"dangling": ["true"]}}).json()["ImagesDeleted"]
@@ -325,13 +332,8 @@ def test_images(drive: Driver, unique: str) -> None:
 
 def test_the_builder(drive: Driver) -> None:
     assert drive("POST", "/build/prune").json() == {"CachesDeleted": None, "SpaceReclaimed": 0}
-    if drive.serves("POST", "/build"):
-        drive(
-            "POST",
-            "/build",
-            data=_archive("Dockerfile", b"FROM busybox\n"),
-            headers={"Content-Type": "application/x-tar"},
-        )
+    context = _archive("Dockerfile", b"FROM busybox\n")
+    drive.is_absent("POST", "/build", data=context)
     assert drive("POST", "/session", status=400).message == "no upgrade proto in request"
 
 

@@ -117,7 +117,9 @@ def test_no_device_node_of_a_stopped_container_is_ever_opened(native: Any) -> No
         "options": [f"lowerdir={lower}", *options],
     }
     volume: Any = {"destination": "/v", "type": "bind", "source": data["Mounts"][0]["Source"], "options": ["rbind"]}
-    opened = view.of_layers(overlay, [volume], Path(graph["UpperDir"]).parent / "view")
+    base = view.of_layers(overlay, Path(graph["UpperDir"]).parent / "view")
+    opened = view.with_mounts(base, [volume])
+    base.close()
     try:
         for path in ("n/null", "v/null"):
             with pytest.raises(PermissionError):
@@ -267,3 +269,34 @@ def test_a_description_has_gos_time_and_tells_no_event(container: Any, engine: A
     one.get_archive("/t")
     events = docker_client.events(since=since, until=int(engine.now()) + 1, decode=True, filters={"container": one.id})
     assert [event["Action"] for event in events].count("archive-path") == 1
+
+
+# -- numbers that no kernel has
+
+
+def numbered(major: int, minor: int) -> bytes:
+    """A character device in GNU tar's way of writing numbers that octal digits do not hold."""
+    info = member("node", tarfile.CHRTYPE)
+    block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    for place, number in ((329, major), (337, minor)):
+        block[place : place + 8] = b"\x80" + number.to_bytes(7, "big")
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block) + bytes(1024)
+
+
+@pytest.mark.parametrize(
+    "numbers", [(1 << 12, 3), (1, 1 << 20), (1 << 31, 3), (1 << 32, 3), (1, 1 << 40), (1 << 54, 1 << 54)]
+)
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_device_of_impossible_numbers_is_the_archives_fault(
+    container: Any, numbers: tuple[int, int], runs: bool
+) -> None:
+    one = container()
+    if not runs:
+        one.stop(timeout=0)
+    with pytest.raises(docker.errors.APIError) as caught:
+        one.put_archive("/tmp", numbered(*numbers))
+    assert caught.value.status_code == 400
+    assert caught.value.explanation.startswith("cannot unpack 'node': ")
+    assert one.put_archive("/tmp", numbered(1, 3))

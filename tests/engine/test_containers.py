@@ -9,6 +9,8 @@ from typing import Any
 import docker
 import pytest
 
+from copy_support import archive_of, member
+
 pytestmark = pytest.mark.root
 
 
@@ -29,9 +31,40 @@ def test_stdin_ends_at_the_clients_end(engine: Any) -> None:
     assert (done.returncode, done.stdout) == (0, data)
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"no program\n", "exec format error"),
+        (b"\x7fELF of another kind", "exec format error"),
+        (b"#!/nosuch/interpreter\n", "no such file or directory"),
+    ],
+)
+def test_what_the_kernel_does_not_execute_ends_with_its_words(
+    docker_client: Any, make: Any, content: bytes, words: str
+) -> None:
+    """As with dockerd 26.1, of containers and of execs."""
+    archive = archive_of((member("bad", mode=0o755), content))
+    container = make("/bad", start=False)
+    container.put_archive("/", archive)
+    container.start()
+    assert container.wait(timeout=30)["StatusCode"] == 1
+    assert container.logs() == f"exec /bad: {words}\n".encode()
+    other = make()
+    other.put_archive("/", archive)
+    assert other.exec_run(["/bad"]) == (1, f"exec /bad: {words}\n".encode())
+
+
 @pytest.mark.parametrize(("words", "status"), [(["nosuch"], 127), (["/etc"], 126)])
 def test_what_cannot_be_run_has_dockers_status(engine: Any, words: list[str], status: int) -> None:
     assert run(engine, "run", "--rm", "busybox", *words).returncode == status
+
+
+def test_a_containers_size_is_that_of_the_files_it_has_written(engine: Any, docker_client: Any, make: Any) -> None:
+    written, untouched = make("sh", "-c", "echo -n words >/file"), make("sleep", "300")
+    written.wait(timeout=30)
+    shown = {one["Id"]: one.get("SizeRw", 0) for one in docker_client.api.containers(all=True, size=True)}
+    assert (shown[written.id], shown[untouched.id]) == (5, 0)
+    assert f"{untouched.short_id} 0B" in run(engine, "ps", "-s", "--format", "{{.ID}} {{.Size}}").stdout.decode()
 
 
 def test_auto_remove_leaves_nothing(engine: Any, docker_client: Any, name: str) -> None:

@@ -381,12 +381,43 @@ def test_execs_that_cannot_be(engine: Any, docker_client: Any, name: str, body: 
     assert (told[0], told[1]["message"][: len(words)]) == (status, words)
 
 
+# The words and numbers are those that dockerd 26.1 with runc 1.1 gave.
+PERHAPS_A_MOUNT = (
+    "Are you trying to mount a directory onto a file (or vice-versa)?"
+    " Check if the specified host path exists and is the expected type"
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        ("nosuch", 127, 'exec: "nosuch": executable file not found in $PATH: unknown'),
+        ("/nosuch", 127, 'exec: "/nosuch": stat /nosuch: no such file or directory: unknown'),
+        ("/etc", 126, 'exec: "/etc": permission denied: unknown'),
+        ("/etc/passwd", 126, 'exec: "/etc/passwd": permission denied: unknown'),
+        ("/etc/passwd/x", 126, f"stat /etc/passwd/x: not a directory: unknown: {PERHAPS_A_MOUNT}"),
+    ],
+)
+def test_commands_that_cannot_be_run(
+    engine: Any, docker_client: Any, name: str, command: str, code: int, words: str
+) -> None:
+    container = docker_client.containers.create("busybox", [command], name=name)
+    status, answer = ask(engine, "POST", f"/containers/{name}/start")
+    assert status == 400
+    assert answer["message"].endswith(words)
+    seen = state(container)
+    assert (seen["ExitCode"], seen["Error"]) == (code, answer["message"])
+
+
 @pytest.mark.parametrize(
     ("body", "code", "words"),
     [
         ({"Cmd": ["nosuch"]}, 126, 'exec: "nosuch": executable file not found in $PATH: unknown'),
-        ({"Cmd": ["/etc"]}, 126, "/etc"),
-        ({"Cmd": ["true"], "WorkingDir": "tmp"}, 126, "Cwd must be an absolute path: unknown"),
+        ({"Cmd": ["/nosuch"]}, 126, 'exec: "/nosuch": stat /nosuch: no such file or directory: unknown'),
+        ({"Cmd": ["/etc"]}, 126, 'exec: "/etc": permission denied: unknown'),
+        ({"Cmd": ["/etc/passwd"]}, 126, 'exec: "/etc/passwd": permission denied: unknown'),
+        ({"Cmd": ["/etc/passwd/x"]}, 126, f"stat /etc/passwd/x: not a directory: unknown: {PERHAPS_A_MOUNT}"),
+        ({"Cmd": ["true"], "WorkingDir": "tmp"}, 126, "exec failed: Cwd must be an absolute path: unknown"),
         ({"Cmd": ["true"], "User": "nosuch"}, 126, "unable to find user nosuch: no matching entries in passwd file"),
     ],
 )

@@ -287,7 +287,7 @@ async def test_what_cannot_be_executed(made: Harness) -> None:
         ("nowhere", 127, r'exec: "nowhere": executable file not found in \$PATH: unknown$'),
         ("/no/where", 127, r'exec: "/no/where": stat /no/where: no such file or directory: unknown$'),
         ("/etc/passwd", 126, r'exec: "/etc/passwd": permission denied: unknown$'),
-        ("/etc", 126, r'exec: "/etc": is a directory: unknown$'),
+        ("/etc", 126, r'exec: "/etc": permission denied: unknown$'),
     ]
     for name, code, text in cases:
         shim = await made.create(process(name))

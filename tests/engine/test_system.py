@@ -59,3 +59,9 @@ def test_events_end_at_until(engine: Any, docker_client: Any) -> None:
     result = run(engine, "events", "--since", "1h", "--until", "0s")
     assert result.returncode == 0
     assert list(docker_client.events(since=1, until=2)) == []
+
+
+def test_docker_info_has_no_line_without_a_value(engine: Any) -> None:
+    lines = run(engine, "info").stdout.splitlines()
+    assert " runc version: N/A" in lines and " Init Binary: docker-init" in lines
+    assert [line for line in lines if line.endswith(": ")] == []

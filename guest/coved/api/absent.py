@@ -21,7 +21,9 @@ class NoUpgrade(EngineError):
 def routes(router: Router) -> None:
     router.add("POST", "/session", _session)
     router.add("POST", "/grpc", _grpc)
+    router.add("POST", "/build", _build)
     router.add("POST", "/build/prune", _prune_build_cache)
+    router.add("GET", "/images/search", _search)
     router.add("POST", "/auth", _log_in)
     router.add("GET", "/distribution/{name*}/json", _distribution)
     router.add("PUT", "/volumes/{name}", _update_cluster_volume)
@@ -37,6 +39,20 @@ async def _grpc(engine: "Engine", request: Request) -> Response:
     if not request.headers.get("upgrade"):
         raise NoUpgrade("no upgrade proto in request")
     raise NotImplementedByEngine("BuildKit's gRPC is not part of Cove")
+
+
+async def _build(engine: "Engine", request: Request) -> Response:
+    raise NotImplementedByEngine(
+        "this version of Cove cannot build images yet. Build the image elsewhere and bring it in with 'docker save' and"
+        " 'docker load', or change a container and make an image of it with 'docker commit'"
+    )
+
+
+async def _search(engine: "Engine", request: Request) -> Response:
+    raise NotImplementedByEngine(
+        "this version of Cove cannot search registries yet: look for images on the registry's own pages, such as"
+        " https://hub.docker.com/search"
+    )
 
 
 async def _prune_build_cache(engine: "Engine", request: Request) -> Response:

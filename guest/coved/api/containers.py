@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 from coved.api import compat
@@ -15,6 +15,7 @@ from coved.api.router import Router
 from coved.containers import views
 from coved.containers.logs import reader as logs
 from coved.errors import InvalidParameter
+from coved.finishing import Closing
 from coved.runtime.spec import Attachment
 
 if TYPE_CHECKING:
@@ -152,16 +153,14 @@ async def wait(engine: Engine, request: Request) -> Response:
         raise InvalidParameter(f'invalid condition: "{condition}"')
     future = await engine.containers.life.wait(request.match["id"], condition)
 
-    async def answer() -> AsyncIterator[bytes]:
+    async def answer() -> AsyncGenerator[bytes, None]:
         # The head has gone out before: clients start the container only when they know that somebody waits.
-        try:
-            waited = await future
-        finally:
-            future.cancel()  # of no effect when it is done; otherwise the client has gone
+        waited = await future
         error = {"Error": {"Message": waited.error}} if waited.error else {}
         yield encode_json({**error, "StatusCode": waited.code})
 
-    return Response(200, {"Content-Type": "application/json"}, answer())
+    # The cancellation is of no effect when it is done; otherwise the client has gone, perhaps before its answer began.
+    return Response(200, {"Content-Type": "application/json"}, Closing(answer(), future.cancel))
 
 
 async def read_logs(engine: Engine, request: Request) -> Response:

@@ -15,6 +15,9 @@ from coved.runtime.spec import Attachment
 if TYPE_CHECKING:
     from coved.engine import Engine
 
+_LIMIT = 8 * 1024 * 1024
+"""Of an exec's description in JSON: execve(2) takes no more than 6 MiB of arguments and environment."""
+
 
 def routes(router: Router) -> None:
     router.add("POST", "/containers/{id*}/exec", create)
@@ -24,7 +27,7 @@ def routes(router: Router) -> None:
 
 
 async def create(engine: Engine, request: Request) -> Response:
-    body = await request.json()
+    body = await request.json(_LIMIT)
     reference = request.match["id"]
     asked = next((value for key, value in body.items() if key.lower() == "detachkeys"), None)
     try:

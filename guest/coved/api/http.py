@@ -58,15 +58,23 @@ def encode_json(value: object) -> bytes:
 
 def json_stream(values: AsyncIterator[object]) -> Response:
     """One JSON document a line, each sent as it comes (events, pull and load progress)."""
+    return Response(200, {"Content-Type": "application/json"}, _JsonLines(values))
 
-    async def lines() -> AsyncIterator[bytes]:
-        try:
-            async for value in values:
-                yield encode_json(value)
-        finally:
-            await aclose(values)
 
-    return Response(200, {"Content-Type": "application/json"}, lines())
+class _JsonLines:
+    """No generator: one that is closed before it has begun would not close ``values``."""
+
+    def __init__(self, values: AsyncIterator[object]) -> None:
+        self._values = values
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return encode_json(await anext(self._values))
+
+    async def aclose(self) -> None:
+        await aclose(self._values)
 
 
 async def aclose(iterator: AsyncIterator[Any]) -> None:

@@ -5,6 +5,8 @@ import logging
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
+import h11
+
 from coved.api import compat
 from coved.api.http import Request, Response, json_response, json_stream
 from coved.api.router import Router
@@ -135,7 +137,7 @@ async def _create(engine: "Engine", request: Request) -> Response:
     if source != "-":
         raise NotImplementedByEngine(f"cannot import from {source}: download the archive and import it from a file")
     image = await engine.images.import_(
-        request.body(),
+        _archive(request),
         repository=request.query.str("repo"),
         tag=request.query.str("tag"),
         message=request.query.str("message") or f"Imported from {source}",
@@ -149,13 +151,24 @@ async def _once(message: dict[str, Any]) -> AsyncIterator[object]:
     yield message
 
 
+async def _archive(request: Request) -> AsyncIterator[bytes]:
+    """The body; one that breaks off is told of in dockerd's words, for its client may still listen. Raises InvalidParameter."""
+    try:
+        async for chunk in request.body():
+            yield chunk
+    except ConnectionError:
+        raise InvalidParameter("unexpected EOF") from None
+    except h11.RemoteProtocolError as error:
+        raise InvalidParameter(f"malformed request body: {error}") from None
+
+
 async def _progress(engine: "Engine", request: Request, quiet: bool) -> AsyncIterator[object]:
     """Messages of a load as they come; an error is the last of them, since the status is sent by then."""
     messages: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
 
     async def work() -> None:
         try:
-            await engine.images.load(request.body(), messages.put_nowait, quiet=quiet)
+            await engine.images.load(_archive(request), messages.put_nowait, quiet=quiet)
         finally:
             messages.put_nowait(None)
 

@@ -11,7 +11,7 @@ from coved.api.http import Request, Response, json_response
 from coved.api.images import summary
 from coved.api.router import Router
 from coved.api.volumes import describe as describe_volume
-from coved.containers import runtimes
+from coved.containers import runtimes, spec
 from coved.containers.logs import options as log_options
 from coved.errors import InvalidParameter, NotFound
 from coved.images.manager import architecture
@@ -139,12 +139,12 @@ async def _info(engine: "Engine", request: Request) -> Response:
         },
         "LiveRestoreEnabled": True,
         "Isolation": "",
-        "InitBinary": "",
-        "ContainerdCommit": {"ID": ""},
-        "RuncCommit": {"ID": ""},
-        "InitCommit": {"ID": ""},
+        "InitBinary": spec.INIT,
+        # dockerd's word for what it cannot tell the version of: there is neither containerd nor runc.
+        "ContainerdCommit": {"ID": "N/A"},
+        "RuncCommit": {"ID": "N/A"},
+        "InitCommit": {"ID": "N/A"},
         "SecurityOptions": host.security_options(userns=engine.containers.remap is not None),
-        "ProductLicense": "",
         "FirewallBackend": {"Driver": "nftables"},
         "Warnings": host.warnings(limits) or None,
         "CDISpecDirs": [],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,9 +14,10 @@ from coved.containers.durations import in_words
 from coved.containers.files_turn import FilesTurn
 from coved.containers.health import Health
 from coved.containers.mountpoints import MountPoint
+from coved.containers.pending import Pending
 from coved.networks import EndpointRequest
 from coved.runtime.shim_client import ShimClient
-from coved.runtime.spec import Attachment, Exit
+from coved.runtime.spec import Exit
 
 NS = 1_000_000_000
 
@@ -90,7 +90,7 @@ class Container:
     """The engine itself has paused it, for as long as it copies its files: that is not on record."""
     restarted_by_user: bool = False
     """It is being stopped only to be started again."""
-    pending: list[Attachment] = field(default_factory=list)
+    pending: Pending = field(default_factory=Pending)
     """Clients that attached before the start."""
     exit_waiters: set[asyncio.Future[Any]] = field(default_factory=set)
     """Futures that the next exit resolves, with ``Waited``."""
@@ -101,7 +101,7 @@ class Container:
         return self.request.config
 
     @property
-    def host(self) -> Json:
+    def host_config(self) -> Json:
         return self.request.host
 
     @property
@@ -139,12 +139,6 @@ class Container:
     def waited(self) -> Waited:
         return Waited(self.state.exit_code, self.state.error)
 
-    def drop_pending(self) -> None:
-        """Those who wait for a start hear that there is none."""
-        for attachment in self.pending:
-            os.close(attachment.fd)
-        self.pending.clear()
-
     def wake(self) -> None:
         """Tell everyone who waits for the next exit."""
         _resolve(self.exit_waiters, self.waited)
@@ -166,7 +160,7 @@ class Container:
                 "image_id": self.image_id,
                 "image_name": self.image_name,
                 "config": self.config,
-                "host": self.host,
+                "host": self.host_config,
                 "endpoints": [vars(endpoint) for endpoint in self.request.endpoints],
                 "mounts": [mount.to_json() for mount in self.mounts],
                 "created": self.created,

@@ -17,9 +17,9 @@ from typing import Any
 from coved.containers import restarts
 from coved.containers.container import NS, Container, ended
 from coved.containers.execs import Execs
+from coved.containers.launcher import Launcher
 from coved.containers.probes import Probes
 from coved.containers.registry import Registry
-from coved.containers.starter import Starter
 from coved.errors import EngineError
 from coved.events import Events
 from coved.networks import Networks
@@ -50,7 +50,7 @@ class Endings:
         self,
         *,
         registry: Registry,
-        starter: Starter,
+        launcher: Launcher,
         execs: Execs,
         networks: Networks,
         probes: Probes,
@@ -59,7 +59,7 @@ class Endings:
         remove: Callable[[Container], Coroutine[Any, Any, None]],
     ) -> None:
         self._registry = registry
-        self._starter = starter
+        self._launcher = launcher
         self._execs = execs
         self._networks = networks
         self._probes = probes
@@ -99,12 +99,12 @@ class Endings:
             return False
         ran = state.running
         seen_end = ran and self._note_missed_end(container)
-        if container.host["AutoRemove"] and (state.status == "exited" or state.error):
+        if container.host_config["AutoRemove"] and (state.status == "exited" or state.error):
             await self._remove(container)
         elif (
             ran
             # It ended with the machine, or with an engine that was stopping.
-            or (state.status == "exited" and container.host["RestartPolicy"]["Name"] in restarts.BOOT_POLICIES)
+            or (state.status == "exited" and container.host_config["RestartPolicy"]["Name"] in restarts.BOOT_POLICIES)
         ) and self._wants_restart(container, after_boot=True):
             container.stopped_by_user = False
             if seen_end:
@@ -134,7 +134,7 @@ class Endings:
         # The shim writes the exit file before anyone is told; without one the machine died under the container.
         from coved.runtime import exitfile
 
-        exit = exitfile.read(str(self._starter.exit_file(container)))
+        exit = exitfile.read(str(self._launcher.exit_file(container)))
         ended(container.state, exit or Exit(UNKNOWN_EXIT, False, time.time_ns()))
         if container.health is not None:
             container.health.status = "unhealthy"
@@ -187,7 +187,7 @@ class Endings:
             from coved.runtime import exitfile  # rare
 
             log.error("the shim of container %s is gone, which ends the container", container.short_id)
-            exit = exitfile.read(str(self._starter.exit_file(container)))
+            exit = exitfile.read(str(self._launcher.exit_file(container)))
             container.ending = self._later(self._ended(container, exit or Exit(KILLED, False, time.time_ns())))
 
     async def _ended(self, container: Container, exit: Exit) -> None:
@@ -200,10 +200,10 @@ class Endings:
         container.began = 0
         shim, container.shim = container.shim, None
         halting = self._later(self._probes.halt(container))
-        discarding = self._later(self._starter.discard(shim)) if shim is not None else None
+        discarding = self._later(self._launcher.discard(shim)) if shim is not None else None
         closing = self._later(self._networks.sandboxes.close(container.id))
         # What removes itself is removed after this, which lasts, or after the next boot in any case.
-        passing = bool(container.host["AutoRemove"])
+        passing = bool(container.host_config["AutoRemove"])
         if certain := not passing and not restarts.has_policy(container):
             for _ in range(_DEPTH):
                 await asyncio.sleep(0)
@@ -236,7 +236,12 @@ class Endings:
             self._event(container, "die", exitCode=str(exit.code), execDuration=str(ran // NS))
         container.ending = None
         container.wake()
-        if not restart and container.host["AutoRemove"] and not self.shutting_down and not container.restarted_by_user:
+        if (
+            not restart
+            and container.host_config["AutoRemove"]
+            and not self.shutting_down
+            and not container.restarted_by_user
+        ):
             await self._remove(container)
 
     def _wants_restart(self, container: Container, *, after_boot: bool = False) -> bool:
@@ -251,7 +256,7 @@ class Endings:
         with _step(container, "noting why it did not start"):
             self._registry.save(container)
         container.wake()
-        if container.host["AutoRemove"]:
+        if container.host_config["AutoRemove"]:
             self._later(self._remove(container))
 
     # -- restart policies

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from coved.containers import capabilities, spec
 from coved.containers.config_schema import EXEC, Json, read
 from coved.containers.container import Container
+from coved.containers.hints import with_hint
 from coved.containers.linked import Linked
 from coved.errors import Conflict, EngineError, InvalidParameter, NotFound
 from coved.events import Events
@@ -21,6 +23,10 @@ from coved.runtime.spec import Attachment, Exit, Process, Stdio
 
 KEPT = 1000
 """Ended execs of one engine that an inspect still finds."""
+UNSTARTED = 256
+"""How many execs of one container may be there that nobody has started."""
+GIVEN_UP_S = 600.0
+"""After that time one that nobody has started makes room for another. dockerd keeps it until the container ends."""
 _ID = re.compile(r"[0-9a-f]{64}")  # others are the engine's own
 _NOT_STARTED = 126
 _READY_S = 10.0
@@ -40,6 +46,12 @@ class Exec:
     exit_code: int | None = None
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Its process is there, or could not be made."""
+    created_s: float = 0.0
+    """By the monotonic clock."""
+
+    @property
+    def unstarted(self) -> bool:
+        return not self.running and self.exit_code is None
 
 
 class Execs:
@@ -77,7 +89,10 @@ class Execs:
     def create(
         self, container: Container, body: Mapping[str, Any], *, reference: str, detach_keys: bytes = b""
     ) -> Exec:
-        """Raises Conflict when the container does not run, InvalidParameter. ``reference`` is what the client calls it."""
+        """Raises Conflict when the container does not run or has too many that were not started, InvalidParameter.
+
+        ``reference`` is what the client calls the container.
+        """
         config = read(EXEC, body, "ExecConfig")
         if not config["Cmd"]:
             raise InvalidParameter("No exec command specified")
@@ -88,8 +103,9 @@ class Execs:
         config["Env"] = [*linked, *inherited, *config["Env"]]
         config["User"] = config["User"] or container.config["User"]
         config["WorkingDir"] = config["WorkingDir"] or container.config["WorkingDir"]
-        made = Exec(secrets.token_hex(32), container, config, detach_keys)
         self._prune()
+        self._make_room(container, reference)
+        made = Exec(secrets.token_hex(32), container, config, detach_keys, created_s=time.monotonic())
         self._execs[made.id] = made
         self._event(made, f"exec_create: {_words(made)}")
         return made
@@ -121,16 +137,15 @@ class Execs:
         try:
             process = process_of(one.container, one.config, size)
             if not process["cwd"].startswith("/"):
-                failed = "OCI runtime exec failed: exec failed: unable to start container process"
-                raise EngineError(f"{failed}: Cwd must be an absolute path: unknown")
+                raise EngineError("OCI runtime exec failed: exec failed: Cwd must be an absolute path: unknown")
             one.pid = await shim.exec(one.id, process, stdio=stdio, attach=attachments)
             return
         except StartError as error:
-            raise InvalidParameter(error.message) from None
+            raise InvalidParameter(with_hint(error.message)) from None
         except NotRunning:
             raise Conflict(f"container {one.container.id} is not running") from None
         except RuntimeFailure as error:
-            raise EngineError(str(error)) from None
+            raise EngineError(with_hint(str(error))) from None
         finally:
             one.ready.set()
             if one.pid == 0:
@@ -193,6 +208,20 @@ class Execs:
         for id in done[: max(0, len(done) - KEPT)]:
             del self._execs[id]
 
+    def _make_room(self, container: Container, reference: str) -> None:
+        """Among those that nobody has started: whoever makes them and leaves must not fill the engine's memory."""
+        unstarted = [one for one in self._execs.values() if one.container is container and one.unstarted]
+        if len(unstarted) < UNSTARTED:
+            return
+        overdue = [one for one in unstarted if time.monotonic() - one.created_s > GIVEN_UP_S]
+        if not overdue:
+            raise Conflict(
+                f"Container {reference} has {UNSTARTED} execs already that were created and not started:"
+                f" start them, or wait {GIVEN_UP_S / 60:.0f} minutes for them to be given up"
+            )
+        for one in overdue:
+            del self._execs[one.id]
+
     def _event(self, one: Exec, action: str, **attributes: str) -> None:
         container = one.container
         more = {"execID": one.id, **attributes}
@@ -205,7 +234,7 @@ def process_of(container: Container, config: Json, size: Sequence[int] = (0, 0))
     It has the container's environment, groups, limits and capabilities, and all capabilities when it is privileged.
     """
     config = {**config, "Hostname": container.config["Hostname"]}
-    host = {**container.host, "ConsoleSize": [*size]}
+    host = {**container.host_config, "ConsoleSize": [*size]}
     privileged = bool(config.get("Privileged")) or host["Privileged"]
     caps = capabilities.effective(host["CapAdd"] or (), host["CapDrop"] or (), privileged=privileged)
     return spec.process(config, host, config["Cmd"], caps)

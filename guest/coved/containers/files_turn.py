@@ -1,7 +1,8 @@
-"""One after another at a container's files: two mounts of one overlay's upper directory are undefined behaviour.
+"""Who may be at a container's files: two mounts of one overlay's upper directory are undefined behaviour.
 
-Some of those who are at it work at the pace of a client, who may have stopped for ever. A container's life does not wait
-for a client: it asks for its turn with ``urgently``, and whoever is at it then makes haste.
+Those who look at the same mount of it are there together: one client that has stopped keeps no other waiting. A container's
+life, which makes another mount or takes the files away, does not wait for a client either: it asks for its turn with
+``urgently``, and whoever is there then makes haste.
 """
 
 from __future__ import annotations
@@ -16,55 +17,28 @@ GRACE_S = 2.0
 """Seconds that a client has to finish what cannot be finished without it."""
 
 
-class FilesTurn:
-    """``async with turn`` for whoever looks into a container's files from outside."""
+class Place:
+    """One caller's place at a container's files."""
 
     def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-        self._urgent = 0
-        self._calm = asyncio.Event()
-        self._calm.set()
         self._hurry: Callable[[], None] | None = None
+        self._wanted = False
 
-    async def __aenter__(self) -> None:
-        while True:
-            await self._calm.wait()
-            await self._lock.acquire()
-            if not self._urgent:
-                return
-            self._lock.release()
-
-    async def __aexit__(self, *error: object) -> None:
-        self._hurry = None
-        self._lock.release()
-
-    @contextlib.asynccontextmanager
-    async def urgently(self) -> AsyncIterator[None]:
-        """The turn of a container's life: before all others that wait, and whoever is at it is told to make haste."""
-        self._urgent += 1
-        self._calm.clear()
-        try:
-            if self._hurry is not None:
-                self._hurry()
-            async with self._lock:
-                yield
-        finally:
-            self._urgent -= 1
-            if not self._urgent:
-                self._calm.set()
+    def hasten(self) -> None:
+        """Others want the files."""
+        self._wanted = True
+        if self._hurry is not None:
+            self._hurry()
 
     def when_wanted(self, hurry: Callable[[], None]) -> None:
-        """For whoever has the turn: ``hurry`` is called, perhaps more than once, when the container's life wants it."""
+        """``hurry`` is called, perhaps more than once, when others want the files."""
         self._hurry = hurry
-        if self._urgent:
+        if self._wanted:
             hurry()
 
     @contextlib.asynccontextmanager
     async def at_a_clients_pace(self) -> AsyncIterator[None]:
-        """For whoever has the turn: the block is broken off ``GRACE_S`` after the container's life wants it.
-
-        Raises Conflict then.
-        """
+        """The block is broken off ``GRACE_S`` after others want the files. Raises Conflict then."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(None) as limit:
@@ -81,4 +55,70 @@ class FilesTurn:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise Conflict("the copy was broken off: the container is being started or removed") from None
+            raise Conflict("the copy was broken off: the container has ended, or is being started or removed") from None
+
+
+class FilesTurn:
+    """Of one container."""
+
+    def __init__(self) -> None:
+        self._places: set[Place] = set()
+        self._mount: object = None
+        self._others = 0  # those who wait for another mount than the present one
+        self._urgent = 0
+        self._alone = False
+        self._news = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def among(self, mount: object) -> AsyncIterator[Place]:
+        """Together with all who look at the same ``mount``, which is compared by identity.
+
+        Those who look at another are told to make haste, and waited for.
+        """
+        place = Place()
+        waits = False
+        try:
+            # Nobody joins those that are there while others wait for them to go.
+            while self._urgent or (self._places and (self._mount is not mount or self._others > waits)):
+                if not self._urgent and self._mount is not mount:
+                    self._others += not waits
+                    waits = True
+                    self._hasten()
+                await self._news.wait()
+        finally:
+            if waits:
+                self._others -= 1
+                self._tell()
+        self._mount = mount
+        self._places.add(place)
+        try:
+            yield place
+        finally:
+            self._places.discard(place)
+            self._tell()
+
+    @contextlib.asynccontextmanager
+    async def urgently(self) -> AsyncIterator[None]:
+        """Alone, and before all others that wait: the turn of a container's life."""
+        self._urgent += 1
+        try:
+            self._hasten()
+            while self._places or self._alone:
+                await self._news.wait()
+            self._alone = True
+            try:
+                yield
+            finally:
+                self._alone = False
+        finally:
+            self._urgent -= 1
+            self._tell()
+
+    def _hasten(self) -> None:
+        for place in self._places:
+            place.hasten()
+
+    def _tell(self) -> None:
+        """Whoever waits looks again."""
+        self._news.set()
+        self._news = asyncio.Event()

@@ -14,9 +14,10 @@ from coved.containers import restarts, signals
 from coved.containers.container import Container, Waited
 from coved.containers.ending import Endings, tell_volumes
 from coved.containers.execs import Execs
+from coved.containers.hints import with_hint
+from coved.containers.launcher import Launcher
 from coved.containers.probes import Probes
 from coved.containers.registry import Registry
-from coved.containers.starter import Starter
 from coved.containers.survivors import Survivors
 from coved.errors import Conflict, EngineError, InvalidParameter, NotModified
 from coved.events import Events
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 10
 KILL_S = 30
+LAST_S = 2.0
+"""Seconds at the engine's end for what should take none."""
 NOT_STARTED = 128
 
 
@@ -43,7 +46,7 @@ class Life:
         self,
         *,
         registry: Registry,
-        starter: Starter,
+        launcher: Launcher,
         execs: Execs,
         networks: Networks,
         spawner: SpawnerClient,
@@ -51,17 +54,17 @@ class Life:
         remove: Callable[[Container], Coroutine[Any, Any, None]],
     ) -> None:
         self._registry = registry
-        self._starter = starter
+        self._launcher = launcher
         self._execs = execs
         self._networks = networks
         self._spawner = spawner
         self._events = events
         self._remove = remove
-        self._probes = Probes(registry, events, starter.linked)
+        self._probes = Probes(registry, events, launcher.linked)
         self._survivors = Survivors(registry, spawner)
         self._endings = Endings(
             registry=registry,
-            starter=starter,
+            launcher=launcher,
             execs=execs,
             networks=networks,
             probes=self._probes,
@@ -95,18 +98,39 @@ class Life:
         await self._endings.settle(timeout_s)
 
     async def shutdown(self, timeout_s: float) -> None:
-        """Stops all containers, at most for ``timeout_s`` seconds; their restart policies hold at the next start."""
+        """Stops all containers; their restart policies hold at the next start.
+
+        Returns after ``timeout_s`` seconds at the latest, whether they have ended or not: each has all but the last
+        ``LAST_S`` of them (or half, when there are few) to end by itself, and the rest to end by SIGKILL.
+        """
         self._endings.shut_down()
+        own_s = max(timeout_s / 2, timeout_s - LAST_S)
         running = [container for container in self._registry if container.state.running]
-        await asyncio.gather(*(self._end(one, max(0.5, timeout_s - 2)) for one in running), return_exceptions=True)
+        ends = {asyncio.get_running_loop().create_task(self._end(one, own_s)): one for one in running}
+        if not ends:
+            return
+        try:
+            done, late = await asyncio.wait(ends, timeout=timeout_s)
+        finally:
+            for task in ends:
+                task.cancel()
+        for task in late:
+            log.warning("container %s did not end within %.0f s", ends[task].short_id, timeout_s)
+        for task in done:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                log.warning("stopping container %s: %s", ends[task].short_id, error)
 
     async def close(self) -> None:
-        """Lets go of the shims; containers keep running."""
+        """Lets go of the shims; containers keep running.
+
+        Those that are coming to their end have ``LAST_S`` seconds for it; the next engine finds the others' ends on record.
+        """
         self._endings.shut_down()
         await self._probes.close()
+        if ending := [container.ending for container in self._registry if container.ending is not None]:
+            await asyncio.wait(ending, timeout=LAST_S)
         for container in self._registry:
-            if container.ending is not None:
-                await asyncio.gather(container.ending, return_exceptions=True)
+            container.pending.drop()
             if container.shim is not None:
                 container.shim.close()
 
@@ -140,10 +164,10 @@ class Life:
                 raise Conflict("container is marked for removal and cannot be started")
             if by_policy and (container.stopped_by_user or self._endings.shutting_down):
                 return  # somebody was faster
-            pending, container.pending = container.pending, []
+            pending = container.pending.take()
             container.starting = True
             try:
-                await self._starter.start(
+                await self._launcher.start(
                     container, pending, lambda id, exit: self._endings.on_exit(container, id, exit)
                 )
             except (EngineError, RuntimeFailure) as error:
@@ -170,12 +194,12 @@ class Life:
         state = container.state
         state.status = "exited" if state.started_at else "created"
         state.exit_code = error.exit_code if isinstance(error, StartError) else NOT_STARTED
-        state.error = str(error)
-        container.drop_pending()
+        state.error = str(error) if isinstance(error, EngineError) else with_hint(str(error))
+        container.pending.drop()
         await self._endings.not_started(container)
         if isinstance(error, EngineError):
             return error
-        return InvalidParameter(str(error)) if isinstance(error, StartError) else EngineError(str(error))
+        return InvalidParameter(state.error) if isinstance(error, StartError) else EngineError(state.error)
 
     # -- stop, kill, restart
 
@@ -398,8 +422,7 @@ def _stop_signal(container: Container) -> int:
 
 async def _attach_late(container: Container) -> None:
     """Those who came while it was being started."""
-    late, container.pending = container.pending, []
-    for attachment in late:
+    for attachment in container.pending.take():
         await attach_now(container, attachment)
 
 

@@ -56,12 +56,12 @@ class Linked:
                 raise InvalidParameter('could not get container for : invalid name or ID supplied: ""')
             target = self._target(name, "could")
             seen = {target.id}
-            while target.host["NetworkMode"].startswith("container:"):
-                target = self._target(target.host["NetworkMode"].partition(":")[2], "Could")
+            while target.host_config["NetworkMode"].startswith("container:"):
+                target = self._target(target.host_config["NetworkMode"].partition(":")[2], "Could")
                 if target.id in seen:
                     break
                 seen.add(target.id)
-            if target.host["NetworkMode"] == "host":
+            if target.host_config["NetworkMode"] == "host":
                 raise InvalidParameter(
                     "conflicting options: host type networking can't be used with links."
                     " This would result in undefined behavior"
@@ -84,7 +84,7 @@ class Linked:
         Raises EngineError: one of those cannot be reached.
         """
         links = self._registry.links.of(container.id)
-        if not links or container.host["NetworkMode"] not in DEFAULT:
+        if not links or container.host_config["NetworkMode"] not in DEFAULT:
             return []
         for link in links.values():
             target = self._registry.find(link.target_id)
@@ -102,7 +102,7 @@ class Linked:
 
     def hosts(self, container: Container) -> tuple[tuple[str, str], ...]:
         """Id of each container that ``container`` is linked to, and the names that /etc/hosts gives it."""
-        if container.host["NetworkMode"] not in DEFAULT:
+        if container.host_config["NetworkMode"] not in DEFAULT:
             return ()
         result = []
         for alias, link in self._registry.links.of(container.id).items():
@@ -113,7 +113,7 @@ class Linked:
         return tuple(result)
 
     def _networks_of(self, container: Container) -> Mapping[str, object]:
-        request = config.sandbox_request(container.name, container.request, container.host["NetworkMode"])
+        request = config.sandbox_request(container.name, container.request, container.host_config["NetworkMode"])
         networks: Mapping[str, object] = self._networks.sandboxes.settings(container.id, request)["Networks"]
         return networks
 
@@ -139,7 +139,7 @@ class Linked:
         address = self._networks.sandboxes.address(container_id, "bridge")
         for parent_id, alias in self._registry.links.to(container_id) if address else ():
             parent = self._registry.find(parent_id)
-            if parent is not None and parent.host["NetworkMode"] in DEFAULT:
+            if parent is not None and parent.host_config["NetworkMode"] in DEFAULT:
                 self._write(parent, {alias.rpartition("/")[2]: address})
         for follower_id, aliases in self._networks.sandboxes.aliases():
             if (follower := self._registry.find(follower_id)) is not None:
@@ -150,7 +150,7 @@ class Linked:
             return  # its start writes the file anew
         from coved.networks import links
 
-        given = {entry.partition(":")[0] for entry in container.host["ExtraHosts"] or ()}
+        given = {entry.partition(":")[0] for entry in container.host_config["ExtraHosts"] or ()}
         wanted = {name: address for name, address in addresses.items() if name not in given}
         path = self._hosts_file(container)
         try:

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 from coved.containers import config, linked, modes, names, userns
 from coved.containers.container import Container
 from coved.containers.execs import Execs
+from coved.containers.launcher import Launcher
 from coved.containers.life import Life, attach_now
 from coved.containers.mountpoints import MountPoint, collect, elsewhere
 from coved.containers.registry import Registry
 from coved.containers.removals import Removals
 from coved.containers.spec import Layout
-from coved.containers.starter import Starter
 from coved.errors import Conflict, EngineError, InvalidParameter, NotFound
 from coved.events import Events
 from coved.filters import Filters
@@ -73,12 +73,12 @@ class Containers:
         self._removals = Removals(root / "removed")
         self._registry = Registry(database)
         self.remap = userns.parse(userns_remap) if userns_remap else None
-        self._starter = Starter(self._root, images, volumes, networks, spawner, self._registry, self.remap)
-        self.execs = Execs(events, self._starter.linked)
+        self._launcher = Launcher(self._root, images, volumes, networks, spawner, self._registry, self.remap)
+        self.execs = Execs(events, self._launcher.linked)
         self._pruning = False
         self.life = Life(
             registry=self._registry,
-            starter=self._starter,
+            launcher=self._launcher,
             execs=self.execs,
             networks=networks,
             spawner=spawner,
@@ -104,7 +104,7 @@ class Containers:
                 remove_tree(path)
 
     async def shutdown(self, timeout_s: float) -> None:
-        """Stops all containers, at most for ``timeout_s`` seconds; their restart policies hold at the next start."""
+        """Stops all containers; returns after ``timeout_s`` seconds at the latest. Restart policies hold at the next start."""
         await self.life.shutdown(timeout_s)
 
     async def close(self) -> None:
@@ -137,25 +137,26 @@ class Containers:
 
     def layout(self, container: Container) -> Layout:
         """Where its files lie."""
-        return self._starter.layout(container)
+        return self._launcher.layout(container)
 
     def files_folder(self, container: Container) -> Path:
         """Where its /etc/hosts and the like lie."""
-        return self._starter.files_folder(container)
+        return self._launcher.files_folder(container)
 
     def log_path(self, container: Container) -> Path:
-        return self._starter.log_path(container)
+        return self._launcher.log_path(container)
 
     def exit_file(self, container: Container) -> Path:
-        return self._starter.exit_file(container)
+        return self._launcher.exit_file(container)
 
     def network_settings(self, container: Container) -> dict[str, Any]:
         return self._networks.sandboxes.settings(
-            container.id, config.sandbox_request(container.name, container.request, container.host["NetworkMode"])
+            container.id,
+            config.sandbox_request(container.name, container.request, container.host_config["NetworkMode"]),
         )
 
     def mount_source(self, mount: MountPoint) -> str:
-        return self._starter.source(mount)
+        return self._launcher.source(mount)
 
     def image_name(self, container: Container) -> str:
         """The name it was created by while that still means its image, else the image's id."""
@@ -186,7 +187,7 @@ class Containers:
         """Bytes that the container itself has written."""
         from coved.store.trees import tree_size
 
-        return await asyncio.to_thread(tree_size, self._starter.layout(container).upper)
+        return await asyncio.to_thread(tree_size, self._launcher.layout(container).upper)
 
     async def disk_usage(self) -> list[dict[str, Any]]:
         """The containers for ``GET /system/df``, as a list with sizes gives them."""
@@ -207,7 +208,7 @@ class Containers:
         request = config.parse(body, image.container_config)
         modes.settle(request.host, self.get)
         userns.check(self.remap, request.host)
-        links = self._starter.linked.requested(request.host)
+        links = self._launcher.linked.requested(request.host)
         request.host["Links"] = None  # from now on they have names of their own
         mounts = collect(request.config, request.host, self._inherited(request))
         config.sandbox_request(name, request, request.host["NetworkMode"])
@@ -218,7 +219,7 @@ class Containers:
             shared = request.host["NetworkMode"] == "host"
             request.config["Hostname"] = os.uname().nodename if shared else container.short_id
         container.mounts = [await self._named(mount) for mount in mounts]
-        self._starter.layout(container).prepare()
+        self._launcher.layout(container).prepare()
         try:
             with self._registry.database.transaction():
                 self._registry.choose_name(name)  # somebody may have been faster
@@ -274,7 +275,7 @@ class Containers:
 
     def remove_link(self, name: str) -> None:
         """Takes away the link named ``container/alias``. Raises NotFound, EngineError for a container's own name."""
-        self._starter.linked.remove(name)
+        self._launcher.linked.remove(name)
 
     async def _bring_down(self, container: Container, reference: str, *, force: bool) -> None:
         if not container.state.up:
@@ -312,7 +313,7 @@ class Containers:
         container.wake_removed()
 
     async def _take_away(self, container: Container, *, volumes: bool) -> None:
-        container.drop_pending()
+        container.pending.drop()
         await self._networks.sandboxes.forget(container.id)
         self.execs.forget(container.id)
         with self._registry.database.transaction():
@@ -327,7 +328,7 @@ class Containers:
             # The container is gone all the same; the next start of the engine tries again.
             log.warning("the files of container %s stay for now: %s", container.short_id, error)
         for mount in container.mounts:
-            if mount.kind == "volume" and (volumes or container.host["AutoRemove"]):
+            if mount.kind == "volume" and (volumes or container.host_config["AutoRemove"]):
                 await self._drop_volume(mount.source)
 
     async def _drop_volume(self, name: str) -> None:
@@ -394,7 +395,7 @@ class Containers:
         async with container.lock:
             if container.state.status in ("removing", "dead"):
                 raise EngineError(f'{cannot}: container is marked for removal and cannot be "update"')
-            before = container.host
+            before = container.host_config
             try:
                 after = update.merge(before, wanted)
                 if container.shim is not None and container.state.running:
@@ -405,7 +406,7 @@ class Containers:
                 log.info("container %s has ended while it was updated", container.short_id)
             except RuntimeFailure as error:
                 raise EngineError(f"{cannot}: {error}") from None
-            container.host.update(after)
+            container.host_config.update(after)
             self._registry.save(container)
         self._event(container, "update")
         return warnings
@@ -437,9 +438,15 @@ class Containers:
         self._event(container, "resize", height=str(height), width=str(width))
 
     async def attach(self, container: Container, attachment: Attachment) -> None:
-        """Hands a client's connection to the container, or keeps it for the start. Takes over ``attachment.fd``."""
+        """Hands a client's connection to the container, or keeps it for the start. Takes over ``attachment.fd``.
+
+        Raises Conflict when too many wait for the start.
+        """
+        if container.state.status == "removing":  # while the client was being answered
+            os.close(attachment.fd)
+            return
         if container.shim is None or container.starting:
-            container.pending.append(attachment)
+            container.pending.add(container.id, attachment)
         else:
             await attach_now(container, attachment)
         self._event(container, "attach")
@@ -450,6 +457,8 @@ class Containers:
             raise Conflict(f"container {container.id} is paused, unpause the container before attach")
         if container.state.status == "restarting":
             raise Conflict(f"container {container.id} is restarting, wait until the container is running")
+        if container.shim is None or container.starting:
+            container.pending.must_have_room(container.id)
 
     def _users_of(self, image_id: str) -> list[ImageUser]:
         return [ImageUser(one.id, one.state.running) for one in self._registry if one.image_id == image_id]

@@ -112,7 +112,7 @@ def joined(host: Json, lookup: Lookup) -> dict[str, str]:
         other = lookup(reference)
         if not other.state.running or other.shim is None:
             raise EngineError(f"{failed}container {other.id} is not running")
-        if kind == "ipc" and other.host["IpcMode"] != "shareable":
+        if kind == "ipc" and other.host_config["IpcMode"] != "shareable":
             raise InvalidParameter(
                 f"{failed}container {other.id}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
             )

@@ -35,12 +35,12 @@ def check(policy: Json) -> Json:
 
 def has_policy(container: Container) -> bool:
     """Whether it may ever be started again without being asked for."""
-    return bool(container.host["RestartPolicy"]["Name"] not in ("", "no"))
+    return bool(container.host_config["RestartPolicy"]["Name"] not in ("", "no"))
 
 
 def wanted(container: Container, *, after_boot: bool = False) -> bool:
     """Whether the policy wants ``container``, which has ended, to run; ``after_boot``: the engine has just started."""
-    policy = container.host["RestartPolicy"]
+    policy = container.host_config["RestartPolicy"]
     if policy["Name"] == "always":
         return after_boot or not container.stopped_by_user
     if container.stopped_by_user:

@@ -23,7 +23,9 @@ _NAMESPACES: tuple[tuple[NamespaceType, str], ...] = (
     ("pid", "PidMode"),
     ("cgroup", "CgroupnsMode"),
 )
-_INIT_TARGET = "/sbin/docker-init"
+INIT = "docker-init"
+"""The program of ``--init``, by dockerd's name for it."""
+_INIT_TARGET = f"/sbin/{INIT}"
 _WRITABLE = ("/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue")  # even where the root is not
 _DEVPTS = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]
 
@@ -264,7 +266,7 @@ def _init_binary() -> str:
     """tini as Debian packages it, the static one: it has to run in any image."""
     import shutil
 
-    for name in ("docker-init", "tini-static"):
+    for name in (INIT, "tini-static"):
         if path := shutil.which(name):
             return os.path.realpath(path)
     raise EngineError('exec: "docker-init": executable file not found in $PATH')

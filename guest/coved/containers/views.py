@@ -37,7 +37,7 @@ STATUSES = ("created", "running", "paused", "restarting", "removing", "exited", 
 
 async def inspect(containers: Containers, container: Container, *, size: bool = False) -> dict[str, Any]:
     """``GET /containers/{id}/json``."""
-    config, host, state = container.config, container.host, container.state
+    config, host, state = container.config, container.host_config, container.state
     command = [*(config["Entrypoint"] or ()), *(config["Cmd"] or ())]
     directory = containers.layout(container).directory
     result: dict[str, Any] = {
@@ -106,7 +106,7 @@ async def summary(containers: Containers, container: Container, *, size: bool = 
         "Labels": container.config["Labels"],
         "State": container.state.status,
         "Status": container.status_text(),
-        "HostConfig": {"NetworkMode": container.host["NetworkMode"], **_annotations(container)},
+        "HostConfig": {"NetworkMode": container.host_config["NetworkMode"], **_annotations(container)},
         "NetworkSettings": {"Networks": network["Networks"]},
         "Mounts": [_mount(containers, mount) for mount in container.mounts],
     }
@@ -117,7 +117,7 @@ async def summary(containers: Containers, container: Container, *, size: bool = 
 
 
 def _annotations(container: Container) -> dict[str, Any]:
-    return {"Annotations": container.host["Annotations"]} if container.host["Annotations"] else {}
+    return {"Annotations": container.host_config["Annotations"]} if container.host_config["Annotations"] else {}
 
 
 def select(containers: Containers, filters: Filters, *, all: bool = False, limit: int = 0) -> list[Container]:
@@ -173,7 +173,7 @@ def _meets(containers: Containers, container: Container, filters: Filters) -> bo
     mounted = {place for mount in container.mounts for place in (mount.source, mount.destination)}
     networks = containers.network_settings(container)["Networks"] if "network" in filters else {}
     on = {*networks, *(one["NetworkID"] for one in networks.values())}
-    published = {port if "/" in port else f"{port}/tcp" for port in container.host["PortBindings"]}
+    published = {port if "/" in port else f"{port}/tcp" for port in container.host_config["PortBindings"]}
     ports = {*published, *(port if "/" in port else f"{port}/tcp" for port in container.config["ExposedPorts"] or ())}
     return (
         any_of("id", any(container.id.startswith(text) for text in filters.get("id")))

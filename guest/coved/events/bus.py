@@ -7,10 +7,11 @@ the oldest of its events rather than the engine's memory.
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
 from coved.filters import Filters
+from coved.finishing import Closing
 
 # dockerd keeps 256 events; ours are smaller than its, and tools ask for what happened during a reconnect.
 HISTORY = 1024
@@ -100,23 +101,20 @@ class Events:
                     subscriber.offer(event)
         if until_ns is None or until_ns > time.time_ns():
             self._subscribers.add(subscriber)
-        return self._follow(subscriber, until_ns)
+        return Closing(self._follow(subscriber, until_ns), lambda: self._subscribers.discard(subscriber))
 
-    async def _follow(self, subscriber: _Subscriber, until_ns: int | None) -> AsyncIterator[Event]:
+    async def _follow(self, subscriber: _Subscriber, until_ns: int | None) -> AsyncGenerator[Event, None]:
         loop = asyncio.get_running_loop()
         deadline = None if until_ns is None else loop.time() + max(0.0, (until_ns - time.time_ns()) / 1e9)
-        try:
-            while True:
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        event = await subscriber.next()
-                except TimeoutError:
-                    return
-                # Those that come after it may be earlier: the clock can have been set back.
-                if until_ns is None or event["timeNano"] <= until_ns:
-                    yield event
-        finally:
-            self._subscribers.discard(subscriber)
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    event = await subscriber.next()
+            except TimeoutError:
+                return
+            # Those that come after it may be earlier: the clock can have been set back.
+            if until_ns is None or event["timeNano"] <= until_ns:
+                yield event
 
 
 def matches(event: Event, filters: Filters) -> bool:

@@ -6,23 +6,24 @@ import asyncio
 import contextlib
 import errno
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypeVar
 
-from coved.containers import Container, Containers, spec, userns
+from coved.containers import Container, Containers, spec
+from coved.containers.files_turn import Place
 from coved.errors import EngineError, Forbidden, InvalidParameter, NotFound
 from coved.events import Events
 from coved.files import changes, paths, tarwriter
 from coved.files.changes import Change
+from coved.files.roots import Roots
 from coved.files.stream import ArchiveStream, IteratorSource
 from coved.files.unpack import Unpacker
 from coved.images import Images
 from coved.images.compression import DecompressedStream
 from coved.images.streams import OwnThreads, ThreadStream, in_thread
 from coved.images.tar import TarReader
-from coved.runtime import mounts, view
+from coved.runtime import view
 from coved.runtime.ids import Ids
 from coved.runtime.paths import open_in_root
 from coved.runtime.view import View
@@ -36,13 +37,14 @@ _WORKERS = 4
 
 
 class Files:
-    """Works on containers that run and on those that do not; each works with one caller at a time."""
+    """Works on containers that run and on those that do not."""
 
     def __init__(self, containers: Containers, images: Images, events: Events) -> None:
         self._containers = containers
         self._images = images
         self._events = events
         self._workers = ThreadPoolExecutor(_WORKERS, "files")
+        self._roots = Roots(containers, self._workers)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._workers.shutdown, cancel_futures=True)
@@ -50,7 +52,7 @@ class Files:
     async def stat(self, reference: str, path: str) -> dict[str, Any]:
         """What ``X-Docker-Container-Path-Stat`` holds. Raises NotFound."""
         container = self._containers.get(reference)
-        async with self._opened(container) as root:
+        async with self._roots.opened(container) as (root, _):
             found = await self._find(root, path, reference)
             os.close(found.parent)
         return _stat(found)
@@ -59,11 +61,11 @@ class Files:
         """The file's description, and an archive of it and of all below it. Raises NotFound."""
         container = self._containers.get(reference)
         async with contextlib.AsyncExitStack() as stack:
-            root = await stack.enter_async_context(self._opened(container))
+            root, place = await stack.enter_async_context(self._roots.opened(container))
             found = await self._find(root, path, reference)
             stack.callback(os.close, found.parent)
             archive = tarwriter.archive(found.parent, found.name, found.shown, root.ids)
-            stream = self._stream(container, archive, stack)
+            stream = self._stream(container, archive, stack, place)
         self._event(container, "archive-path")
         return _stat(found), stream
 
@@ -80,10 +82,10 @@ class Files:
         """
         container = self._containers.get(reference)
         source = ThreadStream(chunks)
-        async with self._opened(container) as root:
-            target = await self._run(self._target, container, root, path, reference)
+        async with self._roots.opened(container) as (root, place):
+            target = await self._roots.run(self._target, container, root, path, reference)
             owner = (
-                await self._run(_owner, root, container.config["User"])
+                await self._roots.run(_owner, root, container.config["User"])
                 if as_user and container.config["User"]
                 else None
             )
@@ -93,7 +95,7 @@ class Files:
                     TarReader(DecompressedStream(source))
                 )
 
-            async with container.files.at_a_clients_pace():
+            async with place.at_a_clients_pace():
                 await in_thread(OwnThreads(), unpack, source.abort)
         self._event(container, "extract-to-dir")
 
@@ -101,17 +103,17 @@ class Files:
         """An archive of the container's root, without what is mounted in it."""
         container = self._containers.get(reference)
         async with contextlib.AsyncExitStack() as stack:
-            root = await stack.enter_async_context(self._opened(container, alone=True))
+            root, place = await stack.enter_async_context(self._roots.opened(container, alone=True))
             directory = open_in_root(root.root, "/", os.O_RDONLY | os.O_DIRECTORY)
             stack.callback(os.close, directory)
-            stream = self._stream(container, tarwriter.archive(directory, ".", "", root.ids), stack)
+            stream = self._stream(container, tarwriter.archive(directory, ".", "", root.ids), stack, place)
         self._event(container, "export")
         return stream
 
     async def changes(self, reference: str) -> list[Change]:
         """What the container has changed in its image's files, sorted by path."""
         layout = self._containers.layout(self._containers.get(reference))
-        return await self._run(_compare, layout)
+        return await self._roots.run(_compare, layout)
 
     async def commit(
         self,
@@ -148,7 +150,7 @@ class Files:
         with _directory(layout.upper) as upper:
             source = IteratorSource(tarwriter.archive(upper, ".", "", Ids(), layer=True, skip=_OWN_PLACES))
             async with self._containers.life.frozen(container) if pause else contextlib.nullcontext():
-                changed = bool(await self._run(_compare, layout))
+                changed = bool(await self._roots.run(_compare, layout))
                 image = await self._images.derive(
                     base, source if changed else None, source.abort, config=merged, created_by=command, comment=comment,
                     author=author, name=name,
@@ -160,52 +162,17 @@ class Files:
     # -- within
 
     def _stream(
-        self, container: Container, archive: Iterator[bytes], stack: contextlib.AsyncExitStack
+        self, container: Container, archive: Iterator[bytes], stack: contextlib.AsyncExitStack, place: Place
     ) -> ArchiveStream:
         """What ``stack`` holds is the stream's from now on; the container's life does not wait for its reader."""
         folder = self._containers.layout(container).directory
         stream = ArchiveStream(archive, self._workers, stack.pop_all(), folder)
-        container.files.when_wanted(stream.hasten)
+        place.when_wanted(stream.hasten)
         return stream
-
-    @contextlib.asynccontextmanager
-    async def _opened(self, container: Container, *, alone: bool = False) -> AsyncIterator[View]:
-        async with container.files:
-            self._containers.get(container.id)  # it may have been removed while this waited for its turn
-            try:
-                root = await self._run(self._opener(container, alone), undo=View.close)
-            except (OSError, mounts.MountError) as error:
-                raise EngineError(f"the files of container {container.id} cannot be opened: {error}") from None
-            try:
-                yield root
-            finally:
-                await self._run(root.close)  # takes mounts off, and must not be given up half-way
-
-    def _opener(self, container: Container, alone: bool) -> Callable[[], View]:
-        """What a worker thread does to open the container's root; looked up here, where the database may be asked."""
-        shim, layout = container.shim if container.state.running else None, self._containers.layout(container)
-        mounted = [] if alone else [(one, self._containers.mount_source(one)) for one in container.mounts]
-        files = self._containers.files_folder(container)
-        remap = self._containers.remap
-        # On disk files have the container's ids; its own mounts show them to the engine as they are on the machine.
-        running_ids = Ids(remap if userns.applies(remap, container.host) else None)
-
-        def open_root() -> View:
-            if shim is not None:
-                with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended just now
-                    return view.of_process(shim.pid, running_ids, upper=layout.upper, alone=alone)
-            layout.prepare()
-            (overlay,) = spec.root_mount(layout)
-            # A tmpfs is empty then, and what a bind comes from may be gone.
-            there = [(one, source) for one, source in mounted if source and Path(source).exists()]
-            others = [] if alone else spec.later_mounts(files, there, read_only=container.host["ReadonlyRootfs"])
-            return view.of_layers(overlay, others, layout.directory / "view")
-
-        return open_root
 
     async def _find(self, root: View, path: str, reference: str) -> paths.Found:
         try:
-            return await self._run(paths.find, root, path, reference, undo=lambda found: os.close(found.parent))
+            return await self._roots.run(paths.find, root, path, reference, undo=lambda found: os.close(found.parent))
         except OSError as error:
             kind = InvalidParameter if error.errno in (errno.ENAMETOOLONG, errno.ELOOP) else EngineError
             raise kind(f"{error.strerror}") from None
@@ -229,23 +196,9 @@ class Files:
         mount = _mount_of(container, target)
         if mount is not None and not mount.writable:
             raise Forbidden("mounted volume is marked read-only")
-        if mount is None and container.host["ReadonlyRootfs"]:
+        if mount is None and container.host_config["ReadonlyRootfs"]:
             raise Forbidden("container rootfs is marked read-only")
         return target
-
-    async def _run(
-        self, function: Callable[..., T], *arguments: Any, undo: Callable[[T], object] = lambda result: None
-    ) -> T:
-        """In a worker thread. A caller that is cancelled waits for its end: it works on descriptors that the caller then
-        closes, and what it has opened meanwhile is closed by ``undo``."""
-        work = asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            await asyncio.wait([work])
-            if not work.cancelled() and work.exception() is None:
-                undo(work.result())
-            raise
 
     def _event(self, container: Container, action: str, **attributes: str) -> None:
         self._events.publish("container", action, container.id, container.event_attributes(**attributes))

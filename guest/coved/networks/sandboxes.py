@@ -324,6 +324,13 @@ class Sandboxes:
         self._records.save(record)
         self._open[record.container_id] = record
 
+    def _is_now(self, record: Record) -> None:
+        """The same, of what cannot be undone: whether it can be written down or not."""
+        self._open[record.container_id] = record
+        # The next engine finds out by itself which connections are no more.
+        with _told(record, "what its networks are is not on record"):
+            self._records.save(record)
+
     async def _tear_down(self, record: Record, *, events: bool) -> None:
         if self._open.pop(record.container_id, None) is None:
             return
@@ -368,23 +375,42 @@ class Sandboxes:
                 await self._kernel.run(self._kernel.datapath.disconnect, made)
             finally:
                 self._catalog.release([made])
-                self._note(record)
+                self._is_now(record)
             raise
 
     async def _detach(self, record: Record, gone: Endpoint) -> None:
+        """All of it or nothing: what fails before the pair is gone is put back, and after that there is no way but on."""
         shrunk = replace(record, endpoints=tuple(e for e in record.endpoints if e is not gone))
         before, after = _outer(record), _outer(shrunk)
-        if record.ports and before is gone:  # the ports move to the next network, or end
-            await self._kernel.run(self._kernel.datapath.remove_ports, self._rules(record))
-            if after is None:
-                await self._publisher.unpublish(record.ports)
-                shrunk = replace(shrunk, ports=())
-            await self._kernel.run(self._kernel.datapath.add_ports, self._rules(shrunk))
-        await self._kernel.run(self._kernel.datapath.disconnect, gone)
-        if before is gone and after is not None:
-            await self._kernel.run(self._kernel.datapath.set_default_route, record.container_id, after)
-        self._note(shrunk)
+        leaves_ports = bool(record.ports) and before is gone  # they move to the next network, or end
+        if leaves_ports and after is None:
+            shrunk = replace(shrunk, ports=())
+        if leaves_ports:
+            await self._move_ports(record, shrunk)
+        try:
+            await self._kernel.run(self._kernel.datapath.disconnect, gone)
+        except BaseException:
+            if leaves_ports:
+                with _told(record, "its published ports have no way back to it"):
+                    await self._move_ports(shrunk, record)
+            raise
+        self._is_now(shrunk)
         self._catalog.release([gone])
+        if leaves_ports and after is None:
+            await self._publisher.unpublish(record.ports)
+        if before is gone and after is not None:
+            with _told(record, f"it has no way out by {after.network_name}"):
+                await self._kernel.run(self._kernel.datapath.set_default_route, record.container_id, after)
+
+    async def _move_ports(self, old: Record, new: Record) -> None:
+        """Published ports lead to where ``new`` is from now on; when that cannot be, to where ``old`` is."""
+        await self._kernel.run(self._kernel.datapath.remove_ports, self._rules(old))
+        try:
+            await self._kernel.run(self._kernel.datapath.add_ports, self._rules(new))
+        except BaseException:
+            with _told(old, "its published ports have no way back to it"):
+                await self._kernel.run(self._kernel.datapath.add_ports, self._rules(old))
+            raise
 
     def _rules(self, record: Record) -> list[PortRule]:
         outer = _outer(record)
@@ -426,6 +452,15 @@ class Sandboxes:
 def _outer(record: Record) -> Endpoint | None:
     """The endpoint that leads outside: published ports and the default route are its."""
     return next((endpoint for endpoint in record.endpoints if endpoint.gateway), None)
+
+
+@contextlib.contextmanager
+def _told(record: Record, consequence: str) -> Iterator[None]:
+    """A step of tidying up: what fails is logged, and does not keep the next from being taken."""
+    try:
+        yield
+    except Exception as error:
+        log.error("the network of container %s: %s, for: %s", record.container_id[:12], consequence, error)
 
 
 def _next_interface(record: Record) -> int:

@@ -26,9 +26,7 @@ def find(name: str, search_path: str) -> str:
         except OSError as error:
             code = NOT_FOUND if error.errno == errno.ENOENT else NOT_EXECUTABLE
             raise NotExecutable(f'exec: "{name}": stat {name}: {describe(error)}', code) from None
-        if stat.S_ISDIR(status.st_mode):
-            raise NotExecutable(f'exec: "{name}": is a directory', NOT_EXECUTABLE)
-        if not os.access(name, os.X_OK, effective_ids=True):
+        if stat.S_ISDIR(status.st_mode) or not os.access(name, os.X_OK, effective_ids=True):
             raise NotExecutable(f'exec: "{name}": permission denied', NOT_EXECUTABLE)
         return name
     for folder in search_path.split(":"):
@@ -40,9 +38,3 @@ def find(name: str, search_path: str) -> str:
         if stat.S_ISREG(status.st_mode) and os.access(candidate, os.X_OK, effective_ids=True):
             return candidate
     raise NotExecutable(f'exec: "{name}": executable file not found in $PATH', NOT_FOUND)
-
-
-def failed(path: str, error: OSError) -> NotExecutable:
-    """What execve's own error means: a missing interpreter is as good as a missing file."""
-    code = NOT_FOUND if error.errno == errno.ENOENT else NOT_EXECUTABLE
-    return NotExecutable(f"exec {path}: {describe(error)}", code)

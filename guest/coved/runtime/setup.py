@@ -219,7 +219,12 @@ def _execute(request: Request, sets: CapabilitySets) -> NoReturn:
     try:
         os.execve(path, arguments, encoded)
     except OSError as error:
-        raise executable.failed(path, error) from None
+        # runc has told of the start by now, so that with it this is the process's own end: its output has the words, and its
+        # exit status is 1. Users know them so, of images of another architecture for instance.
+        try:
+            os.write(2, os.fsencode(f"exec {path}: {syscalls.describe(error)}\n"))
+        finally:
+            os._exit(1)
 
 
 def _set_apparmor_profile(name: str) -> None:

@@ -43,6 +43,13 @@ class View:
         os.close(self.root)
         os.close(self._namespace)
 
+    def again(self, proc: int) -> View:
+        """The same in a copy of its namespace; ``proc`` is the host's /proc. For a thread that ends with it."""
+        syscalls.unshare(syscalls.CLONE_FS)
+        syscalls.setns(self._namespace, syscalls.CLONE_NEWNS)
+        _own_mounts()
+        return _view(proc, self._place, self.ids)
+
     def path_of(self, fd: int) -> str:
         """Where in the container the file of ``fd`` lies."""
         return os.readlink(f"/proc/self/fd/{fd}").removeprefix(self._place) or "/"
@@ -86,12 +93,12 @@ def of_process(pid: int, ids: Ids, *, upper: Path | None, alone: bool = False) -
     return _in_a_thread(enter)
 
 
-def of_layers(overlay: Mount, others: Sequence[Mount], place: Path) -> View:
+def of_layers(overlay: Mount, place: Path) -> View:
     """The root of a container that does not run, mounted on the directory ``place`` in the view's namespace alone.
 
     Raises OSError, MountError.
     """
-    prepared = [mounts.prepare(mount) for mount in (overlay, *others)]
+    prepared = mounts.prepare(overlay)
     os.makedirs(place, 0o700, exist_ok=True)
 
     def enter() -> View:
@@ -99,12 +106,32 @@ def of_layers(overlay: Mount, others: Sequence[Mount], place: Path) -> View:
         try:
             _own_mounts()
             target = os.open(place, _DIRECTORY)
-            syscalls.move_mount(prepared[0].fd, target)
+            syscalls.move_mount(prepared.fd, target)
             os.close(target)
-            view = _view(proc, str(place), Ids())
+            return _harmless(_view(proc, str(place), Ids()))
+        finally:
+            os.close(proc)
+
+    try:
+        return _in_a_thread(enter)
+    finally:
+        os.close(prepared.fd)
+
+
+def with_mounts(base: View, others: Sequence[Mount]) -> View:
+    """The root of ``base``, the very mount of it, with ``others`` mounted in it for the new view alone.
+
+    Raises OSError, MountError.
+    """
+    prepared = [mounts.prepare(mount) for mount in others]
+
+    def enter() -> View:
+        proc = os.open("/proc", _DIRECTORY)
+        try:
+            view = base.again(proc)
             try:
-                while len(prepared) > 1:
-                    mounts.attach(view.root, prepared.pop(1))  # which closes it
+                while prepared:
+                    mounts.attach(view.root, prepared.pop(0))  # which closes it
             except BaseException:
                 view.close()
                 raise

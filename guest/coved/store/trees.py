@@ -126,7 +126,10 @@ def settle_entry(
 
 
 def tree_size(path: Path) -> int:
-    """Bytes that a tree takes on disk; hard links count once."""
+    """Bytes in the files of a tree as their lengths tell, and of its links' texts; hard links count once, directories nothing.
+
+    That is dockerd's figure for what a container has written and for volumes (its ``directory.Size``).
+    """
     total, seen = 0, set[Inode]()
     with _Descent(os.open(path, _OPEN_DIRECTORY)) as descent:
         levels = [descent.names()]
@@ -141,8 +144,9 @@ def tree_size(path: Path) -> int:
                         if inode in seen:
                             continue
                         seen.add(inode)
-                    total += status.st_blocks * 512
-                    if stat.S_ISDIR(status.st_mode):
+                    if not stat.S_ISDIR(status.st_mode):
+                        total += status.st_size
+                    else:
                         descent.enter(name)
                         levels.append(descent.names())
             levels.pop()

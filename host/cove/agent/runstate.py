@@ -11,8 +11,9 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cove.agent import consolewords
 from cove.drivers.qemu import lastwords
-from cove.machine.files import tail, write_whole
+from cove.machine.files import write_whole
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 
@@ -31,6 +32,10 @@ class RunState:
     memory: int
     started_at: float
     bind_address: str = "127.0.0.1"
+    console_begin: int = 0
+    """Where its words begin in the console's log, in bytes."""
+    boot_seconds: float | None = None
+    """How long it took until the engine answered; None until then."""
 
     def shown(self) -> dict[str, Any]:
         """As `status` has it."""
@@ -64,6 +69,6 @@ def without_agent(paths: MachinePaths) -> dict[str, Any]:
     if run is None:
         return {"state": "stopped"}
     # A guest that panics, or powers itself off, ends QEMU without a word: then the console has the last ones.
-    words = lastwords.of_run(paths.qemu_log) or [line for line in tail(paths.console_log, 6) if line.strip()][-3:]
+    words = lastwords.of_run(paths.qemu_log) or consolewords.of_run(paths.console_log, run.console_begin, 3)
     how = lastwords.ending(paths.qemu_log) or "QEMU ended"
     return {"state": "stopped", "crash": {"how": how, "words": words, "started_at": run.started_at}}

@@ -9,9 +9,10 @@ import os
 import secrets
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
-from cove.agent import disk, runstate
+from cove.agent import consolewords, disk, runstate
 from cove.agent.link import Link
 from cove.agent.runstate import RunState
 from cove.agent.threads import abandonable
@@ -22,7 +23,6 @@ from cove.errors import BootError, CoveError, DriverError
 from cove.forward.docker_socket import EngineDoor
 from cove.forward.ports import PortForwards, free_port
 from cove.machine import keys, settings, space
-from cove.machine.files import tail
 from cove.machine.paths import MachinePaths
 from cove.machine.sizes import format_size
 from cove.progress import Event, Report
@@ -50,7 +50,6 @@ class Vm:
         """The way to the engine, from the end of `start` on."""
         self.adopted = False
         """An earlier agent started it: there may be work in it."""
-        self.boot_s: float | None = None
 
     @property
     def pid(self) -> int | None:
@@ -83,8 +82,12 @@ class Vm:
             if isinstance(error, BootError) and (said := lastwords.of_run(self._paths.qemu_log)):
                 error.hint = "\n".join(["QEMU said:", *(f"  {line}" for line in said), error.hint])
             raise
-        self.boot_s = time.monotonic() - begin
-        report(Event("ready", f"in {self.boot_s:.1f} s"))
+        seconds = time.monotonic() - begin
+        if not self.adopted and self.run is not None:
+            self.run = replace(self.run, boot_seconds=seconds)
+            with contextlib.suppress(OSError):  # it is only to be told by agents that come after
+                runstate.save(self._paths, self.run)
+        report(Event("ready", f"in {seconds:.1f} s"))
 
     async def _adopt(self) -> bool:
         """Take over a VM that an earlier agent left."""
@@ -133,11 +136,13 @@ class Vm:
         )  # fmt: skip
         await self._driver.create(spec)
         version = await asyncio.to_thread(binary.version, program)
+        console_begin = consolewords.size(self._paths.console_log)
         await self._driver.start(spec)
         ssh_port = await self._forward_ssh()
         self.run = RunState(
             boot_id, ssh_port, image.digest, accelerator.name, accelerator.reason, version,
             wanted.cpus, wanted.memory, time.time(), wanted.bind_address,
+            console_begin,
         )  # fmt: skip
         runstate.save(self._paths, self.run)
 
@@ -181,7 +186,8 @@ class Vm:
 
     def _boot_error(self, *, ended: bool) -> BootError:
         why = "it ended" if ended else f"its engine did not answer within {BOOT_TIMEOUT_S:.0f} s"
-        last = [f"  {line}" for line in tail(self._paths.console_log, 8) if line.strip()]
+        begin = self.run.console_begin if self.run is not None else 0
+        last = [f"  {line}" for line in consolewords.of_run(self._paths.console_log, begin, 8)]
         return BootError(
             f"the machine {self._paths.name} did not start: {why}",
             "\n".join(["the console's last lines:", *last, f"all of it: {self._paths.console_log}"]),
@@ -259,7 +265,7 @@ class Vm:
     def status(self) -> dict[str, Any]:
         """What `cove machine status` shows of a VM that runs."""
         run, engine = self.run, self.link.engine if self.link else None
-        result: dict[str, Any] = {"pid": self.pid, "boot_seconds": self.boot_s}
+        result: dict[str, Any] = {"pid": self.pid}
         if run is not None:
             result |= run.shown()
         if engine is not None:

@@ -74,6 +74,25 @@ def test_a_client_starts_a_machine_whose_vm_has_died(cove: Any, eventually: Even
     assert repeats(paths)
 
 
+def test_a_vms_last_words_are_those_of_its_own_run_and_bear_on_its_end(cove: Any, eventually: Eventually) -> None:
+    paths = cove.make()
+    of_a_container = "[  128.2] Memory cgroup out of memory: Killed process 203 (tail) total-vm:22428kB\n"
+    for _ in range(2):
+        cove.run("machine", "start")
+        with paths.console_log.open("a") as console:
+            console.write(of_a_container * 5)
+        pid = cove.status()["pid"]
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: cove.status()["state"] == "stopped")
+        assert cove.status()["crash"]["words"] == ["the kernel booted", "the guest is up"]
+    cove.run("machine", "start")
+    with paths.console_log.open("a") as console:
+        console.write(of_a_container + "\n[  130.1] Kernel panic - not syncing\n" + of_a_container)
+    os.kill(cove.status()["pid"], signal.SIGKILL)
+    eventually(lambda: cove.status()["state"] == "stopped")
+    assert cove.status()["crash"]["words"][1:] == ["the guest is up", "[  130.1] Kernel panic - not syncing"]
+
+
 def test_coves_own_commands_show_the_progress_of_that_start(cove: Any, eventually: Eventually) -> None:
     paths = cove.make()
     cove.run("machine", "start")
@@ -129,6 +148,7 @@ def test_a_killed_agent_is_replaced_at_once_and_no_client_is_refused(cove: Any) 
     assert repeats(paths)
     after = cove.status()
     assert (after["state"], after["boot_id"], after["pid"]) == ("running", before["boot_id"], before["pid"])
+    assert after["boot_seconds"] == before["boot_seconds"] > 0  # the VM's, not what it took the agent to find it again
     assert after["agent_pid"] != before["agent_pid"]
     assert parent(after["agent_pid"]) != 1
 

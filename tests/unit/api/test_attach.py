@@ -29,7 +29,7 @@ def test_a_past_that_cannot_be_read_closes_the_connection() -> None:
 
     container = SimpleNamespace(
         config={"Tty": False, "OpenStdin": False},
-        host={"LogConfig": {"Type": "json-file"}},
+        host_config={"LogConfig": {"Type": "json-file"}},
         state=SimpleNamespace(status="running"),
     )
     engine: Any = SimpleNamespace(

@@ -107,7 +107,7 @@ def test_whatever_fails_the_container_has_ended(failing: str, policy: str, caplo
             raise AssertionError("nobody asked for that")
 
         endings = Endings(
-            registry=engine, starter=engine, execs=engine, networks=engine, probes=engine, events=engine,
+            registry=engine, launcher=engine, execs=engine, networks=engine, probes=engine, events=engine,
             start_again=start_again, remove=remove,
         )  # fmt: skip
         container = container_with(policy)

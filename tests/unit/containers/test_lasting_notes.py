@@ -70,7 +70,13 @@ def test_what_waits_for_the_disk(policy: str, auto_remove: bool, start_lasts: bo
     async def scenario() -> Engine:
         engine: Any = Engine(container)
         life = Life(
-            registry=engine, starter=engine, execs=engine, networks=engine, spawner=engine, events=engine, remove=remove
+            registry=engine,
+            launcher=engine,
+            execs=engine,
+            networks=engine,
+            spawner=engine,
+            events=engine,
+            remove=remove,
         )
         await life.start("web")
         waiter = await life.wait("web", "next-exit")

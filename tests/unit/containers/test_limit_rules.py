@@ -94,7 +94,9 @@ def test_retries_are_counted() -> None:
 def ended(policy: str, code: int, stopped: bool, limit: int = 0, count: int = 0) -> Container:
     state = SimpleNamespace(exit_code=code, restart_count=count)
     made = SimpleNamespace(
-        host={"RestartPolicy": {"Name": policy, "MaximumRetryCount": limit}}, state=state, stopped_by_user=stopped
+        host_config={"RestartPolicy": {"Name": policy, "MaximumRetryCount": limit}},
+        state=state,
+        stopped_by_user=stopped,
     )
     return cast("Container", made)
 

@@ -27,6 +27,16 @@ def test_a_deep_tree_is_measured_and_removed(tmp_path: Path) -> None:
     (tmp_path / "top/beside").write_text("x" * 10_000)
     (tmp_path / "top/d/beside").write_text("x" * 10_000)
     (tmp_path / "other").mkdir()
-    assert tree_size(tmp_path / "top") >= 20_000
+    assert tree_size(tmp_path / "top") == 20_000
     remove_tree(tmp_path / "top")
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+def test_a_size_is_that_of_files_and_of_links_texts(tmp_path: Path) -> None:
+    (tmp_path / "directories/are/free").mkdir(parents=True)
+    (tmp_path / "file").write_text("x" * 10)
+    os.link(tmp_path / "file", tmp_path / "directories/same")
+    (tmp_path / "link").symlink_to("five!")
+    (tmp_path / "holes").touch()
+    os.truncate(tmp_path / "holes", 1000)
+    assert tree_size(tmp_path) == 1015

@@ -42,14 +42,14 @@ def must_be_readable(container: Container) -> None:
     """Raises Conflict, NotImplementedByEngine (the driver keeps nothing) in Docker's words."""
     if container.state.status in ("removing", "dead"):
         raise Conflict("can not get logs from container which is dead or marked for removal")
-    if container.host["LogConfig"]["Type"] == "none":
+    if container.host_config["LogConfig"]["Type"] == "none":
         raise NotImplementedByEngine("configured logging driver does not support reading")
 
 
 async def read(container: Container, path: Path, wanted: Selection) -> AsyncGenerator[bytes, None]:
     """The selected lines, in chunks. With ``follow`` until the container ends; one that does not run has ended."""
     formatter = _Formatter(wanted)
-    driver = container.host["LogConfig"]["Type"]
+    driver = container.host_config["LogConfig"]["Type"]
     follower = _Follower(container, path) if wanted.follow and container.state.running else None
     sources = open_all(path)
     try:

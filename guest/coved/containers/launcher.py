@@ -37,7 +37,7 @@ PROFILE_VARIABLE = "COVE_SECCOMP_PROFILE"
 """Environment variable that names another default seccomp profile."""
 
 
-class Starter:
+class Launcher:
     """Knows how the parts of a container come together."""
 
     def __init__(
@@ -65,14 +65,14 @@ class Starter:
 
     def files_folder(self, container: Container) -> Path:
         """Where /etc/hosts and its like lie: the container's own folder, or that of the one whose network it joins."""
-        mode: str = container.host["NetworkMode"]
+        mode: str = container.host_config["NetworkMode"]
         if mode.startswith("container:"):
             with contextlib.suppress(NotFound):
                 return self._root / self._registry.get(mode.removeprefix("container:")).id
         return self._root / container.id
 
     def log_path(self, container: Container) -> Path:
-        return log_options.path(self._root / container.id, container.id, container.host["LogConfig"])
+        return log_options.path(self._root / container.id, container.id, container.host_config["LogConfig"])
 
     def exit_file(self, container: Container) -> Path:
         return self._root / container.id / "exit.json"
@@ -95,8 +95,8 @@ class Starter:
                 ensure_source(mount)
             elif mount.kind == "volume" and mount.copy:
                 await self._populate(layout, mount)
-        joined = modes.joined(container.host, self._registry.get)
-        mode = modes.network(container.host, self._registry.get)
+        joined = modes.joined(container.host_config, self._registry.get)
+        mode = modes.network(container.host_config, self._registry.get)
         files = self.files_folder(container)
         if mode.startswith("container:"):
             other = self._registry.get(mode.removeprefix("container:"))
@@ -107,7 +107,7 @@ class Starter:
         if linked:
             image = {**image, "Env": [*linked, *image["Env"]]}
             request = replace(request, linked=self.linked.hosts(container))
-        remap = self._remap if userns.applies(self._remap, container.host) else None
+        remap = self._remap if userns.applies(self._remap, container.host_config) else None
         opening: asyncio.Task[Sandbox] | None = None
         if remap is None:  # the network is made while the shim makes all that needs none
             sandbox, opening = await self._networks.sandboxes.begin(container.id, request)
@@ -124,11 +124,11 @@ class Starter:
                 files,
                 remap,
             )
-            oci = spec.build(container.id, image, container.host, layout, around, self._profile)
+            oci = spec.build(container.id, image, container.host_config, layout, around, self._profile)
             shim = await self._spawner.create(
                 container.id, oci, stdio=self._stdio(container), log=await self._log(container),
                 exit_file=self.exit_file(container), attach=attach, after=opening,
-                runtime=runtimes.program(container.host["Runtime"]), start=remap is None,
+                runtime=runtimes.program(container.host_config["Runtime"]), start=remap is None,
             )  # fmt: skip
         except BaseException:
             if opening is not None:
@@ -179,7 +179,7 @@ class Starter:
             path.chmod(0o644)
 
     def _stdio(self, container: Container) -> Stdio:
-        height, width = container.host["ConsoleSize"]
+        height, width = container.host_config["ConsoleSize"]
         wanted = container.config
         return Stdio(wanted["Tty"], wanted["OpenStdin"], wanted["StdinOnce"], height, width)
 
@@ -189,7 +189,7 @@ class Starter:
             container.id, container.name, container.image_id, container.image_name,
             (*(wanted["Entrypoint"] or ()), *(wanted["Cmd"] or ())), wanted["Labels"], tuple(wanted["Env"]),
         )  # fmt: skip
-        return await log_options.target(self.log_path(container), container.host["LogConfig"], subject)
+        return await log_options.target(self.log_path(container), container.host_config["LogConfig"], subject)
 
     async def _populate(self, layout: spec.Layout, mount: MountPoint) -> None:
         """Give a volume that is still empty what the image has at its place."""
