@@ -59,7 +59,7 @@ def test_they_hear_of_a_start_that_failed(fails: bool) -> None:
         config = {"Labels": {}, "Healthcheck": None}
         host_config = {"AutoRemove": False, "RestartPolicy": {"Name": "no"}}
         container = Container("c" * 64, "x", "sha256:0", "busybox", Request(config, host_config, ()), [], 0)
-        registry: Any = SimpleNamespace(get=lambda reference: container, save=lambda container: None)
+        registry: Any = SimpleNamespace(get=lambda reference: container, save=lambda container, lasting: None)
         other: Any = SimpleNamespace(publish=lambda *words: None, sandboxes=SimpleNamespace(close=nothing))
         life = Life(
             registry=registry, launcher=Launcher(), execs=other, networks=other, spawner=other, events=other, remove=nothing  # type: ignore[arg-type]
