@@ -318,6 +318,7 @@ class Sandboxes:
             await self._kernel.run(
                 self._kernel.datapath.open, record.container_id, endpoints, self._rules(record), request.namespace
             )
+            self._kernel.submit(self._kernel.datapath.prepare)  # while this one's processes are being made
 
     def _note(self, record: Record) -> None:
         """The sandbox is like this from now on."""
