@@ -50,8 +50,12 @@ class Datapath:
         self._table = table
         self._netlink = Netlink()
         self._firewall: Firewall | None = None
+        self._spare: namespaces.Namespace | None = None
 
     def close(self) -> None:
+        if self._spare is not None:
+            self._spare.close()
+            self._spare = None
         self._netlink.close()
         if self._firewall is not None:
             self._firewall.close()
@@ -125,17 +129,39 @@ class Datapath:
         """
         path = self.path(container_id)
         namespaces.remove(path)  # of an engine that died in between
-        namespace = namespaces.create(path, existing)
-        try:
-            with contextlib.closing(namespace):
-                namespace.netlink.run([set_up(LOOPBACK_INDEX)])
+        with contextlib.closing(self._namespace(existing, ahead=bool(endpoints))) as namespace:
+            namespaces.mount(namespace, path)
+            try:
                 self._attach(namespace, endpoints)
+            except BaseException:
+                namespaces.remove(path)
+                raise
+        try:
             self._forget_udp(ports)
             self._rules.add_ports(ports)
         except BaseException:
             namespaces.remove(path)
             raise
         return path
+
+    def prepare(self) -> None:
+        """Makes the next namespace ahead. What cannot be made now is made, or told, when it is needed."""
+        if self._spare is None:
+            try:
+                self._spare = self._create()
+            except OSError as error:
+                log.info("no network namespace can be made ahead: %s", error)
+
+    def _namespace(self, existing: str, *, ahead: bool) -> namespaces.Namespace:
+        if existing:
+            return _with_loopback(namespaces.adopt(existing))
+        spare: namespaces.Namespace | None = None
+        if ahead:  # one that gets no endpoints is made before anybody has to wait for it
+            spare, self._spare = self._spare, None
+        return spare or self._create()
+
+    def _create(self) -> namespaces.Namespace:
+        return _with_loopback(namespaces.create())
 
     def close_sandbox(
         self, container_id: str, endpoints: Sequence[Endpoint], ports: Sequence[PortRule], shared: bool
@@ -241,6 +267,15 @@ class Datapath:
             conntrack.forget_udp({port.port for port in udp}, addresses)
         except OSError as error:
             log.warning("old UDP connections may go astray for half a minute: %s", error)
+
+
+def _with_loopback(namespace: namespaces.Namespace) -> namespaces.Namespace:
+    try:
+        namespace.netlink.run([set_up(LOOPBACK_INDEX)])
+    except BaseException:
+        namespace.close()
+        raise
+    return namespace
 
 
 def _sysctl(name: str, value: str) -> None:

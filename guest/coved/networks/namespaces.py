@@ -1,4 +1,4 @@
-"""Network namespaces that are held by a bind mount, not by a process (namespaces(7))."""
+"""Network namespaces that are held by a descriptor or a bind mount, not by a process (namespaces(7))."""
 
 from __future__ import annotations
 
@@ -51,48 +51,55 @@ def _back_to_own() -> Iterator[None]:
             os.close(own)
 
 
-def create(path: Path, existing: str = "") -> Namespace:
-    """Makes a namespace and mounts it on ``path``, which must not exist. Only the calling thread visits it.
+def create() -> Namespace:
+    """A new namespace, held by its descriptor alone. Only the calling thread visits it.
 
-    IPv6 is off on every device but the loopback, since containers are given IPv4 addresses only.
-
-    Args:
-        existing: path of a namespace to be mounted instead of a new one; its parameters are its maker's business.
-
-    Raises:
-        OSError: the kernel refused; nothing is left behind.
+    IPv6 is off on every device but the loopback, since containers are given IPv4 addresses only. Raises OSError.
     """
-    os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+    with _back_to_own():
+        _check(_libc.unshare(_CLONE_NEWNET), "unshare a network namespace")
+        _disable_ipv6()
+        _write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
+        _write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")
+        return _here()
+
+
+def adopt(existing: str) -> Namespace:
+    """The namespace at the path ``existing``; its parameters are its maker's business, but for IPv6. Raises OSError."""
+    other = os.open(existing, os.O_RDONLY | os.O_CLOEXEC)
     try:
         with _back_to_own():
-            if existing:
-                other = os.open(existing, os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    _check(_libc.setns(other, _CLONE_NEWNET), f"enter {existing}")
-                finally:
-                    os.close(other)
-            else:
-                _check(_libc.unshare(_CLONE_NEWNET), "unshare a network namespace")
-            with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
-                _write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")
-            if not existing:
-                _write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
-                _write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")
-            fd = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                netlink = Netlink()
-                try:
-                    _check(_libc.mount(_OWN.encode(), os.fsencode(path), None, _MS_BIND, None), f"mount {path}")
-                except OSError:
-                    netlink.close()
-                    raise
-            except OSError:
-                os.close(fd)
-                raise
+            _check(_libc.setns(other, _CLONE_NEWNET), f"enter {existing}")
+            _disable_ipv6()
+            return _here()
+    finally:
+        os.close(other)
+
+
+def mount(namespace: Namespace, path: Path) -> None:
+    """Mounts it on ``path``, which must not exist: it is there for as long as that is. Raises OSError; then nothing is left."""
+    os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+    try:
+        source = f"/proc/self/fd/{namespace.fd}".encode()
+        _check(_libc.mount(source, os.fsencode(path), None, _MS_BIND, None), f"mount {path}")
     except OSError:
         path.unlink()
         raise
-    return Namespace(fd, netlink)
+
+
+def _here() -> Namespace:
+    """That of the calling thread."""
+    fd = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return Namespace(fd, Netlink())
+    except OSError:
+        os.close(fd)
+        raise
+
+
+def _disable_ipv6() -> None:
+    with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+        _write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")
 
 
 def enter(path: Path) -> Namespace:

@@ -318,6 +318,8 @@ class Sandboxes:
             await self._kernel.run(
                 self._kernel.datapath.open, record.container_id, endpoints, self._rules(record), request.namespace
             )
+            if endpoints:  # which has used it up: the next one, while this one's processes are being made
+                self._kernel.submit(self._kernel.datapath.prepare)
 
     def _note(self, record: Record) -> None:
         """The sandbox is like this from now on."""

@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import ctypes
 import ipaddress
+import os
 import socket
 import subprocess
 import threading
@@ -159,6 +160,29 @@ def test_a_sandbox_has_its_address_and_its_way_out(lab: Lab) -> None:
     assert said_in(path, "cat /proc/sys/net/ipv4/ip_unprivileged_port_start").strip() == "0"
     with tcp_server(path, 80, b"hello"):
         assert lab.run(fetch, "10.201.0.2", 80) == "hello 10.201.0.1"
+
+
+def test_a_namespace_that_was_made_ahead_is_as_good_and_used_once(lab: Lab) -> None:
+    net = network(1)
+    datapath = lab.datapath()
+    lab.run(datapath.start, [net], {}, [])
+    descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    lab.run(datapath.prepare)
+    lab.run(datapath.prepare)  # one is enough
+    assert len(os.listdir("/proc/self/fd")) == descriptors + 2  # noqa: PTH208 - itself, and a socket in it
+    assert datapath._spare is not None
+    made = os.fstat(datapath._spare.fd).st_ino
+    alone = lab.run(datapath.open, "none", [], [])
+    first = lab.run(datapath.open, "c1", [(net, endpoint(net, 2))], [])
+    second = lab.run(datapath.open, "c2", [(net, endpoint(net, 3))], [])
+    assert first.stat().st_ino == made
+    assert len({path.stat().st_ino for path in (alone, first, second)}) == 3
+    assert len(os.listdir("/proc/self/fd")) == descriptors  # noqa: PTH208
+    with tcp_server(first, 80, b"first"):
+        assert within(second, lambda: fetch("10.201.0.2", 80)) == "first 10.201.0.3"
+    for path in (alone, first):
+        assert "lo    inet 127.0.0.1/8" in said_in(path, "ip -o -4 addr show")
+        assert said_in(path, "cat /proc/sys/net/ipv6/conf/default/disable_ipv6").strip() in ("1", "")
 
 
 def test_containers_of_one_network_see_each_other_and_of_another_not(lab: Lab) -> None:
@@ -342,11 +366,12 @@ def test_a_namespace_ends_when_it_is_removed(tmp_path: Path, lab: Lab) -> None:
 
     def scenario() -> None:
         own = own_namespace()
-        made = namespaces.create(path)
+        made = namespaces.create()
         assert own_namespace() == own  # the thread is back where it was
-        made.close()
+        namespaces.mount(made, path)
         with pytest.raises(FileExistsError):
-            namespaces.create(path)
+            namespaces.mount(made, path)
+        made.close()
         assert namespaces.is_mounted(path)
         entered = namespaces.enter(path)
         assert [link.name for link in entered.netlink.links()] == ["lo"]
