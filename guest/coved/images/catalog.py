@@ -5,7 +5,7 @@ import time
 
 from coved.errors import NotFound
 from coved.images import reference
-from coved.images.archive import DOCUMENT_LIMIT
+from coved.images.documents import DOCUMENT_LIMIT
 from coved.images.layers import Layer
 from coved.images.model import Image
 from coved.store.blobs import BlobStore

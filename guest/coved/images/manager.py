@@ -17,8 +17,8 @@ from typing import IO, Any
 from coved.errors import EngineError, InvalidParameter, NotFound
 from coved.events import Events
 from coved.filters import Filters
-from coved.images import reference, removal, selection
-from coved.images.archive import Archive, ArchivedImage, ArchivedLayer, parse_config
+from coved.images import documents, reference, removal, selection
+from coved.images.archive import Archive, ArchivedImage, ArchivedLayer
 from coved.images.catalog import Catalog
 from coved.images.compression import Source
 from coved.images.layers import Layer, LayerStore
@@ -220,7 +220,7 @@ class Images:
         diff_ids = [*below, *([] if top is None else [top.diff_id])]
         document["rootfs"] = {"type": "layers", "diff_ids": diff_ids}
         data = json.dumps(document, separators=(",", ":")).encode()
-        parse_config(data)
+        documents.config(data)
         async with self._changing:
             if any(diff_id not in self._catalog.layer_sizes for diff_id in below):
                 raise NotFound("the image that this one is made of was removed meanwhile")
