@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import sqlite3
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -285,9 +286,11 @@ class Checker:
             for image in images for layer in self._get(f"/images/{image['Id']}/json")["RootFS"]["Layers"]
         }  # fmt: skip
         yield from _same("layers", _names(root / "layers"), layers)
-        yield from _same(
-            "blobs", _names(root / "blobs" / "sha256"), {one["Id"].removeprefix("sha256:") for one in images}
-        )
+        with contextlib.closing(sqlite3.connect(root / "metadata.db")) as database:
+            recorded = {row[0] for row in database.execute("SELECT digest FROM layer_blobs")}
+            recorded |= {row[0] for row in database.execute("SELECT digest FROM image_manifests")}
+        blobs = {digest.removeprefix("sha256:") for digest in (*recorded, *(one["Id"] for one in images))}
+        yield from _same("blobs", _names(root / "blobs" / "sha256"), blobs)
         for name in ("trash", "tmp"):
             yield from _same(f"files in {name}", _names(root / name), set())
 

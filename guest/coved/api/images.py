@@ -9,8 +9,9 @@ from coved.api import compat
 from coved.api.http import Request, Response, json_response, json_stream
 from coved.api.router import Router
 from coved.errors import EngineError, InvalidParameter, NotImplementedByEngine
-from coved.images import Image, Removed
+from coved.images import Image, Removed, documents
 from coved.images import reference as names
+from coved.images.documents import Platform
 from coved.images.selection import created_s
 from coved.versions import ApiVersion
 
@@ -25,6 +26,8 @@ def routes(router: Router) -> None:
     router.add("POST", "/images/load", _load)
     router.add("POST", "/images/create", _create)
     router.add("POST", "/images/prune", _prune)
+    router.add("GET", "/images/get", _save_several)
+    router.add("GET", "/images/{name*}/get", _save)
     router.add("GET", "/images/{name*}/json", _inspect)
     router.add("GET", "/images/{name*}/history", _history)
     router.add("POST", "/images/{name*}/tag", _tag)
@@ -63,7 +66,9 @@ async def _list(engine: "Engine", request: Request) -> Response:
 
 async def _inspect(engine: "Engine", request: Request) -> Response:
     await engine.images.ready()
-    image = engine.images.get(request.match["name"])
+    if request.query.bool("manifests") and request.query.str("platform"):
+        raise InvalidParameter("conflicting options: manifests and platform options cannot both be set")
+    image = engine.images.get(request.match["name"], _platform(request, (1, 49)))
     config = image.config
     description: dict[str, Any] = {
         "Id": image.id,
@@ -90,7 +95,8 @@ async def _inspect(engine: "Engine", request: Request) -> Response:
 
 async def _history(engine: "Engine", request: Request) -> Response:
     await engine.images.ready()
-    return json_response(engine.images.history(engine.images.get(request.match["name"])))
+    image = engine.images.get(request.match["name"], _platform(request, (1, 48)))
+    return json_response(engine.images.history(image))
 
 
 async def _tag(engine: "Engine", request: Request) -> Response:
@@ -115,7 +121,26 @@ async def _prune(engine: "Engine", request: Request) -> Response:
 
 async def _load(engine: "Engine", request: Request) -> Response:
     quiet = request.query.bool("quiet")
-    return json_stream(_progress(engine, request, quiet))
+    return json_stream(_progress(engine, request, quiet, _platform(request, (1, 48))))
+
+
+async def _save(engine: "Engine", request: Request) -> Response:
+    return await _archive(engine, request, [request.match["name"]])
+
+
+async def _save_several(engine: "Engine", request: Request) -> Response:
+    return await _archive(engine, request, request.query.list("names"))
+
+
+async def _archive(engine: "Engine", request: Request, names: list[str]) -> Response:
+    await engine.images.ready()
+    archive = await engine.images.save(names, _platform(request, (1, 48)))
+    return Response(200, {"Content-Type": "application/x-tar"}, archive)
+
+
+def _platform(request: Request, since: tuple[int, int]) -> Platform | None:
+    text = request.query.str("platform")
+    return documents.platform(text) if text and request.version >= since else None
 
 
 async def _create(engine: "Engine", request: Request) -> Response:
@@ -149,13 +174,15 @@ async def _once(message: dict[str, Any]) -> AsyncIterator[object]:
     yield message
 
 
-async def _progress(engine: "Engine", request: Request, quiet: bool) -> AsyncIterator[object]:
+async def _progress(
+    engine: "Engine", request: Request, quiet: bool, platform: Platform | None
+) -> AsyncIterator[object]:
     """Messages of a load as they come; an error is the last of them, since the status is sent by then."""
     messages: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
 
     async def work() -> None:
         try:
-            await engine.images.load(request.body(), messages.put_nowait, quiet=quiet)
+            await engine.images.load(request.body(), messages.put_nowait, quiet=quiet, platform=platform)
         finally:
             messages.put_nowait(None)
 

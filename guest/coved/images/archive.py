@@ -6,12 +6,14 @@ it are only ever keys of a dictionary: spooled files have names of our own.
 
 import hashlib
 import posixpath
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from coved.errors import NotFound
 from coved.images import documents, reference
 from coved.images.compression import DecompressedStream, Source
-from coved.images.documents import DOCUMENT_LIMIT, Descriptor, Manifest, Platform
+from coved.images.documents import DOCUMENT_LIMIT, Descriptor, Index, Manifest, Platform
 from coved.images.tar import HARD_LINK, REGULAR, SYMBOLIC_LINK, BadArchive, TarReader
 
 _MEMBERS_MAX = 100_000
@@ -21,20 +23,31 @@ _CHUNK = 256 * 1024
 
 @dataclass(frozen=True)
 class ArchivedLayer:
-    """A spooled layer, compressed or not, and what it must be when it is unpacked."""
+    """A spooled layer, compressed or not, the digest of that file, and what it must be when it is unpacked."""
 
     path: Path
+    digest: str
     diff_id: str
 
 
 @dataclass(frozen=True)
 class ArchivedImage:
-    """``config`` is the configuration's bytes as they are in the archive; ``names`` are canonical."""
+    """``config`` and ``manifest`` are bytes as they are in the archive; old archives have no manifest: it is b""."""
 
     id: str
     config: bytes
-    layers: list[ArchivedLayer]
-    names: list[str] = field(default_factory=list)
+    platform: Platform
+    layers: tuple[ArchivedLayer, ...]
+    manifest: bytes = b""
+
+
+@dataclass
+class ArchivedGroup:
+    """Images, one for each platform, that have the same canonical ``names``, and the document that names them all, or b""."""
+
+    images: list[ArchivedImage]
+    names: list[str]
+    index: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -77,61 +90,81 @@ class Archive:
         while stream.read(_CHUNK):
             pass
 
-    def images(self, architecture: str) -> list[ArchivedImage]:
-        """What is in the archive.
+    def images(self, platform: Platform | None = None) -> list[ArchivedGroup]:
+        """What is in the archive. One that is written in both layouts is read in both: only the OCI one has manifests, and
+        what it calls an image may be less than the other knows.
 
         Args:
-            architecture: Which one to take of an image that is there for several (Go's names: amd64, arm64).
+            platform: the only one to take; without it all that are there are taken.
         """
-        if self._has("manifest.json"):
-            return self._docker_images()
+        groups: list[ArchivedGroup] = []
         if self._has("index.json"):
-            return self._oci_images(architecture)
-        if self._has("repositories"):
-            raise BadArchive("this archive has the layout of Docker before 1.10, which is not supported: save it again")
-        raise BadArchive("this is no image archive: it has neither manifest.json nor index.json")
+            for descriptor in documents.index(self._read("index.json")).manifests:
+                _add_group(groups, self._oci_group(descriptor))
+        if self._has("manifest.json"):
+            for saved in documents.saved_images(self._read("manifest.json")):
+                names = [_tagged_name(name) for name in saved.names]
+                layers = [self._find(name) for name in saved.layers]
+                image = self._image(self._find(saved.config), layers)
+                _add_group(groups, ArchivedGroup([image], names))
+        elif not groups:
+            if self._has("repositories"):
+                raise BadArchive(
+                    "this archive has the layout of Docker before 1.10, which is not supported: save it again"
+                )
+            if not self._has("index.json"):
+                raise BadArchive("this is no image archive: it has neither manifest.json nor index.json")
+        if platform is None:
+            return groups
+        wanted = [ArchivedGroup(_for(group.images, platform), group.names, group.index) for group in groups]
+        if groups and not any(group.images for group in wanted):
+            there = ", ".join(sorted({str(image.platform) for group in groups for image in group.images}))
+            raise NotFound(f"the archive has no image for the platform {platform}, but for {there}")
+        return [group for group in wanted if group.images]
 
     # -- layouts
 
-    def _docker_images(self) -> list[ArchivedImage]:
-        images = []
-        for saved in documents.saved_images(self._read("manifest.json")):
-            names = [_tagged_name(name) for name in saved.names]
-            layers = [self._find(name).path for name in saved.layers]
-            images.append(self._image(self._find(saved.config), layers, names))
-        return images
+    def _oci_group(self, descriptor: Descriptor) -> ArchivedGroup:
+        data = _read(self._blob(descriptor).path)
+        top = documents.manifest_or_index(data)
+        names = _oci_names(descriptor)
+        if isinstance(top, Manifest):
+            return ArchivedGroup([self._oci_image(top, data)], names)
+        group = ArchivedGroup([], names, data)
+        for child in self._children(top, _LINKS_MAX):
+            data = _read(self._blob(child).path)
+            manifest = documents.manifest(data)
+            if all(self._has(_blob_name(one.digest)) for one in (manifest.config, *manifest.layers)):
+                group.images.append(self._oci_image(manifest, data))
+        if not group.images:
+            raise BadArchive("an index in the archive names no image that is in it")
+        return group
 
-    def _oci_images(self, architecture: str) -> list[ArchivedImage]:
-        images: dict[str, ArchivedImage] = {}
-        for descriptor in documents.index(self._read("index.json")).manifests:
-            manifest = self._manifest(descriptor, Platform("linux", architecture))
-            layers = [self._blob(layer).path for layer in manifest.layers]
-            image = self._image(self._blob(manifest.config), layers, _oci_names(descriptor))
-            earlier = images.get(image.id)
-            if earlier is not None:
-                earlier.names.extend(image.names)
+    def _children(self, index: Index, depth: int) -> Iterator[Descriptor]:
+        """Manifests of images; archives hold of an index what whoever wrote them had of it."""
+        if not depth:
+            raise BadArchive("the indexes in the archive are nested too deeply")
+        for child in index.manifests:
+            if not self._has(_blob_name(child.digest)) or not _is_image(child):
+                continue
+            document = documents.manifest_or_index(_read(self._blob(child).path))
+            if isinstance(document, Index):
+                yield from self._children(document, depth - 1)
             else:
-                images[image.id] = image
-        return list(images.values())
+                yield child
 
-    def _manifest(self, descriptor: Descriptor, platform: Platform) -> Manifest:
-        for _ in range(_LINKS_MAX):
-            document = documents.manifest_or_index(_read(self._blob(descriptor).path))
-            if isinstance(document, Manifest):
-                return document
-            fitting = next(documents.fitting(document, platform), None)
-            if fitting is None:
-                raise BadArchive(f"the archive has no image for {platform}")
-            descriptor = fitting
-        raise BadArchive("the indexes in the archive are nested too deeply")
+    def _oci_image(self, manifest: Manifest, data: bytes) -> ArchivedImage:
+        return self._image(self._blob(manifest.config), [self._blob(layer) for layer in manifest.layers], data)
 
-    def _image(self, config: _Member, layers: list[Path], names: list[str]) -> ArchivedImage:
+    def _image(self, config: _Member, layers: list[_Member], manifest: bytes = b"") -> ArchivedImage:
         data = _read(config.path)
-        diff_ids = documents.config(data).diff_ids
-        if len(diff_ids) != len(layers):
-            raise BadArchive(f"the image has {len(layers)} layers, and its configuration says {len(diff_ids)}")
-        pairs = [ArchivedLayer(path, diff_id) for path, diff_id in zip(layers, diff_ids, strict=True)]
-        return ArchivedImage(config.digest, data, pairs, names)
+        parsed = documents.config(data)
+        if len(parsed.diff_ids) != len(layers):
+            raise BadArchive(f"the image has {len(layers)} layers, and its configuration says {len(parsed.diff_ids)}")
+        archived = tuple(
+            ArchivedLayer(one.path, one.digest, diff_id) for one, diff_id in zip(layers, parsed.diff_ids, strict=True)
+        )
+        return ArchivedImage(config.digest, data, parsed.platform, archived, manifest)
 
     # -- members
 
@@ -149,13 +182,41 @@ class Archive:
         raise BadArchive(f"the archive lacks {name!r}")
 
     def _blob(self, descriptor: Descriptor) -> _Member:
-        member = self._find(f"blobs/sha256/{descriptor.digest.removeprefix('sha256:')}")
+        member = self._find(_blob_name(descriptor.digest))
         if member.digest != descriptor.digest:
             raise BadArchive(f"content verification failed: expected {descriptor.digest}, got {member.digest}")
         return member
 
     def _read(self, name: str) -> bytes:
         return _read(self._find(name).path)
+
+
+def _add_group(groups: list[ArchivedGroup], group: ArchivedGroup) -> None:
+    """The names of one image are together, however often an archive lists it."""
+    ids = {image.id for image in group.images}
+    for known in groups:
+        if ids == {image.id for image in known.images} or (not group.index and ids <= {one.id for one in known.images}):
+            known.names += [name for name in group.names if name not in known.names]
+            return
+    groups.append(group)
+
+
+def _for(images: list[ArchivedImage], platform: Platform) -> list[ArchivedImage]:
+    return [
+        one
+        for one in images
+        if (one.platform.os, one.platform.architecture) == (platform.os, platform.architecture)
+        and platform.variant in ("", one.platform.variant)
+    ]
+
+
+def _is_image(descriptor: Descriptor) -> bool:
+    """Builders put attestations beside their images, for a platform "unknown"; and images of other systems are not for here."""
+    return descriptor.platform is None or descriptor.platform.os in ("", "linux")
+
+
+def _blob_name(digest: str) -> str:
+    return f"blobs/sha256/{digest.removeprefix('sha256:')}"
 
 
 def _key(name: str) -> str:

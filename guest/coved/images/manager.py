@@ -1,34 +1,41 @@
 """The images domain: loads, names and removes images."""
 
+from __future__ import annotations
+
 import asyncio
 import builtins
 import contextlib
 import json
 import logging
-import os
 import secrets
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from coved.errors import EngineError, InvalidParameter, NotFound
 from coved.events import Events
 from coved.filters import Filters
-from coved.images import documents, reference, removal, selection
-from coved.images.archive import Archive, ArchivedImage, ArchivedLayer
+from coved.images import reference, removal, selection
+from coved.images.archive import Archive, ArchivedGroup, ArchivedLayer
+from coved.images.arrivals import Added, Arrival, Arrivals
 from coved.images.catalog import Catalog
 from coved.images.compression import Source
-from coved.images.layers import Layer, LayerStore
+from coved.images.documents import Platform
+from coved.images.layers import LayerStore
 from coved.images.model import Image, Pruned, Removed, UsersOf
+from coved.images.platforms import architecture
 from coved.images.staging import Staging
 from coved.images.streams import CountedFile, OwnThreads, ThreadStream, in_thread
-from coved.store.blobs import BlobStore
+from coved.store.blobs import BlobStore, DamagedBlob
 from coved.store.database import Database
 from coved.store.trees import remove_tree
 from coved.times import rfc3339
+
+if TYPE_CHECKING:
+    from coved.images.export import Export
+    from coved.images.saving import SavedManifest
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +46,6 @@ _WORKERS = 8
 _STARTER_LOADED = "starter loaded"
 # Progress messages of one layer are no closer together than this.
 _REPORT_BYTES = 512 * 1024
-
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
-
-
-def architecture() -> str:
-    """This machine's, by Go's name for it."""
-    machine = os.uname().machine
-    return _ARCHITECTURES.get(machine, machine)
 
 
 class Images:
@@ -60,6 +59,7 @@ class Images:
         self._layers = LayerStore(root, lambda diff_id: diff_id in self._catalog.layer_sizes)
         self._users_of: UsersOf = lambda _: []
         self._changing = asyncio.Lock()
+        self._arrivals = Arrivals(self._catalog, self._blobs, self._changing)
         # For what is on this machine; an upload has a thread of its own, which it holds for as long as its client takes.
         self._workers = ThreadPoolExecutor(_WORKERS, "images")
         self._starter: asyncio.Task[None] | None = None
@@ -88,13 +88,18 @@ class Images:
 
     # -- look-ups
 
-    def get(self, reference: str) -> Image:
-        """By name, id or unambiguous beginning of an id; raises ``NotFound`` ("No such image: x")."""
-        return self._catalog.find(reference)
+    def get(self, reference: str, platform: Platform | None = None) -> Image:
+        """By name, id or unambiguous beginning of an id; of several platforms this machine's, if none is asked for. Raises
+        ``NotFound`` ("No such image: x")."""
+        return self._catalog.find(reference, platform)
 
     def lower_dirs(self, image: Image) -> list[Path]:
-        """Directories of the image's layers for overlayfs, topmost first; [] for an image without layers."""
-        return [self._layers.path(diff_id) for diff_id in reversed(image.diff_ids)]
+        """Directories of the image's layers for overlayfs, topmost first; [] for an image without layers.
+
+        A layer that is there twice, as the empty one is in many images, counts where it is topmost: overlayfs takes no
+        directory twice, and all that the lower one has is hidden by the upper one.
+        """
+        return [self._layers.path(diff_id) for diff_id in dict.fromkeys(reversed(image.diff_ids))]
 
     def list(self, filters: Filters | None = None) -> list[Image]:
         """Images that meet the filters before, dangling, label, reference, since and until; newest first."""
@@ -120,21 +125,38 @@ class Images:
     # -- coming
 
     async def load(
-        self, chunks: AsyncIterator[bytes], report: Progress, *, quiet: bool = False
+        self, chunks: AsyncIterator[bytes], report: Progress, *, quiet: bool = False, platform: Platform | None = None
     ) -> builtins.list[Image]:
         """Loads an image archive and gives the images that it held.
 
         Args:
             report: Told of progress in Docker's messages; not with ``quiet``, but for the names of what was loaded.
+            platform: Takes nothing but images for this one.
 
         Raises ``InvalidParameter`` for a bad archive; what was complete before the error stays.
         """
         source = ThreadStream(chunks)
         with self._spool_directory() as directory:
-            archived = await in_thread(OwnThreads(), lambda: _spool(source, directory), source.abort)
-            uses = Counter(layer.path for image in archived for layer in set(image.layers))
-            async with Staging(self._layers) as staging:
-                return [await self._add(image, uses, staging, report, quiet) for image in archived]
+            groups = await in_thread(OwnThreads(), lambda: _spool(source, directory, platform), source.abort)
+            images: list[Image] = []
+            async with self.receiving() as staging:
+                for group in groups:
+                    images += await self._load(group, staging, report, quiet)
+            return images
+
+    def receiving(self) -> Staging:
+        """A place for layers on their way in, as an asynchronous context."""
+        return Staging(self._layers, self._blobs)
+
+    def lacks(self, arrival: Arrival, staging: Staging) -> builtins.list[int]:
+        """Which of its layers, by position, are neither in the store nor in ``staging``."""
+        return self._arrivals.lacks(arrival, staging)
+
+    async def add(
+        self, arrivals: Sequence[Arrival], staging: Staging, names: Sequence[str] = (), index: bytes = b""
+    ) -> Added | None:
+        """Adds images and names them; None when one of them lacks a layer. See ``Arrivals.add``."""
+        return await self._arrivals.add(arrivals, staging, names, index)
 
     async def import_(
         self,
@@ -170,9 +192,9 @@ class Images:
             "os": wanted[0] or "linux",
         }
         source = ThreadStream(chunks)
-        async with Staging(self._layers) as staging:
+        async with self.receiving() as staging:
             layer = await staging.unpack(OwnThreads(), source, source.abort)
-            image = await self._make(document, (), layer, staging, name)
+            image = await self._make(document, [layer.diff_id], staging, name)
         self._event("import", image.id)
         return image
 
@@ -206,39 +228,31 @@ class Images:
             "created": created,
             "history": [*(base.config.get("history") or []), {key: value for key, value in entry.items() if value}],
         }
-        async with Staging(self._layers) as staging:
-            layer = None if source is None else await staging.unpack(self._workers, source, abort)
-            image = await self._make(document, base.diff_ids, layer, staging, name)
+        async with self.receiving() as staging:
+            diff_ids = [*base.diff_ids]
+            if source is not None:
+                diff_ids.append((await staging.unpack(self._workers, source, abort)).diff_id)
+            image = await self._make(document, diff_ids, staging, name)
         if name:
             self._event("tag", image.id, reference.parse(name).familiar)
         return image
 
-    async def _make(
-        self, document: dict[str, Any], below: Sequence[str], top: Layer | None, staging: Staging, name: str
-    ) -> Image:
-        """An image of the layers ``below`` and ``top``. Raises NotFound when it has lost them to a removal meanwhile."""
-        diff_ids = [*below, *([] if top is None else [top.diff_id])]
-        document["rootfs"] = {"type": "layers", "diff_ids": diff_ids}
-        data = json.dumps(document, separators=(",", ":")).encode()
-        documents.config(data)
-        async with self._changing:
-            if any(diff_id not in self._catalog.layer_sizes for diff_id in below):
-                raise NotFound("the image that this one is made of was removed meanwhile")
-            if top is not None:
-                await self._take_over(staging, [top.diff_id])
-            image = self._catalog.add(self._blobs.put(data), diff_ids)
-            if name:
-                self._catalog.set_name(name, image.id)
-            return self._catalog.by_id(image.id)
-
-    async def _take_over(self, staging: Staging, diff_ids: Iterable[str]) -> None:
-        for diff_id in diff_ids:
-            if diff_id not in self._catalog.layer_sizes:
-                self._catalog.add_layer(await staging.take_over(diff_id))
+    async def _make(self, document: dict[str, Any], diff_ids: Sequence[str], staging: Staging, name: str) -> Image:
+        """An image of layers that are known or staged. Raises NotFound when it has lost some to a removal meanwhile."""
+        document["rootfs"] = {"type": "layers", "diff_ids": [*diff_ids]}
+        arrival = Arrival(json.dumps(document, separators=(",", ":")).encode())
+        added = await self.add([arrival], staging, [name] if name else [])
+        if added is None:
+            raise NotFound("the image that this one is made of was removed meanwhile")
+        return added.images[0]
 
     def tag(self, source: str, repository: str, tag: str = "") -> None:
         """Gives an image another name; raises ``NotFound`` or ``InvalidParameter``."""
         image = self.get(source)
+        whole = self._catalog.name_of(source)
+        ids, index = [image.id], ""
+        if whole is not None:  # all its platforms
+            ids, index = self._catalog.holders(whole), self._catalog.index_of(whole)
         if tag and not reference.is_tag(tag):
             raise InvalidParameter("invalid tag format")
         name = reference.parse(f"{repository}:{tag}" if tag else repository).tagged()
@@ -246,8 +260,37 @@ class Images:
             raise InvalidParameter("refusing to create an ambiguous tag using digest algorithm as name")
         if name.digest:
             raise InvalidParameter("refusing to create a tag with a digest reference")
-        self._catalog.set_name(str(name), image.id)
+        self._catalog.set_name(str(name), ids, index)
         self._event("tag", image.id, name.familiar)
+
+    # -- leaving
+
+    async def save(self, names: Sequence[str], platform: Platform | None = None) -> AsyncIterator[bytes]:
+        """An archive of images, by names and ids, that ``load`` and other engines take. A repository without a tag stands for
+        all its tags; several platforms of an image go all, unless one is asked for.
+
+        Raises ``NotFound``, and whatever else can be known before the first byte, at once.
+        """
+        from coved.images import saving  # rare
+
+        async with self._changing:
+            groups, paths = self._export().collect(names, platform)
+            folder = self._spool / f"save-{secrets.token_hex(8)}"
+            held = await asyncio.to_thread(_hold, folder, paths)
+        return saving.HeldArchive(saving.archive(saving.documents_of(groups), held), folder)
+
+    def manifest(self, image: Image) -> SavedManifest:
+        """The manifest that an image came with, or one made for it; for whoever takes the image elsewhere."""
+        return self._export().manifest(image)
+
+    def blob(self, digest: str) -> Path:
+        """The file of a blob that a manifest names. It goes with its image: link it or open it before anything is awaited."""
+        return self._blobs.path(digest)
+
+    def _export(self) -> Export:
+        from coved.images.export import Export  # rare
+
+        return Export(self._catalog, self._blobs)
 
     # -- going
 
@@ -265,8 +308,8 @@ class Images:
                 self._catalog.remove_name(name)
                 removed.append(Removed(untagged=reference.parse(name).familiar))
                 self._event("untag", plan.image_id)
-            if plan.delete:
-                removed += await self._delete(plan.image_id)
+            for image_id in plan.delete:
+                removed += await self._delete(image_id)
             return removed
 
     async def prune(self, filters: Filters | None = None) -> Pruned:
@@ -290,52 +333,45 @@ class Images:
 
     async def _delete(self, image_id: str) -> builtins.list[Removed]:
         chain = removal.chain_ids(self._catalog.by_id(image_id).diff_ids)
-        unused = self._catalog.remove(image_id)
-        self._blobs.remove(image_id)
-        for diff_id in unused:
+        gone = self._catalog.remove(image_id)
+        for blob in gone.blobs:
+            await asyncio.to_thread(self._blobs.remove, blob.digest)
+        for diff_id in gone.layers:
             await asyncio.to_thread(self._layers.remove, diff_id)
         self._event("delete", image_id)
-        deleted = [chain[diff_id] for diff_id in unused]
+        deleted = [chain[diff_id] for diff_id in gone.layers]
         return [Removed(deleted=image_id), *(Removed(deleted=one) for one in reversed(deleted))]
 
     # -- loading
 
-    async def _add(
-        self, archived: ArchivedImage, uses: Counter[Path], staging: Staging, report: Progress, quiet: bool
-    ) -> Image:
-        diff_ids = [layer.diff_id for layer in archived.layers]
-        while True:
-            for layer in archived.layers:
-                if layer.diff_id not in self._catalog.layer_sizes and layer.diff_id not in staging:
-                    await self._unpack(layer, staging, None if quiet else report)
-                    if uses[layer.path] == 1:  # for big images the room counts
-                        layer.path.unlink()
-            async with self._changing:
-                # What another image had a moment ago may have gone with it, and is unpacked after all.
-                if all(diff_id in self._catalog.layer_sizes or diff_id in staging for diff_id in diff_ids):
-                    await self._take_over(staging, diff_ids)
-                    await asyncio.to_thread(self._blobs.put, archived.config)
-                    image = self._catalog.add(archived.id, diff_ids)
-                    self._name_loaded(archived, image, report)
-                    return self._catalog.by_id(image.id)
-
-    def _name_loaded(self, archived: ArchivedImage, image: Image, report: Progress) -> None:
-        for name in archived.names:
+    async def _load(
+        self, group: ArchivedGroup, staging: Staging, report: Progress, quiet: bool
+    ) -> builtins.list[Image]:
+        arrivals = [Arrival(image.config, image.manifest) for image in group.images]
+        added = None
+        while added is None:
+            wanted: dict[str, ArchivedLayer] = {}
+            for image, arrival in zip(group.images, arrivals, strict=True):
+                for position in self.lacks(arrival, staging):
+                    wanted[image.layers[position].digest] = image.layers[position]
+            await _side_by_side([self._unpack(layer, staging, None if quiet else report) for layer in wanted.values()])
+            added = await self.add(arrivals, staging, group.names, group.index)
+        for name in group.names:
             familiar = reference.parse(name).familiar
-            previous = self._catalog.named(name)
-            if previous not in (None, image.id):
+            if name in added.previous:
                 report(
                     {
-                        "stream": f"The image {familiar} already exists, renaming the old one with ID {previous} "
-                        "to empty string\n"
+                        "stream": f"The image {familiar} already exists, renaming the old one with ID "
+                        f"{added.previous[name]} to empty string\n"
                     }
                 )
-            self._catalog.set_name(name, image.id)
             report({"stream": f"Loaded image: {familiar}\n"})
-            self._event("tag", image.id, familiar)
-        if not archived.names:
-            report({"stream": f"Loaded image ID: {image.id}\n"})
-        self._event("load", image.id)
+            self._event("tag", added.images[0].id, familiar)
+        for loaded in added.images:
+            if not group.names:
+                report({"stream": f"Loaded image ID: {loaded.id}\n"})
+            self._event("load", loaded.id)
+        return added.images
 
     async def _unpack(self, layer: ArchivedLayer, staging: Staging, report: Progress | None) -> None:
         loop = asyncio.get_running_loop()
@@ -351,9 +387,12 @@ class Images:
                 message = {"status": "Loading layer", "progressDetail": detail, "id": short_id}
                 loop.call_soon_threadsafe(report, message)
 
+        known = layer.diff_id in self._catalog.layer_sizes or layer.diff_id in staging
         with await asyncio.to_thread(layer.path.open, "rb") as file:
             source = CountedFile(file.read, count)
-            await staging.unpack(self._workers, source, source.abort, layer.diff_id)
+            await staging.unpack_file(
+                self._workers, layer.path, layer.digest, source, source.abort, layer.diff_id, is_known=known
+            )
 
     async def _load_starter(self, starter: Path) -> None:
         try:
@@ -375,7 +414,7 @@ class Images:
     def _clean(self) -> None:
         remove_tree(self._spool)
         self._layers.clean()
-        self._blobs.clean(self._catalog.has)
+        self._blobs.clean(self._catalog.is_blob)
 
     def _event(self, action: str, image_id: str, name: str = "") -> None:
         labels = self._catalog.by_id(image_id).labels if self._catalog.has(image_id) else {}
@@ -387,10 +426,43 @@ async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def _spool(source: ThreadStream, directory: Path) -> list[ArchivedImage]:
+def _spool(source: ThreadStream, directory: Path, platform: Platform | None) -> list[ArchivedGroup]:
     archive = Archive(directory)
     archive.spool(source)
-    return archive.images(architecture())
+    return archive.images(platform)
+
+
+def _hold(folder: Path, paths: dict[str, Path]) -> dict[str, Path]:
+    """Links to blobs, which stay when their images go. Raises ``DamagedBlob`` when one is missing."""
+    folder.mkdir(mode=0o700, parents=True)
+    held = {}
+    try:
+        for digest, path in paths.items():
+            held[digest] = folder / path.name
+            held[digest].hardlink_to(path)
+    except FileNotFoundError:
+        remove_tree(folder)
+        raise DamagedBlob(f"blob {digest} is missing from the engine's store") from None
+    except BaseException:
+        remove_tree(folder)
+        raise
+    return held
+
+
+async def _side_by_side(work: list[Coroutine[Any, Any, None]]) -> None:
+    """Does all of it at once. With the first that fails the others are given up, and waited for: they use files of ours."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    if not tasks:
+        return
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    failed = [task for task in tasks if not task.cancelled() and task.exception() is not None]
+    for task in failed or tasks:
+        task.result()
 
 
 def parse_name(repository: str, tag: str) -> str:

@@ -12,11 +12,11 @@ from coved.images.model import Image, ImageUser, UsersOf
 
 @dataclass(frozen=True)
 class Plan:
-    """Canonical ``names`` to take away, and whether the image goes as well."""
+    """Canonical ``names`` to take away, and the ids of the images that go as well."""
 
     image_id: str
     names: list[str]
-    delete: bool
+    delete: list[str]
 
 
 def plan(catalog: Catalog, users_of: UsersOf, text: str, force: bool) -> Plan:
@@ -31,18 +31,20 @@ def plan(catalog: Catalog, users_of: UsersOf, text: str, force: bool) -> Plan:
         if users and not names:  # it stays as long as they need it, and has no name that could go
             reason = f"image is being used by stopped container {users[0].container_id[:12]}"
             raise _conflict(image, "cannot be forced", reason)
-        return Plan(image.id, names, delete=not users)
+        shared = [name for name in names if len(catalog.holders(name)) > 1]
+        if shared:  # other platforms have it too, which nobody named
+            raise _conflict(image, "cannot be forced", f"{shared[0]} names other platforms as well: remove that")
+        return Plan(image.id, names, delete=[] if users else [image.id])
     name = str(reference.parse(text).tagged())
-    if len(names) > 1:
-        return Plan(image.id, [name], delete=False)
-    users = users_of(image.id)
+    last = [catalog.by_id(one) for one in catalog.holders(name) if len(catalog.names(one)) == 1]
+    users = [user for one in last for user in users_of(one.id)]
     if users and not force:
         raise Conflict(
             f'conflict: unable to remove repository reference "{text}" (must force) - container '
             f"{users[0].container_id[:12]} is using its referenced image {image.short_id}"
         )
     # With force the name goes. The image itself stays as long as containers need it, stopped ones too: their files are its.
-    return Plan(image.id, [name], delete=not users)
+    return Plan(image.id, [name], delete=[one.id for one in last if not users_of(one.id)])
 
 
 def _check_users(image: Image, users_of: UsersOf, force: bool) -> list[ImageUser]:

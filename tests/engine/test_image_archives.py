@@ -1,0 +1,328 @@
+"""Images that leave in archives and come back: the same digests, whatever they came in."""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import subprocess
+import tarfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from image_archives import config, digest, docker_archive, oci_archive, special, tar
+
+pytestmark = pytest.mark.root
+
+OCI = "application/vnd.oci.image"
+
+
+@pytest.fixture
+def repository(docker_client: Any) -> Iterator[str]:
+    """A name of this test's own, with no tag; images of it go afterwards."""
+    name = f"saved/{uuid.uuid4().hex[:12]}"
+    yield name
+    for image in docker_client.images.list(name):
+        for tag in image.tags:
+            docker_client.images.remove(tag, force=True)
+
+
+def cli(engine: Any, *words: str, data: bytes = b"") -> bytes:
+    result = subprocess.run(
+        ["docker", *words], input=data, capture_output=True, timeout=60, env={**os.environ, "DOCKER_HOST": engine.url}
+    )
+    assert result.returncode == 0, result.stderr.decode()
+    return result.stdout
+
+
+def refused(engine: Any, *words: str, data: bytes = b"") -> str:
+    result = subprocess.run(
+        ["docker", *words], input=data, capture_output=True, timeout=60, env={**os.environ, "DOCKER_HOST": engine.url}
+    )
+    assert result.returncode != 0
+    return (result.stderr + result.stdout).decode()
+
+
+def layer(content: str) -> bytes:
+    return tar([("etc", special(tarfile.DIRTYPE)), ("etc/motd", content.encode())])
+
+
+def members(archive: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        return {one.name: opened.extractfile(one).read() for one in opened if one.isreg()}  # type: ignore[union-attr]
+
+
+def top(archive: bytes) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(members(archive)["index.json"])["manifests"]
+    return found
+
+
+def verify(archive: bytes) -> None:
+    """Each blob is what its name says, and both layouts name only what is there."""
+    files = members(archive)
+    for name, data in files.items():
+        if name.startswith("blobs/sha256/"):
+            assert hashlib.sha256(data).hexdigest() == name.rpartition("/")[2]
+    for item in json.loads(files["manifest.json"]):
+        assert {item["Config"], *item["Layers"]} <= {*files}
+    assert json.loads(files["oci-layout"]) == {"imageLayoutVersion": "1.0.0"}
+
+
+def two_platforms(tag: str, *, leave_out: str = "") -> tuple[bytes, bytes]:
+    """An OCI layout with an image for amd64 and one for arm64, and its index."""
+    blobs: list[bytes] = []
+    manifests = []
+    for machine in ("amd64", "arm64"):
+        content = gzip.compress(layer(machine + tag), mtime=0)
+        document = config([layer(machine + tag)], architecture=machine)
+        manifest = json.dumps(
+            {
+                "schemaVersion": 2,
+                "config": {"mediaType": f"{OCI}.config.v1+json", "digest": digest(document), "size": len(document)},
+                "layers": [
+                    {"mediaType": f"{OCI}.layer.v1.tar+gzip", "digest": digest(content), "size": len(content)}
+                ],
+            }
+        ).encode()
+        if machine != leave_out:
+            blobs += [content, document, manifest]
+        manifests.append(
+            {
+                "mediaType": f"{OCI}.manifest.v1+json",
+                "digest": digest(manifest),
+                "size": len(manifest),
+                "platform": {"os": "linux", "architecture": machine},
+            }
+        )
+    attestation = {**manifests[0], "digest": digest(b"none"), "platform": {"os": "unknown", "architecture": "unknown"}}
+    index = json.dumps({"schemaVersion": 2, "manifests": [*manifests, attestation]}).encode()
+    pointer = {
+        "mediaType": f"{OCI}.index.v1+json",
+        "digest": digest(index),
+        "size": len(index),
+        "annotations": {"io.containerd.image.name": f"docker.io/{tag}"},
+    }
+    outer = json.dumps({"schemaVersion": 2, "manifests": [pointer]}).encode()
+    files = [(f"blobs/sha256/{digest(blob)[7:]}", blob) for blob in (*blobs, index)]
+    return tar([("oci-layout", b'{"imageLayoutVersion": "1.0.0"}'), *files, ("index.json", outer)]), index
+
+
+def test_what_was_saved_is_loaded_the_same(engine: Any, docker_client: Any, repository: str) -> None:
+    layers = [layer(repository), layer("two" + repository)]
+    cli(engine, "load", data=docker_archive(layers, [f"{repository}:a", f"{repository}:b"]))
+    image = docker_client.images.get(f"{repository}:a")
+    saved = cli(engine, "save", f"{repository}:a", f"{repository}:b")
+    verify(saved)
+    (item,) = json.loads(members(saved)["manifest.json"])
+    assert item["RepoTags"] == [f"{repository}:a", f"{repository}:b"]
+    assert json.loads(members(saved)["repositories"])[repository].keys() == {"a", "b"}
+    docker_client.images.remove(image.id, force=True)
+    out = cli(engine, "load", data=gzip.compress(saved)).decode()
+    assert out == f"Loaded image: {repository}:a\nLoaded image: {repository}:b\n"
+    assert docker_client.images.get(f"{repository}:b").id == image.id
+    assert cli(engine, "save", f"{repository}:a", f"{repository}:b") == saved
+
+
+def test_compressed_layers_leave_as_they_came(engine: Any, docker_client: Any, repository: str) -> None:
+    content = layer(repository)
+    # Not what any program here would make of it: it cannot be made anew.
+    stored = gzip.compress(content[:700], 1) + gzip.compress(content[700:], 9)
+    archive = oci_archive([content], f"{repository}:x", stored=[stored])
+    cli(engine, "load", data=archive)
+    saved = cli(engine, "save", f"{repository}:x")
+    verify(saved)
+    assert members(saved)[f"blobs/sha256/{digest(stored)[7:]}"] == stored
+    # The manifest's own bytes as well, and the index that it came with.
+    assert {*members(archive)} - {*members(saved)} == set()
+    assert top(saved)[0]["digest"] == top(archive)[0]["digest"]
+
+
+def test_what_is_made_here_can_be_saved(engine: Any, docker_client: Any, repository: str) -> None:
+    container = docker_client.containers.run("busybox", "sh -c 'echo made >/made'", detach=True)
+    container.wait()
+    image = container.commit(repository, "new")
+    container.remove()
+    saved = cli(engine, "save", f"{repository}:new")
+    verify(saved)
+    assert len(json.loads(members(saved)["manifest.json"])[0]["Layers"]) == 2
+    docker_client.images.remove(f"{repository}:new")
+    cli(engine, "load", data=saved)
+    assert docker_client.images.get(f"{repository}:new").id == image.id
+    assert docker_client.containers.run(f"{repository}:new", "cat /made", remove=True) == b"made\n"
+
+
+def test_a_repository_stands_for_its_tags_and_an_id_for_none(engine: Any, docker_client: Any, repository: str) -> None:
+    for tag in ("one", "two"):
+        cli(engine, "load", data=docker_archive([layer(repository), layer(tag + repository)], [f"{repository}:{tag}"]))
+    saved = cli(engine, "save", repository)
+    assert sorted(one["annotations"]["org.opencontainers.image.ref.name"] for one in top(saved)) == ["one", "two"]
+    assert len([name for name in members(saved) if name.startswith("blobs/")]) == 3 + 2 * 2
+    image = docker_client.images.get(f"{repository}:one")
+    by_id = cli(engine, "save", image.id[7:20])
+    assert json.loads(members(by_id)["manifest.json"])[0]["RepoTags"] is None
+    assert "repositories" not in members(by_id) and "annotations" not in top(by_id)[0]
+    assert "No such image" in refused(engine, "save", f"{repository}:three")
+
+
+def test_platforms_lie_side_by_side(engine: Any, docker_client: Any, repository: str) -> None:
+    archive, index = two_platforms(f"{repository}:all")
+    cli(engine, "load", data=archive)
+    ids = {}
+    for machine in ("amd64", "arm64"):
+        wanted = json.dumps({"os": "linux", "architecture": machine})
+        found = docker_client.api._result(
+            docker_client.api._get(
+                docker_client.api._url(f"/images/{repository}:all/json").replace(
+                    f"/v{docker_client.api._version}/", "/v1.49/"
+                ),
+                params={"platform": wanted},
+            ),
+            json=True,
+        )
+        assert found["Architecture"] == machine
+        ids[machine] = found["Id"]
+    assert len({*ids.values()}) == 2
+    assert docker_client.images.get(f"{repository}:all").id == ids["amd64" if os.uname().machine == "x86_64" else "arm64"]
+    whole = cli(engine, "save", f"{repository}:all")
+    verify(whole)
+    assert members(whole)[f"blobs/sha256/{digest(index)[7:]}"] == index
+    only = cli(engine, "save", "--platform", "linux/arm64", f"{repository}:all")
+    verify(only)
+    assert [item["Config"][13:] for item in json.loads(members(only)["manifest.json"])] == [ids["arm64"][7:]]
+    assert "does not match the specified platform" in refused(
+        engine, "save", "--platform", "linux/s390x", f"{repository}:all"
+    )
+    docker_client.api.tag(f"{repository}:all", repository, "again")
+    docker_client.images.remove(f"{repository}:all")
+    assert {image.id for image in docker_client.images.list(repository)} == {*ids.values()}
+    docker_client.images.remove(f"{repository}:again")
+    assert not docker_client.images.list(repository)
+    for one in ids.values():
+        with pytest.raises(docker.errors.ImageNotFound):
+            docker_client.images.get(one)
+
+
+def test_one_platform_of_several_is_loaded(engine: Any, docker_client: Any, repository: str) -> None:
+    archive, _ = two_platforms(f"{repository}:one")
+    cli(engine, "load", "--platform", "linux/arm64", data=archive)
+    (image,) = docker_client.images.list(repository)
+    assert image.attrs["Architecture"] == "arm64"
+    assert "no image for the platform linux/s390x" in refused(engine, "load", "--platform", "linux/s390x", data=archive)
+    # The other platform joins it, since both are of the same index.
+    cli(engine, "load", "--platform", "linux/amd64", data=archive)
+    assert sorted(one.attrs["Architecture"] for one in docker_client.images.list(repository)) == ["amd64", "arm64"]
+
+
+def test_what_an_index_names_need_not_be_there(engine: Any, docker_client: Any, repository: str) -> None:
+    archive, index = two_platforms(f"{repository}:part", leave_out="amd64")
+    cli(engine, "load", data=archive)
+    (image,) = docker_client.images.list(repository)
+    assert image.attrs["Architecture"] == "arm64"
+    saved = cli(engine, "save", f"{repository}:part")
+    verify(saved)
+    assert top(saved)[0]["digest"] == digest(index)
+
+
+def test_a_manifest_that_lies_is_refused(engine: Any, docker_client: Any, repository: str) -> None:
+    """The archive of another layer, by a digest that is right."""
+    content, other = layer(repository), layer("other" + repository)
+    cli(engine, "load", data=docker_archive([content], [f"{repository}:good"]))
+    lie = oci_archive([content], f"{repository}:bad", stored=[gzip.compress(other)])
+    assert "layer verification failed" in refused(engine, "load", data=lie)
+    assert [image.tags for image in docker_client.images.list(repository)] == [[f"{repository}:good"]]
+
+
+def test_blobs_go_with_their_last_image(engine: Any, docker_client: Any, repository: str) -> None:
+    def blobs() -> set[str]:
+        return {*engine.sh(f"ls {engine.root}/blobs/sha256").split()}
+
+    before = blobs()
+    content = layer(repository)
+    cli(engine, "load", data=docker_archive([content], [f"{repository}:plain"]))
+    packed = gzip.compress(content)
+    other = config([content], author="other")
+    manifest = json.dumps(
+        {
+            "schemaVersion": 2,
+            "config": {"mediaType": f"{OCI}.config.v1+json", "digest": digest(other), "size": len(other)},
+            "layers": [{"mediaType": f"{OCI}.layer.v1.tar+gzip", "digest": digest(packed), "size": len(packed)}],
+        }
+    ).encode()
+    pointer = {
+        "mediaType": f"{OCI}.manifest.v1+json", "digest": digest(manifest), "size": len(manifest),
+        "annotations": {"io.containerd.image.name": f"docker.io/{repository}:packed"},
+    }  # fmt: skip
+    outer = json.dumps({"schemaVersion": 2, "manifests": [pointer]}).encode()
+    cli(
+        engine,
+        "load",
+        data=tar([*((f"blobs/sha256/{digest(one)[7:]}", one) for one in (packed, other, manifest)), ("index.json", outer)]),
+    )
+    assert {digest(content)[7:], digest(packed)[7:]} <= blobs()
+    docker_client.images.remove(f"{repository}:plain")
+    assert digest(content)[7:] not in blobs() and digest(packed)[7:] in blobs()
+    assert digest(packed) in json.dumps(json.loads(members(cli(engine, "save", f"{repository}:packed"))["manifest.json"]))
+    docker_client.images.remove(f"{repository}:packed")
+    assert blobs() == before
+
+
+def test_a_damaged_blob_does_not_leave_as_an_archive(engine: Any, docker_client: Any, repository: str) -> None:
+    content = layer(repository)
+    cli(engine, "load", data=docker_archive([content], [f"{repository}:x"]))
+    engine.sh(f"printf x | dd of={engine.root}/blobs/sha256/{digest(content)[7:]} bs=1 seek=900 conv=notrunc 2>&1")
+    with pytest.raises(Exception, match="closed|broken|Incomplete|EOF"):
+        b"".join(docker_client.api.get_image(f"{repository}:x"))
+    assert engine.sh(f"ls -A {engine.root}/tmp").split() == []
+
+
+def test_an_image_that_goes_while_it_is_saved_is_saved(engine: Any, docker_client: Any, repository: str) -> None:
+    content = tar([("big", os.urandom(6 << 20))])
+    cli(engine, "load", data=docker_archive([content], [f"{repository}:x"]))
+    stream = docker_client.api.get_image(f"{repository}:x", chunk_size=1 << 16)
+    saved = next(stream)
+    docker_client.images.remove(f"{repository}:x")
+    saved += b"".join(stream)
+    verify(saved)
+    assert engine.sh(f"ls -A {engine.root}/tmp").split() == []
+
+
+def test_a_client_that_leaves_during_a_save_leaves_nothing(engine: Any, docker_client: Any, repository: str) -> None:
+    content = tar([("big", os.urandom(30 << 20))])
+    cli(engine, "load", data=docker_archive([content], [f"{repository}:x"]))
+    stream = docker_client.api.get_image(f"{repository}:x", chunk_size=1 << 16)
+    next(stream)
+    assert engine.sh(f"ls -A {engine.root}/tmp").split()
+    stream.close()
+    docker_client.close()
+    engine.sh(f"for n in $(seq 50); do [ -z \"$(ls -A {engine.root}/tmp)\" ] && exit 0; sleep 0.1; done; exit 1")
+
+
+def test_a_layer_that_is_there_twice(engine: Any, docker_client: Any, repository: str, make: Any) -> None:
+    """As the empty layer is in many images; overlayfs takes no directory twice."""
+    busybox = docker_client.images.get("busybox")
+    base = json.loads(members(cli(engine, "save", "busybox"))["manifest.json"])[0]
+    root = members(cli(engine, "save", "busybox"))[base["Layers"][0]]
+    assert digest(root) == busybox.attrs["RootFS"]["Layers"][0]
+    empty, change = tar([]), tar([("a", b"change")])
+    original = tar([("a", b"original")])
+    cli(engine, "load", data=docker_archive([root, empty, original, change, empty, original], [f"{repository}:x"]))
+    assert docker_client.containers.run(f"{repository}:x", "cat /a", remove=True) == b"original"
+
+
+def test_loading_and_saving_take_little_memory(engine: Any, docker_client: Any, repository: str, tmp_path: Path) -> None:
+    """300 MB of an image: what the engine takes must not grow with it."""
+    layers = [tar([("big", os.urandom(100 << 20))]) for _ in range(3)]
+    (tmp_path / "archive").write_bytes(docker_archive(layers, [f"{repository}:big"]))
+    del layers
+    with (tmp_path / "archive").open("rb") as file:
+        docker_client.images.load(file)
+    size = 0
+    for piece in docker_client.api.get_image(f"{repository}:big", chunk_size=1 << 20):
+        size += len(piece)
+    assert size > 300 << 20
+    assert engine.peak_memory() < 150 << 20
