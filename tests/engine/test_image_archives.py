@@ -27,9 +27,8 @@ def repository(docker_client: Any) -> Iterator[str]:
     """A name of this test's own, with no tag; images of it go afterwards."""
     name = f"saved/{uuid.uuid4().hex[:12]}"
     yield name
-    for image in docker_client.images.list(name):
-        for tag in image.tags:
-            docker_client.images.remove(tag, force=True)
+    for tag in {tag for image in docker_client.images.list(name) for tag in image.tags}:
+        docker_client.images.remove(tag, force=True)
 
 
 def cli(engine: Any, *words: str, data: bytes = b"") -> bytes:
@@ -84,9 +83,7 @@ def two_platforms(tag: str, *, leave_out: str = "") -> tuple[bytes, bytes]:
             {
                 "schemaVersion": 2,
                 "config": {"mediaType": f"{OCI}.config.v1+json", "digest": digest(document), "size": len(document)},
-                "layers": [
-                    {"mediaType": f"{OCI}.layer.v1.tar+gzip", "digest": digest(content), "size": len(content)}
-                ],
+                "layers": [{"mediaType": f"{OCI}.layer.v1.tar+gzip", "digest": digest(content), "size": len(content)}],
             }
         ).encode()
         if machine != leave_out:
@@ -187,7 +184,9 @@ def test_platforms_lie_side_by_side(engine: Any, docker_client: Any, repository:
         assert found["Architecture"] == machine
         ids[machine] = found["Id"]
     assert len({*ids.values()}) == 2
-    assert docker_client.images.get(f"{repository}:all").id == ids["amd64" if os.uname().machine == "x86_64" else "arm64"]
+    assert (
+        docker_client.images.get(f"{repository}:all").id == ids["amd64" if os.uname().machine == "x86_64" else "arm64"]
+    )
     whole = cli(engine, "save", f"{repository}:all")
     verify(whole)
     assert members(whole)[f"blobs/sha256/{digest(index)[7:]}"] == index
@@ -261,12 +260,16 @@ def test_blobs_go_with_their_last_image(engine: Any, docker_client: Any, reposit
     cli(
         engine,
         "load",
-        data=tar([*((f"blobs/sha256/{digest(one)[7:]}", one) for one in (packed, other, manifest)), ("index.json", outer)]),
+        data=tar(
+            [*((f"blobs/sha256/{digest(one)[7:]}", one) for one in (packed, other, manifest)), ("index.json", outer)]
+        ),
     )
     assert {digest(content)[7:], digest(packed)[7:]} <= blobs()
     docker_client.images.remove(f"{repository}:plain")
     assert digest(content)[7:] not in blobs() and digest(packed)[7:] in blobs()
-    assert digest(packed) in json.dumps(json.loads(members(cli(engine, "save", f"{repository}:packed"))["manifest.json"]))
+    assert digest(packed) in json.dumps(
+        json.loads(members(cli(engine, "save", f"{repository}:packed"))["manifest.json"])
+    )
     docker_client.images.remove(f"{repository}:packed")
     assert blobs() == before
 
@@ -275,7 +278,7 @@ def test_a_damaged_blob_does_not_leave_as_an_archive(engine: Any, docker_client:
     content = layer(repository)
     cli(engine, "load", data=docker_archive([content], [f"{repository}:x"]))
     engine.sh(f"printf x | dd of={engine.root}/blobs/sha256/{digest(content)[7:]} bs=1 seek=900 conv=notrunc 2>&1")
-    with pytest.raises(Exception, match="closed|broken|Incomplete|EOF"):
+    with pytest.raises(Exception, match="ended prematurely"):
         b"".join(docker_client.api.get_image(f"{repository}:x"))
     assert engine.sh(f"ls -A {engine.root}/tmp").split() == []
 
@@ -299,7 +302,7 @@ def test_a_client_that_leaves_during_a_save_leaves_nothing(engine: Any, docker_c
     assert engine.sh(f"ls -A {engine.root}/tmp").split()
     stream.close()
     docker_client.close()
-    engine.sh(f"for n in $(seq 50); do [ -z \"$(ls -A {engine.root}/tmp)\" ] && exit 0; sleep 0.1; done; exit 1")
+    engine.sh(f'for n in $(seq 50); do [ -z "$(ls -A {engine.root}/tmp)" ] && exit 0; sleep 0.1; done; exit 1')
 
 
 def test_a_layer_that_is_there_twice(engine: Any, docker_client: Any, repository: str, make: Any) -> None:
@@ -314,7 +317,9 @@ def test_a_layer_that_is_there_twice(engine: Any, docker_client: Any, repository
     assert docker_client.containers.run(f"{repository}:x", "cat /a", remove=True) == b"original"
 
 
-def test_loading_and_saving_take_little_memory(engine: Any, docker_client: Any, repository: str, tmp_path: Path) -> None:
+def test_loading_and_saving_take_little_memory(
+    engine: Any, docker_client: Any, repository: str, tmp_path: Path
+) -> None:
     """300 MB of an image: what the engine takes must not grow with it."""
     layers = [tar([("big", os.urandom(100 << 20))]) for _ in range(3)]
     (tmp_path / "archive").write_bytes(docker_archive(layers, [f"{repository}:big"]))
@@ -325,4 +330,5 @@ def test_loading_and_saving_take_little_memory(engine: Any, docker_client: Any, 
     for piece in docker_client.api.get_image(f"{repository}:big", chunk_size=1 << 20):
         size += len(piece)
     assert size > 300 << 20
-    assert engine.peak_memory() < 150 << 20
+    peak = int(engine.sh(f"awk '/^VmHWM/ {{print $2}}' /proc/{engine.pid}/status"))
+    assert peak < 150 << 10, f"{peak} KiB"

@@ -128,6 +128,14 @@ class Catalog:
         name = str(reference.parse(text).tagged())
         return name if name in self._names else None
 
+    def names_meant(self, text: str) -> list[str]:
+        """Canonical names that a text means: of a repository all tags. [] for an id, and for what is not there."""
+        name = self.name_of(text)
+        parsed = None if text in self._images or text.startswith("sha256:") else reference.parse(text)
+        if parsed is None or parsed.tag or parsed.digest:
+            return [] if name is None else [name]
+        return self.names_of_repository(parsed.repository)
+
     def _candidates(self, text: str) -> list[Image]:
         """At least one."""
         if text in self._images:

@@ -62,14 +62,9 @@ class Export:
 
     def _meant(self, text: str, platform: Platform | None) -> list[tuple[list[Image], str, str]]:
         """Images, the canonical name that they are to be saved by, or "", and the digest of their index, or ""."""
-        found = self._catalog.find(text, platform)
-        name = self._catalog.name_of(text)
-        if name is None:
-            return [([found], "", "")]
-        parsed = reference.parse(text)
-        names = [name]
-        if not parsed.tag and not parsed.digest:
-            names = self._catalog.names_of_repository(parsed.repository) or names
+        names = self._catalog.names_meant(text)
+        if not names:
+            return [([self._catalog.find(text, platform)], "", "")]
         meant = []
         for one in names:
             shown = "" if reference.parse(one).digest else one
