@@ -1,21 +1,25 @@
 """Images that leave in archives and come back: the same digests, whatever they came in."""
 
+import contextlib
 import gzip
 import hashlib
 import io
 import json
 import os
+import sqlite3
 import subprocess
 import tarfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import docker
 import pytest
 
 from image_archives import config, digest, docker_archive, oci_archive, special, tar
+from life_support import ask
 
 pytestmark = pytest.mark.root
 
@@ -172,15 +176,7 @@ def test_platforms_lie_side_by_side(engine: Any, docker_client: Any, repository:
     ids = {}
     for machine in ("amd64", "arm64"):
         wanted = json.dumps({"os": "linux", "architecture": machine})
-        found = docker_client.api._result(
-            docker_client.api._get(
-                docker_client.api._url(f"/images/{repository}:all/json").replace(
-                    f"/v{docker_client.api._version}/", "/v1.49/"
-                ),
-                params={"platform": wanted},
-            ),
-            json=True,
-        )
+        found = ask(engine, "GET", f"/images/{repository}:all/json?platform={quote(wanted)}")[1]
         assert found["Architecture"] == machine
         ids[machine] = found["Id"]
     assert len({*ids.values()}) == 2
@@ -332,3 +328,49 @@ def test_loading_and_saving_take_little_memory(
     assert size > 300 << 20
     peak = int(engine.sh(f"awk '/^VmHWM/ {{print $2}}' /proc/{engine.pid}/status"))
     assert peak < 150 << 10, f"{peak} KiB"
+
+
+def test_platforms_are_told_of_in_one_image(engine: Any, docker_client: Any, repository: str) -> None:
+    archive, _ = two_platforms(f"{repository}:all")
+    cli(engine, "load", data=archive)
+    tree = cli(engine, "image", "ls", "--tree", f"{repository}:all").decode()
+    assert "linux/amd64" in tree and "linux/arm64" in tree
+    (both,) = [
+        image["Manifests"]
+        for image in ask(engine, "GET", "/images/json?manifests=1")[1]
+        if image["RepoTags"] == [f"{repository}:all"]
+    ]
+    told = ask(engine, "GET", f"/images/{repository}:all/json?manifests=1")[1]
+    assert told["Manifests"] == both
+    assert {one["ImageData"]["Platform"]["architecture"] for one in both} == {"amd64", "arm64"}
+    assert {one["ID"] for one in both} == {one["Descriptor"]["digest"] for one in both}
+    assert all(one["Size"]["Total"] > one["Size"]["Content"] > 0 for one in both)
+    mine = both[0]["ImageData"]["Platform"]["architecture"]
+    assert mine == told["Architecture"]
+
+
+def test_a_container_is_of_the_platform_that_was_asked_for(engine: Any, docker_client: Any, repository: str) -> None:
+    archive, _ = two_platforms(f"{repository}:all")
+    cli(engine, "load", data=archive)
+    ids = set()
+    for machine in ("amd64", "arm64"):
+        container = docker_client.containers.create(f"{repository}:all", "sh", platform=f"linux/{machine}")
+        ids.add(container.attrs["Image"])
+        assert docker_client.images.get(container.attrs["Image"]).attrs["Architecture"] == machine
+        container.remove()
+    assert len(ids) == 2
+    with pytest.raises(docker.errors.NotFound, match="does not match the specified platform: wanted linux/s390x"):
+        docker_client.api.create_container(f"{repository}:all", "sh", platform="linux/s390x")
+
+
+def test_old_layers_without_an_archive_say_so(engine_with: Any) -> None:
+    """As an earlier version of the engine has left them."""
+    with engine_with() as engine:
+        engine.kill()
+        with contextlib.closing(sqlite3.connect(engine.root / "metadata.db")) as database:
+            database.execute("DELETE FROM layer_blobs")
+            database.commit()
+        engine.start()
+        assert "kept no archive of it" in refused(engine, "save", "busybox")
+        assert cli(engine, "run", "--rm", "busybox", "echo", "ran") == b"ran\n"
+        assert "busybox" in cli(engine, "image", "ls").decode()

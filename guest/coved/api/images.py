@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-from coved.api import compat
+from coved.api import compat, image_manifests
 from coved.api.http import Request, Response, json_response, json_stream
 from coved.api.router import Router
 from coved.errors import EngineError, InvalidParameter, NotImplementedByEngine
@@ -55,8 +55,14 @@ async def _list(engine: "Engine", request: Request) -> Response:
     filters = request.query.filters()
     if request.version < (1, 41) and request.query.str("filter"):
         filters = filters.adding("reference", request.query.str("filter"))
-    summaries = [summary(image, request.version) for image in engine.images.list(filters)]
+    images = engine.images.list(filters)
+    with_manifests = request.version >= (1, 47) and request.query.bool("manifests")
+    if with_manifests:  # platforms are told of in there
+        images = [image for image in images if engine.images.platforms(image)[0].id == image.id]
+    summaries = [summary(image, request.version) for image in images]
     for fields in summaries:
+        if with_manifests:
+            fields["Manifests"] = image_manifests.of(engine, engine.images.get(fields["Id"]))
         if request.version >= (1, 51):
             fields["Containers"] = engine.images.containers_of(engine.images.get(fields["Id"]))
         if request.version >= (1, 42) and request.query.bool("shared-size"):
@@ -90,6 +96,8 @@ async def _inspect(engine: "Engine", request: Request) -> Response:
         description["Variant"] = config["variant"]
     if image.created:
         description["Created"] = image.created
+    if request.version >= (1, 48) and request.query.bool("manifests"):
+        description["Manifests"] = image_manifests.of(engine, image)
     return json_response(compat.image_inspect(description, request.version))
 
 

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 from coved.errors import EngineError, InvalidParameter, NotFound
 from coved.events import Events
 from coved.filters import Filters
-from coved.images import reference, removal, selection
+from coved.images import platforms, reference, removal, selection
 from coved.images.archive import Archive, ArchivedGroup, ArchivedLayer
 from coved.images.arrivals import Added, Arrival, Arrivals
 from coved.images.catalog import Catalog
@@ -114,6 +114,17 @@ class Images:
         """How many containers were created from an image."""
         return len(self._users_of(image.id))
 
+    def users_of(self, image: Image) -> builtins.list[str]:
+        """The ids of the containers that were created from an image."""
+        return [user.container_id for user in self._users_of(image.id)]
+
+    def platforms(self, image: Image) -> builtins.list[Image]:
+        """The image and those for other platforms with the same names, this machine's first."""
+        names = self._catalog.names(image.id)
+        ids = self._catalog.holders(names[0]) if names else [image.id]
+        found = [one for one in map(self._catalog.by_id, ids) if self._catalog.names(one.id) == names]
+        return sorted(found, key=platforms.foreignness)
+
     def layers_size(self) -> int:
         """Bytes in all layers together."""
         return sum(self._catalog.layer_sizes.values())
@@ -176,8 +187,7 @@ class Images:
 
         Raises ``InvalidParameter`` for a bad archive, name or change.
         """
-        from coved.images import platforms  # rare
-        from coved.images.changes import apply
+        from coved.images.changes import apply  # rare
 
         wanted = platforms.parse(platform) if platform else ("", "", "")
         name = parse_name(repository, tag)

@@ -51,6 +51,11 @@ def parse(text: str) -> tuple[str, str, str]:
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
 
 
+def asked(text: str) -> Platform:
+    """The same as ``parse`` gives, as one thing."""
+    return Platform(*parse(text))
+
+
 def architecture() -> str:
     """This machine's, by Go's name for it."""
     machine = os.uname().machine
@@ -83,13 +88,6 @@ def _matches(wanted: tuple[str, ...], actual: tuple[str, ...]) -> bool:
     return all(not one or one == other for one, other in zip(wanted[:2], actual, strict=False)) and _runs(
         wanted, actual
     )
-
-
-def must_match(image: Image, reference: str, text: str) -> None:
-    """Raises ``NotFound`` when an image is for another platform than the one asked for, ``InvalidParameter``."""
-    wanted = parse(text)
-    if not _matches(wanted, _parts(image.platform)):
-        raise mismatch(reference, Platform(*wanted), image)
 
 
 def _runs(wanted: tuple[str, ...], actual: tuple[str, ...]) -> bool:
