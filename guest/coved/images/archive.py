@@ -18,6 +18,9 @@ from coved.images.tar import HARD_LINK, REGULAR, SYMBOLIC_LINK, BadArchive, TarR
 
 _MEMBERS_MAX = 100_000
 _LINKS_MAX = 8
+_NAMES_MAX = 1000
+HELD_MAX = 64 << 20
+"""Bytes of documents that are kept in memory of one archive."""
 _CHUNK = 256 * 1024
 
 
@@ -63,6 +66,8 @@ class Archive:
         self._directory = directory
         self._members: dict[str, _Member] = {}
         self._links: dict[str, str] = {}
+        self._images: dict[tuple[str, bytes], ArchivedImage] = {}
+        self._held = 0
 
     def spool(self, source: Source) -> None:
         """Reads the whole archive; raises ``BadArchive``."""
@@ -107,7 +112,10 @@ class Archive:
                 layers = [self._find(name) for name in saved.layers]
                 image = self._image(self._find(saved.config), layers)
                 _add_group(groups, ArchivedGroup([image], names))
-        elif not groups:
+        names_count = sum(len(group.names) for group in groups)
+        if names_count > _NAMES_MAX:
+            raise BadArchive(f"the archive has {names_count} names of images, and {_NAMES_MAX} are taken at most")
+        if not groups and not self._has("manifest.json"):
             if self._has("repositories"):
                 raise BadArchive(
                     "this archive has the layout of Docker before 1.10, which is not supported: save it again"
@@ -130,41 +138,53 @@ class Archive:
         names = _oci_names(descriptor)
         if isinstance(top, Manifest):
             return ArchivedGroup([self._oci_image(top, data)], names)
-        group = ArchivedGroup([], names, data)
-        for child in self._children(top, _LINKS_MAX):
-            data = _read(self._blob(child).path)
-            manifest = documents.manifest(data)
+        self._hold(len(data))
+        images: dict[str, ArchivedImage] = {}
+        for manifest, document in self._children(top, _LINKS_MAX, set()):
             if all(self._has(_blob_name(one.digest)) for one in (manifest.config, *manifest.layers)):
-                group.images.append(self._oci_image(manifest, data))
-        if not group.images:
+                image = self._oci_image(manifest, document)
+                images.setdefault(image.id, image)
+        if not images:
             raise BadArchive("an index in the archive names no image that is in it")
-        return group
+        return ArchivedGroup([*images.values()], names, data)
 
-    def _children(self, index: Index, depth: int) -> Iterator[Descriptor]:
-        """Manifests of images; archives hold of an index what whoever wrote them had of it."""
+    def _children(self, index: Index, depth: int, seen: set[str]) -> Iterator[tuple[Manifest, bytes]]:
+        """Manifests of images, each once; archives hold of an index what whoever wrote them had of it."""
         if not depth:
             raise BadArchive("the indexes in the archive are nested too deeply")
         for child in index.manifests:
-            if not self._has(_blob_name(child.digest)) or not _is_image(child):
+            if child.digest in seen or not self._has(_blob_name(child.digest)) or not _is_image(child):
                 continue
-            document = documents.manifest_or_index(_read(self._blob(child).path))
+            seen.add(child.digest)
+            data = _read(self._blob(child).path)
+            document = documents.manifest_or_index(data)
             if isinstance(document, Index):
-                yield from self._children(document, depth - 1)
+                yield from self._children(document, depth - 1, seen)
             else:
-                yield child
+                yield document, data
 
     def _oci_image(self, manifest: Manifest, data: bytes) -> ArchivedImage:
         return self._image(self._blob(manifest.config), [self._blob(layer) for layer in manifest.layers], data)
 
     def _image(self, config: _Member, layers: list[_Member], manifest: bytes = b"") -> ArchivedImage:
+        key = (config.digest, manifest)
+        if manifest and key in self._images:
+            return self._images[key]
         data = _read(config.path)
+        self._hold(len(data) + len(manifest))
         parsed = documents.config(data)
         if len(parsed.diff_ids) != len(layers):
             raise BadArchive(f"the image has {len(layers)} layers, and its configuration says {len(parsed.diff_ids)}")
         archived = tuple(
             ArchivedLayer(one.path, one.digest, diff_id) for one, diff_id in zip(layers, parsed.diff_ids, strict=True)
         )
-        return ArchivedImage(config.digest, data, parsed.platform, archived, manifest)
+        image = self._images[key] = ArchivedImage(config.digest, data, parsed.platform, archived, manifest)
+        return image
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        if self._held > HELD_MAX:
+            raise BadArchive(f"the documents in the archive take more than {HELD_MAX} bytes")
 
     # -- members
 
@@ -196,7 +216,7 @@ def _add_group(groups: list[ArchivedGroup], group: ArchivedGroup) -> None:
     ids = {image.id for image in group.images}
     for known in groups:
         if ids == {image.id for image in known.images} or (not group.index and ids <= {one.id for one in known.images}):
-            known.names += [name for name in group.names if name not in known.names]
+            known.names = [*dict.fromkeys([*known.names, *group.names])]
             return
     groups.append(group)
 

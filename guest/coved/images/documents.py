@@ -182,6 +182,8 @@ def saved_images(data: bytes) -> list[SavedImage]:
         name = fields.text("Config")
         if not name:
             raise BadDocument(f"{what}: it names no configuration")
+        if len(fields.texts("RepoTags")) > _INDEX_MAX:
+            raise fields.wrong("RepoTags", f"no more than {_INDEX_MAX} names")
         images.append(SavedImage(name, tuple(fields.texts("Layers")), tuple(fields.texts("RepoTags"))))
     return images
 
