@@ -15,7 +15,7 @@ import docker
 import pytest
 
 from image_archives import digest, docker_archive, oci_archive, special, tar
-from life_support import eventually
+from life_support import ask, eventually
 
 pytestmark = pytest.mark.root
 
@@ -259,3 +259,26 @@ def test_a_client_that_leaves_during_a_load_leaves_nothing_behind(engine: Any, t
         assert client.recv(15) == b"HTTP/1.1 200 OK"
         assert left_behind(engine)
     eventually(lambda: not left_behind(engine))
+
+
+def test_an_image_goes_back_in_its_history(engine: Any, docker_client: Any, tag: str) -> None:
+    repository = tag.removesuffix(":latest")
+    first = docker_client.containers.run("busybox", "touch /first", detach=True)
+    first.wait()
+    made = first.commit(repository, "one")
+    second = docker_client.containers.run(made.id, "touch /second", detach=True)
+    second.wait()
+    second.commit(repository, "two")
+    for container in (first, second):
+        container.remove()
+    status, answer = ask(engine, "POST", f"/images/create?fromSrc=back:1:{repository}:two&repo={repository}&tag=old")
+    assert status == 200 and answer["status"] == docker_client.images.get(f"{repository}:old").id
+    assert docker_client.images.get(f"{repository}:old").attrs["RootFS"] == made.attrs["RootFS"]
+    files = docker_client.containers.run(f"{repository}:old", ["sh", "-c", "echo /first /sec*"], remove=True)
+    assert files == b"/first /sec*\n"
+    assert len(docker_client.images.get(f"{repository}:old").history()) == 2
+    for source in ("back:9:busybox", "back:0:busybox", "back:x:busybox", "back:1"):
+        assert ask(engine, "POST", f"/images/create?fromSrc={source}")[0] == 400
+    assert ask(engine, "POST", "/images/create?fromSrc=back:1:nothing")[0] == 404
+    for name in ("one", "two", "old"):
+        docker_client.images.remove(f"{repository}:{name}")

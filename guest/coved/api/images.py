@@ -12,8 +12,11 @@ from coved.errors import EngineError, InvalidParameter, NotImplementedByEngine
 from coved.images import Image, Removed, documents
 from coved.images import reference as names
 from coved.images.documents import Platform
+from coved.images.manager import parse_name
 from coved.images.selection import created_s
 from coved.versions import ApiVersion
+
+_BACK = "back:"
 
 log = logging.getLogger(__name__)
 
@@ -165,6 +168,8 @@ async def _create(engine: "Engine", request: Request) -> Response:
             f"cannot pull {shown}: this version of Cove does not talk to registries yet. Bring the image in with "
             "'docker load' (from 'docker save' elsewhere) or 'docker import'"
         )
+    if source.startswith(_BACK):
+        return await _back(engine, request, source.removeprefix(_BACK))
     if source != "-":
         raise NotImplementedByEngine(f"cannot import from {source}: download the archive and import it from a file")
     image = await engine.images.import_(
@@ -175,6 +180,17 @@ async def _create(engine: "Engine", request: Request) -> Response:
         changes=request.query.list("changes"),
         platform=request.query.str("platform"),
     )
+    return json_stream(_once({"status": image.id}))
+
+
+async def _back(engine: "Engine", request: Request, source: str) -> Response:
+    """Beside the description: ``fromSrc=back:STEPS:IMAGE`` makes ``repo`` and ``tag`` of an earlier step of an image."""
+    steps, colon, name = source.partition(":")
+    if not colon or not steps.isascii() or not steps.isdigit() or len(steps) > 6:
+        raise InvalidParameter(f"{_BACK}{source} is not {_BACK}STEPS:IMAGE")
+    await engine.images.ready()
+    shown = parse_name(request.query.str("repo"), request.query.str("tag"))
+    image = await engine.images.back(engine.images.get(name), int(steps), shown)
     return json_stream(_once({"status": image.id}))
 
 

@@ -247,6 +247,17 @@ class Images:
             self._event("tag", image.id, reference.parse(name).familiar)
         return image
 
+    async def back(self, base: Image, steps: int, name: str = "") -> Image:
+        """Makes an image of ``base`` as it was that many steps of its history ago, and calls it ``name``, a canonical one.
+
+        Raises InvalidParameter when it cannot go back so far.
+        """
+        from coved.images.steps import earlier  # rare
+
+        document = earlier(base.config, steps)
+        async with self.receiving() as staging:
+            return await self._make(document, document["rootfs"]["diff_ids"], staging, name)
+
     async def _make(self, document: dict[str, Any], diff_ids: Sequence[str], staging: Staging, name: str) -> Image:
         """An image of layers that are known or staged. Raises NotFound when it has lost some to a removal meanwhile."""
         document["rootfs"] = {"type": "layers", "diff_ids": [*diff_ids]}
