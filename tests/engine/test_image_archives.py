@@ -1,10 +1,12 @@
 """Images that leave in archives and come back: the same digests, whatever they came in."""
 
+import bz2
 import contextlib
 import gzip
 import hashlib
 import io
 import json
+import lzma
 import os
 import sqlite3
 import subprocess
@@ -374,3 +376,55 @@ def test_old_layers_without_an_archive_say_so(engine_with: Any) -> None:
         assert "kept no archive of it" in refused(engine, "save", "busybox")
         assert cli(engine, "run", "--rm", "busybox", "echo", "ran") == b"ran\n"
         assert "busybox" in cli(engine, "image", "ls").decode()
+
+
+def test_one_platform_of_a_name_is_removed(engine: Any, docker_client: Any, repository: str) -> None:
+    archive, _ = two_platforms(f"{repository}:all")
+    cli(engine, "load", data=archive)
+    out = cli(engine, "rmi", "--platform", "linux/arm64", f"{repository}:all").decode()
+    assert out.startswith("Deleted: sha256:")
+    (image,) = docker_client.images.list(repository)
+    assert image.attrs["Architecture"] == "amd64"
+    assert "does not match the specified platform" in refused(
+        engine, "rmi", "--platform", "linux/arm64", f"{repository}:all"
+    )
+    cli(engine, "rmi", "--platform", "linux/amd64", f"{repository}:all")
+    assert not docker_client.images.list(repository)
+
+
+@pytest.mark.parametrize("compress", [lzma.compress, bz2.compress, bytes])
+@pytest.mark.parametrize("known", [False, True])
+def test_layers_that_oci_has_no_name_for_are_kept_plain(
+    engine: Any, docker_client: Any, repository: str, compress: Any, known: bool
+) -> None:
+    content = layer(repository)
+    document = config([content], author=repository)
+    if known:
+        cli(engine, "load", data=docker_archive([content], [f"{repository}:known"]))
+    manifest = json.dumps([{"Config": "c", "RepoTags": [f"{repository}:x"], "Layers": ["l"]}]).encode()
+    cli(engine, "load", data=tar([("c", document), ("l", compress(content)), ("manifest.json", manifest)]))
+    saved = cli(engine, "save", f"{repository}:x")
+    verify(saved)
+    assert members(saved)[f"blobs/sha256/{digest(content)[7:]}"] == content
+
+
+def test_layers_of_an_earlier_version_are_complete_once_loaded_again(engine_with: Any, repository: str) -> None:
+    archive = docker_archive([layer(repository)], [f"{repository}:x"])
+    with engine_with() as engine:
+        cli(engine, "load", data=archive)
+        saved = cli(engine, "save", f"{repository}:x")
+        engine.kill()
+        with contextlib.closing(sqlite3.connect(engine.root / "metadata.db")) as database:
+            database.execute("DELETE FROM layer_blobs")
+            database.commit()
+        engine.start()
+        cli(engine, "load", data=archive)
+        assert cli(engine, "save", f"{repository}:x") == saved
+
+
+def test_saves_are_events(engine: Any, docker_client: Any, repository: str) -> None:
+    cli(engine, "load", data=docker_archive([layer(repository)], [f"{repository}:x"]))
+    since = engine.now()
+    cli(engine, "save", f"{repository}:x")
+    events = docker_client.events(since=since, until=engine.now() + 0.001, decode=True, filters={"type": "image"})
+    assert [event["Action"] for event in events] == ["save"]

@@ -118,7 +118,10 @@ async def _tag(engine: "Engine", request: Request) -> Response:
 
 async def _remove(engine: "Engine", request: Request) -> Response:
     await engine.images.ready()
-    removed = await engine.images.remove(request.match["name"], force=request.query.bool("force"))
+    wanted = request.query.list("platforms") if request.version >= (1, 50) else []
+    removed = await engine.images.remove(
+        request.match["name"], force=request.query.bool("force"), platforms=[documents.platform(one) for one in wanted]
+    )
     return json_response([_removed(item) for item in removed])
 
 

@@ -20,7 +20,7 @@ _MEMBERS_MAX = 100_000
 _LINKS_MAX = 8
 _NAMES_MAX = 1000
 HELD_MAX = 64 << 20
-"""Bytes of documents that are kept in memory of one archive."""
+"""Bytes of documents and names that are kept in memory of one archive."""
 _CHUNK = 256 * 1024
 
 
@@ -77,6 +77,7 @@ class Archive:
             if count >= _MEMBERS_MAX:
                 raise BadArchive(f"the image archive has more than {_MEMBERS_MAX} members")
             name = _key(entry.name)
+            self._hold(len(name) + len(entry.link))
             if entry.type == REGULAR:
                 digest = hashlib.sha256()
                 path = self._directory / str(count)
@@ -184,7 +185,7 @@ class Archive:
     def _hold(self, size: int) -> None:
         self._held += size
         if self._held > HELD_MAX:
-            raise BadArchive(f"the documents in the archive take more than {HELD_MAX} bytes")
+            raise BadArchive(f"documents and names in the archive take more than {HELD_MAX} bytes")
 
     # -- members
 

@@ -185,6 +185,10 @@ class Catalog:
         """The layer that an archive holds, "" for an archive that is not kept."""
         return self._layer_blobs[digest][0] if digest in self._layer_blobs else ""
 
+    def media_type_of(self, digest: str) -> str:
+        """Of an archive that is kept; "" for one that is not."""
+        return self._layer_blobs[digest][1].media_type if digest in self._layer_blobs else ""
+
     def blobs(self, diff_id: str) -> list[Blob]:
         """A layer's archives: several, when it came compressed in several ways."""
         return [blob for of, blob in self._layer_blobs.values() if of == diff_id]
@@ -285,10 +289,7 @@ class Catalog:
                 if row["diff_id"] in image.diff_ids
             ]
             blobs = [blob for diff_id in unused for blob in self.blobs(diff_id)]
-            for diff_id in {*image.diff_ids} - {*unused}:
-                # The other images need one archive of each layer, and those that their manifests name.
-                spare = sorted(self.blobs(diff_id), key=lambda blob: blob.digest in in_manifests)
-                blobs += [blob for blob in spare[:-1] if blob.digest not in in_manifests]
+            blobs += [blob for one in {*image.diff_ids} - {*unused} for blob in self._spare(one, in_manifests)]
             for blob in blobs:
                 self._database.execute("DELETE FROM layer_blobs WHERE digest = ?", (blob.digest,))
             for diff_id in unused:
@@ -306,6 +307,22 @@ class Catalog:
         for digest in (image_id, *self._manifests.pop(image_id, ())):
             self._blobs.remove(digest)
         return Gone(unused, blobs)
+
+    def drop_spare(self, diff_ids: Sequence[str]) -> list[Blob]:
+        """Takes the rows of archives of these layers that no manifest names, but for one of each, and gives them."""
+        named = {one for manifests in self._manifests.values() for layers in manifests.values() for one in layers}
+        blobs = [blob for diff_id in {*diff_ids} for blob in self._spare(diff_id, named)]
+        with self._database.transaction():
+            for blob in blobs:
+                self._database.execute("DELETE FROM layer_blobs WHERE digest = ?", (blob.digest,))
+        for blob in blobs:
+            del self._layer_blobs[blob.digest]
+        return blobs
+
+    def _spare(self, diff_id: str, named: set[str]) -> list[Blob]:
+        """Images need one archive of each layer, and those that their manifests name."""
+        blobs = sorted(self.blobs(diff_id), key=lambda blob: blob.digest in named)
+        return [blob for blob in blobs[:-1] if blob.digest not in named]
 
     def _set_index(self, name: str, digest: str) -> None:
         previous = self._indexes.pop(name, "")

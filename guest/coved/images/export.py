@@ -21,9 +21,10 @@ class Export:
         self._catalog = catalog
         self._blobs = blobs
 
-    def manifest(self, image: Image) -> SavedManifest:
-        """The manifest that an image came with last, or one made for it. Raises EngineError when there can be none."""
-        known = self._catalog.manifests(image.id)
+    def manifest(self, image: Image, digest: str = "") -> SavedManifest:
+        """The manifest of that digest, or the one that the image got last, or one made for it. Raises EngineError when there
+        can be none."""
+        known = [digest] if digest else self._catalog.manifests(image.id)
         if known:
             document = self._blobs.get(known[0], DOCUMENT_LIMIT)
         else:

@@ -35,6 +35,7 @@ from coved.times import rfc3339
 
 if TYPE_CHECKING:
     from coved.images.export import Export
+    from coved.images.packing import Report as PackReport
     from coved.images.saving import SavedManifest
 
 log = logging.getLogger(__name__)
@@ -298,11 +299,21 @@ class Images:
             groups, paths = self._export().collect(names, platform)
             folder = self._spool / f"save-{secrets.token_hex(8)}"
             held = await asyncio.to_thread(_hold, folder, paths)
+            for group in groups:
+                for saved in group.images:
+                    self._event("save", saved.image_id)
         return saving.HeldArchive(saving.archive(saving.documents_of(groups), held), folder)
 
     def manifest(self, image: Image) -> SavedManifest:
         """The manifest that an image came with, or one made for it; for whoever takes the image elsewhere."""
         return self._export().manifest(image)
+
+    async def packed(self, image: Image, report: PackReport) -> SavedManifest:
+        """The manifest to push an image by, whose layers are compressed: see ``Packer.pack``."""
+        from coved.images.packing import Packer  # rare
+
+        async with self.receiving() as staging:
+            return await Packer(self._catalog, self._blobs, self._changing, self._workers).pack(image, staging, report)
 
     def blob(self, digest: str) -> Path:
         """The file of a blob that a manifest names. It goes with its image: link it or open it before anything is awaited."""
@@ -315,16 +326,26 @@ class Images:
 
     # -- going
 
-    async def remove(self, text: str, *, force: bool = False) -> builtins.list[Removed]:
+    async def remove(
+        self, text: str, *, force: bool = False, platforms: Sequence[Platform] = ()
+    ) -> builtins.list[Removed]:
         """Takes a name from an image, and removes the image with its last one.
+
+        Args:
+            platforms: takes the name from the images for these, and leaves it to the others.
 
         Raises:
             NotFound: there is no such image.
             Conflict: containers need it, or it has several names; the text is dockerd's.
         """
         async with self._changing:
-            plan = removal.plan(self._catalog, self._users_of, text, force)
+            if platforms:
+                plan = removal.plan_platforms(self._catalog, self._users_of, text, force, platforms)
+            else:
+                plan = removal.plan(self._catalog, self._users_of, text, force)
             removed: list[Removed] = []
+            for name, remaining in plan.kept.items():
+                self._catalog.set_name(name, remaining, self._catalog.index_of(name))
             for name in plan.names:
                 self._catalog.remove_name(name)
                 removed.append(Removed(untagged=reference.parse(name).familiar))
@@ -373,8 +394,9 @@ class Images:
         while added is None:
             wanted: dict[str, ArchivedLayer] = {}
             for image, arrival in zip(group.images, arrivals, strict=True):
-                for position in self.lacks(arrival, staging):
-                    wanted[image.layers[position].digest] = image.layers[position]
+                lacking = {*self.lacks(arrival, staging), *self._without_archive(arrival, staging)}
+                for layer in (image.layers[position] for position in sorted(lacking)):
+                    wanted[layer.digest] = layer
             await _side_by_side([self._unpack(layer, staging, None if quiet else report) for layer in wanted.values()])
             added = await self.add(arrivals, staging, group.names, group.index)
         for name in group.names:
@@ -393,6 +415,15 @@ class Images:
                 report({"stream": f"Loaded image ID: {loaded.id}\n"})
             self._event("load", loaded.id)
         return added.images
+
+    def _without_archive(self, arrival: Arrival, staging: Staging) -> builtins.list[int]:
+        """Layers of an earlier version of the engine, which kept no archives."""
+        known = [
+            position
+            for position, diff_id in enumerate(arrival.diff_ids)
+            if diff_id in self._catalog.layer_sizes and not staging.has_blob_of(diff_id)
+        ]
+        return [position for position in known if not self._catalog.blobs(arrival.diff_ids[position])]
 
     async def _unpack(self, layer: ArchivedLayer, staging: Staging, report: Progress | None) -> None:
         loop = asyncio.get_running_loop()

@@ -2,21 +2,23 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from coved.errors import Conflict
 from coved.images import reference
 from coved.images.catalog import Catalog
+from coved.images.documents import Platform
 from coved.images.model import Image, ImageUser, UsersOf
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Canonical ``names`` to take away, and the ids of the images that go as well."""
+    """Canonical ``names`` to take away, the ids of the images that go as well, and names that other platforms keep."""
 
     image_id: str
     names: list[str]
     delete: list[str]
+    kept: dict[str, list[str]] = field(default_factory=dict)
 
 
 def plan(catalog: Catalog, users_of: UsersOf, text: str, force: bool) -> Plan:
@@ -45,6 +47,20 @@ def plan(catalog: Catalog, users_of: UsersOf, text: str, force: bool) -> Plan:
         )
     # With force the name goes. The image itself stays as long as containers need it, stopped ones too: their files are its.
     return Plan(image.id, [name], delete=[one.id for one in last if not users_of(one.id)])
+
+
+def plan_platforms(catalog: Catalog, users_of: UsersOf, text: str, force: bool, platforms: Sequence[Platform]) -> Plan:
+    """The same for some platforms of a name; raises ``NotFound`` or ``Conflict``."""
+    going = {catalog.find(text, platform).id for platform in platforms}
+    name = catalog.name_of(text)
+    remaining = [] if name is None else [one for one in catalog.holders(name) if one not in going]
+    if name is None or not remaining:
+        return plan(catalog, users_of, text, force)
+    last = [catalog.by_id(one) for one in sorted(going) if catalog.names(one) == [name]]
+    users = {image.id: _check_users(image, users_of, force) for image in last}
+    return Plan(
+        last[0].id if last else remaining[0], [], [one for one, of in users.items() if not of], {name: remaining}
+    )
 
 
 def _check_users(image: Image, users_of: UsersOf, force: bool) -> list[ImageUser]:

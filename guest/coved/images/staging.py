@@ -15,7 +15,7 @@ from types import TracebackType
 
 from coved.finishing import to_the_end
 from coved.images.catalog import Catalog
-from coved.images.compression import Source
+from coved.images.compression import PeekedStream, Source, media_type
 from coved.images.layers import Blob, Layer, LayerStore
 from coved.images.streams import in_thread
 from coved.images.tar import BadArchive
@@ -49,6 +49,13 @@ class Staging:
     def has_blob(self, digest: str, diff_id: str) -> bool:
         return digest in self._sealed and self._sealed[digest][1] == diff_id
 
+    def has_blob_of(self, diff_id: str) -> bool:
+        return any(of == diff_id for _, of, _ in self._sealed.values())
+
+    def keep(self, make: Callable[[], SealedBlob], diff_id: str, media_type: str) -> None:
+        """For a worker thread: makes another archive of a layer."""
+        self._keep(make(), Layer(diff_id, 0, media_type))
+
     async def unpack(
         self, threads: Executor, source: Source, abort: Callable[[], None], expected: str = "", blob: str = ""
     ) -> Layer:
@@ -80,6 +87,10 @@ class Staging:
         self._rooms.append(room)
 
         def work() -> None:
+            with path.open("rb") as file:
+                if not media_type(PeekedStream(file).head):
+                    self._unpack(source, room, expected, "")  # in a way that is not kept
+                    return
             if is_known:
                 layer = self._layers.identify(source)
                 if layer.diff_id != expected:
@@ -87,8 +98,7 @@ class Staging:
             else:
                 layer = self._layers.unpack(source, room, expected)
                 self._staged[layer.diff_id] = (room, layer)
-            if layer.media_type:
-                self._keep(self._blobs.adopt(path, digest), layer)
+            self._keep(self._blobs.adopt(path, digest), layer)
 
         await in_thread(threads, work, abort)
 
@@ -100,11 +110,11 @@ class Staging:
                 room, layer = self._staged.pop(diff_id)
                 await asyncio.to_thread(self._layers.publish, room, layer)
             blobs = []
-            for digest, (sealed, of, media_type) in [*self._sealed.items()]:
+            for digest, (sealed, of, kind) in [*self._sealed.items()]:
                 if of == diff_id and not catalog.has_blob(digest, diff_id):
                     await asyncio.to_thread(self._blobs.publish, sealed)
                     del self._sealed[digest]
-                    blobs.append(Blob(digest, sealed.size, media_type))
+                    blobs.append(Blob(digest, sealed.size, kind))
             catalog.add_layer(diff_id, layer, blobs)
 
     # -- in threads

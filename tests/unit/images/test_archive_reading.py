@@ -93,8 +93,10 @@ def test_documents_are_held_once_and_no_more_than_so_many(monkeypatch: pytest.Mo
     (group,) = read(tar([*files.items()]))
     assert len(group.images) == 1
     monkeypatch.setattr("coved.images.archive.HELD_MAX", 1000)
-    with pytest.raises(EngineError, match="documents in the archive take more"):
+    with pytest.raises(EngineError, match="names in the archive take more"):
         read(tar([*files.items()]))
+    with pytest.raises(EngineError, match="names in the archive take more"):
+        read(tar([(f"{number}" + "n" * 200, b"") for number in range(5)]))
 
 
 def test_an_archive_with_too_many_names() -> None:
