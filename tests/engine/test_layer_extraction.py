@@ -15,7 +15,7 @@ from coved.events import Events
 from coved.images import Images
 from coved.images.extract import Extractor
 from coved.images.layers import Layer, LayerStore
-from coved.images.manager import Progress
+from coved.images.loading import Progress
 from coved.images.tar import BadArchive, TarReader
 from coved.store.database import Database
 

@@ -9,7 +9,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -18,16 +18,17 @@ from coved.errors import EngineError, InvalidParameter, NotFound
 from coved.events import Events
 from coved.filters import Filters
 from coved.images import platforms, reference, removal, selection
-from coved.images.archive import Archive, ArchivedGroup, ArchivedLayer
+from coved.images.archive import Archive, ArchivedGroup
 from coved.images.arrivals import Added, Arrival, Arrivals
 from coved.images.catalog import Catalog
 from coved.images.compression import Source
 from coved.images.documents import Platform
 from coved.images.layers import LayerStore
+from coved.images.loading import Loader, Progress
 from coved.images.model import Image, Pruned, Removed, UsersOf
 from coved.images.platforms import architecture
 from coved.images.staging import Staging
-from coved.images.streams import CountedFile, OwnThreads, ThreadStream, in_thread
+from coved.images.streams import OwnThreads, ThreadStream, in_thread
 from coved.store.blobs import BlobStore, DamagedBlob
 from coved.store.database import Database
 from coved.store.trees import remove_tree
@@ -40,13 +41,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[dict[str, Any]], None]
-"""Takes one JSON message of Docker's progress streams."""
-
 _WORKERS = 8
 _STARTER_LOADED = "starter loaded"
-# Progress messages of one layer are no closer together than this.
-_REPORT_BYTES = 512 * 1024
 
 
 class Images:
@@ -150,11 +146,9 @@ class Images:
         source = ThreadStream(chunks)
         with self._spool_directory() as directory:
             groups = await in_thread(OwnThreads(), lambda: _spool(source, directory, platform), source.abort)
-            images: list[Image] = []
+            loader = Loader(self._catalog, self._arrivals, self._workers, self._event, report, quiet=quiet)
             async with self.receiving() as staging:
-                for group in groups:
-                    images += await self._load(group, staging, report, quiet)
-            return images
+                return [image for group in groups for image in await loader.load(group, staging)]
 
     def receiving(self) -> Staging:
         """A place for layers on their way in, as an asynchronous context."""
@@ -386,66 +380,6 @@ class Images:
 
     # -- loading
 
-    async def _load(
-        self, group: ArchivedGroup, staging: Staging, report: Progress, quiet: bool
-    ) -> builtins.list[Image]:
-        arrivals = [Arrival(image.config, image.manifest) for image in group.images]
-        added = None
-        while added is None:
-            wanted: dict[str, ArchivedLayer] = {}
-            for image, arrival in zip(group.images, arrivals, strict=True):
-                lacking = {*self.lacks(arrival, staging), *self._without_archive(arrival, staging)}
-                for layer in (image.layers[position] for position in sorted(lacking)):
-                    wanted[layer.digest] = layer
-            await _side_by_side([self._unpack(layer, staging, None if quiet else report) for layer in wanted.values()])
-            added = await self.add(arrivals, staging, group.names, group.index)
-        for name in group.names:
-            familiar = reference.parse(name).familiar
-            if name in added.previous:
-                report(
-                    {
-                        "stream": f"The image {familiar} already exists, renaming the old one with ID "
-                        f"{added.previous[name]} to empty string\n"
-                    }
-                )
-            report({"stream": f"Loaded image: {familiar}\n"})
-            self._event("tag", added.images[0].id, familiar)
-        for loaded in added.images:
-            if not group.names:
-                report({"stream": f"Loaded image ID: {loaded.id}\n"})
-            self._event("load", loaded.id)
-        return added.images
-
-    def _without_archive(self, arrival: Arrival, staging: Staging) -> builtins.list[int]:
-        """Layers of an earlier version of the engine, which kept no archives."""
-        known = [
-            position
-            for position, diff_id in enumerate(arrival.diff_ids)
-            if diff_id in self._catalog.layer_sizes and not staging.has_blob_of(diff_id)
-        ]
-        return [position for position in known if not self._catalog.blobs(arrival.diff_ids[position])]
-
-    async def _unpack(self, layer: ArchivedLayer, staging: Staging, report: Progress | None) -> None:
-        loop = asyncio.get_running_loop()
-        total = (await asyncio.to_thread(layer.path.stat)).st_size
-        short_id = layer.diff_id.removeprefix("sha256:")[:12]
-        reported = 0
-
-        def count(done: int) -> None:
-            nonlocal reported
-            if report is not None and (done - reported >= _REPORT_BYTES or done == total):
-                reported = done
-                detail = {"current": done, "total": total}
-                message = {"status": "Loading layer", "progressDetail": detail, "id": short_id}
-                loop.call_soon_threadsafe(report, message)
-
-        known = layer.diff_id in self._catalog.layer_sizes or layer.diff_id in staging
-        with await asyncio.to_thread(layer.path.open, "rb") as file:
-            source = CountedFile(file.read, count)
-            await staging.unpack_file(
-                self._workers, layer.path, layer.digest, source, source.abort, layer.diff_id, is_known=known
-            )
-
     async def _load_starter(self, starter: Path) -> None:
         try:
             with await asyncio.to_thread(starter.open, "rb") as file:
@@ -499,22 +433,6 @@ def _hold(folder: Path, paths: dict[str, Path]) -> dict[str, Path]:
         remove_tree(folder)
         raise
     return held
-
-
-async def _side_by_side(work: list[Coroutine[Any, Any, None]]) -> None:
-    """Does all of it at once. With the first that fails the others are given up, and waited for: they use files of ours."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    if not tasks:
-        return
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    failed = [task for task in tasks if not task.cancelled() and task.exception() is not None]
-    for task in failed or tasks:
-        task.result()
 
 
 def parse_name(repository: str, tag: str) -> str:
