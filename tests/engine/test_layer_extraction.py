@@ -266,8 +266,8 @@ def test_an_acl_survives_owner_and_mode(tmp_path: Path) -> None:
     extract(
         tmp_path / "root",
         [
-            ("d", special(tarfile.DIRTYPE, mode=0o770, uid=7, gid=8, pax_headers=headers)),
-            ("f", special(tarfile.REGTYPE, mode=0o770, uid=7, gid=8, pax_headers=headers)),
+            ("d", special(tarfile.DIRTYPE, mode=0o700, uid=7, gid=8, pax_headers=headers)),
+            ("f", special(tarfile.REGTYPE, mode=0o700, uid=7, gid=8, pax_headers=headers)),
         ],
     )
     for name in ("d", "f"):
