@@ -191,8 +191,9 @@ def test_platforms_lie_side_by_side(engine: Any, docker_client: Any, repository:
     only = cli(engine, "save", "--platform", "linux/arm64", f"{repository}:all")
     verify(only)
     assert [item["Config"][13:] for item in json.loads(members(only)["manifest.json"])] == [ids["arm64"][7:]]
-    assert "does not match the specified platform" in refused(
-        engine, "save", "--platform", "linux/s390x", f"{repository}:all"
+    assert (
+        f"reference {repository}:all was found but does not match the specified platform: wanted linux/s390x"
+        in refused(engine, "save", "--platform", "linux/s390x", f"{repository}:all")
     )
     docker_client.api.tag(f"{repository}:all", repository, "again")
     docker_client.images.remove(f"{repository}:all")

@@ -70,7 +70,7 @@ class Export:
         for one in names:
             shown = "" if reference.parse(one).digest else one
             if platform is not None:
-                meant.append(([self._catalog.find(one, platform)], shown, ""))
+                meant.append(([self._catalog.find(reference.parse(one).familiar, platform)], shown, ""))
             else:
                 images = [self._catalog.by_id(image_id) for image_id in self._catalog.holders(one)]
                 meant.append((images, shown, self._catalog.index_of(one)))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from cove.cli import format as fmt
+from cove.cli import platforms
 from cove.cli.client import filters, quote
 from cove.cli.command import Command, Context
 from cove.cli.errors import CliError, DaemonError, os_error_text
@@ -131,7 +132,7 @@ def load(context: Context, values: Values) -> int:
     if not path and terminal.is_terminal(0):
         raise CliError("requested load from stdin, but stdin is empty")
     quiet = values["quiet"] or not terminal.is_terminal(1)
-    query = {"quiet": quiet, "platform": values["platform"] or None}
+    query = {"quiet": quiet, "platform": platforms.to_json(values["platform"] or "")}
     with _source(path or "-") as stream:
         response = context.engine.request(
             "POST", "/images/load", query, upload=chunks(stream), content_type="application/x-tar"
@@ -199,7 +200,7 @@ def save(context: Context, values: Values) -> int:
         raise CliError("cowardly refusing to save to a terminal. Use the -o flag or redirect")
     if output:
         check_file(output, "failed to save image")
-    platform = values["platform"] or None
+    platform = platforms.to_json(values["platform"] or "")
     response = context.engine.request("GET", "/images/get", {"names": values.args, "platform": platform})
     if output:
         write_file(output, response)
