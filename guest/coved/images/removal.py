@@ -33,12 +33,13 @@ def plan(catalog: Catalog, users_of: UsersOf, text: str, force: bool) -> Plan:
         if users and not names:  # it stays as long as they need it, and has no name that could go
             reason = f"image is being used by stopped container {users[0].container_id[:12]}"
             raise _conflict(image, "cannot be forced", reason)
-        shared = [name for name in names if len(catalog.holders(name)) > 1]
-        if shared:  # other platforms have it too, which nobody named
-            raise _conflict(image, "cannot be forced", f"{shared[0]} names other platforms as well: remove that")
-        return Plan(image.id, names, delete=[] if users else [image.id])
+        # Other platforms keep the names that they have in common.
+        others = {name: [one for one in catalog.holders(name) if one != image.id] for name in names}
+        kept = {name: holders for name, holders in others.items() if holders}
+        return Plan(image.id, [name for name in names if name not in kept], [] if users else [image.id], kept)
     name = str(reference.parse(text).tagged())
-    last = [catalog.by_id(one) for one in catalog.holders(name) if len(catalog.names(one)) == 1]
+    going = [name, *_left_alone(catalog, name)]
+    last = [catalog.by_id(one) for one in catalog.holders(name) if {*catalog.names(one)} <= {*going}]
     users = [user for one in last for user in users_of(one.id)]
     if users and not force:
         raise Conflict(
@@ -46,7 +47,21 @@ def plan(catalog: Catalog, users_of: UsersOf, text: str, force: bool) -> Plan:
             f"{users[0].container_id[:12]} is using its referenced image {image.short_id}"
         )
     # With force the name goes. The image itself stays as long as containers need it, stopped ones too: their files are its.
-    return Plan(image.id, [name], delete=[one.id for one in last if not users_of(one.id)])
+    return Plan(image.id, going, delete=[one.id for one in last if not users_of(one.id)])
+
+
+def _left_alone(catalog: Catalog, name: str) -> list[str]:
+    """A repository's names with digests, which go when a name with a tag was the last of it that their image has."""
+    going = reference.parse(name)
+    if not going.tag:
+        return []
+    found: list[str] = []
+    for image_id in catalog.holders(name):
+        others = [one for one in catalog.names(image_id) if one != name]
+        same = [one for one in others if reference.parse(one).repository == going.repository]
+        if not any(reference.parse(one).tag for one in same):
+            found += [one for one in same if one not in found]
+    return found
 
 
 def plan_platforms(catalog: Catalog, users_of: UsersOf, text: str, force: bool, platforms: Sequence[Platform]) -> Plan:
