@@ -376,7 +376,7 @@ def test_old_layers_without_an_archive_say_so(engine_with: Any) -> None:
         engine.start()
         assert "kept no archive of it" in refused(engine, "save", "busybox")
         assert cli(engine, "run", "--rm", "busybox", "echo", "ran") == b"ran\n"
-        assert "busybox" in cli(engine, "image", "ls").decode()
+        assert "busybox" in cli(engine, "image", "ls", "--tree").decode()
 
 
 def test_one_platform_of_a_name_is_removed(engine: Any, docker_client: Any, repository: str) -> None:

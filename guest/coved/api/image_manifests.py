@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
+from coved.errors import EngineError
 from coved.images import Image, documents
 
 if TYPE_CHECKING:
@@ -11,8 +13,13 @@ if TYPE_CHECKING:
 
 
 def of(engine: Engine, image: Image) -> list[dict[str, Any]]:
-    """An ``ImageManifestSummary`` for each image that has the same names, this machine's platform first. Raises EngineError."""
-    return [_summary(engine, one) for one in engine.images.platforms(image)]
+    """An ``ImageManifestSummary`` for each image that has the same names, this machine's platform first; none for one that can
+    have no manifest, since an earlier version of the engine kept no archives of its layers."""
+    summaries = []
+    for one in engine.images.platforms(image):
+        with contextlib.suppress(EngineError):
+            summaries.append(_summary(engine, one))
+    return summaries
 
 
 def _summary(engine: Engine, image: Image) -> dict[str, Any]:
