@@ -51,7 +51,7 @@ docker_client() {
 
 # qemu-system-x86 is Debian's name for the emulator of both 32- and 64-bit PCs.
 run_packages="qemu-system-x86 qemu-utils"
-test_packages="procps libnftables1 libseccomp2 erofs-utils openssh-client curl iproute2 tmux git"
+test_packages="procps libnftables1 libseccomp2 erofs-utils openssh-client curl iproute2 tmux git skopeo"
 
 case ${1:?venv, run or test} in
 venv)

@@ -764,7 +764,6 @@ def _without_short_ids(text: str) -> str:
     return re.sub(r"\b[0-9a-f]{12}\b", "<short id>", text)
 
 
-@pytest.mark.xfail(reason="the engine cannot save images yet; images come whole with registries", strict=True)
 def test_a_saved_image_loads_again(tmp_path: Path) -> None:
     archive = tmp_path / "image.tar"
     assert call(COVE, "save", "-o", str(archive), "busybox").status == 0

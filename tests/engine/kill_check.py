@@ -251,7 +251,8 @@ class Checker:
             for image in images for layer in self._get(f"/images/{image['Id']}/json")["RootFS"]["Layers"]
         }  # fmt: skip
         yield from _same("layers", folders["layers"], layers)
-        yield from _same("blobs", folders["blobs/sha256"], {one["Id"].removeprefix("sha256:") for one in images})
+        blobs = {digest.removeprefix("sha256:") for digest in (*self._seen["blobs"], *(one["Id"] for one in images))}
+        yield from _same("blobs", folders["blobs/sha256"], blobs)
         for name in ("trash", "tmp"):
             yield from _same(f"files in {name}", folders[name], set())
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -45,6 +46,12 @@ def look(root: str, state: str, table: str, files: list[str], pids: list[int]) -
         except FileNotFoundError:
             return None
 
+    with contextlib.closing(sqlite3.connect(f"file:{root}/metadata.db?mode=ro", uri=True)) as database:
+        blobs = [
+            row[0]
+            for table_of in ("layer_blobs", "image_manifests")
+            for row in database.execute(f"SELECT digest FROM {table_of}")
+        ]
     with contextlib.closing(Netlink()) as netlink:
         links = [link.name for link in netlink.links()]
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
@@ -56,6 +63,7 @@ def look(root: str, state: str, table: str, files: list[str], pids: list[int]) -
         "alive": [pid for pid in pids if os.path.exists(f"/proc/{pid}")],
         "files": {path: text(f"{root}/{path}") for path in files},
         "folders": {name: names(f"{root}/{name}") for name in FOLDERS},
+        "blobs": blobs,
         "shims": names(f"{state}/shims"),
         "netns": names(f"{state}/netns"),
         "sandboxes": [json.loads(text(f"{state}/sandboxes/{name}") or "null") for name in names(f"{state}/sandboxes")],

@@ -15,7 +15,7 @@ import docker
 import pytest
 
 from image_archives import digest, docker_archive, oci_archive, special, tar
-from life_support import eventually
+from life_support import ask, eventually
 
 pytestmark = pytest.mark.root
 
@@ -110,12 +110,19 @@ def test_loading_another_image_takes_the_name_over(engine: Any, docker_client: A
         (gzip.compress(docker_archive([layer("x")], ["t/x"]))[:-10], "compression is damaged"),
         (tar([("manifest.json", b"{")]), "is not JSON"),
         (tar([("manifest.json", b'[{"Config": "../../etc/passwd", "Layers": []}]')]), "lacks"),
-        (tar([("manifest.json", b"[]" + b" " * (9 << 20))]), "larger than"),
+        (tar([("manifest.json", b"[]" + b" " * (5 << 20))]), "larger than"),
         (docker_archive([layer("x")], ["t/UPPER"]), "must be lowercase"),
         (docker_archive([layer("x")], ["t/x"], rootfs={"diff_ids": [digest(b"other")]}), "layer verification failed"),
         (docker_archive([layer("x")], ["t/x"], rootfs={"diff_ids": []}), "has 1 layers"),
         (docker_archive([layer("x")], ["t/x"], os="windows"), "operating system 'windows'"),
-        (docker_archive([layer("x")], ["t/x"], config={"Env": "PATH"}), "'Env'"),
+        (docker_archive([layer("x")], ["t/x"], config={"Env": "PATH"}), "config.Env must be a list of strings"),
+        (docker_archive([layer("x")], ["t/x"], config={"StopSignal": 9}), "invalid image config: config.StopSignal"),
+        (docker_archive([layer("x")], ["t/x"], config={"Healthcheck": 1}), "config.Healthcheck must be an object"),
+        (docker_archive([layer("x")], ["t/x"], history=5), "history must be a list of objects"),
+        (tar([("manifest.json", b'[{"Config": "c", "Layers": 5}]')]), "Layers must be a list of strings"),
+        (tar([("index.json", b'{"schemaVersion": 2, "manifests": {"mediaType": []}}')]), "manifests must be"),
+        (tar([("index.json", b"[" * 100_000)]), "nested too deeply"),
+        (tar([("n" * 256, b"")]), "name in the archive is longer"),
     ],
 )
 def test_bad_archives_are_refused_with_a_reason(engine: Any, docker_client: Any, archive: bytes, message: str) -> None:
@@ -252,3 +259,26 @@ def test_a_client_that_leaves_during_a_load_leaves_nothing_behind(engine: Any, t
         assert client.recv(15) == b"HTTP/1.1 200 OK"
         assert left_behind(engine)
     eventually(lambda: not left_behind(engine))
+
+
+def test_an_image_goes_back_in_its_history(engine: Any, docker_client: Any, tag: str) -> None:
+    repository = tag.removesuffix(":latest")
+    first = docker_client.containers.run("busybox", "touch /first", detach=True)
+    first.wait()
+    made = first.commit(repository, "one")
+    second = docker_client.containers.run(made.id, "touch /second", detach=True)
+    second.wait()
+    second.commit(repository, "two")
+    for container in (first, second):
+        container.remove()
+    status, answer = ask(engine, "POST", f"/images/create?fromSrc=back:1:{repository}:two&repo={repository}&tag=old")
+    assert status == 200 and answer["status"] == docker_client.images.get(f"{repository}:old").id
+    assert docker_client.images.get(f"{repository}:old").attrs["RootFS"] == made.attrs["RootFS"]
+    files = docker_client.containers.run(f"{repository}:old", ["sh", "-c", "echo /first /sec*"], remove=True)
+    assert files == b"/first /sec*\n"
+    assert len(docker_client.images.get(f"{repository}:old").history()) == 2
+    for source in ("back:9:busybox", "back:0:busybox", "back:x:busybox", "back:1"):
+        assert ask(engine, "POST", f"/images/create?fromSrc={source}")[0] == 400
+    assert ask(engine, "POST", "/images/create?fromSrc=back:1:nothing")[0] == 404
+    for name in ("one", "two", "old"):
+        docker_client.images.remove(f"{repository}:{name}")

@@ -15,7 +15,7 @@ from coved.events import Events
 from coved.images import Images
 from coved.images.extract import Extractor
 from coved.images.layers import Layer, LayerStore
-from coved.images.manager import Progress
+from coved.images.loading import Progress
 from coved.images.tar import BadArchive, TarReader
 from coved.store.database import Database
 
@@ -216,3 +216,60 @@ def test_sparse_files_are_refused(tmp_path: Path) -> None:
     archive[148:156] = b"%06o\0 " % (sum(archive[:148]) + 8 * 32 + sum(archive[156:512]))
     with pytest.raises(BadArchive, match="sparse"):
         extract_raw(tmp_path / "root", bytes(archive))
+
+
+def attributes(kind: bytes, **named: str) -> tarfile.TarInfo:
+    headers = {f"SCHILY.xattr.{name.replace('__', '.')}": value for name, value in named.items()}
+    return special(kind, pax_headers=headers)
+
+
+@pytest.mark.parametrize("kind", [tarfile.DIRTYPE, tarfile.REGTYPE])
+def test_attributes_are_bounded_each(tmp_path: Path, kind: bytes) -> None:
+    with pytest.raises(BadArchive, match="larger than 65536 bytes"):
+        extract(tmp_path / "root", [("d", attributes(kind, user__big="x" * 65537))])
+    # What is not taken over may be of any size.
+    extract(tmp_path / "other", [("d", attributes(kind, trusted__big="x" * 65537))])
+
+
+@pytest.mark.parametrize("kind", [tarfile.DIRTYPE, tarfile.REGTYPE])
+def test_attributes_are_bounded_together(tmp_path: Path, kind: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coved.images.extract.ATTRIBUTES_MAX", 10_000)
+    extract(tmp_path / "root", [(f"d{n}", attributes(kind, user__one="x" * 1900)) for n in range(5)])
+    with pytest.raises(BadArchive, match="attributes of the layer's files take more"):
+        extract(tmp_path / "more", [(f"d{n}", attributes(kind, user__one="x" * 1900)) for n in range(6)])
+
+
+def test_directories_are_remembered_in_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coved.images.extract.REMEMBERED_MAX", 5_000)
+    with pytest.raises(BadArchive, match="too many directories"):
+        extract(tmp_path / "root", [(f"d{number}", special(tarfile.DIRTYPE)) for number in range(20)])
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        attributes(tarfile.DIRTYPE, **{"user." + "n" * 300: "x"}),
+        attributes(tarfile.DIRTYPE, **{"user.n\0n": "x"}),
+        attributes(tarfile.DIRTYPE, system__posix_acl_access="\2\0\0\0zzz"),
+    ],
+)
+def test_what_a_directory_cannot_be_given_is_the_archives_fault(tmp_path: Path, member: tarfile.TarInfo) -> None:
+    with pytest.raises(BadArchive, match="cannot unpack 'd'"):
+        extract(tmp_path / "root", [("d", member)])
+
+
+def test_an_acl_survives_owner_and_mode(tmp_path: Path) -> None:
+    everyone = 0xFFFFFFFF
+    rights = [(1, 7, everyone), (2, 6, 1000), (4, 5, everyone), (16, 7, everyone), (32, 0, everyone)]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *right) for right in rights)
+    headers = {"SCHILY.xattr.system.posix_acl_access": acl.decode("utf-8", "surrogateescape")}
+    extract(
+        tmp_path / "root",
+        [
+            ("d", special(tarfile.DIRTYPE, mode=0o700, uid=7, gid=8, pax_headers=headers)),
+            ("f", special(tarfile.REGTYPE, mode=0o700, uid=7, gid=8, pax_headers=headers)),
+        ],
+    )
+    for name in ("d", "f"):
+        assert os.getxattr(tmp_path / "root" / name, "system.posix_acl_access") == acl
+        assert (tmp_path / "root" / name).stat().st_uid == 7

@@ -16,6 +16,7 @@ from coved.containers import views
 from coved.containers.logs import reader as logs
 from coved.errors import InvalidParameter
 from coved.finishing import Closing
+from coved.images import platforms
 from coved.runtime.spec import Attachment
 
 if TYPE_CHECKING:
@@ -57,12 +58,8 @@ async def create(engine: Engine, request: Request) -> Response:
         raise InvalidParameter("config cannot be empty in order to create a container")
     compat.container_create(body, request.version)
     platform = request.query.str("platform")
-    if platform and request.version >= (1, 41) and isinstance(body.get("Image"), str):
-        from coved.images import platforms  # rare
-
-        await engine.images.ready()
-        platforms.must_match(engine.images.get(body["Image"]), body["Image"], platform)
-    container = await engine.containers.create(request.query.str("name"), body)
+    wanted = platforms.asked(platform) if platform and request.version >= (1, 41) else None
+    container = await engine.containers.create(request.query.str("name"), body, wanted)
     return json_response({"Id": container.id, "Warnings": [*container.request.warnings]}, 201)
 
 

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import h11
 
-from coved.api import compat
+from coved.api import compat, image_manifests
 from coved.api.http import Request, Response, json_response, json_stream
 from coved.api.router import Router
 from coved.errors import EngineError, InvalidParameter, NotImplementedByEngine
-from coved.images import Image, Removed
+from coved.images import Image, Removed, documents
 from coved.images import reference as names
+from coved.images.documents import Platform
+from coved.images.manager import parse_name
 from coved.images.selection import created_s
 from coved.versions import ApiVersion
+
+_BACK = "back:"
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +31,8 @@ def routes(router: Router) -> None:
     router.add("POST", "/images/load", _load)
     router.add("POST", "/images/create", _create)
     router.add("POST", "/images/prune", _prune)
+    router.add("GET", "/images/get", _save_several)
+    router.add("GET", "/images/{name*}/get", _save)
     router.add("GET", "/images/{name*}/json", _inspect)
     router.add("GET", "/images/{name*}/history", _history)
     router.add("POST", "/images/{name*}/tag", _tag)
@@ -54,8 +60,14 @@ async def _list(engine: "Engine", request: Request) -> Response:
     filters = request.query.filters()
     if request.version < (1, 41) and request.query.str("filter"):
         filters = filters.adding("reference", request.query.str("filter"))
-    summaries = [summary(image, request.version) for image in engine.images.list(filters)]
+    images = engine.images.list(filters)
+    with_manifests = request.version >= (1, 47) and request.query.bool("manifests")
+    if with_manifests:  # platforms are told of in there
+        images = [image for image in images if engine.images.platforms(image)[0].id == image.id]
+    summaries = [summary(image, request.version) for image in images]
     for fields in summaries:
+        if with_manifests:
+            fields["Manifests"] = image_manifests.of(engine, engine.images.get(fields["Id"]))
         if request.version >= (1, 51):
             fields["Containers"] = engine.images.containers_of(engine.images.get(fields["Id"]))
         if request.version >= (1, 42) and request.query.bool("shared-size"):
@@ -65,7 +77,9 @@ async def _list(engine: "Engine", request: Request) -> Response:
 
 async def _inspect(engine: "Engine", request: Request) -> Response:
     await engine.images.ready()
-    image = engine.images.get(request.match["name"])
+    if request.query.bool("manifests") and request.query.str("platform"):
+        raise InvalidParameter("conflicting options: manifests and platform options cannot both be set")
+    image = engine.images.get(request.match["name"], _platform(request, (1, 49)))
     config = image.config
     description: dict[str, Any] = {
         "Id": image.id,
@@ -87,12 +101,15 @@ async def _inspect(engine: "Engine", request: Request) -> Response:
         description["Variant"] = config["variant"]
     if image.created:
         description["Created"] = image.created
+    if request.version >= (1, 48) and request.query.bool("manifests"):
+        description["Manifests"] = image_manifests.of(engine, image)
     return json_response(compat.image_inspect(description, request.version))
 
 
 async def _history(engine: "Engine", request: Request) -> Response:
     await engine.images.ready()
-    return json_response(engine.images.history(engine.images.get(request.match["name"])))
+    image = engine.images.get(request.match["name"], _platform(request, (1, 48)))
+    return json_response(engine.images.history(image))
 
 
 async def _tag(engine: "Engine", request: Request) -> Response:
@@ -103,7 +120,10 @@ async def _tag(engine: "Engine", request: Request) -> Response:
 
 async def _remove(engine: "Engine", request: Request) -> Response:
     await engine.images.ready()
-    removed = await engine.images.remove(request.match["name"], force=request.query.bool("force"))
+    wanted = request.query.list("platforms") if request.version >= (1, 50) else []
+    removed = await engine.images.remove(
+        request.match["name"], force=request.query.bool("force"), platforms=[documents.platform(one) for one in wanted]
+    )
     return json_response([_removed(item) for item in removed])
 
 
@@ -117,7 +137,26 @@ async def _prune(engine: "Engine", request: Request) -> Response:
 
 async def _load(engine: "Engine", request: Request) -> Response:
     quiet = request.query.bool("quiet")
-    return json_stream(_progress(engine, request, quiet))
+    return json_stream(_progress(engine, request, quiet, _platform(request, (1, 48))))
+
+
+async def _save(engine: "Engine", request: Request) -> Response:
+    return await _archive(engine, request, [request.match["name"]])
+
+
+async def _save_several(engine: "Engine", request: Request) -> Response:
+    return await _archive(engine, request, request.query.list("names"))
+
+
+async def _archive(engine: "Engine", request: Request, names: list[str]) -> Response:
+    await engine.images.ready()
+    archive = await engine.images.save(names, _platform(request, (1, 48)))
+    return Response(200, {"Content-Type": "application/x-tar"}, archive)
+
+
+def _platform(request: Request, since: tuple[int, int]) -> Platform | None:
+    text = request.query.str("platform")
+    return documents.platform(text) if text and request.version >= since else None
 
 
 async def _create(engine: "Engine", request: Request) -> Response:
@@ -134,10 +173,12 @@ async def _create(engine: "Engine", request: Request) -> Response:
             f"cannot pull {shown}: this version of Cove does not talk to registries yet. Bring the image in with "
             "'docker load' (from 'docker save' elsewhere) or 'docker import'"
         )
+    if source.startswith(_BACK):
+        return await _back(engine, request, source.removeprefix(_BACK))
     if source != "-":
         raise NotImplementedByEngine(f"cannot import from {source}: download the archive and import it from a file")
     image = await engine.images.import_(
-        _archive(request),
+        _body(request),
         repository=request.query.str("repo"),
         tag=request.query.str("tag"),
         message=request.query.str("message") or f"Imported from {source}",
@@ -147,11 +188,22 @@ async def _create(engine: "Engine", request: Request) -> Response:
     return json_stream(_once({"status": image.id}))
 
 
+async def _back(engine: "Engine", request: Request, source: str) -> Response:
+    """Beside the description: ``fromSrc=back:STEPS:IMAGE`` makes ``repo`` and ``tag`` of an earlier step of an image."""
+    steps, colon, name = source.partition(":")
+    if not colon or not steps.isascii() or not steps.isdigit() or len(steps) > 6:
+        raise InvalidParameter(f"{_BACK}{source} is not {_BACK}STEPS:IMAGE")
+    await engine.images.ready()
+    shown = parse_name(request.query.str("repo"), request.query.str("tag"))
+    image = await engine.images.back(engine.images.get(name), int(steps), shown)
+    return json_stream(_once({"status": image.id}))
+
+
 async def _once(message: dict[str, Any]) -> AsyncIterator[object]:
     yield message
 
 
-async def _archive(request: Request) -> AsyncIterator[bytes]:
+async def _body(request: Request) -> AsyncIterator[bytes]:
     """The body; one that breaks off is told of in dockerd's words, for its client may still listen. Raises InvalidParameter."""
     try:
         async for chunk in request.body():
@@ -162,13 +214,15 @@ async def _archive(request: Request) -> AsyncIterator[bytes]:
         raise InvalidParameter(f"malformed request body: {error}") from None
 
 
-async def _progress(engine: "Engine", request: Request, quiet: bool) -> AsyncIterator[object]:
+async def _progress(
+    engine: "Engine", request: Request, quiet: bool, platform: Platform | None
+) -> AsyncIterator[object]:
     """Messages of a load as they come; an error is the last of them, since the status is sent by then."""
     messages: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
 
     async def work() -> None:
         try:
-            await engine.images.load(_archive(request), messages.put_nowait, quiet=quiet)
+            await engine.images.load(_body(request), messages.put_nowait, quiet=quiet, platform=platform)
         finally:
             messages.put_nowait(None)
 

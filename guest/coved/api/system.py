@@ -14,7 +14,7 @@ from coved.api.volumes import describe as describe_volume
 from coved.containers import runtimes, spec
 from coved.containers.logs import options as log_options
 from coved.errors import InvalidParameter, NotFound
-from coved.images.manager import architecture
+from coved.images.platforms import architecture
 
 if TYPE_CHECKING:
     from coved.engine import Engine

@@ -27,6 +27,7 @@ from coved.errors import Conflict, EngineError, InvalidParameter, NotFound
 from coved.events import Events
 from coved.filters import Filters
 from coved.images import Images, ImageUser
+from coved.images.documents import Platform
 from coved.networks import Networks
 from coved.runtime.errors import NotRunning, RuntimeFailure
 from coved.runtime.spawner_client import SpawnerClient
@@ -197,13 +198,13 @@ class Containers:
 
     # -- creation and removal
 
-    async def create(self, name: str, body: Mapping[str, Any]) -> Container:
+    async def create(self, name: str, body: Mapping[str, Any], platform: Platform | None = None) -> Container:
         """Makes a container of a create request's body. Raises InvalidParameter, NotFound (the image), Conflict."""
         reference = body.get("Image") or next((v for k, v in body.items() if k.lower() == "image"), "")
         if not isinstance(reference, str) or not reference:
             raise InvalidParameter("no image specified: Config.Image is empty")
         await self._images.ready()
-        image = self._images.get(reference)
+        image = self._images.get(reference, platform)
         name = self._registry.choose_name(name)
         request = config.parse(body, image.container_config)
         modes.settle(request.host, self.get)

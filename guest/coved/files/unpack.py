@@ -64,9 +64,9 @@ class Unpacker(Extractor):
             if entry.type == DIRECTORY:
                 if not kept:
                     os.mkdir(name, 0o755, dir_fd=parent)
-                self._directories[tuple(parts)] = entry
+                self._finish_later(parts, entry)
             else:
-                self._directories.pop(tuple(parts), None)
+                self._finish_never(parts)
                 self._make(entry, parent, name, archive)
         except OSError as error:
             if error.errno in _FULL:
@@ -129,6 +129,6 @@ class Unpacker(Extractor):
         except OSError as error:
             if error.errno not in (errno.ENOTDIR, errno.ELOOP):
                 raise
-        if path in self._directories:
+        if self._is_unfinished(path):
             raise BadArchive(f"{'/'.join(path)!r} was replaced while it was being filled")
         return open_in_root(self._root, "/".join([self._target, *path]), _OPEN_DIRECTORY)

@@ -5,43 +5,52 @@ it are only ever keys of a dictionary: spooled files have names of our own.
 """
 
 import hashlib
-import json
 import posixpath
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from coved.images import reference
+from coved.errors import NotFound
+from coved.images import documents, reference
 from coved.images.compression import DecompressedStream, Source
+from coved.images.documents import DOCUMENT_LIMIT, Descriptor, Index, Manifest, Platform
 from coved.images.tar import HARD_LINK, REGULAR, SYMBOLIC_LINK, BadArchive, TarReader
 
-DOCUMENT_LIMIT = 8 * 1024 * 1024
 _MEMBERS_MAX = 100_000
 _LINKS_MAX = 8
+_NAMES_MAX = 1000
+HELD_MAX = 64 << 20
+"""Bytes of documents and names that are kept in memory of one archive."""
 _CHUNK = 256 * 1024
-
-_INDEX_TYPES = frozenset(
-    {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
-)
 
 
 @dataclass(frozen=True)
 class ArchivedLayer:
-    """A spooled layer, compressed or not, and what it must be when it is unpacked."""
+    """A spooled layer, compressed or not, the digest of that file, and what it must be when it is unpacked."""
 
     path: Path
+    digest: str
     diff_id: str
 
 
 @dataclass(frozen=True)
 class ArchivedImage:
-    """``config`` is the configuration's bytes as they are in the archive; ``names`` are canonical."""
+    """``config`` and ``manifest`` are bytes as they are in the archive; old archives have no manifest: it is b""."""
 
     id: str
     config: bytes
-    layers: list[ArchivedLayer]
-    names: list[str] = field(default_factory=list)
+    platform: Platform
+    layers: tuple[ArchivedLayer, ...]
+    manifest: bytes = b""
+
+
+@dataclass
+class ArchivedGroup:
+    """Images, one for each platform, that have the same canonical ``names``, and the document that names them all, or b""."""
+
+    images: list[ArchivedImage]
+    names: list[str]
+    index: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,8 @@ class Archive:
         self._directory = directory
         self._members: dict[str, _Member] = {}
         self._links: dict[str, str] = {}
+        self._images: dict[tuple[str, bytes], ArchivedImage] = {}
+        self._held = 0
 
     def spool(self, source: Source) -> None:
         """Reads the whole archive; raises ``BadArchive``."""
@@ -66,6 +77,7 @@ class Archive:
             if count >= _MEMBERS_MAX:
                 raise BadArchive(f"the image archive has more than {_MEMBERS_MAX} members")
             name = _key(entry.name)
+            self._hold(len(name) + len(entry.link))
             if entry.type == REGULAR:
                 digest = hashlib.sha256()
                 path = self._directory / str(count)
@@ -84,68 +96,96 @@ class Archive:
         while stream.read(_CHUNK):
             pass
 
-    def images(self, architecture: str) -> list[ArchivedImage]:
-        """What is in the archive.
+    def images(self, platform: Platform | None = None) -> list[ArchivedGroup]:
+        """What is in the archive. One that is written in both layouts is read in both: only the OCI one has manifests, and
+        what it calls an image may be less than the other knows.
 
         Args:
-            architecture: Which one to take of an image that is there for several (Go's names: amd64, arm64).
+            platform: the only one to take; without it all that are there are taken.
         """
-        if self._has("manifest.json"):
-            return self._docker_images()
+        groups: list[ArchivedGroup] = []
         if self._has("index.json"):
-            return self._oci_images(architecture)
-        if self._has("repositories"):
-            raise BadArchive("this archive has the layout of Docker before 1.10, which is not supported: save it again")
-        raise BadArchive("this is no image archive: it has neither manifest.json nor index.json")
+            for descriptor in documents.index(self._read("index.json")).manifests:
+                _add_group(groups, self._oci_group(descriptor))
+        if self._has("manifest.json"):
+            for saved in documents.saved_images(self._read("manifest.json")):
+                names = [_tagged_name(name) for name in saved.names]
+                layers = [self._find(name) for name in saved.layers]
+                image = self._image(self._find(saved.config), layers)
+                _add_group(groups, ArchivedGroup([image], names))
+        names_count = sum(len(group.names) for group in groups)
+        if names_count > _NAMES_MAX:
+            raise BadArchive(f"the archive has {names_count} names of images, and {_NAMES_MAX} are taken at most")
+        if not groups and not self._has("manifest.json"):
+            if self._has("repositories"):
+                raise BadArchive(
+                    "this archive has the layout of Docker before 1.10, which is not supported: save it again"
+                )
+            if not self._has("index.json"):
+                raise BadArchive("this is no image archive: it has neither manifest.json nor index.json")
+        if platform is None:
+            return groups
+        wanted = [ArchivedGroup(_for(group.images, platform), group.names, group.index) for group in groups]
+        if groups and not any(group.images for group in wanted):
+            there = ", ".join(sorted({str(image.platform) for group in groups for image in group.images}))
+            raise NotFound(f"the archive has no image for the platform {platform}, but for {there}")
+        return [group for group in wanted if group.images]
 
     # -- layouts
 
-    def _docker_images(self) -> list[ArchivedImage]:
-        manifest = self._json("manifest.json")
-        if not isinstance(manifest, list) or not all(isinstance(item, dict) for item in manifest):
-            raise BadArchive("manifest.json in the archive is malformed")
-        images = []
-        for item in manifest:
-            names = [_tagged_name(name) for name in _strings(item.get("RepoTags"))]
-            config = item.get("Config")
-            if not isinstance(config, str):
-                raise BadArchive("manifest.json in the archive names no configuration")
-            layers = [self._find(name).path for name in _strings(item.get("Layers"))]
-            images.append(self._image(self._find(config), layers, names))
-        return images
-
-    def _oci_images(self, architecture: str) -> list[ArchivedImage]:
-        index = self._json("index.json")
+    def _oci_group(self, descriptor: Descriptor) -> ArchivedGroup:
+        data = _read(self._blob(descriptor).path)
+        top = documents.manifest_or_index(data)
+        names = _oci_names(descriptor)
+        if isinstance(top, Manifest):
+            return ArchivedGroup([self._oci_image(top, data)], names)
+        self._hold(len(data))
         images: dict[str, ArchivedImage] = {}
-        for descriptor in _descriptors(index):
-            for manifest in self._manifests(descriptor, architecture):
-                config = self._blob(manifest.get("config"))
-                layers = [self._blob(layer).path for layer in manifest.get("layers") or []]
-                image = self._image(config, layers, _oci_names(descriptor))
-                earlier = images.get(image.id)
-                if earlier is not None:
-                    earlier.names.extend(image.names)
-                else:
-                    images[image.id] = image
-        return list(images.values())
+        for manifest, document in self._children(top, _LINKS_MAX, set()):
+            if all(self._has(_blob_name(one.digest)) for one in (manifest.config, *manifest.layers)):
+                image = self._oci_image(manifest, document)
+                images.setdefault(image.id, image)
+        if not images:
+            raise BadArchive("an index in the archive names no image that is in it")
+        return ArchivedGroup([*images.values()], names, data)
 
-    def _manifests(self, descriptor: dict[str, Any], architecture: str) -> list[dict[str, Any]]:
-        document = self._document(self._blob(descriptor))
-        if descriptor.get("mediaType") not in _INDEX_TYPES and "manifests" not in document:
-            return [document]
-        fitting = [child for child in _descriptors(document) if _fits(child, architecture)]
-        if not fitting:
-            raise BadArchive(f"the archive has no image for linux/{architecture}")
-        return [self._document(self._blob(fitting[0]))]
+    def _children(self, index: Index, depth: int, seen: set[str]) -> Iterator[tuple[Manifest, bytes]]:
+        """Manifests of images, each once; archives hold of an index what whoever wrote them had of it."""
+        if not depth:
+            raise BadArchive("the indexes in the archive are nested too deeply")
+        for child in index.manifests:
+            if child.digest in seen or not self._has(_blob_name(child.digest)) or not _is_image(child):
+                continue
+            seen.add(child.digest)
+            data = _read(self._blob(child).path)
+            document = documents.manifest_or_index(data)
+            if isinstance(document, Index):
+                yield from self._children(document, depth - 1, seen)
+            else:
+                yield document, data
 
-    def _image(self, config: _Member, layers: list[Path], names: list[str]) -> ArchivedImage:
+    def _oci_image(self, manifest: Manifest, data: bytes) -> ArchivedImage:
+        return self._image(self._blob(manifest.config), [self._blob(layer) for layer in manifest.layers], data)
+
+    def _image(self, config: _Member, layers: list[_Member], manifest: bytes = b"") -> ArchivedImage:
+        key = (config.digest, manifest)
+        if manifest and key in self._images:
+            return self._images[key]
         data = _read(config.path)
-        document = parse_config(data)
-        diff_ids = document["rootfs"]["diff_ids"]
-        if len(diff_ids) != len(layers):
-            raise BadArchive(f"the image has {len(layers)} layers, and its configuration says {len(diff_ids)}")
-        pairs = [ArchivedLayer(path, diff_id) for path, diff_id in zip(layers, diff_ids, strict=True)]
-        return ArchivedImage(config.digest, data, pairs, names)
+        self._hold(len(data) + len(manifest))
+        parsed = documents.config(data)
+        if len(parsed.diff_ids) != len(layers):
+            raise BadArchive(f"the image has {len(layers)} layers, and its configuration says {len(parsed.diff_ids)}")
+        archived = tuple(
+            ArchivedLayer(one.path, one.digest, diff_id) for one, diff_id in zip(layers, parsed.diff_ids, strict=True)
+        )
+        image = self._images[key] = ArchivedImage(config.digest, data, parsed.platform, archived, manifest)
+        return image
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        if self._held > HELD_MAX:
+            raise BadArchive(f"documents and names in the archive take more than {HELD_MAX} bytes")
 
     # -- members
 
@@ -162,60 +202,42 @@ class Archive:
             key = self._links[key]
         raise BadArchive(f"the archive lacks {name!r}")
 
-    def _blob(self, descriptor: object) -> _Member:
-        digest = descriptor.get("digest") if isinstance(descriptor, dict) else None
-        if not isinstance(digest, str) or not reference.is_digest(digest):
-            raise BadArchive("a descriptor in the archive has no sha256 digest")
-        member = self._find(f"blobs/sha256/{digest.removeprefix('sha256:')}")
-        if member.digest != digest:
-            raise BadArchive(f"content verification failed: expected {digest}, got {member.digest}")
+    def _blob(self, descriptor: Descriptor) -> _Member:
+        member = self._find(_blob_name(descriptor.digest))
+        if member.digest != descriptor.digest:
+            raise BadArchive(f"content verification failed: expected {descriptor.digest}, got {member.digest}")
         return member
 
-    def _json(self, name: str) -> Any:
-        return _parse(_read(self._find(name).path), name)
-
-    def _document(self, member: _Member) -> dict[str, Any]:
-        document = _parse(_read(member.path), member.digest)
-        if not isinstance(document, dict):
-            raise BadArchive(f"{member.digest} in the archive is not a JSON object")
-        return document
+    def _read(self, name: str) -> bytes:
+        return _read(self._find(name).path)
 
 
-def parse_config(data: bytes) -> dict[str, Any]:
-    """Reads an image's configuration and checks what the engine relies on; raises ``BadArchive``."""
-    document = _parse(data, "the image's configuration")
-    if not isinstance(document, dict):
-        raise BadArchive("the image's configuration is not a JSON object")
-    if document.get("os", "linux") != "linux":
-        raise BadArchive(f"operating system {document['os']!r} is not supported: Cove runs Linux images")
-    rootfs = document.get("rootfs")
-    diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
-    if diff_ids is None and isinstance(rootfs, dict):
-        diff_ids = rootfs["diff_ids"] = []
-    if not isinstance(diff_ids, list) or not all(isinstance(one, str) and reference.is_digest(one) for one in diff_ids):
-        raise BadArchive("the image's configuration has no list of layers (rootfs.diff_ids)")
-    for key, kind in (("config", dict), ("history", list)):
-        if document.get(key) is not None and not isinstance(document[key], kind):
-            raise BadArchive(f"{key!r} in the image's configuration is malformed")
-    _check_container_config(document.get("config") or {})
-    return document
+def _add_group(groups: list[ArchivedGroup], group: ArchivedGroup) -> None:
+    """The names of one image are together, however often an archive lists it."""
+    ids = {image.id for image in group.images}
+    for known in groups:
+        if ids == {image.id for image in known.images} or (not group.index and ids <= {one.id for one in known.images}):
+            known.names = [*dict.fromkeys([*known.names, *group.names])]
+            return
+    groups.append(group)
 
 
-def _check_container_config(config: dict[str, Any]) -> None:
-    expected: list[tuple[str, type, Callable[[Any], bool]]] = [
-        ("Env", list, lambda items: all(isinstance(item, str) for item in items)),
-        ("Cmd", list, lambda items: all(isinstance(item, str) for item in items)),
-        ("Entrypoint", list, lambda items: all(isinstance(item, str) for item in items)),
-        ("Labels", dict, lambda items: all(isinstance(item, str) for item in items.values())),
-        ("Volumes", dict, lambda _: True),
-        ("ExposedPorts", dict, lambda _: True),
-        ("User", str, lambda _: True),
-        ("WorkingDir", str, lambda _: True),
+def _for(images: list[ArchivedImage], platform: Platform) -> list[ArchivedImage]:
+    return [
+        one
+        for one in images
+        if (one.platform.os, one.platform.architecture) == (platform.os, platform.architecture)
+        and platform.variant in ("", one.platform.variant)
     ]
-    for key, kind, acceptable in expected:
-        value = config.get(key)
-        if value is not None and not (isinstance(value, kind) and acceptable(value)):
-            raise BadArchive(f"{key!r} in the image's configuration is malformed")
+
+
+def _is_image(descriptor: Descriptor) -> bool:
+    """Builders put attestations beside their images, for a platform "unknown"; and images of other systems are not for here."""
+    return descriptor.platform is None or descriptor.platform.os in ("", "linux")
+
+
+def _blob_name(digest: str) -> str:
+    return f"blobs/sha256/{digest.removeprefix('sha256:')}"
 
 
 def _key(name: str) -> str:
@@ -230,41 +252,11 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _parse(data: bytes, what: str) -> Any:
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise BadArchive(f"{what} in the archive is not JSON: {error}") from None
-
-
-def _strings(value: object) -> list[str]:
-    if value is None:
-        return []
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise BadArchive("manifest.json in the archive is malformed")
-    return value
-
-
-def _descriptors(index: object) -> list[dict[str, Any]]:
-    manifests = index.get("manifests") if isinstance(index, dict) else None
-    if not isinstance(manifests, list) or not all(isinstance(item, dict) for item in manifests):
-        raise BadArchive("an index in the archive is malformed")
-    return manifests
-
-
-def _fits(descriptor: dict[str, Any], architecture: str) -> bool:
-    platform = descriptor.get("platform")
-    return isinstance(platform, dict) and (platform.get("os"), platform.get("architecture")) == ("linux", architecture)
-
-
-def _oci_names(descriptor: dict[str, Any]) -> list[str]:
+def _oci_names(descriptor: Descriptor) -> list[str]:
     """The image's name: containerd's annotation is whole, the specification's own may be a tag alone."""
-    annotations = descriptor.get("annotations")
-    if not isinstance(annotations, dict):
-        return []
     for key in ("io.containerd.image.name", "org.opencontainers.image.ref.name"):
-        name = annotations.get(key)
-        if isinstance(name, str) and ("/" in name or ":" in name):
+        name = descriptor.annotations.get(key, "")
+        if "/" in name or ":" in name:
             return [_tagged_name(name)]
     return []
 

@@ -2,11 +2,13 @@
 
 import json
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from coved.errors import NotFound
-from coved.images import reference
-from coved.images.archive import DOCUMENT_LIMIT
-from coved.images.layers import Layer
+from coved.images import platforms, reference
+from coved.images.documents import DOCUMENT_LIMIT, Manifest, Platform
+from coved.images.layers import Blob, Layer
 from coved.images.model import Image
 from coved.store.blobs import BlobStore
 from coved.store.database import Database
@@ -29,7 +31,41 @@ _SCHEMA = (
     ) STRICT;
     CREATE TABLE image_settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     """,
+    # Layers' archives as they came, the manifests that name them, and several platforms under one name.
+    """
+    CREATE TABLE layer_blobs (
+        digest TEXT PRIMARY KEY,
+        diff_id TEXT NOT NULL REFERENCES layers (diff_id) ON DELETE CASCADE,
+        size INTEGER NOT NULL,
+        media_type TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE image_manifests (
+        number INTEGER PRIMARY KEY,
+        digest TEXT NOT NULL UNIQUE,
+        image_id TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+        layers TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE image_names_2 (
+        name TEXT NOT NULL,
+        position INTEGER NOT NULL,
+        image_id TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+        tagged_ns INTEGER NOT NULL,
+        index_digest TEXT NOT NULL,
+        PRIMARY KEY (name, image_id)
+    ) STRICT;
+    INSERT INTO image_names_2 SELECT name, 0, image_id, tagged_ns, '' FROM image_names;
+    DROP TABLE image_names;
+    ALTER TABLE image_names_2 RENAME TO image_names;
+    """,
 )
+
+
+@dataclass(frozen=True)
+class Gone:
+    """What has no row any more, and is still on the disk: layers by diff id, and layers' blobs."""
+
+    layers: list[str]
+    blobs: list[Blob]
 
 
 class Catalog:
@@ -45,9 +81,20 @@ class Catalog:
             row["diff_id"]: row["size"] for row in database.query("SELECT diff_id, size FROM layers")
         }
         self._images: dict[str, Image] = {}
-        self._names: dict[str, str] = {}
-        for row in database.query("SELECT name, image_id FROM image_names"):
-            self._names[row["name"]] = row["image_id"]
+        self._names: dict[str, list[str]] = {}
+        self._indexes: dict[str, str] = {}
+        self._layer_blobs: dict[str, tuple[str, Blob]] = {}
+        self._manifests: dict[str, dict[str, list[str]]] = {}
+        """By image id and by its own digest: the layers' digests. The latest is last."""
+        for row in database.query("SELECT * FROM image_names ORDER BY name, position"):
+            self._names.setdefault(row["name"], []).append(row["image_id"])
+            if row["index_digest"]:
+                self._indexes[row["name"]] = row["index_digest"]
+        for row in database.query("SELECT * FROM layer_blobs"):
+            blob = Blob(row["digest"], row["size"], row["media_type"])
+            self._layer_blobs[blob.digest] = (row["diff_id"], blob)
+        for row in database.query("SELECT * FROM image_manifests ORDER BY number"):
+            self._manifests.setdefault(row["image_id"], {})[row["digest"]] = json.loads(row["layers"])
         for row in database.query("SELECT id FROM images"):
             self._refresh(row["id"])
 
@@ -63,38 +110,101 @@ class Catalog:
         """By the whole id, which must be there."""
         return self._images[image_id]
 
-    def find(self, text: str) -> Image:
-        """By name, name and digest, id, or unambiguous beginning of an id; raises ``NotFound`` in Docker's words."""
+    def find(self, text: str, platform: Platform | None = None) -> Image:
+        """By name, name and digest, id, or unambiguous beginning of an id; of several platforms the one that is asked for,
+        else this machine's. Raises ``NotFound`` in Docker's words."""
+        images = self._candidates(text)
+        if platform is None:
+            return min(images, key=platforms.foreignness)
+        for image in images:
+            if platforms.fits(image, platform):
+                return image
+        raise platforms.mismatch(text, platform, images[0])
+
+    def name_of(self, text: str) -> str | None:
+        """The canonical name that a text means, when it means an image by its name and not by its id."""
+        if text in self._images or len(reference.id_prefix(text)) == 64 or text.startswith("sha256:"):
+            return None
+        name = str(reference.parse(text).tagged())
+        return name if name in self._names else None
+
+    def names_meant(self, text: str) -> list[str]:
+        """Canonical names that a text means: of a repository all tags. [] for an id, and for what is not there."""
+        name = self.name_of(text)
+        parsed = None if text in self._images or text.startswith("sha256:") else reference.parse(text)
+        if parsed is None or parsed.tag or parsed.digest:
+            return [] if name is None else [name]
+        return self.names_of_repository(parsed.repository)
+
+    def _candidates(self, text: str) -> list[Image]:
+        """At least one."""
         if text in self._images:
-            return self._images[text]
+            return [self._images[text]]
         prefix = reference.id_prefix(text)
         if len(prefix) == 64:
             image = self._images.get(f"sha256:{prefix}")
             if image is None:
                 raise NotFound(f"No such image: {text}")
-            return image
+            return [image]
         missing = text
         if not text.startswith("sha256:"):
             parsed = reference.parse(text).tagged()
             missing = parsed.familiar
-            image_id = self._names.get(str(parsed))
-            if image_id is not None:
-                return self._images[image_id]
+            holders = self._names.get(str(parsed))
+            if holders:
+                return [self._images[image_id] for image_id in holders]
         if prefix:
             found = [image for image in self._images.values() if image.id.startswith(f"sha256:{prefix}")]
             if len(found) > 1:
                 raise NotFound(f"image id {text} is ambiguous: {len(found)} images begin with it")
             if found:
-                return found[0]
+                return found
         raise NotFound(f"No such image: {missing}")
 
     def names(self, image_id: str) -> list[str]:
         """Canonical names of an image."""
-        return sorted(name for name, target in self._names.items() if target == image_id)
+        return sorted(name for name, holders in self._names.items() if image_id in holders)
 
-    def named(self, name: str) -> str | None:
-        """The id of the image that has this canonical name."""
-        return self._names.get(name)
+    def names_of_repository(self, repository: str) -> list[str]:
+        """Canonical names, with tags, of a canonical repository."""
+        return sorted(name for name in self._names if name.startswith(f"{repository}:"))
+
+    def holders(self, name: str) -> list[str]:
+        """The ids of the images, one for each platform, that have this canonical name; [] when there is none."""
+        return [*self._names.get(name, ())]
+
+    def index_of(self, name: str) -> str:
+        """The digest of the index that a name's images came with, "" when there was none."""
+        return self._indexes.get(name, "")
+
+    def has_blob(self, digest: str, diff_id: str) -> bool:
+        """Whether the archive is kept, and is that of this layer."""
+        return digest in self._layer_blobs and self._layer_blobs[digest][0] == diff_id
+
+    def diff_id_of(self, digest: str) -> str:
+        """The layer that an archive holds, "" for an archive that is not kept."""
+        return self._layer_blobs[digest][0] if digest in self._layer_blobs else ""
+
+    def media_type_of(self, digest: str) -> str:
+        """Of an archive that is kept; "" for one that is not."""
+        return self._layer_blobs[digest][1].media_type if digest in self._layer_blobs else ""
+
+    def blobs(self, diff_id: str) -> list[Blob]:
+        """A layer's archives: several, when it came compressed in several ways."""
+        return [blob for of, blob in self._layer_blobs.values() if of == diff_id]
+
+    def manifests(self, image_id: str) -> list[str]:
+        """Digests of the manifests that an image came with, the latest first."""
+        return [*reversed(self._manifests.get(image_id, ()))]
+
+    def is_blob(self, digest: str) -> bool:
+        """Whether a blob belongs to anything."""
+        return (
+            digest in self._images
+            or digest in self._layer_blobs
+            or digest in self._indexes.values()
+            or any(digest in manifests for manifests in self._manifests.values())
+        )
 
     def setting(self, key: str) -> str | None:
         row = self._database.query_one("SELECT value FROM image_settings WHERE key = ?", (key,))
@@ -105,9 +215,29 @@ class Catalog:
     def set_setting(self, key: str, value: str) -> None:
         self._database.execute("INSERT OR REPLACE INTO image_settings VALUES (?, ?)", (key, value))
 
-    def add_layer(self, layer: Layer) -> None:
-        self._database.execute("INSERT OR IGNORE INTO layers VALUES (?, ?)", (layer.diff_id, layer.size))
-        self.layer_sizes[layer.diff_id] = layer.size
+    def add_layer(self, diff_id: str, layer: Layer | None, blobs: Sequence[Blob]) -> None:
+        """Records archives of a layer, and the layer itself unless it is there."""
+        with self._database.transaction():
+            if layer is not None:
+                self._database.execute("INSERT OR IGNORE INTO layers VALUES (?, ?)", (diff_id, layer.size))
+            for blob in blobs:
+                row = (blob.digest, diff_id, blob.size, blob.media_type)
+                self._database.execute("INSERT INTO layer_blobs VALUES (?, ?, ?, ?)", row)
+        if layer is not None:
+            self.layer_sizes[diff_id] = layer.size
+        for blob in blobs:
+            self._layer_blobs[blob.digest] = (diff_id, blob)
+
+    def add_manifest(self, image_id: str, digest: str, manifest: Manifest) -> None:
+        """Records a manifest whose document is in the blob store and whose layers' archives are kept."""
+        known = self._manifests.setdefault(image_id, {})
+        if digest not in known:
+            layers = [layer.digest for layer in manifest.layers]
+            self._database.execute(
+                "INSERT OR IGNORE INTO image_manifests (digest, image_id, layers) VALUES (?, ?, ?)",
+                (digest, image_id, json.dumps(layers)),
+            )
+            known[digest] = layers
 
     def add(self, image_id: str, diff_ids: list[str]) -> Image:
         """Records an image whose configuration is in the blob store and whose layers are known."""
@@ -120,22 +250,35 @@ class Catalog:
             self._refresh(image_id)
         return self._images[image_id]
 
-    def set_name(self, name: str, image_id: str) -> None:
-        """Gives a canonical name to an image, whoever had it before."""
-        self._database.execute("INSERT OR REPLACE INTO image_names VALUES (?, ?, ?)", (name, image_id, time.time_ns()))
-        previous = self._names.get(name)
-        self._names[name] = image_id
-        self._refresh(image_id)
-        if previous is not None and previous != image_id:
-            self._refresh(previous)
+    def set_name(self, name: str, image_ids: Sequence[str], index: str = "") -> None:
+        """Gives a canonical name to an image, or to one for each platform, whoever had it before.
+
+        Args:
+            index: the digest of the index that names them all, which is in the blob store.
+        """
+        now, previous = time.time_ns(), self.holders(name)
+        with self._database.transaction():
+            self._database.execute("DELETE FROM image_names WHERE name = ?", (name,))
+            for position, image_id in enumerate(image_ids):
+                row = (name, position, image_id, now, index)
+                self._database.execute("INSERT INTO image_names VALUES (?, ?, ?, ?, ?)", row)
+        self._names[name] = [*image_ids]
+        self._set_index(name, index)
+        for image_id in {*image_ids, *previous}:
+            self._refresh(image_id)
 
     def remove_name(self, name: str) -> None:
         self._database.execute("DELETE FROM image_names WHERE name = ?", (name,))
-        self._refresh(self._names.pop(name))
+        holders = self._names.pop(name)
+        self._set_index(name, "")
+        for image_id in holders:
+            self._refresh(image_id)
 
-    def remove(self, image_id: str) -> list[str]:
-        """Removes an image and its names; gives the diff ids that no other image has, whose rows are gone as well."""
+    def remove(self, image_id: str) -> Gone:
+        """Removes an image, its names and its documents; gives what else nobody needs any more, whose rows are gone as well."""
         image = self._images[image_id]
+        remaining = {id_: manifests for id_, manifests in self._manifests.items() if id_ != image_id}
+        in_manifests = {one for manifests in remaining.values() for layers in manifests.values() for one in layers}
         with self._database.transaction():
             self._database.execute("DELETE FROM images WHERE id = ?", (image_id,))
             unused = [
@@ -145,13 +288,48 @@ class Catalog:
                 )
                 if row["diff_id"] in image.diff_ids
             ]
+            blobs = [blob for diff_id in unused for blob in self.blobs(diff_id)]
+            blobs += [blob for one in {*image.diff_ids} - {*unused} for blob in self._spare(one, in_manifests)]
+            for blob in blobs:
+                self._database.execute("DELETE FROM layer_blobs WHERE digest = ?", (blob.digest,))
             for diff_id in unused:
                 self._database.execute("DELETE FROM layers WHERE diff_id = ?", (diff_id,))
         for diff_id in unused:
             del self.layer_sizes[diff_id]
+        for blob in blobs:
+            del self._layer_blobs[blob.digest]
         del self._images[image_id]
-        self._names = {name: target for name, target in self._names.items() if target != image_id}
-        return unused
+        for name in self.names(image_id):
+            self._names[name].remove(image_id)
+            if not self._names[name]:
+                del self._names[name]
+                self._set_index(name, "")
+        for digest in (image_id, *self._manifests.pop(image_id, ())):
+            self._blobs.remove(digest)
+        return Gone(unused, blobs)
+
+    def drop_spare(self, diff_ids: Sequence[str]) -> list[Blob]:
+        """Takes the rows of archives of these layers that no manifest names, but for one of each, and gives them."""
+        named = {one for manifests in self._manifests.values() for layers in manifests.values() for one in layers}
+        blobs = [blob for diff_id in {*diff_ids} for blob in self._spare(diff_id, named)]
+        with self._database.transaction():
+            for blob in blobs:
+                self._database.execute("DELETE FROM layer_blobs WHERE digest = ?", (blob.digest,))
+        for blob in blobs:
+            del self._layer_blobs[blob.digest]
+        return blobs
+
+    def _spare(self, diff_id: str, named: set[str]) -> list[Blob]:
+        """Images need one archive of each layer, and those that their manifests name."""
+        blobs = sorted(self.blobs(diff_id), key=lambda blob: blob.digest in named)
+        return [blob for blob in blobs[:-1] if blob.digest not in named]
+
+    def _set_index(self, name: str, digest: str) -> None:
+        previous = self._indexes.pop(name, "")
+        if digest:
+            self._indexes[name] = digest
+        if previous and not self.is_blob(previous):
+            self._blobs.remove(previous)
 
     def _refresh(self, image_id: str) -> None:
         """Makes the image in memory what the tables say; images are immutable, names come and go."""

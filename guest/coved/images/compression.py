@@ -1,4 +1,4 @@
-"""Archives as they come: plain, gzip, bzip2 or xz, told apart by their first bytes."""
+"""Archives as they come: plain, gzip, zstd, bzip2 or xz, told apart by their first bytes."""
 
 import hashlib
 import zlib
@@ -7,6 +7,7 @@ from functools import partial
 from typing import Protocol
 
 from coved.errors import InvalidParameter
+from coved.images.documents import OCI_LAYER
 
 _CHUNK = 256 * 1024
 _XZ_MEMORY = 128 << 20
@@ -91,6 +92,28 @@ class DecompressedStream:
         self._input = rest
 
 
+class PeekedStream:
+    """A stream of which the first bytes are known in advance: ``head``, six bytes or all that there are."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._rest = b""
+        while len(self._rest) < len(_XZ) and (chunk := source.read(_CHUNK)):
+            self._rest += chunk
+        self.head = self._rest[: len(_XZ)]
+
+    def read(self, size: int) -> bytes:
+        head, self._rest = self._rest[:size], self._rest[size:]
+        return head or self._source.read(size)
+
+
+def media_type(head: bytes) -> str:
+    """OCI's media type of a layer that begins like this (layer.md), "" when it is compressed in a way that OCI has no name for."""
+    if head.startswith((_BZIP2, _XZ)):
+        return ""
+    return OCI_LAYER + ("+gzip" if head.startswith(_GZIP) else "+zstd" if head.startswith(_ZSTD) else "")
+
+
 class HashedStream:
     """Passes a stream on and computes its SHA-256."""
 
@@ -148,5 +171,7 @@ def _decompressor_for(head: bytes) -> tuple[Callable[[], _Decompressor] | None, 
         # xz(1) -9 takes 65 MiB; without a limit the stream itself says how much, up to 4 GiB.
         return partial(lzma.LZMADecompressor, memlimit=_XZ_MEMORY), (EOFError, lzma.LZMAError)
     if head.startswith(_ZSTD):
-        raise InvalidParameter("zstd-compressed layers are not supported in this version: save the image uncompressed")
+        from coved.images import zstd  # what it takes to call a library
+
+        return zstd.Decompressor, (EOFError, zstd.ZstdError)
     return None, ()

@@ -9,7 +9,8 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from coved.images.tar import (
     BLOCK_DEVICE,
@@ -46,6 +47,23 @@ _ENTRIES_MAX = 5_000_000
 
 # The trusted and security classes steer the kernel (overlayfs redirects, for one): of them only capabilities pass.
 _ALLOWED_ATTRIBUTES = ("user.", "security.capability", "system.posix_acl_")
+_ATTRIBUTE_MAX = 65536
+"""Bytes of one attribute; Linux takes no more (XATTR_SIZE_MAX)."""
+ATTRIBUTES_MAX = 64 << 20
+"""Bytes of all attributes of a layer."""
+REMEMBERED_MAX = 96 << 20
+"""Bytes of memory for directories, which are finished last: some 200,000 of them."""
+_REMEMBERED_EACH = 320
+
+
+@dataclass(frozen=True, slots=True)
+class _Unfinished:
+    """What a directory is given once it has been filled."""
+
+    owner: tuple[int, int]
+    mode: int
+    mtime_ns: int
+    attributes: dict[str, bytes] | None
 
 
 class Extractor:
@@ -57,7 +75,9 @@ class Extractor:
         self._root = root
         self._parent_path: tuple[str, ...] | None = None
         self._parent = -1
-        self._directories: dict[tuple[str, ...], Entry] = {}
+        self._unfinished: dict[str, _Unfinished] = {}
+        self._remembered = 0
+        self._attribute_bytes = 0
 
     def extract(self, archive: TarReader) -> None:
         """Unpacks the whole archive; raises ``BadArchive`` for one that is damaged or that means harm."""
@@ -66,7 +86,9 @@ class Extractor:
                 if count >= _ENTRIES_MAX:
                     raise BadArchive(f"the layer has more than {_ENTRIES_MAX} entries")
                 self._place(entry, archive)
-            self._finish_directories()
+            for path, what in reversed(self._unfinished.items()):
+                with _clear_errors(path or "/"):
+                    self._finish(path, what)
         finally:
             self._forget_parent()
 
@@ -74,25 +96,19 @@ class Extractor:
         parts = split(entry.name)
         if not parts:
             if entry.type == DIRECTORY:
-                self._directories[()] = entry
+                self._finish_later((), entry)
             return
         *parents, name = parts
-        parent = self._open_parent(tuple(parents))
-        try:
+        with _clear_errors(entry.name):
+            parent = self._open_parent(tuple(parents))
             if name.startswith(_WHITEOUT):
                 self._white_out(parent, name)
             elif entry.type == DIRECTORY:
                 self._make_directory(parent, name)
-                self._directories[tuple(parts)] = entry
+                self._finish_later(parts, entry)
             else:
                 self._clear(parent, name)
                 self._make(entry, parent, name, archive)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
-                raise
-            raise BadArchive(f"cannot unpack {entry.name!r}: {error.strerror}") from error
-        except (OverflowError, ValueError) as error:  # numbers and names that no system call takes
-            raise BadArchive(f"cannot unpack {entry.name!r}: {error}") from error
 
     # -- kinds of entries
 
@@ -106,8 +122,8 @@ class Extractor:
                 self._write(fd, archive)
                 os.fchown(fd, entry.uid, entry.gid)
                 os.fchmod(fd, entry.mode)
-                # After chown, which takes capabilities away.
-                _set_attributes(fd, entry)
+                # After chown, which takes capabilities away, and chmod, which changes an ACL's mask.
+                _set_attributes(fd, self._attributes(entry))
                 os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
             finally:
                 os.close(fd)
@@ -229,20 +245,60 @@ class Extractor:
             raise
         return current
 
-    def _finish_directories(self) -> None:
-        """Owners, modes and times of directories come last: filling them changes their times."""
-        for path, entry in reversed(self._directories.items()):
-            try:
-                fd = self._walk(path, create=False)
-            except BadArchive:
-                continue  # replaced by a later entry
-            try:
-                os.fchown(fd, entry.uid, entry.gid)
-                os.fchmod(fd, entry.mode)
-                _set_attributes(fd, entry)
-                os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
-            finally:
-                os.close(fd)
+    # -- what comes last: filling a directory changes its times, and what is made in it takes over its ACL and its group
+
+    def _finish_later(self, path: Sequence[str], entry: Entry) -> None:
+        key = "/".join(path)
+        attributes = self._attributes(entry)
+        if key not in self._unfinished:
+            self._remembered += _REMEMBERED_EACH + len(key)
+        self._remembered += sum(len(name) + len(value) for name, value in attributes.items())
+        if self._remembered > REMEMBERED_MAX:
+            raise BadArchive("the layer has too many directories")
+        self._unfinished[key] = _Unfinished((entry.uid, entry.gid), entry.mode, entry.mtime_ns, attributes or None)
+
+    def _finish_never(self, path: Sequence[str]) -> None:
+        self._unfinished.pop("/".join(path), None)
+
+    def _is_unfinished(self, path: Sequence[str]) -> bool:
+        return "/".join(path) in self._unfinished
+
+    def _finish(self, path: str, what: _Unfinished) -> None:
+        try:
+            fd = self._walk(tuple(path.split("/")) if path else (), create=False)
+        except BadArchive:
+            return  # replaced by a later entry
+        try:
+            os.fchown(fd, *what.owner)
+            os.fchmod(fd, what.mode)
+            _set_attributes(fd, what.attributes or {})
+            os.utime(fd, ns=(what.mtime_ns, what.mtime_ns))
+        finally:
+            os.close(fd)
+
+    def _attributes(self, entry: Entry) -> dict[str, bytes]:
+        """Those that may be set. Raises BadArchive for what is too large."""
+        allowed = {name: value for name, value in entry.attributes.items() if name.startswith(_ALLOWED_ATTRIBUTES)}
+        for name, value in allowed.items():
+            if len(value) > _ATTRIBUTE_MAX:
+                raise BadArchive(f"{entry.name!r}: its attribute {name[:80]!r} is larger than {_ATTRIBUTE_MAX} bytes")
+            self._attribute_bytes += len(name) + len(value)
+        if self._attribute_bytes > ATTRIBUTES_MAX:
+            raise BadArchive(f"the attributes of the layer's files take more than {ATTRIBUTES_MAX} bytes")
+        return allowed
+
+
+@contextlib.contextmanager
+def _clear_errors(name: str) -> Iterator[None]:
+    """Says of what the archive made impossible that it did; a full or broken disk is not its doing."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
+            raise
+        raise BadArchive(f"cannot unpack {name!r}: {error.strerror}") from error
+    except (OverflowError, ValueError) as error:  # numbers and names that no system call takes
+        raise BadArchive(f"cannot unpack {name!r}: {error}") from error
 
 
 def split(name: str) -> list[str]:
@@ -259,15 +315,14 @@ def _is_whiteout(status: os.stat_result) -> bool:
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == _WHITEOUT_DEVICE
 
 
-def _set_attributes(fd: int, entry: Entry) -> None:
-    for name, value in entry.attributes.items():
-        if name.startswith(_ALLOWED_ATTRIBUTES):
-            try:
-                os.setxattr(fd, name, value)
-            except OSError as error:
-                # Not every file system has user attributes and ACLs; capabilities must not be lost in silence.
-                if error.errno != errno.ENOTSUP or name == "security.capability":
-                    raise
+def _set_attributes(fd: int, attributes: Mapping[str, bytes]) -> None:
+    for name, value in attributes.items():
+        try:
+            os.setxattr(fd, name, value)
+        except OSError as error:
+            # Not every file system has user attributes and ACLs; capabilities must not be lost in silence.
+            if error.errno != errno.ENOTSUP or name == "security.capability":
+                raise
 
 
 @contextlib.contextmanager

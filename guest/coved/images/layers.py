@@ -11,12 +11,23 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from coved.images.compression import DecompressedStream, HashedStream, Source
+from coved.images.compression import DecompressedStream, HashedStream, PeekedStream, Source, media_type
+from coved.images.documents import OCI_LAYER
 from coved.images.extract import Extractor
 from coved.images.tar import BadArchive, TarReader
+from coved.store.blobs import BlobWriter
 from coved.store.trees import remove_tree
 
 _TEMPORARY = "incomplete-"
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A layer's archive as it came; ``size`` in bytes. ``media_type`` is OCI's, and tells how it is compressed."""
+
+    digest: str
+    size: int
+    media_type: str
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,21 @@ class Layer:
 
     diff_id: str
     size: int
+    media_type: str = ""
+    """Of the archive that it was unpacked from."""
+
+
+class KeptSource:
+    """Passes an archive on, and keeps it in a blob."""
+
+    def __init__(self, source: Source, writer: BlobWriter) -> None:
+        self._source = source
+        self._writer = writer
+
+    def read(self, size: int) -> bytes:
+        data = self._source.read(size)
+        self._writer.write(data)
+        return data
 
 
 class LayerStore:
@@ -47,11 +73,12 @@ class LayerStore:
         """A new place to unpack a layer in."""
         return self._directory / f"{_TEMPORARY}{secrets.token_hex(8)}"
 
-    def unpack(self, source: Source, room: Path, expected: str = "") -> Layer:
+    def unpack(self, source: Source, room: Path, expected: str = "", keep: BlobWriter | None = None) -> Layer:
         """Unpacks an archive, plain or compressed, into ``room``, and makes it durable.
 
         Args:
             expected: The diff id that it must have; "" takes it as it is.
+            keep: Takes the archive as it is read.
 
         Raises ``BadArchive`` when the content is not what was expected, or is not acceptable.
         """
@@ -60,7 +87,12 @@ class LayerStore:
         root = os.open(diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fchmod(root, 0o755)
-            stream = HashedStream(DecompressedStream(source))
+            peeked = PeekedStream(source)
+            kind = media_type(peeked.head)
+            # What registries do not know, such as xz, is kept as if it had come plain.
+            as_it_came = KeptSource(peeked, keep) if keep is not None and kind else peeked
+            plain: Source = DecompressedStream(as_it_came)
+            stream = HashedStream(plain if kind or keep is None else KeptSource(plain, keep))
             extractor = Extractor(root)
             extractor.extract(TarReader(stream))
             stream.drain()
@@ -69,7 +101,14 @@ class LayerStore:
             _sync_file_system(root)
         finally:
             os.close(root)
-        return Layer(stream.digest(), extractor.size)
+        return Layer(stream.digest(), extractor.size, kind or OCI_LAYER)
+
+    def identify(self, source: Source) -> Layer:
+        """What an archive, plain or compressed, would be the layer of; nothing is unpacked. Raises ``InvalidParameter``."""
+        peeked = PeekedStream(source)
+        stream = HashedStream(DecompressedStream(peeked))
+        stream.drain()
+        return Layer(stream.digest(), 0, media_type(peeked.head) or OCI_LAYER)
 
     def publish(self, room: Path, layer: Layer) -> None:
         """Makes what was unpacked in ``room`` the layer, unless that is known already. One caller at a time."""

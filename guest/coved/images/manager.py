@@ -1,52 +1,48 @@
 """The images domain: loads, names and removes images."""
 
+from __future__ import annotations
+
 import asyncio
 import builtins
 import contextlib
 import json
 import logging
-import os
 import secrets
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from coved.errors import EngineError, InvalidParameter, NotFound
 from coved.events import Events
 from coved.filters import Filters
-from coved.images import reference, removal, selection
-from coved.images.archive import Archive, ArchivedImage, ArchivedLayer, parse_config
+from coved.images import platforms, reference, removal, selection
+from coved.images.archive import Archive, ArchivedGroup
+from coved.images.arrivals import Added, Arrival, Arrivals
 from coved.images.catalog import Catalog
 from coved.images.compression import Source
-from coved.images.layers import Layer, LayerStore
+from coved.images.documents import Platform
+from coved.images.layers import LayerStore
+from coved.images.loading import Loader, Progress
 from coved.images.model import Image, Pruned, Removed, UsersOf
+from coved.images.platforms import architecture
 from coved.images.staging import Staging
-from coved.images.streams import CountedFile, OwnThreads, ThreadStream, in_thread
-from coved.store.blobs import BlobStore
+from coved.images.streams import OwnThreads, ThreadStream, in_thread
+from coved.store.blobs import BlobStore, DamagedBlob
 from coved.store.database import Database
 from coved.store.trees import remove_tree
 from coved.times import rfc3339
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from coved.images.export import Export
+    from coved.images.packing import Report as PackReport
+    from coved.images.saving import SavedManifest
 
-Progress = Callable[[dict[str, Any]], None]
-"""Takes one JSON message of Docker's progress streams."""
+log = logging.getLogger(__name__)
 
 _WORKERS = 8
 _STARTER_LOADED = "starter loaded"
-# Progress messages of one layer are no closer together than this.
-_REPORT_BYTES = 512 * 1024
-
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
-
-
-def architecture() -> str:
-    """This machine's, by Go's name for it."""
-    machine = os.uname().machine
-    return _ARCHITECTURES.get(machine, machine)
 
 
 class Images:
@@ -60,6 +56,7 @@ class Images:
         self._layers = LayerStore(root, lambda diff_id: diff_id in self._catalog.layer_sizes)
         self._users_of: UsersOf = lambda _: []
         self._changing = asyncio.Lock()
+        self._arrivals = Arrivals(self._catalog, self._blobs, self._changing)
         # For what is on this machine; an upload has a thread of its own, which it holds for as long as its client takes.
         self._workers = ThreadPoolExecutor(_WORKERS, "images")
         self._starter: asyncio.Task[None] | None = None
@@ -88,13 +85,18 @@ class Images:
 
     # -- look-ups
 
-    def get(self, reference: str) -> Image:
-        """By name, id or unambiguous beginning of an id; raises ``NotFound`` ("No such image: x")."""
-        return self._catalog.find(reference)
+    def get(self, reference: str, platform: Platform | None = None) -> Image:
+        """By name, id or unambiguous beginning of an id; of several platforms this machine's, if none is asked for. Raises
+        ``NotFound`` ("No such image: x")."""
+        return self._catalog.find(reference, platform)
 
     def lower_dirs(self, image: Image) -> list[Path]:
-        """Directories of the image's layers for overlayfs, topmost first; [] for an image without layers."""
-        return [self._layers.path(diff_id) for diff_id in reversed(image.diff_ids)]
+        """Directories of the image's layers for overlayfs, topmost first; [] for an image without layers.
+
+        A layer that is there twice, as the empty one is in many images, counts where it is topmost: overlayfs takes no
+        directory twice, and all that the lower one has is hidden by the upper one.
+        """
+        return [self._layers.path(diff_id) for diff_id in dict.fromkeys(reversed(image.diff_ids))]
 
     def list(self, filters: Filters | None = None) -> list[Image]:
         """Images that meet the filters before, dangling, label, reference, since and until; newest first."""
@@ -109,6 +111,17 @@ class Images:
         """How many containers were created from an image."""
         return len(self._users_of(image.id))
 
+    def users_of(self, image: Image) -> builtins.list[str]:
+        """The ids of the containers that were created from an image."""
+        return [user.container_id for user in self._users_of(image.id)]
+
+    def platforms(self, image: Image) -> builtins.list[Image]:
+        """The image and those for other platforms with the same names, this machine's first."""
+        names = self._catalog.names(image.id)
+        ids = self._catalog.holders(names[0]) if names else [image.id]
+        found = [one for one in map(self._catalog.by_id, ids) if self._catalog.names(one.id) == names]
+        return sorted(found, key=platforms.foreignness)
+
     def layers_size(self) -> int:
         """Bytes in all layers together."""
         return sum(self._catalog.layer_sizes.values())
@@ -120,21 +133,36 @@ class Images:
     # -- coming
 
     async def load(
-        self, chunks: AsyncIterator[bytes], report: Progress, *, quiet: bool = False
+        self, chunks: AsyncIterator[bytes], report: Progress, *, quiet: bool = False, platform: Platform | None = None
     ) -> builtins.list[Image]:
         """Loads an image archive and gives the images that it held.
 
         Args:
             report: Told of progress in Docker's messages; not with ``quiet``, but for the names of what was loaded.
+            platform: Takes nothing but images for this one.
 
         Raises ``InvalidParameter`` for a bad archive; what was complete before the error stays.
         """
         source = ThreadStream(chunks)
         with self._spool_directory() as directory:
-            archived = await in_thread(OwnThreads(), lambda: _spool(source, directory), source.abort)
-            uses = Counter(layer.path for image in archived for layer in set(image.layers))
-            async with Staging(self._layers) as staging:
-                return [await self._add(image, uses, staging, report, quiet) for image in archived]
+            groups = await in_thread(OwnThreads(), lambda: _spool(source, directory, platform), source.abort)
+            loader = Loader(self._catalog, self._arrivals, self._workers, self._event, report, quiet=quiet)
+            async with self.receiving() as staging:
+                return [image for group in groups for image in await loader.load(group, staging)]
+
+    def receiving(self) -> Staging:
+        """A place for layers on their way in, as an asynchronous context."""
+        return Staging(self._layers, self._blobs)
+
+    def lacks(self, arrival: Arrival, staging: Staging) -> builtins.list[int]:
+        """Which of its layers, by position, are neither in the store nor in ``staging``."""
+        return self._arrivals.lacks(arrival, staging)
+
+    async def add(
+        self, arrivals: Sequence[Arrival], staging: Staging, names: Sequence[str] = (), index: bytes = b""
+    ) -> Added | None:
+        """Adds images and names them; None when one of them lacks a layer. See ``Arrivals.add``."""
+        return await self._arrivals.add(arrivals, staging, names, index)
 
     async def import_(
         self,
@@ -154,8 +182,7 @@ class Images:
 
         Raises ``InvalidParameter`` for a bad archive, name or change.
         """
-        from coved.images import platforms  # rare
-        from coved.images.changes import apply
+        from coved.images.changes import apply  # rare
 
         wanted = platforms.parse(platform) if platform else ("", "", "")
         name = parse_name(repository, tag)
@@ -170,9 +197,9 @@ class Images:
             "os": wanted[0] or "linux",
         }
         source = ThreadStream(chunks)
-        async with Staging(self._layers) as staging:
+        async with self.receiving() as staging:
             layer = await staging.unpack(OwnThreads(), source, source.abort)
-            image = await self._make(document, (), layer, staging, name)
+            image = await self._make(document, [layer.diff_id], staging, name)
         self._event("import", image.id)
         return image
 
@@ -206,39 +233,42 @@ class Images:
             "created": created,
             "history": [*(base.config.get("history") or []), {key: value for key, value in entry.items() if value}],
         }
-        async with Staging(self._layers) as staging:
-            layer = None if source is None else await staging.unpack(self._workers, source, abort)
-            image = await self._make(document, base.diff_ids, layer, staging, name)
+        async with self.receiving() as staging:
+            diff_ids = [*base.diff_ids]
+            if source is not None:
+                diff_ids.append((await staging.unpack(self._workers, source, abort)).diff_id)
+            image = await self._make(document, diff_ids, staging, name)
         if name:
             self._event("tag", image.id, reference.parse(name).familiar)
         return image
 
-    async def _make(
-        self, document: dict[str, Any], below: Sequence[str], top: Layer | None, staging: Staging, name: str
-    ) -> Image:
-        """An image of the layers ``below`` and ``top``. Raises NotFound when it has lost them to a removal meanwhile."""
-        diff_ids = [*below, *([] if top is None else [top.diff_id])]
-        document["rootfs"] = {"type": "layers", "diff_ids": diff_ids}
-        data = json.dumps(document, separators=(",", ":")).encode()
-        parse_config(data)
-        async with self._changing:
-            if any(diff_id not in self._catalog.layer_sizes for diff_id in below):
-                raise NotFound("the image that this one is made of was removed meanwhile")
-            if top is not None:
-                await self._take_over(staging, [top.diff_id])
-            image = self._catalog.add(self._blobs.put(data), diff_ids)
-            if name:
-                self._catalog.set_name(name, image.id)
-            return self._catalog.by_id(image.id)
+    async def back(self, base: Image, steps: int, name: str = "") -> Image:
+        """Makes an image of ``base`` as it was that many steps of its history ago, and calls it ``name``, a canonical one.
 
-    async def _take_over(self, staging: Staging, diff_ids: Iterable[str]) -> None:
-        for diff_id in diff_ids:
-            if diff_id not in self._catalog.layer_sizes:
-                self._catalog.add_layer(await staging.take_over(diff_id))
+        Raises InvalidParameter when it cannot go back so far.
+        """
+        from coved.images.steps import earlier  # rare
+
+        document = earlier(base.config, steps)
+        async with self.receiving() as staging:
+            return await self._make(document, document["rootfs"]["diff_ids"], staging, name)
+
+    async def _make(self, document: dict[str, Any], diff_ids: Sequence[str], staging: Staging, name: str) -> Image:
+        """An image of layers that are known or staged. Raises NotFound when it has lost some to a removal meanwhile."""
+        document["rootfs"] = {"type": "layers", "diff_ids": [*diff_ids]}
+        arrival = Arrival(json.dumps(document, separators=(",", ":")).encode())
+        added = await self.add([arrival], staging, [name] if name else [])
+        if added is None:
+            raise NotFound("the image that this one is made of was removed meanwhile")
+        return added.images[0]
 
     def tag(self, source: str, repository: str, tag: str = "") -> None:
         """Gives an image another name; raises ``NotFound`` or ``InvalidParameter``."""
         image = self.get(source)
+        whole = self._catalog.name_of(source)
+        ids, index = [image.id], ""
+        if whole is not None:  # all its platforms
+            ids, index = self._catalog.holders(whole), self._catalog.index_of(whole)
         if tag and not reference.is_tag(tag):
             raise InvalidParameter("invalid tag format")
         name = reference.parse(f"{repository}:{tag}" if tag else repository).tagged()
@@ -246,27 +276,76 @@ class Images:
             raise InvalidParameter("refusing to create an ambiguous tag using digest algorithm as name")
         if name.digest:
             raise InvalidParameter("refusing to create a tag with a digest reference")
-        self._catalog.set_name(str(name), image.id)
+        self._catalog.set_name(str(name), ids, index)
         self._event("tag", image.id, name.familiar)
+
+    # -- leaving
+
+    async def save(self, names: Sequence[str], platform: Platform | None = None) -> AsyncIterator[bytes]:
+        """An archive of images, by names and ids, that ``load`` and other engines take. A repository without a tag stands for
+        all its tags; several platforms of an image go all, unless one is asked for.
+
+        Raises ``NotFound``, and whatever else can be known before the first byte, at once.
+        """
+        from coved.images import saving  # rare
+
+        async with self._changing:
+            groups, paths = self._export().collect(names, platform)
+            folder = self._spool / f"save-{secrets.token_hex(8)}"
+            held = await asyncio.to_thread(_hold, folder, paths)
+            for group in groups:
+                for saved in group.images:
+                    self._event("save", saved.image_id)
+        return saving.HeldArchive(saving.archive(saving.documents_of(groups), held), folder)
+
+    def manifest(self, image: Image) -> SavedManifest:
+        """The manifest that an image came with, or one made for it; for whoever takes the image elsewhere."""
+        return self._export().manifest(image)
+
+    async def packed(self, image: Image, report: PackReport) -> SavedManifest:
+        """The manifest to push an image by, whose layers are compressed: see ``Packer.pack``."""
+        from coved.images.packing import Packer  # rare
+
+        async with self.receiving() as staging:
+            return await Packer(self._catalog, self._blobs, self._changing, self._workers).pack(image, staging, report)
+
+    def blob(self, digest: str) -> Path:
+        """The file of a blob that a manifest names. It goes with its image: link it or open it before anything is awaited."""
+        return self._blobs.path(digest)
+
+    def _export(self) -> Export:
+        from coved.images.export import Export  # rare
+
+        return Export(self._catalog, self._blobs)
 
     # -- going
 
-    async def remove(self, text: str, *, force: bool = False) -> builtins.list[Removed]:
+    async def remove(
+        self, text: str, *, force: bool = False, platforms: Sequence[Platform] = ()
+    ) -> builtins.list[Removed]:
         """Takes a name from an image, and removes the image with its last one.
+
+        Args:
+            platforms: takes the name from the images for these, and leaves it to the others.
 
         Raises:
             NotFound: there is no such image.
             Conflict: containers need it, or it has several names; the text is dockerd's.
         """
         async with self._changing:
-            plan = removal.plan(self._catalog, self._users_of, text, force)
+            if platforms:
+                plan = removal.plan_platforms(self._catalog, self._users_of, text, force, platforms)
+            else:
+                plan = removal.plan(self._catalog, self._users_of, text, force)
             removed: list[Removed] = []
+            for name, remaining in plan.kept.items():
+                self._catalog.set_name(name, remaining, self._catalog.index_of(name))
             for name in plan.names:
                 self._catalog.remove_name(name)
                 removed.append(Removed(untagged=reference.parse(name).familiar))
                 self._event("untag", plan.image_id)
-            if plan.delete:
-                removed += await self._delete(plan.image_id)
+            for image_id in plan.delete:
+                removed += await self._delete(image_id)
             return removed
 
     async def prune(self, filters: Filters | None = None) -> Pruned:
@@ -290,70 +369,16 @@ class Images:
 
     async def _delete(self, image_id: str) -> builtins.list[Removed]:
         chain = removal.chain_ids(self._catalog.by_id(image_id).diff_ids)
-        unused = self._catalog.remove(image_id)
-        self._blobs.remove(image_id)
-        for diff_id in unused:
+        gone = self._catalog.remove(image_id)
+        for blob in gone.blobs:
+            await asyncio.to_thread(self._blobs.remove, blob.digest)
+        for diff_id in gone.layers:
             await asyncio.to_thread(self._layers.remove, diff_id)
         self._event("delete", image_id)
-        deleted = [chain[diff_id] for diff_id in unused]
+        deleted = [chain[diff_id] for diff_id in gone.layers]
         return [Removed(deleted=image_id), *(Removed(deleted=one) for one in reversed(deleted))]
 
     # -- loading
-
-    async def _add(
-        self, archived: ArchivedImage, uses: Counter[Path], staging: Staging, report: Progress, quiet: bool
-    ) -> Image:
-        diff_ids = [layer.diff_id for layer in archived.layers]
-        while True:
-            for layer in archived.layers:
-                if layer.diff_id not in self._catalog.layer_sizes and layer.diff_id not in staging:
-                    await self._unpack(layer, staging, None if quiet else report)
-                    if uses[layer.path] == 1:  # for big images the room counts
-                        layer.path.unlink()
-            async with self._changing:
-                # What another image had a moment ago may have gone with it, and is unpacked after all.
-                if all(diff_id in self._catalog.layer_sizes or diff_id in staging for diff_id in diff_ids):
-                    await self._take_over(staging, diff_ids)
-                    await asyncio.to_thread(self._blobs.put, archived.config)
-                    image = self._catalog.add(archived.id, diff_ids)
-                    self._name_loaded(archived, image, report)
-                    return self._catalog.by_id(image.id)
-
-    def _name_loaded(self, archived: ArchivedImage, image: Image, report: Progress) -> None:
-        for name in archived.names:
-            familiar = reference.parse(name).familiar
-            previous = self._catalog.named(name)
-            if previous not in (None, image.id):
-                report(
-                    {
-                        "stream": f"The image {familiar} already exists, renaming the old one with ID {previous} "
-                        "to empty string\n"
-                    }
-                )
-            self._catalog.set_name(name, image.id)
-            report({"stream": f"Loaded image: {familiar}\n"})
-            self._event("tag", image.id, familiar)
-        if not archived.names:
-            report({"stream": f"Loaded image ID: {image.id}\n"})
-        self._event("load", image.id)
-
-    async def _unpack(self, layer: ArchivedLayer, staging: Staging, report: Progress | None) -> None:
-        loop = asyncio.get_running_loop()
-        total = (await asyncio.to_thread(layer.path.stat)).st_size
-        short_id = layer.diff_id.removeprefix("sha256:")[:12]
-        reported = 0
-
-        def count(done: int) -> None:
-            nonlocal reported
-            if report is not None and (done - reported >= _REPORT_BYTES or done == total):
-                reported = done
-                detail = {"current": done, "total": total}
-                message = {"status": "Loading layer", "progressDetail": detail, "id": short_id}
-                loop.call_soon_threadsafe(report, message)
-
-        with await asyncio.to_thread(layer.path.open, "rb") as file:
-            source = CountedFile(file.read, count)
-            await staging.unpack(self._workers, source, source.abort, layer.diff_id)
 
     async def _load_starter(self, starter: Path) -> None:
         try:
@@ -375,7 +400,7 @@ class Images:
     def _clean(self) -> None:
         remove_tree(self._spool)
         self._layers.clean()
-        self._blobs.clean(self._catalog.has)
+        self._blobs.clean(self._catalog.is_blob)
 
     def _event(self, action: str, image_id: str, name: str = "") -> None:
         labels = self._catalog.by_id(image_id).labels if self._catalog.has(image_id) else {}
@@ -387,10 +412,27 @@ async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def _spool(source: ThreadStream, directory: Path) -> list[ArchivedImage]:
+def _spool(source: ThreadStream, directory: Path, platform: Platform | None) -> list[ArchivedGroup]:
     archive = Archive(directory)
     archive.spool(source)
-    return archive.images(architecture())
+    return archive.images(platform)
+
+
+def _hold(folder: Path, paths: dict[str, Path]) -> dict[str, Path]:
+    """Links to blobs, which stay when their images go. Raises ``DamagedBlob`` when one is missing."""
+    folder.mkdir(mode=0o700, parents=True)
+    held = {}
+    try:
+        for digest, path in paths.items():
+            held[digest] = folder / path.name
+            held[digest].hardlink_to(path)
+    except FileNotFoundError:
+        remove_tree(folder)
+        raise DamagedBlob(f"blob {digest} is missing from the engine's store") from None
+    except BaseException:
+        remove_tree(folder)
+        raise
+    return held
 
 
 def parse_name(repository: str, tag: str) -> str:

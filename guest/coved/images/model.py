@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from coved.images.documents import Platform
+
 
 @dataclass(frozen=True)
 class Image:
@@ -30,6 +32,11 @@ class Image:
     @property
     def labels(self) -> dict[str, str]:
         return self.container_config.get("Labels") or {}
+
+    @property
+    def platform(self) -> Platform:
+        """What it is for, as its configuration says."""
+        return Platform(*(str(self.config.get(key) or "") for key in ("os", "architecture", "variant")))
 
     @property
     def created(self) -> str:

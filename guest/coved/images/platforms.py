@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from coved.errors import InvalidParameter, NotFound
+from coved.images.documents import Platform
 from coved.images.model import Image
 
 _COMPONENT = re.compile(r"[A-Za-z0-9_.-]+")
@@ -46,16 +48,46 @@ def parse(text: str) -> tuple[str, str, str]:
     return parts[0], architecture, variant
 
 
-def must_match(image: Image, reference: str, text: str) -> None:
-    """Raises ``NotFound`` when an image is for another platform than the one asked for, ``InvalidParameter``."""
-    wanted = parse(text)
-    config = image.config
-    actual = tuple(str(config.get(key) or "") for key in ("os", "architecture", "variant"))
-    if any(one and one != other for one, other in zip(wanted[:2], actual, strict=False)) or not _runs(wanted, actual):
-        raise NotFound(
-            f"image with reference {reference} was found but does not match the specified platform: "
-            f"wanted {_written(wanted)}, actual: {_written(actual)}"
-        )
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
+
+
+def asked(text: str) -> Platform:
+    """The same as ``parse`` gives, as one thing."""
+    return Platform(*parse(text))
+
+
+def architecture() -> str:
+    """This machine's, by Go's name for it."""
+    machine = os.uname().machine
+    return _MACHINES.get(machine, machine)
+
+
+def foreignness(image: Image) -> int:
+    """0 for an image that is for this machine."""
+    return int(image.platform.architecture not in ("", architecture()))
+
+
+def fits(image: Image, wanted: Platform) -> bool:
+    """Whether an image is for a platform: of the same architecture, and of a variant that its processors run."""
+    return _matches(_parts(wanted), _parts(image.platform))
+
+
+def mismatch(reference: str, wanted: Platform, image: Image) -> NotFound:
+    """What dockerd says when there is an image, and for others."""
+    return NotFound(
+        f"image with reference {reference} was found but does not match the specified platform: "
+        f"wanted {wanted}, actual: {image.platform}"
+    )
+
+
+def _parts(platform: Platform) -> tuple[str, str, str]:
+    return platform.os, platform.architecture, platform.variant
+
+
+def _matches(wanted: tuple[str, ...], actual: tuple[str, ...]) -> bool:
+    return all(not one or one == other for one, other in zip(wanted[:2], actual, strict=False)) and _runs(
+        wanted, actual
+    )
 
 
 def _runs(wanted: tuple[str, ...], actual: tuple[str, ...]) -> bool:
@@ -64,7 +96,3 @@ def _runs(wanted: tuple[str, ...], actual: tuple[str, ...]) -> bool:
         return True
     asked, made = (_VARIANT.fullmatch(one or _FIRST.get(actual[1], "")) for one in (wanted[2], actual[2]))
     return asked is not None and made is not None and int(asked[1]) >= int(made[1])
-
-
-def _written(platform: tuple[str, ...]) -> str:
-    return "/".join(part for part in platform if part)

@@ -2,21 +2,23 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from coved.errors import Conflict
 from coved.images import reference
 from coved.images.catalog import Catalog
+from coved.images.documents import Platform
 from coved.images.model import Image, ImageUser, UsersOf
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Canonical ``names`` to take away, and whether the image goes as well."""
+    """Canonical ``names`` to take away, the ids of the images that go as well, and names that other platforms keep."""
 
     image_id: str
     names: list[str]
-    delete: bool
+    delete: list[str]
+    kept: dict[str, list[str]] = field(default_factory=dict)
 
 
 def plan(catalog: Catalog, users_of: UsersOf, text: str, force: bool) -> Plan:
@@ -31,18 +33,49 @@ def plan(catalog: Catalog, users_of: UsersOf, text: str, force: bool) -> Plan:
         if users and not names:  # it stays as long as they need it, and has no name that could go
             reason = f"image is being used by stopped container {users[0].container_id[:12]}"
             raise _conflict(image, "cannot be forced", reason)
-        return Plan(image.id, names, delete=not users)
+        # Other platforms keep the names that they have in common.
+        others = {name: [one for one in catalog.holders(name) if one != image.id] for name in names}
+        kept = {name: holders for name, holders in others.items() if holders}
+        return Plan(image.id, [name for name in names if name not in kept], [] if users else [image.id], kept)
     name = str(reference.parse(text).tagged())
-    if len(names) > 1:
-        return Plan(image.id, [name], delete=False)
-    users = users_of(image.id)
+    going = [name, *_left_alone(catalog, name)]
+    last = [catalog.by_id(one) for one in catalog.holders(name) if {*catalog.names(one)} <= {*going}]
+    users = [user for one in last for user in users_of(one.id)]
     if users and not force:
         raise Conflict(
             f'conflict: unable to remove repository reference "{text}" (must force) - container '
             f"{users[0].container_id[:12]} is using its referenced image {image.short_id}"
         )
     # With force the name goes. The image itself stays as long as containers need it, stopped ones too: their files are its.
-    return Plan(image.id, [name], delete=not users)
+    return Plan(image.id, going, delete=[one.id for one in last if not users_of(one.id)])
+
+
+def _left_alone(catalog: Catalog, name: str) -> list[str]:
+    """A repository's names with digests, which go when a name with a tag was the last of it that their image has."""
+    going = reference.parse(name)
+    if not going.tag:
+        return []
+    found: list[str] = []
+    for image_id in catalog.holders(name):
+        others = [one for one in catalog.names(image_id) if one != name]
+        same = [one for one in others if reference.parse(one).repository == going.repository]
+        if not any(reference.parse(one).tag for one in same):
+            found += [one for one in same if one not in found]
+    return found
+
+
+def plan_platforms(catalog: Catalog, users_of: UsersOf, text: str, force: bool, platforms: Sequence[Platform]) -> Plan:
+    """The same for some platforms of a name; raises ``NotFound`` or ``Conflict``."""
+    going = {catalog.find(text, platform).id for platform in platforms}
+    name = catalog.name_of(text)
+    remaining = [] if name is None else [one for one in catalog.holders(name) if one not in going]
+    if name is None or not remaining:
+        return plan(catalog, users_of, text, force)
+    last = [catalog.by_id(one) for one in sorted(going) if catalog.names(one) == [name]]
+    users = {image.id: _check_users(image, users_of, force) for image in last}
+    return Plan(
+        last[0].id if last else remaining[0], [], [one for one, of in users.items() if not of], {name: remaining}
+    )
 
 
 def _check_users(image: Image, users_of: UsersOf, force: bool) -> list[ImageUser]:

@@ -10,6 +10,9 @@ from coved.errors import EngineError
 
 T = TypeVar("T")
 
+_AT_ONCE = 256 * 1024
+"""Bytes that cross over together."""
+
 
 class Aborted(EngineError):
     """Whoever asked for this has gone; the thread unwinds, and nobody reads the message."""
@@ -47,10 +50,14 @@ class ThreadStream:
     async def _next(self) -> bytes:
         if self._aborted:
             raise Aborted("the upload was given up")
+        # The way from one thread to the other takes longer than a network's chunk is worth.
+        pieces, size = [], 0
         async for chunk in self._chunks:
-            if chunk:
-                return chunk
-        return b""
+            pieces.append(chunk)
+            size += len(chunk)
+            if size >= _AT_ONCE:
+                break
+        return b"".join(pieces)
 
 
 class OwnThreads(Executor):

@@ -3,6 +3,11 @@
 ustar and pax (POSIX.1-2017, pax), and GNU's long names and base-256 numbers (tar(5)). The standard library's module
 reads pax headers of any size into memory and looks at names for us; here an archive is hostile until the extractor has
 placed each entry beneath its root.
+
+The command has a reader of its own (``cove.cli.cp.tarball``), and on purpose: engine and command are installed apart and
+import nothing of each other, and a third package for both would cost each start of the command an import and each release
+a version to agree on. Nor do they do the same: that one reads what our own engine made, and needs neither owners as
+numbers of the machine nor attributes nor devices; this one stands between an attacker and root's file system.
 """
 
 import os
@@ -13,6 +18,7 @@ from coved.errors import InvalidParameter
 from coved.images.compression import Source
 
 BLOCK = 512
+_PATH_MAX, _NAME_MAX = 4096, 255
 # Names, link targets and attributes of one entry; Linux bounds a path to 4 KiB and an attribute to 64 KiB.
 _EXTENSION_LIMIT = 1024 * 1024
 
@@ -134,8 +140,7 @@ class TarReader:
         )
         if kind in (CHARACTER, BLOCK_DEVICE):
             entry.device = (_number(header[329:337]), _number(header[337:345]))
-        if "\0" in entry.name or "\0" in entry.link:
-            raise BadArchive("a name in the archive has a NUL byte in it")
+        _check_names(entry)
         if not 0 <= entry.uid < 2**32 - 1 or not 0 <= entry.gid < 2**32 - 1:
             raise BadArchive(f"{entry.name}: owner {entry.uid}:{entry.gid} is out of range")
         return entry
@@ -171,6 +176,17 @@ class TarReader:
 
 
 _XATTR = "SCHILY.xattr."
+
+
+def _check_names(entry: Entry) -> None:
+    """No file can have a longer name (limits.h), and whoever keeps names must not need to ask."""
+    if "\0" in entry.name or "\0" in entry.link:
+        raise BadArchive("a name in the archive has a NUL byte in it")
+    name = os.fsencode(entry.name)
+    if len(name) >= _PATH_MAX or len(os.fsencode(entry.link)) >= _PATH_MAX:
+        raise BadArchive(f"a path in the archive is longer than {_PATH_MAX} bytes")
+    if any(len(part) > _NAME_MAX for part in name.split(b"/")):
+        raise BadArchive(f"a name in the archive is longer than {_NAME_MAX} bytes")
 
 
 def _text(field: bytes) -> bytes:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -23,6 +24,15 @@ class DamagedBlob(EngineError):
 
 class DigestMismatch(InvalidParameter):
     """What came is not what was announced."""
+
+
+@dataclass(frozen=True)
+class SealedBlob:
+    """A blob that is whole and on the disk, and not yet one of the store's: it has a temporary name. ``size`` in bytes."""
+
+    path: Path
+    digest: str
+    size: int
 
 
 class BlobStore:
@@ -44,6 +54,20 @@ class BlobStore:
         with self.writer() as writer:
             writer.write(data)
             return writer.commit()
+
+    def adopt(self, path: Path, digest: str) -> SealedBlob:
+        """A file of the same file system, which nobody changes any more, is a blob from now on; ``digest`` is the caller's
+        word for it. The file keeps its own name as well."""
+        temporary = self._directory / f"{_TEMPORARY}{secrets.token_hex(8)}"
+        temporary.hardlink_to(path)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+            return SealedBlob(temporary, digest, os.fstat(file.fileno()).st_size)
+
+    def publish(self, blob: SealedBlob) -> None:
+        """Makes a sealed blob one of the store's; does not matter when it is there already."""
+        blob.path.rename(self.path(blob.digest))
+        _sync_directory(self._directory)
 
     def get(self, digest: str, limit: int) -> bytes:
         """A small blob; raises ``DamagedBlob`` when it is missing, larger than ``limit`` or not what it should be."""
@@ -74,25 +98,30 @@ class BlobWriter:
         self._temporary = directory / f"{_TEMPORARY}{secrets.token_hex(8)}"
         self._file: IO[bytes] = self._temporary.open("xb")
         self._hash = hashlib.sha256()
+        self._sealed = False
 
     def write(self, data: bytes) -> None:
         self._hash.update(data)
         self._file.write(data)
 
-    def commit(self, expected: str = "") -> str:
-        """Makes the blob durable and gives its digest; raises ``DigestMismatch`` when that is not ``expected``."""
+    def seal(self, expected: str = "") -> SealedBlob:
+        """Puts the blob on the disk; it is the caller's, to publish or to unlink. Raises ``DigestMismatch`` when its digest is
+        not ``expected``."""
         digest = f"sha256:{self._hash.hexdigest()}"
         if expected and digest != expected:
             raise DigestMismatch(f"content verification failed: expected {expected}, got {digest}")
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._temporary.rename(self._directory / digest.removeprefix("sha256:"))
-        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-        return digest
+        self._sealed = True
+        return SealedBlob(self._temporary, digest, self._file.tell())
+
+    def commit(self, expected: str = "") -> str:
+        """Makes the blob durable and gives its digest; raises ``DigestMismatch`` when that is not ``expected``."""
+        blob = self.seal(expected)
+        self._sealed = False
+        blob.path.rename(self._directory / blob.digest.removeprefix("sha256:"))
+        _sync_directory(self._directory)
+        return blob.digest
 
     def __enter__(self) -> Self:
         return self
@@ -101,4 +130,13 @@ class BlobWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        if not self._sealed:
+            self._temporary.unlink(missing_ok=True)
+
+
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -179,10 +179,10 @@ class _Copy:
     def directory(self, source: int, target: int, path: str) -> None:
         for name in os.listdir(source):
             self._entry(source, target, name, f"{path}/{name}" if path else name)
-        _copy_attributes(source, target)
         status = os.fstat(source)
         os.fchown(target, status.st_uid, status.st_gid)
         os.fchmod(target, stat.S_IMODE(status.st_mode))
+        _copy_attributes(source, target)
         os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
     def _entry(self, source: int, target: int, name: str, path: str) -> None:

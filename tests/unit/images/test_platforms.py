@@ -1,5 +1,5 @@
 import pytest
-from coved.errors import InvalidParameter, NotFound
+from coved.errors import InvalidParameter
 from coved.images import platforms
 from coved.images.model import Image
 
@@ -40,10 +40,9 @@ def test_what_is_none(text: str, message: str) -> None:
 
 def test_matching() -> None:
     for text in ("linux", "linux/arm64", "linux/arm64/v8", "arm64"):
-        platforms.must_match(IMAGE, "x", text)
-    with pytest.raises(NotFound) as refusal:
-        platforms.must_match(IMAGE, "x:1", "linux/amd64")
-    assert str(refusal.value) == (
+        assert platforms.fits(IMAGE, platforms.asked(text))
+    assert not platforms.fits(IMAGE, platforms.asked("linux/amd64"))
+    assert str(platforms.mismatch("x:1", platforms.asked("linux/amd64"), IMAGE)) == (
         "image with reference x:1 was found but does not match the specified platform: "
         "wanted linux/amd64, actual: linux/arm64/v8"
     )
@@ -63,7 +62,6 @@ def test_newer_processors_run_what_was_made_for_older(
 ) -> None:
     image = Image("sha256:0", {"os": "linux", "architecture": architecture, "variant": variant}, 0, ())
     for text in runs:
-        platforms.must_match(image, "x", text)
+        assert platforms.fits(image, platforms.asked(text))
     for text in not_:
-        with pytest.raises(NotFound):
-            platforms.must_match(image, "x", text)
+        assert not platforms.fits(image, platforms.asked(text))

@@ -45,7 +45,7 @@ def test_formats(format: int) -> None:
 
 @pytest.mark.parametrize("format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_what_ustar_cannot_say(format: int) -> None:
-    name, link = "n" * 400, "ümlaut/" + "l" * 300
+    name, link = "n" * 200 + "/" + "n" * 200, "ümlaut/" + "l" * 300
     found = entries(archive(format, member(name, type=tarfile.SYMTYPE, linkname=link, uid=3_000_000_000)))
     assert (found[0].name, found[0].link, found[0].uid) == (name, link, 3_000_000_000)
 
@@ -120,3 +120,25 @@ def test_many_extended_headers_cost_no_more_than_one(kind: bytes) -> None:
 def test_impossible_values(headers: dict[str, str]) -> None:
     with pytest.raises(BadArchive):
         entries(archive(tarfile.PAX_FORMAT, member("a", pax_headers=headers)))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("name", "d/" * 2047 + "a", None),
+        ("name", "d/" * 2048, "path in the archive is longer"),
+        ("name", "\u00fc" * 127, None),
+        ("name", "a/" + "\u00fc" * 128, "name in the archive is longer"),
+        ("linkname", "l" * 4095, None),
+        ("linkname", "l" * 4096, "path in the archive is longer"),
+    ],
+)
+def test_names_are_no_longer_than_a_files(field: str, value: str, words: str | None) -> None:
+    info = member("x", type=tarfile.SYMTYPE, linkname="y")
+    setattr(info, field, value)
+    data = archive(tarfile.PAX_FORMAT, info)
+    if words is None:
+        assert len(entries(data)) == 1
+        return
+    with pytest.raises(BadArchive, match=words):
+        entries(data)

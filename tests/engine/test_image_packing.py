@@ -1,0 +1,94 @@
+"""Images for a registry: compressed, the same each time, and none of it again when it came so."""
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from coved.errors import NotFound
+from coved.events import Events
+from coved.images import Images, documents
+from coved.store.database import Database
+
+from image_archives import digest, docker_archive, oci_archive, tar
+
+pytestmark = pytest.mark.root
+
+LAYERS = [tar([("one", b"1" * 700_000)]), tar([("two", b"2")])]
+
+
+async def load(images: Images, archive: bytes) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield archive
+
+    await images.load(chunks(), lambda _: None, quiet=True)
+
+
+def blobs(root: Path) -> set[str]:
+    return {f"sha256:{path.name}" for path in (root / "blobs/sha256").iterdir()}
+
+
+def test_plain_layers_are_compressed_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        images = Images(Database(tmp_path / "db"), Events(), tmp_path)
+        try:
+            await load(images, docker_archive(LAYERS, ["x"]))
+            told: list[tuple[str, int, int]] = []
+            packed = await images.packed(images.get("x"), lambda *news: told.append(news))
+            manifest = documents.manifest(packed.document)
+            assert {layer.media_type for layer in manifest.layers} == {"application/vnd.oci.image.layer.v1.tar+gzip"}
+            for layer, plain in zip(manifest.layers, LAYERS, strict=True):
+                data = images.blob(layer.digest).read_bytes()
+                assert (digest(data), len(data), gzip.decompress(data)) == (layer.digest, layer.size, plain)
+            assert (digest(LAYERS[0]), len(LAYERS[0]), len(LAYERS[0])) in told
+            told.clear()
+            assert (await images.packed(images.get("x"), lambda *news: told.append(news))).digest == packed.digest
+            assert not told and images.manifest(images.get("x")).digest == packed.digest
+            # The plain ones are of no more use.
+            assert blobs(tmp_path) == {packed.image_id, packed.digest, *(layer.digest for layer in manifest.layers)}
+            await images.remove("x")
+            assert blobs(tmp_path) == set()
+        finally:
+            await images.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_came_compressed_goes_as_it_came(tmp_path: Path) -> None:
+    stored = [gzip.compress(one, 1) for one in LAYERS]
+
+    async def scenario() -> None:
+        images = Images(Database(tmp_path / "db"), Events(), tmp_path)
+        try:
+            await load(images, oci_archive(LAYERS, "docker.io/library/x:latest", stored=stored))
+            before = blobs(tmp_path)
+            packed = await images.packed(images.get("x"), lambda *_: None)
+            assert [layer["digest"] for layer in json.loads(packed.document)["layers"]] == [*map(digest, stored)]
+            assert blobs(tmp_path) == before
+        finally:
+            await images.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_image_that_goes_while_it_is_packed(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        images = Images(Database(tmp_path / "db"), Events(), tmp_path)
+        try:
+            await load(images, docker_archive(LAYERS, ["x"]))
+            removal: list[asyncio.Task[object]] = []
+
+            def report(*_: object) -> None:
+                if not removal:
+                    removal.append(asyncio.ensure_future(images.remove("x")))
+
+            with pytest.raises(NotFound):
+                await images.packed(images.get("x"), report)
+            await removal[0]
+            assert blobs(tmp_path) == set()
+        finally:
+            await images.close()
+
+    asyncio.run(scenario())
