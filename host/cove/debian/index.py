@@ -30,7 +30,7 @@ _OPERATORS: dict[str, Callable[[int], bool]] = {
     ">=": lambda order: order >= 0,
     ">>": lambda order: order > 0,
 }
-_RELATION = re.compile(r"([a-z0-9][a-z0-9+.-]+)(?::[a-z0-9-]+)?\s*(?:\((<<|<=|=|>=|>>)\s*([^\s)]+)\))?")
+_RELATION = re.compile(r"([a-z0-9][a-z0-9+.-]*)(?::[a-z0-9-]+)?\s*(?:\((<<|<=|=|>=|>>)\s*([^\s)]+)\))?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,11 @@ _DROPPED = re.compile(
             r"\.dockerenv|etc/(?:hostname|hosts|resolv\.conf|mtab)|(?:dev|proc|sys|run/lock|tmp)/.+",
             # Says when it was configured, or is made again when it is needed.
             r"etc/machine-id|var/log/(?:dpkg|alternatives|bootstrap)\.log|var/log/apt/.+|var/cache/ldconfig/aux-cache",
-            r"var/cache/apt/.+|var/lib/apt/lists/.+",
         )
     )
 )
+_EMPTIED = ("var/cache/apt/", "var/lib/apt/lists/")
+"""Folders whose own folders stay: APT wants them, and packages have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def normalise(exported: IO[bytes], output: IO[bytes], newest: int) -> Layer:
     exported.seek(0)
     content = 0
     with tarfile.open(fileobj=exported, mode="r:") as source:
-        members = {path: member for member in source if (path := _path(member.name)) and not _DROPPED.fullmatch(path)}
+        members = {path: member for member in source if (path := _path(member.name)) and _stays(path, member)}
         first: dict[str, str] = {}  # of each hard-linked file, the name that is written first
         with tarfile.open(fileobj=output, mode="w", format=tarfile.PAX_FORMAT) as target:
             for path in sorted(members, key=lambda path: path.split("/")):
@@ -90,6 +91,10 @@ def normalise(exported: IO[bytes], output: IO[bytes], newest: int) -> Layer:
 
 
 _CAPABILITY = "SCHILY.xattr.security.capability"
+
+
+def _stays(path: str, member: tarfile.TarInfo) -> bool:
+    return not (_DROPPED.fullmatch(path) or (path.startswith(_EMPTIED) and not member.isdir()))
 
 
 def _path(name: str) -> str:
