@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 import json
 import re
 import tarfile
@@ -50,7 +51,7 @@ def as_it_is(file: IO[bytes]) -> Layer:
     """The archive in `file` as a layer."""
     file.seek(0)
     digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-    return Layer(file, file.tell(), digest, 0)
+    return Layer(file, file.seek(0, io.SEEK_END), digest, 0)
 
 
 def normalise(exported: IO[bytes], output: IO[bytes], newest: int) -> Layer:
