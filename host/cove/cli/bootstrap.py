@@ -28,7 +28,7 @@ def bootstrap(context: Context, values: Values) -> int:
     from cove.progress import ignore, renderer
 
     wanted = releases.parse(values.args[0])
-    if values["platform"] not in ("", PLATFORM, "amd64", "linux/x86_64"):
+    if values["platform"] not in ("", PLATFORM, "amd64", "linux/x86_64", "x86_64"):
         raise CliError(
             f"cove: base images are made for {PLATFORM} only, not for {values['platform']}: packages are configured by running\n"
             "      their own programs, which needs a processor of that kind"
@@ -150,13 +150,13 @@ COMMANDS = {
         """Make a base image of Debian from its signed archive, without a registry
 
 NAME is debian:13 (debian:trixie, debian:latest) or debian:12 (debian:bookworm), each with
--slim for the one without documentation and translations. The image gets that name, and is
-what Docker Hub has under it: Debian's required packages and apt, the newest of each.
+-slim for the one without documentation and translations. The image gets that name, and has
+what Docker Hub's has: Debian's required packages and apt, the newest version of each.
 
-Debian's signature is verified. The packages come from --mirror, or where this computer's
-apt gets them, or the Debian mirror that Cove is set to use (COVE_DEBIAN_MIRROR), or
-deb.debian.org; the image's own apt uses the same. They are configured in a container
-without a network. The id of the image is printed; downloads are kept for the next time.""",
+The packages come from the mirror of --mirror, else of COVE_DEBIAN_MIRROR or vm-image.toml,
+else of this computer's own apt, else from deb.debian.org; the image's apt will use the same.
+Debian's signature is verified. The packages are configured in a container without network.
+Downloads are kept for the next time. The image's id is printed.""",
         "NAME",
         (
             text("mirror", "", "Debian mirror to use (http://HOST/debian), its security archive beside it"),
