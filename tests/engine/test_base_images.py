@@ -104,7 +104,7 @@ def test_the_same_packages_give_the_same_image(environment: dict[str, str], imag
 
 @pytest.mark.parametrize(
     ("moment", "number", "status"),
-    [("loading the packages", signal.SIGINT, 130), ("configuring", signal.SIGTERM, 143)],
+    [("into a container", signal.SIGINT, 130), ("configuring", signal.SIGTERM, 143)],
 )
 def test_an_interrupt_leaves_nothing_behind(
     environment: dict[str, str], client: Any, image: Any, moment: str, number: int, status: int

@@ -118,8 +118,11 @@ class _Engine:
 
     def _remove(self, path: str, query: Mapping[str, bool]) -> None:
         # A connection of its own: the other may have been left in the middle of an answer.
-        with contextlib.suppress(DaemonError):  # it was not made
+        try:
             EngineClient(self._client.path).json("DELETE", path, query)
+        except DaemonError as error:
+            if error.code != 404:  # it was not made
+                raise
 
 
 class _Running:

@@ -72,31 +72,19 @@ def bootstrap(wanted: BaseImage, mirrors: Mirrors, engine: Engine, report: Repor
     ):
         tree = _unpack(wanted, mirrors, offers, packages, first, report)
         configured = _configure(engine, first, last, offers, extra, tree.newest, report)
-        report(Event("image", f"loading {wanted.tag}", 0, configured.size))
         said = f"cove image bootstrap debian:{wanted.release.number}{'-slim' if wanted.slim else ''}"
         comment = f"Debian {wanted.release.number} ({wanted.release.codename}) from its archive, {len(offers)} packages"
         archive = layer.image(configured, wanted.tag, {"Cmd": ["bash"]}, tree.newest, said, comment)
-        identity = engine.load(wanted.tag, _counted(archive, f"loading {wanted.tag}", configured.size, report))
+        identity = engine.load(wanted.tag, _counted(archive, "image", f"loading {wanted.tag}", configured.size, report))
     seconds = time.monotonic() - started
-    text = f"{wanted.tag}, {len(offers)} packages, {configured.content / 1e6:.0f} MB, done in {seconds:.0f} s"
-    report(Event("image", text))
+    report(Event("image", f"{wanted.tag}, {configured.content / 1e6:.0f} MB, done in {seconds:.0f} s"))
     return identity
 
 
 def _resolve(wanted: BaseImage, mirrors: Mirrors, cache: Path, extra: Sequence[str], report: Report) -> list[Offer]:
-    got = 0
-
-    def advance(count: int) -> None:
-        nonlocal got
-        got += count
-
-    def reading(suite: str) -> None:
-        report(Event("index", f"reading the signed index of {suite}"))
-
-    suites = wanted.release.suites
-    found, date = index.fetch(suites, mirrors, cache / "debian-indexes", reading, advance)
+    found = index.fetch(wanted.release.suites, mirrors, cache / "debian-indexes", report)
     offers = resolver.resolve(found, (*wanted.release.packages, *extra))
-    report(Event("index", f"signatures good, archive of {date:%d %B %Y}, {len(offers)} packages"))
+    report(Event("index", f"signatures good, {len(offers)} packages needed"))
     return offers
 
 
@@ -164,16 +152,16 @@ def _configure(
     sizes = {offer.name: offer.size for offer in offers}
     total = sum(sizes.values())
     command = ["/bin/sh", "-c", second_stage.SCRIPT, "sh", *manual]
-    with engine.temporary(tag, _counted(archive, "loading the packages", unpacked.size, report)):
+    with engine.temporary(tag, _counted(archive, "load", "into a container", unpacked.size, report)):
         with engine.running(name, tag, command, second_stage.environment(newest)) as container:
-            lines: list[str] = []
-            report(Event("setup", f"configuring {len(offers)} packages in a container", 0, total))
+            lines, text = list[str](), f"configuring {len(offers)} packages"
+            report(Event("setup", text, 0, total))
             for line in container.lines():
                 lines.append(line)
                 if match := re.match(r"Setting up ([^ :]+)", line):
                     sizes.pop(match[1], None)
                     left = sum(sizes.values())
-                    report(Event("setup", f"configuring {len(offers)} packages in a container", total - left, total))
+                    report(Event("setup", text, total - left, total))
             if status := container.wait():
                 said = "\n".join(lines[-LAST_LINES:]) or "(it said nothing)"
                 raise CoveError(f"the packages could not be configured (exit status {status})", f"{said}\n{_OURS}")
@@ -186,9 +174,10 @@ def _configure(
                     raise CoveError(f"the engine's export of the container cannot be read: {error}") from error
 
 
-def _counted(chunks: Iterable[bytes], text: str, total: int, report: Report) -> Iterator[bytes]:
+def _counted(chunks: Iterable[bytes], phase: str, text: str, total: int, report: Report) -> Iterator[bytes]:
     done = 0
+    report(Event(phase, text, 0, total))
     for chunk in chunks:
         yield chunk
         done += len(chunk)
-        report(Event("image", text, min(done, total), total))
+        report(Event(phase, text, min(done, total), total))

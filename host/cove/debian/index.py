@@ -10,8 +10,6 @@ import lzma
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import cached_property, cmp_to_key
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from cove.image.archive import compare_versions
 from cove.image.download import Downloader, Wanted
 from cove.image.mirror import Mirrors
 from cove.image.recipe import Suite
+from cove.progress import Event, Report
 
 PRIORITIES = ("required", "important", "standard", "optional", "extra")
 _OPERATORS: dict[str, Callable[[int], bool]] = {
@@ -174,39 +173,41 @@ def _rank(offer: Offer) -> int:
     return PRIORITIES.index(priority) if priority in PRIORITIES else len(PRIORITIES)
 
 
-def fetch(
-    suites: Sequence[Suite],
-    mirrors: Mirrors,
-    cache: Path,
-    reading: Callable[[str], None],
-    advance: Callable[[int], None],
-) -> tuple[Index, datetime]:
-    """The index of `suites`, whose signatures are verified, and the date of the newest of them.
+def fetch(suites: Sequence[Suite], mirrors: Mirrors, cache: Path, report: Report) -> Index:
+    """The index of `suites`, whose signatures are verified.
 
-    `cache` is a folder of this function's own: an index stays there until the suite has another. `reading` is told each suite
-    whose index is read, `advance` the bytes that come. Raises `CoveError`.
+    `cache` is a folder of this function's own: an index stays there until the suite has another. Raises `CoveError`.
     """
-    result, dates = Index(), []
+    result = Index()
     for suite in suites:
-        reading(suite.name)
         folder = cache / suite.name
         folder.mkdir(parents=True, exist_ok=True)
-        downloader = Downloader(folder, advance)
-        base = f"{mirrors.base(suite.archive)}/dists/{suite.name}"
-        signed = downloader.get_small(f"the index of {suite.name}", f"{base}/InRelease", archive.MAX_RELEASE)
-        keys = archive.load_keys(inputs.recipe_dir() / "keys", suite.keys)
-        release = archive.verify_release(signed, suite.name, keys)
-        if suite.index not in release.files:
-            raise CoveError(f"the index of {suite.name} lists no {suite.index}")
-        size, sha256 = release.files[suite.index]
-        path = downloader.fetch(Wanted(f"the packages' index of {suite.name}", f"{base}/{suite.index}", sha256, size))
+        path = _download(suite, mirrors, folder, report)
         for old in folder.iterdir():
             if old != path:
                 old.unlink(missing_ok=True)
         try:
             result.add(lzma.decompress(path.read_bytes()).decode("utf-8"), suite.archive)
-            date = parsedate_to_datetime(release.date)
         except (lzma.LZMAError, ValueError) as error:
             raise CoveError(f"the index of {suite.name} cannot be read: {error}") from error
-        dates.append(date if date.tzinfo else date.replace(tzinfo=UTC))
-    return result, max(dates)
+    return result
+
+
+def _download(suite: Suite, mirrors: Mirrors, folder: Path, report: Report) -> Path:
+    done = size = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        report(Event("index", f"signed index of {suite.name}", done, size))
+
+    downloader = Downloader(folder, advance)
+    base = f"{mirrors.base(suite.archive)}/dists/{suite.name}"
+    report(Event("index", f"signed index of {suite.name}"))
+    signed = downloader.get_small(f"the index of {suite.name}", f"{base}/InRelease", archive.MAX_RELEASE)
+    keys = archive.load_keys(inputs.recipe_dir() / "keys", suite.keys)
+    release = archive.verify_release(signed, suite.name, keys)
+    if suite.index not in release.files:
+        raise CoveError(f"the index of {suite.name} lists no {suite.index}")
+    size, sha256 = release.files[suite.index]
+    return downloader.fetch(Wanted(f"the packages' index of {suite.name}", f"{base}/{suite.index}", sha256, size))
