@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from cove.cli import bootstrap as command
 from cove.cli import main as cli
+from cove.image import mirror
 
 
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str, str]:
@@ -65,3 +66,16 @@ def test_the_command_line_loads_none_of_it_for_others() -> None:
     script = "import sys\nimport cove.cli.main, cove.cli.images, cove.cli.run, cove.cli.stream\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
     assert not [name for name in done.stdout.split() if name.startswith("cove.debian") or name == command.__name__]
+
+
+def test_whose_mirror_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COVE_HOME", str(tmp_path))
+    monkeypatch.delenv("COVE_DEBIAN_MIRROR", raising=False)
+    monkeypatch.delenv("COVE_DEBIAN_SECURITY_MIRROR", raising=False)
+    default = "http://default.test/debian"
+    assert mirror.find(tmp_path, default) == mirror.Mirrors(default, f"{default}-security")
+    (tmp_path / "sources.list").write_text("deb http://apt.test/debian trixie main\n")
+    assert mirror.find(tmp_path, default).debian == "http://apt.test/debian"
+    monkeypatch.setenv("COVE_DEBIAN_MIRROR", "http://set.test/debian/")
+    assert mirror.find(tmp_path, default).debian == "http://set.test/debian"
+    assert mirror.named("http://given.test/d") == mirror.Mirrors("http://given.test/d", "http://given.test/d-security")
