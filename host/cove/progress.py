@@ -21,7 +21,7 @@ PLAIN_INTERVAL_S = 5.0
 class Event:
     """One step forward.
 
-    `phase` is one of "image", "machine", "boot", "ready" (one line each on the screen); `done` and `total` are bytes and may
+    `phase` is a word such as "image", "machine", "boot", "ready" (one line each on the screen); `done` and `total` are bytes and may
     be unknown; `detail` is a further line of explanation, shown once.
     """
 

@@ -14,10 +14,11 @@ import coved
 import pytest
 
 HOST = {
-    "cli": {"agent", "drivers", "image", "machine"},
+    "cli": {"agent", "debian", "drivers", "image", "machine"},
     "agent": {"drivers", "forward", "image", "machine", "transport"},
     "forward": {"drivers", "transport"},
     "drivers": {"machine"},
+    "debian": {"image", "machine"},
     "image": {"machine"},
     "machine": {"transport"},
     "transport": set[str](),

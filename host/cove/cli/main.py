@@ -106,6 +106,7 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str, str]]]] = {
         "Manage images",
         {
             **{verb: VERBS[verb] for verb in ("history", "import", "load", "pull", "push", "save", "tag")},
+            "bootstrap": ("bootstrap", "image bootstrap", "Make a base image of Debian from its signed archive"),
             "inspect": ("inspect", "image inspect", _INSPECT + "images"),
             "ls": VERBS["images"],
             "prune": ("prune", "image prune", "Remove unused images"),

@@ -71,14 +71,14 @@ def write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def demultiplex(chunks: Iterable[bytes], sinks: dict[int, int]) -> None:
-    """Write the frames in `chunks` to the file descriptors in `sinks` (1 stdout, 2 stderr); others are dropped.
+def frames(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield (stream, bytes) of the frames in `chunks`, in parts as they come: 0 and 1 are stdout, 2 is stderr.
 
     A frame is [stream, 0, 0, 0, 4-byte big-endian size] and its bytes (ContainerAttach in the API's description).
+    Raises `CliError` with the engine's own words, `ConnectionFailed` for what is no frame.
     """
     buffer = bytearray()
-    left = 0
-    sink = -1
+    kind = left = 0
     for chunk in chunks:
         buffer += chunk
         while buffer:
@@ -91,13 +91,19 @@ def demultiplex(chunks: Iterable[bytes], sinks: dict[int, int]) -> None:
                     raise CliError(f"error from daemon in stream: {bytes(buffer[:left]).decode(errors='replace')}")
                 if kind > 3 or left > MAX_FRAME:
                     raise ConnectionFailed(f"unrecognized input header: {kind}")
-                sink = sinks.get(kind or 1, -1)
                 continue
             part = bytes(buffer[:left])
             del buffer[: len(part)]
             left -= len(part)
-            if sink >= 0:
-                write_all(sink, part)
+            yield kind, part
+
+
+def demultiplex(chunks: Iterable[bytes], sinks: dict[int, int]) -> None:
+    """Write the frames in `chunks` to the file descriptors in `sinks` (1 stdout, 2 stderr); others are dropped."""
+    for kind, part in frames(chunks):
+        sink = sinks.get(kind or 1, -1)
+        if sink >= 0:
+            write_all(sink, part)
 
 
 class Attached:
