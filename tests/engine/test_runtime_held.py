@@ -13,7 +13,7 @@ from coved.runtime.errors import CreateError, ShimGone
 from coved.runtime.shim_client import ShimClient
 from coved.runtime.spec import Attachment, LogTarget, Spec
 
-from kill_check import processes
+from kill_look import processes
 from runtime_support import TIMEOUT_S, Client, Harness, gone, process, with_harness
 
 pytestmark = pytest.mark.root
