@@ -55,7 +55,7 @@ class Tally:
             rows.append(("volumes being written to, at a kill of the machine", str(self.synced)))
         rows.append(("engine's memory at the end, MiB", f"{self.memory_kib / 1024:.0f}"))
         rows.append(("wrong", str(len(self.wrong))))
-        return "\n".join(f"| {name} | {value} |" for name, value in rows)
+        return "\n".join([*(f"| {name} | {value} |" for name, value in rows), *self.wrong])
 
 
 class Aim:
