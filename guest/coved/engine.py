@@ -6,7 +6,7 @@ import asyncio
 import functools
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from coved.containers import Containers
 from coved.events import Events
 from coved.images import Images
 from coved.networks import Networks
+from coved.registry import Registries, Settings
 from coved.runtime.client import SpawnerClient
 from coved.store.claim import claim
 from coved.store.database import Database
@@ -44,6 +45,7 @@ class Config:
     starter: Path = STARTER
     userns_remap: str = ""
     """The value of --userns-remap; "": containers have no user namespaces."""
+    registries: Settings = field(default_factory=Settings)
 
 
 class Engine:
@@ -68,6 +70,7 @@ class Engine:
         self.images = Images(self.database, self.events, config.root)
         self.volumes = Volumes(self.database, self.events, config.root)
         self.networks = Networks(self.database, self.events, config.state, self.link)
+        self.registries = Registries(self.database, self.events, self.images, config.registries)
         self.spawner = SpawnerClient(config.state / "spawner.sock", config.state / "shims")
         self.containers = Containers(
             database=self.database,
@@ -141,6 +144,7 @@ class Engine:
             await self.files.close()
         await self.containers.close()
         await self.networks.close()
+        await self.registries.close()
         await self.images.close()
         self.database.close()
         if self._keeper is not None:

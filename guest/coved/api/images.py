@@ -5,12 +5,11 @@ import logging
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-from coved.api import compat
+from coved.api import compat, registry
 from coved.api.http import Request, Response, json_response, json_stream
 from coved.api.router import Router
 from coved.errors import EngineError, InvalidParameter, NotImplementedByEngine
 from coved.images import Image, Removed
-from coved.images import reference as names
 from coved.images.selection import created_s
 from coved.versions import ApiVersion
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 def routes(router: Router) -> None:
     router.add("GET", "/images/json", _list)
     router.add("POST", "/images/load", _load)
-    router.add("POST", "/images/create", _create)
+    router.add("POST", "/images/create", _create, cancel_on_disconnect=True)
     router.add("POST", "/images/prune", _prune)
     router.add("GET", "/images/{name*}/json", _inspect)
     router.add("GET", "/images/{name*}/history", _history)
@@ -121,17 +120,10 @@ async def _load(engine: "Engine", request: Request) -> Response:
 async def _create(engine: "Engine", request: Request) -> Response:
     source = request.query.str("fromSrc")
     if not source:
-        name = request.query.str("fromImage")
-        if not name:
+        if not request.query.str("fromImage"):
             raise InvalidParameter("either fromImage or fromSrc is needed")
-        tag = request.query.str("tag")
-        if tag and not tag.startswith("sha256:") and not names.is_tag(tag):
-            raise InvalidParameter("invalid tag format")
-        shown = names.parse(f"{name}{'@' if tag.startswith('sha256:') else ':'}{tag}" if tag else name).familiar
-        raise NotImplementedByEngine(
-            f"cannot pull {shown}: this version of Cove does not talk to registries yet. Bring the image in with "
-            "'docker load' (from 'docker save' elsewhere) or 'docker import'"
-        )
+        await engine.images.ready()
+        return await registry.pull(engine, request)
     if source != "-":
         raise NotImplementedByEngine(f"cannot import from {source}: download the archive and import it from a file")
     image = await engine.images.import_(

@@ -1,0 +1,133 @@
+"""The registry domain: what the API asks of registries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from coved.errors import Forbidden, InvalidParameter
+from coved.events import Events
+from coved.images import Images, reference
+from coved.images.reference import Reference
+from coved.registry.credentials import Credentials
+from coved.registry.settings import Endpoint, Settings
+from coved.store.database import Database
+
+if TYPE_CHECKING:
+    from coved.registry.progress import Report
+    from coved.registry.repository import Repository
+    from coved.registry.sources import Sources
+    from coved.registry.transfers import Transfers
+    from coved.registry.wire import Wire
+
+Published = Callable[[int], tuple[str, int] | None]
+"""Given a TCP port of the computer that people use, the container's address and port that it leads to, if any."""
+
+
+class Registries:
+    """Belongs to the event loop. What it needs is imported when it is first used."""
+
+    def __init__(
+        self,
+        database: Database,
+        events: Events,
+        images: Images,
+        settings: Settings,
+        published: Published = lambda _: None,
+    ) -> None:
+        self.settings = settings
+        self._database = database
+        self._events = events
+        self._images = images
+        self._published = published
+        self._sources: Sources | None = None
+        self._transfers: Transfers | None = None
+
+    async def close(self) -> None:
+        if self._transfers is not None:
+            await self._transfers.close()
+
+    async def pull(self, name: Reference, platform: str, credentials: Credentials, report: Report) -> None:
+        """Brings an image, or all of a repository's when ``name`` has neither tag nor digest.
+
+        Args:
+            platform: ``os[/architecture[/variant]]``; "" is this machine's.
+
+        Raises EngineError in dockerd's words.
+        """
+        from coved.registry.attempts import over_endpoints
+        from coved.registry.errors import RegistryError, pull_error
+        from coved.registry.pull import Pull
+
+        _check_name(name)
+        if name.digest:
+            name = Reference(name.domain, name.path, "", name.digest)
+        sources, transfers = self._parts()
+
+        async def attempt(endpoint: Endpoint) -> None:
+            repository = await self.repository(endpoint, name, credentials, "pull")
+            await Pull(self._images, sources, transfers, repository, name, platform, report).run()
+
+        try:
+            await over_endpoints(self.settings, name.domain, attempt, mirrors=True)
+        except RegistryError as error:
+            if error.status == 400:
+                raise InvalidParameter(str(error)) from error
+            raise pull_error(error, name.familiar_repository, name.familiar) from error
+        self._event("pull", name)
+
+    async def repository(
+        self, endpoint: Endpoint, name: Reference, credentials: Credentials, actions: str
+    ) -> Repository:
+        """A repository whose registry answers. Raises RegistryError."""
+        from coved.registry.calls import in_call
+        from coved.registry.repository import Repository
+
+        wire = await self.wire(endpoint)
+        repository = Repository(wire, endpoint, name.path, credentials, actions)
+        await in_call(repository.auth.ping)
+        return repository
+
+    async def wire(self, endpoint: Endpoint) -> Wire:
+        """Raises ``InvalidParameter`` when the registry's certificates are not in order."""
+        from coved.registry import tls
+        from coved.registry.calls import in_call
+        from coved.registry.wire import Wire, origin
+
+        addresses: dict[tuple[str, int], tuple[str, int]] = {}
+        _, host, port = origin(endpoint.url)
+        if host == "localhost" or host.startswith("127."):
+            # The registry may run in a container here: people call it what it is called on their own computer.
+            target = self._published(port)
+            if target is not None:
+                addresses[(host, port)] = target
+        context = await in_call(lambda: tls.context(endpoint, self.settings.certificates))
+        return Wire(context, addresses=addresses)
+
+    def _parts(self) -> tuple[Sources, Transfers]:
+        if self._sources is None or self._transfers is None:
+            from coved.registry.sources import Sources
+            from coved.registry.transfers import Transfers
+
+            self._sources, self._transfers = Sources(self._database), Transfers(self._images)
+        return self._sources, self._transfers
+
+    def _event(self, action: str, name: Reference) -> None:
+        self._events.publish("image", action, name.familiar, {"name": name.familiar_repository})
+
+
+def _check_name(name: Reference) -> None:
+    if name.familiar_repository == "scratch":
+        raise Forbidden("'scratch' is a reserved name")
+
+
+def pull_name(image: str, tag: str) -> Reference:
+    """What ``fromImage`` and ``tag`` name: the tag may be a digest; none means all tags. Raises InvalidParameter."""
+    name = reference.parse(image.removesuffix(":"))
+    if not tag:
+        return name
+    if reference.is_digest(tag):
+        return Reference(name.domain, name.path, "", tag)
+    if not reference.is_tag(tag):
+        raise InvalidParameter("invalid tag format")
+    return Reference(name.domain, name.path, tag)
