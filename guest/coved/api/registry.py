@@ -5,10 +5,10 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from coved.api.http import Request, Response, json_stream
+from coved.api.http import Request, Response, json_response, json_stream
 from coved.api.router import Router
-from coved.errors import EngineError
-from coved.images import platforms
+from coved.errors import EngineError, InvalidParameter
+from coved.images import platforms, reference
 from coved.registry import Registries
 from coved.registry.credentials import Credentials
 
@@ -25,7 +25,31 @@ _BACKLOG = 256
 
 
 def routes(router: Router) -> None:
-    pass
+    router.add("POST", "/auth", _log_in, cancel_on_disconnect=True)
+    router.add("GET", "/images/search", _search)
+    router.add("GET", "/distribution/{name*}/json", _inspect)
+
+
+async def _log_in(engine: "Engine", request: Request) -> Response:
+    document = await request.json(required=True)
+    token = await engine.registries.log_in(Credentials.of_json(document))
+    answer = {"Status": "Login Succeeded"}
+    return json_response({**answer, "IdentityToken": token} if token else {**answer, "IdentityToken": ""})
+
+
+async def _search(engine: "Engine", request: Request) -> Response:
+    limit = request.query.int("limit")
+    if limit < 0:
+        raise InvalidParameter("invalid limit specified")
+    query = request.query
+    return json_response(
+        await engine.registries.search(query.str("term"), limit, query.filters(), credentials(request))
+    )
+
+
+async def _inspect(engine: "Engine", request: Request) -> Response:
+    name = reference.parse(request.match["name"])
+    return json_response(await engine.registries.inspect(name, credentials(request)))
 
 
 def credentials(request: Request) -> Credentials:

@@ -72,7 +72,7 @@ class Authorizer:
         if any(scheme == "basic" for scheme, _ in self._challenges):
             if not self._credentials.username:
                 raise RegistryError("no basic auth credentials", again=False)
-            return {"Authorization": self._basic()}
+            return {"Authorization": self.basic()}
         return {}
 
     def forget_token(self) -> bool:
@@ -81,7 +81,8 @@ class Authorizer:
             had, self._token, self._expires = bool(self._token), "", 0.0
             return had
 
-    def _basic(self) -> str:
+    def basic(self) -> str:
+        """The value of ``Authorization`` that is a name and a password."""
         pair = f"{self._credentials.username}:{self._credentials.password}"
         return f"Basic {base64.b64encode(pair.encode()).decode()}"
 
@@ -137,7 +138,7 @@ class Authorizer:
         headers: dict[str, str] = {}
         if self._credentials.username and self._credentials.password:
             query.append(("account", self._credentials.username))
-            headers["Authorization"] = self._basic()
+            headers["Authorization"] = self.basic()
         parts = urlsplit(realm)
         given = f"{parts.query}&" if parts.query else ""
         return self._answer(

@@ -53,8 +53,9 @@ class RegistryError(EngineError):
 class Refused(RegistryError):
     """A registry's own answer. ``code`` is the first of its error codes; ``bare`` when there is nothing beside the code."""
 
-    def __init__(self, errors: list[tuple[str, str, bool]], http_status: int) -> None:
-        """``errors``: code, message, and whether it has a detail."""
+    def __init__(self, errors: list[tuple[str, str, bool]], http_status: int, *, listed: bool = True) -> None:
+        """``errors``: code, message, and whether it has a detail. ``listed``: they came as the specification wants it."""
+        self.listed = listed
         self.code = errors[0][0]
         self.message = errors[0][1]
         self.bare = not errors[0][2] and errors[0][1] in ("", _MESSAGES[self.code])
@@ -67,6 +68,10 @@ class Refused(RegistryError):
 
 class BadStatus(RegistryError):
     """An answer that means nothing to a client of registries."""
+
+
+class NotAuthorized(RegistryError):
+    """What it takes to tell the registry who asks cannot be had; the cause is what went wrong with that."""
 
 
 class PullRefused(RegistryError):
@@ -94,19 +99,27 @@ def of_answer(
         code = {"invalid_token": "UNAUTHORIZED", "insufficient_scope": "DENIED"}.get(parameters.get("error", ""))
         if scheme == "bearer" and code is not None:
             first = (code, parameters.get("error_description") or _MESSAGES[code], True)
-            return Refused([first, *(found if isinstance(found, list) else [])], status)
+            return Refused([first, *_several(found)], status)
     if isinstance(found, list):
         return Refused(found, status)
+    if isinstance(found, Refused):
+        return found
     if status == 401:
         return Refused([("UNAUTHORIZED", _MESSAGES["UNAUTHORIZED"], True)], status)
     return found
 
 
-def _parse(status: int, content_type: str, body: bytes) -> list[tuple[str, str, bool]] | BadStatus:
+def _several(found: list[tuple[str, str, bool]] | RegistryError) -> list[tuple[str, str, bool]]:
+    if isinstance(found, list):
+        return found
+    return [(found.code, found.message, True)] if isinstance(found, Refused) else []
+
+
+def _parse(status: int, content_type: str, body: bytes) -> list[tuple[str, str, bool]] | RegistryError:
     text = body[:_SHOWN_MAX].decode("utf-8", "replace")
     if content_type.partition(";")[0].strip().lower() not in ("application/json", "application/vnd.api+json"):
         code = {401: "UNAUTHORIZED", 403: "DENIED", 429: "TOOMANYREQUESTS"}.get(status, "UNKNOWN")
-        return [(code, text, True)]
+        return Refused([(code, text, True)], status, listed=False)
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -115,7 +128,7 @@ def _parse(status: int, content_type: str, body: bytes) -> list[tuple[str, str, 
         )
     if isinstance(document, dict) and isinstance(document.get("details"), str) and document["details"]:
         code = {401: "UNAUTHORIZED", 403: "DENIED", 429: "TOOMANYREQUESTS"}.get(status, "UNKNOWN")
-        return [(code, document["details"][:_SHOWN_MAX], True)]
+        return Refused([(code, document["details"][:_SHOWN_MAX], True)], status, listed=False)
     items = document.get("errors") if isinstance(document, dict) else None
     found: list[tuple[str, str, bool]] = []
     for item in items[:_ERRORS_MAX] if isinstance(items, list) else []:

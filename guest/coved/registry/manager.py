@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from coved.errors import Forbidden, InvalidParameter
 from coved.events import Events
-from coved.images import Images, reference
+from coved.filters import Filters
+from coved.images import Images, platforms, reference
 from coved.images.reference import Reference
 from coved.registry.credentials import Credentials
 from coved.registry.settings import Endpoint, Settings
@@ -75,6 +76,9 @@ class Registries:
                 raise InvalidParameter(str(error)) from error
             raise pull_error(error, name.familiar_repository, name.familiar) from error
         self._event("pull", name)
+        if platform and (name.tag or name.digest):
+            # An image for one platform alone comes whatever was asked for; as in dockerd, that is said in the end.
+            platforms.must_match(self._images.get(str(name)), name.familiar, platform)
 
     async def repository(
         self, endpoint: Endpoint, name: Reference, credentials: Credentials, actions: str
@@ -87,6 +91,28 @@ class Registries:
         repository = Repository(wire, endpoint, name.path, credentials, actions)
         await in_call(repository.auth.ping)
         return repository
+
+    async def log_in(self, credentials: Credentials) -> str:
+        """Checks a name and a password; gives the token to keep instead of them, "" when the registry has none to give.
+
+        Raises EngineError: ``LoginRefused`` (401) when they are wrong.
+        """
+        from coved.registry.login import log_in
+
+        return await log_in(self, credentials)
+
+    async def search(self, term: str, limit: int, filters: Filters, credentials: Credentials) -> list[dict[str, Any]]:
+        """What a registry's index has to offer. Raises EngineError."""
+        from coved.registry.search import search
+
+        return await search(self, term, limit, filters, credentials)
+
+    async def inspect(self, name: Reference, credentials: Credentials) -> dict[str, Any]:
+        """What a name stands for, as ``GET /distribution/{name}/json`` tells it. Raises EngineError."""
+        from coved.registry.inspect import inspect
+
+        _check_name(name)
+        return await inspect(self, name.tagged(), credentials)
 
     async def wire(self, endpoint: Endpoint) -> Wire:
         """Raises ``InvalidParameter`` when the registry's certificates are not in order."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from coved.errors import EngineError, InvalidParameter, NotFound
-from coved.images import Images, documents, platforms
+from coved.errors import EngineError, NotFound
+from coved.images import Images, documents
 from coved.images.documents import Index, Manifest, Platform
 from coved.images.reference import Reference
 from coved.registry import choice
@@ -173,15 +172,6 @@ class Pull:
             self.sources.add(diff_id, Source(digested.repository, layer.digest, layer.size))
         return True
 
-    def warn_of_platform(self, image_id: str) -> None:
-        """An image for one platform alone comes whatever platform was asked for; dockerd says so."""
-        if not self.platform:
-            return
-        try:
-            platforms.must_match(self.images.get(image_id), self.name.familiar, self.platform)
-        except (NotFound, InvalidParameter) as error:
-            self.report(message(f"WARNING: {error}"))
-
 
 async def _all(transfers: dict[str, Transfer]) -> None:
     """Until all have come; the first that fails is the pull's failure."""
@@ -206,6 +196,3 @@ def _check_supported(media_type: str) -> None:
     lowered = media_type.lower()
     if not any(lowered == one or lowered.startswith(f"{one}.") for one in _SUPPORTED):
         raise RegistryError(f"unsupported media type {media_type}", again=False, status=400)
-
-
-Reporter = Callable[[], Report]

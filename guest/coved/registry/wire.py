@@ -24,7 +24,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from coved import __version__
 from coved.images.streams import Aborted
 from coved.registry import calls, challenges
-from coved.registry.errors import RegistryError, of_answer
+from coved.registry.errors import NotAuthorized, RegistryError, of_answer
 
 CONNECT_SECONDS = 30.0
 ANSWER_SECONDS = 60.0
@@ -140,7 +140,9 @@ class Wire:
         for _ in range(_REDIRECTS_MAX):
             _check(url)
             sent = {"User-Agent": f"cove/{__version__}", "Accept-Encoding": "identity", **(headers or {})}
-            response = self._once(method, url, {**sent, **(authorize(url) if authorize is not None else {})}, body)
+            if authorize is not None:
+                sent |= _told(method, url, authorize)
+            response = self._once(method, url, sent, body)
             target = _redirection(method, response, body)
             if target is None:
                 return response
@@ -188,6 +190,14 @@ class Wire:
         if proxy and proxy_bypass(parts.netloc, self._proxies):
             return ""
         return proxy if "://" in proxy or not proxy else f"http://{proxy}"
+
+
+def _told(method: str, url: str, authorize: Authorize) -> dict[str, str]:
+    try:
+        return authorize(url)
+    except RegistryError as error:
+        words = f'{method.title()} "{url}": {error}'
+        raise NotAuthorized(words, again=error.again, spoke=error.spoke) from error
 
 
 class _Broken(RegistryError):
