@@ -70,7 +70,7 @@ class Engine:
         self.images = Images(self.database, self.events, config.root)
         self.volumes = Volumes(self.database, self.events, config.root)
         self.networks = Networks(self.database, self.events, config.state, self.link)
-        self.registries = Registries(self.database, self.events, self.images, config.registries)
+        self.registries = Registries(self.database, self.events, self.images, config.root / "tmp", config.registries)
         self.spawner = SpawnerClient(config.state / "spawner.sock", config.state / "shims")
         self.containers = Containers(
             database=self.database,

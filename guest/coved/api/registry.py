@@ -9,6 +9,7 @@ from coved.api.http import Request, Response, json_response, json_stream
 from coved.api.router import Router
 from coved.errors import EngineError, InvalidParameter
 from coved.images import platforms, reference
+from coved.images.reference import Reference
 from coved.registry import Registries
 from coved.registry.credentials import Credentials
 
@@ -27,7 +28,22 @@ _BACKLOG = 256
 def routes(router: Router) -> None:
     router.add("POST", "/auth", _log_in, cancel_on_disconnect=True)
     router.add("GET", "/images/search", _search)
+    router.add("POST", "/images/{name*}/push", _push, cancel_on_disconnect=True)
     router.add("GET", "/distribution/{name*}/json", _inspect)
+
+
+async def _push(engine: "Engine", request: Request) -> Response:
+    who = credentials(request)
+    if not request.headers.get("x-registry-auth"):
+        body = await request.json()  # as clients of long ago say it
+        who = Credentials.of_json(body)
+    name, tag = reference.parse(request.match["name"]), request.query.str("tag")
+    if tag and not reference.is_tag(tag):
+        raise InvalidParameter("invalid tag format")
+    if tag:
+        name = Reference(name.domain, name.path, tag)
+    await engine.images.ready()
+    return await streamed(lambda report: engine.registries.push(name, who, report))
 
 
 async def _log_in(engine: "Engine", request: Request) -> Response:

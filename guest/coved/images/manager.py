@@ -9,7 +9,7 @@ import os
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
@@ -135,68 +135,6 @@ class Images:
             uses = Counter(layer.path for image in archived for layer in set(image.layers))
             async with Staging(self._layers) as staging:
                 return [await self._add(image, uses, staging, report, quiet) for image in archived]
-
-    # -- from and to registries
-
-    def staging(self) -> Staging:
-        """Where the layers of an image to come are unpacked."""
-        return Staging(self._layers)
-
-    def has_layer(self, diff_id: str) -> bool:
-        return diff_id in self._catalog.layer_sizes
-
-    async def unpack(self, staging: Staging, path: Path, diff_id: str, count: Callable[[int], None]) -> None:
-        """Unpacks a layer's archive, plain or compressed; ``count`` is told in a thread how many bytes have been read.
-
-        Raises BadArchive, OSError.
-        """
-        with await asyncio.to_thread(path.open, "rb") as file:
-            source = CountedFile(file.read, count)
-            await staging.unpack(self._workers, source, source.abort, diff_id)
-
-    async def add_pulled(self, config: bytes, stagings: Mapping[str, Staging], names: Sequence[str]) -> Image | None:
-        """Makes an image of a configuration, of layers that are here, and of some that have just been unpacked.
-
-        Args:
-            config: already checked.
-            stagings: by diff id, where a layer has been unpacked; several images may want it.
-            names: canonical ones, with tags or digests.
-
-        Gives None when a layer that was here has gone meanwhile.
-        """
-        diff_ids = parse_config(config)["rootfs"]["diff_ids"]
-        async with self._changing:
-            for diff_id in dict.fromkeys(diff_ids):
-                if not self.has_layer(diff_id) and diff_id not in stagings.get(diff_id, ()):
-                    return None
-            for diff_id in dict.fromkeys(diff_ids):
-                if not self.has_layer(diff_id):
-                    await self._take_over(stagings[diff_id], [diff_id])
-            image_id = await asyncio.to_thread(self._blobs.put, config)
-            self._catalog.add(image_id, diff_ids)
-            self._set_names(image_id, names)
-            return self._catalog.by_id(image_id)
-
-    async def name_pulled(self, image_id: str, names: Sequence[str]) -> bool:
-        """Gives an image the names that a registry has for it; False when it has gone meanwhile."""
-        async with self._changing:
-            if not self._catalog.has(image_id):
-                return False
-            self._set_names(image_id, names)
-            return True
-
-    def _set_names(self, image_id: str, names: Sequence[str]) -> None:
-        for name in names:
-            if self._catalog.named(name) != image_id:
-                self._catalog.set_name(name, image_id)
-
-    def named(self, name: str) -> str | None:
-        """The id of the image that has this canonical name, which may have a digest."""
-        return self._catalog.named(name)
-
-    def spool(self) -> contextlib.AbstractContextManager[Path]:
-        """A folder for what is on its way; it ends with the context, or at the next start."""
-        return self._spool_directory()
 
     async def import_(
         self,

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from coved.images import platforms
 from coved.images.documents import Descriptor, Index, Platform
-from coved.images.manager import architecture
 from coved.registry.errors import RegistryError
 
 _FIRST = {"arm64": "v8", "arm": "v7", "amd64": "v1"}
@@ -15,7 +14,7 @@ _FIRST = {"arm64": "v8", "arm": "v7", "amd64": "v1"}
 def wanted(text: str) -> Platform:
     """The platform that was asked for, with this machine's where it is open. Raises ``InvalidParameter``."""
     system, machine, variant = platforms.parse(text) if text else ("", "", "")
-    return Platform(system or "linux", machine or architecture(), variant)
+    return Platform(system or "linux", machine or platforms.architecture(), variant)
 
 
 def choose(index: Index, platform: Platform) -> Sequence[Descriptor]:

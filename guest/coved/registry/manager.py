@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coved.errors import Forbidden, InvalidParameter
+from coved.errors import EngineError, Forbidden, InvalidParameter
 from coved.events import Events
 from coved.filters import Filters
 from coved.images import Images, platforms, reference
@@ -33,13 +34,16 @@ class Registries:
         database: Database,
         events: Events,
         images: Images,
+        spool: Path,
         settings: Settings,
         published: Published = lambda _: None,
     ) -> None:
+        """``spool``: a folder, on the images' file system, that is emptied at each start."""
         self.settings = settings
         self._database = database
         self._events = events
         self._images = images
+        self._spool = spool
         self._published = published
         self._sources: Sources | None = None
         self._transfers: Transfers | None = None
@@ -79,6 +83,24 @@ class Registries:
         if platform and (name.tag or name.digest):
             # An image for one platform alone comes whatever was asked for; as in dockerd, that is said in the end.
             platforms.must_match(self._images.get(str(name)), name.familiar, platform)
+
+    async def push(self, name: Reference, credentials: Credentials, report: Report) -> None:
+        """Sends an image, or all of a repository's when ``name`` has no tag. Raises EngineError in dockerd's words."""
+        from coved.registry.attempts import over_endpoints
+        from coved.registry.progress import message
+        from coved.registry.push import Push, names_of
+
+        sources, transfers = self._parts()
+        report(message(f"The push refers to repository [{name.repository}]"))
+        if not names_of(self._images, name):
+            raise EngineError(f"An image does not exist locally with the tag: {name.familiar_repository}")
+
+        async def attempt(endpoint: Endpoint) -> None:
+            repository = await self.repository(endpoint, name, credentials, "push,pull")
+            await Push(self._images, sources, transfers, repository, name, report).run()
+
+        await over_endpoints(self.settings, name.domain, attempt, mirrors=False)
+        self._event("push", name)
 
     async def repository(
         self, endpoint: Endpoint, name: Reference, credentials: Credentials, actions: str
@@ -135,7 +157,7 @@ class Registries:
             from coved.registry.sources import Sources
             from coved.registry.transfers import Transfers
 
-            self._sources, self._transfers = Sources(self._database), Transfers(self._images)
+            self._sources, self._transfers = Sources(self._database), Transfers(self._images, self._spool)
         return self._sources, self._transfers
 
     def _event(self, action: str, name: Reference) -> None:

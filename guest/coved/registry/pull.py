@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from dataclasses import dataclass
 
 from coved.errors import EngineError, NotFound
 from coved.images import Images, documents
+from coved.images.arrivals import Arrival
 from coved.images.documents import Index, Manifest, Platform
 from coved.images.reference import Reference
+from coved.images.staging import Staging
 from coved.registry import choice
 from coved.registry.calls import in_call
 from coved.registry.errors import RegistryError
@@ -69,26 +72,23 @@ class Pull:
     async def _pull(self, name: Reference, head: Described | None) -> bool:
         digest = name.digest or (head.digest if head is not None else "")
         digested = Reference(name.domain, name.path, "", digest)
-        known = self.images.named(str(digested))
-        if known is not None and self._fits(known):
-            self._say_from(name)
-        else:
-            described = head if head is not None and head.data is not None else None
-            if described is None:
-                described = await in_call(lambda: self.repository.manifest(digest))
-            digest = described.digest
-            digested = Reference(name.domain, name.path, "", digest)
-            document = documents.manifest_or_index(described.data or b"")
-            if isinstance(document, Manifest):
-                _check_config_type(document)
-            self._say_from(name)
-            known = await self._image(document, digested)
-        self.report(message(f"Digest: {digest}"))
         names = [str(digested)] if name.digest else [str(digested), str(name)]
-        changed = self.images.named(names[-1]) != known
-        if not await self.images.name_pulled(known, names):
-            raise RegistryError("the image was removed while it was pulled")
-        return changed
+        before = self._named(names[-1])
+        if before is not None and self._named(names[0]) == before:
+            self._say_from(name)
+            self.report(message(f"Digest: {digest}"))
+            return False
+        described = head if head is not None and head.data is not None else None
+        if described is None:
+            described = await in_call(lambda: self.repository.manifest(digest))
+        document = documents.manifest_or_index(described.data or b"")
+        if isinstance(document, Manifest):
+            _check_config_type(document)
+        self._say_from(name)
+        names[0] = str(Reference(name.domain, name.path, "", described.digest))
+        image_id = await self._image(document, described.data or b"", names)
+        self.report(message(f"Digest: {described.digest}"))
+        return before != image_id
 
     def _say_from(self, name: Reference) -> None:
         what = str(Reference(name.domain, name.path, "", name.digest)) if name.digest else name.tag
@@ -98,51 +98,67 @@ class Pull:
         # dockerd calls the repository what the registry calls it: library/busybox, and no registry before it.
         return name.path
 
-    def _fits(self, image_id: str) -> bool:
-        """Whether an image that is here already is the one of an index that was asked for."""
-        image = self.images.get(image_id)
-        wanted = choice.wanted(self.platform)
-        return (image.config.get("os") or "linux", image.config.get("architecture")) == (
-            wanted.os, wanted.architecture,
-        ) and wanted.variant in ("", image.config.get("variant") or "")  # fmt: skip
+    def _named(self, name: str) -> str | None:
+        """The id of the image for the platform that is called so here."""
+        try:
+            return self.images.get(name, choice.wanted(self.platform)).id
+        except NotFound:
+            return None
 
     # -- one image
 
-    async def _image(self, document: Manifest | Index, digested: Reference) -> str:
+    async def _image(self, document: Manifest | Index, data: bytes, names: list[str]) -> str:
         platform = choice.wanted(self.platform)
-        manifest = document if isinstance(document, Manifest) else await self._choose(document, platform, _NESTED_MAX)
+        if isinstance(document, Manifest):
+            return await self._add(document, data, names, b"")
+        manifest, own = await self._choose(document, platform, _NESTED_MAX)
+        return await self._add(manifest, own, names, data)
+
+    async def _add(self, manifest: Manifest, data: bytes, names: list[str], index: bytes) -> str:
+        """Brings what is missing of an image, and gives it its names; its id."""
         image_id = manifest.config.digest
-        if self._has(image_id):
-            return image_id
         for media_type in (manifest.config.media_type, *(layer.media_type for layer in manifest.layers)):
             _check_supported(media_type)
+        config = self._known_config(image_id)
+        known = bool(config)
         try:
-            data = await in_call(lambda: self.repository.document(image_id, documents.DOCUMENT_LIMIT))
-            config = documents.config(data)
+            if not known:
+                config = await in_call(lambda: self.repository.document(image_id, documents.DOCUMENT_LIMIT))
+            bare = Arrival(config)
         except EngineError as error:
             again = isinstance(error, RegistryError) and error.again
             raise ImageConfigError(f"error pulling image configuration: {error}", again=again) from error
-        if len(config.diff_ids) != len(manifest.layers):
+        if len(bare.diff_ids) != len(manifest.layers):
             raise RegistryError("layers from manifest don't match image configuration", again=False)
-        for _ in range(_TRIES):
-            if await self._layers(manifest, config.diff_ids, data, digested):
-                return image_id
-        raise RegistryError("layers of the image were removed while it was pulled")
+        whole = Arrival(config, data)
+        async with self.transfers.staging() as staging:
+            for _ in range(_TRIES):
+                await self._layers(manifest, bare, staging, quiet=known)
+                # Of layers that were here, another archive may be: then this manifest is not kept.
+                arrival = bare if self.images.lacks(whole, staging) else whole
+                if await self.images.add([arrival], staging, names, index) is not None:
+                    break
+            else:
+                raise RegistryError("layers of the image were removed while it was pulled")
+        for layer, diff_id in zip(manifest.layers, bare.diff_ids, strict=True):
+            self.sources.add(diff_id, Source(self.name.repository, layer.digest, layer.size))
+        return image_id
 
-    def _has(self, image_id: str) -> bool:
+    def _known_config(self, image_id: str) -> bytes:
         try:
             self.images.get(image_id)
-        except NotFound:
-            return False
-        return True
+            data = self.images.blob(image_id).read_bytes()
+        except (NotFound, OSError):
+            return b""
+        return data if f"sha256:{hashlib.sha256(data).hexdigest()}" == image_id else b""
 
-    async def _choose(self, index: Index, platform: Platform, deep: int) -> Manifest:
-        fitting = choice.choose(index, platform)
-        for descriptor in fitting:
+    async def _choose(self, index: Index, platform: Platform, deep: int) -> tuple[Manifest, bytes]:
+        for descriptor in choice.choose(index, platform):
             described = await in_call(lambda one=descriptor: self.repository.manifest(one.digest))  # type: ignore[misc]
-            document = documents.manifest_or_index(described.data or b"")
+            data = described.data or b""
+            document = documents.manifest_or_index(data)
             if isinstance(document, Manifest):
-                return document
+                return document, data
             if deep > 0:
                 try:
                     return await self._choose(document, platform, deep - 1)
@@ -150,27 +166,20 @@ class Pull:
                     log.debug("no image in %s: %s", descriptor.digest, error)
         raise choice.no_match(platform)
 
-    async def _layers(self, manifest: Manifest, diff_ids: tuple[str, ...], config: bytes, digested: Reference) -> bool:
-        """Brings what is missing, and makes the image; False when a layer that was here went meanwhile."""
+    async def _layers(self, manifest: Manifest, arrival: Arrival, staging: Staging, *, quiet: bool) -> None:
+        """Brings the layers that are missing. Raises RegistryError, StorageFull."""
         gate = asyncio.Semaphore(DOWNLOADS)
+        missing = {arrival.diff_ids[position] for position in self.images.lacks(arrival, staging)}
         joined: dict[str, Transfer] = {}
         try:
-            for layer, diff_id in zip(manifest.layers, diff_ids, strict=True):
-                if diff_id in joined:
-                    continue
-                if self.images.has_layer(diff_id):
+            for layer, diff_id in zip(manifest.layers, arrival.diff_ids, strict=True):
+                if diff_id in missing and diff_id not in joined:
+                    joined[diff_id] = self.transfers.join(staging, self.repository, layer, diff_id, gate, self.report)
+                elif diff_id not in missing and not quiet:
                     self.report(action("Already exists", layer.digest.removeprefix("sha256:")[:12]))
-                else:
-                    joined[diff_id] = self.transfers.join(self.repository, layer, diff_id, gate, self.report)
             await _all(joined)
-            stagings = {diff_id: transfer.staging for diff_id, transfer in joined.items()}
-            if await self.images.add_pulled(config, stagings, [str(digested)]) is None:
-                return False
         finally:
             await asyncio.gather(*(transfer.leave(self.report) for transfer in joined.values()))
-        for layer, diff_id in zip(manifest.layers, diff_ids, strict=True):
-            self.sources.add(diff_id, Source(digested.repository, layer.digest, layer.size))
-        return True
 
 
 async def _all(transfers: dict[str, Transfer]) -> None:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 from coved.errors import EngineError, no_room
+from coved.finishing import to_the_end
 from coved.images import Images
 from coved.images.documents import Descriptor
 from coved.images.staging import Staging
+from coved.images.streams import CountedFile, OwnThreads
 from coved.images.tar import BadArchive
 from coved.registry.calls import in_call
 from coved.registry.errors import RegistryError
 from coved.registry.progress import Message, Meter, Report, action
 from coved.registry.repository import Download, Repository
+from coved.store.trees import remove_tree
 
 ATTEMPTS = 5
-_RETRY_S = 5
+RETRY_S = 5
 _GAIN = 64 * 1024
 """Bytes after which a connection that breaks was good enough to go on at once."""
 
@@ -24,22 +31,47 @@ _GAIN = 64 * 1024
 class Transfers:
     """All of an engine. Belongs to the event loop."""
 
-    def __init__(self, images: Images) -> None:
+    def __init__(self, images: Images, spool: Path) -> None:
+        """``spool``: a folder, on the images' file system, that is emptied at each start."""
         self.images = images
+        self.spool = spool
+        self._staging: Staging | None = None
+        self._pulls = 0
         self.live: dict[tuple[str, str], Transfer] = {}
         # Unpacking is the processors' work; more at once would take memory and no less time.
         self.unpacking = asyncio.Semaphore(len(os.sched_getaffinity(0)))
 
     def join(
-        self, repository: Repository, layer: Descriptor, diff_id: str, gate: asyncio.Semaphore, report: Report
+        self,
+        staging: Staging,
+        repository: Repository,
+        layer: Descriptor,
+        diff_id: str,
+        gate: asyncio.Semaphore,
+        report: Report,
     ) -> Transfer:
         """A layer that is to come; ``report`` hears of it until ``Transfer.leave``. ``gate`` bounds a pull's downloads."""
         key = (repository.auth.key, f"{layer.digest} {diff_id}")
         transfer = self.live.get(key)
         if transfer is None:
-            transfer = self.live[key] = Transfer(self, key, repository, layer, diff_id, gate)
+            transfer = self.live[key] = Transfer(self, staging, key, repository, layer, diff_id, gate)
         transfer.watch(report)
         return transfer
+
+    @contextlib.asynccontextmanager
+    async def staging(self) -> AsyncIterator[Staging]:
+        """Where layers are unpacked for all pulls that go on at the time. What nobody has taken over goes with the last."""
+        if self._staging is None:
+            self._staging = self.images.receiving()
+        self._pulls += 1
+        mine = self._staging
+        try:
+            yield mine
+        finally:
+            self._pulls -= 1
+            if not self._pulls:
+                self._staging = None
+                await mine.__aexit__(None, None, None)
 
     async def close(self) -> None:
         await asyncio.gather(*(transfer.end() for transfer in [*self.live.values()]))
@@ -51,6 +83,7 @@ class Transfer:
     def __init__(
         self,
         owner: Transfers,
+        staging: Staging,
         key: tuple[str, str],
         repository: Repository,
         layer: Descriptor,
@@ -59,7 +92,7 @@ class Transfer:
     ) -> None:
         self.diff_id = diff_id
         self.layer = layer
-        self.staging: Staging = owner.images.staging()
+        self._staging = staging
         self._owner = owner
         self._key = key
         self._repository = repository
@@ -77,7 +110,7 @@ class Transfer:
             report(self._last)
 
     async def leave(self, report: Report) -> None:
-        """The layer is here or of no interest. What nobody has taken over goes with the last who leaves."""
+        """The layer is here or of no interest."""
         self._watchers.remove(report)
         if not self._watchers:
             await self.end()
@@ -91,7 +124,6 @@ class Transfer:
             del self._owner.live[self._key]
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        await self.staging.__aexit__(None, None, None)
 
     def _say(self, message: Message) -> None:
         self._last = message
@@ -104,7 +136,7 @@ class Transfer:
 
     async def _run(self) -> None:
         try:
-            with self._owner.images.spool() as folder:
+            async with self._folder() as folder:
                 if self._gate.locked():
                     self._say(action("Waiting", self._identity))
                 async with self._gate:
@@ -115,9 +147,7 @@ class Transfer:
                         download.close()
                 self._say(action("Download complete", self._identity))
                 async with self._owner.unpacking:
-                    meter = Meter(self._post, "Extracting", self._identity, download.done)
-                    await self._owner.images.unpack(self.staging, download.path, self.diff_id, meter)
-                await asyncio.to_thread(download.path.unlink)
+                    await self._unpack(download)
                 self._say(action("Pull complete", self._identity))
         except BadArchive as error:
             raise RegistryError(f"failed to register layer: {error}", again=False) from error
@@ -130,6 +160,23 @@ class Transfer:
             raise
         except EngineError as error:
             raise RegistryError(f"failed to register layer: {error}", again=False) from error
+
+    @contextlib.asynccontextmanager
+    async def _folder(self) -> AsyncIterator[Path]:
+        folder = self._owner.spool / f"pull-{secrets.token_hex(8)}"
+        folder.mkdir(mode=0o700, parents=True)
+        try:
+            yield folder
+        finally:
+            await to_the_end(asyncio.to_thread(remove_tree, folder))
+
+    async def _unpack(self, download: Download) -> None:
+        meter = Meter(self._post, "Extracting", self._identity, download.done)
+        with await asyncio.to_thread(download.path.open, "rb") as file:
+            source = CountedFile(file.read, meter)
+            await self._staging.unpack_file(
+                OwnThreads(), download.path, download.digest, source, source.abort, self.diff_id, is_known=False
+            )
 
     async def _download(self, download: Download) -> None:
         meter = Meter(self._post, "Downloading", self._identity, download.size)
@@ -148,7 +195,7 @@ class Transfer:
                     continue
                 if attempt >= ATTEMPTS:
                     raise
-            for left in range(attempt * _RETRY_S, 0, -1):
+            for left in range(attempt * RETRY_S, 0, -1):
                 self._say(action(f"Retrying in {left} second{'s' if left != 1 else ''}", self._identity))
                 await asyncio.sleep(1)
             attempt += 1
