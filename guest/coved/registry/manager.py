@@ -10,7 +10,8 @@ from coved.errors import EngineError, Forbidden, InvalidParameter
 from coved.events import Events
 from coved.filters import Filters
 from coved.images import Images, platforms, reference
-from coved.images.reference import Reference
+from coved.images.documents import Platform
+from coved.images.reference import DEFAULT_DOMAIN, Reference
 from coved.registry.credentials import Credentials
 from coved.registry.settings import Endpoint, Settings
 from coved.store.database import Database
@@ -52,6 +53,18 @@ class Registries:
         if self._transfers is not None:
             await self._transfers.close()
 
+    def describe(self) -> dict[str, Any]:
+        """``RegistryConfig`` of ``GET /info``."""
+        mirrors = list(self.settings.mirrors)
+        hub = {"Name": DEFAULT_DOMAIN, "Mirrors": mirrors, "Secure": True, "Official": True}
+        hosts = [one for one in self.settings.insecure_registries if "/" not in one]
+        others = {one: {"Name": one, "Mirrors": [], "Secure": False, "Official": False} for one in hosts}
+        return {
+            "InsecureRegistryCIDRs": [str(network) for network in self.settings.networks],
+            "IndexConfigs": {DEFAULT_DOMAIN: hub, **others},
+            "Mirrors": mirrors or None,
+        }
+
     async def pull(self, name: Reference, platform: str, credentials: Credentials, report: Report) -> None:
         """Brings an image, or all of a repository's when ``name`` has neither tag nor digest.
 
@@ -82,7 +95,7 @@ class Registries:
         self._event("pull", name)
         if platform and (name.tag or name.digest):
             # An image for one platform alone comes whatever was asked for; as in dockerd, that is said in the end.
-            platforms.must_match(self._images.get(str(name)), name.familiar, platform)
+            self._images.get(name.familiar, Platform(*platforms.parse(platform)))
 
     async def push(self, name: Reference, credentials: Credentials, report: Report) -> None:
         """Sends an image, or all of a repository's when ``name`` has no tag. Raises EngineError in dockerd's words."""

@@ -14,7 +14,7 @@ from coved.images.reference import DEFAULT_DOMAIN
 HUB = "https://registry-1.docker.io"
 INDEX_HOST = "index.docker.io"
 INDEX_SERVER = f"https://{INDEX_HOST}/v1/"
-_LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+_LOOPBACK = (ipaddress.ip_network("::1/128"), ipaddress.ip_network("127.0.0.0/8"))
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
