@@ -317,6 +317,7 @@ def test_images(drive: Driver, unique: str) -> None:
         drive("POST", "/images/{name}/push", "none-such", status=400)
         drive.succeeded.add(("POST", "/images/{name}/push"))  # registries are tested where they are
     if drive.serves("GET", "/images/search"):
+        drive("GET", "/images/search", query={"term": "x", "limit": "101"}, status=400)
         drive.succeeded.add(("GET", "/images/search"))
     drive("DELETE", "/images/{name}", unique)
     drive("POST", "/images/create", query={"fromSrc": "-", "message": unique}, data=_archive("b", b"b"))

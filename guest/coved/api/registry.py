@@ -35,8 +35,7 @@ def routes(router: Router) -> None:
 async def _push(engine: "Engine", request: Request) -> Response:
     who = credentials(request)
     if not request.headers.get("x-registry-auth"):
-        body = await request.json()  # as clients of long ago say it
-        who = Credentials.of_json(body)
+        who = await _credentials_in_body(request)
     name, tag = reference.parse(request.match["name"]), request.query.str("tag")
     if tag and not reference.is_tag(tag):
         raise InvalidParameter("invalid tag format")
@@ -44,6 +43,16 @@ async def _push(engine: "Engine", request: Request) -> Response:
         name = Reference(name.domain, name.path, tag)
     await engine.images.ready()
     return await streamed(lambda report: engine.registries.push(name, who, report))
+
+
+async def _credentials_in_body(request: Request) -> Credentials:
+    """As clients of long ago say who asks. Raises ``InvalidParameter``."""
+    try:
+        return Credentials.of_json(await request.json(required=True))
+    except InvalidParameter as error:
+        raise InvalidParameter(
+            f"bad parameters and missing X-Registry-Auth: invalid X-Registry-Auth header: {error}"
+        ) from None
 
 
 async def _log_in(engine: "Engine", request: Request) -> Response:

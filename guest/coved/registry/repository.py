@@ -26,7 +26,7 @@ _SCHEMA_1 = (
     "application/vnd.docker.distribution.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v1+prettyjws",
 )
-_CHUNK = 256 * 1024
+_CHUNK = 1024 * 1024
 _TAGS_MAX = 100_000
 _PAGES_MAX = 1000
 _RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/(?:[0-9]{1,18}|\*)")

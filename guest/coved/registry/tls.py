@@ -17,15 +17,16 @@ def context(endpoint: Endpoint, folders: Iterable[Path]) -> ssl.SSLContext:
 
     Raises ``InvalidParameter`` when a folder of certificates is not in order.
     """
-    made = ssl.create_default_context()
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
-    if ssl.get_default_verify_paths().cafile is None and _BUNDLE.exists():
-        # Debian's OpenSSL looks certificates up by their hashes, which the system image has not.
-        made.load_verify_locations(_BUNDLE)
     if endpoint.insecure:
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE
         return made
+    made.load_default_certs()
+    if ssl.get_default_verify_paths().cafile is None and _BUNDLE.exists():
+        # Debian's OpenSSL looks certificates up by their hashes, which the system image has not.
+        made.load_verify_locations(_BUNDLE)
     for folder in folders:
         own = folder / endpoint.host.replace("/", "_")
         if own.is_dir():
