@@ -45,7 +45,8 @@ class Config:
     starter: Path = STARTER
     userns_remap: str = ""
     """The value of --userns-remap; "": containers have no user namespaces."""
-    registries: Settings = field(default_factory=Settings)
+    registries: Settings | Path = field(default_factory=Settings)
+    """A file is read when the engine is made; certificates lie in the folder ``certs.d`` beside it."""
 
 
 class Engine:

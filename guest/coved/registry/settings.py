@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import json
+import logging
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,8 @@ from urllib.parse import urlsplit
 
 from coved.errors import InvalidParameter
 from coved.images.reference import DEFAULT_DOMAIN
+
+log = logging.getLogger(__name__)
 
 HUB = "https://registry-1.docker.io"
 INDEX_HOST = "index.docker.io"
@@ -49,6 +53,19 @@ class Settings:
         """Raises ``InvalidParameter`` in dockerd's words."""
         hosts = tuple(dict.fromkeys(_insecure(one) for one in insecure))
         return cls(hosts, tuple(dict.fromkeys(_mirror(one) for one in mirrors)), tuple(certificates))
+
+    @classmethod
+    def of_file(cls, file: Path) -> Settings:
+        """What the host told PID 1. A mistake in it is logged, and no reason not to start: the host has checked it."""
+        certificates = [file.parent / "certs.d"]
+        try:
+            told = json.loads(file.read_bytes())
+            return cls.checked(told["insecure"], told["mirrors"], certificates)
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError, InvalidParameter) as error:
+            log.error("%s: %s", file, error)
+        return cls((), (), tuple(certificates))
 
     @property
     def networks(self) -> list[Network]:
