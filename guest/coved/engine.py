@@ -71,7 +71,14 @@ class Engine:
         self.images = Images(self.database, self.events, config.root)
         self.volumes = Volumes(self.database, self.events, config.root)
         self.networks = Networks(self.database, self.events, config.state, self.link)
-        self.registries = Registries(self.database, self.events, self.images, config.root / "tmp", config.registries)
+        self.registries = Registries(
+            self.database,
+            self.events,
+            self.images,
+            config.root / "tmp",
+            config.registries if isinstance(config.registries, Settings) else Settings.of_file(config.registries),
+            self.networks.sandboxes.reached_by,
+        )
         self.spawner = SpawnerClient(config.state / "spawner.sock", config.state / "shims")
         self.containers = Containers(
             database=self.database,

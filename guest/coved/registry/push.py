@@ -19,7 +19,7 @@ from coved.images.reference import Reference
 from coved.images.saving import SavedManifest
 from coved.registry.calls import in_call
 from coved.registry.errors import RegistryError
-from coved.registry.progress import Message, Meter, Report, action, message
+from coved.registry.progress import Message, Meter, Report, action, amount, message
 from coved.registry.repository import Repository
 from coved.registry.sources import Source, Sources
 from coved.registry.transfers import ATTEMPTS, RETRY_S, Transfers
@@ -88,10 +88,12 @@ class Push:
             image = self.images.get(str(name))
         except NotFound:
             raise EngineError(f"tag does not exist: {name.familiar}") from None
+        for diff_id in reversed(image.diff_ids):
+            self.report(action("Preparing", _short(diff_id)))
+        manifest = await self.images.packed(image, self._packing)
         folder = self.transfers.spool / f"push-{secrets.token_hex(8)}"
         try:
             # Nothing is awaited before all of it is held: the image may go any time.
-            manifest = self.images.manifest(image)
             folder.mkdir(mode=0o700, parents=True)
             held = _Held(image, manifest, folder, self.images.blob(image.id).read_bytes())
             for layer in {one.digest for one in documents.manifest(manifest.document).layers}:
@@ -100,13 +102,15 @@ class Push:
         finally:
             await to_the_end(asyncio.to_thread(remove_tree, folder))
 
+    def _packing(self, diff_id: str, done: int, total: int) -> None:
+        self.report(amount("Preparing", _short(diff_id), done, total))
+
     # -- layers
 
     async def _layers(self, name: Reference, held: _Held, layers: list[tuple[Descriptor, str]]) -> None:
         gate = asyncio.Semaphore(UPLOADS)
         own: dict[str, tuple[Descriptor, str]] = {}
         for layer, diff_id in reversed(layers):
-            self.report(action("Preparing", _short(diff_id)))
             own.setdefault(diff_id, (layer, diff_id))
         tasks = [asyncio.ensure_future(self._layer(held, layer, diff_id, gate)) for layer, diff_id in own.values()]
         try:
