@@ -28,11 +28,15 @@ async def inspect(registries: Registries, name: Reference, credentials: Credenti
             repositories.append(await registries.repository(endpoint, name, credentials, "pull"))
         except RegistryError as error:
             last = error
-    for repository in repositories:
-        try:
-            return await in_call(lambda repository=repository: _inspect(repository, name))  # type: ignore[misc]
-        except RegistryError as error:
-            last = error
+    try:
+        for repository in repositories:
+            try:
+                return await in_call(lambda repository=repository: _inspect(repository, name))  # type: ignore[misc]
+            except RegistryError as error:
+                last = error
+    finally:
+        for repository in repositories:
+            repository.close()
     raise last or RegistryError(f"no endpoints found for {name.familiar}")
 
 

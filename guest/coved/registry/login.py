@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,6 +17,8 @@ from coved.registry.settings import INDEX_HOST, Endpoint
 
 if TYPE_CHECKING:
     from coved.registry.manager import Registries
+
+_HOST = re.compile(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +72,6 @@ def _host(server: str) -> str:
         host = urlsplit(server if server.startswith(("https://", "http://")) else f"https://{server}").netloc
     except ValueError:
         host = ""
-    if not host or "@" in host or any(one <= " " for one in host):
+    if not _HOST.fullmatch(host):
         raise InvalidParameter(f"unable to parse server address: {server[:200]!a}")
     return host

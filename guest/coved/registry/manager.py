@@ -84,7 +84,10 @@ class Registries:
 
         async def attempt(endpoint: Endpoint) -> None:
             repository = await self.repository(endpoint, name, credentials, "pull")
-            await Pull(self._images, sources, transfers, repository, name, platform, report).run()
+            try:
+                await Pull(self._images, sources, transfers, repository, name, platform, report).run()
+            finally:
+                repository.close()
 
         try:
             await over_endpoints(self.settings, name.domain, attempt, mirrors=True)
@@ -110,7 +113,10 @@ class Registries:
 
         async def attempt(endpoint: Endpoint) -> None:
             repository = await self.repository(endpoint, name, credentials, "push,pull")
-            await Push(self._images, sources, transfers, repository, name, report).run()
+            try:
+                await Push(self._images, sources, transfers, repository, name, report).run()
+            finally:
+                repository.close()
 
         await over_endpoints(self.settings, name.domain, attempt, mirrors=False)
         self._event("push", name)
@@ -124,7 +130,11 @@ class Registries:
 
         wire = await self.wire(endpoint)
         repository = Repository(wire, endpoint, name.path, credentials, actions)
-        await in_call(repository.auth.ping)
+        try:
+            await in_call(repository.auth.ping)
+        except BaseException:
+            repository.close()
+            raise
         return repository
 
     async def log_in(self, credentials: Credentials) -> str:

@@ -18,7 +18,7 @@ from coved.images.documents import Descriptor
 from coved.images.reference import Reference
 from coved.images.saving import SavedManifest
 from coved.registry.calls import in_call
-from coved.registry.errors import RegistryError
+from coved.registry.errors import NotAuthorized, Refused, RegistryError
 from coved.registry.progress import Message, Meter, Report, action, amount, message
 from coved.registry.repository import Repository
 from coved.registry.sources import Source, Sources
@@ -138,6 +138,8 @@ class Push:
                     done = await in_call(lambda: self._send(layer, held.path(layer.digest), mounts, meter))
                     break
                 except RegistryError as error:
+                    if isinstance(error, NotAuthorized) and not isinstance(error.__cause__, Refused):
+                        raise RegistryError(str(error.__cause__)) from error  # dockerd does not say for which request
                     if not error.again or attempt == ATTEMPTS:
                         raise
                 for left in range(attempt * RETRY_S, 0, -1):

@@ -62,6 +62,10 @@ class Repository:
         self._base = f"{endpoint.url}/v2/{path}"
         self.auth = Authorizer(wire, endpoint, credentials, [f"repository:{path}:{actions}"])
 
+    def close(self) -> None:
+        """Lets go of connections that nobody uses. Those in use end with their answers."""
+        self._wire.close()
+
     # -- manifests and tags
 
     def head(self, tag: str) -> Described:
