@@ -14,7 +14,15 @@ def main(arguments: list[str] | None = None) -> int:
     from coved.engine import Config  # not for --help and wrong options
     from coved.process import run
 
-    config = Config(options.root, options.state, options.socket, None, __version__, userns_remap=options.userns_remap)
+    config = Config(
+        options.root,
+        options.state,
+        options.socket,
+        None,
+        __version__,
+        userns_remap=options.userns_remap,
+        registries=options.registries,
+    )
     return run(config, debug=options.debug)
 
 
@@ -30,12 +38,28 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--userns-remap", default="", metavar="WHO", help="containers' root is nobody outside: default, or user[:group]"
     )
+    parser.add_argument(
+        "--insecure-registry", action="append", default=[], metavar="HOST",
+        help="a registry, or a network of them, that may speak plain HTTP or have any certificate",
+    )  # fmt: skip
+    parser.add_argument(
+        "--registry-mirror", action="append", default=[], metavar="URL", help="asked first for images of docker.io"
+    )
     parser.add_argument("--debug", action="store_true", help="log every request")
     parser.add_argument("--version", action="version", version=f"coved {__version__}")
     options = parser.parse_args(arguments)
     options.root = options.root.absolute()
     options.socket = options.socket.absolute()
     options.state = (options.state or options.root / "run").absolute()
+    # Imported here and not above: not for --help.
+    from coved.errors import EngineError
+    from coved.registry.settings import Settings
+
+    folders = [options.root / "certs.d", Path("/etc/docker/certs.d")]
+    try:
+        options.registries = Settings.checked(options.insecure_registry, options.registry_mirror, folders)
+    except EngineError as error:
+        parser.error(str(error))
     return options
 
 

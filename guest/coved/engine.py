@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from coved.containers import Containers
 from coved.events import Events
 from coved.images import Images
 from coved.networks import Networks
+from coved.registry import Registries, Settings
 from coved.runtime.spawner_client import SpawnerClient
 from coved.store.database import Database
 from coved.volumes import Volumes
@@ -44,6 +45,8 @@ class Config:
     starter: Path = STARTER
     userns_remap: str = ""
     """The value of --userns-remap; "": containers have no user namespaces."""
+    registries: Settings | Path = field(default_factory=Settings)
+    """A file is read when the engine is made; certificates lie in the folder ``certs.d`` beside it."""
 
 
 class Engine:
@@ -68,6 +71,14 @@ class Engine:
         self.images = Images(self.database, self.events, config.root)
         self.volumes = Volumes(self.database, self.events, config.root)
         self.networks = Networks(self.database, self.events, config.state, self.link)
+        self.registries = Registries(
+            self.database,
+            self.events,
+            self.images,
+            config.root / "tmp",
+            config.registries if isinstance(config.registries, Settings) else Settings.of_file(config.registries),
+            self.networks.sandboxes.reached_by,
+        )
         self.spawner = SpawnerClient(config.state / "spawner.sock", config.state / "shims")
         self.containers = Containers(
             database=self.database,
@@ -139,6 +150,7 @@ class Engine:
             await self.files.close()
         await self.containers.close()
         await self.networks.close()
+        await self.registries.close()
         await self.images.close()
         self.database.close()
         if self._keeper is not None:

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 from coved import __version__
-from coved.boot.places import DATA, LINK_PORT, RUN, SOCKET
+from coved.boot.places import DATA, LINK_PORT, REGISTRIES, RUN, SOCKET
 from coved.engine import Config
 from coved.process import run
 
-CONFIG = Config(Path(DATA), Path(RUN), Path(SOCKET), Path(LINK_PORT), __version__)
+CONFIG = Config(Path(DATA), Path(RUN), Path(SOCKET), Path(LINK_PORT), __version__, registries=Path(REGISTRIES))
 
 
 def main() -> int:

@@ -32,6 +32,11 @@ def crun_folder() -> Path:
     return folder
 
 
+def registry_program() -> Path:
+    """Docker's own registry; not installed, so that it is no service of this computer."""
+    return _packaged(Path("/usr/bin/docker-registry"), "docker-registry")
+
+
 def _packaged(path: Path, package: str) -> Path:
     """A file of a Debian package: the machine's own, or that of the package, fetched once."""
     if path.exists():

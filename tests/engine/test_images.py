@@ -232,12 +232,6 @@ def test_prune_takes_what_has_no_name(docker_client: Any, tag: str) -> None:
     assert docker_client.images.get(tag).id == kept.id
 
 
-def test_pull_says_what_to_do_instead(engine: Any) -> None:
-    result = run(engine, "pull", "alpine")
-    assert result.returncode == 1
-    assert "cannot pull alpine:latest" in result.stderr and "docker load" in result.stderr
-
-
 @pytest.mark.parametrize("name", ["a//b", "UPPER", "x:", "x@sha256:12", "-x", "f" * 64])
 def test_names_that_are_none(engine: Any, docker_client: Any, tag: str, name: str) -> None:
     (image,) = docker_client.images.load(docker_archive([layer(tag)], [tag]))

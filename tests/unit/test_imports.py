@@ -26,9 +26,10 @@ HOST = {
 _BOTTOM = {"events", "link", "runtime", "store"}
 _MIDDLE = {"images", "networks", "volumes"}
 GUEST = {
-    "api": {"containers", "files", *_MIDDLE, *_BOTTOM},
+    "api": {"containers", "files", "registry", *_MIDDLE, *_BOTTOM},
     "files": {"containers", *_MIDDLE, *_BOTTOM},
     "containers": {*_MIDDLE, *_BOTTOM},
+    "registry": {"images", *_BOTTOM},
     **dict.fromkeys(sorted(_MIDDLE), _BOTTOM),
     **{package: set[str]() for package in sorted(_BOTTOM)},
     "boot": {"runtime"},

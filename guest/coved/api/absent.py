@@ -1,4 +1,4 @@
-"""Parts of the API that belong to Docker's builder, registries' accounts and cluster volumes: how an engine without answers.
+"""Parts of the API that belong to Docker's builder and to cluster volumes: how an engine without answers.
 
 These routes are added last, so that a part that Cove has takes precedence.
 """
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from coved.api.http import Request, Response, json_response
 from coved.api.router import Router
 from coved.errors import EngineError, InvalidParameter, NotImplementedByEngine, Unavailable
-from coved.images import reference
 
 if TYPE_CHECKING:
     from coved.engine import Engine
@@ -23,9 +22,6 @@ def routes(router: Router) -> None:
     router.add("POST", "/grpc", _grpc)
     router.add("POST", "/build", _build)
     router.add("POST", "/build/prune", _prune_build_cache)
-    router.add("GET", "/images/search", _search)
-    router.add("POST", "/auth", _log_in)
-    router.add("GET", "/distribution/{name*}/json", _distribution)
     router.add("PUT", "/volumes/{name}", _update_cluster_volume)
 
 
@@ -48,27 +44,10 @@ async def _build(engine: "Engine", request: Request) -> Response:
     )
 
 
-async def _search(engine: "Engine", request: Request) -> Response:
-    raise NotImplementedByEngine(
-        "this version of Cove cannot search registries yet: look for images on the registry's own pages, such as"
-        " https://hub.docker.com/search"
-    )
-
-
 async def _prune_build_cache(engine: "Engine", request: Request) -> Response:
     """There is no build cache apart from the images, so that there is nothing to prune."""
     request.query.filters()
     return json_response({"CachesDeleted": None, "SpaceReclaimed": 0})
-
-
-async def _log_in(engine: "Engine", request: Request) -> Response:
-    await request.json(required=True)
-    raise NotImplementedByEngine("this version of Cove does not talk to registries yet, and cannot check credentials")
-
-
-async def _distribution(engine: "Engine", request: Request) -> Response:
-    name = reference.parse(request.match["name"]).familiar
-    raise NotImplementedByEngine(f"cannot look {name} up: this version of Cove does not talk to registries yet")
 
 
 async def _update_cluster_volume(engine: "Engine", request: Request) -> Response:

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import h11
 
-from coved.api import compat, image_manifests
+from coved.api import compat, image_manifests, registry
 from coved.api.http import Request, Response, json_response, json_stream
 from coved.api.router import Router
 from coved.errors import EngineError, InvalidParameter, NotImplementedByEngine
 from coved.images import Image, Removed, documents
-from coved.images import reference as names
 from coved.images.documents import Platform
 from coved.images.manager import parse_name
 from coved.images.selection import created_s
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 def routes(router: Router) -> None:
     router.add("GET", "/images/json", _list)
     router.add("POST", "/images/load", _load)
-    router.add("POST", "/images/create", _create)
+    router.add("POST", "/images/create", _create, cancel_on_disconnect=True)
     router.add("POST", "/images/prune", _prune)
     router.add("GET", "/images/get", _save_several)
     router.add("GET", "/images/{name*}/get", _save)
@@ -162,17 +161,10 @@ def _platform(request: Request, since: tuple[int, int]) -> Platform | None:
 async def _create(engine: "Engine", request: Request) -> Response:
     source = request.query.str("fromSrc")
     if not source:
-        name = request.query.str("fromImage")
-        if not name:
+        if not request.query.str("fromImage"):
             raise InvalidParameter("either fromImage or fromSrc is needed")
-        tag = request.query.str("tag")
-        if tag and not tag.startswith("sha256:") and not names.is_tag(tag):
-            raise InvalidParameter("invalid tag format")
-        shown = names.parse(f"{name}{'@' if tag.startswith('sha256:') else ':'}{tag}" if tag else name).familiar
-        raise NotImplementedByEngine(
-            f"cannot pull {shown}: this version of Cove does not talk to registries yet. Bring the image in with "
-            "'docker load' (from 'docker save' elsewhere) or 'docker import'"
-        )
+        await engine.images.ready()
+        return await registry.pull(engine, request)
     if source.startswith(_BACK):
         return await _back(engine, request, source.removeprefix(_BACK))
     if source != "-":

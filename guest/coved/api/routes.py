@@ -10,6 +10,7 @@ from coved.api import (
     images,
     networks,
     plugins,
+    registry,
     stats,
     swarm,
     system,
@@ -23,7 +24,7 @@ def create_router() -> Router:
     """Every route that Cove answers; one module for each resource."""
     router = Router()
     resources = (
-        system, events, containers, attach_ws, stats, top, files, exec, images, networks, volumes, plugins, swarm, absent,
+        system, events, containers, attach_ws, stats, top, files, exec, registry, images, networks, volumes, plugins, swarm, absent,
     )  # fmt: skip
     for resource in resources:
         resource.routes(router)

@@ -5,10 +5,10 @@ import os
 import socket
 
 from coved.boot.console import BootError
-from coved.boot.places import RUN
+from coved.boot.places import CERTIFICATES, REGISTRIES, RUN
 
 FW_CFG = "/sys/firmware/qemu_fw_cfg/by_name/opt/cove/seed/raw"
-_MAX = 1 << 16
+_MAX = 1 << 20
 
 
 def parse(data: bytes) -> dict[str, str]:
@@ -26,17 +26,41 @@ def parse(data: bytes) -> dict[str, str]:
     return result
 
 
+def registries(data: bytes) -> tuple[str, dict[str, str]]:
+    """What the engine is told of registries, as JSON, and certificates: texts by ``HOST/FILE``. Raises ``BootError``."""
+    try:
+        told = json.loads(data).get("registries") or {}
+        lists = {name: told.get(name) or [] for name in ("insecure", "mirrors")}
+        if not all(isinstance(one, str) for value in lists.values() for one in value):
+            raise ValueError("a registry is not a text")
+        files = {}
+        for host, folder in (told.get("certificates") or {}).items():
+            for name, text in folder.items():
+                if not text.isascii() or any("/" in part or part in ("", ".", "..") for part in (host, name)):
+                    raise ValueError("a certificate has no good name")
+                files[f"{host}/{name}"] = text
+    except (ValueError, AttributeError, TypeError) as error:
+        raise BootError(f"the host's seed is not right: {error}") from error
+    return json.dumps(lists), files
+
+
 def apply(path: str = FW_CFG) -> None:
     """Read the seed, and keep what others need of it where only root can read. Raises ``BootError``."""
     try:
         with open(path, "rb") as file:
-            seed = parse(file.read(_MAX))
+            data = file.read(_MAX)
+        seed = parse(data)
+        told, certificates = registries(data)
     except OSError as error:
         raise BootError(f"the host gave no seed: {error.strerror}") from error
     os.makedirs(f"{RUN}/ssh", 0o700, exist_ok=True)
     private(f"{RUN}/seed.json", json.dumps({name: seed[name] for name in ("boot_id", "machine", "hostname")}))
     private(f"{RUN}/ssh/host_key", seed["host_key"].rstrip("\n") + "\n")
     private(f"{RUN}/ssh/authorized_keys", seed["authorized_key"].rstrip("\n") + "\n")
+    private(REGISTRIES, told)
+    for name, text in certificates.items():
+        os.makedirs(f"{CERTIFICATES}/{os.path.dirname(name)}", 0o700, exist_ok=True)
+        private(f"{CERTIFICATES}/{name}", text)
     socket.sethostname(seed["hostname"])
     with open("/etc/hosts", "a") as file:
         file.write(f"127.0.1.1 {seed['hostname']}\n")

@@ -414,6 +414,16 @@ class Sandboxes:
                 await self._kernel.run(self._kernel.datapath.add_ports, self._rules(old))
             raise
 
+    def reached_by(self, host_port: int) -> tuple[str, int] | None:
+        """The container's address and port that ``localhost:host_port`` (TCP) leads to on the computer that people use."""
+        for record in self._open.values():
+            outer = _outer(record)
+            for port in record.ports if outer is not None else ():
+                local = port.host_ip in ("", "0.0.0.0") or port.host_ip.startswith("127.")
+                if outer is not None and local and (port.proto, port.host_port) == ("tcp", host_port):
+                    return outer.address, port.container_port
+        return None
+
     def _rules(self, record: Record) -> list[PortRule]:
         outer = _outer(record)
         if outer is None:

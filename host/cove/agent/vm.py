@@ -22,7 +22,7 @@ from cove.drivers.qemu.driver import QemuDriver
 from cove.errors import BootError, CoveError, DriverError
 from cove.forward.docker_socket import EngineDoor
 from cove.forward.ports import PortForwards, free_port
-from cove.machine import keys, settings, space
+from cove.machine import keys, registries, settings, space
 from cove.machine.paths import MachinePaths
 from cove.machine.sizes import format_size
 from cove.progress import Event, Report
@@ -129,7 +129,7 @@ class Vm:
         detail = f"{accelerator.reason}: cove machine status tells more" if accelerator.reason else ""
         report(Event("machine", f"{text}, {accelerator.description}", detail=detail))
         boot_id = secrets.token_hex(16)
-        keys.write_seed(self._paths, boot_id)
+        keys.write_seed(self._paths, boot_id, await asyncio.to_thread(registries.told, wanted))
         spec = VmSpec(
             self._paths.name, wanted.cpus, wanted.memory, wanted.disk, image.kernel, image.initramfs, image.system,
             image.command_line, self._paths.seed, accelerator,

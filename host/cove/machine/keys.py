@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from cove.machine.files import write_whole
 from cove.machine.paths import MachinePaths
@@ -22,8 +23,8 @@ def ensure(paths: MachinePaths) -> None:
         write_whole(paths.host_key, private.encode())
 
 
-def write_seed(paths: MachinePaths, boot_id: str) -> None:
-    """What the guest reads at boot (docs/architecture.md, section 1)."""
+def write_seed(paths: MachinePaths, boot_id: str, registries: dict[str, Any] | None = None) -> None:
+    """What the guest reads at boot (docs/architecture.md, section 1). ``registries`` is of `cove.machine.registries`."""
     seed = {
         "version": 1,
         "boot_id": boot_id,
@@ -31,5 +32,6 @@ def write_seed(paths: MachinePaths, boot_id: str) -> None:
         "hostname": f"cove-{paths.name}",
         "authorized_key": paths.ssh_key.with_suffix(".pub").read_text("ascii").strip(),
         "host_key": paths.host_key.read_text("ascii"),
+        "registries": registries or {},
     }
     write_whole(paths.seed, json.dumps(seed).encode())

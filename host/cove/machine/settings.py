@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from cove.errors import MachineNotFound, SettingsError
 from cove.machine.files import write_whole
@@ -45,6 +46,8 @@ class Settings:
     bind_address: str = "127.0.0.1"
     qemu: str = ""
     mounts: tuple[Mount, ...] = ()
+    insecure_registries: tuple[str, ...] = ()
+    registry_mirrors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,45 @@ def _program(value: Any) -> str:
     if value and not Path(value).expanduser().is_absolute():
         raise ValueError(f"must be an absolute path, or empty to search for it, not {value!r}")
     return value
+
+
+def _texts(one: Callable[[str], None]) -> Callable[[Any], tuple[str, ...]]:
+    """A list of texts each of which ``one`` accepts, or raises `ValueError` for."""
+
+    def parse(value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+            raise ValueError(f"must be a list of texts in quotes, not {_shown(value)}")
+        for entry in value:
+            one(entry)
+        return tuple(value)
+
+    return parse
+
+
+def _registry(text: str) -> None:
+    try:
+        if "/" in text:
+            ipaddress.ip_network(text, strict=False)
+            return
+        parts = urlsplit(f"//{text}")
+        fine = bool(parts.hostname) and parts.netloc == text and "@" not in text and parts.port != 0
+    except ValueError:
+        fine = False
+    if not fine:
+        raise ValueError(
+            f'must name registries such as "registry.local:5000" or networks such as "10.0.0.0/8", not {text!r}'
+        )
+
+
+def _mirror(text: str) -> None:
+    try:
+        parts = urlsplit(text)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        fine = fine and not (parts.query or parts.fragment or parts.username)
+    except ValueError:
+        fine = False
+    if not fine:
+        raise ValueError(f'must be addresses such as "https://mirror.local:5000", not {text!r}')
 
 
 def _mounts(value: Any) -> tuple[Mount, ...]:
@@ -199,6 +241,21 @@ SCHEMA: dict[str, Key] = {
             " Folders are not shared by this version yet; the key is checked and kept.",
             _mounts,
             _show_mounts,
+        ),
+        Key(
+            "insecure_registries",
+            "list of hosts, with their ports, or networks",
+            "Registries that may speak plain HTTP, or have a certificate that nobody vouches for. Those on localhost may always."
+            " Certificates of registries are better kept in ~/.docker/certs.d/HOST/ca.crt. Takes effect at the next start.",
+            _texts(_registry),
+            lambda texts: json.dumps(list(texts)),
+        ),
+        Key(
+            "registry_mirrors",
+            "list of addresses",
+            "Registries that are asked first for images of docker.io. Takes effect at the next start.",
+            _texts(_mirror),
+            lambda texts: json.dumps(list(texts)),
         ),
     )
 }
@@ -298,7 +355,7 @@ def with_value(text: str, name: str, value: str, file: Path | str) -> str:
     if name == "mounts":
         raise SettingsError("mounts are tables, which do not fit on a command line", f"edit {file}")
     try:
-        parsed = key.parse(int(value) if name == "cpus" and value.isdecimal() else value)
+        parsed = key.parse(_typed(key, value))
     except ValueError as error:
         raise SettingsError(f"{name} {error}") from None
     line = f"{name} = {key.show(parsed)}"
@@ -308,6 +365,13 @@ def with_value(text: str, name: str, value: str, file: Path | str) -> str:
         changed = f"{line}\n{text}"
     parse(changed, file)
     return changed
+
+
+def _typed(key: Key, value: str) -> Any:
+    """What a user typed, as TOML would have it; lists are separated by commas."""
+    if key.name == "cpus" and value.isdecimal():
+        return int(value)
+    return [one.strip() for one in value.split(",") if one.strip()] if isinstance(key.default, tuple) else value
 
 
 def changed(file: Path, name: str, value: str) -> str:
