@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from coved.api.http import Request, Response, json_response, json_stream
 from coved.api.router import Router
 from coved.errors import EngineError, InvalidParameter
-from coved.images import platforms, reference
+from coved.images import documents, platforms, reference
 from coved.images.reference import Reference
 from coved.registry import Registries
 from coved.registry.credentials import Credentials
@@ -41,8 +41,10 @@ async def _push(engine: "Engine", request: Request) -> Response:
         raise InvalidParameter("invalid tag format")
     if tag:
         name = Reference(name.domain, name.path, tag)
+    text = request.query.str("platform") if request.version >= (1, 46) else ""
+    platform = documents.platform(text) if text else None
     await engine.images.ready()
-    return await streamed(lambda report: engine.registries.push(name, who, report))
+    return await streamed(lambda report: engine.registries.push(name, who, report, platform))
 
 
 async def _credentials_in_body(request: Request) -> Credentials:

@@ -100,8 +100,14 @@ class Registries:
             # An image for one platform alone comes whatever was asked for; as in dockerd, that is said in the end.
             self._images.get(name.familiar, Platform(*platforms.parse(platform)))
 
-    async def push(self, name: Reference, credentials: Credentials, report: Report) -> None:
-        """Sends an image, or all of a repository's when ``name`` has no tag. Raises EngineError in dockerd's words."""
+    async def push(
+        self, name: Reference, credentials: Credentials, report: Report, platform: Platform | None = None
+    ) -> None:
+        """Sends an image, or all of a repository's when ``name`` has no tag. Raises EngineError in dockerd's words.
+
+        Args:
+            platform: of several that have the name, the one for this; None is this machine's.
+        """
         from coved.registry.attempts import over_endpoints
         from coved.registry.progress import message
         from coved.registry.push import Push, names_of
@@ -114,7 +120,7 @@ class Registries:
         async def attempt(endpoint: Endpoint) -> None:
             repository = await self.repository(endpoint, name, credentials, "push,pull")
             try:
-                await Push(self._images, sources, transfers, repository, name, report).run()
+                await Push(self._images, sources, transfers, repository, name, report, platform).run()
             finally:
                 repository.close()
 

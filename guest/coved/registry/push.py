@@ -14,7 +14,7 @@ from coved.errors import EngineError, NotFound
 from coved.finishing import to_the_end
 from coved.images import Image, Images, documents, reference
 from coved.images.arrivals import Arrival
-from coved.images.documents import Descriptor
+from coved.images.documents import Descriptor, Platform
 from coved.images.reference import Reference
 from coved.images.saving import SavedManifest
 from coved.registry.calls import in_call
@@ -53,6 +53,7 @@ class Push:
     repository: Repository
     name: Reference
     report: Report
+    platform: Platform | None = None
 
     async def run(self) -> None:
         """Raises EngineError."""
@@ -85,8 +86,10 @@ class Push:
     @contextlib.asynccontextmanager
     async def _held(self, name: Reference) -> AsyncIterator[_Held]:
         try:
-            image = self.images.get(str(name))
-        except NotFound:
+            image = self.images.get(str(name), self.platform)
+        except NotFound as error:
+            if self.platform is not None and str(name) in map(str, names_of(self.images, name)):
+                raise EngineError(str(error)) from None
             raise EngineError(f"tag does not exist: {name.familiar}") from None
         for diff_id in reversed(image.diff_ids):
             self.report(action("Preparing", _short(diff_id)))

@@ -38,6 +38,9 @@ _REDIRECTS_MAX = 10
 _URL_MAX = 16 * 1024
 _CHUNK = 256 * 1024
 
+# Who may be insecure has been said by whoever runs the engine.
+urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+
 Headers = Mapping[str, str]
 Authorize = Callable[[str], dict[str, str]]
 """Given an address, the headers that tell it who asks."""
@@ -211,8 +214,6 @@ def _proxies() -> dict[str, str]:
 
 def _pool_manager(proxy: str, context: ssl.SSLContext) -> urllib3.PoolManager:
     options: dict[str, Any] = {"ssl_context": context, "maxsize": 16, "block": False}
-    if not context.check_hostname:
-        options["assert_hostname"] = False
     made: urllib3.PoolManager
     if proxy:
         login = urlsplit(proxy)
