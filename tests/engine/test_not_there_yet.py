@@ -29,12 +29,5 @@ def test_a_build(engine: Any, tmp_path: Path, size: int) -> None:
     assert "docker load" in done.stderr
 
 
-def test_a_search(engine: Any) -> None:
-    done = docker(engine, "search", "busybox")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("Error response from daemon: this version of Cove cannot search registries yet: ")
-
-
-@pytest.mark.parametrize(("method", "path"), [("POST", "/build"), ("GET", "/images/search?term=busybox")])
-def test_the_status_is_that_of_what_is_not_implemented(engine: Any, method: str, path: str) -> None:
-    assert ask(str(engine.socket), method, path).status == 501
+def test_the_status_is_that_of_what_is_not_implemented(engine: Any) -> None:
+    assert ask(str(engine.socket), "POST", "/build").status == 501
