@@ -87,6 +87,24 @@ def test_history_tells_the_command_and_not_the_entrypoint(docker_client: Any, na
         one.remove()
 
 
+def test_an_image_knows_its_parent_as_long_as_that_is_there(docker_client: Any, ended: Any, name: str) -> None:
+    base = docker_client.images.get("busybox")
+    first = ended("touch /1").commit(name, "first")
+    second = ended("touch /2", f"{name}:first").commit(name, "second")
+    assert (first.attrs["Parent"], second.attrs["Parent"], base.attrs["Parent"]) == (base.id, first.id, "")
+    (listed,) = docker_client.api.images(f"{name}:second")
+    assert listed["ParentId"] == first.id
+    history = [(entry["Id"], entry["Tags"]) for entry in second.history()[:3]]
+    assert history == [(second.id, [f"{name}:second"]), (first.id, [f"{name}:first"]), (base.id, base.tags)]
+    tag = f"{name}:other"
+    second.tag(tag)
+    for container in docker_client.containers.list(all=True, filters={"ancestor": first.id}):
+        container.remove(force=True)
+    docker_client.images.remove(first.id, force=True)
+    assert docker_client.images.get(tag).attrs["Parent"] == ""
+    assert [entry["Id"] for entry in docker_client.images.get(tag).history()[:2]] == [second.id, "<missing>"]
+
+
 def test_events_of_a_commit(engine: Any, docker_client: Any, name: str) -> None:
     one = docker_client.containers.create("busybox", "true")
     since = int(engine.now())

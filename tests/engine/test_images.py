@@ -5,6 +5,7 @@ import lzma
 import os
 import socket
 import subprocess
+import sys
 import tarfile
 import uuid
 from collections.abc import Iterator
@@ -34,6 +35,14 @@ def run(engine: Any, *words: str, data: bytes = b"") -> subprocess.CompletedProc
         ["docker", *words], input=data, capture_output=True, timeout=60, env={**os.environ, "DOCKER_HOST": engine.url}
     )
     return subprocess.CompletedProcess(words, result.returncode, result.stdout.decode(), result.stderr.decode())
+
+
+def cove(engine: Any, *words: str) -> tuple[int, str, str]:
+    """Exit status, output and errors of Cove's own command."""
+    environment = {**os.environ, "COVE_HOST": engine.url}
+    words = (sys.executable, "-m", "cove", *words)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=environment)
+    return done.returncode, done.stdout, done.stderr
 
 
 def left_behind(engine: Any) -> list[str]:
@@ -271,8 +280,20 @@ def test_an_image_goes_back_in_its_history(engine: Any, docker_client: Any, tag:
     files = docker_client.containers.run(f"{repository}:old", ["sh", "-c", "echo /first /sec*"], remove=True)
     assert files == b"/first /sec*\n"
     assert len(docker_client.images.get(f"{repository}:old").history()) == 2
+    for words, said in (
+        (("run", "--rm", f"{repository}:two~", "sh", "-c", "echo /first /sec*"), "/first /sec*\n"),
+        (("run", "--rm", f"{repository}:two~0", "sh", "-c", "echo /first /sec*"), "/first /second\n"),
+        (("tag", f"{repository}:two~1", f"{repository}:tagged"), ""),
+    ):
+        assert cove(engine, *words) == (0, said, "")
+    assert docker_client.images.get(f"{repository}:tagged").id == docker_client.images.get(f"{repository}:old").id
+    status, _, told = cove(engine, "run", f"{repository}:two~9", "true")
+    assert (status, told.splitlines()[0]) == (
+        125,
+        "cove: Error response from daemon: the image has 3 steps: it can go back by 1 to 2",
+    )
     for source in ("back:9:busybox", "back:0:busybox", "back:x:busybox", "back:1"):
         assert ask(engine, "POST", f"/images/create?fromSrc={source}")[0] == 400
     assert ask(engine, "POST", "/images/create?fromSrc=back:1:nothing")[0] == 404
-    for name in ("one", "two", "old"):
+    for name in ("one", "two", "old", "tagged"):
         docker_client.images.remove(f"{repository}:{name}")

@@ -38,14 +38,14 @@ def routes(router: Router) -> None:
     router.add("DELETE", "/images/{name*}", _remove)
 
 
-def summary(image: Image, version: ApiVersion) -> dict[str, Any]:
+def summary(engine: "Engine", image: Image, version: ApiVersion) -> dict[str, Any]:
     """An image as lists show it."""
     fields: dict[str, Any] = {
         "Containers": -1,
         "Created": created_s(image.created),
         "Id": image.id,
         "Labels": image.labels or None,
-        "ParentId": "",
+        "ParentId": engine.images.parent(image),
         "RepoDigests": list(image.digests),
         "RepoTags": list(image.tags),
         "SharedSize": -1,
@@ -63,7 +63,7 @@ async def _list(engine: "Engine", request: Request) -> Response:
     with_manifests = request.version >= (1, 47) and request.query.bool("manifests")
     if with_manifests:  # platforms are told of in there
         images = [image for image in images if engine.images.platforms(image)[0].id == image.id]
-    summaries = [summary(image, request.version) for image in images]
+    summaries = [summary(engine, image, request.version) for image in images]
     for fields in summaries:
         if with_manifests:
             fields["Manifests"] = image_manifests.of(engine, engine.images.get(fields["Id"]))
@@ -84,7 +84,7 @@ async def _inspect(engine: "Engine", request: Request) -> Response:
         "Id": image.id,
         "RepoTags": list(image.tags),
         "RepoDigests": list(image.digests),
-        "Parent": "",
+        "Parent": engine.images.parent(image),
         "Comment": _comment(image),
         "DockerVersion": str(config.get("docker_version") or ""),
         "Author": str(config.get("author") or ""),

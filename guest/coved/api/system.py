@@ -166,7 +166,7 @@ async def _disk_usage(engine: "Engine", request: Request) -> Response:
 def _image_usage(engine: "Engine", version: versions.ApiVersion) -> list[dict[str, Any]]:
     return [
         {
-            **summary(image, version),
+            **summary(engine, image, version),
             "SharedSize": engine.images.shared_size(image),
             "Containers": engine.images.containers_of(image),
         }

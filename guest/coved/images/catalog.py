@@ -57,6 +57,13 @@ _SCHEMA = (
     DROP TABLE image_names;
     ALTER TABLE image_names_2 RENAME TO image_names;
     """,
+    # What images made here were made of.
+    """
+    CREATE TABLE image_parents (
+        image_id TEXT PRIMARY KEY REFERENCES images (id) ON DELETE CASCADE,
+        parent_id TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE
+    ) STRICT;
+    """,
 )
 
 
@@ -95,6 +102,9 @@ class Catalog:
             self._layer_blobs[blob.digest] = (row["diff_id"], blob)
         for row in database.query("SELECT * FROM image_manifests ORDER BY number"):
             self._manifests.setdefault(row["image_id"], {})[row["digest"]] = json.loads(row["layers"])
+        self._parents: dict[str, str] = {
+            row["image_id"]: row["parent_id"] for row in database.query("SELECT * FROM image_parents")
+        }
         for row in database.query("SELECT id FROM images"):
             self._refresh(row["id"])
 
@@ -197,6 +207,10 @@ class Catalog:
         """Digests of the manifests that an image came with, the latest first."""
         return [*reversed(self._manifests.get(image_id, ()))]
 
+    def parent(self, image_id: str) -> str:
+        """The id of the image that one was made of here, "" for one that came from elsewhere, or whose parent is gone."""
+        return self._parents.get(image_id, "")
+
     def is_blob(self, digest: str) -> bool:
         """Whether a blob belongs to anything."""
         return (
@@ -250,6 +264,11 @@ class Catalog:
             self._refresh(image_id)
         return self._images[image_id]
 
+    def set_parent(self, image_id: str, parent_id: str) -> None:
+        """Records what an image was made of; both are there."""
+        self._database.execute("INSERT OR REPLACE INTO image_parents VALUES (?, ?)", (image_id, parent_id))
+        self._parents[image_id] = parent_id
+
     def set_name(self, name: str, image_ids: Sequence[str], index: str = "") -> None:
         """Gives a canonical name to an image, or to one for each platform, whoever had it before.
 
@@ -299,6 +318,7 @@ class Catalog:
         for blob in blobs:
             del self._layer_blobs[blob.digest]
         del self._images[image_id]
+        self._parents = {child: parent for child, parent in self._parents.items() if image_id not in (child, parent)}
         for name in self.names(image_id):
             self._names[name].remove(image_id)
             if not self._names[name]:

@@ -122,13 +122,20 @@ class Images:
         found = [one for one in map(self._catalog.by_id, ids) if self._catalog.names(one.id) == names]
         return sorted(found, key=platforms.foreignness)
 
+    def parent(self, image: Image) -> str:
+        """The id of the image that one was made of here, by a commit; "" when there is none, or it is gone."""
+        return self._catalog.parent(image.id)
+
     def layers_size(self) -> int:
         """Bytes in all layers together."""
         return sum(self._catalog.layer_sizes.values())
 
     def history(self, image: Image) -> builtins.list[dict[str, Any]]:
         """The image's history as the API gives it, newest first."""
-        return selection.history(image, self._catalog.layer_sizes)
+        ancestors, one = [], image
+        while parent := self._catalog.parent(one.id):
+            ancestors.append(one := self._catalog.by_id(parent))
+        return selection.history(image, ancestors, self._catalog.layer_sizes)
 
     # -- coming
 
@@ -238,6 +245,8 @@ class Images:
             if source is not None:
                 diff_ids.append((await staging.unpack(self._workers, source, abort)).diff_id)
             image = await self._make(document, diff_ids, staging, name)
+        if self._catalog.has(image.id) and self._catalog.has(base.id):  # neither was removed meanwhile
+            self._catalog.set_parent(image.id, base.id)
         if name:
             self._event("tag", image.id, reference.parse(name).familiar)
         return image

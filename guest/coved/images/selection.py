@@ -2,7 +2,7 @@
 
 import fnmatch
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from coved.filters import Filters
@@ -49,8 +49,8 @@ def prunable(catalog: Catalog, filters: Filters, only_dangling: bool) -> list[Im
     return [image for image in _before(images, filters) if not only_dangling or not (image.tags or image.digests)]
 
 
-def history(image: Image, layer_sizes: Mapping[str, int]) -> list[dict[str, Any]]:
-    """History as ``GET /images/{name}/history`` gives it, newest first."""
+def history(image: Image, ancestors: Sequence[Image], layer_sizes: Mapping[str, int]) -> list[dict[str, Any]]:
+    """History as ``GET /images/{name}/history`` gives it, newest first. ``ancestors``: its parent, that one's parent..."""
     entries: list[dict[str, Any]] = []
     layers = iter(image.diff_ids)
     for item in image.config.get("history") or []:
@@ -68,9 +68,9 @@ def history(image: Image, layer_sizes: Mapping[str, int]) -> list[dict[str, Any]
             }
         )
     entries.reverse()
-    if entries:
-        entries[0]["Id"] = image.id
-        entries[0]["Tags"] = list(image.tags) or None
+    for entry, of in zip(entries, (image, *ancestors), strict=False):
+        entry["Id"] = of.id
+        entry["Tags"] = list(of.tags) or None
     return entries
 
 

@@ -59,6 +59,10 @@ def _create_container(context: Context, values: Values, body: dict[str, Any]) ->
     """Create the container, pulling its image when it is missing; returns the id."""
     check_trust(values)
     image, policy = body["Image"], values["pull"]
+    if "~" in image:
+        from cove.cli.steps import earlier
+
+        image = body["Image"] = earlier(context.engine, image)
     if policy not in PULL_POLICIES:
         raise HelpfulError(f'invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"')
     cidfile = Path(values["cidfile"]) if values["cidfile"] else None
