@@ -19,9 +19,8 @@ from coved.store.database import Database
 from coved.volumes import Volumes
 
 if TYPE_CHECKING:
-    import socket
+    from collections.abc import Callable
 
-    from coved.api.server import Server
     from coved.files.manager import Files
     from coved.link.client import LinkClient
     from coved.runtime.keeper import SpawnerKeeper
@@ -50,16 +49,14 @@ class Config:
 
 
 class Engine:
-    """Owns the domains. ``start`` returns when the API answers on ``listener``. Nobody else may use ``config.root``."""
+    """Owns the domains, which the API's server brings to clients. Nobody else may use ``config.root``."""
 
-    def __init__(self, config: Config, listener: socket.socket) -> None:
+    def __init__(self, config: Config) -> None:
         for directory in (config.root, config.state):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.config = config
         self.stopping = asyncio.Event()
-        self._listener = listener
         self._keeper: SpawnerKeeper | None = None
-        self._server: Server | None = None
         self.link: LinkClient | None = None
         if config.link is not None:
             from coved.link import client  # only in the VM
@@ -98,8 +95,8 @@ class Engine:
 
         return Files(self.containers, self.images, self.events)
 
-    async def start(self) -> None:
-        """Takes up what an earlier engine left running, then answers; the link hears of it last."""
+    async def start(self, answer: Callable[[], None]) -> None:
+        """Takes up what an earlier engine left running, then calls ``answer``, which lets clients in; the link hears of it last."""
         if self.config.link is None:
             # In the VM, PID 1 has started the spawner, and it outlives the engine.
             from coved.runtime.keeper import SpawnerKeeper  # not in the VM
@@ -109,41 +106,33 @@ class Engine:
         await self.images.start(self.config.starter)
         await self.volumes.start()
         await self.containers.start()
-
-        from coved.api.routes import create_router
-        from coved.api.server import Server
-
-        self._server = Server(self, create_router(), self._listener)
         if self.link is None:
             await self.containers.life.settle(SETTLE_S)
-            self._server.start()
+            answer()
             if self._keeper is not None:
                 await self._keeper.started()
             return
-        self._server.start()
+        answer()
         self.link.on_shutdown = self.containers.shutdown
         await self.link.start()  # before containers are started: their ports are published through it
         await self.containers.life.settle(SETTLE_S)
         self.link.announce_ready()
 
     def request_stop(self) -> None:
-        """Makes ``__main__`` stop the engine; safe to call more than once."""
+        """Asks for the engine's end by ``stopping``; safe to call more than once."""
         self.stopping.set()
 
-    async def stop(self, timeout_s: float) -> None:
-        """Stops containers, at most for ``timeout_s`` seconds, then lets go of everything. Nothing written is lost."""
+    async def stop_containers(self, timeout_s: float) -> None:
+        """At most for ``timeout_s`` seconds; ``close`` is to follow, when no client is served any more."""
         if self.link is not None:
             self.link.announce_stop()
         try:
             await self.containers.shutdown(timeout_s)
         except Exception:
             log.exception("stopping containers failed")
-        await self.close()
 
     async def close(self) -> None:
         """Lets go of sockets, threads and files; containers keep running."""
-        if self._server is not None:
-            await self._server.stop()
         if self.link is not None:
             await self.link.close()
         if "files" in vars(self):

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 # Whatever every start needs is imported here: the supervisor has it when it forks an engine, and a start that is held until the
 # system is ready has it by then.
-from coved.api import routes, server  # noqa: F401
+from coved.api.routes import create_router
+from coved.api.server import Server
 from coved.engine import Config, Engine
 from coved.store.claim import claim
 from coved.supervisor import Door, supervise
@@ -63,15 +64,16 @@ def _engine(config: Config, listener: socket.socket) -> int:
 
 
 async def _serve(config: Config, listener: socket.socket) -> None:
-    engine = Engine(config, listener)
+    engine = Engine(config)
+    server = Server(engine, create_router(), listener)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, engine.request_stop)
     try:
-        await engine.start()
+        await engine.start(answer=server.start)
         logging.getLogger("coved").info("answering on %s", config.socket)
         await engine.stopping.wait()
-    except BaseException:
+        await engine.stop_containers(STOP_SECONDS)
+    finally:
+        await server.stop()
         await engine.close()
-        raise
-    await engine.stop(STOP_SECONDS)

@@ -26,7 +26,7 @@ HOST = {
 _BOTTOM = {"events", "link", "runtime", "store"}
 _MIDDLE = {"images", "networks", "volumes"}
 GUEST = {
-    "api": {"containers", "files", "registry", *_MIDDLE, *_BOTTOM},
+    "api": {"engine", "containers", "files", "registry", *_MIDDLE, *_BOTTOM},
     "files": {"containers", *_MIDDLE, *_BOTTOM},
     "containers": {*_MIDDLE, *_BOTTOM},
     "registry": {"images", *_BOTTOM},
@@ -37,13 +37,8 @@ GUEST = {
 TOOLS = {"errors", "filters", "finishing", "times", "versions"}
 """The guest's modules that every package may use, and that use none."""
 TOP = {"engine", "process", "supervisor", "vm"}
-"""The guest's modules that put the packages together, and that no package uses."""
-EXCEPTIONS = {
-    ("api", "engine"): "routes are handed the engine: they name its type, and import it for the type checker alone",
-}
-"""What the guest's packages import of `TOP` all the same, and never when they run."""
+"""The guest's modules that put the packages together; no package uses them, but for the API the engine."""
 LAZY = {
-    ("engine", "api"): "the engine owns the server, which knows the engine",
     ("engine", "files"): "few sessions copy files: loaded when first asked for",
     ("engine", "link"): "an engine outside of a VM has no link",
 }
@@ -107,11 +102,7 @@ def test_every_package_is_here(program: ModuleType, below: Mapping[str, Set[str]
 @pytest.mark.parametrize(("program", "package", "below"), EVERY)
 def test_a_package_imports_those_below_it(program: ModuleType, package: str, below: Set[str]) -> None:
     others = packages(program) | (TOP if program is coved else set())
-    wrong = [
-        found
-        for found in imported(program, package)
-        if found.other in others - below - {package} and not ((package, found.other) in EXCEPTIONS and found.typing)
-    ]
+    wrong = [found for found in imported(program, package) if found.other in others - below - {package}]
     assert not wrong
 
 
@@ -131,9 +122,11 @@ def test_every_module_of_the_guest_is_a_tool_or_on_top() -> None:
     assert modules - {"__init__", "__main__"} == TOOLS | TOP
 
 
-def test_exceptions_exist_and_are_lazy() -> None:
-    for pair in EXCEPTIONS:
-        assert pair[1] in {found.other for found in imported(coved, pair[0])}
+def test_the_engine_is_below_the_api() -> None:
+    assert not [found for found in imported(coved, "engine") if found.other in {"api", *TOP}]
+
+
+def test_what_is_lazy_is_there() -> None:
     for module, package in LAZY:
         found = [each for each in imported(coved, module) if each.other == package]
         assert found
