@@ -409,6 +409,25 @@ def test_layers_that_oci_has_no_name_for_are_kept_plain(
     assert members(saved)[f"blobs/sha256/{digest(content)[7:]}"] == content
 
 
+@pytest.mark.parametrize("compress", [lzma.compress, bz2.compress])
+@pytest.mark.parametrize("known", [False, True])
+def test_a_manifest_of_layers_that_oci_has_no_name_for_is_not_kept(
+    engine: Any, docker_client: Any, repository: str, compress: Any, known: bool
+) -> None:
+    content = layer(repository)
+    if known:
+        cli(engine, "load", data=docker_archive([content], [f"{repository}:known"]))
+    archive = oci_archive([content], f"docker.io/{repository}:x", stored=[compress(content)])
+    cli(engine, "load", data=archive)
+    saved = cli(engine, "save", f"{repository}:x")
+    verify(saved)
+    assert members(saved)[f"blobs/sha256/{digest(content)[7:]}"] == content
+    image_id = docker_client.images.get(f"{repository}:x").id
+    docker_client.images.remove(f"{repository}:x")
+    cli(engine, "load", data=saved)
+    assert docker_client.images.get(f"{repository}:x").id == image_id
+
+
 def test_layers_of_an_earlier_version_are_complete_once_loaded_again(engine_with: Any, repository: str) -> None:
     archive = docker_archive([layer(repository)], [f"{repository}:x"])
     with engine_with() as engine:

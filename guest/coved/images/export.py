@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from coved.errors import EngineError
-from coved.images import reference, saving
+from coved.images import documents, reference, saving
 from coved.images.catalog import Catalog
 from coved.images.documents import DOCUMENT_LIMIT, Platform
 from coved.images.model import Image
@@ -51,8 +51,7 @@ class Export:
             for images, name, index in self._meant(text, platform):
                 key = (*(image.id for image in images), index)
                 if key not in groups:
-                    document = self._blobs.get(index, DOCUMENT_LIMIT) if index else b""
-                    groups[key] = Group([self.manifest(image) for image in images], [], document)
+                    groups[key] = self._group(images, index)
                 if name and name not in groups[key].names:
                     groups[key].names.append(name)
         for group in groups.values():
@@ -60,6 +59,17 @@ class Export:
                 for digest in saved.blobs():
                     paths[digest] = self._blobs.path(digest)
         return [*groups.values()], paths
+
+    def _group(self, images: list[Image], index: str) -> Group:
+        """The index is left out unless it names a manifest of each image that is here: nobody could load what it leads to."""
+        document = self._blobs.get(index, DOCUMENT_LIMIT) if index else b""
+        if document:
+            named = {one.digest for one in documents.index(document).manifests}
+            digests = [next((one for one in self._catalog.manifests(image.id) if one in named), "") for image in images]
+            if all(digests):
+                saved = [self.manifest(image, digest) for image, digest in zip(images, digests, strict=True)]
+                return Group(saved, [], document)
+        return Group([self.manifest(image) for image in images], [])
 
     def _meant(self, text: str, platform: Platform | None) -> list[tuple[list[Image], str, str]]:
         """Images, the canonical name that they are to be saved by, or "", and the digest of their index, or ""."""

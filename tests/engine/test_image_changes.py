@@ -1,0 +1,55 @@
+"""What becomes of images, seen from inside: no engine around them, and failures where they are wanted."""
+
+import asyncio
+import contextlib
+import lzma
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from coved.events import Events
+from coved.images import Images, archive
+from coved.images.tar import BadArchive
+from coved.store.database import Database
+
+from image_archives import oci_archive, tar
+
+pytestmark = pytest.mark.root
+
+LAYER = tar([("one", b"1")])
+
+
+@contextlib.asynccontextmanager
+async def images_in(root: Path) -> AsyncIterator[Images]:
+    database = Database(root / "db")
+    images = Images(database, Events(), root)
+    await images.start(root / "none")
+    try:
+        yield images
+    finally:
+        await images.close()
+        database.close()
+
+
+async def load(images: Images, data: bytes) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield data
+
+    await images.load(chunks(), lambda _: None, quiet=True)
+
+
+def blobs(root: Path) -> set[str]:
+    return {f"sha256:{path.name}" for path in (root / "blobs/sha256").iterdir()}
+
+
+def test_a_layer_that_stays_lacking_is_not_unpacked_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "_has_media_type", lambda _: True)
+
+    async def scenario() -> None:
+        async with images_in(tmp_path) as images:
+            data = oci_archive([LAYER], "docker.io/library/x:1", stored=[lzma.compress(LAYER)])
+            with pytest.raises(BadArchive, match="though it was unpacked"):
+                await asyncio.wait_for(load(images, data), 20)
+            assert blobs(tmp_path) == set() and not images.list()
+
+    asyncio.run(scenario())
