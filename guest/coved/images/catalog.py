@@ -1,18 +1,23 @@
 """Which images there are and what they are called: the database's tables, with all of it in memory for look-ups."""
 
+import dataclasses
 import json
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from coved.errors import NotFound
 from coved.images import platforms, reference
 from coved.images.documents import DOCUMENT_LIMIT, Manifest, Platform
 from coved.images.layers import Blob, Layer
 from coved.images.model import Image
-from coved.store.blobs import BlobStore
+from coved.store.blobs import BlobStore, DamagedBlob
 from coved.store.database import Database
 from coved.times import rfc3339
+
+log = logging.getLogger(__name__)
 
 _SCHEMA = (
     """
@@ -127,7 +132,7 @@ class Catalog:
         if platform is None:
             return min(images, key=platforms.foreignness)
         for image in images:
-            if platforms.fits(image, platform):
+            if image.damage or platforms.fits(image, platform):
                 return image
         raise platforms.mismatch(text, platform, images[0])
 
@@ -255,6 +260,9 @@ class Catalog:
 
     def add(self, image_id: str, diff_ids: list[str]) -> Image:
         """Records an image whose configuration is in the blob store and whose layers are known."""
+        if image_id in self._images and self._images[image_id].damage:
+            config, damage = self._config(image_id)
+            self._images[image_id] = dataclasses.replace(self._images[image_id], config=config, damage=damage)
         if image_id not in self._images:
             size = sum(self.layer_sizes[diff_id] for diff_id in diff_ids)
             with self._database.transaction():
@@ -354,10 +362,13 @@ class Catalog:
     def _refresh(self, image_id: str) -> None:
         """Makes the image in memory what the tables say; images are immutable, names come and go."""
         known = self._images.get(image_id)
-        config = json.loads(self._blobs.get(image_id, DOCUMENT_LIMIT)) if known is None else known.config
+        config, damage = self._config(image_id) if known is None else (known.config, known.damage)
         row = self._database.query_one("SELECT size FROM images WHERE id = ?", (image_id,))
         latest = self._database.query_one(
             "SELECT max(tagged_ns) AS ns FROM image_names WHERE image_id = ?", (image_id,)
+        )
+        layers = self._database.query(
+            "SELECT diff_id FROM image_layers WHERE image_id = ? ORDER BY position", (image_id,)
         )
         assert row is not None and latest is not None
         parsed = [reference.parse(name) for name in self.names(image_id)]
@@ -365,8 +376,20 @@ class Catalog:
             id=image_id,
             config=config,
             size=row["size"],
-            diff_ids=tuple((config.get("rootfs") or {}).get("diff_ids") or ()),
+            diff_ids=tuple(layer["diff_id"] for layer in layers),
             tags=tuple(name.familiar for name in parsed if not name.digest),
             digests=tuple(name.familiar for name in parsed if name.digest),
             tagged_at=rfc3339(latest["ns"]) if latest["ns"] else "",
+            damage=damage,
         )
+
+    def _config(self, image_id: str) -> tuple[dict[str, Any], str]:
+        """An image's configuration, or {} and why it cannot be read: one damaged image is no reason to do without the others."""
+        try:
+            return json.loads(self._blobs.get(image_id, DOCUMENT_LIMIT)), ""
+        except (DamagedBlob, OSError) as error:
+            log.error("image %s can only be removed: %s", image_id, error)
+            return {}, (
+                f"the configuration of image {image_id.removeprefix('sha256:')[:12]} cannot be read: {error}: remove the image, "
+                "and load or pull it again"
+            )

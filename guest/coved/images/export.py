@@ -24,6 +24,7 @@ class Export:
     def manifest(self, image: Image, digest: str = "") -> SavedManifest:
         """The manifest of that digest, or the one that the image got last, or one made for it. Raises EngineError when there
         can be none."""
+        image.intact()
         known = [digest] if digest else self._catalog.manifests(image.id)
         if known:
             document = self._blobs.get(known[0], DOCUMENT_LIMIT)

@@ -131,8 +131,8 @@ class Images:
         return sum(self._catalog.layer_sizes.values())
 
     def history(self, image: Image) -> builtins.list[dict[str, Any]]:
-        """The image's history as the API gives it, newest first."""
-        ancestors, one = [], image
+        """The image's history as the API gives it, newest first. Raises EngineError for one that is damaged."""
+        ancestors, one = [], image.intact()
         while parent := self._catalog.parent(one.id):
             ancestors.append(one := self._catalog.by_id(parent))
         return selection.history(image, ancestors, self._catalog.layer_sizes)
@@ -228,6 +228,7 @@ class Images:
             source: the layer's archive, read in a worker thread until ``abort`` is called; None adds no layer.
             name: what the image shall be called, as ``parse_name`` gives it.
         """
+        base.intact()
         created = rfc3339(time.time_ns())
         entry: dict[str, Any] = {
             "created": created, "created_by": created_by, "comment": comment, "author": author,
@@ -258,7 +259,7 @@ class Images:
         """
         from coved.images.steps import earlier  # rare
 
-        document = earlier(base.config, steps)
+        document = earlier(base.intact().config, steps)
         async with self.receiving() as staging:
             return await self._make(document, document["rootfs"]["diff_ids"], staging, name)
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from coved.images.documents import Platform
+from coved.store.blobs import DamagedBlob
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,14 @@ class Image:
     tags: tuple[str, ...] = ()
     digests: tuple[str, ...] = ()
     tagged_at: str = ""
+    damage: str = ""
+    """Why ``config`` is empty although the image has one: it cannot be read. Such an image can be shown and removed."""
+
+    def intact(self) -> Self:
+        """The image itself. Raises ``DamagedBlob`` when nothing can be made of it any more."""
+        if self.damage:
+            raise DamagedBlob(self.damage)
+        return self
 
     @property
     def container_config(self) -> dict[str, Any]:
