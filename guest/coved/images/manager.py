@@ -9,7 +9,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 from coved.errors import EngineError, InvalidParameter, NotFound
 from coved.events import Events
 from coved.filters import Filters
+from coved.finishing import to_the_end
 from coved.images import platforms, reference, removal, selection
 from coved.images.archive import Archive, ArchivedGroup
 from coved.images.arrivals import Added, Arrival, Arrivals
@@ -151,7 +152,7 @@ class Images:
         Raises ``InvalidParameter`` for a bad archive; what was complete before the error stays.
         """
         source = ThreadStream(chunks)
-        with self._spool_directory() as directory:
+        async with self._spool_directory() as directory:
             groups = await in_thread(OwnThreads(), lambda: _spool(source, directory, platform), source.abort)
             loader = Loader(self._catalog, self._arrivals, self._workers, self._event, report, quiet=quiet)
             async with self.receiving() as staging:
@@ -398,14 +399,15 @@ class Images:
         except (EngineError, OSError) as error:
             log.error("the starter image %s cannot be loaded: %s", starter, error)
 
-    @contextlib.contextmanager
-    def _spool_directory(self) -> Iterator[Path]:
+    @contextlib.asynccontextmanager
+    async def _spool_directory(self) -> AsyncIterator[Path]:
         directory = self._spool / f"load-{secrets.token_hex(8)}"
         directory.mkdir(mode=0o700, parents=True)
         try:
             yield directory
         finally:
-            remove_tree(directory)
+            # There may be many thousands of files in it.
+            await to_the_end(asyncio.to_thread(remove_tree, directory))
 
     def _clean(self) -> None:
         remove_tree(self._spool)
