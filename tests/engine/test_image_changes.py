@@ -2,15 +2,21 @@
 
 import asyncio
 import contextlib
+import itertools
 import lzma
+import os
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from coved.errors import StorageFull
 from coved.events import Events
 from coved.images import Images, archive, manager
+from coved.images.catalog import Catalog
 from coved.images.tar import BadArchive
+from coved.store.blobs import BlobStore
 from coved.store.database import Database
 from coved.store.trees import remove_tree
 
@@ -76,5 +82,68 @@ def test_others_go_on_while_a_spool_is_removed(tmp_path: Path, monkeypatch: pyte
                 await task
             assert seen == [True]
             assert not [*(tmp_path / "tmp").iterdir()]
+
+    asyncio.run(scenario())
+
+
+LAYERS = [tar([("one", b"1" * 700_000)]), tar([("two", b"2")])]
+
+
+@pytest.mark.parametrize(
+    "data", [docker_archive(LAYERS, ["x", "y"]), oci_archive(LAYERS, "docker.io/library/x:latest")]
+)
+def test_an_image_is_added_with_all_that_it_has_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    """The engine dies after each of the statements that write, one after another."""
+
+    async def until(deadline: int, root: Path) -> bool:
+        count = 0
+        real = Database.execute
+
+        def execute(self: Database, sql: str, parameters: Any = ()) -> int:
+            nonlocal count
+            done = real(self, sql, parameters)
+            count += 1
+            if count == deadline:
+                os._exit(9)
+            return done
+
+        async with images_in(root) as images:
+            monkeypatch.setattr(Database, "execute", execute)
+            await load(images, data)
+        return True
+
+    for deadline in itertools.count(1):
+        root = tmp_path / str(deadline)
+        root.mkdir()
+        if not (pid := os.fork()):
+            os._exit(0 if asyncio.run(until(deadline, root)) else 1)
+        died = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        database = Database(root / "db")
+        found = Catalog(database, BlobStore(root)).all()
+        database.close()
+        assert all(one.tags for one in found), deadline
+        if not died:
+            assert found and deadline > 5
+            return
+        assert died == 9
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        async with images_in(tmp_path) as images:
+
+            def refuse(*_: object) -> None:
+                raise StorageFull("no space left on device")
+
+            with monkeypatch.context() as patched:
+                patched.setattr(Catalog, "set_name", refuse)
+                with pytest.raises(StorageFull):
+                    await load(images, docker_archive(LAYERS, ["x"]))
+            assert not images.list() and not images.layers_size() and blobs(tmp_path) == set()
+            assert not [*(tmp_path / "layers").iterdir()]
+            await load(images, docker_archive(LAYERS, ["x"]))
+            assert images.get("x").tags == ("x:latest",)
 
     asyncio.run(scenario())

@@ -1,5 +1,6 @@
 """Which images there are and what they are called: the database's tables, with all of it in memory for look-ups."""
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -81,13 +82,14 @@ class Gone:
 
 
 class Catalog:
-    """Changes go to the database first and then to memory, so that memory never promises what the disk has not."""
+    """Changes go to the database first and then to memory, so that memory never promises what the disk has not: several
+    changes in one ``transaction`` are all of them in memory after it, and none of them before."""
 
     def __init__(self, database: Database, blobs: BlobStore) -> None:
         self._database = database
         self._blobs = blobs
         database.migrate("images", _SCHEMA)
-        # Of work that an engine was killed over, between a layer and its image.
+        # Of work that an engine of an earlier version was killed over, between a layer and its image.
         database.execute("DELETE FROM layers WHERE diff_id NOT IN (SELECT diff_id FROM image_layers)")
         self.layer_sizes: dict[str, int] = {
             row["diff_id"]: row["size"] for row in database.query("SELECT diff_id, size FROM layers")
@@ -231,6 +233,10 @@ class Catalog:
 
     # -- changes
 
+    def transaction(self) -> contextlib.AbstractContextManager[None]:
+        """All of the changes in it or none: there must be no await inside."""
+        return self._database.transaction()
+
     def set_setting(self, key: str, value: str) -> None:
         self._database.execute("INSERT OR REPLACE INTO image_settings VALUES (?, ?)", (key, value))
 
@@ -242,6 +248,9 @@ class Catalog:
             for blob in blobs:
                 row = (blob.digest, diff_id, blob.size, blob.media_type)
                 self._database.execute("INSERT INTO layer_blobs VALUES (?, ?, ?, ?)", row)
+            self._database.after_commit(lambda: self._know_layer(diff_id, layer, blobs))
+
+    def _know_layer(self, diff_id: str, layer: Layer | None, blobs: Sequence[Blob]) -> None:
         if layer is not None:
             self.layer_sizes[diff_id] = layer.size
         for blob in blobs:
@@ -249,28 +258,33 @@ class Catalog:
 
     def add_manifest(self, image_id: str, digest: str, manifest: Manifest) -> None:
         """Records a manifest whose document is in the blob store and whose layers' archives are kept."""
-        known = self._manifests.setdefault(image_id, {})
-        if digest not in known:
-            layers = [layer.digest for layer in manifest.layers]
+        layers = [layer.digest for layer in manifest.layers]
+        with self._database.transaction():
             self._database.execute(
                 "INSERT OR IGNORE INTO image_manifests (digest, image_id, layers) VALUES (?, ?, ?)",
                 (digest, image_id, json.dumps(layers)),
             )
-            known[digest] = layers
+            self._database.after_commit(lambda: self._manifests.setdefault(image_id, {}).setdefault(digest, layers))
 
-    def add(self, image_id: str, diff_ids: list[str]) -> Image:
-        """Records an image whose configuration is in the blob store and whose layers are known."""
+    def add(self, image_id: str, diff_ids: Sequence[str]) -> None:
+        """Records an image whose configuration is in the blob store and whose layers are recorded; one that is there already
+        is as it was, but that its damage is repaired."""
+        with self._database.transaction():
+            if self._database.execute("INSERT OR IGNORE INTO images VALUES (?, 0)", (image_id,)):
+                for position, diff_id in enumerate(diff_ids):
+                    self._database.execute("INSERT INTO image_layers VALUES (?, ?, ?)", (image_id, position, diff_id))
+                self._database.execute(
+                    "UPDATE images SET size = (SELECT coalesce(sum(layers.size), 0) FROM image_layers "
+                    "JOIN layers USING (diff_id) WHERE image_id = images.id) WHERE id = ?",
+                    (image_id,),
+                )
+            self._database.after_commit(lambda: self._read_again(image_id))
+
+    def _read_again(self, image_id: str) -> None:
         if image_id in self._images and self._images[image_id].damage:
             config, damage = self._config(image_id)
             self._images[image_id] = dataclasses.replace(self._images[image_id], config=config, damage=damage)
-        if image_id not in self._images:
-            size = sum(self.layer_sizes[diff_id] for diff_id in diff_ids)
-            with self._database.transaction():
-                self._database.execute("INSERT INTO images VALUES (?, ?)", (image_id, size))
-                for position, diff_id in enumerate(diff_ids):
-                    self._database.execute("INSERT INTO image_layers VALUES (?, ?, ?)", (image_id, position, diff_id))
-            self._refresh(image_id)
-        return self._images[image_id]
+        self._refresh(image_id)
 
     def set_parent(self, image_id: str, parent_id: str) -> None:
         """Records what an image was made of; both are there."""
@@ -283,16 +297,20 @@ class Catalog:
         Args:
             index: the digest of the index that names them all, which is in the blob store.
         """
-        now, previous = time.time_ns(), self.holders(name)
+        now = time.time_ns()
         with self._database.transaction():
             self._database.execute("DELETE FROM image_names WHERE name = ?", (name,))
             for position, image_id in enumerate(image_ids):
                 row = (name, position, image_id, now, index)
                 self._database.execute("INSERT INTO image_names VALUES (?, ?, ?, ?, ?)", row)
+            self._database.after_commit(lambda: self._know_name(name, image_ids, index))
+
+    def _know_name(self, name: str, image_ids: Sequence[str], index: str) -> None:
+        previous = self.holders(name)
         self._names[name] = [*image_ids]
-        self._set_index(name, index)
         for image_id in {*image_ids, *previous}:
             self._refresh(image_id)
+        self._set_index(name, index)
 
     def remove_name(self, name: str) -> None:
         self._database.execute("DELETE FROM image_names WHERE name = ?", (name,))

@@ -44,8 +44,9 @@ class Image:
 
     @property
     def platform(self) -> Platform:
-        """What it is for, as its configuration says."""
-        return Platform(*(str(self.config.get(key) or "") for key in ("os", "architecture", "variant")))
+        """What it is for, as its configuration says: Linux, if that says nothing."""
+        system, *rest = (str(self.config.get(key) or "") for key in ("os", "architecture", "variant"))
+        return Platform(system or "linux", *rest)
 
     @property
     def created(self) -> str:

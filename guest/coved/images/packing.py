@@ -67,12 +67,19 @@ class Packer:
         async with self._changing:
             if not self._catalog.has(image.id):
                 raise NotFound(f"No such image: {image.id}")
-            await staging.take_over(self._catalog, image.diff_ids)
-            layers = [one for one in map(self._packed, image.diff_ids) if one is not None]
-            size = self._blobs.path(image.id).stat().st_size
-            document = saving.make_manifest(image.id, size, layers)
-            digest = await asyncio.to_thread(self._blobs.put, document)
-            self._catalog.add_manifest(image.id, digest, documents.manifest(document))
+            published = await staging.publish(self._catalog, image.diff_ids)
+            try:
+                made = {diff_id: blob for diff_id, blobs in published.blobs.items() for blob in blobs}
+                layers = [self._packed(diff_id) or made[diff_id] for diff_id in image.diff_ids]
+                size = self._blobs.path(image.id).stat().st_size
+                document = saving.make_manifest(image.id, size, layers)
+                digest = await asyncio.to_thread(self._blobs.put, document)
+                with self._catalog.transaction():
+                    published.record(self._catalog)
+                    self._catalog.add_manifest(image.id, digest, documents.manifest(document))
+            except BaseException:
+                await staging.withdraw(self._catalog, published)
+                raise
             for blob in self._catalog.drop_spare(image.diff_ids):
                 await asyncio.to_thread(self._blobs.remove, blob.digest)
             return self._export.manifest(image, digest)
