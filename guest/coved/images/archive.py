@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coved.errors import NotFound
-from coved.images import documents, reference
+from coved.images import documents, platforms, reference
 from coved.images.compression import DecompressedStream, Source, media_type
 from coved.images.documents import DOCUMENT_LIMIT, Descriptor, Index, Manifest, Platform
 from coved.images.tar import HARD_LINK, REGULAR, SYMBOLIC_LINK, BadArchive, TarReader
@@ -227,13 +227,11 @@ def _add_group(groups: list[ArchivedGroup], group: ArchivedGroup) -> None:
     groups.append(group)
 
 
-def _for(images: list[ArchivedImage], platform: Platform) -> list[ArchivedImage]:
-    return [
-        one
-        for one in images
-        if (one.platform.os, one.platform.architecture) == (platform.os, platform.architecture)
-        and platform.variant in ("", one.platform.variant)
-    ]
+def _for(images: list[ArchivedImage], wanted: Platform) -> list[ArchivedImage]:
+    """Those that suit the platform best."""
+    ranks = [platforms.rank(one.platform, wanted) for one in images]
+    best = min((rank for rank in ranks if rank is not None), default=None)
+    return [one for one, rank in zip(images, ranks, strict=True) if rank is not None and rank == best]
 
 
 def _is_image(descriptor: Descriptor) -> bool:

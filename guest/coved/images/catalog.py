@@ -133,10 +133,11 @@ class Catalog:
         images = self._candidates(text)
         if platform is None:
             return min(images, key=platforms.foreignness)
-        for image in images:
-            if image.damage or platforms.fits(image, platform):
-                return image
-        raise platforms.mismatch(text, platform, images[0])
+        ranked = [(0 if one.damage else platforms.rank(one.platform, platform), one) for one in images]
+        fitting = [(rank, one) for rank, one in ranked if rank is not None]
+        if not fitting:
+            raise platforms.mismatch(text, platform, images[0])
+        return min(fitting, key=lambda pair: pair[0])[1]
 
     def name_of(self, text: str) -> str | None:
         """The canonical name that a text means, when it means an image by its name and not by its id."""

@@ -99,6 +99,13 @@ def test_documents_are_held_once_and_no_more_than_so_many(monkeypatch: pytest.Mo
         read(tar([(f"{number}" + "n" * 200, b"") for number in range(5)]))
 
 
+def test_a_platform_s_processors_run_what_was_made_for_older_ones() -> None:
+    older = docker_archive([LAYER], ["a"], architecture="arm", variant="v6")
+    assert [one.platform.variant for one in read(older, Platform("linux", "arm", "v7"))[0].images] == ["v6"]
+    with pytest.raises(EngineError, match="no image for the platform linux/arm/v5, but for linux/arm/v6"):
+        read(older, Platform("linux", "arm", "v5"))
+
+
 def test_an_archive_with_too_many_names() -> None:
     with pytest.raises(EngineError, match="RepoTags must be no more"):
         read(docker_archive([LAYER], [f"a:{number}" for number in range(1001)]))
