@@ -199,10 +199,6 @@ class Catalog:
         """Whether the archive is kept, and is that of this layer."""
         return digest in self._layer_blobs and self._layer_blobs[digest][0] == diff_id
 
-    def diff_id_of(self, digest: str) -> str:
-        """The layer that an archive holds, "" for an archive that is not kept."""
-        return self._layer_blobs[digest][0] if digest in self._layer_blobs else ""
-
     def media_type_of(self, digest: str) -> str:
         """Of an archive that is kept; "" for one that is not."""
         return self._layer_blobs[digest][1].media_type if digest in self._layer_blobs else ""

@@ -55,18 +55,24 @@ class Packer:
             if OCI_LAYER not in kinds:
                 return saved
         self._export.manifest(image)  # says what layers of an earlier version lack
-        for diff_id in dict.fromkeys(image.diff_ids):
-            blobs = self._catalog.blobs(diff_id)
-            if not blobs:
-                raise NotFound(f"No such image: {image.id}")
-            if self._packed(diff_id) is None:
-                await self._pack(diff_id, blobs[0], staging, report)
-        return await to_the_end(self._add(image, staging))
+        while True:
+            for diff_id in dict.fromkeys(image.diff_ids):
+                blobs = self._catalog.blobs(diff_id)
+                if not blobs:
+                    raise NotFound(f"No such image: {image.id}")
+                if self._packed(diff_id) is None and not staging.has_blob_of(diff_id):
+                    await self._pack(diff_id, blobs[0], staging, report)
+            packed = await to_the_end(self._add(image, staging))
+            if packed is not None:
+                return packed
 
-    async def _add(self, image: Image, staging: Staging) -> SavedManifest:
+    async def _add(self, image: Image, staging: Staging) -> SavedManifest | None:
+        """None, and nothing is done, when a layer that was there compressed has gone so with the image that it came with."""
         async with self._changing:
             if not self._catalog.has(image.id):
                 raise NotFound(f"No such image: {image.id}")
+            if any(self._packed(one) is None and not staging.has_blob_of(one) for one in image.diff_ids):
+                return None
             published = await staging.publish(self._catalog, image.diff_ids)
             try:
                 made = {diff_id: blob for diff_id, blobs in published.blobs.items() for blob in blobs}
@@ -102,7 +108,9 @@ class Packer:
         try:
             await in_thread(self._workers, keep, work.abort)
         except FileNotFoundError:
-            raise NotFound(f"layer {diff_id} was removed meanwhile") from None
+            # Another push may have compressed it meanwhile, and then nobody needs the plain one.
+            if self._packed(diff_id) is None:
+                raise NotFound(f"layer {diff_id} was removed meanwhile") from None
 
 
 class _Compression:
