@@ -258,7 +258,7 @@ class Images:
 
         Raises InvalidParameter when it cannot go back so far.
         """
-        from coved.images.steps import earlier  # rare
+        from coved.images.earlier import earlier  # rare
 
         document = earlier(base.intact().config, steps)
         async with self.receiving() as staging:
