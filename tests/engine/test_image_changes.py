@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from coved.errors import StorageFull
 from coved.events import Events
-from coved.images import Images, archive, manager
+from coved.images import Images, manager, read_archive
 from coved.images.catalog import Catalog
 from coved.images.tar import BadArchive
 from coved.store.blobs import BlobStore
@@ -51,7 +51,7 @@ def blobs(root: Path) -> set[str]:
 
 
 def test_a_layer_that_stays_lacking_is_not_unpacked_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "_has_media_type", lambda _: True)
+    monkeypatch.setattr(read_archive, "_has_media_type", lambda _: True)
 
     async def scenario() -> None:
         async with images_in(tmp_path) as images:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from coved.errors import EngineError
-from coved.images import documents, reference, saving
+from coved.images import documents, reference
 from coved.images.catalog import Catalog
 from coved.images.documents import DOCUMENT_LIMIT, Platform
 from coved.images.model import Image
-from coved.images.saving import Group, SavedManifest
+from coved.images.write_archive import Group, SavedManifest, make_manifest
 from coved.store.blobs import BlobStore
 
 
@@ -38,7 +38,7 @@ class Export:
                         "no archive of it: load or pull the image again"
                     )
                 layers.append(blobs[0])
-            document = saving.make_manifest(image.id, self._blobs.path(image.id).stat().st_size, layers)
+            document = make_manifest(image.id, self._blobs.path(image.id).stat().st_size, layers)
         return SavedManifest(image.id, document, image.platform, image.diff_ids)
 
     def collect(self, texts: Sequence[str], platform: Platform | None) -> tuple[list[Group], dict[str, Path]]:

@@ -9,10 +9,10 @@ from concurrent.futures import Executor
 from typing import Any
 
 from coved.images import reference
-from coved.images.archive import ArchivedGroup, ArchivedLayer
 from coved.images.arrivals import Added, Arrival, Arrivals
 from coved.images.catalog import Catalog
 from coved.images.model import Image
+from coved.images.read_archive import ArchivedGroup, ArchivedLayer
 from coved.images.staging import Staging
 from coved.images.streams import CountedFile
 from coved.images.tar import BadArchive

@@ -19,7 +19,6 @@ from coved.events import Events
 from coved.filters import Filters
 from coved.finishing import to_the_end
 from coved.images import platforms, reference, removal, selection
-from coved.images.archive import Archive, ArchivedGroup
 from coved.images.arrivals import Added, Arrival, Arrivals
 from coved.images.catalog import Catalog
 from coved.images.compression import Source
@@ -28,6 +27,7 @@ from coved.images.layers import LayerStore
 from coved.images.loading import Loader, Progress
 from coved.images.model import Image, Pruned, Removed, UsersOf
 from coved.images.platforms import architecture
+from coved.images.read_archive import Archive, ArchivedGroup
 from coved.images.staging import Staging
 from coved.images.streams import OwnThreads, ThreadStream, in_thread
 from coved.store.blobs import BlobStore, DamagedBlob
@@ -38,7 +38,7 @@ from coved.times import rfc3339
 if TYPE_CHECKING:
     from coved.images.export import Export
     from coved.images.packing import Report as PackReport
-    from coved.images.saving import SavedManifest
+    from coved.images.write_archive import SavedManifest
 
 log = logging.getLogger(__name__)
 
@@ -298,7 +298,7 @@ class Images:
 
         Raises ``NotFound``, and whatever else can be known before the first byte, at once.
         """
-        from coved.images import saving  # rare
+        from coved.images.write_archive import HeldArchive, archive, documents_of  # rare
 
         async with self._changing:
             groups, paths = self._export().collect(names, platform)
@@ -307,7 +307,7 @@ class Images:
             for group in groups:
                 for saved in group.images:
                     self._event("save", saved.image_id)
-        return saving.HeldArchive(saving.archive(saving.documents_of(groups), held), folder)
+        return HeldArchive(archive(documents_of(groups), held), folder)
 
     def manifest(self, image: Image) -> SavedManifest:
         """The manifest that an image came with, or one made for it; for whoever takes the image elsewhere."""

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from coved.errors import NotFound
 from coved.finishing import to_the_end
-from coved.images import documents, saving
+from coved.images import documents
 from coved.images.catalog import Catalog
 from coved.images.documents import OCI_LAYER
 from coved.images.export import Export
 from coved.images.layers import Blob
 from coved.images.model import Image
-from coved.images.saving import SavedManifest
 from coved.images.staging import Staging
 from coved.images.streams import Aborted, in_thread
+from coved.images.write_archive import SavedManifest, make_manifest
 from coved.store.blobs import BlobStore, SealedBlob
 
 Report = Callable[[str, int, int], None]
@@ -78,7 +78,7 @@ class Packer:
                 made = {diff_id: blob for diff_id, blobs in published.blobs.items() for blob in blobs}
                 layers = [self._packed(diff_id) or made[diff_id] for diff_id in image.diff_ids]
                 size = self._blobs.path(image.id).stat().st_size
-                document = saving.make_manifest(image.id, size, layers)
+                document = make_manifest(image.id, size, layers)
                 digest = await asyncio.to_thread(self._blobs.put, document)
                 with self._catalog.transaction():
                     published.record(self._catalog)

@@ -1,4 +1,4 @@
-"""Image archives: what ``docker save`` writes, in its old and its new layout, and OCI image layouts.
+"""Reads image archives: what ``docker save`` writes, in its old and its new layout, and OCI image layouts.
 
 The archive is a stream and says last what is in it (manifest.json), so its members are spooled to disk first. Names in
 it are only ever keys of a dictionary: spooled files have names of our own.

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from coved.errors import EngineError
-from coved.images.archive import Archive, ArchivedGroup
 from coved.images.documents import Platform
+from coved.images.read_archive import Archive, ArchivedGroup
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -89,10 +89,10 @@ def test_documents_are_held_once_and_no_more_than_so_many(monkeypatch: pytest.Mo
         files = {one.name: opened.extractfile(one).read() for one in opened}  # type: ignore[union-attr]
     top = json.loads(files["index.json"])
     files["index.json"] = json.dumps({**top, "manifests": top["manifests"] * 1000}).encode()
-    monkeypatch.setattr("coved.images.archive.HELD_MAX", 700_000)
+    monkeypatch.setattr("coved.images.read_archive.HELD_MAX", 700_000)
     (group,) = read(tar([*files.items()]))
     assert len(group.images) == 1
-    monkeypatch.setattr("coved.images.archive.HELD_MAX", 1000)
+    monkeypatch.setattr("coved.images.read_archive.HELD_MAX", 1000)
     with pytest.raises(EngineError, match="names in the archive take more"):
         read(tar([*files.items()]))
     with pytest.raises(EngineError, match="names in the archive take more"):
