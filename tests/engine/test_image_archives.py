@@ -409,6 +409,25 @@ def test_layers_that_oci_has_no_name_for_are_kept_plain(
     assert members(saved)[f"blobs/sha256/{digest(content)[7:]}"] == content
 
 
+@pytest.mark.parametrize("compress", [lzma.compress, bz2.compress])
+@pytest.mark.parametrize("known", [False, True])
+def test_a_manifest_of_layers_that_oci_has_no_name_for_is_not_kept(
+    engine: Any, docker_client: Any, repository: str, compress: Any, known: bool
+) -> None:
+    content = layer(repository)
+    if known:
+        cli(engine, "load", data=docker_archive([content], [f"{repository}:known"]))
+    archive = oci_archive([content], f"docker.io/{repository}:x", stored=[compress(content)])
+    cli(engine, "load", data=archive)
+    saved = cli(engine, "save", f"{repository}:x")
+    verify(saved)
+    assert members(saved)[f"blobs/sha256/{digest(content)[7:]}"] == content
+    image_id = docker_client.images.get(f"{repository}:x").id
+    docker_client.images.remove(f"{repository}:x")
+    cli(engine, "load", data=saved)
+    assert docker_client.images.get(f"{repository}:x").id == image_id
+
+
 def test_layers_of_an_earlier_version_are_complete_once_loaded_again(engine_with: Any, repository: str) -> None:
     archive = docker_archive([layer(repository)], [f"{repository}:x"])
     with engine_with() as engine:
@@ -429,3 +448,42 @@ def test_saves_are_events(engine: Any, docker_client: Any, repository: str) -> N
     cli(engine, "save", f"{repository}:x")
     events = docker_client.events(since=since, until=engine.now() + 0.001, decode=True, filters={"type": "image"})
     assert [event["Action"] for event in events] == ["save"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_a_configuration_that_cannot_be_read_is_one_image_s_trouble(
+    engine_with: Any, repository: str, damage: str
+) -> None:
+    archive = docker_archive([layer(repository)], [f"{repository}:x"])
+    with engine_with() as engine:
+        cli(engine, "load", data=archive)
+        cli(engine, "create", "--name", "kept", f"{repository}:x", "/x")
+        image_id = cli(engine, "image", "inspect", "-f", "{{.Id}}", f"{repository}:x").decode().strip()
+        engine.kill()
+        blob = engine.root / "blobs/sha256" / image_id[7:]
+        blob.unlink()
+        if damage == "damaged":
+            blob.write_bytes(b'{"rootfs": {}}')
+        engine.start()
+        assert f"image {image_id} can only be removed: blob {image_id}" in engine.log()
+        assert image_id[7:19] in cli(engine, "images", "--format", "{{.ID}}").decode()
+        words = f"the configuration of image {image_id[7:19]} cannot be read"
+        shown = json.loads(cli(engine, "image", "inspect", f"{repository}:x"))[0]
+        assert shown["Comment"].startswith(words) and shown["RootFS"]["Layers"] == [digest(layer(repository))]
+        for command in (["run"], ["run", "--platform", "linux/amd64"], ["history"], ["save"]):
+            assert words in refused(engine, *command, f"{repository}:x")
+        cli(engine, "cp", "kept:/etc/motd", "-")  # its layers are there as before
+        cli(engine, "rm", "kept")
+        # What it lacks may come again, by itself and in place of it.
+        cli(engine, "load", data=archive)
+        assert not json.loads(cli(engine, "image", "inspect", f"{repository}:x"))[0]["Comment"]
+        blob.unlink()
+        engine.kill()
+        engine.start()
+        assert f"Deleted: {image_id}" in cli(engine, "rmi", f"{repository}:x").decode()
+        assert not blob.exists()
+        cli(engine, "load", data=archive)
+        blob.unlink()
+        engine.kill()
+        engine.start()
+        assert f"deleted: {image_id}" in cli(engine, "image", "prune", "-af").decode()

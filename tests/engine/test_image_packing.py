@@ -3,13 +3,15 @@
 import asyncio
 import gzip
 import json
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from coved.errors import NotFound
 from coved.events import Events
-from coved.images import Images, documents
+from coved.images import Images, documents, packing
+from coved.store.blobs import SealedBlob
 from coved.store.database import Database
 
 from image_archives import digest, docker_archive, oci_archive, tar
@@ -88,6 +90,45 @@ def test_an_image_that_goes_while_it_is_packed(tmp_path: Path) -> None:
                 await images.packed(images.get("x"), report)
             await removal[0]
             assert blobs(tmp_path) == set()
+        finally:
+            await images.close()
+
+    asyncio.run(scenario())
+
+
+def test_pushes_at_the_same_time_pack_the_same(tmp_path: Path) -> None:
+    """The first that is done removes the plain archives that the others have yet to open."""
+
+    async def scenario() -> None:
+        images = Images(Database(tmp_path / "db"), Events(), tmp_path)
+        try:
+            await load(images, docker_archive([tar([(str(n), bytes([n]) * 100_000)]) for n in range(6)], ["x"]))
+            image = images.get("x")
+            made = await asyncio.gather(*(images.packed(image, lambda *_: None) for _ in range(12)))
+            (digest_,) = {one.digest for one in made}
+            assert blobs(tmp_path) == {image.id, digest_, *made[0].blobs()}
+        finally:
+            await images.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_another_push_has_packed_meanwhile_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        images = Images(Database(tmp_path / "db"), Events(), tmp_path)
+        try:
+            await load(images, docker_archive(LAYERS, ["x"]))
+            loop, real, first = asyncio.get_running_loop(), packing._Compression.run, threading.Lock()
+
+            def run(self: packing._Compression) -> SealedBlob:
+                if first.acquire(blocking=False):  # the other is done before this one begins
+                    other = asyncio.run_coroutine_threadsafe(images.packed(images.get("x"), lambda *_: None), loop)
+                    other.result(20)
+                return real(self)
+
+            monkeypatch.setattr(packing._Compression, "run", run)
+            packed = await images.packed(images.get("x"), lambda *_: None)
+            assert blobs(tmp_path) == {packed.digest, *packed.blobs()}
         finally:
             await images.close()
 

@@ -239,6 +239,8 @@ def _removed(item: Removed) -> dict[str, str]:
 
 
 def _comment(image: Image) -> str:
+    if image.damage:
+        return image.damage
     history = image.config.get("history") or []
     last = history[-1] if history and isinstance(history[-1], dict) else {}
     return str(image.config.get("comment") or last.get("comment") or "")

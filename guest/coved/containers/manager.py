@@ -204,7 +204,7 @@ class Containers:
         if not isinstance(reference, str) or not reference:
             raise InvalidParameter("no image specified: Config.Image is empty")
         await self._images.ready()
-        image = self._images.get(reference, platform)
+        image = self._images.get(reference, platform).intact()
         name = self._registry.choose_name(name)
         request = config.parse(body, image.container_config)
         modes.settle(request.host, self.get)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from coved.finishing import to_the_end
 from coved.images import documents
 from coved.images.catalog import Catalog
+from coved.images.documents import Platform
 from coved.images.model import Image
-from coved.images.staging import Staging
+from coved.images.staging import Published, Staging
 from coved.store.blobs import BlobStore
 
 
@@ -89,27 +90,52 @@ class Arrivals:
         async with self._changing:
             if any(self.lacks(arrival, staging) for arrival in arrivals):
                 return None
-            for arrival in arrivals:
-                await staging.take_over(self._catalog, arrival.diff_ids)
-                await asyncio.to_thread(self._blobs.put, arrival.config)
-                self._catalog.add(arrival.id, [*arrival.diff_ids])
-                if arrival.manifest:
-                    digest = await asyncio.to_thread(self._blobs.put, arrival.manifest)
-                    self._catalog.add_manifest(arrival.id, digest, documents.manifest(arrival.manifest))
-            ids = [*dict.fromkeys(arrival.id for arrival in arrivals)]
-            index_digest = await asyncio.to_thread(self._blobs.put, index) if index and names else ""
-            previous = {}
-            for name in names:
-                kept = self._others(name, ids) if index_digest and self._catalog.index_of(name) == index_digest else []
-                for lost in self._catalog.holders(name):
-                    if lost not in ids and lost not in kept:
-                        previous[name] = lost
-                self._catalog.set_name(name, [*ids, *kept], index_digest)
-            return Added([self._catalog.by_id(image_id) for image_id in ids], previous)
+            diff_ids = [diff_id for arrival in arrivals for diff_id in arrival.diff_ids]
+            published = await staging.publish(self._catalog, diff_ids)
+            try:
+                return await self._record(arrivals, published, names, index)
+            except BaseException:
+                await staging.withdraw(self._catalog, published)
+                raise
 
-    def _others(self, name: str, ids: Sequence[str]) -> list[str]:
-        """Who has the name and is for a platform that none of ``ids`` is for."""
-        taken = {self._catalog.by_id(one).platform for one in ids}
+    async def _record(
+        self, arrivals: Sequence[Arrival], published: Published, names: Sequence[str], index: bytes
+    ) -> Added:
+        """All of it or nothing, once all files are in their places: a kill leaves no image without the name that it came by."""
+        written: dict[bytes, str] = {}
+        try:
+            for arrival in arrivals:
+                for document in (arrival.config, arrival.manifest):
+                    if document and document not in written:
+                        written[document] = await asyncio.to_thread(self._blobs.put, document)
+            # Not in a thread: nobody may drop an index as nobody's before it is recorded.
+            index_digest = written[index] = self._blobs.put(index) if index and names else ""
+            ids = [*dict.fromkeys(arrival.id for arrival in arrivals)]
+            taken = {documents.config(arrival.config).platform for arrival in arrivals}
+            previous = {}
+            with self._catalog.transaction():
+                published.record(self._catalog)
+                for arrival in arrivals:
+                    self._catalog.add(arrival.id, arrival.diff_ids)
+                    if arrival.manifest:
+                        manifest = documents.manifest(arrival.manifest)
+                        self._catalog.add_manifest(arrival.id, written[arrival.manifest], manifest)
+                for name in names:
+                    same = index_digest and self._catalog.index_of(name) == index_digest
+                    kept = self._others(name, ids, taken) if same else []
+                    for lost in self._catalog.holders(name):
+                        if lost not in ids and lost not in kept:
+                            previous[name] = lost
+                    self._catalog.set_name(name, [*ids, *kept], index_digest)
+        except BaseException:
+            for digest in written.values():
+                if digest and not self._catalog.is_blob(digest):
+                    self._blobs.remove(digest)
+            raise
+        return Added([self._catalog.by_id(image_id) for image_id in ids], previous)
+
+    def _others(self, name: str, ids: Sequence[str], taken: set[Platform]) -> list[str]:
+        """Who has the name and is for a platform that none of ``ids`` is for; theirs are ``taken``."""
         return [
             one
             for one in self._catalog.holders(name)

@@ -1,18 +1,24 @@
 """Which images there are and what they are called: the database's tables, with all of it in memory for look-ups."""
 
+import contextlib
+import dataclasses
 import json
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from coved.errors import NotFound
 from coved.images import platforms, reference
 from coved.images.documents import DOCUMENT_LIMIT, Manifest, Platform
 from coved.images.layers import Blob, Layer
 from coved.images.model import Image
-from coved.store.blobs import BlobStore
+from coved.store.blobs import BlobStore, DamagedBlob
 from coved.store.database import Database
 from coved.times import rfc3339
+
+log = logging.getLogger(__name__)
 
 _SCHEMA = (
     """
@@ -76,13 +82,14 @@ class Gone:
 
 
 class Catalog:
-    """Changes go to the database first and then to memory, so that memory never promises what the disk has not."""
+    """Changes go to the database first and then to memory, so that memory never promises what the disk has not: several
+    changes in one ``transaction`` are all of them in memory after it, and none of them before."""
 
     def __init__(self, database: Database, blobs: BlobStore) -> None:
         self._database = database
         self._blobs = blobs
         database.migrate("images", _SCHEMA)
-        # Of work that an engine was killed over, between a layer and its image.
+        # Of work that an engine of an earlier version was killed over, between a layer and its image.
         database.execute("DELETE FROM layers WHERE diff_id NOT IN (SELECT diff_id FROM image_layers)")
         self.layer_sizes: dict[str, int] = {
             row["diff_id"]: row["size"] for row in database.query("SELECT diff_id, size FROM layers")
@@ -126,10 +133,11 @@ class Catalog:
         images = self._candidates(text)
         if platform is None:
             return min(images, key=platforms.foreignness)
-        for image in images:
-            if platforms.fits(image, platform):
-                return image
-        raise platforms.mismatch(text, platform, images[0])
+        ranked = [(0 if one.damage else platforms.rank(one.platform, platform), one) for one in images]
+        fitting = [(rank, one) for rank, one in ranked if rank is not None]
+        if not fitting:
+            raise platforms.mismatch(text, platform, images[0])
+        return min(fitting, key=lambda pair: pair[0])[1]
 
     def name_of(self, text: str) -> str | None:
         """The canonical name that a text means, when it means an image by its name and not by its id."""
@@ -191,10 +199,6 @@ class Catalog:
         """Whether the archive is kept, and is that of this layer."""
         return digest in self._layer_blobs and self._layer_blobs[digest][0] == diff_id
 
-    def diff_id_of(self, digest: str) -> str:
-        """The layer that an archive holds, "" for an archive that is not kept."""
-        return self._layer_blobs[digest][0] if digest in self._layer_blobs else ""
-
     def media_type_of(self, digest: str) -> str:
         """Of an archive that is kept; "" for one that is not."""
         return self._layer_blobs[digest][1].media_type if digest in self._layer_blobs else ""
@@ -226,6 +230,10 @@ class Catalog:
 
     # -- changes
 
+    def transaction(self) -> contextlib.AbstractContextManager[None]:
+        """All of the changes in it or none: there must be no await inside."""
+        return self._database.transaction()
+
     def set_setting(self, key: str, value: str) -> None:
         self._database.execute("INSERT OR REPLACE INTO image_settings VALUES (?, ?)", (key, value))
 
@@ -237,6 +245,9 @@ class Catalog:
             for blob in blobs:
                 row = (blob.digest, diff_id, blob.size, blob.media_type)
                 self._database.execute("INSERT INTO layer_blobs VALUES (?, ?, ?, ?)", row)
+            self._database.after_commit(lambda: self._know_layer(diff_id, layer, blobs))
+
+    def _know_layer(self, diff_id: str, layer: Layer | None, blobs: Sequence[Blob]) -> None:
         if layer is not None:
             self.layer_sizes[diff_id] = layer.size
         for blob in blobs:
@@ -244,25 +255,33 @@ class Catalog:
 
     def add_manifest(self, image_id: str, digest: str, manifest: Manifest) -> None:
         """Records a manifest whose document is in the blob store and whose layers' archives are kept."""
-        known = self._manifests.setdefault(image_id, {})
-        if digest not in known:
-            layers = [layer.digest for layer in manifest.layers]
+        layers = [layer.digest for layer in manifest.layers]
+        with self._database.transaction():
             self._database.execute(
                 "INSERT OR IGNORE INTO image_manifests (digest, image_id, layers) VALUES (?, ?, ?)",
                 (digest, image_id, json.dumps(layers)),
             )
-            known[digest] = layers
+            self._database.after_commit(lambda: self._manifests.setdefault(image_id, {}).setdefault(digest, layers))
 
-    def add(self, image_id: str, diff_ids: list[str]) -> Image:
-        """Records an image whose configuration is in the blob store and whose layers are known."""
-        if image_id not in self._images:
-            size = sum(self.layer_sizes[diff_id] for diff_id in diff_ids)
-            with self._database.transaction():
-                self._database.execute("INSERT INTO images VALUES (?, ?)", (image_id, size))
+    def add(self, image_id: str, diff_ids: Sequence[str]) -> None:
+        """Records an image whose configuration is in the blob store and whose layers are recorded; one that is there already
+        is as it was, but that its damage is repaired."""
+        with self._database.transaction():
+            if self._database.execute("INSERT OR IGNORE INTO images VALUES (?, 0)", (image_id,)):
                 for position, diff_id in enumerate(diff_ids):
                     self._database.execute("INSERT INTO image_layers VALUES (?, ?, ?)", (image_id, position, diff_id))
-            self._refresh(image_id)
-        return self._images[image_id]
+                self._database.execute(
+                    "UPDATE images SET size = (SELECT coalesce(sum(layers.size), 0) FROM image_layers "
+                    "JOIN layers USING (diff_id) WHERE image_id = images.id) WHERE id = ?",
+                    (image_id,),
+                )
+            self._database.after_commit(lambda: self._read_again(image_id))
+
+    def _read_again(self, image_id: str) -> None:
+        if image_id in self._images and self._images[image_id].damage:
+            config, damage = self._config(image_id)
+            self._images[image_id] = dataclasses.replace(self._images[image_id], config=config, damage=damage)
+        self._refresh(image_id)
 
     def set_parent(self, image_id: str, parent_id: str) -> None:
         """Records what an image was made of; both are there."""
@@ -275,16 +294,20 @@ class Catalog:
         Args:
             index: the digest of the index that names them all, which is in the blob store.
         """
-        now, previous = time.time_ns(), self.holders(name)
+        now = time.time_ns()
         with self._database.transaction():
             self._database.execute("DELETE FROM image_names WHERE name = ?", (name,))
             for position, image_id in enumerate(image_ids):
                 row = (name, position, image_id, now, index)
                 self._database.execute("INSERT INTO image_names VALUES (?, ?, ?, ?, ?)", row)
+            self._database.after_commit(lambda: self._know_name(name, image_ids, index))
+
+    def _know_name(self, name: str, image_ids: Sequence[str], index: str) -> None:
+        previous = self.holders(name)
         self._names[name] = [*image_ids]
-        self._set_index(name, index)
         for image_id in {*image_ids, *previous}:
             self._refresh(image_id)
+        self._set_index(name, index)
 
     def remove_name(self, name: str) -> None:
         self._database.execute("DELETE FROM image_names WHERE name = ?", (name,))
@@ -354,10 +377,13 @@ class Catalog:
     def _refresh(self, image_id: str) -> None:
         """Makes the image in memory what the tables say; images are immutable, names come and go."""
         known = self._images.get(image_id)
-        config = json.loads(self._blobs.get(image_id, DOCUMENT_LIMIT)) if known is None else known.config
+        config, damage = self._config(image_id) if known is None else (known.config, known.damage)
         row = self._database.query_one("SELECT size FROM images WHERE id = ?", (image_id,))
         latest = self._database.query_one(
             "SELECT max(tagged_ns) AS ns FROM image_names WHERE image_id = ?", (image_id,)
+        )
+        layers = self._database.query(
+            "SELECT diff_id FROM image_layers WHERE image_id = ? ORDER BY position", (image_id,)
         )
         assert row is not None and latest is not None
         parsed = [reference.parse(name) for name in self.names(image_id)]
@@ -365,8 +391,20 @@ class Catalog:
             id=image_id,
             config=config,
             size=row["size"],
-            diff_ids=tuple((config.get("rootfs") or {}).get("diff_ids") or ()),
+            diff_ids=tuple(layer["diff_id"] for layer in layers),
             tags=tuple(name.familiar for name in parsed if not name.digest),
             digests=tuple(name.familiar for name in parsed if name.digest),
             tagged_at=rfc3339(latest["ns"]) if latest["ns"] else "",
+            damage=damage,
         )
+
+    def _config(self, image_id: str) -> tuple[dict[str, Any], str]:
+        """An image's configuration, or {} and why it cannot be read: one damaged image is no reason to do without the others."""
+        try:
+            return json.loads(self._blobs.get(image_id, DOCUMENT_LIMIT)), ""
+        except (DamagedBlob, OSError) as error:
+            log.error("image %s can only be removed: %s", image_id, error)
+            return {}, (
+                f"the configuration of image {image_id.removeprefix('sha256:')[:12]} cannot be read: {error}: remove the image, "
+                "and load or pull it again"
+            )

@@ -9,7 +9,6 @@ to Go's programs, which write these documents. Keys that the engine does not kno
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -409,14 +408,3 @@ def _check_text(text: str, what: str) -> None:
     """JSON can write half of a surrogate pair, which no file, no argument and no answer can."""
     if not text.isascii() and any("\ud800" <= one <= "\udfff" for one in text):
         raise BadDocument(f"{what}: a string in it is no Unicode")
-
-
-def fitting(found: Index, wanted: Platform) -> Iterator[Descriptor]:
-    """The manifests of an index that are for a platform; ``variant`` counts when it is asked for."""
-    for one in found.manifests:
-        if (
-            one.platform is not None
-            and (one.platform.os, one.platform.architecture) == (wanted.os, wanted.architecture)
-            and wanted.variant in ("", one.platform.variant)
-        ):
-            yield one

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from coved.errors import EngineError
-from coved.images import reference, saving
+from coved.images import documents, reference
 from coved.images.catalog import Catalog
 from coved.images.documents import DOCUMENT_LIMIT, Platform
 from coved.images.model import Image
-from coved.images.saving import Group, SavedManifest
+from coved.images.write_archive import Group, SavedManifest, make_manifest
 from coved.store.blobs import BlobStore
 
 
@@ -24,6 +24,7 @@ class Export:
     def manifest(self, image: Image, digest: str = "") -> SavedManifest:
         """The manifest of that digest, or the one that the image got last, or one made for it. Raises EngineError when there
         can be none."""
+        image.intact()
         known = [digest] if digest else self._catalog.manifests(image.id)
         if known:
             document = self._blobs.get(known[0], DOCUMENT_LIMIT)
@@ -37,7 +38,7 @@ class Export:
                         "no archive of it: load or pull the image again"
                     )
                 layers.append(blobs[0])
-            document = saving.make_manifest(image.id, self._blobs.path(image.id).stat().st_size, layers)
+            document = make_manifest(image.id, self._blobs.path(image.id).stat().st_size, layers)
         return SavedManifest(image.id, document, image.platform, image.diff_ids)
 
     def collect(self, texts: Sequence[str], platform: Platform | None) -> tuple[list[Group], dict[str, Path]]:
@@ -51,8 +52,7 @@ class Export:
             for images, name, index in self._meant(text, platform):
                 key = (*(image.id for image in images), index)
                 if key not in groups:
-                    document = self._blobs.get(index, DOCUMENT_LIMIT) if index else b""
-                    groups[key] = Group([self.manifest(image) for image in images], [], document)
+                    groups[key] = self._group(images, index)
                 if name and name not in groups[key].names:
                     groups[key].names.append(name)
         for group in groups.values():
@@ -60,6 +60,17 @@ class Export:
                 for digest in saved.blobs():
                     paths[digest] = self._blobs.path(digest)
         return [*groups.values()], paths
+
+    def _group(self, images: list[Image], index: str) -> Group:
+        """The index is left out unless it names a manifest of each image that is here: nobody could load what it leads to."""
+        document = self._blobs.get(index, DOCUMENT_LIMIT) if index else b""
+        if document:
+            named = {one.digest for one in documents.index(document).manifests}
+            digests = [next((one for one in self._catalog.manifests(image.id) if one in named), "") for image in images]
+            if all(digests):
+                saved = [self.manifest(image, digest) for image, digest in zip(images, digests, strict=True)]
+                return Group(saved, [], document)
+        return Group([self.manifest(image) for image in images], [])
 
     def _meant(self, text: str, platform: Platform | None) -> list[tuple[list[Image], str, str]]:
         """Images, the canonical name that they are to be saved by, or "", and the digest of their index, or ""."""

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any
 
 from coved.images import reference
-from coved.images.archive import ArchivedGroup, ArchivedLayer
 from coved.images.arrivals import Added, Arrival, Arrivals
 from coved.images.catalog import Catalog
 from coved.images.model import Image
+from coved.images.read_archive import ArchivedGroup, ArchivedLayer
 from coved.images.staging import Staging
 from coved.images.streams import CountedFile
+from coved.images.tar import BadArchive
 
 Progress = Callable[[dict[str, Any]], None]
 """Takes one JSON message of Docker's progress streams."""
 
 # Progress messages of one layer are no closer together than this.
 _REPORT_BYTES = 512 * 1024
+# A layer that was here when its archive came may have been removed meanwhile: then it is unpacked as well.
+_UNPACKED_MAX = 2
 
 
 class Loader:
@@ -42,15 +46,22 @@ class Loader:
         self._quiet = quiet
 
     async def load(self, group: ArchivedGroup, staging: Staging) -> list[Image]:
-        """Unpacks what is lacking, side by side, and adds the images with their names. Raises InvalidParameter, OSError."""
+        """Unpacks what is lacking, side by side, and adds the images with their names.
+
+        Raises InvalidParameter, OSError.
+        """
         arrivals = [Arrival(image.config, image.manifest) for image in group.images]
-        added = None
+        added, unpacked = None, Counter[str]()
         while added is None:
             wanted: dict[str, ArchivedLayer] = {}
             for image, arrival in zip(group.images, arrivals, strict=True):
                 lacking = {*self._arrivals.lacks(arrival, staging), *self._without_archive(arrival, staging)}
                 for layer in (image.layers[position] for position in sorted(lacking)):
                     wanted[layer.digest] = layer
+            unpacked.update(wanted.keys())
+            for digest in wanted:
+                if unpacked[digest] > _UNPACKED_MAX:
+                    raise BadArchive(f"layer {digest} is not what the image needs, though it was unpacked")
             await _side_by_side([self._unpack(layer, staging) for layer in wanted.values()])
             added = await self._arrivals.add(arrivals, staging, group.names, group.index)
         self._tell(group, added)

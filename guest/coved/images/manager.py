@@ -9,7 +9,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -17,8 +17,8 @@ from typing import IO, TYPE_CHECKING, Any
 from coved.errors import EngineError, InvalidParameter, NotFound
 from coved.events import Events
 from coved.filters import Filters
+from coved.finishing import to_the_end
 from coved.images import platforms, reference, removal, selection
-from coved.images.archive import Archive, ArchivedGroup
 from coved.images.arrivals import Added, Arrival, Arrivals
 from coved.images.catalog import Catalog
 from coved.images.compression import Source
@@ -27,6 +27,7 @@ from coved.images.layers import LayerStore
 from coved.images.loading import Loader, Progress
 from coved.images.model import Image, Pruned, Removed, UsersOf
 from coved.images.platforms import architecture
+from coved.images.read_archive import Archive, ArchivedGroup
 from coved.images.staging import Staging
 from coved.images.streams import OwnThreads, ThreadStream, in_thread
 from coved.store.blobs import BlobStore, DamagedBlob
@@ -37,7 +38,7 @@ from coved.times import rfc3339
 if TYPE_CHECKING:
     from coved.images.export import Export
     from coved.images.packing import Report as PackReport
-    from coved.images.saving import SavedManifest
+    from coved.images.write_archive import SavedManifest
 
 log = logging.getLogger(__name__)
 
@@ -131,8 +132,8 @@ class Images:
         return sum(self._catalog.layer_sizes.values())
 
     def history(self, image: Image) -> builtins.list[dict[str, Any]]:
-        """The image's history as the API gives it, newest first."""
-        ancestors, one = [], image
+        """The image's history as the API gives it, newest first. Raises EngineError for one that is damaged."""
+        ancestors, one = [], image.intact()
         while parent := self._catalog.parent(one.id):
             ancestors.append(one := self._catalog.by_id(parent))
         return selection.history(image, ancestors, self._catalog.layer_sizes)
@@ -151,7 +152,7 @@ class Images:
         Raises ``InvalidParameter`` for a bad archive; what was complete before the error stays.
         """
         source = ThreadStream(chunks)
-        with self._spool_directory() as directory:
+        async with self._spool_directory() as directory:
             groups = await in_thread(OwnThreads(), lambda: _spool(source, directory, platform), source.abort)
             loader = Loader(self._catalog, self._arrivals, self._workers, self._event, report, quiet=quiet)
             async with self.receiving() as staging:
@@ -228,6 +229,7 @@ class Images:
             source: the layer's archive, read in a worker thread until ``abort`` is called; None adds no layer.
             name: what the image shall be called, as ``parse_name`` gives it.
         """
+        base.intact()
         created = rfc3339(time.time_ns())
         entry: dict[str, Any] = {
             "created": created, "created_by": created_by, "comment": comment, "author": author,
@@ -256,9 +258,9 @@ class Images:
 
         Raises InvalidParameter when it cannot go back so far.
         """
-        from coved.images.steps import earlier  # rare
+        from coved.images.earlier import earlier  # rare
 
-        document = earlier(base.config, steps)
+        document = earlier(base.intact().config, steps)
         async with self.receiving() as staging:
             return await self._make(document, document["rootfs"]["diff_ids"], staging, name)
 
@@ -296,7 +298,7 @@ class Images:
 
         Raises ``NotFound``, and whatever else can be known before the first byte, at once.
         """
-        from coved.images import saving  # rare
+        from coved.images.write_archive import HeldArchive, archive, documents_of  # rare
 
         async with self._changing:
             groups, paths = self._export().collect(names, platform)
@@ -305,7 +307,7 @@ class Images:
             for group in groups:
                 for saved in group.images:
                     self._event("save", saved.image_id)
-        return saving.HeldArchive(saving.archive(saving.documents_of(groups), held), folder)
+        return HeldArchive(archive(documents_of(groups), held), folder)
 
     def manifest(self, image: Image) -> SavedManifest:
         """The manifest that an image came with, or one made for it; for whoever takes the image elsewhere."""
@@ -397,14 +399,15 @@ class Images:
         except (EngineError, OSError) as error:
             log.error("the starter image %s cannot be loaded: %s", starter, error)
 
-    @contextlib.contextmanager
-    def _spool_directory(self) -> Iterator[Path]:
+    @contextlib.asynccontextmanager
+    async def _spool_directory(self) -> AsyncIterator[Path]:
         directory = self._spool / f"load-{secrets.token_hex(8)}"
         directory.mkdir(mode=0o700, parents=True)
         try:
             yield directory
         finally:
-            remove_tree(directory)
+            # There may be many thousands of files in it.
+            await to_the_end(asyncio.to_thread(remove_tree, directory))
 
     def _clean(self) -> None:
         remove_tree(self._spool)

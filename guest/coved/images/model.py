@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from coved.images.documents import Platform
+from coved.store.blobs import DamagedBlob
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,14 @@ class Image:
     tags: tuple[str, ...] = ()
     digests: tuple[str, ...] = ()
     tagged_at: str = ""
+    damage: str = ""
+    """Why ``config`` is empty although the image has one: it cannot be read. Such an image can be shown and removed."""
+
+    def intact(self) -> Self:
+        """The image itself. Raises ``DamagedBlob`` when nothing can be made of it any more."""
+        if self.damage:
+            raise DamagedBlob(self.damage)
+        return self
 
     @property
     def container_config(self) -> dict[str, Any]:
@@ -35,8 +44,9 @@ class Image:
 
     @property
     def platform(self) -> Platform:
-        """What it is for, as its configuration says."""
-        return Platform(*(str(self.config.get(key) or "") for key in ("os", "architecture", "variant")))
+        """What it is for, as its configuration says: Linux, if that says nothing."""
+        system, *rest = (str(self.config.get(key) or "") for key in ("os", "architecture", "variant"))
+        return Platform(system or "linux", *rest)
 
     @property
     def created(self) -> str:

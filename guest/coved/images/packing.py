@@ -11,15 +11,15 @@ from pathlib import Path
 
 from coved.errors import NotFound
 from coved.finishing import to_the_end
-from coved.images import documents, saving
+from coved.images import documents
 from coved.images.catalog import Catalog
 from coved.images.documents import OCI_LAYER
 from coved.images.export import Export
 from coved.images.layers import Blob
 from coved.images.model import Image
-from coved.images.saving import SavedManifest
 from coved.images.staging import Staging
 from coved.images.streams import Aborted, in_thread
+from coved.images.write_archive import SavedManifest, make_manifest
 from coved.store.blobs import BlobStore, SealedBlob
 
 Report = Callable[[str, int, int], None]
@@ -55,24 +55,37 @@ class Packer:
             if OCI_LAYER not in kinds:
                 return saved
         self._export.manifest(image)  # says what layers of an earlier version lack
-        for diff_id in dict.fromkeys(image.diff_ids):
-            blobs = self._catalog.blobs(diff_id)
-            if not blobs:
-                raise NotFound(f"No such image: {image.id}")
-            if self._packed(diff_id) is None:
-                await self._pack(diff_id, blobs[0], staging, report)
-        return await to_the_end(self._add(image, staging))
+        while True:
+            for diff_id in dict.fromkeys(image.diff_ids):
+                blobs = self._catalog.blobs(diff_id)
+                if not blobs:
+                    raise NotFound(f"No such image: {image.id}")
+                if self._packed(diff_id) is None and not staging.has_blob_of(diff_id):
+                    await self._pack(diff_id, blobs[0], staging, report)
+            packed = await to_the_end(self._add(image, staging))
+            if packed is not None:
+                return packed
 
-    async def _add(self, image: Image, staging: Staging) -> SavedManifest:
+    async def _add(self, image: Image, staging: Staging) -> SavedManifest | None:
+        """None, and nothing is done, when a layer that was there compressed has gone so with the image that it came with."""
         async with self._changing:
             if not self._catalog.has(image.id):
                 raise NotFound(f"No such image: {image.id}")
-            await staging.take_over(self._catalog, image.diff_ids)
-            layers = [one for one in map(self._packed, image.diff_ids) if one is not None]
-            size = self._blobs.path(image.id).stat().st_size
-            document = saving.make_manifest(image.id, size, layers)
-            digest = await asyncio.to_thread(self._blobs.put, document)
-            self._catalog.add_manifest(image.id, digest, documents.manifest(document))
+            if any(self._packed(one) is None and not staging.has_blob_of(one) for one in image.diff_ids):
+                return None
+            published = await staging.publish(self._catalog, image.diff_ids)
+            try:
+                made = {diff_id: blob for diff_id, blobs in published.blobs.items() for blob in blobs}
+                layers = [self._packed(diff_id) or made[diff_id] for diff_id in image.diff_ids]
+                size = self._blobs.path(image.id).stat().st_size
+                document = make_manifest(image.id, size, layers)
+                digest = await asyncio.to_thread(self._blobs.put, document)
+                with self._catalog.transaction():
+                    published.record(self._catalog)
+                    self._catalog.add_manifest(image.id, digest, documents.manifest(document))
+            except BaseException:
+                await staging.withdraw(self._catalog, published)
+                raise
             for blob in self._catalog.drop_spare(image.diff_ids):
                 await asyncio.to_thread(self._blobs.remove, blob.digest)
             return self._export.manifest(image, digest)
@@ -95,7 +108,9 @@ class Packer:
         try:
             await in_thread(self._workers, keep, work.abort)
         except FileNotFoundError:
-            raise NotFound(f"layer {diff_id} was removed meanwhile") from None
+            # Another push may have compressed it meanwhile, and then nobody needs the plain one.
+            if self._packed(diff_id) is None:
+                raise NotFound(f"layer {diff_id} was removed meanwhile") from None
 
 
 class _Compression:

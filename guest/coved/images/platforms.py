@@ -16,7 +16,8 @@ _ARCHITECTURES = {
 }  # fmt: skip
 _VARIANT = re.compile(r"v([0-9]{1,2})")
 _FIRST = {"amd64": "v1", "arm": "v7", "arm64": "v8"}
-"""The variant of an image that names none."""
+"""The variant of what names none."""
+_OLDEST = {"arm": 5, "arm64": 8}
 _KNOWN = frozenset(
     {"386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le", "riscv64",
      "s390x", "wasm"}
@@ -67,9 +68,21 @@ def foreignness(image: Image) -> int:
     return int(image.platform.architecture not in ("", architecture()))
 
 
-def fits(image: Image, wanted: Platform) -> bool:
-    """Whether an image is for a platform: of the same architecture, and of a variant that its processors run."""
-    return _matches(_parts(wanted), _parts(image.platform))
+def rank(actual: Platform, wanted: Platform) -> int | None:
+    """How far what is for a platform is from the one that is wanted: 0 is for the very one, None for what does not run there.
+
+    Processors run what was made for older ones of their kind, and some their 32-bit sort (containerd's ``platforms.Only``).
+    What ``wanted`` leaves open may be anything.
+    """
+    own, made = normal(wanted), normal(actual)
+    if own.os not in ("", made.os):
+        return None
+    if not own.architecture:
+        return 0
+    runnable = _runnable(own)
+    if (made.architecture, made.variant) in runnable:
+        return runnable.index((made.architecture, made.variant))
+    return len(runnable) if not wanted.variant and made.architecture == own.architecture else None
 
 
 def mismatch(reference: str, wanted: Platform, image: Image) -> NotFound:
@@ -80,19 +93,20 @@ def mismatch(reference: str, wanted: Platform, image: Image) -> NotFound:
     )
 
 
-def _parts(platform: Platform) -> tuple[str, str, str]:
-    return platform.os, platform.architecture, platform.variant
+def normal(platform: Platform) -> Platform:
+    """With the variant that is meant where none is named."""
+    architecture = platform.architecture.lower()
+    return Platform(platform.os.lower(), architecture, platform.variant or _FIRST.get(architecture, ""))
 
 
-def _matches(wanted: tuple[str, ...], actual: tuple[str, ...]) -> bool:
-    return all(not one or one == other for one, other in zip(wanted[:2], actual, strict=False)) and _runs(
-        wanted, actual
-    )
-
-
-def _runs(wanted: tuple[str, ...], actual: tuple[str, ...]) -> bool:
-    """Whether a processor of the variant that is wanted runs what was made for the actual one: older ones as well."""
-    if not wanted[2] or wanted[2] == actual[2]:
-        return True
-    asked, made = (_VARIANT.fullmatch(one or _FIRST.get(actual[1], "")) for one in (wanted[2], actual[2]))
-    return asked is not None and made is not None and int(asked[1]) >= int(made[1])
+def _runnable(own: Platform) -> list[tuple[str, str]]:
+    """Architectures and variants that a processor runs, its own first."""
+    order = [(own.architecture, own.variant)]
+    if number := _VARIANT.fullmatch(own.variant):
+        oldest = _OLDEST.get(own.architecture, 1)
+        order += [(own.architecture, f"v{n}") for n in range(int(number[1]) - 1, oldest - 1, -1)]
+    if own.architecture == "amd64":
+        order.append(("386", ""))
+    elif own.architecture == "arm64":
+        order += [("arm", f"v{n}") for n in (8, 7, 6, 5)]
+    return order

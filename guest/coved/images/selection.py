@@ -1,5 +1,6 @@
 """Which images a list or a prune means, and the history of one."""
 
+import dataclasses
 import fnmatch
 import time
 from collections.abc import Mapping, Sequence
@@ -87,15 +88,7 @@ def _matching(names: tuple[str, ...], patterns: list[str]) -> list[str]:
 
 def _narrowed(image: Image, patterns: list[str]) -> Image:
     """The filter ``reference`` hides an image's other names."""
-    return Image(
-        image.id,
-        image.config,
-        image.size,
-        image.diff_ids,
-        tuple(_matching(image.tags, patterns)),
-        image.digests,
-        image.tagged_at,
-    )
+    return dataclasses.replace(image, tags=tuple(_matching(image.tags, patterns)))
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -20,6 +21,19 @@ from coved.images.layers import Blob, Layer, LayerStore
 from coved.images.streams import in_thread
 from coved.images.tar import BadArchive
 from coved.store.blobs import BlobStore, SealedBlob
+
+
+@dataclass(frozen=True)
+class Published:
+    """What has its place in the store, and no rows yet, by diff id: layers that were new, and archives that were."""
+
+    layers: dict[str, Layer]
+    blobs: dict[str, list[Blob]]
+
+    def record(self, catalog: Catalog) -> None:
+        """They are the store's from now on."""
+        for diff_id in dict.fromkeys([*self.layers, *self.blobs]):
+            catalog.add_layer(diff_id, self.layers.get(diff_id), self.blobs.get(diff_id, ()))
 
 
 class Staging:
@@ -102,20 +116,37 @@ class Staging:
 
         await in_thread(threads, work, abort)
 
-    async def take_over(self, catalog: Catalog, diff_ids: Iterable[str]) -> None:
-        """The layers and their archives are the store's from now on. Raises KeyError for one that is neither here nor there."""
-        for diff_id in dict.fromkeys(diff_ids):
-            layer = None
+    async def publish(self, catalog: Catalog, diff_ids: Iterable[str]) -> Published:
+        """Puts the files of the layers, and of their archives, where the store has them; recording them is the caller's.
+
+        Raises KeyError for a layer that is neither here nor there, OSError.
+        """
+        published = Published({}, {})
+        try:
+            for diff_id in dict.fromkeys(diff_ids):
+                if diff_id not in catalog.layer_sizes:
+                    room, layer = self._staged.pop(diff_id)
+                    published.layers[diff_id] = layer
+                    await asyncio.to_thread(self._layers.publish, room, layer)
+                for digest, (sealed, of, kind) in [*self._sealed.items()]:
+                    if of == diff_id and not catalog.has_blob(digest, diff_id):
+                        published.blobs.setdefault(diff_id, []).append(Blob(digest, sealed.size, kind))
+                        await asyncio.to_thread(self._blobs.publish, sealed)
+                        del self._sealed[digest]
+        except BaseException:
+            await self.withdraw(catalog, published)
+            raise
+        return published
+
+    async def withdraw(self, catalog: Catalog, published: Published) -> None:
+        """Removes the files of what could not be recorded after all. Who wants it has to bring it again."""
+        for diff_id, blobs in published.blobs.items():
+            for blob in blobs:
+                if not catalog.has_blob(blob.digest, diff_id):
+                    await asyncio.to_thread(self._blobs.remove, blob.digest)
+        for diff_id in published.layers:
             if diff_id not in catalog.layer_sizes:
-                room, layer = self._staged.pop(diff_id)
-                await asyncio.to_thread(self._layers.publish, room, layer)
-            blobs = []
-            for digest, (sealed, of, kind) in [*self._sealed.items()]:
-                if of == diff_id and not catalog.has_blob(digest, diff_id):
-                    await asyncio.to_thread(self._blobs.publish, sealed)
-                    del self._sealed[digest]
-                    blobs.append(Blob(digest, sealed.size, kind))
-            catalog.add_layer(diff_id, layer, blobs)
+                await asyncio.to_thread(self._layers.remove, diff_id)
 
     # -- in threads
 

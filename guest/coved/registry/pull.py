@@ -20,6 +20,7 @@ from coved.registry.progress import Report, action, message
 from coved.registry.repository import Described, Repository
 from coved.registry.sources import Source, Sources
 from coved.registry.transfers import Transfer, Transfers
+from coved.store.blobs import DamagedBlob
 
 log = logging.getLogger(__name__)
 
@@ -101,8 +102,8 @@ class Pull:
     def _named(self, name: str) -> str | None:
         """The id of the image for the platform that is called so here."""
         try:
-            return self.images.get(name, choice.wanted(self.platform)).id
-        except NotFound:
+            return self.images.get(name, choice.wanted(self.platform)).intact().id
+        except (NotFound, DamagedBlob):
             return None
 
     # -- one image

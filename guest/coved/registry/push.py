@@ -16,7 +16,7 @@ from coved.images import Image, Images, documents, reference
 from coved.images.arrivals import Arrival
 from coved.images.documents import Descriptor, Platform
 from coved.images.reference import Reference
-from coved.images.saving import SavedManifest
+from coved.images.write_archive import SavedManifest
 from coved.registry.calls import in_call
 from coved.registry.errors import NotAuthorized, Refused, RegistryError
 from coved.registry.progress import Message, Meter, Report, action, amount, message

@@ -60,9 +60,13 @@ class BlobStore:
         word for it. The file keeps its own name as well."""
         temporary = self._directory / f"{_TEMPORARY}{secrets.token_hex(8)}"
         temporary.hardlink_to(path)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-            return SealedBlob(temporary, digest, os.fstat(file.fileno()).st_size)
+        try:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+                return SealedBlob(temporary, digest, os.fstat(file.fileno()).st_size)
+        except BaseException:
+            temporary.unlink()
+            raise
 
     def publish(self, blob: SealedBlob) -> None:
         """Makes a sealed blob one of the store's; does not matter when it is there already."""

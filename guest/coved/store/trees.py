@@ -58,13 +58,14 @@ def remove_entry(parent: int, name: str) -> None:
 
 
 def _unlink(parent: int, name: str) -> bool:
-    """False for a directory, which stays."""
+    """False for a directory, which stays: Linux says EISDIR of one. EPERM, which POSIX has for it, means that the entry or
+    ``parent`` is immutable or append-only (unlink(2))."""
     try:
         os.unlink(name, dir_fd=parent)
     except FileNotFoundError:
         return True
     except OSError as error:
-        if error.errno not in (errno.EISDIR, errno.EPERM):
+        if error.errno != errno.EISDIR:
             raise
         return False
     return True

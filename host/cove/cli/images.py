@@ -213,7 +213,7 @@ def tag(context: Context, values: Values) -> int:
         raise CliError(f'Error parsing reference: "{target}" is not a valid repository/tag: {error.message}') from error
     name, label = split_reference(target)
     if "~" in source:
-        from cove.cli.steps import earlier
+        from cove.cli.earlier import earlier
 
         source = earlier(context.engine, source)
     context.engine.json("POST", f"/images/{quote(source)}/tag", {"repo": name, "tag": label or "latest"})

@@ -60,7 +60,7 @@ def _create_container(context: Context, values: Values, body: dict[str, Any]) ->
     check_trust(values)
     image, policy = body["Image"], values["pull"]
     if "~" in image:
-        from cove.cli.steps import earlier
+        from cove.cli.earlier import earlier
 
         image = body["Image"] = earlier(context.engine, image)
     if policy not in PULL_POLICIES:

@@ -1,4 +1,6 @@
+import errno
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,16 @@ def test_cleaning_keeps_what_is_known(tmp_path: Path) -> None:
     store.clean(lambda digest: digest == kept)
     assert [path.name for path in (tmp_path / "blobs/sha256").iterdir()] == [kept.removeprefix("sha256:")]
     assert gone != kept
+
+
+def test_what_cannot_be_adopted_leaves_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, file = BlobStore(tmp_path), tmp_path / "file"
+    file.write_bytes(b"x")
+
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        store.adopt(file, "sha256:" + "0" * 64)
+    assert [*(tmp_path / "blobs/sha256").iterdir()] == [] and file.read_bytes() == b"x"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
+import pytest
 from coved.store.trees import remove_tree, tree_size
 
 DEPTH = 2000
@@ -40,3 +42,18 @@ def test_a_size_is_that_of_files_and_of_links_texts(tmp_path: Path) -> None:
     (tmp_path / "holes").touch()
     os.truncate(tmp_path / "holes", 1000)
     assert tree_size(tmp_path) == 1015
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("where", ["top", "top/file"])
+def test_what_is_immutable_is_said_to_be(tmp_path: Path, where: str) -> None:
+    (tmp_path / "top").mkdir()
+    (tmp_path / "top/file").write_text("x")
+    subprocess.run(["chattr", "+i", tmp_path / where], check=True)
+    try:
+        with pytest.raises(OSError, match=rf"^\[Errno 1\] Operation not permitted: '{Path(where).name}'$"):
+            remove_tree(tmp_path / "top")
+    finally:
+        subprocess.run(["chattr", "-i", tmp_path / where], check=True)
+    remove_tree(tmp_path / "top")
+    assert not (tmp_path / "top").exists()

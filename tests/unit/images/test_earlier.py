@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from coved.errors import InvalidParameter
-from coved.images.steps import earlier
+from coved.images.earlier import earlier
 
 LAYERS = [f"sha256:{digit * 64}" for digit in "123"]
 NOP = "/bin/sh -c #(nop) "
@@ -65,10 +65,19 @@ def test_defaults_are_those_of_then(prefix: str) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("steps", [0, 2, 3, 100])
-def test_how_far_it_goes_back(steps: int) -> None:
-    with pytest.raises(InvalidParameter, match="back by 1 to 1"):
-        earlier(document(("ADD base", True), ("RUN a", True)), steps)
+@pytest.mark.parametrize("steps", [0, 4, 100])
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        (0, "has no history: there is nothing that it could go back to"),
+        (1, "has one step: there is nothing that it could go back to"),
+        (2, "has 2 steps: it can go back by 1"),
+        (3, "has 3 steps: it can go back by 1 to 2"),
+    ],
+)
+def test_how_far_it_goes_back(layers: int, words: str, steps: int) -> None:
+    with pytest.raises(InvalidParameter, match=f"^the image {words}$"):
+        earlier(document(*[("RUN a", True)] * layers), steps)
 
 
 def test_a_history_that_does_not_tell() -> None:

@@ -1,4 +1,4 @@
-"""Image archives: what ``docker save`` writes, in its old and its new layout, and OCI image layouts.
+"""Reads image archives: what ``docker save`` writes, in its old and its new layout, and OCI image layouts.
 
 The archive is a stream and says last what is in it (manifest.json), so its members are spooled to disk first. Names in
 it are only ever keys of a dictionary: spooled files have names of our own.
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coved.errors import NotFound
-from coved.images import documents, reference
-from coved.images.compression import DecompressedStream, Source
+from coved.images import documents, platforms, reference
+from coved.images.compression import DecompressedStream, Source, media_type
 from coved.images.documents import DOCUMENT_LIMIT, Descriptor, Index, Manifest, Platform
 from coved.images.tar import HARD_LINK, REGULAR, SYMBOLIC_LINK, BadArchive, TarReader
 
@@ -22,6 +22,8 @@ _NAMES_MAX = 1000
 HELD_MAX = 64 << 20
 """Bytes of documents and names that are kept in memory of one archive."""
 _CHUNK = 256 * 1024
+_HEAD = 16
+"""Bytes of a file that tell how it is compressed, and more."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class ArchivedLayer:
 
 @dataclass(frozen=True)
 class ArchivedImage:
-    """``config`` and ``manifest`` are bytes as they are in the archive; old archives have no manifest: it is b""."""
+    """``config`` and ``manifest`` are bytes as they are in the archive. ``manifest`` is b"" when there is none, as in old
+    archives, or when it names layers that are not kept as they are in the archive."""
 
     id: str
     config: bytes
@@ -179,6 +182,8 @@ class Archive:
         archived = tuple(
             ArchivedLayer(one.path, one.digest, diff_id) for one, diff_id in zip(layers, parsed.diff_ids, strict=True)
         )
+        if not all(_has_media_type(one.path) for one in layers):
+            manifest = b""
         image = self._images[key] = ArchivedImage(config.digest, data, parsed.platform, archived, manifest)
         return image
 
@@ -222,18 +227,22 @@ def _add_group(groups: list[ArchivedGroup], group: ArchivedGroup) -> None:
     groups.append(group)
 
 
-def _for(images: list[ArchivedImage], platform: Platform) -> list[ArchivedImage]:
-    return [
-        one
-        for one in images
-        if (one.platform.os, one.platform.architecture) == (platform.os, platform.architecture)
-        and platform.variant in ("", one.platform.variant)
-    ]
+def _for(images: list[ArchivedImage], wanted: Platform) -> list[ArchivedImage]:
+    """Those that suit the platform best."""
+    ranks = [platforms.rank(one.platform, wanted) for one in images]
+    best = min((rank for rank in ranks if rank is not None), default=None)
+    return [one for one, rank in zip(images, ranks, strict=True) if rank is not None and rank == best]
 
 
 def _is_image(descriptor: Descriptor) -> bool:
     """Builders put attestations beside their images, for a platform "unknown"; and images of other systems are not for here."""
     return descriptor.platform is None or descriptor.platform.os in ("", "linux")
+
+
+def _has_media_type(layer: Path) -> bool:
+    """Others, such as xz, are kept plain, under another digest than a manifest calls them."""
+    with layer.open("rb") as file:
+        return bool(media_type(file.read(_HEAD)))
 
 
 def _blob_name(digest: str) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from coved.errors import EngineError
-from coved.images.archive import Archive, ArchivedGroup
 from coved.images.documents import Platform
+from coved.images.read_archive import Archive, ArchivedGroup
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -89,14 +89,21 @@ def test_documents_are_held_once_and_no_more_than_so_many(monkeypatch: pytest.Mo
         files = {one.name: opened.extractfile(one).read() for one in opened}  # type: ignore[union-attr]
     top = json.loads(files["index.json"])
     files["index.json"] = json.dumps({**top, "manifests": top["manifests"] * 1000}).encode()
-    monkeypatch.setattr("coved.images.archive.HELD_MAX", 700_000)
+    monkeypatch.setattr("coved.images.read_archive.HELD_MAX", 700_000)
     (group,) = read(tar([*files.items()]))
     assert len(group.images) == 1
-    monkeypatch.setattr("coved.images.archive.HELD_MAX", 1000)
+    monkeypatch.setattr("coved.images.read_archive.HELD_MAX", 1000)
     with pytest.raises(EngineError, match="names in the archive take more"):
         read(tar([*files.items()]))
     with pytest.raises(EngineError, match="names in the archive take more"):
         read(tar([(f"{number}" + "n" * 200, b"") for number in range(5)]))
+
+
+def test_a_platform_s_processors_run_what_was_made_for_older_ones() -> None:
+    older = docker_archive([LAYER], ["a"], architecture="arm", variant="v6")
+    assert [one.platform.variant for one in read(older, Platform("linux", "arm", "v7"))[0].images] == ["v6"]
+    with pytest.raises(EngineError, match="no image for the platform linux/arm/v5, but for linux/arm/v6"):
+        read(older, Platform("linux", "arm", "v5"))
 
 
 def test_an_archive_with_too_many_names() -> None:

@@ -22,6 +22,7 @@ _SETTINGS = {
     "WORKDIR": "WorkingDir",
     "STOPSIGNAL": "StopSignal",
 }
+_FEW = ("no history", "one step")
 
 
 def earlier(document: dict[str, Any], steps: int) -> dict[str, Any]:
@@ -37,7 +38,12 @@ def earlier(document: dict[str, Any], steps: int) -> dict[str, Any]:
     if sum(not entry.get("empty_layer") for entry in history) != len(diff_ids):
         raise InvalidParameter("the image's history does not tell which of its layers were there when")
     if not 0 < steps < len(history):
-        raise InvalidParameter(f"the image has {len(history)} steps: it can go back by 1 to {max(len(history) - 1, 0)}")
+        if len(history) < 2:
+            raise InvalidParameter(f"the image has {_FEW[len(history)]}: there is nothing that it could go back to")
+        most = len(history) - 1
+        raise InvalidParameter(
+            f"the image has {most + 1} steps: it can go back by 1{f' to {most}' if most > 1 else ''}"
+        )
     kept, undone = history[:-steps], history[-steps:]
     layers = sum(not entry.get("empty_layer") for entry in kept)
     return {
