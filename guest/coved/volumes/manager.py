@@ -3,6 +3,7 @@
 import asyncio
 import builtins
 import json
+import logging
 import re
 import secrets
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from coved.events import Events
 from coved.filters import Filters
 from coved.store.database import Database, Row
 from coved.store.trees import copy_tree, is_empty, remove_tree, tree_size
+
+log = logging.getLogger(__name__)
 
 DRIVER = "local"
 ANONYMOUS_LABEL = "com.docker.volume.anonymous"
@@ -80,7 +83,7 @@ class Volumes:
         known = {row["name"] for row in self._database.query("SELECT name FROM volumes")}
         strays = [path for path in self._directory.iterdir() if path.name not in known]
         for path in [*strays, *self._trash.iterdir()]:
-            await asyncio.to_thread(remove_tree, path)
+            await _delete(path)
         for name in known:
             (self._directory / name / "_data").mkdir(parents=True, exist_ok=True)
 
@@ -167,7 +170,7 @@ class Volumes:
         (self._directory / name).rename(condemned)
         self._populating.pop(name, None)
         self._events.publish("volume", "destroy", name, {"driver": DRIVER})
-        await asyncio.to_thread(remove_tree, condemned)
+        await _delete(condemned)
 
     async def prune(self, filters: Filters | None = None, *, all_by_default: bool = False) -> Pruned:
         """Removes volumes that no container refers to: the anonymous ones, or all with the filter ``all=true``.
@@ -268,3 +271,11 @@ def validate_name(name: str) -> None:
 def _populate(source: int, target: Path) -> None:
     if is_empty(target):
         copy_tree(source, target)
+
+
+async def _delete(path: Path) -> None:
+    """What is nobody's any more. A file that cannot be removed (a privileged container can make one immutable) stays until one can."""
+    try:
+        await asyncio.to_thread(remove_tree, path)
+    except OSError as error:
+        log.warning("the files in %s stay for now: %s", path, error)

@@ -1,5 +1,6 @@
 import asyncio
 import os
+import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,27 @@ def test_volumes_outlive_the_engine(tmp_path: Path) -> None:
 
     with_volumes(tmp_path, create)
     with_volumes(tmp_path, look)
+
+
+@pytest.mark.root
+def test_what_cannot_be_deleted_waits_until_it_can(tmp_path: Path) -> None:
+    async def remove(volumes: Volumes) -> None:
+        volume = await volumes.create("data")
+        (volume.path / "file").write_text("content")
+        subprocess.run(["chattr", "+i", volume.path / "file"], check=True)
+        await volumes.remove("data")
+        with pytest.raises(NotFound):
+            volumes.get("data")
+
+    async def nothing(volumes: Volumes) -> None:
+        assert volumes.list() == []
+
+    with_volumes(tmp_path, remove)
+    with_volumes(tmp_path, nothing)  # and an engine starts
+    (left,) = (tmp_path / "trash").rglob("file")
+    subprocess.run(["chattr", "-i", left], check=True)
+    with_volumes(tmp_path, nothing)
+    assert not [*(tmp_path / "trash").iterdir()]
 
 
 def test_creating_an_existing_volume_finds_it(tmp_path: Path) -> None:
