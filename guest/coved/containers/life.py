@@ -61,7 +61,7 @@ class Life:
         self._events = events
         self._remove = remove
         self._probes = Probes(registry, events, launcher.linked)
-        self._survivors = Survivors(registry, spawner)
+        self._survivors = Survivors(registry, spawner, lambda shim: launcher.discard(shim))
         self._endings = Endings(
             registry=registry,
             launcher=launcher,

@@ -315,6 +315,7 @@ class Containers:
 
     async def _take_away(self, container: Container, *, volumes: bool) -> None:
         container.pending.drop()
+        await self._launcher.clear(container.id)
         await self._networks.sandboxes.forget(container.id)
         self.execs.forget(container.id)
         with self._registry.database.transaction():

@@ -113,7 +113,7 @@ class Shim:
         self._exit_file: str = request["exit_file"]
         linux = self._spec.get("linux", {})
         self._listen(container_id)
-        syscalls.set_process_name(f"shim:{container_id[:10]}")
+        syscalls.set_process_name(leftovers.SHIM_NAME.format(container_id))
         self.spaces = Namespaces(linux)
         if parameters := linux.get("sysctl"):
             sysctls.check(parameters, self.spaces)
