@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from isolation_support import shim_of
 from life_support import ask
 
 
@@ -42,10 +43,6 @@ def test_a_container_whose_shim_was_killed_has_ended_and_can_be_started_again(en
     assert container.status == "running"
 
 
-def shim_of(engine: Any, pid: int) -> int:
-    return int(engine.sh(f"awk '/^PPid/ {{print $2}}' /proc/{pid}/status"))
-
-
 def gone(engine: Any, pid: int) -> bool:
     return engine.sh(f"grep -s State /proc/{pid}/status || echo gone").strip() in ("gone", "State:	Z (zombie)")
 
@@ -55,7 +52,7 @@ def test_shims_that_do_not_answer_hold_no_engine_up_and_are_ended(engine: Any, m
     for one in (other, *containers):
         one.reload()
     inits = [one.attrs["State"]["Pid"] for one in containers]
-    shims = [shim_of(engine, pid) for pid in inits]
+    shims = [shim_of(engine, one) for one in containers]
     engine.kill(meanwhile="kill -STOP " + " ".join(map(str, shims)))
     begun = time.monotonic()
     engine.start()
