@@ -160,6 +160,21 @@ def test_it_ends_with_an_engine_that_is_stopped(engine: Any, number: signal.Sign
     spawner_of(engine)
 
 
+def test_one_that_does_not_listen_holds_up_no_end(engine: Any) -> None:
+    spawner = spawner_of(engine)
+    ended = os.pidfd_open(spawner)
+    os.kill(spawner, signal.SIGSTOP)
+    try:
+        engine.process.send_signal(signal.SIGTERM)
+        assert engine.process.wait(20) == 0
+        await_end(ended)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(spawner, signal.SIGCONT)
+    engine.start()
+    spawner_of(engine)
+
+
 def test_the_end_of_a_shim_is_seen_whatever_waits_to_be_the_next(docker_client: Any, make: Any) -> None:
     container = make("sleep", "1000")
     # No container comes after it: the spare that was forked for the next one must not hold what tells of this one's end.
