@@ -95,29 +95,35 @@ class SpawnerClient:
         shim = ShimClient(container_id, sock)
         attaching: list[asyncio.Task[Any]] = []
         try:
-            try:
-                await shim.send(data)
-            except OSError as error:
-                raise SpawnerGone(f"the container spawner ended while it was asked: {error.strerror}") from None
-            if after is not None:
-                await shim.hold(after)
-            attaching = shim.ask_early(attach, start=start)
-            try:
-                await shim.first_message(CREATE_TIMEOUT_S)
-            except ShimGone as error:
-                shim.close()
-                if (self.shims_dir / container_id).exists():
-                    # Not to be asked for again: its process may have been executed.
-                    await self._undo(container_id)
-                    raise ShimGone(f"the shim of container {container_id} ended before it answered: {error}") from None
-                raise SpawnerGone(f"the container spawner ended before it answered: {error}") from None
+            async with asyncio.timeout(CREATE_TIMEOUT_S) as timeout:
+                try:
+                    await shim.send(data)
+                except OSError as error:
+                    raise SpawnerGone(f"the container spawner ended while it was asked: {error.strerror}") from None
+                if after is not None:
+                    await shim.hold(after)
+                attaching = shim.ask_early(attach, start=start)
+                try:
+                    await shim.first_message(CREATE_TIMEOUT_S)
+                except ShimGone as error:
+                    shim.close()
+                    if (self.shims_dir / container_id).exists():
+                        # Not to be asked for again: its process may have been executed.
+                        await self._undo(container_id)
+                        raise ShimGone(
+                            f"the shim of container {container_id} ended before it answered: {error}"
+                        ) from None
+                    raise SpawnerGone(f"the container spawner ended before it answered: {error}") from None
             for one in attaching:
                 await one
-        except BaseException:
+        except BaseException as error:
             shim.close()
             early = [*attaching, shim.starting] if shim.starting is not None else attaching
             await asyncio.gather(*early, return_exceptions=True)  # they fail with the connection
-            raise
+            if not isinstance(error, TimeoutError) or not timeout.expired():
+                raise
+            await self._undo(container_id)  # nobody waits for its start any more, which it may have been asked for
+            raise RuntimeTimeout(f"container {container_id} was not made within {CREATE_TIMEOUT_S:.0f} s") from None
         return shim
 
     async def reconnect(self, container_id: str, timeout_s: float = REQUEST_TIMEOUT_S) -> ShimClient | None:
