@@ -151,9 +151,8 @@ class Container:
     def event_attributes(self, **more: str) -> dict[str, str]:
         return {**self.config["Labels"], "image": self.image_name, "name": self.name, **more}
 
-    def to_record(self, state: State | None = None) -> str:
-        """``state``: another one than it has now."""
-        state = state or self.state
+    def to_record(self) -> str:
+        state = self.state
         status = "running" if self.held and state.status == "paused" else state.status
         return json.dumps(
             {
@@ -189,12 +188,11 @@ class Container:
         )
 
 
-def ended(state: State, exit: Exit) -> State:
-    """Note how the process ended in ``state``, and give that back."""
+def ended(state: State, exit: Exit) -> None:
+    """Note how the process ended in ``state``."""
     state.status = "exited"
     state.exit_code, state.finished_at = exit.code, exit.exited_at_ns
     state.oom_killed = state.oom_killed or exit.oom_killed
-    return state
 
 
 def _resolve(waiters: set[asyncio.Future[Any]], result: Waited) -> None:
