@@ -109,6 +109,11 @@ class Container:
         return self.id[:12]
 
     @property
+    def pid(self) -> int:
+        """Of its first process, on the engine's machine; 0 when it does not run."""
+        return self.shim.pid if self.shim is not None and self.state.running else 0
+
+    @property
     def hostname(self) -> str:
         return self.config["Hostname"] or self.short_id
 

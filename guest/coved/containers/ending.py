@@ -235,7 +235,13 @@ class Endings:
     def _wants_restart(self, container: Container, *, after_boot: bool = False) -> bool:
         if self.shutting_down or container.restarted_by_user:
             return False
-        return restarts.wanted(container, after_boot=after_boot)
+        return restarts.wanted(
+            container.host_config,
+            exit_code=container.state.exit_code,
+            restarts=container.state.restart_count,
+            stopped=container.stopped_by_user,
+            after_boot=after_boot,
+        )
 
     async def not_started(self, container: Container) -> None:
         """A start did not succeed; the state says why."""

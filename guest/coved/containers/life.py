@@ -185,7 +185,7 @@ class Life:
             if container.ending is None:
                 self._probes.begin(container)
             # With a policy it is to run again after the machine's death; without one that has ended it in any case.
-            self._registry.save(container, lasting=restarts.has_policy(container))
+            self._registry.save(container, lasting=restarts.has_policy(container.host_config))
         tell_volumes(self._events, container, "mount")
         self._event(container, "start")
 
