@@ -8,7 +8,7 @@ from coved import __version__
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the engine until SIGTERM or SIGINT; its exit status."""
+    """Runs the engine until SIGTERM, SIGINT or SIGHUP; its exit status."""
     options = _parse(arguments)
 
     from coved.engine import Config  # not for --help and wrong options

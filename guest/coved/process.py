@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -13,14 +12,14 @@ from coved.api.routes import create_router
 from coved.api.server import Server
 from coved.engine import Config, Engine
 from coved.store.claim import claim
-from coved.supervisor import Door, supervise
+from coved.supervisor import Door, orders, supervise
 
 # Containers have so long to end, by their stop signal or else by SIGKILL; those that do not end are left to the kernel.
 STOP_SECONDS = 15.0
 
 
 def run(config: Config, *, debug: bool = False, wait: Callable[[], None] | None = None) -> int:
-    """Keeps an engine running until SIGTERM or SIGINT; the exit status is 0, or 1 with one line that says why.
+    """Keeps an engine running until SIGTERM, SIGINT or SIGHUP; the exit status is 0, or 1 with one line that says why.
 
     ``wait`` is called first and returns when the system is ready for an engine.
     """
@@ -67,7 +66,7 @@ async def _serve(config: Config, listener: socket.socket) -> None:
     engine = Engine(config)
     server = Server(engine, create_router(), listener)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in orders():
         loop.add_signal_handler(number, engine.request_stop)
     try:
         await engine.start(answer=server.start)

@@ -29,8 +29,6 @@ _log = logging.getLogger("coved.supervisor")
 QUICK_S = 2.0
 """An engine that ends sooner than this after its start is followed by the next with delay."""
 MAX_DELAY_S = 5.0
-_MEANT = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-"""Passed on to the engine; and one that is ended by them was told to end."""
 
 
 class Door:
@@ -52,6 +50,12 @@ class Door:
         self._path.unlink(missing_ok=True)
 
 
+def orders() -> set[signal.Signals]:
+    """The signals by which an engine, or its supervisor, is told to end. SIGHUP is none where it is ignored, as by nohup(1)."""
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return {signal.SIGTERM, signal.SIGINT, *(() if ignored else (signal.SIGHUP,))}
+
+
 def supervise(engine: Callable[[], int], prepare: Callable[[], None]) -> int:
     """Runs ``engine`` in a child until it has ended by itself, and again whenever it has died. Returns its exit status,
     or 128 and the signal that ended it.
@@ -66,8 +70,10 @@ def supervise(engine: Callable[[], int], prepare: Callable[[], None]) -> int:
     syscalls.set_process_name("cove-supervisor")
     spare_this()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # Passed on to the engine; and one that is ended by them was told to end.
+    meant = orders()
     # All are waited for in one place: none is lost between two system calls.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, *_MEANT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, *meant})
     delay, following = 0.0, False
     while True:
         started = time.monotonic()
@@ -80,15 +86,15 @@ def supervise(engine: Callable[[], int], prepare: Callable[[], None]) -> int:
                 raise
             ended = f"cannot be started: {error}"
         else:
-            status, told = _wait(pid)
-            if told or status == 0 or -status in _MEANT or (status > 0 and not following):
+            status, told = _wait(pid, meant)
+            if told or status == 0 or -status in meant or (status > 0 and not following):
                 return status if status >= 0 else 128 - status
             ended = f"has died ({_how(status)})"
             following = True
         quick = time.monotonic() - started < QUICK_S
         delay = min(max(2 * delay, 0.1), MAX_DELAY_S) if quick else 0.0
         _log.warning("the engine %s; here is another%s", ended, f" in {delay:.1f} s" if delay else "")
-        if delay and signal.sigtimedwait(_MEANT, delay) is not None:
+        if delay and signal.sigtimedwait(meant, delay) is not None:
             return 0
 
 
@@ -117,11 +123,11 @@ def _end(status: int) -> NoReturn:
     os._exit(status)  # threads that were left behind hold nobody up
 
 
-def _wait(pid: int) -> tuple[int, bool]:
+def _wait(pid: int, meant: set[signal.Signals]) -> tuple[int, bool]:
     """How the child ended, as a status of subprocess.Popen, and whether it was told to."""
     told = False
     while True:
-        number = signal.sigwait({signal.SIGCHLD, *_MEANT})
+        number = signal.sigwait({signal.SIGCHLD, *meant})
         if number != signal.SIGCHLD:
             told = True
             os.kill(pid, number)  # it has not been waited for: the number is its own

@@ -55,10 +55,10 @@ END: tuple[Stage, ...] = (
     ("exit file", "shim", "reaped, output read to its end"),
     ("exit file done", "shim", "exit noted on the disk"),
     ("ended", "engine", "told that it has ended"),
-    ("foresee", "engine", "network, shim, cgroup and folder begun to be taken away"),
-    ("foresee done", "engine", "noted in the database, beside that"),
     ("close done", "engine", "network taken away"),
-    (ANSWERED, "engine", "shim, cgroup and folder taken away; HTTP: answer to wait"),
+    ("save", "engine", "shim, cgroup and folder taken away"),
+    ("save done", "engine", "noted in the database"),
+    (ANSWERED, "engine", "HTTP: answer to wait"),
 )
 REMOVE: tuple[Stage, ...] = (
     ("remove", "engine", "HTTP: request read and routed"),

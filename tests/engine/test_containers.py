@@ -10,6 +10,7 @@ import docker
 import pytest
 
 from copy_support import archive_of, member
+from life_support import ask
 
 pytestmark = pytest.mark.root
 
@@ -194,3 +195,17 @@ def test_an_exec_does_not_make_its_working_directory(docker_client: Any, make: A
     )
     assert container.exec_run(["ls", "-d", "/nope"]).exit_code == 1
     assert container.exec_run(["pwd"], workdir="/tmp").output == b"/tmp\n"
+
+
+def test_a_working_directory_that_is_a_file(engine: Any, docker_client: Any, make: Any) -> None:
+    container = make("pwd", working_dir="/etc/passwd/", start=False)
+    status, answer = ask(engine, "POST", f"/containers/{container.id}/start")
+    assert (status, answer["message"]) == (500, "Cannot mkdir: /etc/passwd is not a directory")
+    below = make("pwd", working_dir="/etc/passwd/x", start=False)
+    status, answer = ask(engine, "POST", f"/containers/{below.id}/start")
+    assert status == 500
+    assert 'chdir to cwd ("/etc/passwd/x") set in config.json failed: not a directory' in answer["message"]
+    running = make("sleep", "300")
+    exit_code, output = running.exec_run(["pwd"], workdir="/etc/passwd")
+    assert exit_code == 126
+    assert 'chdir to cwd ("/etc/passwd") set in config.json failed: not a directory' in output.decode()

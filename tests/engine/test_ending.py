@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+from isolation_support import shim_of
 from life_support import ask
 
 
@@ -39,3 +41,45 @@ def test_a_container_whose_shim_was_killed_has_ended_and_can_be_started_again(en
     container.start()
     container.reload()
     assert container.status == "running"
+
+
+def gone(engine: Any, pid: int) -> bool:
+    return engine.sh(f"grep -s State /proc/{pid}/status || echo gone").strip() in ("gone", "State:	Z (zombie)")
+
+
+def test_shims_that_do_not_answer_hold_no_engine_up_and_are_ended(engine: Any, make: Any) -> None:
+    other, *containers = [make("sleep", "300") for _ in range(4)]
+    for one in (other, *containers):
+        one.reload()
+    inits = [one.attrs["State"]["Pid"] for one in containers]
+    shims = [shim_of(engine, one) for one in containers]
+    engine.kill(meanwhile="kill -STOP " + " ".join(map(str, shims)))
+    begun = time.monotonic()
+    engine.start()
+    took = time.monotonic() - begun
+    assert took < 25, "each of them was waited for"
+    assert all(gone(engine, pid) for pid in (*inits, *shims))
+    for one in containers:
+        one.reload()
+        assert (one.status, one.attrs["State"]["ExitCode"]) == ("exited", 255)
+        assert not engine.exists(engine.state / "shims" / one.id)
+    containers[0].start()
+    containers[0].reload()
+    assert containers[0].status == "running"
+    containers[1].remove()
+    other.reload()
+    assert other.status == "running"
+    assert other.exec_run(["echo", "hi"]).output == b"hi\n"
+
+
+def test_a_shim_that_is_left_is_in_nobodys_way(engine: Any, make: Any) -> None:
+    """As after a shim that could not be taken away: that of a container which has ended, by what is on record."""
+    container, removed = make("sleep", "300", start=False), make("sleep", "300", start=False)
+    folder = engine.state / "shims"
+    for one in (container, removed):
+        engine.sh(f"mkdir {folder / one.id}")
+    container.start()
+    container.reload()
+    assert container.status == "running"
+    removed.remove()
+    assert engine.names(folder).count(removed.id) == 0

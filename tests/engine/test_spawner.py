@@ -148,13 +148,29 @@ def test_a_second_engine_on_the_same_data_is_refused_and_harms_nothing(engine: A
     assert docker_client.containers.run("busybox", ["echo", "hi"], remove=True) == b"hi\n"
 
 
-def test_it_ends_with_an_engine_that_is_stopped(engine: Any) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_it_ends_with_an_engine_that_is_stopped(engine: Any, number: signal.Signals) -> None:
     spawner = spawner_of(engine)
     ended = os.pidfd_open(spawner)
-    engine.process.send_signal(signal.SIGTERM)
-    engine.process.wait(30)
+    engine.process.send_signal(number)
+    assert engine.process.wait(30) == 0  # and all that belongs to an end is done
     await_end(ended)
     assert not (engine.folder / "run/spawner.sock").exists()
+    engine.start()
+    spawner_of(engine)
+
+
+def test_one_that_does_not_listen_holds_up_no_end(engine: Any) -> None:
+    spawner = spawner_of(engine)
+    ended = os.pidfd_open(spawner)
+    os.kill(spawner, signal.SIGSTOP)
+    try:
+        engine.process.send_signal(signal.SIGTERM)
+        assert engine.process.wait(20) == 0
+        await_end(ended)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(spawner, signal.SIGCONT)
     engine.start()
     spawner_of(engine)
 

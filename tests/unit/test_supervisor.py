@@ -127,11 +127,11 @@ def test_an_end_of_its_own_is_the_end(start: Start, path: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_order_to_end_is_passed_on_and_waited_for(start: Start, number: signal.Signals) -> None:
     supervisor = start(
-        "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, (2, 15))\nprint('waits', flush=True)\n"
-        "print('told', int(signal.sigwait((2, 15))), flush=True)\nos._exit(5)"
+        "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, (1, 2, 15))\nprint('waits', flush=True)\n"
+        "print('told', int(signal.sigwait((1, 2, 15))), flush=True)\nos._exit(5)"
     )
     engine_of(supervisor)
     assert supervisor.stdout is not None
@@ -139,6 +139,21 @@ def test_the_order_to_end_is_passed_on_and_waited_for(start: Start, number: sign
     supervisor.send_signal(number)
     assert supervisor.stdout.readline() == f"told {int(number)}\n"
     assert supervisor.wait(10) == 5  # and nobody follows
+
+
+def test_a_hangup_that_is_ignored_is_no_order_to_end(path: Path, start: Start) -> None:
+    """As under nohup(1)."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        supervisor = start(ANSWER)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    first = engine_of(supervisor)
+    supervisor.send_signal(signal.SIGHUP)
+    os.kill(first, signal.SIGHUP)
+    assert ask(path) == first
+    os.kill(first, signal.SIGKILL)
+    assert engine_of(supervisor) != first
 
 
 def test_an_engine_ends_with_its_supervisor_and_the_data_is_free(start: Start, tmp_path: Path) -> None:

@@ -109,6 +109,11 @@ class Container:
         return self.id[:12]
 
     @property
+    def pid(self) -> int:
+        """Of its first process, on the engine's machine; 0 when it does not run."""
+        return self.shim.pid if self.shim is not None and self.state.running else 0
+
+    @property
     def hostname(self) -> str:
         return self.config["Hostname"] or self.short_id
 
@@ -151,9 +156,8 @@ class Container:
     def event_attributes(self, **more: str) -> dict[str, str]:
         return {**self.config["Labels"], "image": self.image_name, "name": self.name, **more}
 
-    def to_record(self, state: State | None = None) -> str:
-        """``state``: another one than it has now."""
-        state = state or self.state
+    def to_record(self) -> str:
+        state = self.state
         status = "running" if self.held and state.status == "paused" else state.status
         return json.dumps(
             {
@@ -189,12 +193,11 @@ class Container:
         )
 
 
-def ended(state: State, exit: Exit) -> State:
-    """Note how the process ended in ``state``, and give that back."""
+def ended(state: State, exit: Exit) -> None:
+    """Note how the process ended in ``state``."""
     state.status = "exited"
     state.exit_code, state.finished_at = exit.code, exit.exited_at_ns
     state.oom_killed = state.oom_killed or exit.oom_killed
-    return state
 
 
 def _resolve(waiters: set[asyncio.Future[Any]], result: Waited) -> None:

@@ -11,7 +11,6 @@ import logging
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
-from dataclasses import replace
 from typing import Any
 
 from coved.containers import restarts
@@ -32,8 +31,6 @@ log = logging.getLogger(__name__)
 UNKNOWN_EXIT = 255
 """dockerd's exit status for a container that ended with the machine."""
 KILLED = 128 + signal.SIGKILL
-_DEPTH = 3
-"""Rounds of the event loop after which tasks that have tasks of their own all wait for something outside of this process."""
 LINKED_S = 5.0
 """How long a container waits after a boot for those it is linked to, as in dockerd."""
 
@@ -202,14 +199,6 @@ class Endings:
         halting = self._later(self._probes.halt(container))
         discarding = self._later(self._launcher.discard(shim)) if shim is not None else None
         closing = self._later(self._networks.sandboxes.close(container.id))
-        # What removes itself is removed after this, which lasts, or after the next boot in any case.
-        passing = bool(container.host_config["AutoRemove"])
-        if certain := not passing and not restarts.has_policy(container):
-            for _ in range(_DEPTH):
-                await asyncio.sleep(0)
-            with _step(container, "noting its end ahead"):
-                # The disk is waited for while the kernel and the shim are at work.
-                self._registry.foresee(container, ended(replace(container.state), exit))
         with _step(container, "closing its network"):
             await closing
         with _step(container, "taking its shim away"):
@@ -225,10 +214,9 @@ class Endings:
         with _step(container, "noting its end"):
             if restart:
                 self._restart_later(container, self._count_restart(container, ran))
-            elif certain:
-                self._registry.save_foreseen(container)
             else:
-                self._registry.save(container, lasting=not passing)
+                # What removes itself is removed after this, which lasts, or after the next boot in any case.
+                self._registry.save(container, lasting=not container.host_config["AutoRemove"])
         with _step(container, "telling of its end"):
             tell_volumes(self._events, container, "unmount")
             if oom_is_news:
@@ -247,7 +235,13 @@ class Endings:
     def _wants_restart(self, container: Container, *, after_boot: bool = False) -> bool:
         if self.shutting_down or container.restarted_by_user:
             return False
-        return restarts.wanted(container, after_boot=after_boot)
+        return restarts.wanted(
+            container.host_config,
+            exit_code=container.state.exit_code,
+            restarts=container.state.restart_count,
+            stopped=container.stopped_by_user,
+            after_boot=after_boot,
+        )
 
     async def not_started(self, container: Container) -> None:
         """A start did not succeed; the state says why."""

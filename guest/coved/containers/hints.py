@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+_RUNTIME = "OCI runtime "
 _NOT_A_DIRECTORY = "not a directory"
 _PERHAPS_A_MOUNT = (
     ": Are you trying to mount a directory onto a file (or vice-versa)?"
@@ -11,4 +12,5 @@ _PERHAPS_A_MOUNT = (
 
 def with_hint(message: str) -> str:
     """``message``, and what most often is the cause of it, as dockerd's ``translateContainerdStartErr`` has it."""
-    return message + _PERHAPS_A_MOUNT if _NOT_A_DIRECTORY in message.lower() else message
+    perhaps = _RUNTIME in message and _NOT_A_DIRECTORY in message.lower()
+    return message + _PERHAPS_A_MOUNT if perhaps else message

@@ -88,6 +88,7 @@ class Launcher:
         """
         layout = self.layout(container)
         layout.prepare()
+        await self.clear(container.id)
         with contextlib.suppress(FileNotFoundError):
             self.exit_file(container).unlink()
         for mount in container.mounts:
@@ -157,16 +158,14 @@ class Launcher:
         except RuntimeFailure as error:
             log.warning("the shim of container %s: %s", shim.container_id[:12], error)
             shim.close()
-            try:
-                # Takes away what a dead one has left; one that lives is told once more, on a new connection.
-                left = await self._spawner.reconnect(shim.container_id)
-                if left is not None:
-                    try:
-                        await left.delete()
-                    finally:
-                        left.close()
-            except RuntimeFailure as again:
-                log.error("the shim of container %s stays for now: %s", shim.container_id[:12], again)
+            await self.clear(shim.container_id)
+
+    async def clear(self, container_id: str) -> None:
+        """Takes away what there still is of an ended container's shim, which would be in the next one's way."""
+        try:
+            await self._spawner.clear(container_id)
+        except RuntimeFailure as error:
+            log.error("the shim of container %s stays for now: %s", container_id[:12], error)
 
     def _write_files(self, container: Container, layout: spec.Layout, sandbox: Sandbox) -> None:
         for name, text in (

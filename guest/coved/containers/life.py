@@ -19,7 +19,7 @@ from coved.containers.launcher import Launcher
 from coved.containers.probes import Probes
 from coved.containers.registry import Registry
 from coved.containers.survivors import Survivors
-from coved.errors import Conflict, EngineError, InvalidParameter, NotModified
+from coved.errors import Conflict, EngineError, InvalidParameter, NotModified, Unavailable
 from coved.events import Events
 from coved.networks import Networks
 from coved.runtime.errors import NotRunning, RuntimeFailure, StartError
@@ -61,7 +61,7 @@ class Life:
         self._events = events
         self._remove = remove
         self._probes = Probes(registry, events, launcher.linked)
-        self._survivors = Survivors(registry, spawner)
+        self._survivors = Survivors(registry, spawner, lambda shim: launcher.discard(shim))
         self._endings = Endings(
             registry=registry,
             launcher=launcher,
@@ -139,14 +139,21 @@ class Life:
     async def start(self, reference: str) -> None:
         """Starts it; published ports answer when this returns.
 
-        Raises NotFound, NotModified (it runs), Conflict, InvalidParameter and EngineError with Docker's texts.
+        Raises NotFound, NotModified (it runs), Conflict, InvalidParameter, Unavailable (the engine is ending) and EngineError
+        with Docker's texts.
         """
         container = self._registry.get(reference)
         if container.state.status == "paused":
             raise Conflict("cannot start a paused container, try unpause instead")
         if container.state.up:
             raise NotModified("container is already running")
+        self._must_go_on()
         await self._start_by_user(container)
+
+    def _must_go_on(self) -> None:
+        """Raises Unavailable: what is started now would not be stopped with the others."""
+        if self._endings.shutting_down:
+            raise Unavailable("the engine is shutting down and starts no containers")
 
     async def _start_by_user(self, container: Container) -> None:
         container.stopped_by_user = False
@@ -164,6 +171,7 @@ class Life:
                 raise Conflict("container is marked for removal and cannot be started")
             if by_policy and (container.stopped_by_user or self._endings.shutting_down):
                 return  # somebody was faster
+            self._must_go_on()
             pending = container.pending.take()
             container.starting = True
             try:
@@ -185,7 +193,7 @@ class Life:
             if container.ending is None:
                 self._probes.begin(container)
             # With a policy it is to run again after the machine's death; without one that has ended it in any case.
-            self._registry.save(container, lasting=restarts.has_policy(container))
+            self._registry.save(container, lasting=restarts.has_policy(container.host_config))
         tell_volumes(self._events, container, "mount")
         self._event(container, "start")
 
@@ -315,6 +323,7 @@ class Life:
         """Stops it when it runs, and starts it. Raises NotFound, EngineError in Docker's words for everything else."""
         container = self._registry.get(reference)
         try:
+            self._must_go_on()
             if container.state.up:
                 container.restarted_by_user = True
                 await self._stop(container, timeout_s, signal_name)

@@ -94,7 +94,7 @@ class Containers:
         self._root.mkdir(parents=True, exist_ok=True, mode=0o710)
         self._removals.start()
         self._registry.load()
-        await asyncio.to_thread(self._sweep, {container.id for container in self._registry})
+        self._sweep({container.id for container in self._registry})
         self._images.set_users(self._users_of)
         await self.life.restore()
 
@@ -102,7 +102,14 @@ class Containers:
         """Removes the files of containers that an engine which was killed had begun to remove."""
         for path in self._root.iterdir():
             if path.name not in known:
-                remove_tree(path)
+                self._take_files(path)
+
+    def _take_files(self, path: Path) -> None:
+        try:
+            self._removals.take(path)
+        except OSError as error:
+            # Nothing knows of them any more; the next start of the engine tries again.
+            log.warning("the files of container %s stay for now: %s", path.name[:12], error)
 
     async def shutdown(self, timeout_s: float) -> None:
         """Stops all containers; returns after ``timeout_s`` seconds at the latest. Restart policies hold at the next start."""
@@ -315,6 +322,7 @@ class Containers:
 
     async def _take_away(self, container: Container, *, volumes: bool) -> None:
         container.pending.drop()
+        await self._launcher.clear(container.id)
         await self._networks.sandboxes.forget(container.id)
         self.execs.forget(container.id)
         with self._registry.database.transaction():
@@ -322,12 +330,8 @@ class Containers:
                 if mount.kind == "volume":
                     self._volumes.release(mount.source, container.id)
             self._registry.remove(container)
-        try:
-            async with container.files.urgently():
-                self._removals.take(self._root / container.id)
-        except OSError as error:
-            # The container is gone all the same; the next start of the engine tries again.
-            log.warning("the files of container %s stay for now: %s", container.short_id, error)
+        async with container.files.urgently():
+            self._take_files(self._root / container.id)
         for mount in container.mounts:
             if mount.kind == "volume" and (volumes or container.host_config["AutoRemove"]):
                 await self._drop_volume(mount.source)

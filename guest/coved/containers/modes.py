@@ -7,15 +7,25 @@ containers again at every start.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from coved.containers.config_schema import Json
 from coved.errors import Conflict, EngineError, InvalidParameter, NotFound
 
-if TYPE_CHECKING:
-    from coved.containers.container import Container
 
-    Lookup = Callable[[str], Container]
+class Other(Protocol):
+    """A container whose namespaces are to be joined. ``pid``: of its first process on this machine; 0 when it does not run."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def pid(self) -> int: ...
+    @property
+    def host_config(self) -> Json: ...
+
+
+Lookup = Callable[[str], Other]
+"""By name or id. Raises NotFound."""
 
 _CONTAINER = "container:"
 # HostConfig's field, what dockerd calls it, and the words that it knows besides container:<id>.
@@ -91,7 +101,7 @@ def network(host: Json, lookup: Lookup) -> str:
     if not mode.startswith(_CONTAINER):
         return mode
     other = lookup(mode.removeprefix(_CONTAINER))
-    if not other.state.running or other.shim is None:
+    if not other.pid:
         raise Conflict(f"cannot join network of a non running container: {other.id}")
     return _CONTAINER + other.id
 
@@ -110,13 +120,13 @@ def joined(host: Json, lookup: Lookup) -> dict[str, str]:
         if not reference:
             raise InvalidParameter(f'{failed}invalid name or ID supplied: ""')
         other = lookup(reference)
-        if not other.state.running or other.shim is None:
+        if not other.pid:
             raise EngineError(f"{failed}container {other.id} is not running")
         if kind == "ipc" and other.host_config["IpcMode"] != "shareable":
             raise InvalidParameter(
                 f"{failed}container {other.id}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
             )
-        result[kind] = f"/proc/{other.shim.pid}/ns/{kind}"
+        result[kind] = f"/proc/{other.pid}/ns/{kind}"
         if kind == "ipc":
-            result["shm"] = f"/proc/{other.shim.pid}/ns/mnt"
+            result["shm"] = f"/proc/{other.pid}/ns/mnt"
     return result

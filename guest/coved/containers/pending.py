@@ -40,14 +40,22 @@ class Pending:
         """Keeps it until it is taken or its client leaves. Takes over ``attachment.fd``. Raises Conflict when there is no room."""
         try:
             self.must_have_room(container_id)
-            if self._epoll is None:
-                self._epoll = select.epoll()
-                asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._report)
-            self._epoll.register(attachment.fd, 0)
+            epoll = self._epoll or self._watched()
+            epoll.register(attachment.fd, 0)
         except BaseException:
             os.close(attachment.fd)
             raise
         self._waiting[attachment.fd] = attachment
+
+    def _watched(self) -> select.epoll:
+        epoll = select.epoll()
+        try:
+            asyncio.get_running_loop().add_reader(epoll.fileno(), self._report)
+        except BaseException:
+            epoll.close()
+            raise
+        self._epoll = epoll
+        return epoll
 
     def take(self) -> list[Attachment]:
         """Those that wait, in the order of their coming; their descriptors are the caller's from now on."""

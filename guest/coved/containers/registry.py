@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from coved.containers import names
-from coved.containers.container import Container, State
+from coved.containers.container import Container
 from coved.containers.links import SCHEMA, Links
 from coved.errors import Conflict, InvalidParameter, NotFound, StorageFull
 from coved.store.database import Database
@@ -27,8 +27,6 @@ class Registry:
         self.links = Links(database)
         self._unsaved: set[Container] = set()
         """Changed while the disk was full."""
-        self._foreseen: dict[str, str] = {}
-        """Records that are written ahead of what they tell, by the containers' ids."""
         self._by_id: dict[str, Container] = {}
         self._by_name: dict[str, Container] = {}
 
@@ -106,25 +104,9 @@ class Registry:
                 self._write(container)
                 self.database.after_commit(self._catch_up)
 
-    def foresee(self, container: Container, state: State) -> None:
-        """Writes the record that there will be when ``state`` is the container's, if there is room."""
-        record = container.to_record(state)
-        with contextlib.suppress(StorageFull), self.database.transaction():
-            self._update(container.id, record)
-            self.database.after_commit(lambda: self._foreseen.update({container.id: record}))
-
-    def save_foreseen(self, container: Container) -> None:
-        """As ``save``, which there is no need for when all that was foreseen has come about. Raises StorageFull."""
-        if self._foreseen.pop(container.id, None) != container.to_record():
-            self.save(container)
-
     def _write(self, container: Container) -> None:
-        self._update(container.id, container.to_record())
+        self.database.execute("UPDATE containers SET record = ? WHERE id = ?", (container.to_record(), container.id))
         self.database.after_commit(lambda: self._unsaved.discard(container))
-
-    def _update(self, id: str, record: str) -> None:
-        self._foreseen.pop(id, None)
-        self.database.execute("UPDATE containers SET record = ? WHERE id = ?", (record, id))
 
     def _catch_up(self) -> None:
         """There is room: write what there was none for."""
@@ -147,7 +129,6 @@ class Registry:
 
     def _forget(self, container: Container) -> None:
         self._unsaved.discard(container)
-        self._foreseen.pop(container.id, None)
         self._by_id.pop(container.id, None)
         self._by_name.pop(container.name, None)
 

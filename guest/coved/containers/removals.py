@@ -48,13 +48,13 @@ class Removals:
         while self._waiting and not self._closing:
             path = self._waiting.pop()
             try:
-                await asyncio.to_thread(remove_tree, path)
+                await asyncio.to_thread(remove_tree, path, lambda: not self._closing)
             except OSError as error:
                 log.warning("the files in %s stay for now: %s", path, error)
         self._task = None
 
     async def close(self) -> None:
-        """Nothing is being deleted any more when this returns."""
+        """Nothing is being deleted any more when this returns, which is soon, however much is left."""
         self._closing = True
         if self._task is not None:
             await asyncio.wait([self._task])

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from coved.containers.config_schema import Json
 from coved.containers.durations import NANOSECONDS
 from coved.errors import InvalidParameter
-
-if TYPE_CHECKING:
-    from coved.containers.container import Container
 
 BOOT_POLICIES = ("always", "unless-stopped")
 FIRST_S, MAX_S, RESET_S = 0.1, 60.0, 10
@@ -33,21 +28,24 @@ def check(policy: Json) -> Json:
     return {"Name": name or "no", "MaximumRetryCount": count if name == "on-failure" else 0}
 
 
-def has_policy(container: Container) -> bool:
-    """Whether it may ever be started again without being asked for."""
-    return bool(container.host_config["RestartPolicy"]["Name"] not in ("", "no"))
+def has_policy(host: Json) -> bool:
+    """Whether a container with this HostConfig may ever be started again without being asked for."""
+    return bool(host["RestartPolicy"]["Name"] not in ("", "no"))
 
 
-def wanted(container: Container, *, after_boot: bool = False) -> bool:
-    """Whether the policy wants ``container``, which has ended, to run; ``after_boot``: the engine has just started."""
-    policy = container.host_config["RestartPolicy"]
+def wanted(host: Json, *, exit_code: int, restarts: int, stopped: bool, after_boot: bool = False) -> bool:
+    """Whether the policy wants a container that has ended to run.
+
+    ``restarts``: how many there have been. ``stopped``: by a user. ``after_boot``: the engine has just started.
+    """
+    policy = host["RestartPolicy"]
     if policy["Name"] == "always":
-        return after_boot or not container.stopped_by_user
-    if container.stopped_by_user:
+        return after_boot or not stopped
+    if stopped:
         return False
     if policy["Name"] == "on-failure":
         limit = policy["MaximumRetryCount"]
-        return container.state.exit_code != 0 and (not limit or container.state.restart_count < limit)
+        return exit_code != 0 and (not limit or restarts < limit)
     return bool(policy["Name"] == "unless-stopped")
 
 

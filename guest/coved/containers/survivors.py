@@ -6,7 +6,9 @@ holds: a container that was started runs, though nobody has noted that, and one 
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from coved.containers.container import Container
 from coved.containers.registry import Registry
@@ -16,34 +18,41 @@ from coved.runtime.spawner_client import SpawnerClient
 
 log = logging.getLogger(__name__)
 
+ANSWER_S = 10.0
+"""What a shim has for its first answer, all of them together: the engine's clients wait for it. One takes milliseconds."""
+
 
 class Survivors:
-    """Gives containers their shims back."""
+    """Gives containers their shims back.
 
-    def __init__(self, registry: Registry, spawner: SpawnerClient) -> None:
+    Args:
+        discard: takes a shim away with its processes.
+    """
+
+    def __init__(
+        self, registry: Registry, spawner: SpawnerClient, discard: Callable[[ShimClient], Awaitable[None]]
+    ) -> None:
         self._registry = registry
         self._spawner = spawner
+        self._discard = discard
 
     async def find(self) -> None:
-        """Connects to all shims there are. What was killed, and what belongs to nobody, is taken away with its processes."""
-        left = self._spawner.shims()
-        for container in self._registry:
-            if container.id in left:
-                left.discard(container.id)
-                await self._find(container)
-        for id in left:
-            shim = await self._reconnect(id)
-            if shim is not None:
-                await self._take_away(shim)
+        """Connects to all shims there are. What was killed, does not answer, or belongs to nobody, is taken away with its
+        processes."""
+        await asyncio.gather(*(self._take_up(id) for id in self._spawner.shims()))
 
-    async def _find(self, container: Container) -> None:
-        shim = await self._reconnect(container.id)
+    async def _take_up(self, id: str) -> None:
+        shim = await self._reconnect(id)
         if shim is None:
+            return
+        container = self._registry.find(id)
+        if container is None:
+            await self._discard(shim)
             return
         if not container.state.running:
             exit = shim.exits.get("")
             if not shim.started or (exit is not None and exit.exited_at_ns == container.state.finished_at):
-                await self._take_away(shim)
+                await self._discard(shim)
                 return
             state = container.state
             state.status, state.started_at, state.error = "running", shim.started_at_ns, ""
@@ -65,14 +74,7 @@ class Survivors:
 
     async def _reconnect(self, id: str) -> ShimClient | None:
         try:
-            return await self._spawner.reconnect(id)
+            return await self._spawner.reconnect(id, ANSWER_S)
         except RuntimeFailure as error:  # one that does not answer must not keep the others from the engine
             log.error("container %s is given up: %s", id[:12], error)
             return None
-
-    async def _take_away(self, shim: ShimClient) -> None:
-        try:
-            await shim.delete()
-        except RuntimeFailure as error:
-            log.warning("the shim of container %s: %s", shim.container_id[:12], error)
-            shim.close()

@@ -52,7 +52,7 @@ async def inspect(containers: Containers, container: Container, *, size: bool = 
             "Restarting": state.status == "restarting",
             "OOMKilled": state.oom_killed,
             "Dead": state.status == "dead",
-            "Pid": container.shim.pid if container.shim is not None and state.running else 0,
+            "Pid": container.pid,
             "ExitCode": state.exit_code,
             "Error": state.error,
             "StartedAt": rfc3339(state.started_at),

@@ -350,7 +350,7 @@ def _plain_process(process: "Process", root_fd: int) -> dict[str, Any]:
         try:
             identity = users.resolve(process.get("user", {}), *files)
         except users.UserError as error:
-            raise SetupError(str(error), kind="user") from None
+            raise SetupError(str(error), kind="engine") from None
     environment = list(process.get("env", []))
     if not any(entry.startswith("HOME=") and entry != "HOME=" for entry in environment):
         environment.append(f"HOME={identity.home}")

@@ -40,10 +40,6 @@ class UserNamespace:
         syscalls.mount_setattr(mount_fd, set_=syscalls.MOUNT_ATTR_IDMAP, userns_fd=self.fd)
 
 
-def is_mapped(mount: "Mount") -> bool:
-    return bool(mount.get("uidMappings"))
-
-
 def map_bind(mount: "Mount", mount_fd: int) -> None:
     """Map the top of a detached bind mount by the mappings in ``mount``."""
     space = UserNamespace(mount["uidMappings"], mount["gidMappings"])

@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 QUICK_S = 2.0
 """A spawner that ends sooner than this after its start is started again with delay."""
 MAX_DELAY_S = 5.0
+_LAST_S = 2.0
+"""For a spawner to end by itself, which takes it milliseconds."""
 
 
 class SpawnerKeeper:
@@ -96,8 +98,7 @@ class SpawnerKeeper:
         if self._starting is not None:
             await asyncio.gather(self._starting, return_exceptions=True)
         if self._process is not None:
-            self._process.terminate()
-            await asyncio.to_thread(self._process.wait)
+            await asyncio.to_thread(_end, self._process)
         if self._listener is not None:
             self._listener.close()
             with contextlib.suppress(FileNotFoundError):
@@ -106,6 +107,15 @@ class SpawnerKeeper:
             if fd >= 0:
                 os.close(fd)
         self._lifeline = (-1, -1)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_LAST_S)
+    except subprocess.TimeoutExpired:  # stopped, say
+        process.kill()
+        process.wait()
 
 
 def start_spawner(

@@ -1,13 +1,18 @@
-"""What a shim that was killed leaves behind: processes, a cgroup, its folder."""
+"""What a shim that was killed leaves behind: processes, a cgroup, its folder. And the end of one that does not answer."""
 
 import contextlib
 import json
 import os
+import select
+import signal
 from pathlib import Path
 
 from coved.runtime.cgroups import Cgroup, CgroupError
 
 STATE_FILE = "state.json"
+SHIM_NAME = "shim:{:.10}"
+"""Of the process, with the container's id."""
+_KILL_S = 5.0
 
 
 def write_state(folder: str, cgroups_path: str, container_id: str) -> None:
@@ -31,3 +36,19 @@ def clean_up(folder: Path) -> None:
     import shutil  # not for every start
 
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def end(folder: Path, container_id: str, pid: int) -> None:
+    """Kill the container's shim, which is ``pid`` unless it has ended meanwhile, and clean up. Bounded to seconds."""
+    with contextlib.suppress(OSError):
+        pidfd = os.pidfd_open(pid)
+        try:
+            # Read once the descriptor is there: from then on the number is nobody else's.
+            if Path(f"/proc/{pid}/comm").read_text() == SHIM_NAME.format(container_id) + "\n":
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                poll = select.poll()
+                poll.register(pidfd, select.POLLIN)
+                poll.poll(_KILL_S * 1000)
+        finally:
+            os.close(pidfd)
+    clean_up(folder)

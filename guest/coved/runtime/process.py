@@ -25,7 +25,8 @@ _SETUP_TIMEOUT_S = 30.0
 class SetupError(Exception):
     """The new process reported why it could not become what it should; ``exit_code`` only when execve failed.
 
-    ``kind`` "user": there is no such user, which docker's engine finds out itself and tells in its own words.
+    ``kind`` "engine": what docker's engine finds out itself and tells in its own words: there is no such user, or its working
+    directory is none.
     """
 
     def __init__(self, message: str, exit_code: int | None = None, kind: str = "") -> None:

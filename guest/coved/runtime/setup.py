@@ -124,8 +124,8 @@ def _run(request: Request, enter: "Callable[[], Became]", *, await_go: bool) -> 
     except executable.NotExecutable as error:
         _send(sync, {"kind": "start", "error": str(error), "exit_code": error.exit_code})
         os._exit(error.exit_code)
-    except users.UserError as error:
-        _send(sync, {"kind": "user", "error": str(error)})
+    except (users.UserError, _NoDirectory) as error:
+        _send(sync, {"kind": "engine", "error": str(error)})
     except OSError as error:
         where = "error during container init: " if await_go else ""
         subject = f"{error.filename} " if error.filename else ""
@@ -267,6 +267,10 @@ def _open_null() -> int:
     return fd
 
 
+class _NoDirectory(Exception):
+    """The container's working directory is something else. In the words of dockerd, which makes it itself."""
+
+
 def _change_directory(path: str, *, make: bool = False, last: bool = False) -> bool:
     """False when only the process's own user may go there, unless this is the ``last`` try."""
     try:
@@ -277,6 +281,11 @@ def _change_directory(path: str, *, make: bool = False, last: bool = False) -> b
                 raise
             os.makedirs(path, 0o755, exist_ok=True)
             os.chdir(path)
+        except NotADirectoryError:
+            plain = os.path.normpath(path)
+            if not make or not os.path.exists(plain):
+                raise
+            raise _NoDirectory(f"Cannot mkdir: {plain} is not a directory") from None
     except PermissionError:
         if not last:
             return False

@@ -38,7 +38,7 @@ def _setup_failure(error: SetupError, template: str, otherwise: str) -> Refused:
     if error.kind == "external":  # another runtime, which has its own words
         template = template.replace("runc create failed: ", "").replace("exec failed: unable", "unable")
         template = template.replace("unable to start container process: ", "")
-    message = str(error) if error.kind == "user" else template.format(error)
+    message = str(error) if error.kind == "engine" else template.format(error)
     if error.exit_code is not None:
         return Refused("start", message, error.exit_code)
     return Refused(otherwise, message, 126 if otherwise == "start" else None)
@@ -113,7 +113,7 @@ class Shim:
         self._exit_file: str = request["exit_file"]
         linux = self._spec.get("linux", {})
         self._listen(container_id)
-        syscalls.set_process_name(f"shim:{container_id[:10]}")
+        syscalls.set_process_name(leftovers.SHIM_NAME.format(container_id))
         self.spaces = Namespaces(linux)
         if parameters := linux.get("sysctl"):
             sysctls.check(parameters, self.spaces)

@@ -5,6 +5,7 @@ Every wait is bounded except ``wait``, which ends with the process or with its s
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -42,6 +43,7 @@ class ShimClient:
         self.exits: dict[str, Exit] = {}
         self.execs: dict[str, int] = {}
         self._sock = sock
+        self._fd = sock.fileno()
         self._reader = wire.FrameReader()
         self._next_id = 0
         self._replies: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -55,9 +57,10 @@ class ShimClient:
         self.starting: asyncio.Task[dict[str, Any]] | None = None
         self._first: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._send_lock = asyncio.Lock()
+        self._sending: asyncio.Future[None] | None = None  # waits for room to send
         self._gone = False
         self._deleted = False
-        asyncio.get_running_loop().add_reader(sock.fileno(), self._on_readable)
+        asyncio.get_running_loop().add_reader(self._fd, self._on_readable)
 
     # --- what the engine asks for
 
@@ -213,18 +216,31 @@ class ShimClient:
             self._first.exception()  # the shim's answer to that, which nobody waits for
 
     async def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
-        """Send a whole frame, its descriptors with the first byte."""
-        loop = asyncio.get_running_loop()
+        """Send a whole frame, its descriptors with the first byte. Raises OSError."""
         view = memoryview(data)
         async with self._send_lock:
             while view:
+                if self._gone:
+                    raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
                 try:
                     sent = socket.send_fds(self._sock, [view], list(fds)) if fds else self._sock.send(view)
                 except BlockingIOError:
-                    await _writable(loop, self._sock)
+                    await self._writable()
                     continue
                 fds = ()
                 view = view[sent:]
+
+    async def _writable(self) -> None:
+        """Returns when there is room to send, or the connection has ended."""
+        loop = asyncio.get_running_loop()
+        ready = self._sending = loop.create_future()
+        loop.add_writer(self._fd, _finish, ready)
+        try:
+            await ready
+        finally:
+            self._sending = None
+            if not self._gone:  # else the number may be another's by now
+                loop.remove_writer(self._fd)
 
     async def _request(
         self,
@@ -338,7 +354,11 @@ class ShimClient:
             return
         self._gone = True
         with contextlib.suppress(RuntimeError):  # the event loop may be closed already at interpreter exit
-            asyncio.get_running_loop().remove_reader(self._sock.fileno())
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._fd)
+            loop.remove_writer(self._fd)
+        if self._sending is not None:
+            _finish(self._sending)
         self._sock.close()
         self._reader.close()
         waiting: list[asyncio.Future[Any]] = [self._first, *self._replies.values(), *self._waiters.values()]
@@ -354,12 +374,3 @@ class ShimClient:
 def _finish(ready: "asyncio.Future[None]") -> None:
     if not ready.done():
         ready.set_result(None)
-
-
-async def _writable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_writer(sock.fileno(), _finish, ready)
-    try:
-        await ready
-    finally:
-        loop.remove_writer(sock.fileno())

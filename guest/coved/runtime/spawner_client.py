@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import socket
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from coved.runtime import payloads, wire
 from coved.runtime.errors import CreateError, RuntimeFailure, RuntimeTimeout, ShimGone, SpawnerGone
 from coved.runtime.shim_client import CREATE_TIMEOUT_S, REQUEST_TIMEOUT_S, ShimClient
 from coved.runtime.spec import Attachment, LogTarget, Spec, Stdio
+
+_log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
 
@@ -91,46 +95,83 @@ class SpawnerClient:
         shim = ShimClient(container_id, sock)
         attaching: list[asyncio.Task[Any]] = []
         try:
-            try:
-                await shim.send(data)
-            except OSError as error:
-                raise SpawnerGone(f"the container spawner ended while it was asked: {error.strerror}") from None
-            if after is not None:
-                await shim.hold(after)
-            attaching = shim.ask_early(attach, start=start)
-            try:
-                await shim.first_message(CREATE_TIMEOUT_S)
-            except ShimGone as error:
-                shim.close()
-                if (self.shims_dir / container_id).exists():
-                    # Not to be asked for again: its process may have been executed.
-                    await self._undo(container_id)
-                    raise ShimGone(f"the shim of container {container_id} ended before it answered: {error}") from None
-                raise SpawnerGone(f"the container spawner ended before it answered: {error}") from None
+            async with asyncio.timeout(CREATE_TIMEOUT_S) as timeout:
+                try:
+                    await shim.send(data)
+                except OSError as error:
+                    raise SpawnerGone(f"the container spawner ended while it was asked: {error.strerror}") from None
+                if after is not None:
+                    await shim.hold(after)
+                attaching = shim.ask_early(attach, start=start)
+                try:
+                    await shim.first_message(CREATE_TIMEOUT_S)
+                except ShimGone as error:
+                    shim.close()
+                    if (self.shims_dir / container_id).exists():
+                        # Not to be asked for again: its process may have been executed.
+                        await self._undo(container_id)
+                        raise ShimGone(
+                            f"the shim of container {container_id} ended before it answered: {error}"
+                        ) from None
+                    raise SpawnerGone(f"the container spawner ended before it answered: {error}") from None
             for one in attaching:
                 await one
-        except BaseException:
+        except BaseException as error:
             shim.close()
             early = [*attaching, shim.starting] if shim.starting is not None else attaching
             await asyncio.gather(*early, return_exceptions=True)  # they fail with the connection
-            raise
+            if not isinstance(error, TimeoutError) or not timeout.expired():
+                raise
+            await self._undo(container_id)  # nobody waits for its start any more, which it may have been asked for
+            raise RuntimeTimeout(f"container {container_id} was not made within {CREATE_TIMEOUT_S:.0f} s") from None
         return shim
 
-    async def reconnect(self, container_id: str) -> ShimClient | None:
+    async def reconnect(self, container_id: str, timeout_s: float = REQUEST_TIMEOUT_S) -> ShimClient | None:
         """Connect to a shim that outlived the engine. None when there is none (any more): the container has ended.
 
-        What a killed shim left behind (processes, cgroup, folder) is then cleaned up.
+        One that gives no answer within ``timeout_s`` is killed: nobody could ever tell of its container's end, nor bring it
+        about. What a killed shim left behind (processes, cgroup, folder) is cleaned up.
         """
-        path = self.shims_dir / container_id / "shim.sock"
+        return (await self._reconnect(container_id, timeout_s))[0]
+
+    async def clear(self, container_id: str) -> None:
+        """Take away what there still is of a container that does not run; a shim that does not do so itself is killed."""
+        if not (self.shims_dir / container_id).exists():
+            return
+        shim, pid = await self._reconnect(container_id, CONNECT_TIMEOUT_S)
+        if shim is None:
+            return
         try:
-            shim = ShimClient(container_id, await self._connect(path, f"shim of {container_id}"))
-            await shim.first_message(REQUEST_TIMEOUT_S)
+            await shim.delete()
+        except RuntimeFailure as error:
+            await self._end(container_id, pid, error)
+        finally:
+            shim.close()
+
+    async def _reconnect(self, container_id: str, timeout_s: float) -> tuple[ShimClient | None, int]:
+        """Along with the shim's pid."""
+        path, pid = self.shims_dir / container_id / "shim.sock", 0
+        try:
+            sock = await self._connect(path, f"shim of {container_id}")
+            # unix(7): of who called listen(2), which each shim does for itself.
+            (pid, _, _) = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            shim = ShimClient(container_id, sock)
+            await shim.first_message(timeout_s)
         except (SpawnerGone, ShimGone):
             from coved.runtime.leftovers import clean_up  # rare: only after a shim was killed
 
             await asyncio.to_thread(clean_up, self.shims_dir / container_id)
-            return None
-        return shim
+            return None, 0
+        except RuntimeTimeout as error:
+            await self._end(container_id, pid, error)
+            return None, 0
+        return shim, pid
+
+    async def _end(self, container_id: str, pid: int, why: RuntimeFailure) -> None:
+        from coved.runtime.leftovers import end
+
+        _log.error("%s; it is killed", why)
+        await asyncio.to_thread(end, self.shims_dir / container_id, container_id, pid)
 
     def shims(self) -> set[str]:
         """Ids of the containers that have a shim, or had one that was killed."""
@@ -142,9 +183,7 @@ class SpawnerClient:
     async def _undo(self, container_id: str) -> None:
         """Take away what is left of a container whose shim has ended before it was complete."""
         with contextlib.suppress(RuntimeFailure):
-            left = await self.reconnect(container_id)
-            if left is not None:
-                await left.delete()
+            await self.clear(container_id)
 
     async def _connect(self, path: Path, what: str) -> socket.socket:
         loop = asyncio.get_running_loop()

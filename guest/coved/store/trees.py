@@ -8,7 +8,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -23,20 +23,23 @@ def is_empty(directory: Path) -> bool:
         return next(entries, None) is None
 
 
-def remove_tree(path: Path) -> None:
-    """Removes a file or a tree, also one that its owner may not write; does nothing when there is none."""
+def remove_tree(path: Path, wanted: Callable[[], bool] = lambda: True) -> None:
+    """Removes a file or a tree, also one that its owner may not write; does nothing when there is none.
+
+    Leaves the rest when it is not ``wanted`` any more, which is asked before each file.
+    """
     try:
         parent = os.open(path.parent, _OPEN_DIRECTORY)
     except FileNotFoundError:
         return
     try:
-        remove_entry(parent, path.name)
+        remove_entry(parent, path.name, wanted)
     finally:
         os.close(parent)
 
 
-def remove_entry(parent: int, name: str) -> None:
-    """Removes ``name``, whatever it is, from the directory ``parent``."""
+def remove_entry(parent: int, name: str, wanted: Callable[[], bool] = lambda: True) -> None:
+    """Removes ``name``, whatever it is, from the directory ``parent``, as long as it is ``wanted``."""
     if _unlink(parent, name):
         return
     with _Descent(os.open(name, _OPEN_DIRECTORY, dir_fd=parent)) as descent:
@@ -44,6 +47,8 @@ def remove_entry(parent: int, name: str) -> None:
         while levels:
             folder, names = levels[-1]
             while names:
+                if not wanted():
+                    return
                 child = names.pop()
                 if not _unlink(descent.fd, child):
                     descent.enter(child)

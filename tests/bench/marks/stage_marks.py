@@ -48,7 +48,6 @@ POINTS = {
     "exit file": ("coved.runtime.exitfile", "write"),
     "ended": ("coved.containers.ending", "Endings._ended"),
     "close": ("coved.networks.sandboxes", "Sandboxes.close"),
-    "foresee": ("coved.containers.registry", "Registry.foresee"),
     "remove": ("coved.containers.manager", "Containers.remove"),
     "forget": ("coved.networks.sandboxes", "Sandboxes.forget"),
     "delete": ("coved.containers.registry", "Registry.remove"),

@@ -16,8 +16,6 @@ from coved.containers.mountpoints import MountPoint
 from coved.runtime.spec import Exit
 
 STEPS = ("close", "discard", "halt", "forget", "save", "publish")
-CERTAIN = ("foresee", *STEPS)
-"""Of a container that nothing but a user starts again."""
 
 
 class Engine:
@@ -51,14 +49,6 @@ class Engine:
     def save(self, container: Container, *, lasting: bool = True) -> None:
         self._do("save")
 
-    def foresee(self, container: Container, state: State) -> None:
-        assert (state.status, state.exit_code) == ("exited", 7)
-        assert container.state.status == "running"
-        self._do("foresee")
-
-    def save_foreseen(self, container: Container) -> None:
-        self._do("save")
-
     def publish(self, *event: Any) -> None:
         self._do("publish")
 
@@ -90,9 +80,8 @@ def test_one_that_is_to_start_yet_by_the_clock_has_just_started() -> None:
     assert container.age_ns() == 0
 
 
-@pytest.mark.parametrize(
-    ("policy", "failing"), [*(("no", step) for step in CERTAIN), *(("always", step) for step in STEPS)]
-)
+@pytest.mark.parametrize("policy", ["no", "always"])
+@pytest.mark.parametrize("failing", STEPS)
 def test_whatever_fails_the_container_has_ended(failing: str, policy: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
 
@@ -118,7 +107,7 @@ def test_whatever_fails_the_container_has_ended(failing: str, policy: str, caplo
             assert (await waiter).code == 7
             assert container.ending is None
             assert container.shim is None
-            assert set(engine.done) == set(STEPS if policy == "always" else CERTAIN)
+            assert set(engine.done) == set(STEPS)
             if policy == "always":
                 assert container.state.status == "restarting"
                 await started.wait()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from coved.containers.config import Request
-from coved.containers.container import NS, Container, State
+from coved.containers.container import NS, Container
 from coved.containers.life import Life
 from coved.runtime.spec import Exit
 
@@ -27,12 +27,6 @@ class Engine:
 
     def save(self, container: Container, *, lasting: bool = True) -> None:
         self.saved.append((container.state.status, lasting))
-
-    def foresee(self, container: Container, state: State) -> None:
-        self.saved.append((state.status, True))
-
-    def save_foreseen(self, container: Container) -> None:
-        pass
 
     async def start(self, container: Container, attach: Any, on_exit: Any) -> None:
         ignore = lambda callback: None  # noqa: E731

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from coved.containers import restarts, signals, update
 from coved.containers.config_schema import HOST_CONFIG, read
-from coved.containers.container import Container
 from coved.errors import Conflict, InvalidParameter
 
 MB = 1 << 20
@@ -82,23 +80,18 @@ def test_a_nameless_policy_is_no_policy() -> None:
 def test_who_starts_again(policy: str, code: int, stopped: bool) -> None:
     container = ended(policy, code, stopped)
     now = {"no": False, "always": True, "on-failure": code != 0, "unless-stopped": True}[policy] and not stopped
-    assert restarts.wanted(container) is now
-    assert restarts.wanted(container, after_boot=True) is (now or policy == "always")
+    assert restarts.wanted(**container) is now
+    assert restarts.wanted(**container, after_boot=True) is (now or policy == "always")
 
 
 def test_retries_are_counted() -> None:
-    assert restarts.wanted(ended("on-failure", 1, False, limit=2, count=1))
-    assert not restarts.wanted(ended("on-failure", 1, False, limit=2, count=2))
+    assert restarts.wanted(**ended("on-failure", 1, False, limit=2, count=1))
+    assert not restarts.wanted(**ended("on-failure", 1, False, limit=2, count=2))
 
 
-def ended(policy: str, code: int, stopped: bool, limit: int = 0, count: int = 0) -> Container:
-    state = SimpleNamespace(exit_code=code, restart_count=count)
-    made = SimpleNamespace(
-        host_config={"RestartPolicy": {"Name": policy, "MaximumRetryCount": limit}},
-        state=state,
-        stopped_by_user=stopped,
-    )
-    return cast("Container", made)
+def ended(policy: str, code: int, stopped: bool, limit: int = 0, count: int = 0) -> dict[str, Any]:
+    host = {"RestartPolicy": {"Name": policy, "MaximumRetryCount": limit}}
+    return {"host": host, "exit_code": code, "restarts": count, "stopped": stopped}
 
 
 def test_the_back_off_doubles_to_a_minute_and_begins_again_after_ten_seconds() -> None:

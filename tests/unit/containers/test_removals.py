@@ -2,12 +2,15 @@
 
 import asyncio
 import os
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from coved.containers import removals
 from coved.containers.removals import Removals
+from coved.store import trees
 
 
 def tree(path: Path) -> Path:
@@ -63,15 +66,44 @@ def test_the_next_engine_deletes_what_is_left(tmp_path: Path) -> None:
     within(scenario)
 
 
+def test_an_end_does_not_wait_for_a_whole_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of its files takes a moment, as on a disk that has to be waited for."""
+    begun, real = threading.Event(), trees._unlink
+
+    def unlink(parent: int, name: str) -> bool:
+        begun.set()
+        time.sleep(0.02)
+        return real(parent, name)
+
+    monkeypatch.setattr(trees, "_unlink", unlink)
+    folder = tmp_path / "a" / "upper" / "deep"
+    folder.mkdir(parents=True)
+    for number in range(500):
+        (folder / str(number)).touch()
+
+    async def scenario() -> float:
+        made = Removals(tmp_path / "removed")
+        made.start()
+        made.take(tmp_path / "a")
+        await asyncio.to_thread(begun.wait, 10)
+        started = time.monotonic()
+        await made.close()
+        return time.monotonic() - started
+
+    assert asyncio.run(scenario()) < 2
+    left = len([*(tmp_path / "removed" / "a" / "upper" / "deep").iterdir()])
+    assert 300 < left <= 500  # which is the next engine's
+
+
 def test_what_cannot_be_deleted_is_logged_and_keeps_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     real = removals.remove_tree
 
-    def remove(path: Path) -> None:
+    def remove(path: Path, wanted: Callable[[], bool]) -> None:
         if path.name == "bad":
             raise OSError(5, "Input/output error", str(path))
-        real(path)
+        real(path, wanted)
 
     monkeypatch.setattr(removals, "remove_tree", remove)
 

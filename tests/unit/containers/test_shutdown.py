@@ -14,6 +14,7 @@ from coved.containers import life
 from coved.containers.config import Request
 from coved.containers.container import Container, State
 from coved.containers.life import Life
+from coved.errors import EngineError, Unavailable
 
 
 class Shim:
@@ -92,6 +93,26 @@ def test_a_stop_that_fails_is_told(caplog: pytest.LogCaptureFixture) -> None:
     assert "stopping container 000000000000: no" in caplog.text
 
 
+def test_nothing_is_started_any_more() -> None:
+    async def scenario() -> None:
+        container = running(Shim(signal.SIGTERM), 1)
+        container.state.status, container.stopped_by_user = "exited", True
+
+        class Registry(list[Container]):
+            def get(self, reference: str) -> Container:
+                return self[0]
+
+        one = made(Registry([container]))
+        await one.shutdown(1)
+        with pytest.raises(Unavailable, match="the engine is shutting down"):
+            await one.start("x")
+        with pytest.raises(EngineError, match="Cannot restart container x: the engine is shutting down"):
+            await one.restart("x")
+        assert container.stopped_by_user  # as it was
+
+    asyncio.run(scenario())
+
+
 def test_an_end_that_does_not_come_to_its_end_holds_up_no_close(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(life, "LAST_S", 0.2)
     closed = []
@@ -109,6 +130,4 @@ def test_an_end_that_does_not_come_to_its_end_holds_up_no_close(monkeypatch: pyt
 
 
 async def refuse(number: int, *, all: bool = False) -> None:
-    from coved.errors import EngineError
-
     raise EngineError("no")
