@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import select
 import signal
 import stat
 from pathlib import Path
@@ -236,6 +237,38 @@ async def test_a_killed_shim_takes_its_container_along_and_is_told_at_once(made:
     assert await made.client.reconnect(shim.container_id) is None
     assert not (made.shims / shim.container_id).exists()
     assert not Path(mount_point(), "cove-test", shim.container_id).exists()
+
+
+@with_harness
+async def test_a_shim_that_does_not_answer_is_ended(made: Harness) -> None:
+    for way in ("clear", "reconnect"):
+        shim = await made.create(process("sleep", "60"))
+        await shim.start()
+        init, its_own = shim.pid, os.pidfd_open(shim_pid(shim))
+        signal.pidfd_send_signal(its_own, signal.SIGSTOP)
+        if way == "clear":
+            await made.client.clear(shim.container_id)
+        else:
+            assert await made.client.reconnect(shim.container_id, 0.5) is None
+        with pytest.raises(ShimGone):
+            await asyncio.wait_for(shim.wait(), 5)
+        await gone(init)
+        assert select.select([its_own], [], [], 0)[0]  # it has ended
+        os.close(its_own)
+        assert not (made.shims / shim.container_id).exists()
+        assert not Path(mount_point(), "cove-test", shim.container_id).exists()
+
+
+@with_harness
+async def test_what_a_stopped_container_has_left_is_cleared(made: Harness) -> None:
+    shim = await made.create(process("sleep", "60"))
+    await shim.start()
+    init = shim.pid
+    shim.close()
+    await made.client.clear(shim.container_id)
+    await gone(init)
+    assert not (made.shims / shim.container_id).exists()
+    await made.client.clear(shim.container_id)  # there is nothing
 
 
 @with_harness
