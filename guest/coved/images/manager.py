@@ -61,11 +61,16 @@ class Images:
         # For what is on this machine; an upload has a thread of its own, which it holds for as long as its client takes.
         self._workers = ThreadPoolExecutor(_WORKERS, "images")
         self._starter: asyncio.Task[None] | None = None
+        self.starter_archive: Path | None = None
+        """Where the starter image is to be had again, if at all."""
 
     async def start(self, starter: Path) -> None:
         """Cleans up and, once in the life of a data directory, loads the starter image in the background."""
         await asyncio.to_thread(self._clean)
-        if self._catalog.setting(_STARTER_LOADED) is None and await asyncio.to_thread(starter.is_file):
+        if not await asyncio.to_thread(starter.is_file):
+            return
+        self.starter_archive = starter
+        if self._catalog.setting(_STARTER_LOADED) is None:
             self._starter = asyncio.get_running_loop().create_task(self._load_starter(starter))
 
     async def close(self) -> None:
@@ -141,22 +146,38 @@ class Images:
     # -- coming
 
     async def load(
-        self, chunks: AsyncIterator[bytes], report: Progress, *, quiet: bool = False, platform: Platform | None = None
+        self,
+        chunks: AsyncIterator[bytes],
+        report: Progress,
+        *,
+        quiet: bool = False,
+        platform: Platform | None = None,
+        names: Callable[[str], bool] | None = None,
     ) -> builtins.list[Image]:
         """Loads an image archive and gives the images that it held.
 
         Args:
             report: Told of progress in Docker's messages; not with ``quiet``, but for the names of what was loaded.
             platform: Takes nothing but images for this one.
+            names: Given a canonical name, whether it is wanted; images with no such name are left out. None wants all.
 
         Raises ``InvalidParameter`` for a bad archive; what was complete before the error stays.
         """
         source = ThreadStream(chunks)
         async with self._spool_directory() as directory:
             groups = await in_thread(OwnThreads(), lambda: _spool(source, directory, platform), source.abort)
+            if names is not None:
+                for group in groups:
+                    group.names = [name for name in group.names if names(name)]
+                groups = [group for group in groups if group.names]
             loader = Loader(self._catalog, self._arrivals, self._workers, self._event, report, quiet=quiet)
             async with self.receiving() as staging:
                 return [image for group in groups for image in await loader.load(group, staging)]
+
+    async def load_file(self, path: Path, report: Progress, names: Callable[[str], bool] | None = None) -> None:
+        """Loads an archive of this machine, quietly. Raises OSError, and what ``load`` does."""
+        with await asyncio.to_thread(path.open, "rb") as file:
+            await self.load(_chunks(file), report, quiet=True, names=names)
 
     def receiving(self) -> Staging:
         """A place for layers on their way in, as an asynchronous context."""
@@ -393,8 +414,7 @@ class Images:
 
     async def _load_starter(self, starter: Path) -> None:
         try:
-            with await asyncio.to_thread(starter.open, "rb") as file:
-                await self.load(_chunks(file), lambda _: None, quiet=True)
+            await self.load_file(starter, lambda _: None)
             self._catalog.set_setting(_STARTER_LOADED, "yes")
         except (EngineError, OSError) as error:
             log.error("the starter image %s cannot be loaded: %s", starter, error)

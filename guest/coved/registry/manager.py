@@ -73,6 +73,7 @@ class Registries:
 
         Raises EngineError in dockerd's words.
         """
+        from coved.registry import starter
         from coved.registry.attempts import over_endpoints
         from coved.registry.errors import RegistryError, pull_error
         from coved.registry.pull import Pull
@@ -80,6 +81,10 @@ class Registries:
         _check_name(name)
         if name.digest:
             name = Reference(name.domain, name.path, "", name.digest)
+        if starter.has(self._images, name, platform):
+            await starter.pull(self._images, report)
+            self._event("pull", name)
+            return
         sources, transfers = self._parts()
 
         async def attempt(endpoint: Endpoint) -> None:

@@ -82,7 +82,16 @@ def _container(engine: EngineClient, port: str, cove: str) -> None:
         body = {
             "Image": IMAGE, "Labels": {LABEL: ""}, "ExposedPorts": {"80/tcp": {}}, "HostConfig": {"PortBindings": bindings},
         }  # fmt: skip
-        engine.json("POST", "/containers/create", {"name": NAME}, body)
+        try:
+            engine.json("POST", "/containers/create", {"name": NAME}, body)
+        except DaemonError as error:
+            if error.code != 404:
+                raise
+            from cove.cli.pull import pull_image
+
+            # Somebody has removed the image; the engine has it put by.
+            pull_image(engine, IMAGE, "", quiet=False, out=sys.stderr)
+            engine.json("POST", "/containers/create", {"name": NAME}, body)
     if present is None or not present["State"]["Running"]:
         try:
             engine.json("POST", f"/containers/{NAME}/start")

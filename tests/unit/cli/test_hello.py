@@ -1,0 +1,66 @@
+"""`cove hello` against an engine of our own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from told_engine import COVE, engine_at, stream
+
+MISSING = 404, {"message": "No such image: cove/starter:latest"}
+
+
+class Forgetful(dict[tuple[str, str], tuple[int, Any]]):
+    """Has no starter image until it is pulled."""
+
+    pulled = False
+
+    def get(self, key: tuple[str, str], default: Any = None) -> Any:
+        self.pulled |= key == ("POST", "/images/create")
+        if key == ("POST", "/containers/create"):
+            return (201, {"Id": "a" * 64, "Warnings": []}) if self.pulled else MISSING
+        return super().get(key, default)
+
+
+class Page(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<p>It works</p>\n")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Of a server that has what the container would have."""
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_a_starter_that_was_removed_is_pulled(tmp_path: Path, port: int) -> None:
+    with engine_at(tmp_path / "engine.sock") as engine:
+        engine.answers = Forgetful()
+        engine.answers["POST", "/images/create"] = 200, stream([{"status": "Downloaded"}])
+        engine.answers["POST", "/containers/hello/start"] = 204, b""
+        done = subprocess.run(
+            [*COVE, "hello", "-p", str(port)], capture_output=True, text=True, timeout=20,
+            env=os.environ | {"COVE_HOST": f"unix://{engine.path}", "DOCKER_CONFIG": str(tmp_path)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "It works" in done.stdout
+        assert "Downloaded" in done.stderr
+        (pull,) = [one for one in engine.requests if one.path == "/images/create"]
+        assert pull.query == {"fromImage": "docker.io/cove/starter", "tag": "latest"}
+        assert [one.path for one in engine.requests].count("/containers/create") == 2
