@@ -338,16 +338,19 @@ def test_platforms_are_told_of_in_one_image(engine: Any, docker_client: Any, rep
     cli(engine, "load", data=archive)
     tree = cli(engine, "image", "ls", "--tree", f"{repository}:all").decode()
     assert "linux/amd64" in tree and "linux/arm64" in tree
-    (both,) = [
-        image["Manifests"]
+    (listed,) = [
+        image
         for image in ask(engine, "GET", "/images/json?manifests=1")[1]
         if image["RepoTags"] == [f"{repository}:all"]
     ]
+    both = listed["Manifests"]
     told = ask(engine, "GET", f"/images/{repository}:all/json?manifests=1")[1]
     assert told["Manifests"] == both
     assert {one["ImageData"]["Platform"]["architecture"] for one in both} == {"amd64", "arm64"}
     assert {one["ID"] for one in both} == {one["Descriptor"]["digest"] for one in both}
     assert all(one["Size"]["Total"] > one["Size"]["Content"] > 0 for one in both)
+    assert all(one["Size"]["Total"] == one["Size"]["Content"] + one["ImageData"]["Size"]["Unpacked"] for one in both)
+    assert listed["Size"] == sum(one["Size"]["Total"] for one in both)
     mine = both[0]["ImageData"]["Platform"]["architecture"]
     assert mine == told["Architecture"]
 

@@ -67,6 +67,8 @@ async def _list(engine: "Engine", request: Request) -> Response:
     for fields in summaries:
         if with_manifests:
             fields["Manifests"] = image_manifests.of(engine, engine.images.get(fields["Id"]))
+            if fields["Manifests"]:  # dockerd, too, then tells of all that the image takes, whose parts they are
+                fields["Size"] = sum(one["Size"]["Total"] for one in fields["Manifests"])
         if request.version >= (1, 51):
             fields["Containers"] = engine.images.containers_of(engine.images.get(fields["Id"]))
         if request.version >= (1, 42) and request.query.bool("shared-size"):
