@@ -108,6 +108,7 @@ def test_push_and_pull(place: Place, image: str) -> None:
     assert place.id(image) == before
     assert place.ok("run", "--rm", image, "cat", "/mark").strip() == image
     assert f"Status: Image is up to date for {image}:latest" in place.ok("pull", image)
+    assert " after https://localhost:5000" not in place.engine.log()  # that it has no TLS is nothing to tell of
 
     place.ok("rmi", image)
     by_digest = place.ok("pull", f"{image}@{digest}")

@@ -31,7 +31,11 @@ async def over_endpoints(
                 raise
             if error.spoke and endpoint.scheme == "https":
                 tls.add(endpoint.host)
-            log.info("trying the next endpoint after %s: %s", endpoint.url, error)
+            # That a registry that may be without TLS has none is the rule.
+            usual = endpoint.scheme == "https" and endpoint.insecure and not error.spoke
+            level = logging.DEBUG if usual else logging.INFO
+            following = "trying the next endpoint" if endpoint is not endpoints[-1] else "there is no other endpoint"
+            log.log(level, "%s after %s: %s", following, endpoint.url, error)
             last = error
     raise last or RegistryError(f"no endpoints found for {domain}")
 
