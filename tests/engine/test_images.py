@@ -115,7 +115,9 @@ def test_loading_another_image_takes_the_name_over(engine: Any, docker_client: A
     ("archive", "message"),
     [
         (b"", "neither manifest.json nor index.json"),
-        (b"no archive at all" * 100, "not a tar archive"),
+        (b"no archive at all" * 100, "archive/tar: invalid tar header"),
+        (b"not even a block\n", "archive/tar: invalid tar header: this is not a tar archive"),
+        (tar([("manifest.json", b"[]")])[:700], "unexpected EOF"),
         (gzip.compress(docker_archive([layer("x")], ["t/x"]))[:-10], "compression is damaged"),
         (tar([("manifest.json", b"{")]), "is not JSON"),
         (tar([("manifest.json", b'[{"Config": "../../etc/passwd", "Layers": []}]')]), "lacks"),

@@ -25,6 +25,9 @@ _EXTENSION_LIMIT = 1024 * 1024
 REGULAR, HARD_LINK, SYMBOLIC_LINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = "0123456"
 _TYPES = frozenset({REGULAR, HARD_LINK, SYMBOLIC_LINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO})
 
+# In Go's words, as dockerd has them, before our own.
+_NO_ARCHIVE = "archive/tar: invalid tar header: this is not a tar archive, or it is damaged"
+
 
 class BadArchive(InvalidParameter):
     """The archive cannot be read, or must not be."""
@@ -54,6 +57,7 @@ class TarReader:
         self._left = 0
         self._padding = 0
         self._globals: dict[str, bytes] = {}
+        self._begun = False
 
     def __iter__(self) -> Iterator[Entry]:
         while (entry := self._next()) is not None:
@@ -66,7 +70,7 @@ class TarReader:
             return b""
         data = self._source.read(wanted)
         if not data:
-            raise BadArchive("the archive ends in the middle of a file")
+            raise BadArchive("unexpected EOF: the archive ends in the middle of a file")
         self._left -= len(data)
         return data
 
@@ -83,6 +87,7 @@ class TarReader:
             if header is None or not header.strip(b"\0"):
                 return None
             _verify_checksum(header)
+            self._begun = True
             kind = chr(header[156])
             size = _number(header[124:136])
             if kind in "xgLK":
@@ -170,7 +175,7 @@ class TarReader:
         while len(data) < size:
             chunk = self._source.read(size - len(data))
             if not chunk:
-                raise BadArchive("the archive ends too early")
+                raise BadArchive("unexpected EOF: the archive ends too early" if self._begun else _NO_ARCHIVE)
             data += chunk
         return data
 
@@ -268,4 +273,4 @@ def _verify_checksum(header: bytes) -> None:
     summed = header[:148] + b" " * 8 + header[156:]
     # Some old programs sum signed characters.
     if expected not in (sum(summed), sum(byte - 256 if byte > 127 else byte for byte in summed)):
-        raise BadArchive("this is not a tar archive, or it is damaged (a header's checksum is wrong)")
+        raise BadArchive(f"{_NO_ARCHIVE} (a header's checksum is wrong)")
