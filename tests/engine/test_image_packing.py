@@ -37,17 +37,14 @@ def test_plain_layers_are_compressed_once(tmp_path: Path) -> None:
         images = Images(Database(tmp_path / "db"), Events(), tmp_path)
         try:
             await load(images, docker_archive(LAYERS, ["x"]))
-            told: list[tuple[str, int, int]] = []
-            packed = await images.packed(images.get("x"), lambda *news: told.append(news))
+            packed = await images.packed(images.get("x"))
             manifest = documents.manifest(packed.document)
             assert {layer.media_type for layer in manifest.layers} == {"application/vnd.oci.image.layer.v1.tar+gzip"}
             for layer, plain in zip(manifest.layers, LAYERS, strict=True):
                 data = images.blob(layer.digest).read_bytes()
                 assert (digest(data), len(data), gzip.decompress(data)) == (layer.digest, layer.size, plain)
-            assert (digest(LAYERS[0]), len(LAYERS[0]), len(LAYERS[0])) in told
-            told.clear()
-            assert (await images.packed(images.get("x"), lambda *news: told.append(news))).digest == packed.digest
-            assert not told and images.manifest(images.get("x")).digest == packed.digest
+            assert (await images.packed(images.get("x"))).digest == packed.digest
+            assert images.manifest(images.get("x")).digest == packed.digest
             # The plain ones are of no more use.
             assert blobs(tmp_path) == {packed.image_id, packed.digest, *(layer.digest for layer in manifest.layers)}
             await images.remove("x")
@@ -66,7 +63,7 @@ def test_what_came_compressed_goes_as_it_came(tmp_path: Path) -> None:
         try:
             await load(images, oci_archive(LAYERS, "docker.io/library/x:latest", stored=stored))
             before = blobs(tmp_path)
-            packed = await images.packed(images.get("x"), lambda *_: None)
+            packed = await images.packed(images.get("x"))
             assert [layer["digest"] for layer in json.loads(packed.document)["layers"]] == [*map(digest, stored)]
             assert blobs(tmp_path) == before
         finally:
@@ -75,20 +72,22 @@ def test_what_came_compressed_goes_as_it_came(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_an_image_that_goes_while_it_is_packed(tmp_path: Path) -> None:
+def test_an_image_that_goes_while_it_is_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         images = Images(Database(tmp_path / "db"), Events(), tmp_path)
         try:
             await load(images, docker_archive(LAYERS, ["x"]))
-            removal: list[asyncio.Task[object]] = []
+            loop, real, first = asyncio.get_running_loop(), packing._Compression.run, threading.Lock()
 
-            def report(*_: object) -> None:
-                if not removal:
-                    removal.append(asyncio.ensure_future(images.remove("x")))
+            def run(self: packing._Compression) -> SealedBlob:
+                sealed = real(self)
+                if first.acquire(blocking=False):
+                    asyncio.run_coroutine_threadsafe(images.remove("x"), loop).result(20)
+                return sealed
 
+            monkeypatch.setattr(packing._Compression, "run", run)
             with pytest.raises(NotFound):
-                await images.packed(images.get("x"), report)
-            await removal[0]
+                await images.packed(images.get("x"))
             assert blobs(tmp_path) == set()
         finally:
             await images.close()
@@ -104,7 +103,7 @@ def test_pushes_at_the_same_time_pack_the_same(tmp_path: Path) -> None:
         try:
             await load(images, docker_archive([tar([(str(n), bytes([n]) * 100_000)]) for n in range(6)], ["x"]))
             image = images.get("x")
-            made = await asyncio.gather(*(images.packed(image, lambda *_: None) for _ in range(12)))
+            made = await asyncio.gather(*(images.packed(image) for _ in range(12)))
             (digest_,) = {one.digest for one in made}
             assert blobs(tmp_path) == {image.id, digest_, *made[0].blobs()}
         finally:
@@ -122,12 +121,12 @@ def test_what_another_push_has_packed_meanwhile_is_taken(tmp_path: Path, monkeyp
 
             def run(self: packing._Compression) -> SealedBlob:
                 if first.acquire(blocking=False):  # the other is done before this one begins
-                    other = asyncio.run_coroutine_threadsafe(images.packed(images.get("x"), lambda *_: None), loop)
+                    other = asyncio.run_coroutine_threadsafe(images.packed(images.get("x")), loop)
                     other.result(20)
                 return real(self)
 
             monkeypatch.setattr(packing._Compression, "run", run)
-            packed = await images.packed(images.get("x"), lambda *_: None)
+            packed = await images.packed(images.get("x"))
             assert blobs(tmp_path) == {packed.digest, *packed.blobs()}
         finally:
             await images.close()

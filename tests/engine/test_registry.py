@@ -117,6 +117,22 @@ def test_push_and_pull(place: Place, image: str) -> None:
     place.ok("rmi", f"{image}@{digest}")
 
 
+def test_a_layer_that_is_packed_first_counts_once(place: Place, image: str) -> None:
+    """dockerd names no sizes but those of what is sent."""
+    path = f"/images/{image}/push?tag=latest"
+    told = place.engine.sh(
+        f"curl -s -m 60 --unix-socket {place.engine.socket} -X POST -H 'X-Registry-Auth: e30=' 'http://engine{path}'"
+    )
+    counts: dict[str, dict[str, set[int]]] = {}
+    for one in map(json.loads, told.splitlines()):
+        counts.setdefault(one.get("id", ""), {}).setdefault(one.get("status", ""), set()).update(
+            {one["progressDetail"]["total"]} if one.get("progressDetail") else set()
+        )
+    layers = [statuses for identity, statuses in counts.items() if "Preparing" in statuses]
+    assert layers and all(not one["Preparing"] for one in layers)
+    assert any(len(one.get("Pushing", ())) == 1 for one in layers)
+
+
 def test_rmi_takes_the_digest_along(place: Place, image: str) -> None:
     place.ok("push", image)
     removed = place.ok("rmi", image)

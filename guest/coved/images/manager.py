@@ -37,7 +37,6 @@ from coved.times import rfc3339
 
 if TYPE_CHECKING:
     from coved.images.export import Export
-    from coved.images.packing import Report as PackReport
     from coved.images.write_archive import SavedManifest
 
 log = logging.getLogger(__name__)
@@ -334,12 +333,12 @@ class Images:
         """The manifest that an image came with, or one made for it; for whoever takes the image elsewhere."""
         return self._export().manifest(image)
 
-    async def packed(self, image: Image, report: PackReport) -> SavedManifest:
+    async def packed(self, image: Image) -> SavedManifest:
         """The manifest to push an image by, whose layers are compressed: see ``Packer.pack``."""
         from coved.images.packing import Packer  # rare
 
         async with self.receiving() as staging:
-            return await Packer(self._catalog, self._blobs, self._changing, self._workers).pack(image, staging, report)
+            return await Packer(self._catalog, self._blobs, self._changing, self._workers).pack(image, staging)
 
     def blob(self, digest: str) -> Path:
         """The file of a blob that a manifest names. It goes with its image: link it or open it before anything is awaited."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import zlib
-from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -22,11 +21,7 @@ from coved.images.streams import Aborted, in_thread
 from coved.images.write_archive import SavedManifest, make_manifest
 from coved.store.blobs import BlobStore, SealedBlob
 
-Report = Callable[[str, int, int], None]
-"""Told in the event loop how many bytes of how many of a layer, by its diff id, have been compressed."""
-
 _CHUNK = 256 * 1024
-_REPORT_BYTES = 512 * 1024
 # gzip's own default, as docker push has it; the header that zlib writes has no time in it.
 _LEVEL = 6
 _GZIP_LAYER = f"{OCI_LAYER}+gzip"
@@ -42,7 +37,7 @@ class Packer:
         self._workers = workers
         self._export = Export(catalog, blobs)
 
-    async def pack(self, image: Image, staging: Staging, report: Report) -> SavedManifest:
+    async def pack(self, image: Image, staging: Staging) -> SavedManifest:
         """The manifest to push an image by: the latest that it came with and whose layers are compressed, or else one that is
         made for it now and is the image's from then on. Plain layers are compressed for it, and kept so.
 
@@ -61,7 +56,7 @@ class Packer:
                 if not blobs:
                     raise NotFound(f"No such image: {image.id}")
                 if self._packed(diff_id) is None and not staging.has_blob_of(diff_id):
-                    await self._pack(diff_id, blobs[0], staging, report)
+                    await self._pack(diff_id, blobs[0], staging)
             packed = await to_the_end(self._add(image, staging))
             if packed is not None:
                 return packed
@@ -93,17 +88,8 @@ class Packer:
     def _packed(self, diff_id: str) -> Blob | None:
         return next((one for one in self._catalog.blobs(diff_id) if one.media_type != OCI_LAYER), None)
 
-    async def _pack(self, diff_id: str, blob: Blob, staging: Staging, report: Report) -> None:
-        loop = asyncio.get_running_loop()
-        reported = 0
-
-        def count(done: int) -> None:
-            nonlocal reported
-            if done - reported >= _REPORT_BYTES or done == blob.size:
-                reported = done
-                loop.call_soon_threadsafe(report, diff_id, done, blob.size)
-
-        work = _Compression(self._blobs, self._blobs.path(blob.digest), count)
+    async def _pack(self, diff_id: str, blob: Blob, staging: Staging) -> None:
+        work = _Compression(self._blobs, self._blobs.path(blob.digest))
         keep = functools.partial(staging.keep, work.run, diff_id, _GZIP_LAYER)
         try:
             await in_thread(self._workers, keep, work.abort)
@@ -116,24 +102,19 @@ class Packer:
 class _Compression:
     """One plain archive being compressed in a thread."""
 
-    def __init__(self, blobs: BlobStore, path: Path, report: Callable[[int], None]) -> None:
-        """``report`` is told, in that thread, how many bytes of the plain archive have been read."""
+    def __init__(self, blobs: BlobStore, path: Path) -> None:
         self._blobs = blobs
         self._path = path
-        self._report = report
         self._aborted = False
 
     def run(self) -> SealedBlob:
         """Raises ``Aborted`` after ``abort``, OSError. The blob is the caller's, to publish or to unlink."""
         packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
-        done = 0
         with self._path.open("rb") as file, self._blobs.writer() as writer:
             while data := file.read(_CHUNK):
                 if self._aborted:
                     raise Aborted("the push was given up")
                 writer.write(packer.compress(data))
-                done += len(data)
-                self._report(done)
             writer.write(packer.flush())
             return writer.seal()
 

@@ -19,7 +19,7 @@ from coved.images.reference import Reference
 from coved.images.write_archive import SavedManifest
 from coved.registry.calls import in_call
 from coved.registry.errors import NotAuthorized, Refused, RegistryError
-from coved.registry.progress import Message, Meter, Report, action, amount, message
+from coved.registry.progress import Message, Meter, Report, action, message
 from coved.registry.repository import Repository
 from coved.registry.sources import Source, Sources
 from coved.registry.transfers import ATTEMPTS, RETRY_S, Transfers
@@ -93,7 +93,7 @@ class Push:
             raise EngineError(f"tag does not exist: {name.familiar}") from None
         for diff_id in reversed(image.diff_ids):
             self.report(action("Preparing", _short(diff_id)))
-        manifest = await self.images.packed(image, self._packing)
+        manifest = await self.images.packed(image)
         folder = self.transfers.spool / f"push-{secrets.token_hex(8)}"
         try:
             # Nothing is awaited before all of it is held: the image may go any time.
@@ -104,9 +104,6 @@ class Push:
             yield held
         finally:
             await to_the_end(asyncio.to_thread(remove_tree, folder))
-
-    def _packing(self, diff_id: str, done: int, total: int) -> None:
-        self.report(amount("Preparing", _short(diff_id), done, total))
 
     # -- layers
 
