@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 import h11
@@ -10,7 +10,7 @@ import h11
 from coved.api import compat, image_manifests, registry
 from coved.api.http import Request, Response, json_response, json_stream
 from coved.api.router import Router
-from coved.errors import EngineError, InvalidParameter, NotImplementedByEngine
+from coved.errors import EngineError, InvalidParameter
 from coved.images import Image, Removed, documents
 from coved.images.documents import Platform
 from coved.images.manager import parse_name
@@ -170,16 +170,32 @@ async def _create(engine: "Engine", request: Request) -> Response:
     if source.startswith(_BACK):
         return await _back(engine, request, source.removeprefix(_BACK))
     if source != "-":
-        raise NotImplementedByEngine(f"cannot import from {source}: download the archive and import it from a file")
-    image = await engine.images.import_(
-        _body(request),
+        return await _fetch(engine, request, source)
+    return json_stream(_once({"status": (await _import(engine, request, _body(request), source)).id}))
+
+
+async def _fetch(engine: "Engine", request: Request, source: str) -> Response:
+    from coved.registry import remote  # rare
+
+    parse_name(request.query.str("repo"), request.query.str("tag"))
+    url = remote.address(source)
+
+    async def work(report: Callable[[dict[str, Any]], None]) -> None:
+        async with remote.fetched(engine.registries, url, report) as chunks:
+            report({"status": (await _import(engine, request, chunks, url)).id})
+
+    return await registry.streamed(work)
+
+
+async def _import(engine: "Engine", request: Request, chunks: AsyncIterator[bytes], source: str) -> Image:
+    return await engine.images.import_(
+        chunks,
         repository=request.query.str("repo"),
         tag=request.query.str("tag"),
         message=request.query.str("message") or f"Imported from {source}",
         changes=request.query.list("changes"),
         platform=request.query.str("platform"),
     )
-    return json_stream(_once({"status": image.id}))
 
 
 async def _back(engine: "Engine", request: Request, source: str) -> Response:

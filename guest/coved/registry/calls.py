@@ -24,6 +24,21 @@ class Call:
         self._sockets: list[socket.socket] = []
         self._given_up = False
 
+    @contextlib.contextmanager
+    def going_on(self) -> Iterator[None]:
+        """For a thread that does a part of the call; what it waits for is watched until ``close``."""
+        _local.call = self
+        try:
+            yield
+        finally:
+            del _local.call
+
+    def close(self) -> None:
+        with self._lock:
+            for one in self._sockets:
+                one.close()
+            self._sockets.clear()
+
     def __enter__(self) -> Call:
         _local.call = self
         return self
@@ -32,10 +47,7 @@ class Call:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         del _local.call
-        with self._lock:
-            for one in self._sockets:
-                one.close()
-            self._sockets.clear()
+        self.close()
 
     def watch(self, sock: socket.socket) -> None:
         """The thread is going to wait for this socket. Raises Aborted when that is pointless."""
@@ -90,12 +102,16 @@ def current() -> Call:
     return call
 
 
-async def in_call(function: Callable[[], T]) -> T:
-    """Runs a function in a thread of its own. A caller that is cancelled ends it, and waits for its end."""
-    call = Call()
+async def in_call(function: Callable[[], T], part_of: Call | None = None) -> T:
+    """Runs a function in a thread of its own. A caller that is cancelled ends it, and waits for its end.
+
+    Args:
+        part_of: a call with more parts than this, which the caller closes; without one this is all of it.
+    """
+    call = part_of or Call()
 
     def work() -> T:
-        with call:
+        with call if part_of is None else call.going_on():
             return function()
 
     return await in_thread(OwnThreads(), work, call.give_up)

@@ -24,9 +24,10 @@ def action(status: str, identity: str) -> Message:
 
 
 def amount(status: str, identity: str, current: int, total: int) -> Message:
-    """How far a layer is."""
+    """How far a layer is, or all of it when there is no ``identity``."""
     detail = {"current": current, "total": total} if total > 0 else {"current": current}
-    return {"status": status, "progressDetail": detail, "progress": bar(current, total), "id": identity}
+    told: Message = {"status": status, "progressDetail": detail, "progress": bar(current, total)}
+    return {**told, "id": identity} if identity else told
 
 
 def bar(current: int, total: int) -> str:

@@ -64,6 +64,11 @@ class Response:
         return 200 <= self.status < 300
 
     @property
+    def reason(self) -> str:
+        """The words behind the status."""
+        return self._raw.reason or _reason(self.status, None)
+
+    @property
     def length(self) -> int | None:
         text = self.headers.get("content-length", "")
         return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
