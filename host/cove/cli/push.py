@@ -42,6 +42,10 @@ def push(context: Context, values: Values) -> int:
 
     check_trust(values)
     platform = _platform(values["platform"])
+    if "~" in values.args[0]:
+        from cove.cli.earlier import refuse
+
+        refuse(values.args[0], "push", "give it one: cove tag {image} NAME, then: cove push NAME")
     reference = parse_reference(values.args[0])
     if values["all-tags"]:
         if not reference.bare:
