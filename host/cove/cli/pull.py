@@ -32,7 +32,7 @@ def pull_image(engine: EngineClient, image: str, platform: str, *, quiet: bool, 
 
     reference = parse_reference(image).tagged()
     known = find(DockerConfig.load(), registry_key(reference.domain))
-    with hinted(reference):
+    with hinted(reference, engine):
         response = _request(engine, reference, platform, known)
         jsonmessage.show(response.json_lines(), None if quiet else out)
 
@@ -54,7 +54,7 @@ def pull(context: Context, values: Values) -> int:
     def send(known: Credentials) -> Response:
         return _request(context.engine, reference, values["platform"], known)
 
-    with hinted(reference):
+    with hinted(reference, context.engine):
         response = retried(reference.domain, "pull", send)
         jsonmessage.show(response.json_lines(), None if quiet else sys.stdout)
     print(reference)

@@ -65,7 +65,7 @@ def push(context: Context, values: Values) -> int:
 
     notes: list[str] = []
     try:
-        with hinted(reference):
+        with hinted(reference, context.engine):
             messages = retried(reference.domain, "push", send).json_lines()
             jsonmessage.show(messages, None if values["quiet"] else sys.stdout, lambda aux: notes.extend(_notes(aux)))
         if values["quiet"]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cove.cli import platforms
+from cove.cli.hints import hint
 from cove.cli.reference import Reference, parse_reference
 from told_engine import COVE, Engine, engine_at, on_terminal, stream
 
@@ -428,3 +429,7 @@ def test_a_push_that_fails_on_its_way_is_told_what_to_do(engine: Engine, run: Ru
 def test_nothing_is_advised_where_nothing_is_known(engine: Engine, run: Run, image: str, said: str) -> None:
     engine.answers["POST", "/images/create"] = 500, {"message": said}
     assert run("pull", image) == (1, "", f"Error response from daemon: {said}\n")
+
+
+def test_the_advice_is_for_the_machine_that_was_asked() -> None:
+    assert "cove -m big machine config set insecure_registries r:5" in hint(PLAIN, "r:5", "big")
