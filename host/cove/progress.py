@@ -15,6 +15,8 @@ from typing import IO, Any
 
 PLAIN_INTERVAL_S = 5.0
 """Seconds between two lines of the same step where there is no terminal."""
+SMALL = 1_000_000
+"""Bytes below which they are told in kB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +66,25 @@ def renderer(title: str = "", stream: IO[str] | None = None) -> Iterator[Report]
 
 
 class _PlainLines:
-    """A line for each step, when its bytes are complete, and otherwise one every few seconds."""
+    """A line for each step, and of one that takes long another every few seconds and when its bytes are complete."""
 
     def __init__(self, title: str, stream: IO[str]) -> None:
         self._title = title
         self._stream = stream
-        self._shown: tuple[str, str, bool] | None = None
+        self._shown: tuple[str, str] | None = None
+        self._complete = False
+        self._slow = False
         self._last = 0.0
 
     def report(self, event: Event) -> None:
         now = time.monotonic()
         complete = event.total is not None and event.done == event.total
-        new = self._shown is None or (event.phase, event.text) != self._shown[:2]
-        state = (event.phase, event.text, complete)
-        if state == self._shown and complete:
-            return
-        if not (new or complete or event.detail or now - self._last >= PLAIN_INTERVAL_S):
+        new = self._shown != (event.phase, event.text)
+        due = now - self._last >= PLAIN_INTERVAL_S and not (complete and self._complete)
+        if new:
+            self._slow = False
+        # One that is done at once is told once.
+        if not (new or event.detail or due or (complete and self._slow and not self._complete)):
             return
         if self._title:
             print(self._title, file=self._stream)
@@ -88,15 +93,22 @@ class _PlainLines:
         if event.detail:
             print(f"  {'':<8} ({event.detail})", file=self._stream)
         self._stream.flush()
-        self._shown, self._last = state, now
+        self._slow = self._slow or not new
+        self._shown, self._complete, self._last = (event.phase, event.text), complete, now
 
 
 def _bytes(event: Event) -> str:
-    if event.done is None:
-        return ""
+    if not event.done:
+        return f"  {_size(event.total)}" if event.total else ""
     if event.total is None:
-        return f"  {event.done / 1e6:.0f} MB"
+        return f"  {_size(event.done)}"
+    if event.total < SMALL:
+        return f"  {event.done / 1e3:.0f}/{event.total / 1e3:.0f} kB"
     return f"  {event.done / 1e6:.0f}/{event.total / 1e6:.0f} MB"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e3:.0f} kB" if count < SMALL else f"{count / 1e6:.0f} MB"
 
 
 @contextmanager

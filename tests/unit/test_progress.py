@@ -53,10 +53,21 @@ def test_bytes_are_told_at_the_start_now_and_then_and_at_the_end(monkeypatch: py
             report(Event("image", "packages", done * 1_000_000, 100_000_000))
         report(Event("image", "packages", 100_000_000, 100_000_000))
     lines = stream.getvalue().splitlines()
-    assert lines[0] == "  image    packages  0/100 MB"
+    assert lines[0] == "  image    packages  100 MB"
     assert lines[-1] == "  image    packages  100/100 MB"
     assert lines.count(lines[-1]) == 1
     assert 4 <= len(lines) <= 6
+
+
+def test_a_step_that_is_done_at_once_is_told_once() -> None:
+    steps = [("index", "signed index", 35_000), ("download", "9 packages", 30_000_000), ("setup", "configuring", 0)]
+    events = [Event(phase, text, done, total) for phase, text, total in steps for done in (0, total // 2, total, total)]
+    assert plain(events) == [
+        "  index    signed index  35 kB",
+        "  download 9 packages  30 MB",
+        "  setup    configuring",
+    ]
+    assert plain([Event("index", "x", 35_000, 35_000)]) == ["  index    x  35/35 kB"]
 
 
 def test_an_unknown_total_is_left_out() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,8 @@ CHUNK = 65536
 DOWN = "down"
 """Beside a machine's socket while whoever connects would wait for its start without seeing its progress (`MachinePaths.down`)."""
 MAX_ERROR_BODY = 1 << 20
+IDEMPOTENT = ("GET", "HEAD")
+"""Methods of which a second request does no harm; none of ours carries an upload."""
 
 Query = Mapping[str, "str | int | bool | Iterable[str] | None"]
 
@@ -93,7 +96,7 @@ class Response:
             if rest := pending.decode().strip():
                 yield _object(json.loads(rest))
         except ValueError as error:
-            raise ConnectionFailed(f"the engine answered with something that is not JSON: {error}") from error
+            raise ConnectionFailed("the engine answered with something that is not JSON") from error
 
     def close(self) -> None:
         self._sock.close()
@@ -213,7 +216,7 @@ class EngineClient:
         elif method == "POST":
             head += [("Content-Length", "0")]
         request = h11.Request(method=method, target=path + query_string(query or {}), headers=head)
-        sock, protocol = self._take()
+        sock, protocol, kept = self._take()
         uploader = None
         try:
             message = (protocol.send(request) or b"") + (protocol.send(h11.Data(data=data)) or b"" if data else b"")
@@ -230,14 +233,15 @@ class EngineClient:
             event = _next_event(sock, protocol)
             while isinstance(event, h11.InformationalResponse) and event.status_code != 101:
                 event = _next_event(sock, protocol)
+            if not isinstance(event, h11.Response):
+                raise h11.RemoteProtocolError("no answer")
         except (OSError, h11.RemoteProtocolError) as error:
             sock.close()
             _check_upload(uploader)
-            raise ConnectionFailed(f"the engine at {self.path} does not answer as it should: {error}") from error
-        if not isinstance(event, h11.Response):
-            sock.close()
-            _check_upload(uploader)
-            raise ConnectionFailed(f"the engine at {self.path} closed the connection without an answer")
+            if kept and method in IDEMPOTENT and (isinstance(error, OSError) or protocol.trailing_data[1]):
+                # The engine ended between the look at the connection and the request (RFC 9112, section 9.3.1).
+                return self.send(method, path, query, body, headers=headers)
+            raise self._failed(error, protocol) from error
         return Response(sock, protocol, event, uploader)
 
     def _upload(self, sock: socket.socket, protocol: h11.Connection, upload: Iterable[bytes]) -> None:
@@ -249,11 +253,31 @@ class EngineClient:
         except (BrokenPipeError, ConnectionResetError):
             return  # the engine refused before the end; its answer says why
 
-    def _take(self) -> tuple[socket.socket, h11.Connection]:
+    def _take(self) -> tuple[socket.socket, h11.Connection, bool]:
+        """A connection, and whether it has been used before."""
         if self._idle is not None:
-            taken, self._idle = self._idle, None
-            return taken
-        return self.connect(), h11.Connection(our_role=h11.CLIENT)
+            (sock, protocol), self._idle = self._idle, None
+            if not select.select([sock], [], [], 0)[0]:
+                return sock, protocol, True
+            sock.close()  # the engine has ended while nobody asked: there is nothing else that it could have to say
+        return self.connect(), h11.Connection(our_role=h11.CLIENT), False
+
+    def _failed(self, error: Exception, protocol: h11.Connection) -> ConnectionFailed:
+        """What a user is told of a request without an answer."""
+        if isinstance(error, OSError) or protocol.trailing_data[1]:
+            look = (
+                "whether it still runs"
+                if self.machine is None
+                else f"how it is with: cove machine status {self.machine}"
+            )
+            return ConnectionFailed(
+                f"the engine at {self.path} closed the connection\n"
+                f"      see {look}; what was asked for may have been done: look before you try again"
+            )
+        return ConnectionFailed(
+            f"what answers at {self.path} is not a Docker engine: it does not speak HTTP/1.1\n"
+            "      give the docker socket of one with -H or COVE_HOST, or leave both out for Cove's own machine"
+        )
 
     def _give_back(self, response: Response) -> None:
         protocol, sending = response._protocol, response._uploader is not None
@@ -337,12 +361,11 @@ class EngineClient:
             message = (protocol.send(request) or b"") + (protocol.send(h11.Data(data=data)) or b"" if data else b"")
             sock.sendall(message + (protocol.send(h11.EndOfMessage()) or b""))
             event = _next_event(sock, protocol)
+            if not isinstance(event, h11.Response | h11.InformationalResponse):
+                raise h11.RemoteProtocolError("no answer")
         except (OSError, h11.RemoteProtocolError) as error:
             sock.close()
-            raise ConnectionFailed(f"the engine at {self.path} does not answer as it should: {error}") from error
-        if not isinstance(event, h11.Response | h11.InformationalResponse):
-            sock.close()
-            raise ConnectionFailed(f"the engine at {self.path} closed the connection without an answer")
+            raise self._failed(error, protocol) from error
         if event.status_code >= 400:
             assert isinstance(event, h11.Response)
             raise self.error(Response(sock, protocol, event))

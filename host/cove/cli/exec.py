@@ -5,12 +5,15 @@ from __future__ import annotations
 from cove.cli import terminal
 from cove.cli.client import quote
 from cove.cli.command import Command, Context
-from cove.cli.errors import CliError, DaemonError, os_error_text, start_status
+from cove.cli.errors import CliError, ConnectionFailed, DaemonError, os_error_text, start_status
 from cove.cli.flags import Values, several, switch, text
 from cove.cli.run import held_exec
 from cove.cli.run_options import environment
 from cove.cli.stream import DEFAULT_DETACH_KEYS, parse_detach_keys
 from cove.cli.values import environment as environment_value
+
+LOST = 255
+"""Docker's status of an exec whose engine cannot be asked how it ended (its -1)."""
 
 
 def execute(context: Context, values: Values) -> int:
@@ -56,7 +59,14 @@ def execute(context: Context, values: Values) -> int:
     except DaemonError as error:
         raise CliError(error.message, max(start_status(error.reason), 126)) from error
     held_exec(context, exec_id, connection, tty=tty, stdin=stdin, keys=keys)
-    return int(engine.json("GET", f"/exec/{exec_id}/json")["ExitCode"] or 0)
+    try:
+        return int(engine.json("GET", f"/exec/{exec_id}/json")["ExitCode"] or 0)
+    except ConnectionFailed as error:
+        raise CliError(
+            f"{error.message}\n      how the command ended is not known; it may run on in the container {container}:"
+            f" cove top {container} shows it",
+            LOST,
+        ) from error
 
 
 COMMANDS = {

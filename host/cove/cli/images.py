@@ -113,6 +113,10 @@ def rmi(context: Context, values: Values) -> int:
     platforms = [parameter(item) or "" for given in values["platform"] for item in given.split(",")]
     for name in values.args:
         try:
+            if "~" in name:
+                from cove.cli.earlier import refuse
+
+                refuse(name, "rmi", "remove it by its id, which cove history {name} shows where the step is an image")
             query = {"force": values["force"], "noprune": values["no-prune"], "platforms": platforms}
             for entry in context.engine.json("DELETE", f"/images/{quote(name)}", query):
                 if "Deleted" in entry:
@@ -204,6 +208,15 @@ def import_(context: Context, values: Values) -> int:
     return 0
 
 
+def _meant(context: Context, image: str) -> str:
+    """`image`, or the id of the one that `IMAGE~N` means."""
+    if "~" not in image:
+        return image
+    from cove.cli.earlier import earlier
+
+    return earlier(context.engine, image)
+
+
 def tag(context: Context, values: Values) -> int:
     """`cove tag`"""
     source, target = values.args
@@ -212,10 +225,7 @@ def tag(context: Context, values: Values) -> int:
     except CliError as error:
         raise CliError(f'Error parsing reference: "{target}" is not a valid repository/tag: {error.message}') from error
     name, label = split_reference(target)
-    if "~" in source:
-        from cove.cli.earlier import earlier
-
-        source = earlier(context.engine, source)
+    source = _meant(context, source)
     context.engine.json("POST", f"/images/{quote(source)}/tag", {"repo": name, "tag": label or "latest"})
     return 0
 
@@ -231,7 +241,8 @@ def save(context: Context, values: Values) -> int:
         raise CliError("cowardly refusing to save to a terminal. Use the -o flag or redirect")
     if output:
         check_file(output, "failed to save image")
-    response = context.engine.request("GET", "/images/get", {"names": values.args, "platform": platform})
+    names = [_meant(context, name) for name in values.args]
+    response = context.engine.request("GET", "/images/get", {"names": names, "platform": platform})
     if output:
         write_file(output, response)
         return 0
@@ -242,7 +253,7 @@ def save(context: Context, values: Values) -> int:
 def history(context: Context, values: Values) -> int:
     """`cove history`"""
     query = {"platform": parameter(values["platform"], "invalid platform")}
-    items = context.engine.json("GET", f"/images/{quote(values.args[0])}/history", query)
+    items = context.engine.json("GET", f"/images/{quote(_meant(context, values.args[0]))}/history", query)
     truncate, now = not values["no-trunc"], time.time()
 
     def shown_id(item: dict[str, Any]) -> str:

@@ -27,7 +27,12 @@ def _get(context: Context, kinds: Sequence[str], name: str, *, size: bool, platf
     for kind in kinds:
         query = {"size": size and kind == "container", "platform": platform}
         try:
-            return context.engine.json("GET", PATHS[kind].format(quote(name)), query)
+            asked = name
+            if kind == "image" and "~" in name:
+                from cove.cli.earlier import earlier
+
+                asked = earlier(context.engine, name)
+            return context.engine.json("GET", PATHS[kind].format(quote(asked)), query)
         except DaemonError as error:
             if len(kinds) == 1 or error.code not in (404, 400):
                 raise

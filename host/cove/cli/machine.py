@@ -14,7 +14,7 @@ import click
 from cove.cli.clicked import Group, Integer, MachineName, switch
 from cove.cli.command import Context, confirm
 from cove.cli.errors import CliError
-from cove.errors import CoveError, SettingsError
+from cove.errors import CoveError, MachineNotFound, SettingsError
 from cove.machine.paths import DEFAULT_MACHINE
 
 STOP_TIMEOUT_S = 120.0
@@ -160,7 +160,9 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
             ("uptime", f"{_span(value['uptime_seconds'])}{started}"),
             (
                 "memory",
-                (f"{used >> 20} MiB of this computer's, " if used else "") + f"at most {value['memory'] >> 20} MiB",
+                # What is taken has QEMU's own share in it, and can be more than the machine itself may have.
+                (f"{used >> 20} MiB of this computer's, QEMU included; " if used else "")
+                + f"the machine has at most {value['memory'] >> 20} MiB",
             ),
         ]
     used = "none yet" if value["disk_used"] is None else f"{value['disk_used'] / 2**20:.0f} MiB"
@@ -214,13 +216,19 @@ def rm(name: str, force: bool) -> None:
     """Remove a machine with all its containers, images and volumes"""
     from cove.machine import lifecycle
 
+    try:
+        lifecycle.existing(name)
+    except MachineNotFound as error:
+        raise MachineNotFound(error.message, "see those that exist with: cove machine list") from None
     runs = _status(name)["state"] != "stopped"
     if runs and not force:
         raise CoveError(
             f"the machine {name} is running", f"stop it first: cove machine stop {name}; or remove it with --force"
         )
     if not force and not confirm(f"Remove machine {name} with all its containers, images and volumes?"):
-        raise CliError(f"the removal of machine {name} has been cancelled")
+        raise CliError(
+            f"the removal of machine {name} has been cancelled\n      to remove it without a question: cove machine rm --force {name}"
+        )
     _stop(name)  # whatever its state: an agent may stay after its VM has died
     lifecycle.remove(name)
     print(f"removed machine {name}")
@@ -309,12 +317,15 @@ def config_get(name: str, key: str) -> None:
     print(settings.SCHEMA[key].show(getattr(kept, key)))
 
 
-@config.command("set")
+@config.command(
+    "set",
+    short_help="Change one setting",
+    help="Change one setting\n\nA list is a:5000,b:5000 or, as `config get` prints it, '[\"a:5000\", \"b:5000\"]'; '' empties it.",
+)
 @_chosen
 @click.argument("key", metavar="KEY")
 @click.argument("value", metavar="VALUE")
 def config_set(name: str, key: str, value: str) -> None:
-    """Change one setting"""
     from cove.agent import disk
     from cove.machine import lifecycle, settings
     from cove.machine.locks import FileLock

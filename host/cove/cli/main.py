@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PROGRAM = "cove"
 
 # command -> (module, name in the module's COMMANDS, short help). Written out so that listing
-# them imports no module.
+# them imports no module. The short help is docker's but where that speaks of Docker and means its program.
 VERBS: dict[str, tuple[str, str, str]] = {
     "attach": ("run", "attach", "Attach local standard input, output, and error streams to a running container"),
     "commit": ("images", "commit", "Create a new image from a container's changes"),
@@ -35,7 +35,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "images": ("images", "images", "List images"),
     "import": ("images", "import", "Import the contents from a tarball to create a filesystem image"),
     "info": ("info", "info", "Display system-wide information"),
-    "inspect": ("inspect", "inspect", "Return low-level information on Docker objects"),
+    "inspect": ("inspect", "inspect", "Return low-level information on any object"),
     "kill": ("containers", "kill", "Kill one or more running containers"),
     "load": ("images", "load", "Load an image from a tar archive or STDIN"),
     "login": ("login", "login", "Authenticate to a registry"),
@@ -60,7 +60,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "top": ("containers", "top", "Display the running processes of a container"),
     "unpause": ("containers", "unpause", "Unpause all processes within one or more containers"),
     "update": ("update", "update", "Update configuration of one or more containers"),
-    "version": ("info", "version", "Show the Docker version information"),
+    "version": ("info", "version", "Show the versions of this program and of the engine"),
     "wait": ("containers", "wait", "Block until one or more containers stop, then print their exit codes"),
 }
 
@@ -126,9 +126,9 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str, str]]]] = {
         },
     ),
     "system": (
-        "Manage Docker",
+        "Manage the engine",
         {
-            "df": ("system", "system df", "Show docker disk usage"),
+            "df": ("system", "system df", "Show what takes disk space"),
             "events": VERBS["events"],
             "info": VERBS["info"],
             "prune": ("prune", "system prune", "Remove unused data"),

@@ -11,6 +11,7 @@ from cove.cli.command import Command, Context
 from cove.cli.docker_config import Credentials
 from cove.cli.errors import CliError
 from cove.cli.flags import Values, platform_flag, switch
+from cove.cli.hints import hinted
 from cove.cli.reference import Reference, parse_reference
 from cove.cli.trust import check_trust
 
@@ -31,8 +32,9 @@ def pull_image(engine: EngineClient, image: str, platform: str, *, quiet: bool, 
 
     reference = parse_reference(image).tagged()
     known = find(DockerConfig.load(), registry_key(reference.domain))
-    response = _request(engine, reference, platform, known)
-    jsonmessage.show(response.json_lines(), None if quiet else out)
+    with hinted(reference, engine):
+        response = _request(engine, reference, platform, known)
+        jsonmessage.show(response.json_lines(), None if quiet else out)
 
 
 def pull(context: Context, values: Values) -> int:
@@ -52,8 +54,9 @@ def pull(context: Context, values: Values) -> int:
     def send(known: Credentials) -> Response:
         return _request(context.engine, reference, values["platform"], known)
 
-    response = retried(reference.domain, "pull", send)
-    jsonmessage.show(response.json_lines(), None if quiet else sys.stdout)
+    with hinted(reference, context.engine):
+        response = retried(reference.domain, "pull", send)
+        jsonmessage.show(response.json_lines(), None if quiet else sys.stdout)
     print(reference)
     return 0
 

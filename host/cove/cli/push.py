@@ -11,6 +11,7 @@ from cove.cli.command import Command, Context
 from cove.cli.docker_config import Credentials
 from cove.cli.errors import CliError
 from cove.cli.flags import Values, switch, text
+from cove.cli.hints import hinted
 from cove.cli.notes import note
 from cove.cli.platforms import parse
 from cove.cli.reference import parse_reference
@@ -42,6 +43,10 @@ def push(context: Context, values: Values) -> int:
 
     check_trust(values)
     platform = _platform(values["platform"])
+    if "~" in values.args[0]:
+        from cove.cli.earlier import refuse
+
+        refuse(values.args[0], "push", "give it one: cove tag {image} NAME, then: cove push NAME")
     reference = parse_reference(values.args[0])
     if values["all-tags"]:
         if not reference.bare:
@@ -58,11 +63,11 @@ def push(context: Context, values: Values) -> int:
     def send(known: Credentials) -> Response:
         return context.engine.request("POST", path, query, headers=[("X-Registry-Auth", known.header())])
 
-    response = retried(reference.domain, "push", send)
     notes: list[str] = []
     try:
-        messages = response.json_lines()
-        jsonmessage.show(messages, None if values["quiet"] else sys.stdout, lambda aux: notes.extend(_notes(aux)))
+        with hinted(reference, context.engine):
+            messages = retried(reference.domain, "push", send).json_lines()
+            jsonmessage.show(messages, None if values["quiet"] else sys.stdout, lambda aux: notes.extend(_notes(aux)))
         if values["quiet"]:
             print(reference)
     finally:

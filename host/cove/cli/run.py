@@ -11,7 +11,7 @@ from typing import Any
 from cove.cli import terminal
 from cove.cli.client import Hijacked, quote
 from cove.cli.command import Command, Context, for_each
-from cove.cli.errors import CliError, DaemonError, Detached, HelpfulError, start_status
+from cove.cli.errors import CliError, ConnectionFailed, DaemonError, Detached, HelpfulError, start_status
 from cove.cli.flags import Values, switch, text
 from cove.cli.run_flags import CREATE_FLAGS, RUN_FLAGS
 from cove.cli.run_options import create_body
@@ -122,6 +122,8 @@ def run(context: Context, values: Values) -> int:
             context.engine.request("POST", f"/containers/{container_id}/start").read()
         except DaemonError as error:
             raise HelpfulError(error.message, start_status(error.reason)) from error
+        except ConnectionFailed as error:
+            raise _left_behind(error, values["name"] or container_id[:12]) from error
         print(container_id)
         return 0
     streams = {name: body[f"Attach{name.title()}"] for name in ("stdin", "stdout", "stderr")}
@@ -137,6 +139,17 @@ def run(context: Context, values: Values) -> int:
         return 0
     except DaemonError as error:
         raise HelpfulError(error.message, start_status(error.reason)) from error
+    except ConnectionFailed as error:
+        raise _left_behind(error, values["name"] or container_id[:12]) from error
+
+
+def _left_behind(error: ConnectionFailed, container: str, status: int = 125) -> CliError:
+    """What is told, and docker's status, when the engine is lost while it holds a container: that ends with no client."""
+    return CliError(
+        f"error waiting for container: {error.message}\n"
+        f"      the container {container} may run on: cove ps -a shows it, cove attach {container} holds it again",
+        status,
+    )
 
 
 def _hold(
@@ -195,7 +208,10 @@ def _hold(
             stderr=2 if streams["stderr"] else None,
             detach_keys=keys if streams["stdin"] else b"",
         ).run()
-        return _exit_status(waiting.read())
+        answer = waiting.read()
+        if not answer:
+            raise ConnectionFailed("the engine closed the connection before it told how the container ended")
+        return _exit_status(answer)
 
 
 def _exit_status(answer: bytes) -> int:
@@ -246,6 +262,8 @@ def start(context: Context, values: Values) -> int:
         )  # fmt: skip
     except Detached:
         return 0
+    except ConnectionFailed as error:
+        raise _left_behind(error, names[0]) from error
 
 
 def _start_several(context: Context, names: list[str]) -> int:
@@ -279,10 +297,13 @@ def attach(context: Context, values: Values) -> int:
     _check_terminal(stdin=stdin, tty=config["Tty"])
     keys = parse_detach_keys(values["detach-keys"] or DEFAULT_DETACH_KEYS)
     streams = {"stdin": stdin, "stdout": True, "stderr": True}
-    return _hold(
-        context, info["Id"], streams, tty=config["Tty"], keys=keys, condition="not-running",
-        proxy=values["sig-proxy"] and not config["Tty"], start=False,
-    )  # fmt: skip
+    try:
+        return _hold(
+            context, info["Id"], streams, tty=config["Tty"], keys=keys, condition="not-running",
+            proxy=values["sig-proxy"] and not config["Tty"], start=False,
+        )  # fmt: skip
+    except ConnectionFailed as error:
+        raise _left_behind(error, values.args[0], 1) from error
 
 
 def held_exec(context: Context, exec_id: str, connection: Hijacked, *, tty: bool, stdin: bool, keys: bytes) -> None:

@@ -24,6 +24,7 @@ MIN_MEMORY = 256 << 20
 MIN_DISK = 1 << 30
 MAX_DISK = 64 << 40
 MAX_FILE = 1 << 20
+HEADER = "# Settings of a Cove machine. `cove machine config` shows and sets them too.\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +246,8 @@ SCHEMA: dict[str, Key] = {
         Key(
             "insecure_registries",
             "list of hosts, with their ports, or networks",
-            "Registries that may speak plain HTTP, or have a certificate that nobody vouches for. Those on localhost may always."
+            "Registries that may speak plain HTTP, or have a certificate that nobody vouches for. Those on localhost may always:"
+            " that is the machine's own localhost; this computer is 10.0.2.2 to the machine."
             " Certificates of registries are better kept in ~/.docker/certs.d/HOST/ca.crt. Takes effect at the next start.",
             _texts(_registry),
             lambda texts: json.dumps(list(texts)),
@@ -253,7 +255,8 @@ SCHEMA: dict[str, Key] = {
         Key(
             "registry_mirrors",
             "list of addresses",
-            "Registries that are asked first for images of docker.io. Takes effect at the next start.",
+            "Registries that are asked first for images of docker.io, by addresses that the machine can reach: its localhost is"
+            " its own, and this computer is 10.0.2.2. Takes effect at the next start.",
             _texts(_mirror),
             lambda texts: json.dumps(list(texts)),
         ),
@@ -328,7 +331,7 @@ def _read(file: Path) -> str:
 
 def render(settings: Settings) -> str:
     """The file that a new machine gets: every key, its description, its value."""
-    parts = ["# Settings of a Cove machine. `cove machine config` shows and sets them too.\n"]
+    parts = [HEADER]
     for key in SCHEMA.values():
         value = getattr(settings, key.name)
         lines = [f"# {line}" for line in _wrap(key.doc)]
@@ -347,7 +350,7 @@ def _wrap(text: str) -> list[str]:
 def with_value(text: str, name: str, value: str, file: Path | str) -> str:
     """The text of a settings file with one key changed, comments kept. Raises `SettingsError`.
 
-    `value` is what a user typed: `4`, `2GiB`, `auto`.
+    `value` is what a user typed: `4`, `2GiB`, `auto`, `a:5000,b:5000`, or a value as TOML has it.
     """
     key = SCHEMA.get(name)
     if key is None:
@@ -359,16 +362,40 @@ def with_value(text: str, name: str, value: str, file: Path | str) -> str:
     except ValueError as error:
         raise SettingsError(f"{name} {error}") from None
     line = f"{name} = {key.show(parsed)}"
-    changed, count = re.subn(rf"^[ \t]*{name}[ \t]*=.*$", lambda _: line, text, count=1, flags=re.MULTILINE)
-    if not count:
-        # A key after a table header would belong to the table, so a new one goes before everything else.
-        changed = f"{line}\n{text}"
+    changed = _with_line(text, name, line)
     parse(changed, file)
     return changed
 
 
+def _with_line(text: str, name: str, line: str) -> str:
+    """`text` with `line` where `name` is set, else where it stands as a comment below its explanation, else near the
+    beginning: a key after a table header would belong to the table.
+    """
+    quoted = r"""\[(?:[^\]"'#]|"[^"\n]*"|'[^'\n]*')*\]"""  # a list may have several lines
+    table = re.search(r"^[ \t]*\[", text, re.MULTILINE)
+    for pattern in (rf"^[ \t]*{name}[ \t]*=(?:[ \t]*{quoted})?.*$", rf"^#[ \t]*{name}[ \t]*=.*$"):
+        match = re.search(pattern, text, re.MULTILINE)
+        if match is not None and (table is None or match.start() < table.start()):
+            return text[: match.start()] + line + text[match.end() :]
+    start = len(HEADER) if text.startswith(HEADER) else 0
+    return f"{text[:start]}\n{line}\n{text[start:]}" if start else f"{line}\n{text}"
+
+
 def _typed(key: Key, value: str) -> Any:
-    """What a user typed, as TOML would have it; lists are separated by commas."""
+    """What a user typed, as TOML would have it: a list may be separated by commas, and what `show` writes is taken too.
+
+    Raises `ValueError`.
+    """
+    if value.lstrip().startswith(("[", '"')):
+        import tomli
+
+        try:
+            return tomli.loads(f"value = {value}")["value"]
+        except tomli.TOMLDecodeError:
+            example = (
+                '["a:5000", "b:5000"] or a:5000,b:5000' if isinstance(key.default, tuple) else key.show(key.default)
+            )
+            raise ValueError(f"must be written as {example}, not {_shown(value)}") from None
     if key.name == "cpus" and value.isdecimal():
         return int(value)
     return [one.strip() for one in value.split(",") if one.strip()] if isinstance(key.default, tuple) else value
@@ -418,6 +445,15 @@ def reference() -> str:
         "",
         "Sizes are a whole number and a unit: `KiB`, `MiB`, `GiB`, `TiB`, or `k`, `m`, `g`, `t` as docker writes them; all are",
         "powers of 1024.",
+        "",
+        'A list is `["a:5000", "b:5000"]` in the file, and `config get` prints it so. `config set` takes that form, in quotes for',
+        "the shell, and a shorter one, whose parts are separated by commas; an empty one empties the list:",
+        "",
+        "```sh",
+        'cove machine config set insecure_registries \'["a:5000", "b:5000"]\'',
+        "cove machine config set insecure_registries a:5000,b:5000",
+        "cove machine config set insecure_registries ''",
+        "```",
         "",
     ]
     return "\n".join(lines)

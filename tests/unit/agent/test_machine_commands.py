@@ -56,7 +56,7 @@ def test_a_machine_starts_tells_of_itself_and_stops(cove: Any) -> None:
         "state          running",
         "accelerator    tcg (",
         "engine 9.8.7, API 1.51, QEMU 9.9.9",
-        "at most 2048 MiB",
+        " MiB of this computer's, QEMU included; the machine has at most 2048 MiB",
     ):
         assert words in shown
     cove.run("machine", "stop")
@@ -215,8 +215,17 @@ def test_rm_asks_before_it_removes(cove: Any) -> None:
     paths = cove.make()
     done = cove.run("machine", "rm", status=1)  # nobody answers: standard input is empty
     assert done.stdout.startswith("Remove machine default with all its containers")
-    assert done.stderr == "the removal of machine default has been cancelled\n"
+    assert done.stderr == (
+        "the removal of machine default has been cancelled\n"
+        "      to remove it without a question: cove machine rm --force default\n"
+    )
     assert paths.settings.exists()
+
+
+def test_rm_of_a_machine_that_is_not_there_names_those_that_are(cove: Any) -> None:
+    assert cove.run("machine", "rm", "nosuch", status=1).stderr == (
+        "cove: there is no machine nosuch\n      see those that exist with: cove machine list\n"
+    )
 
 
 @pytest.mark.parametrize("faults", ["no-shutdown no-button no-quit", "no-shutdown"])

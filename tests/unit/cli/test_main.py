@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,7 +26,11 @@ ENTRIES = dict(cli.VERBS) | {
 def test_the_table_agrees_with_the_modules(path: str) -> None:
     module, name, short = ENTRIES[path]
     command = import_module(f"cove.cli.{module}").COMMANDS[name]
-    assert command.short.startswith(short)
+    # Where docker's words, which a command's own help has, mean docker's program, the lists say it otherwise.
+    if re.search(r"(?i)\bdocker\b(?! Hub)", command.short):
+        assert not re.search(r"(?i)\bdocker\b", short)
+    else:
+        assert command.short.startswith(short)
     names = [flag.name for flag in command.flags] + [flag.short for flag in command.flags if flag.short]
     assert len(names) == len(set(names))
     assert command.help(f"cove {path}").startswith(f"Usage:  cove {path}")

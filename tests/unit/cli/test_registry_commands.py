@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cove.cli import platforms
+from cove.cli.hints import hint
 from cove.cli.reference import Reference, parse_reference
 from told_engine import COVE, Engine, engine_at, on_terminal, stream
 
@@ -382,3 +383,53 @@ def test_prunes_take_the_filters_of_the_configuration(engine: Engine, run: Run, 
     }
     out = run("system", "prune", "--filter", "label=a10", "--filter", "label=a9", stdin="n\n")[1]
     assert "will be filtered with:\n  - label!=b\n  - label=a\n  - label=a9\n  - label=a10\n  - until=3h\n\nAre" in out
+
+
+PLAIN = 'Get "https://reg.example:5000/v2/": http: server gave HTTP response to HTTPS client'
+NO_HUB = 'Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io: no such host'
+ALLOW = "cove machine config set insecure_registries reg.example:5000, then: cove machine restart\n"
+INSTEAD = "cove image bootstrap debian:13 makes an image\n"
+
+
+@pytest.mark.parametrize(
+    ("image", "said", "advice"), [("reg.example:5000/a:1", PLAIN, ALLOW), ("a:1", NO_HUB, INSTEAD)]
+)
+def test_what_to_do_about_a_registry_follows_the_engines_words(
+    engine: Engine, run: Run, image: str, said: str, advice: str
+) -> None:
+    engine.answers["POST", "/images/create"] = 500, {"message": said}
+    status, out, told = run("pull", image)
+    assert (status, out) == (1, "")
+    assert told.startswith(f"Error response from daemon: {said}\n      ")
+    assert told.endswith(advice)
+    engine.answers["POST", "/containers/create"] = 404, {"message": f"No such image: {image}"}
+    status, out, told = run("run", "-d", image)
+    assert (status, out) == (125, "")
+    assert f"cove: Error response from daemon: {said}\n      " in told
+    assert f"{advice}\nRun 'cove run --help'" in told
+
+
+def test_a_push_that_fails_on_its_way_is_told_what_to_do(engine: Engine, run: Run) -> None:
+    failure = {"errorDetail": {"message": PLAIN}, "error": PLAIN}
+    engine.answers["POST", "/images/reg.example:5000/a/push"] = 200, stream([failure])
+    status, _, told = run("push", "reg.example:5000/a:1")
+    assert status == 1
+    assert told.startswith(f"{PLAIN}\n      reg.example:5000 speaks plain HTTP")
+    assert told.endswith(ALLOW)
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ("reg.example:5000/a:1", NO_HUB),
+        ("a:1", "toomanyrequests"),
+        ("reg.example:5000/a:1", "dial tcp 1.2.3.4:5000: refused"),
+    ],
+)
+def test_nothing_is_advised_where_nothing_is_known(engine: Engine, run: Run, image: str, said: str) -> None:
+    engine.answers["POST", "/images/create"] = 500, {"message": said}
+    assert run("pull", image) == (1, "", f"Error response from daemon: {said}\n")
+
+
+def test_the_advice_is_for_the_machine_that_was_asked() -> None:
+    assert "cove -m big machine config set insecure_registries r:5" in hint(PLAIN, "r:5", "big")

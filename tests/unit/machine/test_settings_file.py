@@ -34,6 +34,62 @@ def test_set_keeps_comments() -> None:
     assert text.count("#") == settings.render(settings.Settings()).count("#")
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "a:5000,b:5000",
+        " a:5000 , b:5000,",
+        '["a:5000", "b:5000"]',
+        "['a:5000','b:5000']",
+        '["a:5000", "b:5000"]\ncpus = 1',
+    ],
+)
+def test_a_list_is_written_as_it_is_printed_or_with_commas(typed: str) -> None:
+    text = settings.with_value("", "insecure_registries", typed, "x")
+    assert text == 'insecure_registries = ["a:5000", "b:5000"]\n'
+    assert settings.with_value(text, "insecure_registries", "", "x") == "insecure_registries = []\n"
+
+
+@pytest.mark.parametrize("name", [name for name in settings.SCHEMA if name != "mounts"])
+def test_what_is_printed_can_be_set(name: str) -> None:
+    key = settings.SCHEMA[name]
+    assert settings.parse(settings.with_value("", name, key.show(key.default), "x"), "x") == settings.Settings()
+
+
+def test_a_list_that_is_none_is_told_how_to_write_it() -> None:
+    with pytest.raises(SettingsError, match=r'must be written as \["a:5000", "b:5000"\] or a:5000,b:5000, not'):
+        settings.with_value("", "insecure_registries", '["a:5000"', "x")
+    with pytest.raises(SettingsError, match="must be a list of texts"):
+        settings.with_value("", "insecure_registries", "[1]", "x")
+
+
+def test_a_key_that_stands_as_a_comment_is_set_there() -> None:
+    before = settings.render(settings.Settings())
+    after = settings.with_value(before, "insecure_registries", "a:5000", "x")
+    assert after == before.replace("# insecure_registries = []", 'insecure_registries = ["a:5000"]')
+    assert settings.with_value(after, "insecure_registries", "", "x") == before.replace(
+        "# insecure_registries = []", "insecure_registries = []"
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "cpus = 3\n"),
+        ("# mine\n[[mounts]]\nhost = '/a'\n# cpus = 1\n", "cpus = 3\n# mine\n[[mounts]]\nhost = '/a'\n# cpus = 1\n"),
+        (settings.HEADER + "\nqemu = ''\n", settings.HEADER + "\ncpus = 3\n\nqemu = ''\n"),
+        ("# cpus = 1\ncpus = 2 # two\n", "# cpus = 1\ncpus = 3\n"),
+    ],
+)
+def test_where_a_key_is_set(before: str, after: str) -> None:
+    assert settings.with_value(before, "cpus", "3", "x") == after
+
+
+def test_a_list_of_several_lines_is_replaced_whole() -> None:
+    text = 'insecure_registries = [\n  "[::1]:5000",\n  "b",\n]\ncpus = 1\n'
+    assert settings.with_value(text, "insecure_registries", "c", "x") == 'insecure_registries = ["c"]\ncpus = 1\n'
+
+
 def test_the_document_is_the_schemas() -> None:
     assert (Path(__file__).parents[3] / "docs/settings.md").read_text() == settings.reference()
 
