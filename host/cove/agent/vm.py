@@ -187,7 +187,10 @@ class Vm:
     def _boot_error(self, *, ended: bool) -> BootError:
         why = "it ended" if ended else f"its engine did not answer within {BOOT_TIMEOUT_S:.0f} s"
         begin = self.run.console_begin if self.run is not None else 0
-        last = [f"  {line}" for line in consolewords.of_run(self._paths.console_log, begin, 8)]
+        said = consolewords.of_run(self._paths.console_log, begin, 8)
+        last = [f"  {line}" for line in said]
+        if not ended and (reason := consolewords.engines_end(said)):
+            why = f"{why}: {reason}"
         return BootError(
             f"the machine {self._paths.name} did not start: {why}",
             "\n".join(["the console's last lines:", *last, f"all of it: {self._paths.console_log}"]),
