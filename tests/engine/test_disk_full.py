@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import os
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -130,6 +131,28 @@ def test_removing_and_starting_on_a_disk_that_a_container_has_filled(
             eventually(lambda: [*(ext4 / "removed").iterdir()] == [])
             assert client.containers.run("busybox", ["sh", "-c", "echo x >/x && cat /x"], remove=True) == b"x\n"
             client.volumes.create("again").remove()
+        finally:
+            client.close()
+
+
+def test_removing_while_a_container_takes_whatever_becomes_free(ext4: Path, engine_with: Callable[..., Any]) -> None:
+    with engine_with("--root", str(ext4)) as engine:
+        client = docker.DockerClient(engine.url, timeout=60)
+        try:
+            writing = "while :; do cat /dev/zero >>/big; done 2>/dev/null"
+            greedy = client.containers.run(
+                "busybox", ["sh", "-c", writing], name="greedy", detach=True, stop_signal="KILL"
+            )
+            eventually(lambda: os.statvfs(ext4).f_bavail == 0)
+            for number in range(600):  # more than the log has room for: it must be begun anew
+                client.api.rename(greedy.id, f"greedy-{number}")
+            engine.kill()
+            engine.start()
+            assert os.statvfs(ext4).f_bavail < 1 << 10
+            assert client.containers.get(greedy.id).status == "running"
+            client.containers.get(greedy.id).remove(force=True)
+            eventually(lambda: [*(ext4 / "removed").iterdir()] == [])
+            assert client.containers.run("busybox", ["echo", "room"], remove=True) == b"room\n"
         finally:
             client.close()
 
