@@ -118,6 +118,9 @@ def test_removing_and_starting_on_a_disk_that_a_container_has_filled(
             with pytest.raises(docker.errors.ImageLoadError, match="remove images, containers or volumes"):
                 client.images.load(_many_files())
 
+            if what == "inodes":
+                assert FULL in said(client.containers.get("ended").start)  # in words of the runtime
+
             client.containers.get("source").remove()
             client.images.remove("other")
             client.containers.get("long").remove(force=True)
