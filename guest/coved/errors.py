@@ -58,9 +58,15 @@ class StorageFull(EngineError):
     """The disk that holds the engine's data has no room left, or no inodes (500, as dockerd answers)."""
 
 
+def no_space(path: str = "", reason: str = "no space left on device") -> StorageFull:
+    """What to say when ``path`` cannot be written, as Go's programs put it, and what helps."""
+    said = f"write {path}: {reason}" if path else reason
+    return StorageFull(f"{said}: remove images, containers or volumes, or give the machine a larger disk")
+
+
 def no_room(error: BaseException) -> StorageFull | None:
-    """What to say of a system's error when it means that the disk is full, as Go's programs put it; None for any other."""
+    """What to say of a system's error when it means that the disk is full; None for any other."""
     if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
     reason = "no space left on device" if error.errno == errno.ENOSPC else "disk quota exceeded"
-    return StorageFull(f"write {error.filename}: {reason}" if error.filename else reason)
+    return no_space(str(error.filename or ""), reason)

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
+REACHABLE = "ssh"
+"""The phase of an event that is shown to nobody: the machine's sshd answers, whatever its engine does."""
 PLAIN_INTERVAL_S = 5.0
 """Seconds between two lines of the same step where there is no terminal."""
 SMALL = 1_000_000

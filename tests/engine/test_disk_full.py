@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import os
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -57,6 +58,117 @@ def _until_full() -> Iterator[None]:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
+
+
+@pytest.fixture
+def ext4(tmp_path: Path) -> Iterator[Path]:
+    """A file system as the machine's: of some 56 MiB, and 4000 inodes, for the engine alone."""
+    image, path = tmp_path / "image", tmp_path / "ext4"
+    with image.open("wb") as file:
+        file.truncate(64 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", "-N", "4000", image], check=True, timeout=30)
+    path.mkdir()
+    subprocess.run(["mount", "-o", "loop", image, path], check=True, timeout=30)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", path], check=True, timeout=30)
+
+
+FILLING = {
+    "bytes": "dd if=/dev/zero of=/big bs=64k 2>/dev/null; dd if=/dev/zero of=/small bs=512 2>/dev/null; echo full",
+    "inodes": "mkdir /d; i=0; while : >/d/$i; do i=$((i+1)); done 2>/dev/null; echo full",
+}
+
+
+@pytest.mark.parametrize("what", FILLING)
+@pytest.mark.parametrize("end", ["stop", "kill"])
+@pytest.mark.parametrize("created", ["nothing more", "all that goes"])
+def test_removing_and_starting_on_a_disk_that_a_container_has_filled(
+    ext4: Path, engine_with: Callable[..., Any], what: str, end: str, created: str
+) -> None:
+    with engine_with("--root", str(ext4)) as engine:
+        client = docker.DockerClient(engine.url, timeout=60)
+        try:
+            client.containers.run("busybox", ["sleep", "7200"], name="long", detach=True, stop_signal="KILL")
+            client.containers.run("busybox", ["echo", "kept"], name="ended")
+            client.containers.run("busybox", ["sh", "-c", "echo x >/x"], name="source")
+            client.containers.get("source").commit("other")
+            client.volumes.create("data")
+            client.networks.create("net")
+            filler = client.containers.run("busybox", ["sh", "-c", FILLING[what]], name="filler", detach=True)
+            filler.wait()
+            assert filler.logs() in (b"full\n", b"")  # there may be no room for that
+            if created != "nothing more":
+                for make in (client.volumes.create, lambda name: client.containers.create("busybox", name=name)):
+                    assert FULL in said(_many, make)
+                assert "remove images, containers or volumes" in said(client.volumes.create, "another")
+            for _ in range(2):  # what one engine leaves behind, another finds
+                client.close()
+                if end == "kill":
+                    engine.kill()
+                else:
+                    assert engine.process is not None
+                    engine.process.terminate()
+                    assert engine.process.wait(40) == 0
+                engine.start()
+            assert {"ended", "filler", "source"} <= {one.name for one in client.containers.list(all=True)}
+            assert client.containers.get("ended").attrs["State"]["ExitCode"] == 0
+            assert client.containers.get("ended").logs() == b"kept\n"
+            with pytest.raises(docker.errors.ImageLoadError, match="remove images, containers or volumes"):
+                client.images.load(_many_files())
+
+            if what == "inodes":
+                assert FULL in said(client.containers.get("ended").start)  # in words of the runtime
+
+            client.containers.get("source").remove()
+            client.images.remove("other")
+            client.containers.get("long").remove(force=True)
+            client.volumes.get("data").remove()
+            client.networks.get("net").remove()
+            assert filler.id in client.containers.prune()["ContainersDeleted"]
+            client.volumes.prune(filters={"all": True})
+            client.images.prune()
+            assert client.containers.list(all=True) == []
+
+            eventually(lambda: [*(ext4 / "removed").iterdir()] == [])
+            assert client.containers.run("busybox", ["sh", "-c", "echo x >/x && cat /x"], remove=True) == b"x\n"
+            client.volumes.create("again").remove()
+        finally:
+            client.close()
+
+
+def test_removing_while_a_container_takes_whatever_becomes_free(ext4: Path, engine_with: Callable[..., Any]) -> None:
+    with engine_with("--root", str(ext4)) as engine:
+        client = docker.DockerClient(engine.url, timeout=60)
+        try:
+            writing = "while :; do cat /dev/zero >>/big; done 2>/dev/null"
+            greedy = client.containers.run(
+                "busybox", ["sh", "-c", writing], name="greedy", detach=True, stop_signal="KILL"
+            )
+            eventually(lambda: os.statvfs(ext4).f_bavail == 0)
+            for number in range(600):  # more than the log has room for: it must be begun anew
+                client.api.rename(greedy.id, f"greedy-{number}")
+            engine.kill()
+            engine.start()
+            assert os.statvfs(ext4).f_bavail < 1 << 10
+            assert client.containers.get(greedy.id).status == "running"
+            client.containers.get(greedy.id).remove(force=True)
+            eventually(lambda: [*(ext4 / "removed").iterdir()] == [])
+            assert client.containers.run("busybox", ["echo", "room"], remove=True) == b"room\n"
+        finally:
+            client.close()
+
+
+def _many_files() -> bytes:
+    """An archive that neither the bytes nor the inodes of a full disk are left for."""
+    output = io.BytesIO()
+    with tarfile.open(fileobj=output, mode="w") as written:
+        for number in range(4000):
+            member = tarfile.TarInfo(f"{number}")
+            member.size = 4096
+            written.addfile(member, io.BytesIO(bytes(4096)))
+    return output.getvalue()
 
 
 @pytest.fixture(params=["bytes", "inodes"])

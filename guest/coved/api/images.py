@@ -10,7 +10,7 @@ import h11
 from coved.api import compat, image_manifests, registry
 from coved.api.http import Request, Response, json_response, json_stream
 from coved.api.router import Router
-from coved.errors import EngineError, InvalidParameter
+from coved.errors import EngineError, InvalidParameter, no_room
 from coved.images import Image, Removed, documents
 from coved.images.documents import Platform
 from coved.images.manager import parse_name
@@ -243,9 +243,12 @@ async def _progress(
         await task
     except EngineError as error:
         yield {"errorDetail": {"message": str(error)}, "error": str(error)}
-    except Exception:
-        log.exception("a load failed")
-        words = "internal error, see the engine's log"
+    except Exception as error:
+        if (full := no_room(error)) is not None:
+            words = str(full)
+        else:
+            log.exception("a load failed")
+            words = "internal error, see the engine's log"
         yield {"errorDetail": {"message": words}, "error": words}
     finally:
         task.cancel()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from coved.api.http import Request, Response, json_response, json_stream
 from coved.api.router import Router
-from coved.errors import EngineError, InvalidParameter
+from coved.errors import EngineError, InvalidParameter, no_room
 from coved.images import documents, platforms, reference
 from coved.images.reference import Reference
 from coved.registry import Registries
@@ -135,9 +135,12 @@ async def _follow(
         await task
     except EngineError as error:
         yield {"errorDetail": {"message": str(error)}, "error": str(error)}
-    except Exception:
-        log.exception("a transfer failed")
-        words = "internal error, see the engine's log"
+    except Exception as error:
+        if (full := no_room(error)) is not None:
+            words = str(full)
+        else:
+            log.exception("a transfer failed")
+            words = "internal error, see the engine's log"
         yield {"errorDetail": {"message": words}, "error": words}
     finally:
         await _end(task)

@@ -1,5 +1,6 @@
 """Spawner and engine: started, and started again when they end; and sshd, one process per connection."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ MAX_LOG = 5 << 20
 QUICK_S = 2.0
 """A service that ends sooner than this after its start is started again with delay."""
 MAX_DELAY_S = 5.0
+MAX_SAID = 300
 MAX_CONNECTIONS = 16
 
 
@@ -54,7 +56,8 @@ class Service:
         self.pid = 0
         quick = time.monotonic() - self._started < QUICK_S
         self._delay = min(max(2 * self._delay, 0.1), MAX_DELAY_S) if quick else 0.0
-        how = f"signal {-status}" if status < 0 else f"status {status}"
+        # Who ends with a status has said why, and the console is all that there is to see when it cannot start.
+        how = f"signal {-status}" if status < 0 else f"status {status}{_said(self.name)}"
         say(f"{self.name} ended with {how}; starting it again (its log: {LOGS}/{self.name}.log)")
         return self._delay
 
@@ -74,15 +77,29 @@ def spawn(words: tuple[str, ...], descriptors: dict[int, int]) -> int:
 
 
 def open_log(name: str) -> int:
-    """The log of a service, to append to; one that has grown too long becomes ``.1``."""
+    """The log of a service, to append to; one that has grown too long becomes ``.1``. The console, when the disk has no room."""
     path = f"{LOGS}/{name}.log"
-    os.makedirs(LOGS, 0o700, exist_ok=True)
     try:
-        if os.stat(path).st_size > MAX_LOG:
-            os.replace(path, f"{path}.1")
-    except FileNotFoundError:
-        pass
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        os.makedirs(LOGS, 0o700, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(path).st_size > MAX_LOG:
+                os.replace(path, f"{path}.1")
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return os.dup(2)
+
+
+def _said(name: str) -> str:
+    """The last line of a service's log, after a colon; nothing when there is none."""
+    try:
+        with open(f"{LOGS}/{name}.log", "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+            lines = file.read().decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    shown = "".join(character if character.isprintable() else "?" for character in last[:MAX_SAID])
+    return f": {shown}" if shown else ""
 
 
 def _null() -> int:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from pathlib import Path
 
+from coved.errors import no_room
 from coved.store.trees import remove_tree
 
 log = logging.getLogger(__name__)
@@ -31,12 +32,19 @@ class Removals:
             self._delete(path)
 
     def take(self, path: Path) -> None:
-        """``path`` is no more when this returns; if there is none, that is as well. Raises OSError: then it has stayed."""
+        """``path`` is no more when this returns; if there is none, that is as well. Raises OSError: then it has stayed.
+
+        On a full disk it goes a little later, if there is no block for its name in the folder.
+        """
         gone = self._folder / path.name
         try:
             path.rename(gone)
         except FileNotFoundError:
             return
+        except OSError as error:
+            if no_room(error) is None:
+                raise
+            gone = path
         self._delete(gone)
 
     def _delete(self, path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from coved.errors import no_room
 from coved.images.compression import DecompressedStream, HashedStream, PeekedStream, Source, media_type
 from coved.images.documents import OCI_LAYER
 from coved.images.extract import Extractor
@@ -136,6 +137,10 @@ class LayerStore:
             final.rename(condemned)
         except FileNotFoundError:
             return
+        except OSError as error:
+            if no_room(error) is None:
+                raise
+            condemned = final  # there is no block for another name in the folder
         remove_tree(condemned)
 
     def clean(self) -> None:

@@ -15,7 +15,8 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from coved.errors import EngineError, StorageFull
+from coved.errors import EngineError, no_space
+from coved.store.headroom import Headroom, alone_by_need, lengthen
 from coved.store.settling import Settling
 
 Parameters = Sequence[object] | Mapping[str, object]
@@ -38,11 +39,15 @@ class Database:
         self._after: list[Callable[[], object]] = []
         self._settling = Settling(path.with_name(f"{path.name}-wal"))
         with self._errors():
+            if alone_by_need(path.parent):
+                self._connection.execute("PRAGMA locking_mode=EXCLUSIVE")
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
                 self._connection.execute(f"PRAGMA {pragma}")
             self._connection.execute(
                 "CREATE TABLE IF NOT EXISTS schema_versions (domain TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT"
             )
+            self._headroom = Headroom(self._connection, path.with_name(f"{path.name}-wal"))
+            self._headroom.mind()
 
     def migrate(self, domain: str, steps: Sequence[str]) -> None:
         """Brings a domain's tables up to date.
@@ -82,6 +87,8 @@ class Database:
             finally:
                 self._depth -= 1
             return
+        with self._errors():
+            self._headroom.mind()
         if not lasting:
             self._connection.execute("PRAGMA synchronous=NORMAL")
         try:
@@ -125,6 +132,8 @@ class Database:
     def execute(self, sql: str, parameters: Parameters = ()) -> int:
         """Runs one statement and gives the number of rows that it changed; it commits unless in a transaction."""
         with self._errors():
+            if not self._depth:
+                self._headroom.mind()
             return self._connection.execute(sql, parameters).rowcount
 
     def query(self, sql: str, parameters: Parameters = ()) -> list[Row]:
@@ -140,6 +149,7 @@ class Database:
     def close(self) -> None:
         self._settling.settled()  # by what follows: it brings everything into the database itself, and that to the disk
         self._connection.close()
+        lengthen(self._path.with_name(f"{self._path.name}-wal"))  # for the next engine, which may find the disk full
 
     def _rollback(self) -> None:
         # SQLite has rolled back on its own after some errors (lang_transaction.html): then there is nothing left to do.
@@ -152,10 +162,7 @@ class Database:
             yield
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
-                raise StorageFull(
-                    f"write {self._path}: no space left on device: remove images, containers or volumes, "
-                    "or give the machine a larger disk"
-                ) from error
+                raise no_space(str(self._path)) from error
             raise
 
 

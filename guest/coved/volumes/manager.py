@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from coved.errors import Conflict, InvalidParameter, NotFound
+from coved.errors import Conflict, InvalidParameter, NotFound, no_room
 from coved.events import Events
 from coved.filters import Filters
 from coved.store.database import Database, Row
@@ -85,7 +85,12 @@ class Volumes:
         for path in [*strays, *self._trash.iterdir()]:
             await _delete(path)
         for name in known:
-            (self._directory / name / "_data").mkdir(parents=True, exist_ok=True)
+            try:
+                (self._directory / name / "_data").mkdir(parents=True, exist_ok=True)
+            except (
+                OSError
+            ) as error:  # a full disk, for instance: what uses it fails, and the engine is there to make room
+                log.error("the folder of volume %s cannot be made: %s", name, error)
 
     # -- the API's verbs
 
@@ -167,7 +172,13 @@ class Volumes:
         self._database.execute("DELETE FROM volumes WHERE name = ?", (name,))
         # Moved away first: a new volume of this name must not find the old data while it is being deleted.
         condemned = self._trash / f"volume-{secrets.token_hex(8)}"
-        (self._directory / name).rename(condemned)
+        try:
+            (self._directory / name).rename(condemned)
+        except OSError as error:
+            if no_room(error) is None:
+                raise
+            # There is no block for another name in that folder. The files go where they are, then.
+            condemned = self._directory / name
         self._populating.pop(name, None)
         self._events.publish("volume", "destroy", name, {"driver": DRIVER})
         await _delete(condemned)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from cove.machine.files import tail
 
 _A_CONTAINERS_OWN = "Memory cgroup out of memory:"
 """The kernel has ended a process of a container that was over its limit: that is told of the container, and ends no machine."""
+
+_ENGINES_END = re.compile(r"cove: (engine ended with status .*); starting it again")
+"""What the guest's PID 1 says of an engine that could not start."""
 
 
 def size(console: Path) -> int:
@@ -24,3 +28,8 @@ def of_run(console: Path, begin: int, lines: int) -> list[str]:
     # It was begun anew when it is shorter: it is cut when it has grown too long.
     said = tail(console, 1000, min(grown, 64 * 1024) if grown >= 0 else 64 * 1024)
     return [line for line in said if line.strip() and _A_CONTAINERS_OWN not in line][-lines:]
+
+
+def engines_end(lines: list[str]) -> str:
+    """Why the engine ended last, as far as these lines tell; "" when they do not."""
+    return next((found[1] for line in reversed(lines) if (found := _ENGINES_END.search(line))), "")

@@ -18,7 +18,7 @@ from cove.errors import AgentError
 from cove.machine import space
 from cove.machine.locks import FileLock
 from cove.machine.paths import DEFAULT_MACHINE, MachinePaths, machines_dir
-from cove.progress import Report, ignore
+from cove.progress import REACHABLE, Event, Report, ignore
 
 AGENT_TIMEOUT_S = 30.0
 SILENCE_S = 240.0
@@ -27,17 +27,32 @@ LAUNCH_TIMEOUT_S = 60.0
 ATTEMPTS = 3
 
 
-def ensure_running(name: str, progress: Report | None = None) -> Path:
+class _Reachable(Exception):
+    """The machine's sshd answers."""
+
+
+def ensure_running(name: str, progress: Report | None = None, *, engine: bool = True) -> Path:
     """Return the docker socket of machine `name`, whose engine answers when this returns.
+
+    Without `engine` it is enough that its sshd does: an engine that cannot start is looked into from there.
 
     Makes the VM image and the machine when they are missing, starts the agent and the VM when they do not run. Safe to call
     from several processes at once. Raises `CoveError` with the way out.
     """
-    report = progress or ignore
+    show = progress or ignore
+
+    def report(event: Event) -> None:
+        if event.phase != REACHABLE:
+            show(event)
+        elif not engine:
+            raise _Reachable
+
     paths = MachinePaths(name)
     for attempt in range(ATTEMPTS):
         try:
             ask(paths, "ready", SILENCE_S, report)
+            return paths.docker_socket
+        except _Reachable:
             return paths.docker_socket
         except NoAgent:
             # The first time there is none yet; later it has ended between our start and our question.

@@ -25,7 +25,7 @@ from cove.forward.ports import PortForwards, free_port
 from cove.machine import keys, registries, settings, space
 from cove.machine.paths import MachinePaths
 from cove.machine.sizes import format_size
-from cove.progress import Event, Report
+from cove.progress import REACHABLE, Event, Report
 from cove.transport.ssh import SshTransport
 
 log = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ class Vm:
         await self._driver.on_link_change(self.link.changed)
         # The handshake takes its time under emulation: it is made while the engine starts.
         self._transport = SshTransport(self.run.ssh_port, self._paths.ssh_key, self._paths.host_key)
-        up: asyncio.Future[Any] = asyncio.gather(self.link.ready.wait(), self._connect(self._transport))
+        up: asyncio.Future[Any] = asyncio.gather(self.link.ready.wait(), self._connect(self._transport, report))
         gone: asyncio.Future[Any] = asyncio.ensure_future(self._driver.wait_exit())
         try:
             await asyncio.wait((gone, up), timeout=BOOT_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
@@ -177,17 +177,21 @@ class Vm:
             up.cancel()
         self.door = EngineDoor(self._transport, self.link.answering)
 
-    async def _connect(self, transport: SshTransport) -> None:
+    async def _connect(self, transport: SshTransport, report: Report) -> None:
         assert self._driver is not None
         listening = asyncio.Event()
         await self._driver.on_ssh_change(lambda open: listening.set() if open else None)
         await listening.wait()
         await asyncio.to_thread(transport.connect)
+        report(Event(REACHABLE, "the machine can be reached"))
 
     def _boot_error(self, *, ended: bool) -> BootError:
         why = "it ended" if ended else f"its engine did not answer within {BOOT_TIMEOUT_S:.0f} s"
         begin = self.run.console_begin if self.run is not None else 0
-        last = [f"  {line}" for line in consolewords.of_run(self._paths.console_log, begin, 8)]
+        said = consolewords.of_run(self._paths.console_log, begin, 8)
+        last = [f"  {line}" for line in said]
+        if not ended and (reason := consolewords.engines_end(said)):
+            why = f"{why}: {reason}"
         return BootError(
             f"the machine {self._paths.name} did not start: {why}",
             "\n".join(["the console's last lines:", *last, f"all of it: {self._paths.console_log}"]),

@@ -251,7 +251,7 @@ def ssh(name: str, words: tuple[str, ...]) -> int:
     if program is None:
         raise CoveError("there is no ssh program on this computer", "install OpenSSH's client")
     with renderer(f"Cove is starting machine {name}") as report:
-        ensure_running(name, report)
+        ensure_running(name, report, engine=False)
     paths = MachinePaths(name)
     port = ask(paths, "status", 10)["ssh_port"]
     options = {

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 from cove.agent.client import NoAgent, answers, ask
-from cove.agent.launch import start_agent
+from cove.agent.launch import ensure_running, start_agent
 from cove.errors import AgentError, CoveError
 from cove.machine.paths import MachinePaths
-from cove.progress import Event
+from cove.progress import REACHABLE, Event
 
 
 @pytest.fixture
@@ -201,3 +201,16 @@ def test_a_machine_that_is_being_stopped_is_not_ready(paths: MachinePaths, cove:
         stopping.kill()
         stopping.communicate()
         os.kill(ask(paths, "status", 5)["agent_pid"], signal.SIGKILL)
+
+
+def test_who_needs_only_ssh_does_not_wait_for_an_engine_that_does_not_come(
+    paths: MachinePaths, cove: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COVE_FAKE", "silent")
+    for _ in range(2):  # who comes later is told at once
+        shown: list[Event] = []
+        ensure_running(paths.name, shown.append, engine=False)
+        assert REACHABLE not in {event.phase for event in shown}
+        status = ask(paths, "status", 5)
+        assert status["state"] == "starting"
+        assert status["ssh_port"] > 0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import struct
 import time
+from pathlib import Path
 
 import pytest
-from coved.boot import disk, seed
+from coved.boot import disk, seed, services
 from coved.boot.console import BootError
 from coved.boot.services import MAX_DELAY_S, Service
 
@@ -62,3 +65,37 @@ def test_a_service_that_ran_for_long_is_started_at_once() -> None:
     service = Service("engine", "coved")
     service._started = -1000.0
     assert service.ended(-9) == 0.0
+
+
+@pytest.fixture
+def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(services, "LOGS", str(tmp_path))
+    return tmp_path
+
+
+def test_the_console_says_why_a_service_ended_with_a_status(logs: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (logs / "engine.log").write_bytes(b"x\n" * 9000 + b"coved: write \x1b[31m/x: no space left on device\n\n")
+    service = Service("engine", "coved")
+    service.ended(1)
+    assert "engine ended with status 1: coved: write ?[31m/x: no space left on device; starting it again" in (
+        capfd.readouterr().err
+    )
+    service.ended(-9)  # it could not say anything
+    assert "engine ended with signal 9; starting it again" in capfd.readouterr().err
+    (logs / "engine.log").unlink()
+    service.ended(1)
+    assert "engine ended with status 1; starting it again" in capfd.readouterr().err
+
+
+def test_a_service_whose_log_cannot_be_opened_writes_to_the_console(
+    logs: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", full)
+        log = services.open_log("engine")
+    os.write(log, b"here")
+    os.close(log)
+    assert capfd.readouterr().err == "here"

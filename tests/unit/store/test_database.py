@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 from coved.errors import StorageFull
+from coved.store import headroom
 from coved.store.database import Database, SchemaTooNew
+from coved.store.headroom import ENOUGH_PAGES, LOG_BYTES
 
 STEPS = ("CREATE TABLE things (name TEXT PRIMARY KEY) STRICT; CREATE INDEX by_name ON things (name);",)
 
@@ -77,7 +79,9 @@ def test_a_kill_leaves_only_whole_transactions(tmp_path: Path) -> None:
     program = f"""
 import os
 from pathlib import Path
+from coved.store import headroom
 from coved.store.database import Database
+from coved.store.headroom import ENOUGH_PAGES, LOG_BYTES
 database = Database(Path({str(tmp_path / "metadata.db")!r}))
 database.migrate("things", {STEPS!r})
 database.execute("INSERT INTO things VALUES ('kept')")
@@ -105,3 +109,54 @@ def test_memory_follows_the_commit(tmp_path: Path) -> None:
         pass
     database.after_commit(lambda: told.append("at once"))
     assert told == ["inner", "at once"]
+
+
+def test_nothing_is_kept_back_for_removals_by_a_disk_with_room(database: Database) -> None:
+    with database.transaction():  # more than there are free pages
+        for number in range(2000):
+            database.execute("INSERT INTO things VALUES (?)", (f"{number}" * 200,))
+    assert len(names(database)) == 2000
+    database.execute("DELETE FROM things WHERE name LIKE '0%'")
+    assert database.query("PRAGMA freelist_count")[0][0] >= ENOUGH_PAGES - 10
+
+
+def test_the_log_has_its_blocks_before_anything_is_in_it_and_after_the_last_close(
+    database: Database, tmp_path: Path
+) -> None:
+    def allocated() -> int:
+        return (tmp_path / "metadata.db-wal").stat().st_blocks * 512
+
+    assert allocated() >= LOG_BYTES
+    database.execute("INSERT INTO things VALUES ('a')")
+    database.close()
+    assert allocated() >= LOG_BYTES
+    assert names(Database(tmp_path / "metadata.db")) == ["a"]
+
+
+def test_a_full_disk_takes_nothing_new_before_the_log_is_full(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(100):
+        database.execute("INSERT INTO things VALUES (?)", (f"{number}",))
+    monkeypatch.setattr(headroom, "LOW_BYTES", 1 << 62)
+    pages = database.query("PRAGMA page_count")[0][0]
+    with pytest.raises(StorageFull, match="remove images"):
+        for number in range(100, 10_000):
+            database.execute("INSERT INTO things VALUES (?)", (f"{number}" * 200,))
+    assert database.query("PRAGMA page_count")[0][0] == pages
+    for name in names(database):
+        database.execute("DELETE FROM things WHERE name = ?", (name,))
+    assert names(database) == []
+    monkeypatch.setattr(headroom, "LOW_BYTES", 0)
+    test_nothing_is_kept_back_for_removals_by_a_disk_with_room(database)
+
+
+def test_without_room_there_is_no_file_of_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(headroom, "LOW_INODES", 1 << 62)
+    database = Database(tmp_path / "metadata.db")
+    database.migrate("things", STEPS)
+    database.execute("INSERT INTO things VALUES ('a')")
+    assert not (tmp_path / "metadata.db-shm").exists()
+    database.close()
+    monkeypatch.undo()
+    assert names(Database(tmp_path / "metadata.db")) == ["a"]

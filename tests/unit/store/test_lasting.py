@@ -123,7 +123,8 @@ def test_a_power_cut_takes_the_last_changes_and_never_one_before_them(database: 
     every = names(database)
     log = (tmp_path / "metadata.db-wal").read_bytes()
     left = set()
-    for size in (*range(0, len(log), 2060), len(log)):
+    # The log has its full length from the beginning; what was written lies in its first part.
+    for size in (*range(0, 256 << 10, 2060), len(log)):
         folder = tmp_path / f"cut-{size}"
         folder.mkdir()
         shutil.copy(tmp_path / "metadata.db", folder / "metadata.db")
