@@ -332,6 +332,7 @@ class Containers:
             self._registry.remove(container)
         async with container.files.urgently():
             self._take_files(self._root / container.id)
+        await self._removals.make_room()
         for mount in container.mounts:
             if mount.kind == "volume" and (volumes or container.host_config["AutoRemove"]):
                 await self._drop_volume(mount.source)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from pathlib import Path
 
 from coved.errors import no_room
 from coved.store.trees import remove_tree
 
 log = logging.getLogger(__name__)
+
+SHORT_BYTES = 256 << 20
+SHORT_INODES = 4096
+"""With less than this free, a removal is over when its room is free."""
 
 
 class Removals:
@@ -47,6 +52,11 @@ class Removals:
             gone = path
         self._delete(gone)
 
+    async def make_room(self) -> None:
+        """Returns when all is deleted, if the disk has little room: whoever removes something then does it for the room."""
+        if self._task is not None and _is_short(self._folder):
+            await asyncio.wait([self._task])
+
     def _delete(self, path: Path) -> None:
         self._waiting.append(path)
         if self._task is None:
@@ -66,3 +76,8 @@ class Removals:
         self._closing = True
         if self._task is not None:
             await asyncio.wait([self._task])
+
+
+def _is_short(folder: Path) -> bool:
+    there = os.statvfs(folder)
+    return there.f_bavail * there.f_frsize < SHORT_BYTES or (there.f_files > 0 and there.f_favail < SHORT_INODES)

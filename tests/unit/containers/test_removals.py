@@ -50,6 +50,24 @@ def test_what_is_taken_is_gone_at_once_and_deleted_then(tmp_path: Path) -> None:
     within(scenario)
 
 
+@pytest.mark.parametrize("short", [False, True])
+def test_on_a_disk_with_little_room_it_is_deleted_when_the_removal_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: bool
+) -> None:
+    if short:
+        monkeypatch.setattr(removals, "SHORT_BYTES", 1 << 62)
+
+    async def scenario() -> None:
+        made = Removals(tmp_path / "removed")
+        made.start()
+        made.take(tree(tmp_path / "a"))
+        await made.make_room()
+        assert any((tmp_path / "removed").iterdir()) != short
+        await made.close()
+
+    within(scenario)
+
+
 def test_the_next_engine_deletes_what_is_left(tmp_path: Path) -> None:
     async def scenario() -> None:
         first = Removals(tmp_path / "removed")
