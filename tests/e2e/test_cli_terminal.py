@@ -132,7 +132,8 @@ def test_the_window_size_follows(shell: Terminal) -> None:
 
 
 def test_ctrl_c_reaches_the_foreground_process_only(shell: Terminal) -> None:
-    shell.type("trap 'echo caught' INT; echo go; sleep 100\n")
+    # One process says it and sleeps: between two, the shell alone would be interrupted, and wait for the second.
+    shell.type("trap 'echo caught' INT; sh -c 'echo go; exec sleep 100'\n")
     shell.expect(r"\ngo")
     shell.type("\x03")
     shell.expect(r"# ")

@@ -183,7 +183,7 @@ def test_a_client_that_resets_within_its_body_is_no_fault(echo: Served, caplog: 
             b"POST /echo HTTP/1.1\r\nHost: d\r\nContent-Length: 1000\r\nContent-Type: application/json\r\n\r\n{"
         )
         client.close()
-    assert settled(before) == before
+    assert settled(before) <= before
     assert not caplog.records
 
 
@@ -260,7 +260,7 @@ def test_five_hundred_connections_at_once(served: Served) -> None:
             client.sendall(b"GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n")
         for client in clients:
             assert receive_until(client, b"\r\n\r\nOK").startswith(b"HTTP/1.1 200")
-    assert settled(before) == before
+    assert settled(before) <= before
 
 
 def test_clients_that_vanish_within_an_answer_leave_nothing(served: Served, caplog: pytest.LogCaptureFixture) -> None:
@@ -277,6 +277,6 @@ def test_clients_that_vanish_within_an_answer_leave_nothing(served: Served, capl
         with served.connect() as client:
             client.sendall(b"GET /endless HTTP/1.1\r\nHost: d\r\n\r\n")
             client.recv(1000)
-    assert settled(before) == before
+    assert settled(before) <= before
     assert not caplog.records
     assert served.socket.exists()
