@@ -47,10 +47,9 @@ def bootstrap(context: Context, values: Values) -> int:
 
 
 def _mirrors(given: str) -> Mirrors:
-    from cove.debian.releases import DEFAULT_MIRROR
     from cove.image import mirror
 
-    return mirror.named(given) if given else mirror.find(default=DEFAULT_MIRROR)
+    return mirror.named(given) if given else mirror.find()
 
 
 def _shown(mirrors: Mirrors) -> str:
@@ -157,7 +156,7 @@ NAME is debian:13 (debian:trixie, debian:latest) or debian:12 (debian:bookworm),
 what Docker Hub's has: Debian's required packages and apt, the newest version of each.
 
 The packages come from the mirror of --mirror, else of COVE_DEBIAN_MIRROR or vm-image.toml,
-else of this computer's own apt, else from deb.debian.org; the image's apt will use the same.
+else of this computer's own apt; the image's apt will use the same.
 Debian's signature is verified. The packages are configured in a container without network.
 Downloads are kept for the next time. The image's id is printed.""",
         "NAME",

@@ -8,8 +8,6 @@ from cove.errors import CoveError
 from cove.image.recipe import Suite
 
 _INDEX = "main/binary-amd64/Packages.xz"
-DEFAULT_MIRROR = "http://deb.debian.org/debian"
-"""Debian's own, which Docker's official image names too. APT trusts signatures, not connections: hence no TLS."""
 
 
 @dataclass(frozen=True, slots=True)

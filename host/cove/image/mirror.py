@@ -44,11 +44,11 @@ class Mirrors:
         return {"debian": self.debian, "debian-security": self.debian_security}[archive]
 
 
-def find(apt_directory: Path = APT_DIRECTORY, default: str = "") -> Mirrors:
+def find(apt_directory: Path = APT_DIRECTORY) -> Mirrors:
     """Return the mirrors: `COVE_DEBIAN_MIRROR`, else `vm-image.toml` in the configuration, else apt's configuration.
 
     The security archive is `COVE_DEBIAN_SECURITY_MIRROR` (`debian_security_mirror`), else it is expected beside the other, with
-    `-security` added to its name, as mirrors have it. When nothing names a mirror it is `default`; without one, raises `CoveError`.
+    `-security` added to its name, as mirrors have it. Raises `CoveError` when nothing names a mirror.
     """
     settings = _settings()
     debian = os.environ.get("COVE_DEBIAN_MIRROR") or settings.get("debian_mirror", "")
@@ -59,10 +59,9 @@ def find(apt_directory: Path = APT_DIRECTORY, default: str = "") -> Mirrors:
                 security = security or uri
             else:
                 debian = debian or uri
-    debian = debian or default
     if not debian:
         raise CoveError(
-            "no Debian mirror is known from which the VM image could be built",
+            "no Debian mirror is known from which images could be made",
             "set COVE_DEBIAN_MIRROR to the base URL of one (it ends in /debian, usually), "
             f'or write debian_mirror = "URL" into {config_dir() / "vm-image.toml"}',
         )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from cove.cli import bootstrap as command
 from cove.cli import main as cli
+from cove.errors import CoveError
 from cove.image import mirror
 
 
@@ -55,7 +56,6 @@ def test_help_says_what_there_is(capsys: Any, monkeypatch: Any) -> None:
         "debian:bookworm",
         "-slim",
         "COVE_DEBIAN_MIRROR",
-        "deb.debian.org",
         "--mirror",
         "--quiet",
     ):
@@ -72,10 +72,10 @@ def test_whose_mirror_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setenv("COVE_HOME", str(tmp_path))
     monkeypatch.delenv("COVE_DEBIAN_MIRROR", raising=False)
     monkeypatch.delenv("COVE_DEBIAN_SECURITY_MIRROR", raising=False)
-    default = "http://default.test/debian"
-    assert mirror.find(tmp_path, default) == mirror.Mirrors(default, f"{default}-security")
+    with pytest.raises(CoveError, match="no Debian mirror is known"):
+        mirror.find(tmp_path)
     (tmp_path / "sources.list").write_text("deb http://apt.test/debian trixie main\n")
-    assert mirror.find(tmp_path, default).debian == "http://apt.test/debian"
+    assert mirror.find(tmp_path).debian == "http://apt.test/debian"
     monkeypatch.setenv("COVE_DEBIAN_MIRROR", "http://set.test/debian/")
-    assert mirror.find(tmp_path, default).debian == "http://set.test/debian"
+    assert mirror.find(tmp_path).debian == "http://set.test/debian"
     assert mirror.named("http://given.test/d") == mirror.Mirrors("http://given.test/d", "http://given.test/d-security")
