@@ -1,6 +1,5 @@
 """``/images``."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
@@ -9,8 +8,9 @@ import h11
 
 from coved.api import compat, image_manifests, registry
 from coved.api.http import Request, Response, json_response, json_stream
+from coved.api.progress import following, streamed
 from coved.api.router import Router
-from coved.errors import EngineError, InvalidParameter, no_room
+from coved.errors import InvalidParameter
 from coved.images import Image, Removed, documents
 from coved.images.documents import Platform
 from coved.images.manager import parse_name
@@ -137,8 +137,11 @@ async def _prune(engine: "Engine", request: Request) -> Response:
 
 
 async def _load(engine: "Engine", request: Request) -> Response:
-    quiet = request.query.bool("quiet")
-    return json_stream(_progress(engine, request, quiet, _platform(request, (1, 48))))
+    """The status is sent before the archive has come: an error is the last message."""
+    quiet, platform = request.query.bool("quiet"), _platform(request, (1, 48))
+    return json_stream(
+        following(lambda report: engine.images.load(_body(request), report, quiet=quiet, platform=platform))
+    )
 
 
 async def _save(engine: "Engine", request: Request) -> Response:
@@ -184,7 +187,7 @@ async def _fetch(engine: "Engine", request: Request, source: str) -> Response:
         async with remote.fetched(engine.registries, url, report) as chunks:
             report({"status": (await _import(engine, request, chunks, url)).id})
 
-    return await registry.streamed(work)
+    return await streamed(work)
 
 
 async def _import(engine: "Engine", request: Request, chunks: AsyncIterator[bytes], source: str) -> Image:
@@ -222,37 +225,6 @@ async def _body(request: Request) -> AsyncIterator[bytes]:
         raise InvalidParameter("unexpected EOF") from None
     except h11.RemoteProtocolError as error:
         raise InvalidParameter(f"malformed request body: {error}") from None
-
-
-async def _progress(
-    engine: "Engine", request: Request, quiet: bool, platform: Platform | None
-) -> AsyncIterator[object]:
-    """Messages of a load as they come; an error is the last of them, since the status is sent by then."""
-    messages: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-
-    async def work() -> None:
-        try:
-            await engine.images.load(_body(request), messages.put_nowait, quiet=quiet, platform=platform)
-        finally:
-            messages.put_nowait(None)
-
-    task = asyncio.get_running_loop().create_task(work())
-    try:
-        while (message := await messages.get()) is not None:
-            yield message
-        await task
-    except EngineError as error:
-        yield {"errorDetail": {"message": str(error)}, "error": str(error)}
-    except Exception as error:
-        if (full := no_room(error)) is not None:
-            words = str(full)
-        else:
-            log.exception("a load failed")
-            words = "internal error, see the engine's log"
-        yield {"errorDetail": {"message": words}, "error": words}
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def _removed(item: Removed) -> dict[str, str]:

@@ -1,28 +1,18 @@
 """What asks registries: pulls, pushes, logins, searches."""
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from coved.api.http import Request, Response, json_response, json_stream
+from coved.api.http import Request, Response, json_response
+from coved.api.progress import streamed
 from coved.api.router import Router
-from coved.errors import EngineError, InvalidParameter, no_room
+from coved.errors import InvalidParameter
 from coved.images import documents, platforms, reference
 from coved.images.reference import Reference
 from coved.registry import Registries
 from coved.registry.credentials import Credentials
 
-log = logging.getLogger(__name__)
-
 if TYPE_CHECKING:
     from coved.engine import Engine
-
-Message = dict[str, Any]
-Work = Callable[[Callable[[Message], None]], Awaitable[None]]
-
-_BACKLOG = 256
-"""Messages for a client that reads slowly, after which it is not told how far things are any more."""
 
 
 def routes(router: Router) -> None:
@@ -94,58 +84,3 @@ async def pull(engine: "Engine", request: Request) -> Response:
     name = pull_name(request.query.str("fromImage"), request.query.str("tag"))
     registries: Registries = engine.registries
     return await streamed(lambda report: registries.pull(name, platform, credentials(request), report))
-
-
-async def streamed(work: Work) -> Response:
-    """Answers with the messages of ``work`` as they come. What it raises before the first is the answer's status.
-
-    It ends with its client.
-    """
-    messages: asyncio.Queue[Message | None] = asyncio.Queue()
-
-    def report(message: Message) -> None:
-        if messages.qsize() < _BACKLOG or "current" not in message.get("progressDetail", ()):
-            messages.put_nowait(message)
-
-    async def run() -> None:
-        try:
-            await work(report)
-        finally:
-            messages.put_nowait(None)
-
-    task = asyncio.get_running_loop().create_task(run())
-    try:
-        first = await messages.get()
-        if first is None:
-            await task
-    except BaseException:
-        await _end(task)
-        raise
-    return json_stream(_follow(task, messages, first))
-
-
-async def _follow(
-    task: "asyncio.Task[None]", messages: "asyncio.Queue[Message | None]", first: Message | None
-) -> AsyncIterator[object]:
-    try:
-        message = first
-        while message is not None:
-            yield message
-            message = await messages.get()
-        await task
-    except EngineError as error:
-        yield {"errorDetail": {"message": str(error)}, "error": str(error)}
-    except Exception as error:
-        if (full := no_room(error)) is not None:
-            words = str(full)
-        else:
-            log.exception("a transfer failed")
-            words = "internal error, see the engine's log"
-        yield {"errorDetail": {"message": words}, "error": words}
-    finally:
-        await _end(task)
-
-
-async def _end(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
