@@ -91,3 +91,14 @@ def test_a_start_that_did_not_reach_the_disk_has_not_happened(own_engine: Any, t
             one.remove(force=True)
         assert client.containers.list(all=True) == []
         assert own_engine.names(own_engine.state / "shims") == []
+
+
+def test_a_container_whose_folder_did_not_reach_the_disk_is_there(own_engine: Any) -> None:
+    with client_of(own_engine) as client:
+        fresh = client.containers.create("busybox", ["true"])
+        own_engine.kill()
+        shutil.rmtree(own_engine.root / "containers" / fresh.id)
+        own_engine.start()
+        fresh.start()
+        assert fresh.wait()["StatusCode"] == 0
+        fresh.remove()

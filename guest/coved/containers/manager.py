@@ -95,6 +95,7 @@ class Containers:
         self._removals.start()
         self._registry.load()
         self._sweep({container.id for container in self._registry})
+        self._make_folders()
         self._images.set_users(self._users_of)
         await self.life.restore()
 
@@ -103,6 +104,14 @@ class Containers:
         for path in self._root.iterdir():
             if path.name not in known:
                 self._take_files(path)
+
+    def _make_folders(self) -> None:
+        """The record of a container lasts before its empty folder does: a machine that dies in between has lost only that."""
+        for container in self._registry:
+            try:
+                Layout(self._root / container.id, ()).prepare()
+            except OSError as error:
+                log.warning("the folder of container %s cannot be made: %s", container.short_id, error)
 
     def _take_files(self, path: Path) -> None:
         try:
