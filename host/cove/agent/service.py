@@ -21,7 +21,7 @@ from cove.errors import CoveError, TransportError
 from cove.forward.docker_socket import DockerSocket, EngineDoor
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
-from cove.progress import Event
+from cove.progress import REACHABLE, Event
 from cove.transport.base import Stream
 
 log = logging.getLogger(__name__)
@@ -181,6 +181,11 @@ class Service:
         for watcher in self._watchers:
             watcher.put_nowait(event)
 
+    def _so_far(self) -> list[Event]:
+        """What somebody who joins a start is told first: the step that is shown, and after it that sshd answers by now."""
+        shown = [event for event in self._events if event.phase != REACHABLE]
+        return [*shown[-1:], *(event for event in self._events[-1:] if event.phase == REACHABLE)]
+
     def _open_stream(self) -> Stream:
         """A stream to the engine, whose VM is started for it when there is none; in the thread of a docker client."""
         tried = None
@@ -266,7 +271,7 @@ class Service:
             self._watchers.add(queue)
             listening = self._loop.create_task(_hear(reader, queue))
             try:
-                for event in self._events[-1:]:
+                for event in self._so_far():
                     send({"event": event.to_json()})
                 while (item := await queue.get()) is not None:
                     if isinstance(item, Left):
