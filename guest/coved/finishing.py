@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -55,3 +55,15 @@ class Closing(Generic[T]):
             await self._values.aclose()
         finally:
             self._close()
+
+
+async def all_of(works: Iterable[Coroutine[Any, Any, object]]) -> None:
+    """Does all of it at the same time. Raises what the first that fails raises, when the others have been ended."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        for task in asyncio.as_completed(tasks):
+            await task
+    finally:
+        for one in tasks:
+            one.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

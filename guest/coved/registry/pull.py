@@ -8,6 +8,7 @@ import logging
 from dataclasses import dataclass
 
 from coved.errors import EngineError, NotFound
+from coved.finishing import all_of
 from coved.images import Images, documents
 from coved.images.arrivals import Arrival
 from coved.images.documents import Index, Manifest, Platform
@@ -178,21 +179,9 @@ class Pull:
                     joined[diff_id] = self.transfers.join(staging, self.repository, layer, diff_id, gate, self.report)
                 elif diff_id not in missing and not quiet:
                     self.report(action("Already exists", layer.digest.removeprefix("sha256:")[:12]))
-            await _all(joined)
+            await all_of(transfer.wait() for transfer in joined.values())
         finally:
             await asyncio.gather(*(transfer.leave(self.report) for transfer in joined.values()))
-
-
-async def _all(transfers: dict[str, Transfer]) -> None:
-    """Until all have come; the first that fails is the pull's failure."""
-    waits = [asyncio.ensure_future(transfer.wait()) for transfer in transfers.values()]
-    try:
-        for wait in asyncio.as_completed(waits):
-            await wait
-    finally:
-        for one in waits:
-            one.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
 
 
 def _check_config_type(manifest: Manifest) -> None:

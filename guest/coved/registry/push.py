@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coved.errors import EngineError, NotFound
-from coved.finishing import to_the_end
+from coved.finishing import all_of, to_the_end
 from coved.images import Image, Images, documents, reference
 from coved.images.arrivals import Arrival
 from coved.images.documents import Descriptor, Platform
@@ -112,14 +112,7 @@ class Push:
         own: dict[str, tuple[Descriptor, str]] = {}
         for layer, diff_id in reversed(layers):
             own.setdefault(diff_id, (layer, diff_id))
-        tasks = [asyncio.ensure_future(self._layer(held, layer, diff_id, gate)) for layer, diff_id in own.values()]
-        try:
-            for task in asyncio.as_completed(tasks):
-                await task
-        finally:
-            for one in tasks:
-                one.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await all_of(self._layer(held, layer, diff_id, gate) for layer, diff_id in own.values())
 
     async def _layer(self, held: _Held, layer: Descriptor, diff_id: str, gate: asyncio.Semaphore) -> None:
         identity = _short(diff_id)
