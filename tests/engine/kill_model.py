@@ -17,6 +17,9 @@ DISTURBED_S = 5.0
 """A start may fail for so long after a spawner or a shim was killed."""
 NOTICED_S = 1.0
 """So long may it take until the engine knows that a shim was killed."""
+SETTLED_S = 1.5
+"""The machine's death ends what runs without a restart policy in any case: that it was started is on the disk only so long
+after the answer (coved.store.settling: 0.1 s and a sync, in a machine that is busy)."""
 RUNS = {"running", "paused", "restarting"}
 
 
@@ -41,13 +44,16 @@ class Box:
     """Number of the line."""
     shim_killed_time: float = -1000.0
     in_flight: str = ""
+    started_at: float = -1000.0
+    before_start: tuple[set[str], set[int]] = field(default_factory=lambda: ({"created"}, set()))
 
     @property
     def restarts(self) -> bool:
         return self.kind in ("flapper", "lasting", "writer")
 
-    def started(self) -> None:
-        """A start has succeeded."""
+    def started(self, at: float) -> None:
+        """A start has succeeded, and was answered then."""
+        self.started_at, self.before_start = at, (self.status, self.codes)
         self.status = {
             "short": {"running", "exited"},
             "long": {"running"},
@@ -57,7 +63,7 @@ class Box:
         if self.auto_remove:
             self.exists.add(False)
 
-    def machine_died(self, *, surely: bool) -> None:
+    def machine_died(self, at: float, *, surely: bool) -> None:
         """The whole machine, and has booted again: only what is on the disk is left. ``surely``: while this ran, if it ran."""
         self.log_expected = False
         alive = bool(self.status & RUNS or self.in_flight)
@@ -70,6 +76,9 @@ class Box:
         elif alive:
             self.status = (self.status - RUNS) | before | {"exited"}
             self.codes |= {UNKNOWN}
+            if at - self.started_at < SETTLED_S:
+                status, codes = self.before_start
+                self.status, self.codes = self.status | status, self.codes | codes
         if self.auto_remove:
             self.exists.add(False)
 
@@ -139,7 +148,7 @@ class World:
             else:
                 self._answered(box, asked, line)
             if while_down:
-                box.machine_died(surely=False)
+                box.machine_died(line.at, surely=False)
 
     def _killed(self, line: Line) -> None:
         if line.operation in ("engine", "machine"):
@@ -147,7 +156,7 @@ class World:
         if line.operation == "machine":
             self._down = True
             for box in self.boxes.values():
-                box.machine_died(surely=True)
+                box.machine_died(line.at, surely=True)
         if line.operation == "machine is back":
             self._down, self._back_at = False, line.number
         if line.operation == "shim":
@@ -215,7 +224,7 @@ class _Broken:
         operation, arguments = line.operation, line.arguments
         if operation == "start":
             before, codes = box.status, box.codes
-            box.started()
+            box.started(line.at)
             box.status, box.codes = box.status | before, box.codes | codes
         elif operation in ("stop", "kill"):
             box.codes |= {KILLED}
@@ -248,7 +257,7 @@ class _Answered:
     @staticmethod
     def start(box: Box, line: Line, shim_died: bool) -> bool:
         if line.status == 204:
-            box.started()
+            box.started(line.at)
             return True
         if line.status == 409:
             return "paused" in box.status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urldefrag, urlsplit
@@ -22,15 +23,23 @@ _SHOWN_MAX = 4096
 _STATUSES = (400, 401, 403, 404)
 """Which are the answer's own as well; any other is an error of ours (500)."""
 _KEPT = "%/:?#[]@!$&'()*+,;=~"
+_ESCAPE_IN_HOST = re.compile("%(?![89a-fA-F][0-9a-fA-F]).{0,2}")
+"""What must not be in a host's name: Go's net/url takes escapes of bytes outside of ASCII only."""
 
 
 def address(text: str) -> str:
     """What a client calls a file, as a URL. Raises InvalidParameter, RegistryError."""
+    from urllib3.exceptions import LocationParseError
+    from urllib3.util import parse_url
+
     url = urldefrag(quote(text if "://" in text else f"http://{text}", safe=_KEPT)).url
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - it raises ValueError for one that is none
-    except ValueError as error:
+        if escape := _ESCAPE_IN_HOST.search(parts.netloc):
+            raise ValueError(f'invalid URL escape "{escape[0]}"')
+        parse_url(url)
+    except (ValueError, LocationParseError) as error:
         raise InvalidParameter(f'parse "{url}": {error}') from None
     if parts.scheme not in ("http", "https"):
         raise RegistryError(f'Get "{url}": unsupported protocol scheme "{parts.scheme}"')

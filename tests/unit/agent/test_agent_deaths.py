@@ -38,8 +38,9 @@ def repeats(paths: MachinePaths) -> bool:
 
 
 def lives(pid: int) -> bool:
+    """Also while only its first thread has ended: another may be about to accept a client."""
     try:
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text() or len([*Path(f"/proc/{pid}/task").iterdir()]) > 1
     except (FileNotFoundError, ProcessLookupError):
         return False
 
