@@ -26,12 +26,16 @@ HOST = {
 _BOTTOM = {"events", "link", "runtime", "store"}
 _MIDDLE = {"images", "networks", "volumes"}
 GUEST = {
-    "api": {"engine", "containers", "files", "registry", *_MIDDLE, *_BOTTOM},
+    "api": {"engine", "build", "buildkit", "containers", "files", "registry", *_MIDDLE, *_BOTTOM},
+    "buildkit": {"build", "dockerfile", "grpc", "engine", "images", *_BOTTOM},
+    "build": {"dockerfile", "containers", "files", "registry", *_MIDDLE, *_BOTTOM},
     "files": {"containers", *_MIDDLE, *_BOTTOM},
     "containers": {*_MIDDLE, *_BOTTOM},
     "registry": {"images", *_BOTTOM},
     **dict.fromkeys(sorted(_MIDDLE), _BOTTOM),
     **{package: set[str]() for package in sorted(_BOTTOM)},
+    "dockerfile": set(),
+    "grpc": set(),
     "boot": {"runtime"},
 }
 TOOLS = {"errors", "filters", "finishing", "times", "versions"}

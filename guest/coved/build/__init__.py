@@ -1,0 +1,1 @@
+"""The build domain: Dockerfiles become images."""
