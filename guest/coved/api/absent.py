@@ -7,34 +7,16 @@ from typing import TYPE_CHECKING
 
 from coved.api.http import Request, Response, json_response
 from coved.api.router import Router
-from coved.errors import EngineError, InvalidParameter, NotImplementedByEngine, Unavailable
+from coved.errors import NotImplementedByEngine, Unavailable
 
 if TYPE_CHECKING:
     from coved.engine import Engine
 
 
-class NoUpgrade(EngineError):
-    """``POST /grpc`` without an upgrade; 500 is what dockerd gives it."""
-
-
 def routes(router: Router) -> None:
-    router.add("POST", "/session", _session)
-    router.add("POST", "/grpc", _grpc)
     router.add("POST", "/build", _build)
     router.add("POST", "/build/prune", _prune_build_cache)
     router.add("PUT", "/volumes/{name}", _update_cluster_volume)
-
-
-async def _session(engine: "Engine", request: Request) -> Response:
-    if not request.headers.get("upgrade"):
-        raise InvalidParameter("no upgrade proto in request")
-    raise NotImplementedByEngine("sessions of BuildKit's client are not part of Cove: it has the classic builder's API")
-
-
-async def _grpc(engine: "Engine", request: Request) -> Response:
-    if not request.headers.get("upgrade"):
-        raise NoUpgrade("no upgrade proto in request")
-    raise NotImplementedByEngine("BuildKit's gRPC is not part of Cove")
 
 
 async def _build(engine: "Engine", request: Request) -> Response:
