@@ -48,18 +48,18 @@ def read(solve: SolveRequest, options: Mapping[str, str]) -> Asked:
         dockerfile_in="context" if elsewhere else "dockerfile",
         contexts=_with_prefix(options, "context:"),
         target=options.get("target", ""),
-        platforms=[part for part in options.get("platform", "").split(",") if part],
+        platforms=_split(options.get("platform", "")),
         build_args=_with_prefix(options, "build-arg:"),
         labels=_with_prefix(options, "label:"),
         no_cache=options.get("no-cache", "-") == "",
-        no_cache_stages=[stage for stage in options.get("no-cache", "").split(",") if stage],
+        no_cache_stages=_split(options.get("no-cache", "")),
         pull=_pull(options.get("image-resolve-mode", "")),
         network=_network(options.get("force-network-mode", "")),
-        add_hosts=[_host(field) for field in _fields(options.get("add-hosts", ""))],
+        add_hosts=tuple(_host(each) for each in _fields(options.get("add-hosts", ""))),
         limits=_limits(options),
         entitlements=frozenset(solve.entitlements),
-        cache_from=[*_imports(solve, options)],
-        cache_to=[_cache(each) for each in solve.cache.exports] if solve.cache else [],
+        cache_from=tuple(_imports(solve, options)),
+        cache_to=tuple(_cache(each) for each in solve.cache.exports) if solve.cache else (),
         outputs=_outputs(solve),
         check=kind == _LINT,
     )
@@ -69,6 +69,10 @@ def read(solve: SolveRequest, options: Mapping[str, str]) -> Asked:
 
 def _with_prefix(options: Mapping[str, str], prefix: str) -> dict[str, str]:
     return {name.removeprefix(prefix): value for name, value in options.items() if name.startswith(prefix)}
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part for part in text.split(",") if part)
 
 
 def _pull(mode: str) -> bool:
@@ -126,7 +130,7 @@ def _limits(options: Mapping[str, str]) -> Limits:
     host.update((field, text) for field, name in texts.items() if (text := options.get(name, "")))
     return Limits(
         shm_size=_number(options, "shm-size"),
-        ulimits=[_ulimit(field) for field in _fields(options.get("ulimit", ""))],
+        ulimits=tuple(_ulimit(each) for each in _fields(options.get("ulimit", ""))),
         cgroup_parent=options.get("cgroup-parent", ""),
         host_config=host,
     )
@@ -158,7 +162,7 @@ def _imports(solve: SolveRequest, options: Mapping[str, str]) -> Iterable[dict[s
             ]
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise InvalidParameter(f'failed to unmarshal cache-imports ("{text[:200]}")') from None
-    seen += [{"type": "registry", "ref": ref} for ref in options.get("cache-from", "").split(",") if ref]
+    seen += [{"type": "registry", "ref": ref} for ref in _split(options.get("cache-from", ""))]
     for entry in solve.cache.imports if solve.cache else ():
         if (each := _cache(entry)) not in seen:
             seen.append(each)
@@ -173,13 +177,12 @@ def _outputs(solve: SolveRequest) -> Sequence[Output]:
     exporters = solve.exporters
     if not exporters and solve.exporter_deprecated:
         exporters = [Exporter(solve.exporter_deprecated, solve.exporter_attrs_deprecated)]
-    return [_output(number, each) for number, each in enumerate(exporters)] or [Output("none")]
+    return tuple(_output(number, each) for number, each in enumerate(exporters)) or (Output("none"),)
 
 
 def _output(number: int, exporter: Exporter) -> Output:
     kind = _KINDS.get(exporter.type)
     if kind is None:
         raise InvalidParameter(f'exporter "{exporter.type}" could not be found')
-    names = [name for name in exporter.attrs.get("name", "").split(",") if name]
     push = exporter.attrs.get("push", "").lower() in ("true", "1", "t")
-    return Output(kind, names, push and kind == "image", exporter.attrs, number)
+    return Output(kind, _split(exporter.attrs.get("name", "")), push and kind == "image", exporter.attrs, number)
