@@ -284,6 +284,23 @@ class Images:
         async with self.receiving() as staging:
             return await self._make(document, document["rootfs"]["diff_ids"], staging, name)
 
+    async def assemble(self, documents: Sequence[dict[str, Any]], names: Sequence[str] = ()) -> Image:
+        """Makes an image of layers that are here, one for each platform, and gives it canonical names.
+
+        Args:
+            documents: configurations with their ``rootfs``.
+
+        Raises NotFound when a layer was removed meanwhile.
+        """
+        arrivals = [Arrival(json.dumps(one, separators=(",", ":")).encode()) for one in documents]
+        async with self.receiving() as staging:
+            added = await self.add(arrivals, staging, names)
+        if added is None:
+            raise NotFound("a layer that the image is made of was removed meanwhile")
+        for name in names:
+            self._event("tag", added.images[0].id, reference.parse(name).familiar)
+        return added.images[0]
+
     async def _make(self, document: dict[str, Any], diff_ids: Sequence[str], staging: Staging, name: str) -> Image:
         """An image of layers that are known or staged. Raises NotFound when it has lost some to a removal meanwhile."""
         document["rootfs"] = {"type": "layers", "diff_ids": [*diff_ids]}
