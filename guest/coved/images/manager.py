@@ -9,7 +9,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from coved.filters import Filters
 from coved.finishing import to_the_end
 from coved.images import platforms, reference, removal, selection
 from coved.images.arrivals import Added, Arrival, Arrivals
-from coved.images.catalog import Catalog
+from coved.images.catalog import Catalog, Gone
 from coved.images.compression import Source
 from coved.images.documents import Platform
 from coved.images.layers import LayerStore
@@ -36,6 +36,7 @@ from coved.store.trees import remove_tree
 from coved.times import rfc3339
 
 if TYPE_CHECKING:
+    from coved.images.adoption import Adopted
     from coved.images.export import Export
     from coved.images.write_archive import SavedManifest
 
@@ -65,6 +66,8 @@ class Images:
 
     async def start(self, starter: Path) -> None:
         """Cleans up and, once in the life of a data directory, loads the starter image in the background."""
+        # Of work that an engine of an earlier version was killed over, between a layer and its image, or of a build's.
+        self._catalog.drop_layers()
         await asyncio.to_thread(self._clean)
         if not await asyncio.to_thread(starter.is_file):
             return
@@ -82,6 +85,10 @@ class Images:
     def set_users(self, users_of: UsersOf) -> None:
         """Registers who knows which containers need an image."""
         self._users_of = users_of
+
+    def set_layer_users(self, users: Callable[[], Collection[str]]) -> None:
+        """Registers who knows, by their diff ids, which layers are needed though no image may have them: they stay."""
+        self._catalog.layer_users = users
 
     async def ready(self) -> None:
         """Waits for the starter image when it is being loaded; returns at once otherwise."""
@@ -102,6 +109,12 @@ class Images:
         directory twice, and all that the lower one has is hidden by the upper one.
         """
         return [self._layers.path(diff_id) for diff_id in dict.fromkeys(reversed(image.diff_ids))]
+
+    def layer(self, diff_id: str) -> tuple[Path, int]:
+        """A layer's directory, and the bytes in its files. Raises NotFound."""
+        if diff_id not in self._catalog.layer_sizes:
+            raise NotFound(f"No such layer: {diff_id}")
+        return self._layers.path(diff_id), self._catalog.layer_sizes[diff_id]
 
     def list(self, filters: Filters | None = None) -> list[Image]:
         """Images that meet the filters before, dangling, label, reference, since and until; newest first."""
@@ -191,6 +204,16 @@ class Images:
     ) -> Added | None:
         """Adds images and names them; None when one of them lacks a layer. See ``Arrivals.add``."""
         return await self._arrivals.add(arrivals, staging, names, index)
+
+    async def adopt(
+        self, tree: Path, archive: Generator[bytes, None, None], size: int, record: Callable[[Adopted], object]
+    ) -> Adopted:
+        """Makes an overlay's upper directory a layer. See ``Adoption.run``."""
+        from coved.images.adoption import Adoption  # builds only
+
+        return await Adoption(self._catalog, self._layers, self._blobs, self._changing, self._workers).run(
+            tree, archive, size, record
+        )
 
     async def import_(
         self,
@@ -415,13 +438,25 @@ class Images:
         self._events.publish("image", "prune", "", {"reclaimed": str(reclaimed)})
         return Pruned(pruned.removed, reclaimed)
 
-    async def _delete(self, image_id: str) -> builtins.list[Removed]:
-        chain = removal.chain_ids(self._catalog.by_id(image_id).diff_ids)
-        gone = self._catalog.remove(image_id)
+    async def drop_layers(self, diff_ids: Collection[str]) -> None:
+        """Removes those of these layers that neither an image nor anybody else needs."""
+
+        async def work() -> None:
+            async with self._changing:
+                await self._remove_files(self._catalog.drop_layers(diff_ids))
+
+        await to_the_end(work())
+
+    async def _remove_files(self, gone: Gone) -> None:
         for blob in gone.blobs:
             await asyncio.to_thread(self._blobs.remove, blob.digest)
         for diff_id in gone.layers:
             await asyncio.to_thread(self._layers.remove, diff_id)
+
+    async def _delete(self, image_id: str) -> builtins.list[Removed]:
+        chain = removal.chain_ids(self._catalog.by_id(image_id).diff_ids)
+        gone = self._catalog.remove(image_id)
+        await self._remove_files(gone)
         self._event("delete", image_id)
         deleted = [chain[diff_id] for diff_id in gone.layers]
         return [Removed(deleted=image_id), *(Removed(deleted=one) for one in reversed(deleted))]

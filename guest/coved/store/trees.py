@@ -131,10 +131,11 @@ def settle_entry(
         os.close(fd)
 
 
-def tree_size(path: Path) -> int:
+def tree_size(path: Path, *, files_only: bool = False) -> int:
     """Bytes in the files of a tree as their lengths tell, and of its links' texts; hard links count once, directories nothing.
 
-    That is dockerd's figure for what a container has written and for volumes (its ``directory.Size``).
+    That is dockerd's figure for what a container has written and for volumes (its ``directory.Size``). With ``files_only``
+    links count nothing either, as in the size of a layer.
     """
     total, seen = 0, set[Inode]()
     with _Descent(os.open(path, _OPEN_DIRECTORY)) as descent:
@@ -151,7 +152,7 @@ def tree_size(path: Path) -> int:
                             continue
                         seen.add(inode)
                     if not stat.S_ISDIR(status.st_mode):
-                        total += status.st_size
+                        total += status.st_size if stat.S_ISREG(status.st_mode) or not files_only else 0
                     else:
                         descent.enter(name)
                         levels.append(descent.names())
