@@ -41,6 +41,10 @@ class Bases:
             self._found[key] = asyncio.get_running_loop().create_task(self._find(text, platform))
         return await asyncio.shield(self._found[key])
 
+    def local(self, text: str) -> Image:
+        """An image that is here. Raises NotFound, InvalidParameter."""
+        return self._images.get(text)
+
     async def close(self) -> None:
         """Ends pulls that are still under way."""
         for task in self._found.values():

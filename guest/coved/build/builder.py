@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
+from dataclasses import replace
 from pathlib import Path
 
-from coved.build import stage
+from coved.build import inline_cache, stage
 from coved.build.bases import Bases
 from coved.build.client import Client
 from coved.build.copying import Copier
@@ -27,6 +28,7 @@ from coved.build.vertices import Vertices
 from coved.dockerfile.instructions import Dockerfile, DockerfileError
 from coved.dockerfile.lint import check
 from coved.dockerfile.parser import parse
+from coved.errors import EngineError
 from coved.images import Images, platforms
 from coved.images.documents import Platform
 from coved.networks import Networks
@@ -70,6 +72,7 @@ class Builder:
             warnings = check(dockerfile, build_args=request.build_args)
             if request.check:
                 return Result(warnings=warnings)
+            request = await self._with_caches(request, bases)
             built = []
             for wanted in request.platforms or ("",):
                 platform = _platform(wanted)
@@ -90,6 +93,21 @@ class Builder:
                     result = Result(image.id, names, warnings)
         await self.upkeep.bound()
         return result
+
+    async def _with_caches(self, request: Request, bases: Bases) -> Request:
+        """Takes in what images tell of the steps that have made them (``--cache-from``)."""
+        found = False
+        for one in request.cache_from:
+            here = one.get("type") == "local-image"
+            try:
+                image = bases.local(one.get("ref", "")) if here else await bases.find(one.get("ref", ""), _platform(""))
+            except EngineError:
+                continue  # a cache that cannot be had is none
+            inline_cache.take(image, self.steps)
+            found = True
+        # The classic builder then takes nothing but what these images have.
+        unknown = request.in_order and request.cache_from and not found
+        return replace(request, no_cache=True) if unknown else request
 
     async def _read(self, inputs: Inputs) -> Dockerfile:
         text = await inputs.dockerfile()

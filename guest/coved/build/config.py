@@ -51,7 +51,7 @@ def apply(config: Json, instruction: i.Instruction) -> Json:
         case i.Expose():
             ports = dict(config.get("ExposedPorts") or {})
             for port in instruction.ports:
-                ports.update(dict.fromkeys(_ports(port, instruction), {}))
+                ports.update({key: {} for key in _ports(port, instruction)})
             changed["ExposedPorts"] = ports
         case i.Volume():
             changed["Volumes"] = {**(config.get("Volumes") or {}), **{path: {} for path in instruction.paths}}

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from coved.build import inline_cache, squashing
 from coved.build.client import Client
 from coved.build.copying import Copier
 from coved.build.errors import BuildError
@@ -52,8 +53,12 @@ class Exporter:
             with doing.part("exporting layers"):
                 documents = []
                 for one in built:
-                    diff_ids = [await self._snapshots.diff_id(ref) for ref in one.state.refs]
-                    documents.append(document(one, diff_ids, request))
+                    state = await self._squashed(one.state) if request.squash else one.state
+                    diff_ids = {ref: await self._snapshots.diff_id(ref) for ref in state.refs}
+                    fields = document(state, one.platform, [diff_ids[ref] for ref in state.refs], request)
+                    if inline_cache.wanted(request.cache_to, request.build_args):
+                        fields[inline_cache.FIELD] = inline_cache.of_state(state, diff_ids)
+                    documents.append(fields)
             image = await self._images.assemble(documents, names)
             with doing.part(f"writing image {image.id}"):
                 pass
@@ -90,6 +95,18 @@ class Exporter:
             with doing.part("sending tarball"):
                 await client.receive_tar(output.id, await self._images.save([*output.names] or [image.id]))
 
+    async def _squashed(self, state: State) -> State:
+        """The same with one layer on top of the base image's."""
+        refs = [step.ref for step in state.steps if step.ref]
+        if len(refs) < 2:
+            return state
+        base = state.refs[: len(state.refs) - len(refs)]
+        layers = [*reversed(self._snapshots.lower_dirs(tuple(refs)))]
+        async with self._snapshots.draft() as draft:
+            await asyncio.to_thread(squashing.merge, layers, draft.upper)
+            ref = await self._snapshots.seal(draft)
+        return state.squashed(base, ref)
+
     async def _push(self, name: str, client: Client, vertices: Vertices) -> None:
         target = reference.parse(name)
         with vertices.doing(f"pushing {target.familiar}") as doing:
@@ -106,23 +123,22 @@ def _name(text: str) -> str:
         raise BuildError(f'invalid tag "{text}": {error}') from None
 
 
-def document(built: Built, diff_ids: Sequence[str], request: Request) -> dict[str, Any]:
+def document(state: State, platform: Platform, diff_ids: Sequence[str], request: Request) -> dict[str, Any]:
     """The image's configuration (OCI image spec, config.md)."""
-    state = built.state
     history, created = dated(state.history, state.created)
     config = {name: value for name, value in state.config.items() if value not in (None, "", [], {})}
     if request.labels:
         config["Labels"] = {**config.get("Labels", {}), **request.labels}
     fields: dict[str, Any] = {
-        "architecture": built.platform.architecture,
+        "architecture": platform.architecture,
         "config": config,
         "created": created or rfc3339(0),
         "history": history,
-        "os": built.platform.os,
+        "os": platform.os,
         "rootfs": {"type": "layers", "diff_ids": [*diff_ids]},
     }
-    if built.platform.variant:
-        fields["variant"] = built.platform.variant
+    if platform.variant:
+        fields["variant"] = platform.variant
     if state.author:
         fields["author"] = state.author
     return fields

@@ -33,6 +33,8 @@ class State:
     author: str = ""
     created: str = ""
     """Of the base image."""
+    steps: Sequence[Step] = ()
+    """Those that have led here from the base image."""
     args: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -58,10 +60,25 @@ class State:
             "empty_layer": not step.ref,
         }
         refs = (*self.refs, step.ref) if step.ref else self.refs
-        return replace(self, refs=refs, key=step.key, history=[*self.history, entry])
+        return replace(self, refs=refs, key=step.key, history=[*self.history, entry], steps=[*self.steps, step])
 
     def with_config(self, config: Json) -> State:
         return replace(self, config=config)
+
+    def squashed(self, base: Refs, ref: str) -> State:
+        """With all that its own steps have changed in one layer."""
+        own = len(self.refs) - len(base)
+        history = [*self.history]
+        for index in range(len(history) - 1, -1, -1):
+            if own and not history[index].get("empty_layer"):
+                history[index] = {**history[index], "empty_layer": True}
+                own -= 1
+        last = {
+            "comment": f"merge {self.key[:12]}",
+            "created": history[-1].get("created") or "",
+            "empty_layer": not ref,
+        }
+        return replace(self, refs=(*base, ref) if ref else base, history=[*history, last], steps=())
 
     def lying_on(self, lower: State) -> State:
         """What ``--link`` has added has a key of its own; with ``lower`` under it that is another file system."""

@@ -81,7 +81,7 @@ class Steps:
         if row is None:
             return None
         step = _step(row)
-        return step if not step.ref or self._snapshots.has(step.ref) else None
+        return step if not step.ref or step.ref in self._snapshots else None
 
     def used(self, keys: Sequence[str]) -> None:
         """A build has found these."""

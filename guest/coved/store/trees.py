@@ -189,7 +189,7 @@ class _Copy:
         status = os.fstat(source)
         os.fchown(target, status.st_uid, status.st_gid)
         os.fchmod(target, stat.S_IMODE(status.st_mode))
-        _copy_attributes(source, target)
+        copy_attributes(source, target)
         os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
     def _entry(self, source: int, target: int, name: str, path: str) -> None:
@@ -235,7 +235,7 @@ class _Copy:
                 pass
             os.fchown(to_fd, status.st_uid, status.st_gid)
             os.fchmod(to_fd, stat.S_IMODE(status.st_mode))
-            _copy_attributes(from_fd, to_fd)
+            copy_attributes(from_fd, to_fd)
             os.utime(to_fd, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
@@ -248,7 +248,7 @@ def _opened(name: str, flags: int, directory: int) -> Iterator[int]:
         os.close(fd)
 
 
-def _copy_attributes(source: int, target: int) -> None:
+def copy_attributes(source: int, target: int) -> None:
     """Extended attributes but overlayfs's own, as far as the target's file system has them."""
     for name in os.listxattr(source):
         if name.startswith("trusted.overlay."):
