@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from coved.build.state import State
 
 
-async def add(stage: Stage, now: State, instruction: i.Copy) -> State:
+async def add(stage: Stage, now: State, instruction: i.Copy, title: str) -> State:
     """The state after COPY or ADD. Raises BuildError."""
     job = stage.job
     sources = [one for one in instruction.sources if not _is_remote(instruction, one)]
@@ -26,7 +26,7 @@ async def add(stage: Stage, now: State, instruction: i.Copy) -> State:
     if sources:
         files = await (job.files(instruction.from_, stage.planned) if instruction.from_ else job.inputs.context())
     destination = _destination(now, instruction.destination)
-    with stage.doing(_shown(instruction)) as doing:
+    with stage.doing(title) as doing:
         downloads = [await job.downloads.fetch(one, instruction, doing, job.client) for one in remote]
         order = CopyOrder(
             lower=now.refs,
@@ -53,17 +53,17 @@ async def add(stage: Stage, now: State, instruction: i.Copy) -> State:
             await job.copier.copy(order, draft)
 
         step = await job.step(what, now.key, instruction.source, doing, work, cache=stage.cache)
-    after = now.stepped(step, _shown(instruction))
+    after = now.stepped(step, _written(instruction))
     # Linked files are the same on whatever they lie, but what comes on top of both is not.
     return after.lying_on(now) if order.link else after
 
 
-async def make_directory(stage: Stage, now: State, instruction: i.Workdir) -> State:
+async def make_directory(stage: Stage, now: State, instruction: i.Workdir, title: str) -> State:
     """The state after WORKDIR: the folder is there."""
     changed = config.apply(now.config, instruction)
     path: str = changed["WorkingDir"]
     what = key("workdir", now.key, path)
-    with stage.doing(f"WORKDIR {instruction.path}") as doing:
+    with stage.doing(title) as doing:
 
         async def work(draft: Draft) -> None:
             await stage.job.copier.copy(CopyOrder(now.refs, path, make_directory=True), draft)
@@ -88,7 +88,7 @@ def _destination(now: State, path: str) -> str:
     return f"{normal.rstrip('/')}/" if is_folder else normal
 
 
-def _shown(instruction: i.Copy) -> str:
+def _written(instruction: i.Copy) -> str:
     flags = {
         "from": instruction.from_, "chown": instruction.chown, "chmod": instruction.chmod, "checksum": instruction.checksum
     }  # fmt: skip

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 from coved.build.bases import Bases
 from coved.build.client import Client
@@ -23,7 +24,7 @@ from coved.build.steps import Holder, Step, Steps
 from coved.build.vertices import Doing, Vertices
 from coved.images.documents import Platform
 
-BuildStage = Callable[["Job", PlannedStage], Awaitable[State]]
+BuildStage = Callable[["Job", PlannedStage], Coroutine[Any, Any, State]]
 
 
 @dataclass

@@ -50,7 +50,7 @@ class Plan:
 
 def platform_args(target: Platform, build: Platform, target_stage: str = "") -> dict[str, str]:
     """The ARGs that are always there (docs.docker.com, "Automatic platform ARGs in the global scope")."""
-    values = {}
+    values: dict[str, str] = {}
     for prefix, platform in (("BUILD", build), ("TARGET", target)):
         values |= {
             f"{prefix}PLATFORM": str(platform),
@@ -80,7 +80,7 @@ def plan(dockerfile: i.Dockerfile, request: Request, target: Platform) -> Plan:
 
 
 def _stages(dockerfile: i.Dockerfile, args: Mapping[str, str]) -> list[PlannedStage]:
-    planned = []
+    planned: list[PlannedStage] = []
     for index, stage in enumerate(dockerfile.stages):
         base = stage.base
         image = expand_text(base.image, args, dockerfile.escape)

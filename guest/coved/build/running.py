@@ -24,7 +24,7 @@ _SCRIPTS = "/dev/pipes/"
 """Where BuildKit, too, puts a heredoc that begins with #!."""
 
 
-async def run(stage: Stage, now: State, instruction: i.Run) -> State:
+async def run(stage: Stage, now: State, instruction: i.Run, title: str) -> State:
     """The state after the command. Raises BuildError."""
     job = stage.job
     _check(stage, instruction)
@@ -48,7 +48,7 @@ async def run(stage: Stage, now: State, instruction: i.Run) -> State:
         "run", now.key, args, own_env, order.cwd, order.user, order.network, order.insecure, [*order.add_hosts],
         [script.data.decode("latin-1") for script in scripts], described,
     )  # fmt: skip
-    with stage.doing(_shown(instruction)) as doing:
+    with stage.doing(title) as doing:
 
         async def work(draft: Draft) -> None:
             import contextlib
@@ -86,14 +86,6 @@ def _command(instruction: i.Run, now: State) -> tuple[list[str], list[SecretMoun
         return [*config.shell(now.config), document.content], []
     parts = [text, *(f"{document.content}{document.name}" for document in documents)]
     return [*config.shell(now.config), "\n".join(parts)], []
-
-
-def _shown(instruction: i.Run) -> str:
-    first, *rest = instruction.source.split("\n")
-    shown = " ".join(first.split())
-    if rest and instruction.heredocs:
-        shown += f" ({' '.join(rest[0].split())}...)"
-    return shown
 
 
 def _with_args(args: Sequence[str], now: State) -> str:

@@ -15,7 +15,7 @@ from coved.build.state import State
 from coved.build.steps import key
 from coved.build.vertices import Doing
 from coved.dockerfile import instructions as i
-from coved.dockerfile.expansion import expand, expand_text
+from coved.dockerfile.expansion import expand, expand_text, expand_title
 from coved.dockerfile.instructions import DockerfileError
 from coved.dockerfile.parser import parse_instruction
 from coved.errors import EngineError
@@ -106,16 +106,21 @@ class Stage:
         instruction = expand(written, now.environment, self._escape)
         match instruction:
             case i.Run():
-                return await running.run(self, now, instruction)
+                return await running.run(self, now, instruction, self._title(written, now, command=True))
             case i.Copy():
-                return await adding.add(self, now, instruction)
+                return await adding.add(self, now, instruction, self._title(written, now))
             case i.Workdir():
-                return await adding.make_directory(self, now, instruction)
+                return await adding.make_directory(self, now, instruction, self._title(written, now))
             case i.Maintainer():
                 changed = replace(now, author=instruction.name)
                 return changed.configured(now.config, f"MAINTAINER {instruction.name}")
         self._consider(now, instruction)
         return now.configured(config.apply(now.config, instruction), _written(instruction, now))
+
+    def _title(self, instruction: i.Instruction, now: State, *, command: bool = False) -> str:
+        title = " ".join(expand_title(instruction.source, now.environment, self._escape, command=command).split())
+        _, _, rest = instruction.source.partition("\n")
+        return f"{title} ({' '.join(rest.partition(chr(10))[0].split())}...)" if rest else title
 
     def _declare(self, now: State, arg: i.Arg) -> State:
         given, args, words = self._job.request.build_args, dict(now.args), []
@@ -123,7 +128,7 @@ class Stage:
             self._job.args_used.add(name)
             value = given.get(name)
             if value is None and default is not None:
-                value = expand_text(default, now.environment, self._escape)
+                value = expand_text(default, {**args, **config.environment(now.config)}, self._escape)
             if value is None:
                 value = self._job.plan.args.get(name)
             if value is not None:
