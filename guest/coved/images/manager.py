@@ -23,6 +23,7 @@ from coved.images.arrivals import Added, Arrival, Arrivals
 from coved.images.catalog import Catalog, Gone
 from coved.images.compression import Source
 from coved.images.documents import Platform
+from coved.images.early import EarlyLayers
 from coved.images.layers import LayerStore
 from coved.images.loading import Loader, Progress
 from coved.images.model import Image, Pruned, Removed, UsersOf
@@ -176,15 +177,17 @@ class Images:
         Raises ``InvalidParameter`` for a bad archive; what was complete before the error stays.
         """
         source = ThreadStream(chunks)
-        async with self._spool_directory() as directory:
-            groups = await in_thread(OwnThreads(), lambda: _spool(source, directory, platform), source.abort)
+        async with self._spool_directory() as directory, self.receiving() as staging:
+            async with contextlib.aclosing(EarlyLayers(self._catalog, staging, self._workers)) as early:
+                archive = Archive(directory, early.arrived)
+                groups = await in_thread(OwnThreads(), lambda: _spool(source, archive, platform), source.abort)
+                await early.settle()
             if names is not None:
                 for group in groups:
                     group.names = [name for name in group.names if names(name)]
                 groups = [group for group in groups if group.names]
             loader = Loader(self._catalog, self._arrivals, self._workers, self._event, report, quiet=quiet)
-            async with self.receiving() as staging:
-                return [image for group in groups for image in await loader.load(group, staging)]
+            return [image for group in groups for image in await loader.load(group, staging)]
 
     async def load_file(self, path: Path, report: Progress, names: Callable[[str], bool] | None = None) -> None:
         """Loads an archive of this machine, quietly. Raises OSError, and what ``load`` does."""
@@ -495,8 +498,7 @@ async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def _spool(source: ThreadStream, directory: Path, platform: Platform | None) -> list[ArchivedGroup]:
-    archive = Archive(directory)
+def _spool(source: ThreadStream, archive: Archive, platform: Platform | None) -> list[ArchivedGroup]:
     archive.spool(source)
     return archive.images(platform)
 
