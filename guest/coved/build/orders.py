@@ -19,6 +19,8 @@ class Files:
 
     directory: Path | None = None
     refs: Refs = ()
+    key: str = ""
+    """Of a directory: the ``Tree``'s."""
 
 
 @dataclass(frozen=True)
