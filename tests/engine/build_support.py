@@ -93,6 +93,11 @@ class Parts:
         await self.executor.close()
         await self.snapshots.close()
         await self.engine.networks.close()
+        with contextlib.suppress(TimeoutError):  # the kernel ends a namespace, and its pair, when it likes
+            await until(lambda: not any(self._left().values()))
+        return self._left()
+
+    def _left(self) -> dict[str, Any]:
         links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
         return {
             "drafts": os.listdir(self.root / "build" / "drafts"),
@@ -106,6 +111,18 @@ class Parts:
         }
 
 
+NOTHING: dict[str, Any] = {
+    name: [] for name in ("drafts", "shims", "sandboxes", "namespaces", "pairs", "mounts", "cgroups", "processes")
+}
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Of what nobody tells a test. Raises TimeoutError."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 def cgroups() -> str:
     with open("/proc/mounts") as file:
         return next(line.split()[1] for line in file if line.split()[2] == "cgroup2")
@@ -117,6 +134,8 @@ def processes(words: str) -> list[str]:
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             line = (path / "cmdline").read_bytes() + (path / "comm").read_bytes()
+            if (path / "stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                continue  # ended, and whoever is to be told has not looked yet
             if words.encode() in line and int(path.name) != os.getpid():
                 found.append(line.decode(errors="replace"))
     return found
