@@ -104,6 +104,11 @@ class Snapshots:
         kept = {ref for ref, one in self._snapshots.items() if not one.diff_id}
         await asyncio.to_thread(self._clean, kept)
 
+    @property
+    def directory(self) -> Path:
+        """A folder on the disk of the layers, for whatever else builds keep there."""
+        return self._directory.parent
+
     async def close(self) -> None:
         """Waits for what goes on in the background."""
         await asyncio.gather(*self._background, return_exceptions=True)
