@@ -17,6 +17,8 @@ from coved.build.orders import CopyOrder, Files
 
 from build_copy_support import STAMP, Target, give, make_base, make_source, stamp
 
+pytestmark = pytest.mark.root
+
 Expected = list[str] | str
 """What is new or different, or what goes wrong."""
 

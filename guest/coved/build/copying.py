@@ -15,21 +15,19 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from coved.build import modes, owners, selection
+from coved.build import modes, owners, places, selection
 from coved.build.errors import BuildError
 from coved.build.orders import CopyOrder
-from coved.build.places import OPEN_DIRECTORY, OPEN_FILE, clean, join, open_exactly, resolve, split, status
+from coved.build.places import ATTRIBUTES, OPEN_DIRECTORY, OPEN_FILE, clean, join, open_exactly, resolve, split, status
 from coved.build.selection import ENTER, FILE, Filter, Found, Step
 from coved.errors import no_room
-from coved.runtime import mounts, syscalls, view
+from coved.runtime import mounts
 from coved.store.trees import is_empty, remove_tree, settle_entry
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER_MODE = 0o755
 _HEREDOC_MODE = 0o644
 _CHUNK = 8 << 20
-# The trusted and security classes steer the kernel: of them only capabilities pass, as with layers.
-_ATTRIBUTES = ("user.", "security.capability", "system.posix_acl_")
 _NO_RANGES = (errno.ENOSYS, errno.EXDEV, errno.EPERM, errno.EIO, errno.EOPNOTSUPP, errno.EINVAL)
 
 Wanted = Callable[[], bool]
@@ -57,13 +55,7 @@ def copy(
         with _target(order, lower_dirs, upper, work) as target:
             _Copy(order, target, source_dirs, wanted).run()
     except OSError as error:
-        raise no_room(error) or BuildError(describe(error)) from error
-
-
-def describe(error: OSError) -> str:
-    """A system's error in words for the user."""
-    where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-    return where + syscalls.describe(error)
+        raise no_room(error) or BuildError(places.describe(error)) from error
 
 
 class _Target(NamedTuple):
@@ -121,20 +113,13 @@ class _Copy:
             self._make_folders(resolve(self._root, order.destination), _FOLDER_MODE)
             return
         if order.sources:
-            with self._source() as root:
+            with places.opened(order.files.directory, self._source_dirs) as root:
                 for text in order.sources:
                     self._source_copied(root, selection.parse(text, parents=order.parents, excludes=order.excludes))
         for name, path in order.downloads:
             self._download(name, path)
         for name, data in order.contents.items():
             self._content(name, data)
-
-    def _source(self) -> contextlib.AbstractContextManager[int]:
-        if self._order.files.directory is not None:
-            return _opened(str(self._order.files.directory), OPEN_DIRECTORY)
-        if not self._source_dirs:
-            raise selection.NotThere(clean(self._order.sources[0]))
-        return view.of_image(self._source_dirs)
 
     # -- what is copied
 
@@ -150,7 +135,7 @@ class _Copy:
 
     def _download(self, name: str, path: Path) -> None:
         """A file that was fetched, or a tree of git's."""
-        with _opened(str(path.parent), OPEN_DIRECTORY) as root:
+        with places.opened(path.parent) as root:
             found = status(root, path.name)
             if found is None:
                 raise selection.NotThere(name)
@@ -163,7 +148,7 @@ class _Copy:
             return False
         from coved.build import unpacking  # few builds have archives
 
-        with _opened(found.path, OPEN_FILE, root) as file:
+        with _holding(open_exactly(root, found.path, OPEN_FILE)) as file:
             if not unpacking.is_archive(file):
                 return False
             folder = resolve(self._root, self._order.destination)
@@ -434,16 +419,11 @@ class _Copy:
 def _copy_attributes(source: int, target: int) -> None:
     """After chown, which takes capabilities away."""
     for name in os.listxattr(source):
-        if not name.startswith(_ATTRIBUTES):
+        if not name.startswith(ATTRIBUTES):
             continue
         # Not every file system has user attributes and ACLs; BuildKit goes on without them, too.
         with contextlib.suppress(OSError):
             os.setxattr(target, name, os.getxattr(source, name))
-
-
-def _opened(path: str, flags: int, root: int | None = None) -> contextlib.AbstractContextManager[int]:
-    """``root`` for a clean path without links in it; else it is the engine's own."""
-    return _holding(os.open(path, flags) if root is None else open_exactly(root, path, flags))
 
 
 @contextlib.contextmanager

@@ -4,12 +4,15 @@ no symbolic link leads out of it. docs/decisions/0017 tells why.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
+from collections.abc import Sequence
+from pathlib import Path
 
 from coved.build.errors import BuildError
-from coved.runtime import syscalls
+from coved.runtime import syscalls, view
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -18,6 +21,20 @@ DEPTH_MAX = 512
 _EXACTLY = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_SYMLINKS
 _LINKS_MAX = 255
 _MISSING = (errno.ENOENT, errno.ENOTDIR)
+# The trusted and security classes steer the kernel: of them only capabilities pass, as with layers.
+ATTRIBUTES = ("user.", "security.capability", "system.posix_acl_")
+"""How extended attributes begin that are copied."""
+
+
+def opened(directory: Path | None, layers: Sequence[Path] = ()) -> contextlib.AbstractContextManager[int]:
+    """A descriptor of a directory, or of the root that layers (topmost first) make together. Raises OSError."""
+    return view.of_image([directory] if directory is not None else layers)
+
+
+def describe(error: OSError) -> str:
+    """A system's error in words for the user."""
+    where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+    return where + syscalls.describe(error)
 
 
 def clean(path: str) -> str:

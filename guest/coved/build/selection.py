@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from coved.build.errors import BuildError
-from coved.build.patterns import Matcher, Pattern, has_wildcards
 from coved.build.places import DEPTH_MAX, OPEN_DIRECTORY, clean, join, open_exactly, resolve, split, status
+from coved.dockerfile.ignore import Matcher
+from coved.dockerfile.instructions import DockerfileError
+from coved.dockerfile.wildcards import Wildcard, has_wildcards
 
 
 class NotThere(BuildError):
@@ -37,6 +39,8 @@ class Filter(NamedTuple):
     """Of a directory that is copied, what is taken. Paths are those below it."""
 
     include: Matcher | None = None
+    below: Matcher | None = None
+    """Leaves out everything but what ``include`` matches, and so tells where not to look for it."""
     exclude: Matcher | None = None
 
     def takes(self, path: str) -> bool:
@@ -44,9 +48,11 @@ class Filter(NamedTuple):
             return False
         return self.include is None or self.include.matches(path)
 
-    def may_take_below(self, path: str) -> bool:
+    def may_take_below(self, directory: str) -> bool:
         """Whether something can be taken of a directory that itself is not."""
-        return self.exclude is None or not self.exclude.matches(path) or self.exclude.has_exceptions
+        if self.exclude is not None and self.exclude.may_skip(directory):
+            return False
+        return self.below is None or not self.below.may_skip(directory)
 
 
 class Source(NamedTuple):
@@ -62,20 +68,21 @@ def parse(source: str, *, parents: bool, excludes: Sequence[str]) -> Source:
     """Raises BuildError for a pattern that is none."""
     exclude = _matcher(excludes) if excludes else None
     if not parents:
-        return Source(source, Filter(None, exclude))
+        return Source(source, Filter(exclude=exclude))
     base, pivot, pattern = source.partition("/./")
     if not pivot:
         base, pattern = "/", source
     pattern = clean(pattern)
     required = "" if has_wildcards(base) or has_wildcards(pattern) else clean(f"{base}/{pattern}")
-    # Of "" BuildKit's matcher takes nothing, and . is everything.
-    return Source(base, Filter(_matcher([pattern]) if pattern else None, exclude), required)
+    if not pattern:  # everything
+        return Source(base, Filter(exclude=exclude))
+    return Source(base, Filter(_matcher([pattern]), _matcher(["**", f"!{pattern}"]), exclude), required)
 
 
 def _matcher(patterns: Sequence[str]) -> Matcher:
     try:
         return Matcher(patterns)
-    except ValueError as error:
+    except DockerfileError as error:
         raise BuildError(str(error)) from None
 
 
@@ -102,8 +109,8 @@ def _matches(root: int, source: str) -> list[str]:
     if plain == len(parts):
         return [clean(source)]
     try:
-        patterns = [Pattern(part) for part in parts[plain:]]
-    except ValueError as error:
+        patterns = [Wildcard(part) for part in parts[plain:]]
+    except DockerfileError as error:
         raise BuildError(str(error)) from None
     base = resolve(root, "/".join(parts[:plain]))
     found = status(root, base)
@@ -112,7 +119,7 @@ def _matches(root: int, source: str) -> list[str]:
     return list(_matching(root, base, patterns))
 
 
-def _matching(root: int, folder: str, patterns: Sequence[Pattern]) -> Iterator[str]:
+def _matching(root: int, folder: str, patterns: Sequence[Wildcard]) -> Iterator[str]:
     directory = open_exactly(root, folder, OPEN_DIRECTORY)
     try:
         names = [name for name in _names(directory) if patterns[0].matches(name)]
