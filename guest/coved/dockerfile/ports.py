@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from coved.dockerfile.instructions import DockerfileError
 from coved.dockerfile.text import quote
 
 _LAST = 65535
+_MOST = 3 * (_LAST + 1)
+"""All ports of all protocols."""
 _NUMBER = re.compile(r"\+?[0-9]+", re.ASCII)
 
 
@@ -26,6 +29,14 @@ class Exposed:
     def names(self) -> list[str]:
         """As the image's configuration has them, ``80/tcp``."""
         return [f"{port}/{self.protocol.lower()}" for port in range(self.first, self.last + 1)]
+
+
+def names(texts: Iterable[str]) -> list[str]:
+    """All ports of an EXPOSE, as the image's configuration has them; raises ``DockerfileError``."""
+    found = [exposed(text) for text in texts]
+    if sum(port.last - port.first + 1 for port in found) > _MOST:
+        raise DockerfileError(f"EXPOSE of more than {_MOST} ports")
+    return [name for port in found for name in port.names]
 
 
 def exposed(text: str) -> Exposed:
