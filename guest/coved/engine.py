@@ -148,6 +148,8 @@ class Engine:
         """Lets go of sockets, threads and files; containers keep running."""
         if self.link is not None:
             await self.link.close()
+        if "builder" in vars(self):
+            await self.builder.close()
         await self.snapshots.close()
         if "files" in vars(self):
             await self.files.close()

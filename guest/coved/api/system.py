@@ -159,7 +159,9 @@ async def _disk_usage(engine: "Engine", request: Request) -> Response:
         "Images": _image_usage(engine, request.version) if images else None,
         "Containers": await engine.containers.disk_usage() if containers else None,
         "Volumes": await _volume_usage(engine) if volumes else None,
-        "BuildCache": [describe(one) for one in engine.builder.upkeep.entries()] if "build-cache" in wanted else None,
+        "BuildCache": [describe(one) for one in await engine.builder.upkeep.entries()]
+        if "build-cache" in wanted
+        else None,
     }
     return json_response(compat.disk_usage(usage, request.version))
 

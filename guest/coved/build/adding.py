@@ -42,7 +42,11 @@ async def add(stage: Stage, now: State, instruction: i.Copy, title: str) -> Stat
             excludes=instruction.excludes,
             unpack=instruction.keyword == "ADD" and instruction.unpack is not False,
         )
-        content = await job.copier.digest(files, sources, instruction.excludes) if sources else ""
+        content = (
+            await job.copier.digest(files, sources, parents=instruction.parents, excludes=instruction.excludes)
+            if sources
+            else ""
+        )
         what = key(
             "copy", "" if order.link else now.key, content, [one.digest for one in downloads], order.destination,
             [[name, data.decode()] for name, data in order.contents.items()], order.chown, order.chmod, order.parents,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import posixpath
 from dataclasses import replace
@@ -10,9 +11,9 @@ from pathlib import Path
 from coved.build import inline_cache, stage
 from coved.build.bases import Bases
 from coved.build.client import Client
-from coved.build.copying import Copier
+from coved.build.copier import Copier
 from coved.build.downloads import Downloads
-from coved.build.errors import BuildError
+from coved.build.errors import BadDockerfile
 from coved.build.execution import Executor
 from coved.build.exporting import Built, Exporter
 from coved.build.incoming import Incoming
@@ -50,26 +51,43 @@ class Builder:
         self.snapshots = snapshots
         self.steps = Steps(database, self.snapshots)
         self.incoming = Incoming(self.snapshots)
-        self._copier = Copier(self.snapshots)
-        self._executor = Executor(self.snapshots, networks, spawner, root)
+        self._copier = Copier(self.snapshots, root / "build" / "hashes")
+        self._executor = Executor(database, self.snapshots, networks, spawner)
         self._exporter = Exporter(images, registries, self.snapshots, self._copier)
+        self._beginning, self._begun = asyncio.Lock(), False
         self.upkeep = Upkeep(self.steps, self.snapshots, self._executor)
+
+    async def _begin(self) -> None:
+        """Once, before the first build."""
+        async with self._beginning:
+            if not self._begun:
+                await self._executor.start()
+                self._begun = True
+
+    async def close(self) -> None:
+        """Waits for what goes on in the background."""
+        await self._executor.close()
 
     async def build(self, request: Request, client: Client, progress: Progress) -> Result:
         """Carries out a build, and sends its results where the request wants them.
 
         Raises BuildError, EngineError. A caller that is cancelled leaves nothing but the results of whole steps.
         """
+        await self._begin()
         vertices = Vertices(progress)
         async with contextlib.AsyncExitStack() as stack:
-            holder = stack.enter_context(self.steps.holding())
+            hold = stack.enter_context(self.steps.holding())
             downloads = await stack.enter_async_context(Downloads(self._registries, self._root))
             inputs = Inputs(request, client, vertices, downloads, stack)
             stack.push_async_callback(inputs.close)
             bases = Bases(self._images, self._registries, client, vertices, request.pull)
             stack.push_async_callback(bases.close)
             dockerfile = await self._read(inputs)
-            warnings = check(dockerfile, build_args=request.build_args)
+            warnings = check(
+                dockerfile,
+                target=request.target,
+                build_args={name: value for name, value in request.build_args.items() if value is not None},
+            )
             if request.check:
                 return Result(warnings=warnings)
             request = await self._with_caches(request, bases)
@@ -78,7 +96,7 @@ class Builder:
                 platform = _platform(wanted)
                 job = Job(
                     request, self._plan(dockerfile, request, platform, inputs), platform, client, progress, vertices, inputs,
-                    bases, self.snapshots, self.steps, downloads, holder, self._executor, self._copier, stage.build,
+                    bases, self.snapshots, self.steps, downloads, hold, self._executor, self._copier, stage.build,
                 )  # fmt: skip
                 built.append(Built(await job.run(), platform))
                 self.steps.used(job.used)
@@ -125,8 +143,8 @@ class Builder:
         return planned
 
 
-def _located(error: DockerfileError, filename: str, text: str) -> BuildError:
-    return BuildError(str(error), location=error.location, filename=filename, text=text)
+def _located(error: DockerfileError, filename: str, text: str) -> BadDockerfile:
+    return BadDockerfile(str(error), location=error.location, filename=filename, text=text)
 
 
 def _platform(text: str) -> Platform:

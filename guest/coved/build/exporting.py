@@ -10,7 +10,7 @@ from typing import Any
 
 from coved.build import inline_cache, squashing
 from coved.build.client import Client
-from coved.build.copying import Copier
+from coved.build.copier import Copier
 from coved.build.errors import BuildError
 from coved.build.orders import CopyOrder, Files
 from coved.build.request import Output, Request

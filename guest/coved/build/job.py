@@ -9,7 +9,7 @@ from typing import Any
 
 from coved.build.bases import Bases
 from coved.build.client import Client
-from coved.build.copying import Copier
+from coved.build.copier import Copier
 from coved.build.downloads import Downloads
 from coved.build.errors import BuildError
 from coved.build.execution import Executor
@@ -20,7 +20,7 @@ from coved.build.progress import Progress
 from coved.build.request import Request
 from coved.build.snapshots import Draft, Snapshots
 from coved.build.state import State
-from coved.build.steps import Holder, Step, Steps
+from coved.build.steps import Step, Steps
 from coved.build.vertices import Doing, Vertices
 from coved.images.documents import Platform
 
@@ -42,7 +42,8 @@ class Job:
     snapshots: Snapshots
     steps: Steps
     downloads: Downloads
-    holder: Holder
+    hold: Callable[[str], None]
+    """Keeps a layer or a snapshot until the build has ended."""
     executor: Executor
     copier: Copier
     build_stage: BuildStage
@@ -95,7 +96,10 @@ class Job:
             raise BuildError(f"context {name}: {named} cannot be had")
         if image == "scratch":
             return Files()
-        return Files(refs=tuple((await self.bases.find(image, self.platform)).diff_ids))
+        refs = tuple((await self.bases.find(image, self.platform)).diff_ids)
+        for ref in refs:
+            self.hold(ref)
+        return Files(refs=refs)
 
     async def step(
         self, key: str, parent: str, description: str, doing: Doing, work: Callable[[Draft], Awaitable[None]], *,
@@ -107,13 +111,13 @@ class Job:
             if before is not None and cache:
                 doing.cached()
                 self.progress.note(" ---> Using cache")
-                self.holder.hold(before.ref)
+                self.hold(before.ref)
                 self.used.append(key)
                 return before
             async with self.snapshots.draft() as draft:
                 await work(draft)
                 ref = await self.snapshots.seal(draft)
-            self.holder.hold(ref)
+            self.hold(ref)
             step = self.steps.record(key, ref, parent, description)
             if before is not None and before.ref not in ("", ref) and not self.steps.is_held(before.ref):
                 await self.snapshots.remove([before.ref])

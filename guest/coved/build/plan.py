@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from coved.build.errors import BuildError
+from coved.build.errors import BadDockerfile
 from coved.build.request import Request
 from coved.dockerfile import instructions as i
 from coved.dockerfile.expansion import expand_text
@@ -62,7 +62,7 @@ def platform_args(target: Platform, build: Platform, target_stage: str = "") -> 
 
 
 def plan(dockerfile: i.Dockerfile, request: Request, target: Platform) -> Plan:
-    """Raises BuildError, DockerfileError."""
+    """Raises BadDockerfile, DockerfileError."""
     native = Platform("linux", platforms.architecture())
     own = platform_args(target, native, request.target)
     args = dict(own)
@@ -85,7 +85,7 @@ def _stages(dockerfile: i.Dockerfile, args: Mapping[str, str]) -> list[PlannedSt
         base = stage.base
         image = expand_text(base.image, args, dockerfile.escape)
         if not image:
-            raise BuildError(f"base name ({base.image}) should not be blank", location=base.location)
+            raise BadDockerfile(f"base name ({base.image}) should not be blank", location=base.location)
         earlier = [one.index for one in planned if one.stage.name and one.stage.name == image.lower()]
         shown = ""
         if len(dockerfile.stages) > 1:
@@ -96,7 +96,7 @@ def _stages(dockerfile: i.Dockerfile, args: Mapping[str, str]) -> list[PlannedSt
 
 
 def _find(dockerfile: i.Dockerfile, name: str, before: int) -> int | None:
-    earlier = [*range(min(before, len(dockerfile.stages)))]
+    earlier: list[int] = [*range(min(before, len(dockerfile.stages)))]
     for index in reversed(earlier):
         if dockerfile.stages[index].name and dockerfile.stages[index].name == name.lower():
             return index
@@ -110,7 +110,7 @@ def _target(dockerfile: i.Dockerfile, name: str) -> int:
         return len(dockerfile.stages) - 1
     index = _find(dockerfile, name, len(dockerfile.stages))
     if index is None:
-        raise BuildError(f'target stage "{name}" could not be found')
+        raise BadDockerfile(f'target stage "{name}" could not be found')
     return index
 
 

@@ -53,6 +53,7 @@ class Stage:
 
     async def run(self) -> State:
         now = await self._within(self._stage.base, self._based())
+        self._job.progress.note(f" ---> {now.key[:12]}")
         triggers = [parse_instruction(one, self._escape) for one in now.config.get("OnBuild") or ()]
         now = replace(now, config={name: value for name, value in now.config.items() if name != "OnBuild"})
         instructions = [*triggers, *self._stage.instructions]
@@ -94,6 +95,8 @@ class Stage:
         name = context.removeprefix("docker-image://") or planned.image
         platform = platforms.asked(planned.platform) if planned.platform else job.platform
         image = await job.bases.find(name, platform)
+        for layer in image.diff_ids:
+            job.hold(layer)
         with self.doing(f"FROM {_canonical(name)}") as doing:
             doing.cached()
         return state.of_image(image)

@@ -13,7 +13,7 @@ import json
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from coved.build.snapshots import Snapshots
@@ -113,35 +113,25 @@ class Steps:
     # -- what a build that goes on needs must stay
 
     @contextlib.contextmanager
-    def holding(self) -> Iterator[Holder]:
-        holder = Holder(self._held)
-        try:
-            yield holder
-        finally:
-            holder.let_go()
+    def holding(self) -> Iterator[Callable[[str], None]]:
+        """Gives what a build calls for each ref that it needs until the context is left."""
+        held: list[str] = []
+        with contextlib.ExitStack() as stack:
+
+            def hold(ref: str) -> None:
+                if ref:
+                    stack.enter_context(self._snapshots.held([ref]))
+                    held.append(ref)
+                    self._held[ref] += 1
+
+            try:
+                yield hold
+            finally:
+                self._held.subtract(held)
+                self._held = +self._held
 
     def is_held(self, ref: str) -> bool:
         return self._held[ref] > 0
-
-
-class Holder:
-    """One build's hold on snapshots."""
-
-    def __init__(self, held: Counter[str]) -> None:
-        self._held = held
-        self._own: list[str] = []
-
-    def hold(self, ref: str) -> None:
-        if ref:
-            self._own.append(ref)
-            self._held[ref] += 1
-
-    def let_go(self) -> None:
-        for ref in self._own:
-            self._held[ref] -= 1
-            if self._held[ref] <= 0:
-                del self._held[ref]
-        self._own.clear()
 
 
 def _step(row: Row) -> Step:

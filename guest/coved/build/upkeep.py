@@ -44,8 +44,9 @@ class Upkeep:
         self._snapshots = snapshots
         self._caches = executor.caches
 
-    def entries(self) -> list[Entry]:
+    async def entries(self) -> list[Entry]:
         """The least recently used first."""
+        await self._caches.measure()
         steps = self._steps.all()
         ids = {one.key: one.id for one in steps}
         found = [self._entry(one, ids) for one in steps]
@@ -81,7 +82,7 @@ class Upkeep:
             ids: only these; none means all.
         """
         now, wanted = time.time_ns(), set(ids)
-        entries = self.entries()
+        entries = await self.entries()
         left = sum(one.size for one in entries)
         going = []
         for one in entries:
@@ -98,9 +99,9 @@ class Upkeep:
 
     async def bound(self) -> None:
         """Removes what has not been used for longest when there is more than the disk should hold."""
-        total = shutil.disk_usage(self._snapshots.directory).total
+        total = shutil.disk_usage(self._snapshots._directory).total
         keep = max(KEEP_MIN, int(total * KEEP_PART))
-        entries = self.entries()
+        entries = await self.entries()
         if sum(one.size for one in entries) > keep:
             await self.prune(everything=True, keep_bytes=keep)
 
