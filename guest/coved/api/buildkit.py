@@ -60,8 +60,7 @@ class _BuildKit:
             from coved.images.platforms import architecture
 
             self._service = Service(
-                engine.builder,  # type: ignore[attr-defined]
-                engine.contexts,
+                engine.builder,
                 identity=engine.identity,
                 version=engine.config.version,
                 architecture=architecture(),

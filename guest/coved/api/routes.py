@@ -3,6 +3,7 @@
 from coved.api import (
     absent,
     attach_ws,
+    build,
     buildkit,
     containers,
     events,
@@ -25,7 +26,7 @@ def create_router() -> Router:
     """Every route that Cove answers; one module for each resource."""
     router = Router()
     resources = (
-        system, events, containers, attach_ws, stats, top, files, exec, registry, images, networks, volumes,
+        system, events, containers, attach_ws, stats, top, files, exec, registry, images, networks, volumes, build,
         buildkit, plugins, swarm, absent,
     )  # fmt: skip
     for resource in resources:

@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections.abc import Mapping
 
+from coved.build.builder import Builder
 from coved.build.request import Result
 from coved.buildkit import attributes
-from coved.buildkit.builder import Builder
 from coved.buildkit.messages import ReturnRequest, SolveRequest
 from coved.buildkit.sessions import Sessions
 from coved.buildkit.status import StatusLog
