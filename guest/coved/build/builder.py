@@ -12,17 +12,15 @@ from coved.build import inline_cache, stage
 from coved.build.bases import Bases
 from coved.build.client import Client
 from coved.build.copier import Copier
-from coved.build.downloads import Downloads
 from coved.build.errors import BadDockerfile
 from coved.build.execution import Executor
 from coved.build.exporting import Built, Exporter
-from coved.build.git import Repositories
 from coved.build.incoming import Incoming
 from coved.build.inputs import Inputs
 from coved.build.job import Job
 from coved.build.plan import Plan, plan
 from coved.build.progress import Progress
-from coved.build.remote import Remote
+from coved.build.remote import Remote, Stores
 from coved.build.request import Request, Result
 from coved.build.snapshots import Snapshots
 from coved.build.steps import Steps
@@ -49,8 +47,7 @@ class Builder:
     ) -> None:  # fmt: skip
         self._images = images
         self._registries = registries
-        self._downloads = Downloads(registries, root / "build" / "downloads")
-        self._repositories = Repositories(registries, root / "build" / "git")
+        self._stores = Stores(registries, root / "build")
         self.snapshots = snapshots
         self.steps = Steps(database, self.snapshots)
         self.incoming = Incoming(self.snapshots)
@@ -70,7 +67,8 @@ class Builder:
     async def close(self) -> None:
         """Waits for what goes on in the background."""
         await self._executor.close()
-        await self._downloads.close()
+        await self._stores.close()
+        self._copier.close()
 
     async def build(self, request: Request, client: Client, progress: Progress) -> Result:
         """Carries out a build, and sends its results where the request wants them.
@@ -81,7 +79,7 @@ class Builder:
         vertices = Vertices(progress)
         async with contextlib.AsyncExitStack() as stack:
             hold = stack.enter_context(self.steps.holding())
-            remote = Remote(self._downloads, self._repositories, client, stack)
+            remote = Remote(self._stores, client, stack)
             inputs = Inputs(request, client, vertices, remote, self.incoming, stack)
             stack.push_async_callback(inputs.close)
             bases = Bases(self._images, self._registries, client, vertices, request.pull)
