@@ -26,9 +26,10 @@ from coved.build.snapshots import Snapshots
 from coved.build.steps import Steps
 from coved.build.upkeep import Upkeep
 from coved.build.vertices import Vertices
-from coved.dockerfile.instructions import Dockerfile, DockerfileError
-from coved.dockerfile.lint import check
+from coved.dockerfile.instructions import Dockerfile, DockerfileError, Warning
+from coved.dockerfile.lint import check, options_of, violation
 from coved.dockerfile.parser import parse
+from coved.dockerfile.rules import Options
 from coved.errors import EngineError
 from coved.images import Images, platforms
 from coved.images.documents import Platform
@@ -85,13 +86,13 @@ class Builder:
             bases = Bases(self._images, self._registries, client, vertices, request.pull)
             stack.push_async_callback(bases.close)
             dockerfile = await self._read(inputs)
-            warnings = check(
-                dockerfile,
-                target=request.target,
-                build_args={name: value for name, value in request.build_args.items() if value is not None},
-            )
+            warnings = _checked(dockerfile, request, inputs)
             if request.check:
                 return Result(warnings=warnings)
+            for warning in warnings:
+                progress.warning(inputs.definition, warning)
+            if violated := violation(warnings, _options(dockerfile, request, inputs)):
+                raise BadDockerfile(violated)
             request = await self._with_caches(request, bases)
             built = []
             for wanted in request.platforms or ("",):
@@ -143,6 +144,19 @@ class Builder:
             raise _located(error, posixpath.basename(request.dockerfile), dockerfile.text) from None
         inputs.want(planned)
         return planned
+
+
+def _options(dockerfile: Dockerfile, request: Request, inputs: Inputs) -> Options:
+    try:
+        return options_of(dockerfile, request.build_args.get("BUILDKIT_DOCKERFILE_CHECK"))
+    except DockerfileError as error:
+        raise _located(error, inputs.filename, dockerfile.text) from None
+
+
+def _checked(dockerfile: Dockerfile, request: Request, inputs: Inputs) -> list[Warning]:
+    given = {name: value for name, value in request.build_args.items() if value is not None}
+    options = _options(dockerfile, request, inputs)
+    return check(dockerfile, options=options, target=request.target, build_args=given)
 
 
 def _located(error: DockerfileError, filename: str, text: str) -> BadDockerfile:

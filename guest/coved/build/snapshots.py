@@ -15,19 +15,20 @@ import secrets
 from collections.abc import AsyncIterator, Collection, Coroutine, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coved.build.orders import Refs
 from coved.errors import EngineError
-from coved.files import tarwriter
 from coved.finishing import to_the_end
 from coved.images import Images
-from coved.images.adoption import Adopted
 from coved.images.layers import sync_file_system
 from coved.runtime import syscalls
 from coved.runtime.ids import Ids
 from coved.store.database import Database
 from coved.store.trees import is_empty, remove_tree, tree_size
+
+if TYPE_CHECKING:
+    from coved.images.adoption import Adopted
 
 log = logging.getLogger(__name__)
 
@@ -345,6 +346,8 @@ def _remove_all(trees: Iterable[Path]) -> None:
 
 def _archive(tree: Path) -> Generator[bytes, None, None]:
     """The layer's archive, as a commit makes it of a container's files."""
+    from coved.files import tarwriter  # snapshots are looked after in every session of an engine, and packed in few
+
     root = os.open(tree, _DIRECTORY)
     try:
         yield from tarwriter.archive(root, ".", "", Ids(), layer=True)
