@@ -15,19 +15,20 @@ import secrets
 from collections.abc import AsyncIterator, Collection, Coroutine, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from coved.build.orders import Refs
 from coved.errors import EngineError
-from coved.files import tarwriter
 from coved.finishing import to_the_end
 from coved.images import Images
-from coved.images.adoption import Adopted
 from coved.images.layers import sync_file_system
 from coved.runtime import syscalls
 from coved.runtime.ids import Ids
 from coved.store.database import Database
 from coved.store.trees import is_empty, remove_tree, tree_size
+
+if TYPE_CHECKING:
+    from coved.build.orders import Refs
+    from coved.images.adoption import Adopted
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,8 @@ class Snapshots:
         images.set_layer_users(self._layers_needed)
 
     async def start(self) -> None:
-        """Removes what interrupted work has left, and what may not be whole after a machine's death."""
+        """Removes what interrupted work has left, and what may not be whole after a machine's death. Commands that have outlived
+        an engine must have been ended: they work in drafts."""
         self._forget([ref for ref, one in self._snapshots.items() if not self._is_whole(ref, one)])
         kept = {ref for ref, one in self._snapshots.items() if not one.diff_id}
         await asyncio.to_thread(self._clean, kept)
@@ -335,7 +337,10 @@ class Snapshots:
     def _clean(self, kept: Collection[str]) -> None:
         for path in (*self._directory.iterdir(), *self._drafts.iterdir()):
             if path.parent != self._directory or path.name not in kept:
-                remove_tree(path)
+                try:
+                    remove_tree(path)
+                except OSError as error:  # no reason to do without the engine
+                    log.error("%s stays for now: %s", path, error)
 
 
 def _remove_all(trees: Iterable[Path]) -> None:
@@ -345,6 +350,8 @@ def _remove_all(trees: Iterable[Path]) -> None:
 
 def _archive(tree: Path) -> Generator[bytes, None, None]:
     """The layer's archive, as a commit makes it of a container's files."""
+    from coved.files import tarwriter  # every engine has snapshots, and few make layers
+
     root = os.open(tree, _DIRECTORY)
     try:
         yield from tarwriter.archive(root, ".", "", Ids(), layer=True)
