@@ -12,7 +12,6 @@ from coved.build import inline_cache, stage
 from coved.build.bases import Bases
 from coved.build.client import Client
 from coved.build.copier import Copier
-from coved.build.downloads import Downloads
 from coved.build.errors import BadDockerfile
 from coved.build.execution import Executor
 from coved.build.exporting import Built, Exporter
@@ -21,6 +20,7 @@ from coved.build.inputs import Inputs
 from coved.build.job import Job
 from coved.build.plan import Plan, plan
 from coved.build.progress import Progress
+from coved.build.remote import Remote, Stores
 from coved.build.request import Request, Result
 from coved.build.snapshots import Snapshots
 from coved.build.steps import Steps
@@ -47,7 +47,7 @@ class Builder:
     ) -> None:  # fmt: skip
         self._images = images
         self._registries = registries
-        self._root = root
+        self._stores = Stores(registries, root / "build")
         self.snapshots = snapshots
         self.steps = Steps(database, self.snapshots)
         self.incoming = Incoming(self.snapshots)
@@ -67,6 +67,8 @@ class Builder:
     async def close(self) -> None:
         """Waits for what goes on in the background."""
         await self._executor.close()
+        await self._stores.close()
+        self._copier.close()
 
     async def build(self, request: Request, client: Client, progress: Progress) -> Result:
         """Carries out a build, and sends its results where the request wants them.
@@ -77,8 +79,8 @@ class Builder:
         vertices = Vertices(progress)
         async with contextlib.AsyncExitStack() as stack:
             hold = stack.enter_context(self.steps.holding())
-            downloads = await stack.enter_async_context(Downloads(self._registries, self._root))
-            inputs = Inputs(request, client, vertices, downloads, stack)
+            remote = Remote(self._stores, client, stack)
+            inputs = Inputs(request, client, vertices, remote, self.incoming, stack)
             stack.push_async_callback(inputs.close)
             bases = Bases(self._images, self._registries, client, vertices, request.pull)
             stack.push_async_callback(bases.close)
@@ -96,7 +98,7 @@ class Builder:
                 platform = _platform(wanted)
                 job = Job(
                     request, self._plan(dockerfile, request, platform, inputs), platform, client, progress, vertices, inputs,
-                    bases, self.snapshots, self.steps, downloads, hold, self._executor, self._copier, stage.build,
+                    bases, self.snapshots, self.steps, remote, hold, self._executor, self._copier, stage.build,
                 )  # fmt: skip
                 built.append(Built(await job.run(), platform))
                 self.steps.used(job.used)
