@@ -11,6 +11,7 @@ from pathlib import Path
 from coved.build import inline_cache, stage
 from coved.build.bases import Bases
 from coved.build.client import Client
+from coved.build.contexts import Contexts
 from coved.build.copier import Copier
 from coved.build.errors import BadDockerfile
 from coved.build.execution import Executor
@@ -56,7 +57,8 @@ class Builder:
         self._executor = Executor(database, self.snapshots, networks, spawner)
         self._exporter = Exporter(images, registries, self.snapshots, self._copier)
         self._beginning, self._begun = asyncio.Lock(), False
-        self.upkeep = Upkeep(self.steps, self.snapshots, self._executor)
+        self.contexts = Contexts(root / "build" / "contexts")
+        self.upkeep = Upkeep(self.steps, self.snapshots, self._executor, self.contexts)
 
     async def _begin(self) -> None:
         """Once, before the first build."""
@@ -70,6 +72,7 @@ class Builder:
         await self._executor.close()
         await self._stores.close()
         self._copier.close()
+        await self.contexts.close()
 
     async def build(self, request: Request, client: Client, progress: Progress) -> Result:
         """Carries out a build, and sends its results where the request wants them.
