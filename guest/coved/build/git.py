@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from coved.build import git_tree, git_wire
 from coved.build.downloads import Secret, basic, login
@@ -129,7 +129,7 @@ class Repositories:
             async with lock:
                 if not await asyncio.to_thread(path.is_dir):
                     await self._made(fetch, goal, path, keep=keep)
-            commit = await asyncio.to_thread((path / "commit").read_text)
+            commit = await asyncio.to_thread(_looked_at, path)
             yield GitTree(path / "tree", commit, f"git:{key}")
         finally:
             self._used[key] -= 1
@@ -316,6 +316,12 @@ class _Fetch:
             raise BuildError(f"failed to fetch remote {_public(self._ref.remote)}: i/o timeout") from None
 
 
+def _looked_at(path: Path) -> str:
+    """A checkout's commit; who was used last is the last to go."""
+    os.utime(path)
+    return (path / "commit").read_text()
+
+
 def _going_on(call: calls.Call) -> Callable[[], bool]:
     def wanted() -> bool:
         call.check()
@@ -362,7 +368,8 @@ def _address(remote: str, url: str) -> str:
     """A submodule's; one that begins with a dot is relative to the repository's."""
     if not url.startswith(("./", "../")):
         return url
-    return urljoin(f"{_public(remote).rstrip('/')}/", url)
+    parts = urlsplit(_public(remote))
+    return urlunsplit(parts._replace(path=f"/{clean(f'{parts.path}/{url}')}"))
 
 
 def _moved(tree: Path, target: Path, path: str) -> None:
