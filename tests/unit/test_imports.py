@@ -14,11 +14,12 @@ import coved
 import pytest
 
 HOST = {
-    "cli": {"agent", "debian", "drivers", "image", "machine"},
+    "cli": {"agent", "build", "debian", "drivers", "image", "machine"},
     "agent": {"drivers", "forward", "image", "machine", "transport"},
     "forward": {"drivers", "transport"},
     "drivers": {"machine"},
     "debian": {"image", "machine"},
+    "build": set[str](),
     "image": {"machine"},
     "machine": {"transport"},
     "transport": set[str](),
