@@ -50,6 +50,10 @@ LAZY = {
 """What the engine imports in its functions only, beside what it imports for the type checker."""
 
 
+SHARED = {"coved.link.protocol", "coved.grpc", "coved.buildkit.messages"}
+"""What the host imports of the guest."""
+
+
 class Import(NamedTuple):
     module: str
     other: str
@@ -125,6 +129,35 @@ def test_every_module_of_the_guest_is_a_tool_or_on_top() -> None:
     assert coved.__file__ is not None
     modules = {path.stem for path in Path(coved.__file__).parent.glob("*.py")}
     assert modules - {"__init__", "__main__"} == TOOLS | TOP
+
+
+def modules_of_the_guest(file: Path) -> Iterator[str]:
+    """What a file imports of the guest."""
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "coved":
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.partition(".")[0] == "coved")
+
+
+def is_shared(module: str) -> bool:
+    return any(f"{module}.".startswith(f"{each}.") for each in SHARED)
+
+
+def test_the_host_imports_what_both_sides_share() -> None:
+    assert cove.__file__ is not None
+    used = {module for file in Path(cove.__file__).parent.rglob("*.py") for module in modules_of_the_guest(file)}
+    assert any(module.startswith("coved.link.protocol") for module in used)
+    assert {module for module in used if not is_shared(module)} == set()
+
+
+@pytest.mark.parametrize("shared", sorted(SHARED))
+def test_what_both_sides_share_imports_nothing_else(shared: str) -> None:
+    assert coved.__file__ is not None
+    path = Path(coved.__file__).parent.joinpath(*shared.split(".")[1:])
+    files = [*path.rglob("*.py")] or [path.with_suffix(".py")]
+    for file in files:
+        assert not [module for module in modules_of_the_guest(file) if not is_shared(module)]
 
 
 def test_the_engine_is_below_the_api() -> None:

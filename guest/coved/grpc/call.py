@@ -1,0 +1,72 @@
+"""A call as programs see it: messages of a type in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Generic, TypeVar
+
+from coved.grpc.codec import Message, WireError
+from coved.grpc.status import Code, GrpcError, Metadata
+from coved.grpc.stream import Stream
+
+In = TypeVar("In", bound=Message)
+Out = TypeVar("Out", bound=Message)
+
+
+class Call(Generic[In, Out]):
+    """All methods raise ``GrpcError`` when the call broke; a client's receiving ones also when the server ended it with an error."""
+
+    def __init__(self, stream: Stream, incoming: type[In], *, client: bool) -> None:
+        self._stream = stream
+        self._incoming = incoming
+        self._client = client
+
+    @property
+    def metadata(self) -> Metadata:
+        """What a server was sent with the call."""
+        return self._stream.request
+
+    async def response(self) -> Metadata:
+        """What a client is answered before the messages."""
+        return await self._stream.responded()
+
+    async def receive(self) -> In | None:
+        """None: there are no more."""
+        data = await self._stream.receive()
+        if data is None:
+            if self._client:
+                self._must_be_well()
+            return None
+        try:
+            return self._incoming.decode(data)
+        except WireError as error:
+            raise GrpcError(Code.INTERNAL, f"failed to unmarshal the received message: {error}") from None
+
+    async def one(self) -> In:
+        """The only message of a side that sends one."""
+        message = await self.receive()
+        if message is None:
+            raise GrpcError(Code.INTERNAL, "the call ended without a message")
+        return message
+
+    async def __aiter__(self) -> AsyncIterator[In]:
+        while (message := await self.receive()) is not None:
+            yield message
+
+    async def send(self, message: Out, *, end: bool = False) -> None:
+        """``end``: it is this side's last. Waits while the peer has no room."""
+        try:
+            await self._stream.send(message.encode(), end=end)
+        except GrpcError:
+            if self._client and self._stream.ended:
+                self._must_be_well()  # how it ended says more
+            raise
+
+    async def end(self) -> None:
+        """A client has sent all."""
+        await self._stream.finish()
+
+    def _must_be_well(self) -> None:
+        status = self._stream.status
+        if status.code != Code.OK:
+            raise GrpcError(status.code, status.message, status.details)
