@@ -24,6 +24,8 @@ class Heredoc:
     name: str
     content: str
     expand: bool = True
+    chomp: bool = False
+    """It was ``<<-``."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Instruction:
     keyword: str
     source: str
     location: Location
+    comments: tuple[str, ...] = field(default=(), kw_only=True)
+    """The comment lines right above, without their number signs."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,15 @@ class Arg(Instruction):
 @dataclass(frozen=True)
 class Env(Instruction):
     pairs: tuple[tuple[str, str], ...]
+    legacy: bool = False
+    """It was the old form, with a space: ``ENV name the value``."""
 
 
 @dataclass(frozen=True)
 class Label(Instruction):
     pairs: tuple[tuple[str, str], ...]
+    legacy: bool = False
+    """It was the old form, with a space: ``LABEL name the value``."""
 
 
 @dataclass(frozen=True)
@@ -96,15 +104,27 @@ class Mount:
 
 
 @dataclass(frozen=True)
+class Device:
+    """``RUN --device``."""
+
+    name: str
+    required: bool = False
+
+
+@dataclass(frozen=True)
 class Run(Instruction):
     command: Command
     mounts: tuple[Mount, ...] = ()
+    """Before ``expand`` only ``from_`` is sure: the rest may hold variables, even in a number's place."""
     network: str = "default"
     """default, none or host."""
     security: str = "sandbox"
     """sandbox or insecure."""
     heredocs: tuple[Heredoc, ...] = ()
     """``RUN <<EOF``: the one document is the script; with ``RUN cmd <<EOF`` they are ``cmd``'s, and the shell reads them."""
+    devices: tuple[Device, ...] = ()
+    mount_flags: tuple[str, ...] = ()
+    """The ``--mount`` flags as they are written, for ``expand``."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,75 @@
+"""A Dockerfile's text made instructions (docs.docker.com/reference/dockerfile), with BuildKit's words for what is wrong."""
+
+from __future__ import annotations
+
+from coved.dockerfile import readers
+from coved.dockerfile.instructions import Arg, Dockerfile, DockerfileError, From, Instruction, Location, Stage
+from coved.dockerfile.lines import Line, Reader
+
+
+def parse(data: bytes) -> Dockerfile:
+    """Raises ``DockerfileError``. Bytes that are no UTF-8 become U+FFFD."""
+    if not data:
+        raise DockerfileError("the Dockerfile cannot be empty")
+    text = data.decode("utf-8", "replace")
+    reader = Reader(text)
+    lines = _lines(reader)
+    meta_args: list[Arg] = []
+    stages: list[tuple[From, list[Instruction]]] = []
+    for line in lines:
+        instruction = _instruction(line, reader.escape)
+        if isinstance(instruction, From):
+            stages.append((instruction, []))
+        elif stages:
+            stages[-1][1].append(instruction)
+        elif isinstance(instruction, Arg):
+            meta_args.append(instruction)
+        else:
+            raise DockerfileError("no build stage in current context", instruction.location)
+    if not stages:
+        raise DockerfileError("dockerfile contains no stages to build")
+    return Dockerfile(
+        text=text,
+        escape=reader.escape,
+        meta_args=tuple(meta_args),
+        stages=tuple(Stage(base, tuple(instructions)) for base, instructions in stages),
+        directives=dict(reader.directives),
+        warnings=tuple(reader.warnings),
+    )
+
+
+def parse_instruction(text: str, escape: str = "\\") -> Instruction:
+    """The one instruction of an ONBUILD trigger or of ``--change``; raises ``DockerfileError``.
+
+    Its location is within the text.
+    """
+    reader = Reader(text, escape)
+    lines = _lines(reader)
+    if len(lines) != 1:
+        raise DockerfileError("onbuild trigger should be a single expression", lines[1].location)
+    try:
+        return readers.instruction(lines[0], reader.escape)
+    except DockerfileError as error:
+        raise DockerfileError(str(error), lines[0].location) from None
+
+
+def _lines(reader: Reader) -> list[Line]:
+    """All of a file's, taken apart as far as it goes without knowing what the instructions mean."""
+    lines: list[Line] = []
+    for line in reader:
+        try:
+            readers.check_arguments(line.keyword, line.rest, reader.escape)
+        except DockerfileError as error:
+            raise DockerfileError(str(error), line.location) from None
+        lines.append(line)
+    if not lines:
+        raise DockerfileError("file with no instructions", Location(1, 1))
+    return lines
+
+
+def _instruction(line: Line, escape: str) -> Instruction:
+    try:
+        return readers.instruction(line, escape)
+    except DockerfileError as error:
+        message = f"dockerfile parse error on line {line.location.first}: {error}"
+        raise DockerfileError(message, line.location) from None
