@@ -70,7 +70,8 @@ class Plain:
 
     def _told_of(self) -> tuple[list[Step], list[Step]]:
         """Those of which there is something to tell: the completed ones, and those that run."""
-        completed, running = [], []
+        completed: list[Step] = []
+        running: list[Step] = []
         for digest in self.trace.changed:
             step = self.trace.by_digest[digest]
             if not step.hidden:
