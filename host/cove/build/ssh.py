@@ -45,7 +45,7 @@ def located(id: str, paths: Sequence[str]) -> Agent:
     try:
         mode = Path(paths[0]).stat().st_mode
     except OSError as error:
-        raise ValueError(f"failed to open {paths[0]}: {(error.strerror or str(error)).lower()}") from None
+        raise ValueError(f"stat {paths[0]}: {(error.strerror or str(error)).lower()}") from None
     if not stat.S_ISSOCK(mode):
         raise ValueError(f"{paths[0]} is no agent's socket: add the key to an agent (ssh-add) and forward that")
     return Agent(id, paths[0])

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from cove.cli import terminal, values
 from cove.cli.command import Command, Context
-from cove.cli.errors import CliError, DaemonError, os_error_text
+from cove.cli.errors import CliError, os_error_text
 from cove.cli.flags import Flag, Values, integer, several, switch, text
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Sequence
 
-    from cove.build.display import Paced
+    from cove.build.display import Display, Paced
+    from cove.build.engine import Engine
     from cove.build.solve import Built
     from cove.build.status import Warn
     from cove.cli.build_options import Call, Results
@@ -42,7 +42,6 @@ WARNED = {
     ),
 }
 """Flags that mean nothing any more, and what is said of them."""
-NO_BUILDKIT = (404, 405, 501)
 
 
 def build(context: Context, given: Values) -> int:
@@ -67,7 +66,6 @@ class _Build:
     def __init__(self, context: Context, given: Values, cleanup: ExitStack) -> None:
         """Raises `ValueError` for what cannot be asked for."""
         from cove.build import inputs, session
-        from cove.build.engine import Engine
         from cove.cli import build_options as options
         from cove.cli.docker_config import DockerConfig
 
@@ -95,21 +93,22 @@ class _Build:
         self._offer.trees, self._offer.archive = found.trees, found.archive
         self._attributes |= found.attributes
         self._inputs = found
-        self._engine = Engine(self._dial)
         self._paced: Paced | None = None
 
     def run(self) -> int:
         """Build; the exit status."""
         from cove.build.display import choose
+        from cove.build.engine import Engine
         from cove.build.solve import BuildFailed
+        from cove.cli.build_engine import dialer
 
         builder = self._context.engine.machine or "default"
         stderr = sys.stderr.buffer
         display = choose(self._mode, stderr, builder, lambda: terminal.size(2))
-        self._context.engine.connect().close()  # starts the machine, once, when it has to be started
+        engine = Engine(dialer(self._context.engine))
         try:
             with terminal.drawing():
-                built = _until_interrupted(self._build(display))
+                built = _until_interrupted(self._build(engine, display))
         except BuildFailed as error:
             sys.stderr.write("".join(error.excerpts))
             raise CliError(f"ERROR: {error}", STATUSES.get(error.code, 1)) from error
@@ -120,14 +119,14 @@ class _Build:
                 _tell_warnings(display.trace.warnings)
         return self._finish(built)
 
-    async def _build(self, display: Any) -> Built:
+    async def _build(self, engine: Engine, display: Display) -> Built:
         from cove.build.display import Paced
         from cove.build.solve import Order, solve
         from cove.cli import build_options as options
 
         self._paced = Paced(display)
         try:
-            async with self._engine.channel() as channel:
+            async with engine.channel() as channel:
                 gateway = (
                     await _gateway(channel) if any("host-gateway" in each for each in self._given["add-host"]) else ""
                 )
@@ -151,7 +150,7 @@ class _Build:
                     internal=self._call is not None,
                     shared_key=self._shared_key(),
                 )
-                built = await solve(self._engine, channel, order, self._offer, self._paced.update)
+                built = await solve(engine, channel, order, self._offer, self._paced.update)
                 if self._call is None and (names := self._results.pushed):
                     built = await self._push(built, names)
                 return built
@@ -166,19 +165,6 @@ class _Build:
 
         tree = self._inputs.trees["context"]
         return f"{self._inputs.shared_key}:{hashlib.sha256(os.fsencode(tree.root)).hexdigest()[:24]}"
-
-    def _dial(self, path: str, headers: Sequence[tuple[str, str]]) -> tuple[socket.socket, bytes]:
-        from cove.cli.client import EngineClient
-
-        # Each of its own: one is asked for while another is in use.
-        client = EngineClient(self._context.engine.path, self._context.engine.machine)
-        try:
-            hijacked = client.hijack(path, upgrade="h2c", headers=headers)
-        except DaemonError as error:
-            if error.code in NO_BUILDKIT:
-                raise CliError("ERROR: the engine does not offer BuildKit, with which 'build' works") from error
-            raise
-        return hijacked.sock, hijacked.pending
 
     def _account(self, host: str) -> tuple[str, str]:
         from cove.cli.credentials import HUB, find_quietly, registry_key
@@ -298,7 +284,10 @@ def _write_metadata(path: str, response: dict[str, str]) -> None:
     from cove.cli.output import write_file
 
     found = {key: _plain(key, value) for key, value in sorted(response.items())}
-    write_file(path, [json.dumps(found, indent=2, ensure_ascii=False).encode()])
+    try:
+        write_file(path, [json.dumps(found, indent=2, ensure_ascii=False).encode()])
+    except CliError as error:
+        raise ValueError(error.message) from error
     if sys.platform != "win32":
         Path(path).chmod(0o644)
 
