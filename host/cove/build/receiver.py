@@ -73,7 +73,7 @@ class Folder:
         with ExitStack() as files:
             files.callback(self._close)
             try:
-                self._root.mkdir(parents=True, exist_ok=True)
+                self._root.mkdir(0o700, parents=True, exist_ok=True)
                 while (message := await call.receive()) is not None:
                     packet = Packet.decode(message.data)
                     if packet.type == PACKET_STAT and packet.stat is not None:
@@ -116,6 +116,8 @@ class Folder:
         _remove(path)
         if kind == SYMLINK:
             path.symlink_to(stat.linkname)
+            if os.utime in os.supports_follow_symlinks:
+                os.utime(path, ns=(stat.mod_time, stat.mod_time), follow_symlinks=False)
             return False
         if not kind and stat.linkname:
             self._link(stat, path)

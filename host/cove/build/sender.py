@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from urllib.parse import unquote_plus
 
@@ -86,9 +87,9 @@ class Sending:
             for task in tasks:
                 task.cancel()
 
-    async def _send(self, packet: Packet) -> None:
+    async def _send(self, *packets: Packet) -> None:
         async with self._turn:  # a message must not come in the middle of another
-            await self._call.send(packet)
+            await self._call.send_all(packets)
 
     async def _receive(self) -> None:
         while (packet := await self._call.receive()) is not None:
@@ -106,52 +107,81 @@ class Sending:
         number = 0
         entries = self._tree.walk(self._selection)
         while batch := await asyncio.to_thread(_several, entries):
+            packets = []
             for entry in batch:
                 if entry.regular:
                     self._files[number] = entry.path
-                await self._send(Packet(PACKET_STAT, stat(entry)))
+                packets.append(Packet(PACKET_STAT, stat(entry)))
                 number += 1
+            await self._send(*packets)
         await self._send(Packet(PACKET_STAT))
 
     async def _answer(self) -> None:
-        """Send the files that are asked for."""
-        while (number := await self._asked.get()) is not None:
-            path = self._files.pop(number, None)
-            if path is None:
-                raise GrpcError(Code.UNKNOWN, f"invalid file id {number}")
-            await self._send_file(number, path)
+        """Send the files that are asked for: as they are now, whatever was told of them. What has vanished is empty."""
+        wanted: deque[tuple[int, str]] = deque()
+        ended = False
+        while True:
+            # What has been asked for already is read together: one by one, small files would take many times as long.
+            while not ended and len(wanted) < AT_ONCE and not (wanted and self._asked.empty()):
+                number = await self._asked.get()
+                if number is None:
+                    ended = True
+                elif (path := self._files.pop(number, None)) is None:
+                    raise GrpcError(Code.UNKNOWN, f"invalid file id {number}")
+                else:
+                    wanted.append((number, path))
+            if not wanted:
+                return
+            await self._send_some(wanted)
 
-    async def _send_file(self, number: int, path: str) -> None:
-        """Send it as it is now, whatever was told of it. What has vanished is empty."""
-        descriptor, data = await asyncio.to_thread(self._begin, path)
+    async def _send_some(self, wanted: deque[tuple[int, str]]) -> None:
+        """Send the first of `wanted`, and take them away."""
+        contents, descriptor = await asyncio.to_thread(self._read, [path for _, path in wanted])
+        packets = []
+        for data in contents:
+            number, _ = wanted.popleft()
+            packets += _contents(number, data)
+            packets.append(Packet(PACKET_DATA, id=number))
+        if descriptor is None:
+            await self._send(*packets)
+            return
+        ending = packets.pop()
         try:
-            while data:
-                for at in range(0, len(data), CHUNK):
-                    await self._send(Packet(PACKET_DATA, id=number, data=data[at : at + CHUNK]))
-                if descriptor is None or len(data) < READ:
-                    break
-                data = await asyncio.to_thread(os.read, descriptor, READ)
+            await self._send(*packets)
+            while data := await asyncio.to_thread(os.read, descriptor, READ):
+                await self._send(*_contents(ending.id, data))
         finally:
+            os.close(descriptor)
+        await self._send(ending)
+
+    def _read(self, paths: Sequence[str]) -> tuple[list[bytes], int | None]:
+        """The contents of the first of the files, as much as is read at once; when that is not all of the last one, the
+        rest is in the descriptor.
+        """
+        contents: list[bytes] = []
+        room = READ
+        for path in paths:
+            descriptor = self._tree.open(path)
+            data = b""
+            if descriptor is not None:
+                try:
+                    data = os.read(descriptor, room)
+                except BaseException as error:
+                    os.close(descriptor)
+                    if isinstance(error, OSError):
+                        error.filename = str(self._tree.root / path)
+                    raise
+            contents.append(data)
+            room -= len(data)
+            if not room:
+                return contents, descriptor
             if descriptor is not None:
                 os.close(descriptor)
-        await self._send(Packet(PACKET_DATA, id=number))
+        return contents, None
 
-    def _begin(self, path: str) -> tuple[int | None, bytes]:
-        """A descriptor and the beginning of the file; None when that is all of it."""
-        descriptor = self._tree.open(path)
-        if descriptor is None:
-            return None, b""
-        try:
-            data = os.read(descriptor, READ)
-        except BaseException as error:
-            os.close(descriptor)
-            if isinstance(error, OSError):
-                error.filename = str(self._tree.root / path)
-            raise
-        if len(data) < READ:
-            os.close(descriptor)
-            return None, data
-        return descriptor, data
+
+def _contents(number: int, data: bytes) -> list[Packet]:
+    return [Packet(PACKET_DATA, id=number, data=data[at : at + CHUNK]) for at in range(0, len(data), CHUNK)]
 
 
 def _several(entries: Iterator[Entry]) -> list[Entry]:
