@@ -239,7 +239,12 @@ class Tree:
             return []
         with suppress(OSError):
             names = sorted(each.name for each in (self.root / folder).iterdir())
-            return [target for each in names if wildcard.matches(each) for target in self._target(f"{folder}/{each}")]
+            return [
+                target
+                for each in names
+                if wildcard.matches(each)
+                for target in self._target(posixpath.join(folder, each))
+            ]
         return []
 
     def _target(self, path: str) -> list[str]:
