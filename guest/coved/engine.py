@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coved.build.snapshots import Snapshots
 from coved.containers import Containers
 from coved.events import Events
 from coved.images import Images
@@ -21,6 +22,7 @@ from coved.volumes import Volumes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from coved.build.builder import Builder
     from coved.files.manager import Files
     from coved.link.client import LinkClient
     from coved.runtime.keeper import SpawnerKeeper
@@ -66,6 +68,8 @@ class Engine:
         self.identity = _identity(self.database)
         self.events = Events()
         self.images = Images(self.database, self.events, config.root)
+        # Not with the builder, which few sessions need: the layers that are the build cache's must not go with their images.
+        self.snapshots = Snapshots(self.database, self.images, config.root)
         self.volumes = Volumes(self.database, self.events, config.root)
         self.networks = Networks(self.database, self.events, config.state, self.link)
         self.registries = Registries(
@@ -95,6 +99,14 @@ class Engine:
 
         return Files(self.containers, self.images, self.events)
 
+    @functools.cached_property
+    def builder(self) -> Builder:
+        from coved.build.builder import Builder  # most sessions of an engine build nothing
+
+        return Builder(
+            self.database, self.images, self.registries, self.networks, self.spawner, self.snapshots, self.config.root
+        )
+
     async def start(self, answer: Callable[[], None]) -> None:
         """Takes up what an earlier engine left running, then calls ``answer``, which lets clients in; the link hears of it last."""
         if self.config.link is None:
@@ -103,6 +115,7 @@ class Engine:
 
             self._keeper = SpawnerKeeper(self.spawner.socket_path, self.spawner.shims_dir)
             self._keeper.start()
+        await self.snapshots.start()
         await self.images.start(self.config.starter)
         await self.volumes.start()
         await self.containers.start()
@@ -135,6 +148,9 @@ class Engine:
         """Lets go of sockets, threads and files; containers keep running."""
         if self.link is not None:
             await self.link.close()
+        if "builder" in vars(self):
+            await self.builder.close()
+        await self.snapshots.close()
         if "files" in vars(self):
             await self.files.close()
         await self.containers.close()

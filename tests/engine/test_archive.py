@@ -216,7 +216,7 @@ def test_a_directory_of_the_archives_must_stay_that_one(tmp_path: Path, filled: 
     source = SwappingSource(data, 2 * tarfile.BLOCKSIZE if filled else tarfile.BLOCKSIZE, swap)
     opened = view.View(os.open(root, os.O_PATH), os.open("/proc/self/ns/mnt", os.O_RDONLY), str(root), Ids())
     try:
-        unpacker = Unpacker(opened, "/work", keep_kinds=False, owner=None)
+        unpacker = Unpacker(opened.root, opened.ids, "/work", keep_kinds=False, owner=None)
         if filled:
             unpacker.extract(TarReader(source))
         else:

@@ -5,7 +5,7 @@ These routes are added last, so that a part that Cove has takes precedence.
 
 from typing import TYPE_CHECKING
 
-from coved.api.http import Request, Response, json_response
+from coved.api.http import Request, Response
 from coved.api.router import Router
 from coved.errors import EngineError, InvalidParameter, NotImplementedByEngine, Unavailable
 
@@ -20,8 +20,6 @@ class NoUpgrade(EngineError):
 def routes(router: Router) -> None:
     router.add("POST", "/session", _session)
     router.add("POST", "/grpc", _grpc)
-    router.add("POST", "/build", _build)
-    router.add("POST", "/build/prune", _prune_build_cache)
     router.add("PUT", "/volumes/{name}", _update_cluster_volume)
 
 
@@ -35,19 +33,6 @@ async def _grpc(engine: "Engine", request: Request) -> Response:
     if not request.headers.get("upgrade"):
         raise NoUpgrade("no upgrade proto in request")
     raise NotImplementedByEngine("BuildKit's gRPC is not part of Cove")
-
-
-async def _build(engine: "Engine", request: Request) -> Response:
-    raise NotImplementedByEngine(
-        "this version of Cove cannot build images yet. Build the image elsewhere and bring it in with 'docker save' and"
-        " 'docker load', or change a container and make an image of it with 'docker commit'"
-    )
-
-
-async def _prune_build_cache(engine: "Engine", request: Request) -> Response:
-    """There is no build cache apart from the images, so that there is nothing to prune."""
-    request.query.filters()
-    return json_response({"CachesDeleted": None, "SpaceReclaimed": 0})
 
 
 async def _update_cluster_volume(engine: "Engine", request: Request) -> Response:

@@ -140,7 +140,7 @@ async def _load(engine: "Engine", request: Request) -> Response:
     """The status is sent before the archive has come: an error is the last message."""
     quiet, platform = request.query.bool("quiet"), _platform(request, (1, 48))
     return json_stream(
-        following(lambda report: engine.images.load(_body(request), report, quiet=quiet, platform=platform))
+        following(lambda report: engine.images.load(read_body(request), report, quiet=quiet, platform=platform))
     )
 
 
@@ -174,7 +174,7 @@ async def _create(engine: "Engine", request: Request) -> Response:
         return await _back(engine, request, source.removeprefix(_BACK))
     if source != "-":
         return await _fetch(engine, request, source)
-    return json_stream(_once({"status": (await _import(engine, request, _body(request), source)).id}))
+    return json_stream(_once({"status": (await _import(engine, request, read_body(request), source)).id}))
 
 
 async def _fetch(engine: "Engine", request: Request, source: str) -> Response:
@@ -216,7 +216,7 @@ async def _once(message: dict[str, Any]) -> AsyncIterator[object]:
     yield message
 
 
-async def _body(request: Request) -> AsyncIterator[bytes]:
+async def read_body(request: Request) -> AsyncIterator[bytes]:
     """The body; one that breaks off is told of in dockerd's words, for its client may still listen. Raises InvalidParameter."""
     try:
         async for chunk in request.body():

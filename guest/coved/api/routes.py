@@ -3,6 +3,7 @@
 from coved.api import (
     absent,
     attach_ws,
+    build,
     containers,
     events,
     exec,
@@ -24,7 +25,7 @@ def create_router() -> Router:
     """Every route that Cove answers; one module for each resource."""
     router = Router()
     resources = (
-        system, events, containers, attach_ws, stats, top, files, exec, registry, images, networks, volumes, plugins, swarm, absent,
+        system, events, containers, attach_ws, stats, top, files, exec, registry, images, build, networks, volumes, plugins, swarm, absent,
     )  # fmt: skip
     for resource in resources:
         resource.routes(router)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from coved import versions
 from coved.api import compat, host
+from coved.api.build import describe
 from coved.api.http import Request, Response, json_response
 from coved.api.images import summary
 from coved.api.router import Router
@@ -158,7 +159,9 @@ async def _disk_usage(engine: "Engine", request: Request) -> Response:
         "Images": _image_usage(engine, request.version) if images else None,
         "Containers": await engine.containers.disk_usage() if containers else None,
         "Volumes": await _volume_usage(engine) if volumes else None,
-        "BuildCache": [] if "build-cache" in wanted else None,
+        "BuildCache": [describe(one) for one in await engine.builder.upkeep.entries()]
+        if "build-cache" in wanted
+        else None,
     }
     return json_response(compat.disk_usage(usage, request.version))
 

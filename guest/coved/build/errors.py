@@ -20,3 +20,9 @@ class BuildError(EngineError):
         self.vertex = vertex
         self.exit_code = exit_code
         """Of what RUN ran."""
+
+
+class BadDockerfile(BuildError):
+    """The Dockerfile, or what is asked of it, cannot be right (400)."""
+
+    status = 400

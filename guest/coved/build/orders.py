@@ -19,6 +19,8 @@ class Files:
 
     directory: Path | None = None
     refs: Refs = ()
+    key: str = ""
+    """Of a directory: the ``Tree``'s."""
 
 
 @dataclass(frozen=True)
@@ -120,5 +122,7 @@ class CopyOrder:
     excludes: Sequence[str] = ()
     unpack: bool = False
     """Archives are unpacked instead of copied (ADD)."""
+    keep_owners: bool = False
+    """Owners as they are in ``files``."""
     make_directory: bool = False
     """WORKDIR: only the folder ``destination``, and those above it."""

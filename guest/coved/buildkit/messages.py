@@ -56,13 +56,6 @@ class Range(Message):
 
 
 @dataclass
-class Ranges(Message):
-    """pb.Location."""
-
-    ranges: list[Range] = messages(1, Range)
-
-
-@dataclass
 class Definition(Message):
     """An LLB graph, which this engine does not make; it is told apart from none."""
 

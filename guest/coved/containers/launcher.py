@@ -37,6 +37,11 @@ PROFILE_VARIABLE = "COVE_SECCOMP_PROFILE"
 """Environment variable that names another default seccomp profile."""
 
 
+def default_profile() -> Path:
+    """The seccomp profile of containers that ask for no other."""
+    return Path(os.environ.get(PROFILE_VARIABLE) or DEFAULT_PATH)
+
+
 class Launcher:
     """Knows how the parts of a container come together."""
 
@@ -58,7 +63,7 @@ class Launcher:
         self._registry = registry
         self._remap = remap
         self.linked = Linked(registry, networks, lambda container: self._root / container.id / "hosts")
-        self._profile = Path(os.environ.get(PROFILE_VARIABLE) or DEFAULT_PATH)
+        self._profile = default_profile()
 
     def layout(self, container: Container) -> spec.Layout:
         return spec.Layout(self._root / container.id, self._images.lower_dirs(self._images.get(container.image_id)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from coved.dockerfile import readers
 from coved.dockerfile.instructions import Arg, Dockerfile, DockerfileError, From, Instruction, Location, Stage
 from coved.dockerfile.lines import Line, Reader
@@ -39,7 +41,7 @@ def parse(data: bytes) -> Dockerfile:
 
 
 def parse_instruction(text: str, escape: str = "\\") -> Instruction:
-    """The one instruction of an ONBUILD trigger or of ``--change``; raises ``DockerfileError``.
+    """The one instruction of an ONBUILD trigger; raises ``DockerfileError``.
 
     Its location is within the text.
     """
@@ -51,6 +53,16 @@ def parse_instruction(text: str, escape: str = "\\") -> Instruction:
         return readers.instruction(lines[0], reader.escape)
     except DockerfileError as error:
         raise DockerfileError(str(error), lines[0].location) from None
+
+
+def parse_changes(text: str, allowed: Collection[str]) -> list[Instruction]:
+    """The instructions of ``--change``, which have no FROM; raises ``DockerfileError`` for keywords that are not allowed."""
+    reader = Reader(text)
+    lines = _lines(reader)
+    for line in lines:
+        if line.keyword.upper() not in allowed:
+            raise DockerfileError(f"{line.keyword} is not a valid change command", line.location)
+    return [readers.instruction(line, reader.escape) for line in lines]
 
 
 def _lines(reader: Reader) -> list[Line]:

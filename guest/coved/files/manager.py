@@ -91,7 +91,7 @@ class Files:
             )
 
             def unpack() -> None:
-                Unpacker(root, target, keep_kinds=keep_kinds, owner=owner).extract(
+                Unpacker(root.root, root.ids, target, keep_kinds=keep_kinds, owner=owner).extract(
                     TarReader(DecompressedStream(source))
                 )
 

@@ -1,4 +1,4 @@
-"""Puts what an archive holds into a directory of a container, by the rules of ``docker cp``."""
+"""Puts what an archive holds into a directory of a container, by the rules of ``docker cp``; ADD of a build has the same."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import stat
 from coved.errors import InvalidParameter
 from coved.images.extract import Extractor, split
 from coved.images.tar import DIRECTORY, BadArchive, Entry, TarReader
+from coved.runtime.ids import Ids
 from coved.runtime.paths import open_in_root
-from coved.runtime.view import View
 from coved.store.trees import remove_entry
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -19,21 +19,22 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 
 
 class Unpacker(Extractor):
-    """Unlike a layer's archive, this one meets files that are there, and follows links, all within the view's root."""
+    """Unlike a layer's archive, this one meets files that are there, and follows links, all within the root."""
 
-    def __init__(self, view: View, target: str, *, keep_kinds: bool, owner: tuple[int, int] | None) -> None:
+    def __init__(self, root: int, ids: Ids, target: str, *, keep_kinds: bool, owner: tuple[int, int] | None) -> None:
         """
         Args:
+            root: descriptor of the root, and ``ids`` whose its files are.
             target: the directory, from the root of the container.
             keep_kinds: a directory never takes the place of something else, nor the reverse.
             owner: uid and gid of everything, as the container has them; None takes them from the archive.
         """
-        super().__init__(view.root)
+        super().__init__(root)
         self._target = target.rstrip("/")
         self._base = -1
         self._keep_kinds = keep_kinds
         self._owner = owner
-        self._ids = view.ids
+        self._ids = ids
 
     def extract(self, archive: TarReader) -> None:
         """Raises BadArchive, InvalidParameter, OSError (a full disk, a read-only file system)."""

@@ -37,6 +37,16 @@ class Call(Generic[In, Out]):
             if self._client:
                 self._must_be_well()
             return None
+        return self._decode(data)
+
+    async def several(self) -> list[In]:
+        """What has come, one message at least and a window's worth at most; none when there are no more."""
+        found = await self._stream.several()
+        if not found and self._client:
+            self._must_be_well()
+        return [self._decode(each) for each in found]
+
+    def _decode(self, data: bytes) -> In:
         try:
             return self._incoming.decode(data)
         except WireError as error:

@@ -51,6 +51,8 @@ class Stream:
         """What is wrong with what comes; something can still be said to it."""
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
+        self._turn = asyncio.Lock()
+        """Of who sends: messages do not come between one another's parts."""
         self.on_reset: Callable[[], object] = lambda: None
         """Called when the peer gives the call up, or has gone."""
 
@@ -139,6 +141,15 @@ class Stream:
         self._take(min(len(message) + _PREFIX.size, self._held) if self._messages else self._held)
         return message
 
+    async def several(self) -> list[bytes]:
+        """All messages that wait to be taken, one at least; none when there will be no more. Raises ``GrpcError``."""
+        first = await self.receive()
+        found = [] if first is None else [first]
+        found += self._messages
+        self._messages.clear()
+        self._take(self._held)
+        return found
+
     async def responded(self) -> Metadata:
         """What the server answered before its messages. Raises ``GrpcError``."""
         while self.response is None:
@@ -173,7 +184,10 @@ class Stream:
             await self._send(b"", True)
 
     async def _send(self, data: bytes, end: bool) -> None:
-        view = memoryview(data)
+        async with self._turn:
+            await self._push(memoryview(data), end)
+
+    async def _push(self, view: memoryview, end: bool) -> None:
         while True:
             burst = 0
             while True:

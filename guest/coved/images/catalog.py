@@ -5,7 +5,7 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,8 +89,8 @@ class Catalog:
         self._database = database
         self._blobs = blobs
         database.migrate("images", _SCHEMA)
-        # Of work that an engine of an earlier version was killed over, between a layer and its image.
-        database.execute("DELETE FROM layers WHERE diff_id NOT IN (SELECT diff_id FROM image_layers)")
+        self.layer_users: Callable[[], Collection[str]] = lambda: ()
+        """Gives the diff ids of layers that are needed though no image may have them."""
         self.layer_sizes: dict[str, int] = {
             row["diff_id"]: row["size"] for row in database.query("SELECT diff_id, size FROM layers")
         }
@@ -253,6 +253,27 @@ class Catalog:
         for blob in blobs:
             self._layer_blobs[blob.digest] = (diff_id, blob)
 
+    def drop_layers(self, diff_ids: Collection[str] | None = None) -> Gone:
+        """Takes the rows of layers that nobody needs; of all there are, or only of these."""
+        gone = self._unneeded(self.layer_sizes if diff_ids is None else diff_ids)
+        blobs = [blob for diff_id in gone for blob in self.blobs(diff_id)]
+        with self._database.transaction():
+            for diff_id in gone:
+                self._database.execute("DELETE FROM layers WHERE diff_id = ?", (diff_id,))  # and those of its archives
+            self._database.after_commit(lambda: self._forget(gone, blobs))
+        return Gone(gone, blobs)
+
+    def _unneeded(self, diff_ids: Collection[str]) -> list[str]:
+        needed = {row["diff_id"] for row in self._database.query("SELECT DISTINCT diff_id FROM image_layers")}
+        needed.update(self.layer_users())
+        return [one for one in self.layer_sizes if one in diff_ids and one not in needed]
+
+    def _forget(self, diff_ids: Sequence[str], blobs: Sequence[Blob]) -> None:
+        for diff_id in diff_ids:
+            del self.layer_sizes[diff_id]
+        for blob in blobs:
+            del self._layer_blobs[blob.digest]
+
     def add_manifest(self, image_id: str, digest: str, manifest: Manifest) -> None:
         """Records a manifest whose document is in the blob store and whose layers' archives are kept."""
         layers = [layer.digest for layer in manifest.layers]
@@ -323,23 +344,14 @@ class Catalog:
         in_manifests = {one for manifests in remaining.values() for layers in manifests.values() for one in layers}
         with self._database.transaction():
             self._database.execute("DELETE FROM images WHERE id = ?", (image_id,))
-            unused = [
-                row["diff_id"]
-                for row in self._database.query(
-                    "SELECT diff_id FROM layers WHERE diff_id NOT IN (SELECT diff_id FROM image_layers)"
-                )
-                if row["diff_id"] in image.diff_ids
-            ]
+            unused = self._unneeded(image.diff_ids)
             blobs = [blob for diff_id in unused for blob in self.blobs(diff_id)]
             blobs += [blob for one in {*image.diff_ids} - {*unused} for blob in self._spare(one, in_manifests)]
             for blob in blobs:
                 self._database.execute("DELETE FROM layer_blobs WHERE digest = ?", (blob.digest,))
             for diff_id in unused:
                 self._database.execute("DELETE FROM layers WHERE diff_id = ?", (diff_id,))
-        for diff_id in unused:
-            del self.layer_sizes[diff_id]
-        for blob in blobs:
-            del self._layer_blobs[blob.digest]
+        self._forget(unused, blobs)
         del self._images[image_id]
         self._parents = {child: parent for child, parent in self._parents.items() if image_id not in (child, parent)}
         for name in self.names(image_id):

@@ -69,9 +69,14 @@ class _Unfinished:
 class Extractor:
     """One layer being unpacked. ``size`` counts the bytes of its regular files."""
 
-    def __init__(self, root: int) -> None:
-        """``root`` is a descriptor of an empty directory; it stays the caller's."""
+    def __init__(self, root: int, *, whiteouts: bool = True) -> None:
+        """
+        Args:
+            root: a descriptor of an empty directory; it stays the caller's.
+            whiteouts: the archive is a layer's; another's files of such names are files.
+        """
         self.size = 0
+        self._whiteouts = whiteouts
         self._root = root
         self._parent_path: tuple[str, ...] | None = None
         self._parent = -1
@@ -101,7 +106,7 @@ class Extractor:
         *parents, name = parts
         with _clear_errors(entry.name):
             parent = self._open_parent(tuple(parents))
-            if name.startswith(_WHITEOUT):
+            if self._whiteouts and name.startswith(_WHITEOUT):
                 self._white_out(parent, name)
             elif entry.type == DIRECTORY:
                 self._make_directory(parent, name)

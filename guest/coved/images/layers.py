@@ -16,6 +16,7 @@ from coved.images.compression import DecompressedStream, HashedStream, PeekedStr
 from coved.images.documents import OCI_LAYER
 from coved.images.extract import Extractor
 from coved.images.tar import BadArchive, TarReader
+from coved.runtime import syscalls
 from coved.store.blobs import BlobWriter
 from coved.store.trees import remove_tree
 
@@ -99,7 +100,7 @@ class LayerStore:
             stream.drain()
             if expected and stream.digest() != expected:
                 raise BadArchive(f"layer verification failed: expected {expected}, got {stream.digest()}")
-            _sync_file_system(root)
+            sync_file_system(root)
         finally:
             os.close(root)
         return Layer(stream.digest(), extractor.size, kind or OCI_LAYER)
@@ -118,11 +119,27 @@ class LayerStore:
         final = self.path(layer.diff_id).parent
         self.remove(layer.diff_id)  # a leftover without a row
         room.rename(final)
-        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        _sync_directory(self._directory)
+
+    def adopt(self, tree: Path, diff_id: str) -> None:
+        """Moves a tree of the same file system, which is on the disk, to where a layer's files are, unless that is known
+        already. A symbolic link to them takes its place in the same instant: who has the tree's path finds them by it.
+        """
+        if self._is_known(diff_id):
+            return
+        self.remove(diff_id)  # a leftover without a row
+        place = self.path(diff_id)
+        place.parent.mkdir(mode=0o755)
+        place.symlink_to(place.absolute())  # a path without a file behind it until it is the tree's
+        syscalls.exchange(str(tree), str(place))
+        for folder in (tree.parent, place.parent, self._directory):
+            _sync_directory(folder)
+
+    def give_back(self, tree: Path, diff_id: str) -> None:
+        """Undoes ``adopt``, however far that has come, of a layer that has no database row."""
+        if tree.is_symlink():
+            syscalls.exchange(str(self.path(diff_id)), str(tree))
+        self.remove(diff_id)
 
     def discard(self, rooms: Iterable[Path]) -> None:
         """Deletes what is left in rooms: nothing when it was published."""
@@ -150,7 +167,15 @@ class LayerStore:
                 remove_tree(path)
 
 
-def _sync_file_system(fd: int) -> None:
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def sync_file_system(fd: int) -> None:
     """syncfs(2): one call for thousands of small files, where fsync would be one each."""
     if ctypes.CDLL(None, use_errno=True).syncfs(fd) != 0:
         code = ctypes.get_errno()

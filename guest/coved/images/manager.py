@@ -9,7 +9,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -20,9 +20,10 @@ from coved.filters import Filters
 from coved.finishing import to_the_end
 from coved.images import platforms, reference, removal, selection
 from coved.images.arrivals import Added, Arrival, Arrivals
-from coved.images.catalog import Catalog
+from coved.images.catalog import Catalog, Gone
 from coved.images.compression import Source
 from coved.images.documents import Platform
+from coved.images.early import EarlyLayers
 from coved.images.layers import LayerStore
 from coved.images.loading import Loader, Progress
 from coved.images.model import Image, Pruned, Removed, UsersOf
@@ -36,6 +37,7 @@ from coved.store.trees import remove_tree
 from coved.times import rfc3339
 
 if TYPE_CHECKING:
+    from coved.images.adoption import Adopted
     from coved.images.export import Export
     from coved.images.write_archive import SavedManifest
 
@@ -65,6 +67,8 @@ class Images:
 
     async def start(self, starter: Path) -> None:
         """Cleans up and, once in the life of a data directory, loads the starter image in the background."""
+        # Of work that an engine of an earlier version was killed over, between a layer and its image, or of a build's.
+        self._catalog.drop_layers()
         await asyncio.to_thread(self._clean)
         if not await asyncio.to_thread(starter.is_file):
             return
@@ -82,6 +86,10 @@ class Images:
     def set_users(self, users_of: UsersOf) -> None:
         """Registers who knows which containers need an image."""
         self._users_of = users_of
+
+    def set_layer_users(self, users: Callable[[], Collection[str]]) -> None:
+        """Registers who knows, by their diff ids, which layers are needed though no image may have them: they stay."""
+        self._catalog.layer_users = users
 
     async def ready(self) -> None:
         """Waits for the starter image when it is being loaded; returns at once otherwise."""
@@ -102,6 +110,12 @@ class Images:
         directory twice, and all that the lower one has is hidden by the upper one.
         """
         return [self._layers.path(diff_id) for diff_id in dict.fromkeys(reversed(image.diff_ids))]
+
+    def layer(self, diff_id: str) -> tuple[Path, int]:
+        """A layer's directory, and the bytes in its files. Raises NotFound."""
+        if diff_id not in self._catalog.layer_sizes:
+            raise NotFound(f"No such layer: {diff_id}")
+        return self._layers.path(diff_id), self._catalog.layer_sizes[diff_id]
 
     def list(self, filters: Filters | None = None) -> list[Image]:
         """Images that meet the filters before, dangling, label, reference, since and until; newest first."""
@@ -163,15 +177,17 @@ class Images:
         Raises ``InvalidParameter`` for a bad archive; what was complete before the error stays.
         """
         source = ThreadStream(chunks)
-        async with self._spool_directory() as directory:
-            groups = await in_thread(OwnThreads(), lambda: _spool(source, directory, platform), source.abort)
+        async with self._spool_directory() as directory, self.receiving() as staging:
+            async with contextlib.aclosing(EarlyLayers(self._catalog, staging, self._workers)) as early:
+                archive = Archive(directory, early.arrived)
+                groups = await in_thread(OwnThreads(), lambda: _spool(source, archive, platform), source.abort)
+                await early.settle()
             if names is not None:
                 for group in groups:
                     group.names = [name for name in group.names if names(name)]
                 groups = [group for group in groups if group.names]
             loader = Loader(self._catalog, self._arrivals, self._workers, self._event, report, quiet=quiet)
-            async with self.receiving() as staging:
-                return [image for group in groups for image in await loader.load(group, staging)]
+            return [image for group in groups for image in await loader.load(group, staging)]
 
     async def load_file(self, path: Path, report: Progress, names: Callable[[str], bool] | None = None) -> None:
         """Loads an archive of this machine, quietly. Raises OSError, and what ``load`` does."""
@@ -191,6 +207,16 @@ class Images:
     ) -> Added | None:
         """Adds images and names them; None when one of them lacks a layer. See ``Arrivals.add``."""
         return await self._arrivals.add(arrivals, staging, names, index)
+
+    async def adopt(
+        self, tree: Path, archive: Generator[bytes, None, None], size: int, record: Callable[[Adopted], object]
+    ) -> Adopted:
+        """Makes an overlay's upper directory a layer. See ``Adoption.run``."""
+        from coved.images.adoption import Adoption  # builds only
+
+        return await Adoption(self._catalog, self._layers, self._blobs, self._changing, self._workers).run(
+            tree, archive, size, record
+        )
 
     async def import_(
         self,
@@ -283,6 +309,23 @@ class Images:
         document = earlier(base.intact().config, steps)
         async with self.receiving() as staging:
             return await self._make(document, document["rootfs"]["diff_ids"], staging, name)
+
+    async def assemble(self, documents: Sequence[dict[str, Any]], names: Sequence[str] = ()) -> Image:
+        """Makes an image of layers that are here, one for each platform, and gives it canonical names.
+
+        Args:
+            documents: configurations with their ``rootfs``.
+
+        Raises NotFound when a layer was removed meanwhile.
+        """
+        arrivals = [Arrival(json.dumps(one, separators=(",", ":")).encode()) for one in documents]
+        async with self.receiving() as staging:
+            added = await self.add(arrivals, staging, names)
+        if added is None:
+            raise NotFound("a layer that the image is made of was removed meanwhile")
+        for name in names:
+            self._event("tag", added.images[0].id, reference.parse(name).familiar)
+        return added.images[0]
 
     async def _make(self, document: dict[str, Any], diff_ids: Sequence[str], staging: Staging, name: str) -> Image:
         """An image of layers that are known or staged. Raises NotFound when it has lost some to a removal meanwhile."""
@@ -398,13 +441,25 @@ class Images:
         self._events.publish("image", "prune", "", {"reclaimed": str(reclaimed)})
         return Pruned(pruned.removed, reclaimed)
 
-    async def _delete(self, image_id: str) -> builtins.list[Removed]:
-        chain = removal.chain_ids(self._catalog.by_id(image_id).diff_ids)
-        gone = self._catalog.remove(image_id)
+    async def drop_layers(self, diff_ids: Collection[str]) -> None:
+        """Removes those of these layers that neither an image nor anybody else needs."""
+
+        async def work() -> None:
+            async with self._changing:
+                await self._remove_files(self._catalog.drop_layers(diff_ids))
+
+        await to_the_end(work())
+
+    async def _remove_files(self, gone: Gone) -> None:
         for blob in gone.blobs:
             await asyncio.to_thread(self._blobs.remove, blob.digest)
         for diff_id in gone.layers:
             await asyncio.to_thread(self._layers.remove, diff_id)
+
+    async def _delete(self, image_id: str) -> builtins.list[Removed]:
+        chain = removal.chain_ids(self._catalog.by_id(image_id).diff_ids)
+        gone = self._catalog.remove(image_id)
+        await self._remove_files(gone)
         self._event("delete", image_id)
         deleted = [chain[diff_id] for diff_id in gone.layers]
         return [Removed(deleted=image_id), *(Removed(deleted=one) for one in reversed(deleted))]
@@ -443,8 +498,7 @@ async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def _spool(source: ThreadStream, directory: Path, platform: Platform | None) -> list[ArchivedGroup]:
-    archive = Archive(directory)
+def _spool(source: ThreadStream, archive: Archive, platform: Platform | None) -> list[ArchivedGroup]:
     archive.spool(source)
     return archive.images(platform)
 

@@ -6,7 +6,7 @@ it are only ever keys of a dictionary: spooled files have names of our own.
 
 import hashlib
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,10 +63,16 @@ class _Member:
 
 
 class Archive:
-    """A spooled archive. ``directory`` is an empty one of the caller, who removes it."""
+    """A spooled archive.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: an empty one of the caller, who removes it.
+        arrived: told of each file and its digest as soon as it is whole.
+    """
+
+    def __init__(self, directory: Path, arrived: Callable[[Path, str], None]) -> None:
         self._directory = directory
+        self._arrived = arrived
         self._members: dict[str, _Member] = {}
         self._links: dict[str, str] = {}
         self._images: dict[tuple[str, bytes], ArchivedImage] = {}
@@ -88,7 +94,8 @@ class Archive:
                     while data := archive.read(_CHUNK):
                         digest.update(data)
                         file.write(data)
-                self._members[name] = _Member(path, f"sha256:{digest.hexdigest()}")
+                member = self._members[name] = _Member(path, f"sha256:{digest.hexdigest()}")
+                self._arrived(member.path, member.digest)
                 self._links.pop(name, None)
             elif entry.type == SYMBOLIC_LINK:
                 # Old `docker save` links a layer that several images have.

@@ -265,6 +265,17 @@ def _pax_records(content: bytes) -> dict[str, bytes]:
     return records
 
 
+def is_header(block: bytes) -> bool:
+    """Whether a block is the header of an entry."""
+    if len(block) < BLOCK or not block.strip(b"\0"):
+        return False
+    try:
+        _verify_checksum(block)
+    except BadArchive:
+        return False
+    return True
+
+
 def _verify_checksum(header: bytes) -> None:
     try:
         expected = int(header[148:156].strip(b" \0") or b"-1", 8)

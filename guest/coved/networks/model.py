@@ -78,6 +78,8 @@ class SandboxRequest:
     linked: tuple[tuple[str, str], ...] = ()
     """Id of a container on the default network, and the names that /etc/hosts gives it (a legacy link)."""
     mac_address: str = ""
+    quiet: bool = False
+    """It is no container's (a build's command): no event tells of it, and no network shows it."""
     namespace: str = ""
     """Path of a network namespace that is there already, to be used instead of a new one (of a user namespace's)."""
 

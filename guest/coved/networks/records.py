@@ -28,6 +28,8 @@ class Record:
     ports: tuple[PublishedPort, ...] = ()
     exposed: tuple[str, ...] = ()
     hostname: str = ""
+    quiet: bool = False
+    """No container's."""
 
     @property
     def shares(self) -> str:

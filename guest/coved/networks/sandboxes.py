@@ -131,16 +131,16 @@ class Sandboxes:
             other = self._open.get(mode.removeprefix("container:"))
             if other is None:
                 raise Conflict(f"cannot join network of a non running container: {mode.removeprefix('container:')}")
-            record = Record(container_id, request.container_name, mode)
+            record = Record(container_id, request.container_name, mode, quiet=request.quiet)
             self._records.save(record)
             self._open[container_id] = record
             return self._sandbox(record, request)
         if mode in ("host", "none"):
-            record = Record(container_id, request.container_name, mode, exposed=request.exposed)
+            record = Record(container_id, request.container_name, mode, exposed=request.exposed, quiet=request.quiet)
         else:
             endpoints = self._allocate(request, self._wanted(container_id, request))
             name, hostname = request.container_name, request.hostname
-            record = Record(container_id, name, "bridge", endpoints, (), request.exposed, hostname)
+            record = Record(container_id, name, "bridge", endpoints, (), request.exposed, hostname, request.quiet)
         self._open[container_id] = record
         plan(self._sandbox(record, request))
         try:
@@ -151,7 +151,7 @@ class Sandboxes:
                 await to_the_end(self._tear_down(self._open[container_id], events=False))
             raise
         record = self._open[container_id]
-        for endpoint in record.endpoints:
+        for endpoint in () if record.quiet else record.endpoints:
             self._event("connect", endpoint.network_id, container_id)
         self.on_change(container_id, ())
         return self._sandbox(record, request)
@@ -355,7 +355,7 @@ class Sandboxes:
         except OSError as error:
             log.error("the network of container %s stays on record: %s", record.container_id[:12], error)
         self.on_change(record.container_id, ())
-        if events:
+        if events and not record.quiet:
             for endpoint in record.endpoints:
                 self._event("disconnect", endpoint.network_id, record.container_id)
 

@@ -30,7 +30,7 @@ def network_json(network: Network, records: Iterable[Record] | None) -> dict[str
             entry["AuxiliaryAddresses"] = network.auxiliary
         config.append(entry)
     containers = {}
-    for record in records or ():
+    for record in (one for one in records or () if not one.quiet):
         for endpoint in record.endpoints:
             if endpoint.network_id == network.id:
                 containers[record.container_id] = {

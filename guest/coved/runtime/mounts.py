@@ -252,6 +252,12 @@ def attach(root_fd: int, prepared: Prepared) -> None:
             if kind == "tmpfs" and not any(key == "mode" for key, _ in options.data):
                 options.data.extend(_mode_of(root_fd, mount["destination"]))
             fd = open_filesystem("cgroup2" if kind == "cgroup" else kind, mount.get("source"), options)
+        if "within" in mount:
+            from coved.runtime import parts  # builds only
+
+            whole, fd = fd, parts.take(fd, mount)
+            os.close(whole)
+            is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
         # proc and sysfs are what the rest of the set-up trusts: they go where the path says, not where a link leads.
         follow = kind not in ("proc", "sysfs")
         target = paths.ensure_target(root_fd, mount["destination"], directory=is_directory, follow=follow)

@@ -9,6 +9,9 @@ from coved.runtime import syscalls
 _IN_ROOT = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _MAX_LINKS = 40
 
+made: list[str] = []
+"""What this process has made for mounts, by paths from the root without links; a process makes one root at most."""
+
 
 def open_in_root(root_fd: int, path: str, flags: int = os.O_PATH, *, follow: bool = True) -> int:
     """Open a path as a process whose root is ``root_fd`` would see it."""
@@ -48,6 +51,7 @@ def ensure_target(root_fd: int, path: str, *, directory: bool, follow: bool = Tr
                 os.mkdir(name, 0o755, dir_fd=parent)
             else:
                 os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=parent))
+            made.append("/" + "/".join([*done, name]))
         finally:
             os.close(parent)
         done.append(name)

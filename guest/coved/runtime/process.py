@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from coved.runtime.stdio import ProcessIO
 
 _SETUP_TIMEOUT_S = 30.0
+_MESSAGE_MAX = 256 * 1024
 
 
 class SetupError(Exception):
@@ -46,6 +47,7 @@ class RunningProcess:
         self.exit_code: int | None = None
         self.exited_at_ns = 0
         self.warnings: list[str] = []
+        self.made: list[str] = []
         self._spec = spec
         self._executing = self._gone_on = False
         self._sync, self._child_sync = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -107,7 +109,7 @@ class RunningProcess:
 
     def _receive(self) -> dict[str, Any] | None:
         """One message of the new process, None at the end. Raises SetupError when it reports one."""
-        data, fds, _, _ = socket.recv_fds(self._sync, 65536, 1)
+        data, fds, _, _ = socket.recv_fds(self._sync, _MESSAGE_MAX, 1)
         if not data:
             return None
         message: dict[str, Any] = json.loads(data)
@@ -116,6 +118,7 @@ class RunningProcess:
         if "error" in message:
             raise SetupError(message["error"], message.get("exit_code"), message.get("kind", ""))
         self.warnings += message.get("warnings", [])
+        self.made += message.get("made", [])
         self._executing = self._executing or bool(message.get("executing"))
         return message
 

@@ -11,7 +11,7 @@ import signal
 import socket
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from coved.runtime import executable, namespaces, rootfs, syscalls, sysctls, terminal, users
+from coved.runtime import executable, namespaces, paths, rootfs, syscalls, sysctls, terminal, users
 from coved.runtime.capabilities import CAP_SYS_ADMIN, CapabilitySets
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 GO = b"go"
 MAPPED = b"mapped"
 SETUP_FAILED = 125
+_PATHS_AT_ONCE = 8  # of 4096 bytes at most, which JSON may make six times as long: a message has 200 KiB
 _LIMITS = {"RLIMIT_LOCKS": 10}  # getrlimit(2); Python has no name for it
 
 
@@ -70,6 +71,9 @@ def run_init(request: Request, spec: "Spec", root: rootfs.PreparedRoot, spaces: 
         if (domain := spec.get("domainname")) and spaces.has(syscalls.CLONE_NEWUTS):
             syscalls.setdomainname(domain)
         _leave_keyring()
+        if spec.get("reportMade"):
+            for start in range(0, len(paths.made), _PATHS_AT_ONCE):
+                _send(request.sync, {"made": paths.made[start : start + _PATHS_AT_ONCE]})
         return _become(request, slaves[0] if slaves else -1)
 
     _run(request, enter, await_go=True)

@@ -268,6 +268,7 @@ class Shim:
             "started_at_ns": self._started_at_ns,
             "frozen": self.started and self.cgroup.is_frozen(),
             "warnings": self.warnings,
+            "made": self.init.made,
             "execs": {key: one.pid for key, one in self.processes.items() if key and one.exit_code is None},
             "exits": self.exits,
             "oom_killed": self._oom_kills > 0,

@@ -31,6 +31,7 @@ class ShimClient:
     (a limit whose controller is missing, a resource limit that may not be raised). ``exits``: every process that has
     ended (of many execs the latest), by exec id ("" is init). ``started``: whether init has been executed, and
     ``started_at_ns`` when, in Unix time, as a shim that outlived an engine tells it. ``frozen``: whether it was paused then.
+    ``made``: paths in its root that were made to mount something on, when its spec asks for them (``reportMade``).
     ``oom_killed``: whether the kernel has killed one of its processes for want of memory. ``cgroup``: its directory.
     """
 
@@ -40,6 +41,7 @@ class ShimClient:
         self.started = self.frozen = False
         self.started_at_ns = 0
         self.warnings: list[str] = []
+        self.made: list[str] = []
         self.exits: dict[str, Exit] = {}
         self.execs: dict[str, int] = {}
         self._sock = sock
@@ -323,6 +325,7 @@ class ShimClient:
         self.started_at_ns = int(state.get("started_at_ns", 0))
         self.frozen = bool(state.get("frozen"))
         self.warnings = list(state["warnings"])
+        self.made = list(state.get("made", ()))
         self.execs = {str(key): int(value) for key, value in state["execs"].items()}
         self.oom_killed = bool(state.get("oom_killed"))
         self.cgroup = str(state.get("cgroup", ""))

@@ -67,6 +67,15 @@ class IdMapping(TypedDict):
     size: int
 
 
+class Content(TypedDict):
+    """``data`` is in base64."""
+
+    data: str
+    mode: int
+    uid: int
+    gid: int
+
+
 class Mount(TypedDict):
     destination: str
     type: NotRequired[str]
@@ -75,6 +84,10 @@ class Mount(TypedDict):
     uidMappings: NotRequired[list[IdMapping]]
     gidMappings: NotRequired[list[IdMapping]]
     namespace: NotRequired[str]  # extension: path of the mount namespace that a bind's source is looked up in
+    # Extensions: only what is at this path of an overlay or tmpfs gets to the destination. ``place`` is an empty folder outside.
+    within: NotRequired[str]
+    place: NotRequired[str]
+    content: NotRequired["Content"]  # extension: of a tmpfs, makes the file ``within`` it
 
 
 NamespaceType = Literal["mount", "pid", "network", "ipc", "uts", "cgroup", "user", "time"]
@@ -215,6 +228,7 @@ class Spec(TypedDict, total=False):
     mounts: list[Mount]
     linux: Linux
     annotations: dict[str, str]
+    reportMade: bool  # extension: the engine is to be told what was made in the root to mount something on
 
 
 @dataclass(slots=True)

@@ -65,6 +65,7 @@ MOUNT_ATTR_IDMAP = 0x100000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_BIND, MS_REC, MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED = 4096, 16384, 1 << 17, 1 << 18, 1 << 19, 1 << 20
 MNT_DETACH = 2
+_RENAME_EXCHANGE = 2
 
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
@@ -144,6 +145,12 @@ def mount(source: str | None, target: str, kind: str | None, flags: int, data: s
     arguments = [None if one is None else _path(one) for one in (source, target, kind)]
     if _libc.mount(*arguments, c_ulong(flags), None if data is None else _path(data)) != 0:
         raise _fail("mount", target)
+
+
+def exchange(one: str, other: str) -> None:
+    """renameat2(2) with RENAME_EXCHANGE: each gets the other's place, in one step; both are on one file system."""
+    if _libc.renameat2(AT_FDCWD, _path(one), AT_FDCWD, _path(other), _RENAME_EXCHANGE) != 0:
+        raise _fail("renameat2", other)
 
 
 def umount2(target: str, flags: int) -> None:

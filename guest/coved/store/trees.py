@@ -131,10 +131,11 @@ def settle_entry(
         os.close(fd)
 
 
-def tree_size(path: Path) -> int:
+def tree_size(path: Path, *, files_only: bool = False) -> int:
     """Bytes in the files of a tree as their lengths tell, and of its links' texts; hard links count once, directories nothing.
 
-    That is dockerd's figure for what a container has written and for volumes (its ``directory.Size``).
+    That is dockerd's figure for what a container has written and for volumes (its ``directory.Size``). With ``files_only``
+    links count nothing either, as in the size of a layer.
     """
     total, seen = 0, set[Inode]()
     with _Descent(os.open(path, _OPEN_DIRECTORY)) as descent:
@@ -151,7 +152,7 @@ def tree_size(path: Path) -> int:
                             continue
                         seen.add(inode)
                     if not stat.S_ISDIR(status.st_mode):
-                        total += status.st_size
+                        total += status.st_size if stat.S_ISREG(status.st_mode) or not files_only else 0
                     else:
                         descent.enter(name)
                         levels.append(descent.names())
@@ -188,7 +189,7 @@ class _Copy:
         status = os.fstat(source)
         os.fchown(target, status.st_uid, status.st_gid)
         os.fchmod(target, stat.S_IMODE(status.st_mode))
-        _copy_attributes(source, target)
+        copy_attributes(source, target)
         os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
     def _entry(self, source: int, target: int, name: str, path: str) -> None:
@@ -234,7 +235,7 @@ class _Copy:
                 pass
             os.fchown(to_fd, status.st_uid, status.st_gid)
             os.fchmod(to_fd, stat.S_IMODE(status.st_mode))
-            _copy_attributes(from_fd, to_fd)
+            copy_attributes(from_fd, to_fd)
             os.utime(to_fd, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
@@ -247,7 +248,7 @@ def _opened(name: str, flags: int, directory: int) -> Iterator[int]:
         os.close(fd)
 
 
-def _copy_attributes(source: int, target: int) -> None:
+def copy_attributes(source: int, target: int) -> None:
     """Extended attributes but overlayfs's own, as far as the target's file system has them."""
     for name in os.listxattr(source):
         if name.startswith("trusted.overlay."):

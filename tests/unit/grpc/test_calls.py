@@ -175,6 +175,26 @@ def test_both_stream() -> None:
     run(body)
 
 
+def test_several_senders_of_one_call_do_not_mix_their_messages() -> None:
+    async def body() -> None:
+        async with connected() as (_, channel), channel.open(TALK) as call:
+            sizes = [1, 300_000, 2_000_000, 70_000] * 3
+
+            async def take() -> list[bytes]:
+                found: list[bytes] = []
+                while len(found) < len(sizes):
+                    found += [each.data for each in await call.several()]
+                return found
+
+            taking = asyncio.create_task(take())
+            await asyncio.gather(*(call.send(Bytes(bytes([n]) * size)) for n, size in enumerate(sizes)))
+            assert sorted(await taking) == sorted(bytes([n]) * size for n, size in enumerate(sizes))
+            await call.end()
+            assert await call.several() == []
+
+    run(body)
+
+
 def test_a_server_that_ends_first() -> None:
     async def body() -> None:
         async with connected() as (_, channel), channel.open(TALK) as call:

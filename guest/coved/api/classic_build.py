@@ -1,0 +1,188 @@
+"""``POST /build``: builds as they were before BuildKit, in the words of the builder of then."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from coved.api.http import Request, Response
+from coved.api.images import read_body
+from coved.api.progress import streamed
+from coved.build.errors import BuildError
+from coved.build.folder import Folder
+from coved.build.progress import Status, Vertex
+from coved.build.request import Limits, Output, Result
+from coved.build.request import Request as BuildRequest
+from coved.errors import EngineError, InvalidParameter
+from coved.images import platforms, reference
+from coved.registry.credentials import Credentials
+
+if TYPE_CHECKING:
+    from coved.engine import Engine
+
+Report = Callable[[dict[str, Any]], None]
+
+_PROCESS = re.compile(r'process "(?P<command>.*)" did not complete successfully: ', re.DOTALL)
+_RESOURCES = {
+    "memory": "Memory", "memswap": "MemorySwap", "cpushares": "CpuShares", "cpuperiod": "CpuPeriod",
+    "cpuquota": "CpuQuota",
+}  # fmt: skip
+_NO_DOCKERFILE = "failed to read dockerfile: open "
+
+
+async def build(engine: Engine, request: Request) -> Response:
+    wanted = _wanted(request)
+    quiet = request.query.bool("q")
+    credentials = _credentials(request)
+    await engine.images.ready()
+
+    async def work(report: Report) -> None:
+        builder = engine.builder
+        async with builder.incoming.folder() as folder:
+            if not wanted.context:
+                await builder.incoming.unpack(read_body(request), folder)
+            progress = _Classic(report, quiet)
+            try:
+                result = await builder.build(wanted, Folder(folder, credentials), progress)
+            except BuildError as error:
+                raise _told(error) from error
+            _tell_result(result, report, quiet)
+
+    return await streamed(work)
+
+
+def _tell_result(result: Result, report: Report, quiet: bool) -> None:
+    report({"aux": {"ID": result.image_id}})
+    if quiet:
+        report({"stream": f"{result.image_id}\n"})
+        return
+    report({"stream": f"Successfully built {result.image_id.removeprefix('sha256:')[:12]}\n"})
+    for name in result.names:
+        report({"stream": f"Successfully tagged {reference.parse(name).familiar}\n"})
+
+
+class _Classic:
+    """``Progress`` in the words of the builder of before BuildKit."""
+
+    def __init__(self, report: Report, quiet: bool) -> None:
+        self._report = report
+        self._quiet = quiet
+
+    def vertex(self, vertex: Vertex) -> None:
+        pass
+
+    def status(self, status: Status) -> None:
+        pass
+
+    def log(self, vertex: str, stream: int, data: bytes) -> None:
+        text = data.decode("utf-8", "replace")
+        self._tell(text if stream == 1 else f"\x1b[91m{text}\x1b[0m")
+
+    def warning(self, vertex: str, warning: object) -> None:
+        pass
+
+    def step(self, number: int, total: int, source: str) -> None:
+        self._tell(f"Step {number}/{total} : {source}\n")
+
+    def note(self, text: str) -> None:
+        self._tell(f"{text}\n")
+
+    def _tell(self, text: str) -> None:
+        if not self._quiet:
+            self._report({"stream": text})
+
+
+def _told(error: BuildError) -> EngineError:
+    """An error in the classic builder's words."""
+    message = str(error)
+    if message.startswith(_NO_DOCKERFILE):
+        name = message.removeprefix(_NO_DOCKERFILE).partition(":")[0]
+        return InvalidParameter(f"Cannot locate specified Dockerfile: {name}")
+    if error.exit_code is not None and (match := _PROCESS.match(message)):
+        return EngineError(f"The command '{match['command']}' returned a non-zero code: {error.exit_code}")
+    return error
+
+
+# -- what is asked for
+
+
+def _wanted(request: Request) -> BuildRequest:
+    """Raises InvalidParameter."""
+    query = request.query
+    platform = query.str("platform") if request.version >= (1, 32) else ""
+    if platform:
+        platforms.parse(platform)
+    names = query.list("t")
+    for name in names:
+        reference.parse(name)
+    cache_from = _json(query.str("cachefrom"), "cachefrom", list) or []
+    host_config: dict[str, Any] = {key: query.int(name) for name, key in _RESOURCES.items() if query.str(name)}
+    host_config |= {
+        key: query.str(name)
+        for name, key in (("cpusetcpus", "CpusetCpus"), ("cpusetmems", "CpusetMems"))
+        if query.str(name)
+    }
+    build_args = _json(query.str("buildargs"), "buildargs", dict) or {}
+    labels = _json(query.str("labels"), "labels", dict) or {}
+    network = query.str("networkmode") or "default"
+    return BuildRequest(
+        dockerfile=query.str("dockerfile") or "Dockerfile",
+        dockerfile_in="context",
+        context=query.str("remote"),
+        target=query.str("target"),
+        platforms=[platform] if platform else (),
+        build_args={str(name): None if value is None else str(value) for name, value in build_args.items()},
+        labels={str(name): str(value) for name, value in labels.items()},
+        no_cache=query.bool("nocache"),
+        pull=query.bool("pull"),
+        squash=query.bool("squash"),
+        network=network,
+        add_hosts=[_host(one) for one in query.list("extrahosts")],
+        limits=Limits(
+            shm_size=query.int("shmsize"),
+            ulimits=_json(query.str("ulimits"), "ulimits", list) or (),
+            cgroup_parent=query.str("cgroupparent"),
+            host_config=host_config,
+        ),
+        cache_from=[{"type": "local-image", "ref": str(one)} for one in cache_from],
+        outputs=[Output(names=names)],
+        in_order=True,
+    )
+
+
+def _json(text: str, name: str, kind: type) -> Any:
+    if not text:
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidParameter(f"error reading {name}: {error}") from None
+    if value is not None and not isinstance(value, kind):
+        raise InvalidParameter(f"error reading {name}: json: cannot unmarshal it")
+    return value
+
+
+def _host(text: str) -> tuple[str, str]:
+    name, colon, address = text.partition("=" if "=" in text else ":")
+    if not colon:
+        raise InvalidParameter(f"invalid extra host {text!r}: it must be HOST:IP")
+    return name, address
+
+
+def _credentials(request: Request) -> dict[str, tuple[str, str]]:
+    """Of ``X-Registry-Config``: base64 of JSON, accounts by the names of registries. What cannot be read counts for none."""
+    text = request.headers.get("x-registry-config", "")
+    try:
+        document = json.loads(base64.b64decode(text.encode() + b"=" * (-len(text) % 4), altchars=b"-_"))
+    except (binascii.Error, ValueError, RecursionError):
+        return {}
+    accounts = {}
+    for host, account in document.items() if isinstance(document, dict) else ():
+        if isinstance(account, dict):
+            who = Credentials.of_json(account)
+            accounts[str(host)] = (who.username, who.password) if who.username else ("", who.identity_token)
+    return accounts

@@ -1,0 +1,102 @@
+"""COPY, ADD and WORKDIR: which files come in, and from where."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING
+
+from coved.build import config
+from coved.build.errors import BuildError
+from coved.build.orders import CopyOrder, Files
+from coved.build.steps import key
+from coved.dockerfile import instructions as i
+
+if TYPE_CHECKING:
+    from coved.build.snapshots import Draft
+    from coved.build.stage import Stage
+    from coved.build.state import State
+
+
+async def add(stage: Stage, now: State, instruction: i.Copy, title: str) -> State:
+    """The state after COPY or ADD. Raises BuildError."""
+    job = stage.job
+    sources = [one for one in instruction.sources if not _is_remote(instruction, one)]
+    remote = [one for one in instruction.sources if _is_remote(instruction, one)]
+    files = Files()
+    if sources:
+        files = await (job.files(instruction.from_, stage.planned) if instruction.from_ else job.inputs.context())
+    destination = _destination(now, instruction.destination)
+    with stage.doing(title) as doing:
+        downloads = [await job.downloads.fetch(one, instruction, doing, job.client) for one in remote]
+        order = CopyOrder(
+            lower=now.refs,
+            destination=destination,
+            files=files,
+            sources=sources,
+            contents={one.name: one.content.encode() for one in instruction.documents},
+            downloads=[(one.name, one.path) for one in downloads],
+            chown=instruction.chown,
+            chmod=instruction.chmod,
+            link=instruction.link,
+            parents=instruction.parents,
+            excludes=instruction.excludes,
+            unpack=instruction.keyword == "ADD" and instruction.unpack is not False,
+        )
+        content = (
+            await job.copier.digest(files, sources, parents=instruction.parents, excludes=instruction.excludes)
+            if sources
+            else ""
+        )
+        what = key(
+            "copy", "" if order.link else now.key, content, [one.digest for one in downloads], order.destination,
+            [[name, data.decode()] for name, data in order.contents.items()], order.chown, order.chmod, order.parents,
+            order.unpack, [*order.sources] if order.parents else len(order.sources), [*order.excludes],
+        )  # fmt: skip
+
+        async def work(draft: Draft) -> None:
+            await job.copier.copy(order, draft)
+
+        step = await job.step(what, now.key, instruction.source, doing, work, cache=stage.cache)
+    after = now.stepped(step, _written(instruction))
+    # Linked files are the same on whatever they lie, but what comes on top of both is not.
+    return after.lying_on(now) if order.link else after
+
+
+async def make_directory(stage: Stage, now: State, instruction: i.Workdir, title: str) -> State:
+    """The state after WORKDIR: the folder is there."""
+    changed = config.apply(now.config, instruction)
+    path: str = changed["WorkingDir"]
+    what = key("workdir", now.key, path)
+    with stage.doing(title) as doing:
+
+        async def work(draft: Draft) -> None:
+            await stage.job.copier.copy(CopyOrder(now.refs, path, make_directory=True), draft)
+
+        step = await stage.job.step(what, now.key, instruction.source, doing, work, cache=stage.cache)
+    return now.stepped(step, f"WORKDIR {path}").with_config(changed)
+
+
+def _is_remote(instruction: i.Copy, source: str) -> bool:
+    if instruction.keyword != "ADD":
+        return False
+    return source.startswith(("http://", "https://", "git://", "ssh://", "git@")) or source.endswith(".git")
+
+
+def _destination(now: State, path: str) -> str:
+    """Absolute, and with its / at the end, which says that it is a folder."""
+    whole = posixpath.join(now.config.get("WorkingDir") or "/", path)
+    if not path:
+        raise BuildError("the destination of a copy is empty")
+    normal = posixpath.normpath("/" + whole.lstrip("/"))
+    is_folder = path.endswith(("/", "/.")) or path == "."
+    return f"{normal.rstrip('/')}/" if is_folder else normal
+
+
+def _written(instruction: i.Copy) -> str:
+    flags = {
+        "from": instruction.from_, "chown": instruction.chown, "chmod": instruction.chmod, "checksum": instruction.checksum
+    }  # fmt: skip
+    words = [instruction.keyword, *(f"--{name}={value}" for name, value in flags.items() if value)]
+    words += [f"--{name}" for name in ("link", "parents") if getattr(instruction, name)]
+    words += [*instruction.sources, *(f"<<{one.name}" for one in instruction.documents), instruction.destination]
+    return " ".join(words)

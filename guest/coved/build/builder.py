@@ -1,0 +1,154 @@
+"""Builds: from a request and its client to an image, and the cache that they leave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import posixpath
+from dataclasses import replace
+from pathlib import Path
+
+from coved.build import inline_cache, stage
+from coved.build.bases import Bases
+from coved.build.client import Client
+from coved.build.copier import Copier
+from coved.build.downloads import Downloads
+from coved.build.errors import BadDockerfile
+from coved.build.execution import Executor
+from coved.build.exporting import Built, Exporter
+from coved.build.incoming import Incoming
+from coved.build.inputs import Inputs
+from coved.build.job import Job
+from coved.build.plan import Plan, plan
+from coved.build.progress import Progress
+from coved.build.request import Request, Result
+from coved.build.snapshots import Snapshots
+from coved.build.steps import Steps
+from coved.build.upkeep import Upkeep
+from coved.build.vertices import Vertices
+from coved.dockerfile.instructions import Dockerfile, DockerfileError
+from coved.dockerfile.lint import check
+from coved.dockerfile.parser import parse
+from coved.errors import EngineError
+from coved.images import Images, platforms
+from coved.images.documents import Platform
+from coved.networks import Networks
+from coved.registry import Registries
+from coved.runtime.spawner_client import SpawnerClient
+from coved.store.database import Database
+
+
+class Builder:
+    """Belongs to the event loop. ``root`` is the engine's; ``build/`` in it is the builder's own."""
+
+    def __init__(
+        self, database: Database, images: Images, registries: Registries, networks: Networks, spawner: SpawnerClient,
+        snapshots: Snapshots, root: Path,
+    ) -> None:  # fmt: skip
+        self._images = images
+        self._registries = registries
+        self._root = root
+        self.snapshots = snapshots
+        self.steps = Steps(database, self.snapshots)
+        self.incoming = Incoming(self.snapshots)
+        self._copier = Copier(self.snapshots, root / "build" / "hashes")
+        self._executor = Executor(database, self.snapshots, networks, spawner)
+        self._exporter = Exporter(images, registries, self.snapshots, self._copier)
+        self._beginning, self._begun = asyncio.Lock(), False
+        self.upkeep = Upkeep(self.steps, self.snapshots, self._executor)
+
+    async def _begin(self) -> None:
+        """Once, before the first build."""
+        async with self._beginning:
+            if not self._begun:
+                await self._executor.start()
+                self._begun = True
+
+    async def close(self) -> None:
+        """Waits for what goes on in the background."""
+        await self._executor.close()
+
+    async def build(self, request: Request, client: Client, progress: Progress) -> Result:
+        """Carries out a build, and sends its results where the request wants them.
+
+        Raises BuildError, EngineError. A caller that is cancelled leaves nothing but the results of whole steps.
+        """
+        await self._begin()
+        vertices = Vertices(progress)
+        async with contextlib.AsyncExitStack() as stack:
+            hold = stack.enter_context(self.steps.holding())
+            downloads = await stack.enter_async_context(Downloads(self._registries, self._root))
+            inputs = Inputs(request, client, vertices, downloads, stack)
+            stack.push_async_callback(inputs.close)
+            bases = Bases(self._images, self._registries, client, vertices, request.pull)
+            stack.push_async_callback(bases.close)
+            dockerfile = await self._read(inputs)
+            warnings = check(
+                dockerfile,
+                target=request.target,
+                build_args={name: value for name, value in request.build_args.items() if value is not None},
+            )
+            if request.check:
+                return Result(warnings=warnings)
+            request = await self._with_caches(request, bases)
+            built = []
+            for wanted in request.platforms or ("",):
+                platform = _platform(wanted)
+                job = Job(
+                    request, self._plan(dockerfile, request, platform, inputs), platform, client, progress, vertices, inputs,
+                    bases, self.snapshots, self.steps, downloads, hold, self._executor, self._copier, stage.build,
+                )  # fmt: skip
+                built.append(Built(await job.run(), platform))
+                self.steps.used(job.used)
+            result = Result(warnings=warnings)
+            for output in request.outputs:
+                if output.kind in ("local", "tar"):
+                    await self._exporter.files(built[0], output, vertices, client)
+                elif output.kind in ("oci", "docker"):
+                    await self._exporter.archive(built, output, request, vertices, client)
+                elif output.kind == "image":
+                    image, names = await self._exporter.image(built, output, request, vertices, client)
+                    result = Result(image.id, names, warnings)
+        await self.upkeep.bound()
+        return result
+
+    async def _with_caches(self, request: Request, bases: Bases) -> Request:
+        """Takes in what images tell of the steps that have made them (``--cache-from``)."""
+        found = False
+        for one in request.cache_from:
+            here = one.get("type") == "local-image"
+            try:
+                image = bases.local(one.get("ref", "")) if here else await bases.find(one.get("ref", ""), _platform(""))
+            except EngineError:
+                continue  # a cache that cannot be had is none
+            inline_cache.take(image, self.steps)
+            found = True
+        # The classic builder then takes nothing but what these images have.
+        unknown = request.in_order and request.cache_from and not found
+        return replace(request, no_cache=True) if unknown else request
+
+    async def _read(self, inputs: Inputs) -> Dockerfile:
+        text = await inputs.dockerfile()
+        try:
+            return parse(text)
+        except DockerfileError as error:
+            raise _located(error, inputs.filename, text.decode("utf-8", "replace")) from None
+
+    def _plan(self, dockerfile: Dockerfile, request: Request, platform: Platform, inputs: Inputs) -> Plan:
+        try:
+            planned = plan(dockerfile, request, platform)
+        except DockerfileError as error:
+            raise _located(error, posixpath.basename(request.dockerfile), dockerfile.text) from None
+        inputs.want(planned)
+        return planned
+
+
+def _located(error: DockerfileError, filename: str, text: str) -> BadDockerfile:
+    return BadDockerfile(str(error), location=error.location, filename=filename, text=text)
+
+
+def _platform(text: str) -> Platform:
+    if not text:
+        return Platform("linux", platforms.architecture())
+    asked = platforms.asked(text)
+    return Platform(asked.os or "linux", asked.architecture or platforms.architecture(), asked.variant)

@@ -1,0 +1,101 @@
+"""What instructions set in an image's configuration (OCI image spec, config.md, and Docker's own additions)."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import Any
+
+from coved.build.errors import BuildError
+from coved.dockerfile import instructions as i
+
+Json = dict[str, Any]
+
+SHELL = ("/bin/sh", "-c")
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PORT = re.compile(r"(?:[^:]*:)*(\d{1,5})(?:-(\d{1,5}))?(?:/(\w+))?")
+
+
+def shell(config: Json) -> tuple[str, ...]:
+    """What runs commands that are not lists of words."""
+    return tuple(config.get("Shell") or SHELL)
+
+
+def words(command: i.Command, config: Json) -> list[str]:
+    return [*shell(config), *command.words] if command.shell else [*command.words]
+
+
+def environment(config: Json) -> dict[str, str]:
+    return dict(item.split("=", 1) for item in config.get("Env") or () if "=" in item)
+
+
+def apply(config: Json, instruction: i.Instruction) -> Json:
+    """The configuration after an instruction that changes no files; its variables are expanded. Raises BuildError."""
+    changed = dict(config)
+    match instruction:
+        case i.Env():
+            changed["Env"] = with_variables(config.get("Env") or (), instruction.pairs)
+        case i.Label():
+            changed["Labels"] = {**(config.get("Labels") or {}), **dict(instruction.pairs)}
+        case i.Cmd():
+            changed["Cmd"] = words(instruction.command, config)
+            changed["ArgsEscaped"] = True
+        case i.Entrypoint():
+            changed["Entrypoint"] = words(instruction.command, config) or None
+        case i.Shell():
+            changed["Shell"] = [*instruction.words]
+        case i.User():
+            changed["User"] = instruction.user
+        case i.Workdir():
+            changed["WorkingDir"] = directory(config, instruction.path)
+        case i.Expose():
+            ports = dict(config.get("ExposedPorts") or {})
+            for port in instruction.ports:
+                ports.update({key: {} for key in _ports(port, instruction)})
+            changed["ExposedPorts"] = ports
+        case i.Volume():
+            changed["Volumes"] = {**(config.get("Volumes") or {}), **{path: {} for path in instruction.paths}}
+        case i.Stopsignal():
+            changed["StopSignal"] = instruction.signal
+        case i.Healthcheck():
+            changed["Healthcheck"] = _health(instruction)
+        case i.Onbuild():
+            changed["OnBuild"] = [*(config.get("OnBuild") or ()), instruction.trigger]
+    return changed
+
+
+def directory(config: Json, path: str) -> str:
+    """Where WORKDIR leads from the present one."""
+    return posixpath.normpath("/" + posixpath.join(config.get("WorkingDir") or "/", path).lstrip("/"))
+
+
+def with_variables(env: Any, pairs: Any) -> list[str]:
+    """``env`` with variables set: each keeps its place, and new ones come last."""
+    variables = {item.partition("=")[0]: item for item in env}
+    for key, value in pairs:
+        variables[key] = f"{key}={value}"
+    return [*variables.values()]
+
+
+def _ports(text: str, instruction: i.Instruction) -> list[str]:
+    match = _PORT.fullmatch(text)
+    if not match:
+        raise BuildError(f"invalid containerPort: {text}", location=instruction.location)
+    first, last, protocol = int(match[1]), int(match[2] or match[1]), (match[3] or "tcp").lower()
+    if protocol not in ("tcp", "udp", "sctp"):
+        raise BuildError(f"invalid proto: {protocol}", location=instruction.location)
+    if not 0 < first <= last <= 65535:
+        raise BuildError(f"invalid containerPort: {text}", location=instruction.location)
+    return [f"{port}/{protocol}" for port in range(first, last + 1)]
+
+
+def _health(check: i.Healthcheck) -> Json:
+    fields = {
+        "Test": [*check.test],
+        "Interval": check.interval,
+        "Timeout": check.timeout,
+        "StartPeriod": check.start_period,
+        "StartInterval": check.start_interval,
+        "Retries": check.retries,
+    }
+    return {key: value for key, value in fields.items() if value}

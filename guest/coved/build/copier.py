@@ -1,0 +1,52 @@
+"""Copies and hashes of files for the event loop: each in a thread, which ends with its caller."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from coved.build import copying, hashing
+from coved.build.hash_memory import HashMemory
+from coved.build.orders import CopyOrder, Files
+from coved.build.snapshots import Draft, Snapshots
+from coved.images.streams import OwnThreads, in_thread
+
+T = TypeVar("T")
+
+
+class Copier:
+    """``folder``: where hashes of files are kept from build to build."""
+
+    def __init__(self, snapshots: Snapshots, folder: Path) -> None:
+        self._snapshots = snapshots
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._memory = HashMemory(folder)
+
+    async def copy(self, order: CopyOrder, draft: Draft) -> None:
+        """What the order changes is in the draft's upper directory then. Raises BuildError, StorageFull."""
+        lower, sources = self._snapshots.lower_dirs(order.lower), self._layers(order.files)
+        with self._snapshots.held([*order.lower, *order.files.refs]):
+            await self._run(lambda wanted: copying.copy(order, lower, draft.upper, draft.work, sources, wanted=wanted))
+
+    async def digest(
+        self, files: Files, sources: Sequence[str], *, parents: bool = False, excludes: Sequence[str] = ()
+    ) -> str:
+        """Of exactly what would be copied. Raises BuildError."""
+        layers = self._layers(files)
+        ref = files.refs[-1] if files.refs else (files.key or "context")
+        with self._snapshots.held(files.refs):
+            return await self._run(
+                lambda wanted: hashing.digest(
+                    sources, directory=files.directory, layers=layers, parents=parents, excludes=excludes, ref=ref,
+                    memory=self._memory, tree=files.key, wanted=wanted,
+                )
+            )  # fmt: skip
+
+    def _layers(self, files: Files) -> Sequence[Path]:
+        return () if files.directory is not None else self._snapshots.lower_dirs(files.refs)
+
+    async def _run(self, work: Callable[[Callable[[], bool]], T]) -> T:
+        given_up = threading.Event()
+        return await in_thread(OwnThreads(), lambda: work(lambda: not given_up.is_set()), given_up.set)

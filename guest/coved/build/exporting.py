@@ -1,0 +1,163 @@
+"""What comes out of a build: an image with its names, files for the client, or an archive."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from coved.build import inline_cache, squashing
+from coved.build.client import Client
+from coved.build.copier import Copier
+from coved.build.errors import BuildError
+from coved.build.orders import CopyOrder, Files
+from coved.build.request import Output, Request
+from coved.build.snapshots import Draft, Snapshots
+from coved.build.state import State, dated
+from coved.build.vertices import Doing, Vertices
+from coved.errors import EngineError
+from coved.files import tarwriter
+from coved.images import Image, Images, reference
+from coved.images.documents import Platform
+from coved.registry import Registries
+from coved.registry.credentials import Credentials
+from coved.runtime.ids import Ids
+from coved.times import rfc3339
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build has come to, for one platform."""
+
+    state: State
+    platform: Platform
+
+
+class Exporter:
+    """Belongs to the event loop."""
+
+    def __init__(self, images: Images, registries: Registries, snapshots: Snapshots, copier: Copier) -> None:
+        self._images = images
+        self._registries = registries
+        self._snapshots = snapshots
+        self._copier = copier
+
+    async def image(
+        self, built: Sequence[Built], output: Output, request: Request, vertices: Vertices, client: Client
+    ) -> tuple[Image, list[str]]:
+        """Makes the image, one for each platform, and names it. Raises BuildError, EngineError."""
+        names = [_name(one) for one in output.names]
+        with vertices.doing("exporting to image") as doing:
+            with doing.part("exporting layers"):
+                documents = []
+                for one in built:
+                    state = await self._squashed(one.state) if request.squash else one.state
+                    diff_ids = {ref: await self._snapshots.diff_id(ref) for ref in state.refs}
+                    fields = document(state, one.platform, [diff_ids[ref] for ref in state.refs], request)
+                    if inline_cache.wanted(request.cache_to, request.build_args):
+                        fields[inline_cache.FIELD] = inline_cache.of_state(state, diff_ids)
+                    documents.append(fields)
+            image = await self._images.assemble(documents, names)
+            with doing.part(f"writing image {image.id}"):
+                pass
+            for name in names:
+                with doing.part(f"naming to {name}"):
+                    pass
+        if output.push:
+            for name in names:
+                await self._push(name, client, vertices)
+        return image, names
+
+    async def files(self, built: Built, output: Output, vertices: Vertices, client: Client) -> None:
+        """Sends the files of the result to the client, as they are in a container: into a folder of its, or as an archive."""
+        what = "client directory" if output.kind == "local" else "client tarball"
+        with vertices.doing(f"exporting to {what}") as doing:
+            async with self._snapshots.draft() as draft:
+                await self._copier.copy(
+                    CopyOrder((), "/", Files(refs=built.state.refs), ["/"], keep_owners=True), draft
+                )
+                if output.kind == "local":
+                    with doing.part("copying files"):
+                        await client.receive_tree(output.id, draft.upper)
+                else:
+                    with doing.part("sending tarball"):
+                        await client.receive_tar(output.id, _archive(draft))
+
+    async def archive(
+        self, built: Sequence[Built], output: Output, request: Request, vertices: Vertices, client: Client
+    ) -> None:
+        """Sends an archive of the image, an OCI layout that is an archive of ``docker save`` as well."""
+        image, _ = await self.image(built, Output(names=output.names), request, vertices, client)
+        shown = "oci image format" if output.kind == "oci" else "docker image format"
+        with vertices.doing(f"exporting to {shown}") as doing:
+            with doing.part("sending tarball"):
+                await client.receive_tar(output.id, await self._images.save([*output.names] or [image.id]))
+
+    async def _squashed(self, state: State) -> State:
+        """The same with one layer on top of the base image's."""
+        refs = [step.ref for step in state.steps if step.ref]
+        if len(refs) < 2:
+            return state
+        base = state.refs[: len(state.refs) - len(refs)]
+        layers = [*reversed(self._snapshots.lower_dirs(tuple(refs)))]
+        async with self._snapshots.draft() as draft:
+            await asyncio.to_thread(squashing.merge, layers, draft.upper)
+            ref = await self._snapshots.seal(draft)
+        return state.squashed(base, ref)
+
+    async def _push(self, name: str, client: Client, vertices: Vertices) -> None:
+        target = reference.parse(name)
+        with vertices.doing(f"pushing {target.familiar}") as doing:
+            host = "https://index.docker.io/v1/" if target.domain == reference.DEFAULT_DOMAIN else target.domain
+            user, secret = await client.credentials(host)
+            who = Credentials(user, secret) if user else Credentials(identity_token=secret)
+            await self._registries.push(target, who, _pushing(doing))
+
+
+def _name(text: str) -> str:
+    try:
+        return str(reference.parse(text).tagged())
+    except EngineError as error:
+        raise BuildError(f'invalid tag "{text}": {error}') from None
+
+
+def document(state: State, platform: Platform, diff_ids: Sequence[str], request: Request) -> dict[str, Any]:
+    """The image's configuration (OCI image spec, config.md)."""
+    history, created = dated(state.history, state.created)
+    config = {name: value for name, value in state.config.items() if value not in (None, "", [], {})}
+    if request.labels:
+        config["Labels"] = {**config.get("Labels", {}), **request.labels}
+    fields: dict[str, Any] = {
+        "architecture": platform.architecture,
+        "config": config,
+        "created": created or rfc3339(0),
+        "history": history,
+        "os": platform.os,
+        "rootfs": {"type": "layers", "diff_ids": [*diff_ids]},
+    }
+    if platform.variant:
+        fields["variant"] = platform.variant
+    if state.author:
+        fields["author"] = state.author
+    return fields
+
+
+def _pushing(doing: Doing) -> Any:
+    def report(message: dict[str, Any]) -> None:
+        if isinstance(message.get("status"), str) and isinstance(message.get("id"), str):
+            doing.begin(f"{message['id']} {message['status']}").done()
+
+    return report
+
+
+async def _archive(draft: Draft) -> AsyncIterator[bytes]:
+    """Made in a thread as it is read."""
+    root = os.open(draft.upper, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        pieces = tarwriter.archive(root, ".", "", Ids())
+        while piece := await asyncio.to_thread(next, pieces, b""):
+            yield piece
+    finally:
+        os.close(root)

@@ -1,0 +1,157 @@
+"""RUN: what its command is given, and what makes it the same command as one that ran before."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from coved.build import config
+from coved.build.errors import BuildError
+from coved.build.orders import AnyMount, BindMount, CacheMount, Files, RunOrder, SecretMount, SocketMount, TmpfsMount
+from coved.build.steps import key
+from coved.dockerfile import instructions as i
+
+if TYPE_CHECKING:
+    from contextlib import AsyncExitStack
+
+    from coved.build.snapshots import Draft
+    from coved.build.stage import Stage
+    from coved.build.state import State
+
+_SCRIPTS = "/dev/pipes/"
+"""Where BuildKit, too, puts a heredoc that begins with #!."""
+
+
+async def run(stage: Stage, now: State, instruction: i.Run, title: str) -> State:
+    """The state after the command. Raises BuildError."""
+    job = stage.job
+    _check(stage, instruction)
+    args, scripts = _command(instruction, now)
+    env = {**stage.proxies, **now.args, **config.environment(now.config)}
+    env.setdefault("PATH", config.PATH)
+    described = [await _described(stage, mount) for mount in instruction.mounts]
+    order = RunOrder(
+        lower=now.refs,
+        args=args,
+        env=[f"{name}={value}" for name, value in env.items()],
+        cwd=now.config.get("WorkingDir") or "/",
+        user=now.config.get("User") or "",
+        network=instruction.network if instruction.network != "default" else job.request.network,
+        insecure=instruction.security == "insecure",
+        add_hosts=job.request.add_hosts,
+        limits=job.request.limits,
+    )
+    own_env = sorted(item for item in order.env if item.partition("=")[0] not in stage.proxies)
+    what = key(
+        "run", now.key, args, own_env, order.cwd, order.user, order.network, order.insecure, [*order.add_hosts],
+        [script.data.decode("latin-1") for script in scripts], described,
+    )  # fmt: skip
+    with stage.doing(title) as doing:
+
+        async def work(draft: Draft) -> None:
+            import contextlib
+
+            job.progress.note(f" ---> Running in {what[:12]}")
+            async with contextlib.AsyncExitStack() as stack:
+                mounts, env = await _mounts(stage, now, instruction.mounts, stack)
+                whole = replace(order, mounts=[*scripts, *mounts], env=[*order.env, *env])
+                await job.executor.run(whole, draft, doing.log)
+            job.progress.note(f" ---> Removed intermediate container {what[:12]}")
+
+        step = await job.step(what, now.key, instruction.source, doing, work, cache=stage.cache)
+    return now.stepped(step, f"RUN {_with_args(args, now)}")
+
+
+def _check(stage: Stage, instruction: i.Run) -> None:
+    wanted = {"host": "network.host"}.get(instruction.network, "")
+    if instruction.security == "insecure":
+        wanted = "security.insecure"
+    if wanted and wanted not in stage.job.request.entitlements:
+        raise BuildError(f"{wanted} is not allowed", location=instruction.location)
+
+
+def _command(instruction: i.Run, now: State) -> tuple[list[str], list[SecretMount]]:
+    """The words to run, and scripts that they need as files."""
+    command, documents = instruction.command, instruction.heredocs
+    if not documents:
+        return config.words(command, now.config), []
+    text = command.words[0] if command.words else ""
+    if not text.strip() or (text.strip().startswith("<<") and len(text.split()) == 1):
+        (document,) = documents
+        if document.content.startswith("#!"):
+            path = f"{_SCRIPTS}{document.name}"
+            return [path], [SecretMount(path, document.content.encode(), 0o755)]
+        return [*config.shell(now.config), document.content], []
+    parts = [text, *(f"{document.content}{document.name}" for document in documents)]
+    return [*config.shell(now.config), "\n".join(parts)], []
+
+
+def _with_args(args: Sequence[str], now: State) -> str:
+    """As the history has it: with the number and the values of the build arguments."""
+    values = [f"{name}={value}" for name, value in now.args.items()]
+    return " ".join([*([f"|{len(values)}", *values] if values else []), *args])
+
+
+async def _files(stage: Stage, name: str) -> Files:
+    return await stage.job.files(name, stage.planned) if name else await stage.job.inputs.context()
+
+
+async def _described(stage: Stage, mount: i.Mount) -> list[object]:
+    """What of a mount belongs to what a step is."""
+    fields: dict[str, object] = {name: value for name, value in asdict(mount).items() if value}
+    if mount.kind == "bind":
+        files = await _files(stage, mount.from_)
+        if files.directory is not None:
+            fields["content"] = await stage.job.copier.digest(files, [mount.source or "/"])
+        else:
+            fields["content"] = [*files.refs]
+    return [fields]
+
+
+async def _mounts(
+    stage: Stage, now: State, mounts: Sequence[i.Mount], stack: AsyncExitStack
+) -> tuple[list[AnyMount], list[str]]:
+    """The mounts as they are carried out, and variables that come from secrets."""
+    ordered: list[AnyMount] = []
+    env: list[str] = []
+    client = stage.job.client
+    for number, mount in enumerate(mounts):
+        target = posixpath.join(now.config.get("WorkingDir") or "/", mount.target) if mount.target else ""
+        uid, gid = mount.uid or 0, mount.gid or 0
+        if mount.kind == "bind":
+            files = await _files(stage, mount.from_)
+            ordered.append(BindMount(files, mount.source or "/", target, mount.read_only is not False))
+        elif mount.kind == "cache":
+            seed = await _files(stage, mount.from_) if mount.from_ else None
+            ordered.append(
+                CacheMount(
+                    mount.id or target, target, mount.sharing, seed, mount.source or "/", bool(mount.read_only),
+                    0o755 if mount.mode is None else mount.mode, uid, gid,
+                )
+            )  # fmt: skip
+        elif mount.kind == "tmpfs":
+            ordered.append(TmpfsMount(target, mount.size))
+        elif mount.kind == "secret":
+            id = mount.id or posixpath.basename(mount.target)
+            data = await client.secret(id)
+            if data is None:
+                if mount.required:
+                    raise BuildError(f"secret {id}: not found")
+                continue
+            if mount.env is not None:
+                env.append(f"{mount.env or id}={data.decode(errors='replace')}")
+            if mount.env is None or mount.target:
+                path = target or f"/run/secrets/{id}"
+                ordered.append(SecretMount(path, data, 0o400 if mount.mode is None else mount.mode, uid, gid))
+        else:
+            socket = await stack.enter_async_context(client.ssh_agent(mount.id or "default"))
+            if socket is None:
+                if mount.required:
+                    raise BuildError(f"no SSH key {mount.id or 'default'!r} forwarded from the client")
+                continue
+            path = target or f"/run/buildkit/ssh_agent.{number}"
+            ordered.append(SocketMount(path, socket, 0o600 if mount.mode is None else mount.mode, uid, gid))
+            env.append(f"SSH_AUTH_SOCK={path}")
+    return ordered, env

@@ -1,0 +1,352 @@
+"""What steps have changed: each snapshot is an overlay's upper directory (its whiteouts are devices 0:0, see "overlayfs" in the
+kernel's documentation), under ``<root>/build/snapshots``, until it is made a layer of the images' store.
+
+A row comes after its files. What has no row, or no files, goes at the next start; and so does what was sealed before the
+machine died without having been settled, for nobody knows how much of it had come to the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+from collections.abc import AsyncIterator, Collection, Coroutine, Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from coved.build.orders import Refs
+from coved.errors import EngineError
+from coved.files import tarwriter
+from coved.finishing import to_the_end
+from coved.images import Images
+from coved.images.adoption import Adopted
+from coved.images.layers import sync_file_system
+from coved.runtime import syscalls
+from coved.runtime.ids import Ids
+from coved.store.database import Database
+from coved.store.trees import is_empty, remove_tree, tree_size
+
+log = logging.getLogger(__name__)
+
+_SCHEMA = (
+    """
+    CREATE TABLE build_snapshots (
+        id TEXT PRIMARY KEY, size INTEGER NOT NULL, boot TEXT NOT NULL, diff_id TEXT NOT NULL
+    ) STRICT;
+    """,
+)
+_LAYER = "sha256:"
+_FILES_MODE = 0o755
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Where a step works: ``upper`` and ``work`` are for an overlay, and what else lies in ``directory`` is the step's own."""
+
+    directory: Path
+
+    @property
+    def upper(self) -> Path:
+        return self.directory / "upper"
+
+    @property
+    def work(self) -> Path:
+        return self.directory / "work"
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    size: int
+    boot: str
+    """The boot of the machine that it was sealed in, as long as it is not settled; "" then."""
+    diff_id: str = ""
+    """Of the layer that it has become."""
+
+
+class Snapshots:
+    """Belongs to the event loop; blocking work is done in threads.
+
+    Args:
+        root: the folder of everything that outlives the machine; ``build/`` in it is this class's.
+    """
+
+    def __init__(self, database: Database, images: Images, root: Path) -> None:
+        self._database = database
+        self._images = images
+        self._directory = root / "build" / "snapshots"
+        self._drafts = root / "build" / "drafts"
+        self._nothing = root / "build" / "empty"
+        for path in (self._directory, self._drafts, self._nothing):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._nothing.chmod(_FILES_MODE)
+        self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        database.migrate("build snapshots", _SCHEMA)
+        self._snapshots = {
+            row["id"]: _Snapshot(row["size"], row["boot"], row["diff_id"])
+            for row in database.query("SELECT * FROM build_snapshots")
+        }
+        self._publishing: dict[str, asyncio.Lock] = {}
+        self._settling = asyncio.Lock()
+        self._held: dict[str, int] = {}
+        self._working = 0
+        """Drafts, and those who hold something: as long as there are any, some may have a snapshot's directory mounted."""
+        self._condemned: list[Path] = []
+        self._background: set[asyncio.Task[None]] = set()
+        images.set_layer_users(self._layers_needed)
+
+    async def start(self) -> None:
+        """Removes what interrupted work has left, and what may not be whole after a machine's death."""
+        self._forget([ref for ref, one in self._snapshots.items() if not self._is_whole(ref, one)])
+        kept = {ref for ref, one in self._snapshots.items() if not one.diff_id}
+        await asyncio.to_thread(self._clean, kept)
+
+    @property
+    def directory(self) -> Path:
+        """A folder on the disk of the layers, for whatever else builds keep there."""
+        return self._directory.parent
+
+    async def close(self) -> None:
+        """Waits for what goes on in the background."""
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+    # -- what there is
+
+    def __contains__(self, ref: str) -> bool:
+        """Whether it can be used: a snapshot, or a layer of the images' store."""
+        if not ref.startswith(_LAYER):
+            return ref in self._snapshots
+        try:
+            self._images.layer(ref)
+        except EngineError:
+            return False
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        """The snapshots, whatever they have become."""
+        return iter([*self._snapshots])
+
+    def lower_dirs(self, refs: Refs) -> list[Path]:
+        """Directories for overlayfs, topmost first, of which there is at least one. What is there twice counts where it is
+        topmost, as in ``Images.lower_dirs``. Raises EngineError when one of them is gone.
+        """
+        found = [self._place(ref)[0] for ref in reversed(refs) if ref]
+        return [*dict.fromkeys(found)] or [self._nothing]
+
+    def size(self, ref: str) -> int:
+        """Bytes in its files. Raises EngineError when it is gone."""
+        return self._place(ref)[1]
+
+    def layer_of(self, ref: str) -> str:
+        """The diff id of the layer that it is by now, or ""."""
+        return ref if ref.startswith(_LAYER) else self._get(ref).diff_id
+
+    @contextlib.contextmanager
+    def held(self, refs: Iterable[str]) -> Iterator[None]:
+        """As long as this is open, layers stay though images that have them are removed, and directories that
+        ``lower_dirs`` has given stay as well. Snapshots that are not to be removed are the caller's to keep."""
+        held = [*refs]
+        for ref in held:
+            self._held[ref] = self._held.get(ref, 0) + 1
+        self._working += 1
+        try:
+            yield
+        finally:
+            for ref in held:
+                self._held[ref] -= 1
+                if not self._held[ref]:
+                    del self._held[ref]
+            self._rest()
+            if layers := [ref for ref in held if ref.startswith(_LAYER)]:
+                self._begin(self._images.drop_layers(layers))
+
+    # -- coming
+
+    @contextlib.asynccontextmanager
+    async def draft(self) -> AsyncIterator[Draft]:
+        """A place for a step's work; it is gone at the end, but for what was sealed."""
+        made = Draft(self._drafts / secrets.token_hex(8))
+        self._working += 1
+        try:
+            for path in (made.directory, made.upper, made.work):
+                path.mkdir(mode=_FILES_MODE)
+            yield made
+        finally:
+            self._rest()
+            removal = asyncio.to_thread(remove_tree, made.directory)
+            if made.upper.exists():
+                await to_the_end(removal)
+            else:  # sealed: whoever has the ref must not be cancelled before he can note it
+                self._begin(removal)
+
+    async def seal(self, draft: Draft) -> str:
+        """Makes a snapshot of what has been changed, and gives its ref; "" when nothing has. Nothing may be mounted there
+        any more. A caller that is cancelled leaves none."""
+        ref = secrets.token_hex(16)
+
+        async def work() -> bool:
+            size = await asyncio.to_thread(self._take, draft, ref)
+            if size is None:
+                return False
+            made = _Snapshot(size, self._boot)
+            with self._database.transaction(lasting=False):
+                self._database.execute("INSERT INTO build_snapshots VALUES (?, ?, ?, '')", (ref, size, self._boot))
+                self._database.after_commit(lambda: self._snapshots.__setitem__(ref, made))
+            return True
+
+        try:
+            return ref if await to_the_end(work()) else ""
+        except BaseException:
+            await self.remove([ref])
+            raise
+
+    async def settle(self) -> None:
+        """All that was sealed is on the disk for good."""
+        async with self._settling:
+            unsettled = [ref for ref, one in self._snapshots.items() if one.boot]
+            if not unsettled:
+                return
+            await to_the_end(asyncio.to_thread(self._sync))
+            settled = [ref for ref in unsettled if ref in self._snapshots]
+            with self._database.transaction(lasting=False):
+                for ref in settled:
+                    self._database.execute("UPDATE build_snapshots SET boot = '' WHERE id = ?", (ref,))
+            for ref in settled:
+                self._snapshots[ref] = replace(self._snapshots[ref], boot="")
+
+    async def diff_id(self, ref: str) -> str:
+        """Makes a snapshot a layer of the images' store, unless it is one, and gives its diff id. Its files are moved, not
+        copied; the ref stands for that layer from then on. What is "sha256:..." is its own.
+
+        Raises EngineError when it is gone, or nested too deep.
+        """
+        if ref.startswith(_LAYER):
+            return ref
+        lock = self._publishing.setdefault(ref, asyncio.Lock())
+        async with lock:
+            if not (diff_id := self._get(ref).diff_id):
+                await self.settle()
+                diff_id = await self._publish(ref)
+        self._publishing.pop(ref, None)  # whoever waits for the lock finds the layer
+        return diff_id
+
+    async def _publish(self, ref: str) -> str:
+        tree = self._directory / ref
+
+        def record(adopted: Adopted) -> None:
+            before = self._get(ref)
+            self._database.execute("UPDATE build_snapshots SET diff_id = ? WHERE id = ?", (adopted.diff_id, ref))
+            after = replace(before, diff_id=adopted.diff_id)
+            self._database.after_commit(lambda: self._snapshots.__setitem__(ref, after))
+
+        with self.held([ref]):
+            adopted = await self._images.adopt(tree, _archive(tree), self._get(ref).size, record)
+            if not adopted.moved:
+                layer, _ = self._images.layer(adopted.diff_id)
+                self._condemned.append(await asyncio.to_thread(self._set_aside, tree, layer))
+        return adopted.diff_id
+
+    # -- going
+
+    async def remove(self, refs: Collection[str]) -> None:
+        """Removes snapshots, and the layers that they have become unless an image has them. What is none is left alone."""
+        going = [ref for ref in dict.fromkeys(refs) if not ref.startswith(_LAYER)]
+        layers = {one.diff_id for ref in going if (one := self._snapshots.get(ref)) is not None} - {""}
+        self._forget([ref for ref in going if ref in self._snapshots])
+        for ref in going:
+            await to_the_end(asyncio.to_thread(remove_tree, self._directory / ref))
+        if layers:
+            await self._images.drop_layers(layers)
+
+    def _forget(self, refs: Collection[str]) -> None:
+        with self._database.transaction():
+            for ref in refs:
+                self._database.execute("DELETE FROM build_snapshots WHERE id = ?", (ref,))
+        for ref in refs:
+            del self._snapshots[ref]
+
+    def _rest(self) -> None:
+        self._working -= 1
+        if self._condemned and not self._working:
+            condemned, self._condemned = self._condemned, []
+            self._begin(asyncio.to_thread(_remove_all, condemned))
+
+    def _begin(self, work: Coroutine[Any, Any, object]) -> None:
+        async def run() -> None:
+            try:
+                await work
+            except (EngineError, OSError) as error:
+                log.error("what builds need no more stays until the next start: %s", error)
+
+        task = asyncio.get_running_loop().create_task(run())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    # -- inside
+
+    def _get(self, ref: str) -> _Snapshot:
+        if ref not in self._snapshots:
+            raise EngineError(f"snapshot {ref} does not exist")
+        return self._snapshots[ref]
+
+    def _place(self, ref: str) -> tuple[Path, int]:
+        if layer := self.layer_of(ref):
+            return self._images.layer(layer)
+        return self._directory / ref, self._get(ref).size
+
+    def _layers_needed(self) -> set[str]:
+        needed = {one.diff_id for one in self._snapshots.values() if one.diff_id}
+        return needed | {ref for ref in self._held if ref.startswith(_LAYER)}
+
+    def _is_whole(self, ref: str, snapshot: _Snapshot) -> bool:
+        if snapshot.diff_id:
+            return snapshot.diff_id in self
+        path = self._directory / ref
+        return snapshot.boot in ("", self._boot) and path.is_dir() and not path.is_symlink()
+
+    # -- in threads
+
+    def _take(self, draft: Draft, ref: str) -> int | None:
+        if is_empty(draft.upper):
+            return None
+        os.chown(draft.upper, 0, 0)
+        draft.upper.chmod(_FILES_MODE)  # as layers have it that are unpacked: archives say nothing of it
+        size = tree_size(draft.upper, files_only=True)
+        draft.upper.rename(self._directory / ref)
+        return size
+
+    def _set_aside(self, tree: Path, layer: Path) -> Path:
+        """Puts a link to ``layer``, which has the same files, in a tree's place. The tree itself may be mounted still."""
+        aside = self._drafts / secrets.token_hex(8)
+        aside.symlink_to(layer.absolute())
+        syscalls.exchange(str(tree), str(aside))
+        return aside
+
+    def _sync(self) -> None:
+        fd = os.open(self._directory, _DIRECTORY)
+        try:
+            sync_file_system(fd)
+        finally:
+            os.close(fd)
+
+    def _clean(self, kept: Collection[str]) -> None:
+        for path in (*self._directory.iterdir(), *self._drafts.iterdir()):
+            if path.parent != self._directory or path.name not in kept:
+                remove_tree(path)
+
+
+def _remove_all(trees: Iterable[Path]) -> None:
+    for tree in trees:
+        remove_tree(tree)
+
+
+def _archive(tree: Path) -> Generator[bytes, None, None]:
+    """The layer's archive, as a commit makes it of a container's files."""
+    root = os.open(tree, _DIRECTORY)
+    try:
+        yield from tarwriter.archive(root, ".", "", Ids(), layer=True)
+    finally:
+        os.close(root)

@@ -1,0 +1,345 @@
+"""What steps have changed, from a draft to a layer of an image, on a real file system: this process has the stores."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import stat
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from coved.build.snapshots import Snapshots
+from coved.errors import EngineError
+from coved.events import Events
+from coved.images import Images
+from coved.images.adoption import Adoption
+from coved.images.arrivals import Arrival
+from coved.images.catalog import Catalog
+from coved.images.layers import LayerStore
+from coved.runtime import syscalls
+from coved.store.blobs import BlobStore
+from coved.store.database import Database
+
+Work = Callable[["Stores"], Coroutine[Any, Any, None]]
+
+
+class Stores:
+    """An engine's stores in a folder. As with an engine, everything begins with cleaning up."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.database = Database(root / "metadata.db")
+        self.images = Images(self.database, Events(), root)
+        self.snapshots = Snapshots(self.database, self.images, root)
+
+    async def __aenter__(self) -> Stores:
+        await self.images.start(self.root / "no starter")
+        await self.snapshots.start()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.snapshots.close()
+        await self.images.close()
+        self.database.close()
+
+    async def sealed(self, fill: Callable[[Path], object]) -> str:
+        async with self.snapshots.draft() as draft:
+            fill(draft.upper)
+            return await self.snapshots.seal(draft)
+
+    async def image(self, *diff_ids: str, name: str = "") -> str:
+        config = {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": [*diff_ids]}}
+        async with self.images.receiving() as staging:
+            added = await self.images.add([Arrival(json.dumps(config).encode())], staging, [name] if name else [])
+        assert added is not None
+        return added.images[0].id
+
+    def files(self) -> dict[str, list[str]]:
+        """What lies in each folder of the stores."""
+        places = {"layers": "layers", "blobs": "blobs/sha256", "snapshots": "build/snapshots", "drafts": "build/drafts"}
+        return {name: sorted(os.listdir(self.root / place)) for name, place in places.items()}
+
+
+def run(root: Path, *works: Work) -> None:
+    """Each with stores of its own, one after the other: an engine that is started again."""
+
+    async def one(work: Work) -> None:
+        async with Stores(root) as stores:
+            await work(stores)
+
+    for work in works:
+        asyncio.run(one(work))
+
+
+def text(name: str, content: str = "x") -> Callable[[Path], object]:
+    def fill(upper: Path) -> None:
+        (upper / name).write_text(content)
+        os.utime(upper / name, ns=(0, 1_600_000_000_123_456_789))
+
+    return fill
+
+
+def everything(upper: Path) -> None:
+    """All kinds of files that a step can leave."""
+    (upper / "folder").mkdir(mode=0o1777)
+    (upper / "folder").chmod(0o1777)
+    (upper / "folder" / "file").write_bytes(b"12345")
+    os.chown(upper / "folder" / "file", 7, 8)
+    (upper / "folder" / "file").chmod(0o4755)
+    os.link(upper / "folder" / "file", upper / "another name")
+    os.symlink("folder/file", upper / "link")
+    os.mkfifo(upper / "fifo")
+    os.mknod(upper / "gone", stat.S_IFCHR, os.makedev(0, 0))
+    (upper / "anew").mkdir()
+    os.setxattr(upper / "anew", "trusted.overlay.opaque", b"y")
+    (upper / "größe").write_text("x" * 3000)
+
+
+def test_a_layer_is_the_same_wherever_its_image_goes(tmp_path: Path) -> None:
+    archive: list[bytes] = []
+    ids: list[str] = []
+
+    async def build(stores: Stores) -> None:
+        ref = await stores.sealed(everything)
+        (before,) = stores.snapshots.lower_dirs((ref,))
+        inode = (before / "folder" / "file").stat().st_ino
+        diff_id = await stores.snapshots.diff_id(ref)
+        assert await stores.snapshots.diff_id(ref) == await stores.snapshots.diff_id(diff_id) == diff_id
+        (layer,) = stores.snapshots.lower_dirs((ref, diff_id))
+        assert layer == stores.images.layer(diff_id)[0] != before
+        assert not layer.is_symlink()
+        # Moved, not copied; and whoever had the old path finds it by that.
+        assert (layer / "folder" / "file").stat().st_ino == inode == (before / "folder" / "file").stat().st_ino
+        assert stores.snapshots.size(ref) == 3005
+        ids.append(await stores.image(diff_id, name="docker.io/library/x:latest"))
+        assert stores.images.get("x").size == 3005
+        archive.extend([chunk async for chunk in await stores.images.save(["x"])])
+
+    async def load(stores: Stores) -> None:
+        async def chunks() -> AsyncIterator[bytes]:
+            for chunk in archive:
+                yield chunk
+
+        (image,) = await stores.images.load(chunks(), lambda _: None)
+        assert [image.id, image.size] == [ids[0], 3005]
+        (layer,) = stores.images.lower_dirs(image)
+        assert (layer / "folder" / "file").stat().st_mode & 0o7777 == 0o4755
+        assert (layer / "another name").stat().st_ino == (layer / "folder" / "file").stat().st_ino
+        assert stat.S_ISCHR((layer / "gone").stat().st_mode)
+        assert os.getxattr(layer / "anew", "trusted.overlay.opaque") == b"y"
+        assert layer.stat().st_mode & 0o7777 == 0o755
+
+    run(tmp_path / "here", build)
+    run(tmp_path / "there", load)
+
+
+def test_nothing_changed_is_no_layer(tmp_path: Path) -> None:
+    async def work(stores: Stores) -> None:
+        assert await stores.sealed(lambda _: None) == ""
+        (only,) = stores.snapshots.lower_dirs(("", ""))  # overlayfs has to have one
+        assert os.listdir(only) == []
+        assert stores.files()["drafts"] == stores.files()["snapshots"] == []
+
+    run(tmp_path, work)
+
+
+def test_layers_are_topmost_first_and_none_is_there_twice(tmp_path: Path) -> None:
+    async def work(stores: Stores) -> None:
+        one, same, other = [await stores.sealed(text(name)) for name in ("a", "a", "b")]
+        diff_id = await stores.snapshots.diff_id(one)
+        assert await stores.snapshots.diff_id(same) == diff_id
+        layer, second = stores.images.layer(diff_id)[0], stores.root / "build" / "snapshots" / other
+        assert stores.snapshots.lower_dirs((one, other)) == [second, layer]
+        assert stores.snapshots.lower_dirs((one, other, same)) == [layer, second]
+        with pytest.raises(EngineError, match="does not exist"):
+            stores.snapshots.lower_dirs((one, "cafe"))
+
+    run(tmp_path, work)
+
+
+def test_a_second_tree_of_a_layer_goes_when_nobody_can_have_it_mounted(tmp_path: Path) -> None:
+    async def work(stores: Stores) -> None:
+        one, same = [await stores.sealed(text("a")) for _ in range(2)]
+        await stores.snapshots.diff_id(one)
+        (mounted,) = stores.snapshots.lower_dirs((same,))
+        opened = os.open(mounted, os.O_PATH | os.O_DIRECTORY)
+        async with stores.snapshots.draft():
+            await stores.snapshots.diff_id(same)
+            assert os.stat("a", dir_fd=opened)
+            assert (mounted / "a").read_text() == "x"
+        await stores.snapshots.close()
+        with pytest.raises(FileNotFoundError):
+            os.stat("a", dir_fd=opened)
+        os.close(opened)
+        assert stores.files()["drafts"] == []
+
+    run(tmp_path, work)
+
+
+def test_layers_stay_as_long_as_an_image_or_the_cache_has_them(tmp_path: Path) -> None:
+    refs: list[str] = []
+
+    async def build(stores: Stores) -> None:
+        for name in ("a", "b", "c"):
+            refs.append(await stores.sealed(text(name)))
+        layers = [await stores.snapshots.diff_id(ref) for ref in refs[:2]]
+        await stores.image(*layers, name="docker.io/library/x:latest")
+
+    async def without_image(stores: Stores) -> None:
+        first, second, _ = refs
+        await stores.images.remove("x")
+        assert all(ref in stores.snapshots for ref in refs)
+        assert len(stores.files()["layers"]) == 2
+        layers = [stores.snapshots.layer_of(ref) for ref in refs[:2]]
+        assert all(layer in stores.snapshots for layer in layers)
+        await stores.image(layers[1], name="docker.io/library/y:latest")
+        await stores.snapshots.remove([first, second])
+        assert [layer in stores.snapshots for layer in layers] == [False, True]
+        assert [ref in stores.snapshots for ref in refs] == [False, False, True]
+        with stores.snapshots.held([layers[1]]):
+            await stores.images.remove("y")
+            assert (stores.snapshots.lower_dirs((layers[1],))[0] / "b").read_text() == "x"
+        await stores.snapshots.close()
+        assert stores.files() == {"layers": [], "blobs": [], "snapshots": [refs[2]], "drafts": []}
+
+    async def end(stores: Stores) -> None:
+        assert (stores.snapshots.lower_dirs((refs[2],))[0] / "c").read_text() == "x"
+        await stores.snapshots.remove([refs[2], "none such", "sha256:none such"])
+        assert not any(stores.files().values())
+
+    run(tmp_path, build, without_image, end)
+
+
+def test_a_machines_death_takes_what_was_not_settled(tmp_path: Path) -> None:
+    refs: list[str] = []
+
+    async def build(stores: Stores) -> None:
+        refs.append(await stores.sealed(text("settled")))
+        await stores.snapshots.settle()
+        refs.append(await stores.sealed(text("not")))
+        # As if it had been in an earlier boot; the row of the first says nothing of one any more.
+        stores.database.execute("UPDATE build_snapshots SET boot = 'another' WHERE boot != ''")
+
+    async def look(stores: Stores) -> None:
+        assert [*stores.snapshots] == refs[:1] == stores.files()["snapshots"]
+
+    run(tmp_path, build, look, look)
+
+
+def test_whoever_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
+    async def work(stores: Stores) -> None:
+        async def step() -> None:
+            ref = await stores.sealed(text("a"))
+            await stores.snapshots.remove([ref])
+
+        for turns in range(12):
+            task = asyncio.create_task(step())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await stores.snapshots.close()
+            assert not any(stores.files().values())
+        assert [*stores.snapshots] == []
+
+    run(tmp_path, work)
+
+
+def test_what_cannot_be_recorded_is_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(stores: Stores) -> None:
+        ref = await stores.sealed(text("a"))
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
+
+            def full(*_: object) -> None:
+                raise OSError("full")
+
+            patch.setattr(Catalog, "add_layer", full)
+            await stores.snapshots.diff_id(ref)
+        assert stores.files() == {"layers": [], "blobs": [], "snapshots": [ref], "drafts": []}
+        (tree,) = stores.snapshots.lower_dirs((ref,))
+        assert (tree / "a").read_text() == "x"
+        assert not tree.is_symlink()
+        assert await stores.snapshots.diff_id(ref) in stores.snapshots
+
+    run(tmp_path, work)
+
+
+_INSTANTS: tuple[tuple[Any, str], ...] = (
+    (os, "mkdir"), (os, "rename"), (os, "symlink"), (os, "unlink"), (os, "rmdir"), (os, "fsync"), (syscalls, "exchange"),
+    (BlobStore, "publish"), (LayerStore, "adopt"), (Catalog, "add_layer"), (Database, "execute"), (Adoption, "_add"),
+)  # fmt: skip
+
+
+def test_an_engine_that_is_killed_at_any_instant_leaves_whole_things_only(tmp_path: Path) -> None:
+    """Killed before, and after, each call that changes files or rows."""
+
+    async def scenario(stores: Stores) -> None:
+        first, same, second = [await stores.sealed(text(name)) for name in ("a", "a", "b")]
+        for ref in (first, same, second):
+            await stores.snapshots.diff_id(ref)
+        third = await stores.sealed(text("c"))
+        await stores.image(stores.snapshots.layer_of(first), name="docker.io/library/x:latest")
+        await stores.snapshots.remove([second, third])
+        await stores.images.remove("x")
+        await stores.snapshots.remove([first])
+
+    async def look(stores: Stores) -> None:
+        layers = {*stores.files()["layers"]}
+        plain = set()
+        for ref in stores.snapshots:
+            tree = stores.snapshots.lower_dirs((ref,))[0]
+            assert stores.snapshots.size(ref) == 1 == sum(len(path.read_bytes()) for path in tree.iterdir())
+            if not stores.snapshots.layer_of(ref):
+                plain.add(ref)
+        needed = {stores.snapshots.layer_of(ref).removeprefix("sha256:") for ref in stores.snapshots} - {""}
+        for image in stores.images.list():
+            needed |= {one.removeprefix("sha256:") for one in image.diff_ids}
+            assert [chunk async for chunk in await stores.images.save([image.id])]
+        assert layers == needed
+        assert {*stores.files()["snapshots"]} == plain
+        assert stores.files()["drafts"] == []
+        assert (
+            needed
+            <= {*stores.files()["blobs"]}
+            <= needed | {one.id.removeprefix("sha256:") for one in stores.images.list()}
+        )
+
+    for count in itertools.count():
+        root = tmp_path / str(count)
+        pid = os.fork()
+        if not pid:
+            try:
+                _die_at(count)
+                run(root, scenario)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        assert status in (0, 77)
+        run(root, look)
+        if status == 0:
+            break
+    assert count > 100
+
+
+def _die_at(count: int) -> None:
+    """Ends this process before the call of that number, of all that change something, or after it."""
+    left = itertools.count(count, -1)
+
+    def mortal(call: Callable[..., Any]) -> Callable[..., Any]:
+        def instead(*arguments: Any, **options: Any) -> Any:
+            if next(left) == 0:
+                os._exit(77)
+            result = call(*arguments, **options)
+            if next(left) == 0:
+                os._exit(77)
+            return result
+
+        return instead
+
+    for owner, name in _INSTANTS:
+        setattr(owner, name, mortal(getattr(owner, name)))
