@@ -1,7 +1,6 @@
 """All routes of the API."""
 
 from coved.api import (
-    absent,
     attach_ws,
     build,
     buildkit,
@@ -27,7 +26,7 @@ def create_router() -> Router:
     router = Router()
     resources = (
         system, events, containers, attach_ws, stats, top, files, exec, registry, images, networks, volumes, build,
-        buildkit, plugins, swarm, absent,
+        buildkit, plugins, swarm,
     )  # fmt: skip
     for resource in resources:
         resource.routes(router)
