@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,11 +14,18 @@ from coved.errors import EngineError
 from coved.images.compression import DecompressedStream, PeekedStream, Source
 from coved.images.extract import Extractor
 from coved.images.streams import CountedFile, OwnThreads, ThreadStream, in_thread
-from coved.images.tar import TarReader
+from coved.images.tar import Entry, TarReader
 from coved.store.trees import copy_tree
 
 _CHUNK = 1 << 18
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class _OfRoot(Extractor):
+    """All files of a build context belong to root, whoever made the archive."""
+
+    def _place(self, entry: Entry, archive: TarReader) -> None:
+        super()._place(dataclasses.replace(entry, uid=0, gid=0), archive)
 
 
 class Incoming:
@@ -76,6 +84,6 @@ def is_archive(path: Path) -> bool:
 def _unpack(source: Source, folder: Path) -> None:
     fd = os.open(folder, _DIRECTORY)
     try:
-        Extractor(fd, whiteouts=False).extract(TarReader(DecompressedStream(PeekedStream(source))))
+        _OfRoot(fd, whiteouts=False).extract(TarReader(DecompressedStream(PeekedStream(source))))
     finally:
         os.close(fd)
