@@ -158,6 +158,21 @@ def test_what_buildx_tells_of_the_builder(cli: Run, tmp_path: Path) -> None:
     assert b"source.local" not in cli("buildx", "du", "--verbose").stdout
 
 
+def test_bake_of_a_build_that_begins_with_another(cli: Run, name: str, tmp_path: Path) -> None:
+    (tmp_path / "docker-bake.hcl").write_text(
+        'group "default" { targets = ["one", "two"] }\n'
+        'target "one" {\n  dockerfile-inline = "FROM busybox\\nRUN echo one > /one\\n"\n'
+        f'  tags = ["{name}-one"]\n}}\n'
+        'target "two" {\n  contexts = { base = "target:one" }\n'
+        '  dockerfile-inline = "FROM base\\nCOPY --from=base /one /two\\nCMD cat /one /two\\n"\n'
+        f'  tags = ["{name}-two"]\n}}\n'
+    )
+    file = tmp_path / "docker-bake.hcl"
+    cli("buildx", "bake", "-f", file)
+    assert cli("run", "--rm", f"{name}-two").stdout == b"one\none\n"
+    cli("image", "rm", f"{name}-one", f"{name}-two")
+
+
 def test_compose(cli: Run, name: str, tmp_path: Path) -> None:
     _must_have("docker-compose")
     context(tmp_path, "FROM busybox\nCMD echo one\n")

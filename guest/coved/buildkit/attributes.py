@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from coved.build.request import Limits, Output, Request
-from coved.buildkit.messages import CacheOptionsEntry, Exporter, SolveRequest
+from coved.buildkit import linking
+from coved.buildkit.messages import CacheOptionsEntry, Definition, Exporter, SolveRequest
 from coved.errors import InvalidParameter
 
 _UPLOAD = re.compile(r"https?://buildkit-session/(.+)")
@@ -30,8 +31,8 @@ class Asked:
     """Sessions that have the client's trees of these names, where it is not the build's own (several builds share a tree)."""
 
 
-def read(solve: SolveRequest, options: Mapping[str, str]) -> Asked:
-    """The build that ``solve`` asks for; ``options`` are the frontend's, which the client may give with a later call.
+def read(solve: SolveRequest, options: Mapping[str, str], inputs: Mapping[str, Definition]) -> Asked:
+    """The build that ``solve`` asks for; ``options`` and ``inputs`` are the frontend's, which the client may give with a later call.
 
     Raises InvalidParameter.
     """
@@ -48,7 +49,7 @@ def read(solve: SolveRequest, options: Mapping[str, str]) -> Asked:
         dockerfile=options.get("filename", "Dockerfile"),
         context=context,
         dockerfile_in="context" if elsewhere else "dockerfile",
-        contexts=_with_prefix(options, "context:"),
+        contexts=linking.resolve(_with_prefix(options, "context:"), inputs),
         target=options.get("target", ""),
         platforms=_split(options.get("platform", "")),
         build_args=_with_prefix(options, "build-arg:"),

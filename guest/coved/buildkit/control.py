@@ -77,7 +77,7 @@ class Control:
         build = await self._builds.begin(request)
         try:
             if request.frontend:
-                await build.run(request.frontend, request.frontend_attrs)
+                await build.run(request.frontend, request.frontend_attrs, request.frontend_inputs)
             else:
                 await self._returned(build)
             return SolveResponse(build.responses())
