@@ -120,5 +120,7 @@ class CopyOrder:
     excludes: Sequence[str] = ()
     unpack: bool = False
     """Archives are unpacked instead of copied (ADD)."""
+    unpack_downloads: bool = False
+    """So are those that were downloaded (ADD --unpack)."""
     make_directory: bool = False
     """WORKDIR: only the folder ``destination``, and those above it."""

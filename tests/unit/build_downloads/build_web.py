@@ -49,6 +49,8 @@ def serving() -> Iterator[Web]:
             else:
                 page(self)
 
+        do_POST = do_GET
+
         def log_message(self, *_: Any) -> None:
             pass
 
