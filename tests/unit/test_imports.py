@@ -33,6 +33,7 @@ GUEST = {
     "containers": {*_MIDDLE, *_BOTTOM},
     "registry": {"images", *_BOTTOM},
     **dict.fromkeys(sorted(_MIDDLE), _BOTTOM),
+    "images": {"dockerfile", *_BOTTOM},
     **{package: set[str]() for package in sorted(_BOTTOM)},
     "dockerfile": set(),
     "grpc": set(),

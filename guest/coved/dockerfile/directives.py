@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 
 from coved.dockerfile.instructions import DockerfileError
 from coved.dockerfile.text import SPACE
@@ -61,19 +62,27 @@ def syntax(data: bytes) -> str | None:
 
     The file need not be a Dockerfile then. A first line "#!" is passed over.
     """
-    text = data.decode("utf-8", "replace").removeprefix(_BOM)
-    if text.startswith("#!"):
-        text = text.partition("\n")[2]
-    for comment in ("#", "//"):
-        directives = Directives(comment)
-        try:
-            for line in text.split("\n"):
-                if directives.read(line.rstrip("\r")) is None:
-                    break
-        except DockerfileError:
-            pass
-        if "syntax" in directives.found:
-            return directives.found["syntax"].partition(" ")[0]
+    text = data.decode("utf-8", "replace")
+    found = find(text, "syntax") or find(text, "syntax", "//")
+    return found.partition(" ")[0] if found else _syntax_in_json(_without_shebang(text))
+
+
+def find(text: str, name: str, comment: str = "#") -> str | None:
+    """The value of a directive in the first lines of a file, which may follow a line "#!"."""
+    directives = Directives(comment)
+    with suppress(DockerfileError):
+        for line in _without_shebang(text).split("\n"):
+            if directives.read(line.rstrip("\r")) is None:
+                break
+    return directives.found.get(name)
+
+
+def _without_shebang(text: str) -> str:
+    text = text.removeprefix(_BOM)
+    return text.partition("\n")[2] if text.startswith("#!") else text
+
+
+def _syntax_in_json(text: str) -> str | None:
     if not text.lstrip().startswith("{"):
         return None
     try:

@@ -35,6 +35,8 @@ class Expander:
 
     environment: Mapping[str, str]
     escape: str = "\\"
+    keep_unset: bool = False
+    """A variable that is not set stays as it was written."""
     used: set[str] = field(default_factory=set)
     unset: set[str] = field(default_factory=set)
 
@@ -47,11 +49,11 @@ class Expander:
 
     def text(self, text: str) -> str:
         """Raises ``DockerfileError``, without a location."""
-        return self._process(text, Style(escape=self.escape)).text
+        return self._process(text, Style(escape=self.escape, keep_unset=self.keep_unset)).text
 
     def words(self, text: str) -> tuple[str, ...]:
         """What the text has become split at its spaces, but for quoted ones; raises ``DockerfileError``."""
-        return self._process(text, Style(escape=self.escape)).words
+        return self._process(text, Style(escape=self.escape, keep_unset=self.keep_unset)).words
 
     def _process(self, text: str, style: Style) -> Words:
         result = process(text, self.environment, style)

@@ -41,4 +41,6 @@ def _edits(left: str, right: str) -> int:
         before, row[0] = row[0], i
         for j, b in enumerate(right, 1):
             before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
+        if min(row) >= _NEAR:
+            return _NEAR
     return row[-1]

@@ -87,7 +87,7 @@ def _applied(entries: list[dict[str, Any]], names: set[str]) -> dict[str, Any]:
         name, line = _instruction(entry)
         if name in names:
             with contextlib.suppress(InvalidParameter):  # written as no Dockerfile has it
-                apply(config, [line])
+                apply(config, [line], literal=True)
     return config
 
 

@@ -40,7 +40,11 @@ def test_reading_the_file() -> None:
         ("**/a/**/b", ["a/b", "x/a/y/b", "a/a/b/b"], ["b/a", "xa/b"]),
         ("**/*.txt", ["a.txt", "x/y/a.txt"], ["a.txtx"]),
         ("[a-c]x", ["ax", "cx"], ["dx", "x"]),
-        ("[^a-c]x", ["dx"], ["ax", "/x"]),
+        ("[^a-c]x", ["dx", "/x"], ["ax"]),
+        ("a[^b]c", ["a/c", "axc"], ["abc"]),
+        ("a[.-0]c", ["a/c", "a.c"], ["a1c"]),
+        ("a[z-b]c", [], ["azc", "abc"]),
+        ("a[^z-b]c", ["azc", "abc"], ["ac"]),
         ("[a\\]]x", ["]x", "ax"], ["\\x"]),
         ("[\\^^]", ["^"], ["a"]),
         ("\\*x", ["*x"], ["ax", "\\*x"]),
@@ -123,6 +127,15 @@ def test_both_ways_of_matching_agree(pattern: str, path: str) -> None:
         return
     if path != "." and pattern.strip() and not clean(pattern).startswith("!"):
         assert matcher.matches(path) is _or_parent(Automaton(found), path)
+
+
+@given(_pattern, _path, st.booleans())
+def test_both_ways_of_matching_sources_agree(pattern: str, path: str, deep: bool) -> None:
+    try:
+        wildcard = Wildcard(pattern, deep=deep)
+    except DockerfileError:
+        return
+    assert wildcard.matches(path) is Automaton(tokens(pattern, deep=deep)).matches(path)
 
 
 @given(st.lists(_pattern, max_size=5), _path, _path)
