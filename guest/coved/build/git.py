@@ -297,7 +297,7 @@ def _found(refs: Refs, ref: str) -> _Goal:
         object = refs.names.get(name, "")
         if ref and is_commit(object):
             return _Goal(object, refs.names.get(f"{name}^{{}}", object), name)
-    raise BuildError(f"repository does not contain ref {ref or 'HEAD'}")
+    raise BuildError(f'repository does not contain ref {ref or "HEAD"}, output: ""')
 
 
 def _wants(refs: Refs, goal: _Goal) -> tuple[list[str], int]:
