@@ -115,10 +115,10 @@ class Engine:
 
             self._keeper = SpawnerKeeper(self.spawner.socket_path, self.spawner.shims_dir)
             self._keeper.start()
-        await self.snapshots.start()
         await self.images.start(self.config.starter)
         await self.volumes.start()
         await self.containers.start()
+        await self.snapshots.start()  # when what an earlier engine's builds ran is ended
         if self.link is None:
             await self.containers.life.settle(SETTLE_S)
             answer()

@@ -14,6 +14,7 @@ from coved.build.copying import copy
 from coved.build.errors import BuildError
 from coved.build.orders import CopyOrder, Files
 from coved.runtime import view
+from coved.store.trees import remove_tree
 
 from build_copy_support import Target, archive, link, make_base, make_source, write
 
@@ -203,3 +204,5 @@ def test_directories_nested_too_deep(tmp_path: Path) -> None:
     os.close(fd)
     with pytest.raises(BuildError, match="nested more than 512 deep"):
         Target(tmp_path / "t", None).copy(order(source, "."))
+    for path in (source, tmp_path / "t"):
+        remove_tree(path)  # which pytest cannot, for it goes by paths

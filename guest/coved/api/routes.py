@@ -1,9 +1,9 @@
 """All routes of the API."""
 
 from coved.api import (
-    absent,
     attach_ws,
     build,
+    buildkit,
     containers,
     events,
     exec,
@@ -25,7 +25,8 @@ def create_router() -> Router:
     """Every route that Cove answers; one module for each resource."""
     router = Router()
     resources = (
-        system, events, containers, attach_ws, stats, top, files, exec, registry, images, build, networks, volumes, plugins, swarm, absent,
+        system, events, containers, attach_ws, stats, top, files, exec, registry, images, networks, volumes, build,
+        buildkit, plugins, swarm,
     )  # fmt: skip
     for resource in resources:
         resource.routes(router)

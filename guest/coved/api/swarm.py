@@ -21,6 +21,7 @@ _NO_SWARM = "This node is not part of a swarm"
 
 
 def routes(router: Router) -> None:
+    router.add("PUT", "/volumes/{name}", _update_cluster_volume)
     router.add("POST", "/swarm/init", _join)
     router.add("POST", "/swarm/join", _join)
     router.add("POST", "/swarm/leave", _leave)
@@ -82,3 +83,8 @@ async def _join(engine: "Engine", request: Request) -> Response:
     if not address:
         raise InvalidParameter('invalid ListenAddr "": invalid empty address')
     raise NotImplementedByEngine("swarm mode is not part of Cove: its containers run on one machine")
+
+
+async def _update_cluster_volume(engine: "Engine", request: Request) -> Response:
+    await request.json()
+    raise Unavailable("volume update only valid for cluster volumes, but swarm is unavailable")

@@ -36,8 +36,8 @@ async def _ping(engine: "Engine", request: Request) -> Response:
         "Content-Type": "text/plain; charset=utf-8",
         "Cache-Control": "no-cache, no-store, must-revalidate",
         "Pragma": "no-cache",
-        # "1" is the classic builder, the one that a client must not bring along.
-        "Builder-Version": "1",
+        # BuildKit, which the clients bring their half of along; "1" is the classic builder.
+        "Builder-Version": "2",
         "Swarm": "inactive",
     }
     # dockerd answers a HEAD with Content-Length: 0.

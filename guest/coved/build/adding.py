@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from coved.build import config
 from coved.build.errors import BuildError
 from coved.build.orders import CopyOrder, Files
+from coved.build.remote import is_remote
 from coved.build.steps import key
 from coved.dockerfile import instructions as i
 
@@ -27,7 +28,7 @@ async def add(stage: Stage, now: State, instruction: i.Copy, title: str) -> Stat
         files = await (job.files(instruction.from_, stage.planned) if instruction.from_ else job.inputs.context())
     destination = _destination(now, instruction.destination)
     with stage.doing(title) as doing:
-        downloads = [await job.downloads.fetch(one, instruction, doing, job.client) for one in remote]
+        downloads = [await job.remote.source(one, instruction, doing) for one in remote]
         order = CopyOrder(
             lower=now.refs,
             destination=destination,
@@ -48,7 +49,7 @@ async def add(stage: Stage, now: State, instruction: i.Copy, title: str) -> Stat
             else ""
         )
         what = key(
-            "copy", "" if order.link else now.key, content, [one.digest for one in downloads], order.destination,
+            "copy", "" if order.link else now.key, content, [one.key for one in downloads], order.destination,
             [[name, data.decode()] for name, data in order.contents.items()], order.chown, order.chmod, order.parents,
             order.unpack, [*order.sources] if order.parents else len(order.sources), [*order.excludes],
         )  # fmt: skip
@@ -77,9 +78,7 @@ async def make_directory(stage: Stage, now: State, instruction: i.Workdir, title
 
 
 def _is_remote(instruction: i.Copy, source: str) -> bool:
-    if instruction.keyword != "ADD":
-        return False
-    return source.startswith(("http://", "https://", "git://", "ssh://", "git@")) or source.endswith(".git")
+    return instruction.keyword == "ADD" and is_remote(source)
 
 
 def _destination(now: State, path: str) -> str:

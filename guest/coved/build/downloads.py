@@ -253,13 +253,20 @@ class Downloads:
 def _address(text: str) -> tuple[str, dict[str, str]]:
     """A URL without who asks, and the header that tells it. Raises EngineError."""
     parts = urlsplit(text)
-    login, at, host = parts.netloc.rpartition("@")
-    address = remote.address(urlunsplit(parts._replace(netloc=host)))
-    if not at:
-        return address, {}
-    user, _, password = login.partition(":")
-    plain = f"{unquote(user)}:{unquote(password)}".encode("utf-8", "surrogateescape")
-    return address, {"Authorization": f"Basic {base64.b64encode(plain).decode()}"}
+    host = parts.netloc.rpartition("@")[2]
+    return remote.address(urlunsplit(parts._replace(netloc=host))), login(parts.netloc)
+
+
+def login(netloc: str) -> dict[str, str]:
+    """The header that tells who asks, when a URL's host has a user before it."""
+    text, at, _ = netloc.rpartition("@")
+    user, _, password = text.partition(":")
+    return {"Authorization": basic(f"{unquote(user)}:{unquote(password)}")} if at else {}
+
+
+def basic(text: str) -> str:
+    """RFC 7617."""
+    return f"Basic {base64.b64encode(text.encode('utf-8', 'surrogateescape')).decode()}"
 
 
 async def _told(url: str, secret: Secret | None) -> dict[str, str]:

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from coved.build.client import Client, Tree
-from coved.build.downloads import Downloads
 from coved.build.errors import BuildError
 from coved.build.folder import Folder
+from coved.build.incoming import Incoming, is_archive
 from coved.build.orders import Files
 from coved.build.plan import Plan
+from coved.build.remote import Remote
 from coved.build.request import Request
 from coved.build.vertices import Vertices
 from coved.dockerfile import instructions as i
@@ -31,7 +32,7 @@ class Inputs:
     """Of one build. What it opens stays until ``stack`` is closed."""
 
     def __init__(
-        self, request: Request, client: Client, vertices: Vertices, downloads: Downloads,
+        self, request: Request, client: Client, vertices: Vertices, remote: Remote, incoming: Incoming,
         stack: contextlib.AsyncExitStack,
     ) -> None:  # fmt: skip
         self._request = request
@@ -40,9 +41,12 @@ class Inputs:
         """Who has the build context, and the Dockerfile."""
         self._text: bytes | None = None
         """The Dockerfile, when it is all that the context's URL has led to."""
-        self._downloads = downloads
+        self._remote = remote
+        self._incoming = incoming
         self._vertices = vertices
         self._stack = stack
+        self.definition = ""
+        """The step that reads the Dockerfile."""
         self._ignore: bytes | None = None
         self._wanted: tuple[str, ...] = ()
         self._trees: dict[str, asyncio.Task[Files]] = {}
@@ -59,6 +63,7 @@ class Inputs:
             return self._text
         name = self._request.dockerfile
         with self._vertices.doing(f"[internal] load build definition from {self.filename}") as doing:
+            self.definition = doing.digest
             with doing.part("transferring dockerfile:", "transferring") as part:
                 only = [name, name + IGNORE, posixpath.join(posixpath.dirname(name), "dockerfile")]
                 tree = await self._open(self._request.dockerfile_in, only=only, meter=part.tell)
@@ -72,14 +77,15 @@ class Inputs:
 
     async def _fetch(self, url: str) -> None:
         with self._vertices.doing(f"[internal] load remote build context {url}") as doing:
-            fetched = await self._downloads.context(url, doing, self._client)
+            fetched = await self._remote.context(url, doing)
+            folder = await self._stack.enter_async_context(self._incoming.folder())
             if fetched.path.is_dir():
-                self._main = Folder(fetched.path)
+                await self._incoming.copy(fetched.path, folder)
+            elif await asyncio.to_thread(is_archive, fetched.path):
+                await self._incoming.unpack_file(fetched.path, folder)
             else:
                 self._text = await asyncio.to_thread(fetched.path.read_bytes)
-                empty = fetched.path.with_name(f"{fetched.path.name}-context")
-                empty.mkdir()
-                self._main = Folder(empty)
+            self._main = Folder(folder)
 
     def want(self, plan: Plan) -> None:
         """Decides what of the build context is needed, before any of it is asked for."""

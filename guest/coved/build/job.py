@@ -10,13 +10,13 @@ from typing import Any
 from coved.build.bases import Bases
 from coved.build.client import Client
 from coved.build.copier import Copier
-from coved.build.downloads import Downloads
 from coved.build.errors import BuildError
 from coved.build.execution import Executor
 from coved.build.inputs import Inputs
 from coved.build.orders import Files
 from coved.build.plan import Plan, PlannedStage
 from coved.build.progress import Progress
+from coved.build.remote import Remote
 from coved.build.request import Request
 from coved.build.snapshots import Draft, Snapshots
 from coved.build.state import State
@@ -41,7 +41,7 @@ class Job:
     bases: Bases
     snapshots: Snapshots
     steps: Steps
-    downloads: Downloads
+    remote: Remote
     hold: Callable[[str], None]
     """Keeps a layer or a snapshot until the build has ended."""
     executor: Executor

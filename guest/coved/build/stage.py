@@ -46,7 +46,7 @@ class Stage:
         self._escape = job.plan.dockerfile.escape
         self._cache = not (job.request.no_cache or self._stage.name in job.request.no_cache_stages)
         self._number = 0
-        self._total = 0
+        self._total = sum(isinstance(one, _MAKES_A_STEP) for one in self._stage.instructions)
         self._shown = planned.shown
         if len(job.request.platforms) > 1:
             self._shown = f"{job.platform} {self._shown}"
@@ -56,9 +56,8 @@ class Stage:
         self._job.progress.note(f" ---> {now.key[:12]}")
         triggers = [parse_instruction(one, self._escape) for one in now.config.get("OnBuild") or ()]
         now = replace(now, config={name: value for name, value in now.config.items() if name != "OnBuild"})
-        instructions = [*triggers, *self._stage.instructions]
-        self._total += sum(isinstance(one, _MAKES_A_STEP) for one in instructions)
-        for instruction in instructions:
+        self._total += sum(isinstance(one, _MAKES_A_STEP) for one in triggers)
+        for instruction in (*triggers, *self._stage.instructions):
             self._job.announce(instruction.source)
             now = await self._within(instruction, self._follow(now, instruction))
             self._job.progress.note(f" ---> {now.key[:12]}")
@@ -91,7 +90,7 @@ class Stage:
             return state.of_nothing()
         if context.startswith("local:"):
             raise BuildError(f"context {planned.image}: a folder cannot be the base of a stage: copy from it instead")
-        self._total = 1
+        self._total += 1
         name = context.removeprefix("docker-image://") or planned.image
         platform = platforms.asked(planned.platform) if planned.platform else job.platform
         image = await job.bases.find(name, platform)

@@ -10,15 +10,13 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import groupby
 
-from coved.dockerfile.automaton import Automaton, Char, Folders, Many, One, OneOf, Token
+from coved.dockerfile.automaton import Automaton, Token
+from coved.dockerfile.expressions import expression, is_simple
 from coved.dockerfile.instructions import DockerfileError
 from coved.dockerfile.text import SPACE
 from coved.dockerfile.wildcards import clean, tokens
 
 _BOM = "\ufeff"
-_SLASH = Char("/")
-_STAR = Many("/")
-_ANYTHING = Many("")
 _HERE = "(?=/|\\Z)"
 """A pattern that a folder matches is matched by all in it as well."""
 
@@ -91,9 +89,9 @@ class _Run:
     def __init__(self, keeps: bool, patterns: Sequence[list[Token]]) -> None:
         self.keeps = keeps
         self._patterns = patterns
-        simple = [found for found in patterns if _is_simple(found)]
-        self._simple = re.compile("|".join(map(_expression, simple)), re.DOTALL) if simple else None
-        self._others = [Automaton(found) for found in patterns if not _is_simple(found)]
+        simple = [found for found in patterns if is_simple(found)]
+        self._simple = re.compile("|".join(expression(found, _HERE) for found in simple), re.DOTALL) if simple else None
+        self._others = [Automaton(found) for found in patterns if not is_simple(found)]
 
     def matches(self, path: str) -> bool:
         if self._simple and self._simple.match(path):
@@ -110,67 +108,3 @@ class _Run:
 
 def _or_parent(automaton: Automaton, path: str) -> bool:
     return any(end == len(path) or path[end] == "/" for end in automaton.ends(path))
-
-
-def _is_simple(found: Sequence[Token]) -> bool:
-    """Whether ``**`` stands only for whole folders, and for anything only at an end.
-
-    Then the leftmost match of each part between them is as good as any other, and the expression need not go back.
-    """
-    for before, token in zip([_SLASH, *found], found, strict=False):
-        if isinstance(token, Folders) and before not in (_SLASH, Folders()):
-            return False
-    return _ANYTHING not in found[:-1]
-
-
-def _expression(found: Sequence[Token]) -> str:
-    parts: list[list[Token]] = [[]]
-    for token in found:
-        if isinstance(token, Folders):
-            parts.append([])
-        else:
-            parts[-1].append(token)
-    *others, last = map(_part, parts)
-    if not others:
-        return last
-    first, *middle = others
-    return "".join([first, *(f"(?>(?:[^/]*/)*?{part})" for part in middle), f"(?:[^/]*/)*?{last}"])
-
-
-def _part(found: Sequence[Token]) -> str:
-    """An expression for what has no ``**`` within it; a part ends with a folder or with the path."""
-    open_end = bool(found) and found[-1] == _ANYTHING
-    segments: list[list[Token]] = [[]]
-    for token in found[:-1] if open_end else found:
-        if token == _SLASH:
-            segments.append([])
-        else:
-            segments[-1].append(token)
-    expression = "/".join(map(_segment, segments))
-    return expression if open_end or not found or found[-1] == _SLASH else expression + _HERE
-
-
-def _segment(found: Sequence[Token]) -> str:
-    pieces = [""]
-    for token in found:
-        if token == _STAR:
-            pieces.append("")
-        else:
-            pieces[-1] += _token(token)
-    if len(pieces) == 1:
-        return pieces[0]
-    first, *middle, last = pieces
-    return "".join([first, *(f"(?>[^/]*?{piece})" for piece in middle), f"[^/]*{last}"])
-
-
-def _token(token: Token) -> str:
-    match token:
-        case Char():
-            return re.escape(token.char)
-        case One():
-            return "[^/]"
-        case OneOf():
-            ranges = "".join(f"{re.escape(low)}-{re.escape(high)}" for low, high in token.ranges if low <= high)
-            return f"(?!/)[{'^' if token.negated else ''}{ranges}]" if ranges else ("[^/]" if token.negated else "(?!)")
-        case _:
-            raise AssertionError(token)

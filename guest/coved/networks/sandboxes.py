@@ -52,6 +52,11 @@ class Sandboxes:
         """Told of a container that has joined or left networks, or has another name, and of the names for others that it
         has lost; it MUST NOT raise."""
 
+    @property
+    def host_gateway(self) -> str:
+        """The address that users mean by ``host-gateway``."""
+        return self._host_gateway or self._catalog.get("bridge").gateway
+
     def __iter__(self) -> Iterator[Record]:
         """Those that are open."""
         return iter([*self._open.values()])
@@ -449,7 +454,7 @@ class Sandboxes:
             hosts=resolver.hosts(
                 request,
                 addresses,
-                self._host_gateway or self._catalog.get("bridge").gateway,
+                self.host_gateway,
                 [one for one in linked if one[0]],
                 host_mode=host_mode,
             ),

@@ -125,6 +125,15 @@ def test_both_ways_of_matching_agree(pattern: str, path: str) -> None:
         assert matcher.matches(path) is _or_parent(Automaton(found), path)
 
 
+@given(_pattern, _path, st.booleans())
+def test_both_ways_of_matching_sources_agree(pattern: str, path: str, deep: bool) -> None:
+    try:
+        wildcard = Wildcard(pattern, deep=deep)
+    except DockerfileError:
+        return
+    assert wildcard.matches(path) is Automaton(tokens(pattern, deep=deep)).matches(path)
+
+
 @given(st.lists(_pattern, max_size=5), _path, _path)
 def test_what_is_skipped_holds_nothing_to_keep(patterns: list[str], directory: str, below: str) -> None:
     try:

@@ -1,0 +1,395 @@
+"""Trees of git repositories for builds (contexts, ADD): fetched without history, and kept by their commits.
+
+The machine has no git(1): it is 45 MB, with a Perl. Nor is dulwich used: it takes objects of any size into memory, at its
+server's word, and what a build needs of git is not much more than what it would take to hold that back.
+
+What BuildKit does by way of git(1) and this does not: line endings and filters of ``.gitattributes``, and ssh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import weakref
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+from coved.build import git_tree, git_wire
+from coved.build.downloads import Secret, basic, login
+from coved.build.errors import BuildError
+from coved.build.git_pack import Pack
+from coved.build.git_url import GitRef, is_commit
+from coved.build.git_wire import HttpServer, Refs, Server, TcpServer
+from coved.build.places import OPEN_DIRECTORY, clean, open_exactly, split
+from coved.errors import EngineError, no_room
+from coved.registry import calls
+from coved.registry import remote as web
+from coved.registry.calls import in_call
+from coved.registry.settings import Endpoint
+from coved.store.trees import remove_tree
+
+if TYPE_CHECKING:
+    from coved.registry import Registries
+    from coved.registry.wire import Wire
+
+TREES_MAX = 32
+"""Checkouts that are kept, beside those in use."""
+_SUBMODULES_DEEP = 10
+_MODULES = ".gitmodules"
+_MODULES_MAX = 1 << 20
+_PART = re.compile(r'^\[submodule "(.+)"\]$')
+_CHECKSUM = re.compile(r"^[a-fA-F0-9]+$")
+_REACHABLE = ("allow-reachable-sha1-in-want", "allow-any-sha1-in-want")
+_TIP = "allow-tip-sha1-in-want"
+
+Meter = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class GitTree:
+    """There as long as the context that gave it is open. Everything belongs to root."""
+
+    path: Path
+    commit: str
+    key: str
+    """The same for the same files."""
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """What a ref comes to: ``object`` may be a tag, and then ``commit`` is what that is of, if the server said it."""
+
+    object: str
+    commit: str
+    name: str = ""
+
+
+class Repositories:
+    """Belongs to the event loop; blocking work is done in threads.
+
+    Args:
+        directory: this class's alone.
+    """
+
+    def __init__(self, registries: Registries, directory: Path) -> None:
+        self._registries = registries
+        self._directory = directory
+        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._used: Counter[str] = Counter()
+
+    @contextlib.asynccontextmanager
+    async def tree(
+        self, ref: GitRef, *, keep_git_dir: bool = False, checksum: str = "", secret: Secret | None = None,
+        meter: Meter = lambda done: None,
+    ) -> AsyncIterator[GitTree]:  # fmt: skip
+        """The files of a commit.
+
+        Args:
+            keep_git_dir: with a ``.git``; what the ref itself says counts more.
+            checksum: how the commit must begin, beside what the ref says.
+            secret: tells what authorizes (GIT_AUTH_TOKEN, GIT_AUTH_HEADER, with .host behind it or not).
+            meter: told of the bytes that have come.
+
+        Raises BuildError in BuildKit's words.
+        """
+        keep = ref.keep_git_dir if ref.keep_git_dir is not None else keep_git_dir
+        wanted = {one for one in (checksum, ref.checksum) if one}
+        if len(wanted) > 1:
+            raise BuildError(f'checksum mismatch "{checksum}" != "{ref.checksum}"')
+        expected = "".join(wanted)
+        if expected and not _CHECKSUM.match(expected):
+            raise BuildError(f"invalid checksum {expected} for Git URL, expected hex commit hash")
+        fetch = _Fetch(self._registries, ref, expected, secret, meter)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(fetch.close)
+            try:
+                goal = await fetch.goal()
+                found = await stack.enter_async_context(self._kept(fetch, goal, keep=keep))
+            except EngineError as error:
+                raise BuildError(f"failed to load cache key: {error}") from error
+            except OSError as error:
+                raise no_room(error) or error from error
+            yield found
+
+    @contextlib.asynccontextmanager
+    async def _kept(self, fetch: _Fetch, goal: _Goal, *, keep: bool) -> AsyncIterator[GitTree]:
+        key = fetch.key(goal, keep=keep)
+        self._used[key] += 1
+        try:
+            lock = self._locks.setdefault(key, asyncio.Lock())
+            path = self._directory / key
+            async with lock:
+                if not await asyncio.to_thread(path.is_dir):
+                    await self._made(fetch, goal, path, keep=keep)
+            commit = await asyncio.to_thread(_looked_at, path)
+            yield GitTree(path / "tree", commit, f"git:{key}")
+        finally:
+            self._used[key] -= 1
+            self._used = +self._used
+            await asyncio.to_thread(self._trim, set(self._used))
+
+    async def _made(self, fetch: _Fetch, goal: _Goal, path: Path, *, keep: bool) -> None:
+        new = self._directory / f".{secrets.token_hex(8)}"
+        self._used[new.name] += 1
+        try:
+            await asyncio.to_thread(new.mkdir, mode=0o700, parents=True)
+            await fetch.checked_out(goal, new, keep=keep)
+            await asyncio.to_thread(new.rename, path)
+        finally:
+            await asyncio.to_thread(remove_tree, new)
+            del self._used[new.name]
+
+    def _trim(self, used: set[str]) -> None:
+        with contextlib.suppress(OSError):
+            paths = sorted(self._directory.iterdir(), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+            for number, path in enumerate(paths):
+                if path.name not in used and (number >= TREES_MAX or path.name.startswith(".")):
+                    remove_tree(path)
+
+
+class _Fetch:
+    """One repository, as long as it is asked something."""
+
+    def __init__(
+        self, registries: Registries, ref: GitRef, checksum: str, secret: Secret | None, meter: Meter, deep: int = 0
+    ) -> None:
+        self._registries = registries
+        self._ref = ref
+        self._checksum = checksum
+        self._secret = secret
+        self._meter = meter
+        self._deep = deep
+        self._wire: Wire | None = None
+        self._server: Server | None = None
+        self._refs: Refs | None = None
+        self._call = calls.Call()
+
+    async def close(self) -> None:
+        self._call.give_up()
+        self._call.close()
+        if self._wire is not None:
+            self._wire.close()
+        if isinstance(self._server, TcpServer):
+            self._server.close()
+
+    def key(self, goal: _Goal, *, keep: bool) -> str:
+        words = [goal.object if keep else goal.commit, clean(self._ref.subdir), str(self._ref.submodules)]
+        words += [str(self._ref.commit_time), *([goal.name, _public(self._ref.remote)] if keep else [])]
+        # Submodules' addresses may be relative to the repository's.
+        words.append(_public(self._ref.remote))
+        return hashlib.sha256("\0".join(words).encode("utf-8", "surrogateescape")).hexdigest()
+
+    async def goal(self) -> _Goal:
+        """What the ref comes to; nobody is asked of a commit. Raises EngineError."""
+        if is_commit(self._ref.ref):
+            if not self._ref.ref.startswith(self._checksum.lower()):
+                raise BuildError(f"expected checksum to match {self._checksum}, got {self._ref.ref}")
+            return _Goal(self._ref.ref, self._ref.ref)
+        refs = await self._asked()
+        goal = _found(refs, self._ref.ref or refs.default)
+        if self._checksum and not any(one.startswith(self._checksum.lower()) for one in (goal.object, goal.commit)):
+            shown = " or ".join(dict.fromkeys((goal.object, goal.commit)))
+            raise BuildError(f"expected checksum to match {self._checksum}, got {shown}")
+        return goal
+
+    async def checked_out(self, goal: _Goal, place: Path, *, keep: bool) -> str:
+        """Puts the files into ``place``/tree, and the commit's name into ``place``/commit, and gives that."""
+        refs = await self._asked()
+        assert self._server is not None
+        server = self._server
+        source = place / "pack"
+        loop = asyncio.get_running_loop()
+        wants, depth = _wants(refs, goal)
+
+        def tell(done: int) -> None:
+            loop.call_soon_threadsafe(self._meter, done)
+
+        def fetched() -> git_wire.Shallow:
+            return server.fetch(wants, depth=depth, target=source, meter=tell)
+
+        with self._naming():
+            shallow = await in_call(fetched, self._call)
+
+        def write() -> tuple[str, list[tuple[str, str, bytes]]]:
+            tree = place / "tree"
+            tree.mkdir(mode=0o755)
+            tree.chmod(0o755)
+            with contextlib.closing(Pack(source, _going_on(self._call))) as pack:
+                checkout = git_tree.Checkout(pack, bytes.fromhex(goal.object), _going_on(self._call))
+                time = checkout.time if self._ref.commit_time else None
+                folder = clean(self._ref.subdir)
+                checkout.write(checkout.subtree(folder), tree, time)
+                if keep and not folder:
+                    git_tree.keep(
+                        tree / ".git", pack, source, checkout, head=bytes.fromhex(goal.object), ref=goal.name,
+                        remote=_public(self._ref.remote), shallow=shallow.commits,
+                    )  # fmt: skip
+                modules = self._modules(pack, checkout) if self._ref.submodules else []
+            source.unlink(missing_ok=True)
+            (place / "commit").write_text(checkout.commit.hex())
+            return checkout.commit.hex(), modules
+
+        commit, modules = await in_call(write, self._call)
+        for path, url, object in modules:
+            await self._submodule(place, path, url, object.hex())
+        return commit
+
+    def _modules(self, pack: Pack, checkout: git_tree.Checkout) -> list[tuple[str, str, bytes]]:
+        """Path in the tree, address and commit of each submodule that was checked out."""
+        objects = {entry.path: entry.name for entry in checkout.entries if entry.status is None}
+        if not objects:
+            return []
+        text = checkout.read(_MODULES, _MODULES_MAX)
+        folder = clean(self._ref.subdir)
+        modules = []
+        for path, url in _parsed(text):
+            inside = path.removeprefix(f"{folder}/") if folder else path
+            if inside in objects and (not folder or path.startswith(f"{folder}/")):
+                modules.append((inside, _address(self._ref.remote, url), objects[inside]))
+        if missing := objects.keys() - {path for path, _, _ in modules}:
+            raise BuildError(f"no url found for submodule path '{min(missing)}' in .gitmodules")
+        return modules
+
+    async def _submodule(self, place: Path, path: str, url: str, commit: str) -> None:
+        if self._deep >= _SUBMODULES_DEEP:
+            raise BuildError(f"submodules are nested more than {_SUBMODULES_DEEP} deep at {path}")
+        ref = GitRef(url, ref=commit, commit_time=self._ref.commit_time)
+        other = _Fetch(self._registries, ref, "", self._secret, self._meter, self._deep + 1)
+        inner = place / "module"
+        try:
+            await asyncio.to_thread(inner.mkdir)
+            await other.checked_out(_Goal(commit, commit), inner, keep=False)
+            await asyncio.to_thread(_moved, inner / "tree", place / "tree", path)
+        except BuildError as error:
+            raise BuildError(f"failed to update submodules for {_public(self._ref.remote)}: {error}") from error
+        finally:
+            await other.close()
+            await asyncio.to_thread(remove_tree, inner)
+
+    async def _asked(self) -> Refs:
+        if self._refs is None:
+            with self._naming():
+                server = self._server = await self._reached()
+                self._refs = await in_call(server.refs, self._call)
+        return self._refs
+
+    async def _reached(self) -> Server:
+        remote = self._ref.remote if "://" in self._ref.remote else f"ssh://{self._ref.remote}"
+        remote = f"https://{self._ref.remote}" if self._ref.local_looking and "://" not in self._ref.remote else remote
+        scheme = remote.partition("://")[0]
+        if scheme == "ssh":
+            raise BuildError("git over SSH is not supported; use https:// and a secret GIT_AUTH_TOKEN")
+        if scheme == "git":
+            return TcpServer(remote)
+        parts = urlsplit(remote)
+        public = web.address(_public(remote)).rstrip("/")
+        told = login(parts.netloc) or await self._secrets(parts.netloc.rpartition("@")[2])
+        self._wire = await self._registries.wire(Endpoint(scheme, urlsplit(public).netloc))
+        return HttpServer(self._wire, public, told)
+
+    async def _secrets(self, host: str) -> Mapping[str, str]:
+        if self._secret is None:
+            return {}
+        for name, is_token in (("HEADER", False), ("TOKEN", True)):
+            for suffix in (f".{host}", ""):
+                value = await self._secret(f"GIT_AUTH_{name}{suffix}")
+                if value is not None:
+                    text = value.decode("latin-1").strip()
+                    return {"Authorization": basic(f"x-access-token:{text}") if is_token else text}
+        return {}
+
+    @contextlib.contextmanager
+    def _naming(self) -> Iterator[None]:
+        try:
+            yield
+        except EngineError as error:
+            raise BuildError(f"failed to fetch remote {_public(self._ref.remote)}: {error}") from error
+        except TimeoutError:
+            raise BuildError(f"failed to fetch remote {_public(self._ref.remote)}: i/o timeout") from None
+
+
+def _looked_at(path: Path) -> str:
+    """A checkout's commit; who was used last is the last to go."""
+    os.utime(path)
+    return (path / "commit").read_text()
+
+
+def _going_on(call: calls.Call) -> Callable[[], bool]:
+    def wanted() -> bool:
+        call.check()
+        return True
+
+    return wanted
+
+
+def _found(refs: Refs, ref: str) -> _Goal:
+    """A whole name, or a branch's, or a tag's, in that order."""
+    short = ref.removeprefix("refs/")
+    for name in (
+        f"refs/{short}", f"refs/heads/{ref.removeprefix('refs/heads/')}", f"refs/tags/{ref.removeprefix('refs/tags/')}"
+    ):  # fmt: skip
+        object = refs.names.get(name, "")
+        if ref and is_commit(object):
+            return _Goal(object, refs.names.get(f"{name}^{{}}", object), name)
+    raise BuildError(f"repository does not contain ref {ref or 'HEAD'}")
+
+
+def _wants(refs: Refs, goal: _Goal) -> tuple[list[str], int]:
+    """What to ask for, and how deep: of a server that gives no commit but those it names, all there is."""
+    named = goal.object in refs.names.values()
+    if named or any(one in refs.capabilities for one in _REACHABLE):
+        return [goal.object], 1
+    heads = {object for name, object in refs.names.items() if name.startswith(("refs/heads/", "refs/tags/"))}
+    return sorted(object for object in heads if is_commit(object)) or [goal.object], 0
+
+
+def _parsed(text: bytes) -> list[tuple[str, str]]:
+    """Paths and addresses of a .gitmodules (gitmodules(5))."""
+    modules: list[dict[str, str]] = []
+    for line in text.decode("utf-8", "surrogateescape").splitlines():
+        line = line.strip()
+        if _PART.match(line):
+            modules.append({})
+        elif modules and "=" in line and not line.startswith(("#", ";")):
+            name, _, value = line.partition("=")
+            modules[-1][name.strip().lower()] = value.strip().strip('"')
+    return [(clean(one["path"]), one["url"]) for one in modules if one.get("path") and one.get("url")]
+
+
+def _address(remote: str, url: str) -> str:
+    """A submodule's; one that begins with a dot is relative to the repository's."""
+    if not url.startswith(("./", "../")):
+        return url
+    parts = urlsplit(_public(remote))
+    return urlunsplit(parts._replace(path=f"/{clean(f'{parts.path}/{url}')}"))
+
+
+def _moved(tree: Path, target: Path, path: str) -> None:
+    """Puts a submodule's files in the place of the empty folder that stands for it."""
+    folder, name = split(path)
+    root = os.open(target, OPEN_DIRECTORY)
+    try:
+        parent = open_exactly(root, folder, OPEN_DIRECTORY)
+        try:
+            os.rmdir(name, dir_fd=parent)
+            os.rename(tree, name, dst_dir_fd=parent)
+        finally:
+            os.close(parent)
+    finally:
+        os.close(root)
+
+
+def _public(remote: str) -> str:
+    """Without what says who asks."""
+    if "://" not in remote:
+        return remote
+    parts = urlsplit(remote)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

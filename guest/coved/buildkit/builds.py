@@ -1,0 +1,119 @@
+"""Builds by the names that their clients give them (``Ref``). What belongs to one comes in any order, on any connection."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from coved.build.builder import Builder
+from coved.build.request import Result
+from coved.buildkit import attributes
+from coved.buildkit.messages import ReturnRequest, SolveRequest
+from coved.buildkit.sessions import Sessions
+from coved.buildkit.status import StatusLog
+from coved.errors import Conflict, InvalidParameter, NotFound
+from coved.grpc.status import Code, GrpcError
+
+WAIT_S = 5.0
+LINGER_S = 20.0
+"""How long one can be asked about a build that has ended."""
+DOCKERFILE = "dockerfile.v0"
+
+
+class Build:
+    def __init__(self, solve: SolveRequest, sessions: Sessions, builder: Builder) -> None:
+        self.solve = solve
+        self.log = StatusLog()
+        self.returned: asyncio.Future[ReturnRequest] = asyncio.get_running_loop().create_future()
+        """What the client says of the result that it was given."""
+        self.created_ns = time.time_ns()
+        self.completed_ns = 0
+        self._sessions = sessions
+        self._builder = builder
+        self._running: set[asyncio.Task[Result]] = set()
+        self._result = Result()
+        self.error: BaseException | None = None
+
+    async def run(self, frontend: str, options: Mapping[str, str]) -> Result:
+        """Carries it out; ends with the task that asked for it, or with the build. Raises EngineError, GrpcError."""
+        if frontend != DOCKERFILE:
+            text = f"failed to find frontend {frontend}" if frontend else "builds without a frontend are not supported"
+            raise GrpcError(Code.UNKNOWN, text)
+        task = asyncio.get_running_loop().create_task(self._run(options))
+        self._running.add(task)
+        try:
+            self._result = await task
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait([task])
+            raise
+        except Exception as error:
+            self.error = error
+            raise
+        finally:
+            self._running.discard(task)
+        self.error = None
+        return self._result
+
+    async def _run(self, options: Mapping[str, str]) -> Result:
+        asked = attributes.read(self.solve, options)
+        session = await self._sessions.get(self.solve.session)
+        session.upload, session.names = asked.upload, asked.names
+        return await self._builder.build(asked.request, session, self.log)
+
+    def responses(self) -> dict[str, str]:
+        """What the exporters answer."""
+        result = self._result
+        if not result.image_id:
+            return {}
+        found = {"containerimage.config.digest": result.image_id, "containerimage.digest": result.image_id}
+        if result.names:
+            found["image.name"] = ",".join(result.names)
+        return found
+
+    async def end(self) -> None:
+        """Cancels what is still running; whoever listens hears the end."""
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait([*self._running])
+        self.completed_ns = time.time_ns()
+        if not self.returned.done():
+            self.returned.cancel()
+        self.log.end()
+
+
+class Builds:
+    def __init__(self, sessions: Sessions, builder: Builder) -> None:
+        self._sessions = sessions
+        self._builder = builder
+        self._there: dict[str, Build] = {}
+        self._changed = asyncio.Condition()
+
+    async def begin(self, solve: SolveRequest) -> Build:
+        """Raises Conflict, InvalidParameter."""
+        if not solve.ref:
+            raise InvalidParameter("a build needs a ref")
+        if solve.ref in self._there:
+            raise Conflict(f"job ID {solve.ref} exists")
+        build = self._there[solve.ref] = Build(solve, self._sessions, self._builder)
+        async with self._changed:
+            self._changed.notify_all()
+        return build
+
+    async def end(self, build: Build) -> None:
+        await build.end()
+        asyncio.get_running_loop().call_later(LINGER_S, self._there.pop, build.solve.ref, None)
+
+    async def get(self, ref: str) -> Build:
+        """Waits ``WAIT_S`` at most; raises NotFound after that."""
+        try:
+            async with asyncio.timeout(WAIT_S), self._changed:
+                await self._changed.wait_for(lambda: ref in self._there)
+                return self._there[ref]
+        except TimeoutError:
+            raise NotFound(f"no such job {ref}") from None
+
+    def all(self) -> list[Build]:
+        return [*self._there.values()]

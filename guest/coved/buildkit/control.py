@@ -1,0 +1,180 @@
+"""moby.buildkit.v1.Control: builds as a whole, and the build cache."""
+
+from __future__ import annotations
+
+import asyncio
+
+from coved.build.upkeep import Entry, Upkeep
+from coved.buildkit import filters
+from coved.buildkit.builds import Build, Builds
+from coved.buildkit.errors import to_grpc
+from coved.buildkit.messages import (
+    DISK_USAGE,
+    EXPORT_TRACE,
+    INFO,
+    LIST_WORKERS,
+    LISTEN_BUILD_HISTORY,
+    PRUNE,
+    SOLVE,
+    STATUS,
+    UPDATE_BUILD_HISTORY,
+    BuildHistoryEvent,
+    BuildHistoryRecord,
+    BuildHistoryRequest,
+    DiskUsageRequest,
+    DiskUsageResponse,
+    ExportTraceRequest,
+    ExportTraceResponse,
+    InfoRequest,
+    InfoResponse,
+    ListWorkersRequest,
+    ListWorkersResponse,
+    PruneRequest,
+    SolveRequest,
+    SolveResponse,
+    StatusRequest,
+    StatusResponse,
+    UpdateBuildHistoryRequest,
+    UpdateBuildHistoryResponse,
+    UsageRecord,
+    WorkerRecord,
+)
+from coved.grpc.call import Call
+from coved.grpc.server import Services
+from coved.grpc.status import GrpcError
+
+_STARTED, _COMPLETE = 0, 1
+
+
+class Control:
+    def __init__(self, builds: Builds, upkeep: Upkeep, worker: WorkerRecord) -> None:
+        self._builds = builds
+        self._upkeep = upkeep
+        self._worker = worker
+
+    def register(self, services: Services) -> None:
+        services.unary(LIST_WORKERS, self._list_workers)
+        services.unary(INFO, self._info)
+        services.unary(SOLVE, self._solve)
+        services.stream(STATUS, self._status)
+        services.unary(DISK_USAGE, self._disk_usage)
+        services.stream(PRUNE, self._prune)
+        services.stream(LISTEN_BUILD_HISTORY, self._history)
+        services.unary(UPDATE_BUILD_HISTORY, self._update_history)
+        services.unary(EXPORT_TRACE, self._trace)
+
+    async def _list_workers(
+        self, request: ListWorkersRequest, call: Call[ListWorkersRequest, ListWorkersResponse]
+    ) -> ListWorkersResponse:
+        return ListWorkersResponse([self._worker])
+
+    async def _info(self, request: InfoRequest, call: Call[InfoRequest, InfoResponse]) -> InfoResponse:
+        return InfoResponse(self._worker.buildkit_version)
+
+    # -- builds
+
+    async def _solve(self, request: SolveRequest, call: Call[SolveRequest, SolveResponse]) -> SolveResponse:
+        build = await self._builds.begin(request)
+        try:
+            if request.frontend:
+                await build.run(request.frontend, request.frontend_attrs)
+            else:
+                await self._returned(build)
+            return SolveResponse(build.responses())
+        finally:
+            # A client that is gone must not end the ending.
+            await asyncio.shield(asyncio.create_task(self._builds.end(build)))
+
+    async def _returned(self, build: Build) -> None:
+        """The client carries the build on by calls of ``Gateway``, and says in the end how it went. Raises what went wrong."""
+        returned = await build.returned
+        if returned.error is not None:
+            # What is known here says more than what the client makes of it.
+            known = to_grpc(build.error) if build.error is not None else None
+            raise known or GrpcError(returned.error.code, returned.error.message, returned.error.details)
+
+    async def _status(self, call: Call[StatusRequest, StatusResponse]) -> None:
+        build = await self._builds.get((await call.one()).ref)
+        async for message in build.log.follow():
+            await call.send(message)
+
+    # -- the cache
+
+    async def _disk_usage(
+        self, request: DiskUsageRequest, call: Call[DiskUsageRequest, DiskUsageResponse]
+    ) -> DiskUsageResponse:
+        records = map(_record, await self._upkeep.entries())
+        return DiskUsageResponse([each for each in records if filters.matches(request.filter, _fields(each))])
+
+    async def _prune(self, call: Call[PruneRequest, UsageRecord]) -> None:
+        request = await call.one()
+        ids = []
+        if any(request.filter):
+            records = map(_record, await self._upkeep.entries())
+            ids = [each.id for each in records if filters.matches(request.filter, _fields(each))]
+            if not ids:
+                return
+        gone = await self._upkeep.prune(
+            everything=request.all, unused_for_s=request.keep_duration / 1e9, keep_bytes=request.keep_bytes, ids=ids
+        )
+        for entry in gone:
+            await call.send(_record(entry))
+
+    # -- what was built
+
+    async def _history(self, call: Call[BuildHistoryRequest, BuildHistoryEvent]) -> None:
+        """Of builds there is no history but those that have just ended."""
+        request = await call.one()
+        for build in self._builds.all():
+            if request.ref not in ("", build.solve.ref) or (request.active_only and build.completed_ns):
+                continue
+            record = BuildHistoryRecord(
+                ref=build.solve.ref,
+                frontend=build.solve.frontend,
+                frontend_attrs=build.solve.frontend_attrs,
+                exporters=build.solve.exporters,
+                created_at=build.created_ns,
+                completed_at=build.completed_ns,
+                exporter_response=build.responses(),
+            )
+            await call.send(BuildHistoryEvent(_COMPLETE if build.completed_ns else _STARTED, record))
+
+    async def _update_history(
+        self, request: UpdateBuildHistoryRequest, call: Call[UpdateBuildHistoryRequest, UpdateBuildHistoryResponse]
+    ) -> UpdateBuildHistoryResponse:
+        return UpdateBuildHistoryResponse()
+
+    async def _trace(
+        self, request: ExportTraceRequest, call: Call[ExportTraceRequest, ExportTraceResponse]
+    ) -> ExportTraceResponse:
+        return ExportTraceResponse()
+
+
+def _record(entry: Entry) -> UsageRecord:
+    return UsageRecord(
+        id=entry.id,
+        mutable=entry.kind != "regular",
+        in_use=entry.in_use,
+        size=entry.size,
+        created_at=entry.created_ns,
+        last_used_at=entry.used_ns,
+        usage_count=entry.uses,
+        description=entry.description,
+        record_type=entry.kind,
+        shared=entry.shared,
+        parents=[*entry.parents],
+    )
+
+
+def _fields(record: UsageRecord) -> dict[str, str]:
+    return {
+        "id": record.id,
+        "parents": ";".join(record.parents),
+        "description": record.description,
+        "inuse": "true" if record.in_use else "",
+        "mutable": "true" if record.mutable else "",
+        "immutable": "" if record.mutable else "true",
+        "type": record.record_type,
+        "shared": "true" if record.shared else "",
+        "private": "" if record.shared else "true",
+    }

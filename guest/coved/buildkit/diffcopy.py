@@ -1,0 +1,179 @@
+"""FileSync/DiffCopy and FileSend/DiffCopy: trees of files between a client and a directory here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+from coved.buildkit.arriving import Arriving, BadTree
+from coved.buildkit.departing import CHUNK, Departing
+from coved.buildkit.messages import (
+    PACKET_DATA,
+    PACKET_ERR,
+    PACKET_FIN,
+    PACKET_REQ,
+    PACKET_STAT,
+    Packet,
+)
+from coved.errors import EngineError, Unavailable
+from coved.grpc.call import Call
+
+AT_ONCE = 64
+"""Files that are on their way at once; the client sends four."""
+STALL_S = 600.0
+"""How long a client may say nothing."""
+_STAT_SIZE = 32
+"""About what an entry takes on the wire, beside its path."""
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class _Transfer:
+    """What comes, in a thread of its own; one batch of packets after another."""
+
+    def __init__(self, arriving: Arriving) -> None:
+        self._arriving = arriving
+        self._listed = False
+        self.wanted: deque[int] = deque()
+        self.asked = 0
+        self.finished = False
+        self.over = False
+        """The client has nothing to say any more."""
+        self.received = 0
+
+    def take(self, packets: Sequence[Packet]) -> None:
+        """Raises EngineError, OSError."""
+        for packet in packets:
+            if packet.type == PACKET_STAT:
+                self._stat(packet)
+            elif packet.type == PACKET_DATA:
+                self.received += len(packet.data)
+                self._arriving.data(packet.id, packet.data)
+                if not packet.data:
+                    self.asked -= 1
+            elif packet.type == PACKET_ERR:
+                raise EngineError(f"error from sender: {packet.data.decode('utf-8', 'replace')}")
+            elif packet.type == PACKET_FIN:
+                if not self.finished:
+                    raise BadTree("the client ended the transfer of its files early")
+                self.over = True
+            else:
+                raise BadTree(f"unexpected packet {packet.type}")
+        if self._listed and not self._arriving.waiting and not self.finished:
+            self._arriving.finish()
+            self.finished = True
+
+    def _stat(self, packet: Packet) -> None:
+        if self._listed:
+            raise BadTree("the client's list of files goes on after its end")
+        if packet.stat is None:
+            self._listed = True
+            return
+        self.received += len(packet.stat.path) + _STAT_SIZE
+        number = self._arriving.entry(packet.stat)
+        if number is not None:
+            self.wanted.append(number)
+
+
+async def receive(call: Call[Packet, Packet], path: Path, spare: Path, meter: Callable[[int], None]) -> None:
+    """Makes the tree of ``path`` the client's.
+
+    Args:
+        spare: an empty directory on the same file system.
+        meter: told of the bytes that have come so far.
+
+    Raises GrpcError, EngineError, OSError.
+    """
+    loop = asyncio.get_running_loop()
+    root = os.open(path, _OPEN_DIRECTORY)
+    beside = os.open(spare, _OPEN_DIRECTORY)
+    arriving = Arriving(root, beside)
+    transfer = _Transfer(arriving)
+    # One thread: when it has closed, which is waited for, nothing of this transfer touches the files any more.
+    thread = ThreadPoolExecutor(1, "diffcopy")
+    try:
+        while not transfer.over:
+            packets = await _some(call)
+            if not packets:
+                raise BadTree("the client ended the transfer of its files early")
+            was_finished = transfer.finished
+            await loop.run_in_executor(thread, transfer.take, packets)
+            meter(transfer.received)
+            while transfer.wanted and transfer.asked < AT_ONCE:
+                transfer.asked += 1
+                await call.send(Packet(PACKET_REQ, id=transfer.wanted.popleft()))
+            if transfer.finished and not was_finished:
+                # Its half of the call ends here: a Go server that is done resets what is open still.
+                await call.send(Packet(PACKET_FIN), end=True)
+        while await _some(call):
+            pass
+    finally:
+        closing = loop.run_in_executor(thread, _close, arriving, root, beside)
+        thread.shutdown(wait=False)
+        await asyncio.shield(closing)
+
+
+async def send(call: Call[Packet, Packet], departing: Departing) -> None:
+    """Gives the client a tree. Raises GrpcError, EngineError, OSError."""
+    loop = asyncio.get_running_loop()
+    thread = ThreadPoolExecutor(1, "diffcopy")
+    asked: asyncio.Queue[int | None] = asyncio.Queue()
+
+    async def listen() -> None:
+        async for packet in call:
+            if packet.type == PACKET_REQ:
+                asked.put_nowait(packet.id)
+            elif packet.type == PACKET_FIN:
+                asked.put_nowait(None)
+                return
+            elif packet.type == PACKET_ERR:
+                raise EngineError(f"error from receiver: {packet.data.decode('utf-8', 'replace')}")
+        raise EngineError("the client ended the transfer of files early")
+
+    async def tell() -> None:
+        entries = departing.entries()
+        while some := await loop.run_in_executor(thread, lambda: [*islice(entries, AT_ONCE)]):
+            for entry in some:
+                await call.send(Packet(PACKET_STAT, stat=entry))
+        await call.send(Packet(PACKET_STAT))
+        while (number := await asked.get()) is not None:
+            try:
+                fd = await loop.run_in_executor(thread, departing.open, number)
+            except KeyError:
+                raise EngineError(f"invalid file id {number}") from None
+            try:
+                while data := await loop.run_in_executor(thread, os.read, fd, CHUNK):
+                    await call.send(Packet(PACKET_DATA, id=number, data=data))
+            finally:
+                thread.submit(os.close, fd)
+            await call.send(Packet(PACKET_DATA, id=number))
+        await call.send(Packet(PACKET_FIN), end=True)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(listen())
+            group.create_task(tell())
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    finally:
+        thread.shutdown(wait=False)
+    while await _some(call):
+        pass
+
+
+async def _some(call: Call[Packet, Packet]) -> list[Packet]:
+    try:
+        async with asyncio.timeout(STALL_S):
+            return await call.several()
+    except TimeoutError:
+        raise Unavailable("the client of the build does not answer") from None
+
+
+def _close(arriving: Arriving, root: int, beside: int) -> None:
+    arriving.close()
+    os.close(root)
+    os.close(beside)

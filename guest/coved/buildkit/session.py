@@ -1,0 +1,217 @@
+"""A client's session: the engine calls the client for what only it has (``coved.build.client.Client``)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from urllib.parse import quote_plus
+
+from coved.build.client import Meter, Tree
+from coved.build.contexts import Contexts
+from coved.build.incoming import Incoming
+from coved.buildkit import diffcopy
+from coved.buildkit.agent import forward
+from coved.buildkit.departing import Departing
+from coved.buildkit.messages import (
+    CHECK_AGENT,
+    CREDENTIALS,
+    FILE_SEND_STREAM,
+    FILE_SEND_TREE,
+    FILE_SYNC,
+    GET_SECRET,
+    PULL,
+    BytesMessage,
+    CheckAgentRequest,
+    CredentialsRequest,
+    GetSecretRequest,
+)
+from coved.errors import EngineError, NotFound, Unavailable, no_room
+from coved.grpc.client import Channel
+from coved.grpc.status import Code, GrpcError
+
+ANSWER_S = 60.0
+"""How long a client has for a short answer; somebody may have to unlock a keychain for it."""
+_CHUNK = 64 * 1024
+_NOT_THERE = (Code.NOT_FOUND, Code.UNIMPLEMENTED)
+_HUB = {"docker.io": "registry-1.docker.io", "index.docker.io": "registry-1.docker.io"}
+
+
+class Session:
+    """One client. Every method raises EngineError when it does not answer, or has gone."""
+
+    def __init__(
+        self, channel: Channel, id: str, shared_key: str, *, contexts: Contexts, archives: Incoming, sockets: Path
+    ) -> None:
+        """
+        Args:
+            shared_key: the same for later sessions with the same files; "" for none.
+            sockets: a folder that nobody else can look into.
+        """
+        self.id = id
+        self._channel = channel
+        self._shared_key = shared_key
+        self._contexts = contexts
+        self._archives = archives
+        self._sockets = sockets
+        self._stack = AsyncExitStack()
+        self._uploading = asyncio.Lock()
+        self._uploaded: Path | None = None
+        self.upload = ""
+        """The build context comes as an archive by this name, instead of as a tree."""
+        self.names: Mapping[str, str] = {}
+        """What the client calls its trees, where that is something else."""
+
+    async def wait_lost(self) -> None:
+        """Returns when the client has gone."""
+        await self._channel.wait_lost()
+
+    async def close(self) -> None:
+        """Ends all that is under way, and removes what was kept for this session's builds."""
+        await self._channel.close()
+        await self._stack.aclose()
+
+    # -- coved.build.client.Client
+
+    @asynccontextmanager
+    async def tree(
+        self, name: str, *, excludes: Sequence[str] = (), only: Sequence[str] = (), meter: Meter = lambda _: None
+    ) -> AsyncIterator[Tree]:
+        if self.upload and name == "context":
+            # As BuildKit has it: whoever makes an archive has left out already what shall not be in it.
+            yield Tree(await self._unpacked(meter))
+            return
+        async with self._folder(name, only) as (path, spare, key):
+            metadata = [("dir-name", self.names.get(name, name)), *_patterns(excludes, only)]
+            with _told():
+                async with self._channel.open(FILE_SYNC, metadata=_encoded(metadata)) as call:
+                    await diffcopy.receive(call, path, spare, meter)
+            yield Tree(path, key())
+
+    @asynccontextmanager
+    async def _folder(self, name: str, only: Sequence[str]) -> AsyncIterator[tuple[Path, Path, Callable[[], str]]]:
+        """A tree and an empty folder beside it; to be asked for the tree's key once the tree is whole."""
+        # Of a single file there is a folder of its own: .dockerignore must not take the place of all the rest.
+        key = "\0".join([self._shared_key, name, only[0] if len(only) == 1 else ""]) if self._shared_key else ""
+        async with self._contexts.use(key, name) as folder:
+            path, spare = folder.path / "tree", folder.path / "spare"
+            path.mkdir(mode=0o755, exist_ok=True)
+            spare.mkdir(mode=0o700, exist_ok=True)
+
+            def whole() -> str:
+                folder.whole = True
+                return folder.identity if key else ""
+
+            yield path, spare, whole
+
+    async def _unpacked(self, meter: Meter) -> Path:
+        """The archive, which the client can send once only, for as long as the session lives."""
+        async with self._uploading:
+            if self._uploaded is None:
+                path = await self._stack.enter_async_context(self._archives.folder())
+                metadata = [("urlpath", f"/{self.upload}"), ("urlhost", "buildkit-session")]
+                with _told():
+                    async with self._channel.open(PULL, metadata=metadata) as call:
+                        await call.end()
+                        await self._archives.unpack(_counted(call, meter), path)
+                self._uploaded = path
+            return self._uploaded
+
+    async def secret(self, id: str) -> bytes | None:
+        with _told():
+            try:
+                return (await self._channel.unary(GET_SECRET, GetSecretRequest(id), timeout=ANSWER_S)).data
+            except GrpcError as error:
+                if error.code in _NOT_THERE:
+                    return None
+                raise
+
+    @asynccontextmanager
+    async def ssh_agent(self, id: str) -> AsyncIterator[Path | None]:
+        with _told():
+            try:
+                await self._channel.unary(CHECK_AGENT, CheckAgentRequest(id), timeout=ANSWER_S)
+                there = True
+            except GrpcError as error:
+                # buildx says it without a code: there is none of that id, or none at all.
+                if error.code not in (*_NOT_THERE, Code.UNKNOWN):
+                    raise
+                there = False
+        if not there:
+            yield None
+            return
+        async with forward(self._channel, id, self._sockets) as path:
+            yield path
+
+    async def credentials(self, host: str) -> tuple[str, str]:
+        with _told():
+            try:
+                request = CredentialsRequest(_HUB.get(host, host))
+                reply = await self._channel.unary(CREDENTIALS, request, timeout=ANSWER_S)
+            except GrpcError as error:
+                if error.code in _NOT_THERE:
+                    return "", ""
+                raise
+        return reply.username, reply.secret
+
+    async def receive_tar(self, output: int, chunks: AsyncIterator[bytes]) -> None:
+        with _told():
+            async with self._channel.open(FILE_SEND_STREAM, metadata=_exporter(output)) as call:
+                async for chunk in chunks:
+                    for at in range(0, len(chunk), _CHUNK):
+                        await call.send(BytesMessage(chunk[at : at + _CHUNK]))
+                await call.end()
+                while await call.several():
+                    pass
+
+    async def receive_tree(self, output: int, path: Path, subfolders: Mapping[str, Path] | None = None) -> None:
+        with _told():
+            async with self._channel.open(FILE_SEND_TREE, metadata=_exporter(output)) as call:
+                await diffcopy.send(call, Departing(path, subfolders))
+
+
+async def _counted(call: AsyncIterable[BytesMessage], meter: Meter) -> AsyncIterator[bytes]:
+    total = 0
+    async for message in call:
+        total += len(message.data)
+        meter(total)
+        yield message.data
+
+
+def _exporter(output: int) -> list[tuple[str, str]]:
+    return [("buildkit-attachable-exporter-id", str(output))]
+
+
+def _patterns(excludes: Sequence[str], only: Sequence[str]) -> Iterator[tuple[str, str]]:
+    yield from (("exclude-patterns", pattern) for pattern in excludes)
+    yield from (("followpaths", path) for path in only)
+
+
+def _encoded(metadata: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Headers are ASCII: when one value of a name is not, all of that name are escaped as in forms, and it is said that they are."""
+    found = []
+    escaped = {name for name, value in metadata if not value.isascii()}
+    for name, value in metadata:
+        text = quote_plus(os.fsencode(value)) if name in escaped else value
+        found.append((name, text))
+    return found + [(f"{name}-encoded", "1") for name in sorted(escaped)]
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """What can go wrong with a client, in the domain's errors."""
+    try:
+        yield
+    except GrpcError as error:
+        if error.code == Code.NOT_FOUND:
+            raise NotFound(error.message) from error
+        if error.code in (Code.UNAVAILABLE, Code.CANCELLED):
+            raise Unavailable(f"the client of the build has gone: {error.message}") from error
+        raise EngineError(error.message) from error
+    except OSError as error:
+        if (full := no_room(error)) is not None:
+            raise full from error
+        raise EngineError(f"failed to transfer files: {error}") from error
