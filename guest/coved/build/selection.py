@@ -187,7 +187,8 @@ def walk(root: int, found: Found, filter: Filter, wanted: Callable[[], bool] = l
                 raise BuildError("context canceled")
             status_ = os.stat(child, dir_fd=current.directory, follow_symlinks=False)
             if not stat.S_ISDIR(status_.st_mode):
-                if taken:
+                # A layer alone shows the whiteouts that it has for layers below.
+                if taken and not (stat.S_ISCHR(status_.st_mode) and status_.st_rdev == 0):
                     yield Step(FILE, path, True, status_, current.directory, child)
                 continue
             if len(stack) >= DEPTH_MAX:
