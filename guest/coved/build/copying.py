@@ -201,16 +201,17 @@ class _Copy:
         current = os.dup(self._root)
         try:
             for name in path.split("/"):
+                above, missing = current, False
                 try:
-                    child = os.open(name, OPEN_DIRECTORY, dir_fd=current)
+                    current = os.open(name, OPEN_DIRECTORY, dir_fd=above)
                 except FileNotFoundError:
-                    os.mkdir(name, mode, dir_fd=current)
-                    child = os.open(name, OPEN_DIRECTORY, dir_fd=current)
+                    os.mkdir(name, mode, dir_fd=above)
+                    current, missing = os.open(name, OPEN_DIRECTORY, dir_fd=above), True
+                os.close(above)
+                if missing:
                     if self._owner is not None:
-                        os.fchown(child, *self._owner)
-                    os.fchmod(child, mode)
-                os.close(current)
-                current = child
+                        os.fchown(current, *self._owner)
+                    os.fchmod(current, mode)
         except NotADirectoryError:
             raise BuildError(f"mkdir /{path}: not a directory") from None
         finally:
