@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from coved.build import config
-from coved.build.errors import BuildError
 from coved.build.state import State, dated, of_nothing
 from coved.build.steps import Step, key
+from coved.dockerfile.instructions import DockerfileError
 from coved.dockerfile.parser import parse_instruction
 
 NOW = 1_700_000_000 * 10**9
@@ -43,7 +43,7 @@ def test_folders(steps: list[str], path: str) -> None:
 def test_ports() -> None:
     assert sorted(after("EXPOSE 80 90-91/udp")["ExposedPorts"]) == ["80/tcp", "90/udp", "91/udp"]
     for wrong in ("0", "70000", "9-8", "80/icmp"):
-        with pytest.raises(BuildError):
+        with pytest.raises(DockerfileError):
             after(f"EXPOSE {wrong}")
 
 
