@@ -47,7 +47,7 @@ def apply(config: Json, instruction: i.Instruction) -> Json:
         case i.Workdir():
             changed["WorkingDir"] = directory(config, instruction.path)
         case i.Expose():
-            ports = {name: {} for name in names(instruction.ports)}
+            ports: Json = {name: {} for name in names(instruction.ports)}
             changed["ExposedPorts"] = {**(config.get("ExposedPorts") or {}), **ports}
         case i.Volume():
             changed["Volumes"] = {**(config.get("Volumes") or {}), **{path: {} for path in instruction.paths}}
