@@ -351,7 +351,7 @@ def test_a_shim_that_is_killed_fails_its_command(shared: Session) -> None:
     async def work(parts: Parts) -> None:
         task = asyncio.create_task(parts.run("sleep 1003"))
         await until(lambda: processes("sleep\0001003"))
-        shims = [path for path in Path("/proc").glob("[0-9]*/comm") if _is_shim(path)]
+        shims = [path for path in Path("/proc").glob("[0-9]*/comm") if _is_shim(path, parts.folder)]
         assert len(shims) == 1
         os.kill(int(shims[0].parent.name), signal.SIGKILL)
         with pytest.raises(BuildError, match="did not complete successfully: the shim of"):
@@ -361,9 +361,9 @@ def test_a_shim_that_is_killed_fails_its_command(shared: Session) -> None:
     shared.run(work)
 
 
-def _is_shim(comm: Path) -> bool:
+def _is_shim(comm: Path, folder: Path) -> bool:
     try:
-        return "build-" in comm.read_text()
+        return "shim:build-" in comm.read_text() and str(folder) in comm.with_name("cmdline").read_text()
     except OSError:
         return False
 
