@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coved.build.builder import Builder
-    from coved.build.contexts import Contexts
     from coved.files.manager import Files
     from coved.link.client import LinkClient
     from coved.runtime.keeper import SpawnerKeeper
@@ -108,12 +107,6 @@ class Engine:
             self.database, self.images, self.registries, self.networks, self.spawner, self.snapshots, self.config.root
         )
 
-    @functools.cached_property
-    def contexts(self) -> Contexts:
-        from coved.build.contexts import Contexts  # most sessions of an engine build nothing
-
-        return Contexts(self.config.root / "build" / "contexts")
-
     async def start(self, answer: Callable[[], None]) -> None:
         """Takes up what an earlier engine left running, then calls ``answer``, which lets clients in; the link hears of it last."""
         if self.config.link is None:
@@ -160,8 +153,6 @@ class Engine:
         await self.snapshots.close()
         if "files" in vars(self):
             await self.files.close()
-        if "contexts" in vars(self):
-            await self.contexts.close()
         await self.containers.close()
         await self.networks.close()
         await self.registries.close()

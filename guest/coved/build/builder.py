@@ -11,6 +11,7 @@ from pathlib import Path
 from coved.build import inline_cache, stage
 from coved.build.bases import Bases
 from coved.build.client import Client
+from coved.build.contexts import Contexts
 from coved.build.copier import Copier
 from coved.build.errors import BadDockerfile
 from coved.build.execution import Executor
@@ -26,9 +27,10 @@ from coved.build.snapshots import Snapshots
 from coved.build.steps import Steps
 from coved.build.upkeep import Upkeep
 from coved.build.vertices import Vertices
-from coved.dockerfile.instructions import Dockerfile, DockerfileError
-from coved.dockerfile.lint import check
+from coved.dockerfile.instructions import Dockerfile, DockerfileError, Warning
+from coved.dockerfile.lint import check, options_of, violation
 from coved.dockerfile.parser import parse
+from coved.dockerfile.rules import Options
 from coved.errors import EngineError
 from coved.images import Images, platforms
 from coved.images.documents import Platform
@@ -55,7 +57,8 @@ class Builder:
         self._executor = Executor(database, self.snapshots, networks, spawner)
         self._exporter = Exporter(images, registries, self.snapshots, self._copier)
         self._beginning, self._begun = asyncio.Lock(), False
-        self.upkeep = Upkeep(self.steps, self.snapshots, self._executor)
+        self.contexts = Contexts(root / "build" / "contexts")
+        self.upkeep = Upkeep(self.steps, self.snapshots, self._executor, self.contexts)
 
     async def _begin(self) -> None:
         """Once, before the first build."""
@@ -69,6 +72,7 @@ class Builder:
         await self._executor.close()
         await self._stores.close()
         self._copier.close()
+        await self.contexts.close()
 
     async def build(self, request: Request, client: Client, progress: Progress) -> Result:
         """Carries out a build, and sends its results where the request wants them.
@@ -85,13 +89,13 @@ class Builder:
             bases = Bases(self._images, self._registries, client, vertices, request.pull)
             stack.push_async_callback(bases.close)
             dockerfile = await self._read(inputs)
-            warnings = check(
-                dockerfile,
-                target=request.target,
-                build_args={name: value for name, value in request.build_args.items() if value is not None},
-            )
+            warnings = _checked(dockerfile, request, inputs)
             if request.check:
                 return Result(warnings=warnings)
+            for warning in warnings:
+                progress.warning(inputs.definition, warning)
+            if violated := violation(warnings, _options(dockerfile, request, inputs)):
+                raise BadDockerfile(violated)
             request = await self._with_caches(request, bases)
             built = []
             for wanted in request.platforms or ("",):
@@ -143,6 +147,19 @@ class Builder:
             raise _located(error, posixpath.basename(request.dockerfile), dockerfile.text) from None
         inputs.want(planned)
         return planned
+
+
+def _options(dockerfile: Dockerfile, request: Request, inputs: Inputs) -> Options:
+    try:
+        return options_of(dockerfile, request.build_args.get("BUILDKIT_DOCKERFILE_CHECK"))
+    except DockerfileError as error:
+        raise _located(error, inputs.filename, dockerfile.text) from None
+
+
+def _checked(dockerfile: Dockerfile, request: Request, inputs: Inputs) -> list[Warning]:
+    given = {name: value for name, value in request.build_args.items() if value is not None}
+    options = _options(dockerfile, request, inputs)
+    return check(dockerfile, options=options, target=request.target, build_args=given)
 
 
 def _located(error: DockerfileError, filename: str, text: str) -> BadDockerfile:

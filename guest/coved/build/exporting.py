@@ -157,7 +157,8 @@ async def _archive(draft: Draft) -> AsyncIterator[bytes]:
     root = os.open(draft.upper, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         pieces = tarwriter.archive(root, ".", "", Ids())
-        while piece := await asyncio.to_thread(next, pieces, b""):
+        # What fills up a block may be nothing, and is not the end.
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
             yield piece
     finally:
         os.close(root)

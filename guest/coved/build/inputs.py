@@ -45,6 +45,8 @@ class Inputs:
         self._incoming = incoming
         self._vertices = vertices
         self._stack = stack
+        self.definition = ""
+        """The step that reads the Dockerfile."""
         self._ignore: bytes | None = None
         self._wanted: tuple[str, ...] = ()
         self._trees: dict[str, asyncio.Task[Files]] = {}
@@ -61,6 +63,7 @@ class Inputs:
             return self._text
         name = self._request.dockerfile
         with self._vertices.doing(f"[internal] load build definition from {self.filename}") as doing:
+            self.definition = doing.digest
             with doing.part("transferring dockerfile:", "transferring") as part:
                 only = [name, name + IGNORE, posixpath.join(posixpath.dirname(name), "dockerfile")]
                 tree = await self._open(self._request.dockerfile_in, only=only, meter=part.tell)
