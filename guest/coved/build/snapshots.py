@@ -282,6 +282,8 @@ class Snapshots:
             await self._images.drop_layers(layers)
 
     def _forget(self, refs: Collection[str]) -> None:
+        if not refs:
+            return
         with self._database.transaction():
             for ref in refs:
                 self._database.execute("DELETE FROM build_snapshots WHERE id = ?", (ref,))
