@@ -289,6 +289,17 @@ def test_steps_stand_on_each_other(shared: Session) -> None:
     shared.run(work)
 
 
+def test_a_folder_that_is_moved_is_in_the_layer_whole(shared: Session) -> None:
+    async def work(parts: Parts) -> None:
+        below = (await parts.run("mkdir -p /d/e; echo 1 >/d/e/f; echo 2 >/g"))[2]
+        ref = (await parts.run("mv /d /h; chmod 600 /g", base=(*parts.base, below)))[2]
+        assert parts.files(ref) == ["d", "g", "h", "h/e", "h/e/f"]
+        (tree,) = parts.snapshots.lower_dirs((ref,))
+        assert [(tree / name).read_text() for name in ("g", "h/e/f")] == ["2\n", "1\n"]
+
+    shared.run(work)
+
+
 def test_a_ref_may_become_a_layer_under_a_running_command(shared: Session) -> None:
     async def work(parts: Parts) -> None:
         below = (await parts.run("echo below >/x"))[2]

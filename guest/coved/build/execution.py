@@ -185,6 +185,8 @@ class Executor:
         for mount in oci["mounts"]:
             if mount["destination"].startswith("/etc/"):
                 mount["options"] = [*mount["options"], "ro", "nosuid", "nodev", "noexec"]  # as BuildKit has them
+        # Whatever this kernel does by itself: all that has changed must be in the upper directory, and not only named in it.
+        oci["mounts"][0]["options"] += ["redirect_dir=off", "metacopy=off"]
         oci["reportMade"] = True
         return oci
 
