@@ -42,11 +42,6 @@ class Context:
     """Of a repository."""
 
 
-def is_elsewhere(text: str) -> bool:
-    """Whether a context is one of these. Raises BuildError for a repository that is named in an impossible way."""
-    return git_url.parse(text) is not None or text.startswith(("http://", "https://"))
-
-
 class RemoteContexts:
     """Belongs to the event loop; blocking work is done in threads. ``directory`` is this class's alone."""
 
