@@ -195,6 +195,32 @@ def test_settings_of_an_order(shared: Session) -> None:
     shared.run(work)
 
 
+def test_the_classic_builders_commands_see_a_container(shared: Session) -> None:
+    async def work(parts: Parts) -> None:
+        id = "ab" * 32
+        told = (
+            await parts.run(
+                "hostname; cat /etc/hostname; echo $HOSTNAME; echo 9.9.9.9 it >>/etc/hosts; cat /etc/hosts",
+                container=id,
+            )
+        )[0]
+        lines = told.splitlines()
+        assert lines[:4] == [id[:12]] * 3 + ["127.0.0.1\tlocalhost"]
+        assert lines[-2:] == [f"172.17.0.2\t{id[:12]}", "9.9.9.9 it"]
+        for order, words in (
+            ({"user": "nosuch"}, "unable to find user nosuch: no matching entries in passwd file"),
+            ({"cwd": "/etc/passwd"}, "Cannot mkdir: /etc/passwd is not a directory"),
+        ):
+            assert str(await failure(parts, "true", container=id, **order)) == words
+        refused = 'unable to start container process: exec: "nope": executable file not found in $PATH: unknown'
+        error = await failure(parts, "nope", "x", container=id)
+        assert str(error).endswith(f"OCI runtime create failed: runc create failed: {refused}")
+        assert error.__notes__ == [""]
+        assert (await failure(parts, "exit 5", container=id)).exit_code == 5
+
+    shared.run(work)
+
+
 def test_large_input_is_read_or_not(shared: Session) -> None:
     async def work(parts: Parts) -> None:
         assert (await parts.run("wc -c", stdin=b"x" * (3 << 20)))[0].strip() == str(3 << 20)
