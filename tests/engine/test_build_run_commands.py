@@ -353,6 +353,18 @@ def test_a_cancelled_command_leaves_nothing(shared: Session, instant_s: float) -
     shared.run(work)
 
 
+def test_many_commands_at_the_same_time(shared: Session) -> None:
+    async def work(parts: Parts) -> None:
+        script = "ip -4 -o addr show eth0 | awk '{print $4}'; echo >/x; sleep 0.2"
+        told = await asyncio.gather(*(parts.run(script) for _ in range(12)))
+        assert len({address for address, _, _ in told}) == len({ref for _, _, ref in told}) == 12
+        found = await asyncio.gather(*(parts.snapshots.diff_id(ref) for _, _, ref in told for _ in range(2)))
+        assert all(diff_id in parts.snapshots for diff_id in found)
+        assert await parts.leftovers() == NOTHING
+
+    shared.run(work)
+
+
 def test_children_that_outlive_a_command_do_not(shared: Session) -> None:
     async def work(parts: Parts) -> None:
         async with asyncio.timeout(10):
