@@ -167,7 +167,9 @@ async def _until_quiet(following: asyncio.Future[None]) -> None:
     """The stream ends by itself after a build; one that does not is given up."""
     await asyncio.wait([following], timeout=QUIET_S)
     if following.done() and not following.cancelled():
-        following.exception()
+        error = following.exception()
+        if error is not None and not isinstance(error, GrpcError):
+            raise error  # whoever shows it cannot
 
 
 def told(name: str) -> Status:

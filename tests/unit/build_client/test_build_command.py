@@ -540,6 +540,12 @@ def test_the_same_build_by_other_names(kit: Kit, cove: Cove) -> None:
     assert "Aliases:\n  cove builder build, cove image build, cove build\n" in cove("build", "--help")[1]
 
 
+def test_builders(kit: Kit, cove: Cove) -> None:
+    assert cove("build", "-q", "--builder", "default", ".")[0] == 0
+    for words in (["build", "."], ["builder", "du"], ["builder", "prune", "-f"]):
+        assert cove(*words, "--builder", "other") == (1, "", 'ERROR: no builder "other" found\n')
+
+
 def test_an_engine_without_buildkit(tmp_path: Path, cove: Cove, kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "old.sock"
     listener = socket.socket(socket.AF_UNIX)
