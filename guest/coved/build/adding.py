@@ -42,6 +42,7 @@ async def add(stage: Stage, now: State, instruction: i.Copy, title: str) -> Stat
             parents=instruction.parents,
             excludes=instruction.excludes,
             unpack=instruction.keyword == "ADD" and instruction.unpack is not False,
+            unpack_downloads=bool(instruction.unpack),
         )
         content = (
             await job.copier.digest(files, sources, parents=instruction.parents, excludes=instruction.excludes)
@@ -51,7 +52,7 @@ async def add(stage: Stage, now: State, instruction: i.Copy, title: str) -> Stat
         what = key(
             "copy", "" if order.link else now.key, content, [one.key for one in downloads], order.destination,
             [[name, data.decode()] for name, data in order.contents.items()], order.chown, order.chmod, order.parents,
-            order.unpack, [*order.sources] if order.parents else len(order.sources), [*order.excludes],
+            order.unpack, order.unpack_downloads, [*order.sources] if order.parents else len(order.sources), [*order.excludes],
         )  # fmt: skip
 
         async def work(draft: Draft) -> None:

@@ -75,9 +75,7 @@ class Exporter:
         what = "client directory" if output.kind == "local" else "client tarball"
         with vertices.doing(f"exporting to {what}") as doing:
             async with self._snapshots.draft() as draft:
-                await self._copier.copy(
-                    CopyOrder((), "/", Files(refs=built.state.refs), ["/"], keep_owners=True), draft
-                )
+                await self._copier.copy(CopyOrder((), "/", Files(refs=built.state.refs), ["/"]), draft)
                 if output.kind == "local":
                     with doing.part("copying files"):
                         await client.receive_tree(output.id, draft.upper)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from coved.grpc.call import Call
@@ -126,19 +126,13 @@ class _ServerCall(Call[Any, Any]):
         super().__init__(stream, incoming, client=False)
         self._connection = connection
 
-    async def send(self, message: Message, *, end: bool = False) -> None:
-        """A server ends a call by its status: ``end`` means nothing."""
-        self._respond()
-        await super().send(message)
-
-    async def send_all(self, messages: Iterable[Message]) -> None:
-        self._respond()
-        await super().send_all(messages)
-
-    def _respond(self) -> None:
+    def _begin(self) -> None:
         if self._stream.response is None:
             self._stream.response = _RESPONSE
             self._connection.headers(self._stream, _RESPONSE)
+
+    async def send(self, message: Message, *, end: bool = False) -> None:
+        await super().send(message)
 
 
 _RESPONSE = [(":status", "200"), ("content-type", "application/grpc")]

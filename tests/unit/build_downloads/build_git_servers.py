@@ -83,7 +83,7 @@ def http_server(root: Path, login: str = "") -> Iterator[tuple[str, list[str]]]:
     handler = type("Handler", (_Cgi,), {"root": root, "login": login, "asked": asked})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}", asked
