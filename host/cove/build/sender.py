@@ -89,7 +89,7 @@ class Sending:
 
     async def _send(self, *packets: Packet) -> None:
         async with self._turn:  # a message must not come in the middle of another
-            await self._call.send_several(packets)
+            await self._call.send_all(packets)
 
     async def _receive(self) -> None:
         while (packet := await self._call.receive()) is not None:
