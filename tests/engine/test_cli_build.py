@@ -209,7 +209,7 @@ def test_the_view_on_a_terminal(engine: Any, folder: Callable[..., Path]) -> Non
     assert text.endswith("\x1b[?25h")
 
 
-def test_a_check(cove: Run, folder: Callable[..., Path]) -> None:
+def test_a_check(cove: Run, folder: Callable[..., Path], tmp_path: Path) -> None:
     done = cove("build", "--check", str(folder("FROM busybox\nMAINTAINER me\n")))
     assert done.returncode == 1
     assert done.stdout.startswith(
