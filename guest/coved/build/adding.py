@@ -68,11 +68,12 @@ async def make_directory(stage: Stage, now: State, instruction: i.Workdir, title
     """The state after WORKDIR: the folder is there."""
     changed = config.apply(now.config, instruction)
     path: str = changed["WorkingDir"]
-    what = key("workdir", now.key, path)
+    order = CopyOrder(now.refs, path, chown=now.config.get("User") or "", make_directory=True)
+    what = key("workdir", now.key, path, order.chown)
     with stage.doing(title) as doing:
 
         async def work(draft: Draft) -> None:
-            await stage.job.copier.copy(CopyOrder(now.refs, path, make_directory=True), draft)
+            await stage.job.copier.copy(order, draft)
 
         step = await stage.job.step(what, now.key, instruction.source, doing, work, cache=stage.cache)
     return now.stepped(step, f"WORKDIR {path}").with_config(changed)
