@@ -159,7 +159,8 @@ def _options(dockerfile: Dockerfile, request: Request, inputs: Inputs) -> Option
 def _checked(dockerfile: Dockerfile, request: Request, inputs: Inputs) -> list[Warning]:
     given = {name: value for name, value in request.build_args.items() if value is not None}
     options = _options(dockerfile, request, inputs)
-    return check(dockerfile, options=options, target=request.target, build_args=given)
+    found = check(dockerfile, options=options, target=request.target, build_args=given)
+    return [replace(each, filename=inputs.filename, text=dockerfile.text) for each in found]
 
 
 def _located(error: DockerfileError, filename: str, text: str) -> BadDockerfile:
