@@ -124,12 +124,15 @@ def test_special_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scratch", [False, True])
 def test_a_whiteout_is_no_file_to_copy(scratch: bool, tmp_path: Path) -> None:
+    """It would take away what is below; a layer alone may have some."""
     source = tmp_path / "s"
-    source.mkdir()
+    write(source, "a", "a")
     os.mknod(source / "file", stat.S_IFCHR | 0o600, 0)
     target = Target(tmp_path / "t", None if scratch else make_base(tmp_path / "base"))
+    target.copy(order(source, ".", destination="/"))
+    assert [line for line in target.changes() if not line.startswith("/a ")] == []
     with pytest.raises(BuildError, match="failed to create device: mknod /file: operation not permitted"):
-        target.copy(order(source, ".", destination="/"))
+        target.copy(order(source, "file", destination="/"))
     assert "- /file" not in target.changes()
 
 
@@ -206,3 +209,27 @@ def test_directories_nested_too_deep(tmp_path: Path) -> None:
         Target(tmp_path / "t", None).copy(order(source, "."))
     for path in (source, tmp_path / "t"):
         remove_tree(path)  # which pytest cannot, for it goes by paths
+
+
+def test_downloads(tmp_path: Path) -> None:
+    """A file has its name, a repository's tree comes by its contents."""
+    file = write(tmp_path, "kept/0123", "data", 0o600)
+    packed = write(tmp_path, "kept/4567", archive(), 0o600)
+    tree = make_source(tmp_path / "tree")
+    base = make_base(tmp_path / "base")
+
+    def changes(destination: str, *downloads: tuple[str, Path], unpack: bool = False, **options: str) -> list[str]:
+        target = Target(tmp_path / f"t{len([*tmp_path.iterdir()])}", base)
+        target.copy(CopyOrder((), destination, downloads=downloads, unpack=True, unpack_downloads=unpack, **options))
+        return target.changes()
+
+    assert changes("/x", ("name", file)) == ["/x f 600 0:0 <data>"]
+    assert changes("/x/", ("name", file)) == ["/x d 755 0:0", "/x/name f 600 0:0 <data>"]
+    assert changes("/todir", ("name", file), chown="app", chmod="644") == ["/existing/name f 644 1001:1002 <data>"]
+    assert changes("/x/", ("p.tar", packed)) == ["/x d 755 0:0", "/x/p.tar f 600 0:0 10240 bytes"]
+    assert "/x/td/in.txt f 640 7:8 <in> T" in changes("/x/", ("p.tar", packed), unpack=True)
+    for destination in ("/x", "/x/"):
+        copied = changes(destination, ("x.git", tree), ("name", file))
+        assert "/x/dir/sub/two.txt f 644 0:0 <2> T" in copied
+        assert "/x/name f 600 0:0 <data>" in copied
+    assert "/existing/a.txt f 644 0:0 <a> T" in changes("/existing", ("x.git", tree))

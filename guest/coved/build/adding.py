@@ -42,6 +42,7 @@ async def add(stage: Stage, now: State, instruction: i.Copy, title: str) -> Stat
             parents=instruction.parents,
             excludes=instruction.excludes,
             unpack=instruction.keyword == "ADD" and instruction.unpack is not False,
+            unpack_downloads=bool(instruction.unpack),
         )
         content = (
             await job.copier.digest(files, sources, parents=instruction.parents, excludes=instruction.excludes)
@@ -51,7 +52,7 @@ async def add(stage: Stage, now: State, instruction: i.Copy, title: str) -> Stat
         what = key(
             "copy", "" if order.link else now.key, content, [one.key for one in downloads], order.destination,
             [[name, data.decode()] for name, data in order.contents.items()], order.chown, order.chmod, order.parents,
-            order.unpack, [*order.sources] if order.parents else len(order.sources), [*order.excludes],
+            order.unpack, order.unpack_downloads, [*order.sources] if order.parents else len(order.sources), [*order.excludes],
         )  # fmt: skip
 
         async def work(draft: Draft) -> None:
@@ -67,11 +68,12 @@ async def make_directory(stage: Stage, now: State, instruction: i.Workdir, title
     """The state after WORKDIR: the folder is there."""
     changed = config.apply(now.config, instruction)
     path: str = changed["WorkingDir"]
-    what = key("workdir", now.key, path)
+    order = CopyOrder(now.refs, path, chown=now.config.get("User") or "", make_directory=True)
+    what = key("workdir", now.key, path, order.chown)
     with stage.doing(title) as doing:
 
         async def work(draft: Draft) -> None:
-            await stage.job.copier.copy(CopyOrder(now.refs, path, make_directory=True), draft)
+            await stage.job.copier.copy(order, draft)
 
         step = await stage.job.step(what, now.key, instruction.source, doing, work, cache=stage.cache)
     return now.stepped(step, f"WORKDIR {path}").with_config(changed)

@@ -12,7 +12,7 @@ from pathlib import Path
 from coved.build.client import Client, Tree
 from coved.build.errors import BuildError
 from coved.build.folder import Folder
-from coved.build.incoming import Incoming, is_archive
+from coved.build.incoming import Incoming
 from coved.build.orders import Files
 from coved.build.plan import Plan
 from coved.build.remote import Remote
@@ -79,12 +79,10 @@ class Inputs:
         with self._vertices.doing(f"[internal] load remote build context {url}") as doing:
             fetched = await self._remote.context(url, doing)
             folder = await self._stack.enter_async_context(self._incoming.folder())
-            if fetched.path.is_dir():
+            if fetched.dockerfile:
+                self._text = await asyncio.to_thread(_read, fetched.path, fetched.dockerfile)
+            else:  # what is ignored is removed from the build's own
                 await self._incoming.copy(fetched.path, folder)
-            elif await asyncio.to_thread(is_archive, fetched.path):
-                await self._incoming.unpack_file(fetched.path, folder)
-            else:
-                self._text = await asyncio.to_thread(fetched.path.read_bytes)
             self._main = Folder(folder)
 
     def want(self, plan: Plan) -> None:

@@ -56,7 +56,8 @@ async def run(stage: Stage, now: State, instruction: i.Run, title: str) -> State
             job.progress.note(f" ---> Running in {what[:12]}")
             async with contextlib.AsyncExitStack() as stack:
                 mounts, env = await _mounts(stage, now, instruction.mounts, stack)
-                whole = replace(order, mounts=[*scripts, *mounts], env=[*order.env, *env])
+                container = what if job.request.in_order else ""
+                whole = replace(order, mounts=[*scripts, *mounts], env=[*order.env, *env], container=container)
                 await job.executor.run(whole, draft, doing.log)
             job.progress.note(f" ---> Removed intermediate container {what[:12]}")
 

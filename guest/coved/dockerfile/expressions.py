@@ -13,14 +13,14 @@ _ANYTHING = Many("")
 
 
 def is_simple(found: Sequence[Token]) -> bool:
-    """Whether ``**`` stands only for whole folders, and for anything only at an end.
+    """Whether ``**`` stands only for whole folders, and for anything only at an end, and no class holds the slash.
 
     Then the leftmost match of each part between them is as good as any other, and the expression need not go back.
     """
     for before, token in zip([_SLASH, *found], found, strict=False):
         if isinstance(token, Folders) and before not in (_SLASH, Folders()):
             return False
-    return _ANYTHING not in found[:-1]
+    return _ANYTHING not in found[:-1] and not any(isinstance(token, OneOf) and token.has("/") for token in found)
 
 
 def expression(found: Sequence[Token], end: str) -> str:
@@ -71,6 +71,6 @@ def _token(token: Token) -> str:
             return "[^/]"
         case OneOf():
             ranges = "".join(f"{re.escape(low)}-{re.escape(high)}" for low, high in token.ranges if low <= high)
-            return f"(?!/)[{'^' if token.negated else ''}{ranges}]" if ranges else ("[^/]" if token.negated else "(?!)")
+            return f"[{'^' * token.negated}{ranges}]" if ranges else "(?!)"
         case _:
             raise AssertionError(token)

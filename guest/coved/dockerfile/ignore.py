@@ -1,6 +1,8 @@
 """.dockerignore: what of a context stays behind (docs.docker.com/build/concepts/context, ".dockerignore files").
 
-The patterns are matched as moby's patternmatcher does: the last one that a path, or a folder it is in, matches decides.
+The patterns are matched as moby's patternmatcher does on its way down a tree: the last one that a path, or a folder it is in,
+matches decides. A pattern is asked only where it would change something, so one that takes back what is not left out says
+nothing of what is below.
 """
 
 from __future__ import annotations
@@ -17,8 +19,6 @@ from coved.dockerfile.text import SPACE
 from coved.dockerfile.wildcards import clean, tokens
 
 _BOM = "\ufeff"
-_HERE = "(?=/|\\Z)"
-"""A pattern that a folder matches is matched by all in it as well."""
 
 
 def read_ignore(data: bytes) -> list[str]:
@@ -55,7 +55,7 @@ class Matcher:
             parsed.append((keeps, tokens(pattern[keeps:], deep=True)))
         runs = groupby(parsed, key=lambda item: item[0])
         self._runs = [_Run(keeps, [found for _, found in items]) for keeps, items in runs]
-        self._runs.reverse()
+        self._known = {"": 0}
 
     @property
     def exclusions(self) -> bool:
@@ -64,23 +64,44 @@ class Matcher:
 
     def matches(self, path: str) -> bool:
         """Whether the path is left out."""
-        if path == ".":
-            return False
-        for run in self._runs:
-            if run.matches(path):
-                return not run.keeps
-        return False
+        last = self._matched(path).bit_length()
+        return path != "." and last > 0 and not self._runs[last - 1].keeps
 
     def may_skip(self, directory: str) -> bool:
         """Whether the directory is left out with everything that can be in it."""
-        if directory == ".":
+        if not self.matches(directory):
             return False
-        for run in self._runs:
-            if run.matches(directory):
-                return not run.keeps
-            if run.keeps and run.may_match_below(directory):
-                return False
-        return False
+        last = self._matched(directory).bit_length()
+        return not any(run.keeps and run.may_match_below(directory) for run in self._runs[last:])
+
+    def _matched(self, path: str) -> int:
+        """A bit for each run of patterns that the path or a folder that it is in matches."""
+        folder, _, _ = path.rpartition("/")
+        above = self._known.get(folder)
+        if above is None:
+            above = self._known[folder] = self._matched_above(folder)
+        return self._step(path, above)
+
+    def _matched_above(self, folder: str) -> int:
+        """For a folder that is not known yet: from the nearest one that is, for paths may be deeper than calls can be."""
+        end = len(folder)
+        while (end := folder.rfind("/", 0, end)) > 0 and folder[:end] not in self._known:
+            pass
+        matched = self._known.get(folder[: max(end, 0)], 0)
+        while end < len(folder):
+            end = folder.find("/", end + 1)
+            end = len(folder) if end < 0 else end
+            matched = self._known[folder[:end]] = self._step(folder[:end], matched)
+        return matched
+
+    def _step(self, path: str, above: int) -> int:
+        matched = 0
+        out = False
+        for bit, run in enumerate(self._runs):
+            if above >> bit & 1 or (run.keeps == out and run.matches(path)):
+                matched |= 1 << bit
+                out = not run.keeps
+        return matched
 
 
 class _Run:
@@ -90,13 +111,13 @@ class _Run:
         self.keeps = keeps
         self._patterns = patterns
         simple = [found for found in patterns if is_simple(found)]
-        self._simple = re.compile("|".join(expression(found, _HERE) for found in simple), re.DOTALL) if simple else None
+        self._simple = re.compile("|".join(expression(found, r"\Z") for found in simple), re.DOTALL) if simple else None
         self._others = [Automaton(found) for found in patterns if not is_simple(found)]
 
     def matches(self, path: str) -> bool:
         if self._simple and self._simple.match(path):
             return True
-        return any(_or_parent(other, path) for other in self._others)
+        return any(other.matches(path) for other in self._others)
 
     def may_match_below(self, directory: str) -> bool:
         return any(automaton.may_begin_with(directory + "/") for automaton in self._automata)
@@ -104,7 +125,3 @@ class _Run:
     @cached_property
     def _automata(self) -> list[Automaton]:
         return [Automaton(found) for found in self._patterns]
-
-
-def _or_parent(automaton: Automaton, path: str) -> bool:
-    return any(end == len(path) or path[end] == "/" for end in automaton.ends(path))

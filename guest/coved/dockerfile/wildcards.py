@@ -14,7 +14,7 @@ _SLASH = "/"
 
 
 class Wildcard:
-    """What one source of COPY matches; ``*``, ``?`` and ``[...]`` stand for no slash.
+    """What one source of COPY matches; ``*`` and ``?`` stand for no slash.
 
     ``deep``: ``**/`` stands for any folders, as with ``COPY --parents``; otherwise two stars are one.
     Raises ``DockerfileError`` for a pattern that is none.

@@ -22,7 +22,18 @@ ENVIRONMENT = {
 
 
 def git(folder: Path, *words: str) -> str:
-    command = ["git", "-c", "protocol.file.allow=always", "-c", "init.defaultBranch=main", "-C", str(folder), *words]
+    command = [
+        "git",
+        "-c",
+        "gc.auto=0",
+        "-c",
+        "protocol.file.allow=always",
+        "-c",
+        "init.defaultBranch=main",
+        "-C",
+        str(folder),
+        *words,
+    ]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, f"git {' '.join(words)}: {done.stderr}"
     return done.stdout.strip()
@@ -83,7 +94,7 @@ def http_server(root: Path, login: str = "") -> Iterator[tuple[str, list[str]]]:
     handler = type("Handler", (_Cgi,), {"root": root, "login": login, "asked": asked})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}", asked
