@@ -69,6 +69,7 @@ class Contexts:
         self._limit_count = limit_count
         self._idle: dict[str, Kept] = {}
         """By their names, the least recently used first."""
+        self._releases: set[asyncio.Task[None]] = set()
         self._opened = False
         self._opening = asyncio.Lock()
 
@@ -90,7 +91,10 @@ class Contexts:
             yield folder
         finally:
             # A folder that is let go of is either put back or removed, also when whoever used it was cancelled.
-            await asyncio.shield(asyncio.create_task(self._release(folder, key, kept, description)))
+            release = asyncio.create_task(self._release(folder, key, kept, description))
+            self._releases.add(release)
+            release.add_done_callback(self._releases.discard)
+            await asyncio.shield(release)
 
     async def entries(self) -> list[Kept]:
         """Those nobody uses, the least recently used first."""
@@ -105,6 +109,7 @@ class Contexts:
 
     async def close(self) -> None:
         """Writes all to the disk, so that the next boot finds it."""
+        await asyncio.gather(*self._releases, return_exceptions=True)
         if self._opened:
             await asyncio.to_thread(self._sync)
 

@@ -91,6 +91,7 @@ class Builds:
         self._builder = builder
         self._there: dict[str, Build] = {}
         self._changed = asyncio.Condition()
+        self._endings: set[asyncio.Task[None]] = set()
 
     async def begin(self, solve: SolveRequest) -> Build:
         """Raises Conflict, InvalidParameter."""
@@ -104,6 +105,13 @@ class Builds:
         return build
 
     async def end(self, build: Build) -> None:
+        """Goes on when whoever waits for it is cancelled: a client that is gone must not end the ending."""
+        ending = asyncio.get_running_loop().create_task(self._end(build))
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+        await asyncio.shield(ending)
+
+    async def _end(self, build: Build) -> None:
         await build.end()
         asyncio.get_running_loop().call_later(LINGER_S, self._there.pop, build.solve.ref, None)
 
