@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from coved.images.layers import sync_file_system
 from coved.store.trees import remove_tree, tree_size
 
 log = logging.getLogger(__name__)
@@ -185,7 +186,11 @@ class Contexts:
         return sorted(found, key=lambda kept: kept.used_ns)
 
     def _sync(self) -> None:
-        os.sync()  # Python has no syncfs(2); an engine that ends is about to sync its database, too
+        fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            sync_file_system(fd)
+        finally:
+            os.close(fd)
         (self._root / _SYNCED).write_text("")
         self._sync_directory()
 

@@ -16,13 +16,11 @@ from coved.build.orders import CopyOrder, Files
 from coved.build.request import Output, Request
 from coved.build.snapshots import Draft, Snapshots
 from coved.build.state import State, dated
-from coved.build.vertices import Doing, Vertices
+from coved.build.vertices import Vertices
 from coved.errors import EngineError
 from coved.files import tarwriter
 from coved.images import Image, Images, reference
 from coved.images.documents import Platform
-from coved.registry import Registries
-from coved.registry.credentials import Credentials
 from coved.runtime.ids import Ids
 from coved.times import rfc3339
 
@@ -38,14 +36,13 @@ class Built:
 class Exporter:
     """Belongs to the event loop."""
 
-    def __init__(self, images: Images, registries: Registries, snapshots: Snapshots, copier: Copier) -> None:
+    def __init__(self, images: Images, snapshots: Snapshots, copier: Copier) -> None:
         self._images = images
-        self._registries = registries
         self._snapshots = snapshots
         self._copier = copier
 
     async def image(
-        self, built: Sequence[Built], output: Output, request: Request, vertices: Vertices, client: Client
+        self, built: Sequence[Built], output: Output, request: Request, vertices: Vertices
     ) -> tuple[Image, list[str]]:
         """Makes the image, one for each platform, and names it. Raises BuildError, EngineError."""
         names = [_name(one) for one in output.names]
@@ -65,9 +62,6 @@ class Exporter:
             for name in names:
                 with doing.part(f"naming to {name}"):
                     pass
-        if output.push:
-            for name in names:
-                await self._push(name, client, vertices)
         return image, names
 
     async def files(self, built: Built, output: Output, vertices: Vertices, client: Client) -> None:
@@ -87,7 +81,7 @@ class Exporter:
         self, built: Sequence[Built], output: Output, request: Request, vertices: Vertices, client: Client
     ) -> None:
         """Sends an archive of the image, an OCI layout that is an archive of ``docker save`` as well."""
-        image, _ = await self.image(built, Output(names=output.names), request, vertices, client)
+        image, _ = await self.image(built, Output(names=output.names), request, vertices)
         shown = "oci image format" if output.kind == "oci" else "docker image format"
         with vertices.doing(f"exporting to {shown}") as doing:
             with doing.part("sending tarball"):
@@ -104,14 +98,6 @@ class Exporter:
             await asyncio.to_thread(squashing.merge, layers, draft.upper)
             ref = await self._snapshots.seal(draft)
         return state.squashed(base, ref)
-
-    async def _push(self, name: str, client: Client, vertices: Vertices) -> None:
-        target = reference.parse(name)
-        with vertices.doing(f"pushing {target.familiar}") as doing:
-            host = "https://index.docker.io/v1/" if target.domain == reference.DEFAULT_DOMAIN else target.domain
-            user, secret = await client.credentials(host)
-            who = Credentials(user, secret) if user else Credentials(identity_token=secret)
-            await self._registries.push(target, who, _pushing(doing))
 
 
 def _name(text: str) -> str:
@@ -140,14 +126,6 @@ def document(state: State, platform: Platform, diff_ids: Sequence[str], request:
     if state.author:
         fields["author"] = state.author
     return fields
-
-
-def _pushing(doing: Doing) -> Any:
-    def report(message: dict[str, Any]) -> None:
-        if isinstance(message.get("status"), str) and isinstance(message.get("id"), str):
-            doing.begin(f"{message['id']} {message['status']}").done()
-
-    return report
 
 
 async def _archive(draft: Draft) -> AsyncIterator[bytes]:

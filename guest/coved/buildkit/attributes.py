@@ -26,6 +26,8 @@ class Asked:
     """The client sends its context as an archive by this name."""
     names: Mapping[str, str] = field(default_factory=dict)
     """What the client calls the trees "context" and "dockerfile"."""
+    sessions: Mapping[str, str] = field(default_factory=dict)
+    """Sessions that have the client's trees of these names, where it is not the build's own (several builds share a tree)."""
 
 
 def read(solve: SolveRequest, options: Mapping[str, str]) -> Asked:
@@ -64,7 +66,8 @@ def read(solve: SolveRequest, options: Mapping[str, str]) -> Asked:
         check=kind == _LINT,
     )
     names = {"context": context_name, "dockerfile": dockerfile_name}
-    return Asked(request, upload, {ours: theirs for ours, theirs in names.items() if ours != theirs})
+    others = {ours: theirs for ours, theirs in names.items() if ours != theirs}
+    return Asked(request, upload, others, _with_prefix(options, "local-sessionid:"))
 
 
 def _with_prefix(options: Mapping[str, str], prefix: str) -> dict[str, str]:
@@ -184,5 +187,4 @@ def _output(number: int, exporter: Exporter) -> Output:
     kind = _KINDS.get(exporter.type)
     if kind is None:
         raise InvalidParameter(f'exporter "{exporter.type}" could not be found')
-    push = exporter.attrs.get("push", "").lower() in ("true", "1", "t")
-    return Output(kind, _split(exporter.attrs.get("name", "")), push and kind == "image", exporter.attrs, number)
+    return Output(kind, _split(exporter.attrs.get("name", "")), exporter.attrs, number)

@@ -60,6 +60,7 @@ class Build:
         asked = attributes.read(self.solve, options)
         session = await self._sessions.get(self.solve.session)
         session.upload, session.names = asked.upload, asked.names
+        session.others = {name: await self._sessions.get(id) for name, id in asked.sessions.items() if id != session.id}
         return await self._builder.build(asked.request, session, self.log)
 
     def responses(self) -> dict[str, str]:
