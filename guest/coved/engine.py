@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coved.build.builder import Builder
-    from coved.build.contexts import Contexts
     from coved.files.manager import Files
     from coved.link.client import LinkClient
     from coved.runtime.keeper import SpawnerKeeper
@@ -108,12 +107,6 @@ class Engine:
             self.database, self.images, self.registries, self.networks, self.spawner, self.snapshots, self.config.root
         )
 
-    @functools.cached_property
-    def contexts(self) -> Contexts:
-        from coved.build.contexts import Contexts  # most sessions of an engine build nothing
-
-        return Contexts(self.config.root / "build" / "contexts")
-
     async def start(self, answer: Callable[[], None]) -> None:
         """Takes up what an earlier engine left running, then calls ``answer``, which lets clients in; the link hears of it last."""
         if self.config.link is None:
@@ -122,10 +115,10 @@ class Engine:
 
             self._keeper = SpawnerKeeper(self.spawner.socket_path, self.spawner.shims_dir)
             self._keeper.start()
-        await self.snapshots.start()
         await self.images.start(self.config.starter)
         await self.volumes.start()
         await self.containers.start()
+        await self.snapshots.start()  # when what an earlier engine's builds ran is ended
         if self.link is None:
             await self.containers.life.settle(SETTLE_S)
             answer()
@@ -160,8 +153,6 @@ class Engine:
         await self.snapshots.close()
         if "files" in vars(self):
             await self.files.close()
-        if "contexts" in vars(self):
-            await self.contexts.close()
         await self.containers.close()
         await self.networks.close()
         await self.registries.close()

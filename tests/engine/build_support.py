@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 from coved.build.execution import Executor
 from coved.build.orders import AnyMount, RunOrder
-from coved.build.snapshots import Snapshots
 from coved.containers.launcher import PROFILE_VARIABLE
 from coved.engine import Config, Engine
 from coved.runtime import syscalls
@@ -37,13 +36,12 @@ class Parts:
         self.folder = folder
         self.root, self.state = folder / "root", folder / "run"
         self.engine = Engine(Config(self.root, self.state, folder / "docker.sock", None, "test", folder / "none"))
-        self.snapshots = Snapshots(self.engine.database, self.engine.images, self.root)
+        self.snapshots = self.engine.snapshots
         self.executor = Executor(self.engine.database, self.snapshots, self.engine.networks, self.engine.spawner)
         self.base: tuple[str, ...] = ()
 
     async def __aenter__(self) -> Parts:
         await self.engine.start(lambda: None)
-        await self.snapshots.start()
         await self.executor.start()
         with contextlib.suppress(Exception):
             self.base = self.engine.images.get("busybox").diff_ids
@@ -57,7 +55,6 @@ class Parts:
 
     async def __aexit__(self, *error: object) -> None:
         await self.executor.close()
-        await self.snapshots.close()
         await self.engine.close()
 
     async def run(self, *command: str, base: tuple[str, ...] | None = None, **order: Any) -> tuple[str, str, str]:

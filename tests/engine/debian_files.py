@@ -7,6 +7,12 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from cove.debian import index, releases
+from cove.image import mirror
+from cove.image.download import Downloader
+from cove.machine.paths import cache_dir
+from cove.progress import ignore
+
 
 def seccomp_profile() -> Path:
     """Docker's default profile as Debian packages it, fetched when this system does not have it."""
@@ -37,14 +43,55 @@ def registry_program() -> Path:
     return _packaged(Path("/usr/bin/docker-registry"), "docker-registry")
 
 
+def buildx_program() -> Path:
+    """docker's plugin for builds by BuildKit. Debian has it since 13, whatever release this computer has."""
+    return _of_newest_release("docker-buildx", "usr/libexec/docker/cli-plugins/docker-buildx")
+
+
+def compose_program() -> Path:
+    """docker's plugin for projects of several containers, version 2."""
+    return _of_newest_release("docker-compose", "usr/libexec/docker/cli-plugins/docker-compose")
+
+
+def docker_config(folder: Path) -> Path:
+    """Makes `folder` a DOCKER_CONFIG with both plugins and nothing else."""
+    plugins = folder / "cli-plugins"
+    plugins.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    for program in (buildx_program(), compose_program()):
+        (plugins / program.name).symlink_to(program)
+    return folder
+
+
+def _cache() -> Path:
+    made = Path(tempfile.gettempdir()) / f"cove-test-cache-{os.getuid()}"
+    made.mkdir(mode=0o700, exist_ok=True)
+    return made
+
+
+def _of_newest_release(package: str, path: str) -> Path:
+    """A file of a package of the newest stable Debian, fetched once."""
+    folder = _cache() / f"{package}-{releases.RELEASES[0].codename}"
+    if not folder.exists():
+        mirrors = mirror.find()
+        offer = index.fetch(releases.RELEASES[0].suites, mirrors, cache_dir() / "debian-indexes", ignore).newest(
+            package
+        )
+        assert offer, package
+        archive = Downloader(cache_dir() / "packages", lambda count: None).fetch(offer.wanted(mirrors))
+        with tempfile.TemporaryDirectory(dir=_cache()) as made:
+            subprocess.run(["dpkg", "-x", archive, f"{made}/all"], check=True, timeout=60)
+            Path(made, "all").rename(folder)
+    return folder / path
+
+
 def _packaged(path: Path, package: str) -> Path:
     """A file of a Debian package: the machine's own, or that of the package, fetched once."""
     if path.exists():
         return path
-    cache = Path(tempfile.gettempdir()) / f"cove-test-cache-{os.getuid()}"
+    cache = _cache()
     found = cache / package / path.relative_to("/")
     if not found.exists():
-        cache.mkdir(mode=0o700, exist_ok=True)
         subprocess.run(["apt-get", "-qq", "download", package], cwd=cache, check=True, timeout=120)
         (archive,) = cache.glob(f"{package}_*.deb")
         subprocess.run(["dpkg", "-x", archive, cache / package], check=True, timeout=60)

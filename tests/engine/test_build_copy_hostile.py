@@ -14,6 +14,7 @@ from coved.build.copying import copy
 from coved.build.errors import BuildError
 from coved.build.orders import CopyOrder, Files
 from coved.runtime import view
+from coved.store.trees import remove_tree
 
 from build_copy_support import Target, archive, link, make_base, make_source, write
 
@@ -203,3 +204,29 @@ def test_directories_nested_too_deep(tmp_path: Path) -> None:
     os.close(fd)
     with pytest.raises(BuildError, match="nested more than 512 deep"):
         Target(tmp_path / "t", None).copy(order(source, "."))
+    for path in (source, tmp_path / "t"):
+        remove_tree(path)  # which pytest cannot, for it goes by paths
+
+
+def test_downloads(tmp_path: Path) -> None:
+    """A file has its name, a repository's tree comes by its contents."""
+    file = write(tmp_path, "kept/0123", "data", 0o600)
+    packed = write(tmp_path, "kept/4567", archive(), 0o600)
+    tree = make_source(tmp_path / "tree")
+    base = make_base(tmp_path / "base")
+
+    def changes(destination: str, *downloads: tuple[str, Path], unpack: bool = False, **options: str) -> list[str]:
+        target = Target(tmp_path / f"t{len([*tmp_path.iterdir()])}", base)
+        target.copy(CopyOrder((), destination, downloads=downloads, unpack=True, unpack_downloads=unpack, **options))
+        return target.changes()
+
+    assert changes("/x", ("name", file)) == ["/x f 600 0:0 <data>"]
+    assert changes("/x/", ("name", file)) == ["/x d 755 0:0", "/x/name f 600 0:0 <data>"]
+    assert changes("/todir", ("name", file), chown="app", chmod="644") == ["/existing/name f 644 1001:1002 <data>"]
+    assert changes("/x/", ("p.tar", packed)) == ["/x d 755 0:0", "/x/p.tar f 600 0:0 10240 bytes"]
+    assert "/x/td/in.txt f 640 7:8 <in> T" in changes("/x/", ("p.tar", packed), unpack=True)
+    for destination in ("/x", "/x/"):
+        copied = changes(destination, ("x.git", tree), ("name", file))
+        assert "/x/dir/sub/two.txt f 644 0:0 <2> T" in copied
+        assert "/x/name f 600 0:0 <data>" in copied
+    assert "/existing/a.txt f 644 0:0 <a> T" in changes("/existing", ("x.git", tree))

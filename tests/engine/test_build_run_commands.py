@@ -16,6 +16,7 @@ from coved.build.orders import RunOrder
 from coved.build.request import Limits
 from coved.containers.capabilities import DEFAULT
 from coved.errors import EngineError
+from coved.networks import SandboxRequest
 from coved.runtime.capabilities import NAMES
 
 from build_support import NOTHING, PATH, Parts, Session, cgroups, processes, session, until
@@ -365,3 +366,19 @@ def _is_shim(comm: Path) -> bool:
         return "build-" in comm.read_text()
     except OSError:
         return False
+
+
+def test_a_container_s_network(shared: Session) -> None:
+    async def work(parts: Parts) -> None:
+        other = "c" * 64
+        sandboxes = parts.engine.networks.sandboxes
+        sandbox = await sandboxes.open(other, SandboxRequest("other"))
+        try:
+            told = (await parts.run("ip -4 -o addr show eth0", network=f"container:{other}"))[0]
+            assert told.split()[3] == f"{sandbox.endpoints[0].address}/16"
+        finally:
+            await sandboxes.forget(other)
+        with pytest.raises(EngineError, match="cannot join network of a non running container"):
+            await parts.run("true", network=f"container:{other}")
+
+    shared.run(work)

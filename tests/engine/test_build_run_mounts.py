@@ -193,6 +193,17 @@ def test_a_mount_that_cannot_be_fails_as_with_buildkit(shared: Session) -> None:
                 "runc run failed: unable to start container process: error during container init: error mounting"
                 in "".join(caught.value.__notes__)
             )
+        (context(parts) / "sub" / "self").mkdir()
+        below = (await parts.run("ln -s /proc /way; ln -s /proc/self/attr /other"))[2]
+        for target, words in (
+            ("/proc", "is not of type proc"), ("/way", "is not of type proc"), ("/proc/bus", "is inside /proc"),
+            ("/other", "is inside /proc"), ("/way/1", "is inside /proc"),
+        ):  # fmt: skip
+            for read_only in (True, False):
+                mount = BindMount(Files(context(parts)), "sub", target, read_only)
+                with pytest.raises(BuildError) as caught:
+                    await parts.mounting("true", mount, base=(*parts.base, below))
+                assert f'"{target}" cannot be mounted because it {words}' in "".join(caught.value.__notes__)
         for target in ("/", "/..", "/tmp/.."):
             with pytest.raises(EngineError, match="invalid mount target"):
                 await parts.mounting("true", TmpfsMount(target))
@@ -259,10 +270,7 @@ async def together(parts: Parts, sharing: str) -> list[str]:
 @pytest.mark.parametrize(("sharing", "seen", "folders"), [("shared", "a\n", 1), ("private", "", 2), ("locked", "", 1)])
 def test_how_commands_at_the_same_time_share_a_cache(shared: Session, sharing: str, seen: str, folders: int) -> None:
     async def work(parts: Parts) -> None:
-        began = asyncio.get_running_loop().time()
         assert await together(parts, sharing) == ["", seen]
-        took = asyncio.get_running_loop().time() - began
-        assert (took >= 0.8) is (sharing == "locked")
         assert len([one for one in parts.executor.caches.all() if "of " + sharing in one.key]) == folders
         in_use = [one.id for one in parts.executor.caches.all() if one.in_use]
         assert in_use == []

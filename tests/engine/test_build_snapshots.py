@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import os
+import signal
 import stat
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
@@ -142,6 +143,7 @@ def test_nothing_changed_is_no_layer(tmp_path: Path) -> None:
         assert await stores.sealed(lambda _: None) == ""
         (only,) = stores.snapshots.lower_dirs(("", ""))  # overlayfs has to have one
         assert os.listdir(only) == []
+        await stores.snapshots.close()
         assert stores.files()["drafts"] == stores.files()["snapshots"] == []
 
     run(tmp_path, work)
@@ -215,19 +217,39 @@ def test_layers_stay_as_long_as_an_image_or_the_cache_has_them(tmp_path: Path) -
 
 
 def test_a_machines_death_takes_what_was_not_settled(tmp_path: Path) -> None:
+    async def build(stores: Stores) -> None:
+        await stores.sealed(text("settled"))
+        await stores.snapshots.settle()
+        await stores.sealed(text("not"))
+        # As if it had been in an earlier boot; the row of the first says nothing of one any more.
+        stores.database.execute("UPDATE build_snapshots SET boot = 'another' WHERE boot != ''")
+        (tmp_path / "refs").write_text(json.dumps([*stores.snapshots]))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    async def look(stores: Stores) -> None:
+        settled, lost = json.loads((tmp_path / "refs").read_text())
+        assert [*stores.snapshots] == [settled] == stores.files()["snapshots"]
+        assert lost not in stores.snapshots
+
+    pid = os.fork()
+    if not pid:
+        run(tmp_path, build)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    run(tmp_path, look, look)
+
+
+def test_an_engine_that_ends_leaves_everything_settled(tmp_path: Path) -> None:
     refs: list[str] = []
 
     async def build(stores: Stores) -> None:
-        refs.append(await stores.sealed(text("settled")))
-        await stores.snapshots.settle()
-        refs.append(await stores.sealed(text("not")))
-        # As if it had been in an earlier boot; the row of the first says nothing of one any more.
-        stores.database.execute("UPDATE build_snapshots SET boot = 'another' WHERE boot != ''")
+        refs.append(await stores.sealed(text("a")))
 
     async def look(stores: Stores) -> None:
-        assert [*stores.snapshots] == refs[:1] == stores.files()["snapshots"]
+        row = stores.database.query_one("SELECT boot FROM build_snapshots WHERE id = ?", (refs[0],))
+        assert row is not None
+        assert row["boot"] == ""
 
-    run(tmp_path, build, look, look)
+    run(tmp_path, build, look)
 
 
 def test_whoever_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
@@ -236,7 +258,7 @@ def test_whoever_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
             ref = await stores.sealed(text("a"))
             await stores.snapshots.remove([ref])
 
-        for turns in range(12):
+        for turns in range(24):
             task = asyncio.create_task(step())
             for _ in range(turns):
                 await asyncio.sleep(0)

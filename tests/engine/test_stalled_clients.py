@@ -95,7 +95,7 @@ def test_loads_and_imports_that_have_stopped_take_no_worker_from_others(engine: 
 def full(make: Any) -> Any:
     """A container that has a file which fits into no buffer on the way to a client."""
     container = make("sh", "-c", "trap exit TERM; sleep 300 & wait")
-    assert container.exec_run(["dd", "if=/dev/urandom", "of=/big", "bs=1M", "count=40"]).exit_code == 0
+    assert container.exec_run(["dd", "if=/dev/urandom", "of=/big", "bs=1M", "count=16"]).exit_code == 0
     return container
 
 
@@ -206,4 +206,4 @@ def test_a_copy_that_stopped_before_the_containers_end_holds_up_none_after_it(
         assert one.get_archive("/etc/passwd")[1]["name"] == "passwd"
         assert sender.recv(12) == b"HTTP/1.1 409"
         with tarfile.open(fileobj=response, mode="r|") as archive:
-            assert [member.size for member in archive] == [40 << 20]
+            assert [member.size for member in archive] == [16 << 20]

@@ -13,7 +13,7 @@ from typing import Any
 import docker
 import pytest
 
-QEMU_KILLS = int(os.environ.get("COVE_QEMU_KILLS", "2"))
+QEMU_KILLS = int(os.environ.get("COVE_QEMU_KILLS", "1"))
 KILLS = int(os.environ.get("COVE_KILLS", "6"))
 SEED = int(os.environ.get("COVE_KILL_SEED", "1"))
 

@@ -14,11 +14,12 @@ import coved
 import pytest
 
 HOST = {
-    "cli": {"agent", "debian", "drivers", "image", "machine"},
+    "cli": {"agent", "build", "debian", "drivers", "image", "machine"},
     "agent": {"drivers", "forward", "image", "machine", "transport"},
     "forward": {"drivers", "transport"},
     "drivers": {"machine"},
     "debian": {"image", "machine"},
+    "build": set[str](),
     "image": {"machine"},
     "machine": {"transport"},
     "transport": set[str](),
@@ -50,7 +51,7 @@ LAZY = {
 """What the engine imports in its functions only, beside what it imports for the type checker."""
 
 
-SHARED = {"coved.link.protocol", "coved.grpc", "coved.buildkit.messages"}
+SHARED = {"coved.link.protocol", "coved.grpc", "coved.buildkit.messages", "coved.dockerfile"}
 """What the host imports of the guest."""
 
 

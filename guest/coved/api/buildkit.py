@@ -61,7 +61,6 @@ class _BuildKit:
 
             self._service = Service(
                 engine.builder,
-                engine.contexts,
                 identity=engine.identity,
                 version=engine.config.version,
                 architecture=architecture(),

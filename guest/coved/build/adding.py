@@ -42,6 +42,7 @@ async def add(stage: Stage, now: State, instruction: i.Copy, title: str) -> Stat
             parents=instruction.parents,
             excludes=instruction.excludes,
             unpack=instruction.keyword == "ADD" and instruction.unpack is not False,
+            unpack_downloads=bool(instruction.unpack),
         )
         content = (
             await job.copier.digest(files, sources, parents=instruction.parents, excludes=instruction.excludes)

@@ -11,26 +11,26 @@ from pathlib import Path
 from coved.build import inline_cache, stage
 from coved.build.bases import Bases
 from coved.build.client import Client
+from coved.build.contexts import Contexts
 from coved.build.copier import Copier
-from coved.build.downloads import Downloads
 from coved.build.errors import BadDockerfile
 from coved.build.execution import Executor
 from coved.build.exporting import Built, Exporter
-from coved.build.git import Repositories
 from coved.build.incoming import Incoming
 from coved.build.inputs import Inputs
 from coved.build.job import Job
 from coved.build.plan import Plan, plan
 from coved.build.progress import Progress
-from coved.build.remote import Remote
+from coved.build.remote import Remote, Stores
 from coved.build.request import Request, Result
 from coved.build.snapshots import Snapshots
 from coved.build.steps import Steps
 from coved.build.upkeep import Upkeep
 from coved.build.vertices import Vertices
-from coved.dockerfile.instructions import Dockerfile, DockerfileError
-from coved.dockerfile.lint import check
+from coved.dockerfile.instructions import Dockerfile, DockerfileError, Warning
+from coved.dockerfile.lint import check, options_of, violation
 from coved.dockerfile.parser import parse
+from coved.dockerfile.rules import Options
 from coved.errors import EngineError
 from coved.images import Images, platforms
 from coved.images.documents import Platform
@@ -49,8 +49,7 @@ class Builder:
     ) -> None:  # fmt: skip
         self._images = images
         self._registries = registries
-        self._downloads = Downloads(registries, root / "build" / "downloads")
-        self._repositories = Repositories(registries, root / "build" / "git")
+        self._stores = Stores(registries, root / "build")
         self.snapshots = snapshots
         self.steps = Steps(database, self.snapshots)
         self.incoming = Incoming(self.snapshots)
@@ -58,7 +57,8 @@ class Builder:
         self._executor = Executor(database, self.snapshots, networks, spawner)
         self._exporter = Exporter(images, registries, self.snapshots, self._copier)
         self._beginning, self._begun = asyncio.Lock(), False
-        self.upkeep = Upkeep(self.steps, self.snapshots, self._executor)
+        self.contexts = Contexts(root / "build" / "contexts")
+        self.upkeep = Upkeep(self.steps, self.snapshots, self._executor, self.contexts)
 
     async def _begin(self) -> None:
         """Once, before the first build."""
@@ -70,7 +70,9 @@ class Builder:
     async def close(self) -> None:
         """Waits for what goes on in the background."""
         await self._executor.close()
-        await self._downloads.close()
+        await self._stores.close()
+        self._copier.close()
+        await self.contexts.close()
 
     async def build(self, request: Request, client: Client, progress: Progress) -> Result:
         """Carries out a build, and sends its results where the request wants them.
@@ -81,19 +83,19 @@ class Builder:
         vertices = Vertices(progress)
         async with contextlib.AsyncExitStack() as stack:
             hold = stack.enter_context(self.steps.holding())
-            remote = Remote(self._downloads, self._repositories, client, stack)
+            remote = Remote(self._stores, client, stack)
             inputs = Inputs(request, client, vertices, remote, self.incoming, stack)
             stack.push_async_callback(inputs.close)
             bases = Bases(self._images, self._registries, client, vertices, request.pull)
             stack.push_async_callback(bases.close)
             dockerfile = await self._read(inputs)
-            warnings = check(
-                dockerfile,
-                target=request.target,
-                build_args={name: value for name, value in request.build_args.items() if value is not None},
-            )
+            warnings = _checked(dockerfile, request, inputs)
             if request.check:
                 return Result(warnings=warnings)
+            for warning in warnings:
+                progress.warning(inputs.definition, warning)
+            if violated := violation(warnings, _options(dockerfile, request, inputs)):
+                raise BadDockerfile(violated)
             request = await self._with_caches(request, bases)
             built = []
             for wanted in request.platforms or ("",):
@@ -145,6 +147,19 @@ class Builder:
             raise _located(error, posixpath.basename(request.dockerfile), dockerfile.text) from None
         inputs.want(planned)
         return planned
+
+
+def _options(dockerfile: Dockerfile, request: Request, inputs: Inputs) -> Options:
+    try:
+        return options_of(dockerfile, request.build_args.get("BUILDKIT_DOCKERFILE_CHECK"))
+    except DockerfileError as error:
+        raise _located(error, inputs.filename, dockerfile.text) from None
+
+
+def _checked(dockerfile: Dockerfile, request: Request, inputs: Inputs) -> list[Warning]:
+    given = {name: value for name, value in request.build_args.items() if value is not None}
+    options = _options(dockerfile, request, inputs)
+    return check(dockerfile, options=options, target=request.target, build_args=given)
 
 
 def _located(error: DockerfileError, filename: str, text: str) -> BadDockerfile:

@@ -37,6 +37,8 @@ class Kept:
 
     name: str
     key: str
+    description: str
+    """For people."""
     size: int
     created_ns: int
     used_ns: int
@@ -76,7 +78,7 @@ class Contexts:
                 self._opened = True
 
     @asynccontextmanager
-    async def use(self, key: str) -> AsyncIterator[Folder]:
+    async def use(self, key: str, description: str = "") -> AsyncIterator[Folder]:
         """A folder of which nobody else knows meanwhile: another use of the same ``key`` gets another one. It is kept when it was
         ``whole`` in the end and the key is not "". Raises OSError."""
         await self._open()
@@ -87,7 +89,7 @@ class Contexts:
             yield folder
         finally:
             # A folder that is let go of is either put back or removed, also when whoever used it was cancelled.
-            await asyncio.shield(asyncio.create_task(self._release(folder, key, kept)))
+            await asyncio.shield(asyncio.create_task(self._release(folder, key, kept, description)))
 
     async def entries(self) -> list[Kept]:
         """Those nobody uses, the least recently used first."""
@@ -113,13 +115,14 @@ class Contexts:
                 return self._idle.pop(kept.name)
         return None
 
-    async def _release(self, folder: Folder, key: str, kept: Kept | None) -> None:
+    async def _release(self, folder: Folder, key: str, kept: Kept | None, description: str) -> None:
         name = folder.path.name
         try:
             if folder.whole and key:
                 now = time.time_ns()
                 size = await asyncio.to_thread(tree_size, folder.path)
-                put_back = Kept(name, key, size, kept.created_ns if kept else now, now, kept.uses + 1 if kept else 1)
+                created, uses = (kept.created_ns, kept.uses) if kept else (now, 0)
+                put_back = Kept(name, key, description, size, created, now, uses + 1)
                 await asyncio.to_thread(self._note, put_back)
                 self._idle[name] = put_back
                 gone = self._surplus()
@@ -207,4 +210,6 @@ def _kept(path: Path) -> Kept | None:
     except (OSError, ValueError, TypeError, RecursionError):
         return None
     numbers = (found.size, found.created_ns, found.used_ns, found.uses)
-    return found if isinstance(found.key, str) and all(isinstance(number, int) for number in numbers) else None
+    texts = (found.key, found.description)
+    good = all(isinstance(text, str) for text in texts) and all(isinstance(number, int) for number in numbers)
+    return found if good else None

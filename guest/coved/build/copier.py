@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,9 +12,11 @@ from coved.build import copying, hashing
 from coved.build.hash_memory import HashMemory
 from coved.build.orders import CopyOrder, Files
 from coved.build.snapshots import Draft, Snapshots
-from coved.images.streams import OwnThreads, in_thread
+from coved.images.streams import in_thread
 
 T = TypeVar("T")
+
+_WORKERS = 8
 
 
 class Copier:
@@ -23,6 +26,10 @@ class Copier:
         self._snapshots = snapshots
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._memory = HashMemory(folder)
+        self._workers = ThreadPoolExecutor(_WORKERS, "copies")
+
+    def close(self) -> None:
+        self._workers.shutdown(wait=False, cancel_futures=True)
 
     async def copy(self, order: CopyOrder, draft: Draft) -> None:
         """What the order changes is in the draft's upper directory then. Raises BuildError, StorageFull."""
@@ -49,4 +56,4 @@ class Copier:
 
     async def _run(self, work: Callable[[Callable[[], bool]], T]) -> T:
         given_up = threading.Event()
-        return await in_thread(OwnThreads(), lambda: work(lambda: not given_up.is_set()), given_up.set)
+        return await in_thread(self._workers, lambda: work(lambda: not given_up.is_set()), given_up.set)

@@ -140,6 +140,8 @@ class _Copy:
             if found is None:
                 raise selection.NotThere(name)
             is_tree = stat.S_ISDIR(found.st_mode)
+            if self._order.unpack_downloads and self._unpacked(root, Found(name, path.name, found)):
+                return
             exclude = selection.parse("", parents=False, excludes=self._order.excludes).filter
             self._found_copied(root, Found("" if is_tree else name, path.name, found), exclude, contents=False)
 

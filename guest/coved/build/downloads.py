@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import posixpath
+import re
 import secrets
 import weakref
 from collections import Counter
@@ -40,6 +41,9 @@ FILES_MAX = 1000
 _CHUNK = 256 * 1024
 _TOLD_EVERY = 1 << 20
 _NO_NAME = "__unnamed__"
+_ALGORITHM = re.compile(r"^[a-z0-9]+(?:[.+_-][a-z0-9]+)*$")
+_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
+_HEXADECIMAL = re.compile(r"^[a-f0-9]+$")
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,22 @@ class Download:
     """"sha256:<hex>" of its content."""
     modified: int
     """Seconds since the epoch."""
+
+
+def check_checksum(text: str) -> None:
+    """Of ADD --checksum; "" is none. Raises BuildError in the words of Go's digest package."""
+    if not text:
+        return
+    algorithm, colon, digits = text.partition(":")
+    if not colon or not _ALGORITHM.match(algorithm):
+        raise BuildError("invalid checksum digest format")
+    length = _LENGTHS.get(algorithm)
+    if length is None:
+        raise BuildError("unsupported digest algorithm")
+    if len(digits) != length:
+        raise BuildError("invalid checksum digest length")
+    if not _HEXADECIMAL.match(digits):
+        raise BuildError("invalid checksum digest format")
 
 
 def file_name(url: str) -> str:
@@ -108,6 +128,7 @@ class Downloads:
 
         Raises BuildError in BuildKit's words.
         """
+        check_checksum(checksum)
         key = hashlib.sha256(url.encode("utf-8", "surrogateescape")).hexdigest()
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
@@ -124,6 +145,8 @@ class Downloads:
                 self._fetching -= 1
             self._used[known.file] += 1
         try:
+            if checksum and known.digest != checksum:
+                raise BuildError(f"digest mismatch for {url}: {known.digest} (expected: {checksum})")
             path = self._files / known.file
             yield Download(path, name or file_name(url), known.digest, known.modified)
         finally:
@@ -159,8 +182,6 @@ class Downloads:
             known = await in_call(lambda: self._fetched(wire, address, told, before, tell))
         finally:
             wire.close()
-        if checksum and known.digest != checksum:
-            raise BuildError(f"digest mismatch for {url}: {known.digest} (expected: {checksum})")
         await asyncio.to_thread(self._write, key, known)
         self._news = True
         return known

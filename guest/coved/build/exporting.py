@@ -75,9 +75,7 @@ class Exporter:
         what = "client directory" if output.kind == "local" else "client tarball"
         with vertices.doing(f"exporting to {what}") as doing:
             async with self._snapshots.draft() as draft:
-                await self._copier.copy(
-                    CopyOrder((), "/", Files(refs=built.state.refs), ["/"], keep_owners=True), draft
-                )
+                await self._copier.copy(CopyOrder((), "/", Files(refs=built.state.refs), ["/"]), draft)
                 if output.kind == "local":
                     with doing.part("copying files"):
                         await client.receive_tree(output.id, draft.upper)
@@ -157,7 +155,8 @@ async def _archive(draft: Draft) -> AsyncIterator[bytes]:
     root = os.open(draft.upper, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         pieces = tarwriter.archive(root, ".", "", Ids())
-        while piece := await asyncio.to_thread(next, pieces, b""):
+        # What fills up a block may be nothing, and is not the end.
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
             yield piece
     finally:
         os.close(root)

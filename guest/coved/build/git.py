@@ -13,21 +13,19 @@ import contextlib
 import hashlib
 import os
 import re
-import secrets
-import weakref
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
-from coved.build import git_tree, git_wire
+from coved.build import git_tree, git_wire, places
 from coved.build.downloads import Secret, basic, login
 from coved.build.errors import BuildError
 from coved.build.git_pack import Pack
 from coved.build.git_url import GitRef, is_commit
 from coved.build.git_wire import HttpServer, Refs, Server, TcpServer
+from coved.build.kept_trees import KeptTrees
 from coved.build.places import OPEN_DIRECTORY, clean, open_exactly, split
 from coved.errors import EngineError, no_room
 from coved.registry import calls
@@ -81,9 +79,7 @@ class Repositories:
 
     def __init__(self, registries: Registries, directory: Path) -> None:
         self._registries = registries
-        self._directory = directory
-        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
-        self._used: Counter[str] = Counter()
+        self._trees = KeptTrees(directory, TREES_MAX)
 
     @contextlib.asynccontextmanager
     async def tree(
@@ -112,47 +108,17 @@ class Repositories:
             stack.push_async_callback(fetch.close)
             try:
                 goal = await fetch.goal()
-                found = await stack.enter_async_context(self._kept(fetch, goal, keep=keep))
+                key = fetch.key(goal, keep=keep)
+                kept = await stack.enter_async_context(
+                    self._trees.held(key, lambda place: fetch.checked_out(goal, place, keep=keep))
+                )
+                commit = await asyncio.to_thread((kept / "commit").read_text)
             except EngineError as error:
                 raise BuildError(f"failed to load cache key: {error}") from error
             except OSError as error:
-                raise no_room(error) or error from error
-            yield found
-
-    @contextlib.asynccontextmanager
-    async def _kept(self, fetch: _Fetch, goal: _Goal, *, keep: bool) -> AsyncIterator[GitTree]:
-        key = fetch.key(goal, keep=keep)
-        self._used[key] += 1
-        try:
-            lock = self._locks.setdefault(key, asyncio.Lock())
-            path = self._directory / key
-            async with lock:
-                if not await asyncio.to_thread(path.is_dir):
-                    await self._made(fetch, goal, path, keep=keep)
-            commit = await asyncio.to_thread((path / "commit").read_text)
-            yield GitTree(path / "tree", commit, f"git:{key}")
-        finally:
-            self._used[key] -= 1
-            self._used = +self._used
-            await asyncio.to_thread(self._trim, set(self._used))
-
-    async def _made(self, fetch: _Fetch, goal: _Goal, path: Path, *, keep: bool) -> None:
-        new = self._directory / f".{secrets.token_hex(8)}"
-        self._used[new.name] += 1
-        try:
-            await asyncio.to_thread(new.mkdir, mode=0o700, parents=True)
-            await fetch.checked_out(goal, new, keep=keep)
-            await asyncio.to_thread(new.rename, path)
-        finally:
-            await asyncio.to_thread(remove_tree, new)
-            del self._used[new.name]
-
-    def _trim(self, used: set[str]) -> None:
-        with contextlib.suppress(OSError):
-            paths = sorted(self._directory.iterdir(), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-            for number, path in enumerate(paths):
-                if path.name not in used and (number >= TREES_MAX or path.name.startswith(".")):
-                    remove_tree(path)
+                words = f"failed to checkout remote {_public(ref.remote)}: {places.describe(error)}"
+                raise no_room(error) or BuildError(f"failed to load cache key: {words}") from error
+            yield GitTree(kept / "tree", commit, f"git:{key}")
 
 
 class _Fetch:
@@ -200,8 +166,8 @@ class _Fetch:
             raise BuildError(f"expected checksum to match {self._checksum}, got {shown}")
         return goal
 
-    async def checked_out(self, goal: _Goal, place: Path, *, keep: bool) -> str:
-        """Puts the files into ``place``/tree, and the commit's name into ``place``/commit, and gives that."""
+    async def checked_out(self, goal: _Goal, place: Path, *, keep: bool) -> None:
+        """Puts the files into ``place``/tree, and the commit's name into ``place``/commit."""
         refs = await self._asked()
         assert self._server is not None
         server = self._server
@@ -218,7 +184,7 @@ class _Fetch:
         with self._naming():
             shallow = await in_call(fetched, self._call)
 
-        def write() -> tuple[str, list[tuple[str, str, bytes]]]:
+        def write() -> list[tuple[str, str, bytes]]:
             tree = place / "tree"
             tree.mkdir(mode=0o755)
             tree.chmod(0o755)
@@ -235,12 +201,10 @@ class _Fetch:
                 modules = self._modules(pack, checkout) if self._ref.submodules else []
             source.unlink(missing_ok=True)
             (place / "commit").write_text(checkout.commit.hex())
-            return checkout.commit.hex(), modules
+            return modules
 
-        commit, modules = await in_call(write, self._call)
-        for path, url, object in modules:
+        for path, url, object in await in_call(write, self._call):
             await self._submodule(place, path, url, object.hex())
-        return commit
 
     def _modules(self, pack: Pack, checkout: git_tree.Checkout) -> list[tuple[str, str, bytes]]:
         """Path in the tree, address and commit of each submodule that was checked out."""
@@ -333,7 +297,7 @@ def _found(refs: Refs, ref: str) -> _Goal:
         object = refs.names.get(name, "")
         if ref and is_commit(object):
             return _Goal(object, refs.names.get(f"{name}^{{}}", object), name)
-    raise BuildError(f"repository does not contain ref {ref or 'HEAD'}")
+    raise BuildError(f'repository does not contain ref {ref or "HEAD"}, output: ""')
 
 
 def _wants(refs: Refs, goal: _Goal) -> tuple[list[str], int]:
@@ -362,7 +326,8 @@ def _address(remote: str, url: str) -> str:
     """A submodule's; one that begins with a dot is relative to the repository's."""
     if not url.startswith(("./", "../")):
         return url
-    return urljoin(f"{_public(remote).rstrip('/')}/", url)
+    parts = urlsplit(_public(remote))
+    return urlunsplit(parts._replace(path=f"/{clean(f'{parts.path}/{url}')}"))
 
 
 def _moved(tree: Path, target: Path, path: str) -> None:

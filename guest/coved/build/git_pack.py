@@ -98,7 +98,7 @@ class Pack:
         for count in counts:
             total += count
             fan.append(total)
-        ends = {offset: end for offset, end in zip(self._offsets, [*self._offsets[1:], self._end], strict=True)}
+        ends = dict(zip(self._offsets, [*self._offsets[1:], self._end], strict=True))
         offsets = [self._offsets[self._index[name]] for name in names]
         checks = [zlib.crc32(self._map[offset : ends[offset]]) for offset in offsets]
         large = [offset for offset in offsets if offset >= 1 << 31]

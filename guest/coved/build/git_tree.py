@@ -200,8 +200,8 @@ def keep(
     """
     for folder in ("objects/pack", "objects/info", "refs/heads", "refs/tags", "info"):
         (target / folder).mkdir(parents=True, mode=0o755)
-    for folder in [target, *target.rglob("*")]:
-        folder.chmod(0o755)
+    for path in [target, *target.rglob("*")]:
+        path.chmod(0o755)
     config = (
         "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true\n"
         f'[remote "origin"]\n\turl = {_quoted(remote)}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n'

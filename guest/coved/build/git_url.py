@@ -53,6 +53,11 @@ def parse(text: str) -> GitRef | None:
     return None
 
 
+def is_elsewhere(text: str) -> bool:
+    """Whether a context is a repository, or a file of the web. Raises BuildError for a repository that is named in an impossible way."""
+    return parse(text) is not None or text.startswith(("http://", "https://"))
+
+
 def _of_url(text: str, *, local_looking: bool) -> GitRef | None:
     try:
         parts = urlsplit(text)

@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 from coved.build.snapshots import Snapshots
-from coved.errors import EngineError
 from coved.images.compression import DecompressedStream, PeekedStream, Source
 from coved.images.extract import Extractor
-from coved.images.streams import CountedFile, OwnThreads, ThreadStream, in_thread
-from coved.images.tar import TarReader
+from coved.images.streams import OwnThreads, ThreadStream, in_thread
+from coved.images.tar import Entry, TarReader
 from coved.store.trees import copy_tree
 
 _CHUNK = 1 << 18
@@ -45,12 +45,6 @@ class Incoming:
 
         await in_thread(OwnThreads(), work, source.abort)
 
-    async def unpack_file(self, archive: Path, folder: Path) -> None:
-        """The same with a file of this machine."""
-        with await asyncio.to_thread(archive.open, "rb") as file:
-            source = CountedFile(file.read, lambda _: None)
-            await in_thread(OwnThreads(), lambda: _unpack(source, folder), source.abort)
-
     async def copy(self, tree: Path, folder: Path) -> None:
         """Puts what is in a directory into a folder."""
 
@@ -64,18 +58,16 @@ class Incoming:
         await asyncio.to_thread(work)
 
 
-def is_archive(path: Path) -> bool:
-    """Whether a file is a tar archive, plain or compressed."""
-    with path.open("rb") as file:
-        try:
-            return next(iter(TarReader(DecompressedStream(PeekedStream(file)))), None) is not None
-        except (EngineError, EOFError):
-            return False
+class _Roots(Extractor):
+    """All that comes from a client belongs to root."""
+
+    def _place(self, entry: Entry, archive: TarReader) -> None:
+        super()._place(replace(entry, uid=0, gid=0), archive)
 
 
 def _unpack(source: Source, folder: Path) -> None:
     fd = os.open(folder, _DIRECTORY)
     try:
-        Extractor(fd, whiteouts=False).extract(TarReader(DecompressedStream(PeekedStream(source))))
+        _Roots(fd, whiteouts=False).extract(TarReader(DecompressedStream(PeekedStream(source))))
     finally:
         os.close(fd)

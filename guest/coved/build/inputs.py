@@ -12,7 +12,7 @@ from pathlib import Path
 from coved.build.client import Client, Tree
 from coved.build.errors import BuildError
 from coved.build.folder import Folder
-from coved.build.incoming import Incoming, is_archive
+from coved.build.incoming import Incoming
 from coved.build.orders import Files
 from coved.build.plan import Plan
 from coved.build.remote import Remote
@@ -45,6 +45,8 @@ class Inputs:
         self._incoming = incoming
         self._vertices = vertices
         self._stack = stack
+        self.definition = ""
+        """The step that reads the Dockerfile."""
         self._ignore: bytes | None = None
         self._wanted: tuple[str, ...] = ()
         self._trees: dict[str, asyncio.Task[Files]] = {}
@@ -61,6 +63,7 @@ class Inputs:
             return self._text
         name = self._request.dockerfile
         with self._vertices.doing(f"[internal] load build definition from {self.filename}") as doing:
+            self.definition = doing.digest
             with doing.part("transferring dockerfile:", "transferring") as part:
                 only = [name, name + IGNORE, posixpath.join(posixpath.dirname(name), "dockerfile")]
                 tree = await self._open(self._request.dockerfile_in, only=only, meter=part.tell)
@@ -76,12 +79,10 @@ class Inputs:
         with self._vertices.doing(f"[internal] load remote build context {url}") as doing:
             fetched = await self._remote.context(url, doing)
             folder = await self._stack.enter_async_context(self._incoming.folder())
-            if fetched.path.is_dir():
+            if fetched.dockerfile:
+                self._text = await asyncio.to_thread(_read, fetched.path, fetched.dockerfile)
+            else:  # what is ignored is removed from the build's own
                 await self._incoming.copy(fetched.path, folder)
-            elif await asyncio.to_thread(is_archive, fetched.path):
-                await self._incoming.unpack_file(fetched.path, folder)
-            else:
-                self._text = await asyncio.to_thread(fetched.path.read_bytes)
             self._main = Folder(folder)
 
     def want(self, plan: Plan) -> None:

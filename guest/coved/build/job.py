@@ -12,6 +12,7 @@ from coved.build.client import Client
 from coved.build.copier import Copier
 from coved.build.errors import BuildError
 from coved.build.execution import Executor
+from coved.build.git_url import is_elsewhere
 from coved.build.inputs import Inputs
 from coved.build.orders import Files
 from coved.build.plan import Plan, PlannedStage
@@ -92,8 +93,12 @@ class Job:
         if earlier is not None:
             return Files(refs=(await self.stage(earlier.index)).refs)
         image = named.removeprefix("docker-image://") if named else name
+        if named and is_elsewhere(image):
+            with self.vertices.doing(f"[context {name}] load from {named}") as doing:
+                fetched = await self.remote.context(named, doing)
+            return Files(fetched.path, key=fetched.key)
         if "://" in image:
-            raise BuildError(f"context {name}: {named} cannot be had")
+            raise BuildError(f"context {name}: there is no way to {named}")
         if image == "scratch":
             return Files()
         refs = tuple((await self.bases.find(image, self.platform)).diff_ids)

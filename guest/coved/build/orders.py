@@ -122,7 +122,7 @@ class CopyOrder:
     excludes: Sequence[str] = ()
     unpack: bool = False
     """Archives are unpacked instead of copied (ADD)."""
-    keep_owners: bool = False
-    """Owners as they are in ``files``."""
+    unpack_downloads: bool = False
+    """So are those that were downloaded (ADD --unpack)."""
     make_directory: bool = False
     """WORKDIR: only the folder ``destination``, and those above it."""

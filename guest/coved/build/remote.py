@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coved.build import git_url
 from coved.build.client import Client
-from coved.build.downloads import Downloads
 from coved.build.errors import BuildError
-from coved.build.git import Repositories
 from coved.build.vertices import Doing
 from coved.dockerfile.instructions import Copy
+from coved.registry import Registries
+
+if TYPE_CHECKING:
+    from coved.build.downloads import Downloads
+    from coved.build.git import Repositories
+    from coved.build.remote_contexts import Context, RemoteContexts
 
 
 @dataclass(frozen=True)
@@ -24,14 +30,46 @@ class Fetched:
     key: str
 
 
+class Stores:
+    """What was fetched for builds, and may be there for the next one. Few builds need it: what it takes is imported then.
+
+    Args:
+        folder: the builds' own.
+    """
+
+    def __init__(self, registries: Registries, folder: Path) -> None:
+        self._registries = registries
+        self._folder = folder
+
+    @cached_property
+    def downloads(self) -> Downloads:
+        from coved.build.downloads import Downloads
+
+        return Downloads(self._registries, self._folder / "downloads")
+
+    @cached_property
+    def repositories(self) -> Repositories:
+        from coved.build.git import Repositories
+
+        return Repositories(self._registries, self._folder / "git")
+
+    @cached_property
+    def contexts(self) -> RemoteContexts:
+        from coved.build.remote_contexts import RemoteContexts
+
+        return RemoteContexts(self.downloads, self.repositories, self._folder / "remote-contexts")
+
+    async def close(self) -> None:
+        """Waits for what goes on in the background."""
+        if "downloads" in vars(self):
+            await self.downloads.close()
+
+
 class Remote:
     """For one build: what it has fetched stays until ``stack`` is closed."""
 
-    def __init__(
-        self, downloads: Downloads, repositories: Repositories, client: Client, stack: contextlib.AsyncExitStack
-    ) -> None:
-        self._downloads = downloads
-        self._repositories = repositories
+    def __init__(self, stores: Stores, client: Client, stack: contextlib.AsyncExitStack) -> None:
+        self._stores = stores
         self._client = client
         self._stack = stack
 
@@ -42,34 +80,31 @@ class Remote:
             return await self._tree(ref, doing, instruction)
         with doing.part(f"fetching {url}") as part:
             file = await self._stack.enter_async_context(
-                self._downloads.file(url, checksum=instruction.checksum, secret=self._secret, meter=part.tell)
+                self._stores.downloads.file(
+                    url, checksum=instruction.checksum, secret=self._client.secret, meter=part.tell
+                )
             )
         return Fetched(file.name, file.path, f"{file.digest} {file.modified}")
 
-    async def context(self, url: str, doing: Doing) -> Fetched:
-        """A build context: a repository's files, or a file that is an archive or a Dockerfile. Raises BuildError."""
-        ref = git_url.parse(url)
-        if ref is not None:
-            return await self._tree(ref, doing, None)
-        if not url.startswith(("http://", "https://")):
+    async def context(self, url: str, doing: Doing) -> Context:
+        """A build context: a repository's files, what is in an archive, or a Dockerfile alone. Raises BuildError."""
+        if not git_url.is_elsewhere(url):
             raise BuildError(f"cannot build from {url}: it is neither a git repository nor a URL")
         with doing.part(f"fetching {url}") as part:
-            file = await self._stack.enter_async_context(
-                self._downloads.file(url, secret=self._secret, meter=part.tell)
+            return await self._stack.enter_async_context(
+                self._stores.contexts.tree(url, secret=self._client.secret, meter=part.tell)
             )
-        return Fetched(file.name, file.path, file.digest)
 
     async def _tree(self, ref: git_url.GitRef, doing: Doing, instruction: Copy | None) -> Fetched:
         keep = instruction is not None and instruction.keep_git_dir
         checksum = instruction.checksum if instruction is not None else ""
         with doing.part(f"fetching {ref.remote}") as part:
             tree = await self._stack.enter_async_context(
-                self._repositories.tree(ref, keep_git_dir=keep, checksum=checksum, secret=self._secret, meter=part.tell)
+                self._stores.repositories.tree(
+                    ref, keep_git_dir=keep, checksum=checksum, secret=self._client.secret, meter=part.tell
+                )
             )
         return Fetched("", tree.path, tree.key)
-
-    async def _secret(self, id: str) -> bytes | None:
-        return await self._client.secret(id)
 
 
 def is_remote(source: str) -> bool:

@@ -15,19 +15,20 @@ import secrets
 from collections.abc import AsyncIterator, Collection, Coroutine, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from coved.build.orders import Refs
 from coved.errors import EngineError
-from coved.files import tarwriter
 from coved.finishing import to_the_end
 from coved.images import Images
-from coved.images.adoption import Adopted
 from coved.images.layers import sync_file_system
 from coved.runtime import syscalls
 from coved.runtime.ids import Ids
 from coved.store.database import Database
 from coved.store.trees import is_empty, remove_tree, tree_size
+
+if TYPE_CHECKING:
+    from coved.build.orders import Refs
+    from coved.images.adoption import Adopted
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ _SCHEMA = (
 )
 _LAYER = "sha256:"
 _FILES_MODE = 0o755
+_SETTLE_S = 5.0
+"""So long after it was sealed a snapshot is on the disk for good, whether somebody needs that or not."""
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -96,10 +99,14 @@ class Snapshots:
         """Drafts, and those who hold something: as long as there are any, some may have a snapshot's directory mounted."""
         self._condemned: list[Path] = []
         self._background: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._finished: set[Path] = set()
+        """Drafts that have been sealed."""
         images.set_layer_users(self._layers_needed)
 
     async def start(self) -> None:
-        """Removes what interrupted work has left, and what may not be whole after a machine's death."""
+        """Removes what interrupted work has left, and what may not be whole after a machine's death. Commands that have outlived
+        an engine must have been ended: they work in drafts."""
         self._forget([ref for ref, one in self._snapshots.items() if not self._is_whole(ref, one)])
         kept = {ref for ref, one in self._snapshots.items() if not one.diff_id}
         await asyncio.to_thread(self._clean, kept)
@@ -110,8 +117,16 @@ class Snapshots:
         return self._directory.parent
 
     async def close(self) -> None:
-        """Waits for what goes on in the background."""
-        await asyncio.gather(*self._background, return_exceptions=True)
+        """Waits for what goes on in the background, and settles: the machine may be about to end."""
+        self._settle_soon()
+        while self._background:
+            await asyncio.gather(*self._background)
+
+    def _settle_soon(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._begin(self.settle())
 
     # -- what there is
 
@@ -177,9 +192,10 @@ class Snapshots:
         finally:
             self._rest()
             removal = asyncio.to_thread(remove_tree, made.directory)
-            if made.upper.exists():
+            if made.directory not in self._finished:
                 await to_the_end(removal)
-            else:  # sealed: whoever has the ref must not be cancelled before he can note it
+            else:  # whoever has the ref must not be cancelled before he can note it
+                self._finished.remove(made.directory)
                 self._begin(removal)
 
     async def seal(self, draft: Draft) -> str:
@@ -195,13 +211,17 @@ class Snapshots:
             with self._database.transaction(lasting=False):
                 self._database.execute("INSERT INTO build_snapshots VALUES (?, ?, ?, '')", (ref, size, self._boot))
                 self._database.after_commit(lambda: self._snapshots.__setitem__(ref, made))
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(_SETTLE_S, self._settle_soon)
             return True
 
         try:
-            return ref if await to_the_end(work()) else ""
+            changed = await to_the_end(work())
         except BaseException:
             await self.remove([ref])
             raise
+        self._finished.add(draft.directory)
+        return ref if changed else ""
 
     async def settle(self) -> None:
         """All that was sealed is on the disk for good."""
@@ -335,7 +355,10 @@ class Snapshots:
     def _clean(self, kept: Collection[str]) -> None:
         for path in (*self._directory.iterdir(), *self._drafts.iterdir()):
             if path.parent != self._directory or path.name not in kept:
-                remove_tree(path)
+                try:
+                    remove_tree(path)
+                except OSError as error:  # no reason to do without the engine
+                    log.error("%s stays for now: %s", path, error)
 
 
 def _remove_all(trees: Iterable[Path]) -> None:
@@ -345,6 +368,8 @@ def _remove_all(trees: Iterable[Path]) -> None:
 
 def _archive(tree: Path) -> Generator[bytes, None, None]:
     """The layer's archive, as a commit makes it of a container's files."""
+    from coved.files import tarwriter  # every engine has snapshots, and few make layers
+
     root = os.open(tree, _DIRECTORY)
     try:
         yield from tarwriter.archive(root, ".", "", Ids(), layer=True)

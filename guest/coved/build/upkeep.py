@@ -8,11 +8,13 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from coved.build.contexts import Contexts
 from coved.build.execution import Executor
 from coved.build.snapshots import Snapshots
 from coved.build.steps import Step, Steps
 from coved.errors import EngineError
 
+LOCAL = "source.local"
 KEEP_PART = 0.1
 """Of the disk; a build makes more room again when the cache has more."""
 KEEP_MIN = 2 << 30
@@ -21,7 +23,8 @@ KEEP_MIN = 2 << 30
 
 @dataclass(frozen=True)
 class Entry:
-    """``BuildCache`` of the API. ``kind`` is "regular" (a step's result) or "exec.cachemount"; sizes in bytes."""
+    """``BuildCache`` of the API. ``kind`` is "regular" (a step's result), "exec.cachemount" or
+    "source.local" (what a client has sent); sizes in bytes."""
 
     id: str
     kind: str
@@ -39,10 +42,11 @@ class Entry:
 class Upkeep:
     """Belongs to the event loop."""
 
-    def __init__(self, steps: Steps, snapshots: Snapshots, executor: Executor) -> None:
+    def __init__(self, steps: Steps, snapshots: Snapshots, executor: Executor, contexts: Contexts) -> None:
         self._steps = steps
         self._snapshots = snapshots
         self._caches = executor.caches
+        self._contexts = contexts
 
     async def entries(self) -> list[Entry]:
         """The least recently used first."""
@@ -57,6 +61,13 @@ class Upkeep:
                     cache.created_ns, cache.used_ns, cache.uses,
                 )
             )  # fmt: skip
+        found += [
+            Entry(
+                kept.name, LOCAL, f"local source for {kept.description}", (), kept.size, False, False, kept.created_ns,
+                kept.used_ns, kept.uses,
+            )
+            for kept in await self._contexts.entries()
+        ]  # fmt: skip
         return sorted(found, key=lambda one: one.used_ns)
 
     def _entry(self, step: Step, ids: dict[str, str]) -> Entry:
@@ -88,7 +99,7 @@ class Upkeep:
         for one in entries:
             if one.in_use or (wanted and one.id not in wanted) or now - one.used_ns < unused_for_s * 1e9:
                 continue
-            if not everything and (one.shared or one.kind != "regular"):
+            if not everything and (one.shared or one.kind not in ("regular", LOCAL)):
                 continue
             if keep_bytes and left <= keep_bytes:
                 break
@@ -112,3 +123,4 @@ class Upkeep:
         remaining = {one.ref for one in self._steps.all()}
         await self._snapshots.remove({steps[one.key].ref for one in gone if one.key in steps} - remaining - {""})
         await self._caches.remove([one.id for one in entries if one.kind == "exec.cachemount"])
+        await self._contexts.remove([one.id for one in entries if one.kind == LOCAL])

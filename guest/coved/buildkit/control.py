@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
-from coved.build.builder import Builder
-from coved.build.contexts import Contexts, Kept
-from coved.build.upkeep import Entry
+from coved.build.upkeep import Entry, Upkeep
 from coved.buildkit import filters
 from coved.buildkit.builds import Build, Builds
 from coved.buildkit.errors import to_grpc
@@ -50,10 +47,9 @@ _STARTED, _COMPLETE = 0, 1
 
 
 class Control:
-    def __init__(self, builds: Builds, builder: Builder, contexts: Contexts, worker: WorkerRecord) -> None:
+    def __init__(self, builds: Builds, upkeep: Upkeep, worker: WorkerRecord) -> None:
         self._builds = builds
-        self._builder = builder
-        self._contexts = contexts
+        self._upkeep = upkeep
         self._worker = worker
 
     def register(self, services: Services) -> None:
@@ -107,27 +103,22 @@ class Control:
     async def _disk_usage(
         self, request: DiskUsageRequest, call: Call[DiskUsageRequest, DiskUsageResponse]
     ) -> DiskUsageResponse:
-        records = [*map(_record, await self._builder.upkeep.entries()), *map(_context, await self._contexts.entries())]
+        records = map(_record, await self._upkeep.entries())
         return DiskUsageResponse([each for each in records if filters.matches(request.filter, _fields(each))])
 
     async def _prune(self, call: Call[PruneRequest, UsageRecord]) -> None:
         request = await call.one()
-        unused_for_s = request.keep_duration / 1e9
-        wanted = [each for each in request.filter if each]
-        entries = map(_record, await self._builder.upkeep.entries())
-        ids = [each.id for each in entries if filters.matches(wanted, _fields(each))] if wanted else []
-        if ids or not wanted:
-            gone = await self._builder.upkeep.prune(
-                everything=request.all, unused_for_s=unused_for_s, keep_bytes=request.keep_bytes, ids=ids
-            )
-            for entry in gone:
-                await call.send(_record(entry))
-        before = time.time_ns() - request.keep_duration
-        contexts = [] if request.keep_bytes else await self._contexts.entries()
-        for record in map(_context, contexts):
-            if record.last_used_at <= before and filters.matches(wanted, _fields(record)):
-                await self._contexts.remove([record.id])
-                await call.send(record)
+        ids = []
+        if any(request.filter):
+            records = map(_record, await self._upkeep.entries())
+            ids = [each.id for each in records if filters.matches(request.filter, _fields(each))]
+            if not ids:
+                return
+        gone = await self._upkeep.prune(
+            everything=request.all, unused_for_s=request.keep_duration / 1e9, keep_bytes=request.keep_bytes, ids=ids
+        )
+        for entry in gone:
+            await call.send(_record(entry))
 
     # -- what was built
 
@@ -162,7 +153,7 @@ class Control:
 def _record(entry: Entry) -> UsageRecord:
     return UsageRecord(
         id=entry.id,
-        mutable=entry.kind == "exec.cachemount",
+        mutable=entry.kind != "regular",
         in_use=entry.in_use,
         size=entry.size,
         created_at=entry.created_ns,
@@ -172,20 +163,6 @@ def _record(entry: Entry) -> UsageRecord:
         record_type=entry.kind,
         shared=entry.shared,
         parents=[*entry.parents],
-    )
-
-
-def _context(kept: Kept) -> UsageRecord:
-    name = kept.key.split("\0")[1]
-    return UsageRecord(
-        id=kept.name,
-        mutable=True,
-        size=kept.size,
-        created_at=kept.created_ns,
-        last_used_at=kept.used_ns,
-        usage_count=kept.uses,
-        description=f"local source for {name}",
-        record_type="source.local",
     )
 
 

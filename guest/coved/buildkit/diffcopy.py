@@ -67,6 +67,12 @@ class _Transfer:
             self._arriving.finish()
             self.finished = True
 
+    def requests(self) -> list[Packet]:
+        """For what is to be asked for now."""
+        count = min(len(self.wanted), AT_ONCE - self.asked)
+        self.asked += count
+        return [Packet(PACKET_REQ, id=self.wanted.popleft()) for _ in range(count)]
+
     def _stat(self, packet: Packet) -> None:
         if self._listed:
             raise BadTree("the client's list of files goes on after its end")
@@ -103,9 +109,8 @@ async def receive(call: Call[Packet, Packet], path: Path, spare: Path, meter: Ca
             was_finished = transfer.finished
             await loop.run_in_executor(thread, transfer.take, packets)
             meter(transfer.received)
-            while transfer.wanted and transfer.asked < AT_ONCE:
-                transfer.asked += 1
-                await call.send(Packet(PACKET_REQ, id=transfer.wanted.popleft()))
+            if requests := transfer.requests():
+                await call.send_several(requests)
             if transfer.finished and not was_finished:
                 # Its half of the call ends here: a Go server that is done resets what is open still.
                 await call.send(Packet(PACKET_FIN), end=True)
@@ -137,8 +142,7 @@ async def send(call: Call[Packet, Packet], departing: Departing) -> None:
     async def tell() -> None:
         entries = departing.entries()
         while some := await loop.run_in_executor(thread, lambda: [*islice(entries, AT_ONCE)]):
-            for entry in some:
-                await call.send(Packet(PACKET_STAT, stat=entry))
+            await call.send_several(Packet(PACKET_STAT, stat=entry) for entry in some)
         await call.send(Packet(PACKET_STAT))
         while (number := await asked.get()) is not None:
             try:

@@ -7,7 +7,6 @@ import socket
 from pathlib import Path
 
 from coved.build.builder import Builder
-from coved.build.contexts import Contexts
 from coved.buildkit.builds import Builds
 from coved.buildkit.control import Control
 from coved.buildkit.errors import to_grpc
@@ -28,7 +27,7 @@ class Service:
     """Belongs to the event loop."""
 
     def __init__(
-        self, builder: Builder, contexts: Contexts, *, identity: str, version: str, architecture: str, host_gateway: str,
+        self, builder: Builder, *, identity: str, version: str, architecture: str, host_gateway: str,
         sockets: Path,
     ) -> None:  # fmt: skip
         """
@@ -39,7 +38,6 @@ class Service:
             sockets: a folder for sockets that nobody else can look into.
         """
         self._builder = builder
-        self._contexts = contexts
         self._sockets = sockets
         self._sessions = Sessions()
         worker = WorkerRecord(
@@ -50,7 +48,7 @@ class Service:
         )
         builds = Builds(self._sessions, builder)
         self._services = Services(to_grpc)
-        Control(builds, builder, contexts, worker).register(self._services)
+        Control(builds, builder.upkeep, worker).register(self._services)
         Gateway(builds, worker).register(self._services)
 
     async def serve(self, fd: int, pending: bytes) -> None:
@@ -66,8 +64,9 @@ class Service:
         """A client's session, until it goes. Raises Conflict."""
         reader, writer = await _streams(fd)
         channel = Channel(reader, writer, pending=pending)
+        builder = self._builder
         session = Session(
-            channel, id, shared_key, contexts=self._contexts, archives=self._builder.incoming, sockets=self._sockets
+            channel, id, shared_key, contexts=builder.contexts, archives=builder.incoming, sockets=self._sockets
         )
         try:
             await self._sessions.add(session)

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import quote_plus
 
 from coved.build.client import Meter, Tree
 from coved.build.contexts import Contexts
+from coved.build.incoming import Incoming
 from coved.buildkit import diffcopy
 from coved.buildkit.agent import forward
 from coved.buildkit.departing import Departing
@@ -40,19 +40,11 @@ _NOT_THERE = (Code.NOT_FOUND, Code.UNIMPLEMENTED)
 _HUB = {"docker.io": "registry-1.docker.io", "index.docker.io": "registry-1.docker.io"}
 
 
-class Archives(Protocol):
-    """Where archives are unpacked (``coved.build.incoming.Incoming``)."""
-
-    def folder(self) -> AbstractAsyncContextManager[Path]: ...
-
-    async def unpack(self, chunks: AsyncIterator[bytes], folder: Path) -> None: ...
-
-
 class Session:
     """One client. Every method raises EngineError when it does not answer, or has gone."""
 
     def __init__(
-        self, channel: Channel, id: str, shared_key: str, *, contexts: Contexts, archives: Archives, sockets: Path
+        self, channel: Channel, id: str, shared_key: str, *, contexts: Contexts, archives: Incoming, sockets: Path
     ) -> None:
         """
         Args:
@@ -104,7 +96,7 @@ class Session:
         """A tree and an empty folder beside it; to be asked for the tree's key once the tree is whole."""
         # Of a single file there is a folder of its own: .dockerignore must not take the place of all the rest.
         key = "\0".join([self._shared_key, name, only[0] if len(only) == 1 else ""]) if self._shared_key else ""
-        async with self._contexts.use(key) as folder:
+        async with self._contexts.use(key, name) as folder:
             path, spare = folder.path / "tree", folder.path / "spare"
             path.mkdir(mode=0o755, exist_ok=True)
             spare.mkdir(mode=0o700, exist_ok=True)

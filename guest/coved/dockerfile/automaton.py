@@ -33,13 +33,13 @@ class Many:
 
 @dataclass(frozen=True)
 class OneOf:
-    """A character between the ends of a range, or of none if ``negated``; never a slash."""
+    """A character between the ends of a range, or of none if ``negated``; a slash as well, as with Go's filepath.Match."""
 
     ranges: tuple[tuple[str, str], ...]
     negated: bool = False
 
     def has(self, char: str) -> bool:
-        return char != "/" and any(low <= char <= high for low, high in self.ranges) != self.negated
+        return any(low <= char <= high for low, high in self.ranges) != self.negated
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """.dockerignore: what of a context stays behind (docs.docker.com/build/concepts/context, ".dockerignore files").
 
-The patterns are matched as moby's patternmatcher does: the last one that a path, or a folder it is in, matches decides.
+The patterns are matched as moby's patternmatcher does on its way down a tree: the last one that a path, or a folder it is in,
+matches decides. A pattern is asked only where it would change something, so one that takes back what is not left out says
+nothing of what is below.
 """
 
 from __future__ import annotations
@@ -10,17 +12,13 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import groupby
 
-from coved.dockerfile.automaton import Automaton, Char, Folders, Many, One, OneOf, Token
+from coved.dockerfile.automaton import Automaton, Token
+from coved.dockerfile.expressions import expression, is_simple
 from coved.dockerfile.instructions import DockerfileError
 from coved.dockerfile.text import SPACE
 from coved.dockerfile.wildcards import clean, tokens
 
 _BOM = "\ufeff"
-_SLASH = Char("/")
-_STAR = Many("/")
-_ANYTHING = Many("")
-_HERE = "(?=/|\\Z)"
-"""A pattern that a folder matches is matched by all in it as well."""
 
 
 def read_ignore(data: bytes) -> list[str]:
@@ -57,7 +55,7 @@ class Matcher:
             parsed.append((keeps, tokens(pattern[keeps:], deep=True)))
         runs = groupby(parsed, key=lambda item: item[0])
         self._runs = [_Run(keeps, [found for _, found in items]) for keeps, items in runs]
-        self._runs.reverse()
+        self._known = {"": 0}
 
     @property
     def exclusions(self) -> bool:
@@ -66,23 +64,44 @@ class Matcher:
 
     def matches(self, path: str) -> bool:
         """Whether the path is left out."""
-        if path == ".":
-            return False
-        for run in self._runs:
-            if run.matches(path):
-                return not run.keeps
-        return False
+        last = self._matched(path).bit_length()
+        return path != "." and last > 0 and not self._runs[last - 1].keeps
 
     def may_skip(self, directory: str) -> bool:
         """Whether the directory is left out with everything that can be in it."""
-        if directory == ".":
+        if not self.matches(directory):
             return False
-        for run in self._runs:
-            if run.matches(directory):
-                return not run.keeps
-            if run.keeps and run.may_match_below(directory):
-                return False
-        return False
+        last = self._matched(directory).bit_length()
+        return not any(run.keeps and run.may_match_below(directory) for run in self._runs[last:])
+
+    def _matched(self, path: str) -> int:
+        """A bit for each run of patterns that the path or a folder that it is in matches."""
+        folder, _, _ = path.rpartition("/")
+        above = self._known.get(folder)
+        if above is None:
+            above = self._known[folder] = self._matched_above(folder)
+        return self._step(path, above)
+
+    def _matched_above(self, folder: str) -> int:
+        """For a folder that is not known yet: from the nearest one that is, for paths may be deeper than calls can be."""
+        end = len(folder)
+        while (end := folder.rfind("/", 0, end)) > 0 and folder[:end] not in self._known:
+            pass
+        matched = self._known.get(folder[: max(end, 0)], 0)
+        while end < len(folder):
+            end = folder.find("/", end + 1)
+            end = len(folder) if end < 0 else end
+            matched = self._known[folder[:end]] = self._step(folder[:end], matched)
+        return matched
+
+    def _step(self, path: str, above: int) -> int:
+        matched = 0
+        out = False
+        for bit, run in enumerate(self._runs):
+            if above >> bit & 1 or (run.keeps == out and run.matches(path)):
+                matched |= 1 << bit
+                out = not run.keeps
+        return matched
 
 
 class _Run:
@@ -91,14 +110,14 @@ class _Run:
     def __init__(self, keeps: bool, patterns: Sequence[list[Token]]) -> None:
         self.keeps = keeps
         self._patterns = patterns
-        simple = [found for found in patterns if _is_simple(found)]
-        self._simple = re.compile("|".join(map(_expression, simple)), re.DOTALL) if simple else None
-        self._others = [Automaton(found) for found in patterns if not _is_simple(found)]
+        simple = [found for found in patterns if is_simple(found)]
+        self._simple = re.compile("|".join(expression(found, r"\Z") for found in simple), re.DOTALL) if simple else None
+        self._others = [Automaton(found) for found in patterns if not is_simple(found)]
 
     def matches(self, path: str) -> bool:
         if self._simple and self._simple.match(path):
             return True
-        return any(_or_parent(other, path) for other in self._others)
+        return any(other.matches(path) for other in self._others)
 
     def may_match_below(self, directory: str) -> bool:
         return any(automaton.may_begin_with(directory + "/") for automaton in self._automata)
@@ -106,71 +125,3 @@ class _Run:
     @cached_property
     def _automata(self) -> list[Automaton]:
         return [Automaton(found) for found in self._patterns]
-
-
-def _or_parent(automaton: Automaton, path: str) -> bool:
-    return any(end == len(path) or path[end] == "/" for end in automaton.ends(path))
-
-
-def _is_simple(found: Sequence[Token]) -> bool:
-    """Whether ``**`` stands only for whole folders, and for anything only at an end.
-
-    Then the leftmost match of each part between them is as good as any other, and the expression need not go back.
-    """
-    for before, token in zip([_SLASH, *found], found, strict=False):
-        if isinstance(token, Folders) and before not in (_SLASH, Folders()):
-            return False
-    return _ANYTHING not in found[:-1]
-
-
-def _expression(found: Sequence[Token]) -> str:
-    parts: list[list[Token]] = [[]]
-    for token in found:
-        if isinstance(token, Folders):
-            parts.append([])
-        else:
-            parts[-1].append(token)
-    *others, last = map(_part, parts)
-    if not others:
-        return last
-    first, *middle = others
-    return "".join([first, *(f"(?>(?:[^/]*/)*?{part})" for part in middle), f"(?:[^/]*/)*?{last}"])
-
-
-def _part(found: Sequence[Token]) -> str:
-    """An expression for what has no ``**`` within it; a part ends with a folder or with the path."""
-    open_end = bool(found) and found[-1] == _ANYTHING
-    segments: list[list[Token]] = [[]]
-    for token in found[:-1] if open_end else found:
-        if token == _SLASH:
-            segments.append([])
-        else:
-            segments[-1].append(token)
-    expression = "/".join(map(_segment, segments))
-    return expression if open_end or not found or found[-1] == _SLASH else expression + _HERE
-
-
-def _segment(found: Sequence[Token]) -> str:
-    pieces = [""]
-    for token in found:
-        if token == _STAR:
-            pieces.append("")
-        else:
-            pieces[-1] += _token(token)
-    if len(pieces) == 1:
-        return pieces[0]
-    first, *middle, last = pieces
-    return "".join([first, *(f"(?>[^/]*?{piece})" for piece in middle), f"[^/]*{last}"])
-
-
-def _token(token: Token) -> str:
-    match token:
-        case Char():
-            return re.escape(token.char)
-        case One():
-            return "[^/]"
-        case OneOf():
-            ranges = "".join(f"{re.escape(low)}-{re.escape(high)}" for low, high in token.ranges if low <= high)
-            return f"(?!/)[{'^' if token.negated else ''}{ranges}]" if ranges else ("[^/]" if token.negated else "(?!)")
-        case _:
-            raise AssertionError(token)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 from coved.dockerfile.instructions import DockerfileError
 from coved.dockerfile.text import quote
@@ -34,7 +33,7 @@ def duration(text: str) -> int:
     invalid = DockerfileError(f"time: invalid duration {quote(text)}")
     if not rest:
         raise invalid
-    total = Fraction(0)
+    total = 0
     position = 0
     while position < len(rest):
         match = _PART.match(rest, position)
@@ -44,12 +43,11 @@ def duration(text: str) -> int:
             raise DockerfileError(f"time: missing unit in duration {quote(text)}")
         if match[3] not in _UNITS:
             raise DockerfileError(f"time: unknown unit {quote(match[3])} in duration {quote(text)}")
-        number = Fraction(f"{match[1] or 0}{(match[2] or '.0')[:_DIGITS].ljust(2, '0')}")
-        total += number * _UNITS[match[3]]
+        total += _times(f"{match[1] or 0}{match[2] or ''}", _UNITS[match[3]])
         if total > _LARGEST:
             raise invalid
         position = match.end()
-    return sign * int(total)
+    return sign * total
 
 
 def whole(text: str, *, bits: int, function: str = "strconv.ParseInt") -> int:
@@ -83,7 +81,11 @@ def size(text: str) -> int | None:
     match = _SIZE.fullmatch(text)
     if not match or len(text) > _DIGITS:
         return None
-    return int(
-        Fraction(match[1] if not match[1].endswith(".") else match[1] + "0")
-        * 1024 ** " kmgtp".index((match[2] or " ").lower())
-    )
+    return _times(match[1], 1024 ** " kmgtp".index((match[2] or " ").lower()))
+
+
+def _times(number: str, unit: int) -> int:
+    """A decimal number of units, rounded down."""
+    whole, _, part = number.partition(".")
+    part = part[:_DIGITS]
+    return int(int(f"0{whole}{part}") * unit // 10 ** len(part))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from coved.dockerfile import readers
-from coved.dockerfile.instructions import Arg, Dockerfile, DockerfileError, From, Instruction, Location, Stage
+from coved.dockerfile import readers, words
+from coved.dockerfile.instructions import Arg, Copy, Dockerfile, DockerfileError, From, Instruction, Location, Stage
 from coved.dockerfile.lines import Line, Reader
 
 
@@ -28,6 +28,9 @@ def parse(data: bytes) -> Dockerfile:
             meta_args.append(instruction)
         else:
             raise DockerfileError("no build stage in current context", instruction.location)
+    for _, instructions in stages:
+        for instruction in instructions:
+            _check_from(instruction, reader.escape)
     if not stages:
         raise DockerfileError("dockerfile contains no stages to build")
     return Dockerfile(
@@ -50,9 +53,11 @@ def parse_instruction(text: str, escape: str = "\\") -> Instruction:
     if len(lines) != 1:
         raise DockerfileError("onbuild trigger should be a single expression", lines[1].location)
     try:
-        return readers.instruction(lines[0], reader.escape)
+        instruction = readers.instruction(lines[0], reader.escape)
     except DockerfileError as error:
         raise DockerfileError(str(error), lines[0].location) from None
+    _check_from(instruction, reader.escape)
+    return instruction
 
 
 def parse_changes(text: str, allowed: Collection[str]) -> list[Instruction]:
@@ -85,3 +90,18 @@ def _instruction(line: Line, escape: str) -> Instruction:
     except DockerfileError as error:
         message = f"dockerfile parse error on line {line.location.first}: {error}"
         raise DockerfileError(message, line.location) from None
+
+
+def _check_from(instruction: Instruction, escape: str) -> None:
+    """Raises ``DockerfileError`` where COPY's source would depend on a variable: stages are put in order without any."""
+    if isinstance(instruction, Copy) and instruction.from_:
+        try:
+            as_it_is = words.process(instruction.from_, {}, words.Style(escape=escape)).text == instruction.from_
+        except DockerfileError as error:
+            raise DockerfileError(str(error), instruction.location) from None
+        if not as_it_is:
+            raise DockerfileError(
+                "variable expansion is not supported for --from, "
+                "define a new stage with FROM using ARG from global scope as a workaround",
+                instruction.location,
+            )

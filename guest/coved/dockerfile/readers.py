@@ -251,17 +251,12 @@ def _add(common: _Common, line: Line, escape: str) -> Copy:
 def _copy(common: _Common, line: Line, escape: str) -> Copy:
     flags = _copy_flags(common, line, ["from"], ["parents"])
     sources, destination, documents = _paths("COPY", line)
-    from_ = flags.text("from")
-    if words.process(from_, {}, words.Style(escape=escape)).text != from_:
-        _refuse(
-            "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround"
-        )
     return Copy(
         **common,
         sources=sources,
         destination=destination,
         documents=documents,
-        from_=from_,
+        from_=flags.text("from"),
         chown=flags.text("chown"),
         chmod=flags.text("chmod"),
         link=bool(flags.switch("link")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from coved.dockerfile import ports, predefined
@@ -38,6 +38,9 @@ from coved.dockerfile.wildcards import clean
 
 _ALL = frozenset({"*", "**", "**/*"})
 """Patterns that leave out all of a context."""
+_MOST_HINTS = 200
+_MOST_KNOWN = 1000
+"""Beyond these nobody is asked whether they meant another name: each question takes as long as there are names."""
 _ELSEWHERE = ("http://", "https://", "git://", "ssh://", "git@", "github.com/")
 _SECRET = re.compile(
     "(?:_|^)(?:apikey|auth|credential|credentials|key|password|pword|passwd|secret|token)(?:_|$)", re.IGNORECASE
@@ -98,6 +101,7 @@ class StageChecks:
         self._states: list[_State] = []
         self._by_name: dict[str, _State] = {}
         self._globals: dict[str, str] = {}
+        self._hints = 0
 
     def run(self, target: str) -> None:
         """For the stage ``target``, "" for the last, and those that go into it."""
@@ -150,6 +154,12 @@ class StageChecks:
         if stage.name:
             self._by_name[stage.name] = state
 
+    def _meant(self, name: str, known: Collection[str]) -> str:
+        if self._hints >= _MOST_HINTS or len(known) > _MOST_KNOWN:
+            return ""
+        self._hints += 1
+        return nearest(name, known)
+
     def _from_text(self, text: str, base: From, report: Report) -> Expander:
         """The expander of one of FROM's texts, after its undeclared arguments are reported; raises ``DockerfileError``."""
         expander = self._expander(self._globals)
@@ -158,7 +168,7 @@ class StageChecks:
         finally:
             declared = [name for step in self._dockerfile.meta_args for name, _ in step.pairs] + list(self._globals)
             for name in sorted(expander.unset.difference(declared)):
-                meant = nearest(name, declared)
+                meant = self._meant(name, declared)
                 hint = f" (did you mean {meant}?)" if meant else ""
                 report.add("UndefinedArgInFrom", f"FROM argument '{name}' is not declared{hint}", base.location)
         return expander
@@ -298,7 +308,7 @@ class StageChecks:
         if not state.known:
             return
         for name in sorted(expander.unset - state.arguments - predefined.WITHOUT_ENVIRONMENT):
-            meant = nearest(name, state.environment)
+            meant = self._meant(name, state.environment)
             hint = f" (did you mean ${meant}?)" if meant else ""
             report.add("UndefinedVar", f"Usage of undefined variable '${name}'{hint}", step.location)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import posixpath
+import re
 
 from coved.dockerfile.automaton import Automaton, Char, Folders, Many, One, OneOf, Token
+from coved.dockerfile.expressions import expression, is_simple
 from coved.dockerfile.instructions import DockerfileError
 
 _BAD = "syntax error in pattern"
@@ -12,17 +14,19 @@ _SLASH = "/"
 
 
 class Wildcard:
-    """What one source of COPY matches; ``*``, ``?`` and ``[...]`` stand for no slash.
+    """What one source of COPY matches; ``*`` and ``?`` stand for no slash.
 
     ``deep``: ``**/`` stands for any folders, as with ``COPY --parents``; otherwise two stars are one.
     Raises ``DockerfileError`` for a pattern that is none.
     """
 
     def __init__(self, pattern: str, *, deep: bool = False) -> None:
-        self._automaton = Automaton(tokens(pattern, deep=deep))
+        found = tokens(pattern, deep=deep)
+        self._automaton = Automaton(found)
+        self._expression = re.compile(expression(found, r"\Z"), re.DOTALL) if is_simple(found) else None
 
     def matches(self, path: str) -> bool:
-        return self._automaton.matches(path)
+        return bool(self._expression.match(path)) if self._expression else self._automaton.matches(path)
 
     def may_match_below(self, directory: str) -> bool:
         """Whether something in the directory, at any depth, may match."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 from coved.dockerfile import substitution
 from coved.dockerfile.instructions import DockerfileError
@@ -44,6 +45,14 @@ class Style:
     """A variable that is not set stays as it was written."""
 
 
+@cache
+def _runs(escape: str, quotes: bool) -> tuple[dict[str, re.Pattern[str]], re.Pattern[str]]:
+    """Characters that mean nothing, up to each of the characters that a text may stop at; and within double quotes."""
+    special = "$<" + escape + ("'\"" if quotes else "")
+    plain = {stop: re.compile(f"[^{re.escape(special + stop)}]+") for stop in ("", "}", "/")}
+    return plain, re.compile(f'[^"${re.escape(escape)}]+')
+
+
 class _Failure(Exception):
     """The lexer cannot go on; the text says why."""
 
@@ -67,9 +76,7 @@ class _Lexer:
         self._raw_escapes = style.raw_escapes
         self._spent = 0
         self._depth = 0
-        special = "$<" + style.escape + ("'\"" if style.quotes else "")
-        self._plain = {stop: re.compile(f"[^{re.escape(special + stop)}]+") for stop in ("", "}", "/")}
-        self._quoted = re.compile(f'[^"${re.escape(style.escape)}]+')
+        self._plain, self._quoted = _runs(style.escape, style.quotes)
         self.used: set[str] = set()
         self.unset: set[str] = set()
 

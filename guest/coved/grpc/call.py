@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Generic, TypeVar
 
 from coved.grpc.codec import Message, WireError
@@ -64,9 +65,23 @@ class Call(Generic[In, Out]):
             yield message
 
     async def send(self, message: Out, *, end: bool = False) -> None:
-        """``end``: it is this side's last. Waits while the peer has no room."""
-        try:
+        """``end``: it is a client's last (a server ends the call by its status). Waits while the peer has no room."""
+        with self._well():
             await self._stream.send(message.encode(), end=end)
+
+    async def send_several(self, messages: Iterable[Out]) -> None:
+        """The same for some that are small, at once."""
+        with self._well():
+            await self._stream.send_several(each.encode() for each in messages)
+
+    def _begin(self) -> None:
+        """Before anything is sent."""
+
+    @contextlib.contextmanager
+    def _well(self) -> Iterator[None]:
+        self._begin()
+        try:
+            yield
         except GrpcError:
             if self._client and self._stream.ended:
                 self._must_be_well()  # how it ended says more

@@ -126,11 +126,12 @@ class _ServerCall(Call[Any, Any]):
         super().__init__(stream, incoming, client=False)
         self._connection = connection
 
-    async def send(self, message: Message, *, end: bool = False) -> None:
-        """A server ends a call by its status: ``end`` means nothing."""
+    def _begin(self) -> None:
         if self._stream.response is None:
             self._stream.response = _RESPONSE
             self._connection.headers(self._stream, _RESPONSE)
+
+    async def send(self, message: Message, *, end: bool = False) -> None:
         await super().send(message)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from coved.grpc.status import Code, GrpcError, Metadata, Status, of_trailers
@@ -173,6 +173,10 @@ class Stream:
     async def send(self, message: bytes, *, end: bool = False) -> None:
         """Returns when the message is on its way. Raises ``GrpcError`` when the peer does not take it any more."""
         await self._send(_PREFIX.pack(0, len(message)) + message, end)
+
+    async def send_several(self, messages: Iterable[bytes]) -> None:
+        """The same for some that are small, at once."""
+        await self._send(b"".join(_PREFIX.pack(0, len(each)) + each for each in messages), False)
 
     async def finish(self) -> None:
         """There will be no more messages from this side."""

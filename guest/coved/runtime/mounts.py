@@ -92,6 +92,13 @@ def parse_options(options: list[str]) -> Options:
     )
 
 
+# What LXCFS has for a container.
+_OVER_PROC = frozenset(
+    "proc/" + name
+    for name in "cpuinfo diskstats meminfo stat swaps uptime loadavg slabinfo net/dev sys/kernel/ns_last_pid".split()
+)
+
+
 class Prepared(NamedTuple):
     """A mount ready to be attached: detached already (``fd``), or still to be made inside the container."""
 
@@ -264,6 +271,8 @@ def attach(root_fd: int, prepared: Prepared) -> None:
         try:
             if is_directory != stat.S_ISDIR(os.fstat(target).st_mode):
                 raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            if kind != "proc":
+                _spare_proc(root_fd, target, mount, fd)
             syscalls.move_mount(fd, target)
         finally:
             os.close(target)
@@ -274,6 +283,24 @@ def attach(root_fd: int, prepared: Prepared) -> None:
     finally:
         if fd >= 0:
             os.close(fd)
+
+
+def _spare_proc(root_fd: int, target: int, mount: "Mount", fd: int) -> None:
+    """What is set up later, by the runtime and by execs, trusts /proc: nothing else may be mounted there, with runc's exceptions
+    (its ``checkProcMount``). A tmpfs has nothing in it that could pretend to be something. Raises OSError."""
+    try:
+        proc = paths.open_in_root(root_fd, "/proc")
+    except OSError:
+        return
+    try:
+        whole = os.path.samestat(os.fstat(proc), os.fstat(target))
+    finally:
+        os.close(proc)
+    if whole and syscalls.file_system(fd) != syscalls.PROC_SUPER_MAGIC:
+        raise OSError(errno.EPERM, f'"{mount["destination"]}" cannot be mounted because it is not of type proc')
+    inside = not whole and syscalls.file_system(target) == syscalls.PROC_SUPER_MAGIC
+    if inside and mount.get("type") != "tmpfs" and mount["destination"].strip("/") not in _OVER_PROC:
+        raise OSError(errno.EPERM, f'"{mount["destination"]}" cannot be mounted because it is inside /proc')
 
 
 def _mode_of(root_fd: int, path: str) -> list[tuple[str, str | None]]:

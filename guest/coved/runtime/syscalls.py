@@ -67,6 +67,8 @@ MS_BIND, MS_REC, MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED = 4096, 16384, 1
 MNT_DETACH = 2
 _RENAME_EXCHANGE = 2
 
+PROC_SUPER_MAGIC = 0x9FA0
+
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_IN_ROOT = 0x10
@@ -233,6 +235,14 @@ def openat2(directory: int, path: str, flags: int, resolve: int, mode: int = 0) 
             break
     number = ctypes.get_errno()
     raise OSError(number, describe(number), path)
+
+
+def file_system(fd: int) -> int:
+    """The magic number of the file system that a descriptor is on (statfs(2))."""
+    buffer = (ctypes.c_long * 32)()  # f_type comes first on all architectures here, and all of it takes less
+    if _libc.fstatfs(c_int(fd), ctypes.byref(buffer)) != 0:
+        raise _fail("fstatfs")
+    return buffer[0]
 
 
 def pivot_root(new_root: str, put_old: str) -> None:

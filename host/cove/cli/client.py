@@ -350,10 +350,18 @@ class EngineClient:
         self._give_back(response)
         return response
 
-    def hijack(self, path: str, query: Query | None = None, body: Any = None) -> Hijacked:
-        """POST `path` and take over the connection. Raises `DaemonError`."""
+    def hijack(
+        self,
+        path: str,
+        query: Query | None = None,
+        body: Any = None,
+        *,
+        upgrade: str = "tcp",
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> Hijacked:
+        """POST `path` and take over the connection, which then speaks `upgrade`. Raises `DaemonError`."""
         data = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
-        head = [("Host", "docker"), ("User-Agent", "cove"), ("Connection", "Upgrade"), ("Upgrade", "tcp")]
+        head = [("Host", "docker"), ("User-Agent", "cove"), ("Connection", "Upgrade"), ("Upgrade", upgrade), *headers]
         head += [("Content-Length", str(len(data))), ("Content-Type", "application/json")]
         sock, protocol = self.connect(), h11.Connection(our_role=h11.CLIENT)
         request = h11.Request(method="POST", target=path + query_string(query or {}), headers=head)

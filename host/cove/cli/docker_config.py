@@ -98,6 +98,10 @@ class DockerConfig:
             return chosen if isinstance(chosen, str) else ""
         return _default_helper()
 
+    def value(self, name: str) -> Any:
+        """A setting of the file, whatever it is; None when it is not there."""
+        return self._data.get(name)
+
     def texts(self, name: str) -> Iterator[str]:
         """A list of settings of the file."""
         value = self._data.get(name)

@@ -23,6 +23,7 @@ PROGRAM = "cove"
 # them imports no module. The short help is docker's but where that speaks of Docker and means its program.
 VERBS: dict[str, tuple[str, str, str]] = {
     "attach": ("run", "attach", "Attach local standard input, output, and error streams to a running container"),
+    "build": ("build", "build", "Build an image from a Dockerfile"),
     "commit": ("images", "commit", "Create a new image from a container's changes"),
     "cp": ("cp.command", "cp", "Copy files/folders between a container and the local filesystem"),
     "create": ("run", "create", "Create a new container"),
@@ -88,11 +89,19 @@ _CONTAINER_VERBS = [
     "update",
     "wait",
 ]
-NOT_YET = ("build", "builder", "buildx", "compose", "manifest", "swarm")
+NOT_YET = ("buildx", "compose", "manifest", "swarm")
 """Commands of docker's that a user would look for and that have yet to be written."""
 _INSPECT = "Display detailed information on one or more "
 
 GROUPS: dict[str, tuple[str, dict[str, tuple[str, str, str]]]] = {
+    "builder": (
+        "Manage builds",
+        {
+            "build": VERBS["build"],
+            "du": ("builder", "builder du", "Disk usage"),
+            "prune": ("builder", "builder prune", "Remove build cache"),
+        },
+    ),
     "container": (
         "Manage containers",
         {
@@ -105,7 +114,7 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str, str]]]] = {
     "image": (
         "Manage images",
         {
-            **{verb: VERBS[verb] for verb in ("history", "import", "load", "pull", "push", "save", "tag")},
+            **{verb: VERBS[verb] for verb in ("build", "history", "import", "load", "pull", "push", "save", "tag")},
             "bootstrap": ("bootstrap", "image bootstrap", "Make a base image of Debian from its signed archive"),
             "inspect": ("inspect", "image inspect", _INSPECT + "images"),
             "ls": VERBS["images"],
@@ -338,7 +347,7 @@ def _run_own(name: str, path: str, words: list[str], machine: str | None) -> int
 
 def overview() -> str:
     """The text of `cove --help`."""
-    common = ("run", "exec", "ps", "pull", "images", "version", "info")
+    common = ("run", "exec", "ps", "build", "pull", "images", "version", "info")
     sections = (
         (
             "Cove's own Commands",

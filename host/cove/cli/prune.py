@@ -35,7 +35,7 @@ FIELDS = {
 
 def _prune(context: Context, kind: str, given: list[str], *, everything: bool) -> tuple[str, int]:
     """Prune one kind; what to print, and the bytes that are free again."""
-    wanted = _with_configured(given)
+    wanted = with_configured(given)
     if kind == "image":
         wanted.append(f"dangling={'false' if everything else 'true'}")
     elif kind == "volume" and everything:
@@ -47,7 +47,7 @@ def _prune(context: Context, kind: str, given: list[str], *, everything: bool) -
     return text, int(answer.get("SpaceReclaimed") or 0)
 
 
-def _with_configured(given: list[str]) -> list[str]:
+def with_configured(given: list[str]) -> list[str]:
     """`given` and what the user's docker configuration adds to every prune."""
     from cove.cli.docker_config import DockerConfig
 
@@ -90,7 +90,7 @@ def system_prune(context: Context, values: Values) -> int:
     images = "all images without at least one container associated to them" if everything else "all dangling images"
     what += [images, "unused build cache" if not everything else "all build cache"]
     warning = "WARNING! This will remove:\n" + "".join(f"  - {item}\n" for item in what)
-    if shown := _shown_filters(_with_configured(values["filter"])):
+    if shown := _shown_filters(with_configured(values["filter"])):
         warning += "\n  Items to be pruned will be filtered with:\n" + "".join(f"  - {item}\n" for item in shown)
     if not values["force"] and not confirm(f"{warning}\nAre you sure you want to continue?"):
         return 0

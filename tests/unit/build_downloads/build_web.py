@@ -49,12 +49,14 @@ def serving() -> Iterator[Web]:
             else:
                 page(self)
 
+        do_POST = do_GET
+
         def log_message(self, *_: Any) -> None:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         web.url = f"http://127.0.0.1:{server.server_port}"
         try:

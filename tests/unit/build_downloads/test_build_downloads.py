@@ -122,9 +122,24 @@ def test_a_checksum(web: Web, tmp_path: Path) -> None:
     assert len(web.asked) == 1  # what is there already has it
     with pytest.raises(BuildError) as caught:
         fetch(tmp_path, f"{web.url}/f", checksum=sha256(b"two"))
-    assert str(caught.value) == (
-        f"failed to load cache key: digest mismatch for {web.url}/f: {sha256(b'one')} (expected: {sha256(b'two')})"
-    )
+    assert str(caught.value) == (f"digest mismatch for {web.url}/f: {sha256(b'one')} (expected: {sha256(b'two')})")
+
+
+@pytest.mark.parametrize(
+    ("checksum", "words"),
+    [
+        ("sha256:zz", "invalid checksum digest length"),
+        ("zz", "invalid checksum digest format"),
+        ("md5:zz", "unsupported digest algorithm"),
+        ("sha256:" + "x" * 64, "invalid checksum digest format"),
+        ("sha256:" + "A" * 64, "invalid checksum digest format"),
+    ],
+)
+def test_no_checksums(checksum: str, words: str, web: Web, tmp_path: Path) -> None:
+    with pytest.raises(BuildError) as caught:
+        fetch(tmp_path, f"{web.url}/f", checksum=checksum)
+    assert str(caught.value) == words
+    assert web.asked == []
 
 
 def test_errors(web: Web, tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ class FakeBuilder:
     """Builds by calling ``body``."""
 
     body: Body
+    contexts: Contexts
     entries_: list[FakeEntry] = field(default_factory=list)
     pruned: list[dict[str, Any]] = field(default_factory=list)
     folder_path: Path | None = None
@@ -88,7 +89,7 @@ class FakeBuilder:
     async def build(self, request: Request, client: Client, progress: Progress) -> Result:
         return await self.body(request, client, progress)
 
-    def entries(self) -> list[FakeEntry]:
+    async def entries(self) -> list[FakeEntry]:
         return self.entries_
 
     async def prune(self, **options: Any) -> list[FakeEntry]:
@@ -113,11 +114,10 @@ class Set:
     """A service, and a client of it."""
 
     def __init__(self, tmp_path: Path, body: Body) -> None:
-        self.builder = FakeBuilder(body, folder_path=tmp_path / "unpacked")
         self.contexts = Contexts(tmp_path / "contexts")
+        self.builder: Any = FakeBuilder(body, self.contexts, folder_path=tmp_path / "unpacked")
         self.service = Service(
             self.builder,
-            self.contexts,
             identity="me",
             version="1",
             architecture="amd64",
@@ -557,33 +557,37 @@ def test_what_the_engine_is(tmp_path: Path) -> None:
 def test_the_cache(tmp_path: Path) -> None:
     async def main() -> None:
         made = Set(tmp_path, nothing)
-        made.builder.entries_ = [FakeEntry("one"), FakeEntry("two", kind="exec.cachemount", in_use=True)]
-        async with made.contexts.use("k\0context\0") as folder:
-            folder.whole = True
+        made.builder.entries_ = [
+            FakeEntry("one"),
+            FakeEntry("two", kind="exec.cachemount", in_use=True),
+            FakeEntry("three", kind="source.local", description="local source for context"),
+        ]
         async with made.channel() as channel:
 
             async def usage(*filters: str) -> list[str]:
                 found = await channel.unary(DISK_USAGE, DiskUsageRequest([*filters]))
-                return [each.id if each.record_type != "source.local" else "context" for each in found.record]
+                return [each.id for each in found.record]
 
             async def prune(request: PruneRequest) -> list[str]:
                 async with channel.open(PRUNE) as call:
                     await call.send(request, end=True)
                     return [each.id async for each in call]
 
-            assert await usage("") == ["one", "two", "context"]
+            assert await usage("") == ["one", "two", "three"]
             assert await usage("type==regular") == ["one"]
-            assert await usage("type!=regular") == ["two", "context"]
+            assert await usage("type!=regular") == ["two", "three"]
             assert await usage("inuse") == ["two"]
             assert await usage("type==regular", "id==two") == ["one", "two"]
             assert await usage("type==regular,id==two") == []
-            assert await usage("description~=local") == ["context"]
+            assert await usage("description~=local") == ["three"]
             with pytest.raises(GrpcError, match="failed to parse"):
                 await usage("a<b")
             assert await prune(PruneRequest(["type==regular"])) == ["one"]
-            assert len(await prune(PruneRequest(all=True, keep_duration=3_600_000_000_000))) == 2
-            assert made.builder.pruned[-1] == {"everything": True, "unused_for_s": 3600, "keep_bytes": 0, "ids": []}
-            assert len(await prune(PruneRequest())) == 3
-            assert await usage() == ["one", "two"]
+            assert await prune(PruneRequest(["id==none"])) == []
+            assert len(await prune(PruneRequest(all=True, keep_duration=3_600_000_000_000, keep_bytes=5))) == 3
+            assert made.builder.pruned == [
+                {"everything": False, "unused_for_s": 0, "keep_bytes": 0, "ids": ["one"]},
+                {"everything": True, "unused_for_s": 3600, "keep_bytes": 5, "ids": []},
+            ]
 
     run(main)

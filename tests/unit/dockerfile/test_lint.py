@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from coved.dockerfile.ignore import Matcher
 from coved.dockerfile.instructions import DockerfileError
@@ -267,6 +269,13 @@ def test_options() -> None:
         skip=frozenset({"A", "B"}), error=True, experimental_all=True
     )
     assert Options.parse("") == Options()
+
+
+def test_hostile_files_take_no_longer() -> None:
+    start = time.perf_counter()
+    found = _found("FROM busybox\n" + "".join(f"ENV A{i}=$B{i}\n" for i in range(3000)))
+    assert len(found) == 3000
+    assert time.perf_counter() - start < 5
 
 
 _step = st.sampled_from(

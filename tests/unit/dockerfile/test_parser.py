@@ -392,7 +392,7 @@ _LONG = "a" * 65536
         ),
         (
             "FROM a\nCOPY --from=$x a b",
-            "dockerfile parse error on line 2: variable expansion is not supported for --from, define a new stage with FROM "
+            "variable expansion is not supported for --from, define a new stage with FROM "
             "using ARG from global scope as a workaround",
             (2, 2),
         ),
