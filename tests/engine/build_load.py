@@ -19,6 +19,7 @@ from typing import Any
 import docker
 import requests
 import urllib3
+from coved.runtime.cgroups import mount_point
 
 from kill_look import processes
 
@@ -146,7 +147,7 @@ def build(engine: Any, kind: str, n: str, context: bytes) -> str:
 
 def left(engine: Any, netns: Any) -> dict[str, Any]:
     """What an engine that builds nothing and has no container still has of builds, by what it is; all must be empty.
-    ``netns``: a kill_look.Netns. Cgroups may be those of other engines of this computer."""
+    ``netns``: a kill_look.Netns. Cgroups may be those of other engines of this computer, which are about to go."""
     root, state = Path(engine.root), Path(engine.state)
     seen = netns.look(str(root), str(state), engine.table, [], [])
     with closing(sqlite3.connect(f"file:{root}/metadata.db?mode=ro", uri=True)) as database:
@@ -162,7 +163,7 @@ def left(engine: Any, netns: Any) -> dict[str, Any]:
     return {
         "drafts": os.listdir(root / "build/drafts"),
         "mounts": seen["mounts"],
-        "cgroups": [name for name in seen["cgroups"] if name.startswith("build-")],
+        "cgroups": [name for name in seen["cgroups"] if name.startswith("build-") and _is_empty(name)],
         "network namespaces": seen["netns"],
         "sandboxes": seen["sandboxes"],
         "shims": seen["shims"],
@@ -177,6 +178,12 @@ def left(engine: Any, netns: Any) -> dict[str, Any]:
         "layers without files": [*layers - {*seen["folders"]["layers"]}],
         "temporary files": seen["folders"]["tmp"] + seen["folders"]["trash"],
     }
+
+
+def _is_empty(cgroup: str) -> bool:
+    with contextlib.suppress(OSError):
+        return "populated 0" in Path(f"{mount_point()}/cove/{cgroup}/cgroup.events").read_text()
+    return False
 
 
 def _inside(root: Path) -> Iterator[tuple[int, str]]:
