@@ -42,6 +42,7 @@ async def add(stage: Stage, now: State, instruction: i.Copy, title: str) -> Stat
             parents=instruction.parents,
             excludes=instruction.excludes,
             unpack=instruction.keyword == "ADD" and instruction.unpack is not False,
+            classic=instruction.keyword if job.request.in_order else "",
             unpack_downloads=bool(instruction.unpack),
         )
         content = (
@@ -53,6 +54,7 @@ async def add(stage: Stage, now: State, instruction: i.Copy, title: str) -> Stat
             "copy", "" if order.link else now.key, content, [one.key for one in downloads], order.destination,
             [[name, data.decode()] for name, data in order.contents.items()], order.chown, order.chmod, order.parents,
             order.unpack, [*order.sources] if order.parents else len(order.sources), [*order.excludes],
+            *([order.classic] if order.classic else []),
         )  # fmt: skip
 
         async def work(draft: Draft) -> None:
@@ -68,11 +70,13 @@ async def make_directory(stage: Stage, now: State, instruction: i.Workdir, title
     """The state after WORKDIR: the folder is there."""
     changed = config.apply(now.config, instruction)
     path: str = changed["WorkingDir"]
-    what = key("workdir", now.key, path)
+    # BuildKit gives the folders that it makes to whom USER names.
+    owner = "" if stage.job.request.in_order else now.config.get("User") or ""
+    what = key("workdir", now.key, path, *([owner] if owner else []))
     with stage.doing(title) as doing:
 
         async def work(draft: Draft) -> None:
-            await stage.job.copier.copy(CopyOrder(now.refs, path, make_directory=True), draft)
+            await stage.job.copier.copy(CopyOrder(now.refs, path, chown=owner, make_directory=True), draft)
 
         step = await stage.job.step(what, now.key, instruction.source, doing, work, cache=stage.cache)
     return now.stepped(step, f"WORKDIR {path}").with_config(changed)
