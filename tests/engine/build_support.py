@@ -19,6 +19,7 @@ from coved.build.execution import Executor
 from coved.build.orders import AnyMount, RunOrder
 from coved.containers.launcher import PROFILE_VARIABLE
 from coved.engine import Config, Engine
+from coved.networks import Sandbox, SandboxRequest
 from coved.runtime import syscalls
 
 import busybox_image
@@ -39,6 +40,7 @@ class Parts:
         self.snapshots = self.engine.snapshots
         self.executor = Executor(self.engine.database, self.snapshots, self.engine.networks, self.engine.spawner)
         self.base: tuple[str, ...] = ()
+        self._note_names()
 
     async def __aenter__(self) -> Parts:
         await self.engine.start(lambda: None)
@@ -56,6 +58,22 @@ class Parts:
     async def __aexit__(self, *error: object) -> None:
         await self.executor.close()
         await self.engine.close()
+
+    def _note_names(self) -> None:
+        """Keeps the names that commands have in the kernel, for the next engine too."""
+        begin = self.engine.networks.sandboxes.begin
+
+        async def noting(name: str, request: SandboxRequest) -> tuple[Sandbox, asyncio.Task[Sandbox]]:
+            with (self.folder / "names").open("a") as file:
+                file.write(f"{name}\n")
+            return await begin(name, request)
+
+        self.engine.networks.sandboxes.begin = noting  # type: ignore[method-assign]
+
+    def _names(self) -> list[str]:
+        with contextlib.suppress(FileNotFoundError):
+            return (self.folder / "names").read_text().split()
+        return []
 
     async def run(self, *command: str, base: tuple[str, ...] | None = None, **order: Any) -> tuple[str, str, str]:
         """Runs a command, one word of it by a shell; gives standard output, standard error and the snapshot's ref."""
@@ -103,8 +121,14 @@ class Parts:
             "namespaces": [name for name in os.listdir(self.state / "netns") if name.startswith("build-")],
             "pairs": [line for line in links.splitlines() if "master" in line],
             "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if "/drafts/" in line],
-            "cgroups": [*Path(cgroups()).rglob("build-*")],
-            "processes": processes("build-"),
+            # Others may be building on this computer.
+            "cgroups": [
+                path
+                for name in self._names()
+                for parent in ("cove", "cove-b-parent")
+                if (path := Path(cgroups()) / parent / name).exists()
+            ],
+            "processes": [line for line in processes("shim:build-") if str(self.folder) in line],
         }
 
 

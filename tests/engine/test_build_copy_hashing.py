@@ -184,6 +184,18 @@ def test_what_is_remembered_is_not_read_again(tmp_path: Path, monkeypatch: pytes
     assert len(reads) == 1
 
 
+def test_layers_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though they are mounted anew each time."""
+    monkeypatch.setattr(hashing, "_FEW", 0)
+    layers = [make_source(tmp_path / "top"), make_source(tmp_path / "bottom")]
+    for layer in layers:
+        settle(layer)
+    options: dict[str, Any] = {"layers": layers, "ref": "", "memory": HashMemory(tmp_path / "m"), "tree": "t"}
+    first = digest(["."], **options)
+    monkeypatch.setattr(hashing, "_body", lambda fd: pytest.fail("it is remembered"))
+    assert digest(["."], **options) == first
+
+
 def test_what_has_just_been_changed_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its times could be the same after another change."""
     monkeypatch.setattr(hashing, "_FEW", 0)

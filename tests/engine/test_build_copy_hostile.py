@@ -124,12 +124,15 @@ def test_special_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scratch", [False, True])
 def test_a_whiteout_is_no_file_to_copy(scratch: bool, tmp_path: Path) -> None:
+    """It would take away what is below; a layer alone may have some."""
     source = tmp_path / "s"
-    source.mkdir()
+    write(source, "a", "a")
     os.mknod(source / "file", stat.S_IFCHR | 0o600, 0)
     target = Target(tmp_path / "t", None if scratch else make_base(tmp_path / "base"))
+    target.copy(order(source, ".", destination="/"))
+    assert [line for line in target.changes() if not line.startswith("/a ")] == []
     with pytest.raises(BuildError, match="failed to create device: mknod /file: operation not permitted"):
-        target.copy(order(source, ".", destination="/"))
+        target.copy(order(source, "file", destination="/"))
     assert "- /file" not in target.changes()
 
 

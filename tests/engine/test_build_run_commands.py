@@ -195,6 +195,32 @@ def test_settings_of_an_order(shared: Session) -> None:
     shared.run(work)
 
 
+def test_the_classic_builders_commands_see_a_container(shared: Session) -> None:
+    async def work(parts: Parts) -> None:
+        id = "ab" * 32
+        told = (
+            await parts.run(
+                "hostname; cat /etc/hostname; echo $HOSTNAME; echo 9.9.9.9 it >>/etc/hosts; cat /etc/hosts",
+                container=id,
+            )
+        )[0]
+        lines = told.splitlines()
+        assert lines[:4] == [id[:12]] * 3 + ["127.0.0.1\tlocalhost"]
+        assert lines[-2:] == [f"172.17.0.2\t{id[:12]}", "9.9.9.9 it"]
+        for order, words in (
+            ({"user": "nosuch"}, "unable to find user nosuch: no matching entries in passwd file"),
+            ({"cwd": "/etc/passwd"}, "Cannot mkdir: /etc/passwd is not a directory"),
+        ):
+            assert str(await failure(parts, "true", container=id, **order)) == words
+        refused = 'unable to start container process: exec: "nope": executable file not found in $PATH: unknown'
+        error = await failure(parts, "nope", "x", container=id)
+        assert str(error).endswith(f"OCI runtime create failed: runc create failed: {refused}")
+        assert error.__notes__ == [""]
+        assert (await failure(parts, "exit 5", container=id)).exit_code == 5
+
+    shared.run(work)
+
+
 def test_large_input_is_read_or_not(shared: Session) -> None:
     async def work(parts: Parts) -> None:
         assert (await parts.run("wc -c", stdin=b"x" * (3 << 20)))[0].strip() == str(3 << 20)
@@ -289,6 +315,17 @@ def test_steps_stand_on_each_other(shared: Session) -> None:
     shared.run(work)
 
 
+def test_a_folder_that_is_moved_is_in_the_layer_whole(shared: Session) -> None:
+    async def work(parts: Parts) -> None:
+        below = (await parts.run("mkdir -p /d/e; echo 1 >/d/e/f; echo 2 >/g"))[2]
+        ref = (await parts.run("mv /d /h; chmod 600 /g", base=(*parts.base, below)))[2]
+        assert parts.files(ref) == ["d", "g", "h", "h/e", "h/e/f"]
+        (tree,) = parts.snapshots.lower_dirs((ref,))
+        assert [(tree / name).read_text() for name in ("g", "h/e/f")] == ["2\n", "1\n"]
+
+    shared.run(work)
+
+
 def test_a_ref_may_become_a_layer_under_a_running_command(shared: Session) -> None:
     async def work(parts: Parts) -> None:
         below = (await parts.run("echo below >/x"))[2]
@@ -311,6 +348,18 @@ def test_a_cancelled_command_leaves_nothing(shared: Session, instant_s: float) -
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert processes("sleep\0001000") == []
+        assert await parts.leftovers() == NOTHING
+
+    shared.run(work)
+
+
+def test_many_commands_at_the_same_time(shared: Session) -> None:
+    async def work(parts: Parts) -> None:
+        script = "ip -4 -o addr show eth0 | awk '{print $4}'; echo >/x; sleep 0.2"
+        told = await asyncio.gather(*(parts.run(script) for _ in range(12)))
+        assert len({address for address, _, _ in told}) == len({ref for _, _, ref in told}) == 12
+        found = await asyncio.gather(*(parts.snapshots.diff_id(ref) for _, _, ref in told for _ in range(2)))
+        assert all(diff_id in parts.snapshots for diff_id in found)
         assert await parts.leftovers() == NOTHING
 
     shared.run(work)
@@ -351,7 +400,7 @@ def test_a_shim_that_is_killed_fails_its_command(shared: Session) -> None:
     async def work(parts: Parts) -> None:
         task = asyncio.create_task(parts.run("sleep 1003"))
         await until(lambda: processes("sleep\0001003"))
-        shims = [path for path in Path("/proc").glob("[0-9]*/comm") if _is_shim(path)]
+        shims = [path for path in Path("/proc").glob("[0-9]*/comm") if _is_shim(path, parts.folder)]
         assert len(shims) == 1
         os.kill(int(shims[0].parent.name), signal.SIGKILL)
         with pytest.raises(BuildError, match="did not complete successfully: the shim of"):
@@ -361,9 +410,9 @@ def test_a_shim_that_is_killed_fails_its_command(shared: Session) -> None:
     shared.run(work)
 
 
-def _is_shim(comm: Path) -> bool:
+def _is_shim(comm: Path, folder: Path) -> bool:
     try:
-        return "build-" in comm.read_text()
+        return "shim:build-" in comm.read_text() and str(folder) in comm.with_name("cmdline").read_text()
     except OSError:
         return False
 

@@ -273,19 +273,25 @@ def test_whoever_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
 
 def test_what_cannot_be_recorded_is_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(stores: Stores) -> None:
-        ref = await stores.sealed(text("a"))
-        with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
+        refs = [await stores.sealed(text(name)) for name in ("a", "b", "a")]
+        add = Catalog.add_layer
 
-            def full(*_: object) -> None:
+        def full(catalog: Catalog, diff_id: str, *arguments: Any) -> None:
+            if stores.database.query("SELECT * FROM layers"):  # one of them has a row by now
                 raise OSError("full")
+            add(catalog, diff_id, *arguments)
 
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
             patch.setattr(Catalog, "add_layer", full)
-            await stores.snapshots.diff_id(ref)
-        assert stores.files() == {"layers": [], "blobs": [], "snapshots": [ref], "drafts": []}
-        (tree,) = stores.snapshots.lower_dirs((ref,))
-        assert (tree / "a").read_text() == "x"
-        assert not tree.is_symlink()
-        assert await stores.snapshots.diff_id(ref) in stores.snapshots
+            await stores.snapshots.diff_ids(refs)
+        assert stores.files() == {"layers": [], "blobs": [], "snapshots": sorted(refs), "drafts": []}
+        for ref, name in zip(refs, "aba", strict=True):
+            (tree,) = stores.snapshots.lower_dirs((ref,))
+            assert (tree / name).read_text() == "x"
+            assert not tree.is_symlink()
+        found = await stores.snapshots.diff_ids(refs)
+        assert len({*found.values()}) == len(stores.files()["layers"]) == 2
+        assert all(diff_id in stores.snapshots for diff_id in found.values())
 
     run(tmp_path, work)
 
@@ -301,8 +307,7 @@ def test_an_engine_that_is_killed_at_any_instant_leaves_whole_things_only(tmp_pa
 
     async def scenario(stores: Stores) -> None:
         first, same, second = [await stores.sealed(text(name)) for name in ("a", "a", "b")]
-        for ref in (first, same, second):
-            await stores.snapshots.diff_id(ref)
+        await stores.snapshots.diff_ids([first, same, second])
         third = await stores.sealed(text("c"))
         await stores.image(stores.snapshots.layer_of(first), name="docker.io/library/x:latest")
         await stores.snapshots.remove([second, third])

@@ -72,6 +72,22 @@ def test_a_user_who_is_not_root_has_none_but_a_bounding_set(make: Make) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [("/proc", "is not of type proc"), ("/proc/bus", "is inside /proc"), ("/proc/self/attr", "inside /proc")],
+)
+def test_nothing_pretends_to_be_proc(make: Make, scratch: Path, target: str, words: str) -> None:
+    """What a container's set-up reads there decides on its privileges."""
+    container = make("true", start=False, volumes=[f"{scratch}:{target}"])
+    with pytest.raises(docker.errors.APIError) as caught:
+        container.start()
+    assert f'"{target}" cannot be mounted because it' in caught.value.explanation
+    assert words in caught.value.explanation
+    # The machine's own proc, and what LXCFS has for containers, may be mounted.
+    assert "ctl" not in output(make("ls", "/proc/1", volumes=["/proc:/proc:ro"]))
+    assert output(make("sh", "-c", "wc -c </proc/uptime", volumes=["/dev/null:/proc/uptime"])) == "0\n"
+
+
 @pytest.mark.parametrize("option", ["CapAdd", "CapDrop"])
 def test_capabilities_that_there_are_not(docker_client: Any, option: str) -> None:
     words = f'invalid {option}: unknown capability: "CAP_FOO"'

@@ -53,7 +53,7 @@ async def add(stage: Stage, now: State, instruction: i.Copy, title: str) -> Stat
         what = key(
             "copy", "" if order.link else now.key, content, [one.key for one in downloads], order.destination,
             [[name, data.decode()] for name, data in order.contents.items()], order.chown, order.chmod, order.parents,
-            order.unpack, [*order.sources] if order.parents else len(order.sources), [*order.excludes],
+            order.unpack, order.unpack_downloads, [*order.sources] if order.parents else len(order.sources), [*order.excludes],
             *([order.classic] if order.classic else []),
         )  # fmt: skip
 
@@ -72,11 +72,12 @@ async def make_directory(stage: Stage, now: State, instruction: i.Workdir, title
     path: str = changed["WorkingDir"]
     # BuildKit gives the folders that it makes to whom USER names.
     owner = "" if stage.job.request.in_order else now.config.get("User") or ""
-    what = key("workdir", now.key, path, *([owner] if owner else []))
+    order = CopyOrder(now.refs, path, chown=owner, make_directory=True)
+    what = key("workdir", now.key, path, order.chown)
     with stage.doing(title) as doing:
 
         async def work(draft: Draft) -> None:
-            await stage.job.copier.copy(CopyOrder(now.refs, path, chown=owner, make_directory=True), draft)
+            await stage.job.copier.copy(order, draft)
 
         step = await stage.job.step(what, now.key, instruction.source, doing, work, cache=stage.cache)
     return now.stepped(step, f"WORKDIR {path}").with_config(changed)

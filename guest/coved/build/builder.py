@@ -89,7 +89,7 @@ class Builder:
             bases = Bases(self._images, self._registries, client, vertices, request.pull)
             stack.push_async_callback(bases.close)
             dockerfile = await self._read(inputs)
-            warnings = _checked(dockerfile, request, inputs)
+            warnings = await asyncio.to_thread(_checked, dockerfile, request, inputs)
             if request.check:
                 return Result(warnings=warnings)
             for warning in warnings:
@@ -136,7 +136,7 @@ class Builder:
     async def _read(self, inputs: Inputs) -> Dockerfile:
         text = await inputs.dockerfile()
         try:
-            return parse(text)
+            return await asyncio.to_thread(parse, text)  # one that means harm takes seconds
         except DockerfileError as error:
             raise _located(error, inputs.filename, text.decode("utf-8", "replace")) from None
 
@@ -159,7 +159,8 @@ def _options(dockerfile: Dockerfile, request: Request, inputs: Inputs) -> Option
 def _checked(dockerfile: Dockerfile, request: Request, inputs: Inputs) -> list[Warning]:
     given = {name: value for name, value in request.build_args.items() if value is not None}
     options = _options(dockerfile, request, inputs)
-    return check(dockerfile, options=options, target=request.target, build_args=given)
+    found = check(dockerfile, options=options, target=request.target, build_args=given)
+    return [replace(each, filename=inputs.filename, text=dockerfile.text) for each in found]
 
 
 def _located(error: DockerfileError, filename: str, text: str) -> BadDockerfile:

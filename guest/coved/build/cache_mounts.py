@@ -77,7 +77,7 @@ class CacheMounts:
             row["id"]: CacheFolder(**row) for row in database.query("SELECT * FROM build_cache_mounts")
         }
         self._uses: dict[str, _Use] = {}
-        self._unmeasured: set[str] = set()
+        self._unmeasured: set[str] = {*self._folders}  # an engine may have been killed while they were in use
         self._making: dict[str, asyncio.Lock] = {}
         self._changed = asyncio.Event()
         """Set, and another, when somebody has given a folder back, or one has been made."""

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from typing import Any
 
 from coved.build.errors import BuildError
 from coved.containers import signals
 from coved.dockerfile import instructions as i
+from coved.dockerfile.ports import names
 from coved.errors import InvalidParameter
 
 Json = dict[str, Any]
 
 SHELL = ("/bin/sh", "-c")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_PORT = re.compile(r"(?:[^:]*:)*(\d{1,5})(?:-(\d{1,5}))?(?:/(\w+))?")
 
 
 def shell(config: Json) -> tuple[str, ...]:
@@ -32,7 +31,7 @@ def environment(config: Json) -> dict[str, str]:
 
 
 def apply(config: Json, instruction: i.Instruction) -> Json:
-    """The configuration after an instruction that changes no files; its variables are expanded. Raises BuildError."""
+    """The configuration after an instruction that changes no files; its variables are expanded. Raises DockerfileError."""
     changed = dict(config)
     match instruction:
         case i.Env():
@@ -51,10 +50,8 @@ def apply(config: Json, instruction: i.Instruction) -> Json:
         case i.Workdir():
             changed["WorkingDir"] = directory(config, instruction.path)
         case i.Expose():
-            ports = dict(config.get("ExposedPorts") or {})
-            for port in instruction.ports:
-                ports.update({key: {} for key in _ports(port, instruction)})
-            changed["ExposedPorts"] = ports
+            ports: Json = {name: {} for name in names(instruction.ports)}
+            changed["ExposedPorts"] = {**(config.get("ExposedPorts") or {}), **ports}
         case i.Volume():
             changed["Volumes"] = {**(config.get("Volumes") or {}), **{path: {} for path in instruction.paths}}
         case i.Stopsignal():
@@ -85,18 +82,6 @@ def with_variables(env: Any, pairs: Any) -> list[str]:
     for key, value in pairs:
         variables[key] = f"{key}={value}"
     return [*variables.values()]
-
-
-def _ports(text: str, instruction: i.Instruction) -> list[str]:
-    match = _PORT.fullmatch(text)
-    if not match:
-        raise BuildError(f"invalid containerPort: {text}", location=instruction.location)
-    first, last, protocol = int(match[1]), int(match[2] or match[1]), (match[3] or "tcp").lower()
-    if protocol not in ("tcp", "udp", "sctp"):
-        raise BuildError(f"invalid proto: {protocol}", location=instruction.location)
-    if not 0 < first <= last <= 65535:
-        raise BuildError(f"invalid containerPort: {text}", location=instruction.location)
-    return [f"{port}/{protocol}" for port in range(first, last + 1)]
 
 
 def _health(check: i.Healthcheck) -> Json:

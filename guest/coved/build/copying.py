@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -223,16 +223,17 @@ class _Copy:
         current = os.dup(self._root)
         try:
             for name in path.split("/"):
+                above, missing = current, False
                 try:
-                    child = os.open(name, OPEN_DIRECTORY, dir_fd=current)
+                    current = os.open(name, OPEN_DIRECTORY, dir_fd=above)
                 except FileNotFoundError:
-                    os.mkdir(name, mode, dir_fd=current)
-                    child = os.open(name, OPEN_DIRECTORY, dir_fd=current)
+                    os.mkdir(name, mode, dir_fd=above)
+                    current, missing = os.open(name, OPEN_DIRECTORY, dir_fd=above), True
+                os.close(above)
+                if missing:
                     if self._owner is not None:
-                        os.fchown(child, *self._owner)
-                    os.fchmod(child, mode)
-                os.close(current)
-                current = child
+                        os.fchown(current, *self._owner)
+                    os.fchmod(current, mode)
         except NotADirectoryError:
             raise BuildError(f"mkdir /{path}: not a directory") from None
         finally:
@@ -250,31 +251,36 @@ class _Copy:
         self._linked = {}
         if not directory:
             above, name = split(target)
-            with self._opened_folder(above) as parent:
-                for step in selection.walk(root, found, filter, self._wanted):
+            with self._opened_folder(above) as parent, self._walking(root, found, filter) as steps:
+                for step in steps:
                     self._file(step, parent, name, target)
             return True
         took = False
         levels: list[_Folder] = []
         try:
-            for step in selection.walk(root, found, filter, self._wanted):
-                if step.kind == ENTER:
-                    levels.append(_Folder(step, join(levels[-1].path, step.name) if levels else target))
-                    if step.taken:
-                        took |= len(levels) > 1
+            with self._walking(root, found, filter) as steps:
+                for step in steps:
+                    if step.kind == ENTER:
+                        levels.append(_Folder(step, join(levels[-1].path, step.name) if levels else target))
+                        if step.taken:
+                            took |= len(levels) > 1
+                            self._fill(levels)
+                    elif step.kind == FILE:
+                        took = True
                         self._fill(levels)
-                elif step.kind == FILE:
-                    took = True
-                    self._fill(levels)
-                    folder = levels[-1]
-                    self._file(step, folder.fd, step.name, join(folder.path, step.name))
-                else:
-                    self._leave(levels.pop(), top=not levels)
+                        folder = levels[-1]
+                        self._file(step, folder.fd, step.name, join(folder.path, step.name))
+                    else:
+                        self._leave(levels.pop(), top=not levels)
         finally:
             for level in levels:
                 if level.fd >= 0:
                     os.close(level.fd)
         return took
+
+    def _walking(self, root: int, found: Found, filter: Filter) -> contextlib.closing[Generator[Step, None, None]]:
+        """Closed at the end, for it has directories open, and they what is mounted."""
+        return contextlib.closing(selection.walk(root, found, filter, self._wanted))
 
     def _fill(self, levels: list[_Folder]) -> None:
         """Makes the directories that something is taken in."""

@@ -34,6 +34,7 @@ _FAILED = 'process "{}" did not complete successfully: {}'
 _RUNC_FAILED = 1
 """The exit status of runc, where BuildKit runs that, when it cannot run the command."""
 _KILLED = 137
+_SHORT = 12
 
 
 class Executor:
@@ -68,6 +69,8 @@ class Executor:
             shim, ended = await self._run(order, draft, output)
         except RuntimeFailure as error:
             reason = str(error)
+            if order.container:
+                raise BuildError(reason) from error
             start, _, end = CREATE_REFUSED.partition("{}")
             if not reason.startswith(start):
                 raise BuildError(_FAILED.format(words, reason)) from error
@@ -104,6 +107,7 @@ class Executor:
         request = SandboxRequest(
             container_name=name,
             mode=order.network or "default",
+            hostname=order.container[:_SHORT],
             extra_hosts=tuple(f"{host}:{address}" for host, address in order.add_hosts),
             quiet=True,
         )
@@ -174,17 +178,23 @@ class Executor:
     def _spec(self, name: str, order: RunOrder, request: config.Request, draft: Draft, sandbox: Sandbox) -> Spec:
         files = draft.directory / "files"
         files.mkdir(mode=0o755)
-        local = "127.0.0.1\tlocalhost"
-        hosts = sandbox.hosts.replace(f"{local}\n", f"{local} {order.hostname}\n", 1)
-        for file, text in (("resolv.conf", sandbox.resolv_conf), ("hosts", hosts)):
+        hostname = order.container[:_SHORT] or order.hostname
+        texts = {"resolv.conf": sandbox.resolv_conf, "hosts": sandbox.hosts, "hostname": f"{hostname}\n"}
+        if not order.container:
+            del texts["hostname"]
+            local = "127.0.0.1\tlocalhost"
+            texts["hosts"] = sandbox.hosts.replace(f"{local}\n", f"{local} {hostname}\n", 1)
+        for file, text in texts.items():
             (files / file).write_text(text)
             (files / file).chmod(0o644)
         layout = spec.Layout(draft.directory, self._snapshots.lower_dirs(order.lower))
-        around = spec.Surroundings(sandbox.netns_path, {}, [], order.hostname, files)
+        around = spec.Surroundings(sandbox.netns_path, {}, [], hostname, files)
         oci = spec.build(name, request.config, request.host, layout, around, self._profile)
-        for mount in oci["mounts"]:
+        for mount in oci["mounts"] if not order.container else ():
             if mount["destination"].startswith("/etc/"):
                 mount["options"] = [*mount["options"], "ro", "nosuid", "nodev", "noexec"]  # as BuildKit has them
+        # Whatever this kernel does by itself: all that has changed must be in the upper directory, and not only named in it.
+        oci["mounts"][0]["options"] += ["redirect_dir=off", "metacopy=off"]
         oci["reportMade"] = True
         return oci
 
@@ -200,9 +210,11 @@ def _request(order: RunOrder) -> config.Request:
         "CgroupParent": limits.cgroup_parent,
     }
     body = {
-        "Hostname": order.hostname, "Cmd": [*order.args], "Env": [*order.env], "User": order.user, "WorkingDir": order.cwd,
+        "Hostname": order.container[:_SHORT] or order.hostname,
+        "Cmd": [*order.args], "Env": [*order.env], "User": order.user, "WorkingDir": order.cwd,
         "HostConfig": host,
     }  # fmt: skip
     request = config.parse(body, {})
-    request.config["Hostname"] = ""  # it is the sandbox's alone: BuildKit's commands have no variable of it
+    if not order.container:
+        request.config["Hostname"] = ""  # it is the sandbox's alone: BuildKit's commands have no variable of it
     return request

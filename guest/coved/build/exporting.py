@@ -54,7 +54,7 @@ class Exporter:
                 documents = []
                 for one in built:
                     state = await self._squashed(one.state) if request.squash else one.state
-                    diff_ids = {ref: await self._snapshots.diff_id(ref) for ref in state.refs}
+                    diff_ids = await self._snapshots.diff_ids(state.refs)
                     fields = document(state, one.platform, [diff_ids[ref] for ref in state.refs], request)
                     if inline_cache.wanted(request.cache_to, request.build_args):
                         fields[inline_cache.FIELD] = inline_cache.of_state(state, diff_ids)

@@ -159,12 +159,25 @@ class _Fetch:
             if not self._ref.ref.startswith(self._checksum.lower()):
                 raise BuildError(f"expected checksum to match {self._checksum}, got {self._ref.ref}")
             return _Goal(self._ref.ref, self._ref.ref)
+        if self._ref.fetch_by_commit:
+            return self._pinned()
         refs = await self._asked()
         goal = _found(refs, self._ref.ref or refs.default)
         if self._checksum and not any(one.startswith(self._checksum.lower()) for one in (goal.object, goal.commit)):
             shown = " or ".join(dict.fromkeys((goal.object, goal.commit)))
             raise BuildError(f"expected checksum to match {self._checksum}, got {shown}")
         return goal
+
+    def _pinned(self) -> _Goal:
+        """The ref is only what the commit is called in the ``.git``."""
+        if not self._checksum:
+            raise BuildError("fetch-by-commit requires a checksum or a commit SHA ref")
+        if not is_commit(self._checksum):
+            raise BuildError(f'fetch-by-commit requires a full commit SHA checksum, got "{self._checksum}"')
+        name = self._ref.ref
+        if name and not name.startswith("refs/"):
+            name = f"refs/heads/{name}"
+        return _Goal(self._checksum, self._checksum, name)
 
     async def checked_out(self, goal: _Goal, place: Path, *, keep: bool) -> None:
         """Puts the files into ``place``/tree, and the commit's name into ``place``/commit."""

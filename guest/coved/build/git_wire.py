@@ -145,6 +145,9 @@ class TcpServer:
 
     def close(self) -> None:
         if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.setblocking(False)
+                self._socket.send(b"0000")  # nothing more is wanted
             self._socket.close()
 
     def refs(self) -> Refs:

@@ -13,7 +13,7 @@ from pathlib import Path
 _MAGIC = b"cove-hashes-1\n\0\0"
 _KEY, _VALUE = 16, 32
 _ENTRY = _KEY + _VALUE
-_IDENTITY = struct.Struct("<QqqQQ")
+_IDENTITY = struct.Struct("<QqqQ")
 ENTRIES_MAX = 200_000
 """Of one tree."""
 TREES_MAX = 32
@@ -54,8 +54,8 @@ class TreeHashes:
         return {data[at : at + _KEY]: data[at + _KEY : at + _ENTRY] for at in places}
 
     def key(self, path: str, status: os.stat_result) -> bytes:
-        """Changes when the file may have changed."""
-        numbers = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev
+        """Changes when the file may have changed. Not by its device, of which an overlay has another each time."""
+        numbers = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
         data = _IDENTITY.pack(*numbers) + os.fsencode(path)
         return hashlib.blake2b(data, digest_size=_KEY).digest()
 

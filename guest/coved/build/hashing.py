@@ -82,22 +82,23 @@ def _add(whole: _Digest, root: int, source: selection.Source, wanted: Callable[[
         whole.mark()
         above: list[Step] = []
         """Directories that come into the copy only if something below them does."""
-        for step in selection.walk(root, found, source.filter, wanted):
-            if step.kind == LEAVE:
-                if above and above[-1].path == step.path:
-                    above.pop()
-            elif step.path and not step.taken:
-                above.append(step)
-            # A directory that a source names lends the copy neither its name nor its mode or owner.
-            elif step.kind == FILE or step.path:
-                took = True
-                for folder in above:
-                    whole.directory(folder)
-                above.clear()
-                if step.kind == FILE:
-                    whole.file(step.path or places.split(found.named)[1], join(found.path, step.path), step)
-                else:
-                    whole.directory(step)
+        with contextlib.closing(selection.walk(root, found, source.filter, wanted)) as steps:
+            for step in steps:
+                if step.kind == LEAVE:
+                    if above and above[-1].path == step.path:
+                        above.pop()
+                elif step.path and not step.taken:
+                    above.append(step)
+                # A directory that a source names lends the copy neither its name nor its mode or owner.
+                elif step.kind == FILE or step.path:
+                    took = True
+                    for folder in above:
+                        whole.directory(folder)
+                    above.clear()
+                    if step.kind == FILE:
+                        whole.file(step.path or places.split(found.named)[1], join(found.path, step.path), step)
+                    else:
+                        whole.directory(step)
     if source.required and not took:
         raise selection.NotThere(source.required)
 

@@ -96,6 +96,9 @@ class RunOrder:
     limits: Limits = field(default_factory=Limits)
     stdin: bytes = b""
     hostname: str = "buildkitsandbox"
+    container: str = ""
+    """The id of the container that the classic builder says it runs in: the command finds everything as in one, and what goes
+    wrong before it runs is told in the engine's own words. "" is as with BuildKit."""
 
 
 @dataclass(frozen=True)

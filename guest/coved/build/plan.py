@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from coved.build.errors import BadDockerfile
 from coved.build.request import Request
 from coved.dockerfile import instructions as i
+from coved.dockerfile import predefined
 from coved.dockerfile.expansion import expand_text
 from coved.images import platforms
 from coved.images.documents import Platform
@@ -48,29 +49,15 @@ class Plan:
         return next((one for one in self.stages if one.index == index), None)
 
 
-def platform_args(target: Platform, build: Platform, target_stage: str = "") -> dict[str, str]:
-    """The ARGs that are always there (docs.docker.com, "Automatic platform ARGs in the global scope")."""
-    values: dict[str, str] = {}
-    for prefix, platform in (("BUILD", build), ("TARGET", target)):
-        values |= {
-            f"{prefix}PLATFORM": str(platform),
-            f"{prefix}OS": platform.os,
-            f"{prefix}ARCH": platform.architecture,
-            f"{prefix}VARIANT": platform.variant,
-        }
-    return {**values, "TARGETSTAGE": target_stage or "default"}
-
-
 def plan(dockerfile: i.Dockerfile, request: Request, target: Platform) -> Plan:
     """Raises BadDockerfile, DockerfileError."""
     native = Platform("linux", platforms.architecture())
-    own = platform_args(target, native, request.target)
-    args = dict(own)
+    given = {name: value for name, value in request.build_args.items() if value is not None}
+    args = predefined.arguments(str(native), str(target), request.target, given)
     for declared in dockerfile.meta_args:
         for name, default in declared.pairs:
-            given = request.build_args.get(name)
-            if given is not None:
-                args[name] = given
+            if name in given:
+                args[name] = given[name]
             elif default is not None:
                 args[name] = expand_text(default, args, dockerfile.escape)
     stages = _stages(dockerfile, args)

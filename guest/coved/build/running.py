@@ -58,7 +58,9 @@ async def run(stage: Stage, now: State, instruction: i.Run, title: str) -> State
             async with contextlib.AsyncExitStack() as stack:
                 places = await classic.volumes(job, now, draft) if volumes else []
                 mounts, env = await _mounts(stage, now, instruction.mounts, stack)
-                whole = replace(order, mounts=[*places, *scripts, *mounts], env=[*order.env, *env])
+                container = what if job.request.in_order else ""
+                mounted = [*places, *scripts, *mounts]
+                whole = replace(order, mounts=mounted, env=[*order.env, *env], container=container)
                 await job.executor.run(whole, draft, doing.log)
             job.progress.note(f" ---> Removed intermediate container {what[:12]}")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import NamedTuple
 
 from coved.build.errors import BuildError
@@ -157,7 +157,9 @@ class Step(NamedTuple):
     """Descriptor of the directory that is entered or left, open in between."""
 
 
-def walk(root: int, found: Found, filter: Filter, wanted: Callable[[], bool] = lambda: True) -> Iterator[Step]:
+def walk(
+    root: int, found: Found, filter: Filter, wanted: Callable[[], bool] = lambda: True
+) -> Generator[Step, None, None]:
     """Goes through what is taken of what was found, sorted by name. Without recursion, for a tree may be nested as deep as
     its maker likes. Raises OSError, BuildError; and also when it is not ``wanted`` any more."""
     folder, name = split(found.path)
@@ -187,7 +189,8 @@ def walk(root: int, found: Found, filter: Filter, wanted: Callable[[], bool] = l
                 raise BuildError("context canceled")
             status_ = os.stat(child, dir_fd=current.directory, follow_symlinks=False)
             if not stat.S_ISDIR(status_.st_mode):
-                if taken:
+                # A layer alone shows the whiteouts that it has for layers below.
+                if taken and not (stat.S_ISCHR(status_.st_mode) and status_.st_rdev == 0):
                     yield Step(FILE, path, True, status_, current.directory, child)
                 continue
             if len(stack) >= DEPTH_MAX:

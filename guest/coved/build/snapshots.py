@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Collection, Coroutine, Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Collection, Coroutine, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -238,36 +239,42 @@ class Snapshots:
                 self._snapshots[ref] = replace(self._snapshots[ref], boot="")
 
     async def diff_id(self, ref: str) -> str:
-        """Makes a snapshot a layer of the images' store, unless it is one, and gives its diff id. Its files are moved, not
-        copied; the ref stands for that layer from then on. What is "sha256:..." is its own.
+        """See ``diff_ids``."""
+        return (await self.diff_ids([ref]))[ref]
 
-        Raises EngineError when it is gone, or nested too deep.
+    async def diff_ids(self, refs: Iterable[str]) -> dict[str, str]:
+        """Makes snapshots layers of the images' store, unless they are, and gives the diff id of each ref. Their files are
+        moved, not copied; the ref stands for that layer from then on. What is "sha256:..." is its own.
+
+        Raises EngineError when one is gone, or nested too deep.
         """
-        if ref.startswith(_LAYER):
-            return ref
-        lock = self._publishing.setdefault(ref, asyncio.Lock())
-        async with lock:
-            if not (diff_id := self._get(ref).diff_id):
-                await self.settle()
-                diff_id = await self._publish(ref)
-        self._publishing.pop(ref, None)  # whoever waits for the lock finds the layer
-        return diff_id
+        wanted = [*dict.fromkeys(refs)]
+        async with contextlib.AsyncExitStack() as stack:
+            for ref in sorted(ref for ref in wanted if not self.layer_of(ref)):
+                await stack.enter_async_context(self._publishing.setdefault(ref, asyncio.Lock()))
+            if own := [ref for ref in wanted if not self.layer_of(ref)]:
+                await self._publish(own)
+        for ref in wanted:
+            self._publishing.pop(ref, None)  # whoever waits for the lock finds the layer
+        return {ref: self.layer_of(ref) for ref in wanted}
 
-    async def _publish(self, ref: str) -> str:
-        tree = self._directory / ref
+    async def _publish(self, refs: Sequence[str]) -> None:
+        from coved.images.adoption import Tree  # see _archive
 
-        def record(adopted: Adopted) -> None:
-            before = self._get(ref)
-            self._database.execute("UPDATE build_snapshots SET diff_id = ? WHERE id = ?", (adopted.diff_id, ref))
-            after = replace(before, diff_id=adopted.diff_id)
-            self._database.after_commit(lambda: self._snapshots.__setitem__(ref, after))
+        def record(adopted: list[Adopted]) -> None:
+            for ref, one in zip(refs, adopted, strict=True):
+                sql = "UPDATE build_snapshots SET diff_id = ?, boot = '' WHERE id = ?"
+                self._database.execute(sql, (one.diff_id, ref))
+                after = replace(self._get(ref), diff_id=one.diff_id, boot="")
+                self._database.after_commit(functools.partial(self._snapshots.__setitem__, ref, after))
 
-        with self.held([ref]):
-            adopted = await self._images.adopt(tree, _archive(tree), self._get(ref).size, record)
-            if not adopted.moved:
-                layer, _ = self._images.layer(adopted.diff_id)
-                self._condemned.append(await asyncio.to_thread(self._set_aside, tree, layer))
-        return adopted.diff_id
+        with self.held(refs):
+            trees = [self._directory / ref for ref in refs]
+            wanted = [Tree(tree, _archive(tree), self.size(ref)) for ref, tree in zip(refs, trees, strict=True)]
+            for tree, (diff_id, moved) in zip(trees, await self._images.adopt(wanted, record), strict=True):
+                if not moved:
+                    layer, _ = self._images.layer(diff_id)
+                    self._condemned.append(await asyncio.to_thread(self._set_aside, tree, layer))
 
     # -- going
 
@@ -282,6 +289,8 @@ class Snapshots:
             await self._images.drop_layers(layers)
 
     def _forget(self, refs: Collection[str]) -> None:
+        if not refs:
+            return
         with self._database.transaction():
             for ref in refs:
                 self._database.execute("DELETE FROM build_snapshots WHERE id = ?", (ref,))

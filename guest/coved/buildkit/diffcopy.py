@@ -110,7 +110,7 @@ async def receive(call: Call[Packet, Packet], path: Path, spare: Path, meter: Ca
             await loop.run_in_executor(thread, transfer.take, packets)
             meter(transfer.received)
             if requests := transfer.requests():
-                await call.send_several(requests)
+                await call.send_all(requests)
             if transfer.finished and not was_finished:
                 # Its half of the call ends here: a Go server that is done resets what is open still.
                 await call.send(Packet(PACKET_FIN), end=True)
@@ -142,7 +142,7 @@ async def send(call: Call[Packet, Packet], departing: Departing) -> None:
     async def tell() -> None:
         entries = departing.entries()
         while some := await loop.run_in_executor(thread, lambda: [*islice(entries, AT_ONCE)]):
-            await call.send_several(Packet(PACKET_STAT, stat=entry) for entry in some)
+            await call.send_all(Packet(PACKET_STAT, stat=entry) for entry in some)
         await call.send(Packet(PACKET_STAT))
         while (number := await asked.get()) is not None:
             try:

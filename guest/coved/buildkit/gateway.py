@@ -3,6 +3,7 @@ back. There is no LLB here: a result is a name, and nothing else."""
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Sequence
 
@@ -87,7 +88,15 @@ def _lint(built: Built) -> dict[str, bytes]:
             }
             for each in warnings
         ],
-        "sources": [],
+        # All are about the one Dockerfile, which is number 0: what is the default is left out.
+        "sources": [
+            {
+                "filename": each.filename,
+                "data": base64.b64encode(each.text.encode("utf-8", "replace")).decode("ascii"),
+                "language": "Dockerfile",
+            }
+            for each in warnings[:1]
+        ],
     }
     text = "".join(f"\n{each.message}\n{each.description}\n{each.url}\n" for each in warnings)
     return {

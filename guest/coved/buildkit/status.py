@@ -9,7 +9,16 @@ from collections.abc import AsyncIterator
 
 from coved.build.progress import Status as TransferStatus
 from coved.build.progress import Vertex as Step
-from coved.buildkit.messages import Position, Range, StatusResponse, Vertex, VertexLog, VertexStatus, VertexWarning
+from coved.buildkit.messages import (
+    Position,
+    Range,
+    SourceInfo,
+    StatusResponse,
+    Vertex,
+    VertexLog,
+    VertexStatus,
+    VertexWarning,
+)
 from coved.dockerfile.instructions import Warning
 
 LOG_LIMIT = 32 << 20
@@ -117,9 +126,10 @@ class StatusLog:
             VertexWarning(
                 vertex=vertex,
                 level=1,
-                short=f"{warning.rule}: {warning.message}".encode("utf-8", "replace"),
+                short=f"{warning.rule}: {warning.message} (line {lines.first})".encode("utf-8", "replace"),
                 detail=[warning.description.encode("utf-8", "replace")],
                 url=warning.url,
+                info=SourceInfo(warning.filename, warning.text.encode("utf-8", "replace"), language="Dockerfile"),
                 ranges=[Range(Position(lines.first), Position(lines.last))],
             )
         )

@@ -221,6 +221,9 @@ class Warning:
     url: str
     message: str
     location: Location
+    filename: str = ""
+    text: str = ""
+    """The Dockerfile's, for whoever shows the lines; "" where nobody has said."""
 
 
 @dataclass(frozen=True)

@@ -69,10 +69,10 @@ class Call(Generic[In, Out]):
         with self._well():
             await self._stream.send(message.encode(), end=end)
 
-    async def send_several(self, messages: Iterable[Out]) -> None:
-        """The same for some that are small, at once."""
+    async def send_all(self, messages: Iterable[Out]) -> None:
+        """Many small messages at once: each takes as long on its way as one that is as long as all of them."""
         with self._well():
-            await self._stream.send_several(each.encode() for each in messages)
+            await self._stream.send_all(each.encode() for each in messages)
 
     def _begin(self) -> None:
         """Before anything is sent."""

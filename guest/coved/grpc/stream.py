@@ -174,7 +174,7 @@ class Stream:
         """Returns when the message is on its way. Raises ``GrpcError`` when the peer does not take it any more."""
         await self._send(_PREFIX.pack(0, len(message)) + message, end)
 
-    async def send_several(self, messages: Iterable[bytes]) -> None:
+    async def send_all(self, messages: Iterable[bytes]) -> None:
         """The same for some that are small, at once."""
         await self._send(b"".join(_PREFIX.pack(0, len(each)) + each for each in messages), False)
 

@@ -122,18 +122,22 @@ class LayerStore:
         _sync_directory(self._directory)
 
     def adopt(self, tree: Path, diff_id: str) -> None:
-        """Moves a tree of the same file system, which is on the disk, to where a layer's files are, unless that is known
-        already. A symbolic link to them takes its place in the same instant: who has the tree's path finds them by it.
+        """Moves a tree of the same file system to where a layer's files are, which is to be on the disk (``sync``) before there
+        is a row. A symbolic link to them takes its place in the same instant: who has the tree's path finds them by it.
         """
-        if self._is_known(diff_id):
-            return
         self.remove(diff_id)  # a leftover without a row
         place = self.path(diff_id)
         place.parent.mkdir(mode=0o755)
         place.symlink_to(place.absolute())  # a path without a file behind it until it is the tree's
         syscalls.exchange(str(tree), str(place))
-        for folder in (tree.parent, place.parent, self._directory):
-            _sync_directory(folder)
+
+    def sync(self) -> None:
+        """All that there is on the store's file system is on the disk."""
+        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            sync_file_system(directory)
+        finally:
+            os.close(directory)
 
     def give_back(self, tree: Path, diff_id: str) -> None:
         """Undoes ``adopt``, however far that has come, of a layer that has no database row."""

@@ -9,7 +9,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ from coved.store.trees import remove_tree
 from coved.times import rfc3339
 
 if TYPE_CHECKING:
-    from coved.images.adoption import Adopted
+    from coved.images.adoption import Adopted, Tree
     from coved.images.export import Export
     from coved.images.write_archive import SavedManifest
 
@@ -209,13 +209,13 @@ class Images:
         return await self._arrivals.add(arrivals, staging, names, index)
 
     async def adopt(
-        self, tree: Path, archive: Generator[bytes, None, None], size: int, record: Callable[[Adopted], object]
-    ) -> Adopted:
-        """Makes an overlay's upper directory a layer. See ``Adoption.run``."""
+        self, trees: Sequence[Tree], record: Callable[[builtins.list[Adopted]], object]
+    ) -> builtins.list[Adopted]:
+        """Makes overlays' upper directories layers. See ``Adoption.run``."""
         from coved.images.adoption import Adoption  # builds only
 
         return await Adoption(self._catalog, self._layers, self._blobs, self._changing, self._workers).run(
-            tree, archive, size, record
+            trees, record
         )
 
     async def import_(

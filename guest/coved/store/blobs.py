@@ -68,10 +68,12 @@ class BlobStore:
             temporary.unlink()
             raise
 
-    def publish(self, blob: SealedBlob) -> None:
-        """Makes a sealed blob one of the store's; does not matter when it is there already."""
+    def publish(self, blob: SealedBlob, *, sync: bool = True) -> None:
+        """Makes a sealed blob one of the store's; does not matter when it is there already. Without ``sync`` its name is not
+        on the disk yet, which is the caller's to see to."""
         blob.path.rename(self.path(blob.digest))
-        _sync_directory(self._directory)
+        if sync:
+            _sync_directory(self._directory)
 
     def get(self, digest: str, limit: int) -> bytes:
         """A small blob; raises ``DamagedBlob`` when it is missing, larger than ``limit`` or not what it should be."""
@@ -108,14 +110,15 @@ class BlobWriter:
         self._hash.update(data)
         self._file.write(data)
 
-    def seal(self, expected: str = "") -> SealedBlob:
-        """Puts the blob on the disk; it is the caller's, to publish or to unlink. Raises ``DigestMismatch`` when its digest is
-        not ``expected``."""
+    def seal(self, expected: str = "", *, sync: bool = True) -> SealedBlob:
+        """Puts the blob on the disk (unless that is the caller's to see to); it is the caller's, to publish or to unlink.
+        Raises ``DigestMismatch`` when its digest is not ``expected``."""
         digest = f"sha256:{self._hash.hexdigest()}"
         if expected and digest != expected:
             raise DigestMismatch(f"content verification failed: expected {expected}, got {digest}")
         self._file.flush()
-        os.fsync(self._file.fileno())
+        if sync:
+            os.fsync(self._file.fileno())
         self._sealed = True
         return SealedBlob(self._temporary, digest, self._file.tell())
 

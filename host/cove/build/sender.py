@@ -72,7 +72,6 @@ class Sending:
         self._files: dict[int, str] = {}
         """Those that can be asked for, by their numbers."""
         self._asked: asyncio.Queue[int | None] = asyncio.Queue()
-        self._turn = asyncio.Lock()
 
     async def run(self) -> None:
         """Raises `GrpcError`."""
@@ -81,22 +80,18 @@ class Sending:
             await asyncio.gather(*tasks)
         except OSError as error:
             text = f"{_operation(error)} {error.filename}: {(error.strerror or str(error)).lower()}"
-            await self._send(Packet(PACKET_ERR, data=text.encode(errors="replace")))
+            await self._call.send(Packet(PACKET_ERR, data=text.encode(errors="replace")))
             raise GrpcError(Code.UNKNOWN, text) from error
         finally:
             for task in tasks:
                 task.cancel()
-
-    async def _send(self, *packets: Packet) -> None:
-        async with self._turn:  # a message must not come in the middle of another
-            await self._call.send_several(packets)
 
     async def _receive(self) -> None:
         while (packet := await self._call.receive()) is not None:
             if packet.type == PACKET_REQ:
                 self._asked.put_nowait(packet.id)
             elif packet.type == PACKET_FIN:
-                await self._send(Packet(PACKET_FIN))
+                await self._call.send(Packet(PACKET_FIN))
                 break
             elif packet.type == PACKET_ERR:
                 raise GrpcError(Code.UNKNOWN, f"error from receiver: {packet.data.decode(errors='replace')}")
@@ -113,8 +108,8 @@ class Sending:
                     self._files[number] = entry.path
                 packets.append(Packet(PACKET_STAT, stat(entry)))
                 number += 1
-            await self._send(*packets)
-        await self._send(Packet(PACKET_STAT))
+            await self._call.send_all(packets)
+        await self._call.send(Packet(PACKET_STAT))
 
     async def _answer(self) -> None:
         """Send the files that are asked for: as they are now, whatever was told of them. What has vanished is empty."""
@@ -143,16 +138,16 @@ class Sending:
             packets += _contents(number, data)
             packets.append(Packet(PACKET_DATA, id=number))
         if descriptor is None:
-            await self._send(*packets)
+            await self._call.send_all(packets)
             return
         ending = packets.pop()
         try:
-            await self._send(*packets)
+            await self._call.send_all(packets)
             while data := await asyncio.to_thread(os.read, descriptor, READ):
-                await self._send(*_contents(ending.id, data))
+                await self._call.send_all(_contents(ending.id, data))
         finally:
             os.close(descriptor)
-        await self._send(ending)
+        await self._call.send(ending)
 
     def _read(self, paths: Sequence[str]) -> tuple[list[bytes], int | None]:
         """The contents of the first of the files, as much as is read at once; when that is not all of the last one, the

@@ -65,12 +65,18 @@ class Built:
 class BuildFailed(Exception):
     """In BuildKit's words. `excerpts` are the lines of the Dockerfile that it is about; `code` is gRPC's."""
 
-    def __init__(self, error: GrpcError) -> None:
+    def __init__(self, message: str, code: int = Code.UNKNOWN, excerpts: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.code = code
+        self.excerpts = excerpts
+
+    @classmethod
+    def of(cls, error: GrpcError) -> BuildFailed:
+        """What a call ended with."""
         code = int(error.code)
         name = "" if code == Code.UNKNOWN else f"{_NAMES[code] if code < len(_NAMES) else f'Code({code})'}: "
-        super().__init__(f"failed to solve: {name}{error.message}")
-        self.code = code
-        self.excerpts = [text for detail in error.details if (text := _excerpt(detail.type_url, detail.value))]
+        excerpts = [text for detail in error.details if (text := _excerpt(detail.type_url, detail.value))]
+        return cls(f"failed to solve: {name}{error.message}", code, excerpts)
 
 
 async def solve(engine: Engine, channel: Channel, order: Order, offer: Offer, tell: Tell) -> Built:
@@ -87,7 +93,7 @@ async def solve(engine: Engine, channel: Channel, order: Order, offer: Offer, te
         return built
     except GrpcError as error:
         await _until_quiet(following)
-        raise BuildFailed(error) from None
+        raise BuildFailed.of(error) from None
     except asyncio.CancelledError:
         await _until_quiet(following)
         raise
@@ -161,7 +167,9 @@ async def _until_quiet(following: asyncio.Future[None]) -> None:
     """The stream ends by itself after a build; one that does not is given up."""
     await asyncio.wait([following], timeout=QUIET_S)
     if following.done() and not following.cancelled():
-        following.exception()
+        error = following.exception()
+        if error is not None and not isinstance(error, GrpcError):
+            raise error  # whoever shows it cannot
 
 
 def told(name: str) -> Status:

@@ -14,6 +14,8 @@ from cove.build.status import SECOND, Group, Log, Part, Status, Vertex, Warn
 
 CANCELED = "context canceled"
 """How the error of a step ends that was given up."""
+SHOWN_BYTES = 16 * 1024
+"""How much of a step's output can matter for its last lines."""
 KEPT_LINES = 10
 """How many last lines of a step are told again when it fails, where all of them have been printed already."""
 
@@ -59,7 +61,7 @@ class Step:
         self.last_lines: deque[bytes] = deque(maxlen=KEPT_LINES)
         self.warnings: list[Warn] = []
         self.printed = bytearray()
-        """What was printed, as it came, since a display has taken it; kept only where `Trace.keeps_output`."""
+        """The end of what was printed, as it came, since a display has taken it; only where `Trace.keeps_output`."""
         self.output_size = 0
         self.index = 0
         """Its number in the plain display, from 1."""
@@ -197,6 +199,7 @@ class Trace:
             if (step := self.by_digest.get(log.vertex)) is not None:
                 if self._keeps_output:
                     step.printed += log.data
+                    del step.printed[:-SHOWN_BYTES]
                     step.output_size += len(log.data)
                 step.print(log)
                 self._news(step)

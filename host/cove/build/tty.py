@@ -65,17 +65,6 @@ class Terminal:
 
     def update(self, status: Status) -> None:
         self.trace.update(status)
-        rows, columns = self._measure()
-        for log in status.logs:
-            step = self.trace.by_digest.get(log.vertex)
-            if step is None or not step.printed:
-                continue
-            screen = self._screens.get(step.digest)
-            if screen is None:
-                screen = self._screens[step.digest] = Screen(self._rows_of_output(rows), columns - MARGIN)
-            screen.resize(self._rows_of_output(rows), columns - MARGIN)
-            screen.write(bytes(step.printed))
-            step.printed.clear()
 
     def refresh(self) -> None:
         """Draw the view as it is now."""
@@ -96,6 +85,7 @@ class Terminal:
 
     def _draw(self, *, final: bool) -> None:
         rows, columns = self._measure()
+        self._write_output(rows, columns)
         every = self._rows()
         outputs, room = self._with_output(every, rows)
         shown = every if final else fitting(every, room)
@@ -114,6 +104,17 @@ class Terminal:
         self._height, self._drawn = len(lines), True
         self._out.write(HIDE + f"{up}\r{text}".encode(errors="replace") + SHOW)
         self._out.flush()
+
+    def _write_output(self, rows: int, columns: int) -> None:
+        """What was printed since the last time: only now, for a step may print more than anyone can draw."""
+        for step in self.trace.steps:
+            if not step.printed:
+                continue
+            size = self._rows_of_output(rows), columns - MARGIN
+            screen = self._screens.setdefault(step.digest, Screen(*size))
+            screen.resize(*size)
+            screen.write(bytes(step.printed))
+            step.printed.clear()
 
     def _head(self, columns: int, *, final: bool) -> str:
         trace = self.trace

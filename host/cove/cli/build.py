@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cove.cli import terminal, values
+from cove.cli.build_engine import BUILDER, builder_name, dialer
 from cove.cli.command import Command, Context
 from cove.cli.errors import CliError, os_error_text
 from cove.cli.flags import Flag, Values, integer, several, switch, text
@@ -100,9 +101,8 @@ class _Build:
         from cove.build.display import choose
         from cove.build.engine import Engine
         from cove.build.solve import BuildFailed
-        from cove.cli.build_engine import dialer
 
-        builder = self._context.engine.machine or "default"
+        builder = builder_name(self._context.engine, self._given["builder"])
         stderr = sys.stderr.buffer
         display = choose(self._mode, stderr, builder, lambda: terminal.size(2))
         engine = Engine(dialer(self._context.engine))
@@ -343,6 +343,7 @@ COMMANDS = {
             _array("annotation", "", "Add annotation to the image"),
             _array("attest", "", 'Attestation parameters (format: "type=sbom,generator=image")'),
             _array("build-arg", "", "Set build-time variables"),
+            BUILDER,
             _array("build-context", "", "Additional build contexts (e.g., name=path)"),
             _array(
                 "cache-from", "", 'External cache sources (e.g., "user/app:cache", "type=registry,ref=user/app:cache")'

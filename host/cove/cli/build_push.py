@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from coved.grpc.status import Code, GrpcError
-
 from cove.build.solve import BuildFailed
 from cove.build.status import Part, Status, Vertex
 from cove.cli.client import EngineClient, quote
@@ -33,9 +31,7 @@ async def push(engine: Path, config: DockerConfig, name: str, tell: Tell) -> str
         await asyncio.to_thread(pushing.run, engine, config, name)
     except CliError as error:
         tell(Status([replace(vertex, completed=time.time_ns(), error=error.message)]))
-        failure = BuildFailed(GrpcError(Code.UNKNOWN, error.message))
-        failure.args = (error.message,)
-        raise failure from error
+        raise BuildFailed(error.message) from error
     tell(Status([replace(vertex, completed=time.time_ns())]))
     return pushing.digest
 

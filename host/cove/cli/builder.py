@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cove.cli import format as fmt
 from cove.cli import values
+from cove.cli.build_engine import BUILDER, builder_name, dialer
 from cove.cli.client import filters
 from cove.cli.command import Command, Context, confirm
 from cove.cli.errors import CliError
@@ -35,7 +36,7 @@ def du(context: Context, given: Values) -> int:
     async def ask(channel: Channel) -> list[UsageRecord]:
         return (await channel.unary(m.DISK_USAGE, m.DiskUsageRequest(wanted))).record
 
-    records = sorted(_asked(context, ask), key=lambda record: (record.size, record.id), reverse=True)
+    records = sorted(_asked(context, given, ask), key=lambda record: (record.size, record.id), reverse=True)
     now = time.time()
     if given["verbose"]:
         sys.stdout.write("".join(_described(each, now) for each in records))
@@ -72,7 +73,7 @@ def prune(context: Context, given: Values) -> int:
                 sys.stdout.write(text)
                 sys.stdout.flush()
 
-    _asked(context, ask)
+    _asked(context, given, ask)
     sys.stdout.write(tabbed([("Total:", fmt.human_size(total))]))
     return 0
 
@@ -82,12 +83,13 @@ async def _records(call: Any) -> AsyncIterator[UsageRecord]:
         yield record
 
 
-def _asked(context: Context, ask: Callable[[Channel], Coroutine[Any, Any, T]]) -> T:
+def _asked(context: Context, given: Values, ask: Callable[[Channel], Coroutine[Any, Any, T]]) -> T:
     """What the engine's BuildKit answers. Raises `CliError`."""
     from coved.grpc.status import GrpcError
 
     from cove.build.engine import Engine
-    from cove.cli.build_engine import dialer
+
+    builder_name(context.engine, given["builder"])
 
     async def run() -> T:
         async with Engine(dialer(context.engine)).channel() as channel:
@@ -193,7 +195,7 @@ COMMANDS = {
         du,
         "Disk usage",
         "",
-        (filters_flag("", "Provide filter values"), switch("verbose", "", "Provide a more verbose output")),
+        (BUILDER, filters_flag("", "Provide filter values"), switch("verbose", "", "Provide a more verbose output")),
         most=0,
     ),
     "builder prune": Command(
@@ -201,6 +203,7 @@ COMMANDS = {
         "Remove build cache",
         "",
         (
+            BUILDER,
             switch("all", "a", "Include internal/frontend images"),
             filters_flag("", 'Provide filter values (e.g., "until=24h")'),
             switch("force", "f", "Do not prompt for confirmation"),

@@ -167,8 +167,9 @@ def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kit]:
     kit = Kit(tmp_path / "engine.sock")
     monkeypatch.setenv("COVE_HOST", f"unix://{kit.path}")
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    for name in ("BUILDKIT_PROGRESS", "NO_COLOR", "DOCKER_DEFAULT_PLATFORM", "SOURCE_DATE_EPOCH", "COVE_DEBUG"):
+    for name in ("BUILDKIT_PROGRESS", "NO_COLOR", "DOCKER_DEFAULT_PLATFORM", "SOURCE_DATE_EPOCH"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COVE_DEBUG", "")  # so that it is put back as it was, whatever a command makes of it
     folder = tmp_path / "context"
     folder.mkdir()
     (folder / "Dockerfile").write_text("FROM scratch\n")
@@ -296,7 +297,7 @@ def test_codes_and_statuses(kit: Kit, cove: Cove, code: int, status: int, name: 
     assert cove("build", "-q", ".") == (status, "", f"ERROR: failed to solve: {name}: no\n")
 
 
-def test_warnings_are_told_at_the_end(kit: Kit, cove: Cove, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warnings_are_told_at_the_end(kit: Kit, cove: Cove) -> None:
     info = m.SourceInfo("Dockerfile", b"from a\n")
     lines = [m.Range(m.Position(1), m.Position(1))]
     warning = m.VertexWarning(
@@ -315,7 +316,6 @@ def test_warnings_are_told_at_the_end(kit: Kit, cove: Cove, monkeypatch: pytest.
         "\n 1 warning found:\n - Casing: 'from' (line 1)\nUse the same casing\nMore info: https://x\n"
         "Dockerfile:1\n--------------------\n   1 | >>> from a\n   2 |     \n--------------------\n\n"
     )
-    monkeypatch.delenv("COVE_DEBUG")
 
 
 def test_a_check(kit: Kit, cove: Cove) -> None:
@@ -538,6 +538,12 @@ def test_no_context(cove: Cove) -> None:
 def test_the_same_build_by_other_names(kit: Kit, cove: Cove) -> None:
     assert cove("builder", "build", "-q", ".")[0] == 0
     assert "Aliases:\n  cove builder build, cove image build, cove build\n" in cove("build", "--help")[1]
+
+
+def test_builders(kit: Kit, cove: Cove) -> None:
+    assert cove("build", "-q", "--builder", "default", ".")[0] == 0
+    for words in (["build", "."], ["builder", "du"], ["builder", "prune", "-f"]):
+        assert cove(*words, "--builder", "other") == (1, "", 'ERROR: no builder "other" found\n')
 
 
 def test_an_engine_without_buildkit(tmp_path: Path, cove: Cove, kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,18 @@ ENVIRONMENT = {
 
 
 def git(folder: Path, *words: str) -> str:
-    command = ["git", "-c", "protocol.file.allow=always", "-c", "init.defaultBranch=main", "-C", str(folder), *words]
+    command = [
+        "git",
+        "-c",
+        "gc.auto=0",
+        "-c",
+        "protocol.file.allow=always",
+        "-c",
+        "init.defaultBranch=main",
+        "-C",
+        str(folder),
+        *words,
+    ]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, f"git {' '.join(words)}: {done.stderr}"
     return done.stdout.strip()

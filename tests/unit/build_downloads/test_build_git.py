@@ -181,6 +181,18 @@ def test_a_checksum(server: tuple[str, list[str]], repositories: Path, tmp_path:
         fetch(tmp_path, f"{server[0]}/x.git", checksum="xyz")
 
 
+def test_by_commit(server: tuple[str, list[str]], repositories: Path, tmp_path: Path) -> None:
+    """What the ref is by now is not asked."""
+    wanted = git(repositories / "x.git", "rev-parse", "main")
+    url = f"{server[0]}/x.git?fetch-by-commit=1"
+    _, commit = fetch(tmp_path / "c", f"{url}&ref=v1&checksum={wanted}", tmp_path / "t", keep_git_dir=True)
+    assert commit == wanted == git(tmp_path / "t", "rev-parse", "v1")
+    with pytest.raises(BuildError, match="fetch-by-commit requires a checksum or a commit SHA ref"):
+        fetch(tmp_path / "c", url)
+    with pytest.raises(BuildError, match='fetch-by-commit requires a full commit SHA checksum, got "12ab"'):
+        fetch(tmp_path / "c", f"{url}&checksum=12ab")
+
+
 @pytest.mark.parametrize("ref", ["main", "annotated", "commit"])
 def test_git_itself_finds_its_folder_in_order(
     ref: str, server: tuple[str, list[str]], repositories: Path, tmp_path: Path

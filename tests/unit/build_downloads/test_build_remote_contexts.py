@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import io
 import lzma
+import os
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,7 +34,7 @@ def archive(**files: str) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, text in files.items():
             info = tarfile.TarInfo(name)
-            info.size = len(text)
+            info.size, info.uid, info.gid = len(text), os.getuid(), os.getgid()
             tar.addfile(info, io.BytesIO(text.encode()))
     return buffer.getvalue()
 

@@ -34,7 +34,7 @@ def test_everybody_hears_everything() -> None:
         await asyncio.sleep(0)
         log.log("d", 2, b"out")
         log.vertex(Vertex("d", "one", ("c",), True, 5, 6, "error"))
-        log.warning("d", Warning("Rule", "what", "https://x", "message", Location(2, 3)))
+        log.warning("d", Warning("Rule", "what", "https://x", "message", Location(2, 3), "Dockerfile", "FROM a\n"))
         log.end()
         messages = await early
         assert len(messages) == 2
@@ -43,7 +43,9 @@ def test_everybody_hears_everything() -> None:
         assert (late.vertexes[1].cached, late.vertexes[1].error, late.vertexes[1].inputs) == (True, "error", ["c"])
         assert (late.logs[0].msg, late.logs[0].stream, late.logs[0].vertex) == (b"out", 2, "d")
         (warning,) = late.warnings
-        assert (warning.short, warning.url, warning.detail) == (b"Rule: message", "https://x", [b"what"])
+        assert (warning.short, warning.url, warning.detail) == (b"Rule: message (line 2)", "https://x", [b"what"])
+        assert warning.info is not None
+        assert (warning.info.filename, warning.info.data) == ("Dockerfile", b"FROM a\n")
         (lines,) = warning.ranges
         assert lines.start is not None
         assert lines.end is not None

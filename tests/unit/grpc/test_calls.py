@@ -166,7 +166,7 @@ def test_a_client_streams() -> None:
 def test_both_stream() -> None:
     async def body() -> None:
         async with connected() as (_, channel), channel.open(TALK) as call:
-            await call.send_several(Bytes(b"%d" % n) for n in range(100))
+            await call.send_all(Bytes(b"%d" % n) for n in range(100))
             assert [(await call.one()).data for _ in range(100)] == [b"%d" % n for n in range(100)]
             for n in range(100):
                 await call.send(Bytes(b"%d" % n))

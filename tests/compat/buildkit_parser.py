@@ -1,6 +1,6 @@
-"""BuildKit's own published parser cases, when a checkout of it is at hand.
+"""BuildKit's own published parser cases, of a checkout of it.
 
-``COVE_BUILDKIT=/path/to/buildkit pytest tests/unit/dockerfile/test_dockerfile_published.py``
+``COVE_BUILDKIT=/path/to/buildkit pytest tests/compat/buildkit_parser.py``
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ from coved.dockerfile.lines import Reader
 from coved.dockerfile.text import quote
 from coved.dockerfile.words import Style, process
 
-_CHECKOUT = os.environ.get("COVE_BUILDKIT", "")
-_DOCKERFILE = Path(_CHECKOUT) / "frontend/dockerfile"
-_NEEDED = pytest.mark.skipif(not _CHECKOUT, reason="COVE_BUILDKIT names no checkout of BuildKit")
+_DOCKERFILE = Path(os.environ["COVE_BUILDKIT"]) / "frontend/dockerfile"
 
 
 def _cases(folder: str) -> list[str]:
-    return sorted(path.name for path in (_DOCKERFILE / folder).iterdir()) if _CHECKOUT else []
+    return sorted(path.name for path in (_DOCKERFILE / folder).iterdir())
 
 
 def _dump(keyword: str, flags: list[str], rest: str, escape: str) -> str:
@@ -54,7 +52,6 @@ def _arguments(keyword: str, rest: str, escape: str) -> list[str]:
     return [quote(rest)] if rest else []
 
 
-@_NEEDED
 @pytest.mark.parametrize("case", _cases("parser/testfiles"))
 def test_what_the_published_dockerfiles_say(case: str) -> None:
     folder = _DOCKERFILE / "parser/testfiles" / case
@@ -63,20 +60,17 @@ def test_what_the_published_dockerfiles_say(case: str) -> None:
     assert shown == (folder / "result").read_text().splitlines()
 
 
-@_NEEDED
 @pytest.mark.parametrize("case", _cases("parser/testfiles-negative"))
 def test_the_published_dockerfiles_that_are_none(case: str) -> None:
     with pytest.raises(DockerfileError):
         parser.parse((_DOCKERFILE / "parser/testfiles-negative" / case / "Dockerfile").read_bytes())
 
 
-@_NEEDED
 def test_the_lines_of_the_published_file() -> None:
     reader = Reader((_DOCKERFILE / "parser/testfile-line/Dockerfile").read_bytes().decode())
     assert [(line.location.first, line.location.last) for line in reader] == [(5, 5), (11, 12), (17, 31)]
 
 
-@_NEEDED
 def test_the_published_words() -> None:
     environment = {"PWD": "/home", "SHELL": "bash", "KOREAN": "한국어", "NULL": ""}
     wrong = []
@@ -93,7 +87,6 @@ def test_the_published_words() -> None:
     assert not wrong
 
 
-@_NEEDED
 def test_the_published_splits() -> None:
     environment: dict[str, str] = {}
     wrong = []
