@@ -49,14 +49,20 @@ class Exporter:
         with vertices.doing("exporting to image") as doing:
             with doing.part("exporting layers"):
                 documents = []
-                for one in built:
-                    state = await self._squashed(one.state) if request.squash else one.state
+                states = [await self._squashed(one.state) if request.squash else one.state for one in built]
+                for one, state in zip(built, states, strict=True):
                     diff_ids = await self._snapshots.diff_ids(state.refs)
                     fields = document(state, one.platform, [diff_ids[ref] for ref in state.refs], request)
                     if inline_cache.wanted(request.cache_to, request.build_args):
                         fields[inline_cache.FIELD] = inline_cache.of_state(state, diff_ids)
                     documents.append(fields)
             image = await self._images.assemble(documents, names)
+            # What was squashed is the image's alone, and no step's.
+            own = {step.ref for one in built for step in one.state.steps}
+            new = (
+                {ref for state in states for ref in state.refs} - {ref for one in built for ref in one.state.refs} - own
+            )
+            await self._snapshots.remove(new)
             with doing.part(f"writing image {image.id}"):
                 pass
             for name in names:
