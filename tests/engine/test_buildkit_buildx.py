@@ -24,14 +24,17 @@ Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
 @pytest.fixture
-def cli(engine: Any, tmp_path: Path) -> Run:
-    config = docker_config(tmp_path / "config")
-    environment = {
-        **os.environ, "DOCKER_HOST": engine.url, "DOCKER_CONFIG": str(config), "BUILDKIT_PROGRESS": "plain",
+def environment(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    given = {name: value for name, value in os.environ.items() if name != "DOCKER_BUILDKIT"}
+    config = docker_config(tmp_path_factory.mktemp("docker") / "config")
+    return {
+        **given, "DOCKER_HOST": engine.url, "DOCKER_CONFIG": str(config), "BUILDKIT_PROGRESS": "plain",
         "DOCKER_CLI_HINTS": "false",
     }  # fmt: skip
-    environment.pop("DOCKER_BUILDKIT", None)
 
+
+@pytest.fixture
+def cli(environment: dict[str, str]) -> Run:
     def run(*words: str | Path, data: bytes = b"", status: int = 0, **more: str) -> subprocess.CompletedProcess[bytes]:
         done = subprocess.run(
             ["docker", *map(str, words)], input=data, capture_output=True, timeout=BOUND_S, env={**environment, **more}
@@ -120,11 +123,10 @@ def test_standard_input(cli: Run, name: str, tmp_path: Path) -> None:
     cli("image", "rm", "-f", name)
 
 
-def test_an_interrupt_ends_what_runs(cli: Run, engine: Any, tmp_path: Path) -> None:
+def test_an_interrupt_ends_what_runs(environment: dict[str, str], engine: Any, tmp_path: Path) -> None:
     marker = f"7{uuid.uuid4().int % 10**8:08}"
     running = f"cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -o 'slee[p] {marker}' || true"
     made = context(tmp_path, f"FROM busybox\nRUN sleep {marker}\n")
-    environment = {**os.environ, "DOCKER_HOST": engine.url, "BUILDKIT_PROGRESS": "plain"}
     process = subprocess.Popen(
         ["docker", "build", made], stderr=subprocess.PIPE, env=environment, start_new_session=True
     )
