@@ -1,4 +1,4 @@
-"""The real buildx and compose, where they are installed, against the engine."""
+"""The real buildx and compose against the engine."""
 
 from __future__ import annotations
 
@@ -16,31 +16,25 @@ from typing import Any
 
 import pytest
 
+from debian_files import docker_config
 from life_support import eventually
 
 BOUND_S = 120
-_PLUGINS = ("/usr/local/lib/docker", "/usr/local/libexec/docker", "/usr/lib/docker", "/usr/libexec/docker")
-
-
-def _config() -> Path:
-    return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-
-
-def _must_have(plugin: str) -> None:
-    folders = [_config(), *map(Path, _PLUGINS)]
-    if not shutil.which("docker") or not any((folder / "cli-plugins" / plugin).exists() for folder in folders):
-        pytest.skip(f"docker's {plugin} is not installed here (DOCKER_CONFIG may name a folder with it)")
-
-
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
 @pytest.fixture
-def cli(engine: Any) -> Run:
-    _must_have("docker-buildx")
-    environment = {**os.environ, "DOCKER_HOST": engine.url, "BUILDKIT_PROGRESS": "plain", "DOCKER_CLI_HINTS": "false"}
-    environment.pop("DOCKER_BUILDKIT", None)
+def environment(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    given = {name: value for name, value in os.environ.items() if name != "DOCKER_BUILDKIT"}
+    config = docker_config(tmp_path_factory.mktemp("docker") / "config")
+    return {
+        **given, "DOCKER_HOST": engine.url, "DOCKER_CONFIG": str(config), "BUILDKIT_PROGRESS": "plain",
+        "DOCKER_CLI_HINTS": "false",
+    }  # fmt: skip
 
+
+@pytest.fixture
+def cli(environment: dict[str, str]) -> Run:
     def run(*words: str | Path, data: bytes = b"", status: int = 0, **more: str) -> subprocess.CompletedProcess[bytes]:
         done = subprocess.run(
             ["docker", *map(str, words)], input=data, capture_output=True, timeout=BOUND_S, env={**environment, **more}
@@ -129,11 +123,10 @@ def test_standard_input(cli: Run, name: str, tmp_path: Path) -> None:
     cli("image", "rm", "-f", name)
 
 
-def test_an_interrupt_ends_what_runs(cli: Run, engine: Any, tmp_path: Path) -> None:
+def test_an_interrupt_ends_what_runs(environment: dict[str, str], engine: Any, tmp_path: Path) -> None:
     marker = f"7{uuid.uuid4().int % 10**8:08}"
     running = f"cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -o 'slee[p] {marker}' || true"
     made = context(tmp_path, f"FROM busybox\nRUN sleep {marker}\n")
-    environment = {**os.environ, "DOCKER_HOST": engine.url, "BUILDKIT_PROGRESS": "plain"}
     process = subprocess.Popen(
         ["docker", "build", made], stderr=subprocess.PIPE, env=environment, start_new_session=True
     )
@@ -174,7 +167,6 @@ def test_bake_of_a_build_that_begins_with_another(cli: Run, name: str, tmp_path:
 
 
 def test_compose(cli: Run, name: str, tmp_path: Path) -> None:
-    _must_have("docker-compose")
     context(tmp_path, "FROM busybox\nCMD echo one\n")
     (tmp_path / "compose.yaml").write_text(
         f"name: {name}\nservices:\n  one:\n    image: {name}-one\n    build: .\n    network_mode: none\n"

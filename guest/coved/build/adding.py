@@ -42,6 +42,7 @@ async def add(stage: Stage, now: State, instruction: i.Copy, title: str) -> Stat
             parents=instruction.parents,
             excludes=instruction.excludes,
             unpack=instruction.keyword == "ADD" and instruction.unpack is not False,
+            classic=instruction.keyword if job.request.in_order else "",
             unpack_downloads=bool(instruction.unpack),
         )
         content = (
@@ -53,6 +54,7 @@ async def add(stage: Stage, now: State, instruction: i.Copy, title: str) -> Stat
             "copy", "" if order.link else now.key, content, [one.key for one in downloads], order.destination,
             [[name, data.decode()] for name, data in order.contents.items()], order.chown, order.chmod, order.parents,
             order.unpack, order.unpack_downloads, [*order.sources] if order.parents else len(order.sources), [*order.excludes],
+            *([order.classic] if order.classic else []),
         )  # fmt: skip
 
         async def work(draft: Draft) -> None:
@@ -68,7 +70,9 @@ async def make_directory(stage: Stage, now: State, instruction: i.Workdir, title
     """The state after WORKDIR: the folder is there."""
     changed = config.apply(now.config, instruction)
     path: str = changed["WorkingDir"]
-    order = CopyOrder(now.refs, path, chown=now.config.get("User") or "", make_directory=True)
+    # BuildKit gives the folders that it makes to whom USER names.
+    owner = "" if stage.job.request.in_order else now.config.get("User") or ""
+    order = CopyOrder(now.refs, path, chown=owner, make_directory=True)
     what = key("workdir", now.key, path, order.chown)
     with stage.doing(title) as doing:
 

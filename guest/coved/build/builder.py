@@ -55,7 +55,7 @@ class Builder:
         self.incoming = Incoming(self.snapshots)
         self._copier = Copier(self.snapshots, root / "build" / "hashes")
         self._executor = Executor(database, self.snapshots, networks, spawner)
-        self._exporter = Exporter(images, registries, self.snapshots, self._copier)
+        self._exporter = Exporter(images, self.snapshots, self._copier)
         self._beginning, self._begun = asyncio.Lock(), False
         self.contexts = Contexts(root / "build" / "contexts")
         self.upkeep = Upkeep(self.steps, self.snapshots, self._executor, self.contexts)
@@ -65,6 +65,7 @@ class Builder:
         async with self._beginning:
             if not self._begun:
                 await self._executor.start()
+                await self.upkeep.start()
                 self._begun = True
 
     async def close(self) -> None:
@@ -113,7 +114,7 @@ class Builder:
                 elif output.kind in ("oci", "docker"):
                     await self._exporter.archive(built, output, request, vertices, client)
                 elif output.kind == "image":
-                    image, names = await self._exporter.image(built, output, request, vertices, client)
+                    image, names = await self._exporter.image(built, output, request, vertices)
                     result = Result(image.id, names, warnings)
         await self.upkeep.bound()
         return result

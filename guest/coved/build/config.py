@@ -5,8 +5,11 @@ from __future__ import annotations
 import posixpath
 from typing import Any
 
+from coved.build.errors import BuildError
+from coved.containers import signals
 from coved.dockerfile import instructions as i
 from coved.dockerfile.ports import names
+from coved.errors import InvalidParameter
 
 Json = dict[str, Any]
 
@@ -52,12 +55,20 @@ def apply(config: Json, instruction: i.Instruction) -> Json:
         case i.Volume():
             changed["Volumes"] = {**(config.get("Volumes") or {}), **{path: {} for path in instruction.paths}}
         case i.Stopsignal():
-            changed["StopSignal"] = instruction.signal
+            changed["StopSignal"] = _signal(instruction)
         case i.Healthcheck():
             changed["Healthcheck"] = _health(instruction)
         case i.Onbuild():
             changed["OnBuild"] = [*(config.get("OnBuild") or ()), instruction.trigger]
     return changed
+
+
+def _signal(instruction: i.Stopsignal) -> str:
+    try:
+        signals.number(instruction.signal)
+    except InvalidParameter as error:
+        raise BuildError(str(error), location=instruction.location) from None
+    return instruction.signal
 
 
 def directory(config: Json, path: str) -> str:

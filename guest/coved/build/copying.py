@@ -22,7 +22,7 @@ from coved.build.places import ATTRIBUTES, OPEN_DIRECTORY, OPEN_FILE, clean, joi
 from coved.build.selection import ENTER, FILE, Filter, Found, Step
 from coved.errors import no_room
 from coved.runtime import mounts
-from coved.store.trees import is_empty, remove_tree, settle_entry
+from coved.store.trees import is_empty, remove_entry, remove_tree, settle_entry
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER_MODE = 0o755
@@ -103,9 +103,15 @@ class _Copy:
         self._device = os.fstat(target.root).st_dev
         self._source_dirs = source_dirs
         self._wanted = wanted
-        self._owner = owners.find(order.chown, target.root, empty=target.empty) if order.chown else None
+        self._owner = self._find_owner(target) if order.chown else None
+        self._clears_set_ids = bool(order.classic) and (order.chown or order.files.directory is not None)
         self._mode = modes.parse(order.chmod) if order.chmod else None
         self._linked: dict[tuple[int, int], str] = {}
+
+    def _find_owner(self, target: _Target) -> tuple[int, int]:
+        if self._order.classic:
+            return owners.find_known(self._order.chown, target.root)
+        return owners.find(self._order.chown, target.root, empty=target.empty)
 
     def run(self) -> None:
         order = self._order
@@ -114,12 +120,28 @@ class _Copy:
             return
         if order.sources:
             with places.opened(order.files.directory, self._source_dirs) as root:
+                if order.classic:
+                    self._check_count(root)
                 for text in order.sources:
                     self._source_copied(root, selection.parse(text, parents=order.parents, excludes=order.excludes))
         for name, path in order.downloads:
             self._download(name, path)
         for name, data in order.contents.items():
             self._content(name, data)
+
+    def _check_count(self, root: int) -> None:
+        """As the builder of before BuildKit had it."""
+        order = self._order
+        count = (
+            sum(len(selection.find(root, one)) for one in order.sources) + len(order.downloads) + len(order.contents)
+        )
+        if not count:
+            raise BuildError(f"{order.classic} failed: no source files were specified")
+        if count > 1 and not order.destination.endswith("/"):
+            raise BuildError(
+                f"When using {order.classic} with more than one source file, the destination must be a directory and end "
+                "with a /"
+            )
 
     # -- what is copied
 
@@ -292,6 +314,9 @@ class _Copy:
         try:
             return os.open(name, OPEN_DIRECTORY, dir_fd=parent), new
         except NotADirectoryError:
+            if self._order.classic:
+                os.unlink(name, dir_fd=parent)
+                return self._directory(parent, name, path)
             raise BuildError(f"cannot copy to non-directory: /{path}") from None
 
     def _leave(self, level: _Folder, *, top: bool) -> None:
@@ -406,6 +431,9 @@ class _Copy:
         except FileNotFoundError:
             pass
         except IsADirectoryError:
+            if self._order.classic:
+                remove_entry(parent, name)
+                return
             raise BuildError(f"cannot replace to directory /{path} with file") from None
 
     def _settle_like(self, fd: int, step: Step) -> None:
@@ -419,6 +447,8 @@ class _Copy:
         self, fd: int, mode: int, owner: tuple[int, int], times_ns: tuple[int, int], *, directory: bool = False
     ) -> None:
         os.fchown(fd, *(self._owner or owner))
+        if self._clears_set_ids and not directory:
+            mode &= ~(stat.S_ISUID | (stat.S_ISGID if mode & stat.S_IXGRP else 0))
         # After chown, which takes the set-id bits away.
         os.fchmod(fd, self._mode.of(mode, directory=directory) if self._mode is not None else mode)
         os.utime(fd, ns=times_ns)

@@ -26,6 +26,8 @@ from coved.runtime.paths import open_in_root
 DOCKERFILE_MAX = 8 << 20
 """Bytes."""
 IGNORE = ".dockerignore"
+_AS_WRITTEN = frozenset("$\"'\\`")
+"""Characters by which a source may be another one than is written."""
 
 
 class Inputs:
@@ -174,7 +176,7 @@ def _wanted(plan: Plan) -> Iterable[str]:
             elif isinstance(instruction, i.Run):
                 found += [one.source or "/" for one in instruction.mounts if one.kind == "bind" and not one.from_]
     paths = [posixpath.normpath("/" + one).lstrip("/") for one in found]
-    # What a variable stands for, and what triggers of the base image copy, is known when the step's turn has come.
-    if "" in paths or any("$" in one for one in found):
+    # What variables and quotes stand for, and what triggers of the base image copy, is known when the step's turn has come.
+    if "" in paths or any(not _AS_WRITTEN.isdisjoint(one) for one in found):
         return []
     return paths or ["."]

@@ -127,5 +127,9 @@ class CopyOrder:
     """Archives are unpacked instead of copied (ADD)."""
     unpack_downloads: bool = False
     """So are those that were downloaded (ADD --unpack)."""
+    classic: str = ""
+    """Set (the instruction's keyword, for errors), it goes by the rules of the builder of before BuildKit: what is in the way is
+    replaced whatever it is, who owns must be known, set-id bits do not outlive a change of owners, and several sources need a
+    folder."""
     make_directory: bool = False
     """WORKDIR: only the folder ``destination``, and those above it."""

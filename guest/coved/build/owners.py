@@ -12,6 +12,28 @@ _BYTES_MAX = 10 << 20
 _ID_MAX = 2**31 - 1
 
 
+def find_known(text: str, root: int) -> tuple[int, int]:
+    """The same by the rules of the builder of before BuildKit: who is looked up must be there, and a user alone is the group's
+    name, too. Raises BuildError in its words."""
+    names = text.split(":")
+    if len(names) > 2:
+        raise BuildError(f"unable to convert uid/gid chown string to host mapping: invalid chown string format: {text}")
+    ids = []
+    places = (("uid", "user", "/etc/passwd", names[0]), ("gid", "group", "/etc/group", names[-1]))
+    for id, kind, path, name in places:
+        number = int(name) if name.isascii() and name.isdigit() and int(name) <= _ID_MAX else None
+        if number is None:
+            fields = _find(root, path, name, empty=False)
+            if not fields:
+                raise BuildError(
+                    f"unable to convert uid/gid chown string to host mapping: can't find {id} for {kind} {name}: "
+                    f"no such {kind}: {name}"
+                )
+            number = _field(fields, 2)
+        ids.append(number)
+    return ids[0], ids[1]
+
+
 def find(text: str, root: int, *, empty: bool) -> tuple[int, int]:
     """uid and gid of ``user[:group]``.
 

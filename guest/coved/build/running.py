@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from coved.build import config
+from coved.build import classic, config
 from coved.build.errors import BuildError
 from coved.build.orders import AnyMount, BindMount, CacheMount, Files, RunOrder, SecretMount, SocketMount, TmpfsMount
 from coved.build.steps import key
@@ -31,6 +31,7 @@ async def run(stage: Stage, now: State, instruction: i.Run, title: str) -> State
     args, scripts = _command(instruction, now)
     env = {**stage.proxies, **now.args, **config.environment(now.config)}
     env.setdefault("PATH", config.PATH)
+    volumes = [*now.config.get("Volumes", {})] if job.request.in_order else []
     described = [await _described(stage, mount) for mount in instruction.mounts]
     order = RunOrder(
         lower=now.refs,
@@ -46,7 +47,7 @@ async def run(stage: Stage, now: State, instruction: i.Run, title: str) -> State
     own_env = sorted(item for item in order.env if item.partition("=")[0] not in stage.proxies)
     what = key(
         "run", now.key, args, own_env, order.cwd, order.user, order.network, order.insecure, [*order.add_hosts],
-        [script.data.decode("latin-1") for script in scripts], described,
+        [script.data.decode("latin-1") for script in scripts], described, *([volumes] if volumes else []),
     )  # fmt: skip
     with stage.doing(title) as doing:
 
@@ -55,9 +56,11 @@ async def run(stage: Stage, now: State, instruction: i.Run, title: str) -> State
 
             job.progress.note(f" ---> Running in {what[:12]}")
             async with contextlib.AsyncExitStack() as stack:
+                places = await classic.volumes(job, now, draft) if volumes else []
                 mounts, env = await _mounts(stage, now, instruction.mounts, stack)
                 container = what if job.request.in_order else ""
-                whole = replace(order, mounts=[*scripts, *mounts], env=[*order.env, *env], container=container)
+                mounted = [*places, *scripts, *mounts]
+                whole = replace(order, mounts=mounted, env=[*order.env, *env], container=container)
                 await job.executor.run(whole, draft, doing.log)
             job.progress.note(f" ---> Removed intermediate container {what[:12]}")
 

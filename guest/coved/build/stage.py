@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from coved.build import adding, config, running, state
+from coved.build import adding, classic, config, running, state
 from coved.build.errors import BuildError
 from coved.build.job import Job
 from coved.build.plan import SCRATCH, PlannedStage
@@ -45,6 +45,7 @@ class Stage:
         self._stage = planned.stage
         self._escape = job.plan.dockerfile.escape
         self._cache = not (job.request.no_cache or self._stage.name in job.request.no_cache_stages)
+        self._has_cmd = False
         self._number = 0
         self._total = sum(isinstance(one, _MAKES_A_STEP) for one in self._stage.instructions)
         self._shown = planned.shown
@@ -69,6 +70,8 @@ class Stage:
         try:
             return await work
         except BuildError as error:
+            if self._job.request.in_order:
+                classic.reword(error, instruction)
             if error.location is None:
                 error.location = instruction.location
             error.filename, error.text = error.filename or self._job.inputs.filename, error.text or dockerfile.text
@@ -87,7 +90,7 @@ class Stage:
         if not context and planned.base is not None:
             return (await job.stage(planned.base)).based
         if not context and planned.image == SCRATCH:
-            return state.of_nothing()
+            return classic.nothing(state.of_nothing()) if job.request.in_order else state.of_nothing()
         if context.startswith("local:"):
             raise BuildError(f"context {planned.image}: a folder cannot be the base of a stage: copy from it instead")
         self._total += 1
@@ -114,10 +117,16 @@ class Stage:
             case i.Workdir():
                 return await adding.make_directory(self, now, instruction, self._title(written, now))
             case i.Maintainer():
-                changed = replace(now, author=instruction.name)
-                return changed.configured(now.config, f"MAINTAINER {instruction.name}")
+                return replace(now, author=instruction.name).configured(now.config, f"MAINTAINER {instruction.name}")
         self._consider(now, instruction)
-        return now.configured(config.apply(now.config, instruction), _written(instruction, now))
+        changed = config.apply(now.config, instruction)
+        if isinstance(instruction, i.Cmd):
+            self._has_cmd = True
+        elif isinstance(instruction, i.Entrypoint) and not self._has_cmd:
+            changed.pop("Cmd", None)  # it was meant for another program
+        if self._job.request.in_order:
+            changed = classic.configured(changed, instruction)
+        return now.configured(changed, _written(instruction, now))
 
     def _title(self, instruction: i.Instruction, now: State, *, command: bool = False) -> str:
         title = " ".join(expand_title(instruction.source, now.environment, self._escape, command=command).split())

@@ -48,6 +48,11 @@ class Upkeep:
         self._caches = executor.caches
         self._contexts = contexts
 
+    async def start(self) -> None:
+        """Removes snapshots whose steps were not noted before the engine died."""
+        noted = {step.ref for step in self._steps.all()}
+        await self._snapshots.remove([ref for ref in self._snapshots if ref not in noted])
+
     async def entries(self) -> list[Entry]:
         """The least recently used first."""
         await self._caches.measure()
@@ -110,7 +115,7 @@ class Upkeep:
 
     async def bound(self) -> None:
         """Removes what has not been used for longest when there is more than the disk should hold."""
-        total = shutil.disk_usage(self._snapshots._directory).total
+        total = shutil.disk_usage(self._snapshots.directory).total
         keep = max(KEEP_MIN, int(total * KEEP_PART))
         entries = await self.entries()
         if sum(one.size for one in entries) > keep:

@@ -188,5 +188,4 @@ def _output(number: int, exporter: Exporter) -> Output:
     kind = _KINDS.get(exporter.type)
     if kind is None:
         raise InvalidParameter(f'exporter "{exporter.type}" could not be found')
-    push = exporter.attrs.get("push", "").lower() in ("true", "1", "t")
-    return Output(kind, _split(exporter.attrs.get("name", "")), push and kind == "image", exporter.attrs, number)
+    return Output(kind, _split(exporter.attrs.get("name", "")), exporter.attrs, number)

@@ -13,6 +13,7 @@ from urllib.parse import quote_plus
 from coved.build.client import Meter, Tree
 from coved.build.contexts import Contexts
 from coved.build.incoming import Incoming
+from coved.build.inputs import IGNORE
 from coved.buildkit import diffcopy
 from coved.buildkit.agent import forward
 from coved.buildkit.departing import Departing
@@ -100,8 +101,9 @@ class Session:
         self, shared_key: str, name: str, only: Sequence[str]
     ) -> AsyncIterator[tuple[Path, Path, Callable[[], str]]]:
         """A tree and an empty folder beside it; to be asked for the tree's key once the tree is whole."""
-        # Of a single file there is a folder of its own: .dockerignore must not take the place of all the rest.
-        key = "\0".join([shared_key, name, only[0] if len(only) == 1 else ""]) if shared_key else ""
+        # What says how to build is sent each time, as BuildKit has it: one Dockerfile may have another's size and time.
+        kept = shared_key and name != "dockerfile" and [*only] != [IGNORE]
+        key = "\0".join([shared_key, name, only[0] if len(only) == 1 else ""]) if kept else ""
         async with self._contexts.use(key, name) as folder:
             path, spare = folder.path / "tree", folder.path / "spare"
             path.mkdir(mode=0o755, exist_ok=True)

@@ -65,18 +65,14 @@ def parse(text: str) -> Reference:
     if re.fullmatch(r"[0-9a-f]{64}", text):
         raise InvalidParameter(f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")
     name, at, digest = text.partition("@")
-    if at and not _DIGEST.fullmatch(digest):
-        raise InvalidParameter("invalid reference format")
     slash = name.rfind("/")
     colon = name.find(":", slash + 1)
-    tag = ""
-    if colon >= 0:
-        name, tag = name[:colon], name[colon + 1 :]
-        if not _TAG.fullmatch(tag):
-            raise InvalidParameter("invalid reference format")
+    name, tag = (name[:colon], name[colon + 1 :]) if colon >= 0 else (name, "")
     domain, path = _split_domain(name)
-    if path.lower() != path:
+    if path.lower() != path:  # whatever else is wrong
         raise InvalidParameter(f"invalid reference format: repository name ({path}) must be lowercase")
+    if (at and not _DIGEST.fullmatch(digest)) or (colon >= 0 and not _TAG.fullmatch(tag)):
+        raise InvalidParameter("invalid reference format")
     if not _PATH.fullmatch(path) or not _HOST.fullmatch(domain):
         raise InvalidParameter("invalid reference format")
     if len(path) > _NAME_MAX:

@@ -11,7 +11,7 @@ from coved.buildkit.messages import CacheOptions, CacheOptionsEntry, Definition,
 from coved.errors import InvalidParameter
 
 SOLVE = SolveRequest(ref="r", exporters=[Exporter("moby", {"name": "a,b:1"})])
-IMAGE = (Output("image", ("a", "b:1"), False, {"name": "a,b:1"}, 0),)
+IMAGE = (Output("image", ("a", "b:1"), {"name": "a,b:1"}, 0),)
 
 
 def asked(options: dict[str, str], solve: SolveRequest = SOLVE) -> Request:
@@ -107,10 +107,10 @@ def test_outputs() -> None:
         exporters=[Exporter("image", {"name": "a", "push": "true"}), Exporter("local"), Exporter("tar")]
     )
     found = asked({}, solve).outputs
-    assert [(each.kind, each.push, each.id) for each in found] == [
-        ("image", True, 0),
-        ("local", False, 1),
-        ("tar", False, 2),
+    assert [(each.kind, each.id) for each in found] == [
+        ("image", 0),
+        ("local", 1),
+        ("tar", 2),
     ]
     old = SolveRequest(exporter_deprecated="moby", exporter_attrs_deprecated={"name": "x"})
     assert asked({}, old).outputs[0].names == ("x",)

@@ -392,6 +392,29 @@ def test_a_tree_of_another_session(tmp_path: Path) -> None:
     run(main)
 
 
+@pytest.mark.parametrize(("name", "file"), [("dockerfile", "Dockerfile"), ("context", ".dockerignore")])
+def test_what_says_how_to_build_is_sent_each_time(tmp_path: Path, name: str, file: str) -> None:
+    """Though it may have the size and the time of what was there before."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    seen: list[str] = []
+
+    async def body(request: Request, client: Client, progress: Progress) -> Result:
+        async with client.tree(name, only=[file]) as sent:
+            seen.append((sent.path / file).read_text())
+        return Result()
+
+    async def main() -> None:
+        made = Set(tmp_path, body)
+        for text in ("one\n", "two\n"):
+            (tree / file).write_text(text)
+            os.utime(tree / file, (1, 1))
+            await made.build(Holdings({name: tree}))
+
+    run(main)
+    assert seen == ["one\n", "two\n"]
+
+
 def test_a_tree_that_breaks_off_is_not_kept(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

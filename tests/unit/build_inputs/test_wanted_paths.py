@@ -1,0 +1,63 @@
+"""Which files of a context a build asks its client for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from coved.build.client import Client, Tree
+from coved.build.inputs import Inputs
+from coved.build.plan import plan
+from coved.build.request import Request
+from coved.build.vertices import Vertices
+from coved.dockerfile.parser import parse
+from coved.images.documents import Platform
+
+
+class FakeClient(Client):
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.asked: list[tuple[str, ...]] = []
+
+    @asynccontextmanager
+    async def tree(self, name: str, *, only: Sequence[str] = (), **options: Any) -> AsyncIterator[Tree]:
+        self.asked.append((*only,))
+        yield Tree(self._path, "")
+
+
+class Silent:
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: None
+
+
+@pytest.mark.parametrize(
+    ("copy", "wanted"),
+    [
+        ("COPY a /b/../c d*/e /", ("a", "c", "d*/e")),
+        ("COPY a .\nADD /b /", ("a", "b")),
+        ("COPY . /", ()),
+        ('COPY "" /', ()),
+        ("COPY 'a' b /", ()),
+        ("COPY $WHAT b /", ()),
+        ("COPY a\\\\[b /", ()),
+    ],
+)
+def test_no_more_than_is_copied(tmp_path: Path, copy: str, wanted: tuple[str, ...]) -> None:
+    client = FakeClient(tmp_path)
+
+    async def main() -> None:
+        request = Request()
+        async with contextlib.AsyncExitStack() as stack:
+            nobody: Any = None
+            silent: Any = Silent()
+            inputs = Inputs(request, client, Vertices(silent), nobody, nobody, stack)
+            inputs.want(plan(parse(f"FROM scratch\n{copy}\n".encode()), request, Platform("linux", "amd64")))
+            await inputs.context()
+
+    asyncio.run(main())
+    assert client.asked[-1] == wanted
