@@ -121,7 +121,7 @@ def test_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_file_is_in_its_place_only_when_it_is_whole(tmp_path: Path) -> None:
-    with pytest.raises((EngineError, GrpcError), match="early|the call has ended"):
+    with pytest.raises((EngineError, GrpcError), match=r"early|the call has ended"):
         receive(tmp_path, ends(FILE, END, Packet(PACKET_DATA, data=b"x")))
     assert not [*(tmp_path / "tree").iterdir()]
 
