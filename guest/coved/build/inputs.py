@@ -107,6 +107,16 @@ class Inputs:
 
         return await self._once(name, load)
 
+    async def elsewhere(self, name: str, url: str) -> Files:
+        """A named context that is a repository, or a file of the web."""
+
+        async def load() -> Files:
+            with self._vertices.doing(f"[context {name}] load from {url}") as doing:
+                fetched = await self._remote.context(url, doing)
+                return Files(fetched.path, key=fetched.key)
+
+        return await self._once(f"{name} {url}", load)
+
     async def _once(self, name: str, load: Callable[[], object]) -> Files:
         if name not in self._trees:
             self._trees[name] = asyncio.get_running_loop().create_task(load())  # type: ignore[arg-type]
@@ -144,7 +154,7 @@ class Inputs:
         return await self._stack.enter_async_context(tree)
 
     def _holder(self, name: str) -> Client:
-        return self._main if name in ("context", "dockerfile") else self._client
+        return self._main if name == "context" else self._client
 
 
 def _read(root: Path, name: str) -> bytes | None:
@@ -170,7 +180,7 @@ def _wanted(plan: Plan) -> Iterable[str]:
     """Paths and wildcards; none when everything may be."""
     found: list[str] = []
     for planned in plan.stages:
-        for instruction in planned.stage.instructions:
+        for instruction in planned.instructions:
             if isinstance(instruction, i.Copy) and not instruction.from_:
                 found += [one for one in instruction.sources if "://" not in one]
             elif isinstance(instruction, i.Run):

@@ -10,7 +10,9 @@ from coved.build.request import Request
 from coved.dockerfile import instructions as i
 from coved.dockerfile import predefined
 from coved.dockerfile.expansion import expand_text
-from coved.images import platforms
+from coved.dockerfile.parser import parse_instruction
+from coved.errors import InvalidParameter
+from coved.images import platforms, reference
 from coved.images.documents import Platform
 
 SCRATCH = "scratch"
@@ -28,6 +30,20 @@ class PlannedStage:
     """As FROM asks for it; "" is the build's."""
     shown: str
     """What steps are told with, such as "build " or "stage-0 "; "" when there is but one stage."""
+    context: str = ""
+    """The named context that stands for the base, or for the whole stage."""
+    replaced: bool = False
+    """The context stands for the whole stage: its instructions are not followed."""
+    triggers: tuple[i.Instruction, ...] = ()
+    """ONBUILD of what it is based on."""
+
+    @property
+    def instructions(self) -> tuple[i.Instruction, ...]:
+        return () if self.replaced else (*self.triggers, *self.stage.instructions)
+
+    @property
+    def is_on_image(self) -> bool:
+        return self.base is None and self.image != SCRATCH
 
 
 @dataclass(frozen=True)
@@ -43,14 +59,23 @@ class Plan:
     def target(self) -> PlannedStage:
         return self.stages[-1]
 
+    @property
+    def length(self) -> int:
+        """How many instructions the classic builder counts."""
+        return sum(1 + (0 if one.replaced else len(one.stage.instructions)) for one in self.stages)
+
     def named(self, name: str, before: int) -> PlannedStage | None:
         """The needed stage of that name or number before the one with the index ``before``."""
         index = _find(self.dockerfile, name, before)
         return next((one for one in self.stages if one.index == index), None)
 
 
-def plan(dockerfile: i.Dockerfile, request: Request, target: Platform) -> Plan:
-    """Raises BadDockerfile, DockerfileError."""
+Triggers = Mapping[int, Sequence[i.Instruction]]
+"""By the index of the stage that they are for."""
+
+
+def plan(dockerfile: i.Dockerfile, request: Request, target: Platform, triggers: Triggers = {}) -> Plan:  # noqa: B006
+    """Raises BuildError, DockerfileError."""
     native = Platform("linux", platforms.architecture())
     given = {name: value for name, value in request.build_args.items() if value is not None}
     args = predefined.arguments(str(native), str(target), request.target, given)
@@ -60,13 +85,24 @@ def plan(dockerfile: i.Dockerfile, request: Request, target: Platform) -> Plan:
                 args[name] = given[name]
             elif default is not None:
                 args[name] = expand_text(default, args, dockerfile.escape)
-    stages = _stages(dockerfile, args)
-    index = _target(dockerfile, request.target)
-    needed = _needed(stages, index, {**request.contexts})
+    stages = _stages(dockerfile, args, request.contexts, triggers)
+    needed = _needed(dockerfile, stages, _target(dockerfile, request.target))
     return Plan(dockerfile, tuple(one for one in stages if one.index in needed), args)
 
 
-def _stages(dockerfile: i.Dockerfile, args: Mapping[str, str]) -> list[PlannedStage]:
+def context_of(contexts: Mapping[str, str], name: str) -> str:
+    """The named context that stands for what is called so, or "": an image's tag "latest" need not be said."""
+    if name in contexts:
+        return contexts[name]
+    try:
+        return contexts.get(reference.parse(name).tagged().familiar.removesuffix(":latest"), "")
+    except InvalidParameter:
+        return ""
+
+
+def _stages(
+    dockerfile: i.Dockerfile, args: Mapping[str, str], contexts: Mapping[str, str], triggers: Triggers
+) -> list[PlannedStage]:
     planned: list[PlannedStage] = []
     for index, stage in enumerate(dockerfile.stages):
         base = stage.base
@@ -74,12 +110,20 @@ def _stages(dockerfile: i.Dockerfile, args: Mapping[str, str]) -> list[PlannedSt
         if not image:
             raise BadDockerfile(f"base name ({base.image}) should not be blank", location=base.location)
         earlier = [one.index for one in planned if one.stage.name and one.stage.name == image.lower()]
-        shown = ""
-        if len(dockerfile.stages) > 1:
-            shown = f"{stage.name or f'stage-{index}'} "
+        shown = f"{stage.name or f'stage-{index}'} " if len(dockerfile.stages) > 1 else ""
         platform = expand_text(base.platform, args, dockerfile.escape) if base.platform else ""
-        planned.append(PlannedStage(index, stage, earlier[-1] if earlier else None, image, platform, shown))
+        own = contexts.get(stage.name, "") if stage.name else ""
+        context = own or context_of(contexts, image)
+        on = earlier[-1] if earlier and not context else None
+        given = _own_triggers(planned[on], dockerfile) if on is not None else tuple(triggers.get(index, ()))
+        planned.append(PlannedStage(index, stage, on, image, platform, shown, context, bool(own), given))
     return planned
+
+
+def _own_triggers(base: PlannedStage, dockerfile: i.Dockerfile) -> tuple[i.Instruction, ...]:
+    """What the stage says with ONBUILD; of what it is based on it has done all."""
+    found = [one for one in base.instructions if isinstance(one, i.Onbuild)]
+    return tuple(parse_instruction(one.trigger, dockerfile.escape) for one in found)
 
 
 def _find(dockerfile: i.Dockerfile, name: str, before: int) -> int | None:
@@ -101,7 +145,7 @@ def _target(dockerfile: i.Dockerfile, name: str) -> int:
     return index
 
 
-def _needed(stages: Sequence[PlannedStage], target: int, contexts: Mapping[str, str]) -> set[int]:
+def _needed(dockerfile: i.Dockerfile, stages: Sequence[PlannedStage], target: int) -> set[int]:
     needed, ahead = set[int](), [target]
     while ahead:
         index = ahead.pop()
@@ -109,25 +153,17 @@ def _needed(stages: Sequence[PlannedStage], target: int, contexts: Mapping[str, 
             continue
         needed.add(index)
         one = stages[index]
-        if one.stage.name in contexts:
-            continue
         if one.base is not None:
             ahead.append(one.base)
-        for name in sources(one.stage):
-            found = next(
-                (s.index for s in reversed(stages[:index]) if s.stage.name and s.stage.name == name.lower()), None
-            )
-            if found is None and name.isascii() and name.isdigit() and int(name) < index:
-                found = int(name)
-            if found is not None:
-                ahead.append(found)
+        found = [_find(dockerfile, name, index) for name in _sources(one)]
+        ahead += [source for source in found if source is not None and not stages[source].replaced]
     return needed
 
 
-def sources(stage: i.Stage) -> list[str]:
+def _sources(planned: PlannedStage) -> list[str]:
     """What a stage copies or mounts from: names of stages, images and contexts."""
     names = []
-    for instruction in stage.instructions:
+    for instruction in planned.instructions:
         if isinstance(instruction, i.Copy) and instruction.from_:
             names.append(instruction.from_)
         elif isinstance(instruction, i.Run):
