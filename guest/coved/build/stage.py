@@ -54,6 +54,8 @@ class Stage:
 
     async def run(self) -> State:
         now = await self._within(self._stage.base, self._based())
+        if not self._job.request.in_order:  # the classic builder's clients have sent it
+            self._job.inputs.ask()
         self._job.progress.note(f" ---> {now.key[:12]}")
         triggers = [parse_instruction(one, self._escape) for one in now.config.get("OnBuild") or ()]
         now = replace(now, config={name: value for name, value in now.config.items() if name != "OnBuild"})
