@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import os
 import posixpath
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 from coved.build.client import Client, Tree
 from coved.build.errors import BuildError
@@ -28,6 +29,8 @@ DOCKERFILE_MAX = 8 << 20
 IGNORE = ".dockerignore"
 _AS_WRITTEN = frozenset("$\"'\\`")
 """Characters by which a source may be another one than is written."""
+
+Load = Callable[[], Coroutine[Any, Any, Files]]
 
 
 class Inputs:
@@ -50,6 +53,7 @@ class Inputs:
         self.definition = ""
         """The step that reads the Dockerfile."""
         self._ignore: bytes | None = None
+        self._sources: list[str] = []
         self._wanted: tuple[str, ...] = ()
         self._trees: dict[str, asyncio.Task[Files]] = {}
 
@@ -89,7 +93,14 @@ class Inputs:
 
     def want(self, plan: Plan) -> None:
         """Decides what of the build context is needed, before any of it is asked for."""
-        self._wanted = tuple(_wanted(plan))
+        self._sources = _sources(plan)
+        self._wanted = tuple(_wanted(self._sources))
+
+    def ask(self) -> None:
+        """Asks for the build context, if it is needed, without waiting for it: long steps may come before the first that
+        needs it, and whoever changes a file meanwhile does not mean this build."""
+        if self._sources:
+            self._task("", self._load_context)
 
     async def context(self) -> Files:
         """The build context without what is ignored."""
@@ -117,10 +128,13 @@ class Inputs:
 
         return await self._once(f"{name} {url}", load)
 
-    async def _once(self, name: str, load: Callable[[], object]) -> Files:
+    async def _once(self, name: str, load: Load) -> Files:
+        return await asyncio.shield(self._task(name, load))
+
+    def _task(self, name: str, load: Load) -> asyncio.Task[Files]:
         if name not in self._trees:
-            self._trees[name] = asyncio.get_running_loop().create_task(load())  # type: ignore[arg-type]
-        return await asyncio.shield(self._trees[name])
+            self._trees[name] = asyncio.get_running_loop().create_task(load())
+        return self._trees[name]
 
     async def close(self) -> None:
         """Ends transfers that are still under way."""
@@ -176,8 +190,8 @@ def _read(root: Path, name: str) -> bytes | None:
     return data
 
 
-def _wanted(plan: Plan) -> Iterable[str]:
-    """Paths and wildcards; none when everything may be."""
+def _sources(plan: Plan) -> list[str]:
+    """What the instructions take of the build context, as they are written."""
     found: list[str] = []
     for planned in plan.stages:
         for instruction in planned.instructions:
@@ -185,6 +199,11 @@ def _wanted(plan: Plan) -> Iterable[str]:
                 found += [one for one in instruction.sources if "://" not in one]
             elif isinstance(instruction, i.Run):
                 found += [one.source or "/" for one in instruction.mounts if one.kind == "bind" and not one.from_]
+    return found
+
+
+def _wanted(found: Sequence[str]) -> Sequence[str]:
+    """Paths and wildcards; none when everything may be."""
     paths = [posixpath.normpath("/" + one).lstrip("/") for one in found]
     # What variables and quotes stand for, and what triggers of the base image copy, is known when the step's turn has come.
     if "" in paths or any(not _AS_WRITTEN.isdisjoint(one) for one in found):

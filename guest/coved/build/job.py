@@ -75,6 +75,8 @@ class Job:
             error.filename, error.text = self.inputs.filename, dockerfile.text
             raise
         self.inputs.want(self.plan)
+        if not self.request.in_order:  # the classic builder's clients have sent it
+            self.inputs.ask()
 
     async def run(self) -> State:
         """All stages that are needed; gives the target's. What fails ends the others."""
