@@ -19,7 +19,6 @@ from life_support import eventually
 from test_build_classic import context
 from test_disk_full import FULL, Disk, disk  # noqa: F401 - a fixture
 
-
 pytestmark = pytest.mark.root
 
 FILLING = {
@@ -98,6 +97,6 @@ def test_builds_on_a_disk_that_gets_full(
             netns.close()
 
 
-def used(disk: Disk) -> int:
-    found = os.statvfs(disk.path)
+def used(small: Disk) -> int:
+    found = os.statvfs(small.path)
     return (found.f_blocks - found.f_bfree) * found.f_frsize

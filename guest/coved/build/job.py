@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from coved.build.bases import Bases
@@ -25,6 +26,8 @@ from coved.build.steps import Step, Steps
 from coved.build.vertices import Doing, Vertices
 from coved.images.documents import Platform
 
+VALUES_MAX = 8 << 20
+"""Characters in all that a build's ENV, ARG and LABEL set."""
 BuildStage = Callable[["Job", PlannedStage], Coroutine[Any, Any, State]]
 
 
@@ -53,6 +56,7 @@ class Job:
     args_used: set[str] = field(default_factory=set)
     """Names of the build arguments that some ARG has declared."""
     _announced: int = 0
+    _spent: int = 0
     _stages: dict[int, asyncio.Task[State]] = field(default_factory=dict)
 
     async def run(self) -> State:
@@ -73,25 +77,34 @@ class Job:
                 task.cancel()
             await asyncio.gather(*self._stages.values(), return_exceptions=True)
 
+    @cached_property
+    def _total(self) -> int:
+        return sum(1 + len(one.stage.instructions) for one in self.plan.stages)
+
+    def spend(self, characters: int) -> None:
+        """Values of variables and labels, which may be made of each other. Raises BuildError when it has become too much."""
+        self._spent += characters
+        if self._spent > VALUES_MAX:
+            raise BuildError(f"variables and labels have more than {VALUES_MAX >> 20} MiB")
+
     def announce(self, source: str) -> None:
         """An instruction's turn has come; the classic builder counts them all."""
         if self.request.in_order:
             self._announced += 1
-            total = sum(1 + len(one.stage.instructions) for one in self.plan.stages)
-            self.progress.step(self._announced, total, source)
+            self.progress.step(self._announced, self._total, source)
 
     async def stage(self, index: int) -> State:
-        """The result of an earlier stage, once it is there."""
+        """The result of another stage, once it is there."""
         return await asyncio.shield(self._stages[index])
 
     async def files(self, name: str, planned: PlannedStage) -> Files:
-        """What ``--from`` or a mount's ``from`` names: a named context, an earlier stage, or an image."""
+        """What ``--from`` or a mount's ``from`` names: a named context, another stage, or an image."""
         named = self.request.contexts.get(name, "")
         if named.startswith("local:"):
             return await self.inputs.named(named.removeprefix("local:"))
-        earlier = self.plan.named(name, planned.index) if not named else None
-        if earlier is not None:
-            return Files(refs=(await self.stage(earlier.index)).refs)
+        other = self.plan.named(name, planned.index) if not named else None
+        if other is not None:
+            return Files(refs=(await self.stage(other)).refs)
         image = named.removeprefix("docker-image://") if named else name
         if named and is_elsewhere(image):
             with self.vertices.doing(f"[context {name}] load from {named}") as doing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Sequence
 from contextlib import AbstractContextManager
@@ -59,6 +60,7 @@ class Stage:
         now = replace(now, config={name: value for name, value in now.config.items() if name != "OnBuild"})
         self._total += sum(isinstance(one, _MAKES_A_STEP) for one in triggers)
         for instruction in (*triggers, *self._stage.instructions):
+            await asyncio.sleep(0)  # many have nothing to wait for, and the engine has others to serve
             self._job.announce(instruction.source)
             now = await self._within(instruction, self._follow(now, instruction))
             self._job.progress.note(f" ---> {now.key[:12]}")
@@ -109,6 +111,8 @@ class Stage:
         if isinstance(written, i.Arg):
             return self._declare(now, written)
         instruction = expand(written, now.environment, self._escape)
+        if isinstance(instruction, i.Env | i.Label):
+            self._job.spend(sum(len(name) + len(value) for name, value in instruction.pairs))
         match instruction:
             case i.Run():
                 return await running.run(self, now, instruction, self._title(written, now, command=True))
@@ -144,6 +148,7 @@ class Stage:
                 value = self._job.plan.args.get(name)
             if value is not None:
                 args[name] = value
+            self._job.spend(len(value or ""))
             words.append(name if value is None else f"{name}={value}")
         self._consider(now, arg)
         return replace(now, args=args).configured(now.config, f"ARG {' '.join(words)}")
