@@ -45,6 +45,7 @@ from coved.buildkit.messages import (
     StatusRequest,
     StatusResponse,
 )
+from coved.dockerfile.ignore import Matcher
 from coved.grpc.call import Call
 from coved.grpc.client import Channel
 from coved.grpc.server import Services
@@ -97,12 +98,15 @@ class SessionServer:
             raise GrpcError(Code.NOT_FOUND, f'no access allowed to dir "{name}"')
         wanted = {value for key, value in metadata if key == "followpaths"}
         holdings = self._holdings
+        excluded = Matcher(value for key, value in metadata if key == "exclude-patterns")
 
         class Chosen(Departing):
             def entries(self) -> Iterator[Stat]:
                 self.numbers: list[int] = []
                 for number, each in enumerate(super().entries()):
-                    if not wanted or any(f"{each.path}/".startswith(f"{path}/") for path in wanted):
+                    under = (f"{each.path}/".startswith(f"{path}/") for path in wanted)
+                    asked = wanted <= {"."} or any(under)
+                    if asked and not excluded.matches(each.path):
                         self.numbers.append(number)
                         yield each
 

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from collections.abc import Iterator
 
 import pytest
-
-NAME = "debian:13-slim"
+from base_image import have_base_image
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1500)]
 
@@ -27,14 +24,9 @@ def call(*words: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope="module")
-def image() -> Iterator[str]:
-    made = call(sys.executable, "-m", "cove", "image", "bootstrap", NAME, timeout_s=900)
-    try:
-        assert made.returncode == 0, made.stderr
-        assert "done in" in made.stderr
-        yield made.stdout.strip()
-    finally:
-        call("docker", "rmi", "--force", NAME)
+def image() -> str:
+    """It stays for the tests of builds."""
+    return have_base_image(os.environ["COVE_TEST_DOCKER_HOST"])
 
 
 def test_packages_can_be_installed(image: str) -> None:

@@ -43,6 +43,11 @@ def registry_program() -> Path:
     return _packaged(Path("/usr/bin/docker-registry"), "docker-registry")
 
 
+def slirp4netns_program() -> Path:
+    """What leads the connections of a network namespace on."""
+    return _packaged(Path("/usr/bin/slirp4netns"), "slirp4netns")
+
+
 def buildx_program() -> Path:
     """docker's plugin for builds by BuildKit. Debian has it since 13, whatever release this computer has."""
     return _of_newest_release("docker-buildx", "usr/libexec/docker/cli-plugins/docker-buildx")

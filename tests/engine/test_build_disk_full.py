@@ -17,7 +17,8 @@ import build_load
 from kill_look import Netns
 from life_support import eventually
 from test_build_classic import context
-from test_disk_full import FULL, Disk, disk  # noqa: F401 - a fixture
+from test_disk_full import FULL, Disk
+from test_disk_full import disk as disk  # a fixture
 
 pytestmark = pytest.mark.root
 
@@ -53,7 +54,7 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def test_builds_on_a_disk_that_gets_full(
-    disk: tuple[Disk, Callable[[], None]],  # noqa: F811 - the fixture
+    disk: tuple[Disk, Callable[[], None]],
     engine_with: Callable[..., Any],
 ) -> None:
     small, fill = disk
@@ -97,6 +98,6 @@ def test_builds_on_a_disk_that_gets_full(
             netns.close()
 
 
-def used(small: Disk) -> int:
-    found = os.statvfs(small.path)
+def used(full: Disk) -> int:
+    found = os.statvfs(full.path)
     return (found.f_blocks - found.f_bfree) * found.f_frsize

@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from coved.images.layers import sync_file_system
 from coved.store.trees import remove_tree, tree_size
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class Contexts:
         self._limit_count = limit_count
         self._idle: dict[str, Kept] = {}
         """By their names, the least recently used first."""
+        self._releases: set[asyncio.Task[None]] = set()
         self._opened = False
         self._opening = asyncio.Lock()
 
@@ -89,7 +91,10 @@ class Contexts:
             yield folder
         finally:
             # A folder that is let go of is either put back or removed, also when whoever used it was cancelled.
-            await asyncio.shield(asyncio.create_task(self._release(folder, key, kept, description)))
+            release = asyncio.create_task(self._release(folder, key, kept, description))
+            self._releases.add(release)
+            release.add_done_callback(self._releases.discard)
+            await asyncio.shield(release)
 
     async def entries(self) -> list[Kept]:
         """Those nobody uses, the least recently used first."""
@@ -104,6 +109,7 @@ class Contexts:
 
     async def close(self) -> None:
         """Writes all to the disk, so that the next boot finds it."""
+        await asyncio.gather(*self._releases, return_exceptions=True)
         if self._opened:
             await asyncio.to_thread(self._sync)
 
@@ -185,7 +191,11 @@ class Contexts:
         return sorted(found, key=lambda kept: kept.used_ns)
 
     def _sync(self) -> None:
-        os.sync()  # Python has no syncfs(2); an engine that ends is about to sync its database, too
+        fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            sync_file_system(fd)
+        finally:
+            os.close(fd)
         (self._root / _SYNCED).write_text("")
         self._sync_directory()
 

@@ -16,13 +16,11 @@ from coved.build.orders import CopyOrder, Files
 from coved.build.request import Output, Request
 from coved.build.snapshots import Draft, Snapshots
 from coved.build.state import State, dated
-from coved.build.vertices import Doing, Vertices
+from coved.build.vertices import Vertices
 from coved.errors import EngineError
 from coved.files import tarwriter
 from coved.images import Image, Images, reference
 from coved.images.documents import Platform
-from coved.registry import Registries
-from coved.registry.credentials import Credentials
 from coved.runtime.ids import Ids
 from coved.times import rfc3339
 
@@ -38,36 +36,38 @@ class Built:
 class Exporter:
     """Belongs to the event loop."""
 
-    def __init__(self, images: Images, registries: Registries, snapshots: Snapshots, copier: Copier) -> None:
+    def __init__(self, images: Images, snapshots: Snapshots, copier: Copier) -> None:
         self._images = images
-        self._registries = registries
         self._snapshots = snapshots
         self._copier = copier
 
     async def image(
-        self, built: Sequence[Built], output: Output, request: Request, vertices: Vertices, client: Client
+        self, built: Sequence[Built], output: Output, request: Request, vertices: Vertices
     ) -> tuple[Image, list[str]]:
         """Makes the image, one for each platform, and names it. Raises BuildError, EngineError."""
         names = [_name(one) for one in output.names]
         with vertices.doing("exporting to image") as doing:
             with doing.part("exporting layers"):
                 documents = []
-                for one in built:
-                    state = await self._squashed(one.state) if request.squash else one.state
+                states = [await self._squashed(one.state) if request.squash else one.state for one in built]
+                for one, state in zip(built, states, strict=True):
                     diff_ids = await self._snapshots.diff_ids(state.refs)
                     fields = document(state, one.platform, [diff_ids[ref] for ref in state.refs], request)
                     if inline_cache.wanted(request.cache_to, request.build_args):
-                        fields[inline_cache.FIELD] = inline_cache.of_state(state, diff_ids)
+                        fields[inline_cache.FIELD] = inline_cache.of_steps(state.steps, diff_ids)
                     documents.append(fields)
             image = await self._images.assemble(documents, names)
+            # What was squashed is the image's alone, and no step's.
+            own = {step.ref for one in built for step in one.state.steps}
+            new = (
+                {ref for state in states for ref in state.refs} - {ref for one in built for ref in one.state.refs} - own
+            )
+            await self._snapshots.remove(new)
             with doing.part(f"writing image {image.id}"):
                 pass
             for name in names:
                 with doing.part(f"naming to {name}"):
                     pass
-        if output.push:
-            for name in names:
-                await self._push(name, client, vertices)
         return image, names
 
     async def files(self, built: Built, output: Output, vertices: Vertices, client: Client) -> None:
@@ -87,7 +87,7 @@ class Exporter:
         self, built: Sequence[Built], output: Output, request: Request, vertices: Vertices, client: Client
     ) -> None:
         """Sends an archive of the image, an OCI layout that is an archive of ``docker save`` as well."""
-        image, _ = await self.image(built, Output(names=output.names), request, vertices, client)
+        image, _ = await self.image(built, Output(names=output.names), request, vertices)
         shown = "oci image format" if output.kind == "oci" else "docker image format"
         with vertices.doing(f"exporting to {shown}") as doing:
             with doing.part("sending tarball"):
@@ -104,14 +104,6 @@ class Exporter:
             await asyncio.to_thread(squashing.merge, layers, draft.upper)
             ref = await self._snapshots.seal(draft)
         return state.squashed(base, ref)
-
-    async def _push(self, name: str, client: Client, vertices: Vertices) -> None:
-        target = reference.parse(name)
-        with vertices.doing(f"pushing {target.familiar}") as doing:
-            host = "https://index.docker.io/v1/" if target.domain == reference.DEFAULT_DOMAIN else target.domain
-            user, secret = await client.credentials(host)
-            who = Credentials(user, secret) if user else Credentials(identity_token=secret)
-            await self._registries.push(target, who, _pushing(doing))
 
 
 def _name(text: str) -> str:
@@ -140,14 +132,6 @@ def document(state: State, platform: Platform, diff_ids: Sequence[str], request:
     if state.author:
         fields["author"] = state.author
     return fields
-
-
-def _pushing(doing: Doing) -> Any:
-    def report(message: dict[str, Any]) -> None:
-        if isinstance(message.get("status"), str) and isinstance(message.get("id"), str):
-            doing.begin(f"{message['id']} {message['status']}").done()
-
-    return report
 
 
 async def _archive(draft: Draft) -> AsyncIterator[bytes]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from coved.build.errors import BadDockerfile
 from coved.build.request import Request
 from coved.dockerfile import instructions as i
 from coved.dockerfile import predefined
 from coved.dockerfile.expansion import expand_text
-from coved.images import platforms
+from coved.dockerfile.parser import parse_instruction
+from coved.errors import InvalidParameter
+from coved.images import platforms, reference
 from coved.images.documents import Platform
 
 SCRATCH = "scratch"
@@ -28,6 +31,20 @@ class PlannedStage:
     """As FROM asks for it; "" is the build's."""
     shown: str
     """What steps are told with, such as "build " or "stage-0 "; "" when there is but one stage."""
+    context: str = ""
+    """The named context that stands for the base, or for the whole stage."""
+    replaced: bool = False
+    """The context stands for the whole stage: its instructions are not followed."""
+    triggers: tuple[i.Instruction, ...] = ()
+    """ONBUILD of what it is based on."""
+
+    @property
+    def instructions(self) -> tuple[i.Instruction, ...]:
+        return () if self.replaced else (*self.triggers, *self.stage.instructions)
+
+    @property
+    def is_on_image(self) -> bool:
+        return self.base is None and self.image != SCRATCH
 
 
 @dataclass(frozen=True)
@@ -42,19 +59,18 @@ class Plan:
     sources: Sequence[Mapping[str, int]]
     """By indexes, which stages a stage's ``--from`` and mounts name."""
 
-    def named(self, name: str, by: int) -> int | None:
-        """The stage that another, with the index ``by``, names. What triggers of its base image name is known late: that can be
-        an earlier stage only, and one that is needed anyway."""
-        if (found := self.sources[by].get(name)) is not None:
-            return found
-        for one in reversed(self.stages):
-            if one.index < by and ((one.stage.name and one.stage.name == name.lower()) or str(one.index) == name):
-                return one.index
-        return None
+    @cached_property
+    def length(self) -> int:
+        """How many instructions the classic builder counts."""
+        return sum(1 + (0 if one.replaced else len(one.stage.instructions)) for one in self.stages)
 
 
-def plan(dockerfile: i.Dockerfile, request: Request, target: Platform) -> Plan:
-    """Raises BadDockerfile, DockerfileError."""
+Triggers = Mapping[int, Sequence[i.Instruction]]
+"""By the index of the stage that they are for."""
+
+
+def plan(dockerfile: i.Dockerfile, request: Request, target: Platform, triggers: Triggers = {}) -> Plan:  # noqa: B006
+    """Raises BuildError, DockerfileError."""
     native = Platform("linux", platforms.architecture())
     given = {name: value for name, value in request.build_args.items() if value is not None}
     args = predefined.arguments(str(native), str(target), request.target, given)
@@ -64,14 +80,26 @@ def plan(dockerfile: i.Dockerfile, request: Request, target: Platform) -> Plan:
                 args[name] = given[name]
             elif default is not None:
                 args[name] = expand_text(default, args, dockerfile.escape)
-    stages = _stages(dockerfile, args)
-    index = _target(dockerfile, request.target)
+    stages = _stages(dockerfile, args, request.contexts, triggers)
     sources = _sources(stages, request)
-    needed = _needed(stages, sources, index, request)
+    index = _target(dockerfile, request.target)
+    needed = _needed(stages, sources, index)
     return Plan(dockerfile, tuple(one for one in stages if one.index in needed), args, stages[index], sources)
 
 
-def _stages(dockerfile: i.Dockerfile, args: Mapping[str, str]) -> list[PlannedStage]:
+def context_of(contexts: Mapping[str, str], name: str) -> str:
+    """The named context that stands for what is called so, or "": an image's tag "latest" need not be said."""
+    if name in contexts:
+        return contexts[name]
+    try:
+        return contexts.get(reference.parse(name).tagged().familiar.removesuffix(":latest"), "")
+    except InvalidParameter:
+        return ""
+
+
+def _stages(
+    dockerfile: i.Dockerfile, args: Mapping[str, str], contexts: Mapping[str, str], triggers: Triggers
+) -> list[PlannedStage]:
     planned: list[PlannedStage] = []
     named: dict[str, int] = {}
     for index, stage in enumerate(dockerfile.stages):
@@ -79,14 +107,22 @@ def _stages(dockerfile: i.Dockerfile, args: Mapping[str, str]) -> list[PlannedSt
         image = expand_text(base.image, args, dockerfile.escape)
         if not image:
             raise BadDockerfile(f"base name ({base.image}) should not be blank", location=base.location)
-        shown = ""
-        if len(dockerfile.stages) > 1:
-            shown = f"{stage.name or f'stage-{index}'} "
+        shown = f"{stage.name or f'stage-{index}'} " if len(dockerfile.stages) > 1 else ""
         platform = expand_text(base.platform, args, dockerfile.escape) if base.platform else ""
-        planned.append(PlannedStage(index, stage, named.get(image.lower()), image, platform, shown))
+        own = contexts.get(stage.name, "") if stage.name else ""
+        context = own or context_of(contexts, image)
+        on = None if context else named.get(image.lower())
+        given = _own_triggers(planned[on], dockerfile) if on is not None else tuple(triggers.get(index, ()))
+        planned.append(PlannedStage(index, stage, on, image, platform, shown, context, bool(own), given))
         if stage.name:
             named[stage.name] = index
     return planned
+
+
+def _own_triggers(base: PlannedStage, dockerfile: i.Dockerfile) -> tuple[i.Instruction, ...]:
+    """What the stage says with ONBUILD; of what it is based on it has done all."""
+    found = [one for one in base.instructions if isinstance(one, i.Onbuild)]
+    return tuple(parse_instruction(one.trigger, dockerfile.escape) for one in found)
 
 
 def _find(dockerfile: i.Dockerfile, name: str) -> int | None:
@@ -119,16 +155,17 @@ def _sources(stages: Sequence[PlannedStage], request: Request) -> list[dict[str,
     found = []
     for one in stages:
         of: dict[str, int] = {}
-        for name in sources(one.stage):
+        for name, location in _names(one):
+            if context_of(request.contexts, name):
+                continue
             index = names.get(name.lower())
-            if index is None and (number := _number(name)) is not None and name not in request.contexts:
-                index = number
+            if index is None and (index := _number(name)) is not None:
                 if not request.in_order and index >= len(stages):
-                    raise BadDockerfile(f"invalid stage index {name}", location=one.stage.base.location)
+                    raise BadDockerfile(f"invalid stage index {name}", location=location)
                 if request.in_order and index >= one.index:
                     wrong = "refers to current build stage" if index == one.index else "index out of bounds"
-                    raise BadDockerfile(f"invalid from flag value {name}: {wrong}", location=one.stage.base.location)
-            if index is not None and name not in request.contexts:
+                    raise BadDockerfile(f"invalid from flag value {name}: {wrong}", location=location)
+            if index is not None:
                 of[name] = index
         found.append(of)
         if request.in_order and one.stage.name:
@@ -136,37 +173,29 @@ def _sources(stages: Sequence[PlannedStage], request: Request) -> list[dict[str,
     return found
 
 
-def _needed(
-    stages: Sequence[PlannedStage], sources: Sequence[Mapping[str, int]], target: int, request: Request
-) -> set[int]:
+def _needed(stages: Sequence[PlannedStage], sources: Sequence[Mapping[str, int]], target: int) -> set[int]:
     """Raises BadDockerfile when a stage needs itself."""
     needed, under_way, ahead = set[int](), set[int](), [(target, False)]
     while ahead:
         index, done = ahead.pop()
+        one = stages[index]
         if done:
             under_way.discard(index)
             needed.add(index)
         elif index in under_way:
-            one = stages[index].stage
-            name = one.name or f"stage-{index}"
-            raise BadDockerfile(f"circular dependency detected on stage: {name}", location=one.base.location)
+            name = one.stage.name or f"stage-{index}"
+            raise BadDockerfile(f"circular dependency detected on stage: {name}", location=one.stage.base.location)
         elif index not in needed:
             under_way.add(index)
-            ahead.append((index, True))
-            if stages[index].stage.name not in request.contexts:
-                base = stages[index].base
-                ahead += [
-                    (one, False) for one in ({*sources[index].values()} | ({base} if base is not None else set()))
-                ]
+            others = {*sources[index].values()} | ({one.base} if one.base is not None else set())
+            ahead += [(index, True), *((other, False) for other in others)]
     return needed
 
 
-def sources(stage: i.Stage) -> list[str]:
-    """What a stage copies or mounts from: names of stages, images and contexts."""
-    names = []
-    for instruction in stage.instructions:
+def _names(planned: PlannedStage) -> Iterator[tuple[str, i.Location]]:
+    """What a stage copies or mounts from: stages, images and contexts; and where it says so."""
+    for instruction in planned.instructions:
         if isinstance(instruction, i.Copy) and instruction.from_:
-            names.append(instruction.from_)
+            yield instruction.from_, instruction.location
         elif isinstance(instruction, i.Run):
-            names += [mount.from_ for mount in instruction.mounts if mount.from_]
-    return names
+            yield from ((mount.from_, instruction.location) for mount in instruction.mounts if mount.from_)

@@ -14,7 +14,6 @@ class Output:
 
     kind: str = "image"
     names: Sequence[str] = ()
-    push: bool = False
     attributes: Mapping[str, str] = field(default_factory=dict)
     id: int = 0
     """The client's number for it, which says where files go."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 
 from coved.build.contexts import Contexts
@@ -19,6 +21,12 @@ KEEP_PART = 0.1
 """Of the disk; a build makes more room again when the cache has more."""
 KEEP_MIN = 2 << 30
 """Bytes that it may have on the smallest disk."""
+
+
+EMPTY_MAX = 10_000
+"""Steps that have changed nothing; each is a row."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,12 +55,20 @@ class Upkeep:
         self._snapshots = snapshots
         self._caches = executor.caches
         self._contexts = contexts
+        self._bounding: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Removes snapshots whose steps were not noted before the engine died."""
+        noted = {step.ref for step in self._steps.all()}
+        await self._snapshots.remove([ref for ref in self._snapshots if ref not in noted])
 
     async def entries(self) -> list[Entry]:
         """The least recently used first."""
         await self._caches.measure()
+        kept_contexts = await self._contexts.entries()
+        # Nothing is awaited from here on: what is in use is so when this returns.
         steps = self._steps.all()
-        ids = {one.key: one.id for one in steps}
+        ids = {one.id for one in steps}
         found = [self._entry(one, ids) for one in steps]
         for cache in self._caches.all():
             found.append(
@@ -66,16 +82,17 @@ class Upkeep:
                 kept.name, LOCAL, f"local source for {kept.description}", (), kept.size, False, False, kept.created_ns,
                 kept.used_ns, kept.uses,
             )
-            for kept in await self._contexts.entries()
+            for kept in kept_contexts
         ]  # fmt: skip
-        return sorted(found, key=lambda one: one.used_ns)
+        # What one build has used goes from its end, for nothing is found without what it was made on.
+        return sorted(found, key=lambda one: (one.used_ns, -one.created_ns))
 
-    def _entry(self, step: Step, ids: dict[str, str]) -> Entry:
+    def _entry(self, step: Step, ids: Set[str]) -> Entry:
         size, shared = 0, False
         if step.ref:
             with contextlib.suppress(EngineError):  # it is just being removed
                 size, shared = self._snapshots.size(step.ref), bool(self._snapshots.layer_of(step.ref))
-        parents = (ids[step.parent],) if step.parent in ids else ()
+        parents = (step.parent,) if step.parent in ids else ()
         return Entry(
             step.id, "regular", step.description, parents, size, self._steps.is_held(step.ref), shared, step.created_ns,
             step.used_ns, step.uses, step.key,
@@ -93,28 +110,46 @@ class Upkeep:
             ids: only these; none means all.
         """
         now, wanted = time.time_ns(), set(ids)
-        entries = await self.entries()
+
+        def may_go(one: Entry) -> bool:
+            if (wanted and one.id not in wanted) or now - one.used_ns < unused_for_s * 1e9:
+                return False
+            return everything or (not one.shared and one.kind in ("regular", LOCAL))
+
+        return await self._prune(await self.entries(), may_go, keep_bytes)
+
+    def bound(self) -> None:
+        """Begins to remove what has not been used for longest when there is more than the disk should hold."""
+        if self._bounding is None or self._bounding.done():
+            self._bounding = asyncio.get_running_loop().create_task(self._bound())
+
+    async def close(self) -> None:
+        if self._bounding is not None:
+            self._bounding.cancel()
+            await asyncio.gather(self._bounding, return_exceptions=True)
+
+    async def _bound(self) -> None:
+        try:
+            total = shutil.disk_usage(self._snapshots.directory).total
+            # What images have as well would free nothing.
+            own = [one for one in await self.entries() if not one.shared]
+            await self._prune(own, lambda one: True, max(KEEP_MIN, int(total * KEEP_PART)))
+            rows = [one for one in await self.entries() if not one.size and one.key]
+            await self._prune(rows[: max(0, len(rows) - EMPTY_MAX)], lambda one: True, 0)
+        except (EngineError, OSError) as error:
+            log.error("the build cache could not be kept small: %s", error)
+
+    async def _prune(self, entries: Sequence[Entry], may_go: Callable[[Entry], bool], keep_bytes: int) -> list[Entry]:
         left = sum(one.size for one in entries)
         going = []
         for one in entries:
-            if one.in_use or (wanted and one.id not in wanted) or now - one.used_ns < unused_for_s * 1e9:
-                continue
-            if not everything and (one.shared or one.kind not in ("regular", LOCAL)):
-                continue
             if keep_bytes and left <= keep_bytes:
                 break
-            going.append(one)
-            left -= one.size
+            if not one.in_use and may_go(one):
+                going.append(one)
+                left -= one.size
         await self._remove(going)
         return going
-
-    async def bound(self) -> None:
-        """Removes what has not been used for longest when there is more than the disk should hold."""
-        total = shutil.disk_usage(self._snapshots._directory).total
-        keep = max(KEEP_MIN, int(total * KEEP_PART))
-        entries = await self.entries()
-        if sum(one.size for one in entries) > keep:
-            await self.prune(everything=True, keep_bytes=keep)
 
     async def _remove(self, entries: Iterable[Entry]) -> None:
         steps = {one.key: one for one in self._steps.all()}

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from coved.build.request import Limits, Output, Request
-from coved.buildkit.messages import CacheOptionsEntry, Exporter, SolveRequest
+from coved.buildkit import linking
+from coved.buildkit.messages import CacheOptionsEntry, Definition, Exporter, SolveRequest
 from coved.errors import InvalidParameter
 
 _UPLOAD = re.compile(r"https?://buildkit-session/(.+)")
@@ -26,10 +27,12 @@ class Asked:
     """The client sends its context as an archive by this name."""
     names: Mapping[str, str] = field(default_factory=dict)
     """What the client calls the trees "context" and "dockerfile"."""
+    sessions: Mapping[str, str] = field(default_factory=dict)
+    """Sessions that have the client's trees of these names, where it is not the build's own (several builds share a tree)."""
 
 
-def read(solve: SolveRequest, options: Mapping[str, str]) -> Asked:
-    """The build that ``solve`` asks for; ``options`` are the frontend's, which the client may give with a later call.
+def read(solve: SolveRequest, options: Mapping[str, str], inputs: Mapping[str, Definition]) -> Asked:
+    """The build that ``solve`` asks for; ``options`` and ``inputs`` are the frontend's, which the client may give with a later call.
 
     Raises InvalidParameter.
     """
@@ -46,7 +49,7 @@ def read(solve: SolveRequest, options: Mapping[str, str]) -> Asked:
         dockerfile=options.get("filename", "Dockerfile"),
         context=context,
         dockerfile_in="context" if elsewhere else "dockerfile",
-        contexts=_with_prefix(options, "context:"),
+        contexts=linking.resolve(_with_prefix(options, "context:"), inputs),
         target=options.get("target", ""),
         platforms=_split(options.get("platform", "")),
         build_args=_with_prefix(options, "build-arg:"),
@@ -64,7 +67,8 @@ def read(solve: SolveRequest, options: Mapping[str, str]) -> Asked:
         check=kind == _LINT,
     )
     names = {"context": context_name, "dockerfile": dockerfile_name}
-    return Asked(request, upload, {ours: theirs for ours, theirs in names.items() if ours != theirs})
+    others = {ours: theirs for ours, theirs in names.items() if ours != theirs}
+    return Asked(request, upload, others, _with_prefix(options, "local-sessionid:"))
 
 
 def _with_prefix(options: Mapping[str, str], prefix: str) -> dict[str, str]:
@@ -184,5 +188,4 @@ def _output(number: int, exporter: Exporter) -> Output:
     kind = _KINDS.get(exporter.type)
     if kind is None:
         raise InvalidParameter(f'exporter "{exporter.type}" could not be found')
-    push = exporter.attrs.get("push", "").lower() in ("true", "1", "t")
-    return Output(kind, _split(exporter.attrs.get("name", "")), push and kind == "image", exporter.attrs, number)
+    return Output(kind, _split(exporter.attrs.get("name", "")), exporter.attrs, number)

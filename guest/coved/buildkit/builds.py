@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from coved.build.builder import Builder
 from coved.build.request import Result
 from coved.buildkit import attributes
-from coved.buildkit.messages import ReturnRequest, SolveRequest
+from coved.buildkit.messages import Definition, ReturnRequest, SolveRequest
 from coved.buildkit.sessions import Sessions
 from coved.buildkit.status import StatusLog
 from coved.errors import Conflict, InvalidParameter, NotFound
@@ -35,12 +35,12 @@ class Build:
         self._result = Result()
         self.error: BaseException | None = None
 
-    async def run(self, frontend: str, options: Mapping[str, str]) -> Result:
+    async def run(self, frontend: str, options: Mapping[str, str], inputs: Mapping[str, Definition]) -> Result:
         """Carries it out; ends with the task that asked for it, or with the build. Raises EngineError, GrpcError."""
         if frontend != DOCKERFILE:
             text = f"failed to find frontend {frontend}" if frontend else "builds without a frontend are not supported"
             raise GrpcError(Code.UNKNOWN, text)
-        task = asyncio.get_running_loop().create_task(self._run(options))
+        task = asyncio.get_running_loop().create_task(self._run(options, inputs))
         self._running.add(task)
         try:
             self._result = await task
@@ -56,10 +56,11 @@ class Build:
         self.error = None
         return self._result
 
-    async def _run(self, options: Mapping[str, str]) -> Result:
-        asked = attributes.read(self.solve, options)
+    async def _run(self, options: Mapping[str, str], inputs: Mapping[str, Definition]) -> Result:
+        asked = attributes.read(self.solve, options, inputs)
         session = await self._sessions.get(self.solve.session)
         session.upload, session.names = asked.upload, asked.names
+        session.others = {name: await self._sessions.get(id) for name, id in asked.sessions.items() if id != session.id}
         return await self._builder.build(asked.request, session, self.log)
 
     def responses(self) -> dict[str, str]:
@@ -90,6 +91,7 @@ class Builds:
         self._builder = builder
         self._there: dict[str, Build] = {}
         self._changed = asyncio.Condition()
+        self._endings: set[asyncio.Task[None]] = set()
 
     async def begin(self, solve: SolveRequest) -> Build:
         """Raises Conflict, InvalidParameter."""
@@ -103,6 +105,13 @@ class Builds:
         return build
 
     async def end(self, build: Build) -> None:
+        """Goes on when whoever waits for it is cancelled: a client that is gone must not end the ending."""
+        ending = asyncio.get_running_loop().create_task(self._end(build))
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+        await asyncio.shield(ending)
+
+    async def _end(self, build: Build) -> None:
         await build.end()
         asyncio.get_running_loop().call_later(LINGER_S, self._there.pop, build.solve.ref, None)
 

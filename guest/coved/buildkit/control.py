@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from coved.build.upkeep import Entry, Upkeep
 from coved.buildkit import filters
 from coved.buildkit.builds import Build, Builds
@@ -77,13 +75,12 @@ class Control:
         build = await self._builds.begin(request)
         try:
             if request.frontend:
-                await build.run(request.frontend, request.frontend_attrs)
+                await build.run(request.frontend, request.frontend_attrs, request.frontend_inputs)
             else:
                 await self._returned(build)
             return SolveResponse(build.responses())
         finally:
-            # A client that is gone must not end the ending.
-            await asyncio.shield(asyncio.create_task(self._builds.end(build)))
+            await self._builds.end(build)
 
     async def _returned(self, build: Build) -> None:
         """The client carries the build on by calls of ``Gateway``, and says in the end how it went. Raises what went wrong."""

@@ -1,5 +1,5 @@
 """moby.buildkit.v1.frontend.LLBBridge: the client's own half of a build, which asks for the Dockerfile to be built and hands the result
-back. There is no LLB here: a result is a name, and nothing else."""
+back. There is no LLB here: a result is a name, and a graph that says no more than which image it is."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from collections.abc import Sequence
 
 from coved.build.request import Result as Built
 from coved.buildkit.builds import Build, Builds
+from coved.buildkit.linking import definition
 from coved.buildkit.messages import (
+    EVALUATE,
     FRONTEND_SOLVE,
     PING,
     RETURN,
     APICap,
+    EvaluateRequest,
+    EvaluateResponse,
     FrontendSolveRequest,
     FrontendSolveResponse,
     PingRequest,
@@ -30,7 +34,7 @@ from coved.grpc.server import Services
 from coved.grpc.status import Code, GrpcError
 
 _BUILD_ID = "buildkit-controlapi-buildid"
-_CAPABILITIES = ("solve.base", "return")
+_CAPABILITIES = ("solve.base", "return", "reference.output", "frontend.inputs", "gateway.evaluate")
 
 
 class Gateway:
@@ -41,6 +45,7 @@ class Gateway:
     def register(self, services: Services) -> None:
         services.unary(PING, self._ping)
         services.unary(FRONTEND_SOLVE, self._solve)
+        services.unary(EVALUATE, self._evaluate)
         services.unary(RETURN, self._return)
 
     async def _build(self, call: Call[FrontendSolveRequest, FrontendSolveResponse] | object) -> Build:
@@ -61,11 +66,20 @@ class Gateway:
         build = await self._build(call)
         if request.definition is not None and request.definition.def_:
             raise GrpcError(Code.UNKNOWN, "this engine builds Dockerfiles, and no LLB")
-        built = await build.run(request.frontend, request.frontend_opt)
-        result = Result(ref=Ref(id=build.solve.ref))
+        built = await build.run(request.frontend, request.frontend_opt, request.frontend_inputs)
+        result = Result(ref=Ref(build.solve.ref, definition(built.image_id)))
         if request.frontend_opt.get("requestid"):
             result.metadata = _lint(built)
         return FrontendSolveResponse(result=result)
+
+    async def _evaluate(
+        self, request: EvaluateRequest, call: Call[EvaluateRequest, EvaluateResponse]
+    ) -> EvaluateResponse:
+        """A result is there as soon as it has a name."""
+        build = await self._build(call)
+        if request.ref != build.solve.ref:
+            raise GrpcError(Code.UNKNOWN, f"no such ref: {request.ref}")
+        return EvaluateResponse()
 
     async def _return(self, request: ReturnRequest, call: Call[ReturnRequest, ReturnResponse]) -> ReturnResponse:
         build = await self._build(call)

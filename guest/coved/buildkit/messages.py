@@ -56,10 +56,35 @@ class Range(Message):
 
 
 @dataclass
+class Input(Message):
+    digest: str = string(1)
+    index: int = int64(2)
+
+
+@dataclass
+class SourceOp(Message):
+    identifier: str = string(1)
+
+
+@dataclass
+class Op(Message):
+    """One operation of a graph (LLB)."""
+
+    inputs: list[Input] = messages(1, Input)
+    source: SourceOp | None = message(3, SourceOp)
+
+
+@dataclass
+class OpMetadata(Message):
+    pass
+
+
+@dataclass
 class Definition(Message):
-    """An LLB graph, which this engine does not make; it is told apart from none."""
+    """An LLB graph: operations, and what is said about them by their digests."""
 
     def_: list[bytes] = raws(1)
+    metadata: dict[str, OpMetadata] = message_map(2, OpMetadata)
 
 
 @dataclass
@@ -374,6 +399,16 @@ class FrontendSolveResponse(Message):
 
 
 @dataclass
+class EvaluateRequest(Message):
+    ref: str = string(1)
+
+
+@dataclass
+class EvaluateResponse(Message):
+    pass
+
+
+@dataclass
 class ReturnRequest(Message):
     result: Result | None = message(1, Result)
     error: RpcStatus | None = message(2, RpcStatus)
@@ -387,6 +422,7 @@ class ReturnResponse(Message):
 _BRIDGE = "/moby.buildkit.v1.frontend.LLBBridge"
 PING = Method(f"{_BRIDGE}/Ping", PingRequest, PongResponse)
 FRONTEND_SOLVE = Method(f"{_BRIDGE}/Solve", FrontendSolveRequest, FrontendSolveResponse)
+EVALUATE = Method(f"{_BRIDGE}/Evaluate", EvaluateRequest, EvaluateResponse)
 RETURN = Method(f"{_BRIDGE}/Return", ReturnRequest, ReturnResponse)
 
 # -- opentelemetry.proto.collector.trace.v1.TraceService

@@ -38,7 +38,7 @@ ANSWER_S = 60.0
 """How long a client has for a short answer; somebody may have to unlock a keychain for it."""
 _CHUNK = 64 * 1024
 _NOT_THERE = (Code.NOT_FOUND, Code.UNIMPLEMENTED)
-_HUB = {"docker.io": "registry-1.docker.io", "index.docker.io": "registry-1.docker.io"}
+_HUB = dict.fromkeys(("docker.io", "index.docker.io", "https://index.docker.io/v1/"), "registry-1.docker.io")
 
 
 class Session:
@@ -65,6 +65,8 @@ class Session:
         """The build context comes as an archive by this name, instead of as a tree."""
         self.names: Mapping[str, str] = {}
         """What the client calls its trees, where that is something else."""
+        self.others: Mapping[str, Session] = {}
+        """Who has trees that are not this session's, by the client's names for them."""
 
     async def wait_lost(self) -> None:
         """Returns when the client has gone."""
@@ -85,19 +87,23 @@ class Session:
             # As BuildKit has it: whoever makes an archive has left out already what shall not be in it.
             yield Tree(await self._unpacked(meter))
             return
-        async with self._folder(name, only) as (path, spare, key):
-            metadata = [("dir-name", self.names.get(name, name)), *_patterns(excludes, only)]
+        theirs = self.names.get(name, name)
+        holder = self.others.get(theirs, self)
+        async with self._folder(holder._shared_key, name, only) as (path, spare, key):
+            metadata = [("dir-name", theirs), *_patterns(excludes, only)]
             with _told():
-                async with self._channel.open(FILE_SYNC, metadata=_encoded(metadata)) as call:
+                async with holder._channel.open(FILE_SYNC, metadata=_encoded(metadata)) as call:
                     await diffcopy.receive(call, path, spare, meter)
             yield Tree(path, key())
 
     @asynccontextmanager
-    async def _folder(self, name: str, only: Sequence[str]) -> AsyncIterator[tuple[Path, Path, Callable[[], str]]]:
+    async def _folder(
+        self, shared_key: str, name: str, only: Sequence[str]
+    ) -> AsyncIterator[tuple[Path, Path, Callable[[], str]]]:
         """A tree and an empty folder beside it; to be asked for the tree's key once the tree is whole."""
         # What says how to build is sent each time, as BuildKit has it: one Dockerfile may have another's size and time.
-        kept = self._shared_key and name != "dockerfile" and [*only] != [IGNORE]
-        key = "\0".join([self._shared_key, name, only[0] if len(only) == 1 else ""]) if kept else ""
+        kept = shared_key and name != "dockerfile" and [*only] != [IGNORE]
+        key = "\0".join([shared_key, name, only[0] if len(only) == 1 else ""]) if kept else ""
         async with self._contexts.use(key, name) as folder:
             path, spare = folder.path / "tree", folder.path / "spare"
             path.mkdir(mode=0o755, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -23,6 +24,7 @@ from coved.dockerfile.instructions import Warning
 
 LOG_LIMIT = 32 << 20
 """Bytes of output that are kept for those who listen late, or slowly; the oldest goes first."""
+GATHER_S = 0.05
 _MESSAGE = 512 * 1024
 """About how many bytes of output go into one message."""
 
@@ -46,11 +48,11 @@ class StatusLog:
         self._told = 0
         """The number after the last event that any listener has had."""
         self._changed = asyncio.Event()
-        self._ended = False
+        self._ending = asyncio.Event()
 
     def end(self) -> None:
         """There will be no more."""
-        self._ended = True
+        self._ending.set()
         self._wake()
 
     async def follow(self) -> AsyncIterator[StatusResponse]:
@@ -62,10 +64,17 @@ class StatusLog:
                 self._told = max(self._told, at)
                 if message != StatusResponse():
                     yield message
-            elif self._ended:
+            elif self._ending.is_set():
                 return
             else:
                 await self._changed.wait()
+                await self._gather()
+
+    async def _gather(self) -> None:
+        """Lets come together what comes at about the same time: clients draw all anew for each message."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GATHER_S):
+                await self._ending.wait()
 
     # -- coved.build.progress.Progress
 

@@ -37,7 +37,7 @@ def test_for_buildkit_a_stage_may_come_later() -> None:
     found = planned(dockerfile, target="a")
     assert [one.index for one in found.stages] == [0, 1]
     assert found.target.index == 0
-    assert found.named("b", 0) == 1
+    assert found.sources[0] == {"b": 1}
     assert needed(dockerfile, target="a", in_order=True) == [0]
 
 

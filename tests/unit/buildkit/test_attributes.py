@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 from coved.build.request import Limits, Output, Request
-from coved.buildkit import attributes
-from coved.buildkit.messages import CacheOptions, CacheOptionsEntry, Exporter, SolveRequest
+from coved.buildkit import attributes, linking
+from coved.buildkit.messages import CacheOptions, CacheOptionsEntry, Definition, Exporter, SolveRequest
 from coved.errors import InvalidParameter
 
 SOLVE = SolveRequest(ref="r", exporters=[Exporter("moby", {"name": "a,b:1"})])
-IMAGE = (Output("image", ("a", "b:1"), False, {"name": "a,b:1"}, 0),)
+IMAGE = (Output("image", ("a", "b:1"), {"name": "a,b:1"}, 0),)
 
 
 def asked(options: dict[str, str], solve: SolveRequest = SOLVE) -> Request:
-    return attributes.read(solve, options).request
+    return attributes.read(solve, options, {}).request
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,33 @@ def test_attributes(options: dict[str, str], changed: dict[str, Any]) -> None:
 
 
 def test_a_context_on_standard_input() -> None:
-    found = attributes.read(SOLVE, {"context": "http://buildkit-session/abc"})
+    found = attributes.read(SOLVE, inputs={}, options={"context": "http://buildkit-session/abc"})
     assert (found.upload, found.request.context, found.request.dockerfile_in) == ("abc", "", "context")
-    found = attributes.read(SOLVE, {"context": "http://buildkit-session/abc", "dockerfilekey": "dockerfile"})
+    found = attributes.read(
+        SOLVE, inputs={}, options={"context": "http://buildkit-session/abc", "dockerfilekey": "dockerfile"}
+    )
     assert found.request.dockerfile_in == "dockerfile"
 
 
+def test_what_another_build_has_made() -> None:
+    image = "sha256:" + "7" * 64
+    inputs = {"a::linux/amd64": linking.definition(image), "none": linking.definition(""), "bad": Definition([b"\xff"])}
+    options = {"context:a": "input:a::linux/amd64", "context:b": "local:b"}
+    found = attributes.read(SOLVE, options, inputs).request
+    assert found.contexts == {"a": f"docker-image://{image}", "b": "local:b"}
+    for name, message in [
+        ("none", "made no image"),
+        ("bad", "failed to parse llb"),
+        ("other", "invalid input other for x"),
+    ]:
+        with pytest.raises(InvalidParameter, match=message):
+            attributes.read(SOLVE, {"context:x": f"input:{name}"}, inputs)
+
+
 def test_trees_by_other_names() -> None:
-    found = attributes.read(SOLVE, {"contextkey": "c", "dockerfilekey": "d", "c": "https://g.it/x.git"})
+    found = attributes.read(
+        SOLVE, inputs={}, options={"contextkey": "c", "dockerfilekey": "d", "c": "https://g.it/x.git"}
+    )
     assert found.names == {"context": "c", "dockerfile": "d"}
     assert (found.request.context, found.request.dockerfile_in) == ("https://g.it/x.git", "dockerfile")
 
@@ -88,10 +107,10 @@ def test_outputs() -> None:
         exporters=[Exporter("image", {"name": "a", "push": "true"}), Exporter("local"), Exporter("tar")]
     )
     found = asked({}, solve).outputs
-    assert [(each.kind, each.push, each.id) for each in found] == [
-        ("image", True, 0),
-        ("local", False, 1),
-        ("tar", False, 2),
+    assert [(each.kind, each.id) for each in found] == [
+        ("image", 0),
+        ("local", 1),
+        ("tar", 2),
     ]
     old = SolveRequest(exporter_deprecated="moby", exporter_attrs_deprecated={"name": "x"})
     assert asked({}, old).outputs[0].names == ("x",)

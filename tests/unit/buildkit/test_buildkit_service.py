@@ -372,6 +372,26 @@ def test_trees(tmp_path: Path) -> None:
     run(main)
 
 
+def test_a_tree_of_another_session(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "f").write_text("shared")
+
+    async def body(request: Request, client: Client, progress: Progress) -> Result:
+        async with client.tree("context") as tree:
+            assert (tree.path / "f").read_text() == "shared"
+        assert await client.secret("one") == b"mine"
+        return Result()
+
+    async def main() -> None:
+        made = Set(tmp_path, body)
+        async with made.session(Holdings({"c": source}), id="other", key="k"):
+            attributes = {"contextkey": "c", "local-sessionid:c": "other"}
+            await made.build(Holdings(secrets={"one": b"mine"}), attributes)
+
+    run(main)
+
+
 @pytest.mark.parametrize(("name", "file"), [("dockerfile", "Dockerfile"), ("context", ".dockerignore")])
 def test_what_says_how_to_build_is_sent_each_time(tmp_path: Path, name: str, file: str) -> None:
     """Though it may have the size and the time of what was there before."""

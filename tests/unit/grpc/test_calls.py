@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -656,6 +657,55 @@ def test_what_is_no_grpc_request() -> None:
             assert dict(response.headers)["grpc-status"] == "13"
 
     run(body)
+
+
+def spoiled(seed: int) -> bytes:
+    """What a client would say, with some of it changed."""
+    some = random.Random(seed)
+    http = h2.connection.H2Connection(h2.config.H2Configuration())
+    http.initiate_connection()
+    data = bytearray(http.data_to_send())
+    for id in range(1, 2 * some.randint(1, 6), 2):
+        path = some.choice([ECHO.path, TALK.path, SUM.path, WAIT.path, "/x/y"])
+        headers = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "x"), ("te", "trailers")]
+        http.send_headers(id, [*headers, ("content-type", "application/grpc"), ("grpc-timeout", "100m")])
+        for _ in range(some.randint(0, 4)):
+            http.send_data(id, framed(bytes(some.randint(0, 2000))))
+        if some.random() < 0.6:
+            http.end_stream(id)
+        elif some.random() < 0.5:
+            http.reset_stream(id, some.randint(0, 13))
+        data += http.data_to_send()
+    for _ in range(some.randint(1, 8)):
+        at = some.randrange(24, len(data))
+        how = some.randrange(4)
+        if how < 2:
+            data[at] = some.randrange(256)
+        elif how == 2:
+            del data[at : at + some.randint(1, 50)]
+        else:
+            data[at:at] = some.randbytes(some.randint(1, 30))
+    return bytes(data)
+
+
+def test_whatever_a_client_says_its_connection_ends_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    async def one(seed: int) -> None:
+        client, server = await pair()
+        task = asyncio.create_task(Service().services.serve(*server))
+        client[1].write(spoiled(seed))
+        client[1].write_eof()
+        while await client[0].read(65536):
+            pass
+        client[1].close()
+        await task
+
+    async def body() -> None:
+        for first in range(0, 300, 20):
+            await asyncio.gather(*(one(seed) for seed in range(first, first + 20)))
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(body)
+    assert not caplog.records
 
 
 def test_pings_are_answered() -> None:
