@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from coved.build.client import Client, Tree
-from coved.build.errors import BuildError
+from coved.build.errors import BadDockerfile, BuildError
 from coved.build.folder import Folder
 from coved.build.incoming import Incoming
 from coved.build.orders import Files
@@ -21,11 +21,14 @@ from coved.build.request import Request
 from coved.build.vertices import Vertices
 from coved.dockerfile import instructions as i
 from coved.dockerfile.ignore import read_ignore
-from coved.errors import EngineError, NotFound
+from coved.errors import NotFound
 from coved.runtime.paths import open_in_root
 
 DOCKERFILE_MAX = 8 << 20
 """Bytes."""
+PATTERNS_MAX = 10_000
+"""Of .dockerignore, each of which is held against each file."""
+_IGNORE_MAX = 1 << 20
 IGNORE = ".dockerignore"
 _AS_WRITTEN = frozenset("$\"'\\`")
 """Characters by which a source may be another one than is written."""
@@ -113,7 +116,7 @@ class Inputs:
             with self._vertices.doing(f"[context {name}] load from client") as doing:
                 with doing.part("transferring context:", "transferring") as part:
                     ignore = await self._read_ignore(name)
-                    tree = await self._open(name, excludes=read_ignore(ignore or b""), meter=part.tell)
+                    tree = await self._open(name, excludes=_patterns(ignore or b""), meter=part.tell)
                     return Files(tree.path, key=tree.key)
 
         return await self._once(name, load)
@@ -147,7 +150,7 @@ class Inputs:
             with self._vertices.doing(f"[internal] load {IGNORE}") as doing:
                 with doing.part("transferring context:", "transferring"):
                     self._ignore = await self._read_ignore("context") or b""
-        excludes = read_ignore(self._ignore)
+        excludes = _patterns(self._ignore)
         with self._vertices.doing("[internal] load build context") as doing:
             with doing.part("transferring context:", "transferring") as part:
                 tree = await self._open("context", excludes=excludes, only=self._wanted, meter=part.tell)
@@ -171,6 +174,14 @@ class Inputs:
         return self._main if name == "context" else self._client
 
 
+def _patterns(data: bytes) -> list[str]:
+    """Raises BuildError."""
+    patterns = read_ignore(data) if len(data) <= _IGNORE_MAX else None
+    if patterns is None or len(patterns) > PATTERNS_MAX:
+        raise BuildError(f"{IGNORE} has more than {_IGNORE_MAX >> 20} MiB, or {PATTERNS_MAX} patterns")
+    return patterns
+
+
 def _read(root: Path, name: str) -> bytes | None:
     """A file of a tree, wherever links in it lead within the tree; None when there is none."""
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -180,13 +191,14 @@ def _read(root: Path, name: str) -> bytes | None:
         return None
     finally:
         os.close(fd)
-    with open(file, "rb") as stream:  # noqa: PTH123 - a descriptor
-        try:
+    try:
+        with open(file, "rb") as stream:  # noqa: PTH123 - a descriptor
             data = stream.read(DOCKERFILE_MAX + 1)
-        except IsADirectoryError:
-            return None
+    except IsADirectoryError:
+        os.close(file)
+        return None
     if len(data) > DOCKERFILE_MAX:
-        raise EngineError(f"{name} has more than {DOCKERFILE_MAX >> 20} MiB")
+        raise BadDockerfile(f"{name} has more than {DOCKERFILE_MAX >> 20} MiB")
     return data
 
 

@@ -30,6 +30,8 @@ from coved.images.documents import Platform
 
 _LOCAL, _IMAGE = "local:", "docker-image://"
 
+VALUES_MAX = 8 << 20
+"""Characters in all that a build's ENV, ARG and LABEL set."""
 BuildStage = Callable[["Job", PlannedStage], Coroutine[Any, Any, State]]
 
 
@@ -59,6 +61,7 @@ class Job:
     used: list[str] = field(default_factory=list)
     """Keys of the steps that were found."""
     _announced: int = 0
+    _spent: int = 0
     _stages: dict[int, asyncio.Task[State]] = field(default_factory=dict)
 
     async def lay(self) -> None:
@@ -96,6 +99,12 @@ class Job:
                 task.cancel()
             await asyncio.gather(*self._stages.values(), return_exceptions=True)
 
+    def spend(self, characters: int) -> None:
+        """Values of variables and labels, which may be made of each other. Raises BuildError when it has become too much."""
+        self._spent += characters
+        if self._spent > VALUES_MAX:
+            raise BuildError(f"variables and labels have more than {VALUES_MAX >> 20} MiB")
+
     def announce(self, instruction: Instruction) -> None:
         """An instruction's turn has come; the classic builder counts them all, but for its triggers."""
         if not self.request.in_order or any(instruction in one.triggers for one in self.plan.stages):
@@ -105,7 +114,7 @@ class Job:
             self.progress.step(self._announced, self.plan.length, instruction.source)
 
     async def stage(self, index: int) -> State:
-        """The result of an earlier stage, once it is there."""
+        """The result of another stage, once it is there."""
         return await asyncio.shield(self._stages[index])
 
     async def base(self, planned: PlannedStage) -> Image | None:
@@ -118,12 +127,12 @@ class Job:
         return await self.bases.find(name, platforms.asked(planned.platform) if planned.platform else self.platform)
 
     async def files(self, name: str, planned: PlannedStage) -> Files:
-        """What ``--from`` or a mount's ``from`` names: a named context, an earlier stage, or an image."""
+        """What ``--from`` or a mount's ``from`` names: a named context, another stage, or an image."""
         if context := context_of(self.request.contexts, name):
             return await self.context(name, context)
-        earlier = self.plan.named(name, planned.index)
-        if earlier is not None:
-            return Files(refs=(await self.stage(earlier.index)).refs)
+        other = self.plan.sources[planned.index].get(name)
+        if other is not None:
+            return Files(refs=(await self.stage(other)).refs)
         return await self._image(name)
 
     async def context(self, name: str, context: str) -> Files:

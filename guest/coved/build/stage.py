@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Sequence
 from contextlib import AbstractContextManager
@@ -55,6 +56,7 @@ class Stage:
         self._job.progress.note(f" ---> {now.key[:12]}")
         now = replace(now, config={name: value for name, value in now.config.items() if name != "OnBuild"})
         for instruction in self._planned.instructions:
+            await asyncio.sleep(0)  # many have nothing to wait for, and the engine has others to serve
             self._job.announce(instruction)
             now = await self._within(instruction, self._follow(now, instruction))
             self._job.progress.note(f" ---> {now.key[:12]}")
@@ -85,7 +87,7 @@ class Stage:
         if planned.base is not None:
             return (await job.stage(planned.base)).based
         if not planned.context and planned.image == SCRATCH:
-            return state.of_nothing()
+            return classic.nothing(state.of_nothing()) if job.request.in_order else state.of_nothing()
         image = await job.base(planned)
         if image is None:
             return await adding.start(self, await job.context(planned.image, planned.context))
@@ -102,6 +104,8 @@ class Stage:
         if isinstance(written, i.Arg):
             return self._declare(now, written)
         instruction = expand(written, now.environment, self._escape)
+        if isinstance(instruction, i.Env | i.Label):
+            self._job.spend(sum(len(name) + len(value) for name, value in instruction.pairs))
         match instruction:
             case i.Run():
                 return await running.run(self, now, instruction, self._title(written, now, command=True))
@@ -136,6 +140,7 @@ class Stage:
                 value = self._job.plan.args.get(name)
             if value is not None:
                 args[name] = value
+            self._job.spend(len(value or ""))
             words.append(name if value is None else f"{name}={value}")
         self._consider(now, arg)
         return replace(now, args=args).configured(now.config, f"ARG {' '.join(words)}")
