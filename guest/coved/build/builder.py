@@ -115,7 +115,7 @@ class Builder:
             result = Result(warnings=warnings)
             for output in request.outputs:
                 if output.kind in ("local", "tar"):
-                    await self._exporter.files(built[0], output, vertices, client)
+                    await self._exporter.files(built, output, vertices, client)
                 elif output.kind in ("oci", "docker"):
                     await self._exporter.archive(built, output, request, vertices, client)
                 elif output.kind == "image":
