@@ -92,11 +92,12 @@ class Server(Protocol):
 
 
 class HttpServer:
-    """``told`` are headers that say who asks."""
+    """``told`` are headers that say who asks: nobody learns of them but the server that ``remote`` names."""
 
     def __init__(self, wire: Wire, remote: str, told: Mapping[str, str]) -> None:
         self._wire = wire
         self._remote = remote
+        self._origin = origin(remote)
         self._told = dict(told)
         self._capabilities: Sequence[str] = ()
 
@@ -132,7 +133,9 @@ class HttpServer:
             return _received(_Lines(answer), depth, self._capabilities, target, meter)
 
     def _authorize(self, url: str) -> dict[str, str]:
-        return self._told if origin(url) == origin(self._remote) else {}
+        if self._told and self._origin[0] == "https" != origin(url)[0]:
+            raise BuildError(f"redirected to {url}, which is not encrypted")
+        return self._told if origin(url) == self._origin else {}
 
 
 class TcpServer:
