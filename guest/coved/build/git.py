@@ -32,6 +32,7 @@ from coved.registry import calls
 from coved.registry import remote as web
 from coved.registry.calls import in_call
 from coved.registry.settings import Endpoint
+from coved.registry.wire import origin
 from coved.store.trees import remove_tree
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ class Repositories:
         Args:
             keep_git_dir: with a ``.git``; what the ref itself says counts more.
             checksum: how the commit must begin, beside what the ref says.
-            secret: tells what authorizes (GIT_AUTH_TOKEN, GIT_AUTH_HEADER, with .host behind it or not).
+            secret: tells what authorizes (GIT_AUTH_TOKEN, GIT_AUTH_HEADER, with .host behind it or not: without one it is meant
+                for this repository's server, and those of its submodules that are others never learn of it).
             meter: told of the bytes that have come.
 
         Raises BuildError in BuildKit's words.
@@ -125,14 +127,17 @@ class _Fetch:
     """One repository, as long as it is asked something."""
 
     def __init__(
-        self, registries: Registries, ref: GitRef, checksum: str, secret: Secret | None, meter: Meter, deep: int = 0
-    ) -> None:
+        self, registries: Registries, ref: GitRef, checksum: str, secret: Secret | None, meter: Meter,
+        above: _Fetch | None = None,
+    ) -> None:  # fmt: skip
         self._registries = registries
         self._ref = ref
         self._checksum = checksum
         self._secret = secret
         self._meter = meter
-        self._deep = deep
+        self._deep: int = above._deep + 1 if above is not None else 0
+        self._home: tuple[str, str, int] | None = above._home if above is not None else None
+        """Where the repository that the user has named is, once it has been asked."""
         self._wire: Wire | None = None
         self._server: Server | None = None
         self._refs: Refs | None = None
@@ -239,7 +244,7 @@ class _Fetch:
         if self._deep >= _SUBMODULES_DEEP:
             raise BuildError(f"submodules are nested more than {_SUBMODULES_DEEP} deep at {path}")
         ref = GitRef(url, ref=commit, commit_time=self._ref.commit_time)
-        other = _Fetch(self._registries, ref, "", self._secret, self._meter, self._deep + 1)
+        other = _Fetch(self._registries, ref, "", self._secret, self._meter, self)
         inner = place / "module"
         try:
             await asyncio.to_thread(inner.mkdir)
@@ -268,15 +273,20 @@ class _Fetch:
             return TcpServer(remote)
         parts = urlsplit(remote)
         public = web.address(_public(remote)).rstrip("/")
-        told = login(parts.netloc) or await self._secrets(parts.netloc.rpartition("@")[2])
+        if not self._deep:
+            self._home = origin(public)
+        told = login(parts.netloc) or await self._secrets(public)
         self._wire = await self._registries.wire(Endpoint(scheme, urlsplit(public).netloc))
         return HttpServer(self._wire, public, told)
 
-    async def _secrets(self, host: str) -> Mapping[str, str]:
-        if self._secret is None:
+    async def _secrets(self, url: str) -> Mapping[str, str]:
+        """A submodule's address is whatever its repository says: it may name a host without a certificate, or anybody's."""
+        at_home = origin(url) == self._home
+        if self._secret is None or not (at_home or url.startswith("https://")):
             return {}
+        host = urlsplit(url).netloc
         for name, is_token in (("HEADER", False), ("TOKEN", True)):
-            for suffix in (f".{host}", ""):
+            for suffix in (f".{host}", "") if at_home else (f".{host}",):
                 value = await self._secret(f"GIT_AUTH_{name}{suffix}")
                 if value is not None:
                     text = value.decode("latin-1").strip()

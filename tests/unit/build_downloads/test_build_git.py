@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from build_git_servers import commit, daemon, git, http_server
-from build_web import registries
+from build_web import registries, serving
 from coved.build import git as build_git
 from coved.build.errors import BuildError
 from coved.build.git import Repositories
@@ -274,6 +274,41 @@ def test_submodules(tmp_path: Path) -> None:
         with pytest.raises(BuildError, match=r'failed to update submodules for .*unsupported protocol scheme "file"'):
             fetch(tmp_path / "cache", f"{url}/outer.git")
     assert [path for path in (tmp_path / "cache").iterdir() if path.name.startswith(".")] == []
+
+
+def test_submodules_elsewhere_learn_nothing_of_who_asks(tmp_path: Path) -> None:
+    """A .gitmodules can name any host; what is meant for a host by its name still goes there, but only encrypted."""
+    root = tmp_path / "r"
+    for name in ("inner.git", "beside.git", "outer.git"):
+        (root / name).mkdir(parents=True)
+        git(root / name, "init", "-q")
+        commit(root / name)
+    for name in ("beside.git", "inner.git"):
+        git(root / "outer.git", "submodule", "add", "-q", str(root / name), name)
+    asked: list[str] = []
+
+    async def secret(name: str) -> bytes | None:
+        asked.append(name)
+        return {"GIT_AUTH_TOKEN": b"t0k"}.get(name)
+
+    with serving() as other, http_server(root, "x-access-token:t0k") as (url, _):
+        for name, where in {"inner.git": f"{other.url}/inner.git", "beside.git": "../beside.git"}.items():
+            git(root / "outer.git", "config", "-f", ".gitmodules", f"submodule.{name}.url", where)
+        commit(root / "outer.git")
+        with pytest.raises(BuildError, match="not found: the server says 404"):
+            fetch(tmp_path / "cache", f"{url}/outer.git", secret=secret)
+        assert [headers.get("authorization") for _, headers in other.asked] == [None]
+        host = url.removeprefix("http://")
+        assert asked[-4:] == [
+            f"GIT_AUTH_HEADER.{host}", "GIT_AUTH_HEADER", f"GIT_AUTH_TOKEN.{host}", "GIT_AUTH_TOKEN"
+        ]  # fmt: skip
+        assert len(asked) == 8  # of the repository and the submodule that is beside it
+        asked.clear()
+        git(root / "outer.git", "config", "-f", ".gitmodules", "submodule.inner.git.url", "https://127.0.0.1:1/x.git")
+        commit(root / "outer.git")
+        with pytest.raises(BuildError, match="connection refused"):
+            fetch(tmp_path / "cache", f"{url}/outer.git", secret=secret)
+        assert asked[-2:] == ["GIT_AUTH_HEADER.127.0.0.1:1", "GIT_AUTH_TOKEN.127.0.0.1:1"]
 
 
 def test_what_is_not_there(server: tuple[str, list[str]], tmp_path: Path) -> None:
