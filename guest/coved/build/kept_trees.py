@@ -1,4 +1,7 @@
-"""Directories that are made once for their keys, and kept as long as they are among those used last."""
+"""Directories that are made once for their keys, and kept as long as they are among those used last.
+
+What goes by a key's name has been written to the disk before: it is whole also when the power is cut.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 from coved.finishing import to_the_end
+from coved.images.layers import sync_file_system
 from coved.store.trees import remove_tree
 
 
@@ -57,7 +61,7 @@ class KeptTrees:
         try:
             await asyncio.to_thread(new.mkdir, mode=0o700, parents=True)
             await make(new)
-            await asyncio.to_thread(new.rename, path)
+            await asyncio.to_thread(_settle, new, path)
         finally:
             await to_the_end(asyncio.to_thread(remove_tree, new))
             del self._used[new.name]
@@ -77,6 +81,15 @@ class KeptTrees:
             paths = sorted(self._directory.iterdir(), key=lambda path: path.stat().st_mtime_ns, reverse=True)
             return [path.name for path in paths[self._limit :]] + [path.name for path in paths if path.name[0] == "."]
         return []
+
+
+def _settle(new: Path, path: Path) -> None:
+    fd = os.open(new, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        sync_file_system(fd)
+    finally:
+        os.close(fd)
+    new.rename(path)
 
 
 def _is_there(path: Path) -> bool:
