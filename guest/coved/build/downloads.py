@@ -38,6 +38,8 @@ Secret = Callable[[str], Awaitable[bytes | None]]
 BYTES_MAX = 4 << 30
 """Of files that are kept, beside those that are in use."""
 FILES_MAX = 1000
+FILE_MAX = 32 << 30
+"""Bytes of one: a server need not ever come to an end."""
 _CHUNK = 256 * 1024
 _TOLD_EVERY = 1 << 20
 _NO_NAME = "__unnamed__"
@@ -210,9 +212,13 @@ class Downloads:
         new = self._files / f".{secrets.token_hex(8)}"
         whole = hashlib.sha256()
         done, told, total = 0, 0, response.length or 0
+        if total > FILE_MAX:
+            raise BuildError(f'Get "{url}": the file is larger than {FILE_MAX} bytes')
         try:
             with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb", 0) as file:
                 while data := response.read(_CHUNK):
+                    if done + len(data) > FILE_MAX:
+                        raise BuildError(f'Get "{url}": the file is larger than {FILE_MAX} bytes')
                     whole.update(data)
                     file.write(data)
                     done += len(data)

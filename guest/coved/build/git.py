@@ -22,6 +22,7 @@ from urllib.parse import urlsplit, urlunsplit
 from coved.build import git_tree, git_wire, places
 from coved.build.downloads import Secret, basic, login
 from coved.build.errors import BuildError
+from coved.build.git_budget import Budget
 from coved.build.git_pack import Pack
 from coved.build.git_url import GitRef, is_commit
 from coved.build.git_wire import HttpServer, Refs, Server, TcpServer
@@ -136,6 +137,7 @@ class _Fetch:
         self._secret = secret
         self._meter = meter
         self._deep: int = above._deep + 1 if above is not None else 0
+        self._budget: Budget = above._budget if above is not None else Budget()
         self._home: tuple[str, str, int] | None = above._home if above is not None else None
         """Where the repository that the user has named is, once it has been asked."""
         self._wire: Wire | None = None
@@ -206,8 +208,9 @@ class _Fetch:
             tree = place / "tree"
             tree.mkdir(mode=0o755)
             tree.chmod(0o755)
-            with contextlib.closing(Pack(source, _going_on(self._call))) as pack:
-                checkout = git_tree.Checkout(pack, bytes.fromhex(goal.object), _going_on(self._call))
+            wanted = _going_on(self._call)
+            with contextlib.closing(Pack(source, wanted, self._budget)) as pack:
+                checkout = git_tree.Checkout(pack, bytes.fromhex(goal.object), wanted, self._budget)
                 time = checkout.time if self._ref.commit_time else None
                 folder = clean(self._ref.subdir)
                 checkout.write(checkout.subtree(folder), tree, time)
@@ -247,6 +250,7 @@ class _Fetch:
         other = _Fetch(self._registries, ref, "", self._secret, self._meter, self)
         inner = place / "module"
         try:
+            self._budget.reach()
             await asyncio.to_thread(inner.mkdir)
             await other.checked_out(_Goal(commit, commit), inner, keep=False)
             await asyncio.to_thread(_moved, inner / "tree", place / "tree", path)
@@ -270,14 +274,14 @@ class _Fetch:
         if scheme == "ssh":
             raise BuildError("git over SSH is not supported; use https:// and a secret GIT_AUTH_TOKEN")
         if scheme == "git":
-            return TcpServer(remote)
+            return TcpServer(remote, self._budget)
         parts = urlsplit(remote)
         public = web.address(_public(remote)).rstrip("/")
         if not self._deep:
             self._home = origin(public)
         told = login(parts.netloc) or await self._secrets(public)
         self._wire = await self._registries.wire(Endpoint(scheme, urlsplit(public).netloc))
-        return HttpServer(self._wire, public, told)
+        return HttpServer(self._wire, public, told, self._budget)
 
     async def _secrets(self, url: str) -> Mapping[str, str]:
         """A submodule's address is whatever its repository says: it may name a host without a certificate, or anybody's."""

@@ -224,6 +224,26 @@ def test_there_are_bounds(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_file_without_end(told: bool, web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its server may say how long it is, or not."""
+    monkeypatch.setattr(downloads, "FILE_MAX", 100_000)
+
+    def send(handler: http.server.BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        if told:
+            handler.send_header("Content-Length", "100001")
+        handler.end_headers()
+        handler.wfile.write(b"x" * 100_001)
+
+    web.pages["/f"] = send
+    web.pages["/g"] = page(b"x" * 100_000)
+    with pytest.raises(BuildError, match="the file is larger than 100000 bytes"):
+        fetch(tmp_path, f"{web.url}/f")
+    assert not [*(tmp_path / "files").iterdir()]
+    assert fetch(tmp_path, f"{web.url}/g")[0] == b"x" * 100_000
+
+
 def test_cancelled_it_leaves_nothing(web: Web, tmp_path: Path) -> None:
     begun = threading.Event()
 

@@ -15,6 +15,7 @@ import pytest
 from build_git_servers import commit, daemon, git, http_server
 from build_web import registries, serving
 from coved.build import git as build_git
+from coved.build import git_budget
 from coved.build.errors import BuildError
 from coved.build.git import Repositories
 from coved.build.git_url import parse
@@ -249,7 +250,7 @@ def test_who_asks(repositories: Path, tmp_path: Path) -> None:
         assert "wrong" not in str(caught.value)
 
 
-def test_submodules(tmp_path: Path) -> None:
+def test_submodules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "r"
     for name in ("inner.git", "middle.git", "outer.git"):
         (root / name).mkdir(parents=True)
@@ -269,6 +270,9 @@ def test_submodules(tmp_path: Path) -> None:
         }  # fmt: skip
         files, _ = fetch(tmp_path / "cache", f"{url}/outer.git?submodules=false")
         assert sorted(files) == [".gitmodules", "outer.git", "sub"]
+        monkeypatch.setattr(git_budget, "REPOSITORIES_MAX", 1)
+        with pytest.raises(BuildError, match="the repository has more than 1 submodules"):
+            fetch(tmp_path / "other", f"{url}/outer.git")
         git(root / "outer.git", "config", "-f", ".gitmodules", "submodule.sub.url", "file:///etc")
         commit(root / "outer.git")
         with pytest.raises(BuildError, match=r'failed to update submodules for .*unsupported protocol scheme "file"'):
