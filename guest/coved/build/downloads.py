@@ -43,9 +43,9 @@ FILE_MAX = 32 << 30
 _CHUNK = 256 * 1024
 _TOLD_EVERY = 1 << 20
 _NO_NAME = "__unnamed__"
-_ALGORITHM = re.compile(r"^[a-z0-9]+(?:[.+_-][a-z0-9]+)*$")
+_ALGORITHM = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*")
 _LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
-_HEXADECIMAL = re.compile(r"^[a-f0-9]+$")
+_HEXADECIMAL = re.compile(r"[a-f0-9]+")
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,14 @@ def check_checksum(text: str) -> None:
     if not text:
         return
     algorithm, colon, digits = text.partition(":")
-    if not colon or not _ALGORITHM.match(algorithm):
+    if not colon or not _ALGORITHM.fullmatch(algorithm):
         raise BuildError("invalid checksum digest format")
     length = _LENGTHS.get(algorithm)
     if length is None:
         raise BuildError("unsupported digest algorithm")
     if len(digits) != length:
         raise BuildError("invalid checksum digest length")
-    if not _HEXADECIMAL.match(digits):
+    if not _HEXADECIMAL.fullmatch(digits):
         raise BuildError("invalid checksum digest format")
 
 

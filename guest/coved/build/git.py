@@ -46,7 +46,7 @@ _SUBMODULES_DEEP = 10
 _MODULES = ".gitmodules"
 _MODULES_MAX = 1 << 20
 _PART = re.compile(r'^\[submodule "(.+)"\]$')
-_CHECKSUM = re.compile(r"^[a-fA-F0-9]+$")
+_CHECKSUM = re.compile(r"[a-fA-F0-9]+")
 _REACHABLE = ("allow-reachable-sha1-in-want", "allow-any-sha1-in-want")
 _TIP = "allow-tip-sha1-in-want"
 
@@ -104,7 +104,7 @@ class Repositories:
         if len(wanted) > 1:
             raise BuildError(f'checksum mismatch "{checksum}" != "{ref.checksum}"')
         expected = "".join(wanted)
-        if expected and not _CHECKSUM.match(expected):
+        if expected and not _CHECKSUM.fullmatch(expected):
             raise BuildError(f"invalid checksum {expected} for Git URL, expected hex commit hash")
         fetch = _Fetch(self._registries, ref, expected, secret, meter)
         async with contextlib.AsyncExitStack() as stack:
@@ -269,7 +269,6 @@ class _Fetch:
 
     async def _reached(self) -> Server:
         remote = self._ref.remote if "://" in self._ref.remote else f"ssh://{self._ref.remote}"
-        remote = f"https://{self._ref.remote}" if self._ref.local_looking and "://" not in self._ref.remote else remote
         scheme = remote.partition("://")[0]
         if scheme == "ssh":
             raise BuildError("git over SSH is not supported; use https:// and a secret GIT_AUTH_TOKEN")

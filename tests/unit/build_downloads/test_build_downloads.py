@@ -133,6 +133,7 @@ def test_a_checksum(web: Web, tmp_path: Path) -> None:
         ("md5:zz", "unsupported digest algorithm"),
         ("sha256:" + "x" * 64, "invalid checksum digest format"),
         ("sha256:" + "A" * 64, "invalid checksum digest format"),
+        ("sha256:" + "a" * 63 + "\n", "invalid checksum digest format"),
     ],
 )
 def test_no_checksums(checksum: str, words: str, web: Web, tmp_path: Path) -> None:

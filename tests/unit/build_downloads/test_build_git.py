@@ -180,6 +180,8 @@ def test_a_checksum(server: tuple[str, list[str]], repositories: Path, tmp_path:
         fetch(tmp_path, f"{server[0]}/x.git#annotated", checksum="1234")
     with pytest.raises(BuildError, match="invalid checksum xyz for Git URL, expected hex commit hash"):
         fetch(tmp_path, f"{server[0]}/x.git", checksum="xyz")
+    with pytest.raises(BuildError, match="invalid checksum 1234\n for Git URL"):
+        fetch(tmp_path, f"{server[0]}/x.git", checksum="1234\n")
 
 
 def test_by_commit(server: tuple[str, list[str]], repositories: Path, tmp_path: Path) -> None:
