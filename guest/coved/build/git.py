@@ -13,19 +13,20 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from coved.build import git_tree, git_wire, places
-from coved.build.downloads import Secret, basic, login
+from coved.build.downloads import Secret, basic, login, public
 from coved.build.errors import BuildError
 from coved.build.git_budget import Budget
 from coved.build.git_pack import Pack
 from coved.build.git_url import GitRef, is_commit
 from coved.build.git_wire import HttpServer, Refs, Server, TcpServer
+from coved.build.holdings import Holding
 from coved.build.kept_trees import KeptTrees
 from coved.build.places import OPEN_DIRECTORY, clean, open_exactly, split
 from coved.errors import EngineError, no_room
@@ -83,6 +84,14 @@ class Repositories:
         self._registries = registries
         self._trees = KeptTrees(directory, TREES_MAX)
 
+    async def entries(self) -> list[Holding]:
+        """Raises OSError."""
+        return await self._trees.entries()
+
+    async def remove(self, ids: Iterable[str]) -> None:
+        """Those of them that no build uses."""
+        await self._trees.remove(ids)
+
     @contextlib.asynccontextmanager
     async def tree(
         self, ref: GitRef, *, keep_git_dir: bool = False, checksum: str = "", secret: Secret | None = None,
@@ -113,13 +122,17 @@ class Repositories:
                 goal = await fetch.goal()
                 key = fetch.key(goal, keep=keep)
                 kept = await stack.enter_async_context(
-                    self._trees.held(key, lambda place: fetch.checked_out(goal, place, keep=keep))
+                    self._trees.held(
+                        key,
+                        lambda place: fetch.checked_out(goal, place, keep=keep),
+                        f"git snapshot for {public(ref.remote)}#{ref.ref}",
+                    )
                 )
                 commit = await asyncio.to_thread((kept / "commit").read_text)
             except EngineError as error:
                 raise BuildError(f"failed to load cache key: {error}") from error
             except OSError as error:
-                words = f"failed to checkout remote {_public(ref.remote)}: {places.describe(error)}"
+                words = f"failed to checkout remote {public(ref.remote)}: {places.describe(error)}"
                 raise no_room(error) or BuildError(f"failed to load cache key: {words}") from error
             yield GitTree(kept / "tree", commit, f"git:{key}")
 
@@ -155,9 +168,9 @@ class _Fetch:
 
     def key(self, goal: _Goal, *, keep: bool) -> str:
         words = [goal.object if keep else goal.commit, clean(self._ref.subdir), str(self._ref.submodules)]
-        words += [str(self._ref.commit_time), *([goal.name, _public(self._ref.remote)] if keep else [])]
+        words += [str(self._ref.commit_time), *([goal.name, public(self._ref.remote)] if keep else [])]
         # Submodules' addresses may be relative to the repository's.
-        words.append(_public(self._ref.remote))
+        words.append(public(self._ref.remote))
         return hashlib.sha256("\0".join(words).encode("utf-8", "surrogateescape")).hexdigest()
 
     async def goal(self) -> _Goal:
@@ -217,7 +230,7 @@ class _Fetch:
                 if keep and not folder:
                     git_tree.keep(
                         tree / ".git", pack, source, checkout, head=bytes.fromhex(goal.object), ref=goal.name,
-                        remote=_public(self._ref.remote), shallow=shallow.commits,
+                        remote=public(self._ref.remote), shallow=shallow.commits,
                     )  # fmt: skip
                 modules = self._modules(pack, checkout) if self._ref.submodules else []
             source.unlink(missing_ok=True)
@@ -255,7 +268,7 @@ class _Fetch:
             await other.checked_out(_Goal(commit, commit), inner, keep=False)
             await asyncio.to_thread(_moved, inner / "tree", place / "tree", path)
         except BuildError as error:
-            raise BuildError(f"failed to update submodules for {_public(self._ref.remote)}: {error}") from error
+            raise BuildError(f"failed to update submodules for {public(self._ref.remote)}: {error}") from error
         finally:
             await other.close()
             await asyncio.to_thread(remove_tree, inner)
@@ -275,12 +288,12 @@ class _Fetch:
         if scheme == "git":
             return TcpServer(remote, self._budget)
         parts = urlsplit(remote)
-        public = web.address(_public(remote)).rstrip("/")
+        address = web.address(public(remote)).rstrip("/")
         if not self._deep:
-            self._home = origin(public)
-        told = login(parts.netloc) or await self._secrets(public)
-        self._wire = await self._registries.wire(Endpoint(scheme, urlsplit(public).netloc))
-        return HttpServer(self._wire, public, told, self._budget)
+            self._home = origin(address)
+        told = login(parts.netloc) or await self._secrets(address)
+        self._wire = await self._registries.wire(Endpoint(scheme, urlsplit(address).netloc))
+        return HttpServer(self._wire, address, told, self._budget)
 
     async def _secrets(self, url: str) -> Mapping[str, str]:
         """A submodule's address is whatever its repository says: it may name a host without a certificate, or anybody's."""
@@ -301,9 +314,9 @@ class _Fetch:
         try:
             yield
         except EngineError as error:
-            raise BuildError(f"failed to fetch remote {_public(self._ref.remote)}: {error}") from error
+            raise BuildError(f"failed to fetch remote {public(self._ref.remote)}: {error}") from error
         except TimeoutError:
-            raise BuildError(f"failed to fetch remote {_public(self._ref.remote)}: i/o timeout") from None
+            raise BuildError(f"failed to fetch remote {public(self._ref.remote)}: i/o timeout") from None
 
 
 def _going_on(call: calls.Call) -> Callable[[], bool]:
@@ -352,7 +365,7 @@ def _address(remote: str, url: str) -> str:
     """A submodule's; one that begins with a dot is relative to the repository's."""
     if not url.startswith(("./", "../")):
         return url
-    parts = urlsplit(_public(remote))
+    parts = urlsplit(public(remote))
     return urlunsplit(parts._replace(path=f"/{clean(f'{parts.path}/{url}')}"))
 
 
@@ -369,11 +382,3 @@ def _moved(tree: Path, target: Path, path: str) -> None:
             os.close(parent)
     finally:
         os.close(root)
-
-
-def _public(remote: str) -> str:
-    """Without what says who asks."""
-    if "://" not in remote:
-        return remote
-    parts = urlsplit(remote)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coved.build import git_url, unpacking
-from coved.build.downloads import Download, Downloads, Secret
+from coved.build.downloads import Download, Downloads, Secret, public
 from coved.build.errors import BuildError
+from coved.build.holdings import Holding
 from coved.build.kept_trees import KeptTrees
 from coved.build.places import OPEN_DIRECTORY, OPEN_FILE, describe
 from coved.errors import no_room
@@ -50,6 +51,14 @@ class RemoteContexts:
         self._repositories = repositories
         self._trees = KeptTrees(directory, TREES_MAX)
 
+    async def entries(self) -> list[Holding]:
+        """Of what does not belong to the repositories. Raises OSError."""
+        return await self._trees.entries()
+
+    async def remove(self, ids: Iterable[str]) -> None:
+        """Those of them that no build uses."""
+        await self._trees.remove(ids)
+
     @contextlib.asynccontextmanager
     async def tree(
         self, url: str, *, keep_git_dir: bool = False, named: bool = False, secret: Secret | None = None,
@@ -74,7 +83,9 @@ class RemoteContexts:
             async with contextlib.AsyncExitStack() as stack:
                 try:
                     kept = await stack.enter_async_context(
-                        self._trees.held(key, lambda place: _made(file, place, named=named))
+                        self._trees.held(
+                            key, lambda place: _made(file, place, named=named), f"http context {public(url)}"
+                        )
                     )
                     single = await asyncio.to_thread((kept / _FILE).is_dir)
                 except OSError as error:

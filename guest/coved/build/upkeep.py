@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from coved.build.contexts import Contexts
 from coved.build.execution import Executor
+from coved.build.remote import GIT, Stores
 from coved.build.snapshots import Snapshots
 from coved.build.steps import Step, Steps
 from coved.errors import EngineError
@@ -23,8 +24,8 @@ KEEP_MIN = 2 << 30
 
 @dataclass(frozen=True)
 class Entry:
-    """``BuildCache`` of the API. ``kind`` is "regular" (a step's result), "exec.cachemount" or
-    "source.local" (what a client has sent); sizes in bytes."""
+    """``BuildCache`` of the API. ``kind`` is "regular" (a step's result, which has a ``key``, or a file of the web),
+    "exec.cachemount", "source.local" (what a client has sent) or "source.git.checkout"; sizes in bytes."""
 
     id: str
     kind: str
@@ -42,11 +43,14 @@ class Entry:
 class Upkeep:
     """Belongs to the event loop."""
 
-    def __init__(self, steps: Steps, snapshots: Snapshots, executor: Executor, contexts: Contexts) -> None:
+    def __init__(
+        self, steps: Steps, snapshots: Snapshots, executor: Executor, contexts: Contexts, stores: Stores
+    ) -> None:
         self._steps = steps
         self._snapshots = snapshots
         self._caches = executor.caches
         self._contexts = contexts
+        self._stores = stores
 
     async def start(self) -> None:
         """Removes snapshots whose steps were not noted before the engine died."""
@@ -72,6 +76,12 @@ class Upkeep:
                 kept.used_ns, kept.uses,
             )
             for kept in await self._contexts.entries()
+        ]  # fmt: skip
+        found += [
+            Entry(
+                kept.id, kind, kept.description, (), kept.size, kept.in_use, False, kept.created_ns, kept.used_ns, kept.uses
+            )
+            for kind, kept in await self._stores.entries()
         ]  # fmt: skip
         return sorted(found, key=lambda one: one.used_ns)
 
@@ -104,7 +114,7 @@ class Upkeep:
         for one in entries:
             if one.in_use or (wanted and one.id not in wanted) or now - one.used_ns < unused_for_s * 1e9:
                 continue
-            if not everything and (one.shared or one.kind not in ("regular", LOCAL)):
+            if not everything and (one.shared or one.kind not in ("regular", LOCAL, GIT)):
                 continue
             if keep_bytes and left <= keep_bytes:
                 break
@@ -129,3 +139,4 @@ class Upkeep:
         await self._snapshots.remove({steps[one.key].ref for one in gone if one.key in steps} - remaining - {""})
         await self._caches.remove([one.id for one in entries if one.kind == "exec.cachemount"])
         await self._contexts.remove([one.id for one in entries if one.kind == LOCAL])
+        await self._stores.remove([one.id for one in entries if one.kind == GIT or not one.key])
