@@ -28,6 +28,9 @@ print(server.server_port, flush=True)
 server.serve_forever()
 """
 PORT = 9419
+DOCKERFILE = "FROM busybox\nCOPY . /x/\nRUN --network=none ls -A /x | xargs echo has\n"
+TREE_SIZE = 3000 + len(DOCKERFILE) + 40
+"""Of the repository's files, and the note of its commit."""
 
 
 @pytest.fixture
@@ -50,6 +53,7 @@ def repository(own_engine: Any, tmp_path: Path) -> Iterator[str]:
     git = ["git", "-C", str(work), "-c", "user.name=a", "-c", "user.email=a@b"]
     subprocess.run([*git, "init", "-q", "-b", "main"], check=True)
     (work / "tracked").write_bytes(b"t" * 3000)
+    (work / "Dockerfile").write_text(DOCKERFILE)
     for words in (["add", "-A"], ["commit", "-q", "-m", "first"]):
         subprocess.run([*git, *words], check=True)
     words = own_engine.in_network(
@@ -89,7 +93,7 @@ def test_the_cache_has_it_in_its_books(own_engine: Any, url: str, repository: st
     found = {one["Description"]: one for one in ask(own_engine, "GET", "/system/df?type=build-cache")["BuildCache"]}
     one, tree = found[f"http url {url}/file"], found[f"git snapshot for {repository}#main"]
     assert (one["Type"], one["Size"], one["InUse"], one["UsageCount"]) == ("regular", 1000, False, 1)
-    assert (tree["Type"], tree["Size"], tree["InUse"]) == ("source.git.checkout", 3040, False)
+    assert (tree["Type"], tree["Size"], tree["InUse"]) == ("source.git.checkout", TREE_SIZE, False)
     unpacked = found[f"http context {url}/files.tar"]
     assert (unpacked["Type"], unpacked["Size"], unpacked["InUse"]) == ("regular", 2027, False)
     (only,) = ask(
@@ -98,7 +102,26 @@ def test_the_cache_has_it_in_its_books(own_engine: Any, url: str, repository: st
     assert only == one["ID"]
     pruned = ask(own_engine, "POST", "/build/prune?all=1")
     assert {tree["ID"], unpacked["ID"]} < {*pruned["CachesDeleted"]}
-    assert pruned["SpaceReclaimed"] >= 3040 + 2027
+    assert pruned["SpaceReclaimed"] >= TREE_SIZE + 2027
     assert ask(own_engine, "GET", "/system/df?type=build-cache")["BuildCache"] in ([], None)
     for folder in ("downloads", "git", "remote-contexts"):
         assert not [path for path in (own_engine.root / "build" / folder).rglob("*") if path.is_file()]
+
+
+def test_a_named_context_of_the_web_is_a_file(own_engine: Any, url: str, tmp_path: Path) -> None:
+    """Also when it is an archive, which only a build's own context is unpacked from."""
+    said = build(
+        own_engine, "--no-cache", "--build-context", f"more={url}/files.tar",
+        context(
+            tmp_path / "c",
+            "FROM busybox\nCOPY --from=more / /more/\nRUN --network=none find /more -type f -exec wc -c {} +\n",
+        ),
+    )  # fmt: skip
+    assert f"{(tmp_path / 'web/files.tar').stat().st_size} /more/files.tar" in said
+
+
+def test_whether_a_repository_keeps_its_git_folder(own_engine: Any, repository: str) -> None:
+    keep = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
+    assert " has Dockerfile tracked\n" in build(own_engine, "--no-cache", repository)
+    assert " has Dockerfile tracked\n" in build(own_engine, "--no-cache", "--build-arg", f"{keep}=false", repository)
+    assert " has .git Dockerfile tracked\n" in build(own_engine, "--no-cache", "--build-arg", f"{keep}=1", repository)

@@ -85,7 +85,7 @@ def file_name(url: str) -> str:
         name = posixpath.basename(unquote(urlsplit(url).path).rstrip("/"))
     except ValueError:
         return _NO_NAME
-    return name if name not in ("", ".", "..") else _NO_NAME
+    return name if name not in ("", ".", "..") and "\0" not in name else _NO_NAME
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ _PROTOCOL = re.compile(r"^[a-zA-Z0-9]+://")
 _SCP = re.compile(r"^([a-zA-Z0-9-_]+)@([a-zA-Z0-9-.]+):(.*?)(?:\?(.*?))?(?:#(.*))?")
 _COMMIT = re.compile(r"[a-f0-9]{40}|[a-f0-9]{64}")
 _SCHEMES = ("http", "https", "ssh", "git")
-_TRUE, _FALSE = ("1", "t", "T", "TRUE", "true", "True"), ("0", "f", "F", "FALSE", "false", "False")
+TRUE, _FALSE = ("1", "t", "T", "TRUE", "true", "True"), ("0", "f", "F", "FALSE", "false", "False")
 _FLAGS = ("submodules", "keep-git-dir", "fetch-by-commit")
 
 
@@ -108,7 +108,7 @@ class _Words:
 
     def add(self, name: str, value: str) -> None:
         if name in _FLAGS:
-            if value not in ("", *_TRUE, *_FALSE):
+            if value not in ("", *TRUE, *_FALSE):
                 raise BuildError(f'invalid {name} value: "{value}"')
             self.flags[name] = value not in _FALSE
             return

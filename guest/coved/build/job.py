@@ -95,7 +95,7 @@ class Job:
         image = named.removeprefix("docker-image://") if named else name
         if named and is_elsewhere(image):
             with self.vertices.doing(f"[context {name}] load from {named}") as doing:
-                fetched = await self.remote.context(named, doing)
+                fetched = await self.remote.context(named, doing, named=True)
             return Files(fetched.path, key=fetched.key)
         if "://" in image:
             raise BuildError(f"context {name}: there is no way to {named}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -67,7 +68,7 @@ class RemoteContexts:
         """The files of a context.
 
         Args:
-            named: it is a named context (``--build-context``), in which BuildKit unpacks no archive.
+            named: it is a named context (``--build-context``), in which BuildKit unpacks no archive: the file has its own name.
             meter: told of the bytes that have come.
 
         Raises BuildError in BuildKit's words.
@@ -78,7 +79,7 @@ class RemoteContexts:
                 yield Context(found.path, found.key, commit=found.commit)
             return
         async with self._downloads.file(url, secret=secret, meter=lambda done, total: meter(done)) as file:
-            kind = "file" if named else "any"
+            kind = f"file-{hashlib.sha256(os.fsencode(file.name)).hexdigest()[:16]}" if named else "any"
             key = f"{kind}-{file.digest.removeprefix('sha256:')}"
             async with contextlib.AsyncExitStack() as stack:
                 try:
@@ -110,7 +111,7 @@ async def _made(file: Download, place: Path, *, named: bool) -> None:
                 if archive:
                     unpacking.unpack(source, folder, None, lambda: not given_up.is_set())
                 else:
-                    _copied(source, folder)
+                    _copied(source, folder, file.name if named else _FILE)
             finally:
                 os.close(folder)
         finally:
@@ -119,9 +120,9 @@ async def _made(file: Download, place: Path, *, named: bool) -> None:
     await in_thread(OwnThreads(), work, given_up.set)
 
 
-def _copied(source: int, folder: int) -> None:
+def _copied(source: int, folder: int, name: str) -> None:
     found = os.fstat(source)
-    fd = os.open(_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
         while os.sendfile(fd, source, None, 1 << 20):
             pass

@@ -71,6 +71,7 @@ def test_mode_and_time_on_the_disk(web: Web, tmp_path: Path) -> None:
         ("http://h", "__unnamed__"),
         ("http://h/a/..", "__unnamed__"),
         ("http://h/%2e%2e%2fetc%2fpasswd", "passwd"),
+        ("http://h/a%00b", "__unnamed__"),
         ("http://[", "__unnamed__"),
     ],
 )
