@@ -57,7 +57,7 @@ class Builder:
         self._exporter = Exporter(images, self.snapshots, self._copier)
         self._beginning, self._begun = asyncio.Lock(), False
         self.contexts = Contexts(root / "build" / "contexts")
-        self.upkeep = Upkeep(self.steps, self.snapshots, self._executor, self.contexts)
+        self.upkeep = Upkeep(self.steps, self.snapshots, self._executor, self.contexts, self._stores)
 
     async def _begin(self) -> None:
         """Once, before the first build."""
