@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from coved.build import filters as filtering
 from coved.build.contexts import Contexts
 from coved.build.execution import Executor
 from coved.build.snapshots import Snapshots
@@ -15,6 +16,7 @@ from coved.build.steps import Step, Steps
 from coved.errors import EngineError
 
 LOCAL = "source.local"
+MOUNT = "exec.cachemount"
 KEEP_PART = 0.1
 """Of the disk; a build makes more room again when the cache has more."""
 KEEP_MIN = 2 << 30
@@ -38,6 +40,59 @@ class Entry:
     uses: int
     key: str = ""
 
+    @property
+    def mutable(self) -> bool:
+        return self.kind != "regular"
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """What filters ask for."""
+        parents = ";".join(self.parents)
+        flags = {
+            "inuse": self.in_use,
+            "mutable": self.mutable,
+            "immutable": not self.mutable,
+            "shared": self.shared,
+            "private": not self.shared,
+        }
+        return {
+            "id": self.id,
+            "parent": parents,
+            "parents": parents,
+            "description": self.description,
+            "type": self.kind,
+            **{name: "true" if there else "" for name, there in flags.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Keep:
+    """How much may stay, in bytes; 0 says nothing."""
+
+    reserved: int = 0
+    """So much is never removed."""
+    max_used: int = 0
+    """No more than this stays, but for what is reserved."""
+    min_free: int = 0
+    """The disk should have so much room in the end."""
+
+    def limit(self, total: int, free: int) -> int | None:
+        """How much of ``total`` stays, as BuildKit has it; None when all of it may go.
+
+        Args:
+            free: what the disk has now.
+        """
+        if not (self.reserved or self.max_used or self.min_free):
+            return None
+        # Who asks but for what is reserved, asks for all the rest to go.
+        limit = self.max_used or (total if self.min_free else 0)
+        if (missing := self.min_free - free) > 0:
+            limit = min(limit, total - missing)
+        return max(limit, self.reserved)
+
+
+_NOTHING = Keep()
+
 
 class Upkeep:
     """Belongs to the event loop."""
@@ -53,8 +108,11 @@ class Upkeep:
         noted = {step.ref for step in self._steps.all()}
         await self._snapshots.remove([ref for ref in self._snapshots if ref not in noted])
 
-    async def entries(self) -> list[Entry]:
+    async def entries(self, filters: Sequence[filtering.Filter] = ()) -> list[Entry]:
         """The least recently used first."""
+        return [one for one in await self._entries() if filtering.matches(filters, one.fields)]
+
+    async def _entries(self) -> list[Entry]:
         await self._caches.measure()
         steps = self._steps.all()
         ids = {one.key: one.id for one in steps}
@@ -62,7 +120,7 @@ class Upkeep:
         for cache in self._caches.all():
             found.append(
                 Entry(
-                    cache.id, "exec.cachemount", f"cached mount {cache.target}", (), cache.size, cache.in_use, False,
+                    cache.id, MOUNT, f"cached mount {cache.target}", (), cache.size, cache.in_use, False,
                     cache.created_ns, cache.used_ns, cache.uses,
                 )
             )  # fmt: skip
@@ -87,26 +145,26 @@ class Upkeep:
         )  # fmt: skip
 
     async def prune(
-        self, *, everything: bool = False, unused_for_s: float = 0, keep_bytes: int = 0, ids: Iterable[str] = ()
-    ) -> list[Entry]:
+        self, *, everything: bool = False, unused_for_s: float = 0, keep: Keep = _NOTHING,
+        filters: Sequence[filtering.Filter] = (),
+    ) -> list[Entry]:  # fmt: skip
         """Removes what no build uses now, the least recently used first, and gives it.
 
         Args:
-            everything: also what an image has, and the folders of cache mounts.
+            everything: also what an image has, and the folders of cache mounts when ``filters`` do not ask for them.
             unused_for_s: only what was not used for so many seconds.
-            keep_bytes: stops when no more than this is left.
-            ids: only these; none means all.
         """
-        now, wanted = time.time_ns(), set(ids)
-        entries = await self.entries()
+        now = time.time_ns()
+        entries = await self._entries()
         left = sum(one.size for one in entries)
+        limit = keep.limit(left, shutil.disk_usage(self._snapshots.directory).free)
         going = []
         for one in entries:
-            if one.in_use or (wanted and one.id not in wanted) or now - one.used_ns < unused_for_s * 1e9:
+            if one.in_use or now - one.used_ns < unused_for_s * 1e9 or not filtering.matches(filters, one.fields):
                 continue
-            if not everything and (one.shared or one.kind not in ("regular", LOCAL)):
+            if not everything and (one.shared or (one.kind == MOUNT and not filters)):
                 continue
-            if keep_bytes and left <= keep_bytes:
+            if limit is not None and left <= limit:
                 break
             going.append(one)
             left -= one.size
@@ -119,7 +177,7 @@ class Upkeep:
         keep = max(KEEP_MIN, int(total * KEEP_PART))
         entries = await self.entries()
         if sum(one.size for one in entries) > keep:
-            await self.prune(everything=True, keep_bytes=keep)
+            await self.prune(everything=True, keep=Keep(max_used=keep))
 
     async def _remove(self, entries: Iterable[Entry]) -> None:
         steps = {one.key: one for one in self._steps.all()}
@@ -127,5 +185,5 @@ class Upkeep:
         self._steps.forget([one.key for one in gone])
         remaining = {one.ref for one in self._steps.all()}
         await self._snapshots.remove({steps[one.key].ref for one in gone if one.key in steps} - remaining - {""})
-        await self._caches.remove([one.id for one in entries if one.kind == "exec.cachemount"])
+        await self._caches.remove([one.id for one in entries if one.kind == MOUNT])
         await self._contexts.remove([one.id for one in entries if one.kind == LOCAL])

@@ -280,7 +280,10 @@ class PruneRequest(Message):
     filter: list[str] = strings(1)
     all: bool = boolean(2)
     keep_duration: int = int64(3)
-    keep_bytes: int = int64(4)
+    reserved_space: int = int64(4)
+    """Of older clients, what they call keepBytes."""
+    max_used_space: int = int64(5)
+    min_free_space: int = int64(6)
 
 
 @dataclass

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +20,10 @@ from buildkit_client import Holdings, Outcome, SessionServer, build, follow
 from coved.build.client import Client
 from coved.build.contexts import Contexts
 from coved.build.errors import BuildError
+from coved.build.filters import Filter, matches
 from coved.build.progress import Progress, Status, Vertex
 from coved.build.request import Request, Result
+from coved.build.upkeep import Entry, Keep
 from coved.buildkit import builds, sessions
 from coved.buildkit.messages import (
     DISK_USAGE,
@@ -54,18 +56,8 @@ Body = Callable[[Request, Client, Progress], Awaitable[Result]]
 IMAGE = "sha256:" + "5" * 64
 
 
-@dataclass(frozen=True)
-class FakeEntry:
-    id: str
-    kind: str = "regular"
-    description: str = "RUN x"
-    parents: tuple[str, ...] = ()
-    size: int = 10
-    in_use: bool = False
-    shared: bool = False
-    created_ns: int = 1
-    used_ns: int = 2
-    uses: int = 3
+def entry(id: str, kind: str = "regular", description: str = "RUN x", in_use: bool = False) -> Entry:
+    return Entry(id, kind, description, (), 10, in_use, False, 1, 2, 3)
 
 
 @dataclass
@@ -74,7 +66,7 @@ class FakeBuilder:
 
     body: Body
     contexts: Contexts
-    entries_: list[FakeEntry] = field(default_factory=list)
+    entries_: list[Entry] = field(default_factory=list)
     pruned: list[dict[str, Any]] = field(default_factory=list)
     folder_path: Path | None = None
 
@@ -89,13 +81,12 @@ class FakeBuilder:
     async def build(self, request: Request, client: Client, progress: Progress) -> Result:
         return await self.body(request, client, progress)
 
-    async def entries(self) -> list[FakeEntry]:
-        return self.entries_
+    async def entries(self, filters: Sequence[Filter] = ()) -> list[Entry]:
+        return [each for each in self.entries_ if matches(filters, each.fields)]
 
-    async def prune(self, **options: Any) -> list[FakeEntry]:
+    async def prune(self, *, filters: Sequence[Filter], **options: Any) -> list[Entry]:
         self.pruned.append(options)
-        ids = options["ids"]
-        return [each for each in self.entries_ if not ids or each.id in ids]
+        return await self.entries(filters)
 
     @asynccontextmanager
     async def folder(self) -> AsyncIterator[Path]:
@@ -601,9 +592,9 @@ def test_the_cache(tmp_path: Path) -> None:
     async def main() -> None:
         made = Set(tmp_path, nothing)
         made.builder.entries_ = [
-            FakeEntry("one"),
-            FakeEntry("two", kind="exec.cachemount", in_use=True),
-            FakeEntry("three", kind="source.local", description="local source for context"),
+            entry("one"),
+            entry("two", kind="exec.cachemount", in_use=True),
+            entry("three", kind="source.local", description="local source for context"),
         ]
         async with made.channel() as channel:
 
@@ -627,10 +618,13 @@ def test_the_cache(tmp_path: Path) -> None:
                 await usage("a<b")
             assert await prune(PruneRequest(["type==regular"])) == ["one"]
             assert await prune(PruneRequest(["id==none"])) == []
-            assert len(await prune(PruneRequest(all=True, keep_duration=3_600_000_000_000, keep_bytes=5))) == 3
+            assert len(await prune(PruneRequest([""], True, 3_600_000_000_000, 5, 6, 7))) == 3
+            with pytest.raises(GrpcError, match="failed to parse"):
+                await prune(PruneRequest(["a<b"]))
             assert made.builder.pruned == [
-                {"everything": False, "unused_for_s": 0, "keep_bytes": 0, "ids": ["one"]},
-                {"everything": True, "unused_for_s": 3600, "keep_bytes": 5, "ids": []},
+                {"everything": False, "unused_for_s": 0, "keep": Keep()},
+                {"everything": False, "unused_for_s": 0, "keep": Keep()},
+                {"everything": True, "unused_for_s": 3600, "keep": Keep(reserved=5, max_used=6, min_free=7)},
             ]
 
     run(main)
