@@ -10,6 +10,7 @@ from coved.build.builder import Builder
 from coved.build.request import Result
 from coved.buildkit import attributes
 from coved.buildkit.messages import Definition, ReturnRequest, SolveRequest
+from coved.buildkit.session import BuildClient
 from coved.buildkit.sessions import Sessions
 from coved.buildkit.status import StatusLog
 from coved.errors import Conflict, InvalidParameter, NotFound
@@ -59,9 +60,9 @@ class Build:
     async def _run(self, options: Mapping[str, str], inputs: Mapping[str, Definition]) -> Result:
         asked = attributes.read(self.solve, options, inputs)
         session = await self._sessions.get(self.solve.session)
-        session.upload, session.names = asked.upload, asked.names
-        session.others = {name: await self._sessions.get(id) for name, id in asked.sessions.items() if id != session.id}
-        return await self._builder.build(asked.request, session, self.log)
+        others = {name: await self._sessions.get(id) for name, id in asked.sessions.items() if id != session.id}
+        client = BuildClient(session, upload=asked.upload, names=asked.names, others=others)
+        return await self._builder.build(asked.request, client, self.log)
 
     def responses(self) -> dict[str, str]:
         """What the exporters answer."""

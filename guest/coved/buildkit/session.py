@@ -1,4 +1,4 @@
-"""A client's session: the engine calls the client for what only it has (``coved.build.client.Client``)."""
+"""A client's session: the engine calls the client for what only it has. Builds share one; each has a ``BuildClient`` of it."""
 
 from __future__ import annotations
 
@@ -60,13 +60,7 @@ class Session:
         self._sockets = sockets
         self._stack = AsyncExitStack()
         self._uploading = asyncio.Lock()
-        self._uploaded: Path | None = None
-        self.upload = ""
-        """The build context comes as an archive by this name, instead of as a tree."""
-        self.names: Mapping[str, str] = {}
-        """What the client calls its trees, where that is something else."""
-        self.others: Mapping[str, Session] = {}
-        """Who has trees that are not this session's, by the client's names for them."""
+        self._uploaded: dict[str, Path] = {}
 
     async def wait_lost(self) -> None:
         """Returns when the client has gone."""
@@ -77,33 +71,26 @@ class Session:
         await self._channel.close()
         await self._stack.aclose()
 
-    # -- coved.build.client.Client
-
     @asynccontextmanager
     async def tree(
-        self, name: str, *, excludes: Sequence[str] = (), only: Sequence[str] = (), meter: Meter = lambda _: None
+        self, name: str, theirs: str, *, excludes: Sequence[str], only: Sequence[str], meter: Meter
     ) -> AsyncIterator[Tree]:
-        if self.upload and name == "context":
-            # As BuildKit has it: whoever makes an archive has left out already what shall not be in it.
-            yield Tree(await self._unpacked(meter))
-            return
-        theirs = self.names.get(name, name)
-        holder = self.others.get(theirs, self)
-        async with self._folder(holder._shared_key, name, only) as (path, spare, key):
+        """A tree of the client's, which it calls ``theirs``; the build, ``name``."""
+        async with self._folder(name, theirs, only) as (path, spare, key):
             metadata = [("dir-name", theirs), *_patterns(excludes, only)]
             with _told():
-                async with holder._channel.open(FILE_SYNC, metadata=_encoded(metadata)) as call:
+                async with self._channel.open(FILE_SYNC, metadata=_encoded(metadata)) as call:
                     await diffcopy.receive(call, path, spare, meter)
             yield Tree(path, key())
 
     @asynccontextmanager
     async def _folder(
-        self, shared_key: str, name: str, only: Sequence[str]
+        self, name: str, theirs: str, only: Sequence[str]
     ) -> AsyncIterator[tuple[Path, Path, Callable[[], str]]]:
         """A tree and an empty folder beside it; to be asked for the tree's key once the tree is whole."""
         # What says how to build is sent each time, as BuildKit has it: one Dockerfile may have another's size and time.
-        kept = shared_key and name != "dockerfile" and [*only] != [IGNORE]
-        key = "\0".join([shared_key, name, only[0] if len(only) == 1 else ""]) if kept else ""
+        kept = self._shared_key and name != "dockerfile" and [*only] != [IGNORE]
+        key = "\0".join([self._shared_key, name, theirs, only[0] if len(only) == 1 else ""]) if kept else ""
         async with self._contexts.use(key, name) as folder:
             path, spare = folder.path / "tree", folder.path / "spare"
             path.mkdir(mode=0o755, exist_ok=True)
@@ -115,18 +102,20 @@ class Session:
 
             yield path, spare, whole
 
-    async def _unpacked(self, meter: Meter) -> Path:
-        """The archive, which the client can send once only, for as long as the session lives."""
+    async def unpacked(self, archive: str, meter: Meter) -> Path:
+        """What is in an archive, which the client can send once only, for as long as the session lives."""
         async with self._uploading:
-            if self._uploaded is None:
+            if archive not in self._uploaded:
                 path = await self._stack.enter_async_context(self._archives.folder())
-                metadata = [("urlpath", f"/{self.upload}"), ("urlhost", "buildkit-session")]
+                metadata = [("urlpath", f"/{archive}"), ("urlhost", "buildkit-session")]
                 with _told():
                     async with self._channel.open(PULL, metadata=metadata) as call:
                         await call.end()
                         await self._archives.unpack(_counted(call, meter), path)
-                self._uploaded = path
-            return self._uploaded
+                self._uploaded[archive] = path
+            return self._uploaded[archive]
+
+    # -- the rest of coved.build.client.Client, which is the same for every build
 
     async def secret(self, id: str) -> bytes | None:
         with _told():
@@ -179,6 +168,42 @@ class Session:
         with _told():
             async with self._channel.open(FILE_SEND_TREE, metadata=_exporter(output)) as call:
                 await diffcopy.send(call, Departing(path, subfolders))
+
+
+class BuildClient:
+    """``coved.build.client.Client`` of one build."""
+
+    def __init__(
+        self, session: Session, *, upload: str = "", names: Mapping[str, str], others: Mapping[str, Session]
+    ) -> None:
+        """
+        Args:
+            upload: the build context comes as an archive by this name, instead of as a tree.
+            names: what the client calls its trees, where that is something else.
+            others: who has trees that are not this session's, by the client's names for them.
+        """
+        self._session = session
+        self._upload = upload
+        self._names = names
+        self._others = others
+        self.secret = session.secret
+        self.ssh_agent = session.ssh_agent
+        self.credentials = session.credentials
+        self.receive_tar = session.receive_tar
+        self.receive_tree = session.receive_tree
+
+    @asynccontextmanager
+    async def tree(
+        self, name: str, *, excludes: Sequence[str] = (), only: Sequence[str] = (), meter: Meter = lambda _: None
+    ) -> AsyncIterator[Tree]:
+        if self._upload and name == "context":
+            # As BuildKit has it: whoever makes an archive has left out already what shall not be in it.
+            yield Tree(await self._session.unpacked(self._upload, meter))
+            return
+        theirs = self._names.get(name, name)
+        holder = self._others.get(theirs, self._session)
+        async with holder.tree(name, theirs, excludes=excludes, only=only, meter=meter) as tree:
+            yield tree
 
 
 async def _counted(call: AsyncIterable[BytesMessage], meter: Meter) -> AsyncIterator[bytes]:

@@ -7,11 +7,13 @@ import base64
 import contextlib
 import json
 import os
+import shutil
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,7 @@ class FakeBuilder:
     entries_: list[Entry] = field(default_factory=list)
     pruned: list[dict[str, Any]] = field(default_factory=list)
     folder_path: Path | None = None
+    numbers: Iterator[int] = field(default_factory=count)
 
     @property
     def upkeep(self) -> FakeBuilder:
@@ -91,11 +94,10 @@ class FakeBuilder:
     @asynccontextmanager
     async def folder(self) -> AsyncIterator[Path]:
         assert self.folder_path is not None
-        self.folder_path.mkdir()
-        yield self.folder_path
-        for path in self.folder_path.iterdir():
-            path.unlink()
-        self.folder_path.rmdir()
+        path = self.folder_path.with_name(f"unpacked{next(self.numbers)}")
+        path.mkdir()
+        yield path
+        shutil.rmtree(path)
 
     async def unpack(self, chunks: AsyncIterator[bytes], folder: Path) -> None:
         (folder / "archive").write_bytes(b"".join([chunk async for chunk in chunks]))
@@ -383,6 +385,61 @@ def test_a_tree_of_another_session(tmp_path: Path) -> None:
     run(main)
 
 
+def test_builds_of_one_session_do_not_meddle_with_one_another(tmp_path: Path) -> None:
+    """Each has its own names for trees, and its own archive, though all of them begin before one looks at its files."""
+    trees: dict[str, Path] = {}
+    for name in ("a", "b", "context"):
+        trees[name] = tmp_path / "trees" / name
+        trees[name].mkdir(parents=True)
+        (trees[name] / "f").write_text(f"tree {name}")
+    options = [{"contextkey": "a"}, {"contextkey": "b"}, {}]
+    options += [{"context": f"http://buildkit-session/{name}"} for name in ("one", "two", "one")]
+    all_there = asyncio.Barrier(len(options))
+
+    async def body(request: Request, client: Client, progress: Progress) -> Result:
+        await all_there.wait()
+        async with client.tree("context") as tree:
+            (file,) = tree.path.iterdir()
+            progress.log("sha256:1", 1, file.read_bytes())
+        return Result()
+
+    async def main() -> None:
+        made = Set(tmp_path, body)
+        uploads = {"one": b"archive one", "two": b"archive two"}
+        async with made.channel() as channel, made.session(Holdings(trees, uploads=uploads)):
+            outcomes = await asyncio.gather(*(build(channel, "s", each) for each in options))
+        assert [outcome.output.decode() for outcome in outcomes] == [
+            "tree a", "tree b", "tree context", "archive one", "archive two", "archive one",
+        ]  # fmt: skip
+
+    run(main)
+
+
+def test_trees_of_one_key_by_other_names_are_kept_apart(tmp_path: Path) -> None:
+    """Though their files have the same sizes and times."""
+    trees = {name: tmp_path / name for name in ("a", "b")}
+    for name, path in trees.items():
+        path.mkdir()
+        (path / "f").write_text(name)
+        os.utime(path / "f", (1, 1))
+    seen: list[str] = []
+
+    async def body(request: Request, client: Client, progress: Progress) -> Result:
+        async with client.tree("context") as tree:
+            seen.append((tree.path / "f").read_text())
+        return Result()
+
+    async def main() -> None:
+        made = Set(tmp_path, body)
+        for name in ("a", "b", "a"):
+            holdings = Holdings(trees)
+            await made.build(holdings, {"contextkey": name})
+            assert holdings.transferred == (1 if len(seen) < 3 else 0)
+        assert seen == ["a", "b", "a"]
+
+    run(main)
+
+
 @pytest.mark.parametrize(("name", "file"), [("dockerfile", "Dockerfile"), ("context", ".dockerignore")])
 def test_what_says_how_to_build_is_sent_each_time(tmp_path: Path, name: str, file: str) -> None:
     """Though it may have the size and the time of what was there before."""
@@ -521,10 +578,10 @@ def test_a_context_on_standard_input(tmp_path: Path) -> None:
 
     async def main() -> None:
         made = Set(tmp_path, body)
-        await made.build(Holdings(upload=b"tar" * 10_000), {"context": "http://buildkit-session/abc"})
-        assert not (tmp_path / "unpacked").exists()
+        await made.build(Holdings(uploads={"abc": b"tar" * 10_000}), {"context": "http://buildkit-session/abc"})
 
     run(main)
+    assert not [*tmp_path.glob("unpacked*")]
 
 
 def test_a_client_that_goes_leaves_nobody_waiting(tmp_path: Path) -> None:
