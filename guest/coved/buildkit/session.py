@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote_plus
@@ -30,7 +30,9 @@ from coved.buildkit.messages import (
     CredentialsRequest,
     GetSecretRequest,
 )
+from coved.buildkit.patience import answer
 from coved.errors import EngineError, NotFound, Unavailable, no_room
+from coved.grpc.call import Call
 from coved.grpc.client import Channel
 from coved.grpc.status import Code, GrpcError
 
@@ -161,7 +163,7 @@ class Session:
                     for at in range(0, len(chunk), _CHUNK):
                         await call.send(BytesMessage(chunk[at : at + _CHUNK]))
                 await call.end()
-                while await call.several():
+                while await answer(call.several()):
                     pass
 
     async def receive_tree(self, output: int, path: Path, subfolders: Mapping[str, Path] | None = None) -> None:
@@ -206,9 +208,9 @@ class BuildClient:
             yield tree
 
 
-async def _counted(call: AsyncIterable[BytesMessage], meter: Meter) -> AsyncIterator[bytes]:
+async def _counted(call: Call[BytesMessage, BytesMessage], meter: Meter) -> AsyncIterator[bytes]:
     total = 0
-    async for message in call:
+    while message := await answer(call.receive()):
         total += len(message.data)
         meter(total)
         yield message.data

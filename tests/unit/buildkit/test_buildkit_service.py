@@ -26,7 +26,7 @@ from coved.build.filters import Filter, matches
 from coved.build.progress import Progress, Status, Vertex
 from coved.build.request import Request, Result
 from coved.build.upkeep import Entry, Keep
-from coved.buildkit import builds, sessions
+from coved.buildkit import builds, patience, sessions
 from coved.buildkit.messages import (
     DISK_USAGE,
     EXPORT_TRACE,
@@ -38,6 +38,7 @@ from coved.buildkit.messages import (
     PRUNE,
     SOLVE,
     BuildHistoryRequest,
+    BytesMessage,
     DiskUsageRequest,
     Exporter,
     ExportTraceRequest,
@@ -51,6 +52,7 @@ from coved.buildkit.messages import (
 from coved.buildkit.service import Service
 from coved.dockerfile.instructions import Location
 from coved.errors import EngineError, NotFound, Unavailable
+from coved.grpc.call import Call
 from coved.grpc.client import Channel
 from coved.grpc.status import Code, GrpcError
 
@@ -106,7 +108,8 @@ class FakeBuilder:
 class Set:
     """A service, and a client of it."""
 
-    def __init__(self, tmp_path: Path, body: Body) -> None:
+    def __init__(self, tmp_path: Path, body: Body, server: type[SessionServer] = SessionServer) -> None:
+        self.server = server
         self.contexts = Contexts(tmp_path / "contexts")
         self.builder: Any = FakeBuilder(body, self.contexts, folder_path=tmp_path / "unpacked")
         self.service = Service(
@@ -134,7 +137,7 @@ class Set:
     async def session(self, holdings: Holdings, id: str = "s", key: str = "key") -> AsyncIterator[asyncio.Task[None]]:
         ours, theirs = socket.socketpair()
         holding = asyncio.create_task(self.service.hold(theirs.detach(), b"", id, key))
-        serving = asyncio.create_task(SessionServer(holdings).services.serve(*await asyncio.open_connection(sock=ours)))
+        serving = asyncio.create_task(self.server(holdings).services.serve(*await asyncio.open_connection(sock=ours)))
         try:
             yield serving
         finally:
@@ -611,6 +614,37 @@ def test_a_client_that_goes_leaves_nobody_waiting(tmp_path: Path) -> None:
             serving.cancel()
             await solving
         assert isinstance(failed[0], Unavailable)
+
+    run(main)
+
+
+@pytest.mark.parametrize("what", ["upload", "archive"])
+def test_a_client_that_stops_in_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    monkeypatch.setattr(patience, "STALL_S", 0.05)
+
+    class Stopping(SessionServer):
+        async def _pull(self, call: Call[BytesMessage, BytesMessage]) -> None:
+            await call.send(BytesMessage(b"half"))
+            await asyncio.Event().wait()
+
+        async def _take_archive(self, call: Call[BytesMessage, BytesMessage]) -> None:
+            await super()._take_archive(call)
+            await asyncio.Event().wait()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"all"
+
+    async def body(request: Request, client: Client, progress: Progress) -> Result:
+        if what == "archive":
+            await client.receive_tar(0, pieces())
+        else:
+            async with client.tree("context"):
+                pass
+        return Result()
+
+    async def main() -> None:
+        with pytest.raises(GrpcError, match="the client of the build does not answer"):
+            await Set(tmp_path, body, Stopping).build(Holdings(), {"context": "http://buildkit-session/abc"})
 
     run(main)
 
