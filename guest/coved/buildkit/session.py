@@ -40,7 +40,8 @@ ANSWER_S = 60.0
 """How long a client has for a short answer; somebody may have to unlock a keychain for it."""
 _CHUNK = 64 * 1024
 _NOT_THERE = (Code.NOT_FOUND, Code.UNIMPLEMENTED)
-_HUB = dict.fromkeys(("docker.io", "index.docker.io", "https://index.docker.io/v1/"), "registry-1.docker.io")
+_HUB = {"https://index.docker.io/v1/": "registry-1.docker.io"}
+"""What BuildKit calls it."""
 
 
 class Session:

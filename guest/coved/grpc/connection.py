@@ -95,10 +95,6 @@ class Connection:
         self._write()
         self._task = asyncio.get_running_loop().create_task(self._read())
 
-    @property
-    def lost(self) -> bool:
-        return self._error is not None
-
     async def wait_lost(self) -> None:
         """Returns when the peer has gone, or the connection was closed."""
         assert self._task is not None

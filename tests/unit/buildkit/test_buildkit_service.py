@@ -494,7 +494,7 @@ def test_secrets_and_accounts(tmp_path: Path) -> None:
         assert await client.secret("one") == b"\x00secret"
         assert await client.secret("two") is None
         assert await client.credentials("example.com") == ("me", "pw")
-        assert await client.credentials("docker.io") == ("hub", "token")
+        assert await client.credentials("https://index.docker.io/v1/") == ("hub", "token")
         assert await client.credentials("other") == ("", "")
         async with client.ssh_agent("default") as path:
             assert path is None
