@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from buildkit_client import Holdings, Outcome, SessionServer, build, follow
@@ -26,7 +26,8 @@ from coved.build.filters import Filter, matches
 from coved.build.progress import Progress, Status, Vertex
 from coved.build.request import Request, Result
 from coved.build.upkeep import Entry, Keep
-from coved.buildkit import builds, patience, sessions
+from coved.buildkit import arrivals, patience
+from coved.buildkit.builds import Builds
 from coved.buildkit.messages import (
     DISK_USAGE,
     EXPORT_TRACE,
@@ -50,6 +51,8 @@ from coved.buildkit.messages import (
     SolveRequest,
 )
 from coved.buildkit.service import Service
+from coved.buildkit.session import Session
+from coved.buildkit.sessions import Sessions
 from coved.dockerfile.instructions import Location
 from coved.errors import EngineError, NotFound, Unavailable
 from coved.grpc.call import Call
@@ -275,8 +278,7 @@ def test_it_comes_in_any_order(tmp_path: Path) -> None:
 
 
 def test_what_never_comes_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(builds, "WAIT_S", 0.05)
-    monkeypatch.setattr(sessions, "WAIT_S", 0.05)
+    monkeypatch.setattr(arrivals, "WAIT_S", 0.05)
 
     async def main() -> None:
         made = Set(tmp_path, nothing)
@@ -323,6 +325,43 @@ def test_a_client_that_gives_up_cancels_its_build(tmp_path: Path, how: str) -> N
                     await following
             await cancelled.wait()
             await asyncio.gather(solving, asking, following, return_exceptions=True)
+
+    run(main)
+
+
+def test_a_build_ends_when_all_of_it_has_ended(tmp_path: Path) -> None:
+    """Also when whoever asked for it was cancelled again while it was ending."""
+
+    async def main() -> None:
+        began, ending, may_end = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def body(request: Request, client: Client, progress: Progress) -> Result:
+            began.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ending.set()
+                await may_end.wait()
+            return Result()
+
+        made = Set(tmp_path, body)
+        there = Sessions()
+        channel = cast(Any, None)
+        await there.add(Session(channel, "s", "", contexts=made.contexts, archives=made.builder, sockets=tmp_path))
+        builds = Builds(there, made.builder)
+        one = await builds.begin(SolveRequest(ref="r", session="s"))
+        asking = asyncio.create_task(one.run("dockerfile.v0", {}, {}))
+        await began.wait()
+        asking.cancel()
+        await ending.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        ended = asyncio.create_task(builds.end(one))
+        await asyncio.sleep(0.05)
+        assert not ended.done()
+        may_end.set()
+        await ended
 
     run(main)
 
