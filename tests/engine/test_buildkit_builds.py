@@ -236,7 +236,7 @@ def test_a_context_on_standard_input(builds: Builds, says: Any) -> None:
             archive.addfile(member, io.BytesIO(text.encode()))
     outcome = builds(
         "FROM unused\n",
-        holdings=Holdings(upload=buffer.getvalue()),
+        holdings=Holdings(uploads={"x": buffer.getvalue()}),
         attributes={"context": "http://buildkit-session/x"},
     )
     assert says(image_of(outcome), "sh", "-c", "cat /a; stat -c %u /a") == "from the archive0\n"
