@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
 import re
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from coved.api.http import Request, Response
 from coved.api.images import read_body
-from coved.api.progress import streamed
+from coved.api.progress import Report, streamed
 from coved.build.errors import BuildError
 from coved.build.folder import Folder
 from coved.build.progress import Status, Vertex
@@ -23,8 +23,6 @@ from coved.registry.credentials import Credentials
 
 if TYPE_CHECKING:
     from coved.engine import Engine
-
-Report = Callable[[dict[str, Any]], None]
 
 _PROCESS = re.compile(r'process "(?P<command>.*)" did not complete successfully: ', re.DOTALL)
 _RESOURCES = {
@@ -78,9 +76,10 @@ class _Classic:
     def status(self, status: Status) -> None:
         pass
 
-    def log(self, vertex: str, stream: int, data: bytes) -> None:
+    def log(self, vertex: str, stream: int, data: bytes) -> asyncio.Future[None] | None:
         text = data.decode("utf-8", "replace")
         self._tell(text if stream == 1 else f"\x1b[91m{text}\x1b[0m")
+        return self._report.room()
 
     def warning(self, vertex: str, warning: object) -> None:
         pass

@@ -13,7 +13,7 @@ from coved.build import stubs
 from coved.build.cache_mounts import CacheMounts
 from coved.build.errors import BuildError
 from coved.build.orders import CacheMount, RunOrder
-from coved.build.output import Output
+from coved.build.output import Output, Take
 from coved.build.run_mounts import RunMounts
 from coved.build.snapshots import Draft, Snapshots
 from coved.containers import config, spec
@@ -29,7 +29,6 @@ from coved.store.database import Database
 
 log = logging.getLogger(__name__)
 
-TakeOutput = Callable[[int, bytes], None]
 _FAILED = 'process "{}" did not complete successfully: {}'
 _RUNC_FAILED = 1
 """The exit status of runc, where BuildKit runs that, when it cannot run the command."""
@@ -56,11 +55,11 @@ class Executor:
         """Waits for what goes on in the background."""
         await asyncio.gather(*self._ending)
 
-    async def run(self, order: RunOrder, draft: Draft, output: TakeOutput) -> None:
+    async def run(self, order: RunOrder, draft: Draft, output: Take) -> None:
         """Runs a command; what it changes is in the draft's upper directory then. Cancelled, it leaves nothing running.
 
         Args:
-            output: told of a stream (1 standard output, 2 standard error) and what came on it, in order.
+            output: told of what the command prints, which waits for it.
 
         Raises BuildError in BuildKit's words when it fails, EngineError when it cannot be run at all.
         """
@@ -84,7 +83,7 @@ class Executor:
             lower = self._snapshots.lower_dirs(order.lower)
             await asyncio.to_thread(stubs.remove, draft.upper, lower, shim.made)
 
-    async def _run(self, order: RunOrder, draft: Draft, output: TakeOutput) -> tuple[ShimClient, Exit]:
+    async def _run(self, order: RunOrder, draft: Draft, output: Take) -> tuple[ShimClient, Exit]:
         caches = {place: mount for place, mount in enumerate(order.mounts) if isinstance(mount, CacheMount)}
         request = _request(order)
         async with self.caches.taken([*caches.values()]) as folders:

@@ -6,6 +6,7 @@ the same.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,8 +48,8 @@ class Progress(Protocol):
 
     def status(self, status: Status) -> None: ...
 
-    def log(self, vertex: str, stream: int, data: bytes) -> None:
-        """``stream`` 1 is standard output, 2 standard error."""
+    def log(self, vertex: str, stream: int, data: bytes) -> asyncio.Future[None] | None:
+        """``stream`` 1 is standard output, 2 standard error. Gives what to wait for before there is more of it, if anything."""
         ...
 
     def warning(self, vertex: str, warning: object) -> None:

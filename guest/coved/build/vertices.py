@@ -31,8 +31,9 @@ class Doing:
         """Its result was there already."""
         self.vertex.cached = True
 
-    def log(self, stream: int, data: bytes) -> None:
-        self._progress.log(self.digest, stream, data)
+    def log(self, stream: int, data: bytes) -> asyncio.Future[None] | None:
+        """See ``Progress.log``."""
+        return self._progress.log(self.digest, stream, data)
 
     @contextlib.contextmanager
     def part(self, id: str, name: str = "") -> Iterator[Part]:
