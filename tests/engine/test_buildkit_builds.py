@@ -208,6 +208,31 @@ def test_what_fails_shows_where(builds: Builds) -> None:
         builds("FROM busybox\n", attributes={"filename": "Nothing"})
 
 
+def test_arguments_that_the_builder_itself_follows(builds: Builds, says: Any, docker_client: Any) -> None:
+    epoch, hostname = "build-arg:SOURCE_DATE_EPOCH", "build-arg:BUILDKIT_SANDBOX_HOSTNAME"
+    dockerfile = "FROM busybox\nRUN hostname > /host\nLABEL a=b\n"
+    base = docker_client.images.get("busybox").history()
+    image = image_of(builds(dockerfile, attributes={epoch: "1700000000", hostname: "elsewhere"}))
+    assert docker_client.images.get(image).attrs["Created"] == "2023-11-14T22:13:20Z"
+    assert [one["Created"] for one in docker_client.images.get(image).history()] == [
+        1700000000, 1700000000, *(one["Created"] for one in base),
+    ]  # fmt: skip
+    assert says(image, "cat", "/host") == "elsewhere\n"
+    assert says(image_of(builds(dockerfile)), "cat", "/host") == "buildkitsandbox\n"
+    with pytest.raises(GrpcError, match="invalid SOURCE_DATE_EPOCH: yesterday"):
+        builds("FROM scratch\n", attributes={epoch: "yesterday"})
+    with pytest.raises(GrpcError, match="invalid hostname"):
+        builds("FROM busybox\nRUN true\n", attributes={hostname: "a\n1.2.3.4 b"})
+
+
+def test_there_are_no_devices(builds: Builds) -> None:
+    with pytest.raises(GrpcError, match=r'required device "vendor.com/class=x" is not registered'):
+        builds("FROM busybox\nRUN --device=vendor.com/class=x,required true\n")
+    outcome = builds("FROM busybox\nRUN --device=vendor.com/class=x true\n")
+    printed = b"".join(one.msg for message in outcome.status for one in message.logs)
+    assert b'Optional device "vendor.com/class=x" is not registered\n' in printed
+
+
 def test_files_instead_of_an_image(builds: Builds, context: Path) -> None:
     (context / "file").write_text("one")
     dockerfile = (

@@ -8,7 +8,7 @@ import posixpath
 from dataclasses import replace
 from pathlib import Path
 
-from coved.build import inline_cache, stage
+from coved.build import epoch, inline_cache, stage
 from coved.build.bases import Bases
 from coved.build.client import Client
 from coved.build.contexts import Contexts
@@ -101,11 +101,14 @@ class Builder:
             built = []
             for wanted in request.platforms or ("",):
                 platform = _platform(wanted)
+                planned = self._plan(dockerfile, request, platform, inputs)
+                # The builder of before BuildKit knows nothing of it.
+                created = "" if request.in_order else epoch.asked_for(request.build_args, planned.args)
                 job = Job(
-                    request, self._plan(dockerfile, request, platform, inputs), platform, client, progress, vertices, inputs,
+                    request, planned, platform, client, progress, vertices, inputs,
                     bases, self.snapshots, self.steps, remote, hold, self._executor, self._copier, stage.build,
                 )  # fmt: skip
-                built.append(Built(await job.run(), platform))
+                built.append(Built(await job.run(), platform, created))
                 self.steps.used(job.used)
             result = Result(warnings=warnings)
             for output in request.outputs:

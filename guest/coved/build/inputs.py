@@ -19,6 +19,7 @@ from coved.build.remote import Remote
 from coved.build.request import Request
 from coved.build.vertices import Vertices
 from coved.dockerfile import instructions as i
+from coved.dockerfile import numbers
 from coved.dockerfile.ignore import read_ignore
 from coved.errors import EngineError, NotFound
 from coved.runtime.paths import open_in_root
@@ -26,6 +27,7 @@ from coved.runtime.paths import open_in_root
 DOCKERFILE_MAX = 8 << 20
 """Bytes."""
 IGNORE = ".dockerignore"
+_KEEP_GIT_DIR = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
 _AS_WRITTEN = frozenset("$\"'\\`")
 """Characters by which a source may be another one than is written."""
 
@@ -79,7 +81,8 @@ class Inputs:
 
     async def _fetch(self, url: str) -> None:
         with self._vertices.doing(f"[internal] load remote build context {url}") as doing:
-            fetched = await self._remote.context(url, doing)
+            keep = numbers.truth(self._request.build_args.get(_KEEP_GIT_DIR) or "") is True
+            fetched = await self._remote.context(url, doing, keep_git_dir=keep)
             folder = await self._stack.enter_async_context(self._incoming.folder())
             if fetched.dockerfile:
                 self._text = await asyncio.to_thread(_read, fetched.path, fetched.dockerfile)

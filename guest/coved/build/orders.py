@@ -8,6 +8,8 @@ from pathlib import Path
 
 from coved.build.request import Limits
 
+HOSTNAME = "buildkitsandbox"
+"""Of commands, unless the build wants another one."""
 Refs = tuple[str, ...]
 """A file system, by its layers from the lowest: "sha256:<hex>" is the images' store's, by its diff id, and anything else a
 snapshot's (``snapshots``). Empty is a file system without files (FROM scratch)."""
@@ -95,7 +97,7 @@ class RunOrder:
     add_hosts: Sequence[tuple[str, str]] = ()
     limits: Limits = field(default_factory=Limits)
     stdin: bytes = b""
-    hostname: str = "buildkitsandbox"
+    hostname: str = HOSTNAME
     container: str = ""
     """The id of the container that the classic builder says it runs in: the command finds everything as in one, and what goes
     wrong before it runs is told in the engine's own words. "" is as with BuildKit."""

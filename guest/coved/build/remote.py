@@ -86,13 +86,17 @@ class Remote:
             )
         return Fetched(file.name, file.path, f"{file.digest} {file.modified}")
 
-    async def context(self, url: str, doing: Doing) -> Context:
-        """A build context: a repository's files, what is in an archive, or a Dockerfile alone. Raises BuildError."""
+    async def context(self, url: str, doing: Doing, *, keep_git_dir: bool = False) -> Context:
+        """A build context: a repository's files, what is in an archive, or a Dockerfile alone. Raises BuildError.
+
+        Args:
+            keep_git_dir: a repository's come with a ``.git``.
+        """
         if not git_url.is_elsewhere(url):
             raise BuildError(f"cannot build from {url}: it is neither a git repository nor a URL")
         with doing.part(f"fetching {url}") as part:
             return await self._stack.enter_async_context(
-                self._stores.contexts.tree(url, secret=self._client.secret, meter=part.tell)
+                self._stores.contexts.tree(url, keep_git_dir=keep_git_dir, secret=self._client.secret, meter=part.tell)
             )
 
     async def _tree(self, ref: git_url.GitRef, doing: Doing, instruction: Copy | None) -> Fetched:

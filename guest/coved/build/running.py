@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 
 from coved.build import classic, config
 from coved.build.errors import BuildError
-from coved.build.orders import AnyMount, BindMount, CacheMount, Files, RunOrder, SecretMount, SocketMount, TmpfsMount
+from coved.build.orders import (
+    HOSTNAME,
+    AnyMount,
+    BindMount,
+    CacheMount,
+    Files,
+    RunOrder,
+    SecretMount,
+    SocketMount,
+    TmpfsMount,
+)
 from coved.build.steps import key
 from coved.dockerfile import instructions as i
 
@@ -20,6 +30,7 @@ if TYPE_CHECKING:
     from coved.build.stage import Stage
     from coved.build.state import State
 
+_HOSTNAME = "BUILDKIT_SANDBOX_HOSTNAME"
 _SCRIPTS = "/dev/pipes/"
 """Where BuildKit, too, puts a heredoc that begins with #!."""
 
@@ -43,13 +54,17 @@ async def run(stage: Stage, now: State, instruction: i.Run, title: str) -> State
         insecure=instruction.security == "insecure",
         add_hosts=job.request.add_hosts,
         limits=job.request.limits,
+        hostname=job.request.build_args.get(_HOSTNAME) or HOSTNAME,
     )
     own_env = sorted(item for item in order.env if item.partition("=")[0] not in stage.proxies)
     what = key(
         "run", now.key, args, own_env, order.cwd, order.user, order.network, order.insecure, [*order.add_hosts],
         [script.data.decode("latin-1") for script in scripts], described, *([volumes] if volumes else []),
+        *([{"hostname": order.hostname}] if order.hostname != HOSTNAME else []),
     )  # fmt: skip
     with stage.doing(title) as doing:
+        for device in instruction.devices:
+            doing.log(2, f'Optional device "{device.name}" is not registered\n'.encode())
 
         async def work(draft: Draft) -> None:
             import contextlib
@@ -74,6 +89,9 @@ def _check(stage: Stage, instruction: i.Run) -> None:
         wanted = "security.insecure"
     if wanted and wanted not in stage.job.request.entitlements:
         raise BuildError(f"{wanted} is not allowed", location=instruction.location)
+    for device in instruction.devices:
+        if device.required:  # of devices there are none, as with BuildKit where nobody has described one
+            raise BuildError(f'required device "{device.name}" is not registered', location=instruction.location)
 
 
 def _command(instruction: i.Run, now: State) -> tuple[list[str], list[SecretMount]]:
