@@ -53,7 +53,9 @@ class Executor:
 
     async def close(self) -> None:
         """Waits for what goes on in the background."""
-        await asyncio.gather(*self._ending)
+        for outcome in await asyncio.gather(*self._ending, return_exceptions=True):
+            if isinstance(outcome, Exception):  # what else is to be closed must be
+                log.error("what a build's command leaves stays until the next start", exc_info=outcome)
 
     async def run(self, order: RunOrder, draft: Draft, output: Take) -> None:
         """Runs a command; what it changes is in the draft's upper directory then. Cancelled, it leaves nothing running.
@@ -95,7 +97,7 @@ class Executor:
                 oci = self._spec(name, order, request, draft, sandbox)
                 oci["mounts"] += mounts
                 with Output(output) as printed:
-                    async with self._process(name, oci, order.stdin, draft, printed, opening) as shim:
+                    async with self._process(name, oci, draft, printed, opening) as shim:
                         ended = await shim.wait()
                         await printed.end()
                     return shim, ended
@@ -122,16 +124,15 @@ class Executor:
 
     @contextlib.asynccontextmanager
     async def _process(
-        self, name: str, oci: Spec, stdin: bytes, draft: Draft, printed: Output, opening: asyncio.Task[Sandbox]
+        self, name: str, oci: Spec, draft: Draft, printed: Output, opening: asyncio.Task[Sandbox]
     ) -> AsyncIterator[ShimClient]:
         """The command, running."""
-        stdio = Stdio(open_stdin=bool(stdin), stdin_once=True)
-        attachment = Attachment(printed.far_end, stdin=bool(stdin))
+        attachment = Attachment(printed.far_end)
         made: list[ShimClient] = []
 
         async def make() -> None:
             shim = await self._spawner.create(
-                name, oci, stdio=stdio, log=None, exit_file=draft.directory / "exit.json", attach=[attachment],
+                name, oci, stdio=Stdio(), log=None, exit_file=draft.directory / "exit.json", attach=[attachment],
                 start=True, after=opening,
             )  # fmt: skip
             made.append(shim)
@@ -149,8 +150,6 @@ class Executor:
             # Whoever is cancelled in the middle could not know whether there will be a process.
             await to_the_end(make())
             printed.handed_over()
-            if stdin:
-                printed.feed(stdin)
             await made[0].start()
             yield made[0]
 

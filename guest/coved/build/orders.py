@@ -96,7 +96,6 @@ class RunOrder:
     """With all privileges (RUN --security=insecure)."""
     add_hosts: Sequence[tuple[str, str]] = ()
     limits: Limits = field(default_factory=Limits)
-    stdin: bytes = b""
     hostname: str = HOSTNAME
     container: str = ""
     """The id of the container that the classic builder says it runs in: the command finds everything as in one, and what goes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import struct
 from collections.abc import Callable
@@ -29,7 +28,6 @@ class Output:
         self._near.setblocking(False)
         self._rest = b""
         self._ended: asyncio.Future[None] = self._loop.create_future()
-        self._feeding: asyncio.Task[None] | None = None
 
     @property
     def far_end(self) -> int:
@@ -41,24 +39,12 @@ class Output:
 
     def __exit__(self, *error: object) -> None:
         self._loop.remove_reader(self._near)
-        if self._feeding is not None:
-            self._feeding.cancel()
         self._near.close()
         self.handed_over()
 
     def handed_over(self) -> None:
         """The far end is the shim's alone."""
         self._far.close()
-
-    def feed(self, data: bytes) -> None:
-        """Gives the command its standard input, which ends with it."""
-
-        async def send() -> None:
-            with contextlib.suppress(OSError):  # it has ended, or closed its standard input
-                await self._loop.sock_sendall(self._near, data)
-                self._near.shutdown(socket.SHUT_WR)
-
-        self._feeding = self._loop.create_task(send())
 
     async def end(self) -> None:
         """Returns when all has come. Raises what ``take`` has raised."""

@@ -19,8 +19,6 @@ class Vertex:
     """"sha256:<hex>", one for each step of a build."""
     name: str
     """Such as "[build 2/4] RUN make"."""
-    inputs: tuple[str, ...] = ()
-    """Digests of the steps that this one needs."""
     cached: bool = False
     started_ns: int = 0
     completed_ns: int = 0

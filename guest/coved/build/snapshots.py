@@ -123,7 +123,9 @@ class Snapshots:
         """Waits for what goes on in the background, and settles: the machine may be about to end."""
         self._settle_soon()
         while self._background:
-            await asyncio.gather(*self._background)
+            for outcome in await asyncio.gather(*self._background, return_exceptions=True):
+                if isinstance(outcome, Exception):  # what else is to be closed must be
+                    log.error("what builds need no more stays until the next start", exc_info=outcome)
 
     def _settle_soon(self) -> None:
         if self._timer is not None:
