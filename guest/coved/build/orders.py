@@ -47,6 +47,8 @@ class CacheMount:
     mode: int = 0o755
     uid: int = 0
     gid: int = 0
+    seed_key: str = ""
+    """The same for the same files to begin with."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from coved.dockerfile import instructions as i
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
+    from coved.build.request import Request
     from coved.build.snapshots import Draft
     from coved.build.stage import Stage
     from coved.build.state import State
@@ -43,7 +44,8 @@ async def run(stage: Stage, now: State, instruction: i.Run, title: str) -> State
     env = {**stage.proxies, **now.args, **config.environment(now.config)}
     env.setdefault("PATH", config.PATH)
     volumes = [*now.config.get("Volumes", {})] if job.request.in_order else []
-    described = [await _described(stage, mount) for mount in instruction.mounts]
+    contents = [await _content(stage, mount) for mount in instruction.mounts]
+    described = [_described(mount, content) for mount, content in zip(instruction.mounts, contents, strict=True)]
     order = RunOrder(
         lower=now.refs,
         args=args,
@@ -60,7 +62,7 @@ async def run(stage: Stage, now: State, instruction: i.Run, title: str) -> State
     what = key(
         "run", now.key, args, own_env, order.cwd, order.user, order.network, order.insecure, [*order.add_hosts],
         [script.data.decode("latin-1") for script in scripts], described, *([volumes] if volumes else []),
-        *([{"hostname": order.hostname}] if order.hostname != HOSTNAME else []),
+        *([{"hostname": order.hostname}] if order.hostname != HOSTNAME else []), *_limits(job.request),
     )  # fmt: skip
     with stage.doing(title) as doing:
         for device in instruction.devices:
@@ -72,7 +74,7 @@ async def run(stage: Stage, now: State, instruction: i.Run, title: str) -> State
             job.progress.note(f" ---> Running in {what[:12]}")
             async with contextlib.AsyncExitStack() as stack:
                 places = await classic.volumes(job, now, draft) if volumes else []
-                mounts, env = await _mounts(stage, now, instruction.mounts, stack)
+                mounts, env = await _mounts(stage, now, instruction.mounts, contents, stack)
                 container = what if job.request.in_order else ""
                 mounted = [*places, *scripts, *mounts]
                 whole = replace(order, mounts=mounted, env=[*order.env, *env], container=container)
@@ -120,26 +122,40 @@ async def _files(stage: Stage, name: str) -> Files:
     return await stage.job.files(name, stage.planned) if name else await stage.job.inputs.context()
 
 
-async def _described(stage: Stage, mount: i.Mount) -> list[object]:
+def _limits(request: Request) -> list[object]:
+    """What of the limits belongs to what a step is: as with BuildKit, and nothing for the builder of before it."""
+    limits = request.limits
+    if request.in_order or not (limits.ulimits or limits.shm_size):
+        return []
+    return [{"ulimits": [{**one} for one in limits.ulimits], "shm": limits.shm_size}]
+
+
+async def _content(stage: Stage, mount: i.Mount) -> object:
+    """The same for the same files; None when it begins with none."""
+    if mount.kind != "bind" and not (mount.kind == "cache" and mount.from_):
+        return None
+    files = await _files(stage, mount.from_)
+    if files.directory is None and all(ref.startswith("sha256:") for ref in files.refs):
+        return [*files.refs]  # of an image: they say it, and nothing need be read
+    return await stage.job.copier.digest(files, [mount.source or "/"])
+
+
+def _described(mount: i.Mount, content: object) -> list[object]:
     """What of a mount belongs to what a step is."""
     fields: dict[str, object] = {name: value for name, value in asdict(mount).items() if value}
-    if mount.kind == "bind":
-        files = await _files(stage, mount.from_)
-        if files.directory is not None:
-            fields["content"] = await stage.job.copier.digest(files, [mount.source or "/"])
-        else:
-            fields["content"] = [*files.refs]
+    if content is not None:
+        fields["content"] = content
     return [fields]
 
 
 async def _mounts(
-    stage: Stage, now: State, mounts: Sequence[i.Mount], stack: AsyncExitStack
+    stage: Stage, now: State, mounts: Sequence[i.Mount], contents: Sequence[object], stack: AsyncExitStack
 ) -> tuple[list[AnyMount], list[str]]:
     """The mounts as they are carried out, and variables that come from secrets."""
     ordered: list[AnyMount] = []
     env: list[str] = []
     client = stage.job.client
-    for number, mount in enumerate(mounts):
+    for number, (mount, content) in enumerate(zip(mounts, contents, strict=True)):
         target = posixpath.join(now.config.get("WorkingDir") or "/", mount.target) if mount.target else ""
         uid, gid = mount.uid or 0, mount.gid or 0
         if mount.kind == "bind":
@@ -150,7 +166,7 @@ async def _mounts(
             ordered.append(
                 CacheMount(
                     mount.id or target, target, mount.sharing, seed, mount.source or "/", bool(mount.read_only),
-                    0o755 if mount.mode is None else mount.mode, uid, gid,
+                    0o755 if mount.mode is None else mount.mode, uid, gid, key(content),
                 )
             )  # fmt: skip
         elif mount.kind == "tmpfs":
