@@ -7,7 +7,7 @@ import contextlib
 from dataclasses import replace
 from pathlib import Path
 
-from coved.build import classic, inline_cache, stage
+from coved.build import classic, epoch, inline_cache, stage
 from coved.build.bases import Bases
 from coved.build.client import Client
 from coved.build.contexts import Contexts
@@ -110,7 +110,9 @@ class Builder:
                     await job.lay()
                 except DockerfileError as error:
                     raise _located(error, inputs.filename, dockerfile.text) from None
-                built.append(Built(await job.run(), job.platform))
+                # The builder of before BuildKit knows nothing of it.
+                created = "" if request.in_order else epoch.asked_for(request.build_args, job.plan.args)
+                built.append(Built(await job.run(), job.platform, created))
                 self.steps.used(job.used)
             result = Result(warnings=warnings)
             for output in request.outputs:

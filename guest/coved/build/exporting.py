@@ -32,6 +32,8 @@ class Built:
 
     state: State
     platform: Platform
+    epoch: str = ""
+    """See ``epoch.asked_for``."""
 
 
 class Exporter:
@@ -53,7 +55,7 @@ class Exporter:
                 states = [await self._squashed(one.state) if request.squash else one.state for one in built]
                 for one, state in zip(built, states, strict=True):
                     diff_ids = await self._snapshots.diff_ids(state.refs)
-                    fields = document(state, one.platform, [diff_ids[ref] for ref in state.refs], request)
+                    fields = document(state, one.platform, [diff_ids[ref] for ref in state.refs], request, one.epoch)
                     if inline_cache.wanted(request.cache_to, request.build_args):
                         fields[inline_cache.FIELD] = inline_cache.of_steps(state.steps, diff_ids)
                     documents.append(fields)
@@ -137,9 +139,9 @@ def _name(text: str) -> str:
         raise BuildError(f'invalid tag "{text}": {error}') from None
 
 
-def document(state: State, platform: Platform, diff_ids: Sequence[str], request: Request) -> dict[str, Any]:
+def document(state: State, platform: Platform, diff_ids: Sequence[str], request: Request, epoch: str) -> dict[str, Any]:
     """The image's configuration (OCI image spec, config.md)."""
-    history, created = dated(state.history, state.created)
+    history, created = dated(state.history, state.created, epoch=epoch, inherited=state.inherited)
     config = {name: value for name, value in state.config.items() if value not in (None, "", [], {})}
     if request.labels:
         config["Labels"] = {**config.get("Labels", {}), **request.labels}

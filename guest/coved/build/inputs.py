@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from coved.build import git_url
 from coved.build.client import Client, Tree
 from coved.build.errors import BadDockerfile, BuildError
 from coved.build.folder import Folder
@@ -21,6 +20,7 @@ from coved.build.remote import Remote
 from coved.build.request import Request
 from coved.build.vertices import Vertices
 from coved.dockerfile import instructions as i
+from coved.dockerfile import numbers
 from coved.dockerfile.ignore import read_ignore
 from coved.errors import NotFound
 from coved.runtime.paths import open_in_root
@@ -88,7 +88,7 @@ class Inputs:
 
     async def _fetch(self, url: str) -> None:
         with self._vertices.doing(f"[internal] load remote build context {url}") as doing:
-            keep = self._request.build_args.get(_KEEP_GIT_DIR) in git_url.TRUE
+            keep = numbers.truth(self._request.build_args.get(_KEEP_GIT_DIR) or "") is True
             fetched = await self._remote.context(url, doing, keep_git_dir=keep)
             folder = await self._stack.enter_async_context(self._incoming.folder())
             if fetched.dockerfile:

@@ -223,7 +223,6 @@ def test_what_fails_shows_where(tmp_path: Path) -> None:
             location=Location(2, 3),
             filename="Dockerfile",
             text="FROM x\nRUN ä\n",
-            vertex="sha256:1",
             exit_code=3,
         )
 
@@ -235,7 +234,6 @@ def test_what_fails_shows_where(tmp_path: Path) -> None:
         source = details["errdefs.Source+json"]
         assert source["ranges"] == [{"start": {"line": 2}, "end": {"line": 3}}]
         assert base64.b64decode(source["info"]["data"]).decode() == "FROM x\nRUN ä\n"
-        assert details["errdefs.Vertex+json"] == {"digest": "sha256:1"}
         assert details["gatewayapi.ExitMessage+json"] == {"Code": 3}
 
     run(main)
