@@ -14,8 +14,11 @@ run: build/run-packages .venv/stamp
 stop:
 	@$(BIN)/cove machine stop
 
+# What needs the VM, which takes its time, and beside it what does not; the output of the latter comes in the end.
 test: build/test-packages .venv/stamp check
-	$(BIN)/pytest
+	@$(BIN)/pytest --part=host >build/test-host.log 2>&1 & host=$$!; \
+	$(BIN)/pytest --part=vm; vm=$$?; \
+	wait $$host; host=$$?; cat build/test-host.log; exit $$((vm | host))
 
 # What needs neither root nor a VM, in seconds.
 unit: .venv/stamp

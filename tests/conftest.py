@@ -12,6 +12,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--native", action="store_true", help="run the engine's tests on an engine on this computer, not on the VM's"
     )
+    parser.addoption("--part", choices=("vm", "host"), help="only the tests that need the VM, or only the others")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if part := config.getoption("--part"):
+        config.hook.pytest_deselected(items=[item for item in items if needs_vm(item) != (part == "vm")])
+        items[:] = [item for item in items if needs_vm(item) == (part == "vm")]
+
+
+def needs_vm(item: pytest.Item) -> bool:
+    if item.path.parent.name in ("e2e", "machine"):
+        return True
+    fixtures = getattr(item, "fixturenames", ())
+    return "machine" in fixtures or ("engine" in fixtures and not item.config.getoption("--native"))
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from cove.debian import index, releases
@@ -74,10 +77,20 @@ def _cache() -> Path:
     return made
 
 
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Two sessions of tests may go on at a time (see the Makefile), and want the same files."""
+    with (_cache() / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def _of_newest_release(package: str, path: str) -> Path:
     """A file of a package of the newest stable Debian, fetched once."""
     folder = _cache() / f"{package}-{releases.RELEASES[0].codename}"
-    if not folder.exists():
+    with _alone():
+        if folder.exists():
+            return folder / path
         mirrors = mirror.find()
         offer = index.fetch(releases.RELEASES[0].suites, mirrors, cache_dir() / "debian-indexes", ignore).newest(
             package
@@ -96,7 +109,9 @@ def _packaged(path: Path, package: str) -> Path:
         return path
     cache = _cache()
     found = cache / package / path.relative_to("/")
-    if not found.exists():
+    with _alone():
+        if found.exists():
+            return found
         subprocess.run(["apt-get", "-qq", "download", package], cwd=cache, check=True, timeout=120)
         (archive,) = cache.glob(f"{package}_*.deb")
         subprocess.run(["dpkg", "-x", archive, cache / package], check=True, timeout=60)

@@ -163,11 +163,12 @@ def test_a_web_application_in_node(native_docker: Docker, program: Callable[[str
         again = steps(docker.build("programs/node", folder))
         assert only(again, "COPY package.json server.js"), again
 
-        # Packages that npm has in its cache mount need no registry.
+        # Packages that npm has in its cache mount need no registry; that they are the same is seen by what is in them.
         change(folder / "package.json", '"version": "1.0.0"', '"version": "1.0.1"')
+        change(folder / "Dockerfile", "RUN --mount", "RUN --network=none --mount")
         change(folder / "Dockerfile", "npm ci", "npm ci --offline")
-        again = steps(docker.build("programs/node", folder, "--network=none"))
-        assert only(again, "COPY package.json package-lock.json", "npm ci", "COPY --from", "server.js"), again
+        again = steps(docker.build("programs/node", folder))
+        assert only(again, "COPY package.json package-lock.json", "npm ci", "COPY package.json server.js"), again
     finally:
         docker("rm", "--force", "programs-node")
         docker("rmi", "--force", "programs/node")

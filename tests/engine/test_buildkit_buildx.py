@@ -181,3 +181,36 @@ def test_compose(cli: Run, name: str, tmp_path: Path) -> None:
         assert b"two\n" in said
     finally:
         cli("compose", "-f", file, "down", "--rmi", "all")
+
+
+def test_a_context_stands_for_a_stage_and_for_an_image(cli: Run, name: str, tmp_path: Path) -> None:
+    made = context(
+        tmp_path / "c",
+        "FROM busybox AS tools\nRUN false\nFROM no.such.registry.invalid/base:latest\nCOPY --from=tools /x /x\nRUN cat /x\n",
+    )
+    given = context(tmp_path / "tools", "", x="given\n")
+    contexts = ("--build-context", f"tools={given}")
+    images = ("--build-context", "no.such.registry.invalid/base=docker-image://busybox")
+    assert b"given" in cli("buildx", "build", *contexts, *images, "-t", name, made).stderr
+    based = context(
+        tmp_path / "b", "FROM tools\nCOPY --from=busybox /bin/busybox /bin/sh\nRUN read -r line < /x; echo $line\n"
+    )
+    assert b" given" in cli("buildx", "build", *contexts, based).stderr
+
+
+def test_what_a_command_may_do_is_allowed_one_by_one(cli: Run, tmp_path: Path) -> None:
+    made = context(tmp_path, "FROM busybox\nRUN --network=host --security=insecure true\n")
+    for allowed in ((), ("security.insecure",), ("network.host",)):
+        options = [word for one in allowed for word in ("--allow", one)]
+        assert b"is not allowed" in cli("buildx", "build", *options, made, status=1).stderr
+
+
+def test_secrets_by_their_names(cli: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("hidden")
+    made = context(
+        tmp_path / "c",
+        "FROM busybox\nRUN --mount=type=secret,id=a/b cat /run/secrets/b\n"
+        "RUN --mount=type=secret,source=mine,target=/x,required=true cat /x\n",
+    )
+    secrets = ("--secret", f"id=a/b,src={tmp_path}/file", "--secret", f"id=mine,src={tmp_path}/file")
+    assert cli("buildx", "build", "--no-cache", *secrets, made).stderr.count(b" hidden") == 2

@@ -31,6 +31,7 @@ _RESOURCES = {
     "memory": "Memory", "memswap": "MemorySwap", "cpushares": "CpuShares", "cpuperiod": "CpuPeriod",
     "cpuquota": "CpuQuota",
 }  # fmt: skip
+_STAGE_NAME = re.compile('failed to parse stage name ".*": ', re.DOTALL)
 _NO_DOCKERFILE = "failed to read dockerfile: open "
 
 
@@ -102,6 +103,8 @@ def _told(error: BuildError) -> EngineError:
     if message.startswith(_NO_DOCKERFILE):
         name = message.removeprefix(_NO_DOCKERFILE).partition(":")[0]
         return InvalidParameter(f"Cannot locate specified Dockerfile: {name}")
+    if match := _STAGE_NAME.match(message):
+        return InvalidParameter(message[match.end() :])
     if error.exit_code is not None and (match := _PROCESS.match(message)):
         return EngineError(f"The command '{match['command']}' returned a non-zero code: {error.exit_code}")
     return error

@@ -9,6 +9,7 @@ from coved.build import config
 from coved.build.errors import BuildError
 from coved.build.orders import CopyOrder, Files
 from coved.build.remote import is_remote
+from coved.build.state import of_nothing
 from coved.build.steps import key
 from coved.dockerfile import instructions as i
 
@@ -16,6 +17,20 @@ if TYPE_CHECKING:
     from coved.build.snapshots import Draft
     from coved.build.stage import Stage
     from coved.build.state import State
+
+
+async def start(stage: Stage, files: Files) -> State:
+    """A stage that begins with the files of a context. Raises BuildError."""
+    nothing = of_nothing()
+    order = CopyOrder((), "/", files, ["/"])
+    what = key("context", await stage.job.copier.digest(files, order.sources))
+    with stage.doing(f"FROM {stage.planned.image}") as doing:
+
+        async def work(draft: Draft) -> None:
+            await stage.job.copier.copy(order, draft)
+
+        step = await stage.job.step(what, "", f"FROM {stage.planned.image}", doing, work, cache=stage.cache, same=True)
+    return nothing.stepped(step, f"FROM {stage.planned.image}")
 
 
 async def add(stage: Stage, now: State, instruction: i.Copy, title: str) -> State:
@@ -51,7 +66,7 @@ async def add(stage: Stage, now: State, instruction: i.Copy, title: str) -> Stat
             else ""
         )
         what = key(
-            "copy", "" if order.link else now.key, content, [one.key for one in downloads], order.destination,
+            "copy", "" if order.link else now.key, content, [[one.name, one.key] for one in downloads], order.destination,
             [[name, data.decode()] for name, data in order.contents.items()], order.chown, order.chmod, order.parents,
             order.unpack, order.unpack_downloads, [*order.sources] if order.parents else len(order.sources), [*order.excludes],
             *([order.classic] if order.classic else []),
@@ -60,7 +75,9 @@ async def add(stage: Stage, now: State, instruction: i.Copy, title: str) -> Stat
         async def work(draft: Draft) -> None:
             await job.copier.copy(order, draft)
 
-        step = await job.step(what, now.key, instruction.source, doing, work, cache=stage.cache)
+        step = await job.step(
+            what, "" if order.link else now.key, instruction.source, doing, work, cache=stage.cache, same=True
+        )
     after = now.stepped(step, _written(instruction))
     # Linked files are the same on whatever they lie, but what comes on top of both is not.
     return after.lying_on(now) if order.link else after
@@ -79,7 +96,7 @@ async def make_directory(stage: Stage, now: State, instruction: i.Workdir, title
         async def work(draft: Draft) -> None:
             await stage.job.copier.copy(order, draft)
 
-        step = await stage.job.step(what, now.key, instruction.source, doing, work, cache=stage.cache)
+        step = await stage.job.step(what, now.key, instruction.source, doing, work, cache=stage.cache, same=True)
     return now.stepped(step, f"WORKDIR {path}").with_config(changed)
 
 

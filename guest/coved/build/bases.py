@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,8 @@ from coved.images.reference import Reference
 from coved.registry import Registries
 from coved.registry.credentials import Credentials
 
+_ID = re.compile("sha256:[0-9a-f]{64}|[0-9a-f]{12}|[0-9a-f]{64}")
+"""Ids as they are shown; of other beginnings of ids some are words."""
 _DESERTED = "image {} was removed during the build"
 
 
@@ -74,7 +77,7 @@ class Bases:
         return found.intact()
 
     def _local(self, text: str, name: Reference, platform: Platform) -> Image | None:
-        for one in (str(name), text):  # an id, or the beginning of one, is no name
+        for one in (str(name), text) if _ID.fullmatch(text) else (str(name),):
             try:
                 return self._images.get(one, platform)
             except NotFound:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import posixpath
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,12 +18,12 @@ from coved.build.exporting import Built, Exporter
 from coved.build.incoming import Incoming
 from coved.build.inputs import Inputs
 from coved.build.job import Job
-from coved.build.plan import Plan, plan
+from coved.build.plan import plan
 from coved.build.progress import Progress
 from coved.build.remote import Remote, Stores
 from coved.build.request import Request, Result
 from coved.build.snapshots import Snapshots
-from coved.build.steps import Steps
+from coved.build.steps import Step, Steps
 from coved.build.upkeep import Upkeep
 from coved.build.vertices import Vertices
 from coved.dockerfile.instructions import Dockerfile, DockerfileError, Warning
@@ -70,6 +69,7 @@ class Builder:
 
     async def close(self) -> None:
         """Waits for what goes on in the background."""
+        await self.upkeep.close()
         await self._executor.close()
         await self._stores.close()
         self._copier.close()
@@ -83,6 +83,7 @@ class Builder:
         await self._begin()
         vertices = Vertices(progress)
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self.upkeep.bound)
             hold = stack.enter_context(self.steps.holding())
             remote = Remote(self._stores, client, stack)
             inputs = Inputs(request, client, vertices, remote, self.incoming, stack)
@@ -97,15 +98,19 @@ class Builder:
                 progress.warning(inputs.definition, warning)
             if violated := violation(warnings, _options(dockerfile, request, inputs)):
                 raise BadDockerfile(violated)
-            request = await self._with_caches(request, bases)
+            request, imported = await self._with_caches(request, bases)
             built = []
             for wanted in request.platforms or ("",):
-                platform = _platform(wanted)
-                job = Job(
-                    request, self._plan(dockerfile, request, platform, inputs), platform, client, progress, vertices, inputs,
-                    bases, self.snapshots, self.steps, remote, hold, self._executor, self._copier, stage.build,
-                )  # fmt: skip
-                built.append(Built(await job.run(), platform))
+                try:
+                    job = Job(
+                        request, plan(dockerfile, request, _platform(wanted)), _platform(wanted), client, progress,
+                        vertices, inputs, bases, self.snapshots, self.steps, remote, hold, self._executor, self._copier,
+                        stage.build, imported,
+                    )  # fmt: skip
+                    await job.lay()
+                except DockerfileError as error:
+                    raise _located(error, inputs.filename, dockerfile.text) from None
+                built.append(Built(await job.run(), job.platform))
                 self.steps.used(job.used)
             result = Result(warnings=warnings)
             for output in request.outputs:
@@ -116,11 +121,11 @@ class Builder:
                 elif output.kind == "image":
                     image, names = await self._exporter.image(built, output, request, vertices)
                     result = Result(image.id, names, warnings)
-        await self.upkeep.bound()
         return result
 
-    async def _with_caches(self, request: Request, bases: Bases) -> Request:
-        """Takes in what images tell of the steps that have made them (``--cache-from``)."""
+    async def _with_caches(self, request: Request, bases: Bases) -> tuple[Request, dict[str, Step]]:
+        """With the steps that images tell of which have made them (``--cache-from``)."""
+        imported: dict[str, Step] = {}
         found = False
         for one in request.cache_from:
             here = one.get("type") == "local-image"
@@ -128,11 +133,11 @@ class Builder:
                 image = bases.local(one.get("ref", "")) if here else await bases.find(one.get("ref", ""), _platform(""))
             except EngineError:
                 continue  # a cache that cannot be had is none
-            inline_cache.take(image, self.steps)
+            imported |= inline_cache.steps_of(image)
             found = True
         # The classic builder then takes nothing but what these images have.
         unknown = request.in_order and request.cache_from and not found
-        return replace(request, no_cache=True) if unknown else request
+        return (replace(request, no_cache=True) if unknown else request), imported
 
     async def _read(self, inputs: Inputs) -> Dockerfile:
         text = await inputs.dockerfile()
@@ -140,14 +145,6 @@ class Builder:
             return await asyncio.to_thread(parse, text)  # one that means harm takes seconds
         except DockerfileError as error:
             raise _located(error, inputs.filename, text.decode("utf-8", "replace")) from None
-
-    def _plan(self, dockerfile: Dockerfile, request: Request, platform: Platform, inputs: Inputs) -> Plan:
-        try:
-            planned = plan(dockerfile, request, platform)
-        except DockerfileError as error:
-            raise _located(error, posixpath.basename(request.dockerfile), dockerfile.text) from None
-        inputs.want(planned)
-        return planned
 
 
 def _options(dockerfile: Dockerfile, request: Request, inputs: Inputs) -> Options:

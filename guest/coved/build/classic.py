@@ -74,7 +74,7 @@ def _folders(job: Job, now: State, paths: Sequence[str]) -> set[str]:
 
 def reword(error: BuildError, instruction: i.Instruction) -> None:
     """Gives an error of BuildKit's the words that this builder had for it."""
-    message = str(error).removeprefix(f'failed to parse stage name "{getattr(instruction, "image", "")}": ')
+    message = str(error)
     if isinstance(error.__cause__, RuntimeFailure):
         message, error.exit_code = str(error.__cause__), None
     elif isinstance(instruction, i.Copy) and (match := _MISSING.fullmatch(message)):

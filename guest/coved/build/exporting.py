@@ -54,7 +54,7 @@ class Exporter:
                     diff_ids = await self._snapshots.diff_ids(state.refs)
                     fields = document(state, one.platform, [diff_ids[ref] for ref in state.refs], request)
                     if inline_cache.wanted(request.cache_to, request.build_args):
-                        fields[inline_cache.FIELD] = inline_cache.of_state(state, diff_ids)
+                        fields[inline_cache.FIELD] = inline_cache.of_steps(state.steps, diff_ids)
                     documents.append(fields)
             image = await self._images.assemble(documents, names)
             # What was squashed is the image's alone, and no step's.

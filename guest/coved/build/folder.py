@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import stat
-from collections.abc import AsyncIterator, Mapping, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
 from coved.build.client import Meter, Tree
+from coved.build.errors import BuildError
+from coved.build.places import DEPTH_MAX
 from coved.dockerfile.ignore import Matcher
 from coved.errors import EngineError, NotFound
+from coved.images.streams import in_thread
 from coved.store.trees import remove_entry
 
 _NO_SESSION = "the client of this build takes no files: it has no session"
@@ -31,7 +34,8 @@ class Folder:
         if name not in ("context", "dockerfile"):
             raise NotFound(f"the client has no folder {name}")
         if excludes:
-            await asyncio.to_thread(leave_out, self._path, excludes)
+            given_up = threading.Event()
+            await in_thread(None, lambda: leave_out(self._path, excludes, lambda: not given_up.is_set()), given_up.set)
         yield Tree(self._path)
 
     async def secret(self, id: str) -> bytes | None:
@@ -51,20 +55,24 @@ class Folder:
         raise EngineError(_NO_SESSION)
 
 
-def leave_out(root: Path, excludes: Sequence[str]) -> None:
-    """Removes what patterns of .dockerignore match."""
+def leave_out(root: Path, excludes: Sequence[str], wanted: Callable[[], bool] = lambda: True) -> None:
+    """Removes what patterns of .dockerignore match, as long as it is ``wanted``. Raises BuildError."""
     matcher = Matcher(excludes)
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _leave_out(fd, "", matcher)
+        _leave_out(fd, "", matcher, wanted)
     finally:
         os.close(fd)
 
 
-def _leave_out(folder: int, prefix: str, matcher: Matcher) -> bool:
+def _leave_out(folder: int, prefix: str, matcher: Matcher, wanted: Callable[[], bool]) -> bool:
     """Whether nothing is left."""
     left = False
+    if prefix.count("/") > DEPTH_MAX:
+        raise BuildError(f"directories are nested more than {DEPTH_MAX} deep at /{prefix[:200]}...")
     for name in os.listdir(folder):
+        if not wanted():
+            raise BuildError("context canceled")
         path = f"{prefix}{name}"
         is_folder = stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
         matched = matcher.matches(path)
@@ -74,7 +82,7 @@ def _leave_out(folder: int, prefix: str, matcher: Matcher) -> bool:
         if is_folder:
             child = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
             try:
-                emptied = _leave_out(child, f"{path}/", matcher)
+                emptied = _leave_out(child, f"{path}/", matcher, wanted)
             finally:
                 os.close(child)
             if matched and emptied:

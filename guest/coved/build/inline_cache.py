@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from coved.build.state import State
-from coved.build.steps import Steps
+from coved.build.steps import Step
 from coved.images import Image
 
 FIELD = "org.cove.build.cache"
@@ -17,24 +16,28 @@ def wanted(cache_to: Sequence[Mapping[str, str]], build_args: Mapping[str, str |
     return build_args.get("BUILDKIT_INLINE_CACHE") == "1" or any(one.get("type") == "inline" for one in cache_to)
 
 
-def of_state(state: State, diff_ids: Mapping[str, str]) -> list[dict[str, str]]:
+def of_steps(steps: Sequence[Step], diff_ids: Mapping[str, str]) -> list[dict[str, Any]]:
     """What goes into the configuration. ``diff_ids``: of the snapshots."""
     return [
-        {"key": step.key, "layer": diff_ids[step.ref] if step.ref else "", "step": step.description}
-        for step in state.steps
-    ]
+        {
+            "key": step.key, "id": step.id, "layer": diff_ids[step.ref] if step.ref else "", "step": step.description,
+            "created": step.created_ns,
+        }
+        for step in steps
+    ]  # fmt: skip
 
 
-def take(image: Image, steps: Steps) -> None:
-    """Steps that an image tells of count as carried out. What is not right in its configuration is passed over."""
+def steps_of(image: Image) -> dict[str, Step]:
+    """The steps that an image tells of, by their keys. What is not right in its configuration is passed over."""
     listed: Any = image.config.get(FIELD)
-    parent = ""
+    found: dict[str, Step] = {}
     for one in listed[:_STEPS_MAX] if isinstance(listed, list) else ():
-        if not isinstance(one, dict):
+        texts = [one.get(name) for name in ("key", "id", "layer", "step")] if isinstance(one, dict) else []
+        words = [text for text in texts if isinstance(text, str)]
+        if len(words) != 4:
             continue
-        key, layer, description = (one.get(name) for name in ("key", "layer", "step"))
-        if not isinstance(key, str) or not isinstance(layer, str) or not isinstance(description, str):
-            continue
-        if (not layer or layer in image.diff_ids) and steps.find(key) is None:
-            steps.record(key, layer, parent, description)
-        parent = key
+        key, id, layer, description = words
+        created = one.get("created")
+        if isinstance(created, int) and 0 <= created < 1 << 62 and (not layer or layer in image.diff_ids):
+            found[key] = Step(key, id, layer, "", description, created, created, 1)
+    return found

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import os
 import posixpath
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 from coved.build.client import Client, Tree
-from coved.build.errors import BuildError
+from coved.build.errors import BadDockerfile, BuildError
 from coved.build.folder import Folder
 from coved.build.incoming import Incoming
 from coved.build.orders import Files
@@ -20,14 +21,19 @@ from coved.build.request import Request
 from coved.build.vertices import Vertices
 from coved.dockerfile import instructions as i
 from coved.dockerfile.ignore import read_ignore
-from coved.errors import EngineError, NotFound
+from coved.errors import NotFound
 from coved.runtime.paths import open_in_root
 
 DOCKERFILE_MAX = 8 << 20
 """Bytes."""
+PATTERNS_MAX = 10_000
+"""Of .dockerignore, each of which is held against each file."""
+_IGNORE_MAX = 1 << 20
 IGNORE = ".dockerignore"
 _AS_WRITTEN = frozenset("$\"'\\`")
 """Characters by which a source may be another one than is written."""
+
+Load = Callable[[], Coroutine[Any, Any, Files]]
 
 
 class Inputs:
@@ -50,6 +56,7 @@ class Inputs:
         self.definition = ""
         """The step that reads the Dockerfile."""
         self._ignore: bytes | None = None
+        self._sources: list[str] = []
         self._wanted: tuple[str, ...] = ()
         self._trees: dict[str, asyncio.Task[Files]] = {}
 
@@ -89,7 +96,14 @@ class Inputs:
 
     def want(self, plan: Plan) -> None:
         """Decides what of the build context is needed, before any of it is asked for."""
-        self._wanted = tuple(_wanted(plan))
+        self._sources = _sources(plan)
+        self._wanted = tuple(_wanted(self._sources))
+
+    def ask(self) -> None:
+        """Asks for the build context, if it is needed, without waiting for it: long steps may come before the first that
+        needs it, and whoever changes a file meanwhile does not mean this build."""
+        if self._sources:
+            self._task("", self._load_context)
 
     async def context(self) -> Files:
         """The build context without what is ignored."""
@@ -102,15 +116,28 @@ class Inputs:
             with self._vertices.doing(f"[context {name}] load from client") as doing:
                 with doing.part("transferring context:", "transferring") as part:
                     ignore = await self._read_ignore(name)
-                    tree = await self._open(name, excludes=read_ignore(ignore or b""), meter=part.tell)
+                    tree = await self._open(name, excludes=_patterns(ignore or b""), meter=part.tell)
                     return Files(tree.path, key=tree.key)
 
         return await self._once(name, load)
 
-    async def _once(self, name: str, load: Callable[[], object]) -> Files:
+    async def elsewhere(self, name: str, url: str) -> Files:
+        """A named context that is a repository, or a file of the web."""
+
+        async def load() -> Files:
+            with self._vertices.doing(f"[context {name}] load from {url}") as doing:
+                fetched = await self._remote.context(url, doing)
+                return Files(fetched.path, key=fetched.key)
+
+        return await self._once(f"{name} {url}", load)
+
+    async def _once(self, name: str, load: Load) -> Files:
+        return await asyncio.shield(self._task(name, load))
+
+    def _task(self, name: str, load: Load) -> asyncio.Task[Files]:
         if name not in self._trees:
-            self._trees[name] = asyncio.get_running_loop().create_task(load())  # type: ignore[arg-type]
-        return await asyncio.shield(self._trees[name])
+            self._trees[name] = asyncio.get_running_loop().create_task(load())
+        return self._trees[name]
 
     async def close(self) -> None:
         """Ends transfers that are still under way."""
@@ -123,7 +150,7 @@ class Inputs:
             with self._vertices.doing(f"[internal] load {IGNORE}") as doing:
                 with doing.part("transferring context:", "transferring"):
                     self._ignore = await self._read_ignore("context") or b""
-        excludes = read_ignore(self._ignore)
+        excludes = _patterns(self._ignore)
         with self._vertices.doing("[internal] load build context") as doing:
             with doing.part("transferring context:", "transferring") as part:
                 tree = await self._open("context", excludes=excludes, only=self._wanted, meter=part.tell)
@@ -144,7 +171,15 @@ class Inputs:
         return await self._stack.enter_async_context(tree)
 
     def _holder(self, name: str) -> Client:
-        return self._main if name in ("context", "dockerfile") else self._client
+        return self._main if name == "context" else self._client
+
+
+def _patterns(data: bytes) -> list[str]:
+    """Raises BuildError."""
+    patterns = read_ignore(data) if len(data) <= _IGNORE_MAX else None
+    if patterns is None or len(patterns) > PATTERNS_MAX:
+        raise BuildError(f"{IGNORE} has more than {_IGNORE_MAX >> 20} MiB, or {PATTERNS_MAX} patterns")
+    return patterns
 
 
 def _read(root: Path, name: str) -> bytes | None:
@@ -156,25 +191,31 @@ def _read(root: Path, name: str) -> bytes | None:
         return None
     finally:
         os.close(fd)
-    with open(file, "rb") as stream:  # noqa: PTH123 - a descriptor
-        try:
+    try:
+        with open(file, "rb") as stream:  # noqa: PTH123 - a descriptor
             data = stream.read(DOCKERFILE_MAX + 1)
-        except IsADirectoryError:
-            return None
+    except IsADirectoryError:
+        os.close(file)
+        return None
     if len(data) > DOCKERFILE_MAX:
-        raise EngineError(f"{name} has more than {DOCKERFILE_MAX >> 20} MiB")
+        raise BadDockerfile(f"{name} has more than {DOCKERFILE_MAX >> 20} MiB")
     return data
 
 
-def _wanted(plan: Plan) -> Iterable[str]:
-    """Paths and wildcards; none when everything may be."""
+def _sources(plan: Plan) -> list[str]:
+    """What the instructions take of the build context, as they are written."""
     found: list[str] = []
     for planned in plan.stages:
-        for instruction in planned.stage.instructions:
+        for instruction in planned.instructions:
             if isinstance(instruction, i.Copy) and not instruction.from_:
                 found += [one for one in instruction.sources if "://" not in one]
             elif isinstance(instruction, i.Run):
                 found += [one.source or "/" for one in instruction.mounts if one.kind == "bind" and not one.from_]
+    return found
+
+
+def _wanted(found: Sequence[str]) -> Sequence[str]:
+    """Paths and wildcards; none when everything may be."""
     paths = [posixpath.normpath("/" + one).lstrip("/") for one in found]
     # What variables and quotes stand for, and what triggers of the base image copy, is known when the step's turn has come.
     if "" in paths or any(not _AS_WRITTEN.isdisjoint(one) for one in found):

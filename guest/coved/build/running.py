@@ -44,7 +44,9 @@ async def run(stage: Stage, now: State, instruction: i.Run, title: str) -> State
         add_hosts=job.request.add_hosts,
         limits=job.request.limits,
     )
-    own_env = sorted(item for item in order.env if item.partition("=")[0] not in stage.proxies)
+    # Proxies that nobody has declared are the client's surroundings, and no part of what the step is.
+    undeclared = {*stage.proxies} - {*now.args} - {*config.environment(now.config)}
+    own_env = sorted(item for item in order.env if item.partition("=")[0] not in undeclared)
     what = key(
         "run", now.key, args, own_env, order.cwd, order.user, order.network, order.insecure, [*order.add_hosts],
         [script.data.decode("latin-1") for script in scripts], described, *([volumes] if volumes else []),
@@ -69,11 +71,11 @@ async def run(stage: Stage, now: State, instruction: i.Run, title: str) -> State
 
 
 def _check(stage: Stage, instruction: i.Run) -> None:
-    wanted = {"host": "network.host"}.get(instruction.network, "")
+    wanted = {"network.host"} if instruction.network == "host" else set()
     if instruction.security == "insecure":
-        wanted = "security.insecure"
-    if wanted and wanted not in stage.job.request.entitlements:
-        raise BuildError(f"{wanted} is not allowed", location=instruction.location)
+        wanted.add("security.insecure")
+    for one in sorted(wanted - stage.job.request.entitlements):
+        raise BuildError(f"{one} is not allowed", location=instruction.location)
 
 
 def _command(instruction: i.Run, now: State) -> tuple[list[str], list[SecretMount]]:
@@ -138,7 +140,7 @@ async def _mounts(
         elif mount.kind == "tmpfs":
             ordered.append(TmpfsMount(target, mount.size))
         elif mount.kind == "secret":
-            id = mount.id or posixpath.basename(mount.target)
+            id = mount.source or mount.id or posixpath.basename(mount.target)
             data = await client.secret(id)
             if data is None:
                 if mount.required:
@@ -147,7 +149,7 @@ async def _mounts(
             if mount.env is not None:
                 env.append(f"{mount.env or id}={data.decode(errors='replace')}")
             if mount.env is None or mount.target:
-                path = target or f"/run/secrets/{id}"
+                path = target or f"/run/secrets/{posixpath.basename(id)}"
                 ordered.append(SecretMount(path, data, 0o400 if mount.mode is None else mount.mode, uid, gid))
         else:
             socket = await stack.enter_async_context(client.ssh_agent(mount.id or "default"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Sequence
 from contextlib import AbstractContextManager
@@ -17,9 +18,7 @@ from coved.build.vertices import Doing
 from coved.dockerfile import instructions as i
 from coved.dockerfile.expansion import expand, expand_text, expand_title
 from coved.dockerfile.instructions import DockerfileError
-from coved.dockerfile.parser import parse_instruction
 from coved.errors import EngineError
-from coved.images import platforms
 from coved.images.reference import parse as parse_name
 
 PROXIES = frozenset(
@@ -47,7 +46,7 @@ class Stage:
         self._cache = not (job.request.no_cache or self._stage.name in job.request.no_cache_stages)
         self._has_cmd = False
         self._number = 0
-        self._total = sum(isinstance(one, _MAKES_A_STEP) for one in self._stage.instructions)
+        self._total = sum(isinstance(one, _MAKES_A_STEP) for one in self._planned.instructions)
         self._shown = planned.shown
         if len(job.request.platforms) > 1:
             self._shown = f"{job.platform} {self._shown}"
@@ -55,11 +54,10 @@ class Stage:
     async def run(self) -> State:
         now = await self._within(self._stage.base, self._based())
         self._job.progress.note(f" ---> {now.key[:12]}")
-        triggers = [parse_instruction(one, self._escape) for one in now.config.get("OnBuild") or ()]
         now = replace(now, config={name: value for name, value in now.config.items() if name != "OnBuild"})
-        self._total += sum(isinstance(one, _MAKES_A_STEP) for one in triggers)
-        for instruction in (*triggers, *self._stage.instructions):
-            self._job.announce(instruction.source)
+        for instruction in self._planned.instructions:
+            await asyncio.sleep(0)  # many have nothing to wait for, and the engine has others to serve
+            self._job.announce(instruction)
             now = await self._within(instruction, self._follow(now, instruction))
             self._job.progress.note(f" ---> {now.key[:12]}")
         return now
@@ -85,21 +83,18 @@ class Stage:
 
     async def _based(self) -> State:
         job, planned = self._job, self._planned
-        context = job.request.contexts.get(self._stage.name or "", "") or job.request.contexts.get(planned.image, "")
-        self._job.announce(self._stage.base.source)
-        if not context and planned.base is not None:
+        job.announce(self._stage.base)
+        if planned.base is not None:
             return (await job.stage(planned.base)).based
-        if not context and planned.image == SCRATCH:
+        if not planned.context and planned.image == SCRATCH:
             return classic.nothing(state.of_nothing()) if job.request.in_order else state.of_nothing()
-        if context.startswith("local:"):
-            raise BuildError(f"context {planned.image}: a folder cannot be the base of a stage: copy from it instead")
-        self._total += 1
-        name = context.removeprefix("docker-image://") or planned.image
-        platform = platforms.asked(planned.platform) if planned.platform else job.platform
-        image = await job.bases.find(name, platform)
+        image = await job.base(planned)
+        if image is None:
+            return await adding.start(self, await job.context(planned.image, planned.context))
         for layer in image.diff_ids:
             job.hold(layer)
-        with self.doing(f"FROM {_canonical(name)}") as doing:
+        self._total += 1
+        with self.doing(f"FROM {_canonical(planned.image)}") as doing:
             doing.cached()
         return state.of_image(image)
 
@@ -109,6 +104,8 @@ class Stage:
         if isinstance(written, i.Arg):
             return self._declare(now, written)
         instruction = expand(written, now.environment, self._escape)
+        if isinstance(instruction, i.Env | i.Label):
+            self._job.spend(sum(len(name) + len(value) for name, value in instruction.pairs))
         match instruction:
             case i.Run():
                 return await running.run(self, now, instruction, self._title(written, now, command=True))
@@ -136,7 +133,6 @@ class Stage:
     def _declare(self, now: State, arg: i.Arg) -> State:
         given, args, words = self._job.request.build_args, dict(now.args), []
         for name, default in arg.pairs:
-            self._job.args_used.add(name)
             value = given.get(name)
             if value is None and default is not None:
                 value = expand_text(default, {**args, **config.environment(now.config)}, self._escape)
@@ -144,6 +140,7 @@ class Stage:
                 value = self._job.plan.args.get(name)
             if value is not None:
                 args[name] = value
+            self._job.spend(len(value or ""))
             words.append(name if value is None else f"{name}={value}")
         self._consider(now, arg)
         return replace(now, args=args).configured(now.config, f"ARG {' '.join(words)}")
@@ -156,7 +153,7 @@ class Stage:
         if self._cache and self._job.steps.find(one) is not None:
             self._job.progress.note(" ---> Using cache")
         else:
-            self._job.steps.record(one, "", now.key, instruction.source)
+            self._job.steps.record(one, "", now.key, instruction.source, same=True)
 
     # -- for the modules that carry out instructions
 

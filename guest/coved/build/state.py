@@ -60,7 +60,7 @@ class State:
             "empty_layer": not step.ref,
         }
         refs = (*self.refs, step.ref) if step.ref else self.refs
-        return replace(self, refs=refs, key=step.key, history=[*self.history, entry], steps=[*self.steps, step])
+        return replace(self, refs=refs, key=step.id, history=[*self.history, entry], steps=[*self.steps, step])
 
     def with_config(self, config: Json) -> State:
         return replace(self, config=config)

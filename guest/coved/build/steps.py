@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from coved.build.snapshots import Snapshots
 from coved.store.database import Database, Row
@@ -35,15 +36,20 @@ _TABLES = (
 )
 
 
+_ID = 25
+"""Characters, as BuildKit's ids have them."""
+
+
 @dataclass(frozen=True)
 class Step:
     """A step that was carried out. ``ref`` is the snapshot of what it changed, "" for nothing; times are since the epoch."""
 
     key: str
     id: str
+    """Stands for the result in the keys of what comes after it: a command that is run anew makes another one."""
     ref: str
     parent: str
-    """The key of the step before it, "" for a first one."""
+    """What stood for the file system before it."""
     description: str
     created_ns: int
     used_ns: int
@@ -61,7 +67,7 @@ class Steps:
     def __init__(self, database: Database, snapshots: Snapshots) -> None:
         self._database = database
         self._snapshots = snapshots
-        self._turns: dict[str, asyncio.Lock] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._held: Counter[str] = Counter()
         database.migrate("build_steps", _TABLES)
 
@@ -69,12 +75,8 @@ class Steps:
     async def turn(self, key: str) -> AsyncIterator[None]:
         """Whoever else carries out the same step waits, and then finds its result."""
         lock = self._turns.setdefault(key, asyncio.Lock())
-        try:
-            async with lock:
-                yield
-        finally:
-            if not lock.locked() and self._turns.get(key) is lock:
-                del self._turns[key]
+        async with lock:
+            yield
 
     def find(self, key: str) -> Step | None:
         row = self._database.query_one("SELECT * FROM build_steps WHERE key = ?", (key,))
@@ -85,16 +87,19 @@ class Steps:
 
     def used(self, keys: Sequence[str]) -> None:
         """A build has found these."""
+        now = time.time_ns()
         with self._database.transaction(lasting=False):
             for one in keys:
-                self._database.execute(
-                    "UPDATE build_steps SET used_ns = ?, uses = uses + 1 WHERE key = ?", (time.time_ns(), one)
-                )
+                self._database.execute("UPDATE build_steps SET used_ns = ?, uses = uses + 1 WHERE key = ?", (now, one))
 
-    def record(self, key: str, ref: str, parent: str, description: str) -> Step:
-        """Notes a step's result; what the same step made before goes when nobody uses it any more."""
+    def record(self, key: str, ref: str, parent: str, description: str, *, same: bool) -> Step:
+        """Notes a step's result.
+
+        Args:
+            same: it is what the step always makes (files that are copied); other steps are another's parent each time.
+        """
         now = time.time_ns()
-        step = Step(key, secrets.token_hex(13)[:25], ref, parent, description, now, now, 1)
+        step = Step(key, key[:_ID] if same else secrets.token_hex(_ID)[:_ID], ref, parent, description, now, now, 1)
         with self._database.transaction(lasting=False):
             self._database.execute(
                 "INSERT OR REPLACE INTO build_steps VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

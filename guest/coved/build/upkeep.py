@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 
 from coved.build import filters as filtering
@@ -21,6 +23,12 @@ KEEP_PART = 0.1
 """Of the disk; a build makes more room again when the cache has more."""
 KEEP_MIN = 2 << 30
 """Bytes that it may have on the smallest disk."""
+
+
+EMPTY_MAX = 10_000
+"""Steps that have changed nothing; each is a row."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,7 @@ class Upkeep:
         self._snapshots = snapshots
         self._caches = executor.caches
         self._contexts = contexts
+        self._bounding: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Removes snapshots whose steps were not noted before the engine died."""
@@ -114,8 +123,10 @@ class Upkeep:
 
     async def _entries(self) -> list[Entry]:
         await self._caches.measure()
+        kept_contexts = await self._contexts.entries()
+        # Nothing is awaited from here on: what is in use is so when this returns.
         steps = self._steps.all()
-        ids = {one.key: one.id for one in steps}
+        ids = {one.id for one in steps}
         found = [self._entry(one, ids) for one in steps]
         for cache in self._caches.all():
             found.append(
@@ -129,16 +140,17 @@ class Upkeep:
                 kept.name, LOCAL, f"local source for {kept.description}", (), kept.size, False, False, kept.created_ns,
                 kept.used_ns, kept.uses,
             )
-            for kept in await self._contexts.entries()
+            for kept in kept_contexts
         ]  # fmt: skip
-        return sorted(found, key=lambda one: one.used_ns)
+        # What one build has used goes from its end, for nothing is found without what it was made on.
+        return sorted(found, key=lambda one: (one.used_ns, -one.created_ns))
 
-    def _entry(self, step: Step, ids: dict[str, str]) -> Entry:
+    def _entry(self, step: Step, ids: Set[str]) -> Entry:
         size, shared = 0, False
         if step.ref:
             with contextlib.suppress(EngineError):  # it is just being removed
                 size, shared = self._snapshots.size(step.ref), bool(self._snapshots.layer_of(step.ref))
-        parents = (ids[step.parent],) if step.parent in ids else ()
+        parents = (step.parent,) if step.parent in ids else ()
         return Entry(
             step.id, "regular", step.description, parents, size, self._steps.is_held(step.ref), shared, step.created_ns,
             step.used_ns, step.uses, step.key,
@@ -155,29 +167,49 @@ class Upkeep:
             unused_for_s: only what was not used for so many seconds.
         """
         now = time.time_ns()
+
+        def may_go(one: Entry) -> bool:
+            if now - one.used_ns < unused_for_s * 1e9 or not filtering.matches(filters, one.fields):
+                return False
+            return everything or not (one.shared or (one.kind == MOUNT and not filters))
+
         entries = await self._entries()
+        free = shutil.disk_usage(self._snapshots.directory).free
+        return await self._prune(entries, may_go, keep.limit(sum(one.size for one in entries), free))
+
+    def bound(self) -> None:
+        """Begins to remove what has not been used for longest when there is more than the disk should hold."""
+        if self._bounding is None or self._bounding.done():
+            self._bounding = asyncio.get_running_loop().create_task(self._bound())
+
+    async def close(self) -> None:
+        if self._bounding is not None:
+            self._bounding.cancel()
+            await asyncio.gather(self._bounding, return_exceptions=True)
+
+    async def _bound(self) -> None:
+        try:
+            total = shutil.disk_usage(self._snapshots.directory).total
+            # What images have as well would free nothing.
+            own = [one for one in await self.entries() if not one.shared]
+            await self._prune(own, lambda one: True, max(KEEP_MIN, int(total * KEEP_PART)))
+            rows = [one for one in await self.entries() if not one.size and one.key]
+            await self._prune(rows[: max(0, len(rows) - EMPTY_MAX)], lambda one: True, None)
+        except (EngineError, OSError) as error:
+            log.error("the build cache could not be kept small: %s", error)
+
+    async def _prune(self, entries: Sequence[Entry], may_go: Callable[[Entry], bool], limit: int | None) -> list[Entry]:
+        """Until no more than ``limit`` bytes are left."""
         left = sum(one.size for one in entries)
-        limit = keep.limit(left, shutil.disk_usage(self._snapshots.directory).free)
         going = []
         for one in entries:
-            if one.in_use or now - one.used_ns < unused_for_s * 1e9 or not filtering.matches(filters, one.fields):
-                continue
-            if not everything and (one.shared or (one.kind == MOUNT and not filters)):
-                continue
             if limit is not None and left <= limit:
                 break
-            going.append(one)
-            left -= one.size
+            if not one.in_use and may_go(one):
+                going.append(one)
+                left -= one.size
         await self._remove(going)
         return going
-
-    async def bound(self) -> None:
-        """Removes what has not been used for longest when there is more than the disk should hold."""
-        total = shutil.disk_usage(self._snapshots.directory).total
-        keep = max(KEEP_MIN, int(total * KEEP_PART))
-        entries = await self.entries()
-        if sum(one.size for one in entries) > keep:
-            await self.prune(everything=True, keep=Keep(max_used=keep))
 
     async def _remove(self, entries: Iterable[Entry]) -> None:
         steps = {one.key: one for one in self._steps.all()}

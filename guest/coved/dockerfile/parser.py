@@ -8,6 +8,9 @@ from coved.dockerfile import readers, words
 from coved.dockerfile.instructions import Arg, Copy, Dockerfile, DockerfileError, From, Instruction, Location, Stage
 from coved.dockerfile.lines import Line, Reader
 
+INSTRUCTIONS_MAX = 10_000
+"""In a file. Each costs as much as there were before it, for configurations and histories are copied."""
+
 
 def parse(data: bytes) -> Dockerfile:
     """Raises ``DockerfileError``. Bytes that are no UTF-8 become U+FFFD."""
@@ -79,6 +82,8 @@ def _lines(reader: Reader) -> list[Line]:
         except DockerfileError as error:
             raise DockerfileError(str(error), line.location) from None
         lines.append(line)
+        if len(lines) > INSTRUCTIONS_MAX:
+            raise DockerfileError(f"dockerfile has more than {INSTRUCTIONS_MAX} instructions", line.location)
     if not lines:
         raise DockerfileError("file with no instructions", Location(1, 1))
     return lines

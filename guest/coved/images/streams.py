@@ -99,7 +99,7 @@ class CountedFile:
         self._aborted = True
 
 
-async def in_thread(executor: Executor, function: Callable[[], T], abort: Callable[[], None]) -> T:
+async def in_thread(executor: Executor | None, function: Callable[[], T], abort: Callable[[], None]) -> T:
     """Runs a function in a thread. A caller that is cancelled aborts it and waits for its end, so that what the thread
     works on is the caller's again."""
     work = asyncio.get_running_loop().run_in_executor(executor, function)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from cove.errors import CoveError
 from cove.machine import space
+from cove.machine.locks import FileLock
 
 if TYPE_CHECKING:
     import requests
@@ -26,6 +27,8 @@ TIMEOUT_S = (15.0, 60.0)
 """Seconds to connect, and to wait for the next bytes."""
 ATTEMPTS = 4
 PARALLEL = 4
+BUSY_S = 600.0
+"""Seconds that another process may take for a file of the same lock."""
 _CHUNK = 1 << 18
 
 
@@ -85,6 +88,12 @@ class Downloader:
         Raises `Gone`, or `CoveError` when it does not come, or comes different from what the index says; then nothing is kept of it.
         """
         target = self.path(file.sha256)
+        # Another process may be getting the same. There are no more than 256 of these locks, which stay.
+        with FileLock(self.directory.with_name(f"{self.directory.name}-locks") / file.sha256[:2]) as lock:
+            lock.acquire(BUSY_S, f"the download of {file.name}")
+            return self._have(file, target)
+
+    def _have(self, file: Wanted, target: Path) -> Path:
         if target.is_file():
             if _sha256(target) == file.sha256:
                 self._advance(file.size)

@@ -61,3 +61,30 @@ def test_no_more_than_is_copied(tmp_path: Path, copy: str, wanted: tuple[str, ..
 
     asyncio.run(main())
     assert client.asked[-1] == wanted
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "asked"),
+    [
+        ("FROM scratch\nRUN long\nCOPY a /\n", True),
+        ("FROM scratch\nRUN --mount=type=bind,target=/a long\n", True),
+        ("FROM scratch\nRUN long\n", False),
+        ("FROM scratch AS one\nCOPY a /\nFROM scratch\nRUN long\n", False),
+    ],
+)
+def test_the_context_is_asked_for_before_any_step_needs_it(tmp_path: Path, dockerfile: str, asked: bool) -> None:
+    client = FakeClient(tmp_path)
+
+    async def main() -> None:
+        request = Request()
+        async with contextlib.AsyncExitStack() as stack:
+            nobody: Any = None
+            silent: Any = Silent()
+            inputs = Inputs(request, client, Vertices(silent), nobody, nobody, stack)
+            stack.push_async_callback(inputs.close)
+            inputs.want(plan(parse(dockerfile.encode()), request, Platform("linux", "amd64")))
+            inputs.ask()
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert bool(client.asked) == asked

@@ -186,7 +186,11 @@ def test_a_failure_leaves_nothing_behind(archive: Archive, tmp_path: Path, fails
     assert hint in raised.value.hint
     assert not engine.images
     assert not engine.containers
-    assert {path.name for path in (tmp_path / "home/cache").iterdir()} == {"packages", "debian-indexes"}
+    assert {path.name for path in (tmp_path / "home/cache").iterdir()} == {
+        "packages",
+        "packages-locks",
+        "debian-indexes",
+    }
 
 
 def test_another_signature_is_none(archive: Archive) -> None:
