@@ -1,8 +1,8 @@
 """The sample programs of tests/e2e/apps, built by docker's own client with its plugins, run, changed, and built again.
 
 Their packages come from the registries that this computer's own pip, npm and apt use; its certificate authorities are in the
-image they are built on, as those of a company would be. The web applications are on this computer's engine in both cases:
-configuring Python under emulation takes minutes, Debian's npm with its 380 packages a quarter of an hour.
+image they are built on, as those of a company would be. They are built by this computer's engine in any case: under emulation,
+unpacking a compiler or configuring Python takes minutes, Debian's npm with its 380 packages a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -83,18 +83,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def native_docker(native_engine: Any, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
+def docker(native_engine: Any, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
     with uplink(native_engine):
         yield from _prepared(Docker(native_engine, config), native_engine.url, tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def docker(request: pytest.FixtureRequest, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
-    if request.config.getoption("--native"):
-        yield request.getfixturevalue("native_docker")
-    else:
-        engine = request.getfixturevalue("engine")
-        yield from _prepared(Docker(engine, config), engine.url, tmp_path_factory.mktemp("base"))
 
 
 def _prepared(docker: Docker, host: str, folder: Path) -> Iterator[Docker]:
@@ -122,8 +113,8 @@ def change(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def test_a_web_application_in_python(native_docker: Docker, program: Callable[[str], Path]) -> None:
-    docker, folder = native_docker, program("python-web")
+def test_a_web_application_in_python(docker: Docker, program: Callable[[str], Path]) -> None:
+    folder = program("python-web")
     try:
         docker.build("programs/python", folder)
         assert "cached mount /root/.cache/pip" in docker("buildx", "du", "--verbose")
@@ -147,8 +138,8 @@ def test_a_web_application_in_python(native_docker: Docker, program: Callable[[s
         docker("rmi", "--force", "programs/python")
 
 
-def test_a_web_application_in_node(native_docker: Docker, program: Callable[[str], Path]) -> None:
-    docker, folder = native_docker, program("node-web")
+def test_a_web_application_in_node(docker: Docker, program: Callable[[str], Path]) -> None:
+    folder = program("node-web")
     try:
         docker.build("programs/node", folder)
         docker("run", "--detach", "--name", "programs-node", "--publish", "3000", "programs/node")
