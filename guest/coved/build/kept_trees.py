@@ -108,9 +108,7 @@ class KeptTrees:
 
     def _unfinished(self) -> list[str]:
         with contextlib.suppress(OSError):
-            return [
-                path.name for path in self._directory.iterdir() if path.name[0] == "." or not (path / _NOTE).exists()
-            ]
+            return [path.name for path in self._directory.iterdir() if path.name[0] == "." or not _holding(path)]
         return []
 
     def _found(self) -> list[Holding]:
@@ -149,11 +147,11 @@ def _count(path: Path) -> None:
 
 
 def _holding(path: Path) -> Holding | None:
-    """None when it goes just now."""
+    """None when it goes just now, or is nothing that this module has made."""
     try:
         used = path.stat().st_mtime_ns
         note = json.loads((path / _NOTE).read_text())
         uses = (path / _USES).stat().st_size
         return Holding(path.name, note["description"], note["size"], note["created_ns"], used, uses, in_use=False)
-    except FileNotFoundError:
+    except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from coved.build import filters as filtering
 from coved.build.contexts import Contexts
 from coved.build.execution import Executor
-from coved.build.remote import GIT, Stores
+from coved.build.remote import FILE, GIT, Stores
 from coved.build.snapshots import Snapshots
 from coved.build.steps import Step, Steps
 from coved.errors import EngineError
@@ -230,4 +230,4 @@ class Upkeep:
         await self._snapshots.remove({steps[one.key].ref for one in gone if one.key in steps} - remaining - {""})
         await self._caches.remove([one.id for one in entries if one.kind == MOUNT])
         await self._contexts.remove([one.id for one in entries if one.kind == LOCAL])
-        await self._stores.remove([one.id for one in entries if one.kind == GIT or not one.key])
+        await self._stores.remove([one.id for one in entries if one.kind in (GIT, FILE) and not one.key])

@@ -77,6 +77,8 @@ def test_removed_unless_in_use(tmp_path: Path) -> None:
                 pass
         (tmp_path / ".left").mkdir()
         (tmp_path / "half").mkdir()
+        (tmp_path / "damaged").mkdir()
+        (tmp_path / "damaged/note").write_text("{")
 
         async def make(place: Path) -> None:
             await trees.remove(["a", "b", "d", "none", "../x"])
