@@ -190,7 +190,7 @@ def test_a_step_that_fails_is_the_last_message(told: Any, dockerfile: str, words
     ("dockerfile", "options", "words"),
     [
         ("FROM busybox\nHURRY\n", {}, "unknown instruction: HURRY"),
-        ("", {}, "the Dockerfile cannot be empty"),
+        ("", {}, "the Dockerfile (Dockerfile) cannot be empty"),
         ("# nothing\n", {}, "file with no instructions"),
         ("FROM busybox\n", {"dockerfile": "Other"}, "Cannot locate specified Dockerfile: Other"),
         ("FROM busybox\n", {"target": "nobody"}, 'target stage "nobody" could not be found'),

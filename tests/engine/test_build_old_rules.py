@@ -8,6 +8,7 @@ import io
 import tarfile
 from typing import Any
 
+import docker
 import pytest
 
 from test_build_classic import context
@@ -101,11 +102,32 @@ def test_what_run_changes_in_a_volume_is_lost(build: Any, says: Any) -> None:
          "directory: unknown"),
         ("FROM busybox\nUSER nobody-here\nRUN id\n", "unable to find user nobody-here: no matching entries in passwd file"),
         ("FROM busybox\nSTOPSIGNAL foo\n", "invalid signal: foo"),
+        ("FROM scratch\n", "No image was generated. Is your Dockerfile empty?"),
         ("FROM Bad:NAME:x\n", "invalid reference format: repository name (library/Bad) must be lowercase"),
     ],
 )  # fmt: skip
 def test_it_says_so_in_its_own_words(build: Any, dockerfile: str, words: str) -> None:
     assert build(dockerfile, {"file": "x", "other": "y"}) == words
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "words"),
+    [
+        ("# nothing\n", "failed to parse Dockerfile: file with no instructions"),
+        ("FROM busybox\nENV a\n", "failed to parse Dockerfile: ENV must have two arguments"),
+        ("FROM busybox\nENV\n", "dockerfile parse error on line 2: ENV requires at least one argument"),
+        ("", "the Dockerfile (Dockerfile) cannot be empty"),
+    ],
+)
+def test_a_file_that_is_no_dockerfile_is_refused(build: Any, dockerfile: str, words: str) -> None:
+    with pytest.raises(docker.errors.APIError) as refused:
+        build(dockerfile)
+    assert refused.value.explanation == words
+
+
+def test_it_knows_no_platforms_arguments(build: Any, says: Any) -> None:
+    image = build("FROM busybox\nARG TARGETARCH\nARG BUILDPLATFORM\nRUN echo $TARGETARCH-$BUILDPLATFORM- > /seen\n")
+    assert says(image, "cat /seen") == "--\n"
 
 
 def test_what_is_in_the_way_of_a_copy_is_replaced(build: Any, says: Any) -> None:

@@ -7,7 +7,7 @@ import contextlib
 from dataclasses import replace
 from pathlib import Path
 
-from coved.build import inline_cache, stage
+from coved.build import classic, inline_cache, stage
 from coved.build.bases import Bases
 from coved.build.client import Client
 from coved.build.contexts import Contexts
@@ -57,7 +57,7 @@ class Builder:
         self._exporter = Exporter(images, self.snapshots, self._copier)
         self._beginning, self._begun = asyncio.Lock(), False
         self.contexts = Contexts(root / "build" / "contexts")
-        self.upkeep = Upkeep(self.steps, self.snapshots, self._executor, self.contexts)
+        self.upkeep = Upkeep(self.steps, self.snapshots, self._executor, self.contexts, self._stores)
 
     async def _begin(self) -> None:
         """Once, before the first build."""
@@ -90,7 +90,7 @@ class Builder:
             stack.push_async_callback(inputs.close)
             bases = Bases(self._images, self._registries, client, vertices, request.pull)
             stack.push_async_callback(bases.close)
-            dockerfile = await self._read(inputs)
+            dockerfile = await self._read(inputs, request)
             warnings = await asyncio.to_thread(_checked, dockerfile, request, inputs)
             if request.check:
                 return Result(warnings=warnings)
@@ -115,7 +115,7 @@ class Builder:
             result = Result(warnings=warnings)
             for output in request.outputs:
                 if output.kind in ("local", "tar"):
-                    await self._exporter.files(built[0], output, vertices, client)
+                    await self._exporter.files(built, output, vertices, client)
                 elif output.kind in ("oci", "docker"):
                     await self._exporter.archive(built, output, request, vertices, client)
                 elif output.kind == "image":
@@ -139,11 +139,13 @@ class Builder:
         unknown = request.in_order and request.cache_from and not found
         return (replace(request, no_cache=True) if unknown else request), imported
 
-    async def _read(self, inputs: Inputs) -> Dockerfile:
+    async def _read(self, inputs: Inputs, request: Request) -> Dockerfile:
         text = await inputs.dockerfile()
         try:
             return await asyncio.to_thread(parse, text)  # one that means harm takes seconds
         except DockerfileError as error:
+            if request.in_order:
+                error = classic.unreadable(error, request.dockerfile)
             raise _located(error, inputs.filename, text.decode("utf-8", "replace")) from None
 
 

@@ -18,6 +18,7 @@ from coved.build.orders import AnyMount, BindMount, CopyOrder, Files, TmpfsMount
 from coved.build.snapshots import Draft
 from coved.build.state import State
 from coved.dockerfile import instructions as i
+from coved.dockerfile.instructions import DockerfileError
 from coved.runtime import view
 from coved.runtime.errors import RuntimeFailure
 from coved.runtime.paths import open_in_root
@@ -39,6 +40,12 @@ def configured(config: dict[str, Any], instruction: i.Instruction) -> dict[str, 
     if isinstance(instruction, i.Cmd):
         return {name: value for name, value in config.items() if name != "ArgsEscaped"}
     return config
+
+
+def check(result: State) -> None:
+    """Raises BuildError for a build that comes to nothing."""
+    if not result.history and not result.refs:
+        raise BuildError("No image was generated. Is your Dockerfile empty?")
 
 
 async def volumes(job: Job, now: State, draft: Draft) -> list[AnyMount]:
@@ -70,6 +77,16 @@ def _folders(job: Job, now: State, paths: Sequence[str]) -> set[str]:
                 continue
             found.add(path)
     return found
+
+
+def unreadable(error: DockerfileError, name: str) -> DockerfileError:
+    """The words for a file that is no Dockerfile."""
+    message = str(error)
+    if message == "the Dockerfile cannot be empty":
+        message = f"the Dockerfile ({name}) cannot be empty"
+    elif not message.startswith("dockerfile "):
+        message = f"failed to parse Dockerfile: {message}"
+    return DockerfileError(message, error.location)
 
 
 def reword(error: BuildError, instruction: i.Instruction) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+from coved.build import git_url
 from coved.build.client import Client, Tree
 from coved.build.errors import BadDockerfile, BuildError
 from coved.build.folder import Folder
@@ -30,6 +31,7 @@ PATTERNS_MAX = 10_000
 """Of .dockerignore, each of which is held against each file."""
 _IGNORE_MAX = 1 << 20
 IGNORE = ".dockerignore"
+_KEEP_GIT_DIR = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
 _AS_WRITTEN = frozenset("$\"'\\`")
 """Characters by which a source may be another one than is written."""
 
@@ -86,7 +88,8 @@ class Inputs:
 
     async def _fetch(self, url: str) -> None:
         with self._vertices.doing(f"[internal] load remote build context {url}") as doing:
-            fetched = await self._remote.context(url, doing)
+            keep = self._request.build_args.get(_KEEP_GIT_DIR) in git_url.TRUE
+            fetched = await self._remote.context(url, doing, keep_git_dir=keep)
             folder = await self._stack.enter_async_context(self._incoming.folder())
             if fetched.dockerfile:
                 self._text = await asyncio.to_thread(_read, fetched.path, fetched.dockerfile)
@@ -126,7 +129,7 @@ class Inputs:
 
         async def load() -> Files:
             with self._vertices.doing(f"[context {name}] load from {url}") as doing:
-                fetched = await self._remote.context(url, doing)
+                fetched = await self._remote.context(url, doing, named=True)
                 return Files(fetched.path, key=fetched.key)
 
         return await self._once(f"{name} {url}", load)

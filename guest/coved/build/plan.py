@@ -73,7 +73,8 @@ def plan(dockerfile: i.Dockerfile, request: Request, target: Platform, triggers:
     """Raises BuildError, DockerfileError."""
     native = Platform("linux", platforms.architecture())
     given = {name: value for name, value in request.build_args.items() if value is not None}
-    args = predefined.arguments(str(native), str(target), request.target, given)
+    # The builder of before BuildKit knows no platforms' arguments.
+    args = {} if request.in_order else predefined.arguments(str(native), str(target), request.target, given)
     for declared in dockerfile.meta_args:
         for name, default in declared.pairs:
             if name in given:
@@ -84,6 +85,9 @@ def plan(dockerfile: i.Dockerfile, request: Request, target: Platform, triggers:
     sources = _sources(stages, request)
     index = _target(dockerfile, request.target)
     needed = _needed(stages, sources, index)
+    for one in stages:
+        if one.index in needed:
+            _check_order(one, sources[one.index])
     return Plan(dockerfile, tuple(one for one in stages if one.index in needed), args, stages[index], sources)
 
 
@@ -147,24 +151,24 @@ def _target(dockerfile: i.Dockerfile, name: str) -> int:
 
 
 def _sources(stages: Sequence[PlannedStage], request: Request) -> list[dict[str, int]]:
-    """Of each stage, the stages that it copies or mounts from, by the names that it has for them. For BuildKit those may come
-    later. Raises BadDockerfile."""
+    """Of each stage, the stages that it copies or mounts from, by the names that it has for them. For BuildKit those that come
+    later are no images either. Raises BadDockerfile."""
     names: dict[str, int] = {}
     if not request.in_order:
         names = {one.stage.name: one.index for one in stages if one.stage.name}
     found = []
     for one in stages:
         of: dict[str, int] = {}
-        for name, location in _names(one):
+        for name, instruction in _names(one):
             if context_of(request.contexts, name):
                 continue
             index = names.get(name.lower())
             if index is None and (index := _number(name)) is not None:
                 if not request.in_order and index >= len(stages):
-                    raise BadDockerfile(f"invalid stage index {name}", location=location)
+                    raise BadDockerfile(f"invalid stage index {name}", location=instruction.location)
                 if request.in_order and index >= one.index:
                     wrong = "refers to current build stage" if index == one.index else "index out of bounds"
-                    raise BadDockerfile(f"invalid from flag value {name}: {wrong}", location=location)
+                    raise BadDockerfile(f"invalid from flag value {name}: {wrong}", location=instruction.location)
             if index is not None:
                 of[name] = index
         found.append(of)
@@ -192,10 +196,21 @@ def _needed(stages: Sequence[PlannedStage], sources: Sequence[Mapping[str, int]]
     return needed
 
 
-def _names(planned: PlannedStage) -> Iterator[tuple[str, i.Location]]:
+def _check_order(planned: PlannedStage, sources: Mapping[str, int]) -> None:
+    """Raises BadDockerfile for what comes from a later stage."""
+    own = planned.stage.name or f"stage-{planned.index}"
+    for name, instruction in _names(planned):
+        if sources.get(name, -1) > planned.index:
+            said = f'cannot copy from stage "{name}", it needs to be defined before current stage "{own}"'
+            if isinstance(instruction, i.Run):
+                said = f'cannot mount from stage "{name}" to "{own}", stage needs to be defined before current command'
+            raise BadDockerfile(said, location=instruction.location)
+
+
+def _names(planned: PlannedStage) -> Iterator[tuple[str, i.Instruction]]:
     """What a stage copies or mounts from: stages, images and contexts; and where it says so."""
     for instruction in planned.instructions:
         if isinstance(instruction, i.Copy) and instruction.from_:
-            yield instruction.from_, instruction.location
+            yield instruction.from_, instruction
         elif isinstance(instruction, i.Run):
-            yield from ((mount.from_, instruction.location) for mount in instruction.mounts if mount.from_)
+            yield from ((mount.from_, instruction) for mount in instruction.mounts if mount.from_)

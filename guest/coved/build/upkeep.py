@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from coved.build import filters as filtering
 from coved.build.contexts import Contexts
 from coved.build.execution import Executor
+from coved.build.remote import GIT, Stores
 from coved.build.snapshots import Snapshots
 from coved.build.steps import Step, Steps
 from coved.errors import EngineError
@@ -33,8 +34,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Entry:
-    """``BuildCache`` of the API. ``kind`` is "regular" (a step's result), "exec.cachemount" or
-    "source.local" (what a client has sent); sizes in bytes."""
+    """``BuildCache`` of the API. ``kind`` is "regular" (a step's result, which has a ``key``, or a file of the web),
+    "exec.cachemount", "source.local" (what a client has sent) or "source.git.checkout"; sizes in bytes."""
 
     id: str
     kind: str
@@ -105,12 +106,15 @@ _NOTHING = Keep()
 class Upkeep:
     """Belongs to the event loop."""
 
-    def __init__(self, steps: Steps, snapshots: Snapshots, executor: Executor, contexts: Contexts) -> None:
+    def __init__(
+        self, steps: Steps, snapshots: Snapshots, executor: Executor, contexts: Contexts, stores: Stores
+    ) -> None:
         self._steps = steps
         self._snapshots = snapshots
         self._caches = executor.caches
         self._contexts = contexts
         self._bounding: asyncio.Task[None] | None = None
+        self._stores = stores
 
     async def start(self) -> None:
         """Removes snapshots whose steps were not noted before the engine died."""
@@ -124,6 +128,7 @@ class Upkeep:
     async def _entries(self) -> list[Entry]:
         await self._caches.measure()
         kept_contexts = await self._contexts.entries()
+        fetched = await self._stores.entries()
         # Nothing is awaited from here on: what is in use is so when this returns.
         steps = self._steps.all()
         ids = {one.id for one in steps}
@@ -141,6 +146,12 @@ class Upkeep:
                 kept.used_ns, kept.uses,
             )
             for kept in kept_contexts
+        ]  # fmt: skip
+        found += [
+            Entry(
+                kept.id, kind, kept.description, (), kept.size, kept.in_use, False, kept.created_ns, kept.used_ns, kept.uses
+            )
+            for kind, kept in fetched
         ]  # fmt: skip
         # What one build has used goes from its end, for nothing is found without what it was made on.
         return sorted(found, key=lambda one: (one.used_ns, -one.created_ns))
@@ -219,3 +230,4 @@ class Upkeep:
         await self._snapshots.remove({steps[one.key].ref for one in gone if one.key in steps} - remaining - {""})
         await self._caches.remove([one.id for one in entries if one.kind == MOUNT])
         await self._contexts.remove([one.id for one in entries if one.kind == LOCAL])
+        await self._stores.remove([one.id for one in entries if one.kind == GIT or not one.key])

@@ -18,7 +18,7 @@ FROM image:$VERSION AS base
 FROM base AS Unused
 RUN false
 FROM --platform=$BUILDPLATFORM tools AS compiler
-RUN --mount=from=data,target=/d true
+RUN --mount=from=other/data,target=/d true
 FROM scratch AS data
 FROM base
 COPY --from=compiler /x /x
@@ -37,9 +37,18 @@ def test_only_stages_that_the_target_needs_are_built() -> None:
     assert made.target.base == 0
 
 
-def test_stages_after_the_one_that_needs_them_are_images() -> None:
-    assert planned(STAGES, target="compiler").named("data", before=2) is None
-    assert [one.index for one in planned(STAGES, target="compiler").stages] == [2]
+def test_stages_after_the_one_that_needs_them_are_images_for_the_old_builder() -> None:
+    text = "FROM one AS a\nCOPY --from=b /x /y\nFROM two AS b\n"
+    made = planned(text, target="a", in_order=True)
+    assert made.sources[0] == {}
+    assert [one.index for one in made.stages] == [0]
+    assert [one.index for one in planned(text).stages] == [1]
+    with pytest.raises(
+        BadDockerfile, match='cannot copy from stage "b", it needs to be defined before current stage "a"'
+    ):
+        planned(text, target="a")
+    with pytest.raises(BadDockerfile, match='cannot mount from stage "b" to "a", stage needs to be defined before'):
+        planned("FROM one AS a\nRUN --mount=from=b,target=/x true\nFROM two AS b\n", target="a")
 
 
 @pytest.mark.parametrize("name", ["unused", "UNUSED", "1"])
@@ -58,10 +67,13 @@ def test_the_last_of_several_stages_of_a_name_counts() -> None:
     assert [one.image for one in made.stages] == ["b", "x"]
 
 
-def test_a_stage_that_names_itself_means_an_image() -> None:
-    made = planned("FROM busybox AS busybox\nCOPY --from=busybox /a /b\n")
+def test_a_stage_that_names_itself_means_an_image_for_the_old_builder() -> None:
+    text = "FROM busybox AS busybox\nCOPY --from=busybox /a /b\n"
+    made = planned(text, in_order=True)
     assert (made.target.base, made.target.image) == (None, "busybox")
-    assert made.named("busybox", before=0) is None
+    assert made.sources == [{}]
+    with pytest.raises(BadDockerfile, match="circular dependency detected on stage: busybox"):
+        planned(text)
 
 
 def test_arguments_before_the_first_stage() -> None:

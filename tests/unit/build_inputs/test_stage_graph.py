@@ -32,15 +32,6 @@ def test_only_what_is_needed_is_built() -> None:
     assert needed("FROM scratch AS a\nFROM a AS a\nFROM a\n") == [0, 1, 2]
 
 
-def test_for_buildkit_a_stage_may_come_later() -> None:
-    dockerfile = THREE.format("COPY --from=b / /\n", "", "")
-    found = planned(dockerfile, target="a")
-    assert [one.index for one in found.stages] == [0, 1]
-    assert found.target.index == 0
-    assert found.sources[0] == {"b": 1}
-    assert needed(dockerfile, target="a", in_order=True) == [0]
-
-
 @pytest.mark.parametrize(
     ("dockerfile", "words"),
     [
