@@ -351,6 +351,23 @@ def test_several_at_once(builds: Builds, context: Path) -> None:
     assert all((context / "f").read_bytes() in outcome.output or outcome.output == b"" for outcome in outcomes)
 
 
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("target:other", "unsupported context source target for x"),
+        ("nonsense://other", "unsupported context source nonsense for x"),
+        ("input:other", "invalid input other for x"),
+    ],
+)
+@pytest.mark.parametrize("dockerfile", ["FROM x\n", "FROM busybox\nCOPY --from=x . /\n"])
+def test_contexts_that_only_the_client_could_lead_to_are_no_images(
+    builds: Builds, dockerfile: str, place: str, message: str
+) -> None:
+    """``target:`` of ``cove build --build-context``, and of bake, whose client makes an input of it."""
+    with pytest.raises(GrpcError, match=message):
+        builds(dockerfile, attributes={"context:x": place})
+
+
 def test_the_cache_is_told_of_and_pruned(builds: Builds, context: Path) -> None:
     (context / "f").write_text(uuid.uuid4().hex)
     builds("FROM busybox\nCOPY f /\nRUN true\n", exporters=[])

@@ -25,11 +25,12 @@ class Condition:
 
     def fits(self, fields: Mapping[str, str]) -> bool:
         here = fields.get(self.name, "")
-        if not self.operator:
+        if self.operator == "!=":
+            return here != self.value
+        if not self.operator or not here:
             return bool(here)
-        if self.operator == "~=":
-            return self.value in here  # no expressions of strangers: they can take for ever
-        return (here == self.value) is (self.operator == "==")
+        # No expressions of strangers: they can take for ever.
+        return here == self.value if self.operator == "==" else self.value in here
 
 
 Filter = Sequence[Condition]

@@ -27,10 +27,6 @@ class Call(Generic[In, Out]):
         """What a server was sent with the call."""
         return self._stream.request
 
-    async def response(self) -> Metadata:
-        """What a client is answered before the messages."""
-        return await self._stream.responded()
-
     async def receive(self) -> In | None:
         """None: there are no more."""
         data = await self._stream.receive()

@@ -62,7 +62,6 @@ class Stream:
 
     def headers(self, found: Metadata) -> None:
         self.response = found
-        self._changed.set()
 
     def trailers(self, found: Metadata) -> None:
         self._trailers = found
@@ -151,17 +150,6 @@ class Stream:
         self._messages.clear()
         self._take(self._held)
         return found
-
-    async def responded(self) -> Metadata:
-        """What the server answered before its messages. Raises ``GrpcError``."""
-        while self.response is None:
-            if self._error is not None:
-                raise self._error
-            if self.ended:
-                return ()
-            self._changed.clear()
-            await self._changed.wait()
-        return self.response
 
     @property
     def status(self) -> Status:

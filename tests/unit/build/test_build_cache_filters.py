@@ -85,6 +85,24 @@ def test_filters_are_read_also_when_there_is_nothing() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("type==regular,shared", ["three"]),
+        ("type!=regular", ["two"]),
+        ("description~=mount", ["two"]),
+        ('description=="COPY"', ["three"]),
+        ("nonsense", []),
+        ("nonsense==", []),
+        ("nonsense~=", []),
+        ("nonsense!=x", ["one", "two", "three"]),
+        ("immutable", ["one", "three"]),
+    ],
+)
+def test_the_filters_of_containerd(text: str, meant: list[str]) -> None:
+    assert [each.id for each in ENTRIES if matches(parse([text]), each.fields)] == meant
+
+
+@pytest.mark.parametrize(
     ("keep", "stays"),
     [
         (Keep(), None),
