@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import os
 import posixpath
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from coved.build.client import Client, Tree
 from coved.build.errors import BuildError
@@ -110,9 +111,9 @@ class Inputs:
 
         return await self._once(name, load)
 
-    async def _once(self, name: str, load: Callable[[], object]) -> Files:
+    async def _once(self, name: str, load: Callable[[], Coroutine[Any, Any, Files]]) -> Files:
         if name not in self._trees:
-            self._trees[name] = asyncio.get_running_loop().create_task(load())  # type: ignore[arg-type]
+            self._trees[name] = asyncio.get_running_loop().create_task(load())
         return await asyncio.shield(self._trees[name])
 
     async def close(self) -> None:
