@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import os
 import posixpath
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from coved.build.client import Client, Tree
 from coved.build.errors import BuildError
@@ -111,9 +110,9 @@ class Inputs:
 
         return await self._once(name, load)
 
-    async def _once(self, name: str, load: Callable[[], Coroutine[Any, Any, Files]]) -> Files:
+    async def _once(self, name: str, load: Callable[[], object]) -> Files:
         if name not in self._trees:
-            self._trees[name] = asyncio.get_running_loop().create_task(load())
+            self._trees[name] = asyncio.get_running_loop().create_task(load())  # type: ignore[arg-type]
         return await asyncio.shield(self._trees[name])
 
     async def close(self) -> None:
