@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from coved.api import json_body
 from coved.api.query import Query
 from coved.build.request import Limits, Output, Request
 from coved.errors import InvalidParameter
@@ -117,9 +117,10 @@ def _json(query: Query, name: str, kind: type, go_type: str) -> Any:
     if not text:
         return None
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidParameter(f"error reading {_WORDS[name]}: {error}") from None
+        value = json_body.decode(text.encode())
+    except InvalidParameter as error:
+        words = str(error).removeprefix("invalid JSON: ").replace("unexpected EOF", "unexpected end of JSON input")
+        raise InvalidParameter(f"error reading {_WORDS[name]}: {words}") from None
     if value is not None and not isinstance(value, kind):
         raise _misfit(name, value, f"value of type {go_type}")
     return value
@@ -145,8 +146,11 @@ def _host(text: str) -> tuple[str, str]:
     if not colon or not name:
         raise InvalidParameter(f'bad format for add-host: "{text}"')
     if address != _GATEWAY:
+        wrong = InvalidParameter(f'invalid IP address in add-host: "{address}"')
+        if "%" in address:  # a zone may be any text, and Go takes none
+            raise wrong
         try:
             ipaddress.ip_address(address)
         except ValueError:
-            raise InvalidParameter(f'invalid IP address in add-host: "{address}"') from None
+            raise wrong from None
     return name, address

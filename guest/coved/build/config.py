@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterable
 from typing import Any
 
 from coved.build.errors import BuildError
@@ -76,7 +77,7 @@ def directory(config: Json, path: str) -> str:
     return posixpath.normpath("/" + posixpath.join(config.get("WorkingDir") or "/", path).lstrip("/"))
 
 
-def with_variables(env: Any, pairs: Any) -> list[str]:
+def with_variables(env: Iterable[str], pairs: Iterable[tuple[str, str]]) -> list[str]:
     """``env`` with variables set: each keeps its place, and new ones come last."""
     variables = {item.partition("=")[0]: item for item in env}
     for key, value in pairs:

@@ -10,6 +10,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
+from coved.dockerfile.instructions import Warning
+
 
 @dataclass
 class Vertex:
@@ -50,9 +52,7 @@ class Progress(Protocol):
         """``stream`` 1 is standard output, 2 standard error. Gives what to wait for before there is more of it, if anything."""
         ...
 
-    def warning(self, vertex: str, warning: object) -> None:
-        """A ``coved.dockerfile.instructions.Warning``."""
-        ...
+    def warning(self, vertex: str, warning: Warning) -> None: ...
 
     def step(self, number: int, total: int, source: str) -> None:
         """The classic builder's "Step 2/4 : RUN make"."""

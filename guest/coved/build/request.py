@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from coved.dockerfile.instructions import Warning
+
 
 @dataclass(frozen=True)
 class Output:
@@ -72,5 +74,4 @@ class Result:
     """"" when no image was asked for."""
     names: Sequence[str] = ()
     """Canonical ones that it has been given."""
-    warnings: Sequence[Any] = ()
-    """``coved.dockerfile.instructions.Warning``s."""
+    warnings: Sequence[Warning] = ()

@@ -74,7 +74,7 @@ class Vertices:
     def doing(self, name: str) -> Iterator[Doing]:
         """A step for as long as the context is open."""
         self._count += 1
-        digest = f"sha256:{hashlib.sha256(f'{self._count} {name}'.encode()).hexdigest()}"
+        digest = f"sha256:{hashlib.sha256(f'{self._count} {name}'.encode('utf-8', 'replace')).hexdigest()}"
         vertex = Vertex(digest, name, started_ns=time.time_ns())
         self._progress.vertex(replace(vertex))
         doing = Doing(self._progress, vertex)

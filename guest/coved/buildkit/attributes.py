@@ -104,10 +104,13 @@ def _host(field: str) -> tuple[str, str]:
     name, equals, address = field.lower().partition("=")
     if not equals:
         raise InvalidParameter(f"failed to parse additional hosts: invalid key-value pair {field}")
+    wrong = InvalidParameter(f"failed to parse additional hosts: failed to parse IP {address}")
+    if "%" in address:  # a zone may be any text, and Go takes none
+        raise wrong
     try:
         ipaddress.ip_address(address)
     except ValueError:
-        raise InvalidParameter(f"failed to parse additional hosts: failed to parse IP {address}") from None
+        raise wrong from None
     return name, address
 
 

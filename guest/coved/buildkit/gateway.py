@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
 
 from coved.build.request import Result as Built
 from coved.buildkit.builds import Build, Builds
@@ -28,7 +27,6 @@ from coved.buildkit.messages import (
     ReturnResponse,
     WorkerRecord,
 )
-from coved.dockerfile.instructions import Warning
 from coved.grpc.call import Call
 from coved.grpc.server import Services
 from coved.grpc.status import Code, GrpcError
@@ -90,7 +88,7 @@ class Gateway:
 
 def _lint(built: Built) -> dict[str, bytes]:
     """What ``frontend.lint`` answers (moby/buildkit, frontend/subrequests/lint)."""
-    warnings: Sequence[Warning] = built.warnings
+    warnings = built.warnings
     document = {
         "warnings": [
             {

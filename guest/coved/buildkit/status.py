@@ -127,8 +127,7 @@ class StatusLog:
             self._kept -= len(oldest.msg) + _OVERHEAD
             self._events[number] = None
 
-    def warning(self, vertex: str, warning: object) -> None:
-        assert isinstance(warning, Warning)
+    def warning(self, vertex: str, warning: Warning) -> None:
         lines = warning.location
         self._add(
             VertexWarning(

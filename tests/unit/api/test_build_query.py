@@ -73,6 +73,7 @@ def test_what_is_right_is_taken() -> None:
         ("extrahosts", "nothing", 'bad format for add-host: "nothing"'),
         ("extrahosts", ":1.2.3.4", 'bad format for add-host: ":1.2.3.4"'),
         ("extrahosts", "a:b\nc", 'invalid IP address in add-host: "b\nc"'),
+        ("extrahosts", "a:fe80::1%\nb", 'invalid IP address in add-host: "fe80::1%\nb"'),
         ("networkmode", "container:", "Invalid network mode: invalid container format container:<name|id>"),
         ("securityopt", "x", "security options are not supported on linux"),
         ("isolation", "hyperv", 'unsupported isolation: "hyperv"'),
@@ -88,5 +89,9 @@ def test_what_is_wrong_is_refused(name: str, value: object, words: str) -> None:
 def test_what_is_no_json_is_refused(name: str) -> None:
     with pytest.raises(InvalidParameter, match=r"^error reading "):
         read(**{name: "[" * 100_000})
-    with pytest.raises(InvalidParameter, match=r"^error reading "):
+    with pytest.raises(InvalidParameter, match=r"^error reading .*: unexpected end of JSON input$"):
         read(**{name: "{"})
+
+
+def test_halves_of_surrogate_pairs_are_no_text() -> None:
+    assert read(buildargs='{"A": "\\ud800"}', labels='{"\\udfff": ""}').build_args == {"A": "\ufffd"}

@@ -22,6 +22,16 @@ class Noted:
         self.statuses.append(status)
 
 
+def test_steps_whose_names_are_no_unicode_are_told_apart() -> None:
+    noted = Noted()
+    progress: Any = noted
+    vertices = Vertices(progress)
+    for name in ("\ud800", "\udfff"):
+        with vertices.doing(name):
+            pass
+    assert len({vertex.digest for vertex in noted.vertices}) == 2
+
+
 def test_what_fails_ends_with_all_of_its_parts() -> None:
     noted = Noted()
     progress: Any = noted
