@@ -43,7 +43,7 @@ def test_commands_are_lists_or_a_shells() -> None:
         (["/a/"], "/a/"),
         (["/a/../b//c/"], "/a/../b//c/"),
         (["/a/", "b/"], "/a/b"),
-    ],  # fmt: skip
+    ],
 )
 def test_folders(steps: list[str], path: str) -> None:
     assert after(*(f"WORKDIR {one}" for one in steps))["WorkingDir"] == path
