@@ -63,7 +63,8 @@ class Holdings:
     credentials: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     agent: Callable[[bytes], bytes] | None = None
     """Answers what is written to the agent's socket."""
-    upload: bytes = b""
+    uploads: dict[str, bytes] = field(default_factory=dict)
+    """By their names; each can be had once."""
     received: Path | None = None
     archive: bytearray = field(default_factory=bytearray)
     asked: list[tuple[str, list[tuple[str, str]]]] = field(default_factory=list)
@@ -126,8 +127,9 @@ class SessionServer:
         return CredentialsResponse(*self._holdings.credentials.get(request.host, ("", "")))
 
     async def _pull(self, call: Call[BytesMessage, BytesMessage]) -> None:
-        for at in range(0, len(self._holdings.upload), 4096):
-            await call.send(BytesMessage(self._holdings.upload[at : at + 4096]))
+        upload = self._holdings.uploads.pop(dict(call.metadata)["urlpath"].removeprefix("/"))
+        for at in range(0, len(upload), 4096):
+            await call.send(BytesMessage(upload[at : at + 4096]))
 
     async def _check(self, request: CheckAgentRequest, call: object) -> CheckAgentResponse:
         if request.id != "default":

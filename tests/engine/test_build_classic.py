@@ -264,6 +264,38 @@ def test_the_cache_is_shown_and_pruned(built: Any, docker_client: Any) -> None:
     assert not [one for one in docker_client.df()["BuildCache"] if marker in one["Description"]]
 
 
+def test_no_more_of_the_cache_is_pruned_than_is_meant(built: Any, docker_client: Any) -> None:
+    marker = f"{time.time()}"
+    image = built(f"FROM busybox\nRUN head -c 1000000 /dev/urandom > /data # {marker}\n")
+    docker_client.images.remove(image)
+
+    def prune(filters: dict[str, list[str]], **others: int) -> tuple[int, dict[str, Any]]:
+        url = f"{docker_client.api.base_url}/v{docker_client.api.api_version}/build/prune"
+        answer = docker_client.api.post(url, params={"all": "true", "filters": json.dumps(filters), **others})
+        return answer.status_code, answer.json()
+
+    def there() -> list[str]:
+        return [one["ID"] for one in docker_client.df()["BuildCache"] if marker in one["Description"]]
+
+    assert prune({"kind": ["regular"]}) == (400, {"message": "invalid filter 'kind'"})
+    (mine,) = there()
+    for filters, others in [
+        ({"type": ["exec.cachemount"]}, {}),
+        ({"id": [mine], "type": ["source.local"]}, {}),
+        ({"id": [mine]}, {"max-used-space": 1 << 60}),
+        ({"id": [mine]}, {"min-free-space": 1}),
+        ({"id": [mine], "until": ["1h"]}, {}),
+    ]:
+        status, answer = prune(filters, **others)
+        assert status == 200
+        assert mine not in (answer["CachesDeleted"] or [])
+        assert there() == [mine]
+    assert prune({"id": [mine]}, **{"max-used-space": 1}) == (
+        200,
+        {"CachesDeleted": [mine], "SpaceReclaimed": 1000000},
+    )
+
+
 def test_only_the_id_is_told_to_whoever_wants_quiet(told: Any) -> None:
     messages = told("FROM busybox\nRUN echo loud\n", quiet=True)
     (last,) = [one["stream"] for one in messages if "stream" in one]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
 import signal
 import stat
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,17 +168,49 @@ def test_a_second_tree_of_a_layer_goes_when_nobody_can_have_it_mounted(tmp_path:
     async def work(stores: Stores) -> None:
         one, same = [await stores.sealed(text("a")) for _ in range(2)]
         await stores.snapshots.diff_id(one)
-        (mounted,) = stores.snapshots.lower_dirs((same,))
-        opened = os.open(mounted, os.O_PATH | os.O_DIRECTORY)
-        async with stores.snapshots.draft():
-            await stores.snapshots.diff_id(same)
-            assert os.stat("a", dir_fd=opened)
-            assert (mounted / "a").read_text() == "x"
+        with contextlib.ExitStack() as late, stores.snapshots.held([one]):  # others are busy all the time
+            with stores.snapshots.held([same, one, same]), stores.snapshots.held([same]):
+                (mounted,) = stores.snapshots.lower_dirs((same,))
+                opened = os.open(mounted, os.O_PATH | os.O_DIRECTORY)
+                await stores.snapshots.diff_id(same)
+                late.enter_context(stores.snapshots.held([same]))  # whoever comes now gets the layer
+                assert stores.snapshots.lower_dirs((same,)) != [mounted]
+                assert os.stat("a", dir_fd=opened)
+                assert (mounted / "a").read_text() == "x"
+            await stores.snapshots.close()
+            with pytest.raises(FileNotFoundError):
+                os.stat("a", dir_fd=opened)
+            os.close(opened)
+            assert stores.files()["drafts"] == []
+            assert (stores.snapshots.lower_dirs((same,))[0] / "a").read_text() == "x"
+
+    run(tmp_path, work)
+
+
+def test_layers_that_many_hold_are_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(stores: Stores) -> None:
+        refs = [await stores.sealed(text(name)) for name in ("a", "b")]
+        layers = [await stores.snapshots.diff_id(ref) for ref in refs]
+        await stores.image(*layers, name="docker.io/library/x:latest")
+        await stores.snapshots.remove(refs)
+        looked: list[Sequence[str]] = []
+        drop = stores.images.drop_layers
+
+        async def dropping(diff_ids: Sequence[str]) -> None:
+            looked.append(sorted(diff_ids))
+            await drop(diff_ids)
+
+        monkeypatch.setattr(stores.images, "drop_layers", dropping)
+        with stores.snapshots.holding() as hold:
+            for layer in layers:
+                hold(layer)
+                with stores.snapshots.held([layer]):
+                    pass
+            await stores.images.remove("x")
+            assert len(stores.files()["layers"]) == 2 and looked == []
         await stores.snapshots.close()
-        with pytest.raises(FileNotFoundError):
-            os.stat("a", dir_fd=opened)
-        os.close(opened)
-        assert stores.files()["drafts"] == []
+        assert looked == [sorted(layers)]
+        assert stores.files()["layers"] == []
 
     run(tmp_path, work)
 

@@ -208,6 +208,58 @@ def test_what_fails_shows_where(builds: Builds) -> None:
         builds("FROM busybox\n", attributes={"filename": "Nothing"})
 
 
+def test_arguments_that_the_builder_itself_follows(builds: Builds, says: Any, docker_client: Any) -> None:
+    epoch, hostname = "build-arg:SOURCE_DATE_EPOCH", "build-arg:BUILDKIT_SANDBOX_HOSTNAME"
+    dockerfile = "FROM busybox\nRUN hostname > /host\nLABEL a=b\n"
+    base = docker_client.images.get("busybox").history()
+    image = image_of(builds(dockerfile, attributes={epoch: "1700000000", hostname: "elsewhere"}))
+    assert docker_client.images.get(image).attrs["Created"] == "2023-11-14T22:13:20Z"
+    assert [one["Created"] for one in docker_client.images.get(image).history()] == [
+        1700000000, 1700000000, *(one["Created"] for one in base),
+    ]  # fmt: skip
+    assert says(image, "cat", "/host") == "elsewhere\n"
+    assert says(image_of(builds(dockerfile)), "cat", "/host") == "buildkitsandbox\n"
+    with pytest.raises(GrpcError, match="invalid SOURCE_DATE_EPOCH: yesterday"):
+        builds("FROM scratch\n", attributes={epoch: "yesterday"})
+    with pytest.raises(GrpcError, match="invalid hostname"):
+        builds("FROM busybox\nRUN true\n", attributes={hostname: "a\n1.2.3.4 b"})
+
+
+def test_mounts_count_by_what_is_in_them(builds: Builds, context: Path, says: Any) -> None:
+    def run(of: str, *, anew: bool = False, more: str = "", **attributes: str) -> tuple[str, bool]:
+        """What the command has left, and whether it ran."""
+        (context / "seed").mkdir(exist_ok=True)
+        (context / "seed" / "file").write_text(of)
+        asked = {name.replace("_", "-"): value for name, value in attributes.items()}
+        outcome = builds(
+            f"FROM busybox AS made\nRUN mkdir /d /e && echo {of} >/d/file && head -c 20 /dev/urandom >/other\n"
+            "FROM busybox\n"
+            "RUN --mount=type=bind,from=made,source=/d,target=/a --mount=from=made,source=/e,target=/none "
+            f"--mount=type=cache,id={context.parent.name},from=seeds,source=/seed,target=/c "
+            f"ls /none; cat /a/file /c/file >/result; echo x >>/c/uses; wc -l </c/uses >>/result {more}\n",
+            attributes={"context:seeds": "local:seeds", **({"no-cache": "made"} if anew else {}), **asked},
+            holdings=Holdings(trees={"seeds": context}),
+        )
+        vertices = [one for message in outcome.status for one in message.vertexes if "cat /a/file" in one.name]
+        return says(image_of(outcome), "cat", "/result"), not any(one.cached for one in vertices)
+
+    assert run("1") == ("1\n11\n", True)
+    assert run("1", anew=True) == ("1\n11\n", False)
+    assert run("1", more="&& true") == ("1\n12\n", True)
+    assert run("2") == ("2\n21\n", True)
+    assert run("2", ulimit="nofile=100") == ("2\n22\n", True)
+    assert run("2", shm_size="1048576") == ("2\n23\n", True)
+    assert run("2", ulimit="nofile=100") == ("2\n22\n", False)
+
+
+def test_there_are_no_devices(builds: Builds) -> None:
+    with pytest.raises(GrpcError, match=r'required device "vendor.com/class=x" is not registered'):
+        builds("FROM busybox\nRUN --device=vendor.com/class=x,required true\n")
+    outcome = builds("FROM busybox\nRUN --device=vendor.com/class=x true\n")
+    printed = b"".join(one.msg for message in outcome.status for one in message.logs)
+    assert b'Optional device "vendor.com/class=x" is not registered\n' in printed
+
+
 def test_files_instead_of_an_image(builds: Builds, context: Path) -> None:
     (context / "file").write_text("one")
     dockerfile = (
@@ -236,7 +288,7 @@ def test_a_context_on_standard_input(builds: Builds, says: Any) -> None:
             archive.addfile(member, io.BytesIO(text.encode()))
     outcome = builds(
         "FROM unused\n",
-        holdings=Holdings(upload=buffer.getvalue()),
+        holdings=Holdings(uploads={"x": buffer.getvalue()}),
         attributes={"context": "http://buildkit-session/x"},
     )
     assert says(image_of(outcome), "sh", "-c", "cat /a; stat -c %u /a") == "from the archive0\n"

@@ -42,12 +42,20 @@ def describe(entry: Entry) -> dict[str, Any]:
 
 
 async def _prune(engine: Engine, request: Request) -> Response:
-    query, filters, now = request.query, request.query.filters(), time.time_ns()
-    times = [parse_time_ns(one, now_ns=now) for one in filters.get("until") or filters.get("unused-for")]
-    unused_for_s = max(((now - one) / 1e9 for one in times), default=0.0)
-    keep = query.int("reserved-space") or query.int("keep-storage") or query.int("max-used-space")
+    from coved.build.filters import of_api
+    from coved.build.upkeep import Keep
+
+    query, now = request.query, time.time_ns()
+    filters, until = of_api(query.filters())
     gone = await engine.builder.upkeep.prune(
-        everything=query.bool("all"), unused_for_s=unused_for_s, keep_bytes=keep, ids=filters.get("id")
+        everything=query.bool("all"),
+        unused_for_s=(now - parse_time_ns(until, now_ns=now)) / 1e9 if until else 0.0,
+        keep=Keep(
+            query.int("reserved-space") or query.int("keep-storage"),
+            query.int("max-used-space"),
+            query.int("min-free-space"),
+        ),
+        filters=filters,
     )
     return json_response(
         {"CachesDeleted": [one.id for one in gone] or None, "SpaceReclaimed": sum(one.size for one in gone)}

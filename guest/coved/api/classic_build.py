@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from coved.api import build_query
 from coved.api.http import Request, Response
 from coved.api.images import read_body
-from coved.api.progress import streamed
+from coved.api.progress import Report, streamed
 from coved.build.errors import BuildError
 from coved.build.folder import Folder
 from coved.build.progress import Status, Vertex
-from coved.build.request import Limits, Output, Result
-from coved.build.request import Request as BuildRequest
+from coved.build.request import Result
 from coved.errors import EngineError, InvalidParameter
-from coved.images import platforms, reference
+from coved.images import reference
 from coved.registry.credentials import Credentials
 
 if TYPE_CHECKING:
     from coved.engine import Engine
 
-Report = Callable[[dict[str, Any]], None]
-
 _PROCESS = re.compile(r'process "(?P<command>.*)" did not complete successfully: ', re.DOTALL)
-_RESOURCES = {
-    "memory": "Memory", "memswap": "MemorySwap", "cpushares": "CpuShares", "cpuperiod": "CpuPeriod",
-    "cpuquota": "CpuQuota",
-}  # fmt: skip
 _STAGE_NAME = re.compile('failed to parse stage name ".*": ', re.DOTALL)
 _NO_DOCKERFILE = "failed to read dockerfile: open "
 
 
 async def build(engine: Engine, request: Request) -> Response:
-    wanted = _wanted(request)
+    wanted = build_query.read(request.query, request.version)
     quiet = request.query.bool("q")
     credentials = _credentials(request)
     await engine.images.ready()
@@ -79,9 +73,10 @@ class _Classic:
     def status(self, status: Status) -> None:
         pass
 
-    def log(self, vertex: str, stream: int, data: bytes) -> None:
+    def log(self, vertex: str, stream: int, data: bytes) -> asyncio.Future[None] | None:
         text = data.decode("utf-8", "replace")
         self._tell(text if stream == 1 else f"\x1b[91m{text}\x1b[0m")
+        return self._report.room()
 
     def warning(self, vertex: str, warning: object) -> None:
         pass
@@ -108,72 +103,6 @@ def _told(error: BuildError) -> EngineError:
     if error.exit_code is not None and (match := _PROCESS.match(message)):
         return EngineError(f"The command '{match['command']}' returned a non-zero code: {error.exit_code}")
     return error
-
-
-# -- what is asked for
-
-
-def _wanted(request: Request) -> BuildRequest:
-    """Raises InvalidParameter."""
-    query = request.query
-    platform = query.str("platform") if request.version >= (1, 32) else ""
-    if platform:
-        platforms.parse(platform)
-    names = query.list("t")
-    for name in names:
-        reference.parse(name)
-    cache_from = _json(query.str("cachefrom"), "cachefrom", list) or []
-    host_config: dict[str, Any] = {key: query.int(name) for name, key in _RESOURCES.items() if query.str(name)}
-    host_config |= {
-        key: query.str(name)
-        for name, key in (("cpusetcpus", "CpusetCpus"), ("cpusetmems", "CpusetMems"))
-        if query.str(name)
-    }
-    build_args = _json(query.str("buildargs"), "buildargs", dict) or {}
-    labels = _json(query.str("labels"), "labels", dict) or {}
-    network = query.str("networkmode") or "default"
-    return BuildRequest(
-        dockerfile=query.str("dockerfile") or "Dockerfile",
-        dockerfile_in="context",
-        context=query.str("remote"),
-        target=query.str("target"),
-        platforms=[platform] if platform else (),
-        build_args={str(name): None if value is None else str(value) for name, value in build_args.items()},
-        labels={str(name): str(value) for name, value in labels.items()},
-        no_cache=query.bool("nocache"),
-        pull=query.bool("pull"),
-        squash=query.bool("squash"),
-        network=network,
-        add_hosts=[_host(one) for one in query.list("extrahosts")],
-        limits=Limits(
-            shm_size=query.int("shmsize"),
-            ulimits=_json(query.str("ulimits"), "ulimits", list) or (),
-            cgroup_parent=query.str("cgroupparent"),
-            host_config=host_config,
-        ),
-        cache_from=[{"type": "local-image", "ref": str(one)} for one in cache_from],
-        outputs=[Output(names=names)],
-        in_order=True,
-    )
-
-
-def _json(text: str, name: str, kind: type) -> Any:
-    if not text:
-        return None
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidParameter(f"error reading {name}: {error}") from None
-    if value is not None and not isinstance(value, kind):
-        raise InvalidParameter(f"error reading {name}: json: cannot unmarshal it")
-    return value
-
-
-def _host(text: str) -> tuple[str, str]:
-    name, colon, address = text.partition("=" if "=" in text else ":")
-    if not colon:
-        raise InvalidParameter(f"invalid extra host {text!r}: it must be HOST:IP")
-    return name, address
 
 
 def _credentials(request: Request) -> dict[str, tuple[str, str]]:

@@ -13,11 +13,53 @@ from coved.finishing import Closing
 log = logging.getLogger(__name__)
 
 Message = dict[str, Any]
-Report = Callable[[Message], None]
-Work = Callable[[Report], Awaitable[object]]
 
 _BACKLOG = 256
 """Messages for a client that reads slowly, after which it is not told how far things are any more."""
+_ROOM = 1 << 20
+"""Bytes of text for a client that reads slowly, after which those who can are to wait."""
+_OVERHEAD = 512
+"""Bytes of a message, about, beside its text."""
+
+
+class Report:
+    """Messages on their way to a client; to call it sends one. It never blocks, but see ``room``."""
+
+    def __init__(self) -> None:
+        self._messages: asyncio.Queue[Message | None] = asyncio.Queue()
+        self._size = 0
+        self._full: asyncio.Future[None] | None = None
+
+    def __call__(self, message: Message) -> None:
+        if self._messages.qsize() < _BACKLOG or "current" not in message.get("progressDetail", ()):
+            self._size += _size(message)
+            self._messages.put_nowait(message)
+
+    def room(self) -> asyncio.Future[None] | None:
+        """What to wait for before more is sent, when much waits for the client."""
+        if self._size > _ROOM and self._full is None:
+            self._full = asyncio.get_running_loop().create_future()
+        return self._full
+
+    def end(self) -> None:
+        self._messages.put_nowait(None)
+
+    async def next(self) -> Message | None:
+        """None is the end."""
+        message = await self._messages.get()
+        if message is not None:
+            self._size -= _size(message)
+            if self._full is not None and self._size <= _ROOM // 2:
+                self._full.set_result(None)
+                self._full = None
+        return message
+
+
+def _size(message: Message) -> int:
+    return len(message.get("stream", "")) + _OVERHEAD
+
+
+Work = Callable[[Report], Awaitable[object]]
 
 
 async def streamed(work: Work) -> Response:
@@ -27,10 +69,10 @@ async def streamed(work: Work) -> Response:
     """
     task, messages = _begun(work)
     try:
-        first = await messages.get()
+        first = await messages.next()
         if first is None:
             await task
-            messages.put_nowait(None)
+            messages.end()
     except BaseException:
         await _end(task)
         raise
@@ -46,29 +88,23 @@ async def following(work: Work) -> AsyncIterator[object]:
             yield message
 
 
-def _begun(work: Work) -> "tuple[asyncio.Task[None], asyncio.Queue[Message | None]]":
-    messages: asyncio.Queue[Message | None] = asyncio.Queue()
-
-    def report(message: Message) -> None:
-        if messages.qsize() < _BACKLOG or "current" not in message.get("progressDetail", ()):
-            messages.put_nowait(message)
+def _begun(work: Work) -> "tuple[asyncio.Task[None], Report]":
+    report = Report()
 
     async def run() -> None:
         try:
             await work(report)
         finally:
-            messages.put_nowait(None)
+            report.end()
 
-    return asyncio.get_running_loop().create_task(run()), messages
+    return asyncio.get_running_loop().create_task(run()), report
 
 
-async def _follow(
-    task: "asyncio.Task[None]", messages: "asyncio.Queue[Message | None]", *first: Message
-) -> AsyncGenerator[object, None]:
+async def _follow(task: "asyncio.Task[None]", messages: Report, *first: Message) -> AsyncGenerator[object, None]:
     try:
         for message in first:
             yield message
-        while (more := await messages.get()) is not None:
+        while (more := await messages.next()) is not None:
             yield more
         await task
     except EngineError as error:

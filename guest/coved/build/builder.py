@@ -7,7 +7,7 @@ import contextlib
 from dataclasses import replace
 from pathlib import Path
 
-from coved.build import classic, inline_cache, stage
+from coved.build import classic, epoch, inline_cache, stage
 from coved.build.bases import Bases
 from coved.build.client import Client
 from coved.build.contexts import Contexts
@@ -57,7 +57,7 @@ class Builder:
         self._exporter = Exporter(images, self.snapshots, self._copier)
         self._beginning, self._begun = asyncio.Lock(), False
         self.contexts = Contexts(root / "build" / "contexts")
-        self.upkeep = Upkeep(self.steps, self.snapshots, self._executor, self.contexts)
+        self.upkeep = Upkeep(self.steps, self.snapshots, self._executor, self.contexts, self._stores)
 
     async def _begin(self) -> None:
         """Once, before the first build."""
@@ -110,12 +110,14 @@ class Builder:
                     await job.lay()
                 except DockerfileError as error:
                     raise _located(error, inputs.filename, dockerfile.text) from None
-                built.append(Built(await job.run(), job.platform))
+                # The builder of before BuildKit knows nothing of it.
+                created = "" if request.in_order else epoch.asked_for(request.build_args, job.plan.args)
+                built.append(Built(await job.run(), job.platform, created))
                 self.steps.used(job.used)
             result = Result(warnings=warnings)
             for output in request.outputs:
                 if output.kind in ("local", "tar"):
-                    await self._exporter.files(built[0], output, vertices, client)
+                    await self._exporter.files(built, output, vertices, client)
                 elif output.kind in ("oci", "docker"):
                     await self._exporter.archive(built, output, request, vertices, client)
                 elif output.kind == "image":

@@ -237,10 +237,8 @@ class CacheMounts:
 
 def _key(mount: CacheMount) -> str:
     """Ids may have any characters."""
-    seed = mount.seed
-    if seed is None:
+    if mount.seed is None:
         start = f"{mount.mode:o}:{mount.uid}:{mount.gid}"
     else:
-        of = seed.key or str(seed.directory) if seed.directory is not None else json.dumps(seed.refs)
-        start = hashlib.sha256(f"{of}\0{mount.source}".encode("utf-8", "surrogateescape")).hexdigest()
+        start = hashlib.sha256(f"{mount.seed_key}\0{mount.source}".encode("utf-8", "surrogateescape")).hexdigest()
     return json.dumps([mount.id, start])

@@ -49,7 +49,8 @@ class Client(Protocol):
         ...
 
     async def credentials(self, host: str) -> tuple[str, str]:
-        """User and password (or "" and an identity token, or two empty texts) for a registry."""
+        """User and password (or "" and an identity token, or two empty texts) for a registry. Docker Hub goes by
+        ``https://index.docker.io/v1/``."""
         ...
 
     async def receive_tar(self, output: int, chunks: AsyncIterator[bytes]) -> None:

@@ -17,6 +17,7 @@ from coved.images.streams import in_thread
 T = TypeVar("T")
 
 _WORKERS = 8
+_KNOWN_MAX = 1000
 
 
 class Copier:
@@ -26,6 +27,8 @@ class Copier:
         self._snapshots = snapshots
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._memory = HashMemory(folder)
+        self._known: dict[object, str] = {}
+        """Digests of what layers have, which never changes."""
         self._workers = ThreadPoolExecutor(_WORKERS, "copies")
 
     def close(self) -> None:
@@ -43,13 +46,21 @@ class Copier:
         """Of exactly what would be copied. Raises BuildError."""
         layers = self._layers(files)
         ref = files.refs[-1] if files.refs else (files.key or "context")
+        what = files.refs, tuple(sources), parents, tuple(excludes)
+        if files.directory is None and what in self._known:
+            return self._known[what]
         with self._snapshots.held(files.refs):
-            return await self._run(
+            found = await self._run(
                 lambda wanted: hashing.digest(
                     sources, directory=files.directory, layers=layers, parents=parents, excludes=excludes, ref=ref,
                     memory=self._memory, tree=files.key, wanted=wanted,
                 )
             )  # fmt: skip
+        if files.directory is None:
+            self._known[what] = found
+            if len(self._known) > _KNOWN_MAX:
+                del self._known[next(iter(self._known))]
+        return found
 
     def _layers(self, files: Files) -> Sequence[Path]:
         return () if files.directory is not None else self._snapshots.lower_dirs(files.refs)

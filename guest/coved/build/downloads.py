@@ -11,16 +11,18 @@ import os
 import posixpath
 import re
 import secrets
+import time
 import weakref
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from coved.build.errors import BuildError
+from coved.build.holdings import Holding
 from coved.errors import EngineError, no_room
 from coved.registry import remote
 from coved.registry.calls import in_call
@@ -38,12 +40,14 @@ Secret = Callable[[str], Awaitable[bytes | None]]
 BYTES_MAX = 4 << 30
 """Of files that are kept, beside those that are in use."""
 FILES_MAX = 1000
+FILE_MAX = 32 << 30
+"""Bytes of one: a server need not ever come to an end."""
 _CHUNK = 256 * 1024
 _TOLD_EVERY = 1 << 20
 _NO_NAME = "__unnamed__"
-_ALGORITHM = re.compile(r"^[a-z0-9]+(?:[.+_-][a-z0-9]+)*$")
+_ALGORITHM = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*")
 _LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
-_HEXADECIMAL = re.compile(r"^[a-f0-9]+$")
+_HEXADECIMAL = re.compile(r"[a-f0-9]+")
 
 
 @dataclass(frozen=True)
@@ -64,14 +68,14 @@ def check_checksum(text: str) -> None:
     if not text:
         return
     algorithm, colon, digits = text.partition(":")
-    if not colon or not _ALGORITHM.match(algorithm):
+    if not colon or not _ALGORITHM.fullmatch(algorithm):
         raise BuildError("invalid checksum digest format")
     length = _LENGTHS.get(algorithm)
     if length is None:
         raise BuildError("unsupported digest algorithm")
     if len(digits) != length:
         raise BuildError("invalid checksum digest length")
-    if not _HEXADECIMAL.match(digits):
+    if not _HEXADECIMAL.fullmatch(digits):
         raise BuildError("invalid checksum digest format")
 
 
@@ -81,7 +85,7 @@ def file_name(url: str) -> str:
         name = posixpath.basename(unquote(urlsplit(url).path).rstrip("/"))
     except ValueError:
         return _NO_NAME
-    return name if name not in ("", ".", "..") else _NO_NAME
+    return name if name not in ("", ".", "..") and "\0" not in name else _NO_NAME
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,10 @@ class _Known:
     modified: int
     size: int
     etag: str
+    url: str
+    """Without who asks."""
+    created_ns: int
+    uses: int = 0
 
     @property
     def file(self) -> str:
@@ -112,7 +120,8 @@ class Downloads:
         self._urls = directory / "urls"
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._used: Counter[str] = Counter()
-        self._fetching = 0
+        self._fetching: set[str] = set()
+        """Keys of the URLs that are being asked for."""
         self._news = False
         self._tidying: asyncio.Future[None] | None = None
 
@@ -134,7 +143,7 @@ class Downloads:
         async with lock:
             while self._tidying is not None:  # what it removes, and what is found here, must not be the same
                 await asyncio.wait([self._tidying])
-            self._fetching += 1
+            self._fetching.add(key)
             try:
                 known = await self._known(key, url, checksum, secret, meter or (lambda done, total: None))
             except EngineError as error:
@@ -142,7 +151,7 @@ class Downloads:
             except OSError as error:
                 raise no_room(error) or error from error
             finally:
-                self._fetching -= 1
+                self._fetching.discard(key)
             self._used[known.file] += 1
         try:
             if checksum and known.digest != checksum:
@@ -165,9 +174,33 @@ class Downloads:
         if self._tidying is not None:
             await asyncio.wait([self._tidying])
 
+    async def entries(self) -> list[Holding]:
+        """Of each URL. A file that two have counts for the one that was asked for last. Raises OSError."""
+        found = []
+        files: set[str] = set()
+        for key, known, used_ns in reversed(await asyncio.to_thread(self._all)):
+            size = known.size if known.file not in files else 0
+            in_use = key in self._fetching or known.file in self._used
+            description = f"http url {known.url}"
+            found.append(Holding(key, description, size, known.created_ns, used_ns, known.uses, in_use))
+            files.add(known.file)
+        return found
+
+    async def remove(self, ids: Iterable[str]) -> None:
+        """Those of them that no build uses. Files go when nothing is being fetched that could come to be the same. Raises OSError."""
+        while self._tidying is not None:
+            await asyncio.wait([self._tidying])
+        gone = [key for key in ids if key not in self._fetching]
+        self._news = bool(self._fetching)
+        work = asyncio.to_thread(self._remove, gone, set(self._used), tidy=not self._fetching)
+        self._tidying = asyncio.ensure_future(work)
+        self._tidying.add_done_callback(self._tidied)
+        await asyncio.shield(self._tidying)
+
     async def _known(self, key: str, url: str, checksum: str, secret: Secret | None, meter: Meter) -> _Known:
         before = await asyncio.to_thread(self._read, key)
         if before is not None and checksum and before.digest == checksum:
+            await asyncio.to_thread(self._write, key, before)
             return before
         address, told = _address(url)
         told |= await _told(address, secret)
@@ -210,9 +243,13 @@ class Downloads:
         new = self._files / f".{secrets.token_hex(8)}"
         whole = hashlib.sha256()
         done, told, total = 0, 0, response.length or 0
+        if total > FILE_MAX:
+            raise BuildError(f'Get "{url}": the file is larger than {FILE_MAX} bytes')
         try:
             with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb", 0) as file:
                 while data := response.read(_CHUNK):
+                    if done + len(data) > FILE_MAX:
+                        raise BuildError(f'Get "{url}": the file is larger than {FILE_MAX} bytes')
                     whole.update(data)
                     file.write(data)
                     done += len(data)
@@ -223,7 +260,7 @@ class Downloads:
                 raise BuildError(f'Get "{url}": unexpected EOF')
             tell(done, total)
             etag, modified = response.headers.get("etag", ""), _time(response.headers.get("last-modified", ""))
-            known = _Known(f"sha256:{whole.hexdigest()}", modified, done, etag)
+            known = _Known(f"sha256:{whole.hexdigest()}", modified, done, etag, url, time.time_ns())
             os.utime(new, (modified, modified))
             new.rename(self._files / known.file)
         except BaseException:
@@ -246,13 +283,32 @@ class Downloads:
         self._urls.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = self._urls / f".{secrets.token_hex(8)}"
         try:
-            new.write_text(json.dumps(asdict(known)))
+            new.write_text(json.dumps(asdict(replace(known, uses=known.uses + 1))))
             new.rename(self._urls / key)
         except OSError:  # then it is fetched again
             with contextlib.suppress(OSError):
                 new.unlink()
 
-    def _trim(self, used: set[str]) -> None:
+    def _all(self) -> list[tuple[str, _Known, int]]:
+        """Keys, what is known, and when it was used, the least recently used first."""
+        found = []
+        with contextlib.suppress(FileNotFoundError):
+            for path in self._urls.iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    used_ns = path.stat().st_mtime_ns
+                    if known := self._read(path.name):
+                        found.append((path.name, known, used_ns))
+        return sorted(found, key=lambda one: one[2])
+
+    def _remove(self, keys: Iterable[str], used: Collection[str], *, tidy: bool) -> None:
+        for key in keys:
+            known = self._read(key)
+            if known is None or known.file not in used:
+                (self._urls / key).unlink(missing_ok=True)
+        if tidy:
+            self._trim(used)
+
+    def _trim(self, used: Collection[str]) -> None:
         """Removes what is too much, and files that no URL has any more."""
         with contextlib.suppress(OSError):
             urls = sorted(self._urls.iterdir(), key=lambda path: path.stat().st_mtime_ns, reverse=True)
@@ -273,9 +329,15 @@ class Downloads:
 
 def _address(text: str) -> tuple[str, dict[str, str]]:
     """A URL without who asks, and the header that tells it. Raises EngineError."""
-    parts = urlsplit(text)
-    host = parts.netloc.rpartition("@")[2]
-    return remote.address(urlunsplit(parts._replace(netloc=host))), login(parts.netloc)
+    return remote.address(public(text)), login(urlsplit(text).netloc)
+
+
+def public(url: str) -> str:
+    """A URL without what says who asks."""
+    if "://" not in url:
+        return url
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def login(netloc: str) -> dict[str, str]:

@@ -10,14 +10,13 @@ class BuildError(EngineError):
     """Of one step, in BuildKit's words. ``location`` is the instruction's in the Dockerfile ``filename``, whose text is ``text``."""
 
     def __init__(
-        self, message: str, *, location: Location | None = None, filename: str = "", text: str = "", vertex: str = "",
+        self, message: str, *, location: Location | None = None, filename: str = "", text: str = "",
         exit_code: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__(message)
         self.location = location
         self.filename = filename
         self.text = text
-        self.vertex = vertex
         self.exit_code = exit_code
         """Of what RUN ran."""
 

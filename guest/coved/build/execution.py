@@ -13,7 +13,7 @@ from coved.build import stubs
 from coved.build.cache_mounts import CacheMounts
 from coved.build.errors import BuildError
 from coved.build.orders import CacheMount, RunOrder
-from coved.build.output import Output
+from coved.build.output import Output, Take
 from coved.build.run_mounts import RunMounts
 from coved.build.snapshots import Draft, Snapshots
 from coved.containers import config, spec
@@ -29,7 +29,6 @@ from coved.store.database import Database
 
 log = logging.getLogger(__name__)
 
-TakeOutput = Callable[[int, bytes], None]
 _FAILED = 'process "{}" did not complete successfully: {}'
 _RUNC_FAILED = 1
 """The exit status of runc, where BuildKit runs that, when it cannot run the command."""
@@ -54,13 +53,15 @@ class Executor:
 
     async def close(self) -> None:
         """Waits for what goes on in the background."""
-        await asyncio.gather(*self._ending)
+        for outcome in await asyncio.gather(*self._ending, return_exceptions=True):
+            if isinstance(outcome, Exception):  # what else is to be closed must be
+                log.error("what a build's command leaves stays until the next start", exc_info=outcome)
 
-    async def run(self, order: RunOrder, draft: Draft, output: TakeOutput) -> None:
+    async def run(self, order: RunOrder, draft: Draft, output: Take) -> None:
         """Runs a command; what it changes is in the draft's upper directory then. Cancelled, it leaves nothing running.
 
         Args:
-            output: told of a stream (1 standard output, 2 standard error) and what came on it, in order.
+            output: told of what the command prints, which waits for it.
 
         Raises BuildError in BuildKit's words when it fails, EngineError when it cannot be run at all.
         """
@@ -84,7 +85,7 @@ class Executor:
             lower = self._snapshots.lower_dirs(order.lower)
             await asyncio.to_thread(stubs.remove, draft.upper, lower, shim.made)
 
-    async def _run(self, order: RunOrder, draft: Draft, output: TakeOutput) -> tuple[ShimClient, Exit]:
+    async def _run(self, order: RunOrder, draft: Draft, output: Take) -> tuple[ShimClient, Exit]:
         caches = {place: mount for place, mount in enumerate(order.mounts) if isinstance(mount, CacheMount)}
         request = _request(order)
         async with self.caches.taken([*caches.values()]) as folders:
@@ -96,7 +97,7 @@ class Executor:
                 oci = self._spec(name, order, request, draft, sandbox)
                 oci["mounts"] += mounts
                 with Output(output) as printed:
-                    async with self._process(name, oci, order.stdin, draft, printed, opening) as shim:
+                    async with self._process(name, oci, draft, printed, opening) as shim:
                         ended = await shim.wait()
                         await printed.end()
                     return shim, ended
@@ -123,16 +124,15 @@ class Executor:
 
     @contextlib.asynccontextmanager
     async def _process(
-        self, name: str, oci: Spec, stdin: bytes, draft: Draft, printed: Output, opening: asyncio.Task[Sandbox]
+        self, name: str, oci: Spec, draft: Draft, printed: Output, opening: asyncio.Task[Sandbox]
     ) -> AsyncIterator[ShimClient]:
         """The command, running."""
-        stdio = Stdio(open_stdin=bool(stdin), stdin_once=True)
-        attachment = Attachment(printed.far_end, stdin=bool(stdin))
+        attachment = Attachment(printed.far_end)
         made: list[ShimClient] = []
 
         async def make() -> None:
             shim = await self._spawner.create(
-                name, oci, stdio=stdio, log=None, exit_file=draft.directory / "exit.json", attach=[attachment],
+                name, oci, stdio=Stdio(), log=None, exit_file=draft.directory / "exit.json", attach=[attachment],
                 start=True, after=opening,
             )  # fmt: skip
             made.append(shim)
@@ -150,8 +150,6 @@ class Executor:
             # Whoever is cancelled in the middle could not know whether there will be a process.
             await to_the_end(make())
             printed.handed_over()
-            if stdin:
-                printed.feed(stdin)
             await made[0].start()
             yield made[0]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ class Built:
 
     state: State
     platform: Platform
+    epoch: str = ""
+    """See ``epoch.asked_for``."""
 
 
 class Exporter:
@@ -52,7 +55,7 @@ class Exporter:
                 states = [await self._squashed(one.state) if request.squash else one.state for one in built]
                 for one, state in zip(built, states, strict=True):
                     diff_ids = await self._snapshots.diff_ids(state.refs)
-                    fields = document(state, one.platform, [diff_ids[ref] for ref in state.refs], request)
+                    fields = document(state, one.platform, [diff_ids[ref] for ref in state.refs], request, one.epoch)
                     if inline_cache.wanted(request.cache_to, request.build_args):
                         fields[inline_cache.FIELD] = inline_cache.of_steps(state.steps, diff_ids)
                     documents.append(fields)
@@ -70,28 +73,51 @@ class Exporter:
                     pass
         return image, names
 
-    async def files(self, built: Built, output: Output, vertices: Vertices, client: Client) -> None:
-        """Sends the files of the result to the client, as they are in a container: into a folder of its, or as an archive."""
+    async def files(self, built: Sequence[Built], output: Output, vertices: Vertices, client: Client) -> None:
+        """Sends the files of the result to the client, as they are in a container: into a folder of its, which has one for each
+        platform when there are several, or as an archive. Raises BuildError.
+        """
+        if output.kind == "tar" and len(built) > 1:
+            raise BuildError(
+                "an archive has the files of one platform: build for one, or have them in a folder (type=local)"
+            )
         what = "client directory" if output.kind == "local" else "client tarball"
         with vertices.doing(f"exporting to {what}") as doing:
-            async with self._snapshots.draft() as draft:
-                await self._copier.copy(CopyOrder((), "/", Files(refs=built.state.refs), ["/"]), draft)
-                if output.kind == "local":
-                    with doing.part("copying files"):
-                        await client.receive_tree(output.id, draft.upper)
-                else:
+            async with contextlib.AsyncExitStack() as stack:
+                drafts = {}
+                for one in built:
+                    draft = drafts[one.platform] = await stack.enter_async_context(self._snapshots.draft())
+                    await self._copier.copy(CopyOrder((), "/", Files(refs=one.state.refs), ["/"]), draft)
+                if output.kind == "tar":
                     with doing.part("sending tarball"):
                         await client.receive_tar(output.id, _archive(draft))
+                    return
+                with doing.part("copying files"):
+                    if len(built) == 1:
+                        await client.receive_tree(output.id, draft.upper)
+                        return
+                    top = await stack.enter_async_context(self._snapshots.draft())
+                    folders = {str(platform).replace("/", "_"): one.upper for platform, one in drafts.items()}
+                    await client.receive_tree(output.id, top.upper, folders)
 
     async def archive(
         self, built: Sequence[Built], output: Output, request: Request, vertices: Vertices, client: Client
     ) -> None:
-        """Sends an archive of the image, an OCI layout that is an archive of ``docker save`` as well."""
-        image, _ = await self.image(built, Output(names=output.names), request, vertices)
+        """Sends an archive of the image, an OCI layout that is an archive of ``docker save`` as well. What has the image's names
+        here keeps them, but when there are several platforms, which only a name holds together."""
+        here = {one.id for one in self._images.list()}
+        names = [_name(one) for one in output.names]
+        several = len(built) > 1
+        image, _ = await self.image(built, Output(names=names if several else ()), request, vertices)
         shown = "oci image format" if output.kind == "oci" else "docker image format"
-        with vertices.doing(f"exporting to {shown}") as doing:
-            with doing.part("sending tarball"):
-                await client.receive_tar(output.id, await self._images.save([*output.names] or [image.id]))
+        try:
+            with vertices.doing(f"exporting to {shown}") as doing:
+                with doing.part("sending tarball"):
+                    meant = names if several and names else [image.id]
+                    await client.receive_tar(output.id, await self._images.save(meant, called=names))
+        finally:
+            if image.id not in here and not several:
+                await self._images.remove(image.id)
 
     async def _squashed(self, state: State) -> State:
         """The same with one layer on top of the base image's."""
@@ -113,9 +139,9 @@ def _name(text: str) -> str:
         raise BuildError(f'invalid tag "{text}": {error}') from None
 
 
-def document(state: State, platform: Platform, diff_ids: Sequence[str], request: Request) -> dict[str, Any]:
+def document(state: State, platform: Platform, diff_ids: Sequence[str], request: Request, epoch: str) -> dict[str, Any]:
     """The image's configuration (OCI image spec, config.md)."""
-    history, created = dated(state.history, state.created)
+    history, created = dated(state.history, state.created, epoch=epoch, inherited=state.inherited)
     config = {name: value for name, value in state.config.items() if value not in (None, "", [], {})}
     if request.labels:
         config["Labels"] = {**config.get("Labels", {}), **request.labels}

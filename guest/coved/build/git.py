@@ -13,18 +13,20 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from coved.build import git_tree, git_wire, places
-from coved.build.downloads import Secret, basic, login
+from coved.build.downloads import Secret, basic, login, public
 from coved.build.errors import BuildError
+from coved.build.git_budget import Budget
 from coved.build.git_pack import Pack
 from coved.build.git_url import GitRef, is_commit
 from coved.build.git_wire import HttpServer, Refs, Server, TcpServer
+from coved.build.holdings import Holding
 from coved.build.kept_trees import KeptTrees
 from coved.build.places import OPEN_DIRECTORY, clean, open_exactly, split
 from coved.errors import EngineError, no_room
@@ -32,6 +34,7 @@ from coved.registry import calls
 from coved.registry import remote as web
 from coved.registry.calls import in_call
 from coved.registry.settings import Endpoint
+from coved.registry.wire import origin
 from coved.store.trees import remove_tree
 
 if TYPE_CHECKING:
@@ -44,7 +47,7 @@ _SUBMODULES_DEEP = 10
 _MODULES = ".gitmodules"
 _MODULES_MAX = 1 << 20
 _PART = re.compile(r'^\[submodule "(.+)"\]$')
-_CHECKSUM = re.compile(r"^[a-fA-F0-9]+$")
+_CHECKSUM = re.compile(r"[a-fA-F0-9]+")
 _REACHABLE = ("allow-reachable-sha1-in-want", "allow-any-sha1-in-want")
 _TIP = "allow-tip-sha1-in-want"
 
@@ -81,6 +84,14 @@ class Repositories:
         self._registries = registries
         self._trees = KeptTrees(directory, TREES_MAX)
 
+    async def entries(self) -> list[Holding]:
+        """Raises OSError."""
+        return await self._trees.entries()
+
+    async def remove(self, ids: Iterable[str]) -> None:
+        """Those of them that no build uses."""
+        await self._trees.remove(ids)
+
     @contextlib.asynccontextmanager
     async def tree(
         self, ref: GitRef, *, keep_git_dir: bool = False, checksum: str = "", secret: Secret | None = None,
@@ -91,7 +102,8 @@ class Repositories:
         Args:
             keep_git_dir: with a ``.git``; what the ref itself says counts more.
             checksum: how the commit must begin, beside what the ref says.
-            secret: tells what authorizes (GIT_AUTH_TOKEN, GIT_AUTH_HEADER, with .host behind it or not).
+            secret: tells what authorizes (GIT_AUTH_TOKEN, GIT_AUTH_HEADER, with .host behind it or not: without one it is meant
+                for this repository's server, and those of its submodules that are others never learn of it).
             meter: told of the bytes that have come.
 
         Raises BuildError in BuildKit's words.
@@ -101,7 +113,7 @@ class Repositories:
         if len(wanted) > 1:
             raise BuildError(f'checksum mismatch "{checksum}" != "{ref.checksum}"')
         expected = "".join(wanted)
-        if expected and not _CHECKSUM.match(expected):
+        if expected and not _CHECKSUM.fullmatch(expected):
             raise BuildError(f"invalid checksum {expected} for Git URL, expected hex commit hash")
         fetch = _Fetch(self._registries, ref, expected, secret, meter)
         async with contextlib.AsyncExitStack() as stack:
@@ -110,13 +122,17 @@ class Repositories:
                 goal = await fetch.goal()
                 key = fetch.key(goal, keep=keep)
                 kept = await stack.enter_async_context(
-                    self._trees.held(key, lambda place: fetch.checked_out(goal, place, keep=keep))
+                    self._trees.held(
+                        key,
+                        lambda place: fetch.checked_out(goal, place, keep=keep),
+                        f"git snapshot for {public(ref.remote)}#{ref.ref}",
+                    )
                 )
                 commit = await asyncio.to_thread((kept / "commit").read_text)
             except EngineError as error:
                 raise BuildError(f"failed to load cache key: {error}") from error
             except OSError as error:
-                words = f"failed to checkout remote {_public(ref.remote)}: {places.describe(error)}"
+                words = f"failed to checkout remote {public(ref.remote)}: {places.describe(error)}"
                 raise no_room(error) or BuildError(f"failed to load cache key: {words}") from error
             yield GitTree(kept / "tree", commit, f"git:{key}")
 
@@ -125,14 +141,18 @@ class _Fetch:
     """One repository, as long as it is asked something."""
 
     def __init__(
-        self, registries: Registries, ref: GitRef, checksum: str, secret: Secret | None, meter: Meter, deep: int = 0
-    ) -> None:
+        self, registries: Registries, ref: GitRef, checksum: str, secret: Secret | None, meter: Meter,
+        above: _Fetch | None = None,
+    ) -> None:  # fmt: skip
         self._registries = registries
         self._ref = ref
         self._checksum = checksum
         self._secret = secret
         self._meter = meter
-        self._deep = deep
+        self._deep: int = above._deep + 1 if above is not None else 0
+        self._budget: Budget = above._budget if above is not None else Budget()
+        self._home: tuple[str, str, int] | None = above._home if above is not None else None
+        """Where the repository that the user has named is, once it has been asked."""
         self._wire: Wire | None = None
         self._server: Server | None = None
         self._refs: Refs | None = None
@@ -148,9 +168,9 @@ class _Fetch:
 
     def key(self, goal: _Goal, *, keep: bool) -> str:
         words = [goal.object if keep else goal.commit, clean(self._ref.subdir), str(self._ref.submodules)]
-        words += [str(self._ref.commit_time), *([goal.name, _public(self._ref.remote)] if keep else [])]
+        words += [str(self._ref.commit_time), *([goal.name, public(self._ref.remote)] if keep else [])]
         # Submodules' addresses may be relative to the repository's.
-        words.append(_public(self._ref.remote))
+        words.append(public(self._ref.remote))
         return hashlib.sha256("\0".join(words).encode("utf-8", "surrogateescape")).hexdigest()
 
     async def goal(self) -> _Goal:
@@ -201,15 +221,16 @@ class _Fetch:
             tree = place / "tree"
             tree.mkdir(mode=0o755)
             tree.chmod(0o755)
-            with contextlib.closing(Pack(source, _going_on(self._call))) as pack:
-                checkout = git_tree.Checkout(pack, bytes.fromhex(goal.object), _going_on(self._call))
+            wanted = _going_on(self._call)
+            with contextlib.closing(Pack(source, wanted, self._budget)) as pack:
+                checkout = git_tree.Checkout(pack, bytes.fromhex(goal.object), wanted, self._budget)
                 time = checkout.time if self._ref.commit_time else None
                 folder = clean(self._ref.subdir)
                 checkout.write(checkout.subtree(folder), tree, time)
                 if keep and not folder:
                     git_tree.keep(
                         tree / ".git", pack, source, checkout, head=bytes.fromhex(goal.object), ref=goal.name,
-                        remote=_public(self._ref.remote), shallow=shallow.commits,
+                        remote=public(self._ref.remote), shallow=shallow.commits,
                     )  # fmt: skip
                 modules = self._modules(pack, checkout) if self._ref.submodules else []
             source.unlink(missing_ok=True)
@@ -239,14 +260,15 @@ class _Fetch:
         if self._deep >= _SUBMODULES_DEEP:
             raise BuildError(f"submodules are nested more than {_SUBMODULES_DEEP} deep at {path}")
         ref = GitRef(url, ref=commit, commit_time=self._ref.commit_time)
-        other = _Fetch(self._registries, ref, "", self._secret, self._meter, self._deep + 1)
+        other = _Fetch(self._registries, ref, "", self._secret, self._meter, self)
         inner = place / "module"
         try:
+            self._budget.reach()
             await asyncio.to_thread(inner.mkdir)
             await other.checked_out(_Goal(commit, commit), inner, keep=False)
             await asyncio.to_thread(_moved, inner / "tree", place / "tree", path)
         except BuildError as error:
-            raise BuildError(f"failed to update submodules for {_public(self._ref.remote)}: {error}") from error
+            raise BuildError(f"failed to update submodules for {public(self._ref.remote)}: {error}") from error
         finally:
             await other.close()
             await asyncio.to_thread(remove_tree, inner)
@@ -260,23 +282,27 @@ class _Fetch:
 
     async def _reached(self) -> Server:
         remote = self._ref.remote if "://" in self._ref.remote else f"ssh://{self._ref.remote}"
-        remote = f"https://{self._ref.remote}" if self._ref.local_looking and "://" not in self._ref.remote else remote
         scheme = remote.partition("://")[0]
         if scheme == "ssh":
             raise BuildError("git over SSH is not supported; use https:// and a secret GIT_AUTH_TOKEN")
         if scheme == "git":
-            return TcpServer(remote)
+            return TcpServer(remote, self._budget)
         parts = urlsplit(remote)
-        public = web.address(_public(remote)).rstrip("/")
-        told = login(parts.netloc) or await self._secrets(parts.netloc.rpartition("@")[2])
-        self._wire = await self._registries.wire(Endpoint(scheme, urlsplit(public).netloc))
-        return HttpServer(self._wire, public, told)
+        address = web.address(public(remote)).rstrip("/")
+        if not self._deep:
+            self._home = origin(address)
+        told = login(parts.netloc) or await self._secrets(address)
+        self._wire = await self._registries.wire(Endpoint(scheme, urlsplit(address).netloc))
+        return HttpServer(self._wire, address, told, self._budget)
 
-    async def _secrets(self, host: str) -> Mapping[str, str]:
-        if self._secret is None:
+    async def _secrets(self, url: str) -> Mapping[str, str]:
+        """A submodule's address is whatever its repository says: it may name a host without a certificate, or anybody's."""
+        at_home = origin(url) == self._home
+        if self._secret is None or not (at_home or url.startswith("https://")):
             return {}
+        host = urlsplit(url).netloc
         for name, is_token in (("HEADER", False), ("TOKEN", True)):
-            for suffix in (f".{host}", ""):
+            for suffix in (f".{host}", "") if at_home else (f".{host}",):
                 value = await self._secret(f"GIT_AUTH_{name}{suffix}")
                 if value is not None:
                     text = value.decode("latin-1").strip()
@@ -288,9 +314,9 @@ class _Fetch:
         try:
             yield
         except EngineError as error:
-            raise BuildError(f"failed to fetch remote {_public(self._ref.remote)}: {error}") from error
+            raise BuildError(f"failed to fetch remote {public(self._ref.remote)}: {error}") from error
         except TimeoutError:
-            raise BuildError(f"failed to fetch remote {_public(self._ref.remote)}: i/o timeout") from None
+            raise BuildError(f"failed to fetch remote {public(self._ref.remote)}: i/o timeout") from None
 
 
 def _going_on(call: calls.Call) -> Callable[[], bool]:
@@ -339,7 +365,7 @@ def _address(remote: str, url: str) -> str:
     """A submodule's; one that begins with a dot is relative to the repository's."""
     if not url.startswith(("./", "../")):
         return url
-    parts = urlsplit(_public(remote))
+    parts = urlsplit(public(remote))
     return urlunsplit(parts._replace(path=f"/{clean(f'{parts.path}/{url}')}"))
 
 
@@ -356,11 +382,3 @@ def _moved(tree: Path, target: Path, path: str) -> None:
             os.close(parent)
     finally:
         os.close(root)
-
-
-def _public(remote: str) -> str:
-    """Without what says who asks."""
-    if "://" not in remote:
-        return remote
-    parts = urlsplit(remote)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

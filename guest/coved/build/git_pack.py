@@ -5,6 +5,7 @@ memory as a whole. gitformat-pack(5).
 from __future__ import annotations
 
 import hashlib
+import io
 import mmap
 import struct
 import zlib
@@ -14,17 +15,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from coved.build.errors import BuildError
+from coved.build.git_budget import Budget
 
 COMMIT, TREE, BLOB, TAG = 1, 2, 3, 4
 _BY_OFFSET, _BY_NAME = 6, 7
 _NAMES = {COMMIT: b"commit", TREE: b"tree", BLOB: b"blob", TAG: b"tag"}
 _HEADER = struct.Struct(">4sII")
 _CHUNK = 64 * 1024
+_STEPS = 4096
 _SHA = 20
 _OBJECTS_MAX = 2_000_000
 IN_MEMORY_MAX = 256 << 20
 """Bytes of an object that has to be in memory: one that others are differences of, and such a difference."""
 _CACHE_MAX = 64 << 20
+_VISIT = 1024
+"""What it costs to look at an object, in bytes; there may be many times to look at one whose base is unknown."""
 _CHAIN_MAX = 4095
 """Differences of differences; git makes 50 at most."""
 
@@ -36,9 +41,10 @@ class BadPack(BuildError):
 class Pack:
     """A whole pack, of which every object is in it. Blocking; ``wanted`` is asked from time to time. Close it."""
 
-    def __init__(self, path: Path, wanted: Callable[[], bool] = lambda: True) -> None:
-        """Raises BadPack."""
+    def __init__(self, path: Path, wanted: Callable[[], bool] = lambda: True, budget: Budget | None = None) -> None:
+        """Raises BadPack, and what ``budget`` raises, as all that reads objects does."""
         self._wanted = wanted
+        self._budget = budget or Budget()
         self._offsets = array("Q")
         self._kinds = bytearray()
         self._sizes = array("Q")
@@ -100,7 +106,7 @@ class Pack:
             fan.append(total)
         ends = dict(zip(self._offsets, [*self._offsets[1:], self._end], strict=True))
         offsets = [self._offsets[self._index[name]] for name in names]
-        checks = [zlib.crc32(self._map[offset : ends[offset]]) for offset in offsets]
+        checks = [self._crc(offset, ends[offset]) for offset in offsets]
         large = [offset for offset in offsets if offset >= 1 << 31]
         places = {offset: (1 << 31) | number for number, offset in enumerate(large)}
         parts = [
@@ -114,6 +120,13 @@ class Pack:
         ]
         body = b"".join(parts)
         return body + hashlib.sha1(body, usedforsecurity=False).digest()
+
+    def _crc(self, at: int, end: int) -> int:
+        crc = 0
+        for start in range(at, end, _CHUNK):
+            self._spend(0)
+            crc = zlib.crc32(self._map[start : min(start + _CHUNK, end)], crc)
+        return crc
 
     @property
     def checksum(self) -> str:
@@ -130,13 +143,13 @@ class Pack:
         whole = hashlib.sha1(usedforsecurity=False)
         with memoryview(self._map) as view:
             for start in range(0, self._end, 1 << 20):
-                self._check()
+                self._spend(0)
                 whole.update(view[start : min(start + (1 << 20), self._end)])
         if whole.digest() != self._map[self._end :]:
             raise BadPack("the pack is damaged")
         at = _HEADER.size
         for _ in range(count):
-            self._check()
+            self._spend(0)
             at = self._object(at)
         if at != self._end:
             raise BadPack("the pack has more than its objects")
@@ -177,7 +190,7 @@ class Pack:
         return self._skim(place, kind, at, size)
 
     def _skim(self, place: int, kind: int, at: int, size: int) -> int:
-        reading = _Inflating(self._map, at, self._end, size)
+        reading = _Inflating(self._map, at, self._end, size, self._spend)
         if kind in _NAMES:
             named = hashlib.sha1(b"%s %d\0" % (_NAMES[kind], size), usedforsecurity=False)
             for piece in reading:
@@ -193,9 +206,10 @@ class Pack:
             raise BadPack("the pack ends too early")
         return self._map[at], at + 1
 
-    def _check(self) -> None:
+    def _spend(self, size: int) -> None:
         if not self._wanted():
             raise BuildError("context canceled")
+        self._budget.make(size)
 
     def _resolve(self) -> None:
         """Names the objects that are differences, of which some have bases that are to be named first."""
@@ -209,7 +223,7 @@ class Pack:
         while waiting:
             later = []
             for place in waiting:
-                self._check()
+                self._spend(_VISIT)
                 if not self._is_known(place):
                     later.append(place)
                     continue
@@ -262,7 +276,7 @@ class Pack:
         else:
             content = self._plain(chain.pop())
         for one in reversed(chain):
-            content = _applied(content, self._plain(one))
+            content = _applied(content, self._plain(one), self._spend)
             self._remember(one, content)
         return content
 
@@ -284,17 +298,19 @@ class Pack:
             self._cached -= len(gone)
 
     def _pieces(self, at: int, size: int) -> Iterator[bytes]:
-        return iter(_Inflating(self._map, at, self._end, size))
+        return iter(_Inflating(self._map, at, self._end, size, self._spend))
 
 
 class _Inflating:
-    """A compressed piece of a pack that becomes ``size`` bytes; ``end`` is where it ends, once it has been read."""
+    """A compressed piece of a pack that becomes ``size`` bytes; ``end`` is where it ends, once it has been read. ``spend`` is told
+    of the bytes as they come, also when there are none for long."""
 
-    def __init__(self, source: mmap.mmap, at: int, end: int, size: int) -> None:
+    def __init__(self, source: mmap.mmap, at: int, end: int, size: int, spend: Callable[[int], None]) -> None:
         self._source = source
         self._at = at
         self._limit = end
         self._size = size
+        self._spend = spend
         self.end = at
 
     def __iter__(self) -> Iterator[bytes]:
@@ -313,6 +329,7 @@ class _Inflating:
                 piece = inflating.decompress(data, _CHUNK)
             except zlib.error as error:
                 raise BadPack(f"the pack is damaged: {error}") from None
+            self._spend(len(piece))
             data = inflating.unconsumed_tail
             done += len(piece)
             if done > self._size:
@@ -324,16 +341,21 @@ class _Inflating:
         self.end = at - len(inflating.unused_data)
 
 
-def _applied(base: bytes, delta: bytes) -> bytes:
+def _applied(base: bytes, delta: bytes, spend: Callable[[int], None]) -> bytes:
     """gitformat-pack(5), "Deltified representation"."""
+    view = memoryview(base)
     try:
         before, at = _length(delta, 0)
         after, at = _length(delta, at)
         if before != len(base) or after > IN_MEMORY_MAX:
             raise BadPack("a difference is not of its base")
-        parts: list[bytes] = []
-        done = 0
+        spend(after)
+        result = io.BytesIO()  # a list of pieces is many times as large when they are of a byte or two
+        done = steps = 0
         while at < len(delta):
+            steps += 1
+            if steps % _STEPS == 0:
+                spend(0)
             code = delta[at]
             at += 1
             if code & 0x80:
@@ -346,7 +368,7 @@ def _applied(base: bytes, delta: bytes) -> bytes:
                     if code & 0x10 << bit:
                         size |= delta[at] << 8 * bit
                         at += 1
-                piece = base[start : start + (size or 0x10000)]
+                piece: bytes | memoryview = view[start : start + (size or 0x10000)]
                 if len(piece) != (size or 0x10000):
                     raise BadPack("a difference is not of its base")
             elif code:
@@ -354,7 +376,7 @@ def _applied(base: bytes, delta: bytes) -> bytes:
                 at += code
             else:
                 raise BadPack("a difference has an unknown instruction")
-            parts.append(piece)
+            result.write(piece)
             done += len(piece)
             if done > after:
                 raise BadPack("a difference makes more than it says")
@@ -362,7 +384,7 @@ def _applied(base: bytes, delta: bytes) -> bytes:
         raise BadPack("a difference ends too early") from None
     if done != after:
         raise BadPack("a difference makes less than it says")
-    return b"".join(parts)
+    return result.getvalue()
 
 
 def _length(data: bytes, at: int) -> tuple[int, int]:

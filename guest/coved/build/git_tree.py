@@ -12,33 +12,41 @@ from pathlib import Path
 from typing import NamedTuple
 
 from coved.build.errors import BuildError
+from coved.build.git_budget import Budget
 from coved.build.git_pack import BLOB, COMMIT, TAG, TREE, BadPack, Pack
 from coved.build.places import DEPTH_MAX, OPEN_DIRECTORY, clean
 
-_ENTRIES_MAX = 1_000_000
-"""Of a checkout: a few objects can be more files than any disk holds."""
+_HELD_MAX = 256 << 20
+"""Bytes of the trees on the way from the top to a file, which are in memory together."""
+_STATUS = struct.Struct(">7I")
 _TAGS_MAX = 10
 _LINK_MAX = 4096
+_NAME_MAX = 255
+_SHOWN_MAX = 1000
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _TIME = re.compile(rb"^committer [^\n]*> (\d{1,12}) [+-]\d+$", re.MULTILINE)
 _FILE, _EXECUTABLE, _LINK, _DIRECTORY, _SUBMODULE = 0o100644, 0o100755, 0o120000, 0o040000, 0o160000
 
 
 class Entry(NamedTuple):
-    """Of git's index. ``path`` from the top."""
+    """Of git's index. ``path`` from the top; ``status`` as the index has it, None of a submodule."""
 
     path: str
     mode: int
     name: bytes
-    status: os.stat_result | None
+    status: bytes | None
 
 
 class Checkout:
     """One commit's files. Blocking; ``wanted`` is asked from time to time."""
 
-    def __init__(self, pack: Pack, commit: bytes, wanted: Callable[[], bool] = lambda: True) -> None:
-        """``commit`` may be a tag's name as well. Raises BuildError."""
+    def __init__(
+        self, pack: Pack, commit: bytes, wanted: Callable[[], bool] = lambda: True, budget: Budget | None = None
+    ) -> None:
+        """``commit`` may be a tag's name as well. Raises BuildError, as all methods do."""
         self._pack = pack
+        self._budget = budget or Budget()
+        self._held = 0
         self._wanted = wanted
         self.commit = _peeled(pack, commit)
         self._text = pack.small(self.commit, COMMIT)
@@ -57,7 +65,7 @@ class Checkout:
         """The name of a folder's tree. Raises BuildError when there is none."""
         tree = self.tree
         for part in clean(path).split("/") if clean(path) else []:
-            for mode, name, object in _entries(self._pack, tree):
+            for mode, name, object in self._entries(tree):
                 if name == part:
                     if mode != _DIRECTORY:
                         raise BuildError(f"invalid subdir {path}: {part} is not a directory")
@@ -69,7 +77,7 @@ class Checkout:
 
     def read(self, name: str, limit: int) -> bytes:
         """A file at the top, b"" when there is none. Raises BuildError for a larger one."""
-        for mode, entry, object in _entries(self._pack, self.tree):
+        for mode, entry, object in self._entries(self.tree):
             if entry == name and mode in (_FILE, _EXECUTABLE):
                 data = self._pack.small(object, BLOB)
                 if len(data) > limit:
@@ -92,14 +100,15 @@ class Checkout:
     def _directory(self, fd: int, tree: bytes, prefix: str, time: int | None, depth: int) -> None:
         if depth >= DEPTH_MAX:
             raise BuildError(f"directories are nested more than {DEPTH_MAX} deep at /{prefix[:200]}...")
-        for mode, name, object in _entries(self._pack, tree):
-            if not self._wanted():
-                raise BuildError("context canceled")
+        data = self._pack.small(tree, TREE)
+        self._held += len(data)
+        if self._held > _HELD_MAX:
+            raise BuildError(f"the directories down to /{prefix[:200]} are larger than {_HELD_MAX} bytes")
+        for mode, name, object in self._entries(tree, data):
             path = prefix + name
-            if name in ("", ".", "..") or "/" in name or name.lower() == ".git":
-                raise BuildError(f"invalid path '{path}'")
-            if len(self.entries) >= _ENTRIES_MAX:
-                raise BuildError(f"the commit has more than {_ENTRIES_MAX} files")
+            if name in ("", ".", "..") or "/" in name or name.lower() == ".git" or len(name) > _NAME_MAX:
+                raise BuildError(f"invalid path '{path[:_SHOWN_MAX]}'")
+            self._budget.name(path)
             if mode in (_DIRECTORY, _SUBMODULE):
                 os.mkdir(name, 0o755, dir_fd=fd)
                 child = os.open(name, OPEN_DIRECTORY, dir_fd=fd)
@@ -115,12 +124,20 @@ class Checkout:
                     self.entries.append(Entry(path, mode, object, None))
                 continue
             status = self._link(fd, name, object, time) if mode == _LINK else self._file(fd, name, mode, object, time)
-            self.entries.append(Entry(path, mode, object, status))
+            self.entries.append(Entry(path, mode, object, _status(status)))
+        self._held -= len(data)
+
+    def _entries(self, tree: bytes, data: bytes | None = None) -> Iterator[tuple[int, str, bytes]]:
+        for entry in _entries(tree, self._pack.small(tree, TREE) if data is None else data):
+            if not self._wanted():
+                raise BuildError("context canceled")
+            yield entry
 
     def _file(self, fd: int, name: str, mode: int, object: bytes, time: int | None) -> os.stat_result:
         file = os.open(name, _CREATE, 0o600, dir_fd=fd)
         try:
             for piece in self._pack.blob(object):
+                self._budget.write(len(piece))
                 left = memoryview(piece)
                 while left:
                     left = left[os.write(file, left) :]
@@ -162,9 +179,8 @@ def _name(text: bytes) -> bytes:
     return name
 
 
-def _entries(pack: Pack, tree: bytes) -> Iterator[tuple[int, str, bytes]]:
+def _entries(tree: bytes, data: bytes) -> Iterator[tuple[int, str, bytes]]:
     """Mode, name and object of each."""
-    data = pack.small(tree, TREE)
     at = 0
     while at < len(data):
         space, end = data.find(b" ", at), data.find(b"\0", at)
@@ -230,25 +246,19 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
+def _status(status: os.stat_result) -> bytes:
+    """What the index has before and behind mode and owner: as small as that, as there may be a million."""
+    times = (*divmod(status.st_ctime_ns, 10**9), *divmod(status.st_mtime_ns, 10**9))
+    return _STATUS.pack(*(number & 0xFFFFFFFF for number in (*times, status.st_dev, status.st_ino, status.st_size)))
+
+
 def _index(entries: Sequence[Entry]) -> bytes:
     """gitformat-index(5), version 2."""
     parts = [struct.pack(">4sII", b"DIRC", 2, len(entries))]
     for entry in sorted(entries, key=lambda one: os.fsencode(one.path)):
-        path, status = os.fsencode(entry.path), entry.status
-        numbers = [0] * 6
-        if status is not None:
-            numbers = [
-                status.st_ctime_ns // 10**9,
-                status.st_ctime_ns % 10**9,
-                status.st_mtime_ns // 10**9,
-                status.st_mtime_ns % 10**9,
-                status.st_dev,
-                status.st_ino,
-            ]
-        size = status.st_size if status is not None else 0
-        fixed = struct.pack(
-            ">10I", *(number & 0xFFFFFFFF for number in (*numbers, entry.mode, 0, 0, size))
-        ) + entry.name + struct.pack(">H", min(len(path), 0xFFF))  # fmt: skip
+        path, status = os.fsencode(entry.path), entry.status or bytes(_STATUS.size)
+        owner = struct.pack(">3I", entry.mode, 0, 0)
+        fixed = status[:-4] + owner + status[-4:] + entry.name + struct.pack(">H", min(len(path), 0xFFF))
         parts.append(fixed + path + bytes(8 - (len(fixed) + len(path)) % 8))
     body = b"".join(parts)
     return body + hashlib.sha1(body, usedforsecurity=False).digest()

@@ -11,10 +11,10 @@ from coved.build.errors import BuildError
 from coved.build.places import clean
 
 _PROTOCOL = re.compile(r"^[a-zA-Z0-9]+://")
-_SCP = re.compile(r"^([a-zA-Z0-9-_]+)@([a-zA-Z0-9-.]+):(.*?)(?:\?(.*?))?(?:#(.*))?$")
-_COMMIT = re.compile(r"^(?:[a-f0-9]{40}|[a-f0-9]{64})$")
+_SCP = re.compile(r"^([a-zA-Z0-9-_]+)@([a-zA-Z0-9-.]+):(.*?)(?:\?(.*?))?(?:#(.*))?")
+_COMMIT = re.compile(r"[a-f0-9]{40}|[a-f0-9]{64}")
 _SCHEMES = ("http", "https", "ssh", "git")
-_TRUE, _FALSE = ("1", "t", "T", "TRUE", "true", "True"), ("0", "f", "F", "FALSE", "false", "False")
+TRUE, _FALSE = ("1", "t", "T", "TRUE", "true", "True"), ("0", "f", "F", "FALSE", "false", "False")
 _FLAGS = ("submodules", "keep-git-dir", "fetch-by-commit")
 
 
@@ -37,7 +37,7 @@ class GitRef:
 
 
 def is_commit(text: str) -> bool:
-    return _COMMIT.match(text) is not None
+    return _COMMIT.fullmatch(text) is not None
 
 
 def parse(text: str) -> GitRef | None:
@@ -47,7 +47,7 @@ def parse(text: str) -> GitRef | None:
     local_looking = text.startswith("github.com/")
     if local_looking or _PROTOCOL.match(text):
         return _of_url(f"https://{text}" if local_looking else text, local_looking=local_looking)
-    if found := _SCP.match(text):
+    if found := _SCP.fullmatch(text):
         user, host, path, query, fragment = found.groups()
         return _with(f"{user}@{host}:{path}", fragment or "", query or "", local_looking=False)
     return None
@@ -108,7 +108,7 @@ class _Words:
 
     def add(self, name: str, value: str) -> None:
         if name in _FLAGS:
-            if value not in ("", *_TRUE, *_FALSE):
+            if value not in ("", *TRUE, *_FALSE):
                 raise BuildError(f'invalid {name} value: "{value}"')
             self.flags[name] = value not in _FALSE
             return

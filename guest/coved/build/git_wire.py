@@ -14,11 +14,14 @@ from urllib.parse import urlsplit
 
 from coved import __version__
 from coved.build.errors import BuildError
+from coved.build.git_budget import Budget
 from coved.registry import calls
 from coved.registry.wire import STALL_SECONDS, Wire, origin
 
 _LINE_MAX = 65520
 _REFS_MAX = 1_000_000
+_REFS_BYTES_MAX = 128 << 20
+_TOLD_EVERY = 1 << 20
 _PORT = 9418
 _ADVERTISEMENT = "application/x-git-upload-pack-advertisement"
 _WANTED_OF_SERVERS = ("side-band-64k", "ofs-delta", "no-progress", "include-tag")
@@ -51,10 +54,11 @@ class _Reader(Protocol):
 
 
 class _Lines:
-    """Pkt-lines (gitprotocol-common(5)): bytes, or None for a flush."""
+    """Pkt-lines (gitprotocol-common(5)): bytes, or None for a flush. ``spend`` is told of all bytes, and raises when it is enough."""
 
-    def __init__(self, source: _Reader) -> None:
+    def __init__(self, source: _Reader, spend: Callable[[int], None]) -> None:
         self._source = source
+        self._spend = spend
         self._rest = b""
 
     def next(self) -> bytes | None:
@@ -64,6 +68,7 @@ class _Lines:
             size = int(text, 16)
         except ValueError:
             raise BuildError(f"protocol error: bad line length character: {text!r}") from None
+        self._spend(max(size, 4))
         if size < 4:
             return None
         if size > _LINE_MAX:
@@ -92,12 +97,14 @@ class Server(Protocol):
 
 
 class HttpServer:
-    """``told`` are headers that say who asks."""
+    """``told`` are headers that say who asks: nobody learns of them but the server that ``remote`` names."""
 
-    def __init__(self, wire: Wire, remote: str, told: Mapping[str, str]) -> None:
+    def __init__(self, wire: Wire, remote: str, told: Mapping[str, str], budget: Budget) -> None:
         self._wire = wire
         self._remote = remote
+        self._origin = origin(remote)
         self._told = dict(told)
+        self._budget = budget
         self._capabilities: Sequence[str] = ()
 
     def refs(self) -> Refs:
@@ -110,7 +117,7 @@ class HttpServer:
                 raise BuildError(f"repository '{self._remote}/' not found: the server says {answer.status}")
             if answer.headers.get("content-type", "").split(";")[0].strip() != _ADVERTISEMENT:
                 raise BuildError(f"'{self._remote}' is no repository of a server that speaks git's protocol over HTTP")
-            lines = _Lines(answer)
+            lines = _Lines(answer, _refs_limit())
             if not (lines.next() or b"").startswith(b"# service=git-upload-pack") or lines.next() is not None:
                 raise BuildError("invalid server response")
             refs = _refs(lines)
@@ -129,17 +136,20 @@ class HttpServer:
         with self._wire.send("POST", url, headers=headers, body=body, authorize=self._authorize) as answer:
             if not answer.ok:
                 raise BuildError(f"the server answers {answer.status} to git-upload-pack")
-            return _received(_Lines(answer), depth, self._capabilities, target, meter)
+            return _received(_Lines(answer, self._budget.receive), depth, self._capabilities, target, meter)
 
     def _authorize(self, url: str) -> dict[str, str]:
-        return self._told if origin(url) == origin(self._remote) else {}
+        if self._told and self._origin[0] == "https" != origin(url)[0]:
+            raise BuildError(f"redirected to {url}, which is not encrypted")
+        return self._told if origin(url) == self._origin else {}
 
 
 class TcpServer:
     """``git://``, which is neither encrypted nor asks anybody who they are."""
 
-    def __init__(self, remote: str) -> None:
+    def __init__(self, remote: str, budget: Budget) -> None:
         self._remote = remote
+        self._budget = budget
         self._socket: socket.socket | None = None
         self._capabilities: Sequence[str] = ()
 
@@ -156,7 +166,7 @@ class TcpServer:
             raise BuildError(f"'{self._remote}' has no host")
         self._socket = _dial(parts.hostname, parts.port or _PORT)
         self._socket.sendall(_line(f"git-upload-pack {parts.path}\0host={parts.netloc}\0"))
-        refs = _refs(_Lines(_Socket(self._socket)))
+        refs = _refs(_Lines(_Socket(self._socket), _refs_limit()))
         self._capabilities = refs.capabilities
         return refs
 
@@ -164,7 +174,8 @@ class TcpServer:
         assert self._socket is not None, "refs come first"
         for piece in _request(wants, depth, self._capabilities):
             self._socket.sendall(piece)
-        return _received(_Lines(_Socket(self._socket)), depth, self._capabilities, target, meter)
+        lines = _Lines(_Socket(self._socket), self._budget.receive)
+        return _received(lines, depth, self._capabilities, target, meter)
 
 
 class _Socket:
@@ -202,6 +213,18 @@ def _dial(host: str, port: int) -> socket.socket:
             return sock
     words = os.strerror(failure.errno) if failure is not None and failure.errno else "timed out"
     raise BuildError(f"unable to connect to {host}:{port}: {words}")
+
+
+def _refs_limit() -> Callable[[int], None]:
+    left = _REFS_BYTES_MAX
+
+    def spend(size: int) -> None:
+        nonlocal left
+        left -= size
+        if left < 0:
+            raise BuildError(f"the repository's refs are longer than {_REFS_BYTES_MAX} bytes")
+
+    return spend
 
 
 def _refs(lines: _Lines) -> Refs:
@@ -254,15 +277,18 @@ def _received(
         raise BuildError(f"git fetch-pack: expected ACK/NAK, got '{_shown(answer)}'")
     if "side-band-64k" not in capabilities:
         raise BuildError("the server's git is too old: it has no side-band-64k")
-    done = 0
+    done = told = 0
     with _writing(target) as write:
         while (line := lines.next()) is not None:
             if line[:1] == b"\1":
                 write(line[1:])
                 done += len(line) - 1
-                meter(done)
+                if done - told >= _TOLD_EVERY:
+                    told = done
+                    meter(done)
             elif line[:1] == b"\3":
                 raise BuildError(f"remote error: {_shown(line[1:])}")
+    meter(done)
     return Shallow(shallow)
 
 

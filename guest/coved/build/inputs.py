@@ -20,6 +20,7 @@ from coved.build.remote import Remote
 from coved.build.request import Request
 from coved.build.vertices import Vertices
 from coved.dockerfile import instructions as i
+from coved.dockerfile import numbers
 from coved.dockerfile.ignore import read_ignore
 from coved.errors import NotFound
 from coved.runtime.paths import open_in_root
@@ -30,6 +31,7 @@ PATTERNS_MAX = 10_000
 """Of .dockerignore, each of which is held against each file."""
 _IGNORE_MAX = 1 << 20
 IGNORE = ".dockerignore"
+_KEEP_GIT_DIR = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
 _AS_WRITTEN = frozenset("$\"'\\`")
 """Characters by which a source may be another one than is written."""
 
@@ -86,7 +88,8 @@ class Inputs:
 
     async def _fetch(self, url: str) -> None:
         with self._vertices.doing(f"[internal] load remote build context {url}") as doing:
-            fetched = await self._remote.context(url, doing)
+            keep = numbers.truth(self._request.build_args.get(_KEEP_GIT_DIR) or "") is True
+            fetched = await self._remote.context(url, doing, keep_git_dir=keep)
             folder = await self._stack.enter_async_context(self._incoming.folder())
             if fetched.dockerfile:
                 self._text = await asyncio.to_thread(_read, fetched.path, fetched.dockerfile)
@@ -126,7 +129,7 @@ class Inputs:
 
         async def load() -> Files:
             with self._vertices.doing(f"[context {name}] load from {url}") as doing:
-                fetched = await self._remote.context(url, doing)
+                fetched = await self._remote.context(url, doing, named=True)
                 return Files(fetched.path, key=fetched.key)
 
         return await self._once(f"{name} {url}", load)

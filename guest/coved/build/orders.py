@@ -8,6 +8,8 @@ from pathlib import Path
 
 from coved.build.request import Limits
 
+HOSTNAME = "buildkitsandbox"
+"""Of commands, unless the build wants another one."""
 Refs = tuple[str, ...]
 """A file system, by its layers from the lowest: "sha256:<hex>" is the images' store's, by its diff id, and anything else a
 snapshot's (``snapshots``). Empty is a file system without files (FROM scratch)."""
@@ -45,6 +47,8 @@ class CacheMount:
     mode: int = 0o755
     uid: int = 0
     gid: int = 0
+    seed_key: str = ""
+    """The same for the same files to begin with."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,7 @@ class RunOrder:
     """With all privileges (RUN --security=insecure)."""
     add_hosts: Sequence[tuple[str, str]] = ()
     limits: Limits = field(default_factory=Limits)
-    stdin: bytes = b""
-    hostname: str = "buildkitsandbox"
+    hostname: str = HOSTNAME
     container: str = ""
     """The id of the container that the classic builder says it runs in: the command finds everything as in one, and what goes
     wrong before it runs is told in the engine's own words. "" is as with BuildKit."""

@@ -6,6 +6,7 @@ the same.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,8 +19,6 @@ class Vertex:
     """"sha256:<hex>", one for each step of a build."""
     name: str
     """Such as "[build 2/4] RUN make"."""
-    inputs: tuple[str, ...] = ()
-    """Digests of the steps that this one needs."""
     cached: bool = False
     started_ns: int = 0
     completed_ns: int = 0
@@ -47,8 +46,8 @@ class Progress(Protocol):
 
     def status(self, status: Status) -> None: ...
 
-    def log(self, vertex: str, stream: int, data: bytes) -> None:
-        """``stream`` 1 is standard output, 2 standard error."""
+    def log(self, vertex: str, stream: int, data: bytes) -> asyncio.Future[None] | None:
+        """``stream`` 1 is standard output, 2 standard error. Gives what to wait for before there is more of it, if anything."""
         ...
 
     def warning(self, vertex: str, warning: object) -> None:

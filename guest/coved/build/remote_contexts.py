@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coved.build import git_url, unpacking
-from coved.build.downloads import Download, Downloads, Secret
+from coved.build.downloads import Download, Downloads, Secret, public
 from coved.build.errors import BuildError
+from coved.build.holdings import Holding
 from coved.build.kept_trees import KeptTrees
 from coved.build.places import OPEN_DIRECTORY, OPEN_FILE, describe
 from coved.errors import no_room
@@ -50,6 +52,14 @@ class RemoteContexts:
         self._repositories = repositories
         self._trees = KeptTrees(directory, TREES_MAX)
 
+    async def entries(self) -> list[Holding]:
+        """Of what does not belong to the repositories. Raises OSError."""
+        return await self._trees.entries()
+
+    async def remove(self, ids: Iterable[str]) -> None:
+        """Those of them that no build uses."""
+        await self._trees.remove(ids)
+
     @contextlib.asynccontextmanager
     async def tree(
         self, url: str, *, keep_git_dir: bool = False, named: bool = False, secret: Secret | None = None,
@@ -58,7 +68,7 @@ class RemoteContexts:
         """The files of a context.
 
         Args:
-            named: it is a named context (``--build-context``), in which BuildKit unpacks no archive.
+            named: it is a named context (``--build-context``), in which BuildKit unpacks no archive: the file has its own name.
             meter: told of the bytes that have come.
 
         Raises BuildError in BuildKit's words.
@@ -69,12 +79,14 @@ class RemoteContexts:
                 yield Context(found.path, found.key, commit=found.commit)
             return
         async with self._downloads.file(url, secret=secret, meter=lambda done, total: meter(done)) as file:
-            kind = "file" if named else "any"
+            kind = f"file-{hashlib.sha256(os.fsencode(file.name)).hexdigest()[:16]}" if named else "any"
             key = f"{kind}-{file.digest.removeprefix('sha256:')}"
             async with contextlib.AsyncExitStack() as stack:
                 try:
                     kept = await stack.enter_async_context(
-                        self._trees.held(key, lambda place: _made(file, place, named=named))
+                        self._trees.held(
+                            key, lambda place: _made(file, place, named=named), f"http context {public(url)}"
+                        )
                     )
                     single = await asyncio.to_thread((kept / _FILE).is_dir)
                 except OSError as error:
@@ -99,7 +111,7 @@ async def _made(file: Download, place: Path, *, named: bool) -> None:
                 if archive:
                     unpacking.unpack(source, folder, None, lambda: not given_up.is_set())
                 else:
-                    _copied(source, folder)
+                    _copied(source, folder, file.name if named else _FILE)
             finally:
                 os.close(folder)
         finally:
@@ -108,9 +120,9 @@ async def _made(file: Download, place: Path, *, named: bool) -> None:
     await in_thread(OwnThreads(), work, given_up.set)
 
 
-def _copied(source: int, folder: int) -> None:
+def _copied(source: int, folder: int, name: str) -> None:
     found = os.fstat(source)
-    fd = os.open(_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
         while os.sendfile(fd, source, None, 1 << 20):
             pass

@@ -14,7 +14,6 @@ class Output:
 
     kind: str = "image"
     names: Sequence[str] = ()
-    attributes: Mapping[str, str] = field(default_factory=dict)
     id: int = 0
     """The client's number for it, which says where files go."""
 
@@ -65,7 +64,6 @@ class Request:
     """Only look at the Dockerfile (``--check``)."""
     in_order: bool = False
     """One step after the other, as the classic builder's output needs it."""
-    keep_containers: bool = False
 
 
 @dataclass(frozen=True)

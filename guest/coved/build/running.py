@@ -9,17 +9,29 @@ from typing import TYPE_CHECKING
 
 from coved.build import classic, config
 from coved.build.errors import BuildError
-from coved.build.orders import AnyMount, BindMount, CacheMount, Files, RunOrder, SecretMount, SocketMount, TmpfsMount
+from coved.build.orders import (
+    HOSTNAME,
+    AnyMount,
+    BindMount,
+    CacheMount,
+    Files,
+    RunOrder,
+    SecretMount,
+    SocketMount,
+    TmpfsMount,
+)
 from coved.build.steps import key
 from coved.dockerfile import instructions as i
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
+    from coved.build.request import Request
     from coved.build.snapshots import Draft
     from coved.build.stage import Stage
     from coved.build.state import State
 
+_HOSTNAME = "BUILDKIT_SANDBOX_HOSTNAME"
 _SCRIPTS = "/dev/pipes/"
 """Where BuildKit, too, puts a heredoc that begins with #!."""
 
@@ -32,7 +44,8 @@ async def run(stage: Stage, now: State, instruction: i.Run, title: str) -> State
     env = {**stage.proxies, **now.args, **config.environment(now.config)}
     env.setdefault("PATH", config.PATH)
     volumes = [*now.config.get("Volumes", {})] if job.request.in_order else []
-    described = [await _described(stage, mount) for mount in instruction.mounts]
+    contents = [await _content(stage, mount) for mount in instruction.mounts]
+    described = [_described(mount, content) for mount, content in zip(instruction.mounts, contents, strict=True)]
     order = RunOrder(
         lower=now.refs,
         args=args,
@@ -43,6 +56,7 @@ async def run(stage: Stage, now: State, instruction: i.Run, title: str) -> State
         insecure=instruction.security == "insecure",
         add_hosts=job.request.add_hosts,
         limits=job.request.limits,
+        hostname=job.request.build_args.get(_HOSTNAME) or HOSTNAME,
     )
     # Proxies that nobody has declared are the client's surroundings, and no part of what the step is.
     undeclared = {*stage.proxies} - {*now.args} - {*config.environment(now.config)}
@@ -50,8 +64,11 @@ async def run(stage: Stage, now: State, instruction: i.Run, title: str) -> State
     what = key(
         "run", now.key, args, own_env, order.cwd, order.user, order.network, order.insecure, [*order.add_hosts],
         [script.data.decode("latin-1") for script in scripts], described, *([volumes] if volumes else []),
+        *([{"hostname": order.hostname}] if order.hostname != HOSTNAME else []), *_limits(job.request),
     )  # fmt: skip
     with stage.doing(title) as doing:
+        for device in instruction.devices:
+            doing.log(2, f'Optional device "{device.name}" is not registered\n'.encode())
 
         async def work(draft: Draft) -> None:
             import contextlib
@@ -59,7 +76,7 @@ async def run(stage: Stage, now: State, instruction: i.Run, title: str) -> State
             job.progress.note(f" ---> Running in {what[:12]}")
             async with contextlib.AsyncExitStack() as stack:
                 places = await classic.volumes(job, now, draft) if volumes else []
-                mounts, env = await _mounts(stage, now, instruction.mounts, stack)
+                mounts, env = await _mounts(stage, now, instruction.mounts, contents, stack)
                 container = what if job.request.in_order else ""
                 mounted = [*places, *scripts, *mounts]
                 whole = replace(order, mounts=mounted, env=[*order.env, *env], container=container)
@@ -76,6 +93,9 @@ def _check(stage: Stage, instruction: i.Run) -> None:
         wanted.add("security.insecure")
     for one in sorted(wanted - stage.job.request.entitlements):
         raise BuildError(f"{one} is not allowed", location=instruction.location)
+    for device in instruction.devices:
+        if device.required:  # of devices there are none, as with BuildKit where nobody has described one
+            raise BuildError(f'required device "{device.name}" is not registered', location=instruction.location)
 
 
 def _command(instruction: i.Run, now: State) -> tuple[list[str], list[SecretMount]]:
@@ -104,26 +124,40 @@ async def _files(stage: Stage, name: str) -> Files:
     return await stage.job.files(name, stage.planned) if name else await stage.job.inputs.context()
 
 
-async def _described(stage: Stage, mount: i.Mount) -> list[object]:
+def _limits(request: Request) -> list[object]:
+    """What of the limits belongs to what a step is: as with BuildKit, and nothing for the builder of before it."""
+    limits = request.limits
+    if request.in_order or not (limits.ulimits or limits.shm_size):
+        return []
+    return [{"ulimits": [{**one} for one in limits.ulimits], "shm": limits.shm_size}]
+
+
+async def _content(stage: Stage, mount: i.Mount) -> object:
+    """The same for the same files; None when it begins with none."""
+    if mount.kind != "bind" and not (mount.kind == "cache" and mount.from_):
+        return None
+    files = await _files(stage, mount.from_)
+    if files.directory is None and all(ref.startswith("sha256:") for ref in files.refs):
+        return [*files.refs]  # of an image: they say it, and nothing need be read
+    return await stage.job.copier.digest(files, [mount.source or "/"])
+
+
+def _described(mount: i.Mount, content: object) -> list[object]:
     """What of a mount belongs to what a step is."""
     fields: dict[str, object] = {name: value for name, value in asdict(mount).items() if value}
-    if mount.kind == "bind":
-        files = await _files(stage, mount.from_)
-        if files.directory is not None:
-            fields["content"] = await stage.job.copier.digest(files, [mount.source or "/"])
-        else:
-            fields["content"] = [*files.refs]
+    if content is not None:
+        fields["content"] = content
     return [fields]
 
 
 async def _mounts(
-    stage: Stage, now: State, mounts: Sequence[i.Mount], stack: AsyncExitStack
+    stage: Stage, now: State, mounts: Sequence[i.Mount], contents: Sequence[object], stack: AsyncExitStack
 ) -> tuple[list[AnyMount], list[str]]:
     """The mounts as they are carried out, and variables that come from secrets."""
     ordered: list[AnyMount] = []
     env: list[str] = []
     client = stage.job.client
-    for number, mount in enumerate(mounts):
+    for number, (mount, content) in enumerate(zip(mounts, contents, strict=True)):
         target = posixpath.join(now.config.get("WorkingDir") or "/", mount.target) if mount.target else ""
         uid, gid = mount.uid or 0, mount.gid or 0
         if mount.kind == "bind":
@@ -134,7 +168,7 @@ async def _mounts(
             ordered.append(
                 CacheMount(
                     mount.id or target, target, mount.sharing, seed, mount.source or "/", bool(mount.read_only),
-                    0o755 if mount.mode is None else mount.mode, uid, gid,
+                    0o755 if mount.mode is None else mount.mode, uid, gid, key(content),
                 )
             )  # fmt: skip
         elif mount.kind == "tmpfs":

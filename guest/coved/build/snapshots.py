@@ -13,7 +13,8 @@ import functools
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Collection, Coroutine, Generator, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,10 +96,11 @@ class Snapshots:
         }
         self._publishing: dict[str, asyncio.Lock] = {}
         self._settling = asyncio.Lock()
-        self._held: dict[str, int] = {}
-        self._working = 0
-        """Drafts, and those who hold something: as long as there are any, some may have a snapshot's directory mounted."""
-        self._condemned: list[Path] = []
+        self._held = Counter[str]()
+        self._users = Counter[str]()
+        """Those who hold a snapshot since before it became a layer: they may have its own tree mounted."""
+        self._condemned: dict[str, Path] = {}
+        """Trees of snapshots that have become a layer which was there already, as long as they have users."""
         self._background: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._finished: set[Path] = set()
@@ -121,7 +123,9 @@ class Snapshots:
         """Waits for what goes on in the background, and settles: the machine may be about to end."""
         self._settle_soon()
         while self._background:
-            await asyncio.gather(*self._background)
+            for outcome in await asyncio.gather(*self._background, return_exceptions=True):
+                if isinstance(outcome, Exception):  # what else is to be closed must be
+                    log.error("what builds need no more stays until the next start", exc_info=outcome)
 
     def _settle_soon(self) -> None:
         if self._timer is not None:
@@ -162,21 +166,34 @@ class Snapshots:
 
     @contextlib.contextmanager
     def held(self, refs: Iterable[str]) -> Iterator[None]:
-        """As long as this is open, layers stay though images that have them are removed, and directories that
-        ``lower_dirs`` has given stay as well. Snapshots that are not to be removed are the caller's to keep."""
-        held = [*refs]
-        for ref in held:
-            self._held[ref] = self._held.get(ref, 0) + 1
-        self._working += 1
-        try:
+        """See ``holding``; of what is known from the beginning."""
+        with self.holding() as hold:
+            for ref in refs:
+                hold(ref)
             yield
+
+    @contextlib.contextmanager
+    def holding(self) -> Iterator[Callable[[str], None]]:
+        """Gives what to call for each ref that is needed until the context is left: layers stay though images that have them are
+        removed, and directories that ``lower_dirs`` gives from then on stay as well. Snapshots that are not to be removed are the
+        caller's to keep."""
+        held, used = Counter[str](), Counter[str]()
+
+        def hold(ref: str) -> None:
+            held[ref] += 1
+            self._held[ref] += 1
+            if ref in self._snapshots and not self.layer_of(ref):
+                used[ref] += 1
+                self._users[ref] += 1
+
+        try:
+            yield hold
         finally:
-            for ref in held:
-                self._held[ref] -= 1
-                if not self._held[ref]:
-                    del self._held[ref]
-            self._rest()
-            if layers := [ref for ref in held if ref.startswith(_LAYER)]:
+            layers = [ref for ref in _given_back(self._held, held) if ref.startswith(_LAYER)]
+            condemned = [self._condemned.pop(ref) for ref in _given_back(self._users, used) if ref in self._condemned]
+            if condemned:
+                self._begin(asyncio.to_thread(_remove_all, condemned))
+            if layers:
                 self._begin(self._images.drop_layers(layers))
 
     # -- coming
@@ -185,13 +202,11 @@ class Snapshots:
     async def draft(self) -> AsyncIterator[Draft]:
         """A place for a step's work; it is gone at the end, but for what was sealed."""
         made = Draft(self._drafts / secrets.token_hex(8))
-        self._working += 1
         try:
             for path in (made.directory, made.upper, made.work):
                 path.mkdir(mode=_FILES_MODE)
             yield made
         finally:
-            self._rest()
             removal = asyncio.to_thread(remove_tree, made.directory)
             if made.directory not in self._finished:
                 await to_the_end(removal)
@@ -274,7 +289,7 @@ class Snapshots:
             for tree, (diff_id, moved) in zip(trees, await self._images.adopt(wanted, record), strict=True):
                 if not moved:
                     layer, _ = self._images.layer(diff_id)
-                    self._condemned.append(await asyncio.to_thread(self._set_aside, tree, layer))
+                    self._condemned[tree.name] = await asyncio.to_thread(self._set_aside, tree, layer)
 
     # -- going
 
@@ -296,12 +311,6 @@ class Snapshots:
                 self._database.execute("DELETE FROM build_snapshots WHERE id = ?", (ref,))
         for ref in refs:
             del self._snapshots[ref]
-
-    def _rest(self) -> None:
-        self._working -= 1
-        if self._condemned and not self._working:
-            condemned, self._condemned = self._condemned, []
-            self._begin(asyncio.to_thread(_remove_all, condemned))
 
     def _begin(self, work: Coroutine[Any, Any, object]) -> None:
         async def run() -> None:
@@ -368,6 +377,15 @@ class Snapshots:
                     remove_tree(path)
                 except OSError as error:  # no reason to do without the engine
                     log.error("%s stays for now: %s", path, error)
+
+
+def _given_back(counts: Counter[str], those: Counter[str]) -> list[str]:
+    """Those of which nothing is left."""
+    counts.subtract(those)
+    none = [ref for ref in those if not counts[ref]]
+    for ref in none:
+        del counts[ref]
+    return none
 
 
 def _remove_all(trees: Iterable[Path]) -> None:

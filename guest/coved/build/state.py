@@ -33,6 +33,8 @@ class State:
     author: str = ""
     created: str = ""
     """Of the base image."""
+    inherited: int = 0
+    """So many entries of the history are the base image's."""
     steps: Sequence[Step] = ()
     """Those that have led here from the base image."""
     args: Mapping[str, str] = field(default_factory=dict)
@@ -95,23 +97,29 @@ def of_image(image: Image) -> State:
     config = {
         name: value for name, value in (document.get("config") or {}).items() if value and name not in _OF_A_CONTAINER
     }
+    history = [*(document.get("history") or ())]
     return State(
         refs=tuple(image.diff_ids),
         key=key("image", [*image.diff_ids]),
         config=config,
-        history=[*(document.get("history") or ())],
+        history=history,
+        inherited=len(history),
         author=str(document.get("author") or ""),
         created=str(document.get("created") or ""),
     )
 
 
-def dated(history: Sequence[Json], created: str) -> tuple[list[Json], str]:
+def dated(history: Sequence[Json], created: str, *, epoch: str = "", inherited: int = 0) -> tuple[list[Json], str]:
     """The history with the time of each entry, and the image's own: that of its newest layer.
+
+    Where ``epoch`` is given, that is the time of all but what is ``inherited``.
 
     What changes no files has the time of the layer before it, or of the first one after, as in BuildKit: the same build gives
     the same image. ``created`` is the base image's.
     """
     times = [entry.get("created") or "" for entry in history]
+    if epoch:
+        times[inherited:] = [epoch] * len(times[inherited:])
     for index, time in enumerate(times):
         if not time:
             before = times[index - 1] if index else ""

@@ -121,11 +121,11 @@ class Steps:
     def holding(self) -> Iterator[Callable[[str], None]]:
         """Gives what a build calls for each ref that it needs until the context is left."""
         held: list[str] = []
-        with contextlib.ExitStack() as stack:
+        with self._snapshots.holding() as keep:
 
             def hold(ref: str) -> None:
                 if ref:
-                    stack.enter_context(self._snapshots.held([ref]))
+                    keep(ref)
                     held.append(ref)
                     self._held[ref] += 1
 

@@ -10,13 +10,16 @@ import time
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 
+from coved.build import filters as filtering
 from coved.build.contexts import Contexts
 from coved.build.execution import Executor
+from coved.build.remote import GIT, Stores
 from coved.build.snapshots import Snapshots
 from coved.build.steps import Step, Steps
 from coved.errors import EngineError
 
 LOCAL = "source.local"
+MOUNT = "exec.cachemount"
 KEEP_PART = 0.1
 """Of the disk; a build makes more room again when the cache has more."""
 KEEP_MIN = 2 << 30
@@ -31,8 +34,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Entry:
-    """``BuildCache`` of the API. ``kind`` is "regular" (a step's result), "exec.cachemount" or
-    "source.local" (what a client has sent); sizes in bytes."""
+    """``BuildCache`` of the API. ``kind`` is "regular" (a step's result, which has a ``key``, or a file of the web),
+    "exec.cachemount", "source.local" (what a client has sent) or "source.git.checkout"; sizes in bytes."""
 
     id: str
     kind: str
@@ -46,26 +49,86 @@ class Entry:
     uses: int
     key: str = ""
 
+    @property
+    def mutable(self) -> bool:
+        return self.kind != "regular"
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """What filters ask for."""
+        parents = ";".join(self.parents)
+        flags = {
+            "inuse": self.in_use,
+            "mutable": self.mutable,
+            "immutable": not self.mutable,
+            "shared": self.shared,
+            "private": not self.shared,
+        }
+        return {
+            "id": self.id,
+            "parent": parents,
+            "parents": parents,
+            "description": self.description,
+            "type": self.kind,
+            **{name: "true" if there else "" for name, there in flags.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Keep:
+    """How much may stay, in bytes; 0 says nothing."""
+
+    reserved: int = 0
+    """So much is never removed."""
+    max_used: int = 0
+    """No more than this stays, but for what is reserved."""
+    min_free: int = 0
+    """The disk should have so much room in the end."""
+
+    def limit(self, total: int, free: int) -> int | None:
+        """How much of ``total`` stays, as BuildKit has it; None when all of it may go.
+
+        Args:
+            free: what the disk has now.
+        """
+        if not (self.reserved or self.max_used or self.min_free):
+            return None
+        # Who asks but for what is reserved, asks for all the rest to go.
+        limit = self.max_used or (total if self.min_free else 0)
+        if (missing := self.min_free - free) > 0:
+            limit = min(limit, total - missing)
+        return max(limit, self.reserved)
+
+
+_NOTHING = Keep()
+
 
 class Upkeep:
     """Belongs to the event loop."""
 
-    def __init__(self, steps: Steps, snapshots: Snapshots, executor: Executor, contexts: Contexts) -> None:
+    def __init__(
+        self, steps: Steps, snapshots: Snapshots, executor: Executor, contexts: Contexts, stores: Stores
+    ) -> None:
         self._steps = steps
         self._snapshots = snapshots
         self._caches = executor.caches
         self._contexts = contexts
         self._bounding: asyncio.Task[None] | None = None
+        self._stores = stores
 
     async def start(self) -> None:
         """Removes snapshots whose steps were not noted before the engine died."""
         noted = {step.ref for step in self._steps.all()}
         await self._snapshots.remove([ref for ref in self._snapshots if ref not in noted])
 
-    async def entries(self) -> list[Entry]:
+    async def entries(self, filters: Sequence[filtering.Filter] = ()) -> list[Entry]:
         """The least recently used first."""
+        return [one for one in await self._entries() if filtering.matches(filters, one.fields)]
+
+    async def _entries(self) -> list[Entry]:
         await self._caches.measure()
         kept_contexts = await self._contexts.entries()
+        fetched = await self._stores.entries()
         # Nothing is awaited from here on: what is in use is so when this returns.
         steps = self._steps.all()
         ids = {one.id for one in steps}
@@ -73,7 +136,7 @@ class Upkeep:
         for cache in self._caches.all():
             found.append(
                 Entry(
-                    cache.id, "exec.cachemount", f"cached mount {cache.target}", (), cache.size, cache.in_use, False,
+                    cache.id, MOUNT, f"cached mount {cache.target}", (), cache.size, cache.in_use, False,
                     cache.created_ns, cache.used_ns, cache.uses,
                 )
             )  # fmt: skip
@@ -83,6 +146,12 @@ class Upkeep:
                 kept.used_ns, kept.uses,
             )
             for kept in kept_contexts
+        ]  # fmt: skip
+        found += [
+            Entry(
+                kept.id, kind, kept.description, (), kept.size, kept.in_use, False, kept.created_ns, kept.used_ns, kept.uses
+            )
+            for kind, kept in fetched
         ]  # fmt: skip
         # What one build has used goes from its end, for nothing is found without what it was made on.
         return sorted(found, key=lambda one: (one.used_ns, -one.created_ns))
@@ -99,24 +168,25 @@ class Upkeep:
         )  # fmt: skip
 
     async def prune(
-        self, *, everything: bool = False, unused_for_s: float = 0, keep_bytes: int = 0, ids: Iterable[str] = ()
-    ) -> list[Entry]:
+        self, *, everything: bool = False, unused_for_s: float = 0, keep: Keep = _NOTHING,
+        filters: Sequence[filtering.Filter] = (),
+    ) -> list[Entry]:  # fmt: skip
         """Removes what no build uses now, the least recently used first, and gives it.
 
         Args:
-            everything: also what an image has, and the folders of cache mounts.
+            everything: also what an image has, and the folders of cache mounts when ``filters`` do not ask for them.
             unused_for_s: only what was not used for so many seconds.
-            keep_bytes: stops when no more than this is left.
-            ids: only these; none means all.
         """
-        now, wanted = time.time_ns(), set(ids)
+        now = time.time_ns()
 
         def may_go(one: Entry) -> bool:
-            if (wanted and one.id not in wanted) or now - one.used_ns < unused_for_s * 1e9:
+            if now - one.used_ns < unused_for_s * 1e9 or not filtering.matches(filters, one.fields):
                 return False
-            return everything or (not one.shared and one.kind in ("regular", LOCAL))
+            return everything or not (one.shared or (one.kind == MOUNT and not filters))
 
-        return await self._prune(await self.entries(), may_go, keep_bytes)
+        entries = await self.entries()
+        free = shutil.disk_usage(self._snapshots.directory).free
+        return await self._prune(entries, may_go, keep.limit(sum(one.size for one in entries), free))
 
     def bound(self) -> None:
         """Begins to remove what has not been used for longest when there is more than the disk should hold."""
@@ -135,15 +205,16 @@ class Upkeep:
             own = [one for one in await self.entries() if not one.shared]
             await self._prune(own, lambda one: True, max(KEEP_MIN, int(total * KEEP_PART)))
             rows = [one for one in await self.entries() if not one.size and one.key]
-            await self._prune(rows[: max(0, len(rows) - EMPTY_MAX)], lambda one: True, 0)
+            await self._prune(rows[: max(0, len(rows) - EMPTY_MAX)], lambda one: True, None)
         except (EngineError, OSError) as error:
             log.error("the build cache could not be kept small: %s", error)
 
-    async def _prune(self, entries: Sequence[Entry], may_go: Callable[[Entry], bool], keep_bytes: int) -> list[Entry]:
+    async def _prune(self, entries: Sequence[Entry], may_go: Callable[[Entry], bool], limit: int | None) -> list[Entry]:
+        """``limit``: bytes that may stay; None when all may go."""
         left = sum(one.size for one in entries)
         going = []
         for one in entries:
-            if keep_bytes and left <= keep_bytes:
+            if limit is not None and left <= limit:
                 break
             if not one.in_use and may_go(one):
                 going.append(one)
@@ -157,5 +228,6 @@ class Upkeep:
         self._steps.forget([one.key for one in gone])
         remaining = {one.ref for one in self._steps.all()}
         await self._snapshots.remove({steps[one.key].ref for one in gone if one.key in steps} - remaining - {""})
-        await self._caches.remove([one.id for one in entries if one.kind == "exec.cachemount"])
+        await self._caches.remove([one.id for one in entries if one.kind == MOUNT])
         await self._contexts.remove([one.id for one in entries if one.kind == LOCAL])
+        await self._stores.remove([one.id for one in entries if one.kind == GIT or not one.key])

@@ -31,15 +31,18 @@ class Doing:
         """Its result was there already."""
         self.vertex.cached = True
 
-    def log(self, stream: int, data: bytes) -> None:
-        self._progress.log(self.digest, stream, data)
+    def log(self, stream: int, data: bytes) -> asyncio.Future[None] | None:
+        """See ``Progress.log``."""
+        return self._progress.log(self.digest, stream, data)
 
     @contextlib.contextmanager
     def part(self, id: str, name: str = "") -> Iterator[Part]:
         """Something that it does meanwhile, told with its duration."""
         part = self.begin(id, name)
-        yield part
-        part.done()
+        try:
+            yield part
+        finally:
+            part.done()
 
     def begin(self, id: str, name: str = "") -> Part:
         """The same, for the caller to end."""
@@ -68,11 +71,11 @@ class Vertices:
         self._count = 0
 
     @contextlib.contextmanager
-    def doing(self, name: str, inputs: tuple[str, ...] = ()) -> Iterator[Doing]:
+    def doing(self, name: str) -> Iterator[Doing]:
         """A step for as long as the context is open."""
         self._count += 1
         digest = f"sha256:{hashlib.sha256(f'{self._count} {name}'.encode()).hexdigest()}"
-        vertex = Vertex(digest, name, inputs, started_ns=time.time_ns())
+        vertex = Vertex(digest, name, started_ns=time.time_ns())
         self._progress.vertex(replace(vertex))
         doing = Doing(self._progress, vertex)
         try:

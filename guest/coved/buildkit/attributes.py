@@ -188,4 +188,4 @@ def _output(number: int, exporter: Exporter) -> Output:
     kind = _KINDS.get(exporter.type)
     if kind is None:
         raise InvalidParameter(f'exporter "{exporter.type}" could not be found')
-    return Output(kind, _split(exporter.attrs.get("name", "")), exporter.attrs, number)
+    return Output(kind, _split(exporter.attrs.get("name", "")), number)

@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from coved.build.builder import Builder
 from coved.build.request import Result
 from coved.buildkit import attributes
+from coved.buildkit.arrivals import Arrivals
 from coved.buildkit.messages import Definition, ReturnRequest, SolveRequest
+from coved.buildkit.session import BuildClient
 from coved.buildkit.sessions import Sessions
 from coved.buildkit.status import StatusLog
-from coved.errors import Conflict, InvalidParameter, NotFound
+from coved.errors import Conflict, InvalidParameter
 from coved.grpc.status import Code, GrpcError
 
-WAIT_S = 5.0
 LINGER_S = 20.0
 """How long one can be asked about a build that has ended."""
 DOCKERFILE = "dockerfile.v0"
@@ -42,26 +43,33 @@ class Build:
             raise GrpcError(Code.UNKNOWN, text)
         task = asyncio.get_running_loop().create_task(self._run(options, inputs))
         self._running.add(task)
+        task.add_done_callback(self._ended)
         try:
-            self._result = await task
+            # Unlike awaiting the task itself, this passes no cancellation on: the task is to be cancelled once.
+            await asyncio.wait([task])
         except asyncio.CancelledError:
-            task.cancel()
+            _cancel(task)
             await asyncio.wait([task])
             raise
+        try:
+            self._result = task.result()
         except Exception as error:
             self.error = error
             raise
-        finally:
-            self._running.discard(task)
         self.error = None
         return self._result
+
+    def _ended(self, task: asyncio.Task[Result]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # of a build that was given up, nobody asks for it
 
     async def _run(self, options: Mapping[str, str], inputs: Mapping[str, Definition]) -> Result:
         asked = attributes.read(self.solve, options, inputs)
         session = await self._sessions.get(self.solve.session)
-        session.upload, session.names = asked.upload, asked.names
-        session.others = {name: await self._sessions.get(id) for name, id in asked.sessions.items() if id != session.id}
-        return await self._builder.build(asked.request, session, self.log)
+        others = {name: await self._sessions.get(id) for name, id in asked.sessions.items() if id != session.id}
+        client = BuildClient(session, upload=asked.upload, names=asked.names, others=others)
+        return await self._builder.build(asked.request, client, self.log)
 
     def responses(self) -> dict[str, str]:
         """What the exporters answer."""
@@ -76,7 +84,7 @@ class Build:
     async def end(self) -> None:
         """Cancels what is still running; whoever listens hears the end."""
         for task in self._running:
-            task.cancel()
+            _cancel(task)
         if self._running:
             await asyncio.wait([*self._running])
         self.completed_ns = time.time_ns()
@@ -85,12 +93,17 @@ class Build:
         self.log.end()
 
 
+def _cancel(task: asyncio.Task[Result]) -> None:
+    """Once: a second time would tear what it does at its end."""
+    if not task.cancelling():
+        task.cancel()
+
+
 class Builds:
     def __init__(self, sessions: Sessions, builder: Builder) -> None:
         self._sessions = sessions
         self._builder = builder
-        self._there: dict[str, Build] = {}
-        self._changed = asyncio.Condition()
+        self._there: Arrivals[Build] = Arrivals("no such job {}")
         self._endings: set[asyncio.Task[None]] = set()
 
     async def begin(self, solve: SolveRequest) -> Build:
@@ -99,9 +112,8 @@ class Builds:
             raise InvalidParameter("a build needs a ref")
         if solve.ref in self._there:
             raise Conflict(f"job ID {solve.ref} exists")
-        build = self._there[solve.ref] = Build(solve, self._sessions, self._builder)
-        async with self._changed:
-            self._changed.notify_all()
+        build = Build(solve, self._sessions, self._builder)
+        await self._there.add(solve.ref, build)
         return build
 
     async def end(self, build: Build) -> None:
@@ -113,16 +125,11 @@ class Builds:
 
     async def _end(self, build: Build) -> None:
         await build.end()
-        asyncio.get_running_loop().call_later(LINGER_S, self._there.pop, build.solve.ref, None)
+        asyncio.get_running_loop().call_later(LINGER_S, self._there.remove, build.solve.ref, build)
 
     async def get(self, ref: str) -> Build:
-        """Waits ``WAIT_S`` at most; raises NotFound after that."""
-        try:
-            async with asyncio.timeout(WAIT_S), self._changed:
-                await self._changed.wait_for(lambda: ref in self._there)
-                return self._there[ref]
-        except TimeoutError:
-            raise NotFound(f"no such job {ref}") from None
+        """Waits for it for a while; raises NotFound after that."""
+        return await self._there.get(ref)
 
     def all(self) -> list[Build]:
-        return [*self._there.values()]
+        return self._there.all()

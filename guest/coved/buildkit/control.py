@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from coved.build.upkeep import Entry, Upkeep
-from coved.buildkit import filters
+from coved.build import filters
+from coved.build.upkeep import Entry, Keep, Upkeep
 from coved.buildkit.builds import Build, Builds
 from coved.buildkit.errors import to_grpc
 from coved.buildkit.messages import (
@@ -100,19 +100,16 @@ class Control:
     async def _disk_usage(
         self, request: DiskUsageRequest, call: Call[DiskUsageRequest, DiskUsageResponse]
     ) -> DiskUsageResponse:
-        records = map(_record, await self._upkeep.entries())
-        return DiskUsageResponse([each for each in records if filters.matches(request.filter, _fields(each))])
+        found = await self._upkeep.entries(filters.parse(request.filter))
+        return DiskUsageResponse([_record(each) for each in found])
 
     async def _prune(self, call: Call[PruneRequest, UsageRecord]) -> None:
         request = await call.one()
-        ids = []
-        if any(request.filter):
-            records = map(_record, await self._upkeep.entries())
-            ids = [each.id for each in records if filters.matches(request.filter, _fields(each))]
-            if not ids:
-                return
         gone = await self._upkeep.prune(
-            everything=request.all, unused_for_s=request.keep_duration / 1e9, keep_bytes=request.keep_bytes, ids=ids
+            everything=request.all,
+            unused_for_s=request.keep_duration / 1e9,
+            keep=Keep(request.reserved_space, request.max_used_space, request.min_free_space),
+            filters=filters.parse(request.filter),
         )
         for entry in gone:
             await call.send(_record(entry))
@@ -150,7 +147,7 @@ class Control:
 def _record(entry: Entry) -> UsageRecord:
     return UsageRecord(
         id=entry.id,
-        mutable=entry.kind != "regular",
+        mutable=entry.mutable,
         in_use=entry.in_use,
         size=entry.size,
         created_at=entry.created_ns,
@@ -161,17 +158,3 @@ def _record(entry: Entry) -> UsageRecord:
         shared=entry.shared,
         parents=[*entry.parents],
     )
-
-
-def _fields(record: UsageRecord) -> dict[str, str]:
-    return {
-        "id": record.id,
-        "parents": ";".join(record.parents),
-        "description": record.description,
-        "inuse": "true" if record.in_use else "",
-        "mutable": "true" if record.mutable else "",
-        "immutable": "" if record.mutable else "true",
-        "type": record.record_type,
-        "shared": "true" if record.shared else "",
-        "private": "" if record.shared else "true",
-    }

@@ -20,13 +20,12 @@ from coved.buildkit.messages import (
     PACKET_STAT,
     Packet,
 )
-from coved.errors import EngineError, Unavailable
+from coved.buildkit.patience import answer
+from coved.errors import EngineError
 from coved.grpc.call import Call
 
 AT_ONCE = 64
 """Files that are on their way at once; the client sends four."""
-STALL_S = 600.0
-"""How long a client may say nothing."""
 _STAT_SIZE = 32
 """About what an entry takes on the wire, beside its path."""
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -103,7 +102,7 @@ async def receive(call: Call[Packet, Packet], path: Path, spare: Path, meter: Ca
     thread = ThreadPoolExecutor(1, "diffcopy")
     try:
         while not transfer.over:
-            packets = await _some(call)
+            packets = await answer(call.several())
             if not packets:
                 raise BadTree("the client ended the transfer of its files early")
             was_finished = transfer.finished
@@ -114,7 +113,7 @@ async def receive(call: Call[Packet, Packet], path: Path, spare: Path, meter: Ca
             if transfer.finished and not was_finished:
                 # Its half of the call ends here: a Go server that is done resets what is open still.
                 await call.send(Packet(PACKET_FIN), end=True)
-        while await _some(call):
+        while await answer(call.several()):
             pass
     finally:
         closing = loop.run_in_executor(thread, _close, arriving, root, beside)
@@ -127,10 +126,16 @@ async def send(call: Call[Packet, Packet], departing: Departing) -> None:
     loop = asyncio.get_running_loop()
     thread = ThreadPoolExecutor(1, "diffcopy")
     asked: asyncio.Queue[int | None] = asyncio.Queue()
+    told = 0
 
     async def listen() -> None:
+        # For how long, ``tell`` decides, which waits for the client's requests, or for it to take what is sent.
+        requests = 0
         async for packet in call:
             if packet.type == PACKET_REQ:
+                requests += 1
+                if requests > told:
+                    raise EngineError(f"invalid file id {packet.id}")
                 asked.put_nowait(packet.id)
             elif packet.type == PACKET_FIN:
                 asked.put_nowait(None)
@@ -140,11 +145,13 @@ async def send(call: Call[Packet, Packet], departing: Departing) -> None:
         raise EngineError("the client ended the transfer of files early")
 
     async def tell() -> None:
+        nonlocal told
         entries = departing.entries()
         while some := await loop.run_in_executor(thread, lambda: [*islice(entries, AT_ONCE)]):
+            told += len(some)
             await call.send_all(Packet(PACKET_STAT, stat=entry) for entry in some)
         await call.send(Packet(PACKET_STAT))
-        while (number := await asked.get()) is not None:
+        while (number := await answer(asked.get())) is not None:
             try:
                 fd = await loop.run_in_executor(thread, departing.open, number)
             except KeyError:
@@ -165,16 +172,8 @@ async def send(call: Call[Packet, Packet], departing: Departing) -> None:
         raise errors.exceptions[0] from None
     finally:
         thread.shutdown(wait=False)
-    while await _some(call):
+    while await answer(call.several()):
         pass
-
-
-async def _some(call: Call[Packet, Packet]) -> list[Packet]:
-    try:
-        async with asyncio.timeout(STALL_S):
-            return await call.several()
-    except TimeoutError:
-        raise Unavailable("the client of the build does not answer") from None
 
 
 def _close(arriving: Arriving, root: int, beside: int) -> None:

@@ -28,8 +28,6 @@ def _details(error: BuildError) -> list[Detail]:
     found = []
     if error.exit_code is not None:
         found.append(_detail("gatewayapi.ExitMessage+json", {"Code": error.exit_code}))
-    if error.vertex:
-        found.append(_detail("errdefs.Vertex+json", {"digest": error.vertex}))
     if error.location is not None and error.text:
         info = {
             "filename": error.filename,

@@ -1,4 +1,4 @@
-"""Go's os.FileMode, which BuildKit's clients send, and the kernel's modes."""
+"""Go's os.FileMode, in which BuildKit's messages have the modes of files, and the system's. Both sides import this."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ _KINDS = {
     _FIFO: stat.S_IFIFO,
     _SOCKET: stat.S_IFSOCK,
 }
-_KIND_BITS = _DIRECTORY | _LINK | _DEVICE | _FIFO | _SOCKET | _CHARACTER | _IRREGULAR
+KINDS = _DIRECTORY | _LINK | _DEVICE | _FIFO | _SOCKET | _CHARACTER | _IRREGULAR
+"""Bits of which a regular file has none."""
 
 
 def from_go(mode: int) -> int:
     """A stat(2) mode. Raises ValueError for a kind of file that there is none of."""
-    kind = _KINDS.get(mode & _KIND_BITS)
+    kind = _KINDS.get(mode & KINDS)
     if kind is None:
         raise ValueError(f"unknown kind of file: mode {mode:o}")
     return kind | mode & 0o777 | sum(bit for go, bit in _SPECIAL if mode & go)
 
 
 def to_go(mode: int) -> int:
-    kind = next(go for go, kernel in _KINDS.items() if kernel == stat.S_IFMT(mode))
+    """Of a stat(2) mode."""
+    kind = next((go for go, kernel in _KINDS.items() if kernel == stat.S_IFMT(mode)), _IRREGULAR)
     return kind | mode & 0o777 | sum(go for go, bit in _SPECIAL if mode & bit)

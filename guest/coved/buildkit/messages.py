@@ -280,7 +280,10 @@ class PruneRequest(Message):
     filter: list[str] = strings(1)
     all: bool = boolean(2)
     keep_duration: int = int64(3)
-    keep_bytes: int = int64(4)
+    reserved_space: int = int64(4)
+    """Of older clients, what they call keepBytes."""
+    max_used_space: int = int64(5)
+    min_free_space: int = int64(6)
 
 
 @dataclass
@@ -491,22 +494,6 @@ class CredentialsResponse(Message):
 
 
 @dataclass
-class FetchTokenRequest(Message):
-    client_id: str = string(1)
-    host: str = string(2)
-    realm: str = string(3)
-    service: str = string(4)
-    scopes: list[str] = strings(5)
-
-
-@dataclass
-class FetchTokenResponse(Message):
-    token: str = string(1)
-    expires_in: int = int64(2)
-    issued_at: int = int64(3)
-
-
-@dataclass
 class GetSecretRequest(Message):
     id: str = string(1)
     annotations: dict[str, str] = string_map(2)
@@ -542,7 +529,6 @@ FILE_SYNC = Method("/moby.filesync.v1.FileSync/DiffCopy", Packet, Packet)
 FILE_SEND_TREE = Method("/moby.filesync.v1.FileSend/DiffCopy", Packet, Packet)
 FILE_SEND_STREAM = Method("/moby.filesync.v1.FileSend/DiffCopy", BytesMessage, BytesMessage)
 CREDENTIALS = Method("/moby.filesync.v1.Auth/Credentials", CredentialsRequest, CredentialsResponse)
-FETCH_TOKEN = Method("/moby.filesync.v1.Auth/FetchToken", FetchTokenRequest, FetchTokenResponse)
 PULL = Method("/moby.upload.v1.Upload/Pull", BytesMessage, BytesMessage)
 GET_SECRET = Method("/moby.buildkit.secrets.v1.Secrets/GetSecret", GetSecretRequest, GetSecretResponse)
 CHECK_AGENT = Method("/moby.sshforward.v1.SSH/CheckAgent", CheckAgentRequest, CheckAgentResponse)

@@ -1,11 +1,11 @@
-"""A client's session: the engine calls the client for what only it has (``coved.build.client.Client``)."""
+"""A client's session: the engine calls the client for what only it has. Builds share one; each has a ``BuildClient`` of it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote_plus
@@ -30,7 +30,9 @@ from coved.buildkit.messages import (
     CredentialsRequest,
     GetSecretRequest,
 )
+from coved.buildkit.patience import answer
 from coved.errors import EngineError, NotFound, Unavailable, no_room
+from coved.grpc.call import Call
 from coved.grpc.client import Channel
 from coved.grpc.status import Code, GrpcError
 
@@ -38,7 +40,8 @@ ANSWER_S = 60.0
 """How long a client has for a short answer; somebody may have to unlock a keychain for it."""
 _CHUNK = 64 * 1024
 _NOT_THERE = (Code.NOT_FOUND, Code.UNIMPLEMENTED)
-_HUB = dict.fromkeys(("docker.io", "index.docker.io", "https://index.docker.io/v1/"), "registry-1.docker.io")
+_HUB = {"https://index.docker.io/v1/": "registry-1.docker.io"}
+"""What BuildKit calls it."""
 
 
 class Session:
@@ -60,13 +63,7 @@ class Session:
         self._sockets = sockets
         self._stack = AsyncExitStack()
         self._uploading = asyncio.Lock()
-        self._uploaded: Path | None = None
-        self.upload = ""
-        """The build context comes as an archive by this name, instead of as a tree."""
-        self.names: Mapping[str, str] = {}
-        """What the client calls its trees, where that is something else."""
-        self.others: Mapping[str, Session] = {}
-        """Who has trees that are not this session's, by the client's names for them."""
+        self._uploaded: dict[str, Path] = {}
 
     async def wait_lost(self) -> None:
         """Returns when the client has gone."""
@@ -77,33 +74,26 @@ class Session:
         await self._channel.close()
         await self._stack.aclose()
 
-    # -- coved.build.client.Client
-
     @asynccontextmanager
     async def tree(
-        self, name: str, *, excludes: Sequence[str] = (), only: Sequence[str] = (), meter: Meter = lambda _: None
+        self, name: str, theirs: str, *, excludes: Sequence[str], only: Sequence[str], meter: Meter
     ) -> AsyncIterator[Tree]:
-        if self.upload and name == "context":
-            # As BuildKit has it: whoever makes an archive has left out already what shall not be in it.
-            yield Tree(await self._unpacked(meter))
-            return
-        theirs = self.names.get(name, name)
-        holder = self.others.get(theirs, self)
-        async with self._folder(holder._shared_key, name, only) as (path, spare, key):
+        """A tree of the client's, which it calls ``theirs``; the build, ``name``."""
+        async with self._folder(name, theirs, only) as (path, spare, key):
             metadata = [("dir-name", theirs), *_patterns(excludes, only)]
             with _told():
-                async with holder._channel.open(FILE_SYNC, metadata=_encoded(metadata)) as call:
+                async with self._channel.open(FILE_SYNC, metadata=_encoded(metadata)) as call:
                     await diffcopy.receive(call, path, spare, meter)
             yield Tree(path, key())
 
     @asynccontextmanager
     async def _folder(
-        self, shared_key: str, name: str, only: Sequence[str]
+        self, name: str, theirs: str, only: Sequence[str]
     ) -> AsyncIterator[tuple[Path, Path, Callable[[], str]]]:
         """A tree and an empty folder beside it; to be asked for the tree's key once the tree is whole."""
         # What says how to build is sent each time, as BuildKit has it: one Dockerfile may have another's size and time.
-        kept = shared_key and name != "dockerfile" and [*only] != [IGNORE]
-        key = "\0".join([shared_key, name, only[0] if len(only) == 1 else ""]) if kept else ""
+        kept = self._shared_key and name != "dockerfile" and [*only] != [IGNORE]
+        key = "\0".join([self._shared_key, name, theirs, only[0] if len(only) == 1 else ""]) if kept else ""
         async with self._contexts.use(key, name) as folder:
             path, spare = folder.path / "tree", folder.path / "spare"
             path.mkdir(mode=0o755, exist_ok=True)
@@ -115,18 +105,20 @@ class Session:
 
             yield path, spare, whole
 
-    async def _unpacked(self, meter: Meter) -> Path:
-        """The archive, which the client can send once only, for as long as the session lives."""
+    async def unpacked(self, archive: str, meter: Meter) -> Path:
+        """What is in an archive, which the client can send once only, for as long as the session lives."""
         async with self._uploading:
-            if self._uploaded is None:
+            if archive not in self._uploaded:
                 path = await self._stack.enter_async_context(self._archives.folder())
-                metadata = [("urlpath", f"/{self.upload}"), ("urlhost", "buildkit-session")]
+                metadata = [("urlpath", f"/{archive}"), ("urlhost", "buildkit-session")]
                 with _told():
                     async with self._channel.open(PULL, metadata=metadata) as call:
                         await call.end()
                         await self._archives.unpack(_counted(call, meter), path)
-                self._uploaded = path
-            return self._uploaded
+                self._uploaded[archive] = path
+            return self._uploaded[archive]
+
+    # -- the rest of coved.build.client.Client, which is the same for every build
 
     async def secret(self, id: str) -> bytes | None:
         with _told():
@@ -172,7 +164,7 @@ class Session:
                     for at in range(0, len(chunk), _CHUNK):
                         await call.send(BytesMessage(chunk[at : at + _CHUNK]))
                 await call.end()
-                while await call.several():
+                while await answer(call.several()):
                     pass
 
     async def receive_tree(self, output: int, path: Path, subfolders: Mapping[str, Path] | None = None) -> None:
@@ -181,9 +173,45 @@ class Session:
                 await diffcopy.send(call, Departing(path, subfolders))
 
 
-async def _counted(call: AsyncIterable[BytesMessage], meter: Meter) -> AsyncIterator[bytes]:
+class BuildClient:
+    """``coved.build.client.Client`` of one build."""
+
+    def __init__(
+        self, session: Session, *, upload: str = "", names: Mapping[str, str], others: Mapping[str, Session]
+    ) -> None:
+        """
+        Args:
+            upload: the build context comes as an archive by this name, instead of as a tree.
+            names: what the client calls its trees, where that is something else.
+            others: who has trees that are not this session's, by the client's names for them.
+        """
+        self._session = session
+        self._upload = upload
+        self._names = names
+        self._others = others
+        self.secret = session.secret
+        self.ssh_agent = session.ssh_agent
+        self.credentials = session.credentials
+        self.receive_tar = session.receive_tar
+        self.receive_tree = session.receive_tree
+
+    @asynccontextmanager
+    async def tree(
+        self, name: str, *, excludes: Sequence[str] = (), only: Sequence[str] = (), meter: Meter = lambda _: None
+    ) -> AsyncIterator[Tree]:
+        if self._upload and name == "context":
+            # As BuildKit has it: whoever makes an archive has left out already what shall not be in it.
+            yield Tree(await self._session.unpacked(self._upload, meter))
+            return
+        theirs = self._names.get(name, name)
+        holder = self._others.get(theirs, self._session)
+        async with holder.tree(name, theirs, excludes=excludes, only=only, meter=meter) as tree:
+            yield tree
+
+
+async def _counted(call: Call[BytesMessage, BytesMessage], meter: Meter) -> AsyncIterator[bytes]:
     total = 0
-    async for message in call:
+    while message := await answer(call.receive()):
         total += len(message.data)
         meter(total)
         yield message.data

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-
+from coved.buildkit.arrivals import Arrivals
 from coved.buildkit.session import Session
-from coved.errors import Conflict, NotFound
-
-WAIT_S = 5.0
+from coved.errors import Conflict
 
 
 class Sessions:
     def __init__(self) -> None:
-        self._there: dict[str, Session] = {}
-        self._changed = asyncio.Condition()
+        self._there: Arrivals[Session] = Arrivals("no active session for {}: context deadline exceeded")
 
     def must_be_new(self, id: str) -> None:
         """Raises Conflict."""
@@ -23,19 +19,11 @@ class Sessions:
     async def add(self, session: Session) -> None:
         """Raises Conflict."""
         self.must_be_new(session.id)
-        self._there[session.id] = session
-        async with self._changed:
-            self._changed.notify_all()
+        await self._there.add(session.id, session)
 
     def remove(self, session: Session) -> None:
-        if self._there.get(session.id) is session:
-            del self._there[session.id]
+        self._there.remove(session.id, session)
 
     async def get(self, id: str) -> Session:
-        """Waits ``WAIT_S`` at most; raises NotFound after that."""
-        try:
-            async with asyncio.timeout(WAIT_S), self._changed:
-                await self._changed.wait_for(lambda: id in self._there)
-                return self._there[id]
-        except TimeoutError:
-            raise NotFound(f"no active session for {id}: context deadline exceeded") from None
+        """Waits for it for a while; raises NotFound after that."""
+        return await self._there.get(id)

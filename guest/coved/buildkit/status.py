@@ -82,7 +82,6 @@ class StatusLog:
         self._add(
             Vertex(
                 digest=vertex.digest,
-                inputs=[*vertex.inputs],
                 name=vertex.name,
                 cached=vertex.cached,
                 started=vertex.started_ns,

@@ -12,12 +12,10 @@ from coved.grpc.codec import Message
 from coved.grpc.connection import MESSAGE_LIMIT, Connection
 from coved.grpc.method import Method
 from coved.grpc.status import Code, GrpcError, Metadata
-from coved.grpc.stream import Stream
+from coved.grpc.stream import CANCEL, Stream
 
 Q = TypeVar("Q", bound=Message)
 R = TypeVar("R", bound=Message)
-
-_CANCEL = 8
 
 
 class Channel:
@@ -39,10 +37,6 @@ class Channel:
         self._connection = Connection(reader, writer, client=True, pending=pending, limit=limit)
         self._authority = authority
         self._connection.start()
-
-    @property
-    def lost(self) -> bool:
-        return self._connection.lost
 
     async def wait_lost(self) -> None:
         """Returns when the server has gone, or the channel was closed."""
@@ -85,7 +79,7 @@ class Channel:
         finally:
             if stream is not None:
                 if not (stream.ended and stream.closed):
-                    stream.reset(_CANCEL)
+                    stream.reset(CANCEL)
                 self._connection.forget(stream)
 
     async def unary(

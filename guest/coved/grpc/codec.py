@@ -116,7 +116,6 @@ def _read_time(view: memoryview, _: int) -> int:
 
 _INT64 = _Kind(_VARINT, 0, lambda value: int(value) & (1 << 64) - 1, _signed(64))
 _INT32 = _Kind(_VARINT, 0, lambda value: int(value) & (1 << 64) - 1, _signed(32))
-_UINT64 = _Kind(_VARINT, 0, lambda value: int(value) & (1 << 64) - 1, lambda value, _: value)
 _UINT32 = _Kind(_VARINT, 0, lambda value: int(value) & (1 << 32) - 1, lambda value, _: value & (1 << 32) - 1)
 _BOOL = _Kind(_VARINT, False, int, lambda value, _: bool(value))
 # What comes from elsewhere, such as a name in a message of the system, may hold what is no text.
@@ -155,10 +154,6 @@ def uint32(number: int) -> int:
     return _scalar(number, _UINT32)  # type: ignore[no-any-return]
 
 
-def uint64(number: int) -> int:
-    return _scalar(number, _UINT64)  # type: ignore[no-any-return]
-
-
 def boolean(number: int) -> bool:
     return _scalar(number, _BOOL)  # type: ignore[no-any-return]
 
@@ -192,27 +187,12 @@ def optional_string(number: int, *, oneof: str = "") -> str | None:
     return dataclasses.field(default=None, metadata={"proto": field})
 
 
-def optional_bytes(number: int, *, oneof: str = "") -> bytes | None:
-    field = _Field(number, _BYTES, "optional", oneof)
-    return dataclasses.field(default=None, metadata={"proto": field})
-
-
-def optional_int64(number: int, *, oneof: str = "") -> int | None:
-    field = _Field(number, _INT64, "optional", oneof)
-    return dataclasses.field(default=None, metadata={"proto": field})
-
-
 def strings(number: int) -> list[str]:
     return _list(number, _STRING)  # type: ignore[no-any-return]
 
 
 def raws(number: int) -> list[bytes]:
     return _list(number, _BYTES)  # type: ignore[no-any-return]
-
-
-def int64s(number: int) -> list[int]:
-    """Written packed, read either way."""
-    return _list(number, _INT64)  # type: ignore[no-any-return]
 
 
 def messages(number: int, type: Lazy[M]) -> list[M]:
@@ -260,8 +240,7 @@ def _plan_of(type: type[Message]) -> _Plan:
         writers = []
         oneofs: dict[str, tuple[str, ...]] = {}
         for name, field in found:
-            packed = field.shape == "repeated" and field.kind.wire == _VARINT
-            wire = _LENGTH if packed or field.shape == "map" else field.kind.wire
+            wire = _LENGTH if field.shape == "map" else field.kind.wire
             tag = bytearray()
             _put(tag, field.number << 3 | wire)
             writers.append((name, wire, bytes(tag), field))
@@ -310,13 +289,6 @@ def _write(message: Message, out: bytearray) -> None:
                 out += tag
                 _put(out, len(entry))
                 out += entry
-        elif kind.wire == _VARINT:
-            packed = bytearray()
-            for each in value:
-                _put(packed, kind.write(each))
-            out += tag
-            _put(out, len(packed))
-            out += packed
         else:
             for each in value:
                 _put_value(out, tag, kind, each)
@@ -397,16 +369,13 @@ def _merge(message: Message, view: memoryview, depth: int) -> None:
         if wire == _VARINT and kind.wire == _VARINT:
             number, at = _varint(view, at, end)
             value: Any = kind.read(number, depth)
-            if shape == "repeated":
-                _append(getattr(message, name), value)
-                continue
-        elif wire != _LENGTH or (kind.wire == _VARINT and shape != "repeated"):
+        elif wire != _LENGTH or kind.wire == _VARINT:
             raise WireError(f"field {number} has the wire type {wire}")
         else:
             start, at = _length(view, at, end)
             inner = view[start:at]
             if shape == "repeated":
-                _append_from(getattr(message, name), field, inner, depth)
+                _append(getattr(message, name), field, inner, depth)
                 continue
             if shape == "map":
                 _put_entry(getattr(message, name), field, inner, depth)
@@ -424,25 +393,15 @@ def _merge(message: Message, view: memoryview, depth: int) -> None:
         setattr(message, name, value)
 
 
-def _append(values: list[Any], value: Any) -> None:
+def _append(values: list[Any], field: _Field, view: memoryview, depth: int) -> None:
     if len(values) >= ELEMENTS:
         raise WireError("a list is too long")
-    values.append(value)
-
-
-def _append_from(values: list[Any], field: _Field, view: memoryview, depth: int) -> None:
-    if field.kind.wire == _VARINT:
-        at = 0
-        while at < len(view):
-            value, at = _varint(view, at, len(view))
-            _append(values, field.kind.read(value, depth))
-        return
     if field.message is None:
-        _append(values, field.kind.read(view, depth))
+        values.append(field.kind.read(view, depth))
         return
     element = field.type()()
     _merge(element, view, depth + 1)
-    _append(values, element)
+    values.append(element)
 
 
 def _put_entry(values: dict[str, Any], field: _Field, view: memoryview, depth: int) -> None:

@@ -95,10 +95,6 @@ class Connection:
         self._write()
         self._task = asyncio.get_running_loop().create_task(self._read())
 
-    @property
-    def lost(self) -> bool:
-        return self._error is not None
-
     async def wait_lost(self) -> None:
         """Returns when the peer has gone, or the connection was closed."""
         assert self._task is not None
@@ -229,7 +225,7 @@ class Connection:
     # -- for calls
 
     async def begin(self, headers: Iterable[tuple[str, str]]) -> Stream:
-        """A client's new call. Raises ``GrpcError`` when the connection is lost."""
+        """A client's new call. Raises ``GrpcError`` when the connection is lost, or the peer takes no calls."""
         while True:
             if self._error is not None:
                 raise self._error
@@ -237,7 +233,11 @@ class Connection:
             if self._met and self._http.open_outbound_streams < self._http.remote_settings.max_concurrent_streams:
                 break
             self._freed.clear()
-            await self._freed.wait()
+            try:
+                async with asyncio.timeout(STALL_S):
+                    await self._freed.wait()
+            except TimeoutError:
+                raise GrpcError(Code.UNAVAILABLE, "the peer takes no calls") from None
         try:
             id = self._http.get_next_available_stream_id()
             self._http.send_headers(id, _bytes(headers))

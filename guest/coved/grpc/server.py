@@ -13,7 +13,7 @@ from coved.grpc.codec import Message
 from coved.grpc.connection import MESSAGE_LIMIT, Connection
 from coved.grpc.method import Method
 from coved.grpc.status import Code, GrpcError, Status, trailers
-from coved.grpc.stream import Stream
+from coved.grpc.stream import CANCEL, Stream
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Services:
             pass  # nobody waits for it any more
         finally:
             if not stream.closed:  # cancelled
-                stream.reset(_CANCEL)
+                stream.reset(CANCEL)
             connection.forget(stream)
 
     async def _status(self, connection: Connection, stream: Stream) -> Status:
@@ -136,7 +136,6 @@ class _ServerCall(Call[Any, Any]):
 
 
 _RESPONSE = [(":status", "200"), ("content-type", "application/grpc")]
-_CANCEL = 8
 
 
 def _status_of(error: GrpcError) -> Status:

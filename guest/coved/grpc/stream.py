@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 STALL_S = 600.0
 """How long a peer may take nothing of what it is sent."""
+CANCEL = 8
+"""HTTP/2's error code (RFC 9113, 7)."""
 _PREFIX = struct.Struct(">BI")
 _BURST = 256 * 1024
 """Bytes that one call sends before others have their turn."""
@@ -107,7 +109,7 @@ class Stream:
     def fail(self, error: GrpcError, *, reset: bool = False) -> None:
         """The call is over, whatever it was doing; ``reset`` tells the peer."""
         if reset:
-            self.reset(_CANCEL)
+            self.reset(CANCEL)
         self._buffer.clear()
         if not self.ended and self._error is None:
             self._error = error
@@ -222,7 +224,3 @@ class Stream:
         """Gives the call up."""
         self.closed = True
         self._connection.reset(self.id, code)
-
-
-_CANCEL = 8
-"""HTTP/2's error code (RFC 9113, 7)."""

@@ -358,9 +358,14 @@ class Images:
 
     # -- leaving
 
-    async def save(self, names: Sequence[str], platform: Platform | None = None) -> AsyncIterator[bytes]:
+    async def save(
+        self, names: Sequence[str], platform: Platform | None = None, *, called: Sequence[str] = ()
+    ) -> AsyncIterator[bytes]:
         """An archive of images, by names and ids, that ``load`` and other engines take. A repository without a tag stands for
         all its tags; several platforms of an image go all, unless one is asked for.
+
+        Args:
+            called: canonical names that the image, which is one then, has in the archive instead of its own.
 
         Raises ``NotFound``, and whatever else can be known before the first byte, at once.
         """
@@ -368,6 +373,8 @@ class Images:
 
         async with self._changing:
             groups, paths = self._export().collect(names, platform)
+            if called:
+                groups[0].names[:] = called
             folder = self._spool / f"save-{secrets.token_hex(8)}"
             held = await asyncio.to_thread(_hold, folder, paths)
             for group in groups:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import tempfile
@@ -28,9 +29,19 @@ class Inputs:
     trees: dict[str, Tree] = field(default_factory=dict)
     archive: BinaryIO | None = None
     """A context that comes on stdin."""
-    shared_key: str = ""
     shown: str = ""
     """What the user calls the Dockerfile."""
+    folder: str = ""
+    """The name of the context, when it is a folder that may be sent again."""
+
+    @property
+    def shared_key(self) -> str:
+        """The same for later builds with the same folders, "" for none: by it the engine finds what it has of them."""
+        if not self.folder:
+            return ""
+        # The Dockerfile's, which may be a temporary one, is sent each time.
+        trees = sorted((name, os.fsencode(tree.root)) for name, tree in self.trees.items() if name != "dockerfile")
+        return f"{self.folder}:{hashlib.sha256(repr(trees).encode()).hexdigest()[:24]}"
 
 
 class Stdin:
@@ -79,7 +90,7 @@ def gather(
             inputs.trees["context"] = Tree(_temporary(cleanup))
     elif Path(context).is_dir():
         inputs.trees["context"] = Tree(Path(context))
-        inputs.shared_key = Path(context).absolute().name
+        inputs.folder = Path(context).absolute().name
         if dockerfile != "-":
             folder, name = (str(Path(dockerfile).parent), Path(dockerfile).name) if dockerfile else (context, "")
         if not dockerfile:

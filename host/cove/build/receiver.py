@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from coved.buildkit import filemode
 from coved.buildkit.messages import (
     PACKET_DATA,
     PACKET_ERR,
@@ -30,8 +31,6 @@ from coved.buildkit.messages import (
 from coved.grpc.call import Call
 from coved.grpc.codec import Message
 from coved.grpc.status import Code, GrpcError
-
-from cove.build.tree import CHARACTER, DEVICE, DIRECTORY, FIFO, KINDS, SYMLINK, st_mode
 
 MOST_OPEN = 64
 """Files whose contents may come at the same time."""
@@ -60,8 +59,9 @@ class Folder:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._paths: list[tuple[str, int]] = []
-        """What was told of so far, with its mode."""
+        self._count = 0
+        """Of what was told of so far."""
+        self._regular: set[str] = set()
         self._last: tuple[str, ...] = ()
         self._folders: list[Stat] = []
         self._wanted: dict[int, Stat] = {}
@@ -77,7 +77,7 @@ class Folder:
                 while (message := await call.receive()) is not None:
                     packet = Packet.decode(message.data)
                     if packet.type == PACKET_STAT and packet.stat is not None:
-                        number = len(self._paths)
+                        number, self._count = self._count, self._count + 1
                         if self._take(packet.stat):
                             self._wanted[number] = packet.stat
                             await call.send(Raw(Packet(PACKET_REQ, id=number).encode()))
@@ -103,29 +103,29 @@ class Folder:
         if not all(map(_is_name, parts)) or _key(parts) <= _key(self._last):
             raise Refused(f"invalid path from the engine: {stat.path!r}")
         self._last = parts
-        self._paths.append((stat.path, stat.mode))
         path = self._root.joinpath(*parts)
         self._check_above(parts)
-        kind = stat.mode & KINDS
-        if kind == DIRECTORY:
+        mode = filemode.from_go(stat.mode)
+        if st.S_ISDIR(mode):
             if path.is_symlink() or not path.is_dir():
                 _remove(path)
                 path.mkdir(0o700)
             self._folders.append(stat)
             return False
         _remove(path)
-        if kind == SYMLINK:
+        if st.S_ISLNK(mode):
             path.symlink_to(stat.linkname)
             if os.utime in os.supports_follow_symlinks:
                 os.utime(path, ns=(stat.mod_time, stat.mod_time), follow_symlinks=False)
             return False
-        if not kind and stat.linkname:
-            self._link(stat, path)
-            return False
-        if not kind:
-            path.touch(0o600, exist_ok=False)
-            return True
-        self._make_other(stat, path)
+        if st.S_ISREG(mode):
+            if stat.linkname:
+                self._link(stat, path)
+            else:
+                path.touch(0o600, exist_ok=False)
+            self._regular.add(stat.path)
+            return not stat.linkname
+        self._make_other(stat, path, mode)
         return False
 
     def _check_above(self, parts: tuple[str, ...]) -> None:
@@ -138,21 +138,20 @@ class Folder:
 
     def _link(self, stat: Stat, path: Path) -> None:
         """Another name for a file that has come before."""
-        if not any(known == stat.linkname and not mode & KINDS for known, mode in self._paths[:-1]):
+        if stat.linkname not in self._regular:
             raise Refused(f"invalid hard link from the engine: {stat.linkname!r}")
         parts = tuple(stat.linkname.split("/"))
         self._check_above(parts)
         path.hardlink_to(self._root.joinpath(*parts))
 
-    def _make_other(self, stat: Stat, path: Path) -> None:
+    def _make_other(self, stat: Stat, path: Path, mode: int) -> None:
         if sys.platform == "win32":
             raise Refused(f"{stat.path}: Windows has no files of this kind")
-        if stat.mode & FIFO:
+        if st.S_ISFIFO(mode):
             os.mkfifo(path, 0o600)
-        elif stat.mode & DEVICE:
-            kind = st.S_IFCHR if stat.mode & CHARACTER else st.S_IFBLK
-            os.mknod(path, kind | 0o600, os.makedev(stat.devmajor, stat.devminor))
-        path.chmod(st_mode(stat.mode))
+        elif st.S_ISBLK(mode) or st.S_ISCHR(mode):
+            os.mknod(path, st.S_IFMT(mode) | 0o600, os.makedev(stat.devmajor, stat.devminor))
+        path.chmod(st.S_IMODE(mode))
 
     def _data(self, packet: Packet) -> None:
         stat = self._wanted.get(packet.id)
@@ -192,7 +191,7 @@ def _key(parts: tuple[str, ...]) -> list[bytes]:
 
 
 def _finish(path: Path, stat: Stat) -> None:
-    path.chmod(st_mode(stat.mode))
+    path.chmod(st.S_IMODE(filemode.from_go(stat.mode)))
     os.utime(path, ns=(stat.mod_time, stat.mod_time))
 
 

@@ -16,24 +16,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from coved.buildkit import filemode
 from coved.dockerfile.ignore import Matcher
 from coved.dockerfile.instructions import DockerfileError
 from coved.dockerfile.wildcards import Wildcard, has_wildcards
-
-DIRECTORY, SYMLINK, DEVICE, FIFO, SOCKET, SETUID, SETGID, CHARACTER, STICKY = (
-    1 << bit for bit in (31, 27, 26, 25, 24, 23, 22, 21, 20)
-)
-"""Bits of Go's os.FileMode."""
-KINDS = DIRECTORY | SYMLINK | DEVICE | FIFO | SOCKET | CHARACTER
-_TYPES = {
-    stat.S_IFDIR: DIRECTORY,
-    stat.S_IFLNK: SYMLINK,
-    stat.S_IFBLK: DEVICE,
-    stat.S_IFCHR: DEVICE | CHARACTER,
-    stat.S_IFIFO: FIFO,
-    # The receiver's archives know no sockets: one is sent as an empty file.
-}
-_FLAGS = ((stat.S_ISUID, SETUID), (stat.S_ISGID, SETGID), (stat.S_ISVTX, STICKY))
 
 
 @dataclass(frozen=True)
@@ -53,25 +39,7 @@ class Entry:
 
     @property
     def regular(self) -> bool:
-        return not self.mode & KINDS
-
-
-def go_mode(mode: int) -> int:
-    """`st_mode` as Go's os.FileMode."""
-    found = stat.S_IMODE(mode) & 0o777 | _TYPES.get(stat.S_IFMT(mode), 0)
-    for flag, bit in _FLAGS:
-        if mode & flag:
-            found |= bit
-    return found
-
-
-def st_mode(mode: int) -> int:
-    """The permissions of a Go mode, as chmod takes them."""
-    found = mode & 0o777
-    for flag, bit in _FLAGS:
-        if mode & bit:
-            found |= flag
-    return found
+        return not self.mode & filemode.KINDS
 
 
 class Selection:
@@ -158,7 +126,9 @@ class Tree:
     def _entry(self, path: str, found: os.stat_result, seen: dict[tuple[int, int], str]) -> Entry | None:
         """None for what has vanished."""
         here = self.root / path
-        mode, size, link, device = go_mode(found.st_mode), 0, "", (0, 0)
+        # The receiver's archives know no sockets: one is sent as an empty file.
+        kind = stat.S_IFREG if stat.S_ISSOCK(found.st_mode) else stat.S_IFMT(found.st_mode)
+        mode, size, link, device = filemode.to_go(kind | stat.S_IMODE(found.st_mode)), 0, "", (0, 0)
         if sys.platform == "win32":
             mode = mode & ~0o777 | (mode & 0o777 | 0o111) & 0o755
         if not stat.S_ISDIR(found.st_mode):

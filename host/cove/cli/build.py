@@ -148,7 +148,7 @@ class _Build:
                     self._cache_exports,
                     entitlements,
                     internal=self._call is not None,
-                    shared_key=self._shared_key(),
+                    shared_key=self._inputs.shared_key,
                 )
                 built = await solve(engine, channel, order, self._offer, self._paced.update)
                 if self._call is None and (names := self._results.pushed):
@@ -156,15 +156,6 @@ class _Build:
                 return built
         finally:
             self._paced.done()
-
-    def _shared_key(self) -> str:
-        """The folder's name, and where it is: other folders of that name are others."""
-        if not self._inputs.shared_key:
-            return ""
-        import hashlib
-
-        tree = self._inputs.trees["context"]
-        return f"{self._inputs.shared_key}:{hashlib.sha256(os.fsencode(tree.root)).hexdigest()[:24]}"
 
     def _account(self, host: str) -> tuple[str, str]:
         from cove.cli.credentials import HUB, find_quietly, registry_key

@@ -56,8 +56,8 @@ def prune(context: Context, given: Values) -> int:
     wanted, age = _filter(with_configured(given["filter"]))
     if not given["force"] and not confirm(WARNING.format("dangling" if not given["all"] else "").replace("  ", " ")):
         return 0
-    kept = given["max-used-space"] or given["reserved-space"] or given["keep-storage"]
-    request = m.PruneRequest(wanted, given["all"], age, kept)
+    reserved = given["reserved-space"] or given["keep-storage"]
+    request = m.PruneRequest(wanted, given["all"], age, reserved, given["max-used-space"], given["min-free-space"])
     total = 0
 
     async def ask(channel: Channel) -> None:
@@ -210,6 +210,7 @@ COMMANDS = {
             _KEEP,
             _RESERVED,
             _bytes("max-used-space", "Maximum amount of disk space allowed to keep for cache"),
+            _bytes("min-free-space", "Target amount of free disk space after pruning"),
             switch("verbose", "", "Provide a more verbose output"),
         ),
         most=0,

@@ -630,11 +630,12 @@ def test_what_is_kept(kit: Kit, cove: Cove) -> None:
 
 def test_what_is_removed(kit: Kit, cove: Cove, monkeypatch: pytest.MonkeyPatch) -> None:
     kit.records = [USED]
-    words = ("-a", "-f", "--keep-storage", "1g", "--filter", "until=24h", "--filter", "type=regular")
+    room = ("--max-used-space", "2g", "--min-free-space", "3g")
+    words = ("-a", "-f", "--keep-storage", "1g", *room, "--filter", "until=24h", "--filter", "type=regular")
     assert cove("builder", "prune", *words)[1] == (
         f"ID\t\t\t\t\t\tRECLAIMABLE\tSIZE\t\tLAST ACCESSED\n{'abc*':<40}\ttrue \t\t1.5kB     \t\nTotal:\t1.5kB\n"
     )
-    assert kit.pruned == [m.PruneRequest(["type==regular"], True, 24 * 3600 * 10**9, 1 << 30)]
+    assert kit.pruned == [m.PruneRequest(["type==regular"], True, 24 * 3600 * 10**9, 1 << 30, 2 << 30, 3 << 30)]
     stdin(monkeypatch, b"n\n")
     assert cove("builder", "prune")[1] == (
         "WARNING! This will remove all dangling build cache. Are you sure you want to continue? [y/N] "

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from cove.build import tree
 from cove.build.receiver import Archive, Folder, Output
 from cove.build.session import Offer, Session
+from coved.buildkit import filemode
 from coved.buildkit import messages as m
 from coved.grpc.status import GrpcError
 from engine_side import calling
@@ -25,8 +26,8 @@ def sent(output: Output, stats: Sequence[m.Stat], contents: dict[int, list[bytes
     async def run() -> None:
         async with calling(Session(Offer(outputs={number: output})).services) as channel:
             async with channel.open(m.FILE_SEND_TREE, metadata=[(ID, str(number))]) as call:
-                for stat in stats:
-                    await call.send(m.Packet(m.PACKET_STAT, stat))
+                for each in stats:
+                    await call.send(m.Packet(m.PACKET_STAT, each))
                 await call.send(m.Packet(m.PACKET_STAT))
                 async for packet in call:
                     if packet.type == m.PACKET_REQ:
@@ -39,7 +40,7 @@ def sent(output: Output, stats: Sequence[m.Stat], contents: dict[int, list[bytes
 
 
 def folder(path: str, mode: int = 0o755) -> m.Stat:
-    return m.Stat(path, tree.DIRECTORY | mode, mod_time=DAY)
+    return m.Stat(path, filemode.to_go(stat.S_IFDIR | mode), mod_time=DAY)
 
 
 def file(path: str, mode: int = 0o644, link: str = "") -> m.Stat:
@@ -47,18 +48,18 @@ def file(path: str, mode: int = 0o644, link: str = "") -> m.Stat:
 
 
 def symlink(path: str, target: str) -> m.Stat:
-    return m.Stat(path, tree.SYMLINK | 0o777, linkname=target, mod_time=DAY)
+    return m.Stat(path, filemode.to_go(stat.S_IFLNK | 0o777), linkname=target, mod_time=DAY)
 
 
 def test_a_folder(tmp_path: Path) -> None:
     root = tmp_path / "new" / "out"
     stats = [
         folder("a", 0o500),
-        file("a/x", tree.SETUID | 0o711),
+        file("a/x", filemode.to_go(stat.S_IFREG | 0o4711)),
         file("a/y", link="a/x"),
         file("empty"),
         symlink("link", "/etc/passwd"),
-        m.Stat("pipe", tree.FIFO | 0o600),
+        m.Stat("pipe", filemode.to_go(stat.S_IFIFO | 0o600)),
     ]
     sent(Folder(root), stats, {1: [b"one ", b"two"]})
     assert (root / "a/x").read_bytes() == b"one two"
@@ -101,6 +102,8 @@ def test_a_folder_that_is_there_keeps_what_it_has(tmp_path: Path) -> None:
         [file("missing/b")],
         [file("h", link="../outside")],
         [file("h", link="nothing")],
+        [file("h", link="h")],
+        [folder("d"), file("h", link="d")],
         [symlink("s", "../outside"), file("t", link="s")],
         [file("outside-link", link="there/outside")],
     ],

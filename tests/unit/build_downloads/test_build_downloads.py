@@ -71,6 +71,7 @@ def test_mode_and_time_on_the_disk(web: Web, tmp_path: Path) -> None:
         ("http://h", "__unnamed__"),
         ("http://h/a/..", "__unnamed__"),
         ("http://h/%2e%2e%2fetc%2fpasswd", "passwd"),
+        ("http://h/a%00b", "__unnamed__"),
         ("http://[", "__unnamed__"),
     ],
 )
@@ -133,6 +134,7 @@ def test_a_checksum(web: Web, tmp_path: Path) -> None:
         ("md5:zz", "unsupported digest algorithm"),
         ("sha256:" + "x" * 64, "invalid checksum digest format"),
         ("sha256:" + "A" * 64, "invalid checksum digest format"),
+        ("sha256:" + "a" * 63 + "\n", "invalid checksum digest format"),
     ],
 )
 def test_no_checksums(checksum: str, words: str, web: Web, tmp_path: Path) -> None:
@@ -222,6 +224,96 @@ def test_there_are_bounds(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert len([*(tmp_path / "urls").iterdir()]) == 3
 
     asyncio.run(run())
+
+
+def test_what_is_kept(web: Web, tmp_path: Path) -> None:
+    """A file that two URLs have counts once, and is there as long as one of them is kept, or a build uses it."""
+    for name in "abc":
+        web.pages[f"/{name}"] = page(b"other" if name == "c" else b"same", ETag='"1"')
+
+    async def run() -> None:
+        made = Downloads(registries(), tmp_path)
+        for name in "aabc":
+            async with made.file(f"{web.url.replace('//', '//me:pw@')}/{name}", checksum=""):
+                pass
+        async with made.file(f"{web.url}/c") as used:
+            entries = {one.description[-1] + str(one.in_use): one for one in await made.entries()}
+            assert sorted(entries) == ["aFalse", "bFalse", "cTrue"]
+            a, b = entries["aFalse"], entries["bFalse"]
+            assert (a.description, a.size, a.uses) == (f"http url {web.url}/a", 0, 2)
+            assert (b.size, b.uses) == (4, 1)
+            assert a.created_ns <= a.used_ns <= b.used_ns
+            c = [one.id for one in await made.entries() if one.in_use]
+            await made.remove([b.id, *c, "none"])
+            assert sorted(path.read_bytes() for path in (tmp_path / "files").iterdir()) == [b"other", b"same"]
+            assert {one.description: one.size for one in await made.entries()}[f"http url {web.url}/a"] == 4
+            await made.remove([a.id, *c])
+            assert used.path.read_bytes() == b"other"
+            assert [*(tmp_path / "files").iterdir()] == [used.path]
+        await made.remove(c)
+        assert await made.entries() == []
+        await made.close()
+
+    asyncio.run(run())
+    assert sorted(tmp_path.rglob("*")) == [tmp_path / "files", tmp_path / "urls"]
+
+
+def test_removed_while_something_is_fetched(web: Web, tmp_path: Path) -> None:
+    """What is being asked for stays; files of others go when no fetch can come to be the same any more."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    def slow(handler: http.server.BaseHTTPRequestHandler) -> None:
+        asked.set()
+        assert go_on.wait(30)
+        page(b"same", ETag='"1"')(handler)
+
+    web.pages["/a"] = web.pages["/b"] = page(b"same", ETag='"1"')
+    web.pages["/c"] = page(b"c")
+
+    async def run() -> None:
+        made = Downloads(registries(), tmp_path)
+        for name in "abc":
+            async with made.file(f"{web.url}/{name}"):
+                pass
+        await made.close()
+        web.pages["/a"] = slow
+
+        async def again() -> bytes:
+            async with made.file(f"{web.url}/a") as file:
+                return file.path.read_bytes()
+
+        task = asyncio.create_task(again())
+        await asyncio.to_thread(asked.wait)
+        entries = await made.entries()
+        assert {one.description[-1]: one.in_use for one in entries} == {"a": True, "b": False, "c": False}
+        await made.remove([one.id for one in entries])
+        go_on.set()
+        assert await task == b"same"
+        await made.close()
+        assert [one.description for one in await made.entries()] == [f"http url {web.url}/a"]
+        assert [path.read_bytes() for path in (tmp_path / "files").iterdir()] == [b"same"]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_file_without_end(told: bool, web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its server may say how long it is, or not."""
+    monkeypatch.setattr(downloads, "FILE_MAX", 100_000)
+
+    def send(handler: http.server.BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        if told:
+            handler.send_header("Content-Length", "100001")
+        handler.end_headers()
+        handler.wfile.write(b"x" * 100_001)
+
+    web.pages["/f"] = send
+    web.pages["/g"] = page(b"x" * 100_000)
+    with pytest.raises(BuildError, match="the file is larger than 100000 bytes"):
+        fetch(tmp_path, f"{web.url}/f")
+    assert not [*(tmp_path / "files").iterdir()]
+    assert fetch(tmp_path, f"{web.url}/g")[0] == b"x" * 100_000
 
 
 def test_cancelled_it_leaves_nothing(web: Web, tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 from build_git_servers import commit, daemon, git, http_server
-from build_web import registries
+from build_web import registries, serving
 from coved.build import git as build_git
+from coved.build import git_budget
 from coved.build.errors import BuildError
 from coved.build.git import Repositories
 from coved.build.git_url import parse
@@ -179,6 +180,8 @@ def test_a_checksum(server: tuple[str, list[str]], repositories: Path, tmp_path:
         fetch(tmp_path, f"{server[0]}/x.git#annotated", checksum="1234")
     with pytest.raises(BuildError, match="invalid checksum xyz for Git URL, expected hex commit hash"):
         fetch(tmp_path, f"{server[0]}/x.git", checksum="xyz")
+    with pytest.raises(BuildError, match="invalid checksum 1234\n for Git URL"):
+        fetch(tmp_path, f"{server[0]}/x.git", checksum="1234\n")
 
 
 def test_by_commit(server: tuple[str, list[str]], repositories: Path, tmp_path: Path) -> None:
@@ -249,7 +252,7 @@ def test_who_asks(repositories: Path, tmp_path: Path) -> None:
         assert "wrong" not in str(caught.value)
 
 
-def test_submodules(tmp_path: Path) -> None:
+def test_submodules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "r"
     for name in ("inner.git", "middle.git", "outer.git"):
         (root / name).mkdir(parents=True)
@@ -269,11 +272,49 @@ def test_submodules(tmp_path: Path) -> None:
         }  # fmt: skip
         files, _ = fetch(tmp_path / "cache", f"{url}/outer.git?submodules=false")
         assert sorted(files) == [".gitmodules", "outer.git", "sub"]
+        monkeypatch.setattr(git_budget, "REPOSITORIES_MAX", 1)
+        with pytest.raises(BuildError, match="the repository has more than 1 submodules"):
+            fetch(tmp_path / "other", f"{url}/outer.git")
         git(root / "outer.git", "config", "-f", ".gitmodules", "submodule.sub.url", "file:///etc")
         commit(root / "outer.git")
         with pytest.raises(BuildError, match=r'failed to update submodules for .*unsupported protocol scheme "file"'):
             fetch(tmp_path / "cache", f"{url}/outer.git")
     assert [path for path in (tmp_path / "cache").iterdir() if path.name.startswith(".")] == []
+
+
+def test_submodules_elsewhere_learn_nothing_of_who_asks(tmp_path: Path) -> None:
+    """A .gitmodules can name any host; what is meant for a host by its name still goes there, but only encrypted."""
+    root = tmp_path / "r"
+    for name in ("inner.git", "beside.git", "outer.git"):
+        (root / name).mkdir(parents=True)
+        git(root / name, "init", "-q")
+        commit(root / name)
+    for name in ("beside.git", "inner.git"):
+        git(root / "outer.git", "submodule", "add", "-q", str(root / name), name)
+    asked: list[str] = []
+
+    async def secret(name: str) -> bytes | None:
+        asked.append(name)
+        return {"GIT_AUTH_TOKEN": b"t0k"}.get(name)
+
+    with serving() as other, http_server(root, "x-access-token:t0k") as (url, _):
+        for name, where in {"inner.git": f"{other.url}/inner.git", "beside.git": "../beside.git"}.items():
+            git(root / "outer.git", "config", "-f", ".gitmodules", f"submodule.{name}.url", where)
+        commit(root / "outer.git")
+        with pytest.raises(BuildError, match="not found: the server says 404"):
+            fetch(tmp_path / "cache", f"{url}/outer.git", secret=secret)
+        assert [headers.get("authorization") for _, headers in other.asked] == [None]
+        host = url.removeprefix("http://")
+        assert asked[-4:] == [
+            f"GIT_AUTH_HEADER.{host}", "GIT_AUTH_HEADER", f"GIT_AUTH_TOKEN.{host}", "GIT_AUTH_TOKEN"
+        ]  # fmt: skip
+        assert len(asked) == 8  # of the repository and the submodule that is beside it
+        asked.clear()
+        git(root / "outer.git", "config", "-f", ".gitmodules", "submodule.inner.git.url", "https://127.0.0.1:1/x.git")
+        commit(root / "outer.git")
+        with pytest.raises(BuildError, match="connection refused"):
+            fetch(tmp_path / "cache", f"{url}/outer.git", secret=secret)
+        assert asked[-2:] == ["GIT_AUTH_HEADER.127.0.0.1:1", "GIT_AUTH_TOKEN.127.0.0.1:1"]
 
 
 def test_what_is_not_there(server: tuple[str, list[str]], tmp_path: Path) -> None:

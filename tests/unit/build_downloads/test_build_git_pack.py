@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from coved.build import git_pack, git_tree
+from coved.build import git_budget, git_pack, git_tree
 from coved.build.errors import BuildError
 from coved.build.git_pack import BLOB, COMMIT, TAG, TREE, Pack
 from coved.build.git_tree import Checkout
@@ -195,10 +195,12 @@ def test_a_link_and_what_is_behind_it(tmp_path: Path) -> None:
     assert [*outside.iterdir()] == []
 
 
-def test_few_objects_that_are_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(git_tree, "_ENTRIES_MAX", 500)
+@pytest.mark.parametrize("files", [True, False])
+def test_few_objects_that_are_many_files(files: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or directories."""
+    monkeypatch.setattr(git_budget, "FILES_MAX", 500)
     objects: list[tuple[int, bytes]] = [(BLOB, b"x")]
-    tree = b"".join(b"100644 %d\0" % i + name_of(BLOB, b"x") for i in range(10))
+    tree = b"".join(b"100644 %d\0" % i + name_of(BLOB, b"x") for i in range(10)) if files else b""
     for _ in range(5):
         objects.append((TREE, tree))
         tree = b"".join(b"40000 %d\0" % i + name_of(TREE, tree) for i in range(10))
@@ -206,6 +208,81 @@ def test_few_objects_that_are_many_files(tmp_path: Path, monkeypatch: pytest.Mon
     made = Commit(tmp_path, (0o040000, b"d", name_of(TREE, tree)), objects=tuple(objects))
     with pytest.raises(BuildError, match="the commit has more than 500 files"):
         made.write(tmp_path / "t")
+    assert len([*(tmp_path / "t").rglob("*")]) == 500
+
+
+def test_few_objects_that_are_much_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(git_budget, "WRITTEN_MAX", 1000)
+    files = [(0o100644, b"%d" % number, BASE) for number in range(11)]
+    with pytest.raises(BuildError, match="the commit's files are larger than 1000 bytes"):
+        Commit(tmp_path, *files).write(tmp_path / "t")
+    assert sum(path.stat().st_size for path in (tmp_path / "t").iterdir()) == 1000
+
+
+def test_long_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are in memory as long as the commit is; and an error tells of no more of one than people would read."""
+    with pytest.raises(BuildError, match=r"invalid path 'x{1000}'$"):
+        Commit(tmp_path, (0o100644, b"x" * 10000, b"")).write(tmp_path / "t")
+    monkeypatch.setattr(git_budget, "PATHS_MAX", 100)
+    with pytest.raises(BuildError, match="the commit's paths are longer than 100 bytes"):
+        Commit(tmp_path, (0o100644, b"a" * 60, b""), (0o100644, b"b" * 60, b"")).write(tmp_path / "u")
+
+
+def test_large_trees_in_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of one path are in memory together; those beside each other are not."""
+    monkeypatch.setattr(git_tree, "_HELD_MAX", 3000)
+    file = b"100644 f\0" + name_of(BLOB, BASE)
+    large = file + b"".join(b"40000 %d\0" % number + name_of(TREE, b"") for number in range(40))
+    beside = b"".join(b"40000 %c\0" % letter + name_of(TREE, large) for letter in b"abcdef")
+    objects = ((BLOB, BASE), (TREE, b""), (TREE, large), (TREE, beside))
+    assert 6 * len(large) > 3000 > 2 * len(large)
+    Commit(tmp_path, (0o040000, b"d", name_of(TREE, beside)), objects=objects).write(tmp_path / "t")
+    tree = large
+    for _ in range(4):
+        tree = large + b"40000 x\0" + name_of(TREE, tree)
+        objects = (*objects, (TREE, tree))
+    with pytest.raises(BuildError, match="the directories down to /d/x/x/ are larger than 3000 bytes"):
+        Commit(tmp_path, (0o040000, b"d", name_of(TREE, tree)), objects=objects).write(tmp_path / "u")
+
+
+def test_given_up_inside_an_object(tmp_path: Path) -> None:
+    """Reading one, and applying a difference, can take minutes."""
+    asked = 0
+    enough = 0
+
+    def wanted() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked <= enough
+
+    inserts = delta(100, 100_000, *[b"\x01x"] * 100_000)
+    for entries in ([entry(BLOB, bytes(20 << 20))], [entry(BLOB, BASE), by_name(BASE, inserts)]):
+        path = pack_of(tmp_path, *entries)
+        asked, enough = 0, 1 << 30
+        Pack(path, wanted).close()
+        assert asked > len(entries) * 10
+        asked, enough = 0, asked - 2
+        with pytest.raises(BuildError, match="context canceled"):
+            Pack(path, wanted)
+        assert asked == enough + 1
+
+
+def test_differences_that_are_made_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of a chain of large ones, which are not kept in memory, needs all those before it."""
+    large = bytes(100_000)
+    chain = [entry(BLOB, large)]
+    before = [large]
+    for number in range(20):
+        after = before[-1][:-1] + bytes([number + 1])
+        copied = bytes([0x80 | 0x10 | 0x20 | 0x40]) + (len(after) - 1).to_bytes(3, "little")
+        chain.append(entry(7, delta(100_000, 100_000, copied, b"\x01" + after[-1:]), base=name_of(BLOB, before[-1])))
+        before.append(after)
+    path = pack_of(tmp_path, *chain)
+    monkeypatch.setattr(git_budget, "MADE_MAX", 5_000_000)
+    Pack(path).close()
+    monkeypatch.setattr(git_pack, "_CACHE_MAX", 100_000)
+    with pytest.raises(BuildError, match="the repository's objects come to more than 5000000 bytes"):
+        Pack(path)
 
 
 def test_folders_nested_too_deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,7 @@ from coved.build.git_url import GitRef, is_commit, parse
         ("file:///foo.git", None),
         ("C:/foo.git", None),
         ("a/b:c.git", None),
+        ("git@github.com:moby/buildkit.git\n", None),
     ],
 )  # fmt: skip
 def test_names(text: str, expected: GitRef | None) -> None:
@@ -72,3 +73,4 @@ def test_commits() -> None:
     assert not is_commit("a" * 39)
     assert not is_commit("A" * 40)
     assert not is_commit("g" * 40)
+    assert not is_commit("a" * 40 + "\n")

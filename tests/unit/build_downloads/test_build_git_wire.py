@@ -8,13 +8,16 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from build_web import Answer, Web, registries, serving
-from coved.build import git_wire
+from coved.build import git_budget, git_wire
 from coved.build.errors import BuildError
 from coved.build.git import Repositories
+from coved.build.git_budget import Budget
 from coved.build.git_url import GitRef
+from coved.registry.wire import Wire
 
 COMMIT = "1" * 40
 CAPABILITIES = "side-band-64k shallow ofs-delta symref=HEAD:refs/heads/main"
@@ -51,9 +54,9 @@ def answer(data: bytes, kind: str = "application/x-git-upload-pack-advertisement
     return send
 
 
-def fetch(place: Path, remote: str) -> None:
+def fetch(place: Path, remote: str, meter: Callable[[int], None] = lambda done: None) -> None:
     async def run() -> None:
-        async with Repositories(registries(), place).tree(GitRef(remote)):
+        async with Repositories(registries(), place).tree(GitRef(remote), meter=meter):
             pytest.fail("it is none")
 
     asyncio.run(run())
@@ -110,6 +113,37 @@ def test_refs_without_end(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         fetch(tmp_path, f"{web.url}/x.git")
 
 
+def test_refs_that_are_long(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(git_wire, "_REFS_BYTES_MAX", 100_000)
+    refs = [f"{COMMIT} refs/heads/{'x' * 60_000}", f"{COMMIT} refs/heads/{'y' * 60_000}"]
+    web.pages["/x.git/info/refs?service=git-upload-pack"] = answer(advertisement(*refs))
+    with pytest.raises(BuildError, match="the repository's refs are longer than 100000 bytes"):
+        fetch(tmp_path, f"{web.url}/x.git")
+
+
+@pytest.mark.parametrize("band", [b"\1", b"\2"])
+def test_a_pack_without_end(band: bytes, web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or what is told of it meanwhile."""
+    monkeypatch.setattr(git_budget, "RECEIVED_MAX", 100_000)
+    web.pages["/x.git/info/refs?service=git-upload-pack"] = answer(REFS)
+    result = b"0000" + line("NAK\n") + line(band + b"x" * 60_000) * 2
+    web.pages["/x.git/git-upload-pack"] = answer(result, "application/x-git-upload-pack-result")
+    with pytest.raises(BuildError, match="the repository is larger than 100000 bytes"):
+        fetch(tmp_path, f"{web.url}/x.git")
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_the_meter_is_not_told_of_every_line(web: Web, tmp_path: Path) -> None:
+    web.pages["/x.git/info/refs?service=git-upload-pack"] = answer(REFS)
+    result = b"0000" + line("NAK\n") + line(b"\1" + b"x" * 10) * 250_000 + b"0000"
+    web.pages["/x.git/git-upload-pack"] = answer(result, "application/x-git-upload-pack-result")
+    told: list[int] = []
+    with pytest.raises(BuildError, match="no pack"):
+        fetch(tmp_path, f"{web.url}/x.git", told.append)
+    assert len(told) == 3
+    assert told[-1] == 2_500_000
+
+
 def test_where_it_has_moved_to(web: Web, tmp_path: Path) -> None:
     def moved(handler: http.server.BaseHTTPRequestHandler) -> None:
         handler.send_response(301)
@@ -121,6 +155,45 @@ def test_where_it_has_moved_to(web: Web, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="the server answers 404 to git-upload-pack"):
         fetch(tmp_path, f"{web.url}/x.git")
     assert web.asked[-1][0] == "/y.git/git-upload-pack"
+
+
+def test_where_it_has_moved_to_learns_nothing_of_who_asks(web: Web, tmp_path: Path) -> None:
+    """Neither from the redirected request, nor from those that follow."""
+    told = "Basic dTpw"
+    with serving() as other:
+
+        def moved(handler: http.server.BaseHTTPRequestHandler) -> None:
+            handler.send_response(302)
+            handler.send_header("Location", f"{other.url}/y.git/info/refs?service=git-upload-pack")
+            handler.end_headers()
+
+        web.pages["/x.git/info/refs?service=git-upload-pack"] = moved
+        other.pages["/y.git/info/refs?service=git-upload-pack"] = answer(REFS)
+        other.pages["/y.git/git-upload-pack"] = answer(b"", "application/x-git-upload-pack-result")
+        with pytest.raises(BuildError, match="hung up unexpectedly"):
+            fetch(tmp_path, f"http://u:p@{web.url.removeprefix('http://')}/x.git")
+        assert [headers.get("authorization") for _, headers in web.asked] == [told]
+        assert [path for path, _ in other.asked] == [
+            "/y.git/info/refs?service=git-upload-pack", "/y.git/git-upload-pack"
+        ]  # fmt: skip
+        assert [headers.get("authorization") for _, headers in other.asked] == [None, None]
+
+
+def test_from_an_encrypted_server_to_one_that_is_not() -> None:
+    """Who says who they are would not notice that what comes may be anybody's."""
+    asked: list[str] = []
+
+    class Redirecting:
+        def send(self, method: str, url: str, *, authorize: Callable[[str], dict[str, str]], **_: object) -> None:
+            asked.append(f"{url} {authorize(url)}")
+            authorize("http://git.example/x.git/info/refs")
+            asked.append("followed")
+
+    told = {"Authorization": "Basic dTpw"}
+    server = git_wire.HttpServer(cast("Wire", Redirecting()), "https://git.example/x.git", told, Budget())
+    with pytest.raises(BuildError, match=r"redirected to http://git.example/x.git/info/refs, which is not encrypted"):
+        server.refs()
+    assert asked == [f"https://git.example/x.git/info/refs?service=git-upload-pack {told}"]
 
 
 def test_cancelled_while_a_server_says_nothing(tmp_path: Path) -> None:

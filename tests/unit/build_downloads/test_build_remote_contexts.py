@@ -69,7 +69,9 @@ def test_a_dockerfile(web: Web, tmp_path: Path) -> None:
 def test_a_named_context_is_a_file(web: Web, tmp_path: Path) -> None:
     web.pages["/c.tar"] = page(archive(a="b"))
     assert look(tmp_path, f"{web.url}/c.tar")[0] == {"a": "b"}
-    assert [*look(tmp_path, f"{web.url}/c.tar", named=True)[0]] == ["context"]
+    web.pages["/d.tar"] = web.pages["/c.tar"]
+    for name in ("c.tar", "d.tar"):
+        assert [*look(tmp_path, f"{web.url}/{name}", named=True)[0]] == [name]
 
 
 def test_the_key_is_of_the_content(web: Web, tmp_path: Path) -> None:

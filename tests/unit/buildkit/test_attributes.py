@@ -11,7 +11,7 @@ from coved.buildkit.messages import CacheOptions, CacheOptionsEntry, Definition,
 from coved.errors import InvalidParameter
 
 SOLVE = SolveRequest(ref="r", exporters=[Exporter("moby", {"name": "a,b:1"})])
-IMAGE = (Output("image", ("a", "b:1"), {"name": "a,b:1"}, 0),)
+IMAGE = (Output("image", ("a", "b:1"), 0),)
 
 
 def asked(options: dict[str, str], solve: SolveRequest = SOLVE) -> Request:

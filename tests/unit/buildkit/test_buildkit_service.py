@@ -7,22 +7,27 @@ import base64
 import contextlib
 import json
 import os
+import shutil
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from buildkit_client import Holdings, Outcome, SessionServer, build, follow
 from coved.build.client import Client
 from coved.build.contexts import Contexts
 from coved.build.errors import BuildError
+from coved.build.filters import Filter, matches
 from coved.build.progress import Progress, Status, Vertex
 from coved.build.request import Request, Result
-from coved.buildkit import builds, sessions
+from coved.build.upkeep import Entry, Keep
+from coved.buildkit import arrivals, patience
+from coved.buildkit.builds import Builds
 from coved.buildkit.messages import (
     DISK_USAGE,
     EXPORT_TRACE,
@@ -34,6 +39,7 @@ from coved.buildkit.messages import (
     PRUNE,
     SOLVE,
     BuildHistoryRequest,
+    BytesMessage,
     DiskUsageRequest,
     Exporter,
     ExportTraceRequest,
@@ -45,8 +51,11 @@ from coved.buildkit.messages import (
     SolveRequest,
 )
 from coved.buildkit.service import Service
+from coved.buildkit.session import Session
+from coved.buildkit.sessions import Sessions
 from coved.dockerfile.instructions import Location
 from coved.errors import EngineError, NotFound, Unavailable
+from coved.grpc.call import Call
 from coved.grpc.client import Channel
 from coved.grpc.status import Code, GrpcError
 
@@ -54,18 +63,8 @@ Body = Callable[[Request, Client, Progress], Awaitable[Result]]
 IMAGE = "sha256:" + "5" * 64
 
 
-@dataclass(frozen=True)
-class FakeEntry:
-    id: str
-    kind: str = "regular"
-    description: str = "RUN x"
-    parents: tuple[str, ...] = ()
-    size: int = 10
-    in_use: bool = False
-    shared: bool = False
-    created_ns: int = 1
-    used_ns: int = 2
-    uses: int = 3
+def entry(id: str, kind: str = "regular", description: str = "RUN x", in_use: bool = False) -> Entry:
+    return Entry(id, kind, description, (), 10, in_use, False, 1, 2, 3)
 
 
 @dataclass
@@ -74,9 +73,10 @@ class FakeBuilder:
 
     body: Body
     contexts: Contexts
-    entries_: list[FakeEntry] = field(default_factory=list)
+    entries_: list[Entry] = field(default_factory=list)
     pruned: list[dict[str, Any]] = field(default_factory=list)
     folder_path: Path | None = None
+    numbers: Iterator[int] = field(default_factory=count)
 
     @property
     def upkeep(self) -> FakeBuilder:
@@ -89,22 +89,20 @@ class FakeBuilder:
     async def build(self, request: Request, client: Client, progress: Progress) -> Result:
         return await self.body(request, client, progress)
 
-    async def entries(self) -> list[FakeEntry]:
-        return self.entries_
+    async def entries(self, filters: Sequence[Filter] = ()) -> list[Entry]:
+        return [each for each in self.entries_ if matches(filters, each.fields)]
 
-    async def prune(self, **options: Any) -> list[FakeEntry]:
+    async def prune(self, *, filters: Sequence[Filter], **options: Any) -> list[Entry]:
         self.pruned.append(options)
-        ids = options["ids"]
-        return [each for each in self.entries_ if not ids or each.id in ids]
+        return await self.entries(filters)
 
     @asynccontextmanager
     async def folder(self) -> AsyncIterator[Path]:
         assert self.folder_path is not None
-        self.folder_path.mkdir()
-        yield self.folder_path
-        for path in self.folder_path.iterdir():
-            path.unlink()
-        self.folder_path.rmdir()
+        path = self.folder_path.with_name(f"unpacked{next(self.numbers)}")
+        path.mkdir()
+        yield path
+        shutil.rmtree(path)
 
     async def unpack(self, chunks: AsyncIterator[bytes], folder: Path) -> None:
         (folder / "archive").write_bytes(b"".join([chunk async for chunk in chunks]))
@@ -113,7 +111,8 @@ class FakeBuilder:
 class Set:
     """A service, and a client of it."""
 
-    def __init__(self, tmp_path: Path, body: Body) -> None:
+    def __init__(self, tmp_path: Path, body: Body, server: type[SessionServer] = SessionServer) -> None:
+        self.server = server
         self.contexts = Contexts(tmp_path / "contexts")
         self.builder: Any = FakeBuilder(body, self.contexts, folder_path=tmp_path / "unpacked")
         self.service = Service(
@@ -141,7 +140,7 @@ class Set:
     async def session(self, holdings: Holdings, id: str = "s", key: str = "key") -> AsyncIterator[asyncio.Task[None]]:
         ours, theirs = socket.socketpair()
         holding = asyncio.create_task(self.service.hold(theirs.detach(), b"", id, key))
-        serving = asyncio.create_task(SessionServer(holdings).services.serve(*await asyncio.open_connection(sock=ours)))
+        serving = asyncio.create_task(self.server(holdings).services.serve(*await asyncio.open_connection(sock=ours)))
         try:
             yield serving
         finally:
@@ -224,7 +223,6 @@ def test_what_fails_shows_where(tmp_path: Path) -> None:
             location=Location(2, 3),
             filename="Dockerfile",
             text="FROM x\nRUN ä\n",
-            vertex="sha256:1",
             exit_code=3,
         )
 
@@ -236,7 +234,6 @@ def test_what_fails_shows_where(tmp_path: Path) -> None:
         source = details["errdefs.Source+json"]
         assert source["ranges"] == [{"start": {"line": 2}, "end": {"line": 3}}]
         assert base64.b64decode(source["info"]["data"]).decode() == "FROM x\nRUN ä\n"
-        assert details["errdefs.Vertex+json"] == {"digest": "sha256:1"}
         assert details["gatewayapi.ExitMessage+json"] == {"Code": 3}
 
     run(main)
@@ -279,8 +276,7 @@ def test_it_comes_in_any_order(tmp_path: Path) -> None:
 
 
 def test_what_never_comes_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(builds, "WAIT_S", 0.05)
-    monkeypatch.setattr(sessions, "WAIT_S", 0.05)
+    monkeypatch.setattr(arrivals, "WAIT_S", 0.05)
 
     async def main() -> None:
         made = Set(tmp_path, nothing)
@@ -327,6 +323,43 @@ def test_a_client_that_gives_up_cancels_its_build(tmp_path: Path, how: str) -> N
                     await following
             await cancelled.wait()
             await asyncio.gather(solving, asking, following, return_exceptions=True)
+
+    run(main)
+
+
+def test_a_build_ends_when_all_of_it_has_ended(tmp_path: Path) -> None:
+    """Also when whoever asked for it was cancelled again while it was ending."""
+
+    async def main() -> None:
+        began, ending, may_end = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def body(request: Request, client: Client, progress: Progress) -> Result:
+            began.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ending.set()
+                await may_end.wait()
+            return Result()
+
+        made = Set(tmp_path, body)
+        there = Sessions()
+        channel = cast(Any, None)
+        await there.add(Session(channel, "s", "", contexts=made.contexts, archives=made.builder, sockets=tmp_path))
+        builds = Builds(there, made.builder)
+        one = await builds.begin(SolveRequest(ref="r", session="s"))
+        asking = asyncio.create_task(one.run("dockerfile.v0", {}, {}))
+        await began.wait()
+        asking.cancel()
+        await ending.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        ended = asyncio.create_task(builds.end(one))
+        await asyncio.sleep(0.05)
+        assert not ended.done()
+        may_end.set()
+        await ended
 
     run(main)
 
@@ -392,6 +425,61 @@ def test_a_tree_of_another_session(tmp_path: Path) -> None:
     run(main)
 
 
+def test_builds_of_one_session_do_not_meddle_with_one_another(tmp_path: Path) -> None:
+    """Each has its own names for trees, and its own archive, though all of them begin before one looks at its files."""
+    trees: dict[str, Path] = {}
+    for name in ("a", "b", "context"):
+        trees[name] = tmp_path / "trees" / name
+        trees[name].mkdir(parents=True)
+        (trees[name] / "f").write_text(f"tree {name}")
+    options = [{"contextkey": "a"}, {"contextkey": "b"}, {}]
+    options += [{"context": f"http://buildkit-session/{name}"} for name in ("one", "two", "one")]
+    all_there = asyncio.Barrier(len(options))
+
+    async def body(request: Request, client: Client, progress: Progress) -> Result:
+        await all_there.wait()
+        async with client.tree("context") as tree:
+            (file,) = tree.path.iterdir()
+            progress.log("sha256:1", 1, file.read_bytes())
+        return Result()
+
+    async def main() -> None:
+        made = Set(tmp_path, body)
+        uploads = {"one": b"archive one", "two": b"archive two"}
+        async with made.channel() as channel, made.session(Holdings(trees, uploads=uploads)):
+            outcomes = await asyncio.gather(*(build(channel, "s", each) for each in options))
+        assert [outcome.output.decode() for outcome in outcomes] == [
+            "tree a", "tree b", "tree context", "archive one", "archive two", "archive one",
+        ]  # fmt: skip
+
+    run(main)
+
+
+def test_trees_of_one_key_by_other_names_are_kept_apart(tmp_path: Path) -> None:
+    """Though their files have the same sizes and times."""
+    trees = {name: tmp_path / name for name in ("a", "b")}
+    for name, path in trees.items():
+        path.mkdir()
+        (path / "f").write_text(name)
+        os.utime(path / "f", (1, 1))
+    seen: list[str] = []
+
+    async def body(request: Request, client: Client, progress: Progress) -> Result:
+        async with client.tree("context") as tree:
+            seen.append((tree.path / "f").read_text())
+        return Result()
+
+    async def main() -> None:
+        made = Set(tmp_path, body)
+        for name in ("a", "b", "a"):
+            holdings = Holdings(trees)
+            await made.build(holdings, {"contextkey": name})
+            assert holdings.transferred == (1 if len(seen) < 3 else 0)
+        assert seen == ["a", "b", "a"]
+
+    run(main)
+
+
 @pytest.mark.parametrize(("name", "file"), [("dockerfile", "Dockerfile"), ("context", ".dockerignore")])
 def test_what_says_how_to_build_is_sent_each_time(tmp_path: Path, name: str, file: str) -> None:
     """Though it may have the size and the time of what was there before."""
@@ -443,7 +531,7 @@ def test_secrets_and_accounts(tmp_path: Path) -> None:
         assert await client.secret("one") == b"\x00secret"
         assert await client.secret("two") is None
         assert await client.credentials("example.com") == ("me", "pw")
-        assert await client.credentials("docker.io") == ("hub", "token")
+        assert await client.credentials("https://index.docker.io/v1/") == ("hub", "token")
         assert await client.credentials("other") == ("", "")
         async with client.ssh_agent("default") as path:
             assert path is None
@@ -530,10 +618,10 @@ def test_a_context_on_standard_input(tmp_path: Path) -> None:
 
     async def main() -> None:
         made = Set(tmp_path, body)
-        await made.build(Holdings(upload=b"tar" * 10_000), {"context": "http://buildkit-session/abc"})
-        assert not (tmp_path / "unpacked").exists()
+        await made.build(Holdings(uploads={"abc": b"tar" * 10_000}), {"context": "http://buildkit-session/abc"})
 
     run(main)
+    assert not [*tmp_path.glob("unpacked*")]
 
 
 def test_a_client_that_goes_leaves_nobody_waiting(tmp_path: Path) -> None:
@@ -563,6 +651,37 @@ def test_a_client_that_goes_leaves_nobody_waiting(tmp_path: Path) -> None:
             serving.cancel()
             await solving
         assert isinstance(failed[0], Unavailable)
+
+    run(main)
+
+
+@pytest.mark.parametrize("what", ["upload", "archive"])
+def test_a_client_that_stops_in_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    monkeypatch.setattr(patience, "STALL_S", 0.05)
+
+    class Stopping(SessionServer):
+        async def _pull(self, call: Call[BytesMessage, BytesMessage]) -> None:
+            await call.send(BytesMessage(b"half"))
+            await asyncio.Event().wait()
+
+        async def _take_archive(self, call: Call[BytesMessage, BytesMessage]) -> None:
+            await super()._take_archive(call)
+            await asyncio.Event().wait()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"all"
+
+    async def body(request: Request, client: Client, progress: Progress) -> Result:
+        if what == "archive":
+            await client.receive_tar(0, pieces())
+        else:
+            async with client.tree("context"):
+                pass
+        return Result()
+
+    async def main() -> None:
+        with pytest.raises(GrpcError, match="the client of the build does not answer"):
+            await Set(tmp_path, body, Stopping).build(Holdings(), {"context": "http://buildkit-session/abc"})
 
     run(main)
 
@@ -601,9 +720,9 @@ def test_the_cache(tmp_path: Path) -> None:
     async def main() -> None:
         made = Set(tmp_path, nothing)
         made.builder.entries_ = [
-            FakeEntry("one"),
-            FakeEntry("two", kind="exec.cachemount", in_use=True),
-            FakeEntry("three", kind="source.local", description="local source for context"),
+            entry("one"),
+            entry("two", kind="exec.cachemount", in_use=True),
+            entry("three", kind="source.local", description="local source for context"),
         ]
         async with made.channel() as channel:
 
@@ -627,10 +746,13 @@ def test_the_cache(tmp_path: Path) -> None:
                 await usage("a<b")
             assert await prune(PruneRequest(["type==regular"])) == ["one"]
             assert await prune(PruneRequest(["id==none"])) == []
-            assert len(await prune(PruneRequest(all=True, keep_duration=3_600_000_000_000, keep_bytes=5))) == 3
+            assert len(await prune(PruneRequest([""], True, 3_600_000_000_000, 5, 6, 7))) == 3
+            with pytest.raises(GrpcError, match="failed to parse"):
+                await prune(PruneRequest(["a<b"]))
             assert made.builder.pruned == [
-                {"everything": False, "unused_for_s": 0, "keep_bytes": 0, "ids": ["one"]},
-                {"everything": True, "unused_for_s": 3600, "keep_bytes": 5, "ids": []},
+                {"everything": False, "unused_for_s": 0, "keep": Keep()},
+                {"everything": False, "unused_for_s": 0, "keep": Keep()},
+                {"everything": True, "unused_for_s": 3600, "keep": Keep(reserved=5, max_used=6, min_free=7)},
             ]
 
     run(main)

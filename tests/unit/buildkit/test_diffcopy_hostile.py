@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
-from coved.buildkit import diffcopy
+from coved.buildkit import diffcopy, patience
 from coved.buildkit.departing import Departing
 from coved.buildkit.messages import (
     FILE_SYNC,
@@ -25,6 +26,7 @@ from coved.buildkit.messages import (
 from coved.errors import EngineError, Unavailable
 from coved.grpc.call import Call
 from coved.grpc.client import Channel
+from coved.grpc.connection import STREAM_WINDOW
 from coved.grpc.server import Services
 from coved.grpc.status import Code, GrpcError
 
@@ -47,6 +49,17 @@ def ends(*packets: Packet) -> Says:
     async def handler(call: Call[Packet, Packet]) -> None:
         for packet in packets:
             await call.send(packet)
+
+    return handler
+
+
+def says_of_a_list(*packets: Packet) -> Says:
+    """Once it knows it."""
+
+    async def handler(call: Call[Packet, Packet]) -> None:
+        while (await call.one()).stat is not None:
+            pass
+        await says(*packets)(call)
 
     return handler
 
@@ -115,7 +128,7 @@ def test_an_error_of_the_call(tmp_path: Path) -> None:
 
 
 def test_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diffcopy, "STALL_S", 0.05)
+    monkeypatch.setattr(patience, "STALL_S", 0.05)
     with pytest.raises(Unavailable, match="does not answer"):
         receive(tmp_path, says(FILE))
 
@@ -130,15 +143,55 @@ def test_a_file_is_in_its_place_only_when_it_is_whole(tmp_path: Path) -> None:
     ("handler", "message"),
     [
         pytest.param(says(Packet(PACKET_REQ, id=5)), "invalid file id 5", id="a file that is none"),
+        pytest.param(says(*[Packet(PACKET_REQ)] * 2), "invalid file id 0", id="a file twice"),
         pytest.param(says(Packet(PACKET_ERR, data=b"full")), "error from receiver: full", id="error"),
         pytest.param(ends(), "early", id="nothing"),
     ],
 )
 def test_receivers_that_want_what_there_is_not(tmp_path: Path, handler: Says, message: str) -> None:
-    (tmp_path / "f").write_text("x")
+    with pytest.raises((EngineError, GrpcError), match=message):
+        send(tmp_path, handler)
+
+
+def send(folder: Path, handler: Says) -> None:
+    (folder / "f").write_text("x")
 
     async def body(call: Call[Packet, Packet]) -> None:
-        await diffcopy.send(call, Departing(tmp_path))
+        await diffcopy.send(call, Departing(folder))
 
-    with pytest.raises((EngineError, GrpcError), match=message):
-        asyncio.run(with_peer(handler, body))
+    asyncio.run(with_peer(handler, body))
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        pytest.param(says(), id="nothing"),
+        pytest.param(says_of_a_list(Packet(PACKET_REQ)), id="a file, and no end"),
+    ],
+)
+def test_receivers_that_say_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handler: Says) -> None:
+    monkeypatch.setattr(patience, "STALL_S", 0.05)
+    with pytest.raises(Unavailable, match="does not answer"):
+        send(tmp_path, handler)
+
+
+def test_a_receiver_that_is_silent_while_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has nothing to say while a large file comes, however long that takes."""
+    monkeypatch.setattr(patience, "STALL_S", 1)
+
+    async def handler(call: Call[Packet, Packet]) -> None:
+        while (await call.one()).stat is not None:
+            pass
+        await call.send(Packet(PACKET_REQ))
+        began, size = time.monotonic(), 0
+        while data := (await call.one()).data:
+            size += len(data)
+            await asyncio.sleep(0.4 * len(data) / STREAM_WINDOW)  # a slow disk
+        assert size == 5 * STREAM_WINDOW
+        assert time.monotonic() - began > 1.5
+        await call.send(Packet(PACKET_FIN))
+        async for _ in call:
+            pass
+
+    (tmp_path / "a").write_bytes(bytes(5 * STREAM_WINDOW))
+    send(tmp_path, handler)

@@ -16,8 +16,10 @@ import h2.config
 import h2.connection
 import h2.errors
 import h2.events
+import h2.settings
+import hyperframe.frame
 import pytest
-from coved.grpc import codec, stream
+from coved.grpc import codec, connection, stream
 from coved.grpc.call import Call
 from coved.grpc.client import Channel
 from coved.grpc.codec import Message
@@ -299,7 +301,6 @@ def test_when_the_connection_is_lost_all_waiting_ends(who: str) -> None:
             assert caught.value.code == Code.UNAVAILABLE
         await test.cancelled.wait()
         await serving
-        assert channel.lost
         await channel.wait_lost()
         with pytest.raises(GrpcError):
             await channel.unary(ECHO, Bytes())
@@ -373,6 +374,29 @@ def test_a_peer_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) 
                 while True:
                     await call.send(Bytes(bytes(500_000)))
             assert caught.value.code == Code.UNAVAILABLE
+
+    run(body)
+
+
+@pytest.mark.parametrize("settings", [None, {h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: 0}])
+def test_a_peer_that_takes_no_calls_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[int, int] | None
+) -> None:
+    """It says nothing of how many it takes, or that it takes none."""
+
+    async def body() -> None:
+        monkeypatch.setattr(connection, "STALL_S", 0.05)
+        client, (_, writer) = await pair()
+        channel = Channel(*client)
+        frames = hyperframe.frame.PingFrame(0, b"12345678").serialize()
+        if settings is not None:
+            frames = hyperframe.frame.SettingsFrame(0, settings=settings).serialize() + frames
+        writer.write(frames)
+        with pytest.raises(GrpcError, match="the peer takes no calls"):
+            async with channel.open(TALK):
+                pass
+        await channel.close()
+        writer.close()
 
     run(body)
 
