@@ -97,9 +97,8 @@ class Load:
             thread.start()
 
     def _work(self, chance: random.Random) -> None:
-        client = docker.APIClient(self._url, timeout=60)
         # The engine is killed: anything may happen to a client then.
-        with contextlib.suppress(*GONE), closing(client):
+        with contextlib.suppress(*GONE), closing(docker.APIClient(self._url, timeout=60)) as client:
             while not self._over.is_set():
                 kind = chance.choice([*DOCKERFILES])
                 n = str(chance.randrange(4))

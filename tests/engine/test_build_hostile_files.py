@@ -88,3 +88,18 @@ def test_thousands_of_instructions_are_no_more_than_that(engine: Any, watch: Wat
     stages = "".join(f"FROM s{number} AS s{number + 1}\nENV a{number}=b\n" for number in range(300))
     assert said(engine, f"FROM busybox AS s0\n{stages}") == ""
     assert said(engine, BASE + "".join(f"LABEL l{number}=x\n" for number in range(1000))) == ""
+
+
+def test_what_is_ignored_has_bounds(engine: Any, watch: Watch) -> None:
+    copy = BASE + "COPY . /x\n"
+    for ignored in ("a*b?c\n" * 10_001, "x" * ((1 << 20) + 1)):
+        assert said(engine, copy, _dockerignore=ignored) == ".dockerignore has more than 1 MiB, or 10000 patterns"
+    assert said(engine, copy, _dockerignore="*a" * 200 + "b\n", **{"a" * 250: "x"}) == ""
+
+
+def test_a_folder_is_no_dockerfile(engine: Any) -> None:
+    with closing(docker.APIClient(engine.url, timeout=60)) as client:
+        sent = io.BytesIO(context(BASE, Folder__file="x"))
+        with pytest.raises(docker.errors.APIError) as refused:
+            [*client.build(fileobj=sent, custom_context=True, dockerfile="Folder")]
+        assert refused.value.explanation == "Cannot locate specified Dockerfile: Folder"

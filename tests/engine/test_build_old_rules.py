@@ -172,3 +172,8 @@ def test_a_user_alone_is_the_groups_name_too(build: Any, says: Any) -> None:
         {"file": "x"},
     )
     assert says(image, "stat -c %u:%g /file") == "7:9\n"
+
+
+def test_folders_are_written_clean(config: Any) -> None:
+    """BuildKit leaves what is absolute as it is written."""
+    assert config("FROM busybox\nWORKDIR /a/../b//c/\n")["WorkingDir"] == "/b/c"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING
 
-from coved.build import config
+from coved.build import classic, config
 from coved.build.errors import BuildError
 from coved.build.orders import CopyOrder, Files
 from coved.build.remote import is_remote
@@ -86,6 +86,8 @@ async def add(stage: Stage, now: State, instruction: i.Copy, title: str) -> Stat
 async def make_directory(stage: Stage, now: State, instruction: i.Workdir, title: str) -> State:
     """The state after WORKDIR: the folder is there."""
     changed = config.apply(now.config, instruction)
+    if stage.job.request.in_order:
+        changed = classic.configured(changed, instruction)
     path: str = changed["WorkingDir"]
     # BuildKit gives the folders that it makes to whom USER names.
     owner = "" if stage.job.request.in_order else now.config.get("User") or ""

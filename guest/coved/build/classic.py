@@ -39,6 +39,8 @@ def configured(config: dict[str, Any], instruction: i.Instruction) -> dict[str, 
     """The configuration after an instruction."""
     if isinstance(instruction, i.Cmd):
         return {name: value for name, value in config.items() if name != "ArgsEscaped"}
+    if isinstance(instruction, i.Workdir):
+        return {**config, "WorkingDir": posixpath.normpath("/" + config["WorkingDir"].lstrip("/"))}
     return config
 
 

@@ -73,7 +73,9 @@ def _signal(instruction: i.Stopsignal) -> str:
 
 
 def directory(config: Json, path: str) -> str:
-    """Where WORKDIR leads from the present one."""
+    """Where WORKDIR leads from the present one. What is absolute stays as it is written, as for BuildKit."""
+    if path.startswith("/"):
+        return path
     return posixpath.normpath("/" + posixpath.join(config.get("WorkingDir") or "/", path).lstrip("/"))
 
 

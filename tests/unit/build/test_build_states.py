@@ -34,7 +34,16 @@ def test_commands_are_lists_or_a_shells() -> None:
 
 @pytest.mark.parametrize(
     ("steps", "path"),
-    [(["/a"], "/a"), (["a"], "/a"), (["/a", "b/c"], "/a/b/c"), (["/a", "../../.."], "/"), (["/a/", "/b"], "/b")],
+    [
+        (["/a"], "/a"),
+        (["a"], "/a"),
+        (["/a", "b/c"], "/a/b/c"),
+        (["/a", "../../.."], "/"),
+        (["/a/", "/b"], "/b"),
+        (["/a/"], "/a/"),
+        (["/a/../b//c/"], "/a/../b//c/"),
+        (["/a/", "b/"], "/a/b"),
+    ],
 )
 def test_folders(steps: list[str], path: str) -> None:
     assert after(*(f"WORKDIR {one}" for one in steps))["WorkingDir"] == path
