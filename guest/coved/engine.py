@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coved.build.snapshots import Snapshots
+from coved.build.cache.snapshots import Snapshots
 from coved.containers import Containers
 from coved.events import Events
 from coved.images import Images

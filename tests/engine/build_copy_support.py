@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from coved.build.copying import copy
+from coved.build.files.copying import copy
 from coved.build.orders import CopyOrder
 from coved.runtime import view
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from coved.build.execution import Executor
 from coved.build.orders import AnyMount, RunOrder
+from coved.build.run.execution import Executor
 from coved.containers.launcher import PROFILE_VARIABLE
 from coved.engine import Config, Engine
 from coved.networks import Sandbox, SandboxRequest

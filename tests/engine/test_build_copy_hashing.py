@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from coved.build import hashing
 from coved.build.errors import BuildError
-from coved.build.hash_memory import HashMemory
-from coved.build.hashing import digest
+from coved.build.files import hashing
+from coved.build.files.hash_memory import HashMemory
+from coved.build.files.hashing import digest
 
 from build_copy_support import link, make_source, stamp, write
 
@@ -220,8 +220,8 @@ def test_a_damaged_memory_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_memory_has_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hashing, "_FEW", 0)
-    monkeypatch.setattr("coved.build.hash_memory.TREES_MAX", 3)
-    monkeypatch.setattr("coved.build.hash_memory.ENTRIES_MAX", 4)
+    monkeypatch.setattr("coved.build.files.hash_memory.TREES_MAX", 3)
+    monkeypatch.setattr("coved.build.files.hash_memory.ENTRIES_MAX", 4)
     root = make_source(tmp_path / "s")
     settle(root)
     for number in range(6):

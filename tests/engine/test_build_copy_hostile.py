@@ -10,8 +10,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from coved.build.copying import copy
 from coved.build.errors import BuildError
+from coved.build.files.copying import copy
 from coved.build.orders import CopyOrder, Files
 from coved.runtime import view
 from coved.store.trees import remove_tree

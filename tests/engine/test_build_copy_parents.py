@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from coved.build.errors import BuildError
-from coved.build.hashing import digest
+from coved.build.files.hashing import digest
 from coved.build.orders import CopyOrder, Files
 
 from build_copy_support import Target, write

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from coved.build.snapshots import Snapshots
+from coved.build.cache.snapshots import Snapshots
 from coved.errors import EngineError
 from coved.events import Events
 from coved.images import Images

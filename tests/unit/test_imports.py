@@ -170,3 +170,24 @@ def test_what_is_lazy_is_there() -> None:
         found = [each for each in imported(coved, module) if each.other == package]
         assert found
         assert all(each.late or each.typing for each in found)
+
+
+BUILD = ("cache", "files", "remote", "run", "stages")
+"""The packages of ``coved.build``: each may use those before it, and the modules beside them but for these."""
+BUILD_TOP = {"builder", "upkeep"}
+
+
+@pytest.mark.parametrize("place", range(len(BUILD)))
+def test_the_parts_of_builds_know_those_below_them(place: int) -> None:
+    folder = Path(coved.__file__).parent / "build"
+    above = {*BUILD[place + 1 :], *BUILD_TOP}
+    for file in (folder / BUILD[place]).glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("coved.build"):
+                names = {*(node.module or "").split(".")[2:3]} or {alias.name for alias in node.names}
+                assert not names & above, (file, node.module)
+
+
+def test_every_part_of_builds_has_its_place() -> None:
+    folder = Path(coved.__file__).parent / "build"
+    assert {path.parent.name for path in folder.glob("*/__init__.py")} == {*BUILD}

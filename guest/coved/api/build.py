@@ -42,7 +42,7 @@ def describe(entry: Entry) -> dict[str, Any]:
 
 
 async def _prune(engine: Engine, request: Request) -> Response:
-    from coved.build.filters import of_api
+    from coved.build.cache.filters import of_api
     from coved.build.upkeep import Keep
 
     query, now = request.query, time.time_ns()

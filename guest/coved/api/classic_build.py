@@ -14,7 +14,7 @@ from coved.api.http import Request, Response
 from coved.api.images import read_body
 from coved.api.progress import Report, streamed
 from coved.build.errors import BuildError
-from coved.build.folder import Folder
+from coved.build.files.folder import Folder
 from coved.build.progress import Status, Vertex
 from coved.build.request import Result
 from coved.errors import EngineError, InvalidParameter

@@ -7,23 +7,24 @@ import contextlib
 from dataclasses import replace
 from pathlib import Path
 
-from coved.build import classic, epoch, inline_cache, stage
-from coved.build.bases import Bases
+from coved.build.cache import inline_cache
+from coved.build.cache.contexts import Contexts
+from coved.build.cache.snapshots import Snapshots
+from coved.build.cache.steps import Step, Steps
 from coved.build.client import Client
-from coved.build.contexts import Contexts
-from coved.build.copier import Copier
 from coved.build.errors import BadDockerfile
-from coved.build.execution import Executor
-from coved.build.exporting import Built, Exporter
-from coved.build.incoming import Incoming
-from coved.build.inputs import Inputs
-from coved.build.job import Job
-from coved.build.plan import plan
+from coved.build.files.copier import Copier
+from coved.build.files.incoming import Incoming
 from coved.build.progress import Progress
-from coved.build.remote import Remote, Stores
+from coved.build.remote.sources import Remote, Stores
 from coved.build.request import Request, Result
-from coved.build.snapshots import Snapshots
-from coved.build.steps import Step, Steps
+from coved.build.run.execution import Executor
+from coved.build.stages import classic, epoch, stage
+from coved.build.stages.bases import Bases
+from coved.build.stages.exporting import Built, Exporter
+from coved.build.stages.inputs import Inputs
+from coved.build.stages.job import Job
+from coved.build.stages.plan import plan
 from coved.build.upkeep import Upkeep
 from coved.build.vertices import Vertices
 from coved.dockerfile.instructions import Dockerfile, DockerfileError, Warning

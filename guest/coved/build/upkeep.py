@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 
-from coved.build import filters as filtering
-from coved.build.contexts import Contexts
-from coved.build.execution import Executor
-from coved.build.remote import FILE, GIT, Stores
-from coved.build.snapshots import Snapshots
-from coved.build.steps import Step, Steps
+from coved.build.cache import filters as filtering
+from coved.build.cache.contexts import Contexts
+from coved.build.cache.snapshots import Snapshots
+from coved.build.cache.steps import Step, Steps
+from coved.build.remote.sources import FILE, GIT, Stores
+from coved.build.run.execution import Executor
 from coved.errors import EngineError
 
 LOCAL = "source.local"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coved.build import filters
+from coved.build.cache import filters
 from coved.build.upkeep import Entry, Keep, Upkeep
 from coved.buildkit.builds import Build, Builds
 from coved.buildkit.errors import to_grpc

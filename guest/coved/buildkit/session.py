@@ -10,10 +10,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote_plus
 
+from coved.build.cache.contexts import Contexts
 from coved.build.client import Meter, Tree
-from coved.build.contexts import Contexts
-from coved.build.incoming import Incoming
-from coved.build.inputs import IGNORE
+from coved.build.files.incoming import Incoming
+from coved.build.stages.inputs import IGNORE
 from coved.buildkit import diffcopy
 from coved.buildkit.agent import forward
 from coved.buildkit.departing import Departing

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from coved.build.filters import matches, of_api, parse
+from coved.build.cache.filters import matches, of_api, parse
 from coved.build.upkeep import Entry, Keep
 from coved.errors import InvalidParameter
 from coved.filters import Filters

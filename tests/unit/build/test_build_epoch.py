@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from coved.build import epoch
 from coved.build.errors import BadDockerfile
-from coved.build.state import State, dated
+from coved.build.stages import epoch
+from coved.build.stages.state import State, dated
 
 
 def test_the_request_goes_before_the_dockerfile() -> None:

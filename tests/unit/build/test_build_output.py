@@ -9,7 +9,7 @@ import socket
 import struct
 
 from coved.api.progress import Report, following
-from coved.build.output import Output
+from coved.build.run.output import Output
 
 
 def frames(count: int) -> bytes:

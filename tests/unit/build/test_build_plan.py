@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from coved.build.errors import BadDockerfile
-from coved.build.plan import plan
 from coved.build.request import Request
+from coved.build.stages.plan import plan
 from coved.dockerfile.parser import parse
 from coved.images.documents import Platform
 

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from coved.build.squashing import merge
+from coved.build.files.squashing import merge
 
 pytestmark = pytest.mark.root
 

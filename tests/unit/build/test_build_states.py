@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from coved.build import config
-from coved.build.state import State, dated, of_nothing
-from coved.build.steps import Step, key
+from coved.build.cache.steps import Step, key
+from coved.build.stages import config
+from coved.build.stages.state import State, dated, of_nothing
 from coved.dockerfile.instructions import DockerfileError
 from coved.dockerfile.parser import parse_instruction
 

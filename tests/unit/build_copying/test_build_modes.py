@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from coved.build import modes
 from coved.build.errors import BuildError
+from coved.build.files import modes
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 from build_web import Web, page, registries, serving
-from coved.build import downloads
-from coved.build.downloads import Downloads, file_name
 from coved.build.errors import BuildError
+from coved.build.remote import downloads
+from coved.build.remote.downloads import Downloads, file_name
 
 
 @pytest.fixture

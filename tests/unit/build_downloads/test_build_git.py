@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from build_git_servers import commit, daemon, git, http_server
 from build_web import registries, serving
-from coved.build import git as build_git
-from coved.build import git_budget
 from coved.build.errors import BuildError
-from coved.build.git import Repositories
-from coved.build.git_url import parse
+from coved.build.remote import git as build_git
+from coved.build.remote import git_budget
+from coved.build.remote.git import Repositories
+from coved.build.remote.git_url import parse
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import zlib
 from pathlib import Path
 
 import pytest
-from coved.build import git_budget, git_pack, git_tree
 from coved.build.errors import BuildError
-from coved.build.git_pack import BLOB, COMMIT, TAG, TREE, Pack
-from coved.build.git_tree import Checkout
+from coved.build.remote import git_budget, git_pack, git_tree
+from coved.build.remote.git_pack import BLOB, COMMIT, TAG, TREE, Pack
+from coved.build.remote.git_tree import Checkout
 
 NAMES = {COMMIT: "commit", TREE: "tree", BLOB: "blob", TAG: "tag"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from coved.build.errors import BuildError
-from coved.build.git_url import GitRef, is_commit, parse
+from coved.build.remote.git_url import GitRef, is_commit, parse
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ from typing import cast
 
 import pytest
 from build_web import Answer, Web, registries, serving
-from coved.build import git_budget, git_wire
 from coved.build.errors import BuildError
-from coved.build.git import Repositories
-from coved.build.git_budget import Budget
-from coved.build.git_url import GitRef
+from coved.build.remote import git_budget, git_wire
+from coved.build.remote.git import Repositories
+from coved.build.remote.git_budget import Budget
+from coved.build.remote.git_url import GitRef
 from coved.registry.wire import Wire
 
 COMMIT = "1" * 40

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from coved.build import kept_trees
-from coved.build.kept_trees import KeptTrees
+from coved.build.remote import kept_trees
+from coved.build.remote.kept_trees import KeptTrees
 
 
 async def fill(place: Path) -> None:

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from build_git_servers import commit, git, http_server
 from build_web import Web, page, registries, serving
-from coved.build.downloads import Downloads
 from coved.build.errors import BuildError
-from coved.build.git import Repositories
-from coved.build.git_url import is_elsewhere
-from coved.build.kept_trees import KeptTrees
-from coved.build.remote_contexts import RemoteContexts
+from coved.build.remote.contexts import RemoteContexts
+from coved.build.remote.downloads import Downloads
+from coved.build.remote.git import Repositories
+from coved.build.remote.git_url import is_elsewhere
+from coved.build.remote.kept_trees import KeptTrees
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from build_git_servers import commit, git, http_server
 from build_web import page, registries, serving
-from coved.build.git_url import parse
-from coved.build.remote import Stores
+from coved.build.remote.git_url import parse
+from coved.build.remote.sources import Stores
 
 
 def test_together(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_nothing_is_imported_for_nothing(tmp_path: Path) -> None:
     code = f"""
 import asyncio, sys
 from pathlib import Path
-from coved.build.remote import Stores
+from coved.build.remote.sources import Stores
 stores = Stores(None, Path({str(tmp_path)!r}))
 assert asyncio.run(stores.entries()) == []
 asyncio.run(stores.remove(["a"]))
@@ -61,5 +61,7 @@ print(*(name for name in sys.modules if name.startswith("coved.build.")))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    assert "coved.build.remote" in done.stdout.split()
-    assert not {"coved.build.downloads", "coved.build.git", "coved.build.remote_contexts"} & {*done.stdout.split()}
+    assert "coved.build.remote.sources" in done.stdout.split()
+    assert not {"coved.build.remote.downloads", "coved.build.remote.git", "coved.build.remote.contexts"} & {
+        *done.stdout.split()
+    }

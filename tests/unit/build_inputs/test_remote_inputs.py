@@ -9,8 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from coved.build.inputs import Inputs
 from coved.build.request import Request
+from coved.build.stages.inputs import Inputs
 from coved.build.vertices import Vertices
 from test_wanted_paths import Silent
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from coved.build.errors import BadDockerfile
-from coved.build.plan import Plan, plan
 from coved.build.request import Request
+from coved.build.stages.plan import Plan, plan
 from coved.dockerfile.parser import parse
 from coved.images.documents import Platform
 

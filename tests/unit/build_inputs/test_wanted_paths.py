@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from coved.build.client import Client, Tree
-from coved.build.inputs import Inputs
-from coved.build.plan import plan
 from coved.build.request import Request
+from coved.build.stages.inputs import Inputs
+from coved.build.stages.plan import plan
 from coved.build.vertices import Vertices
 from coved.dockerfile.parser import parse
 from coved.images.documents import Platform

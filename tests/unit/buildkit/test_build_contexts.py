@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from coved.build import contexts
-from coved.build.contexts import Contexts
+from coved.build.cache import contexts
+from coved.build.cache.contexts import Contexts
 
 
 def run(body: Callable[[], Awaitable[None]]) -> None:

@@ -19,10 +19,10 @@ from typing import Any, cast
 
 import pytest
 from buildkit_client import Holdings, Outcome, SessionServer, build, follow
+from coved.build.cache.contexts import Contexts
+from coved.build.cache.filters import Filter, matches
 from coved.build.client import Client
-from coved.build.contexts import Contexts
 from coved.build.errors import BuildError
-from coved.build.filters import Filter, matches
 from coved.build.progress import Progress, Status, Vertex
 from coved.build.request import Request, Result
 from coved.build.upkeep import Entry, Keep

@@ -1,0 +1,152 @@
+"""What steps have made before: the build cache, by keys that say what a step does and to what.
+
+A key is a digest over the step's words, what it runs on and what it is given, files by their contents; so steps of equal keys
+have equal results, whichever build they are of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import secrets
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+from coved.build.cache.snapshots import Snapshots
+from coved.store.database import Database, Row
+
+_TABLES = (
+    """
+    CREATE TABLE build_steps (
+        key TEXT PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        ref TEXT NOT NULL,
+        parent TEXT NOT NULL,
+        description TEXT NOT NULL,
+        created_ns INTEGER NOT NULL,
+        used_ns INTEGER NOT NULL,
+        uses INTEGER NOT NULL
+    ) STRICT;
+    """,
+)
+
+
+_ID = 25
+"""Characters, as BuildKit's ids have them."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that was carried out. ``ref`` is the snapshot of what it changed, "" for nothing; times are since the epoch."""
+
+    key: str
+    id: str
+    """Stands for the result in the keys of what comes after it: a command that is run anew makes another one."""
+    ref: str
+    parent: str
+    """What stood for the file system before it."""
+    description: str
+    created_ns: int
+    used_ns: int
+    uses: int
+
+
+def key(*parts: object) -> str:
+    """The digest of what a step is; ``parts`` are what JSON can say."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+class Steps:
+    """Belongs to the event loop."""
+
+    def __init__(self, database: Database, snapshots: Snapshots) -> None:
+        self._database = database
+        self._snapshots = snapshots
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._held: Counter[str] = Counter()
+        database.migrate("build_steps", _TABLES)
+
+    @contextlib.asynccontextmanager
+    async def turn(self, key: str) -> AsyncIterator[None]:
+        """Whoever else carries out the same step waits, and then finds its result."""
+        lock = self._turns.setdefault(key, asyncio.Lock())
+        async with lock:
+            yield
+
+    def find(self, key: str) -> Step | None:
+        row = self._database.query_one("SELECT * FROM build_steps WHERE key = ?", (key,))
+        if row is None:
+            return None
+        step = _step(row)
+        return step if not step.ref or step.ref in self._snapshots else None
+
+    def used(self, keys: Sequence[str]) -> None:
+        """A build has found these."""
+        now = time.time_ns()
+        with self._database.transaction(lasting=False):
+            for one in keys:
+                self._database.execute("UPDATE build_steps SET used_ns = ?, uses = uses + 1 WHERE key = ?", (now, one))
+
+    def record(self, key: str, ref: str, parent: str, description: str, *, same: bool) -> Step:
+        """Notes a step's result.
+
+        Args:
+            same: it is what the step always makes (files that are copied); other steps are another's parent each time.
+        """
+        now = time.time_ns()
+        step = Step(key, key[:_ID] if same else secrets.token_hex(_ID)[:_ID], ref, parent, description, now, now, 1)
+        with self._database.transaction(lasting=False):
+            self._database.execute(
+                "INSERT OR REPLACE INTO build_steps VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (key, step.id, ref, parent, description, now, now, 1),
+            )
+        return step
+
+    def all(self) -> list[Step]:
+        return [_step(row) for row in self._database.query("SELECT * FROM build_steps ORDER BY used_ns")]
+
+    def forget(self, keys: Sequence[str]) -> None:
+        with self._database.transaction():
+            for one in keys:
+                self._database.execute("DELETE FROM build_steps WHERE key = ?", (one,))
+
+    # -- what a build that goes on needs must stay
+
+    @contextlib.contextmanager
+    def holding(self) -> Iterator[Callable[[str], None]]:
+        """Gives what a build calls for each ref that it needs until the context is left."""
+        held: list[str] = []
+        with self._snapshots.holding() as keep:
+
+            def hold(ref: str) -> None:
+                if ref:
+                    keep(ref)
+                    held.append(ref)
+                    self._held[ref] += 1
+
+            try:
+                yield hold
+            finally:
+                self._held.subtract(held)
+                self._held = +self._held
+
+    def is_held(self, ref: str) -> bool:
+        return self._held[ref] > 0
+
+
+def _step(row: Row) -> Step:
+    return Step(
+        row["key"],
+        row["id"],
+        row["ref"],
+        row["parent"],
+        row["description"],
+        row["created_ns"],
+        row["used_ns"],
+        row["uses"],
+    )

@@ -1,0 +1,1 @@
+"""Files that come into a build: contexts, copies of them, and the digests that say whether they are the same."""

@@ -1,0 +1,1 @@
+"""What a build fetches: files of the web and git repositories."""

@@ -1,0 +1,1 @@
+"""Stages of a Dockerfile, from the plan to what comes out of them."""

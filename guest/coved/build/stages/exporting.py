@@ -1,0 +1,173 @@
+"""What comes out of a build: an image with its names, files for the client, or an archive."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from coved.build.cache import inline_cache
+from coved.build.cache.snapshots import Draft, Snapshots
+from coved.build.client import Client
+from coved.build.errors import BuildError
+from coved.build.files import squashing
+from coved.build.files.copier import Copier
+from coved.build.orders import CopyOrder, Files
+from coved.build.request import Output, Request
+from coved.build.stages.state import State, dated
+from coved.build.vertices import Vertices
+from coved.errors import EngineError
+from coved.files import tarwriter
+from coved.images import Image, Images, reference
+from coved.images.documents import Platform
+from coved.runtime.ids import Ids
+from coved.times import rfc3339
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build has come to, for one platform."""
+
+    state: State
+    platform: Platform
+    epoch: str = ""
+    """See ``epoch.asked_for``."""
+
+
+class Exporter:
+    """Belongs to the event loop."""
+
+    def __init__(self, images: Images, snapshots: Snapshots, copier: Copier) -> None:
+        self._images = images
+        self._snapshots = snapshots
+        self._copier = copier
+
+    async def image(
+        self, built: Sequence[Built], output: Output, request: Request, vertices: Vertices
+    ) -> tuple[Image, list[str]]:
+        """Makes the image, one for each platform, and names it. Raises BuildError, EngineError."""
+        names = [_name(one) for one in output.names]
+        with vertices.doing("exporting to image") as doing:
+            with doing.part("exporting layers"):
+                documents = []
+                states = [await self._squashed(one.state) if request.squash else one.state for one in built]
+                for one, state in zip(built, states, strict=True):
+                    diff_ids = await self._snapshots.diff_ids(state.refs)
+                    fields = document(state, one.platform, [diff_ids[ref] for ref in state.refs], request, one.epoch)
+                    if inline_cache.wanted(request.cache_to, request.build_args):
+                        fields[inline_cache.FIELD] = inline_cache.of_steps(state.steps, diff_ids)
+                    documents.append(fields)
+            image = await self._images.assemble(documents, names)
+            # What was squashed is the image's alone, and no step's.
+            own = {step.ref for one in built for step in one.state.steps}
+            new = (
+                {ref for state in states for ref in state.refs} - {ref for one in built for ref in one.state.refs} - own
+            )
+            await self._snapshots.remove(new)
+            with doing.part(f"writing image {image.id}"):
+                pass
+            for name in names:
+                with doing.part(f"naming to {name}"):
+                    pass
+        return image, names
+
+    async def files(self, built: Sequence[Built], output: Output, vertices: Vertices, client: Client) -> None:
+        """Sends the files of the result to the client, as they are in a container: into a folder of its, which has one for each
+        platform when there are several, or as an archive. Raises BuildError.
+        """
+        if output.kind == "tar" and len(built) > 1:
+            raise BuildError(
+                "an archive has the files of one platform: build for one, or have them in a folder (type=local)"
+            )
+        what = "client directory" if output.kind == "local" else "client tarball"
+        with vertices.doing(f"exporting to {what}") as doing:
+            async with contextlib.AsyncExitStack() as stack:
+                drafts = {}
+                for one in built:
+                    draft = drafts[one.platform] = await stack.enter_async_context(self._snapshots.draft())
+                    await self._copier.copy(CopyOrder((), "/", Files(refs=one.state.refs), ["/"]), draft)
+                if output.kind == "tar":
+                    with doing.part("sending tarball"):
+                        await client.receive_tar(output.id, _archive(draft))
+                    return
+                with doing.part("copying files"):
+                    if len(built) == 1:
+                        await client.receive_tree(output.id, draft.upper)
+                        return
+                    top = await stack.enter_async_context(self._snapshots.draft())
+                    folders = {str(platform).replace("/", "_"): one.upper for platform, one in drafts.items()}
+                    await client.receive_tree(output.id, top.upper, folders)
+
+    async def archive(
+        self, built: Sequence[Built], output: Output, request: Request, vertices: Vertices, client: Client
+    ) -> None:
+        """Sends an archive of the image, an OCI layout that is an archive of ``docker save`` as well. What has the image's names
+        here keeps them, but when there are several platforms, which only a name holds together."""
+        here = {one.id for one in self._images.list()}
+        names = [_name(one) for one in output.names]
+        several = len(built) > 1
+        image, _ = await self.image(built, Output(names=names if several else ()), request, vertices)
+        shown = "oci image format" if output.kind == "oci" else "docker image format"
+        try:
+            with vertices.doing(f"exporting to {shown}") as doing:
+                with doing.part("sending tarball"):
+                    meant = names if several and names else [image.id]
+                    await client.receive_tar(output.id, await self._images.save(meant, called=names))
+        finally:
+            if image.id not in here and not several:
+                await self._images.remove(image.id)
+
+    async def _squashed(self, state: State) -> State:
+        """The same with one layer on top of the base image's."""
+        refs = [step.ref for step in state.steps if step.ref]
+        if len(refs) < 2:
+            return state
+        base = state.refs[: len(state.refs) - len(refs)]
+        layers = [*reversed(self._snapshots.lower_dirs(tuple(refs)))]
+        async with self._snapshots.draft() as draft:
+            await asyncio.to_thread(squashing.merge, layers, draft.upper)
+            ref = await self._snapshots.seal(draft)
+        return state.squashed(base, ref)
+
+
+def _name(text: str) -> str:
+    try:
+        return str(reference.parse(text).tagged())
+    except EngineError as error:
+        raise BuildError(f'invalid tag "{text}": {error}') from None
+
+
+def document(state: State, platform: Platform, diff_ids: Sequence[str], request: Request, epoch: str) -> dict[str, Any]:
+    """The image's configuration (OCI image spec, config.md)."""
+    history, created = dated(state.history, state.created, epoch=epoch, inherited=state.inherited)
+    config = {name: value for name, value in state.config.items() if value not in (None, "", [], {})}
+    if request.labels:
+        config["Labels"] = {**config.get("Labels", {}), **request.labels}
+    fields: dict[str, Any] = {
+        "architecture": platform.architecture,
+        "config": config,
+        "created": created or rfc3339(0),
+        "history": history,
+        "os": platform.os,
+        "rootfs": {"type": "layers", "diff_ids": [*diff_ids]},
+    }
+    if platform.variant:
+        fields["variant"] = platform.variant
+    if state.author:
+        fields["author"] = state.author
+    return fields
+
+
+async def _archive(draft: Draft) -> AsyncIterator[bytes]:
+    """Made in a thread as it is read."""
+    root = os.open(draft.upper, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        pieces = tarwriter.archive(root, ".", "", Ids())
+        # What fills up a block may be nothing, and is not the end.
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            yield piece
+    finally:
+        os.close(root)
