@@ -11,6 +11,7 @@ from collections.abc import Callable
 from coved.api.routes import create_router
 from coved.api.server import Server
 from coved.engine import Config, Engine
+from coved.names.keeping import Keeper
 from coved.store.claim import claim
 from coved.supervisor import Door, orders, supervise
 
@@ -33,12 +34,13 @@ def run(config: Config, *, debug: bool = False, wait: Callable[[], None] | None 
             wait()
         claim(config.root)  # as long as this process, or its engine, lives
         door = Door(config.socket)
+        keeper = Keeper()
     except KeyboardInterrupt:
         return 130
     except Exception as error:
         return _failed(error)
     try:
-        return supervise(lambda: _engine(config, door.listener), door.renew)
+        return supervise(lambda: _engine(config, door.listener, keeper), door.renew)
     except OSError as error:
         return _failed(error)
     finally:
@@ -51,10 +53,10 @@ def _failed(error: Exception) -> int:
     return 1
 
 
-def _engine(config: Config, listener: socket.socket) -> int:
+def _engine(config: Config, listener: socket.socket, keeper: Keeper) -> int:
     """In the forked process: nothing of an event loop, a thread or a database may be older than it."""
     try:
-        asyncio.run(_serve(config, listener))
+        asyncio.run(_serve(config, listener, keeper))
     except KeyboardInterrupt:
         return 130
     except Exception as error:
@@ -62,8 +64,8 @@ def _engine(config: Config, listener: socket.socket) -> int:
     return 0
 
 
-async def _serve(config: Config, listener: socket.socket) -> None:
-    engine = Engine(config)
+async def _serve(config: Config, listener: socket.socket, keeper: Keeper) -> None:
+    engine = Engine(config, keeper)
     server = Server(engine, create_router(), listener)
     loop = asyncio.get_running_loop()
     for number in orders():

@@ -14,6 +14,9 @@ _SYSTEMD = Path("/run/systemd/resolve/resolv.conf")
 _PUBLIC = ("8.8.8.8", "8.8.4.4")
 """As dockerd does when the machine names no server that a container could reach."""
 
+NAMES = "127.0.0.11"
+"""Where a container's own DNS server is."""
+
 _HOSTS = """127.0.0.1\tlocalhost
 ::1\tlocalhost ip6-localhost ip6-loopback
 fe00::\tip6-localnet
@@ -23,8 +26,12 @@ ff02::2\tip6-allrouters
 """
 
 
-def resolv_conf(request: SandboxRequest, *, host_mode: bool) -> str:
-    """resolv.conf(5) for a container: this machine's, unless the request has its own. Loopback servers are left out."""
+def resolv_conf(request: SandboxRequest, *, host_mode: bool, names: bool = False) -> str:
+    """resolv.conf(5) for a container: this machine's, unless the request has its own. Loopback servers are left out.
+
+    Args:
+        names: it has a DNS server of its own, which is the one to ask.
+    """
     servers, search, options = _read(_OWN)
     if not host_mode:
         reachable = [server for server in servers if not _is_loopback(server)]
@@ -34,12 +41,27 @@ def resolv_conf(request: SandboxRequest, *, host_mode: bool) -> str:
     servers = list(request.dns) or servers
     search = [domain for domain in request.dns_search if domain != "."] if request.dns_search else search
     options = list(request.dns_options) or options
+    if names:
+        servers = [NAMES]
+        if not any(option.startswith("ndots:") for option in options):
+            options = ["ndots:0", *options]  # the names of containers have no dots
     lines = [f"nameserver {server}" for server in servers]
     if search:
         lines.append("search " + " ".join(search))
     if options:
         lines.append("options " + " ".join(options))
     return "".join(f"{line}\n" for line in lines)
+
+
+def servers() -> list[str]:
+    """This machine's own DNS servers, those on its loopback included."""
+    return _read(_OWN)[0] or list(_PUBLIC)
+
+
+def has_ndots(request: SandboxRequest) -> bool:
+    """Whether the request asks for domains to be appended first."""
+    given = [option.removeprefix("ndots:") for option in request.dns_options if option.startswith("ndots:")]
+    return bool(given) and given[-1].isdecimal() and int(given[-1]) > 0
 
 
 def hosts(

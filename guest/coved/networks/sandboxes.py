@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coved.errors import Conflict, EngineError, Forbidden, InvalidParameter
 from coved.events import Events
@@ -18,9 +19,14 @@ from coved.networks.definition import Network
 from coved.networks.firewall import PortRule
 from coved.networks.kernel import Kernel
 from coved.networks.model import Endpoint, EndpointRequest, Sandbox, SandboxRequest, Settings
+from coved.networks.names import Names, wanted
+from coved.networks.opened import Opened
 from coved.networks.publishers import PortPublisher, PublishError
 from coved.networks.records import Record, Records
 from coved.networks.turns import Turns
+
+if TYPE_CHECKING:
+    from coved.names.keeping import Keeper
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +39,18 @@ class Sandboxes:
         events: told of connect and disconnect.
         state: directory that does not outlive a boot; ``sandboxes/`` is made in it, ``netns/`` is the kernel's.
         host_gateway: address of the machine that users mean by ``host-gateway``; "" is the gateway of ``bridge``.
+        keeper: keeps the sockets of containers' DNS servers for the next engine.
     """
 
     def __init__(
-        self, catalog: Catalog, kernel: Kernel, publisher: PortPublisher, events: Events, state: Path, host_gateway: str
+        self,
+        catalog: Catalog,
+        kernel: Kernel,
+        publisher: PortPublisher,
+        events: Events,
+        state: Path,
+        host_gateway: str,
+        keeper: Keeper | None = None,
     ) -> None:
         self._catalog = catalog
         self._kernel = kernel
@@ -45,7 +59,8 @@ class Sandboxes:
         self._records = Records(state / "sandboxes")
         self._namespaces = state / "netns"
         self._host_gateway = host_gateway
-        self._open: dict[str, Record] = {}
+        self._open = Opened()
+        self._names = Names(self._open, kernel, self._namespaces, lambda: self.host_gateway, keeper)
         self._turns = Turns()
         self._closing: set[asyncio.Task[None]] = set()
         self.on_change: Callable[[str, Iterable[str]], None] = lambda container_id, lost: None
@@ -91,6 +106,7 @@ class Sandboxes:
         bridges = [network for network in self._catalog if network.bridge]
         await self._kernel.run(self._kernel.datapath.start, bridges, keep, rules)
         await self._kernel.run(self._kernel.datapath.remove_namespaces_except, set(self._open))
+        await self._names.adopt()
         for record in stale:
             self._records.remove(record.container_id)
             self.on_change(record.container_id, ())
@@ -145,7 +161,10 @@ class Sandboxes:
         else:
             endpoints = self._allocate(request, self._wanted(container_id, request))
             name, hostname = request.container_name, request.hostname
-            record = Record(container_id, name, "bridge", endpoints, (), request.exposed, hostname, request.quiet)
+            record = Record(
+                container_id, name, "bridge", endpoints, (), request.exposed, hostname, request.quiet, request.dns,
+                resolver.has_ndots(request),
+            )  # fmt: skip
         self._open[container_id] = record
         plan(self._sandbox(record, request))
         try:
@@ -160,6 +179,10 @@ class Sandboxes:
             self._event("connect", endpoint.network_id, container_id)
         self.on_change(container_id, ())
         return self._sandbox(record, request)
+
+    def release(self) -> None:
+        """The engine ends; what is open stays."""
+        self._names.release()
 
     async def close(self, container_id: str) -> None:
         """Releases ports, addresses and the namespace; does nothing when no sandbox is open.
@@ -323,6 +346,8 @@ class Sandboxes:
             await self._kernel.run(
                 self._kernel.datapath.open, record.container_id, endpoints, self._rules(record), request.namespace
             )
+            if wanted(record):
+                await self._names.open(record)
             if endpoints:  # which has used it up: the next one, while this one's processes are being made
                 self._kernel.submit(self._kernel.datapath.prepare)
 
@@ -341,6 +366,7 @@ class Sandboxes:
     async def _tear_down(self, record: Record, *, events: bool) -> None:
         if self._open.pop(record.container_id, None) is None:
             return
+        self._names.close(record.container_id)
         if record.has_namespace:
             shared = any(other.shares == record.container_id for other in self._open.values())
             arguments = (record.container_id, record.endpoints, self._rules(record), shared)
@@ -377,6 +403,8 @@ class Sandboxes:
             # First: as long as it stands here, the network cannot be removed.
             self._note(replace(record, endpoints=(*record.endpoints, made)))
             await self._kernel.run(self._kernel.datapath.connect, record.container_id, network, made, no_route)
+            if record.container_id not in self._names and wanted(self._open[record.container_id]):
+                await self._names.open(record)
         except BaseException:
             try:
                 await self._kernel.run(self._kernel.datapath.disconnect, made)
@@ -450,7 +478,7 @@ class Sandboxes:
             netns_path=path,
             endpoints=owner.endpoints,
             ports=record.ports,
-            resolv_conf=resolver.resolv_conf(request, host_mode=host_mode),
+            resolv_conf=resolver.resolv_conf(request, host_mode=host_mode, names=wanted(owner)),
             hosts=resolver.hosts(
                 request,
                 addresses,

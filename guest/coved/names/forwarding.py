@@ -1,0 +1,95 @@
+"""Asks other DNS servers what is not known here."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import secrets
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+
+from coved.names import message
+from coved.names.message import Query
+from coved.names.server import receive
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S = 4.5
+"""Seconds for all servers together: less than the 5 s after which clients ask again (resolv.conf(5), ``timeout``)."""
+SERVERS = 3
+"""As many are asked; resolv.conf(5), MAXNS."""
+_PORT = 53
+_NEXT = (message.FORMAT_ERROR, message.SERVER_FAILURE, message.NOT_IMPLEMENTED, message.REFUSED)
+"""What one server says of itself, not of the name."""
+_LARGEST = 65535
+
+MakeSocket = Callable[[socket.AddressFamily, socket.SocketKind], Awaitable[socket.socket]]
+"""A socket, not blocking, in the network namespace that queries shall come from. Raises OSError, EngineError."""
+
+
+class Server:
+    """A server to ask, and where from."""
+
+    def __init__(self, address: str, make: MakeSocket) -> None:
+        self.address = address
+        self._make = make
+
+    async def ask(self, asked: bytes, id: int, question: bytes, *, by_tcp: bool) -> bytes:
+        """Its answer to one query. Raises OSError, EOFError."""
+        family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
+        loop = asyncio.get_running_loop()
+        with await self._make(family, socket.SOCK_STREAM if by_tcp else socket.SOCK_DGRAM) as made:
+            await loop.sock_connect(made, (self.address, _PORT))
+            if by_tcp:
+                await loop.sock_sendall(made, len(asked).to_bytes(2, "big") + asked)
+                size = int.from_bytes(await receive(made, 2), "big")
+                found = await receive(made, size)
+                if not message.answers(found, id, question):
+                    raise EOFError
+                return found
+            await loop.sock_sendall(made, asked)
+            while True:
+                found = await loop.sock_recv(made, _LARGEST)
+                if message.answers(found, id, question):
+                    return found
+
+
+async def ask(query: Query, servers: Sequence[Server], *, by_tcp: bool) -> bytes:
+    """What the first of them answers that has an answer; a server failure when none does within ``PATIENCE_S``.
+
+    The query that is sent has the question's own bytes and an id of its own, and asks for what the client can take.
+    """
+    servers = servers[:SERVERS]
+    last = message.failure(query, message.SERVER_FAILURE)
+    for server in servers:
+        id = secrets.randbits(16)
+        asked = message.asking(query, id)
+        try:
+            async with asyncio.timeout(PATIENCE_S / len(servers)):
+                found = await server.ask(asked, id, query.question, by_tcp=by_tcp)
+        except (OSError, EOFError) as error:  # TimeoutError among them
+            log.debug("DNS server %s: %s", server.address, error or type(error).__name__)
+            continue
+        found = message.with_id(found, query.id)
+        if message.code(found) not in _NEXT:
+            return found
+        last = found
+    return last
+
+
+def usable(addresses: Sequence[str]) -> list[str]:
+    """Those that are addresses, but for the one that is this server's own."""
+    result = []
+    for address in addresses:
+        try:
+            parsed = ipaddress.ip_address(address.partition("%")[0])
+        except ValueError:
+            continue
+        if str(parsed) != "127.0.0.11":
+            result.append(address)
+    return result
+
+
+def is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback

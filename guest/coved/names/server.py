@@ -1,0 +1,158 @@
+"""The sockets of one container's DNS server on the event loop. A client, or a flood of them, gets its share and no more."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+
+from coved.names import message
+from coved.names.message import Malformed, Query
+from coved.names.responder import Responder
+
+log = logging.getLogger(__name__)
+
+Forward = Callable[[Query, bool], Awaitable[bytes]]
+"""Asks other servers, by TCP when the second argument says so, and gives the message to send back."""
+
+Address = tuple[str, int]
+
+BATCH = 32
+"""Datagrams that are looked at before others of the engine get their turn; the rest waits in the socket."""
+CONNECTIONS = 32
+"""Connections by TCP at a time; more wait to be accepted."""
+IDLE_S = 10.0
+"""Seconds that a connection may take for its next query, or to take an answer."""
+FORWARDED = 256
+"""Queries of one container that others are asked at a time; dockerd has 1024 for a container."""
+_LARGEST_QUERY = 4096
+
+
+class Server:
+    """Answers on two sockets, which it owns, until it is closed.
+
+    Args:
+        udp: bound, not blocking.
+        tcp: listening, not blocking.
+    """
+
+    def __init__(self, udp: socket.socket, tcp: socket.socket, responder: Responder, forward: Forward) -> None:
+        self._udp = udp
+        self._tcp = tcp
+        self._responder = responder
+        self._forward = forward
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._connections = 0
+        self._forwarded = 0
+        self._loop.add_reader(udp, self._read)
+        self._loop.add_reader(tcp, self._accept)
+
+    def close(self) -> None:
+        """Answers nobody any more."""
+        self._loop.remove_reader(self._udp)
+        self._loop.remove_reader(self._tcp)
+        for task in self._tasks:
+            task.cancel()
+        self._udp.close()
+        self._tcp.close()
+
+    # -- UDP
+
+    def _read(self) -> None:
+        udp = self._udp
+        for _ in range(BATCH):
+            try:
+                data, client = udp.recvfrom(_LARGEST_QUERY)
+            except OSError:  # nothing left, or a client that has closed its port
+                return
+            try:
+                query = message.parse(data)
+                reply = self._responder.answer(query, query.limit)
+            except Malformed as error:
+                reply = error.reply
+                if reply is None:
+                    continue
+            if reply is None:
+                self._start(self._forward_datagram(query, client))
+            else:
+                self._send(reply, client)
+
+    def _send(self, reply: bytes, client: Address) -> None:
+        with contextlib.suppress(OSError):  # who does not take it asks again
+            self._udp.sendto(reply, client)
+
+    async def _forward_datagram(self, query: Query, client: Address) -> None:
+        reply = message.fitting(query, await self._ask(query, by_tcp=False), query.limit)
+        if self._udp.fileno() >= 0:
+            self._send(reply, client)
+
+    async def _ask(self, query: Query, *, by_tcp: bool) -> bytes:
+        if self._forwarded >= FORWARDED:
+            return message.failure(query, message.REFUSED)
+        self._forwarded += 1
+        try:
+            return await self._forward(query, by_tcp)
+        except Exception:
+            log.exception("forwarding a DNS query failed")
+            return message.failure(query, message.SERVER_FAILURE)
+        finally:
+            self._forwarded -= 1
+
+    # -- TCP
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._tcp.accept()
+        except OSError:
+            return
+        connection.setblocking(False)
+        self._connections += 1
+        if self._connections == CONNECTIONS:
+            self._loop.remove_reader(self._tcp)
+        self._start(self._serve(connection))
+
+    async def _serve(self, connection: socket.socket) -> None:
+        try:
+            with contextlib.suppress(OSError, TimeoutError, EOFError):
+                while True:
+                    async with asyncio.timeout(IDLE_S):
+                        size = int.from_bytes(await receive(connection, 2), "big")
+                        if size > _LARGEST_QUERY:
+                            return
+                        data = await receive(connection, size)
+                    try:
+                        query = message.parse(data)
+                        reply = self._responder.answer(query)
+                    except Malformed as error:
+                        if error.reply is None:
+                            return
+                        reply = error.reply
+                    if reply is None:
+                        reply = await self._ask(query, by_tcp=True)
+                    async with asyncio.timeout(IDLE_S):
+                        await self._loop.sock_sendall(connection, len(reply).to_bytes(2, "big") + reply)
+        finally:
+            connection.close()
+            self._connections -= 1
+            if self._connections == CONNECTIONS - 1 and self._tcp.fileno() >= 0:
+                self._loop.add_reader(self._tcp, self._accept)
+
+    def _start(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def receive(connection: socket.socket, size: int) -> bytes:
+    """So many bytes of a stream. Raises EOFError, OSError."""
+    loop = asyncio.get_running_loop()
+    data = b""
+    while len(data) < size:
+        more = await loop.sock_recv(connection, size - len(data))
+        if not more:
+            raise EOFError
+        data += more
+    return data
