@@ -103,7 +103,9 @@ def _told(error: BuildError) -> EngineError:
         name = message.removeprefix(_NO_DOCKERFILE).partition(":")[0]
         return InvalidParameter(f"Cannot locate specified Dockerfile: {name}")
     if error.exit_code is not None and (match := _PROCESS.match(message)):
-        return EngineError(f"The command '{match['command']}' returned a non-zero code: {error.exit_code}")
+        told = EngineError(f"The command '{match['command']}' returned a non-zero code: {error.exit_code}")
+        told.exit_code = error.exit_code
+        return told
     return error
 
 

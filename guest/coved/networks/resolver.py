@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from coved.networks.model import SandboxRequest
@@ -83,12 +83,40 @@ def hosts(
         name, _, address = entry.partition(":")
         text += f"{host_gateway if address == 'host-gateway' else address}\t{name}\n"
     text += "".join(f"{address}\t{names}\n" for address, names in linked)
-    if request.hostname and not host_mode:
-        name = f"{request.hostname}.{request.domainname}" if request.domainname else request.hostname
-        short = name.partition(".")[0]
-        names = name if short == name else f"{name} {short}"
+    if names := "" if host_mode else _own_names(request):
         text += "".join(f"{address}\t{names}\n" for address in addresses)
     return text
+
+
+def with_own_lines(text: str, request: SandboxRequest, addresses: Sequence[str]) -> str:
+    """The hosts(5) ``text`` with a line of the container's own names for each of ``addresses``, and for no other address.
+
+    What ``--add-host`` gave, and whatever else stands there, stays as it is.
+    """
+    names = _own_names(request)
+    if not names:
+        return text
+    given = {entry.partition(":")[2] for entry in request.extra_hosts}
+    lines, there = [], set()
+    for line in text.splitlines(keepends=True):
+        words = line.split()
+        if words[1:] == names.split():
+            if words[0] not in addresses and words[0] not in given:
+                continue
+            there.add(words[0])
+        lines.append(line)
+    new = [f"{address}\t{names}\n" for address in addresses if address not in there]
+    if new and lines and not lines[-1].endswith("\n"):
+        lines.append("\n")
+    return "".join([*lines, *new])
+
+
+def _own_names(request: SandboxRequest) -> str:
+    if not request.hostname:
+        return ""
+    name = f"{request.hostname}.{request.domainname}" if request.domainname else request.hostname
+    short = name.partition(".")[0]
+    return name if short == name else f"{name} {short}"
 
 
 def _read(path: Path) -> tuple[list[str], list[str], list[str]]:

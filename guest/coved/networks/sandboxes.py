@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,9 +63,8 @@ class Sandboxes:
         self._names = Names(self._open, kernel, self._namespaces, lambda: self.host_gateway, keeper)
         self._turns = Turns()
         self._closing: set[asyncio.Task[None]] = set()
-        self.on_change: Callable[[str, Iterable[str]], None] = lambda container_id, lost: None
-        """Told of a container that has joined or left networks, or has another name, and of the names for others that it
-        has lost; it MUST NOT raise."""
+        self.on_change: Callable[[str], None] = lambda container_id: None
+        """Told of a container that has joined or left networks; it MUST NOT raise."""
 
     @property
     def host_gateway(self) -> str:
@@ -109,7 +108,7 @@ class Sandboxes:
         await self._names.adopt()
         for record in stale:
             self._records.remove(record.container_id)
-            self.on_change(record.container_id, ())
+            self.on_change(record.container_id)
 
     async def open(self, container_id: str, request: SandboxRequest) -> Sandbox:
         """Makes the network of a container that is about to start; its published ports answer when this returns.
@@ -177,7 +176,7 @@ class Sandboxes:
         record = self._open[container_id]
         for endpoint in () if record.quiet else record.endpoints:
             self._event("connect", endpoint.network_id, container_id)
-        self.on_change(container_id, ())
+        self.on_change(container_id)
         return self._sandbox(record, request)
 
     def release(self) -> None:
@@ -225,18 +224,14 @@ class Sandboxes:
         endpoints = record.endpoints if record is not None else ()
         return next((endpoint.address for endpoint in endpoints if endpoint.network_name == network), "")
 
-    def aliases(self) -> Iterable[tuple[str, dict[str, str]]]:
-        """Ids of the containers that have names of their own for others on their networks, with these names' addresses."""
-        for record in self._open.values():
-            if any(endpoint.links for endpoint in record.endpoints):
-                yield record.container_id, self._aliases(record)
+    def addresses(self, container_id: str) -> list[str]:
+        """Where a container is on its networks now."""
+        record = self._open.get(container_id)
+        return [endpoint.address for endpoint in record.endpoints] if record is not None else []
 
-    def _aliases(self, record: Record) -> dict[str, str]:
-        if not any(endpoint.links for endpoint in record.endpoints):
-            return {}
-        from coved.networks import links  # rare
-
-        return links.aliases(record, [*self._open.values()])
+    def has_names(self, container_id: str) -> bool:
+        """Whether a container has a DNS server of its own now."""
+        return container_id in self._names
 
     def interfaces(self, container_id: str) -> tuple[str, ...]:
         """Names of the devices that a running container's networks gave it, or gave the one whose namespace it joined."""
@@ -278,7 +273,7 @@ class Sandboxes:
                     raise Forbidden(f"endpoint with name {container_name} already exists in network {network.name}")
                 await to_the_end(self._attach(record, network, endpoint))
             self._catalog.connect(container_id, endpoint)
-        self.on_change(container_id, ())
+        self.on_change(container_id)
         self._event("connect", network.id, container_id)
 
     async def rename(self, container_id: str, name: str) -> None:
@@ -287,7 +282,6 @@ class Sandboxes:
             record = self._open.get(container_id)
             if record is not None:
                 self._note(replace(record, container_name=name))
-                self.on_change(container_id, ())
 
     async def disconnect(self, reference: str, container_id: str, force: bool = False) -> None:
         """Takes a container off a network. Raises Forbidden when it is not on it, unless ``force``."""
@@ -300,11 +294,10 @@ class Sandboxes:
                 if force:
                     return
                 raise Forbidden(f"container {container_id} is not connected to network {network.name}")
-            lost = self._aliases(record) if record is not None else ()
             if record is not None and gone is not None:
                 await to_the_end(self._detach(record, gone))
             self._catalog.disconnect(container_id, network)
-        self.on_change(container_id, lost)
+        self.on_change(container_id)
         self._event("disconnect", network.id, container_id)
 
     # -- inside
@@ -385,7 +378,7 @@ class Sandboxes:
             self._records.remove(record.container_id)
         except OSError as error:
             log.error("the network of container %s stays on record: %s", record.container_id[:12], error)
-        self.on_change(record.container_id, ())
+        self.on_change(record.container_id)
         if events and not record.quiet:
             for endpoint in record.endpoints:
                 self._event("disconnect", endpoint.network_id, record.container_id)
@@ -472,7 +465,6 @@ class Sandboxes:
         host_mode = path is None
         addresses = [endpoint.address for endpoint in owner.endpoints]
         linked = [(self.address(id, "bridge"), names) for id, names in request.linked]
-        linked += [(address, alias) for alias, address in self._aliases(owner).items()]
         return Sandbox(
             container_id=record.container_id,
             netns_path=path,
