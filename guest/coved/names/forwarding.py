@@ -23,6 +23,10 @@ _PORT = 53
 _NEXT = (message.FORMAT_ERROR, message.SERVER_FAILURE, message.NOT_IMPLEMENTED, message.REFUSED)
 """What one server says of itself, not of the name."""
 _LARGEST = 65535
+_IP_RECVERR, _IPV6_RECVERR = (
+    (socket.IPPROTO_IP, 11),
+    (socket.IPPROTO_IPV6, 25),
+)  # ip(7), ipv6(7); Python has no names for them
 
 MakeSocket = Callable[[socket.AddressFamily, socket.SocketKind], Awaitable[socket.socket]]
 """A socket, not blocking, in the network namespace that queries shall come from. Raises OSError, EngineError."""
@@ -40,6 +44,8 @@ class Server:
         family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
         loop = asyncio.get_running_loop()
         with await self._make(family, socket.SOCK_STREAM if by_tcp else socket.SOCK_DGRAM) as made:
+            if not by_tcp:  # so that it hears at once that there is no way to the server
+                made.setsockopt(*(_IPV6_RECVERR if family == socket.AF_INET6 else _IP_RECVERR), 1)
             await loop.sock_connect(made, (self.address, _PORT))
             if by_tcp:
                 await loop.sock_sendall(made, len(asked).to_bytes(2, "big") + asked)
