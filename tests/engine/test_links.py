@@ -269,9 +269,18 @@ def test_links_on_a_users_network_are_names_for_one_container(host: Host, names:
     assert host.named(db) == [f"/{db}"]
 
     def known() -> dict[str, str]:
-        return {line[1]: line[0] for line in host.hosts(web) if line[1] in ("al", "bl", "cl", "dl")}
+        """What its resolver finds, as ping writes it before anything is sent."""
+        found = {}
+        for alias in ("al", "bl", "cl", "dl"):
+            said = host.client.containers.get(web).exec_run(["ping", "-c1", "-W1", alias]).output.decode()
+            if said.startswith("PING "):
+                found[alias] = said.partition("(")[2].partition(")")[0]
+        return found
 
     first = host.address(db, net)
+    other = names("other")  # who shares the network has no such names
+    host.run(other, "--network", net)
+    assert host.client.containers.get(other).exec_run(["ping", "-c1", "-W1", "al"]).exit_code == 1
     assert known() == {"al": first, "bl": first}
     assert b"AL_" not in host.client.containers.get(web).exec_run(["env"]).output
     host.run(names("late"), "--network", net)

@@ -3,8 +3,8 @@ is what dockerd 26.1 answers."""
 
 from __future__ import annotations
 
+import base64
 import io
-import json
 import re
 import textwrap
 import time
@@ -62,7 +62,8 @@ def clean(host: Host) -> None:
 
 def ask(container: Any, name: str, kind: str = "a") -> list[str]:
     """What busybox's nslookup is told: addresses or names. Raises LookupError with what it says when there are none."""
-    said = container.exec_run(["nslookup", f"-type={kind}", name]).output.decode()
+    words = ["-timeout=2", name] if kind == "ptr" else ["-timeout=2", f"-type={kind}", name]
+    said = container.exec_run(["nslookup", *words]).output.decode()
     if kind == "ptr":
         found = re.findall(r"name = (\S+)", said)
     else:
@@ -213,37 +214,41 @@ def test_names_outlive_engines(host: Host) -> None:
     for _ in range(3):
         pid = host.engine.pid
         script = f"""
-            n=0; while [ $n -lt 40 ]; do
+            echo begun; n=0; while [ $n -lt 60 ]; do
               nslookup -type=a {host("web")}. 2>&1 | grep -q '^Address: {at}$' || echo lost; n=$((n+1))
             done; echo asked"""
-        asking = host.client.api.exec_create(client.id, ["sh", "-c", script])
-        stream = host.client.api.exec_start(asking, socket=True)
+        client.exec_run(["sh", "-c", f"({script}) >/said 2>&1"], detach=True)
+        told(client, "begun")
         host.engine.kill_process(pid)
         host.engine.next_pid(but=pid)
-        data = b""
-        while more := stream.read(4096):
-            data += more
-        stream.close()
-        assert data.endswith(b"asked\n")
-        assert b"lost" not in data
+        assert "lost" not in told(client, "asked")
+        client.exec_run(["rm", "/said"])
     host.run("after", "net")
     assert len(ask(client, host("after"))) == 1
     web.remove(force=True)
     assert unknown(client, host("web"))
 
 
+def told(container: Any, last: str) -> str:
+    """What stands in its file /said, once that ends so."""
+    script = f"until tail -n 1 /said 2>/dev/null | grep -qx {last}; do usleep 20000; done; cat /said"
+    said: str = container.exec_run(["timeout", "60", "sh", "-c", script]).output.decode()
+    assert said.endswith(f"{last}\n")
+    return said
+
+
 def test_names_are_there_again_after_the_supervisor_died_as_well(engine_with: Any) -> None:
     """Natively: in the VM it is PID 1's to start it again, which the other test's way leads through as well."""
     with engine_with() as engine:
         client = docker.DockerClient(engine.url, timeout=60)
-        host = Host(engine, client, "t")
+        host = Host(engine, client, "tnames")
         host.network("net")
         web, asking = host.run("web", "net"), host.run("client", "net")
         engine.kill()
         engine.start()
-        assert ask(asking, "t-web") == [host.address(web, "net")]
+        assert ask(asking, "tnames-web") == [host.address(web, "net")]
         web.stop()
-        assert unknown(asking, "t-web")
+        assert unknown(asking, "tnames-web")
         clean(host)
         client.close()
 
@@ -251,10 +256,10 @@ def test_names_are_there_again_after_the_supervisor_died_as_well(engine_with: An
 def test_names_in_user_namespaces(engine_with: Any) -> None:
     with engine_with("--userns-remap", "default") as engine:
         client = docker.DockerClient(engine.url, timeout=60)
-        host = Host(engine, client, "t")
+        host = Host(engine, client, "tnames")
         host.network("net")
         web, asking = host.run("web", "net"), host.run("client", "net")
-        assert ask(asking, "t-web") == [host.address(web, "net")]
+        assert ask(asking, "tnames-web") == [host.address(web, "net")]
         clean(host)
         client.close()
 
@@ -308,8 +313,8 @@ def upstream(host: Host, scratch: Path) -> Iterator[str]:
     gateway = host.client.networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
     native = getattr(host.engine, "namespace_pid", 0)
     there = f"nsenter --net=/proc/{native}/ns/net " if native else ""
-    script = json.dumps(textwrap.dedent(SERVER)).replace("$", "\\$")
-    host.engine.sh(f"printf '%b' {script} >{scratch}/dns.py")
+    script = base64.b64encode(textwrap.dedent(SERVER).encode()).decode()
+    host.engine.sh(f"echo {script} | base64 -d >{scratch}/dns.py")
     pid = host.engine.sh(
         f"{there}python3 {scratch}/dns.py {gateway} >{scratch}/out 2>&1 & echo $!;"
         f"until grep -q ready {scratch}/out; do kill -0 $! || {{ cat {scratch}/out >&2; exit 1; }}; done"
