@@ -8,7 +8,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-A, PTR, AAAA, OPT = 1, 12, 28, 41
+A, PTR, AAAA, OPT, ANY = 1, 12, 28, 41, 255
 IN = 1
 NO_ERROR, FORMAT_ERROR, SERVER_FAILURE, NO_DOMAIN, NOT_IMPLEMENTED, REFUSED = range(6)
 PLAIN_UDP = 512

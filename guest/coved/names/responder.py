@@ -44,7 +44,7 @@ class Responder:
                     return message.pointer(query, name)
             found = view.addresses(query.name)
             if found is not None:
-                if query.type != message.A:
+                if query.type not in (message.A, message.ANY):
                     return message.addresses(query, ())  # it is there, but has no such thing
                 if len(found) > 1:
                     self._turn += 1

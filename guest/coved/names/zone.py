@@ -30,7 +30,7 @@ class Zone:
         self._names: dict[str, str] = {}
         for host in hosts:
             packed = ipaddress.IPv4Address(host.address).packed
-            for one in {folded(one) for one in host.names}:
+            for one in {folded(one) for one in host.names} - {""}:
                 self._addresses.setdefault(one, []).append(packed)
             if host.names:
                 self._names[host.address] = f"{host.names[0]}.{name}"
