@@ -223,6 +223,10 @@ def said(data: bytes, code: int, id: int | None = None) -> bytes:
     return (data[:2] if id is None else id.to_bytes(2, "big")) + bytes((0x81, 0x80 | code)) + data[4:]
 
 
+def _itself(upstream: Upstream) -> Upstream:
+    return upstream
+
+
 async def plain(family: socket.AddressFamily, kind: socket.SocketKind) -> socket.socket:
     made = socket.socket(family, kind)
     made.setblocking(False)
@@ -239,7 +243,7 @@ async def upstreams(
     for number, answer in enumerate(answers, 1):
         upstream = Upstream(answer)
         await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda upstream=upstream: upstream, local_addr=(f"127.0.0.{number}", port)
+            functools.partial(_itself, upstream), local_addr=(f"127.0.0.{number}", port)
         )
         port = upstream.transport.get_extra_info("sockname")[1]
         made.append(upstream)
