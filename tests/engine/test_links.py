@@ -43,9 +43,10 @@ class Host:
         assert done.returncode == 0, done.stderr
 
     def hosts(self, name: str) -> list[list[str]]:
-        """Lines of /etc/hosts but for the first six, which all containers have."""
+        """Lines of /etc/hosts but for the first six, which all containers have, and in the VM the one of the computer."""
         output = self.client.containers.get(name).exec_run(["cat", "/etc/hosts"]).output
-        return [line.split() for line in output.decode().splitlines()[6:]]
+        lines = [line.split() for line in output.decode().splitlines()[6:]]
+        return [line for line in lines if "host.docker.internal" not in line]
 
     def address(self, name: str, network: str = "bridge") -> str:
         settings = self.client.api.inspect_container(name)["NetworkSettings"]["Networks"]

@@ -201,8 +201,12 @@ def test_the_machine_has_a_name(host: Host) -> None:
     gateway = host.client.networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
     expected = gateway if hasattr(host.engine, "namespace_pid") else "10.0.2.2"
     web = host.run("web", "net", extra_hosts={"here": "host-gateway"})
+    plain = host.run("plain")
+    there = plain.exec_run(["grep", "docker.internal", "/etc/hosts"]).output.decode().split()
     for one in ("host.docker.internal", "gateway.docker.internal"):
         assert ask(web, one) == [expected]
+        # As in Docker Desktop, in which dockerd's own machine is not the user's.
+        assert (one in there) is (expected == "10.0.2.2")
     assert f"{expected}\there\n" in web.exec_run(["cat", "/etc/hosts"]).output.decode()
 
 

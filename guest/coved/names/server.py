@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import socket
 from collections.abc import Awaitable, Callable
@@ -28,6 +29,8 @@ IDLE_S = 10.0
 FORWARDED = 256
 """Queries of one container that others are asked at a time; dockerd has 1024 for a container."""
 _LARGEST_QUERY = 4096
+_FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_PAUSE_S = 1.0
 
 
 class Server:
@@ -75,6 +78,8 @@ class Server:
                 reply = error.reply
                 if reply is None:
                     continue
+            if reply is None and self._forwarded >= FORWARDED:
+                reply = message.failure(query, message.REFUSED)
             if reply is None:
                 self._start(self._forward_datagram(query, client))
             else:
@@ -106,13 +111,20 @@ class Server:
     def _accept(self) -> None:
         try:
             connection, _ = self._tcp.accept()
-        except OSError:
+        except OSError as error:
+            if error.errno in _FULL:  # who waits is there still: not before the next second, as asyncio's own servers
+                self._loop.remove_reader(self._tcp)
+                self._loop.call_later(_PAUSE_S, self._listen)
             return
         connection.setblocking(False)
         self._connections += 1
         if self._connections == CONNECTIONS:
             self._loop.remove_reader(self._tcp)
         self._start(self._serve(connection))
+
+    def _listen(self) -> None:
+        if self._connections < CONNECTIONS and self._tcp.fileno() >= 0:
+            self._loop.add_reader(self._tcp, self._accept)
 
     async def _serve(self, connection: socket.socket) -> None:
         try:
@@ -137,8 +149,7 @@ class Server:
         finally:
             connection.close()
             self._connections -= 1
-            if self._connections == CONNECTIONS - 1 and self._tcp.fileno() >= 0:
-                self._loop.add_reader(self._tcp, self._accept)
+            self._listen()
 
     def _start(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MACHINE = ("host.docker.internal", "gateway.docker.internal")
-"""The machine that a container's user sits at."""
+FORWARDED = 1024
+"""Queries of all containers that others are asked at a time: each has a descriptor of the engine's."""
 
 
 def wanted(record: Record) -> bool:
@@ -66,6 +66,7 @@ class Names:
         self._zones: dict[str, Zone] = {}
         self._links: dict[str, dict[str, list[bytes]]] = {}
         self._of = -1
+        self._forwarded = 0
         self._visitor: ThreadPoolExecutor | None = None
 
     def __contains__(self, container_id: str) -> bool:
@@ -167,6 +168,18 @@ class Names:
 
     # -- ways out
 
+    async def forward(self, query: Query, servers: Sequence[Upstream], *, by_tcp: bool) -> bytes:
+        """What one of the servers answers."""
+        from coved.names import forwarding, message
+
+        if self._forwarded >= FORWARDED:
+            return message.failure(query, message.REFUSED)
+        self._forwarded += 1
+        try:
+            return await forwarding.ask(query, servers, by_tcp=by_tcp)
+        finally:
+            self._forwarded -= 1
+
     async def socket_of(
         self, container_id: str, family: socket.AddressFamily, kind: socket.SocketKind
     ) -> socket.socket:
@@ -215,7 +228,7 @@ class _View:
         for endpoint in record.endpoints:
             if endpoint.network_name != "bridge" and (found := self._names.zone(endpoint).addresses(name)):
                 return found
-        if name in MACHINE:
+        if name in resolver.MACHINE:
             return (ipaddress.IPv4Address(self._names.machine()).packed,)
         return None
 
@@ -226,9 +239,7 @@ class _View:
         return ""
 
     async def forward(self, query: Query, by_tcp: bool) -> bytes:
-        from coved.names import forwarding
-
-        return await forwarding.ask(query, self._upstreams(), by_tcp=by_tcp)
+        return await self._names.forward(query, self._upstreams(), by_tcp=by_tcp)
 
     def _upstreams(self) -> list[Upstream]:
         """The servers that it was given, asked by the container's way, or those of this machine."""

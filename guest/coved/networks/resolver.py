@@ -17,6 +17,9 @@ _PUBLIC = ("8.8.8.8", "8.8.4.4")
 NAMES = "127.0.0.11"
 """Where a container's own DNS server is."""
 
+MACHINE = ("host.docker.internal", "gateway.docker.internal")
+"""The machine that a container's user sits at."""
+
 _HOSTS = """127.0.0.1\tlocalhost
 ::1\tlocalhost ip6-localhost ip6-loopback
 fe00::\tip6-localnet
@@ -71,14 +74,21 @@ def hosts(
     linked: Iterable[tuple[str, str]] = (),
     *,
     host_mode: bool,
+    machine: str = "",
 ) -> str:
-    """hosts(5) for a container that has ``addresses``; ``linked`` are addresses and names of others."""
+    """hosts(5) for a container that has ``addresses``; ``linked`` are addresses and names of others.
+
+    Args:
+        machine: the address of ``host.docker.internal`` when no DNS server knows the name.
+    """
     text = _HOSTS
     if host_mode:
         try:
             text = Path("/etc/hosts").read_text().rstrip("\n") + "\n"
         except OSError:
             text = _HOSTS
+    if machine and not {entry.partition(":")[0] for entry in request.extra_hosts} & {*MACHINE}:
+        text += f"{machine}\t{' '.join(MACHINE)}\n"
     for entry in request.extra_hosts:
         name, _, address = entry.partition(":")
         text += f"{host_gateway if address == 'host-gateway' else address}\t{name}\n"

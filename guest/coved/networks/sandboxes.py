@@ -477,6 +477,8 @@ class Sandboxes:
                 self.host_gateway,
                 [one for one in linked if one[0]],
                 host_mode=host_mode,
+                # dockerd, which runs on the user's own machine, has no such name.
+                machine="" if wanted(owner) or owner.mode == "none" else self._host_gateway,
             ),
         )
 
