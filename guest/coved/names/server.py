@@ -29,6 +29,8 @@ IDLE_S = 10.0
 FORWARDED = 256
 """Queries of one container that others are asked at a time; dockerd has 1024 for a container."""
 _LARGEST_QUERY = 4096
+_PIECE = 512
+"""Octets of a stream that are looked at before others get their turn."""
 _FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _PAUSE_S = 1.0
 
@@ -127,34 +129,58 @@ class Server:
             self._loop.add_reader(self._tcp, self._accept)
 
     async def _serve(self, connection: socket.socket) -> None:
+        waiting = bytearray()
         try:
-            with contextlib.suppress(OSError, TimeoutError, EOFError):
+            with contextlib.suppress(OSError):  # TimeoutError among them
                 while True:
                     async with asyncio.timeout(IDLE_S):
-                        size = int.from_bytes(await receive(connection, 2), "big")
-                        if size > _LARGEST_QUERY:
+                        more = await self._loop.sock_recv(connection, _PIECE)
+                    waiting += more
+                    while (data := _framed(waiting)) is not None:
+                        if (reply := await self._answered(data)) is None:
                             return
-                        data = await receive(connection, size)
-                    try:
-                        query = message.parse(data)
-                        reply = self._responder.answer(query)
-                    except Malformed as error:
-                        if error.reply is None:
-                            return
-                        reply = error.reply
-                    if reply is None:
-                        reply = await self._ask(query, by_tcp=True)
-                    async with asyncio.timeout(IDLE_S):
-                        await self._loop.sock_sendall(connection, len(reply).to_bytes(2, "big") + reply)
+                        await self._write(connection, reply)
+                    if not more or int.from_bytes(waiting[:2], "big") > _LARGEST_QUERY:
+                        return
+                    await asyncio.sleep(0)  # a client that always has more to say does not keep the loop to itself
         finally:
             connection.close()
             self._connections -= 1
             self._listen()
 
+    async def _answered(self, data: bytes) -> bytes | None:
+        """What to say to a query that came by TCP; None: nothing more."""
+        try:
+            query = message.parse(data)
+        except Malformed as error:
+            return error.reply
+        reply = self._responder.answer(query)
+        return await self._ask(query, by_tcp=True) if reply is None else reply
+
+    async def _write(self, connection: socket.socket, reply: bytes) -> None:
+        data = len(reply).to_bytes(2, "big") + reply
+        try:
+            sent = connection.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            async with asyncio.timeout(IDLE_S):
+                await self._loop.sock_sendall(connection, data[sent:])
+
     def _start(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _framed(waiting: bytearray) -> bytes | None:
+    """Takes the next query from what has come (RFC 1035, 4.2.2); None when it is not there in whole, or is too large."""
+    size = 2 + int.from_bytes(waiting[:2], "big")
+    if len(waiting) < size or size > 2 + _LARGEST_QUERY:
+        return None
+    data = bytes(waiting[2:size])
+    del waiting[:size]
+    return data
 
 
 async def receive(connection: socket.socket, size: int) -> bytes:

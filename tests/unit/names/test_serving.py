@@ -161,6 +161,30 @@ async def test_a_client_that_hangs_up_or_never_reads_ends(monkeypatch: pytest.Mo
 
 
 @in_a_loop
+async def test_a_client_that_always_has_more_to_say_leaves_others_their_turn() -> None:
+    async with served() as client:
+        reader, writer = await client.connect()
+
+        async def talk() -> None:
+            while True:
+                writer.write(framed(query("web")) * 1000)
+                await writer.drain()
+
+        async def listen() -> None:
+            while await reader.read(1 << 20):
+                pass
+
+        talking = [asyncio.create_task(talk()), asyncio.create_task(listen())]
+        for _ in range(20):
+            assert (await client.ask("web")).endswith(WEB)
+        assert not any(task.done() for task in talking)
+        for task in talking:
+            task.cancel()
+        await asyncio.gather(*talking, return_exceptions=True)
+        writer.close()
+
+
+@in_a_loop
 async def test_as_many_connections_as_are_allowed_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "CONNECTIONS", 2)
     async with served() as client:
