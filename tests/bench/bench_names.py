@@ -109,7 +109,8 @@ def run(url: str, peer: str, rounds: int) -> None:
                 told[number].append(site.ask(mode))
         (ours, lost), *theirs = ((median_ms(rate for rate, _ in one), sum(gone for _, gone in one)) for one in told)
         against = [cell for rate, gone in theirs for cell in (f"{rate:.0f}", str(gone), f"{ours / rate:.1f}")]
-        rows.append((words, f"{ours:.0f}", str(lost), *against, goal(ours, GOAL_QPS, least=True)))
+        wanted = goal(ours, GOAL_QPS, least=True) if mode != "tcp" else ""
+        rows.append((words, f"{ours:.0f}", str(lost), *against, wanted))
     table(rows)
     print()
     rows = [("start of `sleep`", "Cove ms", *(("peer ms",) if peer else ()))]
