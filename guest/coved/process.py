@@ -1,7 +1,9 @@
 """The engine as a process, and its supervisor: from a configuration to an exit status."""
 
 import asyncio
+import contextlib
 import logging
+import resource
 import socket
 import sys
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from coved.supervisor import Door, orders, supervise
 
 # Containers have so long to end, by their stop signal or else by SIGKILL; those that do not end are left to the kernel.
 STOP_SECONDS = 15.0
+DESCRIPTORS = 1 << 18
 
 
 def run(config: Config, *, debug: bool = False, wait: Callable[[], None] | None = None) -> int:
@@ -35,6 +38,7 @@ def run(config: Config, *, debug: bool = False, wait: Callable[[], None] | None 
         claim(config.root)  # as long as this process, or its engine, lives
         door = Door(config.socket)
         keeper = Keeper()
+        _allow_descriptors()
     except KeyboardInterrupt:
         return 130
     except Exception as error:
@@ -45,6 +49,19 @@ def run(config: Config, *, debug: bool = False, wait: Callable[[], None] | None 
         return _failed(error)
     finally:
         door.remove()
+
+
+def _allow_descriptors() -> None:
+    """As many as the system lets it have: each container has some, and shells and service managers begin with 1024 in all."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    tries = (hard,) if hard == resource.RLIM_INFINITY else (max(hard, DESCRIPTORS), hard)
+    for most in tries:  # more than the system gives, where this process may
+        wanted = DESCRIPTORS if most == resource.RLIM_INFINITY else min(most, DESCRIPTORS)
+        if soft == resource.RLIM_INFINITY or soft >= wanted:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+            return
 
 
 def _failed(error: Exception) -> int:
