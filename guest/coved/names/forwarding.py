@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import secrets
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 
 PATIENCE_S = 4.5
 """Seconds for all servers together: less than the 5 s after which clients ask again (resolv.conf(5), ``timeout``)."""
+HEAD_START_S = 1.0
+"""Seconds after which the next server is asked as well; the first may still answer."""
 SERVERS = 3
 """As many are asked; resolv.conf(5), MAXNS."""
 _PORT = 53
@@ -66,22 +69,38 @@ async def ask(query: Query, servers: Sequence[Server], *, by_tcp: bool) -> bytes
 
     The query that is sent has the question's own bytes and an id of its own, and asks for what the client can take.
     """
-    servers = servers[:SERVERS]
+    waiting = [*servers[:SERVERS]]
     last = message.failure(query, message.SERVER_FAILURE)
-    for server in servers:
-        id = secrets.randbits(16)
-        asked = message.asking(query, id)
-        try:
-            async with asyncio.timeout(PATIENCE_S / len(servers)):
-                found = await server.ask(asked, id, query.question, by_tcp=by_tcp)
-        except (OSError, EOFError) as error:  # TimeoutError among them
-            log.debug("DNS server %s: %s", server.address, error or type(error).__name__)
-            continue
-        found = message.with_id(found, query.id)
-        if message.code(found) not in _NEXT:
-            return found
-        last = found
+    head_start = min(HEAD_START_S, PATIENCE_S / max(len(waiting), 1))
+    asked: set[asyncio.Task[bytes | None]] = set()
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                while asked or waiting:
+                    if waiting:
+                        asked.add(asyncio.create_task(_ask_one(query, waiting.pop(0), by_tcp=by_tcp)))
+                    done, asked = await asyncio.wait(
+                        asked, timeout=head_start if waiting else None, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    for found in (one.result() for one in done):
+                        if found is not None and message.code(found) not in _NEXT:
+                            return found
+                        last = found or last
+    finally:
+        for one in asked:
+            one.cancel()
     return last
+
+
+async def _ask_one(query: Query, server: Server, *, by_tcp: bool) -> bytes | None:
+    """Its answer, with the client's id; None when there is none to be had."""
+    id = secrets.randbits(16)
+    try:
+        found = await server.ask(message.asking(query, id), id, query.question, by_tcp=by_tcp)
+    except (OSError, EOFError) as error:
+        log.debug("DNS server %s: %s", server.address, error or type(error).__name__)
+        return None
+    return message.with_id(found, query.id)
 
 
 def usable(addresses: Sequence[str]) -> list[str]:

@@ -321,6 +321,19 @@ async def test_silence_is_a_server_failure_in_time(monkeypatch: pytest.MonkeyPat
 
 
 @in_a_loop
+async def test_a_silent_server_has_a_head_start_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forwarding, "HEAD_START_S", 0.1)
+    asked = message.parse(query("example.com"))
+    async with upstreams(monkeypatch, lambda data: [], lambda data: [said(data, message.NO_DOMAIN)]) as (made, servers):
+        started = time.monotonic()
+        assert message.code(await forwarding.ask(asked, servers, by_tcp=False)) == message.NO_DOMAIN
+        assert 0.1 <= time.monotonic() - started < 1
+        assert [len(one.asked) for one in made] == [1, 1]
+        assert message.code(await forwarding.ask(asked, servers[::-1], by_tcp=False)) == message.NO_DOMAIN
+        assert [len(one.asked) for one in made] == [1, 2]
+
+
+@in_a_loop
 async def test_streams_are_asked_by_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = message.parse(query("example.com"))
     large = b"\0" * 60000
