@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from coved.build.builder import Builder
     from coved.files.manager import Files
     from coved.link.client import LinkClient
+    from coved.names.keeping import Keeper
     from coved.runtime.keeper import SpawnerKeeper
 
 log = logging.getLogger(__name__)
@@ -51,9 +52,12 @@ class Config:
 
 
 class Engine:
-    """Owns the domains, which the API's server brings to clients. Nobody else may use ``config.root``."""
+    """Owns the domains, which the API's server brings to clients. Nobody else may use ``config.root``.
 
-    def __init__(self, config: Config) -> None:
+    ``keeper`` has what an engine before this one kept; None: its supervisor keeps nothing.
+    """
+
+    def __init__(self, config: Config, keeper: Keeper | None = None) -> None:
         for directory in (config.root, config.state):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.config = config
@@ -71,7 +75,7 @@ class Engine:
         # Not with the builder, which few sessions need: the layers that are the build cache's must not go with their images.
         self.snapshots = Snapshots(self.database, self.images, config.root)
         self.volumes = Volumes(self.database, self.events, config.root)
-        self.networks = Networks(self.database, self.events, config.state, self.link)
+        self.networks = Networks(self.database, self.events, config.state, self.link, keeper)
         self.registries = Registries(
             self.database,
             self.events,

@@ -10,6 +10,8 @@ class EngineError(Exception):
     """Something the caller is told about. ``status`` is the HTTP status code of the answer."""
 
     status = 500
+    exit_code: int | None = None
+    """What a stream of messages tells beside the words (``errorDetail.code``): a command's exit status."""
 
 
 class InvalidParameter(EngineError):

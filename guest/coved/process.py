@@ -1,7 +1,9 @@
 """The engine as a process, and its supervisor: from a configuration to an exit status."""
 
 import asyncio
+import contextlib
 import logging
+import resource
 import socket
 import sys
 from collections.abc import Callable
@@ -11,11 +13,13 @@ from collections.abc import Callable
 from coved.api.routes import create_router
 from coved.api.server import Server
 from coved.engine import Config, Engine
+from coved.names.keeping import Keeper
 from coved.store.claim import claim
 from coved.supervisor import Door, orders, supervise
 
 # Containers have so long to end, by their stop signal or else by SIGKILL; those that do not end are left to the kernel.
 STOP_SECONDS = 15.0
+DESCRIPTORS = 1 << 18
 
 
 def run(config: Config, *, debug: bool = False, wait: Callable[[], None] | None = None) -> int:
@@ -33,16 +37,31 @@ def run(config: Config, *, debug: bool = False, wait: Callable[[], None] | None 
             wait()
         claim(config.root)  # as long as this process, or its engine, lives
         door = Door(config.socket)
+        keeper = Keeper()
+        _allow_descriptors()
     except KeyboardInterrupt:
         return 130
     except Exception as error:
         return _failed(error)
     try:
-        return supervise(lambda: _engine(config, door.listener), door.renew)
+        return supervise(lambda: _engine(config, door.listener, keeper), door.renew)
     except OSError as error:
         return _failed(error)
     finally:
         door.remove()
+
+
+def _allow_descriptors() -> None:
+    """As many as the system lets it have: each container has some, and shells and service managers begin with 1024 in all."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    tries = (hard,) if hard == resource.RLIM_INFINITY else (max(hard, DESCRIPTORS), hard)
+    for most in tries:  # more than the system gives, where this process may
+        wanted = DESCRIPTORS if most == resource.RLIM_INFINITY else min(most, DESCRIPTORS)
+        if soft == resource.RLIM_INFINITY or soft >= wanted:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+            return
 
 
 def _failed(error: Exception) -> int:
@@ -51,10 +70,10 @@ def _failed(error: Exception) -> int:
     return 1
 
 
-def _engine(config: Config, listener: socket.socket) -> int:
+def _engine(config: Config, listener: socket.socket, keeper: Keeper) -> int:
     """In the forked process: nothing of an event loop, a thread or a database may be older than it."""
     try:
-        asyncio.run(_serve(config, listener))
+        asyncio.run(_serve(config, listener, keeper))
     except KeyboardInterrupt:
         return 130
     except Exception as error:
@@ -62,8 +81,8 @@ def _engine(config: Config, listener: socket.socket) -> int:
     return 0
 
 
-async def _serve(config: Config, listener: socket.socket) -> None:
-    engine = Engine(config)
+async def _serve(config: Config, listener: socket.socket, keeper: Keeper) -> None:
+    engine = Engine(config, keeper)
     server = Server(engine, create_router(), listener)
     loop = asyncio.get_running_loop()
     for number in orders():

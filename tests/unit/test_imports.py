@@ -24,7 +24,7 @@ HOST = {
     "machine": {"transport"},
     "transport": set[str](),
 }
-_BOTTOM = {"events", "link", "runtime", "store"}
+_BOTTOM = {"events", "link", "names", "runtime", "store"}
 _MIDDLE = {"images", "networks", "volumes"}
 GUEST = {
     "api": {"engine", "build", "buildkit", "containers", "files", "registry", *_MIDDLE, *_BOTTOM},

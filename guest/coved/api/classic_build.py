@@ -101,7 +101,9 @@ def _told(error: BuildError) -> EngineError:
     if match := _STAGE_NAME.match(message):
         return InvalidParameter(message[match.end() :])
     if error.exit_code is not None and (match := _PROCESS.match(message)):
-        return EngineError(f"The command '{match['command']}' returned a non-zero code: {error.exit_code}")
+        told = EngineError(f"The command '{match['command']}' returned a non-zero code: {error.exit_code}")
+        told.exit_code = error.exit_code
+        return told
     return error
 
 

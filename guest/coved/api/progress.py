@@ -108,7 +108,8 @@ async def _follow(task: "asyncio.Task[None]", messages: Report, *first: Message)
             yield more
         await task
     except EngineError as error:
-        yield {"errorDetail": {"message": str(error)}, "error": str(error)}
+        code = {} if error.exit_code is None else {"code": error.exit_code}
+        yield {"errorDetail": {**code, "message": str(error)}, "error": str(error)}
     except Exception as error:
         if (full := no_room(error)) is not None:
             words = str(full)

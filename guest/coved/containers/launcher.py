@@ -13,6 +13,7 @@ from pathlib import Path
 
 from coved.containers import config, modes, runtimes, spec, userns
 from coved.containers.container import Container
+from coved.containers.etc_files import EtcFiles
 from coved.containers.linked import Linked
 from coved.containers.logs import options as log_options
 from coved.containers.logs.attributes import Subject
@@ -63,7 +64,13 @@ class Launcher:
         self._registry = registry
         self._remap = remap
         self.linked = Linked(registry, networks, lambda container: self._root / container.id / "hosts")
+        self._etc_files = EtcFiles(registry, networks, lambda container: self._root / container.id)
+        networks.sandboxes.on_change = self._networks_changed
         self._profile = default_profile()
+
+    def _networks_changed(self, container_id: str) -> None:
+        self.linked.refresh_hosts(container_id)
+        self._etc_files.refresh(container_id)
 
     def layout(self, container: Container) -> spec.Layout:
         return spec.Layout(self._root / container.id, self._images.lower_dirs(self._images.get(container.image_id)))

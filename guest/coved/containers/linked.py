@@ -5,12 +5,11 @@ Words, and which variables there are, are dockerd's (Docker documentation, "Lega
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coved.containers import config
+from coved.containers import config, etc_files
 from coved.containers.config_schema import Json
 from coved.containers.links import Link
 from coved.containers.registry import Registry
@@ -20,11 +19,7 @@ from coved.networks import Networks
 if TYPE_CHECKING:
     from coved.containers.container import Container
 
-log = logging.getLogger(__name__)
-
 DEFAULT = ("default", "bridge")
-_HOSTS_LIMIT = 1 << 20
-"""Bytes; the container can write its /etc/hosts, and one that has grown beyond this is left alone."""
 _HIDDEN = ("HOME", "PATH")
 """Variables of the target that say nothing about it."""
 
@@ -36,7 +31,6 @@ class Linked:
         self._registry = registry
         self._networks = networks
         self._hosts_file = hosts_file
-        networks.sandboxes.on_change = self.refresh_hosts
 
     # -- creation
 
@@ -129,21 +123,16 @@ class Linked:
         self._registry.links.remove(container.id, alias)
         self._write(container, {alias.rpartition("/")[2]: ""})
 
-    def refresh_hosts(self, container_id: str, lost: Iterable[str]) -> None:
-        """The names or addresses of a container are others, or not there any more: whoever is linked to it is to see that.
+    def refresh_hosts(self, container_id: str) -> None:
+        """A container has another address, or none: whoever is linked to it by /etc/hosts is to see that.
 
-        A container on the default network that has stopped keeps its line in /etc/hosts, as in dockerd.
+        One that has stopped keeps its lines, as in dockerd.
         """
-        if lost and (container := self._registry.find(container_id)) is not None:
-            self._write(container, dict.fromkeys(lost, ""))
         address = self._networks.sandboxes.address(container_id, "bridge")
         for parent_id, alias in self._registry.links.to(container_id) if address else ():
             parent = self._registry.find(parent_id)
             if parent is not None and parent.host_config["NetworkMode"] in DEFAULT:
                 self._write(parent, {alias.rpartition("/")[2]: address})
-        for follower_id, aliases in self._networks.sandboxes.aliases():
-            if (follower := self._registry.find(follower_id)) is not None:
-                self._write(follower, aliases)
 
     def _write(self, container: Container, addresses: Mapping[str, str]) -> None:
         if not container.state.running and not container.starting:
@@ -152,20 +141,7 @@ class Linked:
 
         given = {entry.partition(":")[0] for entry in container.host_config["ExtraHosts"] or ()}
         wanted = {name: address for name, address in addresses.items() if name not in given}
-        path = self._hosts_file(container)
-        try:
-            with path.open("r+", encoding="utf-8", errors="surrogateescape", newline="") as file:
-                text = file.read(_HOSTS_LIMIT + 1)
-                new = links.changed(text, wanted)
-                if len(text) > _HOSTS_LIMIT or new == text:
-                    return
-                file.seek(0)  # in place: the container has this very file
-                file.write(new)
-                file.truncate()
-        except FileNotFoundError:
-            return  # not started yet
-        except OSError as error:
-            log.warning("the hosts of container %s are not up to date: %s", container.short_id, error)
+        etc_files.change(container, self._hosts_file(container), lambda text: links.changed(text, wanted))
 
 
 def _legacy(mode: str) -> bool:

@@ -4,10 +4,9 @@ a container's /etc/hosts, which the container may have changed as well."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from coved.errors import EngineError, InvalidParameter
-from coved.networks.records import Record
 
 _LINE = re.compile(r"[^\S\n]*[^\s#]+[^\S\n]+([^\s#]+)")
 _LONGEST = 255
@@ -32,27 +31,6 @@ def parse(text: str) -> tuple[str, str]:
     if crooked or len(alias) > _LONGEST or (alias and any(part in ("", ".", "..") for part in alias.split("/"))):
         raise InvalidParameter(f"bad format for links: {text!a}")
     return target, alias
-
-
-def aliases(record: Record, others: Sequence[Record]) -> dict[str, str]:
-    """The aliases that the endpoints of ``record`` give to others on their networks, each with its address; "" when nobody
-    of the name is there now."""
-    result: dict[str, str] = {}
-    for endpoint in record.endpoints:
-        for text in endpoint.links:
-            target, alias = parse(text)
-            if alias and not result.get(alias):
-                result[alias] = _address(target, endpoint.network_id, others)
-    return result
-
-
-def _address(name: str, network_id: str, others: Sequence[Record]) -> str:
-    for other in others:
-        for endpoint in other.endpoints:
-            names = (other.container_name, other.container_id[:12], other.hostname, *endpoint.aliases)
-            if endpoint.network_id == network_id and name in names:
-                return endpoint.address
-    return ""
 
 
 def changed(text: str, addresses: Mapping[str, str]) -> str:

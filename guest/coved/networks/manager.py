@@ -16,6 +16,7 @@ from coved.errors import Conflict, EngineError, Forbidden, InvalidParameter, Not
 from coved.events import Events
 from coved.filters import Filters
 from coved.link.client import LinkClient
+from coved.names.keeping import Keeper
 from coved.networks import create, views
 from coved.networks.addresses import free_subnet
 from coved.networks.catalog import Catalog
@@ -41,9 +42,17 @@ class Networks:
         events: told of create and destroy, and by the sandboxes of connect and disconnect.
         state: directory that does not outlive a boot; ``netns/`` and ``sandboxes/`` are made in it.
         link: the way to the host that binds published ports; None binds them on this machine.
+        keeper: keeps the sockets of containers' DNS servers for the next engine.
     """
 
-    def __init__(self, database: Database, events: Events, state: Path, link: LinkClient | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        events: Events,
+        state: Path,
+        link: LinkClient | None = None,
+        keeper: Keeper | None = None,
+    ) -> None:
         self._events = events
         self._namespaces = state / "netns"
         # In the VM there is one engine; elsewhere several may run beside each other.
@@ -59,7 +68,7 @@ class Networks:
         else:
             self._publisher = LocalPublisher()
         self.sandboxes = Sandboxes(
-            self._catalog, self._kernel, self._publisher, events, state, LAPTOP if link is not None else ""
+            self._catalog, self._kernel, self._publisher, events, state, LAPTOP if link is not None else "", keeper
         )
 
     # -- life of the engine
@@ -80,6 +89,7 @@ class Networks:
     async def close(self) -> None:
         """Lets go of threads and sockets. Sandboxes stay as they are, for the next engine."""
         await asyncio.gather(*self._dropping)
+        self.sandboxes.release()
         await self._kernel.close()
         self._publisher.close()
 

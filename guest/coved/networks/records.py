@@ -30,6 +30,10 @@ class Record:
     hostname: str = ""
     quiet: bool = False
     """No container's."""
+    dns: tuple[str, ...] = ()
+    """Servers that it was given; () are this machine's."""
+    ndots: bool = False
+    """Its resolver appends domains to names first (``--dns-option ndots:N``)."""
 
     @property
     def shares(self) -> str:
@@ -76,4 +80,12 @@ def _from_json(value: dict[str, Any]) -> Record:
         for item in value["endpoints"]
     )
     ports = tuple(PublishedPort(**item) for item in value["ports"])
-    return Record(**{**value, "endpoints": endpoints, "ports": ports, "exposed": tuple(value["exposed"])})
+    return Record(
+        **{
+            **value,
+            "endpoints": endpoints,
+            "ports": ports,
+            "exposed": tuple(value["exposed"]),
+            "dns": tuple(value.get("dns", ())),
+        }
+    )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coved.errors import Conflict, EngineError, Forbidden, InvalidParameter
 from coved.events import Events
@@ -18,9 +19,14 @@ from coved.networks.definition import Network
 from coved.networks.firewall import PortRule
 from coved.networks.kernel import Kernel
 from coved.networks.model import Endpoint, EndpointRequest, Sandbox, SandboxRequest, Settings
+from coved.networks.names import Names, wanted
+from coved.networks.opened import Opened
 from coved.networks.publishers import PortPublisher, PublishError
 from coved.networks.records import Record, Records
 from coved.networks.turns import Turns
+
+if TYPE_CHECKING:
+    from coved.names.keeping import Keeper
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +39,18 @@ class Sandboxes:
         events: told of connect and disconnect.
         state: directory that does not outlive a boot; ``sandboxes/`` is made in it, ``netns/`` is the kernel's.
         host_gateway: address of the machine that users mean by ``host-gateway``; "" is the gateway of ``bridge``.
+        keeper: keeps the sockets of containers' DNS servers for the next engine.
     """
 
     def __init__(
-        self, catalog: Catalog, kernel: Kernel, publisher: PortPublisher, events: Events, state: Path, host_gateway: str
+        self,
+        catalog: Catalog,
+        kernel: Kernel,
+        publisher: PortPublisher,
+        events: Events,
+        state: Path,
+        host_gateway: str,
+        keeper: Keeper | None = None,
     ) -> None:
         self._catalog = catalog
         self._kernel = kernel
@@ -45,12 +59,12 @@ class Sandboxes:
         self._records = Records(state / "sandboxes")
         self._namespaces = state / "netns"
         self._host_gateway = host_gateway
-        self._open: dict[str, Record] = {}
+        self._open = Opened()
+        self._names = Names(self._open, kernel, self._namespaces, lambda: self.host_gateway, keeper)
         self._turns = Turns()
         self._closing: set[asyncio.Task[None]] = set()
-        self.on_change: Callable[[str, Iterable[str]], None] = lambda container_id, lost: None
-        """Told of a container that has joined or left networks, or has another name, and of the names for others that it
-        has lost; it MUST NOT raise."""
+        self.on_change: Callable[[str], None] = lambda container_id: None
+        """Told of a container that has joined or left networks; it MUST NOT raise."""
 
     @property
     def host_gateway(self) -> str:
@@ -91,9 +105,10 @@ class Sandboxes:
         bridges = [network for network in self._catalog if network.bridge]
         await self._kernel.run(self._kernel.datapath.start, bridges, keep, rules)
         await self._kernel.run(self._kernel.datapath.remove_namespaces_except, set(self._open))
+        await self._names.adopt()
         for record in stale:
             self._records.remove(record.container_id)
-            self.on_change(record.container_id, ())
+            self.on_change(record.container_id)
 
     async def open(self, container_id: str, request: SandboxRequest) -> Sandbox:
         """Makes the network of a container that is about to start; its published ports answer when this returns.
@@ -145,7 +160,10 @@ class Sandboxes:
         else:
             endpoints = self._allocate(request, self._wanted(container_id, request))
             name, hostname = request.container_name, request.hostname
-            record = Record(container_id, name, "bridge", endpoints, (), request.exposed, hostname, request.quiet)
+            record = Record(
+                container_id, name, "bridge", endpoints, (), request.exposed, hostname, request.quiet, request.dns,
+                resolver.has_ndots(request),
+            )  # fmt: skip
         self._open[container_id] = record
         plan(self._sandbox(record, request))
         try:
@@ -158,8 +176,12 @@ class Sandboxes:
         record = self._open[container_id]
         for endpoint in () if record.quiet else record.endpoints:
             self._event("connect", endpoint.network_id, container_id)
-        self.on_change(container_id, ())
+        self.on_change(container_id)
         return self._sandbox(record, request)
+
+    def release(self) -> None:
+        """The engine ends; what is open stays."""
+        self._names.release()
 
     async def close(self, container_id: str) -> None:
         """Releases ports, addresses and the namespace; does nothing when no sandbox is open.
@@ -202,18 +224,14 @@ class Sandboxes:
         endpoints = record.endpoints if record is not None else ()
         return next((endpoint.address for endpoint in endpoints if endpoint.network_name == network), "")
 
-    def aliases(self) -> Iterable[tuple[str, dict[str, str]]]:
-        """Ids of the containers that have names of their own for others on their networks, with these names' addresses."""
-        for record in self._open.values():
-            if any(endpoint.links for endpoint in record.endpoints):
-                yield record.container_id, self._aliases(record)
+    def addresses(self, container_id: str) -> list[str]:
+        """Where a container is on its networks now."""
+        record = self._open.get(container_id)
+        return [endpoint.address for endpoint in record.endpoints] if record is not None else []
 
-    def _aliases(self, record: Record) -> dict[str, str]:
-        if not any(endpoint.links for endpoint in record.endpoints):
-            return {}
-        from coved.networks import links  # rare
-
-        return links.aliases(record, [*self._open.values()])
+    def has_names(self, container_id: str) -> bool:
+        """Whether a container has a DNS server of its own now."""
+        return container_id in self._names
 
     def interfaces(self, container_id: str) -> tuple[str, ...]:
         """Names of the devices that a running container's networks gave it, or gave the one whose namespace it joined."""
@@ -255,7 +273,7 @@ class Sandboxes:
                     raise Forbidden(f"endpoint with name {container_name} already exists in network {network.name}")
                 await to_the_end(self._attach(record, network, endpoint))
             self._catalog.connect(container_id, endpoint)
-        self.on_change(container_id, ())
+        self.on_change(container_id)
         self._event("connect", network.id, container_id)
 
     async def rename(self, container_id: str, name: str) -> None:
@@ -264,7 +282,6 @@ class Sandboxes:
             record = self._open.get(container_id)
             if record is not None:
                 self._note(replace(record, container_name=name))
-                self.on_change(container_id, ())
 
     async def disconnect(self, reference: str, container_id: str, force: bool = False) -> None:
         """Takes a container off a network. Raises Forbidden when it is not on it, unless ``force``."""
@@ -277,11 +294,10 @@ class Sandboxes:
                 if force:
                     return
                 raise Forbidden(f"container {container_id} is not connected to network {network.name}")
-            lost = self._aliases(record) if record is not None else ()
             if record is not None and gone is not None:
                 await to_the_end(self._detach(record, gone))
             self._catalog.disconnect(container_id, network)
-        self.on_change(container_id, lost)
+        self.on_change(container_id)
         self._event("disconnect", network.id, container_id)
 
     # -- inside
@@ -323,6 +339,8 @@ class Sandboxes:
             await self._kernel.run(
                 self._kernel.datapath.open, record.container_id, endpoints, self._rules(record), request.namespace
             )
+            if wanted(record):
+                await self._names.open(record)
             if endpoints:  # which has used it up: the next one, while this one's processes are being made
                 self._kernel.submit(self._kernel.datapath.prepare)
 
@@ -341,6 +359,7 @@ class Sandboxes:
     async def _tear_down(self, record: Record, *, events: bool) -> None:
         if self._open.pop(record.container_id, None) is None:
             return
+        self._names.close(record.container_id)
         if record.has_namespace:
             shared = any(other.shares == record.container_id for other in self._open.values())
             arguments = (record.container_id, record.endpoints, self._rules(record), shared)
@@ -359,7 +378,7 @@ class Sandboxes:
             self._records.remove(record.container_id)
         except OSError as error:
             log.error("the network of container %s stays on record: %s", record.container_id[:12], error)
-        self.on_change(record.container_id, ())
+        self.on_change(record.container_id)
         if events and not record.quiet:
             for endpoint in record.endpoints:
                 self._event("disconnect", endpoint.network_id, record.container_id)
@@ -377,6 +396,8 @@ class Sandboxes:
             # First: as long as it stands here, the network cannot be removed.
             self._note(replace(record, endpoints=(*record.endpoints, made)))
             await self._kernel.run(self._kernel.datapath.connect, record.container_id, network, made, no_route)
+            if record.container_id not in self._names and wanted(self._open[record.container_id]):
+                await self._names.open(record)
         except BaseException:
             try:
                 await self._kernel.run(self._kernel.datapath.disconnect, made)
@@ -444,19 +465,20 @@ class Sandboxes:
         host_mode = path is None
         addresses = [endpoint.address for endpoint in owner.endpoints]
         linked = [(self.address(id, "bridge"), names) for id, names in request.linked]
-        linked += [(address, alias) for alias, address in self._aliases(owner).items()]
         return Sandbox(
             container_id=record.container_id,
             netns_path=path,
             endpoints=owner.endpoints,
             ports=record.ports,
-            resolv_conf=resolver.resolv_conf(request, host_mode=host_mode),
+            resolv_conf=resolver.resolv_conf(request, host_mode=host_mode, names=wanted(owner)),
             hosts=resolver.hosts(
                 request,
                 addresses,
                 self.host_gateway,
                 [one for one in linked if one[0]],
                 host_mode=host_mode,
+                # dockerd, which runs on the user's own machine, has no such name.
+                machine="" if wanted(owner) or owner.mode == "none" else self._host_gateway,
             ),
         )
 

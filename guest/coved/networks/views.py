@@ -7,6 +7,7 @@ from typing import Any
 
 from coved.networks.definition import Network
 from coved.networks.model import Endpoint, EndpointRequest, PublishedPort, SandboxRequest, Settings
+from coved.networks.names import names_of
 from coved.networks.records import Record
 from coved.times import rfc3339
 
@@ -67,7 +68,7 @@ def settings_json(record: Record, key: str, default_network: str, wanted: Mappin
         **_settings(record.container_id if key else "", key, _ports(record.exposed, record.ports)),
         **_addresses(first),
         "Networks": {
-            endpoint.network_name: _endpoint_json(endpoint, wanted.get(endpoint.network_name))
+            endpoint.network_name: _endpoint_json(record, endpoint, wanted.get(endpoint.network_name))
             for endpoint in record.endpoints
         }
         or ({record.mode: _empty_endpoint()} if record.mode in ("host", "none") else {}),
@@ -113,13 +114,14 @@ def _addresses(endpoint: Endpoint | None) -> dict[str, Any]:
     }
 
 
-def _endpoint_json(endpoint: Endpoint, wanted: EndpointRequest | None) -> dict[str, Any]:
+def _endpoint_json(record: Record, endpoint: Endpoint, wanted: EndpointRequest | None) -> dict[str, Any]:
     return {
         **_empty_endpoint(),
         **(_options(wanted) if wanted else {}),
         **_addresses(endpoint),
         "Aliases": list(endpoint.aliases) or None,
         "NetworkID": endpoint.network_id,
+        "DNSNames": [*names_of(record, endpoint)] if endpoint.network_name != "bridge" else None,
     }
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 from coved.errors import EngineError, InvalidParameter
-from coved.networks.links import aliases, changed, parse
-from coved.networks.model import Endpoint
-from coved.networks.records import Record
+from coved.networks.links import changed, parse
 
 
 @pytest.mark.parametrize(
@@ -64,17 +62,3 @@ def test_only_a_lines_first_name_counts_and_only_one_line_of_it_stays() -> None:
 def test_what_a_container_may_write_into_its_hosts_is_kept() -> None:
     text = "\r\n\n   \n#\n\udc80\udcff x\nlonely\n"
     assert changed(text, {"a": "1.1.1.1"}) == text + "1.1.1.1\ta\n"
-
-
-def record(name: str, address: str, network: str = "n", **more: object) -> Record:
-    endpoint = Endpoint(network, "net", "e", "eth0", "v", address, 16, "", "", **more)  # type: ignore[arg-type]
-    return Record(name * 12, name, "bridge", (endpoint,), hostname=f"host-{name}")
-
-
-def test_aliases_lead_to_names_ids_hostnames_and_aliases_on_the_same_network() -> None:
-    others = [record("a", "10.0.0.2", aliases=("web",)), record("b", "10.0.1.2", network="other")]
-    links = ("a:one", "a" * 12 + ":two", "host-a:three", "web:four", "b:five", "aa:six", "a:")
-    mine = record("c", "10.0.0.3", links=links)
-    found = aliases(mine, [*others, mine])
-    assert found == {**dict.fromkeys(("one", "two", "three", "four"), "10.0.0.2"), "five": "", "six": ""}
-    assert aliases(others[0], others) == {}

@@ -170,3 +170,43 @@ def test_on_the_hosts_network_hosts_is_the_machines() -> None:
     text = resolver.hosts(SandboxRequest("c", hostname="web", extra_hosts=("db:10.0.0.9",)), [], "", host_mode=True)
     assert text.startswith(Path("/etc/hosts").read_text().rstrip("\n"))
     assert text.endswith("10.0.0.9\tdb\n")
+
+
+def test_a_container_with_names_asks_its_own_server(machine: Path) -> None:
+    (machine / "resolv.conf").write_text("nameserver 10.0.2.3\nsearch a.example\noptions rotate\n")
+    text = resolver.resolv_conf(SandboxRequest("c", dns=("1.1.1.1",)), host_mode=False, names=True)
+    assert text == "nameserver 127.0.0.11\nsearch a.example\noptions ndots:0 rotate\n"
+    given = SandboxRequest("c", dns_options=("ndots:3",))
+    assert resolver.resolv_conf(given, host_mode=False, names=True).endswith("options ndots:3\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "given"),
+    [
+        ((), False),
+        (("ndots:0",), False),
+        (("rotate", "ndots:2"), True),
+        (("ndots:2", "ndots:0"), False),
+        (("ndots:x",), False),
+    ],
+)
+def test_whether_domains_are_appended_first(options: tuple[str, ...], given: bool) -> None:
+    assert resolver.has_ndots(SandboxRequest("c", dns_options=options)) is given
+
+
+def test_the_machines_name_stands_in_hosts_when_it_is_not_given_another_address() -> None:
+    text = resolver.hosts(SandboxRequest("c"), [], "", host_mode=False, machine="10.0.2.2")
+    assert text.endswith("10.0.2.2\thost.docker.internal gateway.docker.internal\n")
+    given = SandboxRequest("c", extra_hosts=("host.docker.internal:1.2.3.4",))
+    assert "10.0.2.2" not in resolver.hosts(given, [], "", host_mode=False, machine="10.0.2.2")
+
+
+def test_own_lines_come_and_go_with_addresses_and_others_stay() -> None:
+    request = SandboxRequest("c", hostname="web.example", extra_hosts=("web.example:9.9.9.9",))
+    text = "127.0.0.1\tlocalhost\n9.9.9.9\tweb.example web\n10.0.0.2\tweb.example web\n10.0.0.2 mine\nlast"
+    assert resolver.with_own_lines(text, request, ["10.0.0.2"]) == text
+    joined = resolver.with_own_lines(text, request, ["10.0.0.2", "10.1.0.2"])
+    assert joined == f"{text}\n10.1.0.2\tweb.example web\n"
+    assert resolver.with_own_lines(joined, request, ["10.1.0.2"]) == joined.replace("10.0.0.2\tweb.example web\n", "")
+    assert resolver.with_own_lines(text, SandboxRequest("c"), ["10.1.0.2"]) == text
+    assert resolver.with_own_lines("", request, ["10.1.0.2"]) == "10.1.0.2\tweb.example web\n"
