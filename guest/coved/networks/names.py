@@ -1,4 +1,4 @@
-"""The names that containers have for each other: a DNS server for each that is on a network of users (docs/decisions/0034).
+"""The names that containers have for each other: a DNS server for each that is on a network of users (docs/decisions/0036).
 
 What it answers is looked up in the open sandboxes at the time of the query, so that nothing has to be told of changes.
 """
