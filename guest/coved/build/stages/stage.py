@@ -10,9 +10,7 @@ from dataclasses import replace
 
 from coved.build.cache.steps import key
 from coved.build.errors import BuildError
-from coved.build.stages import classic, config, state
-from coved.build.stages import copy_step as adding
-from coved.build.stages import run_step as running
+from coved.build.stages import classic, config, copy_step, run_step, state
 from coved.build.stages.job import Job
 from coved.build.stages.plan import SCRATCH, PlannedStage
 from coved.build.stages.state import State
@@ -94,7 +92,7 @@ class Stage:
             return classic.nothing(state.of_nothing()) if job.request.in_order else state.of_nothing()
         image = await job.base(planned)
         if image is None:
-            return await adding.start(self, await job.context(planned.image, planned.context))
+            return await copy_step.start(self, await job.context(planned.image, planned.context))
         for layer in image.diff_ids:
             job.hold(layer)
         self._total += 1
@@ -112,11 +110,11 @@ class Stage:
             self._job.spend(sum(len(name) + len(value) for name, value in instruction.pairs))
         match instruction:
             case i.Run():
-                return await running.run(self, now, instruction, self._title(written, now, command=True))
+                return await run_step.run(self, now, instruction, self._title(written, now, command=True))
             case i.Copy():
-                return await adding.add(self, now, instruction, self._title(written, now))
+                return await copy_step.add(self, now, instruction, self._title(written, now))
             case i.Workdir():
-                return await adding.make_directory(self, now, instruction, self._title(written, now))
+                return await copy_step.make_directory(self, now, instruction, self._title(written, now))
             case i.Maintainer():
                 return replace(now, author=instruction.name).configured(now.config, f"MAINTAINER {instruction.name}")
         self._consider(now, instruction)
