@@ -82,12 +82,6 @@ class Driver:
                 data += chunk
         return data
 
-    def is_absent(self, method: str, target: str, data: bytes | None = None) -> None:
-        """A part that Cove does not have: 501, which the description knows nothing of, and a message."""
-        answer = ask(self.socket, method, f"/v1.51{target}", data)
-        assert (answer.status, bool(answer.message)) == (501, True)
-        self.description.seen.setdefault((method, target.partition("?")[0]), set()).add(501)
-
     def check(self, method: str, template: str, answer: Answer, status: int, *, whole: bool = True) -> None:
         where = f"{method} {template}"
         assert answer.status == status, (where, answer)
@@ -332,10 +326,19 @@ def test_images(drive: Driver, unique: str) -> None:
     assert drive("POST", "/images/prune", query={"filters": {"dangling": ["true"]}}).json()["ImagesDeleted"]
 
 
-def test_the_builder(drive: Driver) -> None:
-    assert drive("POST", "/build/prune").json() == {"CachesDeleted": None, "SpaceReclaimed": 0}
-    context = _archive("Dockerfile", b"FROM busybox\n")
-    drive.is_absent("POST", "/build", data=context)
+def test_the_builder(drive: Driver, unique: str) -> None:
+    context = _archive("Dockerfile", f"FROM busybox\nLABEL of={unique}\nRUN echo {unique}\n".encode())
+    tar = {"Content-Type": "application/x-tar"}
+    built = drive("POST", "/build", query={"t": f"{unique}:built"}, data=context, headers=tar)
+    assert f"Successfully tagged {unique}:built" in built.body.decode()
+    drive("POST", "/build", status=400, data=_archive("Dockerfile", b"HURRY\n"), headers=tar)
+    (kept,) = [
+        one for one in drive("GET", "/system/df").json()["BuildCache"] if one["Description"] == f"RUN echo {unique}"
+    ]
+    drive("DELETE", "/images/{name}", f"{unique}:built")
+    pruned = drive("POST", "/build/prune", query={"all": "true", "filters": {"id": [kept["ID"]]}}).json()
+    assert pruned == {"CachesDeleted": [kept["ID"]], "SpaceReclaimed": 0}
+    drive("POST", "/build/prune", status=400, query={"filters": {"nonsense": ["x"]}})
     assert drive("POST", "/session", status=400).message == "no upgrade proto in request"
 
 

@@ -198,7 +198,7 @@ def _security_name(option: str) -> str:
 def disk_usage(shown: Json, version: ApiVersion) -> Json:
     """``GET /system/df``."""
     if version < (1, 42):
-        shown["BuilderSize"] = 0
+        shown["BuilderSize"] = sum(one["Size"] for one in shown["BuildCache"] or ())
     return shown
 
 

@@ -57,7 +57,7 @@ def test_ping_tells_versions_in_headers(served: Served) -> None:
     assert headers["api-version"] == "1.51"
     assert headers["ostype"] == "linux"
     assert headers["docker-experimental"] == "false"
-    assert headers["builder-version"] == "1"
+    assert headers["builder-version"] == "2"
     assert headers["server"] == "Cove/0.1.0 (linux)"
 
 
