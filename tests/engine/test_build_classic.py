@@ -249,6 +249,19 @@ def test_two_builds_of_the_same_step_carry_it_out_once(built: Any, says: Any) ->
     assert len(set(images)) == 1
 
 
+def test_a_document_that_says_what_runs_it(built: Any, says: Any) -> None:
+    image = built(
+        """\
+        FROM busybox
+        RUN <<EOF
+        #!/bin/sh
+        echo "$0 ran" > /ran
+        EOF
+        """
+    )
+    assert says(image, "cat", "/ran") == "/dev/pipes/EOF ran\n"
+
+
 def test_the_cache_is_shown_and_pruned(built: Any, docker_client: Any) -> None:
     marker = f"{time.time()}"
     built(f"FROM busybox\nRUN head -c 1000000 /dev/urandom > /data # {marker}\n", tag="cached:one")

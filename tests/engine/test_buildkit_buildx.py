@@ -214,3 +214,12 @@ def test_secrets_by_their_names(cli: Run, tmp_path: Path) -> None:
     )
     secrets = ("--secret", f"id=a/b,src={tmp_path}/file", "--secret", f"id=mine,src={tmp_path}/file")
     assert cli("buildx", "build", "--no-cache", *secrets, made).stderr.count(b" hidden") == 2
+
+
+def test_arguments_of_a_stage_are_those_of_what_is_based_on_it(cli: Run, tmp_path: Path) -> None:
+    made = context(
+        tmp_path,
+        'FROM busybox AS base\nARG VERSION=1.2\nFROM base\nENV SEEN=$VERSION\nRUN echo "seen: $SEEN, $VERSION"\n',
+    )
+    assert b"seen: 1.2, 1.2" in cli("buildx", "build", made).stderr
+    assert b"seen: 3, 3" in cli("buildx", "build", "--build-arg", "VERSION=3", made).stderr

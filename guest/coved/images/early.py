@@ -7,6 +7,7 @@ the unpacking waits for no client. A guess that was wrong costs its time, and it
 from __future__ import annotations
 
 import asyncio
+import os
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from coved.errors import EngineError
 from coved.images.catalog import Catalog
 from coved.images.compression import media_type
 from coved.images.documents import OCI_LAYER
+from coved.images.loading import Progress
 from coved.images.staging import Staging
 from coved.images.streams import CountedFile
 
@@ -26,7 +28,9 @@ _MAGIC = slice(257, 262)
 class EarlyLayers:
     """Of one archive; ``arrived`` is for the thread that receives it, everything else for the event loop."""
 
-    def __init__(self, catalog: Catalog, staging: Staging, workers: Executor) -> None:
+    def __init__(self, catalog: Catalog, staging: Staging, workers: Executor, report: Progress | None) -> None:
+        """``report``: told of each that is there; None for nobody."""
+        self._report = report
         self._catalog = catalog
         self._staging = staging
         self._workers = workers
@@ -57,10 +61,16 @@ class EarlyLayers:
     async def _unpack(self, path: Path, digest: str) -> None:
         try:
             with await asyncio.to_thread(path.open, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
                 source = CountedFile(file.read, lambda _: None)
-                await self._staging.unpack_file(self._workers, path, digest, source, source.abort, "", is_known=False)
+                layer = await self._staging.unpack_file(
+                    self._workers, path, digest, source, source.abort, "", is_known=False
+                )
         except (EngineError, OSError):
             return  # if it is a layer, whoever needs it will find the same, and tell
+        if self._report is not None:
+            detail, short_id = {"current": size, "total": size}, layer.diff_id.removeprefix("sha256:")[:12]
+            self._report({"status": "Loading layer", "progressDetail": detail, "id": short_id})
 
 
 def _looks_like_a_layer(path: Path) -> bool:

@@ -178,7 +178,9 @@ class Images:
         """
         source = ThreadStream(chunks)
         async with self._spool_directory() as directory, self.receiving() as staging:
-            async with contextlib.aclosing(EarlyLayers(self._catalog, staging, self._workers)) as early:
+            async with contextlib.aclosing(
+                EarlyLayers(self._catalog, staging, self._workers, None if quiet else report)
+            ) as early:
                 archive = Archive(directory, early.arrived)
                 groups = await in_thread(OwnThreads(), lambda: _spool(source, archive, platform), source.abort)
                 await early.settle()

@@ -89,7 +89,7 @@ class Staging:
     async def unpack_file(
         self, threads: Executor, path: Path, digest: str, source: Source, abort: Callable[[], None], expected: str,
         *, is_known: bool,
-    ) -> None:  # fmt: skip
+    ) -> Layer:  # fmt: skip
         """The same for a file on the store's file system, which is kept as it is.
 
         Args:
@@ -100,11 +100,10 @@ class Staging:
         room = self._layers.room()
         self._rooms.append(room)
 
-        def work() -> None:
+        def work() -> Layer:
             with path.open("rb") as file:
                 if not media_type(PeekedStream(file).head):
-                    self._unpack(source, room, expected, "")  # in a way that is not kept
-                    return
+                    return self._unpack(source, room, expected, "")  # in a way that is not kept
             if is_known:
                 layer = self._layers.identify(source)
                 if layer.diff_id != expected:
@@ -113,8 +112,9 @@ class Staging:
                 layer = self._layers.unpack(source, room, expected)
                 self._staged[layer.diff_id] = (room, layer)
             self._keep(self._blobs.adopt(path, digest), layer)
+            return layer
 
-        await in_thread(threads, work, abort)
+        return await in_thread(threads, work, abort)
 
     async def publish(self, catalog: Catalog, diff_ids: Iterable[str]) -> Published:
         """Puts the files of the layers, and of their archives, where the store has them; recording them is the caller's.

@@ -35,7 +35,8 @@ def take(fd: int, mount: "Mount") -> int:
         os.close(part)
     try:
         if "content" in mount:
-            syscalls.mount_setattr(made, set_=_PROTECTED)
+            runs = mount["content"]["mode"] & 0o111
+            syscalls.mount_setattr(made, set_=_PROTECTED & ~syscalls.MOUNT_ATTR_NOEXEC if runs else _PROTECTED)
     except BaseException:
         os.close(made)
         raise

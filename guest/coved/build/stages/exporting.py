@@ -109,6 +109,8 @@ class Exporter:
         here = {one.id for one in self._images.list()}
         names = [_name(one) for one in output.names]
         several = len(built) > 1
+        if several and not names:
+            raise BuildError("several platforms in one archive need a name that holds them together: add --tag NAME")
         image, _ = await self.image(built, Output(names=names if several else ()), request, vertices)
         shown = "oci image format" if output.kind == "oci" else "docker image format"
         try:

@@ -87,7 +87,8 @@ class Stage:
         job, planned = self._job, self._planned
         job.announce(self._stage.base)
         if planned.base is not None:
-            return (await job.stage(planned.base)).based
+            base = await job.stage(planned.base)
+            return replace(base, args={}) if job.request.in_order else base  # which inherits ARGs for BuildKit alone
         if not planned.context and planned.image == SCRATCH:
             return classic.nothing(state.of_nothing()) if job.request.in_order else state.of_nothing()
         image = await job.base(planned)

@@ -44,11 +44,6 @@ class State:
         """What variables in instructions stand for: ENV goes before ARG."""
         return {**self.args, **configs.environment(self.config)}
 
-    @property
-    def based(self) -> State:
-        """The start of a stage that is based on this one."""
-        return replace(self, args={})
-
     def configured(self, config: Json, created_by: str) -> State:
         entry = {"created_by": created_by, "comment": _COMMENT, "empty_layer": True}
         return replace(self, config=config, history=[*self.history, entry])
