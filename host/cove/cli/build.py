@@ -110,8 +110,11 @@ class _Build:
             with terminal.drawing():
                 built = _until_interrupted(self._build(engine, display))
         except BuildFailed as error:
+            from cove.cli.hints import hint_of_build
+
             sys.stderr.write("".join(error.excerpts))
-            raise CliError(f"ERROR: {error}", STATUSES.get(error.code, 1)) from error
+            advice = "".join(f"\n      {line}" for line in hint_of_build(str(error), self._context.engine).splitlines())
+            raise CliError(f"ERROR: {error}{advice}", STATUSES.get(error.code, 1)) from error
         except KeyboardInterrupt:
             raise CliError("ERROR: failed to solve: Canceled: context canceled", 130) from None
         finally:
@@ -340,7 +343,7 @@ COMMANDS = {
                 "cache-from", "", 'External cache sources (e.g., "user/app:cache", "type=registry,ref=user/app:cache")'
             ),
             _array("cache-to", "", 'Cache export destinations (e.g., "user/app:cache", "type=inline")'),
-            text("call", "", 'Set method for evaluating build ("check", "outline", "targets")', "build"),
+            text("call", "", 'Set method for evaluating build ("build", "check")', "build"),
             text("cgroup-parent", "", 'Set the parent cgroup for the "RUN" instructions during build'),
             switch("check", "", 'Shorthand for "--call=check"'),
             text("file", "f", 'Name of the Dockerfile (default: "PATH/Dockerfile")'),

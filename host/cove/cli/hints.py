@@ -32,15 +32,24 @@ def hint(message: str, domain: str, machine: str | None = None) -> str:
     return ""
 
 
+def hint_of_build(message: str, engine: EngineClient) -> str:
+    """The same for a build, of whose failure only the message says which registry it was about."""
+    domain = next((domain for domain in HUB if domain in message), "")
+    return hint(message, domain, _machine(engine))
+
+
 @contextmanager
 def hinted(reference: Reference, engine: EngineClient) -> Iterator[None]:
     """Add the advice to a `CliError` of the block, in which `engine` asks the registry of `reference`."""
     try:
         yield
     except CliError as error:
-        from cove.machine.paths import DEFAULT_MACHINE
-
-        machine = None if engine.machine == DEFAULT_MACHINE else engine.machine
-        if advice := hint(error.message, reference.domain, machine):
+        if advice := hint(error.message, reference.domain, _machine(engine)):
             error.message += "".join(f"\n      {line}" for line in advice.splitlines())
         raise
+
+
+def _machine(engine: EngineClient) -> str | None:
+    from cove.machine.paths import DEFAULT_MACHINE
+
+    return None if engine.machine == DEFAULT_MACHINE else engine.machine
