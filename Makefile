@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Where `prerequisites.sh test` puts a docker client when the system has none that is new enough.
 export PATH := $(CURDIR)/build/docker-cli/usr/bin:$(PATH)
 
-.PHONY: run stop test check unit bench clean
+.PHONY: run stop test test-vm test-host check unit bench clean
 
 run: build/run-packages .venv/stamp
 	@$(BIN)/cove hello
@@ -14,11 +14,16 @@ run: build/run-packages .venv/stamp
 stop:
 	@$(BIN)/cove machine stop
 
-# What needs the VM, which takes its time, and beside it what does not; the output of the latter comes in the end.
+# What needs the VM, which takes its time, and beside it what does not. Not with &, for a shell lets such processes ignore Ctrl-C,
+# which tests send.
 test: build/test-packages .venv/stamp check
-	@$(BIN)/pytest --part=host >build/test-host.log 2>&1 & host=$$!; \
-	$(BIN)/pytest --part=vm; vm=$$?; \
-	wait $$host; host=$$?; cat build/test-host.log; exit $$((vm | host))
+	@$(MAKE) --no-print-directory -j2 -k test-vm test-host
+
+test-vm:
+	@$(BIN)/pytest --part=vm
+
+test-host:
+	@$(BIN)/pytest --part=host >build/test-host.log 2>&1; status=$$?; cat build/test-host.log; exit $$status
 
 # What needs neither root nor a VM, in seconds.
 unit: .venv/stamp
