@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from machine_support import Machine, running_machine
@@ -22,10 +23,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def needs_vm(item: pytest.Item) -> bool:
-    if item.path.parent.name in ("e2e", "machine"):
-        return True
+    kind = item.path.relative_to(Path(__file__).parent).parts[0]
+    if kind != "engine":
+        return kind in ("e2e", "machine")
     fixtures = getattr(item, "fixturenames", ())
-    return "machine" in fixtures or ("engine" in fixtures and not item.config.getoption("--native"))
+    native = item.config.getoption("--native") or item.get_closest_marker("native")
+    return "machine" in fixtures or ("engine" in fixtures and not native)
 
 
 @pytest.fixture(scope="session")

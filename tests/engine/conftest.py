@@ -18,9 +18,11 @@ from engines import Engine, VmEngine
 from isolation_support import controllers, making
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def engine(request: pytest.FixtureRequest) -> Any:
-    return request.getfixturevalue("native_engine" if request.config.getoption("--native") else "vm_engine")
+    """The VM's, unless the module says that this computer's will do."""
+    native = request.config.getoption("--native") or request.node.get_closest_marker("native")
+    return request.getfixturevalue("native_engine" if native else "vm_engine")
 
 
 @pytest.fixture(scope="session")

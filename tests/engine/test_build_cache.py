@@ -12,6 +12,8 @@ import pytest
 
 from test_build_classic import context
 
+pytestmark = [pytest.mark.root, pytest.mark.native]
+
 RANDOM = "head -c 16 /dev/urandom | md5sum"
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from test_build_classic import context
 
+pytestmark = [pytest.mark.root, pytest.mark.native]
+
 
 @pytest.fixture
 def build(docker_client: Any) -> Any:

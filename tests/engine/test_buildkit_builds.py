@@ -24,6 +24,8 @@ from coved.grpc.status import GrpcError
 
 from life_support import eventually
 
+pytestmark = [pytest.mark.root, pytest.mark.native]
+
 BOUND_S = 120
 
 

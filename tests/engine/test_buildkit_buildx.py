@@ -19,6 +19,8 @@ import pytest
 from debian_files import docker_config
 from life_support import eventually
 
+pytestmark = [pytest.mark.root, pytest.mark.native]
+
 BOUND_S = 120
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 

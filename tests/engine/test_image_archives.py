@@ -23,7 +23,7 @@ import pytest
 from image_archives import config, digest, docker_archive, oci_archive, special, tar
 from life_support import ask, eventually
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.native]
 
 OCI = "application/vnd.oci.image"
 

@@ -15,7 +15,7 @@ import pytest
 from image_archives import config, digest, docker_archive, special, tar
 from test_image_archives import two_platforms
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.native]
 
 
 @pytest.fixture

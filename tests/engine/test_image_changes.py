@@ -22,7 +22,7 @@ from coved.store.trees import remove_tree
 
 from image_archives import docker_archive, oci_archive, tar
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.native]
 
 LAYER = tar([("one", b"1")])
 

@@ -18,7 +18,7 @@ import pytest
 from image_archives import digest, docker_archive, oci_archive, special, tar
 from life_support import ask, eventually
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.native]
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ import pytest
 
 from image_archives import tar
 
+pytestmark = [pytest.mark.root, pytest.mark.native]
+
 ARCHIVE = tar([("hello", b"x" * 300_000)])
 SERVER = """
 import http.server, sys, time

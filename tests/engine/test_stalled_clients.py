@@ -18,6 +18,8 @@ import pytest
 from image_archives import docker_archive, special, tar
 from life_support import eventually
 
+pytestmark = [pytest.mark.root, pytest.mark.native]
+
 PATIENCE_S = 10
 """Far more than anything takes that waits for nobody."""
 
