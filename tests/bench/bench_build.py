@@ -1,7 +1,7 @@
 """Builds on this computer, beside a peer, with the unmodified docker CLI, as root:
 python tests/bench/bench_build.py [--peer unix:///docker.sock] [--buildx FILE]
 
-Both engines build from the image busybox:latest. With ``--buildx``, the program docker-buildx, builds are measured by BuildKit's
+Both engines build from the image busybox:latest, which the peer must have. With ``--buildx``, the program docker-buildx, builds are measured by BuildKit's
 protocol as well. The peer is measured in turn, so that the computer's mood falls on both alike.
 """
 
@@ -145,16 +145,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", default=os.environ.get(PEER_VARIABLE, ""))
     parser.add_argument("--buildx", type=Path)
-    parser.add_argument("--busybox", type=Path, required=True, help="an archive of a root file system, to import")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, running_engine() as own:
         folder = Path(name)
         urls = [own.url, *([options.peer] if options.peer else [])]
         context = prepare(folder)
         classic = [Cli(url, None, folder) for url in urls]
-        for cli in classic:
-            change = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-            cli("import", "-c", 'CMD ["sh"]', "-c", change, str(options.busybox), "busybox:latest")
         heads = ["Cove, ms", *(["peer, ms", "times as fast", "goal"] if options.peer else [])]
         table([["classic, 10 instructions", *heads], *compare(classic, context, COLD_GOAL, CACHED_GOAL)])
         if options.buildx:
