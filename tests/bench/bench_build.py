@@ -1,8 +1,8 @@
 """Builds on this computer, beside a peer, with the unmodified docker CLI, as root:
 python tests/bench/bench_build.py [--peer unix:///docker.sock] [--buildx FILE]
 
-Both engines build from the image busybox:latest, which the peer must have. With ``--buildx``, the program docker-buildx, builds are measured by BuildKit's
-protocol as well. The peer is measured in turn, so that the computer's mood falls on both alike.
+Both engines build from the image busybox:latest, which the peer must have. With ``--buildx``, the program docker-buildx, builds are
+measured by BuildKit's protocol as well. The peer is measured in turn, so that the computer's mood falls on both alike.
 """
 
 from __future__ import annotations
