@@ -131,6 +131,10 @@ def test_a_target_ends_the_build(built: Any, says: Any, docker_client: Any) -> N
     assert docker_client.images.get(image).labels == {"of": "request", "more": "1"}
 
 
+def test_labels_alone_make_an_image(built: Any, docker_client: Any) -> None:
+    assert docker_client.images.get(built("FROM scratch\n", labels={"a": "b"})).labels == {"a": "b"}
+
+
 def test_triggers_of_the_base_image_are_followed_once(built: Any, says: Any, docker_client: Any) -> None:
     built("FROM busybox\nONBUILD COPY name /name\nONBUILD RUN cat /name > /heard\n", tag="trigger:one")
     image = built('FROM trigger:one\nCMD ["cat", "/heard"]\n', {"name": "triggered"})

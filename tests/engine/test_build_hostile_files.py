@@ -15,6 +15,8 @@ import pytest
 from life_support import ask
 from test_build_classic import context
 
+pytestmark = [pytest.mark.root, pytest.mark.native]
+
 ANSWER_S = 5.0
 """An answer that takes longer is none: other tests may run beside this one."""
 

@@ -15,6 +15,7 @@ from typing import Any
 from coved.build.cache.snapshots import Draft
 from coved.build.errors import BuildError
 from coved.build.orders import AnyMount, BindMount, CopyOrder, Files, TmpfsMount
+from coved.build.request import Request
 from coved.build.stages.job import Job
 from coved.build.stages.state import State
 from coved.dockerfile import instructions as i
@@ -44,9 +45,9 @@ def configured(config: dict[str, Any], instruction: i.Instruction) -> dict[str, 
     return config
 
 
-def check(result: State) -> None:
-    """Raises BuildError for a build that comes to nothing."""
-    if not result.history and not result.refs:
+def check(result: State, request: Request) -> None:
+    """Raises BuildError for a build that comes to nothing; labels that are asked for are as good as an instruction."""
+    if not result.history and not result.refs and not request.labels:
         raise BuildError("No image was generated. Is your Dockerfile empty?")
 
 

@@ -61,7 +61,7 @@ class Stage:
             now = await self._within(instruction, self._follow(now, instruction))
             self._job.progress.note(f" ---> {now.key[:12]}")
         if self._job.request.in_order and self._planned is self._job.plan.target:
-            classic.check(now)
+            classic.check(now, self._job.request)
         return now
 
     async def _within(self, instruction: i.Instruction, work: Awaitable[State]) -> State:
