@@ -80,7 +80,7 @@ def test_images(path: str, made: str) -> None:
 
 def test_disk_usage(path: str) -> None:
     older, newer = get(path, "/v1.41/system/df?type=volume"), get(path, "/v1.42/system/df?type=volume")
-    assert older["Images"] is not None and older["BuilderSize"] == sum(one["Size"] for one in older["BuildCache"])
+    assert older["Images"] is not None and older["BuilderSize"] == sum(one["Size"] for one in older["BuildCache"] or ())
     assert newer["Images"] is None and "BuilderSize" not in newer
 
 

@@ -90,8 +90,3 @@ def test_a_swarm_is_refused_and_the_engine_says_why(engine: Any) -> None:
     code, _, error = run(engine, "swarm init")
     assert code == 1 and "swarm mode is not part of Cove" in error
     assert "Swarm: inactive" in run(engine, "info")[1]
-
-
-def test_there_is_no_build_cache_to_prune(engine: Any) -> None:
-    code, output, _ = run(engine, "builder prune -f")
-    assert code == 0 and "Total reclaimed space: 0B" in output

@@ -198,7 +198,7 @@ def _security_name(option: str) -> str:
 def disk_usage(shown: Json, version: ApiVersion) -> Json:
     """``GET /system/df``."""
     if version < (1, 42):
-        shown["BuilderSize"] = sum(one["Size"] for one in shown["BuildCache"] or ())
+        shown["BuilderSize"] = sum(one["Size"] for one in shown.get("BuildCache") or ())
     return shown
 
 
