@@ -92,20 +92,22 @@ class Builder:
             bases = Bases(self._images, self._registries, client, vertices, request.pull)
             stack.push_async_callback(bases.close)
             dockerfile = await self._read(inputs, request)
-            warnings = await asyncio.to_thread(_checked, dockerfile, request, inputs)
+            options = _options(dockerfile, request, inputs)
+            warnings = await asyncio.to_thread(_checked, dockerfile, request, inputs, options)
             if request.check:
                 return Result(warnings=warnings)
             for warning in warnings:
                 progress.warning(inputs.definition, warning)
-            if violated := violation(warnings, _options(dockerfile, request, inputs)):
+            if violated := violation(warnings, options):
                 raise BadDockerfile(violated)
             request, imported = await self._with_caches(request, bases)
             built = []
             for wanted in request.platforms or ("",):
+                platform = _platform(wanted)
                 try:
                     job = Job(
-                        request, plan(dockerfile, request, _platform(wanted)), _platform(wanted), client, progress,
-                        vertices, inputs, bases, self.snapshots, self.steps, remote, hold, self._executor, self._copier,
+                        request, plan(dockerfile, request, platform), platform, client, progress, vertices, inputs,
+                        bases, self.snapshots, self.steps, remote, hold, self._executor, self._copier,
                         stage.build, imported,
                     )  # fmt: skip
                     await job.lay()
@@ -113,7 +115,7 @@ class Builder:
                     raise _located(error, inputs.filename, dockerfile.text) from None
                 # The builder of before BuildKit knows nothing of it.
                 created = "" if request.in_order else epoch.asked_for(request.build_args, job.plan.args)
-                built.append(Built(await job.run(), job.platform, created))
+                built.append(Built(await job.run(), platform, created))
                 self.steps.used(job.used)
             result = Result(warnings=warnings)
             for output in request.outputs:
@@ -159,9 +161,8 @@ def _options(dockerfile: Dockerfile, request: Request, inputs: Inputs) -> Option
         raise _located(error, inputs.filename, dockerfile.text) from None
 
 
-def _checked(dockerfile: Dockerfile, request: Request, inputs: Inputs) -> list[Warning]:
+def _checked(dockerfile: Dockerfile, request: Request, inputs: Inputs, options: Options) -> list[Warning]:
     given = {name: value for name, value in request.build_args.items() if value is not None}
-    options = _options(dockerfile, request, inputs)
     found = check(dockerfile, options=options, target=request.target, build_args=given)
     return [replace(each, filename=inputs.filename, text=dockerfile.text) for each in found]
 

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from coved.build.files.places import OPEN_DIRECTORY
 from coved.buildkit import filemode
 from coved.buildkit.messages import Stat
 from coved.errors import InvalidParameter
@@ -22,7 +23,6 @@ from coved.store.trees import remove_entry
 ENTRIES_MAX = 2_000_000
 _PATH_MAX = 4096
 _NAME_MAX = 255
-_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ATTRIBUTES = ("user.", "security.capability")
 """Others steer the kernel (overlayfs's), or are the client's system's own."""
@@ -248,7 +248,7 @@ class Arriving:
         fd = self._open[path] if path else self._root
         while names:
             name = names.pop()
-            fd = os.open(name, _OPEN_DIRECTORY, dir_fd=fd)
+            fd = os.open(name, OPEN_DIRECTORY, dir_fd=fd)
             path = f"{path}/{name}" if path else name
             self._open[path] = fd
             if len(self._open) > _OPEN_FOLDERS:

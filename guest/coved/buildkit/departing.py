@@ -10,11 +10,11 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from coved.build.files.places import OPEN_DIRECTORY
 from coved.buildkit import filemode
 from coved.buildkit.messages import Stat
 
 CHUNK = 32 * 1024
-_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _BASE = stat.S_IFDIR | 0o755
 
@@ -57,11 +57,11 @@ class Departing:
     def open(self, number: int) -> int:
         """A descriptor of a regular file, for its reader to close. Raises KeyError when there is none, OSError."""
         top, path = self._places[number]
-        fd = os.open(top, _OPEN_DIRECTORY)
+        fd = os.open(top, OPEN_DIRECTORY)
         *folders, name = path.split("/")
         for each in folders:
             try:
-                child = os.open(each, _OPEN_DIRECTORY, dir_fd=fd)
+                child = os.open(each, OPEN_DIRECTORY, dir_fd=fd)
             finally:
                 os.close(fd)
             fd = child
@@ -82,7 +82,7 @@ def _walk(top: Path) -> Iterator[tuple[str, os.stat_result, str]]:
     def enter(fd: int, path: str) -> None:
         stack.append((fd, path, sorted(os.listdir(fd), key=os.fsencode, reverse=True)))
 
-    enter(os.open(top, _OPEN_DIRECTORY), "")
+    enter(os.open(top, OPEN_DIRECTORY), "")
     try:
         while stack:
             fd, folder, names = stack[-1]
@@ -95,7 +95,7 @@ def _walk(top: Path) -> Iterator[tuple[str, os.stat_result, str]]:
             target = os.readlink(name, dir_fd=fd) if stat.S_ISLNK(status.st_mode) else ""
             yield path, status, target
             if stat.S_ISDIR(status.st_mode):
-                enter(os.open(name, _OPEN_DIRECTORY, dir_fd=fd), path)
+                enter(os.open(name, OPEN_DIRECTORY, dir_fd=fd), path)
     finally:
         for fd, _, _ in stack:
             os.close(fd)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
+from coved.build.files.places import OPEN_DIRECTORY
 from coved.buildkit.arriving import Arriving, BadTree
 from coved.buildkit.departing import CHUNK, Departing
 from coved.buildkit.messages import (
@@ -28,7 +29,6 @@ AT_ONCE = 64
 """Files that are on their way at once; the client sends four."""
 _STAT_SIZE = 32
 """About what an entry takes on the wire, beside its path."""
-_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class _Transfer:
@@ -94,8 +94,8 @@ async def receive(call: Call[Packet, Packet], path: Path, spare: Path, meter: Ca
     Raises GrpcError, EngineError, OSError.
     """
     loop = asyncio.get_running_loop()
-    root = os.open(path, _OPEN_DIRECTORY)
-    beside = os.open(spare, _OPEN_DIRECTORY)
+    root = os.open(path, OPEN_DIRECTORY)
+    beside = os.open(spare, OPEN_DIRECTORY)
     arriving = Arriving(root, beside)
     transfer = _Transfer(arriving)
     # One thread: when it has closed, which is waited for, nothing of this transfer touches the files any more.

@@ -7,9 +7,9 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from coved.build.files.places import OPEN_DIRECTORY
 from coved.store.trees import copy_attributes, remove_entry
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPAQUE = "trusted.overlay.opaque"
 
 
@@ -18,10 +18,10 @@ def merge(layers: Sequence[Path], target: Path) -> None:
 
     Files are linked, not copied: layers do not change. Whiteouts stay, for they hide what the base image has.
     """
-    to = os.open(target, _DIRECTORY)
+    to = os.open(target, OPEN_DIRECTORY)
     try:
         for layer in layers:
-            fd = os.open(layer, _DIRECTORY)
+            fd = os.open(layer, OPEN_DIRECTORY)
             try:
                 _merge(fd, to)
             finally:
@@ -39,7 +39,7 @@ def _merge(source: int, target: int) -> None:
                 remove_entry(target, name)
             os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
             continue
-        from_fd = os.open(name, _DIRECTORY, dir_fd=source)
+        from_fd = os.open(name, OPEN_DIRECTORY, dir_fd=source)
         try:
             if present is not None and (present != stat.S_IFDIR or _is_opaque(from_fd)):
                 remove_entry(target, name)
@@ -49,7 +49,7 @@ def _merge(source: int, target: int) -> None:
                 hides = present is None and _is_opaque(from_fd)
             if present is None:
                 os.mkdir(name, 0o700, dir_fd=target)
-            to_fd = os.open(name, _DIRECTORY, dir_fd=target)
+            to_fd = os.open(name, OPEN_DIRECTORY, dir_fd=target)
             try:
                 _merge(from_fd, to_fd)
                 os.fchown(to_fd, status.st_uid, status.st_gid)

@@ -12,10 +12,10 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from coved.build.files.places import OPEN_DIRECTORY
 from coved.runtime import syscalls
 
 _STAY = ("/dev", "/proc", "/sys")
-_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LITERALLY = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
 _OVERLAYS_OWN = "trusted.overlay."
 _OPAQUE = "trusted.overlay.opaque"
@@ -95,10 +95,10 @@ def _parent(root: Path, path: str) -> contextlib.AbstractContextManager[int | No
 def _opened(root: Path, path: str) -> Iterator[int | None]:
     """A directory in a tree whose links are not followed; None when it is none."""
     with contextlib.ExitStack() as stack:
-        top = os.open(root, _OPEN_DIRECTORY)
+        top = os.open(root, OPEN_DIRECTORY)
         stack.callback(os.close, top)
         try:
-            fd = syscalls.openat2(top, path, _OPEN_DIRECTORY, _LITERALLY)
+            fd = syscalls.openat2(top, path, OPEN_DIRECTORY, _LITERALLY)
         except OSError:
             yield None
             return

@@ -61,12 +61,9 @@ class Exporter:
                         fields[inline_cache.FIELD] = inline_cache.of_steps(state.steps, diff_ids)
                     documents.append(fields)
             image = await self._images.assemble(documents, names)
-            # What was squashed is the image's alone, and no step's.
-            own = {step.ref for one in built for step in one.state.steps}
-            new = (
-                {ref for state in states for ref in state.refs} - {ref for one in built for ref in one.state.refs} - own
-            )
-            await self._snapshots.remove(new)
+            if request.squash:  # what became one layer is the image's alone, and no step's
+                of_steps = {ref for one in built for ref in one.state.refs}
+                await self._snapshots.remove({ref for state in states for ref in state.refs} - of_steps)
             with doing.part(f"writing image {image.id}"):
                 pass
             for name in names:

@@ -17,17 +17,17 @@ Find = Callable[[PlannedStage], Awaitable[Image | None]]
 """The image that a stage is based on; None when that is none."""
 
 
-async def laid(dockerfile: i.Dockerfile, request: Request, platform: Platform, find: Find) -> Plan:
-    """Raises BuildError, DockerfileError."""
+async def laid(planned: Plan, request: Request, platform: Platform, find: Find) -> Plan:
+    """``planned`` knows of no triggers. Raises BuildError, DockerfileError."""
     triggers: dict[int, list[i.Instruction]] = {}
-    while True:
-        planned = plan(dockerfile, request, platform, triggers)
-        new = [one for one in planned.stages if one.is_on_image and one.index not in triggers]
-        if not new:
-            return planned
+    while new := [one for one in planned.stages if one.is_on_image and one.index not in triggers]:
         images = await asyncio.gather(*(_found(find, one) for one in new))
         for one, image in zip(new, images, strict=True):
-            triggers[one.index] = [] if image is None or one.replaced else _triggers(image, one, dockerfile)
+            wanted = [] if image is None or one.replaced else _triggers(image, one, planned.dockerfile)
+            triggers[one.index] = wanted
+        if any(triggers[one.index] for one in new):
+            planned = plan(planned.dockerfile, request, platform, triggers)
+    return planned
 
 
 async def _found(find: Find, planned: PlannedStage) -> Image | None:

@@ -69,13 +69,12 @@ class Job:
 
         Raises BadDockerfile that says where, BuildError.
         """
-        dockerfile = self.plan.dockerfile
         if self.request.in_order:
             self.progress.step(1, self.plan.length, self.plan.stages[0].stage.base.source)
         try:
-            self.plan = await laid(dockerfile, self.request, self.platform, self.base)
+            self.plan = await laid(self.plan, self.request, self.platform, self.base)
         except BuildError as error:
-            error.filename, error.text = self.inputs.filename, dockerfile.text
+            error.filename, error.text = self.inputs.filename, self.plan.dockerfile.text
             raise
         self.inputs.want(self.plan)
         if not self.request.in_order:  # the classic builder's clients have sent it
