@@ -201,11 +201,13 @@ class Upkeep:
     async def _bound(self) -> None:
         try:
             total = shutil.disk_usage(self._snapshots.directory).total
+            entries = await self.entries()
             # What images have as well would free nothing.
-            own = [one for one in await self.entries() if not one.shared]
+            own = [one for one in entries if not one.shared]
             await self._prune(own, lambda one: True, max(KEEP_MIN, int(total * KEEP_PART)))
-            rows = [one for one in await self.entries() if not one.size and one.key]
-            await self._prune(rows[: max(0, len(rows) - EMPTY_MAX)], lambda one: True, None)
+            if len(_empty(entries)) > EMPTY_MAX:
+                rows = _empty(await self.entries())
+                await self._prune(rows[: max(0, len(rows) - EMPTY_MAX)], lambda one: True, None)
         except (EngineError, OSError) as error:
             log.error("the build cache could not be kept small: %s", error)
 
@@ -219,7 +221,8 @@ class Upkeep:
             if not one.in_use and may_go(one):
                 going.append(one)
                 left -= one.size
-        await self._remove(going)
+        if going:
+            await self._remove(going)
         return going
 
     async def _remove(self, entries: Iterable[Entry]) -> None:
@@ -231,3 +234,7 @@ class Upkeep:
         await self._caches.remove([one.id for one in entries if one.kind == MOUNT])
         await self._contexts.remove([one.id for one in entries if one.kind == LOCAL])
         await self._stores.remove([one.id for one in entries if one.kind in (GIT, FILE) and not one.key])
+
+
+def _empty(entries: Iterable[Entry]) -> list[Entry]:
+    return [one for one in entries if one.key and not one.size]
