@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from collections.abc import Collection
@@ -10,10 +9,10 @@ from typing import NamedTuple
 
 from coved.errors import EngineError
 from coved.runtime import syscalls
+from coved.store.trees import is_opaque
 
 MODIFIED, ADDED, DELETED = 0, 1, 2
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_OPAQUE = "trusted.overlay.opaque"
 _DEPTH_MAX = 512
 _INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_SYMLINKS
 
@@ -48,7 +47,7 @@ class _Comparison:
         try:
             if path.count("/") >= _DEPTH_MAX:
                 raise EngineError(f"directories are nested more than {_DEPTH_MAX} deep at /{path[:200]}...")
-            made_anew = made_anew or _is_opaque(fd)
+            made_anew = made_anew or is_opaque(fd)
             names = sorted(os.listdir(fd))
             for name in names:
                 below = f"{path}/{name}" if path else name
@@ -104,9 +103,3 @@ def _differs(now: os.stat_result, before: os.stat_result) -> bool:
     if stat.S_ISDIR(now.st_mode):
         return False
     return (now.st_size, now.st_mtime_ns, now.st_rdev) != (before.st_size, before.st_mtime_ns, before.st_rdev)
-
-
-def _is_opaque(fd: int) -> bool:
-    with contextlib.suppress(OSError):
-        return os.getxattr(fd, _OPAQUE) == b"y"
-    return False

@@ -14,11 +14,11 @@ from collections.abc import Collection, Generator, Iterator
 
 from coved.errors import EngineError
 from coved.runtime.ids import Ids
+from coved.store.trees import is_opaque
 
 _CHUNK = 256 * 1024
 _DEPTH_MAX = 512
 _END = bytes(1024)
-_OPAQUE = "trusted.overlay.opaque"
 _CAPABILITY = "security.capability"
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A FIFO that takes a file's place between stat and open must not block the engine.
@@ -101,7 +101,7 @@ class _Writer:
             fd = os.open(name, _OPEN_DIRECTORY, dir_fd=parent)
             if shown:
                 yield self._header(f"{shown}/" if shown != "/" else shown, status, _capability(fd))
-            if self._layer and _is_opaque(fd):
+            if self._layer and is_opaque(fd):
                 yield _whiteout(f"{shown}/.wh..wh..opq" if shown else ".wh..wh..opq")
             return fd
         if self._layer and kind == stat.S_IFCHR and status.st_rdev == 0:
@@ -170,9 +170,3 @@ def _capability(fd: int) -> dict[str, str]:
         value = os.getxattr(fd, _CAPABILITY)
         return {f"SCHILY.xattr.{_CAPABILITY}": value.decode("utf-8", "surrogateescape")}
     return {}
-
-
-def _is_opaque(fd: int) -> bool:
-    with contextlib.suppress(OSError):
-        return os.getxattr(fd, _OPAQUE) == b"y"
-    return False

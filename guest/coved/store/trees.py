@@ -15,12 +15,22 @@ _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_ITSELF = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1024 * 1024
 
+OPAQUE = "trusted.overlay.opaque"
+"""The attribute of a directory of an overlay that hides what is below it (kernel, Documentation/filesystems/overlayfs.rst)."""
+
 Inode = tuple[int, int]
 
 
 def is_empty(directory: Path) -> bool:
     with os.scandir(directory) as entries:
         return next(entries, None) is None
+
+
+def is_opaque(directory: int) -> bool:
+    """Of a descriptor; what has no attributes is not."""
+    with contextlib.suppress(OSError):
+        return os.getxattr(directory, OPAQUE) == b"y"
+    return False
 
 
 def remove_tree(path: Path, wanted: Callable[[], bool] = lambda: True) -> None:

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from coved.build.files.places import OPEN_DIRECTORY
-from coved.store.trees import copy_attributes, remove_entry
-
-_OPAQUE = "trusted.overlay.opaque"
+from coved.store.trees import OPAQUE, copy_attributes, is_opaque, remove_entry
 
 
 def merge(layers: Sequence[Path], target: Path) -> None:
@@ -41,12 +39,12 @@ def _merge(source: int, target: int) -> None:
             continue
         from_fd = os.open(name, OPEN_DIRECTORY, dir_fd=source)
         try:
-            if present is not None and (present != stat.S_IFDIR or _is_opaque(from_fd)):
+            if present is not None and (present != stat.S_IFDIR or is_opaque(from_fd)):
                 remove_entry(target, name)
                 hides = True
                 present = None
             else:
-                hides = present is None and _is_opaque(from_fd)
+                hides = present is None and is_opaque(from_fd)
             if present is None:
                 os.mkdir(name, 0o700, dir_fd=target)
             to_fd = os.open(name, OPEN_DIRECTORY, dir_fd=target)
@@ -56,7 +54,7 @@ def _merge(source: int, target: int) -> None:
                 os.fchmod(to_fd, stat.S_IMODE(status.st_mode))
                 copy_attributes(from_fd, to_fd)
                 if hides:
-                    os.setxattr(to_fd, _OPAQUE, b"y")
+                    os.setxattr(to_fd, OPAQUE, b"y")
                 os.utime(to_fd, ns=(status.st_atime_ns, status.st_mtime_ns))
             finally:
                 os.close(to_fd)
@@ -69,10 +67,3 @@ def _kind(directory: int, name: str) -> int | None:
         return stat.S_IFMT(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
     except FileNotFoundError:
         return None
-
-
-def _is_opaque(fd: int) -> bool:
-    try:
-        return os.getxattr(fd, _OPAQUE) == b"y"
-    except OSError:
-        return False
