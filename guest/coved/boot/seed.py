@@ -31,6 +31,8 @@ def registries(data: bytes) -> tuple[str, dict[str, str]]:
     try:
         told = json.loads(data).get("registries") or {}
         lists = {name: told.get(name) or [] for name in ("insecure", "mirrors")}
+        if told.get("allowed") is not None:
+            lists["allowed"] = told["allowed"]
         if not all(isinstance(one, str) for value in lists.values() for one in value):
             raise ValueError("a registry is not a text")
         files = {}
@@ -41,7 +43,8 @@ def registries(data: bytes) -> tuple[str, dict[str, str]]:
                 files[f"{host}/{name}"] = text
     except (ValueError, AttributeError, TypeError) as error:
         raise BootError(f"the host's seed is not right: {error}") from error
-    return json.dumps(lists), files
+    policy = {"policy": str(told.get("policy", ""))} if "allowed" in lists else {}
+    return json.dumps({**lists, **policy}), files
 
 
 def apply(path: str = FW_CFG) -> None:

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 async def log_in(registries: Registries, credentials: Credentials) -> str:
     """The identity token, "" for none. Raises RegistryError, with the status 401 when the registry refuses them."""
     host = _host(credentials.server)
+    registries.settings.allowed.check("logging in to", host)
     endpoints = await in_call(lambda: registries.settings.endpoints(host, mirrors=False))
     last: RegistryError | None = None
     for endpoint in endpoints:

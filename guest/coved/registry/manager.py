@@ -85,6 +85,7 @@ class Registries:
             await starter.pull(self._images, report)
             self._event("pull", name)
             return
+        self.settings.allowed.check("pulling from", name.domain)
         sources, transfers = self._parts()
 
         async def attempt(endpoint: Endpoint) -> None:
@@ -117,6 +118,7 @@ class Registries:
         from coved.registry.progress import message
         from coved.registry.push import Push, names_of
 
+        self.settings.allowed.check("pushing to", name.domain)
         sources, transfers = self._parts()
         report(message(f"The push refers to repository [{name.repository}]"))
         if not names_of(self._images, name):

@@ -75,6 +75,7 @@ def _ask(wire: Wire, endpoint: Endpoint, query: str, credentials: Credentials) -
 
 async def _endpoint(registries: Registries, host: str) -> tuple[Wire, Endpoint]:
     """Where an index answers: TLS first, and plain HTTP only where a registry may be insecure."""
+    registries.settings.allowed.check("searching", host)
     if host == DEFAULT_DOMAIN:
         endpoint = Endpoint("https", INDEX_HOST)
         return await registries.wire(endpoint), endpoint

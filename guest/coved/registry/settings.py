@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from coved.errors import InvalidParameter
 from coved.images.reference import DEFAULT_DOMAIN
+from coved.registry.allowed import EVERY, Allowed
 
 log = logging.getLogger(__name__)
 
@@ -42,30 +43,40 @@ class Endpoint:
 @dataclass(frozen=True)
 class Settings:
     """``insecure_registries``: hosts, with their ports, and CIDR networks; ``mirrors``: URLs; ``certificates``: folders of
-    a folder for each host, the first that has one counts."""
+    a folder for each host, the first that has one counts; ``allowed``: which registries may be used at all."""
 
     insecure_registries: tuple[str, ...] = ()
     mirrors: tuple[str, ...] = ()
     certificates: tuple[Path, ...] = ()
+    allowed: Allowed = EVERY
 
     @classmethod
-    def checked(cls, insecure: list[str], mirrors: list[str], certificates: list[Path]) -> Settings:
+    def checked(
+        cls, insecure: list[str], mirrors: list[str], certificates: list[Path], allowed: Allowed | None = None
+    ) -> Settings:
         """Raises ``InvalidParameter`` in dockerd's words."""
         hosts = tuple(dict.fromkeys(_insecure(one) for one in insecure))
-        return cls(hosts, tuple(dict.fromkeys(_mirror(one) for one in mirrors)), tuple(certificates))
+        found = tuple(dict.fromkeys(_mirror(one) for one in mirrors))
+        return cls(hosts, found, tuple(certificates), allowed or EVERY)
 
     @classmethod
     def of_file(cls, file: Path) -> Settings:
-        """What the host told PID 1. A mistake in it is logged, and no reason not to start: the host has checked it."""
+        """What the host told PID 1. A mistake in it is logged, and no reason not to start: the host has checked it. But while nobody
+        knows which registries are allowed, none is."""
         certificates = [file.parent / "certs.d"]
+        allowed = Allowed((), str(file))
         try:
             told = json.loads(file.read_bytes())
-            return cls.checked(told["insecure"], told["mirrors"], certificates)
+            hosts = told.get("allowed")
+            if hosts is not None and not (isinstance(hosts, list) and all(isinstance(one, str) for one in hosts)):
+                raise ValueError("the allowed registries are no list of texts")
+            allowed = Allowed(None if hosts is None else tuple(hosts), str(told.get("policy", "")))
+            return cls.checked(told["insecure"], told["mirrors"], certificates, allowed)
         except FileNotFoundError:
-            pass
-        except (OSError, ValueError, KeyError, TypeError, InvalidParameter) as error:
+            allowed = EVERY
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, InvalidParameter) as error:
             log.error("%s: %s", file, error)
-        return cls((), (), tuple(certificates))
+        return cls((), (), tuple(certificates), allowed)
 
     @property
     def networks(self) -> list[Network]:
@@ -90,13 +101,23 @@ class Settings:
         return any(ipaddress.ip_address(one.partition("%")[0]) in network for one in addresses for network in networks)
 
     def endpoints(self, domain: str, *, mirrors: bool = True) -> list[Endpoint]:
-        """Where to ask for the images of a domain, best first. Looks names up; for a thread."""
+        """Where to ask for the images of a domain, best first. Looks names up; for a thread.
+
+        Raises ``Forbidden`` for a domain that is not allowed; mirrors that are not are left out.
+        """
+        self.allowed.check("using", domain)
         if domain in (DEFAULT_DOMAIN, INDEX_HOST):
-            found = [self._mirror(url) for url in self.mirrors] if mirrors else []
+            found = [self._mirror(url) for url in self.mirrors if self._may_mirror(url)] if mirrors else []
             return [*found, Endpoint("https", HUB.removeprefix("https://"))]
         insecure = self.is_insecure(domain)
         secure = Endpoint("https", domain, insecure=insecure)
         return [secure, Endpoint("http", domain, insecure=True)] if insecure else [secure]
+
+    def _may_mirror(self, url: str) -> bool:
+        may = self.allowed.has(urlsplit(url).netloc)
+        if not may:
+            log.warning("the mirror %s is not asked: it is not allowed by the policy %s", url, self.allowed.policy)
+        return may
 
     def _mirror(self, url: str) -> Endpoint:
         parts = urlsplit(url)
