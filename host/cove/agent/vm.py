@@ -22,7 +22,7 @@ from cove.drivers.qemu.driver import QemuDriver
 from cove.errors import BootError, CoveError, DriverError
 from cove.forward.docker_socket import EngineDoor
 from cove.forward.ports import PortForwards, free_port
-from cove.machine import keys, registries, settings, space
+from cove.machine import effective, keys, policy, registries, space
 from cove.machine.paths import MachinePaths
 from cove.machine.sizes import format_size
 from cove.progress import REACHABLE, Event, Report
@@ -114,7 +114,8 @@ class Vm:
             loop.call_soon_threadsafe(report, event)
 
         # Both can be wrong in a moment, and the image takes minutes.
-        wanted = settings.load(self._paths.settings)
+        rules = policy.load()
+        wanted = effective.load(self._paths.settings)
         disk.check_size(self._paths, wanted.disk)
         program = binary.find(wanted.qemu)
         try:
@@ -129,7 +130,7 @@ class Vm:
         detail = f"{accelerator.reason}: cove machine status tells more" if accelerator.reason else ""
         report(Event("machine", f"{text}, {accelerator.description}", detail=detail))
         boot_id = secrets.token_hex(16)
-        keys.write_seed(self._paths, boot_id, await asyncio.to_thread(registries.told, wanted))
+        keys.write_seed(self._paths, boot_id, await asyncio.to_thread(registries.told, wanted, rules))
         spec = VmSpec(
             self._paths.name, wanted.cpus, wanted.memory, wanted.disk, image.kernel, image.initramfs, image.system,
             image.command_line, self._paths.seed, accelerator,

@@ -2,53 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import click
 
-from cove.cli.clicked import Group, Integer, MachineName, switch
-from cove.cli.command import Context, confirm
+from cove.cli import as_json as json_output
+from cove.cli import config
+from cove.cli.clicked import Group, Integer, switch
+from cove.cli.command import confirm
 from cove.cli.errors import CliError
-from cove.errors import CoveError, MachineNotFound, SettingsError
-from cove.machine.paths import DEFAULT_MACHINE
+from cove.cli.which_machine import chosen, named
+from cove.errors import CoveError, MachineNotFound
 
 STOP_TIMEOUT_S = 120.0
-
-
-def _machine(context: Context, chosen: str) -> str:
-    return chosen or context.machine or os.environ.get("COVE_MACHINE") or DEFAULT_MACHINE
-
-
-_option = click.option("--machine", "-m", "chosen", type=MachineName(), default="", help="The machine (COVE_MACHINE)")
-
-
-def _chosen(command: Callable[..., int | None]) -> Callable[..., int | None]:
-    """For a command with arguments of its own: the machine is named with -m."""
-
-    @functools.wraps(command)
-    @click.pass_obj
-    def resolved(context: Context, /, chosen: str, **values: Any) -> int | None:
-        return command(_machine(context, chosen), **values)
-
-    return _option(resolved)
-
-
-def _named(command: Callable[..., None]) -> Callable[..., None]:
-    """For a command about one machine and nothing else: named as an argument, or with -m as everywhere."""
-
-    @functools.wraps(command)
-    @click.pass_obj
-    def resolved(context: Context, /, given: str | None, chosen: str, **values: Any) -> None:
-        if given and chosen not in ("", given):
-            raise CliError(f"cove: two machines are named, {given} and {chosen}")
-        command(given or _machine(context, chosen), **values)
-
-    return click.argument("given", metavar="[NAME]", required=False)(_option(resolved))
 
 
 @click.group("machine", cls=Group, aliases={"ls": "list", "remove": "rm"})
@@ -57,7 +25,7 @@ def group() -> None:
 
 
 @group.command()
-@_named
+@named
 @click.option("--cpus", type=Integer(), help="Virtual processors")
 @click.option("--memory", help="The most memory it can have, such as 4GiB")
 @click.option("--disk", help="The most its disk can take, such as 100GiB")
@@ -74,7 +42,7 @@ def init(name: str, **sizes: Any) -> None:
 
 
 @group.command()
-@_named
+@named
 def start(name: str) -> None:
     """Start a machine, and make it when it is missing"""
     _start(name)
@@ -90,7 +58,7 @@ def _start(name: str) -> None:
 
 
 @group.command()
-@_named
+@named
 def stop(name: str) -> None:
     """Stop a machine: containers first, then the VM; nothing is lost"""
     _stop(name)
@@ -119,7 +87,7 @@ def _stop(name: str) -> None:
 
 
 @group.command()
-@_named
+@named
 def restart(name: str) -> None:
     """Stop a machine and start it again"""
     _stop(name)
@@ -127,8 +95,8 @@ def restart(name: str) -> None:
 
 
 @group.command()
-@_named
-@switch("--json", "as_json", help="Print JSON")
+@named
+@json_output.option
 def status(name: str, as_json: bool) -> None:
     """Tell what a machine does, what accelerates it and why, and what it takes"""
     told = _status(name)
@@ -195,7 +163,7 @@ def _status(name: str) -> dict[str, Any]:
 
 
 @group.command("list")
-@switch("--json", "as_json", help="Print JSON")
+@json_output.option
 def list_machines(as_json: bool) -> None:
     """List the machines"""
     from cove.machine import lifecycle
@@ -210,7 +178,7 @@ def list_machines(as_json: bool) -> None:
 
 
 @group.command()
-@_named
+@named
 @switch("--force", "-f", help="Do not ask; stop it when it runs")
 def rm(name: str, force: bool) -> None:
     """Remove a machine with all its containers, images and volumes"""
@@ -235,7 +203,7 @@ def rm(name: str, force: bool) -> None:
 
 
 @group.command(context_settings={"allow_interspersed_args": False})  # ssh free -m
-@_chosen
+@chosen
 @click.argument("words", metavar="[COMMAND] [ARG...]", nargs=-1, type=click.UNPROCESSED)
 def ssh(name: str, words: tuple[str, ...]) -> int:
     """Run a command in the machine itself, or a shell"""
@@ -266,7 +234,7 @@ def ssh(name: str, words: tuple[str, ...]) -> int:
 
 
 @group.command()
-@_named
+@named
 @switch("--agent", help="The agent's log instead of the machine's console")
 @switch("--follow", "-f", help="Go on as it grows")
 def logs(name: str, agent: bool, follow: bool) -> None:
@@ -288,54 +256,4 @@ def logs(name: str, agent: bool, follow: bool) -> None:
         sys.stdout.buffer.flush()
 
 
-@group.group()
-def config() -> None:
-    """Show and change a machine's settings"""
-
-
-@config.command("list")
-@_chosen
-def config_list(name: str) -> None:
-    """Print all settings"""
-    from cove.machine import lifecycle, settings
-
-    kept = settings.load(lifecycle.existing(name).settings)
-    for key in settings.SCHEMA.values():
-        print(f"{key.name} = {key.show(getattr(kept, key.name))}")
-
-
-@config.command("get")
-@_chosen
-@click.argument("key", metavar="KEY")
-def config_get(name: str, key: str) -> None:
-    """Print one setting"""
-    from cove.machine import lifecycle, settings
-
-    if key not in settings.SCHEMA:
-        raise SettingsError(f"{key} is not a setting", f"the settings are {', '.join(settings.SCHEMA)}")
-    kept = settings.load(lifecycle.existing(name).settings)
-    print(settings.SCHEMA[key].show(getattr(kept, key)))
-
-
-@config.command(
-    "set",
-    short_help="Change one setting",
-    help="Change one setting\n\nA list is a:5000,b:5000 or, as `config get` prints it, '[\"a:5000\", \"b:5000\"]'; '' empties it.",
-)
-@_chosen
-@click.argument("key", metavar="KEY")
-@click.argument("value", metavar="VALUE")
-def config_set(name: str, key: str, value: str) -> None:
-    from cove.agent import disk
-    from cove.machine import lifecycle, settings
-    from cove.machine.locks import FileLock
-
-    paths = lifecycle.existing(name)
-    changed = settings.changed(paths.settings, key, value)
-    wanted = settings.parse(changed, paths.settings)
-    if key == "disk":
-        disk.check_size(paths, wanted.disk)
-    settings.write(paths.settings, changed)
-    runs = not FileLock(paths.vm_lock).is_free()
-    when = f"in effect after: cove machine restart {paths.name}" if runs else "in effect from its next start"
-    print(f"machine {paths.name}: {key} = {settings.SCHEMA[key].show(getattr(wanted, key))}, {when}")
+group.add_command(config.group)

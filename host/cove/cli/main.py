@@ -167,6 +167,7 @@ UNTOLD_ALIASES = {"image": {"rmi": "rm"}}
 BARE_USAGE = ("container", "image", "network", "system")
 """Groups whose usage docker tells without "COMMAND" beside an error, for no reason."""
 OWN_GROUPS = {
+    "config": ("config", "Show and change a machine's settings"),
     "machine": ("machine", "Manage Cove's machines"),
     "vm-image": ("vm_image", "Build and look into the VM image"),
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cove.errors import SettingsError
+from cove.machine.policy import Policy
 from cove.machine.settings import Settings
 
 CERTIFICATES = Path("~/.docker/certs.d")
@@ -15,13 +16,16 @@ _FILE_MAX = 256 << 10
 _ALL_MAX = 512 << 10
 
 
-def told(settings: Settings, folder: Path | None = None) -> dict[str, Any]:
+def told(settings: Settings, policy: Policy | None = None, folder: Path | None = None) -> dict[str, Any]:
     """The seed's ``registries``. Raises `SettingsError` for certificates that cannot be read, or that are too many."""
-    return {
+    found: dict[str, Any] = {
         "insecure": list(settings.insecure_registries),
         "mirrors": list(settings.registry_mirrors),
         "certificates": certificates(folder or CERTIFICATES.expanduser()),
     }
+    if policy is not None and policy.allowed_registries is not None:
+        found |= {"allowed": list(policy.allowed_registries), "policy": str(policy.file)}
+    return found
 
 
 def certificates(folder: Path) -> dict[str, dict[str, str]]:

@@ -1,14 +1,16 @@
 """A machine's settings: one TOML file with a schema.
 
-`SCHEMA` is the single source: parsing, error messages, the file that `init` writes and docs/settings.md all come from it.
+`SCHEMA` is the single source: parsing, error messages, the file that `init` writes and docs/settings.md
+(`cove.machine.settings_page`) all come from it.
 """
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ MIN_MEMORY = 256 << 20
 MIN_DISK = 1 << 30
 MAX_DISK = 64 << 40
 MAX_FILE = 1 << 20
-HEADER = "# Settings of a Cove machine. `cove machine config` shows and sets them too.\n"
+HEADER = "# Settings of a Cove machine. `cove config` shows and sets them too.\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,23 +266,45 @@ SCHEMA: dict[str, Key] = {
 }
 
 
-def parse(text: str, file: Path | str) -> Settings:
-    """Settings from the text of a file. Raises `SettingsError` that names file, line and key."""
+KNOWN = f"the settings are {', '.join(SCHEMA)}"
+
+
+def suggestion(name: str) -> str:
+    """What a key that is none may have been meant to be, "" when nothing is like it."""
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), SCHEMA, 1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def checked_name(name: str) -> str:
+    """`name` when it is a setting's. Raises `SettingsError`."""
+    if name not in SCHEMA:
+        raise SettingsError(f"{name} is not a setting{suggestion(name)}", KNOWN)
+    return name
+
+
+def read_toml(text: str, file: Path | str, known: Collection[str] = SCHEMA) -> dict[str, Any]:
+    """The values of a file. Raises `SettingsError` that names file and line."""
     import tomli
 
     try:
-        values = tomli.loads(text)
+        return tomli.loads(text)
     except tomli.TOMLDecodeError as error:
         what, line = _toml_mistake(str(error), text)
-        raise SettingsError(
-            f"{file}, line {line}: not valid TOML: {what}",
-            f"a line is KEY = VALUE; the settings are {', '.join(SCHEMA)}; edit {file}",
-        ) from None
+    except RecursionError:
+        what, line = "nested too deeply", 1
+    raise SettingsError(
+        f"{file}, line {line}: not valid TOML: {what}",
+        f"a line is KEY = VALUE; the settings are {', '.join(known)}; edit {file}",
+    )
+
+
+def parse(text: str, file: Path | str) -> Settings:
+    """Settings from the text of a file. Raises `SettingsError` that names file, line and key."""
     settings = Settings()
-    for name, value in values.items():
-        where = f"{file}, line {_line_of(text, name)}: {name}"
+    for name, value in read_toml(text, file).items():
+        where = f"{file}, line {line_of(text, name)}: {name}"
         if name not in SCHEMA:
-            raise SettingsError(f"{where} is not a setting", f"the settings are {', '.join(SCHEMA)}")
+            raise SettingsError(f"{where} is not a setting{suggestion(name)}", KNOWN)
         try:
             settings = replace(settings, **{name: SCHEMA[name].parse(value)})
         except ValueError as error:
@@ -296,7 +320,7 @@ def _toml_mistake(message: str, text: str) -> tuple[str, int]:
     return match[1], int(match[2]) if match[2] else text.rstrip().count("\n") + 1
 
 
-def _line_of(text: str, key: str) -> int:
+def line_of(text: str, key: str) -> int:
     """The line on which a top-level key or table begins, counted from 1."""
     name = re.escape(key)
     pattern = rf"""^\s*(?:\[\[?\s*)?(?:{name}|"{name}"|'{name}')\s*(?:[=.\]]|$)"""
@@ -307,6 +331,12 @@ def _line_of(text: str, key: str) -> int:
 def load(file: Path) -> Settings:
     """Settings of a machine. Raises `SettingsError`, or `MachineNotFound` when there is no such file."""
     return parse(_read(file), file)
+
+
+def load_given(file: Path) -> tuple[Settings, frozenset[str]]:
+    """Settings of a machine, and which of them the file has. Raises as `load` does."""
+    text = _read(file)
+    return parse(text, file), frozenset(read_toml(text, file))
 
 
 def _read(file: Path) -> str:
@@ -352,33 +382,35 @@ def with_value(text: str, name: str, value: str, file: Path | str) -> str:
 
     `value` is what a user typed: `4`, `2GiB`, `auto`, `a:5000,b:5000`, or a value as TOML has it.
     """
-    key = SCHEMA.get(name)
-    if key is None:
-        raise SettingsError(f"{name} is not a setting", f"the settings are {', '.join(SCHEMA)}")
+    from cove.machine import edit
+
+    key = SCHEMA[checked_name(name)]
     if name == "mounts":
-        raise SettingsError("mounts are tables, which do not fit on a command line", f"edit {file}")
+        raise SettingsError(
+            "mounts are tables, which do not fit on a command line", f"edit {file}, for instance with: cove config edit"
+        )
     try:
-        parsed = key.parse(_typed(key, value))
+        parsed = typed(key, value)
     except ValueError as error:
-        raise SettingsError(f"{name} {error}") from None
-    line = f"{name} = {key.show(parsed)}"
-    changed = _with_line(text, name, line)
+        raise SettingsError(f"{name} {error}", f"allowed: {key.kind}") from None
+    read_toml(text, file)
+    changed = edit.with_key(text, name, key.show(parsed), HEADER)
     parse(changed, file)
     return changed
 
 
-def _with_line(text: str, name: str, line: str) -> str:
-    """`text` with `line` where `name` is set, else where it stands as a comment below its explanation, else near the
-    beginning: a key after a table header would belong to the table.
-    """
-    quoted = r"""\[(?:[^\]"'#]|"[^"\n]*"|'[^'\n]*')*\]"""  # a list may have several lines
-    table = re.search(r"^[ \t]*\[", text, re.MULTILINE)
-    for pattern in (rf"^[ \t]*{name}[ \t]*=(?:[ \t]*{quoted})?.*$", rf"^#[ \t]*{name}[ \t]*=.*$"):
-        match = re.search(pattern, text, re.MULTILINE)
-        if match is not None and (table is None or match.start() < table.start()):
-            return text[: match.start()] + line + text[match.end() :]
-    start = len(HEADER) if text.startswith(HEADER) else 0
-    return f"{text[:start]}\n{line}\n{text[start:]}" if start else f"{line}\n{text}"
+def without_value(text: str, name: str, file: Path | str) -> str:
+    """The text of a settings file without one key, so that its default counts. Raises `SettingsError`."""
+    from cove.machine import edit
+
+    key = SCHEMA[checked_name(name)]
+    read_toml(text, file)
+    return edit.without_key(text, name, key.show(key.default))
+
+
+def typed(key: Key, value: str) -> Any:
+    """The checked setting of what a user typed. Raises `ValueError` saying what is wrong with it."""
+    return key.parse(_typed(key, value))
 
 
 def _typed(key: Key, value: str) -> Any:
@@ -396,7 +428,7 @@ def _typed(key: Key, value: str) -> Any:
                 '["a:5000", "b:5000"] or a:5000,b:5000' if isinstance(key.default, tuple) else key.show(key.default)
             )
             raise ValueError(f"must be written as {example}, not {_shown(value)}") from None
-    if key.name == "cpus" and value.isdecimal():
+    if key.name == "cpus" and re.fullmatch(r"-?[0-9]{1,9}", value.strip()):
         return int(value)
     return [one.strip() for one in value.split(",") if one.strip()] if isinstance(key.default, tuple) else value
 
@@ -404,6 +436,11 @@ def _typed(key: Key, value: str) -> Any:
 def changed(file: Path, name: str, value: str) -> str:
     """What the file on disk becomes with one key changed. Raises as `with_value` and `load` do."""
     return with_value(_read(file), name, value, file)
+
+
+def text_of(file: Path) -> str:
+    """The text of the file on disk. Raises `SettingsError`, `MachineNotFound`."""
+    return _read(file)
 
 
 def write(file: Path, text: str) -> None:
@@ -414,50 +451,3 @@ def write(file: Path, text: str) -> None:
 def set_value(file: Path, name: str, value: str) -> None:
     """Change one key of the file on disk, written whole. Raises as `with_value` and `load` do."""
     write(file, changed(file, name, value))
-
-
-def reference() -> str:
-    """docs/settings.md."""
-    lines = [
-        "# Settings of a machine",
-        "",
-        "Each machine has one file of settings, `machine.toml` in its folder ([on-disk-layout.md](on-disk-layout.md)). `cove machine",
-        "config list`, `get KEY` and `set KEY VALUE` read and change it; so does any editor. A mistake in it is reported with file,",
-        "line and key, and nothing starts until it is mended.",
-        "",
-        "This page is made from the schema in `cove.machine.settings` (`python -m cove.machine.settings`), and a test keeps the two equal.",
-        "",
-    ]
-    for key in SCHEMA.values():
-        default = key.show(key.default)
-        lines += [f"## `{key.name}`", "", key.doc, "", f"* value: {key.kind}", f"* default: `{default}`", ""]
-    lines += [
-        "## Example",
-        "",
-        "```toml",
-        "cpus = 4",
-        'memory = "4GiB"',
-        "",
-        "[[mounts]]",
-        'host = "~/src"',
-        'guest = "/src"',
-        "```",
-        "",
-        "Sizes are a whole number and a unit: `KiB`, `MiB`, `GiB`, `TiB`, or `k`, `m`, `g`, `t` as docker writes them; all are",
-        "powers of 1024.",
-        "",
-        'A list is `["a:5000", "b:5000"]` in the file, and `config get` prints it so. `config set` takes that form, in quotes for',
-        "the shell, and a shorter one, whose parts are separated by commas; an empty one empties the list:",
-        "",
-        "```sh",
-        'cove machine config set insecure_registries \'["a:5000", "b:5000"]\'',
-        "cove machine config set insecure_registries a:5000,b:5000",
-        "cove machine config set insecure_registries ''",
-        "```",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    print(reference(), end="")

@@ -23,7 +23,7 @@ def test_it_arrives(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "ca.crt").write_text("-----BEGIN CERTIFICATE-----\n")
     (folder / "notes.txt").write_text("not told")
-    told = registries.told(settings.parse(TEXT, "x"), tmp_path / "docker")
+    told = registries.told(settings.parse(TEXT, "x"), folder=tmp_path / "docker")
     document, files = seed.registries(json.dumps({"registries": told}).encode())
     assert files == {"reg.local:5000/ca.crt": "-----BEGIN CERTIFICATE-----\n"}
     (tmp_path / "registries.json").write_text(document)
@@ -34,7 +34,7 @@ def test_it_arrives(tmp_path: Path) -> None:
 
 
 def test_nothing_is_told_of_nothing(tmp_path: Path) -> None:
-    told = registries.told(settings.Settings(), tmp_path)
+    told = registries.told(settings.Settings(), folder=tmp_path)
     assert told == {"insecure": [], "mirrors": [], "certificates": {}}
     assert seed.registries(b"{}") == ('{"insecure": [], "mirrors": []}', {})
     assert Settings.of_file(tmp_path / "none").insecure_registries == ()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from cove.errors import CoveError, SettingsError
-from cove.machine import settings
+from cove.machine import settings, settings_page
 from cove.machine.paths import validate_name
 
 
@@ -78,7 +78,7 @@ def test_a_key_that_stands_as_a_comment_is_set_there() -> None:
         ("", "cpus = 3\n"),
         ("# mine\n[[mounts]]\nhost = '/a'\n# cpus = 1\n", "cpus = 3\n# mine\n[[mounts]]\nhost = '/a'\n# cpus = 1\n"),
         (settings.HEADER + "\nqemu = ''\n", settings.HEADER + "\ncpus = 3\n\nqemu = ''\n"),
-        ("# cpus = 1\ncpus = 2 # two\n", "# cpus = 1\ncpus = 3\n"),
+        ("# cpus = 1\ncpus = 2 # two\n", "# cpus = 1\ncpus = 3 # two\n"),
     ],
 )
 def test_where_a_key_is_set(before: str, after: str) -> None:
@@ -91,7 +91,7 @@ def test_a_list_of_several_lines_is_replaced_whole() -> None:
 
 
 def test_the_document_is_the_schemas() -> None:
-    assert (Path(__file__).parents[3] / "docs/settings.md").read_text() == settings.reference()
+    assert (Path(__file__).parents[3] / "docs/settings.md").read_text() == settings_page.reference()
 
 
 @pytest.mark.parametrize("name", ["", "A", "-a", "a/b", "..", "a" * 40])

@@ -1,0 +1,259 @@
+"""`cove config` (and `cove machine config`): a machine's settings, read, changed, checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cove.cli import as_json as json_output
+from cove.cli.clicked import Group, switch
+from cove.cli.which_machine import chosen
+from cove.errors import CoveError, SettingsError
+from cove.machine.paths import MachinePaths
+
+
+@click.group("config", cls=Group)
+def group() -> None:
+    """Show and change a machine's settings"""
+
+
+def _row(name: str, found: Any) -> dict[str, Any]:
+    """A setting as programs see it: `value` as TOML has it, `text` as the file would."""
+    import tomli
+
+    from cove.machine.effective import variable
+    from cove.machine.settings import SCHEMA
+
+    text = SCHEMA[name].show(found.value)
+    return {
+        "key": name, "value": tomli.loads(f"value = {text}")["value"], "toml": text, "origin": found.origin,
+        "place": found.place, "default": tomli.loads(f"value = {SCHEMA[name].show(SCHEMA[name].default)}")["value"],
+        "variable": variable(name), "takes_effect": "next start",
+    }  # fmt: skip
+
+
+def _where(found: Any) -> str:
+    """ "policy /etc/cove/policy.toml", "environment COVE_CPUS", "file", "default"."""
+    return found.origin if found.origin in ("file", "default") else f"{found.origin} {found.place}"
+
+
+@group.command("list")
+@chosen
+@switch("--origin", help="Tell where each value comes from, and the variable that overrides it")
+@json_output.option
+def list_settings(name: str, origin: bool, as_json: bool) -> None:
+    """Print all settings that are in force"""
+    from cove.machine import effective, lifecycle
+    from cove.machine.settings import SCHEMA
+
+    values = effective.values(lifecycle.existing(name).settings)
+    if as_json:
+        json_output.show([_row(key, found) for key, found in values.items()])
+        return
+    lines = {key: f"{key} = {SCHEMA[key].show(found.value)}" for key, found in values.items()}
+    if not origin:
+        print("\n".join(lines.values()))
+        return
+    width = max(map(len, lines.values())) + 2
+    origins = {key: _where(found) for key, found in values.items()}
+    column = max(map(len, origins.values())) + 2
+    for key, line in lines.items():
+        print(f"{line:<{width}}{origins[key]:<{column}}{effective.variable(key)}")
+
+
+@group.command("get")
+@chosen
+@click.argument("key", metavar="KEY")
+@json_output.option
+def get(name: str, key: str, as_json: bool) -> None:
+    """Print one setting as it is in force"""
+    import sys
+
+    from cove.machine import effective, lifecycle, settings
+
+    settings.checked_name(key)
+    found = effective.values(lifecycle.existing(name).settings)[key]
+    if as_json:
+        json_output.show(_row(key, found))
+        return
+    print(settings.SCHEMA[key].show(found.value))
+    if found.origin in ("policy", "environment"):
+        print(f"cove: this is not from the file: {_where(found)}", file=sys.stderr)
+
+
+@group.command(
+    "set",
+    short_help="Change one setting",
+    help="Change one setting\n\nA list is a:5000,b:5000 or, as `config get` prints it, '[\"a:5000\", \"b:5000\"]'; '' empties it.",
+)
+@chosen
+@click.argument("key", metavar="KEY")
+@click.argument("value", metavar="VALUE")
+@json_output.option
+def set_setting(name: str, key: str, value: str, as_json: bool) -> None:
+    from cove.machine import lifecycle, settings
+
+    paths = lifecycle.existing(name)
+    _refuse_locked(key)
+    _write(paths, key, settings.changed(paths.settings, key, value), as_json)
+
+
+@group.command("unset")
+@chosen
+@click.argument("key", metavar="KEY")
+@json_output.option
+def unset(name: str, key: str, as_json: bool) -> None:
+    """Take one setting out of the file: its default counts again"""
+    from cove.machine import lifecycle, settings
+
+    paths = lifecycle.existing(name)
+    _refuse_locked(key)
+    text = settings.without_value(settings.text_of(paths.settings), key, paths.settings)
+    _write(paths, key, text, as_json)
+
+
+def _refuse_locked(key: str) -> None:
+    from cove.machine import effective, policy
+    from cove.machine.settings import checked_name
+
+    effective.refuse_locked(checked_name(key), policy.load())
+
+
+def _write(paths: MachinePaths, key: str, text: str, as_json: bool) -> None:
+    """Put a changed file in place, and tell when the change counts."""
+    import os
+    import sys
+
+    from cove.agent import disk
+    from cove.machine import effective, settings
+
+    wanted = settings.parse(text, paths.settings)
+    if key == "disk":
+        disk.check_size(paths, wanted.disk)
+    settings.write(paths.settings, text)
+    value = getattr(wanted, key)
+    if as_json:
+        json_output.show({**_row(key, effective.values(paths.settings)[key]), "restart_needed": _runs(paths)})
+    else:
+        print(f"machine {paths.name}: {key} = {settings.SCHEMA[key].show(value)}, {_when(paths)}")
+    variable = effective.variable(key)
+    if os.environ.get(variable) is not None:
+        print(
+            f"cove: {variable} is set in the environment, and counts before the file until it is unset", file=sys.stderr
+        )
+
+
+def _runs(paths: MachinePaths) -> bool:
+    from cove.machine.locks import FileLock
+
+    return not FileLock(paths.vm_lock).is_free()
+
+
+def _when(paths: MachinePaths) -> str:
+    return f"in effect after: cove machine restart {paths.name}" if _runs(paths) else "in effect from its next start"
+
+
+@group.command("validate")
+@chosen
+@click.argument("file", metavar="[FILE]", required=False)
+@json_output.option
+def validate(name: str, file: str | None, as_json: bool) -> int:
+    """Check the settings, what the environment and the policy say of them included, or another file"""
+    from cove.machine import effective, lifecycle, settings
+
+    path = Path(file) if file else lifecycle.existing(name).settings
+    if file and not path.is_file():
+        raise SettingsError(f"{path} is not a file", "give the path of a file of settings, or none for the machine's")
+    try:
+        if file:
+            settings.load(path)
+        else:
+            effective.values(path)
+    except SettingsError as error:
+        if not as_json:
+            raise
+        json_output.show({"file": str(path), "valid": False, "error": error.message, "hint": error.hint})
+        return 1
+    json_output.told(as_json, f"{path} is in order", file=str(path), valid=True, error=None, hint=None)
+    return 0
+
+
+@group.command("path")
+@chosen
+@json_output.option
+def path(name: str, as_json: bool) -> None:
+    """Print where the file of settings is"""
+    from cove.machine import lifecycle, policy
+
+    file = lifecycle.existing(name).settings
+    json_output.told(as_json, str(file), machine=name, settings=str(file), policy=str(policy.place()))
+
+
+@group.command("edit")
+@chosen
+def edit(name: str) -> None:
+    """Open the settings in your editor (VISUAL, EDITOR), and check them before they count"""
+    import os
+    import tempfile
+
+    from cove.agent import disk
+    from cove.cli.command import confirm
+    from cove.machine import effective, lifecycle, policy, settings
+
+    paths = lifecycle.existing(name)
+    before = settings.text_of(paths.settings)
+    with tempfile.TemporaryDirectory(prefix="cove-edit-") as folder:
+        draft = Path(folder) / paths.settings.name
+        draft.write_text(before, "utf-8", newline="")
+        while True:
+            _open_editor(draft)
+            text = settings.text_of(draft)
+            if text == before:
+                print(f"machine {name}: nothing has been changed")
+                return
+            try:
+                wanted = settings.parse(text, draft.name)
+                _, given = settings.load_given(draft)
+                locked = policy.load()
+                for key in sorted(given):
+                    if key in locked.locked and getattr(wanted, key) != locked.locked[key]:
+                        effective.refuse_locked(key, locked)
+                disk.check_size(paths, wanted.disk)
+            except CoveError as error:
+                print(f"cove: {error.message}\n      {error.hint}", flush=True)
+                if confirm("Edit it again? Otherwise the settings stay as they were."):
+                    continue
+                raise SettingsError(
+                    "nothing has been changed: what you wrote has a mistake", "once more: cove config edit"
+                ) from None
+            break
+    if settings.text_of(paths.settings) != before and not confirm(
+        f"{os.fspath(paths.settings)} has been changed by somebody else meanwhile. Write over it?"
+    ):
+        raise SettingsError("nothing has been changed", "once more: cove config edit")
+    settings.write(paths.settings, text)
+    print(f"machine {name}: the settings have been changed, {_when(paths)}")
+
+
+def _open_editor(file: Path) -> None:
+    """Raises `CoveError` when there is no editor, or it fails."""
+    import os
+    import shlex
+    import shutil
+    import subprocess
+    import sys
+
+    wanted = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+    usual = ["notepad"] if sys.platform == "win32" else ["sensible-editor", "nano", "vi"]
+    words = shlex.split(wanted, posix=sys.platform != "win32") if wanted else []
+    words = words or [next((one for one in usual if shutil.which(one)), "")]
+    if not words[0] or shutil.which(words[0]) is None:
+        raise CoveError(
+            f"the editor {words[0]} is not there" if words[0] else "there is no editor on this computer",
+            "name one in EDITOR: EDITOR=nano cove config edit",
+        )
+    status = subprocess.call([*words, str(file)])
+    if status:
+        raise CoveError(f"the editor {words[0]} ended with status {status}", "nothing has been changed")

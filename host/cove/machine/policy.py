@@ -1,0 +1,175 @@
+"""An administrator's word about Cove on this computer: settings that are locked, registries that are allowed.
+
+The file belongs to root (on Windows to the administrators): whoever uses the computer must not be able to make or change it, nor
+to choose another by the environment. It is a guard rail, not a wall: the machine is its user's own, as all of Cove's files are.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import stat
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cove.errors import SettingsError
+
+MAX_FILE = 1 << 20
+OWNER = 0
+"""Of whom the file must be: root."""
+KEYS = ("allowed_registries", "locked")
+_HOST = re.compile(r"(?:\*\.)?[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?(?::[0-9]{1,5})?|\[[0-9a-f:.]+\](?::[0-9]{1,5})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """`locked` has checked values by the names of settings; `allowed_registries` None lets all be used; `file` None: there is none."""
+
+    file: Path | None = None
+    locked: dict[str, Any] = field(default_factory=dict)
+    allowed_registries: tuple[str, ...] | None = None
+
+
+def place() -> Path:
+    """Where the policy is, whether there is one or not."""
+    if sys.platform == "win32":
+        import ctypes
+
+        # Not of the environment, which is the user's own: CSIDL_COMMON_APPDATA of SHGetFolderPathW.
+        folder = ctypes.create_unicode_buffer(260)
+        ctypes.windll.shell32.SHGetFolderPathW(None, 0x23, None, 0, folder)
+        return Path(folder.value or r"C:\ProgramData") / "Cove" / "policy.toml"
+    if sys.platform == "darwin":
+        return Path("/Library/Application Support/Cove/policy.toml")
+    return Path("/etc/cove/policy.toml")
+
+
+def load() -> Policy:
+    """The policy in force. Raises `SettingsError` for one that cannot be trusted or read: then nothing starts, for nobody
+    knows what it would have forbidden.
+    """
+    file = place()
+    text = _read(file)
+    return Policy() if text is None else parse(text, file)
+
+
+def parse(text: str, file: Path) -> Policy:
+    """Raises `SettingsError` that names file, line and key."""
+    from cove.machine import settings
+
+    values = settings.read_toml(text, file, KEYS)
+    for name in values:
+        if name not in KEYS:
+            close = difflib.get_close_matches(name, KEYS, 1)
+            raise SettingsError(
+                f"{file}, line {settings.line_of(text, name)}: {name} is not known to policies"
+                + (f"; did you mean {close[0]}?" if close else ""),
+                f"a policy has {' and '.join(KEYS)}",
+            )
+    return Policy(file, _locked(values.get("locked", {}), text, file), _registries(values, text, file))
+
+
+def _locked(table: Any, text: str, file: Path) -> dict[str, Any]:
+    from cove.machine import settings
+
+    begin = settings.line_of(text, "locked")
+    if not isinstance(table, dict):
+        raise SettingsError(f"{file}, line {begin}: locked must be a table of settings", "begin it with [locked]")
+    below = "".join(text.splitlines(keepends=True)[begin:])  # the keys of the table stand after its header
+    locked = {}
+    for name, value in table.items():
+        line = begin + settings.line_of(below, name) if f"{name}" in below else begin
+        where = f"{file}, line {line}: {name}"
+        if name not in settings.SCHEMA:
+            raise SettingsError(f"{where} is not a setting{settings.suggestion(name)}", settings.KNOWN)
+        try:
+            locked[name] = settings.SCHEMA[name].parse(value)
+        except ValueError as error:
+            raise SettingsError(f"{where} {error}", f"allowed: {settings.SCHEMA[name].kind}; edit {file}") from None
+    return locked
+
+
+def _registries(values: dict[str, Any], text: str, file: Path) -> tuple[str, ...] | None:
+    from cove.machine import settings
+
+    if "allowed_registries" not in values:
+        return None
+    given = values["allowed_registries"]
+    for one in given if isinstance(given, list) else [None]:
+        if not isinstance(one, str) or not _HOST.fullmatch(one.lower()):
+            raise SettingsError(
+                f"{file}, line {settings.line_of(text, 'allowed_registries')}: allowed_registries must be a list of hosts"
+                f' such as "docker.io", "registry.local:5000" or "*.example.com", not {one!r}',
+                f"edit {file}",
+            )
+    return tuple(one.lower() for one in given)
+
+
+def _read(file: Path) -> str | None:
+    try:
+        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise SettingsError(
+            f"the administrator's policy {file} cannot be read: {error.strerror}",
+            "it must be a file, not a symbolic link, that everybody may read: ask your administrator",
+        ) from error
+    with os.fdopen(descriptor, "rb") as stream:
+        _check(file, os.fstat(descriptor), file.parent.stat())
+        data = stream.read(MAX_FILE + 1)
+    if len(data) > MAX_FILE:
+        raise SettingsError(f"{file} has over {MAX_FILE} bytes; a policy is short")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SettingsError(f"{file}, line {line}: not UTF-8 text", f"edit {file}") from None
+
+
+def _check(file: Path, info: os.stat_result, folder: os.stat_result) -> None:
+    """Refuse a file that others than the administrators may have written."""
+    if sys.platform == "win32":
+        _check_windows(file)
+        return
+    if not stat.S_ISREG(info.st_mode):
+        raise SettingsError(f"the administrator's policy {file} is not a file", f"remove it: sudo rm -r '{file}'")
+    for path, found in ((file, info), (file.parent, folder)):
+        if found.st_uid != OWNER:
+            raise SettingsError(
+                f"the administrator's policy {file} is not used: {path} belongs to user {found.st_uid}, not to root",
+                f"give it to root: sudo chown root '{path}'",
+            )
+        if found.st_mode & 0o022:
+            raise SettingsError(
+                f"the administrator's policy {file} is not used: others than root may write to {path}"
+                f" (mode {stat.S_IMODE(found.st_mode):04o})",
+                f"take that from them: sudo chmod go-w '{path}'",
+            )
+
+
+def _check_windows(file: Path) -> None:
+    """Whose the file is, by its security descriptor's owner (GetNamedSecurityInfoW), which must be the administrators or the system;
+    below %ProgramData% nobody else may write to what they have made.
+    """
+    if sys.platform != "win32":
+        return
+    import ctypes
+
+    owner, descriptor = ctypes.c_void_p(), ctypes.c_void_p()
+    advapi = ctypes.windll.advapi32
+    failed = advapi.GetNamedSecurityInfoW(
+        str(file), 1, 1, ctypes.byref(owner), None, None, None, ctypes.byref(descriptor)
+    )
+    try:
+        # WELL_KNOWN_SID_TYPE: 22 is LocalSystem, 26 the administrators.
+        if failed or not any(advapi.IsWellKnownSid(owner, kind) for kind in (22, 26)):
+            raise SettingsError(
+                f"the administrator's policy {file} is not used: it does not belong to the administrators",
+                f'give it to them, as an administrator: icacls "{file}" /setowner Administrators',
+            )
+    finally:
+        ctypes.windll.kernel32.LocalFree(descriptor)
