@@ -99,8 +99,8 @@ class Group(_Parsing, click.Group):
         return super().resolve_command(ctx, [name, *args[1:]])
 
 
-def run(group: click.Group, path: str, words: Sequence[str], context: docker.Context) -> int:
-    """Run the command of `group`, which is called by `path`, that `words` name; return its exit status.
+def run(group: click.Command, path: str, words: Sequence[str], context: docker.Context) -> int:
+    """Run a command, or the one of a group that `words` name, which is called by `path`; return its exit status.
 
     Not by click's `main`, which has its own mind about interrupts and closed pipes. Raises `CliError`, and what the
     command raises.
@@ -110,6 +110,11 @@ def run(group: click.Group, path: str, words: Sequence[str], context: docker.Con
             return group.invoke(ctx) or 0
     except click.exceptions.Exit as done:
         return done.exit_code
+
+
+def as_flags(command: click.Command) -> list[flags.Flag]:
+    """The options of a command in the terms of docker's verbs."""
+    return [_flag(param) for param in command.params if isinstance(param, click.Option)]
 
 
 def _respelled(ctx: click.Context, words: Sequence[str]) -> Iterator[str]:

@@ -15,6 +15,8 @@ from cove.cli import flags
 from cove.cli.errors import CliError, HelpfulError, UnknownCommand, UsageError
 
 if TYPE_CHECKING:
+    import click
+
     from cove.cli.command import Command
 
 PROGRAM = "cove"
@@ -172,6 +174,10 @@ OWN_GROUPS = {
     "vm-image": ("vm_image", "Build and look into the VM image"),
 }
 """What docker does not have: group -> (module with the click group `group`, short help)."""
+OWN_COMMANDS = {
+    "completion": ("completion", "Print what completes command lines in bash, fish, PowerShell or zsh"),
+}
+"""Commands of that kind: name -> (module with the click command `command`, short help)."""
 
 GLOBAL_FLAGS = (
     flags.text("machine", "m", "Machine to use (COVE_MACHINE)"),
@@ -227,6 +233,10 @@ def _exit(status: int) -> None:
 
 
 def _dispatch(words: list[str]) -> int:
+    if words[:1] == ["__complete"]:
+        from cove.cli import complete
+
+        return complete.main(words[1:])
     try:
         given = flags.parse(words, GLOBAL_FLAGS, interspersed=False)
     except flags.HelpAsked:
@@ -257,7 +267,7 @@ def _dispatch(words: list[str]) -> int:
     path, entry = f"{PROGRAM} {name}", VERBS.get(name)
     machine = given["machine"] or None
     try:
-        if name in OWN_GROUPS:
+        if name in OWN_GROUPS or name in OWN_COMMANDS:
             if given["host"]:
                 raise CliError(
                     f"{PROGRAM}: -H names an engine, with which '{path}' has nothing to do\n"
@@ -336,14 +346,22 @@ def _run(
         ) from None
 
 
-def _run_own(name: str, path: str, words: list[str], machine: str | None) -> int:
+def own(name: str) -> click.Command:
+    """A group, or a command, of Cove's own; imports its module."""
     from importlib import import_module
 
+    if name in OWN_GROUPS:
+        group: click.Command = import_module(f"cove.cli.{OWN_GROUPS[name][0]}").group
+        return group
+    command: click.Command = import_module(f"cove.cli.{OWN_COMMANDS[name][0]}").command
+    return command
+
+
+def _run_own(name: str, path: str, words: list[str], machine: str | None) -> int:
     from cove.cli import clicked  # and with it click: 30 ms that only these commands need
     from cove.cli.command import Context
 
-    module, _ = OWN_GROUPS[name]
-    return clicked.run(import_module(f"cove.cli.{module}").group, path, words, Context(path, machine=machine))
+    return clicked.run(own(name), path, words, Context(path, machine=machine))
 
 
 def overview() -> str:
@@ -352,7 +370,8 @@ def overview() -> str:
     sections = (
         (
             "Cove's own Commands",
-            {name: short for name, (_, short) in OWN_GROUPS.items()} | {"hello": VERBS["hello"][2]},
+            {name: short for name, (_, short) in sorted({**OWN_GROUPS, **OWN_COMMANDS}.items())}
+            | {"hello": VERBS["hello"][2]},
         ),
         ("Common Commands", {name: VERBS[name][2] for name in common}),
         ("Management Commands", {name: short for name, (short, _) in GROUPS.items()}),
