@@ -14,7 +14,8 @@ import coved
 import pytest
 
 HOST = {
-    "cli": {"agent", "build", "debian", "drivers", "image", "machine"},
+    "cli": {"agent", "build", "debian", "drivers", "image", "machine", "support"},
+    "support": {"agent", "drivers", "forward", "image", "machine"},
     "agent": {"drivers", "forward", "image", "machine", "transport"},
     "forward": {"drivers", "transport"},
     "drivers": {"machine"},

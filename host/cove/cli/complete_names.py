@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cove.support import engine
+
 BOUND_S = 1.0
 """An engine that takes longer has no names, for somebody waits with a finger on a key."""
-MAX_ANSWER = 4 << 20
 _STATES = {"running": ("running", "paused"), "paused": ("paused",), "stopped": ("created", "exited", "dead")}
 
 
@@ -63,32 +62,8 @@ class Names:
                     yield name, f"{container['Image']}, {container['Status']}"
 
     def _get(self, path: str) -> Any:
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(self._left())
-            sock.connect(str(self._socket()))
-            # HTTP/1.0: the answer is what comes until the connection ends, in one piece (RFC 1945, section 7.2.2).
-            sock.sendall(f"GET {path} HTTP/1.0\r\nHost: docker\r\nUser-Agent: cove\r\n\r\n".encode())
-            data = b""
-            while chunk := self._receive(sock):
-                data += chunk
-                if len(data) > MAX_ANSWER:
-                    raise ValueError("too long")
-        head, _, body = data.partition(b"\r\n\r\n")
-        if head.split(b" ", 2)[1:2] != [b"200"]:
-            raise ValueError("refused")
-        return json.loads(body)
-
-    def _receive(self, sock: socket.socket) -> bytes:
-        sock.settimeout(self._left())
-        return sock.recv(1 << 16)
-
-    def _left(self) -> float:
-        now = time.monotonic()
-        self._deadline = self._deadline or now + BOUND_S
-        left = self._deadline - now
-        if left <= 0:
-            raise TimeoutError
-        return left
+        self._deadline = self._deadline or time.monotonic() + BOUND_S
+        return engine.get(self._socket(), path, self._deadline)
 
     def _socket(self) -> Path:
         """Raises `FileNotFoundError` for a machine whose engine would have to be started first."""

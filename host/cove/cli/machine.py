@@ -207,30 +207,19 @@ def rm(name: str, force: bool) -> None:
 @click.argument("words", metavar="[COMMAND] [ARG...]", nargs=-1, type=click.UNPROCESSED)
 def ssh(name: str, words: tuple[str, ...]) -> int:
     """Run a command in the machine itself, or a shell"""
-    import shutil
     import subprocess
 
     from cove.agent.client import ask
     from cove.agent.launch import ensure_running
+    from cove.cli.ssh_words import ssh_words
     from cove.machine.paths import MachinePaths
     from cove.progress import renderer
 
-    program = shutil.which("ssh")
-    if program is None:
-        raise CoveError("there is no ssh program on this computer", "install OpenSSH's client")
+    paths = MachinePaths(name)
+    ssh_words(paths, 0)  # without the program there is nothing to start a machine for
     with renderer(f"Cove is starting machine {name}") as report:
         ensure_running(name, report, engine=False)
-    paths = MachinePaths(name)
-    port = ask(paths, "status", 10)["ssh_port"]
-    options = {
-        "IdentityFile": paths.ssh_key, "IdentitiesOnly": "yes", "UserKnownHostsFile": paths.known_hosts,
-        "HostKeyAlias": f"cove-{name}", "StrictHostKeyChecking": "yes", "LogLevel": "ERROR",
-    }  # fmt: skip
-    call = [program, "-F", "none", "-p", str(port)]
-    for key, value in options.items():
-        # ssh_config(5): quotes for spaces, and a percent sign begins a token.
-        call += ["-o", f'{key}="{str(value).replace("%", "%%")}"']
-    return subprocess.call([*call, "root@127.0.0.1", *words])
+    return subprocess.call([*ssh_words(paths, ask(paths, "status", 10)["ssh_port"]), *words])
 
 
 @group.command()

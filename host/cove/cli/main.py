@@ -176,6 +176,7 @@ OWN_GROUPS = {
 """What docker does not have: group -> (module with the click group `group`, short help)."""
 OWN_COMMANDS = {
     "completion": ("completion", "Print what completes command lines in bash, fish, PowerShell or zsh"),
+    "diagnose": ("diagnose", "Look for what is wrong, say how to mend it, and collect what a report needs"),
 }
 """Commands of that kind: name -> (module with the click command `command`, short help)."""
 

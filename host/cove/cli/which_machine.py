@@ -33,14 +33,14 @@ def chosen(command: Callable[..., int | None]) -> Callable[..., int | None]:
     return _option(resolved)
 
 
-def named(command: Callable[..., None]) -> Callable[..., None]:
+def named(command: Callable[..., int | None]) -> Callable[..., int | None]:
     """For a command about one machine and nothing else: named as an argument, or with -m as everywhere."""
 
     @functools.wraps(command)
     @click.pass_obj
-    def resolved(context: Context, /, given: str | None, chosen: str, **values: Any) -> None:
+    def resolved(context: Context, /, given: str | None, chosen: str, **values: Any) -> int | None:
         if given and chosen not in ("", given):
             raise CliError(f"cove: two machines are named, {given} and {chosen}")
-        command(given or machine(context, chosen), **values)
+        return command(given or machine(context, chosen), **values)
 
     return click.argument("given", metavar="[NAME]", required=False)(_option(resolved))

@@ -23,14 +23,14 @@ def name_for(machine: str) -> str:
 def create(machine: str, socket: Path) -> None:
     """Write the machine's context; no other file of docker's is touched."""
     name = name_for(machine)
-    folder = _folder(name)
-    folder.mkdir(parents=True, exist_ok=True)
+    place = _folder(name)
+    place.mkdir(parents=True, exist_ok=True)
     meta = {
         "Name": name,
         "Metadata": {"Description": f"Cove machine {machine}"},
         "Endpoints": {"docker": {"Host": f"unix://{socket}", "SkipTLSVerify": False}},
     }
-    write_whole(folder / "meta.json", json.dumps(meta).encode(), 0o644)
+    write_whole(place / "meta.json", json.dumps(meta).encode(), 0o644)
 
 
 def remove(machine: str) -> None:
@@ -38,6 +38,15 @@ def remove(machine: str) -> None:
     shutil.rmtree(_folder(name_for(machine)), ignore_errors=True)
 
 
+def folder() -> Path:
+    """Docker's configuration."""
+    return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+
+
 def _folder(name: str) -> Path:
-    config = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-    return config / "contexts" / "meta" / hashlib.sha256(name.encode()).hexdigest()
+    return folder() / "contexts" / "meta" / hashlib.sha256(name.encode()).hexdigest()
+
+
+def meta_file(machine: str) -> Path:
+    """Where docker's client reads the machine's context."""
+    return _folder(name_for(machine)) / "meta.json"

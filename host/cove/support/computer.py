@@ -1,0 +1,349 @@
+"""Checks of this computer: what a machine needs of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cove.errors import CoveError
+from cove.machine import effective, policy
+from cove.machine.paths import MachinePaths, cache_dir, data_dir, runtime_dir
+from cove.machine.settings import SCHEMA, Settings
+from cove.machine.sizes import approximate_size, format_size
+from cove.support.findings import NOTE, OK, PROBLEM, WARNING
+
+Found = Iterable[tuple[str, str] | tuple[str, str, str]]
+
+LEAST_QEMU = (6, 0)
+"""Debian 11 had 5.2, and nobody has tried that."""
+TORN_QEMU = (8, 1)
+"""Before it software emulation may run a torn instruction (docs/troubleshooting.md)."""
+NEEDED = 3 << 30
+"""Bytes for an image, its packages and a machine's first containers."""
+SCARCE = 512 << 20
+PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+OTHER_VARIABLES = (
+    "COVE_HOME",
+    "COVE_MACHINE",
+    "COVE_HOST",
+    "COVE_DEBUG",
+    "COVE_DEBIAN_MIRROR",
+    "COVE_DEBIAN_SECURITY_MIRROR",
+)
+USUAL = "registry-1.docker.io"
+
+
+def settings_of(paths: MachinePaths) -> Settings:
+    """Those in force, or the defaults where there are none or they are broken: another check tells of that."""
+    try:
+        return effective.load(paths.settings)
+    except CoveError:
+        return Settings()
+
+
+def look_at_versions() -> Found:
+    import platform
+    from importlib import metadata
+
+    system = f"{platform.system()} {platform.release()}, {platform.machine()}"
+    yield OK, f"Cove {metadata.version('cove')}, Python {platform.python_version()}, {system}"
+
+
+def look_at_policy() -> Found:
+    try:
+        found = policy.load()
+    except CoveError as error:
+        yield PROBLEM, error.message, error.hint
+        return
+    if found.file is None:
+        yield OK, f"there is no administrator's policy ({policy.place()})"
+        return
+    rules = [f"locked: {', '.join(found.locked)}"] if found.locked else []
+    if found.allowed_registries is not None:
+        rules.append(f"registries allowed: {', '.join(found.allowed_registries) or 'none'}")
+    yield NOTE, f"{found.file}: {'; '.join(rules) or 'says nothing'}"
+
+
+def look_at_settings(paths: MachinePaths, environment: Mapping[str, str]) -> Found:
+    import difflib
+
+    known = [*OTHER_VARIABLES, *(effective.variable(name) for name in SCHEMA)]
+    for name in sorted(environment):
+        if name.startswith("COVE_") and name not in known and (close := difflib.get_close_matches(name, known, 1, 0.8)):
+            yield WARNING, f"the variable {name} means nothing to Cove", f"did you mean {close[0]}?"
+    try:
+        values = effective.values(paths.settings, environment)
+    except CoveError as error:
+        if paths.settings.exists():
+            yield PROBLEM, error.message, error.hint
+        else:
+            yield NOTE, f"there is no machine {paths.name} yet", f"make it with: cove machine start {paths.name}"
+        return
+    over = [f"{name} by {each.place}" for name, each in values.items() if each.origin in ("environment", "policy")]
+    yield OK, f"{paths.settings} is in order" + (f"; overridden: {', '.join(over)}" if over else "")
+    yield from _resources(values["cpus"].value, values["memory"].value)
+
+
+def _resources(cpus: int, memory: int) -> Found:
+    has = os.cpu_count() or 1
+    if cpus > has:
+        yield WARNING, f"the machine has {cpus} CPUs, this computer {has}", f"give it fewer: cove config set cpus {has}"
+    with contextlib.suppress(ValueError, OSError, AttributeError):
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if memory > whole:
+            yield (
+                WARNING, f"the machine may take {format_size(memory)}, this computer has {approximate_size(whole)}",
+                "give it less: cove config set memory 2GiB",
+            )  # fmt: skip
+
+
+def look_at_qemu(paths: MachinePaths) -> Found:
+    from cove.drivers.qemu import binary
+
+    try:
+        program = binary.find(settings_of(paths).qemu)
+        version = binary.version(program)
+    except CoveError as error:
+        yield PROBLEM, error.message, error.hint
+        return
+    number = tuple(int(part) for part in version.split(".")[:2])
+    if number < LEAST_QEMU:
+        least = ".".join(map(str, LEAST_QEMU))
+        yield (
+            WARNING,
+            f"QEMU {version} ({program}) is old: Cove is tested with {least} and later",
+            binary.install_hint(),
+        )
+    else:
+        yield OK, f"QEMU {version}, {program}"
+
+
+def look_at_virtualisation(paths: MachinePaths) -> Found:
+    from cove.drivers.qemu import binary, probe
+    from cove.image import store
+
+    wanted = settings_of(paths)
+    try:
+        program = binary.find(wanted.qemu)
+    except CoveError:
+        yield NOTE, "without QEMU nothing can be said of it"
+        return
+    image = store.current()
+    try:
+        if image is not None:
+            _, found = probe.choose(program, image.kernel, wanted.accelerator)
+        else:
+            found = probe.run(program, probe.candidates(wanted.accelerator))
+    except CoveError as error:
+        yield PROBLEM, error.message, error.hint
+        return
+    if found.accelerator != "tcg":
+        yet = "" if image is not None else "; whether it boots the machine's kernel is tried at the first start"
+        yield OK, f"{found.accelerator} runs code on this computer's processors{yet}"
+        return
+    yield (
+        WARNING,
+        f"software emulation (tcg), five to ten times slower: {found.reason or 'the settings want it'}",
+        _virtually(found.reason),
+    )
+    with contextlib.suppress(CoveError):
+        version = binary.version(program)
+        if tuple(int(part) for part in version.split(".")[:2]) < TORN_QEMU:
+            yield (
+                NOTE, f"QEMU {version} can make the guest's kernel panic under software emulation, rarely",
+                "QEMU 8.1 and later do not; the machine is booted again by its next client",
+            )  # fmt: skip
+
+
+def _virtually(reason: str) -> str:
+    if "permission denied" in reason:
+        return "sudo usermod -aG kvm $USER, and log in again"
+    if "absent" in reason:
+        return (
+            "turn virtualisation on in the firmware (BIOS: VT-x, AMD-V), or, in a virtual machine, nested virtualisation;"
+            " then: sudo modprobe kvm_intel (or kvm_amd)"
+        )
+    if "did not boot" in reason or "ran no guest code" in reason:
+        return "this computer is a virtual machine whose nested virtualisation does not work: ask who runs it"
+    return "cove config set accelerator auto takes the best there is"
+
+
+def look_at_room() -> Found:
+    for what, folder in (("data", data_dir()), ("downloads", cache_dir())):
+        place = folder
+        while not place.exists():
+            place = place.parent
+        free = shutil.disk_usage(place).free
+        text = f"{what}: {approximate_size(free)} are free in {folder}"
+        fix = (
+            "remove what is not needed there (cove system prune frees what is in the machine), or set COVE_HOME to a folder"
+            " on another disk"
+        )
+        if free < SCARCE:
+            yield PROBLEM, text, fix
+        elif free < NEEDED:
+            yield WARNING, f"{text}, which is little", fix
+        else:
+            yield OK, text
+        if not os.access(place, os.W_OK):
+            yield (
+                PROBLEM,
+                f"you cannot write to {place}",
+                f"it is needed for Cove's {what}: sudo chown -R $USER '{place}'",
+            )
+
+
+def look_at_image() -> Found:
+    import hashlib
+    import json
+
+    from cove.image import store
+
+    image = store.current()
+    if image is None:
+        yield (
+            NOTE,
+            "the VM image has not been built, or a part of it is missing",
+            "it is built at the first start (a minute), or by: cove vm-image build",
+        )
+        return
+    artefacts = json.loads(image.manifest.read_text("utf-8"))["artefacts"]
+    for name, info in artefacts.items():
+        if "sha256" not in info:
+            continue
+        with (image.directory / name).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != info["sha256"]:
+                yield (
+                    PROBLEM, f"{image.directory / name} is not what was built",
+                    f"remove it, and it is built again: rm -r '{image.directory}'; if it happens again, look at the disk",
+                )  # fmt: skip
+                return
+    yield OK, f"the VM image {image.digest[:12]} is whole"
+
+
+def look_at_name_service() -> Found:
+    begin = time.monotonic()
+    try:
+        found = socket.getaddrinfo(USUAL, 443, type=socket.SOCK_STREAM)
+    except OSError as error:
+        yield (
+            WARNING, f"this computer does not find {USUAL}: {error.strerror or error}",
+            "without a network that is so; behind a proxy, or with a mirror (registry_mirrors), it may be meant",
+        )  # fmt: skip
+        return
+    yield OK, f"{USUAL} is found ({found[0][4][0]}) in {(time.monotonic() - begin) * 1000:.0f} ms"
+
+
+def look_at_proxy(environment: Mapping[str, str]) -> Found:
+    given = {name: environment[name] for name in PROXIES if environment.get(name)}
+    if not given:
+        yield OK, "no proxy is set"
+        return
+    for value in dict.fromkeys(given.values()):
+        names = ", ".join(name for name in given if given[name] == value)
+        try:
+            parts = urlsplit(value if "//" in value else f"http://{value}")
+            host, port = parts.hostname, parts.port or {"https": 443, "socks5": 1080}.get(parts.scheme, 80)
+        except ValueError:
+            host = None
+        if not host:
+            yield PROBLEM, f"{names}: this is not the address of a proxy", "it is like http://proxy.example.com:3128"
+            continue
+        try:
+            socket.create_connection((host, port), 3).close()
+        except OSError as error:
+            yield (
+                PROBLEM,
+                f"{names}: nothing answers at {host}:{port}: {error.strerror or error}",
+                f"correct it, or unset it: unset {names.replace(',', '')}",
+            )
+            continue
+        yield OK, f"{names}: {host}:{port} answers"
+
+
+def look_at_docker(paths: MachinePaths, environment: Mapping[str, str]) -> Found:
+    import json
+
+    from cove.machine import docker_context
+
+    program = shutil.which("docker")
+    if program is None:
+        yield NOTE, "there is no docker client; cove does its work", "alias docker=cove"
+    else:
+        done = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=4, check=False, stdin=subprocess.DEVNULL
+        )
+        match = re.search(r"version ([\w.+~-]+)", done.stdout)
+        yield OK, f"docker's client {match[1] if match else 'of an unknown version'}, {program}"
+    name = docker_context.name_for(paths.name)
+    meta = docker_context.meta_file(paths.name)
+    for variable in ("DOCKER_HOST", "DOCKER_CONTEXT"):
+        if (value := environment.get(variable)) and value not in (f"unix://{paths.docker_socket}", name):
+            yield (
+                NOTE,
+                f"{variable} is set: docker's client does not use Cove without --context {name}",
+                f"unset {variable}",
+            )
+    if not paths.settings.exists():
+        return
+    try:
+        host = json.loads(meta.read_text("utf-8"))["Endpoints"]["docker"]["Host"]
+    except FileNotFoundError:
+        yield (
+            WARNING,
+            f"docker's client has no context {name}",
+            f"docker context create {name} --docker host=unix://{paths.docker_socket}",
+        )
+        return
+    except (OSError, ValueError, KeyError, TypeError):
+        yield WARNING, f"the docker context {name} cannot be read: {meta}", f"docker context rm -f {name}"
+        return
+    if host != f"unix://{paths.docker_socket}":
+        yield (
+            WARNING, f"the docker context {name} is of another place: {host}",
+            f"docker context update {name} --docker host=unix://{paths.docker_socket}",
+        )  # fmt: skip
+    else:
+        yield OK, f"the docker context {name} leads to the machine"
+
+
+def look_at_permissions(paths: MachinePaths) -> Found:
+    import stat
+
+    try:
+        socket_path = paths.docker_socket
+    except CoveError as error:
+        yield PROBLEM, error.message, error.hint
+        return
+    if sys.platform == "win32":
+        yield OK, "folders are below the user's profile"
+        return
+    wrong = False
+    for path, allowed in (
+        (runtime_dir(), 0o700), (paths.run_dir, 0o700), (paths.folder, 0o700), (socket_path, 0o600),
+        (paths.ssh_key, 0o600), (paths.host_key, 0o600), (paths.seed, 0o600),
+    ):  # fmt: skip
+        with contextlib.suppress(FileNotFoundError):
+            info = path.lstat()
+            mode = stat.S_IMODE(info.st_mode)
+            if info.st_uid != os.getuid():
+                wrong = True
+                yield PROBLEM, f"{path} belongs to user {info.st_uid}, not to you", f"sudo chown {os.getuid()} '{path}'"
+            elif mode & ~allowed:
+                wrong = True
+                yield PROBLEM, f"others may use {path} (mode {mode:04o})", f"chmod {allowed:03o} '{path}'"
+    for path in (runtime_dir(), paths.run_dir):
+        if path.is_dir() and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            wrong = True
+            yield PROBLEM, f"you may not use {path} yourself", f"chmod 700 '{path}'"
+    if not wrong:
+        yield OK, f"sockets and keys are yours alone ({Path(paths.run_dir)})"

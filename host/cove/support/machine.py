@@ -1,0 +1,229 @@
+"""Checks of one machine: its files, its processes, its engine."""
+
+from __future__ import annotations
+
+import datetime
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from cove.agent import disk as disks
+from cove.agent import runstate
+from cove.agent.client import NoAgent, answers, ask
+from cove.errors import CoveError
+from cove.machine.locks import FileLock
+from cove.machine.paths import MachinePaths
+from cove.machine.sizes import approximate_size, format_size
+from cove.support import engine
+from cove.support.computer import Found, settings_of
+from cove.support.findings import NOTE, OK, PROBLEM, WARNING
+
+ENGINE_S = 8.0
+REGISTRY_S = 20.0
+SKEW_S = 2.0
+
+
+def runs(paths: MachinePaths) -> bool:
+    """Whether there is an engine to ask, or should be one: asking never starts a machine."""
+    return not FileLock(paths.vm_lock).is_free() and paths.docker_socket.exists() and not paths.down.exists()
+
+
+def look_at_processes(paths: MachinePaths) -> Found:
+    if not paths.settings.exists():
+        yield NOTE, f"there is no machine {paths.name}"
+        return
+    agent, vm = not FileLock(paths.lock).is_free(), not FileLock(paths.vm_lock).is_free()
+    if not FileLock(paths.launch_lock).is_free():
+        yield NOTE, "a command is starting the machine at this moment"
+    if agent and not answers(paths):
+        yield (
+            PROBLEM, f"the agent of machine {paths.name} lives, and does not answer at {paths.agent_socket}",
+            f"see who it is with: fuser -v '{paths.lock}'; end it (kill), then: cove machine start {paths.name}."
+            f" Its log: {paths.agent_log}",
+        )  # fmt: skip
+        return
+    if agent:
+        try:
+            state = ask(paths, "status", 4).get("state", "?")
+        except NoAgent:
+            state = "stopped"
+        except CoveError as error:
+            yield PROBLEM, error.message, error.hint
+            return
+        yield OK, f"the agent answers; the machine is {state}"
+    elif vm:
+        yield (
+            WARNING,
+            "the VM runs without its agent, which was killed",
+            f"cove machine start {paths.name} starts another; nothing is lost",
+        )
+    else:
+        yield OK, f"the machine {paths.name} is stopped; the next command starts it"
+        for path in (paths.agent_socket, paths.docker_socket, paths.qmp_socket, paths.link_socket):
+            if path.exists():
+                yield (
+                    NOTE,
+                    f"{path} is left of a process that was killed",
+                    "nothing needs to be done: the next start takes its place",
+                )
+                break
+    if not vm and (crash := runstate.without_agent(paths).get("crash")):
+        words = "; ".join(crash["words"])
+        yield (
+            WARNING, f"the VM ended by itself last time: {crash['how']}" + (f" ({words})" if words else ""),
+            f"the next client boots it again; what it said: cove machine logs {paths.name}",
+        )  # fmt: skip
+
+
+def look_at_disk(paths: MachinePaths) -> Found:
+    from cove.drivers.qemu import qcow2
+
+    if not paths.disk.exists():
+        yield NOTE, "the machine has no disk yet: its first start makes it"
+        return
+    try:
+        size = qcow2.virtual_size(paths.disk)
+        mistakes = qcow2.mistakes(paths.disk)
+    except CoveError as error:
+        yield PROBLEM, error.message, error.hint
+        return
+    if mistakes:
+        yield (
+            PROBLEM, f"{paths.disk} is damaged: {'; '.join(mistakes)}",
+            f"stop the machine, keep a copy, and let QEMU mend it: qemu-img check -r all '{paths.disk}'",
+        )  # fmt: skip
+        return
+    used = qcow2.allocated(paths.disk)
+    taken = f", {approximate_size(used)} of this computer's disk taken" if used is not None else ""
+    yield OK, f"{format_size(size)}{taken}, and in order"
+    try:
+        disks.check_size(paths, settings_of(paths).disk)
+    except CoveError as error:
+        yield PROBLEM, error.message, error.hint
+
+
+def look_at_engine(paths: MachinePaths) -> Found:
+    if not runs(paths):
+        yield NOTE, "the machine does not run, so that its engine cannot be asked"
+        return
+    deadline = time.monotonic() + ENGINE_S
+    try:
+        engine.get(paths.docker_socket, "/_ping", deadline)
+        version = engine.get(paths.docker_socket, "/version", deadline)
+        info = engine.get(paths.docker_socket, "/info", deadline)
+    except (OSError, ValueError) as error:
+        yield (
+            PROBLEM, f"the engine does not answer at {paths.docker_socket}: {error}",
+            f"see why: cove machine ssh -m {paths.name} 'tail -50 /var/lib/cove/log/engine.log'; then: cove machine restart {paths.name}",
+        )  # fmt: skip
+        return
+    count = f"{info.get('Containers')} containers, {info.get('Images')} images"
+    yield OK, f"engine {version.get('Version')}, API {version.get('ApiVersion')}, {count}"
+    for warning in info.get("Warnings") or ():
+        yield NOTE, f"the engine says: {warning}"
+
+
+def look_at_clock(paths: MachinePaths) -> Found:
+    if not runs(paths):
+        yield NOTE, "the machine does not run"
+        return
+    before = time.time()
+    info = engine.get(paths.docker_socket, "/info", time.monotonic() + ENGINE_S)
+    after = time.time()
+    there = _moment(info["SystemTime"])
+    # It read its clock at some moment in between; what that leaves open is no skew.
+    skew = there - after if there > after else there - before if there < before else 0.0
+    if abs(skew) > SKEW_S:
+        yield (
+            WARNING, f"the machine's clock is {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} this computer's",
+            f"certificates and builds may fail of it: cove machine restart {paths.name}",
+        )  # fmt: skip
+    else:
+        yield (
+            OK,
+            f"the machine's clock differs by no more than {abs(skew) + (after - before):.1f} s from this computer's",
+        )
+
+
+def _moment(text: str) -> float:
+    return datetime.datetime.fromisoformat(text[:26].rstrip("Z") + "+00:00").timestamp()
+
+
+def look_at_registry(paths: MachinePaths) -> Found:
+    """Names, network, proxy and certificates at once, as a pull meets them: the engine is asked what an image is at its registry."""
+    from cove.machine import policy
+
+    if not runs(paths):
+        yield NOTE, "the machine does not run, so that nothing can be said of its network"
+        return
+    allowed = policy.load().allowed_registries
+    name = "busybox"
+    if allowed is not None and "docker.io" not in allowed:
+        yield NOTE, "Docker Hub is not allowed by the administrator's policy, and is not asked"
+        return
+    try:
+        engine.get(paths.docker_socket, f"/distribution/{name}/json", time.monotonic() + REGISTRY_S)
+    except engine.Refusal as error:
+        yield from _refused(error)
+    except (OSError, ValueError) as error:
+        yield (
+            WARNING,
+            f"the engine did not say within {REGISTRY_S:.0f} s whether it reaches Docker Hub: {error}",
+            "look at the network of this computer, and its proxy",
+        )
+    else:
+        yield OK, "Docker Hub is reached from the machine"
+
+
+def _refused(error: engine.Refusal) -> Iterator[tuple[str, str] | tuple[str, str, str]]:
+    words = error.message
+    if error.status in (401, 403, 404, 429) or "toomanyrequests" in words.lower():
+        yield OK, f"Docker Hub is reached from the machine (it says: {words[:120]})"
+    elif "no such host" in words or "lookup" in words or "server misbehaving" in words:
+        yield (
+            WARNING, f"names are not found from the machine: {words}",
+            "the machine asks this computer's own resolver: when this computer finds them, restart the machine after a change"
+            " of networks; else give a mirror: cove config set registry_mirrors https://MIRROR",
+        )  # fmt: skip
+    elif "x509" in words or "certificate" in words.lower():
+        yield (
+            WARNING, f"the registry's certificate is not trusted in the machine: {words}",
+            "connections may be inspected where you are: give the authority's certificate in ~/.docker/certs.d/HOST/ca.crt, and"
+            " restart the machine",
+        )  # fmt: skip
+    else:
+        yield (
+            WARNING,
+            f"Docker Hub is not reached from the machine: {words}",
+            "look at the network of this computer, and its proxy; or give a mirror: cove config set registry_mirrors https://MIRROR",
+        )
+
+
+def look_at_ports(paths: MachinePaths) -> Found:
+    if not runs(paths):
+        yield NOTE, "nothing is published while the machine does not run"
+        return
+    containers = engine.get(paths.docker_socket, "/containers/json", time.monotonic() + ENGINE_S)
+    good = 0
+    for name, address, port in _published(containers):
+        try:
+            socket.create_connection((address, port), 2).close()
+            good += 1
+        except OSError as error:
+            yield (
+                PROBLEM, f"{address}:{port}, which the container {name} publishes, is not open on this computer: {error.strerror or error}",
+                f"cove restart {name}; the agent's log may say why: cove machine logs --agent {paths.name}",
+            )  # fmt: skip
+    yield OK, f"{good} published ports are open" if good else "no ports are published"
+
+
+def _published(containers: list[dict[str, Any]]) -> list[tuple[str, str, int]]:
+    found = set()
+    for container in containers:
+        for port in container.get("Ports") or ():
+            if port.get("PublicPort") and port.get("Type") == "tcp" and ":" not in port.get("IP", ""):
+                address = port.get("IP") or "127.0.0.1"
+                name = str(container["Names"][0]).removeprefix("/")
+                found.add((name, "127.0.0.1" if address == "0.0.0.0" else address, int(port["PublicPort"])))
+    return sorted(found)

@@ -1,0 +1,149 @@
+"""Taking secrets out of texts that leave this computer. What may be one goes: a log that says less is better than one that says too much.
+
+Two ways together: values that are known to be secrets (of variables, of docker's configuration, of the machine's keys) go wherever
+they stand, also in base64 and percent-encoded; and what looks like one goes by its form.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+GONE = "[removed]"
+SHORT = 5
+"""Known secrets of fewer characters are taken out by form only: they would take out much else."""
+
+_WORD = (
+    r"(?:[\w.-]*(?:passw(?:or)?d|passwd|pwd|passphrase|secret|token|credentials?|api[_-]?key|access[_-]?key|private[_-]?key|"
+    r"auth(?:orization)?(?![a-z])|signature|cookie|session[_-]?id)[\w.-]*|key|sig)"
+)
+_SECRET_NAME = re.compile(rf"(?i){_WORD}")
+_NAMES = re.compile(
+    r"(?i)(?:^|_)(?:pass(?:word|wd|phrase)?|pwd|secrets?|tokens?|keys?|credentials?|auth|cookie|pat)(?:$|_)"
+    r"|password|secret|token"
+)
+_VALUE = r"(\"(?:[^\"\\]|\\.)*\"|'[^']*'|\[[^\]]*\]|[^\s,;&\"'}\]]+)"
+_BEGIN = "-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----"
+_FORMS: tuple[tuple[re.Pattern[str], str], ...] = (
+    # PEM, also one that a log has cut off (RFC 7468); and in JSON, where the ends of lines are \n.
+    (re.compile(rf"{_BEGIN}(?:.{{0,16384}}?-----END [A-Z0-9 ]*PRIVATE KEY-----|.{{0,16384}})", re.DOTALL), GONE),
+    # The name and the password of an address (RFC 3986, section 3.2.1).
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/?#\"'<>]*@"), rf"\1{GONE}@"),
+    # What follows a name in headers: "Authorization: Bearer abc", "X-Registry-Auth: abc".
+    (re.compile(r"(?i)\b((?:proxy-)?authorization|x-registry-(?:auth|config)|(?:set-)?cookie)(\"?'?\s*[:=]\s*)[^\r\n]+"), rf"\1\2{GONE}"),
+    (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}"), rf"\1 {GONE}"),
+    # NAME=value of environments, in lists of JSON ("Env": ["A=b"]) and as options (-e A=b, --env A=b, --build-arg A=b).
+    (re.compile(r"(?i)(\"Env\"\s*:\s*\[)[^\]]*"), rf"\1{GONE}"),
+    (re.compile(r"(?<!\S)((?:-e|--env|--build-arg)[ =][\"']?[A-Za-z_]\w*=)(\"[^\"]*\"|'[^']*'|\S*)"), rf"\1{GONE}"),
+    # password = "x", token: x, "secret":"x", ?key=x&
+    (re.compile(rf"(?i)(?<![\w.-])([\"']?{_WORD}[\"']?\s*(?:=|:|%3D)\s*){_VALUE}"), rf"\1{GONE}"),
+    (re.compile(rf"(?i)(?<!\S)(--?{_WORD}[ \t]+)(\"[^\"]*\"|'[^']*'|[^\s-]\S*)"), rf"\1{GONE}"),
+    (re.compile(r"(?<!\S)(-u\s+[^\s:]+:)\S+"), rf"\1{GONE}"),
+    # Tokens that say themselves what they are: JWT, GitHub, GitLab, Docker, Slack, AWS, npm, PyPI, OpenAI-like, Google.
+    (re.compile(r"\beyJ[\w-]{4,}\.[\w-]{4,}(?:\.[\w-]*)?"), GONE),
+    (re.compile(r"\b(?:gh[pousr]_|github_pat_|glpat-|dckr_(?:pat|oat)_|xox[abeoprs]-|npm_|pypi-|sk-|AIza|ya29\.)[\w.-]{8,}"), GONE),
+    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}"), GONE),
+)  # fmt: skip
+
+
+class Redactor:
+    """`secrets` are known; `home` becomes ~ in paths, and its user's name goes with it."""
+
+    def __init__(self, secrets: Iterable[str] = (), home: Path | None = None) -> None:
+        forms: set[str] = set()
+        for secret in secrets:
+            for one in {secret, secret.strip(), *secret.split("\n")}:
+                if len(one) >= SHORT:
+                    forms |= _encoded(one)
+        # Long ones first: a part of one must not leave the rest of it behind.
+        self._known = (
+            re.compile("|".join(re.escape(each) for each in sorted(forms, key=len, reverse=True))) if forms else None
+        )
+        self._home = (
+            re.compile(rf"{re.escape(str(home))}(?![\w-])") if home is not None and len(str(home)) > 1 else None
+        )
+
+    def __call__(self, text: str) -> str:
+        """`text` without secrets."""
+        if self._known is not None:
+            text = self._known.sub(GONE, text)
+        for pattern, instead in _FORMS:
+            text = pattern.sub(instead, text)
+        return self._home.sub("~", text) if self._home is not None else text
+
+    def document(self, value: Any) -> Any:
+        """What JSON or TOML has, without secrets: values whose keys are secrets' names go whole."""
+        if isinstance(value, Mapping):
+            return {
+                self(str(key)): GONE if _is_secret(str(key), each) else self.document(each)
+                for key, each in value.items()
+            }
+        if isinstance(value, list | tuple):
+            return [self.document(each) for each in value]
+        return self(value) if isinstance(value, str) else value
+
+
+def _is_secret(key: str, value: Any) -> bool:
+    return bool(value) and not isinstance(value, bool) and (key == "Env" or _SECRET_NAME.fullmatch(key) is not None)
+
+
+def _encoded(secret: str) -> set[str]:
+    """A secret as it is written in the usual places; base64 by any of its three places in what is encoded."""
+    found = {secret, quote(secret), quote(secret, safe=""), json.dumps(secret)[1:-1]}
+    data = secret.encode()
+    for before in range(3):
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            text = encode(b"\0" * before + data).decode().rstrip("=")
+            # Characters that also have bits of what stands before and after the secret.
+            inner = text[(0, 2, 3)[before] : len(text) - (1 if (before + len(data)) % 3 else 0)]
+            if len(inner) >= SHORT:
+                found.add(inner)
+    return found
+
+
+def of_environment(environment: Mapping[str, str]) -> Iterator[str]:
+    """Values that are secrets by their variables' names, and passwords of addresses in any."""
+    for name, value in environment.items():
+        if _NAMES.search(name):
+            yield value
+        yield from of_addresses(value)
+
+
+def of_addresses(text: str) -> Iterator[str]:
+    for match in re.finditer(r"(?i)[a-z][a-z0-9+.-]*://[^\s/?#\"'<>]*@", text):
+        with contextlib.suppress(ValueError):
+            parts = urlsplit(match[0] + "x")
+            for one in (parts.password, parts.username if parts.password is None else None):
+                if one:
+                    yield one
+                    yield unquote(one)
+
+
+def of_docker(text: str) -> Iterator[str]:
+    """Credentials, headers and proxies' passwords of docker's config.json."""
+    yield from of_addresses(text)
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return
+    if not isinstance(value, dict):
+        return
+    headers = value.get("HttpHeaders")
+    yield from (str(each) for each in (headers.values() if isinstance(headers, dict) else ()))
+    auths = value.get("auths")
+    for entry in auths.values() if isinstance(auths, dict) else ():
+        for key, one in entry.items() if isinstance(entry, dict) else ():
+            if not isinstance(one, str):
+                continue
+            if key not in ("username", "email"):
+                yield one
+            if key == "auth":
+                with contextlib.suppress(ValueError):
+                    _, _, password = base64.b64decode(one).decode().partition(":")
+                    yield password.rstrip("\0")

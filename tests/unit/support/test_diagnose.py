@@ -1,0 +1,419 @@
+"""Each trouble is found, told in words, and has its way out; nothing that hangs or breaks keeps the rest from being told."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cove.cli import main as cli
+from cove.drivers.qemu import binary, probe, qcow2
+from cove.errors import DriverError
+from cove.image import inputs, store
+from cove.machine import docker_context, lifecycle, policy
+from cove.machine.locks import FileLock
+from cove.machine.paths import MachinePaths
+from cove.support import computer, diagnose, findings, machine
+from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Check, Finding
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    home = Path(tempfile.mkdtemp(prefix="cove-d", dir="/tmp"))  # short, for the paths of sockets
+    for name in [name for name in os.environ if name.startswith(("COVE_", "DOCKER_")) or "proxy" in name.lower()]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("COVE_HOME", str(home / "c"))
+    monkeypatch.setenv("DOCKER_CONFIG", str(home / "docker"))
+    monkeypatch.setattr(policy, "place", lambda: home / "etc/policy.toml")
+    monkeypatch.setattr(policy, "OWNER", os.getuid())
+    yield home
+    shutil.rmtree(home)
+
+
+@pytest.fixture
+def paths(home: Path) -> MachinePaths:
+    return lifecycle.init("default")
+
+
+def found(check: str, **environment: str) -> list[Finding]:
+    """What one check finds."""
+    (one,) = [each for each in diagnose.checks("default", environment) if each.name == check]
+    return [*findings.run([one])]
+
+
+def worst(check: str, **environment: str) -> Finding:
+    return max(found(check, **environment), key=lambda each: findings.STATES.index(each.state))
+
+
+class Engine:
+    """A running machine, as far as its files tell; `answers` by path: an object, or a status and words."""
+
+    def __init__(self, paths: MachinePaths) -> None:
+        self.paths = paths
+        self.answers: dict[str, Any] = {
+            "/_ping": "OK",
+            "/version": {"Version": "9.8.7", "ApiVersion": "1.51"},
+            "/info": {"Containers": 2, "Images": 3, "SystemTime": now(), "Warnings": ["WARNING: be careful"]},
+            "/containers/json": [],
+            "/distribution/busybox/json": {"Descriptor": {}},
+        }
+        self.hangs = False
+        self._lock = FileLock(paths.vm_lock)
+        assert self._lock.try_acquire()
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(str(paths.docker_socket))
+        paths.docker_socket.chmod(0o600)
+        self._socket.listen()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        kept = []
+        while True:
+            try:
+                client, _ = self._socket.accept()
+            except OSError:
+                return
+            kept.append(client)
+            if self.hangs:
+                continue
+            answer = self.answers[client.recv(4096).split(b" ")[1].decode()]
+            status, body = answer if isinstance(answer, tuple) else (200, answer)
+            body = {"message": body} if status != 200 else body
+            client.sendall(f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n\r\n{json.dumps(body)}".encode())
+            client.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._lock.release()
+
+
+@pytest.fixture
+def engine(paths: MachinePaths) -> Iterator[Engine]:
+    made = Engine(paths)
+    yield made
+    made.close()
+
+
+def now(shift_s: float = 0) -> str:
+    return f"{datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=shift_s):%Y-%m-%dT%H:%M:%S.%f}000Z"
+
+
+def test_what_hangs_or_breaks_is_told_and_holds_nobody_up() -> None:
+    never = threading.Event()
+
+    def hangs() -> Iterator[tuple[str, str]]:
+        yield OK, "so far"
+        never.wait(60)
+
+    def breaks() -> Iterator[tuple[str, str]]:
+        raise RuntimeError("oh")
+        yield OK, ""
+
+    begin = time.monotonic()
+    told = [*findings.run([Check("a", hangs, 0.2), Check("b", breaks), Check("c", lambda: []), Check("d", hangs, 0.2)])]
+    assert time.monotonic() - begin < 5
+    assert [(each.check, each.state, each.text) for each in told] == [
+        ("a", OK, "so far"),
+        ("a", WARNING, "this could not be found out within 0 s"),
+        ("b", WARNING, "this check failed: RuntimeError: oh"),
+        ("c", OK, "nothing to tell"),
+        ("d", OK, "so far"),
+        ("d", WARNING, "this could not be found out within 0 s"),
+    ]
+    never.set()
+
+
+def test_without_a_machine_nothing_is_wrong_and_nothing_is_made(home: Path) -> None:
+    for check in ("settings", "disk", "processes", "engine", "clock", "ports", "registry", "permissions", "policy"):
+        assert worst(check).state in (OK, NOTE), check
+    assert "there is no machine default yet" in worst("settings").text
+    assert not (home / "c").exists()
+
+
+def test_a_machine_that_is_stopped(paths: MachinePaths) -> None:
+    assert worst("settings").state == OK
+    assert worst("processes") == Finding("processes", OK, "the machine default is stopped; the next command starts it")
+    assert worst("docker").state in (OK, NOTE)
+
+
+def test_settings(paths: MachinePaths, home: Path) -> None:
+    told = worst("settings", COVE_CPU="3")
+    assert (told.state, told.text, told.fix) == (
+        WARNING, "the variable COVE_CPU means nothing to Cove", "did you mean COVE_CPUS?",
+    )  # fmt: skip
+    assert "overridden: cpus by COVE_CPUS" in worst("settings", COVE_CPUS="1").text
+    assert "this computer" in worst("settings", COVE_CPUS="256").text
+    paths.settings.write_text("cpus = 1\nmemroy = 1\n")
+    told = worst("settings")
+    assert told.state == PROBLEM
+    assert "line 2: memroy is not a setting; did you mean memory?" in told.text
+
+
+def test_policy(paths: MachinePaths, home: Path) -> None:
+    folder = home / "etc"
+    folder.mkdir(mode=0o755)
+    file = folder / "policy.toml"
+    file.write_text("allowed_registries = []\n[locked]\ncpus = 1\n")
+    file.chmod(0o644)
+    assert worst("policy").text == f"{file}: locked: cpus; registries allowed: none"
+    assert "Docker Hub is not allowed" not in worst("registry").text  # it does not run
+    file.chmod(0o666)
+    told = worst("policy")
+    assert (told.state, told.fix) == (PROBLEM, f"take that from them: sudo chmod go-w '{file}'")
+
+
+def test_qemu(paths: MachinePaths, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    assert worst("qemu", COVE_QEMU="/none").state in (OK, PROBLEM)
+    monkeypatch.setenv("COVE_QEMU", "/no/such/qemu")
+    assert "/no/such/qemu" in worst("qemu").text
+    assert worst("qemu").state == PROBLEM
+    assert worst("virtualisation").text == "without QEMU nothing can be said of it"
+    program = home / "qemu"
+    program.write_text('#!/bin/sh\necho "QEMU emulator version 4.2.1"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("COVE_QEMU", str(program))
+    told = worst("qemu")
+    assert (told.state, told.fix) == (WARNING, binary.install_hint())
+    assert "QEMU 4.2.1" in told.text
+
+
+@pytest.mark.parametrize(
+    ("reason", "fix"),
+    [
+        ("/dev/kvm is absent", "turn virtualisation on"),
+        ("permission denied on /dev/kvm: add", "usermod -aG kvm"),
+        ("/dev/kvm is there but did not boot the kernel within 4 s", "nested virtualisation does not work"),
+    ],
+)
+def test_virtualisation(reason: str, fix: str, paths: MachinePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binary, "find", lambda configured: Path("/q"))
+    monkeypatch.setattr(binary, "version", lambda program: "7.2.0")
+    monkeypatch.setattr(probe, "run", lambda *_: probe.Probe("tcg", reason, False))
+    first, second = found("virtualisation")
+    assert (first.state, second.state) == (WARNING, NOTE)
+    assert reason in first.text
+    assert fix in first.fix
+    monkeypatch.setattr(probe, "run", lambda *_: probe.Probe("kvm", "", True))
+    assert worst("virtualisation").state == OK
+
+    def none(*_: object) -> None:
+        raise DriverError("no accelerator runs", "reinstall QEMU")
+
+    monkeypatch.setattr(probe, "run", none)
+    assert worst("virtualisation") == Finding("virtualisation", PROBLEM, "no accelerator runs", "reinstall QEMU")
+
+
+def test_room(paths: MachinePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    for free, state in ((100 << 30, OK), (1 << 30, WARNING), (1 << 20, PROBLEM)):
+        monkeypatch.setattr(computer.shutil, "disk_usage", lambda _, free=free: type("Usage", (), {"free": free}))
+        assert worst("room").state == state
+
+
+def test_image(paths: MachinePaths) -> None:
+    import hashlib
+
+    assert worst("image").state == NOTE
+    folder = store.new_directory()
+    artefacts = {}
+    for name in ("vmlinuz", "initramfs", "system.erofs"):
+        (folder / name).write_bytes(name.encode())
+        artefacts[name] = {"size": len(name), "sha256": hashlib.sha256(name.encode()).hexdigest()}
+    (folder / "manifest.json").write_text(json.dumps({"command_line": "quiet", "artefacts": artefacts}))
+    image = store.publish(folder, "0" * 64, inputs.key())
+    assert worst("image") == Finding("image", OK, "the VM image 000000000000 is whole")
+    image.kernel.write_bytes(b"vmlinuX")
+    told = worst("image")
+    assert (told.state, told.text) == (PROBLEM, f"{image.kernel} is not what was built")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda data: data[:5000], "it has been cut off"),
+        (lambda data: data[:50], "it ends within its header"),
+        (lambda data: data[:79] + b"\2" + data[80:], "QEMU has marked it as corrupt"),
+        (lambda data: data[:23] + b"\x40" + data[24:], "its header is wrong"),
+        (lambda data: b"nonsense" + data[8:], "is not a disk image of Cove's"),
+    ],
+)
+def test_disk(spoil: Callable[[bytes], bytes], said: str, paths: MachinePaths) -> None:
+    qcow2.create(paths.disk, 60 << 30)
+    assert worst("disk").state == OK
+    paths.disk.write_bytes(spoil(paths.disk.read_bytes()))
+    told = worst("disk")
+    assert told.state == PROBLEM
+    assert said in told.text
+    assert told.fix
+
+
+def test_a_disk_that_the_settings_want_smaller(paths: MachinePaths) -> None:
+    qcow2.create(paths.disk, 70 << 30)
+    assert "cannot become smaller" in worst("disk").text
+
+
+def test_permissions(paths: MachinePaths, home: Path) -> None:
+    paths.ssh_key.write_text("key")
+    paths.ssh_key.chmod(0o644)
+    paths.run_dir.chmod(0o755)
+    assert {(each.state, each.fix) for each in found("permissions")} == {
+        (PROBLEM, f"chmod 600 '{paths.ssh_key}'"),
+        (PROBLEM, f"chmod 700 '{paths.run_dir}'"),
+    }
+
+
+def test_an_agent_that_does_not_answer(paths: MachinePaths) -> None:
+    lock = FileLock(paths.lock)
+    assert lock.try_acquire()
+    told = worst("processes")
+    assert told.state == PROBLEM
+    assert "lives, and does not answer" in told.text
+    assert f"fuser -v '{paths.lock}'" in told.fix
+    lock.release()
+    assert worst("processes").state == OK
+
+
+def test_a_vm_that_died_and_one_without_an_agent(paths: MachinePaths, engine: Engine) -> None:
+    assert worst("processes").text == "the VM runs without its agent, which was killed"
+    engine._lock.release()
+    run = {
+        "boot_id": "x",
+        "ssh_port": 1,
+        "image": "i",
+        "accelerator": "tcg",
+        "accelerator_reason": "",
+        "qemu_version": "9",
+    }
+    paths.run_state.write_text(json.dumps({**run, "cpus": 1, "memory": 1, "started_at": time.time()}))
+    assert worst("processes").text == "the VM ended by itself last time: QEMU ended"
+    assert any("is left of a process that was killed" in each.text for each in found("processes"))
+
+
+def test_an_engine_that_answers(engine: Engine) -> None:
+    assert [(each.state, each.text) for each in found("engine")] == [
+        (OK, "engine 9.8.7, API 1.51, 2 containers, 3 images"),
+        (NOTE, "the engine says: WARNING: be careful"),
+    ]
+    engine.answers["/info"]["SystemTime"] = now()
+    assert worst("clock").state == OK
+    assert worst("registry") == Finding("registry", OK, "Docker Hub is reached from the machine")
+    assert worst("ports").text == "no ports are published"
+
+
+def test_an_engine_that_does_not(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "ENGINE_S", 0.3)
+    engine.answers["/info"] = (500, "the database is locked")
+    assert "the database is locked" in worst("engine").text
+    engine.hangs = True
+    told = worst("engine")
+    assert (told.state, "did not answer in time" in told.text or "timed out" in told.text) == (PROBLEM, True)
+    assert "engine.log" in told.fix
+
+
+@pytest.mark.parametrize(("shift", "said"), [(3600, "s ahead of"), (-90, "s behind")])
+def test_a_clock_that_is_wrong(shift: float, said: str, engine: Engine) -> None:
+    engine.answers["/info"]["SystemTime"] = now(shift)
+    told = worst("clock")
+    assert told.state == WARNING
+    assert said in told.text
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "said"),
+    [
+        ((500, "Get https://registry-1.docker.io/v2/: dial tcp: lookup registry-1.docker.io: no such host"), WARNING, "names are not found"),
+        ((500, "tls: failed to verify certificate: x509: certificate signed by unknown authority"), WARNING, "certificate is not trusted"),
+        ((500, "dial tcp 1.2.3.4:443: connect: connection refused"), WARNING, "is not reached"),
+        ((401, "unauthorized"), OK, "is reached"),
+        ((429, "toomanyrequests"), OK, "is reached"),
+    ],
+)  # fmt: skip
+def test_the_way_to_a_registry(answer: tuple[int, str], state: str, said: str, engine: Engine) -> None:
+    engine.answers["/distribution/busybox/json"] = answer
+    told = worst("registry")
+    assert told.state == state
+    assert said in told.text
+
+
+def test_ports(engine: Engine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as open_, socket.create_server(("127.0.0.1", 0)) as closed:
+        here, gone = open_.getsockname()[1], closed.getsockname()[1]
+        closed.close()
+        published = [{"IP": "0.0.0.0", "PublicPort": port, "Type": "tcp"} for port in (here, gone)]
+        engine.answers["/containers/json"] = [
+            {
+                "Names": ["/web"],
+                "Ports": [*published, {"PrivatePort": 1, "Type": "tcp"}, {"IP": "::", "PublicPort": 1, "Type": "tcp"}],
+            }
+        ]
+        told = found("ports")
+    assert [each.state for each in told] == [PROBLEM, OK]
+    assert f"127.0.0.1:{gone}, which the container web publishes, is not open" in told[0].text
+    assert told[1].text == "1 published ports are open"
+
+
+def test_proxies(home: Path) -> None:
+    assert worst("proxy").text == "no proxy is set"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        assert worst("proxy", http_proxy=f"http://joe:hunter2@{address}").text == f"http_proxy: {address} answers"
+    told = worst("proxy", http_proxy=f"http://joe:hunter2@{address}", HTTPS_PROXY=f"http://joe:hunter2@{address}")
+    assert (told.state, told.fix) == (PROBLEM, "correct it, or unset it: unset http_proxy HTTPS_PROXY")
+    assert "hunter2" not in told.text
+    assert worst("proxy", http_proxy="http://[broken").state == PROBLEM
+
+
+def test_names(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(computer.socket, "getaddrinfo", missing)
+    assert worst("names").state == WARNING
+
+
+def test_docker(paths: MachinePaths) -> None:
+    assert any(each.text == "the docker context cove leads to the machine" for each in found("docker"))
+    assert any("DOCKER_HOST is set" in each.text for each in found("docker", DOCKER_HOST="unix:///other"))
+    meta = docker_context.meta_file("default")
+    meta.write_text(meta.read_text().replace("docker.sock", "other.sock"))
+    assert "is of another place" in worst("docker").text
+    meta.write_text("{")
+    assert "cannot be read" in worst("docker").text
+    meta.unlink()
+    assert worst("docker").fix.startswith("docker context create cove")
+
+
+def test_the_command(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses: list[int] = []
+    monkeypatch.setattr("os._exit", statuses.append)
+    states = [OK, WARNING]
+    monkeypatch.setattr(
+        diagnose, "checks",
+        lambda name: [Check(f"c{n}", lambda s=state: [(s, f"text of {name}", "mend it")]) for n, state in enumerate(states)],
+    )  # fmt: skip
+    cli.main(["diagnose"])
+    out = capsys.readouterr().out
+    assert out.splitlines() == [
+        "ok       c0              text of default",
+        "                         do:  mend it",
+        "warning  c1              text of default",
+        "                         do:  mend it",
+        "",
+        "0 problems, 1 warning",
+    ]
+    assert "\033" not in out  # no terminal, no colours
+    states.append(PROBLEM)
+    cli.main(["-m", "x", "diagnose", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert (told["machine"], told["problems"], told["warnings"]) == ("x", 1, 1)
+    assert told["findings"][2] == {"check": "c2", "state": PROBLEM, "text": "text of x", "fix": "mend it"}
+    assert statuses == [0, 1]
