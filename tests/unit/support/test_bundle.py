@@ -154,7 +154,7 @@ def contents(file: Path) -> dict[str, str]:
 def test_no_planted_secret_is_in_a_bundle(
     name: str, planted: tuple[Secrets, MachinePaths], home: Path, tmp_path: Path
 ) -> None:
-    secrets, paths = planted
+    secrets, _ = planted
     said = shapes(secrets)
     findings = [Finding("x", PROBLEM, f"it said password={secrets.new()}", f"see https://joe:{secrets.new()}@reg/")]
     bundle.write(tmp_path / name, "default", findings, lambda words, bound: said)

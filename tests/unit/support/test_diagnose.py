@@ -330,7 +330,7 @@ def test_a_clock_that_is_wrong(shift: float, said: str, engine: Engine) -> None:
 @pytest.mark.parametrize(
     ("answer", "state", "said"),
     [
-        ((500, "Get https://registry-1.docker.io/v2/: dial tcp: lookup registry-1.docker.io: no such host"), WARNING, "names are not found"),
+        ((500, "Get https://registry-1.docker.io: dial tcp: lookup registry-1.docker.io: no such host"), WARNING, "names are not found"),
         ((500, "tls: failed to verify certificate: x509: certificate signed by unknown authority"), WARNING, "certificate is not trusted"),
         ((500, "dial tcp 1.2.3.4:443: connect: connection refused"), WARNING, "is not reached"),
         ((401, "unauthorized"), OK, "is reached"),
