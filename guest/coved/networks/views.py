@@ -26,7 +26,8 @@ def network_json(network: Network, records: Iterable[Record] | None) -> dict[str
         entry: dict[str, Any] = {"Subnet": network.subnet}
         if network.ip_range:
             entry["IPRange"] = network.ip_range
-        entry["Gateway"] = network.gateway
+        if network.gateway:
+            entry["Gateway"] = network.gateway
         if network.auxiliary:
             entry["AuxiliaryAddresses"] = network.auxiliary
         config.append(entry)
