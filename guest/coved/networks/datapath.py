@@ -88,6 +88,8 @@ class Datapath:
         Args:
             keep: endpoints in use, by the name of their host interface; other ports of the bridges are removed.
         """
+        self.parents.start([network for network in networks if network.parent])
+        networks = [network for network in networks if network.bridge]
         for name in ("all", "default"):  # devices that come later follow the default
             _sysctl(f"net/ipv4/conf/{name}/forwarding", "1")
         _sysctl("net/ipv4/ip_forward", "1")

@@ -104,10 +104,8 @@ class Sandboxes:
         rules = [rule for record in self._open.values() for rule in self._rules(record)]
         for record in stale:
             await self._kernel.run(self._kernel.datapath.drop_devices, record.container_id, record.endpoints)
-        parented = [network for network in self._catalog if network.parent]
-        await self._kernel.run(self._kernel.datapath.parents.start, parented)
-        bridges = [network for network in self._catalog if network.bridge]
-        await self._kernel.run(self._kernel.datapath.start, bridges, keep, rules)
+        networks = [network for network in self._catalog if network.takes_containers]
+        await self._kernel.run(self._kernel.datapath.start, networks, keep, rules)
         await self._kernel.run(self._kernel.datapath.remove_namespaces_except, set(self._open))
         await self._names.adopt()
         for record in stale:
