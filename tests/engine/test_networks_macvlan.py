@@ -34,8 +34,11 @@ def parent(own_engine: Any) -> Iterator[str]:
     ip(own_engine, "link", "add", "name", "near0", "type", "veth", "peer", "name", "far0")
     for name in ("near0", "far0"):
         ip(own_engine, "link", "set", name, "up")
+    # As on any machine: what is called like the containers' own.
+    ip(own_engine, "link", "add", "name", "eth0", "type", "veth", "peer", "name", "eth1")
     yield "near0"
-    ip(own_engine, "link", "del", "near0")
+    for name in ("near0", "eth0"):
+        ip(own_engine, "link", "del", name)
 
 
 @pytest.fixture
@@ -181,4 +184,7 @@ def test_a_parent_that_has_gone(engine: Any, make: Make, create: Callable[..., s
     engine.kill()
     engine.start()  # it is no reason not to
     status, answer = ask(engine, "POST", f"/containers/{one.id}/start")
-    assert (status, answer["message"]) == (500, "the requested parent interface brief0 was not found on the Docker host")
+    assert (status, answer["message"]) == (
+        500,
+        "the requested parent interface brief0 was not found on the Docker host",
+    )

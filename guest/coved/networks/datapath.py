@@ -76,10 +76,12 @@ class Datapath:
     def links(self) -> set[str]:
         return {link.name for link in self._netlink.links()}
 
-    def has_device(self, container_id: str, name: str) -> bool:
-        """Whether there is one of that name in a container's namespace."""
+    def has_device(self, container_id: str, endpoint: Endpoint) -> bool:
+        """Whether an endpoint's device without another end is there; what is left of one that is not is taken away."""
         with contextlib.suppress(OSError), contextlib.closing(namespaces.enter(self.path(container_id))) as namespace:
-            return any(link.name == name for link in namespace.netlink.links())
+            if subdevices.is_made(endpoint, namespace.netlink):
+                return True
+            subdevices.remove(endpoint, namespace.netlink)
         return False
 
     def start(self, networks: Sequence[Network], keep: Mapping[str, Endpoint], ports: Iterable[PortRule]) -> None:
@@ -215,7 +217,7 @@ class Datapath:
     def disconnect(self, container_id: str, endpoint: Endpoint) -> None:
         if not endpoint.host_interface:
             with contextlib.closing(namespaces.enter(self.path(container_id))) as namespace:
-                namespace.netlink.run([delete_link(endpoint.interface)], ignore=_GONE)
+                subdevices.remove(endpoint, namespace.netlink)
             return
         self._netlink.run([delete_link(endpoint.host_interface)], ignore=_GONE)
 
@@ -279,13 +281,11 @@ class Datapath:
         )
         for network, endpoint in endpoints:
             if not endpoint.host_interface:
-                self.parents.add(network, endpoint, namespace.fd)
+                self.parents.add(network, endpoint, namespace)
         indexes = {link.name: link.index for link in namespace.netlink.links()} if endpoints else {}
         requests: list[Request] = []
-        for network, endpoint in endpoints:
+        for _, endpoint in endpoints:
             index = indexes[endpoint.interface]
-            if not endpoint.host_interface:
-                subdevices.finish(network, endpoint, index, namespace.netlink)
             interface = ipaddress.IPv4Interface(f"{endpoint.address}/{endpoint.prefix_length}")
             requests += [set_up(index), add_address(index, interface)]
             if default_route and endpoint.leads_out:

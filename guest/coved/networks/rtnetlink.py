@@ -150,9 +150,12 @@ def add_device(name: str, kind: str, data: bytes, parent: int = 0, mac: str = ""
     return Request(_RTM_NEWLINK, NLM_F_CREATE_EXCL, body + attribute(_IFLA_LINKINFO, info), f"add {kind} {name}")
 
 
-def set_mac(index: int, mac: str) -> Request:
-    body = _IFINFOMSG.pack(socket.AF_UNSPEC, 0, index, 0, 0) + attribute(_IFLA_ADDRESS, _mac(mac))
-    return Request(_RTM_NEWLINK, 0, body, f"set the address of link {index}")
+def change_device(index: int, name: str, mac: str = "") -> Request:
+    """Gives a device that is down another name, and another address."""
+    body = _IFINFOMSG.pack(socket.AF_UNSPEC, 0, index, 0, 0) + _name(name)
+    if mac:
+        body += attribute(_IFLA_ADDRESS, _mac(mac))
+    return Request(_RTM_NEWLINK, 0, body, f"name link {index} {name}")
 
 
 def set_up(index: int) -> Request:

@@ -115,7 +115,7 @@ class Sandboxes:
     async def _is_made(self, record: Record, endpoint: Endpoint, links: Collection[str]) -> bool:
         if endpoint.host_interface:
             return endpoint.host_interface in links
-        return await self._kernel.run(self._kernel.datapath.has_device, record.container_id, endpoint.interface)
+        return await self._kernel.run(self._kernel.datapath.has_device, record.container_id, endpoint)
 
     async def open(self, container_id: str, request: SandboxRequest) -> Sandbox:
         """Makes the network of a container that is about to start; its published ports answer when this returns.

@@ -13,14 +13,15 @@ from coved.errors import EngineError
 from coved.networks import parented
 from coved.networks.definition import Network
 from coved.networks.model import Endpoint
+from coved.networks.namespaces import Namespace
 from coved.networks.rtnetlink import (
     Netlink,
     NetlinkError,
     add_device,
     attribute,
+    change_device,
     delete_link,
     interface_index,
-    set_mac,
     set_up,
 )
 
@@ -85,8 +86,8 @@ class Parents:
             self._netlink.run([delete_link(name)], ignore=_GONE)
             (self._made / name).unlink(missing_ok=True)
 
-    def add(self, network: Network, endpoint: Endpoint, namespace: int) -> None:
-        """Makes a container's device, down, in the namespace of that file descriptor. Raises EngineError."""
+    def add(self, network: Network, endpoint: Endpoint, namespace: Namespace) -> None:
+        """Makes a container's device, down, in its namespace. Raises EngineError or OSError."""
         kind = parented.kind(network)
         parent = interface_index(network.parent)
         if not parent:
@@ -96,18 +97,30 @@ class Parents:
         else:
             data = attribute(_IPVLAN_MODE, struct.pack("=H", kind.mode))
             data += attribute(_IPVLAN_FLAGS, struct.pack("=H", kind.flags))
-        mac = "" if kind.passthru else endpoint.mac_address
+        name = _name_at_first(endpoint)
+        # One that takes the parent over comes with its MAC, and the parent gets the one that it is given later.
+        mac, later = ("", endpoint.mac_address) if kind.passthru else (endpoint.mac_address, "")
         try:
-            self._netlink.run([add_device(endpoint.interface, kind.driver, data, parent, mac, namespace)])
+            self._netlink.run([add_device(name, kind.driver, data, parent, mac, namespace.fd)])
         except NetlinkError as error:
             # Among others: a device has either macvlan's on it, or ipvlan's, or is a port of a bridge.
             raise EngineError(f"failed to create the {kind.driver} port: {_words(error)}") from None
+        index = next(link.index for link in namespace.netlink.links() if link.name == name)
+        namespace.netlink.run([change_device(index, endpoint.interface, later)])
 
 
-def finish(network: Network, endpoint: Endpoint, index: int, inside: Netlink) -> None:
-    """What a new device, which has this index in its namespace, can be told only there. Raises OSError."""
-    if parented.kind(network).passthru:  # it comes with the parent's MAC, and what it is given, the parent gets
-        inside.run([set_mac(index, endpoint.mac_address)])
+def is_made(endpoint: Endpoint, inside: Netlink) -> bool:
+    return any(link.name == endpoint.interface for link in inside.links())
+
+
+def remove(endpoint: Endpoint, inside: Netlink) -> None:
+    """Whether it was finished or not. Raises OSError."""
+    inside.run([delete_link(_name_at_first(endpoint)), delete_link(endpoint.interface)], ignore=_GONE)
+
+
+def _name_at_first(endpoint: Endpoint) -> str:
+    """The kernel lets nobody make a device in another namespace with a name that is taken in this one, as eth0 is."""
+    return f"cv{endpoint.endpoint_id[:12]}"
 
 
 def _vlan(name: str) -> tuple[int, int]:
