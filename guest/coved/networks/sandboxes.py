@@ -206,7 +206,8 @@ class Sandboxes:
         record = self._open.get(container_id)
         if record is not None:
             key = str(self._namespaces / container_id) if record.has_namespace else ""
-            return views.settings_json(record, key, "bridge", wanted)
+            alone = self._catalog.get(record.mode) if record.mode in ("host", "none") else None
+            return views.settings_json(record, key, "bridge", wanted, alone)
         return views.closed_settings_json(request, wanted)
 
     def _asked_for(self, container_id: str, request: SandboxRequest | None) -> dict[str, EndpointRequest]:
