@@ -53,9 +53,9 @@ def create(engine: Any, parent: str) -> Iterator[Callable[..., str]]:
     made: list[str] = []
 
     def create(name: str, *, status: int = 201, subnet: str = "", gateway: str = "", **more: Any) -> str:
-        given = {"Subnet": subnet, "Gateway": gateway}
+        given = [{"Subnet": subnet, "Gateway": gateway}] if subnet else []
         options = {"parent": parent, **more.pop("Options", {})}
-        body = {"Name": name, "Driver": "macvlan", "Options": options, "IPAM": {"Config": [given]}, **more}
+        body = {"Name": name, "Driver": "macvlan", "Options": options, "IPAM": {"Config": given}, **more}
         got, answer = ask(engine, "POST", "/networks/create", body)
         assert got == status, answer
         if got != 201:

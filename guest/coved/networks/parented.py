@@ -112,7 +112,7 @@ def endpoint(network: Network, made: Endpoint) -> Endpoint:
     return replace(
         made,
         host_interface="",
-        gateway="" if routed or closed else network.gateway,
+        gateway="" if routed or closed else made.gateway,
         reach="" if closed else "device" if routed else "link",
         mac_address="" if network.driver == "ipvlan" else made.mac_address,  # all have the parent's
     )
