@@ -246,8 +246,13 @@ def _user_mount(pair: tuple[MountPoint, str]) -> Mount:
         return {
             "destination": mount.destination, "type": "tmpfs", "source": "tmpfs", "options": tmpfs.options(mount.options),
         }  # fmt: skip
-    options = ["rbind", mount.propagation or "rprivate"] + ([] if mount.writable else ["ro"])
-    return {"destination": mount.destination, "type": "bind", "source": source, "options": options}
+    options = ["rbind" if mount.recursive else "bind", mount.propagation or "rprivate"]
+    if not mount.writable:
+        options.append("rro" if mount.read_only_below else "ro")
+    made: Mount = {"destination": mount.destination, "type": "bind", "source": source, "options": options}
+    if mount.subpath:
+        made["below"] = mount.subpath
+    return made
 
 
 def _namespaces(host: Json, around: Surroundings) -> list[Namespace]:
