@@ -108,6 +108,7 @@ def inherit(mounts: list[MountPoint], mode: str) -> list[MountPoint]:
             writable=mount.writable and "ro" not in words,
             propagation=propagation if propagation and mount.kind == "bind" else mount.propagation,
             copy=False,
+            mode="",
         )
         for mount in mounts
         if mount.kind != "tmpfs"
