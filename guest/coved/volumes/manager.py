@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -82,6 +83,7 @@ class Volumes:
         self._directory = root / "volumes"
         self._trash = root / "trash"
         self._populating: dict[str, asyncio.Lock] = {}
+        self._looked_at: Counter[str] = Counter()
         self._mounting = Mounting(lambda name: self._directory / name / "_data")
         database.migrate("volumes", _SCHEMA)
 
@@ -139,6 +141,9 @@ class Volumes:
         path.mkdir(mode=0o755, parents=True, exist_ok=True)
         path.parent.chmod(0o701)
         path.chmod(0o755)
+        return self._add(name, labels, options)
+
+    def _add(self, name: str, labels: dict[str, str], options: dict[str, str]) -> Volume:
         created_ns = int(datetime.now(UTC).timestamp() * 1e9)
         self._database.execute(
             "INSERT INTO volumes VALUES (?, ?, ?, ?)", (name, json.dumps(labels), json.dumps(options), created_ns)
@@ -182,7 +187,7 @@ class Volumes:
         users = self.users(name)
         if users:
             raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
-        if self._mounting.in_use(name):  # by somebody who looks at its files
+        if self._looked_at[name]:
             raise Conflict(f"remove {name}: volume has active mounts")
         self._database.execute("DELETE FROM volumes WHERE name = ?", (name,))
         # Moved away first: a new volume of this name must not find the old data while it is being deleted.
@@ -262,17 +267,47 @@ class Volumes:
 
     @contextlib.asynccontextmanager
     async def opened(self, names: Iterable[str]) -> AsyncIterator[None]:
-        """With the volumes mounted, for somebody who is no container. Raises NotFound, EngineError."""
+        """With the volumes mounted, for somebody who is no container; they are not removed meanwhile.
+
+        Raises NotFound, EngineError.
+        """
         names, user = list(names), object()
         await self.mount(names, user)
+        self._looked_at.update(names)
         try:
             yield
         finally:
+            self._looked_at.subtract(names)
             await self.unmount(names, user)
 
     async def found(self, users: Mapping[str, Iterable[str]]) -> None:
         """At the engine's start: the ids of the containers that run, by the volumes that they use."""
         await self._mounting.found(users, self._directory)
+
+    @contextlib.asynccontextmanager
+    async def draft(self) -> AsyncIterator[Path]:
+        """A folder on the data disk for what may become a volume's content. What is left in it goes, with the engine too."""
+        folder = self._trash / f"volume-{secrets.token_hex(8)}"
+        (folder / "_data").mkdir(mode=0o755, parents=True)
+        try:
+            yield folder / "_data"
+        finally:
+            await _delete(folder)
+
+    def adopt(self, name: str, draft: Path) -> Volume:
+        """Makes a volume of the content of a draft, at once or not at all. Raises InvalidParameter, Conflict."""
+        validate_name(name)
+        if self._find(name) is not None:
+            raise Conflict(f"create {name}: somebody else has made this volume")
+        folder = self._directory / name
+        folder.mkdir(mode=0o701, exist_ok=True)  # one that no record tells of is a leftover
+        folder.chmod(0o701)
+        draft.rename(folder / "_data")
+        return self._add(name, {}, {})
+
+    def in_use(self, name: str) -> bool:
+        """Whether a volume that is mounted is."""
+        return self._mounting.in_use(name)
 
     def acquire(self, name: str, container_id: str) -> None:
         """Records that a container refers to a volume, which cannot be removed before ``release``."""
