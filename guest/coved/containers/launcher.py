@@ -31,7 +31,7 @@ from coved.runtime.ids import Remap
 from coved.runtime.paths import open_in_root
 from coved.runtime.shim_client import ExitCallback, ShimClient
 from coved.runtime.spawner_client import SpawnerClient
-from coved.runtime.spec import Attachment, LogTarget, Stdio
+from coved.runtime.spec import Attachment, LogTarget, Mount, Stdio
 from coved.volumes import Volumes
 
 log = logging.getLogger(__name__)
@@ -92,8 +92,16 @@ class Launcher:
         return self._root / container.id / "exit.json"
 
     def source(self, mount: MountPoint) -> str:
-        """The path that a mount comes from; "" for a tmpfs."""
+        """The path that a mount comes from; "" for a tmpfs and an image."""
+        if mount.kind == "image":
+            return ""
         return str(self._volumes.path(mount.source)) if mount.kind == "volume" else mount.source
+
+    def _image_mount(self, container: Container, mount: MountPoint) -> Mount:
+        from coved.containers import image_mounts  # for those who mount images
+
+        lower = self._images.lower_dirs(self._images.get(mount.image_id))
+        return image_mounts.of(mount, lower, self._root / container.id)
 
     async def start(self, container: Container, attach: Sequence[Attachment], on_exit: ExitCallback) -> None:
         """Start ``container``, which then has its shim, state and times.
@@ -116,7 +124,7 @@ class Launcher:
         for mount in container.mounts:
             if mount.kind == "bind":
                 ensure_source(mount)
-            if mount.subpath:
+            if mount.subpath and mount.kind == "volume":
                 await asyncio.to_thread(_must_be_within, self.source(mount), mount.subpath)
         joined = modes.joined(container.host_config, self._registry.get)
         mode = modes.network(container.host_config, self._registry.get)
@@ -142,10 +150,11 @@ class Launcher:
             around = spec.Surroundings(
                 sandbox.netns_path,
                 joined,
-                [(mount, self.source(mount)) for mount in container.mounts],
+                [(mount, self.source(mount)) for mount in container.mounts if mount.kind != "image"],
                 container.hostname,
                 files,
                 remap,
+                [self._image_mount(container, mount) for mount in container.mounts if mount.kind == "image"],
             )
             oci = spec.build(container.id, image, container.host_config, layout, around, self._profile)
             shim = await self._spawner.create(

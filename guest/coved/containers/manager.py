@@ -271,6 +271,8 @@ class Containers:
 
     async def _named(self, mount: MountPoint) -> MountPoint:
         """A volume's mount with the volume there; a new anonymous one when it has no name."""
+        if mount.kind == "image":
+            return replace(mount, image_id=mount.image_id or self._images.get(mount.source).intact().id)
         if mount.kind != "volume":
             return mount
         volume = await self._volumes.create(
@@ -481,7 +483,11 @@ class Containers:
             container.pending.must_have_room(container.id)
 
     def _users_of(self, image_id: str) -> list[ImageUser]:
-        return [ImageUser(one.id, one.state.running) for one in self._registry if one.image_id == image_id]
+        return [
+            ImageUser(one.id, one.state.running)
+            for one in self._registry
+            if one.image_id == image_id or any(mount.image_id == image_id for mount in one.mounts)
+        ]
 
     def _event(self, container: Container, action: str, **attributes: str) -> None:
         self._events.publish("container", action, container.id, container.event_attributes(**attributes))

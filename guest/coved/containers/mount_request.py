@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import secrets
 from typing import Any
 
 from coved.containers.config_schema import Json
@@ -43,6 +44,8 @@ def _parse(raw: Json, kind: str, must_exist: bool) -> MountPoint:
         return _volume(raw, destination, source, writable)
     if kind == "tmpfs":
         return _tmpfs(raw, destination, source, writable)
+    if kind == "image":
+        return _image(raw, destination, source)
     raise _Wrong("mount type unknown")
 
 
@@ -81,8 +84,9 @@ def _volume(raw: Json, destination: str, source: str, writable: bool) -> MountPo
     if not writable and not source:
         raise _Wrong("must not set ReadOnly mode when using anonymous volumes")
     driver = _typed(options, "DriverConfig", dict)
+    # dockerd makes a name here too, so that a prune of anonymous volumes leaves this one alone; it goes with its container.
     return MountPoint(
-        "volume", destination, source, writable,
+        "volume", destination, source or secrets.token_hex(32), writable, anonymous=not source,
         copy=not _typed(options, "NoCopy", bool), mode="z", subpath=subpath, driver=_typed(driver, "Name", str),
         driver_options=_texts(driver, "Options"), labels=_texts(options, "Labels"),
     )  # fmt: skip
@@ -115,6 +119,17 @@ def _tmpfs(raw: Json, destination: str, source: str, writable: bool) -> MountPoi
         except EngineError as error:
             raise _Wrong(str(error)) from None
     return MountPoint("tmpfs", destination, writable=writable, options=text)
+
+
+def _image(raw: Json, destination: str, source: str) -> MountPoint:
+    """API 1.48. It is read-only, whatever was asked for."""
+    _without(raw, "BindOptions", "VolumeOptions")
+    if not source:
+        raise _Wrong("field Source must not be empty")
+    subpath = _typed(_typed(raw, "ImageOptions", dict), "Subpath", str)
+    if subpath and not _is_local(subpath):
+        raise _Wrong("subpath must be a relative path within the image")
+    return MountPoint("image", destination, source, writable=False, subpath=subpath)
 
 
 def _without(raw: Json, *names: str) -> None:

@@ -21,7 +21,8 @@ _MODES = (_ACCESS, {"z", "Z"}, {"cached", "delegated", "consistent"}, {"nocopy"}
 
 @dataclass(frozen=True)
 class MountPoint:
-    """One mount. ``kind`` is bind, volume or tmpfs; ``source`` a path for a bind, a volume's name ("" for a new one)."""
+    """One mount. ``kind`` is bind, volume, tmpfs or image; ``source`` a path for a bind, a volume's name ("" for a new one), the
+    name of an image."""
 
     kind: str
     destination: str
@@ -37,7 +38,9 @@ class MountPoint:
     mode: str = ""
     """The mode as it was written in ``-v``."""
     subpath: str = ""
-    """What of a volume is mounted, relative to its root; "" for all."""
+    """What of a volume or an image is mounted, relative to its root; "" for all."""
+    image_id: str = ""
+    """Of an image that is mounted: its name may come to mean another."""
     recursive: bool = True
     """A bind has what is mounted in its source, too."""
     read_only_below: bool = True

@@ -115,9 +115,8 @@ class Volumes:
         labels: Mapping[str, str] | None = None,
         options: Mapping[str, str] | None = None,
     ) -> Volume:
-        """Creates a volume, or finds the one of that name, whatever its options; without a name it gets a random one.
-
-        Without labels that one is anonymous, to be pruned: as dockerd has it.
+        """Creates a volume, or finds the one of that name, whatever its options; without a name it is anonymous and gets a
+        random one.
 
         Raises:
             InvalidParameter: the name, the driver or an option is not acceptable.
@@ -125,7 +124,7 @@ class Volumes:
         labels = dict(labels or {})
         if not name:
             name = secrets.token_hex(32)
-            labels = labels or {ANONYMOUS_LABEL: ""}
+            labels.setdefault(ANONYMOUS_LABEL, "")
         if driver not in ("", DRIVER):
             raise NotFound(f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" not found')
         validate_name(name)

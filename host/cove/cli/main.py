@@ -153,6 +153,7 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str, str]]]] = {
             "ls": ("volumes", "volume ls", "List volumes"),
             "prune": ("prune", "volume prune", "Remove unused local volumes"),
             "rm": ("volumes", "volume rm", "Remove one or more volumes"),
+            "update": ("volumes", "volume update", "Update a volume (cluster volumes only)"),
         },
     ),
 }
