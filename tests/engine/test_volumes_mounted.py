@@ -204,6 +204,30 @@ def test_a_part_of_a_volume(docker_client: Any, make: Callable[..., Any], volume
     )
 
 
+def test_an_image_is_mounted_read_only(docker_client: Any, make: Callable[..., Any]) -> None:
+    """All of its layers as one, or a part of it; it stays as long as a container has it."""
+    made = make("sh", "-c", "mkdir -p /data/sub; echo text >/data/sub/f; rm /etc/group")
+    made.wait()
+    image = made.commit()
+    try:
+        for options, script, said in (
+            ({}, "cat /m/data/sub/f; ls /m/etc/passwd /m/etc/group; touch /m/x", "text\n/m/etc/passwd\n"),
+            ({"ImageOptions": {"Subpath": "data"}}, "cat /m/sub/f; touch /m/x", "text\n"),
+        ):
+            mount = {"Type": "image", "Source": image.id, "Target": "/m", **options}
+            container = make("sh", "-c", f"({script}) 2>/dev/null", mounts=[mount], start=False)
+            container.start()
+            assert container.wait()["StatusCode"] == 1
+            assert container.logs().decode() == said
+            container.reload()
+            assert [(one["Type"], one["RW"]) for one in container.attrs["Mounts"]] == [("image", False)]
+            with pytest.raises(docker.errors.APIError, match=r"is using its referenced image|is being used"):
+                docker_client.images.remove(image.id)
+            container.remove()
+    finally:
+        docker_client.images.remove(image.id)
+
+
 def test_binds_that_do_not_go_all_the_way_down(engine: Any, make: Callable[..., Any], scratch: Path) -> None:
     """Without what is mounted in the source, and read-only all the way or only at the top."""
     engine.sh(f"mkdir {scratch}/sub && mount -t tmpfs sub {scratch}/sub && touch {scratch}/sub/f")

@@ -226,15 +226,17 @@ class Launcher:
 
         At the container's creation, as dockerd does it: others may take its volumes before it is ever started.
         """
-        new = [mount for mount in container.mounts if mount.kind == "volume" and mount.copy]
-        if not new:
-            return
-        from coved.runtime import view  # for volumes that are new
+        with contextlib.ExitStack() as stack:
+            image = -1
+            for mount in container.mounts:
+                if mount.kind != "volume" or not mount.copy or await self._volumes.is_filled(mount.source):
+                    continue
+                if image < 0:
+                    from coved.runtime import view  # for volumes that are new
 
-        with view.of_image(self.layout(container).lower) as image:
-            for mount in new:
+                    image = stack.enter_context(view.of_image(self.layout(container).lower))
                 try:
-                    directory = open_in_root(image, mount.destination, os.O_RDONLY)
+                    directory = open_in_root(image, mount.destination, os.O_RDONLY | os.O_NONBLOCK)
                 except OSError:
                     continue  # the image has nothing there
                 try:

@@ -326,6 +326,11 @@ class Volumes:
         )
         return [row["container_id"] for row in rows]
 
+    async def is_filled(self, name: str) -> bool:
+        """Whether a volume is a folder with content; of one that is mounted nobody knows before it is. Raises NotFound."""
+        volume = self.get(name)
+        return not volume.mounted and not await asyncio.to_thread(is_empty, volume.path)
+
     async def populate(self, name: str, source: int) -> None:
         """Copies a directory's content, owners and modes included, into a volume that is still empty.
 
