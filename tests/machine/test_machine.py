@@ -90,7 +90,7 @@ def test_a_published_port_answers_on_localhost(page: str) -> None:
 def test_a_port_in_use_is_refused_in_dockers_words(machine: Any, page: str) -> None:
     done = machine.docker("run", "--rm", "-p", "127.0.0.1:18081:80", "busybox", "true", check=False)
     assert done.returncode == 125
-    assert "Bind for 127.0.0.1:18081 failed: port is already allocated" in done.stderr
+    assert "Bind for 127.0.0.1:18081 failed: port is already allocated (container page has it)" in done.stderr
 
 
 def test_start_request_stop_again_and_again(machine: Any) -> None:
