@@ -18,7 +18,7 @@ from coved.networks.catalog import Catalog
 from coved.networks.definition import Network
 from coved.networks.firewall import PortRule
 from coved.networks.kernel import Kernel
-from coved.networks.model import Endpoint, EndpointRequest, Sandbox, SandboxRequest, Settings
+from coved.networks.model import Endpoint, EndpointRequest, PublishedPort, Sandbox, SandboxRequest, Settings
 from coved.networks.names import Names, wanted
 from coved.networks.opened import Opened
 from coved.networks.publishers import PortPublisher, PublishError
@@ -55,6 +55,7 @@ class Sandboxes:
         self._catalog = catalog
         self._kernel = kernel
         self._publisher = publisher
+        publisher.owner = self._owner
         self._events = events
         self._records = Records(state / "sandboxes")
         self._namespaces = state / "netns"
@@ -458,6 +459,9 @@ class Sandboxes:
                 if outer is not None and local and (port.proto, port.host_port) == ("tcp", host_port):
                     return outer.address, port.container_port
         return None
+
+    def _owner(self, port: PublishedPort) -> str:
+        return next((record.container_name for record in self._open.values() if port in record.ports), "")
 
     def _rules(self, record: Record) -> list[PortRule]:
         outer = _published(record)
