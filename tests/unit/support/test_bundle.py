@@ -22,7 +22,7 @@ from cove.machine.paths import MachinePaths
 from cove.support import bundle, diagnose, engine, machine
 from cove.support.findings import PROBLEM, Finding
 from cove.support.redact import GONE, Redactor
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 PEM = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQ\nQyNTUxOQAAACD5\n-----END OPENSSH PRIVATE KEY-----\n"
@@ -218,6 +218,7 @@ def test_what_is_no_secret_stays() -> None:
     assert clean("/home/joe/x and /home/joe") == "~/x and ~"
 
 
+@settings(deadline=None)
 @given(st.text(min_size=6, max_size=30, alphabet=st.characters(codec="ascii", min_codepoint=33)), st.text(max_size=9))
 def test_known_secrets_go_wherever_they_stand(secret: str, around: str) -> None:
     cleaned = Redactor([secret])(f"{around}{secret}{around} {quote(secret, safe='')} {json.dumps(secret)}")
