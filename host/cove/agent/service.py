@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from cove.agent import runstate, threads
+from cove.agent import logs, runstate, threads
 from cove.agent.supervisor import Listeners
 from cove.agent.vm import Vm
 from cove.errors import CoveError, TransportError
@@ -351,11 +351,7 @@ def _last(error: CoveError | None) -> dict[str, Any]:
 
 def main(paths: MachinePaths, listeners: Listeners, listening: Callable[[], None], again: bool) -> int:
     """The agent's process; returns its exit status."""
-    logging.basicConfig(
-        filename=paths.agent_log, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("paramiko").setLevel(logging.WARNING)
-    logging.getLogger("qemu").setLevel(logging.ERROR)
+    logs.begin(paths.agent_log)
 
     async def run() -> None:
         await Service(paths, listeners).run(listening, again=again)

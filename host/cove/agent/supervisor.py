@@ -91,11 +91,17 @@ def supervise(listeners: Listeners, agent: Callable[[bool], int], forked: Callab
             break
         now = time.monotonic()
         deaths = [*(death for death in deaths if now - death < WITHIN_S), now]
-        say = time.strftime("%Y-%m-%d %H:%M:%S")
         if len(deaths) >= TOO_OFTEN:
-            print(f"{say} the agent has died {len(deaths)} times within {WITHIN_S:.0f} s", file=sys.stderr, flush=True)
+            _say(f"the agent has died {len(deaths)} times within {WITHIN_S:.0f} s")
             break
-        print(f"{say} the agent has died (status {status}); here is another", file=sys.stderr, flush=True)
+        _say(f"the agent has died (status {status}); here is another")
         listeners.renew()
     listeners.remove()
     return status
+
+
+def _say(message: str) -> None:
+    """A line of the agent's log (`cove.agent.logs`), in words that need no quoting: JSON's library is not for this process."""
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+    line = f'{{"time": "{moment}.000Z", "level": "error", "logger": "cove.agent.supervisor", "message": "{message}"}}'
+    print(line, file=sys.stderr, flush=True)

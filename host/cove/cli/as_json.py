@@ -15,6 +15,11 @@ def option(command: F) -> F:
     return switch("--json", "as_json", help="Print JSON")(command)
 
 
+def lines(command: F) -> F:
+    """The switch of a command that prints lines as they come: an object on each."""
+    return switch("--json", "as_json", help="Print a JSON object on each line")(command)
+
+
 def show(document: Mapping[str, Any] | Sequence[Any]) -> None:
     """Print the one document of a command: an object for what is one, an array of objects for what may be several."""
     import json

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Any
 
 import click
@@ -19,6 +17,12 @@ from cove.errors import CoveError, MachineNotFound
 STOP_TIMEOUT_S = 120.0
 
 
+RESET_HELP = """Give a machine a new disk: containers, images and volumes go
+
+Its settings stay, and so do the VM image and what has been downloaded for it: the next start
+takes no longer than any. It is stopped first when it runs."""
+
+
 @click.group("machine", cls=Group, aliases={"ls": "list", "remove": "rm"})
 def group() -> None:
     """Manage Cove's machines"""
@@ -29,7 +33,8 @@ def group() -> None:
 @click.option("--cpus", type=Integer(), help="Virtual processors")
 @click.option("--memory", help="The most memory it can have, such as 4GiB")
 @click.option("--disk", help="The most its disk can take, such as 100GiB")
-def init(name: str, **sizes: Any) -> None:
+@json_output.option
+def init(name: str, as_json: bool, **sizes: Any) -> None:
     """Make a machine; the first command that needs it starts it"""
     from cove.machine import lifecycle, settings
 
@@ -38,34 +43,43 @@ def init(name: str, **sizes: Any) -> None:
         if sizes[key] is not None:
             file = settings.with_value(file, key, str(sizes[key]), "the command line")
     paths = lifecycle.init(name, settings.parse(file, "the command line"))
-    print(f"made machine {name}; its settings are {paths.settings}")
+    json_output.told(
+        as_json, f"made machine {name}; its settings are {paths.settings}",
+        machine=name, state="stopped", settings=str(paths.settings), docker_socket=str(paths.docker_socket),
+    )  # fmt: skip
 
 
 @group.command()
 @named
-def start(name: str) -> None:
+@json_output.option
+def start(name: str, as_json: bool) -> None:
     """Start a machine, and make it when it is missing"""
-    _start(name)
+    _start(name, as_json)
 
 
-def _start(name: str) -> None:
+def _start(name: str, as_json: bool) -> None:
     from cove.agent.launch import ensure_running
     from cove.progress import renderer
 
     with renderer(f"Cove is starting machine {name}") as report:
         socket = ensure_running(name, report)
-    print(f"machine {name} is running; its docker socket is {socket}")
+    json_output.told(
+        as_json, f"machine {name} is running; its docker socket is {socket}",
+        machine=name, state="running", docker_socket=str(socket),
+    )  # fmt: skip
 
 
 @group.command()
 @named
-def stop(name: str) -> None:
+@json_output.option
+def stop(name: str, as_json: bool) -> None:
     """Stop a machine: containers first, then the VM; nothing is lost"""
-    _stop(name)
-    print(f"machine {name} is stopped")
+    stop_machine(name)
+    json_output.told(as_json, f"machine {name} is stopped", machine=name, state="stopped")
 
 
-def _stop(name: str) -> None:
+def stop_machine(name: str) -> None:
+    """End a machine, its VM and its agent, whatever their state. Raises `CoveError`."""
     from cove.agent.client import NoAgent, ask
     from cove.agent.launch import start_agent
     from cove.machine import lifecycle
@@ -88,10 +102,11 @@ def _stop(name: str) -> None:
 
 @group.command()
 @named
-def restart(name: str) -> None:
+@json_output.option
+def restart(name: str, as_json: bool) -> None:
     """Stop a machine and start it again"""
-    _stop(name)
-    _start(name)
+    stop_machine(name)
+    _start(name, as_json)
 
 
 @group.command()
@@ -101,7 +116,7 @@ def status(name: str, as_json: bool) -> None:
     """Tell what a machine does, what accelerates it and why, and what it takes"""
     told = _status(name)
     if as_json:
-        print(json.dumps(told, indent=1))
+        json_output.show(told)
         return
     for key, shown in _rows(told):
         print(f"{key:<14} {shown}")
@@ -170,7 +185,7 @@ def list_machines(as_json: bool) -> None:
 
     machines = [_status(name) for name in lifecycle.names()]
     if as_json:
-        print(json.dumps(machines, indent=1))
+        json_output.show(machines)
         return
     print(f"{'NAME':<20}{'STATE':<12}{'ACCELERATOR':<14}DOCKER SOCKET")
     for one in machines:
@@ -180,7 +195,8 @@ def list_machines(as_json: bool) -> None:
 @group.command()
 @named
 @switch("--force", "-f", help="Do not ask; stop it when it runs")
-def rm(name: str, force: bool) -> None:
+@json_output.option
+def rm(name: str, force: bool, as_json: bool) -> None:
     """Remove a machine with all its containers, images and volumes"""
     from cove.machine import lifecycle
 
@@ -197,9 +213,9 @@ def rm(name: str, force: bool) -> None:
         raise CliError(
             f"the removal of machine {name} has been cancelled\n      to remove it without a question: cove machine rm --force {name}"
         )
-    _stop(name)  # whatever its state: an agent may stay after its VM has died
+    stop_machine(name)  # whatever its state: an agent may stay after its VM has died
     lifecycle.remove(name)
-    print(f"removed machine {name}")
+    json_output.told(as_json, f"removed machine {name}", machine=name, state="removed")
 
 
 @group.command(context_settings={"allow_interspersed_args": False})  # ssh free -m
@@ -226,10 +242,12 @@ def ssh(name: str, words: tuple[str, ...]) -> int:
 @named
 @switch("--agent", help="The agent's log instead of the machine's console")
 @switch("--follow", "-f", help="Go on as it grows")
-def logs(name: str, agent: bool, follow: bool) -> None:
+@click.option("--tail", "-n", type=Integer(), default=None, help="Only so many lines from the end")
+@json_output.lines
+def logs(name: str, agent: bool, follow: bool, tail: int | None, as_json: bool) -> None:
     """Print the machine's console, or its agent's log"""
+    from cove.cli import machine_logs
     from cove.machine import lifecycle
-    from cove.machine.follow import follow as contents
 
     paths = lifecycle.existing(name)
     path = paths.agent_log if agent else paths.console_log
@@ -237,12 +255,38 @@ def logs(name: str, agent: bool, follow: bool) -> None:
         raise CoveError(
             f"{path} is not there: the machine {name} has never run", f"start it with: cove machine start {name}"
         )
-    if not follow:
-        print(path.read_text("utf-8", "replace"), end="")
-        return
-    for data in contents(path):
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+    if tail is not None and tail < 0:
+        raise CliError(f"cove: --tail is a number of lines, not {tail}")
+    machine_logs.show(path, agent=agent, as_json=as_json, follow=follow, tail=tail)
+
+
+@group.command(
+    short_help="Give a machine a new disk: containers, images and volumes go",
+    help=RESET_HELP,
+)
+@named
+@switch("--force", "-f", help="Do not ask")
+@json_output.option
+def reset(name: str, force: bool, as_json: bool) -> None:
+    from cove.machine import lifecycle
+    from cove.machine.sizes import approximate_size
+    from cove.support import leftovers
+
+    paths = lifecycle.existing(name)
+    gone = leftovers.of_reset(paths)
+    if not force and not confirm(
+        f"Reset machine {name}? All its containers, images and volumes are removed"
+        f" ({leftovers.size_of(gone)}); its settings stay."
+    ):
+        raise CliError(
+            f"the reset of machine {name} has been cancelled\n      to reset it without a question: cove machine reset --force {name}"
+        )
+    stop_machine(name)
+    freed = leftovers.reset(paths)
+    json_output.told(
+        as_json, f"machine {name} is as new; its next start makes an empty disk. {approximate_size(freed)} are free again",
+        machine=name, state="reset", freed_bytes=freed,
+    )  # fmt: skip
 
 
 group.add_command(config.group)

@@ -180,6 +180,7 @@ OWN_GROUPS = {
 OWN_COMMANDS = {
     "completion": ("completion", "Print what completes command lines in bash, fish, PowerShell or zsh"),
     "diagnose": ("diagnose", "Look for what is wrong, say how to mend it, and collect what a report needs"),
+    "uninstall": ("uninstall", "Remove everything that Cove has made on this computer"),
 }
 """Commands of that kind: name -> (module with the click command `command`, short help)."""
 

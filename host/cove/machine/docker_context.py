@@ -50,3 +50,12 @@ def _folder(name: str) -> Path:
 def meta_file(machine: str) -> Path:
     """Where docker's client reads the machine's context."""
     return _folder(name_for(machine)) / "meta.json"
+
+
+def leads_to(machine: str, socket: Path) -> bool:
+    """Whether the machine's context is there and is of this very socket: another COVE_HOME may have a machine of the same name."""
+    try:
+        meta = json.loads(meta_file(machine).read_text("utf-8"))
+        return bool(meta["Endpoints"]["docker"]["Host"] == f"unix://{socket}")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

@@ -1,0 +1,53 @@
+"""`cove uninstall`: removes everything that Cove has made on this computer."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from cove.cli import as_json as json_output
+from cove.cli.clicked import Command, switch
+from cove.cli.command import confirm
+from cove.cli.errors import CliError
+
+HELP = """Remove everything that Cove has made on this computer
+
+Machines with their containers, images and volumes, VM images, downloads, sockets, and docker
+contexts. It lists them and asks first. With --keep-data the machines stay, for another
+installation to find. The program itself goes with what has installed it (pip uninstall cove).
+Registry credentials of `cove login` are docker's, and stay: `cove logout` removes them."""
+
+
+@click.command("uninstall", cls=Command, short_help="Remove everything that Cove has made on this computer", help=HELP)
+@switch("--keep-data", help="Keep the machines, with all that is in them")
+@switch("--force", "-f", help="Do not ask")
+@json_output.option
+def command(keep_data: bool, force: bool, as_json: bool) -> None:
+    from cove.cli.machine import stop_machine
+    from cove.machine import lifecycle
+    from cove.machine.sizes import approximate_size
+    from cove.support import leftovers
+
+    gone = leftovers.of_uninstall(keep_data=keep_data)
+    if not as_json:
+        print("This is removed:" if gone else "There is nothing of Cove's here.")
+        for each in gone:
+            print(f"  {approximate_size(each.size):>9}  {each.path}  ({each.what})")
+        if keep_data and lifecycle.names():
+            print(f"This stays: the machines {', '.join(lifecycle.names())}")
+    if gone and not force:
+        print(flush=True, file=sys.stderr if as_json else sys.stdout)
+        if as_json or not confirm(f"Remove all of this ({leftovers.size_of(gone)})?"):
+            raise CliError(
+                "nothing has been removed\n      to remove it without a question: cove uninstall --force"
+                + (" --keep-data" if keep_data else "")
+            )
+    for name in lifecycle.names():
+        stop_machine(name)
+    # Stopping has written logs, and removed sockets: what there is to remove is what is there now.
+    leftovers.uninstall(leftovers.of_uninstall(keep_data=keep_data), keep_data=keep_data)
+    json_output.told(
+        as_json, "removed; the program itself goes with what has installed it: pip uninstall cove",
+        removed=[each.shown() for each in gone], kept=lifecycle.names(),
+    )  # fmt: skip

@@ -1,0 +1,164 @@
+"""All that Cove has made on this computer, and how it goes again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cove.errors import CoveError, MachineBusy
+from cove.machine import docker_context, lifecycle
+from cove.machine.files import write_whole
+from cove.machine.locks import FileLock
+from cove.machine.paths import MachinePaths, cache_dir, config_dir, data_dir, images_dir, machines_dir, runtime_dir
+from cove.machine.sizes import approximate_size
+
+_CONTEXT = "docker context "
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """`what` it is in words; `path` a file or a folder with all in it; `size` in bytes of disk."""
+
+    what: str
+    path: Path
+    size: int
+
+    def shown(self) -> dict[str, Any]:
+        return {"what": self.what, "path": str(self.path), "bytes": self.size}
+
+
+def of_reset(paths: MachinePaths) -> list[Leftover]:
+    """What goes when a machine becomes as new: all but its settings and its locks, which must be one for whoever has them open."""
+    keep = {paths.settings, paths.lock, paths.vm_lock}
+    found = sorted(paths.folder.iterdir()) if paths.folder.is_dir() else []
+    return [Leftover(path.name, path, _size(path)) for path in found if path not in keep]
+
+
+def reset(paths: MachinePaths) -> int:
+    """Make a machine that does not run as new, and return how many bytes are free for it. Raises `MachineBusy`, `CoveError`."""
+    with FileLock(paths.launch_lock) as launching:
+        launching.acquire(10, f"the start of machine {paths.name}")
+        _check_stopped(paths)
+        gone = of_reset(paths)
+        for each in gone:
+            _remove(each.path)
+    return sum(each.size for each in gone)
+
+
+def of_uninstall(*, keep_data: bool) -> list[Leftover]:
+    """Everything of Cove's that there is, but with `keep_data` the machines. The program itself is the package manager's."""
+    _check_home()
+    found = []
+    for name in lifecycle.names():
+        meta = docker_context.meta_file(name)
+        if docker_context.leads_to(name, MachinePaths(name).docker_socket):
+            found.append(Leftover(_CONTEXT + docker_context.name_for(name), meta.parent, _size(meta.parent)))
+        if not keep_data:
+            folder = MachinePaths(name).folder
+            found.append(
+                Leftover(f"machine {name}: containers, images, volumes, settings, keys", folder, _size(folder))
+            )
+    if keep_data:
+        places = [(images_dir(), "VM images"), (cache_dir(), "downloads"), (runtime_dir(), "sockets")]
+    else:
+        places = [
+            (images_dir(), "VM images"), (data_dir(), "what else is in Cove's data"), (cache_dir(), "downloads"),
+            (config_dir(), "Cove's own configuration"), (runtime_dir(), "sockets"),
+        ]  # fmt: skip
+    listed = [each.path for each in found]
+    for path, what in places:
+        if os.path.lexists(path):
+            size = _size(path) - sum(_size(each) for each in listed if path in each.parents)
+            found.append(Leftover(what, path, max(0, size)))
+            listed.append(path)
+    return found
+
+
+def uninstall(gone: Sequence[Leftover], *, keep_data: bool) -> None:
+    """Remove what `of_uninstall` has listed. Raises `MachineBusy` when a machine runs, `CoveError` when something cannot be removed."""
+    names = lifecycle.names()
+    contexts = {each.what.removeprefix(_CONTEXT) for each in gone if each.what.startswith(_CONTEXT)}
+    for name in names:
+        _check_stopped(MachinePaths(name))
+    for each in gone:
+        _remove(each.path)
+    _leave_docker(contexts)
+    for folder in (machines_dir(), data_dir(), config_dir(), cache_dir(), *_home()):
+        if keep_data and folder in (machines_dir(), data_dir()):
+            continue
+        with contextlib.suppress(OSError):  # what is not empty has something that is not Cove's
+            folder.rmdir()
+
+
+def size_of(gone: Iterable[Leftover]) -> str:
+    return approximate_size(sum(each.size for each in gone))
+
+
+def _home() -> list[Path]:
+    home = os.environ.get("COVE_HOME")
+    return [Path(home).absolute()] if home else []
+
+
+def _check_home() -> None:
+    """A folder that holds more than Cove's is not emptied by us: `COVE_HOME=~` would make ~/data ours."""
+    for home in _home():
+        real = home.resolve()
+        if real in (Path.home().resolve(), *Path.home().resolve().parents):
+            raise CoveError(
+                f"COVE_HOME is {home}, which has other things in it than Cove's: nothing is removed",
+                f"remove by hand what is Cove's: {home / 'data'}, {home / 'config'}, {home / 'cache'}, {home / 'run'}",
+            )
+
+
+def _check_stopped(paths: MachinePaths) -> None:
+    if not FileLock(paths.lock).is_free() or not FileLock(paths.vm_lock).is_free():
+        raise MachineBusy(f"the machine {paths.name} is running", f"stop it first: cove machine stop {paths.name}")
+
+
+def _size(path: Path) -> int:
+    """Bytes of disk that a file or a folder takes; links are not followed."""
+    total = 0
+    with contextlib.suppress(OSError):
+        info = path.lstat()
+        total = info.st_blocks * 512 if hasattr(info, "st_blocks") else info.st_size
+        if path.is_dir() and not path.is_symlink():
+            total += sum(_size(each) for each in path.iterdir())
+    return total
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder with all in it; of a symbolic link, the link. Raises `CoveError`."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise CoveError(
+            f"{error.filename or path} cannot be removed: {error.strerror}",
+            f"what is left can be removed with: sudo rm -r '{path}'",
+        ) from error
+
+
+def _leave_docker(contexts: set[str]) -> None:
+    """docker's client fails as long as its configuration names a context that is gone: the name goes, and nothing else."""
+    for parent in (docker_context.folder() / "contexts" / "meta", docker_context.folder() / "contexts"):
+        with contextlib.suppress(OSError):
+            parent.rmdir()  # ours, when nobody else has one
+    file = docker_context.folder() / "config.json"
+    try:
+        value = json.loads(file.read_text("utf-8"))
+        if not isinstance(value, dict) or value.get("currentContext") not in contexts:
+            return
+        del value["currentContext"]
+        write_whole(file, json.dumps(value, indent="\t", ensure_ascii=False).encode(), file.stat().st_mode & 0o777)
+    except (OSError, ValueError):
+        return
