@@ -11,7 +11,7 @@ from typing import Any
 from cove.cli import format as fmt
 from cove.cli.command import Command, Context
 from cove.cli.errors import CliError
-from cove.cli.flags import Values, format_flag
+from cove.cli.flags import Values, format_flag, switch
 
 ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -52,9 +52,10 @@ def version(context: Context, values: Values) -> int:
         server = context.engine.json("GET", "/version")
     except CliError as error:
         failure = error
-    if values["format"]:
+    form = values["format"] or ("json" if values["json"] else "")
+    if form:
         data = {"Client": client, "Server": server}
-        print(_apply(values["format"], data))
+        print(_apply(form, data))
     else:
         text = "Client: Cove\n" + _rows(
             [
@@ -206,7 +207,9 @@ def _info_lines(data: dict[str, Any]) -> Iterator[str]:
 
 
 _FORMAT = format_flag("f", tables=False)
+_JSON = switch("json", "", "Print JSON, as Cove's own commands do", hidden=True)
+
 COMMANDS = {
-    "version": Command(version, "Show the Docker version information", "", (_FORMAT,), most=0),
+    "version": Command(version, "Show the Docker version information", "", (_FORMAT, _JSON), most=0),
     "info": Command(info, "Display system-wide information", "", (_FORMAT,), most=0),
 }

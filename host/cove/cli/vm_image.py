@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from cove.cli.clicked import Group, switch
+from cove.cli import as_json as json_output
+from cove.cli.clicked import Group
 
 
 @click.group("vm-image", cls=Group)
@@ -15,18 +14,20 @@ def group() -> None:
 
 
 @group.command(short_help="Build the image of this version of Cove, or find it built")
-def build() -> None:
+@json_output.option
+def build(as_json: bool) -> None:
     """Build the image of this version of Cove, or find it built, and print where it lies"""
     from cove.image import builder
     from cove.progress import renderer
 
     with renderer() as report:
         image = builder.build(report)
-    print(image.directory)
+    json_output.told(as_json, str(image.directory), digest=image.digest, directory=str(image.directory))
 
 
 @group.command(short_help="Print where the image lies")
-def path() -> None:
+@json_output.option
+def path(as_json: bool) -> None:
     """Print where the image lies; fails when it has yet to be built"""
     from cove.errors import CoveError
     from cove.image import store
@@ -34,22 +35,23 @@ def path() -> None:
     image = store.current()
     if image is None:
         raise CoveError("the VM image has not been built", "build it with `cove vm-image build`")
-    print(image.directory)
+    json_output.told(as_json, str(image.directory), digest=image.digest, directory=str(image.directory))
 
 
 @group.command(short_help="Pin the newest packages of Debian's signed index")
-def lock() -> None:
+@json_output.option
+def lock(as_json: bool) -> None:
     """Pin the newest packages of Debian's signed index (for those who work on Cove)"""
     from cove.image import builder
     from cove.progress import renderer
 
     with renderer() as report:
         written = builder.write_lock(report)
-    print(written)
+    json_output.told(as_json, str(written), lock=str(written))
 
 
 @group.command()
-@switch("--json", "as_json", help="Print JSON")
+@json_output.option
 def report(as_json: bool) -> None:
     """Tell what is in the image: packages, versions, licences, sizes"""
     from cove.image import builder
@@ -62,7 +64,7 @@ def report(as_json: bool) -> None:
     lines = contents.packages(image)
     if as_json:
         rows = [{"name": p.name, "version": p.version, "licences": p.licences, "bytes": p.kept} for p in lines]
-        print(json.dumps({"digest": image.digest, "compressed": sizes, "packages": rows}, indent=1))
+        json_output.show({"digest": image.digest, "compressed": sizes, "packages": rows})
         return
     print(f"{image.digest}  {image.directory}\n")
     print(f"{'artefact':<16}{'MB':>8}{'compressed MB':>16}")

@@ -175,3 +175,28 @@ def test_the_table_of_own_groups_agrees_with_their_modules(name: str, capsys: py
     for alias, meant in group.aliases.items():
         assert alias not in group.commands
         assert meant in group.commands
+
+
+@pytest.mark.parametrize("name", cli.OWN_COMMANDS)
+def test_the_table_of_own_commands_agrees_with_their_modules(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = cli.own(name)
+    assert isinstance(command, clicked.Command)
+    assert command.name == name
+    assert cli.OWN_COMMANDS[name][1].startswith((command.short_help or "").partition(",")[0])
+    assert clicked.run(command, f"cove {name}", ["--help"], Context(f"cove {name}")) == 0
+    assert capsys.readouterr().out.startswith(f"Usage:  cove {name} ")
+
+
+NO_JSON = {"cove completion", "cove config edit", "cove machine config edit", "cove machine ssh"}
+"""They print what is not theirs, or nothing."""
+
+
+def test_all_own_commands_that_print_have_json() -> None:
+    found = {f"cove {name}": cli.own(name) for name in cli.OWN_COMMANDS}
+    for name in cli.OWN_GROUPS:
+        group = cli.own(name)
+        assert isinstance(group, click.Group)
+        found |= {path: each for path, each in commands(group, f"cove {name}") if not isinstance(each, click.Group)}
+    without = {path for path, each in found.items() if not any(one.name == "json" for one in clicked.as_flags(each))}
+    assert without == NO_JSON
+    assert len(found) > 20
