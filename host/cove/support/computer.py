@@ -172,6 +172,8 @@ def _virtually(reason: str) -> str:
             "turn virtualisation on in the firmware (BIOS: VT-x, AMD-V), or, in a virtual machine, nested virtualisation;"
             " then: sudo modprobe kvm_intel (or kvm_amd)"
         )
+    if "failed:" in reason:
+        return "the accelerator is there and refuses: look into the system's log (dmesg); in a virtual machine, ask who runs it"
     if "did not boot" in reason or "ran no guest code" in reason:
         return "this computer is a virtual machine whose nested virtualisation does not work: ask who runs it"
     return "cove config set accelerator auto takes the best there is"
