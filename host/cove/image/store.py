@@ -73,6 +73,29 @@ def find(digest: str) -> VmImage | None:
     )
 
 
+def spoilt(image: VmImage) -> list[Path]:
+    """The files of an image that are not what was built. Reads all of it: half a second. Raises `OSError`, `ValueError`."""
+    import gzip
+    import hashlib
+    import zlib
+
+    artefacts = json.loads(image.manifest.read_text("utf-8"))["artefacts"]
+    found = []
+    for path in (image.kernel, image.initramfs, image.system):
+        try:
+            # The sum of the initramfs is of what was compressed (`builder.write`).
+            with gzip.open(path) if path == image.initramfs else path.open("rb") as file:
+                digest = hashlib.sha256()
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
+        except (gzip.BadGzipFile, EOFError, zlib.error):
+            found.append(path)
+            continue
+        if digest.hexdigest() != artefacts[path.name]["sha256"]:
+            found.append(path)
+    return found
+
+
 def new_directory() -> Path:
     """Return a new empty directory beside the images, for an image that is being made."""
     images_dir().mkdir(parents=True, exist_ok=True)

@@ -205,9 +205,6 @@ def look_at_room() -> Found:
 
 
 def look_at_image() -> Found:
-    import hashlib
-    import json
-
     from cove.image import store
 
     image = store.current()
@@ -218,17 +215,13 @@ def look_at_image() -> Found:
             "it is built at the first start (a minute), or by: cove vm-image build",
         )
         return
-    artefacts = json.loads(image.manifest.read_text("utf-8"))["artefacts"]
-    for name, info in artefacts.items():
-        if "sha256" not in info:
-            continue
-        with (image.directory / name).open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != info["sha256"]:
-                yield (
-                    PROBLEM, f"{image.directory / name} is not what was built",
-                    f"remove it, and it is built again: rm -r '{image.directory}'; if it happens again, look at the disk",
-                )  # fmt: skip
-                return
+    if spoilt := store.spoilt(image):
+        yield (
+            PROBLEM,
+            f"{', '.join(map(str, spoilt))} is not what was built",
+            f"remove it, and it is built again: rm -r '{image.directory}'; if it happens again, look at the disk",
+        )
+        return
     yield OK, f"the VM image {image.digest[:12]} is whole"
 
 

@@ -18,7 +18,9 @@ import pytest
 from cove.cli import main as cli
 from cove.drivers.qemu import binary, probe, qcow2
 from cove.errors import DriverError
-from cove.image import inputs, store
+from cove.image import assemble, builder, inputs, store
+from cove.image.recipe import Recipe
+from cove.image.tree import Tree
 from cove.machine import docker_context, lifecycle, policy
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
@@ -220,20 +222,20 @@ def test_room(paths: MachinePaths, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_image(paths: MachinePaths) -> None:
-    import hashlib
-
     assert worst("image").state == NOTE
     folder = store.new_directory()
-    artefacts = {}
-    for name in ("vmlinuz", "initramfs", "system.erofs"):
-        (folder / name).write_bytes(name.encode())
-        artefacts[name] = {"size": len(name), "sha256": hashlib.sha256(name.encode()).hexdigest()}
-    (folder / "manifest.json").write_text(json.dumps({"command_line": "quiet", "artefacts": artefacts}))
-    image = store.publish(folder, "0" * 64, inputs.key())
-    assert worst("image") == Finding("image", OK, "the VM image 000000000000 is whole")
-    image.kernel.write_bytes(b"vmlinuX")
-    told = worst("image")
-    assert (told.state, told.text) == (PROBLEM, f"{image.kernel} is not what was built")
+    base = assemble.Base(b"kernel", Tree(), Tree())
+    manifest = builder.write(folder, Recipe.load(inputs.recipe_dir()), base, [])
+    image = store.publish(folder, manifest["digest"], inputs.key())
+    assert worst("image") == Finding("image", OK, f"the VM image {image.digest[:12]} is whole")
+    for path in (image.kernel, image.initramfs, image.system):
+        data = path.read_bytes()
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        told = worst("image")
+        assert (told.state, told.text) == (PROBLEM, f"{path} is not what was built")
+        path.write_bytes(data)
+    image.kernel.unlink()
+    assert "a part of it is missing" in worst("image").text
 
 
 @pytest.mark.parametrize(
