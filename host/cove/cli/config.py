@@ -59,6 +59,7 @@ def list_settings(name: str, origin: bool, as_json: bool) -> None:
     width = max(map(len, lines.values())) + 2
     origins = {key: _where(found) for key, found in values.items()}
     column = max(map(len, origins.values())) + 2
+    print(f"{'SETTING':<{width}}{'FROM':<{column}}VARIABLE")
     for key, line in lines.items():
         print(f"{line:<{width}}{origins[key]:<{column}}{effective.variable(key)}")
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from cove.errors import CoveError
 from cove.machine import effective, policy
-from cove.machine.paths import MachinePaths, cache_dir, data_dir, runtime_dir
+from cove.machine.paths import DEFAULT_MACHINE, MachinePaths, cache_dir, data_dir, runtime_dir
 from cove.machine.settings import SCHEMA, Settings
 from cove.machine.sizes import approximate_size, format_size
 from cove.support.findings import NOTE, OK, PROBLEM, WARNING
@@ -85,8 +85,14 @@ def look_at_settings(paths: MachinePaths, environment: Mapping[str, str]) -> Fou
     except CoveError as error:
         if paths.settings.exists():
             yield PROBLEM, error.message, error.hint
+        elif paths.name == DEFAULT_MACHINE:
+            yield NOTE, "there is no machine yet", "the first command that needs one makes it; or: cove machine start"
         else:
-            yield NOTE, f"there is no machine {paths.name} yet", f"make it with: cove machine start {paths.name}"
+            yield (
+                PROBLEM,
+                f"there is no machine {paths.name}",
+                f"see those that exist with: cove machine list; or make it: cove machine init {paths.name}",
+            )
         return
     over = [f"{name} by {each.place}" for name, each in values.items() if each.origin in ("environment", "policy")]
     yield OK, f"{paths.settings} is in order" + (f"; overridden: {', '.join(over)}" if over else "")

@@ -138,7 +138,10 @@ def test_what_hangs_or_breaks_is_told_and_holds_nobody_up() -> None:
 def test_without_a_machine_nothing_is_wrong_and_nothing_is_made(home: Path) -> None:
     for check in ("settings", "disk", "processes", "engine", "clock", "ports", "registry", "permissions", "policy"):
         assert worst(check).state in (OK, NOTE), check
-    assert "there is no machine default yet" in worst("settings").text
+    assert worst("settings").text == "there is no machine yet"
+    (check,) = [each for each in diagnose.checks("mistyped", {}) if each.name == "settings"]
+    (told,) = findings.run([check])
+    assert (told.state, told.text) == (PROBLEM, "there is no machine mistyped")
     assert not (home / "c").exists()
 
 
