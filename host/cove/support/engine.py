@@ -44,10 +44,13 @@ def get(path: Path, target: str, deadline: float) -> Any:
     if status >= 400:
         try:
             message = str(json.loads(body)["message"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             message = f"status {status}"
         raise Refusal(status, message)
-    return body.decode("utf-8", "replace") if b"text/plain" in head else json.loads(body)
+    try:
+        return body.decode("utf-8", "replace") if b"text/plain" in head else json.loads(body)
+    except RecursionError:
+        raise ValueError("the answer is nested too deeply") from None
 
 
 def _receive(sock: socket.socket, deadline: float) -> bytes:

@@ -19,37 +19,53 @@ GONE = "[removed]"
 SHORT = 5
 """Known secrets of fewer characters are taken out by form only: they would take out much else."""
 
-_WORD = (
-    r"(?:[\w.-]*(?:passw(?:or)?d|passwd|pwd|passphrase|secret|token|credentials?|api[_-]?key|access[_-]?key|private[_-]?key|"
-    r"auth(?:orization)?(?![a-z])|signature|cookie|session[_-]?id)[\w.-]*|key|sig)"
+# Texts are hostile too, for programs in the machine have written some: what repeats is bounded, so that no text takes long.
+_KEYWORD = (
+    r"(?:passw(?:or)?d|pwd|passphrase|secret|token|credentials?|api[_-]?key|access[_-]?key|private[_-]?key|"
+    r"auth(?:orization)?(?![a-z])|signature|cookie|session[_-]?id)"
 )
-_SECRET_NAME = re.compile(rf"(?i){_WORD}")
+_WORD = rf"(?:{_KEYWORD}[\w.-]{{0,64}}|(?<![\w.-])(?:key|sig))"
+_SECRET_NAME = re.compile(rf"(?i){_KEYWORD}|^(?:key|sig)$")
 _NAMES = re.compile(
     r"(?i)(?:^|_)(?:pass(?:word|wd|phrase)?|pwd|secrets?|tokens?|keys?|credentials?|auth|cookie|pat)(?:$|_)"
     r"|password|secret|token"
 )
-_VALUE = r"(\"(?:[^\"\\]|\\.)*\"|'[^']*'|\[[^\]]*\]|[^\s,;&\"'}\]]+)"
-_BEGIN = "-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----"
+_QUOTED = r"\"(?:[^\"\\]|\\.){0,4096}\"|'[^']{0,4096}'"
+_VALUE = rf"({_QUOTED}|\[[^\]]{{0,4096}}\]|[^\s,;&\"'}}\]]+)"
+_BEGIN = "-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----"
+_END = "-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----"
 _FORMS: tuple[tuple[re.Pattern[str], str], ...] = (
     # PEM, also one that a log has cut off (RFC 7468); and in JSON, where the ends of lines are \n.
-    (re.compile(rf"{_BEGIN}(?:.{{0,16384}}?-----END [A-Z0-9 ]*PRIVATE KEY-----|.{{0,16384}})", re.DOTALL), GONE),
+    (re.compile(rf"{_BEGIN}(?:.{{0,16384}}?{_END}|.{{0,16384}})", re.DOTALL), GONE),
     # The name and the password of an address (RFC 3986, section 3.2.1).
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/?#\"'<>]*@"), rf"\1{GONE}@"),
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)[^\s/?#\"'<>]*@"), rf"\1{GONE}@"),
     # What follows a name in headers: "Authorization: Bearer abc", "X-Registry-Auth: abc".
-    (re.compile(r"(?i)\b((?:proxy-)?authorization|x-registry-(?:auth|config)|(?:set-)?cookie)(\"?'?\s*[:=]\s*)[^\r\n]+"), rf"\1\2{GONE}"),
-    (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}"), rf"\1 {GONE}"),
+    (
+        re.compile(
+            r"(?i)\b((?:proxy-)?authorization|x-registry-(?:auth|config)|(?:set-)?cookie)"
+            r"(\"?'?\s{0,8}[:=]\s{0,8})[^\r\n]+"
+        ),
+        rf"\1\2{GONE}",
+    ),
+    (re.compile(r"(?i)\b(bearer|basic)\s{1,8}[\w.~+/=-]{8,}"), rf"\1 {GONE}"),
     # NAME=value of environments, in lists of JSON ("Env": ["A=b"]) and as options (-e A=b, --env A=b, --build-arg A=b).
-    (re.compile(r"(?i)(\"Env\"\s*:\s*\[)[^\]]*"), rf"\1{GONE}"),
-    (re.compile(r"(?<!\S)((?:-e|--env|--build-arg)[ =][\"']?[A-Za-z_]\w*=)(\"[^\"]*\"|'[^']*'|\S*)"), rf"\1{GONE}"),
+    (re.compile(r"(?i)(\"Env\"\s{0,8}:\s{0,8}\[)[^\]]*"), rf"\1{GONE}"),
+    (re.compile(rf"(?<!\S)((?:-e|--env|--build-arg)[ =][\"']?[A-Za-z_]\w{{0,200}}=)({_QUOTED}|\S*)"), rf"\1{GONE}"),
     # password = "x", token: x, "secret":"x", ?key=x&
-    (re.compile(rf"(?i)(?<![\w.-])([\"']?{_WORD}[\"']?\s*(?:=|:|%3D)\s*){_VALUE}"), rf"\1{GONE}"),
-    (re.compile(rf"(?i)(?<!\S)(--?{_WORD}[ \t]+)(\"[^\"]*\"|'[^']*'|[^\s-]\S*)"), rf"\1{GONE}"),
-    (re.compile(r"(?<!\S)(-u\s+[^\s:]+:)\S+"), rf"\1{GONE}"),
+    (re.compile(rf"(?i)({_WORD}[\"']?\s{{0,8}}(?:=|:|%3D)\s{{0,8}}){_VALUE}"), rf"\1{GONE}"),
+    # --password x, --registry-token x, -u name:x
+    (re.compile(rf"(?i)(?<!\S)(--?[\w-]{{0,32}}{_WORD}[ \t]{{1,8}})({_QUOTED}|[^\s-]\S*)"), rf"\1{GONE}"),
+    (re.compile(r"(?<!\S)(-u\s{1,8}[^\s:]{1,200}:)\S+"), rf"\1{GONE}"),
     # Tokens that say themselves what they are: JWT, GitHub, GitLab, Docker, Slack, AWS, npm, PyPI, OpenAI-like, Google.
-    (re.compile(r"\beyJ[\w-]{4,}\.[\w-]{4,}(?:\.[\w-]*)?"), GONE),
-    (re.compile(r"\b(?:gh[pousr]_|github_pat_|glpat-|dckr_(?:pat|oat)_|xox[abeoprs]-|npm_|pypi-|sk-|AIza|ya29\.)[\w.-]{8,}"), GONE),
+    (re.compile(r"\beyJ[\w-]{4,512}\.[\w-]{4,}(?:\.[\w-]*)?"), GONE),
+    (
+        re.compile(
+            r"\b(?:gh[pousr]_|github_pat_|glpat-|dckr_(?:pat|oat)_|xox[abeoprs]-|npm_|pypi-|sk-|AIza|ya29\.)[\w.-]{8,}"
+        ),
+        GONE,
+    ),
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}"), GONE),
-)  # fmt: skip
+)
 
 
 class Redactor:
@@ -90,7 +106,7 @@ class Redactor:
 
 
 def _is_secret(key: str, value: Any) -> bool:
-    return bool(value) and not isinstance(value, bool) and (key == "Env" or _SECRET_NAME.fullmatch(key) is not None)
+    return bool(value) and not isinstance(value, bool) and (key == "Env" or _SECRET_NAME.search(key) is not None)
 
 
 def _encoded(secret: str) -> set[str]:

@@ -9,6 +9,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -216,6 +217,20 @@ def test_what_is_no_secret_stays() -> None:
     ):  # fmt: skip
         assert clean(text) == text
     assert clean("/home/joe/x and /home/joe") == "~/x and ~"
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "a.", "password", "password=[", 'password="', "password='", "eyJ-", "-eyJaaaaa", "http://", "x://a", '"Env":[', "--password ",
+        "-e A=", "-u a", "-----BEGIN PRIVATE KEY-----", "authorization:", "bearer ", "token" + " " * 50, "ghp_", "[", "key=", "--a-",
+    ],
+)  # fmt: skip
+def test_no_text_takes_long(piece: str) -> None:
+    text = piece * (200_000 // len(piece))
+    begin = time.process_time()
+    Redactor(["hunter2hunter2"], Path("/home/joe"))(text)
+    assert time.process_time() - begin < 5
 
 
 @settings(deadline=None)
