@@ -93,7 +93,8 @@ def _members(
     yield "findings.txt", "".join(f"{each['state']:<9}{each['check']:<16}{each['text']}\n" for each in shown)
     yield "environment.json", _json(_variables(environment, clean))
     yield "docker-config.json", _json(_docker(clean))
-    yield "policy.toml", clean(_text(policy.place()))
+    if rules := _text(policy.place()):
+        yield "policy.toml", clean(rules)
     for one in lifecycle.names():
         yield f"machines/{one}/machine.toml", clean(_text(MachinePaths(one).settings))
     yield f"machines/{name}/settings.json", _json(_settings(paths, clean))

@@ -19,7 +19,8 @@ from cove.support import engine
 from cove.support.computer import Found, settings_of
 from cove.support.findings import NOTE, OK, PROBLEM, WARNING
 
-ENGINE_S = 8.0
+ENGINE_S = 15.0
+"""Under software emulation, on a busy computer, the first question after a start takes half of it."""
 REGISTRY_S = 20.0
 SKEW_S = 2.0
 
@@ -108,11 +109,20 @@ def look_at_engine(paths: MachinePaths) -> Found:
         yield NOTE, "the machine does not run, so that its engine cannot be asked"
         return
     deadline = time.monotonic() + ENGINE_S
+    answered = False
     try:
         engine.get(paths.docker_socket, "/_ping", deadline)
+        answered = True
         version = engine.get(paths.docker_socket, "/version", deadline)
         info = engine.get(paths.docker_socket, "/info", deadline)
     except (OSError, ValueError) as error:
+        if answered and isinstance(error, TimeoutError):
+            yield (
+                WARNING,
+                f"the engine answers, but not to all within {ENGINE_S:.0f} s",
+                "the computer, or the machine, may be very busy; once more: cove diagnose",
+            )
+            return
         yield (
             PROBLEM, f"the engine does not answer at {paths.docker_socket}: {error}",
             f"see why: cove machine ssh -m {paths.name} 'tail -50 /var/lib/cove/log/engine.log'; then: cove machine restart {paths.name}",

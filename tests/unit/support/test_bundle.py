@@ -67,6 +67,8 @@ def shapes(secrets: Secrets) -> str:
     ]  # fmt: skip
     key = new("MIIEvQ{}")
     lines.append(f"-----BEGIN RSA PRIVATE KEY-----\n{key}\n{new()}\n-----END RSA PRIVATE KEY-----")
+    secrets.made.append(f"AKIA{os.urandom(8).hex().upper()}")
+    lines.append(f"of the account {secrets.made[-1]}")
     lines.append(f"harmless again\n-----BEGIN PRIVATE KEY-----\n{new()}")  # and the log ends
     return "\n".join(lines) + "\n"
 

@@ -68,7 +68,7 @@ class Engine:
             "/containers/json": [],
             "/distribution/busybox/json": {"Descriptor": {}},
         }
-        self.hangs = False
+        self.hangs_at = ""
         self._lock = FileLock(paths.vm_lock)
         assert self._lock.try_acquire()
         self._socket = socket.socket(socket.AF_UNIX)
@@ -85,9 +85,10 @@ class Engine:
             except OSError:
                 return
             kept.append(client)
-            if self.hangs:
+            target = client.recv(4096).split(b" ")[1].decode()
+            if target == self.hangs_at:
                 continue
-            answer = self.answers[client.recv(4096).split(b" ")[1].decode()]
+            answer = self.answers[target]
             status, body = answer if isinstance(answer, tuple) else (200, answer)
             body = {"message": body} if status != 200 else body
             client.sendall(f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n\r\n{json.dumps(body)}".encode())
@@ -318,7 +319,10 @@ def test_an_engine_that_does_not(engine: Engine, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(machine, "ENGINE_S", 0.3)
     engine.answers["/info"] = (500, "the database is locked")
     assert "the database is locked" in worst("engine").text
-    engine.hangs = True
+    engine.hangs_at = "/info"
+    told = worst("engine")
+    assert (told.state, "answers, but not to all" in told.text) == (WARNING, True)
+    engine.hangs_at = "/_ping"
     told = worst("engine")
     assert (told.state, "did not answer in time" in told.text or "timed out" in told.text) == (PROBLEM, True)
     assert "engine.log" in told.fix
