@@ -26,7 +26,7 @@ from coved.containers.spec import Layout
 from coved.errors import Conflict, EngineError, InvalidParameter, NotFound
 from coved.events import Events
 from coved.filters import Filters
-from coved.images import Images, ImageUser
+from coved.images import Images, ImageUser, platforms
 from coved.images.documents import Platform
 from coved.networks import Networks
 from coved.runtime.errors import NotRunning, RuntimeFailure
@@ -235,6 +235,11 @@ class Containers:
         config.sandbox_request(name, request, request.host["NetworkMode"])
         if self._in_vm:
             request = replace(request, warnings=(*request.warnings, *elsewhere(mounts)))
+        if platforms.foreignness(image) or image.platform.variant:
+            from coved.images import processors  # few images are for other machines
+
+            said = processors.warnings(image.platform, asked=platform is not None)
+            request = replace(request, warnings=(*request.warnings, *said))
         container = Container(secrets.token_hex(32), name, image.id, reference, request, mounts, time.time_ns())
         if not request.config["Hostname"] and request.host["UTSMode"] != "host":
             shared = request.host["NetworkMode"] == "host"
