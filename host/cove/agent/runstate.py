@@ -36,6 +36,8 @@ class RunState:
     """Where its words begin in the console's log, in bytes."""
     boot_seconds: float | None = None
     """How long it took until the engine answered; None until then."""
+    start: str = "cold"
+    """"cold", or "template" (`cove.machine.templates`)."""
 
     def shown(self) -> dict[str, Any]:
         """As `status` has it."""
