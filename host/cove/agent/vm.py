@@ -190,8 +190,8 @@ class Vm:
     async def _begin(self, spec: VmSpec, run: RunState, told: dict[str, Any]) -> None:
         """Make a VM that waits for its seed this machine. It is not to be taken over before: nobody else could give it one."""
         assert self._driver is not None
-        ssh_port = await self._forward_ssh()
         await self._driver.begin(spec, keys.seed(self._paths, run.boot_id, told))
+        ssh_port = await self._forward_ssh()
         self.run = replace(run, ssh_port=ssh_port, console_begin=self._console_begin)
         runstate.save(self._paths, self.run)
 
