@@ -139,7 +139,7 @@ class Vm:
             image.command_line, accelerator,
         )  # fmt: skip
         await self._driver.create(spec)
-        version = await asyncio.to_thread(binary.version, program)
+        version = await asyncio.to_thread(self._driver.version)
         run = RunState(
             secrets.token_hex(16), 0, image.digest, accelerator.name, accelerator.reason, version, wanted.cpus,
             wanted.memory, time.time(), wanted.bind_address,

@@ -68,6 +68,10 @@ class Driver(ABC):
         """
 
     @abstractmethod
+    def version(self) -> str:
+        """The hypervisor's. Raises `HypervisorMissing`."""
+
+    @abstractmethod
     def template_key(self, spec: VmSpec) -> str | None:
         """What a template must have been saved with for `start` to take it, as hexadecimal digits; None when this host's
         hypervisor saves none. Raises `HypervisorMissing`."""

@@ -55,6 +55,7 @@ class QemuDriver(Driver):
         self._full = asyncio.Event()
         self._failures: asyncio.Task[None] | None = None
         self._held = asyncio.Event()
+        self._version = ""
 
     @property
     def _pid_file(self) -> Path:
@@ -64,6 +65,10 @@ class QemuDriver(Driver):
         if not self._paths.disk.exists():
             await asyncio.to_thread(qcow2.create, self._paths.disk, spec.disk_size)
 
+    def version(self) -> str:
+        self._version = self._version or binary.version(self.program)
+        return self._version
+
     def template_key(self, spec: VmSpec) -> str | None:
         if sys.platform != "linux":
             return None  # QEMU before 8.2 takes the file as a descriptor only, and of saving under HVF and WHPX nothing is known
@@ -71,7 +76,7 @@ class QemuDriver(Driver):
         spec = replace(spec, name="", kernel=Path(), initramfs=Path(), system=Path())
         words = command.build(Path(), spec, command.Endpoints(0, 0, 0, Path(), Path()), self.sandbox)
         info = self.program.resolve().stat()
-        parts = [binary.version(self.program), str(info.st_size), str(info.st_mtime_ns), *words]
+        parts = [self.version(), str(info.st_size), str(info.st_mtime_ns), *words]
         if spec.accelerator.name != "tcg":  # the guest has the host's processor
             cpu = Path("/proc/cpuinfo").read_text("ascii", "replace").partition("\n\n")[0]
             parts += sorted(line for line in cpu.splitlines() if line.startswith(("model name", "flags", "microcode")))
