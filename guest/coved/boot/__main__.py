@@ -21,16 +21,25 @@ def main() -> None:
         # The engine spends most of its start on importing its modules. It can do that while the system is set up.
         engine_loaded, hold_engine = ENGINE.start_held()
 
-        from coved.boot import init  # after the engine is on its way
+        from coved.boot import foreign, init  # after the engine is on its way
         from coved.runtime.listening import listen
 
         one = init.Init(ENGINE, SPAWNER)
         init.set_up()
         listener = listen(SPAWNER_SOCKET)
         SPAWNER.listener = listener.fileno()
+<<<<<<< HEAD
         spawner_loaded, hold_spawner = SPAWNER.start_held()
         one.take_signals()
         one.load_modules()
+=======
+        if held >= 0:
+            os.close(held)
+        else:
+            ENGINE.start()
+        foreign.register()  # before anything can run in a container
+        SPAWNER.start()
+>>>>>>> main
         system.hold_device_filter()
         init.wait(engine_loaded, spawner_loaded)
         init.begin()
