@@ -28,18 +28,10 @@ def main() -> None:
         init.set_up()
         listener = listen(SPAWNER_SOCKET)
         SPAWNER.listener = listener.fileno()
-<<<<<<< HEAD
         spawner_loaded, hold_spawner = SPAWNER.start_held()
         one.take_signals()
         one.load_modules()
-=======
-        if held >= 0:
-            os.close(held)
-        else:
-            ENGINE.start()
         foreign.register()  # before anything can run in a container
-        SPAWNER.start()
->>>>>>> main
         system.hold_device_filter()
         init.wait(engine_loaded, spawner_loaded)
         init.begin()

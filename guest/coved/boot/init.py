@@ -16,11 +16,6 @@ from coved.boot.services import Service, Ssh, spawn
 
 ORDERS = {signal.SIGUSR2: power.RB_POWER_OFF, signal.SIGTERM: power.RB_POWER_OFF, signal.SIGINT: power.RB_AUTOBOOT}
 # The power button's, and those that networks want soon: loaded while the engine imports its modules.
-<<<<<<< HEAD
-MODULES = ("button", "evdev", "bridge", "veth", "nft_chain_nat", "nft_ct", "nft_fib_ipv4", "nft_masq", "nft_nat")
-# What each connection of SSH executes: read before the VM is saved, so that the first one need not wait for the system disk.
-WARM = ("/usr/sbin/sshd", "/usr/lib/openssh/sshd-*", "/usr/lib/*-linux-gnu/libcrypto.so.*")
-=======
 MODULES = (
     "button",
     "evdev",
@@ -34,7 +29,8 @@ MODULES = (
     "nft_masq",
     "nft_nat",
 )
->>>>>>> main
+# What each connection of SSH executes: read before the VM is saved, so that the first one need not wait for the system disk.
+WARM = ("/usr/sbin/sshd", "/usr/lib/openssh/sshd-*", "/usr/lib/*-linux-gnu/libcrypto.so.*")
 _INPUT_EVENT = struct.Struct("@llHHi")
 _EV_KEY, _KEY_POWER = 1, 116
 
