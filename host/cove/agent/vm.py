@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cove.agent import consolewords, disk, runstate
+from cove.agent import consolewords, disk, runstate, suspended
 from cove.agent.link import Link
 from cove.agent.runstate import RunState
 from cove.agent.threads import abandonable
@@ -55,6 +55,8 @@ class Vm:
         self.adopted = False
         """An earlier agent started it: there may be work in it."""
         self._console_begin = 0
+        self._resumed = False
+        """Its guest has everything open already, of which the host is told nothing."""
 
     @property
     def pid(self) -> int | None:
@@ -101,7 +103,7 @@ class Vm:
         self.run = runstate.load(self._paths)
         if not await self._driver.adopt():
             return False
-        if self.run is None:
+        if self.run is None or suspended.load(self._paths) is not None:  # no machine yet, or none any more
             await self._driver.kill()
             return False
         log.info("found the running VM again, process %s", self._driver.pid())
@@ -140,25 +142,69 @@ class Vm:
         )  # fmt: skip
         await self._driver.create(spec)
         version = await asyncio.to_thread(self._driver.version)
+        key = await asyncio.to_thread(self._driver.template_key, spec)
         run = RunState(
             secrets.token_hex(16), 0, image.digest, accelerator.name, accelerator.reason, version, wanted.cpus,
-            wanted.memory, time.time(), wanted.bind_address,
+            wanted.memory, time.time(), wanted.bind_address, kind=key or "",
         )  # fmt: skip
+        if (before := suspended.load(self._paths)) is not None:
+            try:
+                await self._resume(spec, before, run, report)
+                return
+            except (DriverError, BootError) as error:
+                await self._failed("its suspended state", "as after a power cut", error, report)
+                suspended.forget(self._paths)
         told = await asyncio.to_thread(registries.told, wanted)
-        key = await asyncio.to_thread(self._driver.template_key, spec)
         if key is not None and (template := templates.find(key)) is not None:
             try:
                 await self._restore(spec, template, run, told, report)
                 return
             except (DriverError, BootError) as error:
-                log.error("the template %s cannot be used: %s", template, error)
-                report(Event("boot", f"its template cannot be used, so it boots from the beginning: {error}"))
+                await self._failed("its template", "from the beginning", error, report)
                 templates.discard(key)
-                await self._driver.kill()
-                await self.close()
-                self._driver = QemuDriver(self._paths)
-                self._driver.program, self._driver.sandbox = program, probed.sandbox
         await self._cold_boot(spec, key, run, told, report)
+
+    async def _failed(self, what: str, how: str, error: CoveError, report: Report) -> None:
+        """After a start that was to be quick: the way is clear for one that is not."""
+        assert self._driver is not None
+        log.error("%s cannot be used: %s", what, error)
+        report(Event("boot", f"{what} cannot be used, so it boots {how}: {error}"))
+        await self._driver.kill()
+        await self.close()
+        self._resumed = False
+        failed, self._driver = self._driver, QemuDriver(self._paths)
+        self._driver.program, self._driver.sandbox = failed.program, failed.sandbox
+
+    async def _resume(self, spec: VmSpec, before: RunState, run: RunState, report: Report) -> None:
+        assert self._driver is not None
+        if before.kind != run.kind:
+            raise DriverError("QEMU, the image or the machine's settings have changed since")
+        self._console_begin = consolewords.size(self._paths.console_log)
+        report(Event("boot", "going on where it was suspended"))
+        await self._driver.wake(spec, self._paths.suspended, lambda: suspended.forget(self._paths))
+        self._resumed = True
+        ssh_port = await self._forward_ssh()
+        self.run = replace(before, ssh_port=ssh_port, start="resumed")
+        runstate.save(self._paths, self.run)
+        await self._ready_or_full(report, RESTORED_TIMEOUT_S)
+
+    async def suspend(self, report: Report) -> None:
+        """Write the VM to the disk and end it: the next start goes on where it was. Raises `CoveError`, and then it goes on."""
+        assert self._driver is not None and self._transport is not None
+        if self.run is None or not self.run.kind:
+            raise CoveError(
+                f"the machine {self._paths.name} cannot be suspended: its QEMU was not started so that it could be saved",
+                "stop it instead: cove machine stop",
+            )
+        report(Event("suspend", "writing its memory to the disk"))
+        await asyncio.to_thread(self._transport.disconnect)
+        with space.room(self._paths.folder, f"the memory of the machine {self._paths.name}"):
+            await self._driver.suspend(self._paths.suspended)
+            suspended.note(self._paths, self.run)
+        await self._driver.quit()
+        if not await self._ended(QUIT_S):
+            await self._driver.kill()
+        runstate.forget(self._paths)
 
     async def _restore(
         self, spec: VmSpec, template: Path, run: RunState, told: dict[str, Any], report: Report
@@ -212,6 +258,8 @@ class Vm:
         self.link = Link(self._paths.link_socket, PortForwards(self._driver, self.run.bind_address), self.run.boot_id)
         await self.link.open()
         await self._driver.on_link_change(self.link.changed)
+        if self._resumed:
+            self.link.changed(True)
         # The handshake takes its time under emulation: it is made while the engine starts.
         self._transport = SshTransport(self.run.ssh_port, self._paths.ssh_key, self._paths.host_key)
         await self._or_gone(asyncio.gather(self.link.ready.wait(), self._connect(self._transport, report)), timeout_s)
@@ -235,6 +283,8 @@ class Vm:
         assert self._driver is not None
         listening = asyncio.Event()
         await self._driver.on_ssh_change(lambda open: listening.set() if open else None)
+        if self._resumed:
+            listening.set()
         await listening.wait()
         await asyncio.to_thread(transport.connect)
         report(Event(REACHABLE, "the machine can be reached"))

@@ -85,6 +85,18 @@ class Driver(ABC):
         """Write a VM that waits for its seed to a file; it then goes on waiting. Raises `DriverError`, and then there is no file."""
 
     @abstractmethod
+    async def suspend(self, state: Path) -> None:
+        """Write a VM that runs to a file; it stands still then, for good. Raises `DriverError`, and then it goes on."""
+
+    @abstractmethod
+    async def wake(self, spec: VmSpec, state: Path, consume: Callable[[], None]) -> None:
+        """Start a VM that `suspend` has written, of the same `template_key` and with its disk as it was then. `consume` is called
+        before it goes on. When this raises, nothing is left running.
+
+        Raises `DriverError`, `HypervisorMissing`.
+        """
+
+    @abstractmethod
     async def begin(self, spec: VmSpec, seed: bytes) -> None:
         """Give the VM its data disk, made as large as the spec says (never smaller), and its seed, one line.
 

@@ -162,6 +162,16 @@ class MachinePaths:
         return self.folder / "run.json"
 
     @property
+    def suspended(self) -> Path:
+        """The state of the VM while the machine is suspended: its memory, and so all that is secret in it (0600)."""
+        return self.folder / "suspended.vm"
+
+    @property
+    def suspended_run(self) -> Path:
+        """There exactly while the machine is suspended: how its VM was started."""
+        return self.folder / "suspended.json"
+
+    @property
     def lock(self) -> Path:
         """Locked by the agent for as long as it lives."""
         return self.folder / "agent.lock"

@@ -32,6 +32,7 @@ class Fake:
         words = sys.argv
         self.seed: dict[str, Any] = {}
         self.restored = "-incoming" in words
+        self.has_disk = False
         self.folder = Path(words[words.index("-pidfile") + 1]).parent
         Path(words[words.index("-pidfile") + 1]).write_text(f"{os.getpid()}\n")
         with Path(option(r"file,id=console,path=([^,]*)")[0]).open("a") as console:
@@ -85,12 +86,16 @@ class Fake:
                 disk.write(arguments["size"].to_bytes(8, "big"))
         if name == "human-monitor-command":
             return self.monitor(arguments["command-line"].split())
+        if name == "blockdev-add":
+            self.has_disk = True
         if name == "migrate":
             self.tell("MIGRATION", {"status": "failed" if "no-save" in FAULTS else "completed"})
         if name == "migrate-incoming":
             if "bad-template" in FAULTS:
                 sys.stderr.write("qemu: load of migration failed: the fake was told to\n")
                 os._exit(1)
+            if self.has_disk:  # it was suspended, and not saved as a template
+                self.seed = json.loads((self.folder / "fake_memory").read_text())
             self.tell("MIGRATION", {"status": "completed"})
         return {}
 
@@ -98,11 +103,14 @@ class Fake:
         send(self.qmp, {"event": event, "data": data, "timestamp": {"seconds": 0, "microseconds": 0}})
 
     def boot(self) -> None:
-        """The guest, from the point where it waits for its seed."""
+        """The guest, from the point where it waits for its seed, if it has none yet."""
+        if self.seed:
+            self.serve_link()
         listener = socket.socket(fileno=int(option(r"socket,id=seed,fd=(\d+)")[0]))
         client, _ = listener.accept()
         with client, client.makefile("rb") as stream:
             self.seed = json.loads(stream.readline())
+            (self.folder / "fake_memory").write_text(json.dumps(self.seed))
             client.sendall(b"ok\n")
         self.write()
         self.room.wait()

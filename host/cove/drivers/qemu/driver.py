@@ -85,6 +85,12 @@ class QemuDriver(Driver):
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     async def start(self, spec: VmSpec, template: Path | None = None) -> None:
+        await self._launch(spec, template)
+
+    async def wake(self, spec: VmSpec, state: Path, consume: Callable[[], None]) -> None:
+        await self._launch(spec, state, consume)
+
+    async def _launch(self, spec: VmSpec, saved_at: Path | None, consume: Callable[[], None] | None = None) -> None:
         lock = FileLock(self._paths.vm_lock)
         try:
             lock.acquire(LOOKED_AT_S, "QEMU")  # whoever asks whether it is free holds it for a moment
@@ -107,8 +113,8 @@ class QemuDriver(Driver):
             words = command.build(self.program, spec, endpoints, self.sandbox)
             inherited = [qmp.fileno(), link.fileno(), seed.fileno(), lock.fd]
             saved = -1
-            if template is not None:
-                saved = _open(template, os.O_RDONLY)
+            if saved_at is not None:
+                saved = _open(saved_at, os.O_RDONLY)
                 stack.callback(os.close, saved)
                 inherited.append(saved)
                 words += ["-incoming", "defer"]
@@ -123,8 +129,12 @@ class QemuDriver(Driver):
                 raise DriverError(f"{self.program} cannot be run: {error.strerror}", binary.install_hint()) from error
         try:
             await self._connect()
-            if self._qmp is not None and template is not None:
+            if consume is not None:
+                await self._attach_disk()
+            if self._qmp is not None and saved >= 0:
                 await migration.load(self._qmp, saved)
+            if consume is not None:
+                consume()
             await self._execute("cont")
         except BaseException:
             said = " ".join(lastwords.of_run(self._paths.qemu_log))
@@ -138,30 +148,43 @@ class QemuDriver(Driver):
         await self._held.wait()
 
     async def save(self, template: Path) -> None:
+        try:
+            await self._write(template)
+        finally:
+            await self._execute("cont")
+
+    async def suspend(self, state: Path) -> None:
+        try:
+            await self._write(state)
+        except BaseException:
+            await self._execute("cont")
+            raise
+
+    async def _write(self, state: Path) -> None:
         if self._qmp is None:
             raise DriverError(f"the VM of machine {self._paths.name} is not running")
-        unfinished = template.with_name(f"{template.name}.{os.getpid()}")
+        unfinished = state.with_name(f"{state.name}.{os.getpid()}")
         fd = _open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
-            try:
-                await migration.save(self._qmp, fd)
-            finally:
-                await self._execute("cont")
+            await migration.save(self._qmp, fd)
             await asyncio.to_thread(os.fsync, fd)
-            unfinished.replace(template)
+            unfinished.replace(state)
         except BaseException as error:
             unfinished.unlink(missing_ok=True)
             if isinstance(error, OSError):
-                raise DriverError(f"{template} cannot be written: {error.strerror}") from error
+                raise DriverError(f"{state} cannot be written: {error.strerror}") from error
             raise
         finally:
             os.close(fd)
 
-    async def begin(self, spec: VmSpec, seed: bytes) -> None:
+    async def _attach_disk(self) -> None:
         await self._execute("blockdev-add", command.data_node(self._paths.disk))
-        await self._grow(spec.disk_size)
         device = {"path": f"/machine/peripheral/{command.DATA_DEVICE}", "property": "drive"}
         await self._execute("qom-set", device | {"value": command.DATA_NODE})
+
+    async def begin(self, spec: VmSpec, seed: bytes) -> None:
+        await self._attach_disk()
+        await self._grow(spec.disk_size)
         try:
             async with asyncio.timeout(QMP_TIMEOUT_S):
                 reader, writer = await asyncio.open_unix_connection(str(self._paths.seed_socket))
