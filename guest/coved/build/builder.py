@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,14 +22,16 @@ from coved.build.request import Request, Result
 from coved.build.run.execution import Executor
 from coved.build.stages import classic, epoch, stage
 from coved.build.stages.bases import Bases
+from coved.build.stages.config import environment
 from coved.build.stages.exporting import Built, Exporter
 from coved.build.stages.inputs import Inputs
 from coved.build.stages.job import Job
-from coved.build.stages.plan import plan
+from coved.build.stages.plan import PlannedStage, plan
 from coved.build.upkeep import Upkeep
 from coved.build.vertices import Vertices
 from coved.dockerfile.instructions import Dockerfile, DockerfileError, Warning
 from coved.dockerfile.lint import check, options_of, violation
+from coved.dockerfile.outline import Outline, targets
 from coved.dockerfile.parser import parse
 from coved.dockerfile.rules import Options
 from coved.errors import EngineError
@@ -92,14 +95,18 @@ class Builder:
             bases = Bases(self._images, self._registries, client, vertices, request.pull)
             stack.push_async_callback(bases.close)
             dockerfile = await self._read(inputs, request)
+            if request.question == "targets":
+                return Result(answer=targets(dockerfile))
             options = _options(dockerfile, request, inputs)
             warnings = await asyncio.to_thread(_checked, dockerfile, request, inputs, options)
-            if request.check:
+            if request.question == "check":
                 return Result(warnings=warnings)
             for warning in warnings:
                 progress.warning(inputs.definition, warning)
             if violated := violation(warnings, options):
                 raise BadDockerfile(violated)
+            if request.question == "outline":
+                return Result(warnings=warnings, answer=_outline(dockerfile, request, inputs, bases))
             request, imported = await self._with_caches(request, bases)
             built = []
             for wanted in request.platforms or ("",):
@@ -165,6 +172,25 @@ def _checked(dockerfile: Dockerfile, request: Request, inputs: Inputs, options: 
     given = {name: value for name, value in request.build_args.items() if value is not None}
     found = check(dockerfile, options=options, target=request.target, build_args=given)
     return [replace(each, filename=inputs.filename, text=dockerfile.text) for each in found]
+
+
+def _outline(dockerfile: Dockerfile, request: Request, inputs: Inputs, bases: Bases) -> Outline:
+    from coved.build.stages import outlining
+
+    def environment_of(planned: PlannedStage) -> Mapping[str, str]:
+        """What is not here is not pulled to be asked."""
+        try:
+            image = bases.local(planned.image)
+        except EngineError:
+            return {}
+        return environment(image.config.get("config") or {})
+
+    given = {name: value for name, value in request.build_args.items() if value is not None}
+    try:
+        planned = plan(dockerfile, request, _platform(next(iter(request.platforms), "")))
+        return outlining.outline(planned, given, environment_of)
+    except DockerfileError as error:
+        raise _located(error, inputs.filename, dockerfile.text) from None
 
 
 def _located(error: DockerfileError, filename: str, text: str) -> BadDockerfile:

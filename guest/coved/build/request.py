@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from coved.dockerfile.instructions import Warning
+from coved.dockerfile.outline import Outline, Targets
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class Request:
     """[{"type": "registry", "ref": ...}]"""
     cache_to: Sequence[Mapping[str, str]] = ()
     outputs: Sequence[Output] = (Output(),)
-    check: bool = False
-    """Only look at the Dockerfile (``--check``)."""
+    question: str = ""
+    """Only look at the Dockerfile, and tell of it: "check" for warnings, "outline", or "targets" (``--call``)."""
     in_order: bool = False
     """One step after the other, as the classic builder's output needs it."""
 
@@ -75,3 +76,4 @@ class Result:
     names: Sequence[str] = ()
     """Canonical ones that it has been given."""
     warnings: Sequence[Warning] = ()
+    answer: Outline | Targets | None = None
