@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from coved.build.files.copier import Copier
 from coved.build.files.incoming import Incoming
 from coved.build.progress import Progress
 from coved.build.remote.sources import Remote, Stores
-from coved.build.request import Request, Result
+from coved.build.request import Checked, Request, Result
 from coved.build.run.execution import Executor
 from coved.build.stages import classic, epoch, stage
 from coved.build.stages.bases import Bases
@@ -30,7 +30,7 @@ from coved.build.stages.plan import PlannedStage, plan
 from coved.build.upkeep import Upkeep
 from coved.build.vertices import Vertices
 from coved.dockerfile.instructions import Dockerfile, DockerfileError, Warning
-from coved.dockerfile.lint import check, options_of, violation
+from coved.dockerfile.lint import check, check_read, options_of, violation
 from coved.dockerfile.outline import Outline, targets
 from coved.dockerfile.parser import parse
 from coved.dockerfile.rules import Options
@@ -94,13 +94,20 @@ class Builder:
             stack.push_async_callback(inputs.close)
             bases = Bases(self._images, self._registries, client, vertices, request.pull)
             stack.push_async_callback(bases.close)
-            dockerfile = await self._read(inputs, request)
+            try:
+                dockerfile = await self._read(inputs, request)
+            except BadDockerfile as error:
+                if request.question == "check":
+                    return Result(answer=_failed(error))
+                for warning in error.warnings:
+                    progress.warning(inputs.definition, warning)
+                raise
             if request.question == "targets":
                 return Result(answer=targets(dockerfile))
             options = _options(dockerfile, request, inputs)
             warnings = await asyncio.to_thread(_checked, dockerfile, request, inputs, options)
             if request.question == "check":
-                return Result(warnings=warnings)
+                return Result(answer=_verdict(dockerfile, request, inputs, warnings))
             for warning in warnings:
                 progress.warning(inputs.definition, warning)
             if violated := violation(warnings, options):
@@ -158,7 +165,11 @@ class Builder:
         except DockerfileError as error:
             if request.in_order:
                 error = classic.unreadable(error, request.dockerfile)
-            raise _located(error, inputs.filename, text.decode("utf-8", "replace")) from None
+            bad = _located(error, inputs.filename, text.decode("utf-8", "replace"))
+            if error.read is not None and not request.in_order:
+                found = check_read(error.read, _options(error.read, request, inputs))
+                bad.warnings = [replace(each, filename=inputs.filename, text=bad.text) for each in found]
+            raise bad from None
 
 
 def _options(dockerfile: Dockerfile, request: Request, inputs: Inputs) -> Options:
@@ -172,6 +183,21 @@ def _checked(dockerfile: Dockerfile, request: Request, inputs: Inputs, options: 
     given = {name: value for name, value in request.build_args.items() if value is not None}
     found = check(dockerfile, options=options, target=request.target, build_args=given)
     return [replace(each, filename=inputs.filename, text=dockerfile.text) for each in found]
+
+
+def _verdict(dockerfile: Dockerfile, request: Request, inputs: Inputs, warnings: Sequence[Warning]) -> Checked:
+    """What the checks have found, and what would be wrong with the whole."""
+    try:
+        plan(dockerfile, request, _platform(next(iter(request.platforms), "")))
+    except (DockerfileError, BadDockerfile) as error:
+        bad = BadDockerfile(str(error), location=error.location, filename=inputs.filename, text=dockerfile.text)
+        bad.warnings = warnings
+        return _failed(bad)
+    return Checked(inputs.filename, dockerfile.text, warnings)
+
+
+def _failed(error: BadDockerfile) -> Checked:
+    return Checked(error.filename, error.text, error.warnings, str(error), error.location)
 
 
 def _outline(dockerfile: Dockerfile, request: Request, inputs: Inputs, bases: Bases) -> Outline:

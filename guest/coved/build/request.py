@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from coved.dockerfile.instructions import Warning
+from coved.dockerfile.instructions import Location, Warning
 from coved.dockerfile.outline import Outline, Targets
 
 
@@ -70,10 +70,22 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Checked:
+    """What the checks of a Dockerfile have found."""
+
+    filename: str
+    text: str
+    warnings: Sequence[Warning]
+    error: str = ""
+    """Why it could not be built at all."""
+    location: Location | None = None
+
+
+@dataclass(frozen=True)
 class Result:
     image_id: str = ""
     """"" when no image was asked for."""
     names: Sequence[str] = ()
     """Canonical ones that it has been given."""
     warnings: Sequence[Warning] = ()
-    answer: Outline | Targets | None = None
+    answer: Checked | Outline | Targets | None = None

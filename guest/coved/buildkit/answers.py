@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from coved.build.request import Result
-from coved.dockerfile.instructions import Location, Warning
+from coved.build.request import Checked, Result
+from coved.dockerfile.instructions import Location
 from coved.dockerfile.outline import Outline, Targets
 
 DESCRIBE = "frontend.subrequests.describe"
@@ -26,7 +26,9 @@ def of(built: Result) -> dict[str, bytes]:
             return _metadata(_outline(built.answer), outline_text(built.answer), "1.0.0")
         case Targets():
             return _metadata(_targets(built.answer), targets_text(built.answer), "1.0.0")
-    return _lint(built.warnings)
+        case Checked():
+            return _lint(built.answer)
+    return {}
 
 
 def description() -> dict[str, bytes]:
@@ -151,8 +153,9 @@ def table(rows: Iterable[Sequence[str]], gap: int) -> str:
     return "".join("".join(map(str.ljust, row, widths)) + row[-1] + "\n" for row in every)
 
 
-def _lint(warnings: Sequence[Warning]) -> dict[str, bytes]:
-    document = {
+def _lint(checked: Checked) -> dict[str, bytes]:
+    warnings = checked.warnings
+    document: _Json = {
         "warnings": [
             {
                 "ruleName": each.rule,
@@ -163,14 +166,11 @@ def _lint(warnings: Sequence[Warning]) -> dict[str, bytes]:
             }
             for each in warnings
         ],
-        "sources": [
-            {"filename": each.filename, "data": _source(each.text), "language": "Dockerfile"} for each in warnings[:1]
-        ],
+        "sources": [{"filename": checked.filename, "data": _source(checked.text), "language": "Dockerfile"}],
     }
+    if checked.error:
+        where = _location(checked.location) if checked.location is not None else {}
+        document["buildError"] = {"message": checked.error, "location": where}
     text = "".join(f"\n{each.message}\n{each.description}\n{each.url}\n" for each in warnings)
-    return {
-        "result.json": json.dumps(document).encode(),
-        "result.txt": text.encode(),
-        "result.statuscode": b"1" if warnings else b"0",
-        "version": b"1.0",
-    }
+    status = b"1" if warnings or checked.error else b"0"
+    return {**_metadata(document, text, "1.0.0"), "result.statuscode": status}

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from coved.build.request import Request, Result
+import pytest
+from coved.build.request import Checked, Request, Result
 from coved.build.stages.outlining import outline
 from coved.build.stages.plan import plan
 from coved.buildkit import answers
+from coved.dockerfile.instructions import DockerfileError
+from coved.dockerfile.lint import check_read
 from coved.dockerfile.outline import targets
 from coved.dockerfile.parser import parse
+from coved.dockerfile.rules import Options
 from coved.images.documents import Platform
 
 DOCKERFILE = b"""\
@@ -101,3 +105,23 @@ def test_targets() -> None:
 def test_questions_are_named() -> None:
     found = json.loads(answers.description()["result.json"])
     assert [one["name"] for one in found] == ["frontend.outline", "frontend.targets", "frontend.subrequests.describe"]
+
+
+def test_checks_of_what_cannot_be_built() -> None:
+    text = b"# about\nARG a=1\nFROM busybox as Up\nMAINTAINER me\nRUN a \\\n\n  b\nRUNN x\nFROM scratch as Two\n"
+    with pytest.raises(DockerfileError) as failed:
+        parse(text)
+    assert failed.value.read is not None
+    warnings = check_read(failed.value.read, Options())
+    assert [one.rule for one in warnings] == [
+        "NoEmptyContinuation", "StageNameCasing", "FromAsCasing", "MaintainerDeprecated"
+    ]  # fmt: skip
+    told = answers.of(
+        Result(answer=Checked("Dockerfile", text.decode(), warnings, str(failed.value), failed.value.location))
+    )
+    document = json.loads(told["result.json"])
+    assert document["buildError"]["message"].startswith("dockerfile parse error on line 8: unknown instruction: RUNN")
+    assert document["buildError"]["location"]["ranges"][0]["start"] == {"line": 8}
+    assert (len(document["warnings"]), document["sources"][0]["filename"]) == (4, "Dockerfile")
+    assert told["result.statuscode"] == b"1"
+    assert answers.of(Result(answer=Checked("Dockerfile", "FROM a\n", ())))["result.statuscode"] == b"0"
