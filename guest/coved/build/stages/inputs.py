@@ -98,9 +98,16 @@ class Inputs:
             self._main = Folder(folder)
 
     def want(self, plan: Plan) -> None:
-        """Decides what of the build context is needed, before any of it is asked for."""
+        """Decides what of the build context is needed, before any of it is asked for.
+
+        Another platform's stages may need what the ones before did not: then it is asked for anew.
+        """
+        before, had = self._wanted, bool(self._sources)
         self._sources = _sources(plan)
         self._wanted = tuple(_wanted(self._sources))
+        whole = had and not before
+        if "" in self._trees and not whole and (not self._wanted or not {*self._wanted} <= {*before}):
+            self._trees[f" {len(self._trees)}"] = self._trees.pop("")
 
     def ask(self) -> None:
         """Asks for the build context, if it is needed, without waiting for it: long steps may come before the first that
