@@ -68,6 +68,8 @@ def _repository(work: Path, text: str) -> None:
     _git(work, "init", "-q", "-b", "main")
     (work / "file").write_text(f"{text}\n")
     (work / "Dockerfile").write_text(DOCKERFILE)
+    (work / ".dockerignore").write_text("ignored\n")
+    (work / "ignored").write_text("ignored\n")
     _git(work, "add", "-A")
     _git(work, "commit", "-q", "-m", "first")
 
@@ -101,6 +103,10 @@ def test_contexts_and_add_over_ssh(own_engine: Any, folder: Path, tmp_path: Path
         said = build(own_engine, mine, "--ssh=default", url)
         assert "file of x" in said
         assert "file of inner" in said  # of the submodule, whose address is relative
+        assert "ignored" not in said
+        # What others may build from as well is as it was.
+        kept = [*(own_engine.root / "build/git").glob("*/tree/ignored")]
+        assert len(kept) == 1
         (tmp_path / "c").mkdir()
         (tmp_path / "c/Dockerfile").write_text(f"FROM busybox\nADD {short}#main /y/\nRUN --network=none cat /y/file\n")
         assert "file of x" in build(own_engine, mine, "--ssh=default", str(tmp_path / "c"))

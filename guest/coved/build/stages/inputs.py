@@ -12,7 +12,7 @@ from typing import Any
 
 from coved.build.client import Client, Tree
 from coved.build.errors import BadDockerfile, BuildError
-from coved.build.files.folder import Folder
+from coved.build.files.folder import Folder, Shared
 from coved.build.files.incoming import Incoming
 from coved.build.orders import Files
 from coved.build.remote.sources import Remote
@@ -90,12 +90,17 @@ class Inputs:
         with self._vertices.doing(f"[internal] load remote build context {url}") as doing:
             keep = numbers.truth(self._request.build_args.get(_KEEP_GIT_DIR) or "") is True
             fetched = await self._remote.context(url, doing, keep_git_dir=keep)
-            folder = await self._stack.enter_async_context(self._incoming.folder())
+
+            async def copy(path: Path) -> Path:
+                folder = await self._stack.enter_async_context(self._incoming.folder())
+                await self._incoming.copy(path, folder)
+                return folder
+
             if fetched.dockerfile:
                 self._text = await asyncio.to_thread(_read, fetched.path, fetched.dockerfile)
-            else:  # what is ignored is removed from the build's own
-                await self._incoming.copy(fetched.path, folder)
-            self._main = Folder(folder)
+                self._main = Folder(await self._stack.enter_async_context(self._incoming.folder()))
+            else:
+                self._main = Shared(fetched.path, fetched.key, copy)
 
     def want(self, plan: Plan) -> None:
         """Decides what of the build context is needed, before any of it is asked for.

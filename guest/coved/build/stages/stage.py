@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from coved.build.cache.steps import key
 from coved.build.errors import BuildError
-from coved.build.stages import classic, config, copy_step, history, run_step, state
+from coved.build.stages import classic, config, copy_step, history, naming, run_step, state
 from coved.build.stages.job import Job
 from coved.build.stages.plan import SCRATCH, PlannedStage
 from coved.build.stages.state import State
@@ -18,7 +18,6 @@ from coved.dockerfile import instructions as i
 from coved.dockerfile.expansion import expand, expand_text, expand_title
 from coved.dockerfile.instructions import DockerfileError
 from coved.errors import EngineError
-from coved.images.reference import parse as parse_name
 
 PROXIES = frozenset(
     name
@@ -98,7 +97,7 @@ class Stage:
         for layer in image.diff_ids:
             job.hold(layer)
         self._total += 1
-        with self.doing(f"FROM {_canonical(planned.image)}") as doing:
+        with self.doing(f"FROM {naming.shown(planned.image)}") as doing:
             doing.cached()
         return state.of_image(image)
 
@@ -188,10 +187,3 @@ class Stage:
         """The stage's next step."""
         self._number += 1
         return self._job.vertices.doing(f"[{self._shown}{self._number}/{self._total}] {what}")
-
-
-def _canonical(name: str) -> str:
-    try:
-        return str(parse_name(name).tagged())
-    except EngineError:
-        return name
