@@ -3,6 +3,8 @@ back. There is no LLB here: a result is a name, and a graph that says no more th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from coved.buildkit import answers
 from coved.buildkit.builds import Build, Builds
 from coved.buildkit.linking import definition
@@ -33,7 +35,7 @@ _CAPABILITIES = ("solve.base", "return", "reference.output", "frontend.inputs", 
 
 
 class Gateway:
-    def __init__(self, builds: Builds, worker: WorkerRecord) -> None:
+    def __init__(self, builds: Builds, worker: Callable[[], WorkerRecord]) -> None:
         self._builds = builds
         self._worker = worker
 
@@ -53,7 +55,7 @@ class Gateway:
     async def _ping(self, request: PingRequest, call: Call[PingRequest, PongResponse]) -> PongResponse:
         await self._build(call)
         capabilities = [APICap(id=each, enabled=True) for each in _CAPABILITIES]
-        return PongResponse(frontend_api_caps=capabilities, workers=[self._worker])
+        return PongResponse(frontend_api_caps=capabilities, workers=[self._worker()])
 
     async def _solve(
         self, request: FrontendSolveRequest, call: Call[FrontendSolveRequest, FrontendSolveResponse]

@@ -11,7 +11,7 @@ import shutil
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -58,6 +58,7 @@ from coved.errors import EngineError, NotFound, Unavailable
 from coved.grpc.call import Call
 from coved.grpc.client import Channel
 from coved.grpc.status import Code, GrpcError
+from coved.images import documents
 
 Body = Callable[[Request, Client, Progress], Awaitable[Result]]
 IMAGE = "sha256:" + "5" * 64
@@ -96,8 +97,8 @@ class FakeBuilder:
         self.pruned.append(options)
         return await self.entries(filters)
 
-    @asynccontextmanager
-    async def folder(self) -> AsyncIterator[Path]:
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
         assert self.folder_path is not None
         path = self.folder_path.with_name(f"unpacked{next(self.numbers)}")
         path.mkdir()
@@ -119,7 +120,7 @@ class Set:
             self.builder,
             identity="me",
             version="1",
-            architecture="amd64",
+            platforms=lambda: [documents.Platform("linux", "amd64"), documents.Platform("linux", "arm", "v7")],
             host_gateway="10.0.0.1",
             sockets=tmp_path / "sockets",
         )
@@ -704,7 +705,8 @@ def test_what_the_engine_is(tmp_path: Path) -> None:
             (worker,) = (await channel.unary(LIST_WORKERS, ListWorkersRequest())).record
             assert worker.id == "me"
             assert worker.labels == {"org.mobyproject.buildkit.worker.moby.host-gateway-ip": "10.0.0.1"}
-            assert [(each.os, each.architecture) for each in worker.platforms] == [("linux", "amd64")]
+            told = [(each.os, each.architecture, each.variant) for each in worker.platforms]
+            assert told == [("linux", "amd64", ""), ("linux", "arm", "v7")]
             info = (await channel.unary(INFO, InfoRequest())).buildkit_version
             assert info is not None
             assert info.version == "v0.13.0+cove1"

@@ -78,12 +78,12 @@ class Inputs:
             with doing.part("transferring dockerfile:", "transferring") as part:
                 only = [name, name + IGNORE, posixpath.join(posixpath.dirname(name), "dockerfile")]
                 tree = await self._open(self._request.dockerfile_in, only=only, meter=part.tell)
-                data = await asyncio.to_thread(_read, tree.path, name)
+                data = _read(tree.path, name)
                 if data is None and posixpath.basename(name) == "Dockerfile":
-                    data = await asyncio.to_thread(_read, tree.path, only[-1])
+                    data = _read(tree.path, only[-1])
                 if data is None:
                     raise BuildError(f"failed to read dockerfile: open {name}: no such file or directory")
-                self._ignore = await asyncio.to_thread(_read, tree.path, name + IGNORE)
+                self._ignore = _read(tree.path, name + IGNORE)
         return data
 
     async def _fetch(self, url: str) -> None:
@@ -92,13 +92,13 @@ class Inputs:
             fetched = await self._remote.context(url, doing, keep_git_dir=keep)
 
             async def copy(path: Path) -> Path:
-                folder = await self._stack.enter_async_context(self._incoming.folder())
+                folder = self._stack.enter_context(self._incoming.folder())
                 await self._incoming.copy(path, folder)
                 return folder
 
             if fetched.dockerfile:
-                self._text = await asyncio.to_thread(_read, fetched.path, fetched.dockerfile)
-                self._main = Folder(await self._stack.enter_async_context(self._incoming.folder()))
+                self._text = _read(fetched.path, fetched.dockerfile)
+                self._main = Folder(self._stack.enter_context(self._incoming.folder()))
             else:
                 self._main = Shared(fetched.path, fetched.key, copy)
 
@@ -174,7 +174,7 @@ class Inputs:
     async def _read_ignore(self, name: str) -> bytes | None:
         try:
             async with self._holder(name).tree(name, only=[IGNORE]) as tree:
-                return await asyncio.to_thread(_read, tree.path, IGNORE)
+                return _read(tree.path, IGNORE)
         except NotFound:
             return None
 
@@ -198,7 +198,10 @@ def _patterns(data: bytes) -> list[str]:
 
 
 def _read(root: Path, name: str) -> bytes | None:
-    """A file of a tree, wherever links in it lead within the tree; None when there is none."""
+    """A file of a tree, wherever links in it lead within the tree; None when there is none.
+
+    It is small, and was written just now: to go to a thread for it takes longer than to read it.
+    """
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         file = open_in_root(fd, name, os.O_RDONLY | os.O_NONBLOCK)
