@@ -53,10 +53,12 @@ def folder(own_engine: Any, tmp_path: Path) -> Iterator[Path]:
     start = START.format(folder=tmp_path, libraries=libraries, program=program)
     words = own_engine.in_network("unshare", "-m", "sh", "-c", start)
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
-        assert running.stderr is not None
-        assert "listening on 127.0.0.1 port 22" in running.stderr.readline()
-        yield tmp_path
-        os.killpg(running.pid, signal.SIGTERM)
+        try:
+            assert running.stderr is not None
+            assert "listening on 127.0.0.1 port 22" in running.stderr.readline()
+            yield tmp_path
+        finally:
+            os.killpg(running.pid, signal.SIGTERM)
 
 
 def _git(work: Path, *words: str) -> None:
@@ -68,7 +70,7 @@ def _repository(work: Path, text: str) -> None:
     _git(work, "init", "-q", "-b", "main")
     (work / "file").write_text(f"{text}\n")
     (work / "Dockerfile").write_text(DOCKERFILE)
-    (work / ".dockerignore").write_text("ignored\n")
+    (work / ".dockerignore").write_text("**/ignored\n")
     (work / "ignored").write_text("ignored\n")
     _git(work, "add", "-A")
     _git(work, "commit", "-q", "-m", "first")
@@ -79,12 +81,14 @@ def agent(folder: Path, key: str) -> Iterator[dict[str, str]]:
     """What in the environment leads to an agent with one key."""
     socket = folder / "a.sock"
     with subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.PIPE) as running:
-        assert running.stdout is not None
-        running.stdout.readline()  # it listens
-        there = {"SSH_AUTH_SOCK": str(socket)}
-        subprocess.run(["ssh-add", "-q", folder / key], env={**os.environ, **there}, check=True)
-        yield there
-        running.terminate()
+        try:
+            assert running.stdout is not None
+            running.stdout.readline()  # it listens
+            there = {"SSH_AUTH_SOCK": str(socket)}
+            subprocess.run(["ssh-add", "-q", folder / key], env={**os.environ, **there}, check=True)
+            yield there
+        finally:
+            running.terminate()
 
 
 def build(engine: Any, environment: dict[str, str], *words: str, status: int = 0) -> str:
