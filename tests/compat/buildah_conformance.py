@@ -39,6 +39,8 @@ _CONFIG = (
 )  # fmt: skip
 _CONTENT = re.compile(r"\b(file|dir|multi):[0-9a-f]{64}\b")
 """How the classic builder calls what it has copied: the digest is each engine's own."""
+_PORTS = re.compile(r"^EXPOSE map\[(.*)\]$")
+"""dockerd 26.1's words; BuildKit today says ``EXPOSE [80/tcp]``."""
 KNOWN = {
     "dockerignore-exclude-kind-of-deep-subdir-star": (
         "dockerd 26.1's BuildKit looks for the file that the first pattern excludes and fails; buildah, dockerd's classic builder and"
@@ -133,9 +135,15 @@ def history(image: image_trees.Image) -> list[tuple[str, bool]]:
     Nor does it tell that BuildKit makes a layer also of nothing, which ours does not.
     """
     return [
-        (_CONTENT.sub(r"\1:...", one.get("created_by", "")), one.get("comment") == "buildkit.dockerfile.v0")
+        (_CONTENT.sub(r"\1:...", _created_by(one)), one.get("comment") == "buildkit.dockerfile.v0")
         for one in image.config.get("history") or ()
     ]
+
+
+def _created_by(entry: Mapping[str, str]) -> str:
+    text = entry.get("created_by", "")
+    ports = _PORTS.match(text)
+    return f"EXPOSE [{ports[1].replace(':{}', '')}]" if ports else text
 
 
 class Comparison:
