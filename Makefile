@@ -43,8 +43,6 @@ bench: build/test-packages .venv/stamp
 	@$(BIN)/python tests/bench/bench_images.py
 	@$(BIN)/python tests/bench/bench_names.py
 	@$(BIN)/python tests/bench/bench_build.py
-	@$(BIN)/python tests/bench/bench_names.py
-	@$(BIN)/python tests/bench/bench_build.py
 	@$(BIN)/python tests/bench/bench_idle.py
 	@$(BIN)/python tests/bench/profile_start.py
 	@$(BIN)/python tests/bench/bench_machine.py
