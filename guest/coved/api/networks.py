@@ -70,14 +70,23 @@ async def connect(engine: Engine, request: Request) -> Response:
     body = await request.json()
     container = engine.containers.get(_container(body))
     endpoint = endpoint_settings.parse(request.match["id"], body.get("EndpointConfig"))
-    await engine.networks.sandboxes.connect(request.match["id"], container.id, container.name, endpoint)
+    created = engine.containers.network_request(container)
+    await engine.networks.sandboxes.connect(request.match["id"], container.id, container.name, endpoint, created)
     return Response(200)
 
 
 async def disconnect(engine: Engine, request: Request) -> Response:
     body = await request.json()
-    container = engine.containers.get(_container(body))
-    await engine.networks.sandboxes.disconnect(request.match["id"], container.id, body.get("Force") is True)
+    force = body.get("Force") is True
+    try:
+        container = engine.containers.get(_container(body))
+    except NotFound:
+        if not force:
+            raise
+        engine.networks.inspect(request.match["id"])
+        raise NotFound(f"endpoint {body['Container']} not found") from None
+    created = engine.containers.network_request(container)
+    await engine.networks.sandboxes.disconnect(request.match["id"], container.id, force, created)
     return Response(200)
 
 

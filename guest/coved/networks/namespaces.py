@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,21 +51,26 @@ def _back_to_own() -> Iterator[None]:
             os.close(own)
 
 
-def create() -> Namespace:
-    """A new namespace, held by its descriptor alone. Only the calling thread visits it.
+def create(*, for_devices: bool = True) -> Namespace:
+    """A new namespace, held by its descriptor alone. Only the calling thread visits it. Raises OSError.
 
-    IPv6 is off on every device but the loopback, since containers are given IPv4 addresses only. Raises OSError.
+    Args:
+        for_devices: devices will be made in it, without IPv6 until ``settle``, which MUST be called once they are there.
     """
     with _back_to_own():
         _check(_libc.unshare(_CLONE_NEWNET), "unshare a network namespace")
-        _disable_ipv6()
+        if for_devices:
+            _disable_ipv6()
         _write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
         _write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")
         return _here()
 
 
 def adopt(existing: str) -> Namespace:
-    """The namespace at the path ``existing``; its parameters are its maker's business, but for IPv6. Raises OSError."""
+    """The namespace at the path ``existing``; its parameters are its maker's business, but for IPv6's, as ``create`` has them.
+
+    Raises OSError.
+    """
     other = os.open(existing, os.O_RDONLY | os.O_CLOEXEC)
     try:
         with _back_to_own():
@@ -100,6 +105,25 @@ def _here() -> Namespace:
 def _disable_ipv6() -> None:
     with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
         _write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")
+
+
+def settle(namespace: Namespace, ipv6: Mapping[str, bool], parameters: Iterable[tuple[str, str]] = ()) -> None:
+    """Says which devices of a namespace have IPv6; those that others make in it have what the kernel gives them.
+
+    Args:
+        ipv6: by the device's name.
+        parameters: further ones: paths below /proc/sys, and values.
+
+    Raises:
+        OSError: there is no such parameter, or it does not take the value.
+    """
+    with _back_to_own():
+        _check(_libc.setns(namespace.fd, _CLONE_NEWNET), "enter a network namespace")
+        with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+            for name, enabled in (*ipv6.items(), ("default", True)):
+                _write(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "0" if enabled else "1")
+        for path, value in parameters:
+            _write(f"/proc/sys/{path}", value)
 
 
 def enter(path: Path) -> Namespace:
