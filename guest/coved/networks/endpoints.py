@@ -123,6 +123,7 @@ def _out_of_range(network: Network, text: str, version: int) -> list[str]:
         return ["user specified IP address is supported only when connecting to networks with user configured subnets"]
     address = _address(text)
     # As in dockerd, also a subnet of a family that the network does not have: nothing comes of such an address.
-    if address is not None and any(address in ipaddress.ip_network(entry["Subnet"]) for entry in network.asked):
+    subnets = (ipaddress.ip_network(entry["Subnet"]) for entry in network.asked)
+    if address is not None and any(subnet.version == version and address in subnet for subnet in subnets):
         return []
     return [f"no configured subnet or ip-range contain the IP address {text}"]
