@@ -50,7 +50,10 @@ async def inspect(engine: Engine, request: Request) -> Response:
 
 
 async def create(engine: Engine, request: Request) -> Response:
-    identity = await engine.networks.create(await request.json())
+    body = await request.json()
+    if request.version < (1, 48):
+        body.pop("EnableIPv4", None)  # nobody could say so then
+    identity = await engine.networks.create(body)
     return json_response({"Id": identity, "Warning": ""}, 201)
 
 
