@@ -19,7 +19,11 @@ PREFIX = "bench-networks"
 PORT = 5001
 SUBNETS = ("10.229.0.0/24", "fd00:229::/64")
 
-PROGRAM = """
+PROGRAM = (
+    f"""
+PORT = {PORT}
+"""
+    + """
 import socket, sys, threading, time
 mode, address, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
 family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -32,12 +36,12 @@ if mode == "serve":
             if kind == b"r":
                 one.sendall(buffer[:size])
         one.close()
-    listener = socket.create_server((address, %(port)d), family=family, backlog=512)
+    listener = socket.create_server((address, PORT), family=family, backlog=512)
     print("ready", flush=True)
     while True:
         threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
 def connected(kind):
-    one = socket.create_connection((address, %(port)d))
+    one = socket.create_connection((address, PORT))
     one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     one.send(kind)
     return one
@@ -60,7 +64,8 @@ else:
         stream.close()
         count += 1
 print(count / (time.monotonic() - begun))
-""" % {"port": PORT}
+"""
+)
 
 
 class Site:
