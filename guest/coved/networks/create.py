@@ -12,7 +12,7 @@ from typing import Any
 
 from coved.errors import EngineError, Forbidden, InvalidParameter, NotFound, NotImplementedByEngine
 from coved.networks import definition as words
-from coved.networks import ipam
+from coved.networks import ipam, parented
 from coved.networks.addresses import Pools, Subnet
 from coved.networks.definition import FALSE, PREDEFINED, TRUE, Network
 
@@ -89,7 +89,7 @@ def definition(
         return replace(made, driver="null")
     if driver in ("host", "null"):
         raise Forbidden(f'only one instance of "{driver}" network is allowed')
-    if driver != "bridge":
+    if driver not in ("bridge", *parented.DRIVERS):
         raise NotFound(f'plugin "{driver}" not found')
     if config.get("Ingress"):
         raise Forbidden("Ingress network can only be global scope network")
@@ -97,12 +97,15 @@ def definition(
         made, entries = _configured(made, networks)
     if made.scope == "swarm":
         raise Forbidden("cannot create a swarm scoped network when swarm is not active")
-    made = _bridge(made, networks, devices)
+    _check_options(made)
+    if driver == "bridge":
+        made = _bridge(made, networks, devices)
     if ipam_driver not in ("", "default"):
         if ipam_driver == "null":
             raise InvalidParameter("ipv4 pool is empty" if made.ipv4 else "ipv6 pool is empty")
         raise NotFound(f'plugin "{ipam_driver}" not found')
-    return _addressed(made, entries, networks, foreign, pools6)
+    made = _addressed(made, entries, networks, foreign, pools6)
+    return made if driver == "bridge" else parented.with_parent(made)
 
 
 def _check_configuration(network: Network, operator: bool, ipam_driver: str) -> None:
@@ -149,8 +152,7 @@ def _configured(network: Network, networks: Sequence[Network]) -> tuple[Network,
 
 
 def _bridge(network: Network, networks: Sequence[Network], devices: Collection[str]) -> Network:
-    """``network`` with its bridge's name, its options being in order."""
-    _check_options(network)
+    """``network`` with its bridge's name."""
     bridge = network.options.get(words.BRIDGE_NAME) or f"br-{network.id[:12]}"
     if not _DEVICE.fullmatch(bridge):
         raise InvalidParameter(f"invalid bridge name {bridge!r}: at most 15 letters, digits, '_', '.' and '-'")
@@ -208,16 +210,17 @@ def _addressed(
 ) -> Network:
     """``network`` with its addresses."""
     taken = [block.subnet for one in networks for block in one.blocks]
-    mode4, mode6 = network.gateway_modes
-    inhibited = network.internal and network.enabled(words.INHIBIT_IPV4, default=False)
+    # That of another driver's network is another machine, if there is one at all.
+    gateway4, gateway6 = (network.driver == "bridge" and mode != "isolated" for mode in network.gateway_modes)
+    if network.internal and network.enabled(words.INHIBIT_IPV4, default=False):
+        gateway4 = False
     four, six = ipam.Allocated(), ipam.Allocated()
     if network.ipv4:
         given = [entry for entry in entries if entry.subnet.version == 4]
-        pools4 = ipam.pools4(network.scope)
-        four = ipam.allocate(given, taken, foreign, pools4, gateway=mode4 != "isolated" and not inhibited)
+        four = ipam.allocate(given, taken, foreign, ipam.pools4(network.scope), gateway=gateway4, driver=network.driver)
     if network.ipv6:
         given = [entry for entry in entries if entry.subnet.version == 6]
-        six = ipam.allocate(given, taken, foreign, pools6, gateway=mode6 != "isolated")
+        six = ipam.allocate(given, taken, foreign, pools6, gateway=gateway6, driver=network.driver)
     if not (network.ipv4 or network.ipv6):
         raise InvalidParameter("IPv4 or IPv6 must be enabled")
     for allocated, version in ((four, 4), (six, 6)):

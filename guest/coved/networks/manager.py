@@ -17,7 +17,7 @@ from coved.events import Events
 from coved.filters import Filters
 from coved.link.client import LinkClient
 from coved.names.keeping import Keeper
-from coved.networks import create, views
+from coved.networks import create, parented, views
 from coved.networks.addresses import Pools, free_subnet, local_pools
 from coved.networks.catalog import Catalog
 from coved.networks.definition import PREDEFINED, Network
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 LAPTOP = "10.0.2.2"
 """The host, as QEMU's user networking shows it to the VM."""
+UPLINK = "eth0"
+"""The VM's only network device, by which all published ports are reached."""
 LIST_FILTERS = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
 PRUNE_FILTERS = frozenset({"label", "label!", "until"})
 
@@ -58,6 +60,7 @@ class Networks:
         self._namespaces = state / "netns"
         # In the VM there is one engine; elsewhere several may run beside each other.
         self._table = "cove" if link else f"cove-{hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:8]}"
+        self._uplink = UPLINK if link else ""
         self._changing = asyncio.Lock()
         self._dropping: set[asyncio.Task[None]] = set()
         self._catalog = Catalog(database)
@@ -82,7 +85,7 @@ class Networks:
         Raises:
             EngineError: the machine cannot do container networking; the text says what is missing.
         """
-        await self._kernel.open(self._namespaces, self._table)
+        await self._kernel.open(self._namespaces, self._table, self._uplink)
         self._catalog.load()
         await self._add_predefined()
         await self.sandboxes.adopt(running)
@@ -117,14 +120,16 @@ class Networks:
             network = create.definition(config, [*self._catalog], foreign, devices, self._pools6())
             if any(other.name == network.name for other in self._catalog):
                 raise Conflict(f"network with name {network.name} already exists")
-            if network.bridge:
+            if network.parent:
+                parented.check_shared(network, self._catalog)
+            if not network.config_only:
                 await self._kernel.run(self._kernel.datapath.add_network, network)
             try:
                 self._catalog.add(network)
             except BaseException:
-                if network.bridge:
+                if not network.config_only:
                     await self._kernel.run(self._kernel.datapath.remove_network, network)
-                    self._drop_bridge(network)
+                    await self._drop(network)
                 raise
         self._event("create", network)
         return network.id
@@ -142,13 +147,13 @@ class Networks:
                     f"error while removing network: network {network.name} has active endpoints ({_named(network, users)})"
                 )
             self._catalog.remove(network)
-            if network.bridge:
-                try:
-                    await self._kernel.run(self._kernel.datapath.remove_network, network)
-                finally:
-                    self._drop_bridge(network)
-        if not network.config_only:
-            self._event("destroy", network)
+            if network.config_only:
+                return
+            try:
+                await self._kernel.run(self._kernel.datapath.remove_network, network)
+            finally:
+                await self._drop(network)
+        self._event("destroy", network)
 
     async def prune(self, filters: Filters, before_ns: int | None) -> builtins.list[str]:
         """Removes networks that nothing is on, and gives their names.
@@ -172,6 +177,12 @@ class Networks:
 
     def _pools6(self) -> Pools:
         return local_pools(self._catalog.get("bridge").id)
+
+    async def _drop(self, network: Network) -> None:
+        if network.bridge:
+            self._drop_bridge(network)
+        elif not any(other.parent == network.parent for other in self._catalog):
+            await self._kernel.run(self._kernel.datapath.parents.drop, network.parent)
 
     def _drop_bridge(self, network: Network) -> None:
         """Not waited for: the kernel takes its time, and whatever is asked of it next comes after this, in its one thread."""
