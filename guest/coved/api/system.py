@@ -91,7 +91,7 @@ async def _info(engine: "Engine", request: Request) -> Response:
         "DriverStatus": host.driver_status(engine.config.root),
         "Plugins": {
             "Volume": ["local"],
-            "Network": ["bridge", "host", "null"],
+            "Network": ["bridge", "host", "ipvlan", "macvlan", "null"],
             "Authorization": None,
             "Log": list(log_options.READABLE),
         },

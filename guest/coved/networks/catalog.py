@@ -149,6 +149,10 @@ class Catalog:
 
             for text in request.links:
                 links.parse(text)
+        if network.parent:
+            from coved.networks import parented  # rare as well
+
+            parented.check_endpoint(network, request)
         further = endpoints.link_local(request) if request.link_local_ips else ()
         block4, block6 = network.block4, network.block6
         address = self._address(network, 4, request.ipv4_address) if block4 is not None else ""
@@ -157,7 +161,7 @@ class Catalog:
         except EngineError:
             self._release(network.id, filter(None, [address]))
             raise
-        return Endpoint(
+        made = Endpoint(
             network_id=network.id,
             network_name=network.name,
             endpoint_id=secrets.token_hex(32),
@@ -176,6 +180,7 @@ class Catalog:
             gw_priority=request.gw_priority,
             sysctls=endpoints.sysctls(request, interface) if request.driver_opts else (),
         )
+        return parented.endpoint(network, made) if network.parent else made
 
     def _address(self, network: Network, version: int, wanted: str) -> str:
         pool = self._pools[network.id][version]

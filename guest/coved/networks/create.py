@@ -12,7 +12,7 @@ from typing import Any
 
 from coved.errors import EngineError, Forbidden, InvalidParameter, NotFound, NotImplementedByEngine
 from coved.networks import definition as words
-from coved.networks import ipam
+from coved.networks import ipam, parented
 from coved.networks.addresses import Pools, Subnet
 from coved.networks.definition import FALSE, PREDEFINED, TRUE, Network
 
@@ -89,7 +89,7 @@ def definition(
         return replace(made, driver="null")
     if driver in ("host", "null"):
         raise Forbidden(f'only one instance of "{driver}" network is allowed')
-    if driver != "bridge":
+    if driver not in ("bridge", *parented.DRIVERS):
         raise NotFound(f'plugin "{driver}" not found')
     if config.get("Ingress"):
         raise Forbidden("Ingress network can only be global scope network")
@@ -97,7 +97,7 @@ def definition(
         made, entries = _configured(made, networks)
     if made.scope == "swarm":
         raise Forbidden("cannot create a swarm scoped network when swarm is not active")
-    made = _bridge(made, networks, devices)
+    made = _bridge(made, networks, devices) if driver == "bridge" else parented.with_parent(made)
     if ipam_driver not in ("", "default"):
         if ipam_driver == "null":
             raise InvalidParameter("ipv4 pool is empty" if made.ipv4 else "ipv6 pool is empty")
@@ -209,15 +209,19 @@ def _addressed(
     """``network`` with its addresses."""
     taken = [block.subnet for one in networks for block in one.blocks]
     mode4, mode6 = network.gateway_modes
-    inhibited = network.internal and network.enabled(words.INHIBIT_IPV4, default=False)
+    # That of a macvlan or ipvlan is another machine, if there is one at all.
+    gateway4 = gateway6 = not network.parent
+    if network.bridge:
+        inhibited = network.internal and network.enabled(words.INHIBIT_IPV4, default=False)
+        gateway4, gateway6 = mode4 != "isolated" and not inhibited, mode6 != "isolated"
     four, six = ipam.Allocated(), ipam.Allocated()
     if network.ipv4:
         given = [entry for entry in entries if entry.subnet.version == 4]
         pools4 = ipam.pools4(network.scope)
-        four = ipam.allocate(given, taken, foreign, pools4, gateway=mode4 != "isolated" and not inhibited)
+        four = ipam.allocate(given, taken, foreign, pools4, gateway=gateway4, driver=network.driver)
     if network.ipv6:
         given = [entry for entry in entries if entry.subnet.version == 6]
-        six = ipam.allocate(given, taken, foreign, pools6, gateway=mode6 != "isolated")
+        six = ipam.allocate(given, taken, foreign, pools6, gateway=gateway6, driver=network.driver)
     if not (network.ipv4 or network.ipv6):
         raise InvalidParameter("IPv4 or IPv6 must be enabled")
     for allocated, version in ((four, 4), (six, 6)):

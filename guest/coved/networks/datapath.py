@@ -6,10 +6,11 @@ import contextlib
 import errno
 import ipaddress
 import logging
+import socket
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from coved.networks import namespaces
+from coved.networks import namespaces, subdevices
 from coved.networks.addresses import Subnet, mac_of
 from coved.networks.definition import INHIBIT_IPV4, Network
 from coved.networks.endpoints import Gateways
@@ -28,8 +29,10 @@ from coved.networks.rtnetlink import (
     interface_index,
     keep_apart,
     replace_default_route,
+    replace_device_route,
     set_up,
 )
+from coved.networks.subdevices import Parents
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +55,7 @@ class Datapath:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._table = table
         self._netlink = Netlink()
+        self.parents = Parents(namespaces_dir.parent / "parents", self._netlink)
         self._firewall: Firewall | None = None
         self._spare: namespaces.Namespace | None = None
         self._forwards_ipv6 = False
@@ -78,12 +82,22 @@ class Datapath:
     def links(self) -> set[str]:
         return {link.name for link in self._netlink.links()}
 
+    def has_device(self, container_id: str, endpoint: Endpoint) -> bool:
+        """Whether an endpoint's device without another end is there; what is left of one that is not is taken away."""
+        with contextlib.suppress(OSError), contextlib.closing(namespaces.enter(self.path(container_id))) as namespace:
+            if subdevices.is_made(endpoint, namespace.netlink):
+                return True
+            subdevices.remove(endpoint, namespace.netlink)
+        return False
+
     def start(self, networks: Sequence[Network], keep: Mapping[str, Endpoint], ports: Iterable[PortRule]) -> None:
         """Makes the kernel's state that of these networks and ports.
 
         Args:
             keep: endpoints in use, by the name of their host interface; other ports of the bridges are removed.
         """
+        self.parents.start([network for network in networks if network.parent])
+        networks = [network for network in networks if network.bridge]
         for name in ("all", "default"):  # devices that come later follow the default
             _sysctl(f"net/ipv4/conf/{name}/forwarding", "1")
         _sysctl("net/ipv4/ip_forward", "1")
@@ -104,6 +118,9 @@ class Datapath:
                 namespaces.remove(path)
 
     def add_network(self, network: Network) -> None:
+        if network.parent:
+            self.parents.ensure(network)
+            return
         self._ensure_bridge(network)
         try:
             self._rules.add_bridge(network.rule)
@@ -113,6 +130,8 @@ class Datapath:
 
     def remove_network(self, network: Network) -> None:
         """Nothing leads to it any more; its bridge is there until :meth:`drop_bridge`."""
+        if network.parent:
+            return
         self._rules.remove_bridge(network.rule)
 
     def drop_bridge(self, name: str) -> None:
@@ -135,21 +154,26 @@ class Datapath:
             existing: path of a namespace to be used instead of a new one.
         """
         path = self.path(container_id)
-        namespaces.remove(path)  # of an engine that died in between
+        devices = [endpoint for _, endpoint in endpoints]
+        self._remove_namespace(container_id, devices)  # of an engine that died in between
         with contextlib.closing(self._namespace(existing, ahead=bool(endpoints))) as namespace:
             namespaces.mount(namespace, path)
             try:
                 self._attach(namespace, endpoints, ways)
             except BaseException:
-                namespaces.remove(path)
+                self._remove_namespace(container_id, devices)
                 raise
         try:
             self._forget_udp(ports)
             self._rules.add_ports(ports)
         except BaseException:
-            namespaces.remove(path)
+            self._remove_namespace(container_id, devices)
             raise
         return path
+
+    def _remove_namespace(self, container_id: str, endpoints: Sequence[Endpoint]) -> None:
+        self.drop_devices(container_id, endpoints)
+        namespaces.remove(self.path(container_id))
 
     def prepare(self) -> None:
         """Makes the next namespace ahead. What cannot be made now is made, or told, when it is needed."""
@@ -183,7 +207,8 @@ class Datapath:
         except Exception as error:
             log.warning("ports of %s: %s", container_id, error)
         self._forget_udp(ports)
-        pairs = [delete_link(endpoint.host_interface) for endpoint in endpoints]
+        self.drop_devices(container_id, endpoints)
+        pairs = [delete_link(endpoint.host_interface) for endpoint in endpoints if endpoint.host_interface]
         if shared:
             self._netlink.run(pairs, ignore=_GONE)
         try:
@@ -197,8 +222,24 @@ class Datapath:
         with contextlib.closing(namespaces.enter(self.path(container_id))) as namespace:
             self._attach(namespace, [(network, endpoint)], ways)
 
-    def disconnect(self, endpoint: Endpoint) -> None:
+    def disconnect(self, container_id: str, endpoint: Endpoint) -> None:
+        if not endpoint.host_interface:
+            with contextlib.closing(namespaces.enter(self.path(container_id))) as namespace:
+                subdevices.remove(endpoint, namespace.netlink)
+            return
         self._netlink.run([delete_link(endpoint.host_interface)], ignore=_GONE)
+
+    def drop_devices(self, container_id: str, endpoints: Sequence[Endpoint]) -> None:
+        """Ends devices without another end now: the kernel ends namespaces when it likes, and until then the next container
+        cannot have their addresses. What fails is logged."""
+        try:
+            for endpoint in endpoints:
+                if not endpoint.host_interface:
+                    self.disconnect(container_id, endpoint)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            log.warning("devices of %s: %s", container_id, error)
 
     def set_ways_out(self, container_id: str, ways: Gateways) -> None:
         """After an endpoint that led out is gone; its own routes went with it."""
@@ -232,9 +273,17 @@ class Datapath:
                     network.mtu,
                 )
                 for network, endpoint in endpoints
+                if endpoint.host_interface
             ]
         )
-        ports = [(network, endpoint, interface_index(endpoint.host_interface)) for network, endpoint in endpoints]
+        for network, endpoint in endpoints:
+            if not endpoint.host_interface:
+                self.parents.add(network, endpoint, namespace)
+        ports = [
+            (network, endpoint, interface_index(endpoint.host_interface))
+            for network, endpoint in endpoints
+            if endpoint.host_interface
+        ]
         self._netlink.run(
             [forward_to(index, endpoint.mac_address) for _, endpoint, index in ports]
             + [keep_apart(index) for network, _, index in ports if network.apart]
@@ -313,12 +362,17 @@ def _interfaces(endpoint: Endpoint) -> Iterator[Interface]:
 def _default_routes(ways: Gateways, indexes: Mapping[str, int], of: Container[str] | None = None) -> list[Request]:
     """To those of the ways that are devices ``of`` these names; None: to all of them."""
     requests = []
-    for endpoint, gateway in (
-        (ways.ipv4, ways.ipv4 and ways.ipv4.gateway),
-        (ways.ipv6, ways.ipv6 and ways.ipv6.gateway6),
+    for endpoint, gateway, family in (
+        (ways.ipv4, ways.ipv4 and ways.ipv4.gateway, socket.AF_INET),
+        (ways.ipv6, ways.ipv6 and ways.ipv6.gateway6, socket.AF_INET6),
     ):
-        if endpoint is not None and gateway and (of is None or endpoint.interface in of):
-            requests.append(replace_default_route(indexes[endpoint.interface], ipaddress.ip_address(gateway)))
+        if endpoint is None or not (of is None or endpoint.interface in of):
+            continue
+        index = indexes[endpoint.interface]
+        if gateway:
+            requests.append(replace_default_route(index, ipaddress.ip_address(gateway)))
+        else:
+            requests.append(replace_device_route(index, family))
     return requests
 
 

@@ -68,7 +68,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Network:
-    """A network, whether or not anything is on it. ``driver`` is ``bridge``, ``host`` or ``null``."""
+    """A network, whether or not anything is on it. ``driver`` is ``bridge``, ``macvlan``, ``ipvlan``, ``host`` or ``null``."""
 
     id: str
     name: str
@@ -98,6 +98,13 @@ class Network:
     options: dict[str, str] = field(default_factory=dict)
     ipam_options: dict[str, str] | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    parent: str = ""
+    """Device of the machine that containers' devices lie on (macvlan and ipvlan)."""
+
+    @property
+    def takes_containers(self) -> bool:
+        """Containers have addresses on it."""
+        return self.driver not in ("host", "null")
 
     @cached_property
     def block4(self) -> Block | None:

@@ -97,18 +97,18 @@ def gateways(endpoints: Sequence[Endpoint]) -> Gateways:
     out by both families is taken for both, whatever its priority."""
     if len(endpoints) == 1:  # nearly always
         only = endpoints[0]
-        return Gateways(only if only.gateway else None, only if only.gateway6 else None)
+        return Gateways(only if only.leads_out else None, only if only.leads_out6 else None)
     ordered = sorted(endpoints, key=lambda one: (-one.gw_priority, -_ways(one), one.network_name))
-    both = next((one for one in ordered if one.gateway and one.gateway6), None)
+    both = next((one for one in ordered if one.leads_out and one.leads_out6), None)
     if both is not None:
         return Gateways(both, both)
     return Gateways(
-        next((one for one in ordered if one.gateway), None), next((one for one in ordered if one.gateway6), None)
+        next((one for one in ordered if one.leads_out), None), next((one for one in ordered if one.leads_out6), None)
     )
 
 
 def _ways(endpoint: Endpoint) -> int:
-    return bool(endpoint.gateway) + bool(endpoint.gateway6)
+    return endpoint.leads_out + endpoint.leads_out6
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -153,6 +153,7 @@ def allocate(
     pools: Pools,
     *,
     gateway: bool,
+    driver: str = "bridge",
 ) -> Allocated:
     """The subnet of one family, and the addresses in it that are no container's.
 
@@ -175,7 +176,7 @@ def allocate(
         others.append(one.subnet)
         done.append(_reserve(one, gateway))
     if len(done) > 1:
-        raise Forbidden("bridge driver doesn't support multiple subnets")
+        raise Forbidden(f"{driver} driver doesn't support multiple subnets")
     return done[0]
 
 

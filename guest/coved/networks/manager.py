@@ -17,7 +17,7 @@ from coved.events import Events
 from coved.filters import Filters
 from coved.link.client import LinkClient
 from coved.names.keeping import Keeper
-from coved.networks import create, views
+from coved.networks import create, parented, views
 from coved.networks.addresses import Pools, free_subnet, local_pools
 from coved.networks.catalog import Catalog
 from coved.networks.definition import PREDEFINED, Network
@@ -117,14 +117,16 @@ class Networks:
             network = create.definition(config, [*self._catalog], foreign, devices, self._pools6())
             if any(other.name == network.name for other in self._catalog):
                 raise Conflict(f"network with name {network.name} already exists")
-            if network.bridge:
+            if network.parent:
+                parented.check_shared(network, self._catalog)
+            if network.takes_containers:
                 await self._kernel.run(self._kernel.datapath.add_network, network)
             try:
                 self._catalog.add(network)
             except BaseException:
-                if network.bridge:
+                if network.takes_containers:
                     await self._kernel.run(self._kernel.datapath.remove_network, network)
-                    self._drop_bridge(network)
+                    await self._drop(network)
                 raise
         self._event("create", network)
         return network.id
@@ -142,11 +144,11 @@ class Networks:
                     f"error while removing network: network {network.name} has active endpoints ({_named(network, users)})"
                 )
             self._catalog.remove(network)
-            if network.bridge:
+            if network.takes_containers:
                 try:
                     await self._kernel.run(self._kernel.datapath.remove_network, network)
                 finally:
-                    self._drop_bridge(network)
+                    await self._drop(network)
         if not network.config_only:
             self._event("destroy", network)
 
@@ -172,6 +174,12 @@ class Networks:
 
     def _pools6(self) -> Pools:
         return local_pools(self._catalog.get("bridge").id)
+
+    async def _drop(self, network: Network) -> None:
+        if network.bridge:
+            self._drop_bridge(network)
+        elif not any(other.parent == network.parent for other in self._catalog):
+            await self._kernel.run(self._kernel.datapath.parents.drop, network.parent)
 
     def _drop_bridge(self, network: Network) -> None:
         """Not waited for: the kernel takes its time, and whatever is asked of it next comes after this, in its one thread."""

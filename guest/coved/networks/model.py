@@ -99,7 +99,7 @@ class Endpoint:
     interface: str
     """Name inside the container: eth0, eth1, ..."""
     host_interface: str
-    """Name of the other end of the pair, a port of the network's bridge."""
+    """Name of the other end of the pair, a port of the network's bridge; "" of a macvlan or ipvlan, which has none."""
     address: str
     """IPv4 address without prefix length; empty on a network without IPv4."""
     prefix_length: int
@@ -117,6 +117,17 @@ class Endpoint:
     gw_priority: int = 0
     sysctls: tuple[tuple[str, str], ...] = ()
     """Kernel parameters of the device (paths below /proc/sys), and their values."""
+    reach: Literal["", "device", "link"] = ""
+    """Of what has no gateway: all packets go by its device (ipvlan's l3); those for its own link alone; "" nothing gets out."""
+
+    @property
+    def leads_out(self) -> bool:
+        """There can be a default route for IPv4 by it."""
+        return bool(self.gateway or (self.reach == "device" and self.address))
+
+    @property
+    def leads_out6(self) -> bool:
+        return bool(self.gateway6 or (self.reach == "device" and self.address6))
 
     @property
     def addresses(self) -> tuple[str, ...]:

@@ -96,7 +96,7 @@ class Sandboxes:
         links = await self._kernel.run(self._kernel.datapath.links)
         for record in self._records.load():
             # A connection is noted before it is made: an engine that was killed in between has told nobody of it.
-            made = tuple(endpoint for endpoint in record.endpoints if endpoint.host_interface in links)
+            made = tuple([one for one in record.endpoints if await self._is_made(record, one, links)])
             if made != record.endpoints and record.container_id in running:
                 record = replace(record, endpoints=made)
                 self._records.save(record)
@@ -113,13 +113,20 @@ class Sandboxes:
                 stale.append(record)
         keep = {endpoint.host_interface: endpoint for record in self._open.values() for endpoint in record.endpoints}
         rules = [rule for record in self._open.values() for rule in self._rules(record)]
-        bridges = [network for network in self._catalog if network.bridge]
-        await self._kernel.run(self._kernel.datapath.start, bridges, keep, rules)
+        for record in stale:
+            await self._kernel.run(self._kernel.datapath.drop_devices, record.container_id, record.endpoints)
+        networks = [network for network in self._catalog if network.takes_containers]
+        await self._kernel.run(self._kernel.datapath.start, networks, keep, rules)
         await self._kernel.run(self._kernel.datapath.remove_namespaces_except, set(self._open))
         await self._names.adopt()
         for record in stale:
             self._records.remove(record.container_id)
             self.on_change(record.container_id)
+
+    async def _is_made(self, record: Record, endpoint: Endpoint, links: Collection[str]) -> bool:
+        if endpoint.host_interface:
+            return endpoint.host_interface in links
+        return await self._kernel.run(self._kernel.datapath.has_device, record.container_id, endpoint)
 
     async def open(self, container_id: str, request: SandboxRequest) -> Sandbox:
         """Makes the network of a container that is about to start; its published ports answer when this returns.
@@ -171,8 +178,9 @@ class Sandboxes:
         else:
             endpoints = self._allocate(request, self._wanted(container_id, request))
             name, hostname = request.container_name, request.hostname
+            exposed = request.exposed if any(one.host_interface for one in endpoints) else ()
             record = Record(
-                container_id, name, "bridge", endpoints, (), request.exposed, hostname, request.quiet, request.dns,
+                container_id, name, "bridge", endpoints, (), exposed, hostname, request.quiet, request.dns,
                 resolver.has_ndots(request),
             )  # fmt: skip
         self._open[container_id] = record
@@ -209,7 +217,8 @@ class Sandboxes:
         record = self._open.get(container_id)
         if record is not None:
             key = str(self._namespaces / container_id) if record.has_namespace else ""
-            return views.settings_json(record, key, "bridge", wanted)
+            alone = self._catalog.get(record.mode) if record.mode in ("host", "none") else None
+            return views.settings_json(record, key, "bridge", wanted, alone)
         return views.closed_settings_json(request, wanted)
 
     def _asked_for(self, container_id: str, request: SandboxRequest | None) -> dict[str, EndpointRequest]:
@@ -372,7 +381,7 @@ class Sandboxes:
 
     async def _build(self, record: Record, request: SandboxRequest) -> None:
         self._records.save(record)
-        outer = _outer(record)
+        outer = _published(record)
         if request.ports and outer is not None:
             try:
                 ports = await self._publisher.publish(self._bound(request.ports, outer))
@@ -457,7 +466,7 @@ class Sandboxes:
                 await self._move_ports(record, grown)
         except BaseException:
             try:
-                await self._kernel.run(self._kernel.datapath.disconnect, made)
+                await self._kernel.run(self._kernel.datapath.disconnect, record.container_id, made)
                 if made in ways:
                     with _told(record, "it has no way out"):
                         before = gateways(record.endpoints)
@@ -472,12 +481,12 @@ class Sandboxes:
         shrunk = replace(record, endpoints=tuple(e for e in record.endpoints if e is not gone))
         before, after = gateways(record.endpoints), gateways(shrunk.endpoints)
         leaves_ports = bool(record.ports) and gone in before  # they move to the next network, or end
-        if leaves_ports and not any(after):
+        if leaves_ports and _published(shrunk) is None:
             shrunk = replace(shrunk, ports=())
         if leaves_ports:
             await self._move_ports(record, shrunk)
         try:
-            await self._kernel.run(self._kernel.datapath.disconnect, gone)
+            await self._kernel.run(self._kernel.datapath.disconnect, record.container_id, gone)
         except BaseException:
             if leaves_ports:
                 with _told(record, "its published ports have no way back to it"):
@@ -485,7 +494,7 @@ class Sandboxes:
             raise
         self._is_now(shrunk)
         self._catalog.release([gone])
-        if leaves_ports and not any(after):
+        if leaves_ports and _published(shrunk) is None:
             await self._publisher.unpublish(record.ports)
         if gone in before and any(after):
             with _told(record, "it has no way out"):
@@ -504,7 +513,7 @@ class Sandboxes:
     def reached_by(self, host_port: int) -> tuple[str, int] | None:
         """The container's address and port that ``localhost:host_port`` (TCP) leads to on the computer that people use."""
         for record in self._open.values():
-            outer = _outer(record)
+            outer = _published(record)
             for port in record.ports if outer is not None else ():
                 local = port.host_ip in ("", "0.0.0.0") or port.host_ip.startswith("127.")
                 if outer is not None and outer.address and local and (port.proto, port.host_port) == ("tcp", host_port):
@@ -523,7 +532,7 @@ class Sandboxes:
             # What comes in from the computer comes to an IPv4 address of its machine, whatever the address out there.
             version6 = ":" in port.host_ip and not port.guest_port
             way = ways.ipv6 if version6 else ways.ipv4
-            if way is not None:
+            if way is not None and way.host_interface:
                 rules.append(self._publisher.rule(port, way.address6 if version6 else way.address))
         return rules
 
@@ -563,6 +572,12 @@ def _outer(record: Record) -> Endpoint | None:
     """The endpoint that leads outside: published ports are its."""
     ways = gateways(record.endpoints)
     return ways.ipv4 or ways.ipv6
+
+
+def _published(record: Record) -> Endpoint | None:
+    """The same, if ports can be published there: a macvlan and an ipvlan have none, as with Docker."""
+    outer = _outer(record)
+    return outer if outer is not None and outer.host_interface else None
 
 
 def _check_connection(network: Network, mode: str) -> None:

@@ -264,11 +264,11 @@ def test_a_second_network_comes_and_goes_while_the_container_runs(lab: Lab) -> N
     lab.run(datapath.connect, "c1", two, second, gateways([endpoint(one, 2), second]))
     assert "10.202.0.2/24" in said_in(path, "ip -o -4 addr show eth1")
     assert said_in(path, "ip route show default").startswith("default via 10.201.0.1")
-    lab.run(datapath.disconnect, endpoint(one, 2))
+    lab.run(datapath.disconnect, "c1", endpoint(one, 2))
     assert said_in(path, "ip route show default") == ""
     lab.run(datapath.set_ways_out, "c1", gateways([second]))
     assert said_in(path, "ip route show default").startswith("default via 10.202.0.1 dev eth1")
-    lab.run(datapath.disconnect, second)
+    lab.run(datapath.disconnect, "c1", second)
     assert "eth" not in said_in(path, "ip -o link")
     lab.run(datapath.remove_network, two)
     lab.run(datapath.drop_bridge, two.bridge)
