@@ -121,8 +121,9 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 def _out_of_range(network: Network, text: str, version: int) -> list[str]:
     if not network.has_asked_for(version):
         return ["user specified IP address is supported only when connecting to networks with user configured subnets"]
-    block = network.block4 if version == 4 else network.block6
     address = _address(text)
-    if block is not None and address is not None and address in block.subnet:
+    # As in dockerd, also a subnet of a family that the network does not have: nothing comes of such an address.
+    subnets = (ipaddress.ip_network(entry["Subnet"]) for entry in network.asked)
+    if address is not None and any(subnet.version == version and address in subnet for subnet in subnets):
         return []
     return [f"no configured subnet or ip-range contain the IP address {text}"]

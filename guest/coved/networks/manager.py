@@ -161,7 +161,7 @@ class Networks:
         filters.validate(PRUNE_FILTERS)
         removed = []
         for network in self._catalog:
-            used = network.name in PREDEFINED or self.sandboxes.users(network)
+            used = network.name in PREDEFINED or network.config_only or self.sandboxes.users(network)
             late = before_ns is not None and network.created_ns >= before_ns
             if not used and not late and filters.matches_labels(network.labels):
                 with contextlib.suppress(Forbidden, NotFound):  # somebody has joined it meanwhile, or removed it

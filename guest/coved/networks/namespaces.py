@@ -32,10 +32,15 @@ class Namespace:
 
     fd: int
     netlink: Netlink
+    ipv6_switch: int = -1
+    """Descriptor of the parameter by which new devices have no IPv6, which they have not for now; -1: they have it."""
 
     def close(self) -> None:
         self.netlink.close()
         os.close(self.fd)
+        if self.ipv6_switch >= 0:
+            os.close(self.ipv6_switch)
+            self.ipv6_switch = -1
 
 
 @contextlib.contextmanager
@@ -59,11 +64,10 @@ def create(*, for_devices: bool = True) -> Namespace:
     """
     with _back_to_own():
         _check(_libc.unshare(_CLONE_NEWNET), "unshare a network namespace")
-        if for_devices:
-            _disable_ipv6()
+        switch = _disable_ipv6() if for_devices else -1
         _write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
         _write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")
-        return _here()
+        return _here(switch)
 
 
 def adopt(existing: str) -> Namespace:
@@ -75,8 +79,7 @@ def adopt(existing: str) -> Namespace:
     try:
         with _back_to_own():
             _check(_libc.setns(other, _CLONE_NEWNET), f"enter {existing}")
-            _disable_ipv6()
-            return _here()
+            return _here(_disable_ipv6())
     finally:
         os.close(other)
 
@@ -92,23 +95,29 @@ def mount(namespace: Namespace, path: Path) -> None:
         raise
 
 
-def _here() -> Namespace:
+def _here(ipv6_switch: int) -> Namespace:
     """That of the calling thread."""
     fd = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return Namespace(fd, Netlink())
+        return Namespace(fd, Netlink(), ipv6_switch)
     except OSError:
         os.close(fd)
         raise
 
 
-def _disable_ipv6() -> None:
-    with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
-        _write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")
+def _disable_ipv6() -> int:
+    """Of devices that are made from now on; gives the descriptor of the parameter, or -1."""
+    try:
+        switch = os.open("/proc/sys/net/ipv6/conf/default/disable_ipv6", os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:  # a kernel without IPv6
+        return -1
+    os.pwrite(switch, b"1", 0)
+    return switch
 
 
 def settle(namespace: Namespace, ipv6: Mapping[str, bool], parameters: Iterable[tuple[str, str]] = ()) -> None:
-    """Says which devices of a namespace have IPv6; those that others make in it have what the kernel gives them.
+    """Says which devices of a namespace, all of them new and down, have IPv6; those that others make in it have what the
+    kernel gives them.
 
     Args:
         ipv6: by the device's name.
@@ -117,13 +126,18 @@ def settle(namespace: Namespace, ipv6: Mapping[str, bool], parameters: Iterable[
     Raises:
         OSError: there is no such parameter, or it does not take the value.
     """
-    with _back_to_own():
-        _check(_libc.setns(namespace.fd, _CLONE_NEWNET), "enter a network namespace")
-        with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
-            for name, enabled in (*ipv6.items(), ("default", True)):
-                _write(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "0" if enabled else "1")
-        for path, value in parameters:
-            _write(f"/proc/sys/{path}", value)
+    new = namespace.ipv6_switch >= 0
+    values = [(f"net/ipv6/conf/{name}/disable_ipv6", "10"[on]) for name, on in ipv6.items() if on is new]
+    if values or parameters:
+        with _back_to_own():
+            _check(_libc.setns(namespace.fd, _CLONE_NEWNET), "enter a network namespace")
+            with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+                for path, value in values:
+                    _write(f"/proc/sys/{path}", value)
+            for path, value in parameters:
+                _write(f"/proc/sys/{path}", value)
+    if new:
+        os.pwrite(namespace.ipv6_switch, b"0", 0)
 
 
 def enter(path: Path) -> Namespace:

@@ -174,7 +174,7 @@ def test_a_namespace_that_was_made_ahead_is_as_good_and_used_once(lab: Lab) -> N
     descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     lab.run(datapath.prepare)
     lab.run(datapath.prepare)  # one is enough
-    assert len(os.listdir("/proc/self/fd")) == descriptors + 2  # noqa: PTH208 - itself, and a socket in it
+    assert len(os.listdir("/proc/self/fd")) == descriptors + 3  # noqa: PTH208 - itself, a socket and a switch in it
     assert datapath._spare is not None
     made = os.fstat(datapath._spare.fd).st_ino
     alone = opened(lab, datapath, "none", [], [])
