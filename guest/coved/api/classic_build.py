@@ -41,7 +41,7 @@ async def build(engine: Engine, request: Request) -> Response:
 
     async def work(report: Report) -> None:
         builder = engine.builder
-        async with builder.incoming.folder() as folder:
+        with builder.incoming.folder() as folder:
             if not wanted.context:
                 await builder.incoming.unpack(read_body(request), folder)
             progress = _Classic(report, quiet)

@@ -14,6 +14,7 @@ from coved.networks import namespaces, subdevices
 from coved.networks.addresses import Subnet, mac_of
 from coved.networks.definition import INHIBIT_IPV4, Network
 from coved.networks.endpoints import Gateways
+from coved.networks.fastpath import FastPath
 from coved.networks.firewall import Firewall, PortRule
 from coved.networks.model import Endpoint
 from coved.networks.rtnetlink import (
@@ -45,9 +46,10 @@ class Datapath:
     Args:
         namespaces_dir: where namespaces are mounted.
         table: name of the packet rules' table; engines side by side on one machine need different ones.
+        uplink: the device that published ports are reached by, when there is only one; "" is any.
     """
 
-    def __init__(self, namespaces_dir: Path, table: str) -> None:
+    def __init__(self, namespaces_dir: Path, table: str, uplink: str = "") -> None:
         self._directory = namespaces_dir
         # A file for each bridge, there before the bridge and until after it: what an engine was killed over is found again.
         self._bridges = namespaces_dir.parent / "bridges"
@@ -57,6 +59,7 @@ class Datapath:
         self._netlink = Netlink()
         self.parents = Parents(namespaces_dir.parent / "parents", self._netlink)
         self._firewall: Firewall | None = None
+        self._fast = FastPath(f"{table}-fast", uplink) if uplink else None
         self._spare: namespaces.Namespace | None = None
         self._forwards_ipv6 = False
 
@@ -67,6 +70,8 @@ class Datapath:
         self._netlink.close()
         if self._firewall is not None:
             self._firewall.close()
+        if self._fast is not None:
+            self._fast.close()
 
     def path(self, container_id: str) -> Path:
         return self._directory / container_id
@@ -111,6 +116,8 @@ class Datapath:
         self._netlink.run([delete_link(name) for name in orphans], ignore=_GONE)
         self._firewall = Firewall(self._table)
         self._firewall.reset([network.rule for network in networks], ports)
+        if self._fast is not None:
+            self._fast.reset(network.bridge for network in networks if not network.internal)
 
     def remove_namespaces_except(self, container_ids: Collection[str]) -> None:
         for path in self._directory.iterdir():
@@ -127,6 +134,8 @@ class Datapath:
         except BaseException:
             self.drop_bridge(network.bridge)
             raise
+        if self._fast is not None and not network.internal:
+            self._fast.add(network.bridge)
 
     def remove_network(self, network: Network) -> None:
         """Nothing leads to it any more; its bridge is there until :meth:`drop_bridge`."""

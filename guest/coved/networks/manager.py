@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 LAPTOP = "10.0.2.2"
 """The host, as QEMU's user networking shows it to the VM."""
+UPLINK = "eth0"
+"""The VM's only network device, by which all published ports are reached."""
 LIST_FILTERS = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
 PRUNE_FILTERS = frozenset({"label", "label!", "until"})
 
@@ -58,6 +60,7 @@ class Networks:
         self._namespaces = state / "netns"
         # In the VM there is one engine; elsewhere several may run beside each other.
         self._table = "cove" if link else f"cove-{hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:8]}"
+        self._uplink = UPLINK if link else ""
         self._changing = asyncio.Lock()
         self._dropping: set[asyncio.Task[None]] = set()
         self._catalog = Catalog(database)
@@ -82,7 +85,7 @@ class Networks:
         Raises:
             EngineError: the machine cannot do container networking; the text says what is missing.
         """
-        await self._kernel.open(self._namespaces, self._table)
+        await self._kernel.open(self._namespaces, self._table, self._uplink)
         self._catalog.load()
         await self._add_predefined()
         await self.sandboxes.adopt(running)

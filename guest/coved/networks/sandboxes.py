@@ -20,7 +20,15 @@ from coved.networks.definition import HOST_BINDING, Network
 from coved.networks.endpoints import gateways
 from coved.networks.firewall import PortRule
 from coved.networks.kernel import Kernel
-from coved.networks.model import Endpoint, EndpointRequest, PortRequest, Sandbox, SandboxRequest, Settings
+from coved.networks.model import (
+    Endpoint,
+    EndpointRequest,
+    PortRequest,
+    PublishedPort,
+    Sandbox,
+    SandboxRequest,
+    Settings,
+)
 from coved.networks.names import Names, wanted
 from coved.networks.opened import Opened
 from coved.networks.publishers import PortPublisher, PublishError
@@ -57,6 +65,7 @@ class Sandboxes:
         self._catalog = catalog
         self._kernel = kernel
         self._publisher = publisher
+        publisher.owner = self._owner
         self._events = events
         self._records = Records(state / "sandboxes")
         self._namespaces = state / "netns"
@@ -524,6 +533,9 @@ class Sandboxes:
         """The ports with the address that the network binds those to which name none."""
         binding = self._catalog[outer.network_id].options.get(HOST_BINDING)
         return [replace(port, host_ip=port.host_ip or binding) for port in ports] if binding else ports
+
+    def _owner(self, port: PublishedPort) -> str:
+        return next((record.container_name for record in self._open.values() if port in record.ports), "")
 
     def _rules(self, record: Record) -> list[PortRule]:
         ways = gateways(record.endpoints)
