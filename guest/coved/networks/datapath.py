@@ -31,7 +31,6 @@ from coved.networks.rtnetlink import (
     interface_index,
     keep_apart,
     replace_default_route,
-    replace_device_route,
     set_up,
 )
 from coved.networks.subdevices import Parents

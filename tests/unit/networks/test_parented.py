@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from coved.errors import EngineError
 from coved.networks import create, parented
-from coved.networks.addresses import local_pools
 from coved.networks.definition import Network
 from coved.networks.model import Endpoint, EndpointRequest
 
