@@ -132,6 +132,12 @@ def test_a_container_stays_off_the_network_that_it_was_taken_off(place: Daemon) 
     assert on() == ["one"]
     assert place.call("POST", f"/containers/{container}/start")[0] == 204
     assert on() == ["one"]
+    assert say("disconnect", "one") == (200, "")
+    assert place.call("DELETE", "/networks/one")[0] == 204
+    assert place.call("POST", f"/containers/{container}/restart?t=0")[0] == 204  # though it was created on it
+    assert on() == []
+    _network(place, "one")
+    assert say("connect", "one") == (200, "")
     assert say("connect", "one") == (403, f"endpoint with name {_name(place, container)} already exists in network one")
 
 

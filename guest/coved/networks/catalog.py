@@ -30,11 +30,15 @@ class Catalog:
         self._networks: dict[str, Network] = {}
         self._pools: dict[str, dict[int, AddressPool]] = {}
         """By the network's id, then by IP version."""
+        self._left: dict[str, set[str]] = {}
+        """Of few containers: ids and names of networks that they were created on and were taken off."""
 
     def load(self) -> None:
         """Takes up what the database has; first of all calls."""
         for network in self._definitions.load():
             self._remember(network)
+        for container_id, reference in self._definitions.departures():
+            self._left.setdefault(container_id, set()).add(reference)
 
     def __iter__(self) -> Iterator[Network]:
         return iter([*self._networks.values()])
@@ -84,12 +88,11 @@ class Catalog:
 
     def connections(self, container_id: str) -> dict[str, EndpointRequest]:
         """By the network's id, in the order in which they were made."""
-        return {key: one for key, one in self._definitions.connections(container_id) if one is not None}
+        return dict(self._definitions.connections(container_id))
 
     def joined_and_left(self, container_id: str) -> tuple[dict[str, EndpointRequest], set[str]]:
-        """As ``connections``, and the ids of networks that it was created on and is on no more."""
-        found = self._definitions.connections(container_id)
-        return {key: one for key, one in found if one is not None}, {key for key, one in found if one is None}
+        """As ``connections``, and ids and names of the networks that it was created on and is on no more, unless by those."""
+        return self.connections(container_id), self._left.get(container_id, set())
 
     def connect(self, container_id: str, endpoint: EndpointRequest) -> None:
         """``endpoint.network`` is an id."""
@@ -98,12 +101,13 @@ class Catalog:
     def disconnect(self, container_id: str, network: Network, *, created_on: bool = False) -> None:
         """``created_on``: it is one of those that the container was created on, and shall not be on again."""
         if created_on:
-            self._definitions.connect(container_id, network.id, None)
-        else:
-            self._definitions.disconnect(container_id, network.id)
+            self._definitions.depart(container_id, network)
+            self._left.setdefault(container_id, set()).update((network.id, network.name))
+        self._definitions.disconnect(container_id, network.id)
 
     def forget(self, container_id: str) -> None:
         self._definitions.forget(container_id)
+        self._left.pop(container_id, None)
 
     # -- addresses
 

@@ -31,6 +31,14 @@ _SCHEMA = (
         PRIMARY KEY (container_id, network_id)
     ) STRICT;
     """,
+    # Not of a network: a container stays off what it has left, also when that is no more.
+    """
+    CREATE TABLE network_departures (
+        container_id TEXT NOT NULL,
+        reference TEXT NOT NULL,
+        PRIMARY KEY (container_id, reference)
+    ) STRICT;
+    """,
 )
 
 
@@ -191,22 +199,29 @@ class Definitions:
     def remove(self, network_id: str) -> None:
         self._database.execute("DELETE FROM networks WHERE id = ?", (network_id,))
 
-    def connections(self, container_id: str) -> list[tuple[str, EndpointRequest | None]]:
-        """Networks that a container was connected to after its creation, each with its id; None: it has left one of those
-        that it was created on."""
+    def connections(self, container_id: str) -> list[tuple[str, EndpointRequest]]:
+        """Networks that a container was connected to after its creation, each with its id."""
         rows = self._database.query(
             "SELECT network_id, endpoint FROM network_connections WHERE container_id = ? ORDER BY rowid",
             (container_id,),
         )
-        found = [(row["network_id"], json.loads(row["endpoint"])) for row in rows]
-        return [(network, EndpointRequest.from_json(one) if one is not None else None) for network, one in found]
+        return [(row["network_id"], EndpointRequest.from_json(json.loads(row["endpoint"]))) for row in rows]
 
-    def connect(self, container_id: str, network_id: str, endpoint: EndpointRequest | None) -> None:
-        """``endpoint`` None: the container, which was created on that network, is on it no more."""
+    def departures(self) -> list[tuple[str, str]]:
+        """Containers' ids, and ids and names of the networks that each was created on and is on no more."""
+        rows = self._database.query("SELECT container_id, reference FROM network_departures")
+        return [(row["container_id"], row["reference"]) for row in rows]
+
+    def connect(self, container_id: str, network_id: str, endpoint: EndpointRequest) -> None:
         self._database.execute(
             "INSERT OR REPLACE INTO network_connections VALUES (?, ?, ?)",
-            (container_id, network_id, json.dumps(asdict(endpoint) if endpoint is not None else None)),
+            (container_id, network_id, json.dumps(asdict(endpoint))),
         )
+
+    def depart(self, container_id: str, network: Network) -> None:
+        """The container, which was created on that network, is on it no more."""
+        for reference in (network.id, network.name):
+            self._database.execute("INSERT OR REPLACE INTO network_departures VALUES (?, ?)", (container_id, reference))
 
     def disconnect(self, container_id: str, network_id: str) -> None:
         self._database.execute(
@@ -214,7 +229,8 @@ class Definitions:
         )
 
     def forget(self, container_id: str) -> None:
-        self._database.execute("DELETE FROM network_connections WHERE container_id = ?", (container_id,))
+        for table in ("network_connections", "network_departures"):
+            self._database.execute(f"DELETE FROM {table} WHERE container_id = ?", (container_id,))
 
 
 def _block(subnet: str, gateway: str, ip_range: str, auxiliary: dict[str, str], way_out: str) -> Block:

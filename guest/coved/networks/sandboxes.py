@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -234,19 +234,12 @@ class Sandboxes:
         """What was asked for of each network, by its name."""
         wanted: dict[str, EndpointRequest] = {}
         joined, left = self._catalog.joined_and_left(container_id)
-        if request is not None and not request.mode.startswith("container:"):
-            if request.mode in ("host", "none"):
-                wanted[request.mode] = EndpointRequest(request.mode)
-            else:
-                own = "bridge" if request.mode == "default" else request.mode
-                for endpoint in (
-                    EndpointRequest(own),
-                    *request.endpoints,
-                    *joined.values(),
-                ):
-                    network = next(iter(self._catalog.matching(endpoint.network)), None)
-                    if network is None or network.id not in left:
-                        wanted[network.name if network is not None else endpoint.network] = endpoint
+        if request is not None and request.mode in ("host", "none"):
+            wanted[request.mode] = EndpointRequest(request.mode)
+        elif request is not None and not request.mode.startswith("container:"):
+            for key, endpoint in {**self._created_on(request, left), **joined}.items():
+                network = next(iter(self._catalog.matching(key)), None)
+                wanted[network.name if network is not None else key] = endpoint
         return wanted
 
     def address(self, container_id: str, network: str) -> str:
@@ -310,7 +303,7 @@ class Sandboxes:
                 await to_the_end(self._attach(record, network, endpoint))
             else:
                 joined, left = self._catalog.joined_and_left(container_id)
-                if network.id in joined or network.id in self._created_on(request) - left:
+                if network.id in joined or network.id in self._created_on(request, left):
                     return  # what was said first holds, as in dockerd
             self._catalog.connect(container_id, endpoint)
         self.on_change(container_id)
@@ -344,7 +337,7 @@ class Sandboxes:
                 raise EngineError(f"container {container_id} is not connected to the network {reference}") from None
             record = self._open.get(container_id)
             joined, left = self._catalog.joined_and_left(container_id)
-            created_on = network.id in self._created_on(request)
+            created_on = network.id in self._created_on(request, left)
             if record is not None:
                 if record.mode == network.driver == "host":
                     raise InvalidParameter(
@@ -354,7 +347,7 @@ class Sandboxes:
                 if gone is None:
                     raise EngineError(f"container {container_id} is not connected to network {network.name}")
                 await to_the_end(self._detach(record, gone))
-            elif network.id not in joined and (not created_on or network.id in left):
+            elif network.id not in joined and not created_on:
                 raise EngineError(f"container {container_id} is not connected to the network {network.name}")
             self._catalog.disconnect(container_id, network, created_on=created_on)
         self.on_change(container_id)
@@ -362,23 +355,29 @@ class Sandboxes:
 
     # -- inside
 
-    def _created_on(self, request: SandboxRequest | None) -> set[str]:
-        """Ids of the networks that a container's creation names, as far as they are there."""
+    def _created_on(self, request: SandboxRequest | None, left: Set[str]) -> dict[str, EndpointRequest]:
+        """What a container's creation asks of networks, all but those that it has left, by their ids (or names, of what is not
+        there); the mode's own is first."""
         if request is None or request.mode in ("host", "none") or request.mode.startswith("container:"):
-            return set()
-        names = ("bridge" if request.mode == "default" else request.mode, *(one.network for one in request.endpoints))
-        return {network.id for name in names for network in self._catalog.matching(name)}
+            return {}
+        asked: dict[str, EndpointRequest] = {}
+        own = "bridge" if request.mode == "default" else request.mode
+        for endpoint in (EndpointRequest(own), *request.endpoints):
+            network = next(iter(self._catalog.matching(endpoint.network)), None)
+            words = {endpoint.network, *((network.id, network.name) if network is not None else ())}
+            if not words & left:
+                asked[network.id if network is not None else endpoint.network] = endpoint
+        return asked
 
     def _wanted(self, container_id: str, request: SandboxRequest) -> list[tuple[Network, EndpointRequest]]:
-        """The networks to be on; the mode's own is first, unless the container was taken off it."""
+        """The networks to be on; the mode's own is first, unless the container was taken off it. Raises NotFound."""
         joined, left = self._catalog.joined_and_left(container_id)
-        own = self._catalog.get("bridge" if request.mode == "default" else request.mode)
-        wanted: dict[str, tuple[Network, EndpointRequest]] = {own.id: (own, EndpointRequest(own.id))}
-        for endpoint in (*request.endpoints, *joined.values()):
-            network = self._catalog.get(endpoint.network)
+        wanted: dict[str, tuple[Network, EndpointRequest]] = {}
+        for key, endpoint in {**self._created_on(request, left), **joined}.items():
+            network = self._catalog.get(key)
             _check_connection(network, request.mode)
             wanted[network.id] = (network, endpoint)
-        return [one for key, one in wanted.items() if key not in left]
+        return list(wanted.values())
 
     def _allocate(
         self, request: SandboxRequest, wanted: Sequence[tuple[Network, EndpointRequest]]

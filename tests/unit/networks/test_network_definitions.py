@@ -166,8 +166,11 @@ def test_definitions_and_connections_outlive_the_engine(tmp_path: Any) -> None:
     again.connect("c2", second.id, EndpointRequest("y"))
     again.forget("c2")
     assert again.connections("c2") == []
-    again.connect("c2", second.id, None)  # it has left it
-    assert again.connections("c2") == [(second.id, None)]
+    again.depart("c2", second)
+    again.remove(second.id)
+    assert {*again.departures()} == {("c2", second.id), ("c2", second.name)}
+    again.forget("c2")
+    assert again.departures() == []
 
 
 def test_what_an_engine_without_ipv6_wrote_is_understood(tmp_path: Any) -> None:
