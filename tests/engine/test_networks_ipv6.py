@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from docker.errors import APIError
 from docker.types import IPAMConfig, IPAMPool
 
 pytestmark = pytest.mark.native
@@ -131,6 +132,8 @@ def test_without_ipv4(network: Any, run: Any) -> None:
     assert ways(second) == {"default via fd00:251::1 dev eth0"}
     assert say(second, "ping -6 -c1 -W1 first").startswith("PING first (fd00:251::2)")
     assert len({place(one, "six")["MacAddress"] for one in (first, second)}) == 2
+    with pytest.raises(APIError, match="ports are published on IPv4 addresses of containers, and this one has none"):
+        run("third", "six", ports={"80/tcp": 0})
 
 
 def test_networks_are_apart_by_ipv6_too(network: Any, run: Any) -> None:

@@ -392,6 +392,8 @@ class Sandboxes:
         outer = _published(record)
         if request.ports and outer is not None:
             try:
+                if not outer.address:
+                    raise PublishError("ports are published on IPv4 addresses of containers, and this one has none")
                 ports = await self._publisher.publish(self._bound(request.ports, outer))
             except PublishError as error:
                 raise EngineError(
