@@ -127,7 +127,8 @@ def settle(namespace: Namespace, ipv6: Mapping[str, bool], parameters: Iterable[
         OSError: there is no such parameter, or it does not take the value.
     """
     new = namespace.ipv6_switch >= 0
-    values = [(f"net/ipv6/conf/{name}/disable_ipv6", "10"[on]) for name, on in ipv6.items() if on is new]
+    # Of a namespace in use nobody knows what its devices begin with: an older engine made it, or the container had its way.
+    values = [(f"net/ipv6/conf/{name}/disable_ipv6", "10"[on]) for name, on in ipv6.items() if on or not new]
     if values or parameters:
         with _back_to_own():
             _check(_libc.setns(namespace.fd, _CLONE_NEWNET), "enter a network namespace")
