@@ -90,14 +90,7 @@ def test_a_published_port_answers_on_localhost(page: str) -> None:
 def test_a_port_in_use_is_refused_in_dockers_words(machine: Any, page: str) -> None:
     done = machine.docker("run", "--rm", "-p", "127.0.0.1:18081:80", "busybox", "true", check=False)
     assert done.returncode == 125
-    assert "Bind for 127.0.0.1:18081 failed: port is already allocated" in done.stderr
-
-
-def test_start_request_stop_again_and_again(machine: Any) -> None:
-    for _ in range(10):
-        machine.docker("run", "-d", "--rm", "--name", "again", "-p", "127.0.0.1:18082:80", "cove/starter")
-        assert "Cove works" in fetch("http://127.0.0.1:18082/")
-        machine.docker("rm", "-f", "again")
+    assert "Bind for 127.0.0.1:18081 failed: port is already allocated (container page has it)" in done.stderr
 
 
 def test_containers_get_out_and_have_names(machine: Any) -> None:

@@ -32,7 +32,7 @@ def test_a_port_of_another_program_is_refused_and_the_program_named(machine: Any
         port = other.getsockname()[1]
         done = machine.docker("run", "--rm", "-p", f"127.0.0.1:{port}:80", "busybox", "true", check=False)
     assert done.returncode == 125
-    assert f"Bind for 127.0.0.1:{port} failed: port is already allocated" in done.stderr
+    assert f"listen tcp4 127.0.0.1:{port}: bind: address already in use" in done.stderr
     assert f"(process {os.getpid()}) has it" in done.stderr
     machine.docker("run", "--rm", "-p", f"127.0.0.1:{port}:80", "busybox", "true")
 

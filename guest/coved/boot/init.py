@@ -14,7 +14,19 @@ from coved.boot.services import Service, Ssh, spawn
 
 ORDERS = {signal.SIGUSR2: power.RB_POWER_OFF, signal.SIGTERM: power.RB_POWER_OFF, signal.SIGINT: power.RB_AUTOBOOT}
 # The power button's, and those that networks want soon: loaded while the engine imports its modules.
-MODULES = ("button", "evdev", "bridge", "veth", "nft_chain_nat", "nft_ct", "nft_fib_ipv4", "nft_masq", "nft_nat")
+MODULES = (
+    "button",
+    "evdev",
+    "bridge",
+    "veth",
+    "nft_chain_nat",
+    "nft_ct",
+    "nft_fib_ipv4",
+    "nf_flow_table_inet",
+    "nft_flow_offload",
+    "nft_masq",
+    "nft_nat",
+)
 _INPUT_EVENT = struct.Struct("@llHHi")
 _EV_KEY, _KEY_POWER = 1, 116
 

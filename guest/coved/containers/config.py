@@ -150,8 +150,6 @@ def parse_port(text: str) -> tuple[int, str]:
     match = _PORT.fullmatch(text)
     if match is None or not 0 < int(match[1]) < 65536:
         raise InvalidParameter(f'invalid port specification: "{text}"')
-    if match[2] == "sctp":
-        raise InvalidParameter("SCTP ports cannot be published")
     return int(match[1]), match[2] or "tcp"
 
 
@@ -163,6 +161,10 @@ def port_requests(config: Json, host: Json) -> tuple[PortRequest, ...]:
         bindings = {**{port: [{}] for port in config["ExposedPorts"] or ()}, **bindings}
     for text, entries in bindings.items():
         port, proto = parse_port(text)
+        if proto == "sctp":
+            if host["PortBindings"].get(text):
+                raise InvalidParameter(f"cannot publish {text}: Cove forwards TCP and UDP only")
+            continue  # an image may expose it, and whoever publishes all that is exposed gets what there is
         for entry in entries or [{}]:
             first, _, last = str((entry or {}).get("HostPort") or "0").partition("-")
             if not first.isdigit() or (last and not last.isdigit()) or int(last or first) > 65535:

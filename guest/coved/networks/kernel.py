@@ -22,10 +22,10 @@ class Kernel:
         self._thread = ThreadPoolExecutor(1, "networks")
         self._datapath: Datapath | None = None
 
-    async def open(self, namespaces: Path, table: str) -> None:
+    async def open(self, namespaces: Path, table: str, uplink: str = "") -> None:
         """Must have returned before anything else is asked for. Raises EngineError; the text says what is missing."""
         try:
-            self._datapath = await self.run(Datapath, namespaces, table)
+            self._datapath = await self.run(Datapath, namespaces, table, uplink)
         except EngineError as error:
             raise EngineError(f"cannot set up container networking: {error}; it needs root") from None
 

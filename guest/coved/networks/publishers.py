@@ -7,7 +7,8 @@ import errno
 import ipaddress
 import logging
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from coved.errors import EngineError
@@ -26,15 +27,32 @@ class PublishError(EngineError):
     """A port cannot be bound; the text is the end of Docker's message."""
 
     @classmethod
-    def in_use(cls, request: PortRequest, holder: str = "") -> PublishError:
-        """``holder`` says who has the port, when that is known; docker's words stand before it."""
+    def allocated(cls, request: PortRequest, holder: str = "") -> PublishError:
+        """A container has it: ``holder``, when that is known; docker's words stand before it."""
         ports = f"{request.host_port}-{request.host_port_end}" if request.host_port_end else f"{request.host_port}"
-        who = f" ({holder})" if holder else ""
-        return cls(f"Bind for {request.host_ip or DEFAULT_HOST_IP}:{ports} failed: port is already allocated{who}")
+        return cls(f"Bind for {_address(request)}:{ports} failed: port is already allocated{_told(holder)}")
+
+    @classmethod
+    def in_use(cls, request: PortRequest, holder: str = "") -> PublishError:
+        """Another program has it. The words are Go's, which dockerd and Docker Desktop pass on."""
+        family = "6" if ":" in request.host_ip else "4"
+        where = f"{_address(request)}:{request.host_port}"
+        return cls(f"listen {request.proto}{family} {where}: bind: address already in use{_told(holder)}")
+
+
+def _address(request: PortRequest) -> str:
+    return f"[{request.host_ip}]" if ":" in request.host_ip else request.host_ip or DEFAULT_HOST_IP
+
+
+def _told(holder: str) -> str:
+    return f" ({holder})" if holder else ""
 
 
 class PortPublisher(Protocol):
     """Binds ports of the host; what comes in there is translated by the rules that ``rule`` gives."""
+
+    owner: Callable[[PublishedPort], str]
+    """The name of the container that has a port, "" when it is not known; for the errors of others."""
 
     async def publish(self, requests: Sequence[PortRequest]) -> tuple[PublishedPort, ...]:
         """All or none; MUST have bound them when it returns. Raises PublishError, or EngineError."""
@@ -50,16 +68,25 @@ class PortPublisher(Protocol):
     def close(self) -> None: ...
 
 
-def _must_be_ipv4(host_ip: str) -> None:
-    """Neither the packet rules here nor the user networking of the machine lead from IPv6 to a container. Raises PublishError."""
+def _checked(request: PortRequest) -> PortRequest:
+    """With the address as the system writes it. Raises PublishError."""
+    if not request.host_ip:
+        return request
     try:
-        address = ipaddress.ip_address(host_ip.removeprefix("[").removesuffix("]"))
+        address = ipaddress.ip_address(request.host_ip.removeprefix("[").removesuffix("]"))
     except ValueError:
-        raise PublishError(f"{host_ip} is not an IP address") from None
-    if address.version == 4 and str(address) != host_ip:
-        raise PublishError(f"{host_ip} is not an IP address")
-    if address.version != 4:
-        raise PublishError(f"cannot publish on {host_ip}: Cove publishes on IPv4 addresses only, such as 127.0.0.1")
+        raise PublishError(f"{request.host_ip} is not an IP address") from None
+    if address.version == 4 and str(address) != request.host_ip:
+        raise PublishError(f"{request.host_ip} is not an IP address")
+    return replace(request, host_ip=str(address))
+
+
+def _collide(port: PublishedPort, request: PortRequest, number: int) -> bool:
+    """Whether the one keeps ``number`` from being had for the other."""
+    if (port.proto, port.host_port) != (request.proto, number):
+        return False
+    ours, theirs = (ipaddress.ip_address(ip or DEFAULT_HOST_IP) for ip in (request.host_ip, port.host_ip))
+    return ours.version == theirs.version and (ours == theirs or ours.is_unspecified or theirs.is_unspecified)
 
 
 def _host_ports(request: PortRequest) -> Iterator[int]:
@@ -78,6 +105,8 @@ class LinkPublisher:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._live: dict[int, PublishedPort] = {}
+        self.owner: Callable[[PublishedPort], str] = lambda port: ""
+        """The name of the container that has a port."""
         self._reserved: set[int] = set()
         self._next = 0
 
@@ -117,8 +146,7 @@ class LinkPublisher:
         pass
 
     async def _publish(self, request: PortRequest) -> PublishedPort:
-        if request.host_ip:
-            _must_be_ipv4(request.host_ip)
+        request = _checked(request)
         guest_port = self._free_port()
         try:
             for host_port in _host_ports(request):
@@ -138,7 +166,14 @@ class LinkPublisher:
                     return port
                 if not reply.in_use:
                     raise PublishError(reply.error or "the host did not say what it bound")
-            raise PublishError.in_use(request, "" if request.host_port_end else reply.error)
+            if request.host_port_end:
+                raise PublishError.allocated(request)
+            if (
+                other := next((one for one in self._live.values() if _collide(one, request, host_port)), None)
+            ) is not None:
+                name = self.owner(other)
+                raise PublishError.allocated(request, f"container {name} has it" if name else reply.error)
+            raise PublishError.in_use(request, reply.error)
         finally:
             self._reserved.discard(guest_port)
 
@@ -187,6 +222,7 @@ class LocalPublisher:
 
     def __init__(self, default_host_ip: str = DEFAULT_HOST_IP) -> None:
         self._default = default_host_ip
+        self.owner: Callable[[PublishedPort], str] = lambda port: ""
         self._sockets: dict[PublishedPort, socket.socket] = {}
 
     async def publish(self, requests: Sequence[PortRequest]) -> tuple[PublishedPort, ...]:
@@ -221,8 +257,9 @@ class LocalPublisher:
         self._sockets.clear()
 
     def _publish(self, request: PortRequest) -> PublishedPort:
-        host_ip = request.host_ip or self._default
-        _must_be_ipv4(host_ip)
+        host_ip = _checked(request).host_ip or self._default
+        if ":" in host_ip:
+            raise PublishError(f"cannot publish on {host_ip}: without a VM, Cove publishes on IPv4 addresses only")
         for number in _host_ports(request):
             try:
                 held = _hold(request.proto, host_ip, number)
@@ -233,6 +270,11 @@ class LocalPublisher:
             port = PublishedPort(request.proto, request.container_port, host_ip, held.getsockname()[1])
             self._sockets[port] = held
             return port
+        if request.host_port_end:
+            raise PublishError.allocated(request)
+        if (other := next((one for one in self._sockets if _collide(one, request, number)), None)) is not None:
+            name = self.owner(other)
+            raise PublishError.allocated(request, f"container {name} has it" if name else "")
         raise PublishError.in_use(request)
 
 

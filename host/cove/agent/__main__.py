@@ -10,6 +10,7 @@ import sys
 
 from cove.agent.supervisor import Listeners, supervise
 from cove.errors import CoveError
+from cove.machine import descriptors
 from cove.machine.files import rotate
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
@@ -27,6 +28,7 @@ def main() -> None:
         lock.acquire(LOOKED_AT_S, "the machine")  # whoever asks whether it is free holds it for a moment
     except CoveError:
         return  # another agent has the machine: whoever started this one will find it
+    descriptors.allow_many()
     paths.make_run_dir()
     listeners = Listeners(paths)
 

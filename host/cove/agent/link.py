@@ -93,6 +93,7 @@ class Link:
                 task.cancel()
         if self._writer is not None:
             self._writer.close()
+        self._ports.close()
 
     def _send(self, message: dict[str, Any]) -> None:
         if self._writer is not None and not self._writer.is_closing():

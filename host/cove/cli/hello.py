@@ -96,7 +96,7 @@ def _container(engine: EngineClient, port: str, cove: str) -> None:
         try:
             engine.json("POST", f"/containers/{NAME}/start")
         except DaemonError as error:
-            if "port is already allocated" not in str(error):
+            if not any(words in str(error) for words in ("port is already allocated", "address already in use")):
                 raise
             raise CliError(f"{error}\n      choose another port: {cove} hello -p 8081") from None
 

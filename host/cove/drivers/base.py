@@ -107,6 +107,10 @@ class Driver(ABC):
         """Forward a port. Raises `PortInUse`, `DriverError`."""
 
     @abstractmethod
+    async def forwards(self) -> set[Forward]:
+        """Those that there are, whoever asked for them. Raises `DriverError`."""
+
+    @abstractmethod
     async def unforward(self, forward: Forward) -> None:
         """Undo `forward`; a forward that is not there is no error."""
 

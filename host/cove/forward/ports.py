@@ -1,21 +1,26 @@
-"""Published ports: what the guest asks for, bound on this computer by the hypervisor."""
+"""Published ports: what the guest asks for, bound on this computer by the hypervisor, or relayed to it."""
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 
 from coved.link.protocol import PortForward
 
 from cove.drivers.base import Driver, Forward
 from cove.errors import DriverError, PortInUse
 from cove.forward import holders
+from cove.forward.relay import LOOPBACK, Relay
 
 log = logging.getLogger(__name__)
 
 _ATTEMPTS = 8
+SSH_PORT = 22
+"""Of the guest: its forward is the agent's own."""
 
 
 class PortForwards:
@@ -27,77 +32,141 @@ class PortForwards:
     def __init__(self, driver: Driver, default_address: str) -> None:
         self._driver = driver
         self._default = default_address
-        self._bound: set[Forward] = set()
+        self._bound: set[Forward] | None = None
+        """None: what an earlier agent has bound is not known yet."""
+        self._relays: dict[Forward, tuple[Relay, Forward]] = {}
+        """Those the hypervisor cannot bind, and the forward of its that each leads to."""
         self._lock = asyncio.Lock()
 
     async def publish(self, port: PortForward) -> PortForward:
         """Bind a port and return it as it was bound. Raises `PortInUse`, `DriverError`."""
         async with self._lock:
-            try:
-                return await self._publish(port)
-            except PortInUse:
-                raise await self._refusal(port) from None
-
-    async def _publish(self, port: PortForward) -> PortForward:
-        address = port.host_ip or self._default
-        for attempt in range(_ATTEMPTS):
-            number = port.host_port or free_port(port.proto, address)
-            forward = Forward(port.proto, address, number, port.guest_port)
-            if forward in self._bound:
-                break
-            try:
-                await self._driver.forward(forward)
-            except PortInUse:
-                # Somebody was faster with a port that was free a moment ago: any other one will do.
-                if not port.host_port and attempt < _ATTEMPTS - 1:
-                    continue
-                raise
-            self._bound.add(forward)
-            break
-        return PortForward(port.proto, port.guest_port, address, number)
-
-    async def _refusal(self, port: PortForward) -> DriverError:
-        if any((other.proto, other.host_port) == (port.proto, port.host_port) for other in self._bound):
-            return PortInUse("another container has it")
-        return await asyncio.to_thread(holders.refusal, port.proto, port.host_ip or self._default, port.host_port)
+            return await self._publish(port)
 
     async def unpublish(self, port: PortForward) -> None:
         """Free a port; one that is not bound is no error."""
         async with self._lock:
-            await self._unpublish(port)
-
-    async def _unpublish(self, port: PortForward) -> None:
-        forward = Forward(port.proto, port.host_ip or self._default, port.host_port, port.guest_port)
-        await self._driver.unforward(forward)
-        self._bound.discard(forward)
+            forward = self._forward(port)
+            if port.host_port:
+                await self._unbind(forward)
+                return
+            # Whoever asked for any port and did not wait for the answer does not know which it is.
+            for bound in [*await self._present()]:
+                if (bound.proto, bound.guest_port) == (forward.proto, forward.guest_port):
+                    await self._unbind(bound)
 
     async def sync(self, ports: Sequence[PortForward]) -> list[PortForward]:
         """Make the forwards exactly `ports`; those that cannot be had again are left out of the result."""
         async with self._lock:
-            wanted = {Forward(p.proto, p.host_ip or self._default, p.host_port, p.guest_port) for p in ports}
-            for forward in self._bound - wanted:
-                await self._driver.unforward(forward)
-            self._bound &= wanted
+            wanted = {self._forward(port) for port in ports}
+            for forward in await self._present() - wanted:
+                await self._unbind(forward)
             result = []
             for port in ports:
                 try:
                     result.append(await self._publish(port))
                 except DriverError as error:
-                    # After an agent's crash QEMU still has the forward: then the port is "in use" by what we want.
-                    await self._unpublish(port)
-                    try:
-                        result.append(await self._publish(port))
-                    except DriverError:
-                        log.warning("published port %s:%d is lost: %s", port.host_ip, port.host_port, error)
+                    log.warning("published port %s:%d is lost: %s", port.host_ip, port.host_port, error)
             return result
+
+    def close(self) -> None:
+        """End the relays; what the hypervisor has bound stays."""
+        for relay, _ in self._relays.values():
+            relay.close()
+        self._relays.clear()
+
+    def _forward(self, port: PortForward) -> Forward:
+        return Forward(port.proto, port.host_ip or self._default, port.host_port, port.guest_port)
+
+    async def _present(self) -> set[Forward]:
+        """After an agent's crash the hypervisor has forwards still, and some whose containers have ended meanwhile."""
+        if self._bound is None:
+            self._bound = {one for one in await self._driver.forwards() if one.guest_port != SSH_PORT}
+        return self._bound
+
+    async def _publish(self, port: PortForward) -> PortForward:
+        wanted = self._forward(port)
+        for attempt in range(_ATTEMPTS):
+            forward = wanted if port.host_port else replace(wanted, host_port=free_port(port.proto, wanted.host_ip))
+            if forward in await self._present():
+                break
+            try:
+                await self._bind(forward)
+                break
+            except PortInUse:
+                # Somebody was faster with a port that was free a moment ago: any other one will do.
+                if not port.host_port and attempt < _ATTEMPTS - 1:
+                    continue
+                raise
+        return PortForward(port.proto, port.guest_port, forward.host_ip, forward.host_port)
+
+    async def _bind(self, forward: Forward) -> None:
+        bound = await self._present()
+        if any(_collide(forward, other) for other in bound):
+            raise PortInUse("another container has it")
+        for attempt in range(2):
+            try:
+                if _is_ipv6(forward.host_ip):
+                    await self._relay(forward)
+                else:
+                    await self._driver.forward(forward)
+                break
+            except PortInUse:
+                refusal = await asyncio.to_thread(holders.refusal, forward.proto, forward.host_ip, forward.host_port)
+                # Whoever had it may have let go of it since.
+                if refusal is None and not attempt:
+                    continue
+                raise refusal or PortInUse("") from None
+        bound.add(forward)
+
+    async def _relay(self, forward: Forward) -> None:
+        try:
+            relay = Relay.listen(forward.proto, forward.host_ip, forward.host_port)
+        except OSError as error:
+            raise PortInUse(str(error)) from error
+        try:
+            for attempt in range(_ATTEMPTS):
+                inner = Forward(forward.proto, LOOPBACK, free_port(forward.proto, LOOPBACK), forward.guest_port)
+                try:
+                    await self._driver.forward(inner)
+                    break
+                except PortInUse:
+                    if attempt == _ATTEMPTS - 1:
+                        raise DriverError("no port of 127.0.0.1 can be had") from None
+            relay.serve(inner.host_port)
+        except BaseException:
+            relay.close()
+            raise
+        self._relays[forward] = relay, inner
+
+    async def _unbind(self, forward: Forward) -> None:
+        bound = await self._present()
+        if forward not in bound:
+            return  # the hypervisor would take away whatever has that port
+        relay, inner = self._relays.pop(forward, (None, forward))
+        if relay is not None:
+            relay.close()
+        bound.discard(forward)
+        await self._driver.unforward(inner)
+
+
+def _is_ipv6(address: str) -> bool:
+    return ":" in address
+
+
+def _collide(one: Forward, other: Forward) -> bool:
+    """Whether the second keeps the first from being bound."""
+    if (one.proto, one.host_port) != (other.proto, other.host_port) or _is_ipv6(one.host_ip) != _is_ipv6(other.host_ip):
+        return False
+    return one.host_ip == other.host_ip or any(ipaddress.ip_address(end.host_ip).is_unspecified for end in (one, other))
 
 
 def free_port(proto: str, address: str) -> int:
     """A port that is free at this moment. Raises `DriverError`."""
     kind = socket.SOCK_DGRAM if proto == "udp" else socket.SOCK_STREAM
-    with socket.socket(socket.AF_INET, kind) as probe:
-        try:
+    try:
+        with socket.socket(socket.AF_INET6 if _is_ipv6(address) else socket.AF_INET, kind) as probe:
             probe.bind((address, 0))
-        except OSError as error:
-            raise DriverError(f"{address} is not an address of this computer: {error.strerror}") from error
-        return int(probe.getsockname()[1])
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise DriverError(f"{address} is not an address of this computer: {error.strerror}") from error

@@ -36,6 +36,7 @@ class Fake:
             console.write("the kernel booted\nthe guest is up\n")
         self.chardevs = option(r"\w+,id=(\w+)")
         self.forwards: dict[str, Any] = {}
+        self.guest_ports: dict[str, str] = {}
         self.link: socket.socket | None = None
         self.qmp: socket.socket | None = None
         self.full = False
@@ -82,8 +83,14 @@ class Fake:
         return {}
 
     def monitor(self, words: list[str]) -> str:
+        if words == ["info", "usernet"]:
+            return "Hub -1 (net0):\r\n" + "".join(
+                f"  {rule.split(':')[0].upper()}[HOST_FORWARD]  9  {rule.split(':')[1]} {rule.split(':')[2]}  10.0.2.15 {port}  0  0\r\n"
+                for rule, port in self.guest_ports.items()
+            )
         rule = words[2].partition("-")[0]
         if words[0] == "hostfwd_remove":
+            self.guest_ports.pop(rule, None)
             if held := self.forwards.pop(rule, None):
                 held.close()
             return ""
@@ -98,6 +105,7 @@ class Fake:
                 held.bind((address, int(port)))
         except OSError:
             return f"could not set up host forwarding rule '{words[2]}'\r\n"
+        self.guest_ports[rule] = words[2].rpartition(":")[2]
         return ""
 
     def ssh(self, port: int) -> Any:

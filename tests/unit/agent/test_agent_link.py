@@ -47,6 +47,9 @@ class Ports:
         self.bound.append(port)
         return PortForward(port.proto, port.guest_port, "127.0.0.1", port.host_port or 40000)
 
+    def close(self) -> None:
+        return
+
     async def unpublish(self, port: PortForward) -> None:
         self.bound.remove(port)
 

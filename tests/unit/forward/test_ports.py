@@ -22,6 +22,9 @@ class Remembers:
             raise PortInUse(f"port {forward.host_port} cannot be bound")
         self.bound.add(forward)
 
+    async def forwards(self) -> set[Forward]:
+        return set(self.bound)
+
     async def unforward(self, forward: Forward) -> None:
         self.bound = {one for one in self.bound if (one.proto, one.host_port) != (forward.proto, forward.host_port)}
 
@@ -67,3 +70,39 @@ def test_sync_takes_over_what_an_earlier_agent_bound() -> None:
     bound = asyncio.run(PortForwards(driver, "127.0.0.1").sync([PortForward("tcp", 49001, "127.0.0.1", 8080)]))
     assert [one.host_port for one in bound] == [8080]
     assert len(driver.bound) == 1
+
+
+def test_what_an_earlier_agent_left_bound_and_nobody_wants_is_freed() -> None:
+    driver: Any = Remembers()
+    driver.bound = {Forward("tcp", "127.0.0.1", 22022, 22), Forward("tcp", "127.0.0.1", 8080, 49001)}
+    asyncio.run(PortForwards(driver, "127.0.0.1").sync([]))
+    assert driver.bound == {Forward("tcp", "127.0.0.1", 22022, 22)}
+
+
+def test_a_publish_that_is_withdrawn_takes_nothing_from_who_has_the_port() -> None:
+    driver: Any = Remembers()
+    ports = PortForwards(driver, "127.0.0.1")
+
+    async def scenario() -> None:
+        await ports.publish(PortForward("tcp", 49001, "", 8080))
+        await ports.unpublish(PortForward("tcp", 49002, "", 8080))
+        assert [one.guest_port for one in driver.bound] == [49001]
+        await ports.unpublish(PortForward("tcp", 49001))  # whichever it was
+        assert driver.bound == set()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("other", ["127.0.0.1", "0.0.0.0"])
+def test_all_addresses_and_one_of_them_are_in_each_others_way(other: str) -> None:
+    driver: Any = Remembers()
+    ports = PortForwards(driver, "127.0.0.1")
+
+    async def scenario() -> None:
+        await ports.publish(PortForward("tcp", 49001, other, 8080))
+        for address in ("127.0.0.1", "0.0.0.0"):
+            with pytest.raises(PortInUse, match="another container has it"):
+                await ports.publish(PortForward("tcp", 49002, address, 8080))
+        await ports.publish(PortForward("udp", 49002, "127.0.0.1", 8081))
+
+    asyncio.run(scenario())

@@ -70,7 +70,7 @@ def test_all_or_none() -> None:
     publisher = LinkPublisher(host)
     with pytest.raises(PublishError) as error:
         asyncio.run(publisher.publish([request(80, 8080), request(81, 8081), request(82)]))
-    assert str(error.value) == "Bind for 127.0.0.1:8081 failed: port is already allocated (nginx (process 7) has it)"
+    assert str(error.value) == "listen tcp4 127.0.0.1:8081: bind: address already in use (nginx (process 7) has it)"
     assert host.bound == {}
     assert [*publisher.live_ports()] == []
 
@@ -78,7 +78,22 @@ def test_all_or_none() -> None:
 def test_docker_text_alone_when_nobody_knows_who_has_it() -> None:
     with pytest.raises(PublishError) as error:
         asyncio.run(LinkPublisher(Host({8081: ""})).publish([request(81, 8081)]))
-    assert str(error.value) == "Bind for 127.0.0.1:8081 failed: port is already allocated"
+    assert str(error.value) == "listen tcp4 127.0.0.1:8081: bind: address already in use"
+
+
+def test_the_container_that_has_a_port_is_named() -> None:
+    publisher = LinkPublisher(Host())
+    publisher.owner = lambda port: f"web{port.host_port}"
+
+    async def scenario() -> None:
+        await publisher.publish([request(80, 8080)])
+        with pytest.raises(PublishError) as error:
+            await publisher.publish([request(81, 8080)])
+        assert (
+            str(error.value) == "Bind for 127.0.0.1:8080 failed: port is already allocated (container web8080 has it)"
+        )
+
+    asyncio.run(scenario())
 
 
 def test_another_refusal_is_told_in_its_own_words() -> None:
@@ -208,16 +223,21 @@ def test_all_addresses_are_no_address_in_the_rule() -> None:
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("::1", "cannot publish on ::1: Cove publishes on IPv4 addresses only, such as 127.0.0.1"),
-        ("[::]", "cannot publish on [::]: Cove publishes on IPv4 addresses only, such as 127.0.0.1"),
         ("[127.0.0.1]", "[127.0.0.1] is not an IP address"),
         ("localhost", "localhost is not an IP address"),
     ],
 )
-def test_no_host_is_asked_for_what_is_no_ipv4_address(address: str, said: str) -> None:
+def test_no_host_is_asked_for_what_is_no_address(address: str, said: str) -> None:
     host = Host()
     for publisher in (LinkPublisher(host), LocalPublisher()):
         with pytest.raises(PublishError) as error:
             asyncio.run(publisher.publish([PortRequest("tcp", 80, address, 8080)]))
         assert str(error.value) == said
     assert host.asked == []
+
+
+def test_the_host_is_asked_for_ipv6_as_for_ipv4() -> None:
+    (port,) = asyncio.run(LinkPublisher(Host()).publish([PortRequest("tcp", 80, "[::1]", 8080)]))
+    assert port.host_ip == "::1"
+    with pytest.raises(PublishError, match="IPv4 addresses only"):
+        asyncio.run(LocalPublisher().publish([PortRequest("tcp", 80, "::1", 8080)]))

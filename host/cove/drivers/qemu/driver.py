@@ -33,6 +33,8 @@ KILL_TIMEOUT_S = 10.0
 LOOKED_AT_S = 0.5
 MAX_CONSOLE = 4 << 20
 GUEST_ADDRESS = "10.0.2.15"
+_FORWARD = re.compile(r"^ *(TCP|UDP)\[HOST_FORWARD\] +\d+ +(\*|[\d.]+) +(\d+) +[\d.]+ +(\d+) ", re.MULTILINE)
+"""A line of QEMU's `info usernet`: protocol, address and port of this computer, port of the guest."""
 
 
 class QemuDriver(Driver):
@@ -224,6 +226,13 @@ class QemuDriver(Driver):
         said = await self._monitor(f"hostfwd_add {command.NETDEV} {rule}")
         if said:
             raise PortInUse(f"port {forward.host_port} on {forward.host_ip} cannot be bound")
+
+    async def forwards(self) -> set[Forward]:
+        found = _FORWARD.findall(await self._monitor("info usernet"))
+        return {
+            Forward(proto.lower(), "0.0.0.0" if address == "*" else address, int(port), int(guest_port))
+            for proto, address, port, guest_port in found
+        }
 
     async def unforward(self, forward: Forward) -> None:
         await self._monitor(f"hostfwd_remove {command.NETDEV} {_end(forward)}")

@@ -1,0 +1,180 @@
+"""A port that the hypervisor cannot bind (QEMU's user networking knows no IPv6), relayed to one of 127.0.0.1 that it can.
+
+The bytes of its connections go through the agent, those of all other ports do not. Memory is bounded: a connection has one
+buffer for each direction, and nothing is read before the last has been taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import struct
+from collections import OrderedDict
+from typing import Any
+
+LOOPBACK = "127.0.0.1"
+_BUFFER = 128 << 10
+_BACKLOG = 1024
+_SHORTAGE_S = 0.1
+_TOO_MANY = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_RESET = struct.pack("@ii", 1, 0)
+"""SO_LINGER, socket(7): closing sends a reset."""
+MAX_PEERS = 1024
+"""Of one UDP port; whoever has been silent for longest is forgotten."""
+SILENCE_S = 90.0
+"""How long a silent peer of a UDP port is remembered, as docker's proxy does."""
+_DATAGRAM = 1 << 16
+_QUEUE = 1 << 20
+
+
+class Relay:
+    """One port. Made by `listen`, which raises `OSError`; serves from `serve` to `close`."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.listener = listener
+        self._inner = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    def listen(cls, proto: str, address: str, port: int) -> Relay:
+        kind = socket.SOCK_DGRAM if proto == "udp" else socket.SOCK_STREAM
+        listener = socket.socket(socket.AF_INET6, kind)
+        try:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 is the hypervisor's
+            if proto == "tcp":
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            else:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _QUEUE)
+            listener.bind((address, port))
+            if proto == "tcp":
+                listener.listen(_BACKLOG)
+            listener.setblocking(False)
+        except OSError:
+            listener.close()
+            raise
+        return (DatagramRelay if proto == "udp" else StreamRelay)(listener)
+
+    @property
+    def port(self) -> int:
+        return int(self.listener.getsockname()[1])
+
+    def serve(self, inner: int) -> None:
+        """Relay to this port of 127.0.0.1 from now on."""
+        self._inner = inner
+        self._start(self._run())
+
+    def close(self) -> None:
+        """The port is free when this returns; connections end."""
+        for task in self._tasks:
+            task.cancel()
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self.listener)
+        self.listener.close()
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self) -> None:
+        raise NotImplementedError
+
+
+class StreamRelay(Relay):
+    """TCP. Each direction ends by itself; a reset of one side becomes one of the other."""
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                client, _ = await loop.sock_accept(self.listener)
+            except OSError as error:
+                if error.errno == errno.EBADF:
+                    return
+                if error.errno in _TOO_MANY:
+                    await asyncio.sleep(_SHORTAGE_S)  # nothing tells when there is room again
+                continue
+            self._start(self._connection(client))
+
+    async def _connection(self, client: socket.socket) -> None:
+        with client, socket.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
+            try:
+                for one in (client, server):
+                    one.setblocking(False)
+                    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                await asyncio.get_running_loop().sock_connect(server, (LOOPBACK, self._inner))
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(_pass_on(client, server))
+                    both.create_task(_pass_on(server, client))
+            except (OSError, ExceptionGroup):
+                for one in (client, server):
+                    with contextlib.suppress(OSError):
+                        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+
+async def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    buffer = memoryview(bytearray(_BUFFER))
+    while count := await loop.sock_recv_into(source, buffer):
+        await loop.sock_sendall(sink, buffer[:count])
+    sink.shutdown(socket.SHUT_WR)
+
+
+class DatagramRelay(Relay):
+    """UDP. Each peer has a socket of its own towards the container, by which answers find back."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        super().__init__(listener)
+        self._peers: OrderedDict[Any, tuple[socket.socket, asyncio.TimerHandle]] = OrderedDict()
+
+    async def _run(self) -> None:
+        asyncio.get_running_loop().add_reader(self.listener, self._received)
+
+    def close(self) -> None:
+        for peer in [*self._peers]:
+            self._forget(peer)
+        super().close()
+
+    def _received(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(64):  # then others have their turn
+                try:
+                    data, peer = self.listener.recvfrom(_DATAGRAM)
+                    self._socket(peer).send(data)
+                except BlockingIOError:
+                    raise
+                except OSError:
+                    continue  # lost, as datagrams may be
+
+    def _socket(self, peer: Any) -> socket.socket:
+        loop = asyncio.get_running_loop()
+        if known := self._peers.get(peer):
+            found, timer = known
+            timer.cancel()
+        else:
+            if len(self._peers) >= MAX_PEERS:
+                self._forget(next(iter(self._peers)))
+            found = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            try:
+                found.setblocking(False)
+                found.connect((LOOPBACK, self._inner))
+            except OSError:
+                found.close()
+                raise
+            loop.add_reader(found, self._answered, found, peer)
+        self._peers[peer] = found, loop.call_later(SILENCE_S, self._forget, peer)
+        self._peers.move_to_end(peer)
+        return found
+
+    def _answered(self, found: socket.socket, peer: Any) -> None:
+        with contextlib.suppress(OSError):
+            for _ in range(64):
+                self.listener.sendto(found.recv(_DATAGRAM), peer)
+
+    def _forget(self, peer: Any) -> None:
+        found, timer = self._peers.pop(peer)
+        timer.cancel()
+        asyncio.get_running_loop().remove_reader(found)
+        found.close()
