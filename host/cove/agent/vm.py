@@ -147,6 +147,9 @@ class Vm:
             secrets.token_hex(16), 0, image.digest, accelerator.name, accelerator.reason, version, wanted.cpus,
             wanted.memory, time.time(), wanted.bind_address, kind=key or "",
         )  # fmt: skip
+        runstate.forget(
+            self._paths
+        )  # what is on disk is of a VM that has died; this one is to be taken over only once it has its seed
         if (before := suspended.load(self._paths)) is not None:
             try:
                 await self._resume(spec, before, run, report)
@@ -200,7 +203,12 @@ class Vm:
         await asyncio.to_thread(self._transport.disconnect)
         with space.room(self._paths.folder, f"the memory of the machine {self._paths.name}"):
             await self._driver.suspend(self._paths.suspended)
-            suspended.note(self._paths, self.run)
+            try:
+                suspended.note(self._paths, self.run)
+            except BaseException:
+                suspended.forget(self._paths)
+                await self._driver.resume()
+                raise
         await self._driver.quit()
         if not await self._ended(QUIT_S):
             await self._driver.kill()
