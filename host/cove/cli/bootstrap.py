@@ -16,9 +16,8 @@ from cove.cli.flags import Values, switch, text
 from cove.cli.stream import frames
 
 if TYPE_CHECKING:
+    from cove.debian.releases import Port
     from cove.image.mirror import Mirrors
-
-PLATFORM = "linux/amd64"
 
 
 def bootstrap(context: Context, values: Values) -> int:
@@ -27,23 +26,31 @@ def bootstrap(context: Context, values: Values) -> int:
     from cove.debian.bootstrap import bootstrap as make
     from cove.progress import ignore, renderer
 
-    wanted = releases.parse(values.args[0])
-    if values["platform"] not in ("", PLATFORM, "amd64", "linux/x86_64", "x86_64"):
-        raise CliError(
-            f"cove: base images are made for {PLATFORM} only, not for {values['platform']}: packages are configured by running\n"
-            "      their own programs, which needs a processor of that kind"
-        )
+    releases.parse(values.args[0])  # what cannot be made is told before a machine is started
+    port = _port(values["platform"]) if values["platform"] else None
     mirrors = _mirrors(values["mirror"])
     engine = context.engine
     version = engine.json("GET", "/version")  # starts the machine, with progress of its own
-    if version.get("Arch") != "amd64":
-        raise CliError(f"cove: base images are made for {PLATFORM} only, and this engine runs on {version.get('Arch')}")
+    wanted = releases.parse(values.args[0], port or releases.port_of(str(version.get("Arch"))))
     with _ended_by_signals(), contextlib.ExitStack() as stack:
         title = f"Making {wanted.tag} from {_shown(mirrors)}"
         report = ignore if values["quiet"] else stack.enter_context(renderer(title))
         identity = make(wanted, mirrors, _Engine(engine), report)
     print(identity)
     return 0
+
+
+def _port(given: str) -> Port:
+    from cove.cli import platforms
+    from cove.debian.releases import port_of
+
+    try:
+        asked = platforms.parse(given)
+    except ValueError as error:
+        raise CliError(f"cove: {error}") from None
+    if "/" in given and asked["os"] != "linux":
+        raise CliError(f"cove: base images of Debian are for linux, not for {asked['os']}")
+    return port_of(asked["architecture"], asked.get("variant", ""))
 
 
 def _mirrors(given: str) -> Mirrors:
@@ -157,12 +164,13 @@ what Docker Hub's has: Debian's required packages and apt, the newest version of
 
 The packages come from the mirror of --mirror, else of COVE_DEBIAN_MIRROR or vm-image.toml,
 else of this computer's own apt; the image's apt will use the same.
-Debian's signature is verified. The packages are configured in a container without network.
+Debian's signature is verified. The packages are configured in a container without network,
+by their own programs: for another processor than the machine's that takes its emulator minutes.
 Downloads are kept for the next time. The image's id is printed.""",
         "NAME",
         (
             text("mirror", "", "Debian mirror to use (http://HOST/debian), its security archive beside it"),
-            text("platform", "", f"Platform of the image ({PLATFORM} is the only one)"),
+            text("platform", "", "Platform of the image, such as linux/arm64 (default: the engine's own)"),
             switch("quiet", "q", "Print the image's id only"),
         ),
         least=1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ from cove.cli.which_machine import chosen, named
 from cove.errors import CoveError, MachineNotFound
 
 STOP_TIMEOUT_S = 120.0
+SUSPEND_TIMEOUT_S = 120.0
 
 
 RESET_HELP = """Give a machine a new disk: containers, images and volumes go
@@ -58,15 +60,19 @@ def start(name: str, as_json: bool) -> None:
 
 
 def _start(name: str, as_json: bool) -> None:
-    from cove.agent.launch import ensure_running
-    from cove.progress import renderer
-
-    with renderer(f"Cove is starting machine {name}") as report:
-        socket = ensure_running(name, report)
+    socket = _run(name)
     json_output.told(
         as_json, f"machine {name} is running; its docker socket is {socket}",
         machine=name, state="running", docker_socket=str(socket),
     )  # fmt: skip
+
+
+def _run(name: str) -> Path:
+    from cove.agent.launch import ensure_running
+    from cove.progress import renderer
+
+    with renderer(f"Cove is starting machine {name}") as report:
+        return ensure_running(name, report)
 
 
 @group.command()
@@ -74,8 +80,52 @@ def _start(name: str, as_json: bool) -> None:
 @json_output.option
 def stop(name: str, as_json: bool) -> None:
     """Stop a machine: containers first, then the VM; nothing is lost"""
-    stop_machine(name)
+    stop_in_order(name)
     json_output.told(as_json, f"machine {name} is stopped", machine=name, state="stopped")
+
+
+def stop_in_order(name: str) -> None:
+    """Stop a machine; one that is suspended goes on first, so that what runs in it ends as it should. Raises `CoveError`."""
+    if _status(name)["state"] == "suspended":
+        _run(name)
+    stop_machine(name)
+
+
+@group.command()
+@named
+@json_output.option
+def suspend(name: str, as_json: bool) -> None:
+    """Write a machine's memory to the disk; the next command that needs it goes on from there"""
+    from cove.agent.client import NoAgent, ask
+    from cove.agent.launch import ensure_running
+    from cove.machine import lifecycle
+    from cove.machine.locks import FileLock
+    from cove.progress import renderer
+
+    paths = lifecycle.existing(name)
+    if (state := _status(name)["state"]) in ("stopped", "suspended"):
+        json_output.told(as_json, f"machine {name} is {state}", machine=name, state=state)
+        return
+    with renderer(f"Cove is suspending machine {name}") as report:
+        try:
+            ask(paths, "suspend", SUSPEND_TIMEOUT_S, report)
+        except NoAgent:
+            if FileLock(paths.vm_lock).is_free():
+                raise
+            ensure_running(name, report)  # its agent was killed: a new one takes the VM over
+            ask(paths, "suspend", SUSPEND_TIMEOUT_S, report)
+    json_output.told(as_json, f"machine {name} is suspended", machine=name, state="suspended")
+
+
+@group.command()
+@named
+@json_output.option
+def resume(name: str, as_json: bool) -> None:
+    """Go on with a suspended machine, as any command does that needs it"""
+    state = _status(name)["state"]
+    if state == "stopped":
+        raise CoveError(f"the machine {name} is stopped, not suspended", f"start it with: cove machine start {name}")
+    _start(name, as_json)
 
 
 def stop_machine(name: str) -> None:
@@ -204,7 +254,7 @@ def rm(name: str, force: bool, as_json: bool) -> None:
         lifecycle.existing(name)
     except MachineNotFound as error:
         raise MachineNotFound(error.message, "see those that exist with: cove machine list") from None
-    runs = _status(name)["state"] != "stopped"
+    runs = _status(name)["state"] not in ("stopped", "suspended")
     if runs and not force:
         raise CoveError(
             f"the machine {name} is running", f"stop it first: cove machine stop {name}; or remove it with --force"

@@ -24,7 +24,7 @@ Registry credentials of `cove login` are docker's, and stay: `cove logout` remov
 @switch("--force", "-f", help="Do not ask")
 @json_output.option
 def command(keep_data: bool, force: bool, as_json: bool) -> None:
-    from cove.cli.machine import stop_machine
+    from cove.cli.machine import stop_in_order, stop_machine
     from cove.machine import lifecycle
     from cove.machine.sizes import approximate_size
     from cove.support import leftovers
@@ -44,7 +44,10 @@ def command(keep_data: bool, force: bool, as_json: bool) -> None:
                 + (" --keep-data" if keep_data else "")
             )
     for name in lifecycle.names():
-        stop_machine(name)
+        if keep_data:
+            stop_in_order(name)
+        else:
+            stop_machine(name)
     # Stopping has written logs, and removed sockets: what there is to remove is what is there now.
     leftovers.uninstall(leftovers.of_uninstall(keep_data=keep_data), keep_data=keep_data)
     json_output.told(

@@ -14,9 +14,10 @@ from uuid import uuid4
 
 from cove.debian import filters, index, layer, resolver, second_stage, settings
 from cove.debian.index import Offer
-from cove.debian.releases import BaseImage
+from cove.debian.releases import AMD64, BaseImage, Port
 from cove.debian.unpack import Tree, in_order
 from cove.errors import CoveError
+from cove.image import package_cache
 from cove.image.download import Downloader
 from cove.image.mirror import Mirrors
 from cove.machine import space
@@ -71,18 +72,24 @@ def bootstrap(wanted: BaseImage, mirrors: Mirrors, engine: Engine, report: Repor
         tempfile.TemporaryFile(dir=cache) as last,
     ):
         tree = _unpack(wanted, mirrors, offers, packages, first, report)
-        configured = _configure(engine, first, last, offers, extra, tree.newest, report)
+        port = wanted.release.port
+        configured = _configure(engine, port, first, last, offers, extra, tree.newest, report)
         said = f"cove image bootstrap debian:{wanted.release.number}{'-slim' if wanted.slim else ''}"
+        if port != AMD64:
+            said += f" --platform {port.platform}"
         comment = f"Debian {wanted.release.number} ({wanted.release.codename}) from its archive, {len(offers)} packages"
-        archive = layer.image(configured, wanted.tag, {"Cmd": ["bash"]}, tree.newest, said, comment)
+        archive = layer.image(configured, wanted.tag, {"Cmd": ["bash"]}, tree.newest, said, comment, port)
         identity = engine.load(wanted.tag, _counted(archive, "image", f"loading {wanted.tag}", configured.size, report))
+    package_cache.trim(cache / "packages", package_cache.pinned())
     seconds = time.monotonic() - started
     report(Event("image", f"{wanted.tag}, {configured.content / 1e6:.0f} MB, done in {seconds:.0f} s"))
     return identity
 
 
 def _resolve(wanted: BaseImage, mirrors: Mirrors, cache: Path, extra: Sequence[str], report: Report) -> list[Offer]:
-    found = index.fetch(wanted.release.suites, mirrors, cache / "debian-indexes", report)
+    port = wanted.release.port
+    indexes = cache / ("debian-indexes" if port == AMD64 else f"debian-indexes-{port.name}")
+    found = index.fetch(wanted.release.suites, mirrors, indexes, report)
     offers = resolver.resolve(found, (*wanted.release.packages, *extra))
     report(Event("index", f"signatures good, {len(offers)} packages needed"))
     return offers
@@ -133,11 +140,17 @@ def _unpack(
 
 
 _KEYRINGS = ("usr/share/keyrings/debian-archive-keyring.pgp", "usr/share/keyrings/debian-archive-keyring.gpg")
+_NO_PROGRAM = "exec format error"
+_FOREIGN = (
+    "the engine's machine has no emulator for {}, whose own programs configure the packages: `docker buildx inspect` tells which "
+    "platforms it runs"
+)
 _OURS = "Debian's packages are not what this version of Cove expects: another release may do, or a newer Cove"
 
 
 def _configure(
     engine: Engine,
+    port: Port,
     first: IO[bytes],
     last: IO[bytes],
     offers: Sequence[Offer],
@@ -148,7 +161,7 @@ def _configure(
     unpacked = layer.as_it_is(first)
     name = f"cove-bootstrap-{uuid4().hex[:12]}"
     tag = f"{name}:unpacked"
-    archive = layer.image(unpacked, tag, {}, newest, "cove image bootstrap, first stage")
+    archive = layer.image(unpacked, tag, {}, newest, "cove image bootstrap, first stage", port=port)
     sizes = {offer.name: offer.size for offer in offers}
     total = sum(sizes.values())
     command = ["/bin/sh", "-c", second_stage.SCRIPT, "sh", *manual]
@@ -164,7 +177,8 @@ def _configure(
                     report(Event("setup", text, total - left, total))
             if status := container.wait():
                 said = "\n".join(lines[-LAST_LINES:]) or "(it said nothing)"
-                raise CoveError(f"the packages could not be configured (exit status {status})", f"{said}\n{_OURS}")
+                why = _FOREIGN.format(port.platform) if lines and lines[-1].endswith(_NO_PROGRAM) else _OURS
+                raise CoveError(f"the packages could not be configured (exit status {status})", f"{said}\n{why}")
             with tempfile.TemporaryFile(dir=cache_dir()) as exported:
                 for chunk in container.export():
                     exported.write(chunk)

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Any
 
+from cove.debian.releases import AMD64, Port
+
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CHUNK = 1 << 18
 _DROPPED = re.compile(
@@ -103,12 +105,13 @@ def _path(name: str) -> str:
 
 
 def image(
-    layer: Layer, tag: str, config: Mapping[str, Any], created: int, said: str, comment: str = ""
+    layer: Layer, tag: str, config: Mapping[str, Any], created: int, said: str, comment: str = "", port: Port = AMD64
 ) -> Iterator[bytes]:
     """The archive of an image, as `docker save` writes them. `created` is in seconds; `said` is what made the image."""
     time = datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    document = {
-        "architecture": "amd64",
+    document: dict[str, Any] = {
+        "architecture": port.architecture,
+        **({"variant": port.variant} if port.variant else {}),
         "os": "linux",
         "created": time,
         "config": {"Env": [PATH], **config},

@@ -1,5 +1,5 @@
 """`cove diagnose --bundle`: one archive for a report: findings, versions, settings, logs. Secrets are taken out of everything in it;
-keys, the machine's seed and its disk are never read for it.
+keys, a suspended machine's memory and its disk are never read for it.
 """
 
 from __future__ import annotations

@@ -331,7 +331,7 @@ def look_at_permissions(paths: MachinePaths) -> Found:
     wrong = False
     for path, allowed in (
         (runtime_dir(), 0o700), (paths.run_dir, 0o700), (paths.folder, 0o700), (socket_path, 0o600),
-        (paths.ssh_key, 0o600), (paths.host_key, 0o600), (paths.seed, 0o600),
+        (paths.ssh_key, 0o600), (paths.host_key, 0o600), (paths.suspended, 0o600),
     ):  # fmt: skip
         with contextlib.suppress(FileNotFoundError):
             info = path.lstat()

@@ -60,7 +60,8 @@ def look_at_processes(paths: MachinePaths) -> Found:
             f"cove machine start {paths.name} starts another; nothing is lost",
         )
     else:
-        yield OK, f"the machine {paths.name} is stopped; the next command starts it"
+        state = runstate.without_agent(paths)["state"]
+        yield OK, f"the machine {paths.name} is {state}; the next command starts it"
         for path in (paths.agent_socket, paths.docker_socket, paths.qmp_socket, paths.link_socket):
             if path.exists():
                 yield (

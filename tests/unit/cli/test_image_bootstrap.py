@@ -25,7 +25,11 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *wo
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--platform", "linux/arm64", "debian:13"], "base images are made for linux/amd64 only, not for linux/arm64"),
+        (["--platform", "linux/mips", "debian:13"], "Debian has no packages for linux/mips"),
+        (["--platform", "linux/arm/v6", "debian:13"], "Debian has no packages for linux/arm/v6"),
+        (["--platform", "windows/amd64", "debian:13"], "base images of Debian are for linux, not for windows"),
+        (["--platform", "linux//", "debian:13"], "is an invalid component"),
+        (["--platform", "linux/arm64", "debian:13"], "Cannot connect to the Docker daemon"),
         (["alpine:3"], "'alpine:3' is no image that can be made here"),
         (["--mirror", "ftp://x/debian", "debian:13"], "cannot be a Debian mirror"),
         (["debian:13"], "Cannot connect to the Docker daemon"),
@@ -42,10 +46,10 @@ def test_refusals(capsys: Any, monkeypatch: Any, tmp_path: Path, words: list[str
 
 def test_an_engine_of_another_kind_is_refused(capsys: Any, monkeypatch: Any, tmp_path: Path) -> None:
     monkeypatch.setenv("COVE_HOST", f"unix://{tmp_path}/none.sock")
-    monkeypatch.setattr("cove.cli.client.EngineClient.json", lambda *_: {"Arch": "arm64"})
+    monkeypatch.setattr("cove.cli.client.EngineClient.json", lambda *_: {"Arch": "mips"})
     status, _, err = run(capsys, monkeypatch, "debian:13")
     assert status == 1
-    assert "this engine runs on arm64" in err
+    assert "Debian has no packages for linux/mips" in err
 
 
 def test_help_says_what_there_is(capsys: Any, monkeypatch: Any) -> None:

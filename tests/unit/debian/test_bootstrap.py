@@ -110,6 +110,25 @@ def make(archive: Archive, engine: Engine, name: str = "debian:13", report: Any 
     return bootstrap(releases.parse(name), mirror.named(archive.url), engine, report)
 
 
+def test_an_image_for_another_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is of that port's packages, says so, and replaces no index of this machine's own."""
+    arm = releases.parse("debian:13", releases.port_of("arm", "v7"))
+    made = Archive(tmp_path, arm.release)
+    made.publish(PACKAGES)
+    monkeypatch.setenv("COVE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(inputs, "recipe_dir", lambda: made.recipe)
+    engine = Engine()
+    try:
+        bootstrap(arm, mirror.named(made.url), engine, ignore)
+    finally:
+        made.close()
+    assert any(path.endswith("/main/binary-armhf/Packages.xz") for path in made.asked)
+    assert not any("binary-amd64" in path for path in made.asked)
+    config = json.loads(engine.images["debian:13"]["config"])
+    assert (config["os"], config["architecture"], config["variant"]) == ("linux", "arm", "v7")
+    assert config["history"][0]["created_by"] == "cove image bootstrap debian:13 --platform linux/arm/v7"
+
+
 def layer_of(engine: Engine, tag: str) -> tarfile.TarFile:
     return tarfile.open(fileobj=io.BytesIO(engine.images[tag]["layer"]))
 

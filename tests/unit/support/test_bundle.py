@@ -105,7 +105,7 @@ def planted(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tupl
     monkeypatch.setenv("COVE_DEBIAN_MIRROR", f"http://joe:{quote(new('p@ss{}'))}@mirror/debian")
     paths.ssh_key.write_text(PEM.replace("QyNTUxOQAAACD5", key))
     paths.host_key.write_text(PEM.replace("QyNTUxOQAAACD5", new()))
-    paths.seed.write_text(json.dumps({"host_key": new(), "authorized_key": "ssh-ed25519 AAAA"}))
+    paths.suspended.write_text(f"memory {new()}")
     paths.run_state.write_text(json.dumps({"boot_id": "x", "password": new()}))
     (home / ".docker/config.json").write_text(
         json.dumps(
@@ -184,7 +184,7 @@ def test_no_planted_secret_is_in_a_bundle(
     assert json.loads(texts["environment.json"])["HARMLESS"] == GONE
     assert json.loads(texts["environment.json"])["COVE_HOME"] == "~/c"
     names = {Path(each["path"]).name for each in json.loads(texts["machines/default/files.json"])}
-    assert {"ssh_key", "host_key", "seed.json", "machine.toml"} <= names
+    assert {"ssh_key", "host_key", "machine.toml"} <= names
     assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
 
 
