@@ -37,8 +37,10 @@ def register() -> None:
 
 
 def protect(path: str) -> None:
-    """Make a file read-only for whoever comes by /proc/PID/exe: root in a container would else write the program that runs in
-    others' (CVE-2019-5736 has the same way)."""
+    """Make a file read-only for whoever comes by /proc/PID/exe, root in a container for one: others' programs run by it.
+
+    The kernel refuses to write what it has opened for execution (ETXTBSY), but that has not been so in all its versions.
+    """
     system.mount(path, path, "", system.MS_BIND)
     system.mount("", path, "", system.MS_BIND | system.MS_REMOUNT | system.MS_RDONLY)
 
