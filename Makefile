@@ -42,8 +42,7 @@ bench: build/test-packages .venv/stamp
 	@$(BIN)/python tests/bench/bench_scale.py --charts build/charts
 	@$(BIN)/python tests/bench/bench_images.py
 	@$(BIN)/python tests/bench/bench_names.py
-	@$(BIN)/python tests/bench/bench_build.py
-	@$(BIN)/python tests/bench/bench_names.py
+	@$(BIN)/python tests/bench/bench_networks.py
 	@$(BIN)/python tests/bench/bench_build.py
 	@$(BIN)/python tests/bench/bench_idle.py
 	@$(BIN)/python tests/bench/profile_start.py

@@ -1,13 +1,10 @@
-"""``python3 -m coved.vm [FD]``: the engine as PID 1 of the VM starts it, where all is in its place.
+"""``python3 -m coved.vm [held]``: the engine as PID 1 of the VM starts it, where all is in its place; see ``coved.boot.held``."""
 
-With FD, it loads what it needs and begins when that descriptor is at its end: PID 1 sets the system up meanwhile.
-"""
-
-import os
 import sys
 from pathlib import Path
 
 from coved import __version__
+from coved.boot import held
 from coved.boot.places import DATA, LINK_PORT, REGISTRIES, RUN, SOCKET
 from coved.engine import Config
 from coved.process import run
@@ -16,14 +13,7 @@ CONFIG = Config(Path(DATA), Path(RUN), Path(SOCKET), Path(LINK_PORT), __version_
 
 
 def main() -> int:
-    held = [int(word) for word in sys.argv[1:]]
-
-    def released() -> None:
-        for descriptor in held:
-            os.read(descriptor, 1)
-            os.close(descriptor)
-
-    return run(CONFIG, wait=released)
+    return run(CONFIG, wait=(lambda: held.wait("engine")) if sys.argv[1:] == ["held"] else None)
 
 
 if __name__ == "__main__":

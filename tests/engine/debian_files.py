@@ -47,6 +47,12 @@ def registry_program() -> Path:
     return _packaged(Path("/usr/bin/docker-registry"), "docker-registry")
 
 
+def sshd_program() -> tuple[Path, Path]:
+    """An SSH server, and where it finds a library; not installed, so that it is no service of this computer."""
+    program = _packaged(Path("/usr/sbin/sshd"), "openssh-server")
+    return program, _packaged(Path("/usr/lib/x86_64-linux-gnu/libwrap.so.0"), "libwrap0").parent
+
+
 def slirp4netns_program() -> Path:
     """What leads the connections of a network namespace on."""
     return _packaged(Path("/usr/bin/slirp4netns"), "slirp4netns")

@@ -56,7 +56,7 @@ def look(root: str, state: str, table: str, files: list[str], pids: list[int]) -
         links = [link.name for link in netlink.links()]
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     nft = Nftables()
-    rules = nft.run(f"list table ip {table}")
+    rules = nft.run(f"list table inet {table}")
     nft.close()
     return {
         "processes": list(processes(Path(state))),

@@ -225,3 +225,12 @@ def test_arguments_of_a_stage_are_those_of_what_is_based_on_it(cli: Run, tmp_pat
     )
     assert b"seen: 1.2, 1.2" in cli("buildx", "build", made).stderr
     assert b"seen: 3, 3" in cli("buildx", "build", "--build-arg", "VERSION=3", made).stderr
+
+
+def test_what_a_dockerfile_offers(cli: Run, tmp_path: Path) -> None:
+    made = context(tmp_path, "# base of all\nFROM busybox AS base\nARG A=1\nRUN --mount=type=secret,id=s true\n")
+    asked = ("buildx", "build", "--output=type=cacheonly", "--progress=quiet")
+    done = cli(*asked, "--print=outline", made, BUILDX_EXPERIMENTAL="1")
+    assert b"BUILD ARG   VALUE   DESCRIPTION\nA           1       \n\nSECRET   REQUIRED\ns        \n" in done.stdout
+    done = cli(*asked, "--print=targets", made, BUILDX_EXPERIMENTAL="1")
+    assert b"TARGET         DESCRIPTION\nbase (default) of all\n" in done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pty
 import re
@@ -219,6 +220,19 @@ def test_a_check(cove: Run, folder: Callable[..., Path], tmp_path: Path) -> None
         "Check complete, 1 warning has been found!\n\nWARNING: MaintainerDeprecated - https://"
     )
     assert cove("build", "--check", str(folder("FROM busybox\n"))).stdout == "Check complete, no warnings found.\n"
+
+
+def test_what_a_dockerfile_offers(cove: Run, folder: Callable[..., Path]) -> None:
+    root = folder("FROM busybox AS base\n# A how much\nARG A=1\n# last the result\nFROM base AS last\nARG B=${A}2\n")
+    done = cove("build", "--call=outline", "--build-arg=A=5", str(root))
+    assert done.stdout == (
+        "TARGET:      last\nDESCRIPTION: the result\n\n"
+        "BUILD ARG   VALUE   DESCRIPTION\nA           5       how much\nB           52      \n\n"
+    ), done.stderr
+    done = cove("build", "--call=targets", str(root))
+    assert done.stdout == "TARGET         DESCRIPTION\nbase           \nlast (default) the result\n", done.stderr
+    done = cove("build", "--call=targets,format=json", str(root))
+    assert [one["name"] for one in json.loads(done.stdout)["targets"]] == ["base", "last"]
 
 
 def test_what_is_kept_can_be_seen_and_removed(cove: Run, folder: Callable[..., Path]) -> None:

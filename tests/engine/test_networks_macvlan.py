@@ -188,3 +188,14 @@ def test_a_parent_that_has_gone(engine: Any, make: Make, create: Callable[..., s
         500,
         "the requested parent interface brief0 was not found on the Docker host",
     )
+
+
+def test_ipv6(engine: Any, make: Make, create: Callable[..., str]) -> None:
+    given = [{"Subnet": "10.95.0.0/24"}, {"Subnet": "fd95::/64", "Gateway": "fd95::fe"}]
+    create("lan", EnableIPv6=True, IPAM={"Config": given})
+    one, two = make("sleep", "300", network="lan"), make("sleep", "300", network="lan")
+    assert answers(one, "fd95::2")
+    assert b"default via fd95::fe dev eth0" in one.exec_run("ip -6 route").output
+    assert b"default" not in one.exec_run("ip route").output
+    one.restart(timeout=0)
+    assert answers(two, "fd95::1")

@@ -50,7 +50,10 @@ async def inspect(engine: Engine, request: Request) -> Response:
 
 
 async def create(engine: Engine, request: Request) -> Response:
-    identity = await engine.networks.create(await request.json())
+    body = await request.json()
+    if request.version < (1, 48):
+        body.pop("EnableIPv4", None)  # nobody could say so then
+    identity = await engine.networks.create(body)
     return json_response({"Id": identity, "Warning": ""}, 201)
 
 
@@ -70,14 +73,23 @@ async def connect(engine: Engine, request: Request) -> Response:
     body = await request.json()
     container = engine.containers.get(_container(body))
     endpoint = endpoint_settings.parse(request.match["id"], body.get("EndpointConfig"))
-    await engine.networks.sandboxes.connect(request.match["id"], container.id, container.name, endpoint)
+    created = engine.containers.network_request(container)
+    await engine.networks.sandboxes.connect(request.match["id"], container.id, container.name, endpoint, created)
     return Response(200)
 
 
 async def disconnect(engine: Engine, request: Request) -> Response:
     body = await request.json()
-    container = engine.containers.get(_container(body))
-    await engine.networks.sandboxes.disconnect(request.match["id"], container.id, body.get("Force") is True)
+    force = body.get("Force") is True
+    try:
+        container = engine.containers.get(_container(body))
+    except NotFound:
+        if not force:
+            raise
+        engine.networks.inspect(request.match["id"])
+        raise NotFound(f"endpoint {body['Container']} not found") from None
+    created = engine.containers.network_request(container)
+    await engine.networks.sandboxes.disconnect(request.match["id"], container.id, force, created)
     return Response(200)
 
 

@@ -15,6 +15,7 @@ from coved.api.volumes import describe as describe_volume
 from coved.containers import runtimes, spec
 from coved.containers.logs import options as log_options
 from coved.errors import InvalidParameter, NotFound
+from coved.images import hub
 from coved.images.platforms import architecture
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ async def _info(engine: "Engine", request: Request) -> Response:
         "OSVersion": host.os_release().get("VERSION_ID", ""),
         "OSType": "linux",
         "Architecture": system.machine,
-        "IndexServerAddress": "https://index.docker.io/v1/",
+        "IndexServerAddress": hub.INDEX_SERVER,
         "RegistryConfig": engine.registries.describe(),
         "NCPU": len(os.sched_getaffinity(0)),
         "MemTotal": host.memory(),

@@ -5,43 +5,39 @@ import traceback
 
 from coved.boot import system
 from coved.boot.console import BootError, say
-from coved.boot.places import DATA, RUN
+from coved.boot.places import RUN
 from coved.boot.services import Service
 
 SPAWNER_SOCKET = f"{RUN}/spawner.sock"
-SPAWNER = Service(
-    "spawner", "coved.runtime.spawner", "--socket", SPAWNER_SOCKET, "--shims", f"{RUN}/shims", "--foreground",
-    "--listener-fd", "3",
-)  # fmt: skip
-ENGINE = Service("engine", "coved.vm")
+_SPAWNING = ("--socket", SPAWNER_SOCKET, "--shims", f"{RUN}/shims", "--foreground", "--listener-fd", "3")
+SPAWNER = Service("spawner", "coved.runtime.spawner", *_SPAWNING, held=("coved.boot.spawner", *_SPAWNING))
+ENGINE = Service("engine", "coved.vm", held=("coved.vm", "held"))
 
 
 def main() -> None:
     """Boot. Does not return."""
-    held = -1
     try:
         system.protect_interpreter()
-        if os.path.ismount(DATA):
-            # The engine spends most of its start on importing its modules. It can do that while the system is set up.
-            held = ENGINE.start_held()
+        # The engine spends most of its start on importing its modules. It can do that while the system is set up.
+        engine_loaded, hold_engine = ENGINE.start_held()
 
         from coved.boot import foreign, init  # after the engine is on its way
         from coved.runtime.listening import listen
 
         one = init.Init(ENGINE, SPAWNER)
         init.set_up()
-        one.take_signals()
-        one.load_modules()
-        # The engine waits for the spawner's socket by itself.
         listener = listen(SPAWNER_SOCKET)
         SPAWNER.listener = listener.fileno()
-        if held >= 0:
-            os.close(held)
-        else:
-            ENGINE.start()
+        spawner_loaded, hold_spawner = SPAWNER.start_held()
+        one.take_signals()
+        one.load_modules()
         foreign.register()  # before anything can run in a container
-        SPAWNER.start()
         system.hold_device_filter()
+        init.wait(engine_loaded, spawner_loaded)
+        init.begin()
+        # The engine waits for the spawner's socket by itself.
+        os.close(hold_spawner)
+        os.close(hold_engine)
         one.run()
     except BaseException as error:
         say(f"cannot go on: {error}" if isinstance(error, BootError) else f"PID 1 failed: {error!r}")

@@ -5,9 +5,10 @@ import struct
 
 from coved.boot.console import BootError, say
 from coved.boot.places import DATA
-from coved.boot.system import MS_NOATIME, mount, run
+from coved.boot.system import MS_NOATIME, mount, run, write
 
 SERIAL = "cove-data"
+_DRIVER = "/sys/bus/virtio/drivers/virtio_blk"
 _PROBE = 1 << 16
 _SUPERBLOCK = 1024
 _MAGIC = 0xEF53
@@ -29,6 +30,22 @@ def find(root: str = "/sys/block") -> str:
         except OSError:
             continue
     raise BootError(f"no disk has the serial number {SERIAL}")
+
+
+def let_go() -> str:
+    """Take the data disk from the kernel, which shall know nothing of what is on it yet; returns what ``take`` wants.
+
+    Raises ``BootError``.
+    """
+    name = os.path.basename(os.path.realpath(f"/sys/block/{os.path.basename(find())}/device"))
+    write(f"{_DRIVER}/unbind", name)
+    return name
+
+
+def take(name: str) -> str:
+    """Give the disk to the kernel again, as it is now. Returns its device. Raises ``BootError``."""
+    write(f"{_DRIVER}/bind", name)
+    return find()
 
 
 def filesystem_size(head: bytes) -> int | None:
@@ -61,8 +78,7 @@ def attach(device: str) -> None:
         if run("/usr/sbin/mke2fs", "-t", "ext4", *options, device):
             raise BootError(f"no file system could be made on {device}")
         known = size
-    if not os.path.ismount(DATA):
-        _mount(device)
+    _mount(device)
     if size - known >= 1 << 20:
         say(f"growing the file system from {known >> 20} to {size >> 20} MiB")
         if run("/usr/sbin/resize2fs", device):

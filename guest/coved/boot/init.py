@@ -1,5 +1,7 @@
 """What PID 1 does: bring the system up, then wait for children, connections and orders."""
 
+import glob
+import itertools
 import os
 import selectors
 import signal
@@ -8,8 +10,8 @@ import struct
 import time
 
 from coved.boot import disk, network, power, seed, system
-from coved.boot.console import say
-from coved.boot.places import SSH_PORT
+from coved.boot.console import BootError, say
+from coved.boot.places import DATA, SEED_PORT, SSH_PORT
 from coved.boot.services import Service, Ssh, spawn
 
 ORDERS = {signal.SIGUSR2: power.RB_POWER_OFF, signal.SIGTERM: power.RB_POWER_OFF, signal.SIGINT: power.RB_AUTOBOOT}
@@ -27,18 +29,48 @@ MODULES = (
     "nft_masq",
     "nft_nat",
 )
+# What each connection of SSH executes: read before the VM is saved, so that the first one need not wait for the system disk.
+WARM = ("/usr/sbin/sshd", "/usr/lib/openssh/sshd-*", "/usr/lib/*-linux-gnu/libcrypto.so.*")
 _INPUT_EVENT = struct.Struct("@llHHi")
 _EV_KEY, _KEY_POWER = 1, 116
 
 
 def set_up() -> None:
-    """Make the system that the services need. Raises ``BootError``."""
+    """Make the system that the services need, as far as every machine has it. Raises ``BootError``."""
     system.prepare()
     system.name_ports()
     system.reboot(power.RB_DISABLE_CAD)  # Ctrl-Alt-Del arrives as SIGINT
-    seed.apply()
     network.up()
-    disk.attach(disk.find())
+
+
+def wait(*loaded: int) -> None:
+    """Return when the services have loaded what they need, each of which then closes its descriptor."""
+    for descriptor in loaded:
+        os.read(descriptor, 1)
+        os.close(descriptor)
+
+
+def begin() -> None:
+    """Become the machine that the host's seed tells of, with its data disk. Raises ``BootError``.
+
+    While this waits for the seed the host may save the VM, and start others from what it has saved. So nothing of a machine is
+    known until then, not even its disk.
+    """
+    data = disk.let_go()
+    # Where the disk will be mounted: nobody sees it any more, but it would be saved.
+    system.run("/bin/rm", "-rf", f"{DATA}/system")
+    for path in itertools.chain.from_iterable(map(glob.glob, WARM)):
+        with open(path, "rb") as file:
+            while file.read(1 << 20):
+                pass
+    try:
+        port = os.open(SEED_PORT, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise BootError(f"the host has no port for a seed: {error.strerror}") from error
+    told = seed.receive(port)
+    os.close(port)
+    seed.apply(told)
+    disk.attach(disk.take(data))
 
 
 class Init:

@@ -1,14 +1,23 @@
-"""What the host tells the VM at boot: who it is, and who may come in."""
+"""What the host tells the VM when it is to begin: who it is, what time it is, and who may come in."""
 
+import base64
+import fcntl
 import json
 import os
+import select
 import socket
+import struct
+import time
+import uuid
 
 from coved.boot.console import BootError
 from coved.boot.places import CERTIFICATES, REGISTRIES, RUN
+from coved.boot.system import MS_BIND, mount
 
-FW_CFG = "/sys/firmware/qemu_fw_cfg/by_name/opt/cove/seed/raw"
 _MAX = 1 << 20
+_RNDADDENTROPY, _RNDRESEEDCRNG = 0x40085203, 0x5207
+"""random(4)"""
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 def parse(data: bytes) -> dict[str, str]:
@@ -17,7 +26,7 @@ def parse(data: bytes) -> dict[str, str]:
         seed = json.loads(data)
         if seed["version"] != 1:
             raise ValueError(f"version {seed['version']}")
-        fields = ("boot_id", "machine", "hostname", "authorized_key", "host_key")
+        fields = ("boot_id", "machine", "hostname", "authorized_key", "host_key", "entropy")
         result = {name: seed[name] for name in fields}
         if not all(isinstance(value, str) and value and "\0" not in value for value in result.values()):
             raise ValueError("a field is not a text")
@@ -44,15 +53,34 @@ def registries(data: bytes) -> tuple[str, dict[str, str]]:
     return json.dumps(lists), files
 
 
-def apply(path: str = FW_CFG) -> None:
-    """Read the seed, and keep what others need of it where only root can read. Raises ``BootError``."""
+def receive(port: int) -> bytes:
+    """One line from the host, which is told that it has come. Raises ``BootError``."""
+    data, changes = b"", select.epoll()
     try:
-        with open(path, "rb") as file:
-            data = file.read(_MAX)
-        seed = parse(data)
-        told, certificates = registries(data)
+        changes.register(
+            port, select.EPOLLIN | select.EPOLLET
+        )  # while nobody is at the other end it only ever hangs up
+        while not data.endswith(b"\n"):
+            if not (more := os.read(port, 1 << 16)):
+                changes.poll()
+            data += more
+            if len(data) > _MAX:
+                raise BootError("the host's seed is too long")
+        os.write(port, b"ok\n")
     except OSError as error:
         raise BootError(f"the host gave no seed: {error.strerror}") from error
+    finally:
+        changes.close()
+    return data
+
+
+def apply(data: bytes) -> None:
+    """Be who the seed says, and keep what others need of it where only root can read. Raises ``BootError``."""
+    seed = parse(data)
+    told, certificates = registries(data)
+    _set_clock(data)
+    _stir(seed["entropy"])
+    _name_boot(seed["boot_id"])
     os.makedirs(f"{RUN}/ssh", 0o700, exist_ok=True)
     private(f"{RUN}/seed.json", json.dumps({name: seed[name] for name in ("boot_id", "machine", "hostname")}))
     private(f"{RUN}/ssh/host_key", seed["host_key"].rstrip("\n") + "\n")
@@ -64,6 +92,36 @@ def apply(path: str = FW_CFG) -> None:
     socket.sethostname(seed["hostname"])
     with open("/etc/hosts", "a") as file:
         file.write(f"127.0.1.1 {seed['hostname']}\n")
+
+
+def _set_clock(data: bytes) -> None:
+    now = json.loads(data).get("time_ns")
+    if isinstance(now, int):
+        try:
+            time.clock_settime_ns(time.CLOCK_REALTIME, now)
+        except (OSError, OverflowError) as error:
+            raise BootError(f"the host's clock is wrong: {error}") from error
+
+
+def _stir(entropy: str) -> None:
+    """New random numbers: a saved VM would give the same ones each time it is started."""
+    try:
+        data = base64.b64decode(entropy, validate=True)
+        with open("/dev/random", "wb", buffering=0) as device:
+            fcntl.ioctl(device, _RNDADDENTROPY, struct.pack("@ii", len(data) * 8, len(data)) + data)
+            fcntl.ioctl(device, _RNDRESEEDCRNG)
+    except (OSError, ValueError) as error:
+        raise BootError(f"the host's entropy cannot be used: {error}") from error
+
+
+def _name_boot(boot_id: str) -> None:
+    """What has been saved and is started again is another boot, whatever the kernel thinks: who asks it finds that."""
+    path = f"{RUN}/boot_id"
+    try:
+        private(path, f"{uuid.UUID(boot_id)}\n")
+        mount(path, _BOOT_ID, "", MS_BIND)
+    except (OSError, ValueError) as error:
+        raise BootError(f"the boot cannot be named: {error}") from error
 
 
 def private(path: str, text: str) -> None:

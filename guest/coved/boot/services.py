@@ -17,14 +17,21 @@ QUICK_S = 2.0
 MAX_DELAY_S = 5.0
 MAX_SAID = 300
 MAX_CONNECTIONS = 16
+HOLD, LOADED = 4, 5
+"""Descriptors of a service that is started held: at the end of the first it begins, and it closes the second when it has loaded."""
 
 
 class Service:
-    """A program that has to run."""
+    """A program that has to run.
 
-    def __init__(self, name: str, *arguments: str) -> None:
+    Args:
+        held: the words for a start where it waits (``coved.boot.held``).
+    """
+
+    def __init__(self, name: str, *arguments: str, held: tuple[str, ...] = ()) -> None:
         self.name = name
         self.words = (PYTHON, "-s", "-m", *arguments)
+        self._held_words = (PYTHON, "-s", "-m", *held)
         self.pid = 0
         self.listener = -1
         """A socket that it accepts on, as its descriptor 3: what is asked while it is started again waits there."""
@@ -32,21 +39,26 @@ class Service:
         self._delay = 0.0
 
     def start(self) -> None:
-        self._start(self.words, {} if self.listener < 0 else {3: self.listener})
+        self._start(self.words, open_log(self.name), {})
 
-    def start_held(self) -> int:
-        """Start it, but for what it does only when the descriptor that this returns is closed."""
+    def start_held(self) -> tuple[int, int]:
+        """Start it before its log can be opened, so that it loads what it needs.
+
+        Returns two descriptors: one that is at its end when it has done so, and one that lets it begin when it is closed.
+        """
         wait, hold = os.pipe()
+        loaded, loading = os.pipe()
         try:
-            self._start((*self.words, "3"), {3: wait})
+            self._start(self._held_words, os.dup(2), {HOLD: wait, LOADED: loading})
         finally:
             os.close(wait)
-        return hold
+            os.close(loading)
+        return loaded, hold
 
-    def _start(self, words: tuple[str, ...], more: dict[int, int]) -> None:
-        log = open_log(self.name)
+    def _start(self, words: tuple[str, ...], log: int, more: dict[int, int]) -> None:
+        listening = {} if self.listener < 0 else {3: self.listener}
         try:
-            self.pid = spawn(words, {0: _null(), 1: log, 2: log, **more})
+            self.pid = spawn(words, {0: _null(), 1: log, 2: log, **listening, **more})
         finally:
             os.close(log)
         self._started = time.monotonic()

@@ -91,10 +91,23 @@ class Builder:
             stack.push_async_callback(inputs.close)
             bases = Bases(self._images, self._registries, client, vertices, request.pull)
             stack.push_async_callback(bases.close)
-            definition = await self._definitions.read(await inputs.dockerfile(), request, inputs.filename)
+            text = await inputs.dockerfile()
+            try:
+                definition = await self._definitions.read(text, request, inputs.filename)
+            except BadDockerfile as error:
+                if request.question == "check":
+                    from coved.build.stages.answering import refusal  # few builds are questions
+
+                    return refusal(error)
+                for warning in error.warnings:
+                    progress.warning(inputs.definition, warning)
+                raise
             dockerfile, warnings = definition.dockerfile, definition.warnings
-            if request.check:
-                return Result(warnings=warnings)
+            if request.question:
+                from coved.build.stages.answering import answer
+
+                platform = _platform(next(iter(request.platforms), ""))
+                return answer(definition, request, inputs.filename, platform, bases)
             for warning in warnings:
                 progress.warning(inputs.definition, warning)
             if definition.violated:

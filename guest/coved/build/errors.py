@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from coved.dockerfile.instructions import Location
+from collections.abc import Sequence
+
+from coved.dockerfile.instructions import Location, Warning
 from coved.errors import EngineError
 
 
@@ -25,3 +27,5 @@ class BadDockerfile(BuildError):
     """The Dockerfile, or what is asked of it, cannot be right (400)."""
 
     status = 400
+    warnings: Sequence[Warning] = ()
+    """What was found before it."""

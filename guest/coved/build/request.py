@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from coved.dockerfile.instructions import Warning
+from coved.dockerfile.instructions import Location, Warning
+from coved.dockerfile.outline import Outline, Targets
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,22 @@ class Request:
     """[{"type": "registry", "ref": ...}]"""
     cache_to: Sequence[Mapping[str, str]] = ()
     outputs: Sequence[Output] = (Output(),)
-    check: bool = False
-    """Only look at the Dockerfile (``--check``)."""
+    question: str = ""
+    """Only look at the Dockerfile, and tell of it: "check" for warnings, "outline", or "targets" (``--call``)."""
     in_order: bool = False
     """One step after the other, as the classic builder's output needs it."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the checks of a Dockerfile have found."""
+
+    filename: str
+    text: str
+    warnings: Sequence[Warning]
+    error: str = ""
+    """Why it could not be built at all."""
+    location: Location | None = None
 
 
 @dataclass(frozen=True)
@@ -75,3 +88,4 @@ class Result:
     names: Sequence[str] = ()
     """Canonical ones that it has been given."""
     warnings: Sequence[Warning] = ()
+    answer: Checked | Outline | Targets | None = None

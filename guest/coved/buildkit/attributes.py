@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 from coved.build.request import Limits, Output, Request
 from coved.buildkit import linking
+from coved.buildkit.answers import QUESTIONS
 from coved.buildkit.messages import CacheOptionsEntry, Definition, Exporter, SolveRequest
 from coved.errors import InvalidParameter
 
 _UPLOAD = re.compile(r"https?://buildkit-session/(.+)")
 _NETWORKS = {"": "default", "sandbox": "default", "none": "none", "host": "host"}
 _KINDS = {"moby": "image", "image": "image", "local": "local", "tar": "tar", "oci": "oci", "docker": "docker"}
-_LINT = "frontend.lint"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def read(solve: SolveRequest, options: Mapping[str, str], inputs: Mapping[str, D
     Raises InvalidParameter.
     """
     kind = options.get("requestid", "")
-    if kind not in ("", _LINT):
+    if kind and kind not in QUESTIONS:
         raise InvalidParameter(f"unsupported request {kind}")
     context_name = options.get("contextkey", "context")
     dockerfile_name = options.get("dockerfilekey", "dockerfile")
@@ -64,7 +64,7 @@ def read(solve: SolveRequest, options: Mapping[str, str], inputs: Mapping[str, D
         cache_from=tuple(_imports(solve, options)),
         cache_to=tuple(_cache(each) for each in solve.cache.exports) if solve.cache else (),
         outputs=_outputs(solve),
-        check=kind == _LINT,
+        question=QUESTIONS.get(kind, ""),
     )
     names = {"context": context_name, "dockerfile": dockerfile_name}
     others = {ours: theirs for ours, theirs in names.items() if ours != theirs}

@@ -3,11 +3,9 @@ back. There is no LLB here: a result is a name, and a graph that says no more th
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Callable
 
-from coved.build.request import Result as Built
+from coved.buildkit import answers
 from coved.buildkit.builds import Build, Builds
 from coved.buildkit.linking import definition
 from coved.buildkit.messages import (
@@ -65,11 +63,13 @@ class Gateway:
         build = await self._build(call)
         if request.definition is not None and request.definition.def_:
             raise GrpcError(Code.UNKNOWN, "this engine builds Dockerfiles, and no LLB")
+        question = request.frontend_opt.get("requestid")
+        if question == answers.DESCRIBE:
+            return FrontendSolveResponse(result=Result(ref=Ref(), metadata=answers.description()))
         built = await build.run(request.frontend, request.frontend_opt, request.frontend_inputs)
-        result = Result(ref=Ref(build.solve.ref, definition(built.image_id)))
-        if request.frontend_opt.get("requestid"):
-            result.metadata = _lint(built)
-        return FrontendSolveResponse(result=result)
+        if question:
+            return FrontendSolveResponse(result=Result(ref=Ref(), metadata=answers.of(built)))
+        return FrontendSolveResponse(result=Result(ref=Ref(build.solve.ref, definition(built.image_id))))
 
     async def _evaluate(
         self, request: EvaluateRequest, call: Call[EvaluateRequest, EvaluateResponse]
@@ -85,36 +85,3 @@ class Gateway:
         if not build.returned.done():
             build.returned.set_result(request)
         return ReturnResponse()
-
-
-def _lint(built: Built) -> dict[str, bytes]:
-    """What ``frontend.lint`` answers (moby/buildkit, frontend/subrequests/lint)."""
-    warnings = built.warnings
-    document = {
-        "warnings": [
-            {
-                "ruleName": each.rule,
-                "description": each.description,
-                "url": each.url,
-                "detail": each.message,
-                "location": {"ranges": [{"start": {"line": each.location.first}, "end": {"line": each.location.last}}]},
-            }
-            for each in warnings
-        ],
-        # All are about the one Dockerfile, which is number 0: what is the default is left out.
-        "sources": [
-            {
-                "filename": each.filename,
-                "data": base64.b64encode(each.text.encode("utf-8", "replace")).decode("ascii"),
-                "language": "Dockerfile",
-            }
-            for each in warnings[:1]
-        ],
-    }
-    text = "".join(f"\n{each.message}\n{each.description}\n{each.url}\n" for each in warnings)
-    return {
-        "result.json": json.dumps(document).encode(),
-        "result.txt": text.encode(),
-        "result.statuscode": b"1" if warnings else b"0",
-        "version": b"1.0",
-    }

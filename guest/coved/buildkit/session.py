@@ -35,12 +35,13 @@ from coved.errors import EngineError, NotFound, Unavailable, no_room
 from coved.grpc.call import Call
 from coved.grpc.client import Channel
 from coved.grpc.status import Code, GrpcError
+from coved.images import hub
 
 ANSWER_S = 60.0
 """How long a client has for a short answer; somebody may have to unlock a keychain for it."""
 _CHUNK = 64 * 1024
 _NOT_THERE = (Code.NOT_FOUND, Code.UNIMPLEMENTED)
-_HUB = {"https://index.docker.io/v1/": "registry-1.docker.io"}
+_HUB = {hub.INDEX_SERVER: hub.REGISTRY_HOST}
 """What BuildKit calls it."""
 
 

@@ -28,7 +28,7 @@ from coved.events import Events
 from coved.filters import Filters
 from coved.images import Images, ImageUser, platforms
 from coved.images.documents import Platform
-from coved.networks import Networks
+from coved.networks import Networks, SandboxRequest
 from coved.runtime.errors import NotRunning, RuntimeFailure
 from coved.runtime.spawner_client import SpawnerClient
 from coved.runtime.spec import Attachment
@@ -167,10 +167,11 @@ class Containers:
         return self._launcher.exit_file(container)
 
     def network_settings(self, container: Container) -> dict[str, Any]:
-        return self._networks.sandboxes.settings(
-            container.id,
-            config.sandbox_request(container.name, container.request, container.host_config["NetworkMode"]),
-        )
+        return self._networks.sandboxes.settings(container.id, self.network_request(container))
+
+    def network_request(self, container: Container) -> SandboxRequest:
+        """What it was created with."""
+        return config.sandbox_request(container.name, container.request, container.host_config["NetworkMode"])
 
     def mount_source(self, mount: MountPoint) -> str:
         return self._launcher.source(mount)
@@ -232,7 +233,7 @@ class Containers:
         links = self._launcher.linked.requested(request.host)
         request.host["Links"] = None  # from now on they have names of their own
         mounts = collect(request.config, request.host, self._inherited(request))
-        config.sandbox_request(name, request, request.host["NetworkMode"])
+        self._networks.sandboxes.check(config.sandbox_request(name, request, request.host["NetworkMode"]))
         if self._in_vm:
             request = replace(request, warnings=(*request.warnings, *elsewhere(mounts)))
         if platforms.foreignness(image) or image.platform.variant:

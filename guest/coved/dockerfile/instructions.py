@@ -257,3 +257,5 @@ class DockerfileError(Exception):
     def __init__(self, message: str, location: Location | None = None) -> None:
         super().__init__(message)
         self.location = location
+        self.read: Dockerfile | None = None
+        """What was understood before, when it is an instruction that cannot be."""

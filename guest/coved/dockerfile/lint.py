@@ -64,6 +64,15 @@ def check(
     return report.warnings
 
 
+def check_read(dockerfile: Dockerfile, options: Options) -> list[Warning]:
+    """The warnings that BuildKit finds as it reads: for what there is of a Dockerfile before an instruction that is none."""
+    report = Report(options)
+    for found in dockerfile.warnings:
+        report.add(found.rule, found.message, found.location)
+    _check_lines(dockerfile, report)
+    return report.warnings
+
+
 def _instructions(dockerfile: Dockerfile) -> Iterator[Instruction]:
     yield from dockerfile.meta_args
     for stage in dockerfile.stages:

@@ -21,29 +21,37 @@ def parse(data: bytes) -> Dockerfile:
     lines = _lines(reader)
     meta_args: list[Arg] = []
     stages: list[tuple[From, list[Instruction]]] = []
-    for line in lines:
-        instruction = _instruction(line, reader.escape)
-        if isinstance(instruction, From):
-            stages.append((instruction, []))
-        elif stages:
-            stages[-1][1].append(instruction)
-        elif isinstance(instruction, Arg):
-            meta_args.append(instruction)
-        else:
-            raise DockerfileError("no build stage in current context", instruction.location)
-    for _, instructions in stages:
-        for instruction in instructions:
-            _check_from(instruction, reader.escape)
-    if not stages:
-        raise DockerfileError("dockerfile contains no stages to build")
-    return Dockerfile(
-        text=text,
-        escape=reader.escape,
-        meta_args=tuple(meta_args),
-        stages=tuple(Stage(base, tuple(instructions)) for base, instructions in stages),
-        directives=dict(reader.directives),
-        warnings=tuple(reader.warnings),
-    )
+
+    def understood() -> Dockerfile:
+        return Dockerfile(
+            text=text,
+            escape=reader.escape,
+            meta_args=tuple(meta_args),
+            stages=tuple(Stage(base, tuple(instructions)) for base, instructions in stages),
+            directives=dict(reader.directives),
+            warnings=tuple(reader.warnings),
+        )
+
+    try:
+        for line in lines:
+            instruction = _instruction(line, reader.escape)
+            if isinstance(instruction, From):
+                stages.append((instruction, []))
+            elif stages:
+                stages[-1][1].append(instruction)
+            elif isinstance(instruction, Arg):
+                meta_args.append(instruction)
+            else:
+                raise DockerfileError("no build stage in current context", instruction.location)
+        for _, instructions in stages:
+            for instruction in instructions:
+                _check_from(instruction, reader.escape)
+        if not stages:
+            raise DockerfileError("dockerfile contains no stages to build")
+    except DockerfileError as error:
+        error.read = understood()
+        raise
+    return understood()
 
 
 def parse_instruction(text: str, escape: str = "\\") -> Instruction:

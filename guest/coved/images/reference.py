@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 from coved.errors import InvalidParameter
+from coved.images.hub import INDEX_HOST
 
 DEFAULT_DOMAIN = "docker.io"
 _OFFICIAL = "library/"
@@ -102,7 +103,7 @@ def _split_domain(name: str) -> tuple[str, str]:
         domain, path = DEFAULT_DOMAIN, name
     else:
         domain, path = first, rest
-    if domain == "index.docker.io":
+    if domain == INDEX_HOST:
         domain = DEFAULT_DOMAIN
     if domain == DEFAULT_DOMAIN and "/" not in path:
         path = _OFFICIAL + path

@@ -4,6 +4,7 @@ and answers to it. Whoever asks may be hostile: what is read is bounded, and a q
 
 from __future__ import annotations
 
+import ipaddress
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ _QUESTION_NAME = 0xC000 | _HEADER.size
 _OPT = struct.Struct("!BHHIH")
 _NAME_OCTETS = 255
 _ADDRESS = struct.Struct("!HHHIH4s")
+_ADDRESS6 = struct.Struct("!HHHIH16s")
 
 
 class Malformed(ValueError):
@@ -108,18 +110,23 @@ def parse(data: bytes) -> Query:
 
 
 def addresses(query: Query, found: Sequence[bytes], limit: int = 0) -> bytes:
-    """An answer with these IPv4 addresses (4 octets each), none at all being an answer too: the name is there.
+    """An answer with these addresses (4 octets, or IPv6's 16), none at all being an answer too: the name is there.
 
     Args:
         limit: octets that it may have; those addresses that do not fit are left out, and the answer says so. 0: any.
     """
-    count, truncated = len(found), 0
-    if limit:
-        room = limit - _HEADER.size - len(query.question) - (_OPT.size if query.extended else 0)
-        if count * _ADDRESS.size > room:
-            count, truncated = max(room // _ADDRESS.size, 0), _TRUNCATED
-    records = [_ADDRESS.pack(_QUESTION_NAME, A, IN, TTL_S, 4, address) for address in found[:count]]
-    return _answer(query, NO_ERROR | truncated, records)
+    records: list[bytes] = []
+    room = limit - _HEADER.size - len(query.question) - (_OPT.size if query.extended else 0)
+    for address in found:
+        if len(address) == 4:
+            record = _ADDRESS.pack(_QUESTION_NAME, A, IN, TTL_S, 4, address)
+        else:
+            record = _ADDRESS6.pack(_QUESTION_NAME, AAAA, IN, TTL_S, 16, address)
+        room -= len(record)
+        if limit and room < 0:
+            return _answer(query, NO_ERROR | _TRUNCATED, records)
+        records.append(record)
+    return _answer(query, NO_ERROR, records)
 
 
 def pointer(query: Query, name: str) -> bytes:
@@ -146,7 +153,12 @@ def encode_name(name: str) -> bytes | None:
 
 
 def address_of_pointer(name: str) -> str:
-    """The IPv4 address that a reverse query is about; "" when it is about none (RFC 1035, 3.5)."""
+    """The address that a reverse query is about; "" when it is about none (RFC 1035, 3.5; RFC 3596, 2.5)."""
+    if name.endswith(".ip6.arpa"):
+        digits = name.removesuffix(".ip6.arpa").split(".")
+        if len(digits) != 32 or not all(len(one) == 1 and one in "0123456789abcdef" for one in digits):
+            return ""
+        return str(ipaddress.IPv6Address(bytes.fromhex("".join(reversed(digits)))))
     if not name.endswith(".in-addr.arpa"):
         return ""
     parts = name.removesuffix(".in-addr.arpa").split(".")

@@ -8,6 +8,10 @@ from typing import Protocol
 from coved.names import message
 from coved.names.message import Query
 
+_ALL = 0
+_OCTETS = {message.A: 4, message.AAAA: 16, message.ANY: _ALL}
+"""Of the addresses that a type of record has."""
+
 
 class View(Protocol):
     """What one client, a container, can see."""
@@ -21,7 +25,7 @@ class View(Protocol):
         """Also names of one label are asked for elsewhere, not only those to which the client has appended a domain."""
 
     def addresses(self, name: str) -> Sequence[bytes] | None:
-        """Those of a name (lower case, without a dot at its end); None: there is nobody of that name."""
+        """Those of a name (lower case, without a dot at its end), of either family; None: there is nobody of that name."""
 
     def name_of(self, address: str) -> str:
         """Who has this address; "": nobody that the client can see."""
@@ -44,8 +48,10 @@ class Responder:
                     return message.pointer(query, name)
             found = view.addresses(query.name)
             if found is not None:
-                if query.type not in (message.A, message.ANY):
-                    return message.addresses(query, ())  # it is there, but has no such thing
+                wanted = _OCTETS.get(query.type)
+                found = [
+                    one for one in found if wanted in (len(one), _ALL)
+                ]  # () is: it is there, but has no such thing
                 if len(found) > 1:
                     self._turn += 1
                     first = self._turn % len(found)

@@ -14,9 +14,10 @@ def folded(name: str) -> str:
 
 @dataclass(frozen=True)
 class Host:
-    """A container's place on the network. The first of its names is the one that its address has."""
+    """A container's place on the network. The first of its names is the one that its addresses have."""
 
-    address: str
+    addresses: tuple[str, ...]
+    """Of either family."""
     names: tuple[str, ...]
 
 
@@ -29,14 +30,14 @@ class Zone:
         self._addresses: dict[str, list[bytes]] = {}
         self._names: dict[str, str] = {}
         for host in hosts:
-            packed = ipaddress.IPv4Address(host.address).packed
+            packed = [ipaddress.ip_address(address).packed for address in host.addresses]
             for one in {folded(one) for one in host.names} - {""}:
-                self._addresses.setdefault(one, []).append(packed)
+                self._addresses.setdefault(one, []).extend(packed)
             if host.names:
-                self._names[host.address] = f"{host.names[0]}.{name}"
+                self._names |= dict.fromkeys(host.addresses, f"{host.names[0]}.{name}")
 
     def addresses(self, name: str) -> Sequence[bytes]:
-        """Those of a folded name, with the network's name at its end or without."""
+        """Those of a folded name, with the network's name at its end or without: 4 octets or 16 each."""
         found = self._addresses.get(name)
         if found is None and name.endswith(self._suffix):
             found = self._addresses.get(name.removesuffix(self._suffix))

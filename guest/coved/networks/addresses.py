@@ -1,77 +1,103 @@
-"""Which subnet a network gets, and which address a container gets in it."""
+"""Which subnet a network gets, and which address a container gets in it. The same for both families."""
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
-from coved.errors import Conflict, EngineError, Forbidden, InvalidParameter
+from coved.errors import EngineError, Forbidden, InvalidParameter
 
-DEFAULT_POOLS: tuple[tuple[str, int], ...] = (*((f"172.{n}.0.0/16", 16) for n in range(17, 32)), ("192.168.0.0/16", 20))
-"""Docker's own pools (dockerd documentation, "default-address-pools"): block, prefix length of the subnets taken."""
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+Subnet: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+Pools: TypeAlias = Sequence[tuple[Subnet, int]]
+"""Blocks, each with the prefix length of the subnets taken from it."""
+
+DEFAULT_POOLS: Pools = (
+    *((ipaddress.IPv4Network(f"172.{n}.0.0/16"), 16) for n in range(17, 32)),
+    (ipaddress.IPv4Network("192.168.0.0/16"), 20),
+)
+"""Docker's own pools (dockerd documentation, "default-address-pools")."""
+
+GLOBAL_POOLS: Pools = ((ipaddress.IPv4Network("10.0.0.0/8"), 24),)
+"""Of networks whose scope is ``global``."""
 
 
-def _candidates() -> Iterator[ipaddress.IPv4Network]:
-    for block, length in DEFAULT_POOLS:
-        yield from ipaddress.IPv4Network(block).subnets(new_prefix=length)
+def local_pools(seed: str) -> Pools:
+    """The pool of unique local addresses (RFC 4193, 3.2) that an engine takes its networks' IPv6 subnets from.
+
+    Args:
+        seed: what no other engine has, and what this one always has.
+    """
+    number = b"\xfd" + hashlib.sha256(seed.encode()).digest()[:5]
+    return ((ipaddress.IPv6Network((number + bytes(10), 48)), 64),)
 
 
-def free_subnet(taken: Iterable[ipaddress.IPv4Network]) -> ipaddress.IPv4Network:
-    """The first subnet of the default pools that overlaps none of ``taken``.
+def free_subnet(taken: Iterable[Subnet], pools: Pools = DEFAULT_POOLS) -> Subnet:
+    """The first subnet of the pools that overlaps none of ``taken``, which may be of both families.
 
     Raises:
         EngineError: there is none left, with Docker's words.
     """
-    networks = list(taken)
-    for candidate in _candidates():
-        if not any(candidate.overlaps(network) for network in networks):
-            return candidate
+    bounds: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
+    for network in taken:
+        first = int(network.network_address)
+        bounds[network.version].append((first, first + network.num_addresses))
+    for block, length in pools:
+        size = 1 << (block.max_prefixlen - length)
+        number = int(block.network_address)
+        for start, end in sorted(bounds[block.version]):
+            if start >= number + size:
+                break
+            if end > number:  # the next candidate that begins behind it
+                number += -(-(end - number) // size) * size
+        if number < int(block.network_address) + block.num_addresses:
+            return ipaddress.ip_network((number.to_bytes(block.max_prefixlen // 8, "big"), length))
     raise EngineError(
         "all predefined address pools have been fully subnetted: remove networks that are not used "
         "(docker network prune), or create this one with --subnet"
     )
 
 
-def mac_of(address: ipaddress.IPv4Address) -> str:
+def mac_of(address: Address) -> str:
     """A locally administered MAC made from the address, so that neighbours' caches stay right when it is used again."""
-    return ":".join(f"{byte:02x}" for byte in b"\x02\x42" + address.packed)
+    tail = b"\x42" + address.packed if address.version == 4 else hashlib.sha256(address.packed).digest()[:5]
+    return ":".join(f"{byte:02x}" for byte in b"\x02" + tail)
 
 
 class AddressPool:
-    """The addresses of one network; the lowest free one is given first."""
+    """The addresses of one subnet; the lowest free one is given first."""
 
-    def __init__(
-        self,
-        subnet: ipaddress.IPv4Network,
-        reserved: Iterable[ipaddress.IPv4Address],
-        ip_range: ipaddress.IPv4Network | None = None,
-    ) -> None:
+    def __init__(self, subnet: Subnet, ip_range: Subnet | None = None) -> None:
         self._subnet = subnet
-        self._range = ip_range or subnet
-        self._used = {subnet.network_address, subnet.broadcast_address, *reserved}
+        limits = ip_range or subnet
+        self._first, self._last = int(limits.network_address), int(limits.broadcast_address)
+        self._used: set[int] = set()
+        point_to_point = subnet.version == 4 and subnet.prefixlen >= 31  # RFC 3021
+        if not point_to_point:  # the network itself, or the anycast address of its routers (RFC 4291, 2.6.1)
+            self._used.add(int(subnet.network_address))
+        if subnet.version == 4 and not point_to_point:
+            self._used.add(int(subnet.broadcast_address))
 
-    def allocate(self) -> ipaddress.IPv4Address:
-        """Raises Conflict when every address is taken."""
-        first, last = int(self._range.network_address), int(self._range.broadcast_address)
-        for number in range(first, last + 1):
-            address = ipaddress.IPv4Address(number)
-            if address not in self._used:
-                self._used.add(address)
-                return address
-        raise Conflict(f"no available IPv4 addresses on this network's address pools: {self._range}")
+    def allocate(self) -> Address | None:
+        """None when every address is taken."""
+        number, used = self._first, self._used
+        while number in used:
+            number += 1
+        if number > self._last:
+            return None
+        used.add(number)
+        return type(self._subnet.network_address)(number)
 
-    def take(self, text: str) -> ipaddress.IPv4Address:
-        """Takes the given address; raises InvalidParameter or Forbidden, with Docker's words, when it cannot be had."""
-        try:
-            address = ipaddress.IPv4Address(text)
-        except ValueError:
-            raise InvalidParameter(f"invalid IPv4 address: {text}") from None
+    def take(self, address: Address) -> None:
+        """Raises InvalidParameter or Forbidden, with Docker's words, when it cannot be had."""
         if address not in self._subnet:
-            raise InvalidParameter(f"no configured subnet contains IP address {text}")
-        if address in self._used:
+            raise InvalidParameter("requested address is out of range")
+        if int(address) in self._used:
             raise Forbidden("Address already in use")
-        self._used.add(address)
-        return address
+        self._used.add(int(address))
 
-    def release(self, text: str) -> None:
-        self._used.discard(ipaddress.IPv4Address(text))
+    def release(self, address: Address) -> None:
+        self._used.discard(int(address))

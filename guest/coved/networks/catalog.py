@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
-import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 
-from coved.errors import EngineError, InvalidParameter, NotFound
+from coved.errors import EngineError, Forbidden, InvalidParameter, NotFound
+from coved.networks import endpoints
 from coved.networks.addresses import AddressPool, mac_of
 from coved.networks.definition import Definitions, Network
 from coved.networks.model import Endpoint, EndpointRequest
 from coved.store.database import Database
 
 log = logging.getLogger(__name__)
-
-_MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 
 
 class Catalog:
@@ -29,12 +28,17 @@ class Catalog:
     def __init__(self, database: Database) -> None:
         self._definitions = Definitions(database)
         self._networks: dict[str, Network] = {}
-        self._pools: dict[str, AddressPool] = {}
+        self._pools: dict[str, dict[int, AddressPool]] = {}
+        """By the network's id, then by IP version."""
+        self._left: dict[str, set[str]] = {}
+        """Of few containers: ids and names of networks that they were created on and were taken off."""
 
     def load(self) -> None:
         """Takes up what the database has; first of all calls."""
         for network in self._definitions.load():
             self._remember(network)
+        for container_id, reference in self._definitions.departures():
+            self._left.setdefault(container_id, set()).add(reference)
 
     def __iter__(self) -> Iterator[Network]:
         return iter([*self._networks.values()])
@@ -73,12 +77,12 @@ class Catalog:
 
     def _remember(self, network: Network) -> None:
         self._networks[network.id] = network
-        if network.subnet:
-            reserved = [*filter(None, [network.gateway]), *network.auxiliary.values()]
-            ip_range = ipaddress.IPv4Network(network.ip_range) if network.ip_range else None
-            self._pools[network.id] = AddressPool(
-                network.network, [ipaddress.IPv4Address(text) for text in reserved], ip_range
-            )
+        pools = self._pools[network.id] = {}
+        for block in network.blocks:
+            pool = pools[block.subnet.version] = AddressPool(block.subnet, block.ip_range)
+            for text in filter(None, (block.gateway, *block.auxiliary.values())):
+                with contextlib.suppress(EngineError):  # an older engine's, which gave two names to one address
+                    pool.take(ipaddress.ip_address(text))
 
     # -- who shall be on them beside what its creation says
 
@@ -86,47 +90,64 @@ class Catalog:
         """By the network's id, in the order in which they were made."""
         return dict(self._definitions.connections(container_id))
 
+    def joined_and_left(self, container_id: str) -> tuple[dict[str, EndpointRequest], set[str]]:
+        """As ``connections``, and ids and names of the networks that it was created on and is on no more, unless by those."""
+        return self.connections(container_id), self._left.get(container_id, set())
+
     def connect(self, container_id: str, endpoint: EndpointRequest) -> None:
         """``endpoint.network`` is an id."""
         self._definitions.connect(container_id, endpoint.network, endpoint)
 
-    def disconnect(self, container_id: str, network: Network) -> None:
+    def disconnect(self, container_id: str, network: Network, *, created_on: bool = False) -> None:
+        """``created_on``: it is one of those that the container was created on, and shall not be on again."""
+        if created_on:
+            self._definitions.depart(container_id, network)
+            self._left.setdefault(container_id, set()).update((network.id, network.name))
         self._definitions.disconnect(container_id, network.id)
 
     def forget(self, container_id: str) -> None:
         self._definitions.forget(container_id)
+        self._left.pop(container_id, None)
 
     # -- addresses
 
     def allocate(self, wanted: Sequence[tuple[Network, EndpointRequest]], first_interface: int) -> tuple[Endpoint, ...]:
         """Places on these networks, all or none; the interfaces are numbered from ``first_interface``.
 
-        Raises InvalidParameter, Forbidden, Conflict: an address cannot be had.
+        Raises InvalidParameter, Forbidden, EngineError: an address cannot be had.
         """
         made: list[Endpoint] = []
         try:
             for number, (network, endpoint) in enumerate(wanted, first_interface):
-                made.append(self._endpoint(network, endpoint, f"eth{number}"))
+                made.append(self._endpoint(network, endpoint, f"{network.interface_prefix}{number}"))
         except BaseException:
             self.release(made)
             raise
         return tuple(made)
 
     def take(self, endpoint: Endpoint) -> None:
-        """An endpoint that is there already keeps its address."""
-        try:
-            self._pools[endpoint.network_id].take(endpoint.address)
-        except EngineError as error:
-            log.warning("address %s in network %s: %s", endpoint.address, endpoint.network_name, error)
+        """An endpoint that is there already keeps its addresses."""
+        for text in endpoint.addresses:
+            try:
+                self._pools[endpoint.network_id][_version(text)].take(ipaddress.ip_address(text))
+            except (EngineError, KeyError) as error:
+                log.warning("address %s in network %s: %s", text, endpoint.network_name, error)
 
-    def release(self, endpoints: Iterable[Endpoint]) -> None:
-        for endpoint in endpoints:
-            if pool := self._pools.get(endpoint.network_id):
-                pool.release(endpoint.address)
+    def release(self, places: Iterable[Endpoint]) -> None:
+        for endpoint in places:
+            self._release(endpoint.network_id, endpoint.addresses)
+
+    def _release(self, network_id: str, addresses: Iterable[str]) -> None:
+        pools = self._pools.get(network_id, {})
+        for text in addresses:
+            if pool := pools.get(_version(text)):
+                pool.release(ipaddress.ip_address(text))
 
     def _endpoint(self, network: Network, request: EndpointRequest, interface: str) -> Endpoint:
-        if request.mac_address and not _MAC.fullmatch(request.mac_address):
-            raise InvalidParameter(f"invalid MAC address: {request.mac_address}")
+        if not endpoints.is_plain(request):
+            endpoints.check(network, request)
+        if network.config_only:
+            raise Forbidden("cannot create endpoint on configuration-only network")
         if request.links:
             from coved.networks import links  # rare
 
@@ -136,29 +157,46 @@ class Catalog:
             from coved.networks import parented  # rare as well
 
             parented.check_endpoint(network, request)
-        pool = self._pools[network.id]
-        if request.ipv4_address:
-            if network.name == "bridge":
-                raise InvalidParameter("user specified IP address is supported on user defined networks only")
-            if not network.subnet_given:
-                raise InvalidParameter(
-                    "user specified IP address is supported only when connecting to networks with "
-                    "user configured subnets"
-                )
-            address = pool.take(request.ipv4_address)
-        else:
-            address = pool.allocate()
+        further = endpoints.link_local(request) if request.link_local_ips else ()
+        block4, block6 = network.block4, network.block6
+        address = self._address(network, 4, request.ipv4_address) if block4 is not None else ""
+        try:
+            address6 = self._address(network, 6, request.ipv6_address) if block6 is not None else ""
+        except EngineError:
+            self._release(network.id, filter(None, [address]))
+            raise
         made = Endpoint(
             network_id=network.id,
             network_name=network.name,
             endpoint_id=secrets.token_hex(32),
             interface=interface,
             host_interface=f"veth{secrets.token_hex(4)[:7]}",
-            address=str(address),
-            prefix_length=network.network.prefixlen,
-            gateway="" if network.internal else network.gateway,
-            mac_address=(request.mac_address or mac_of(address)).lower(),
+            address=address,
+            prefix_length=block4.subnet.prefixlen if block4 is not None else 0,
+            gateway=block4.way_out if block4 is not None and not network.internal else "",
+            mac_address=(request.mac_address or mac_of(ipaddress.ip_address(address or address6))).lower(),
             aliases=request.aliases,
             links=request.links if network.name != "bridge" else (),
+            address6=address6,
+            prefix_length6=block6.subnet.prefixlen if block6 is not None else 0,
+            gateway6=block6.way_out if block6 is not None and not network.internal else "",
+            link_local=further,
+            gw_priority=request.gw_priority,
+            sysctls=endpoints.sysctls(request, interface) if request.driver_opts else (),
         )
         return parented.endpoint(network, made) if network.parent else made
+
+    def _address(self, network: Network, version: int, wanted: str) -> str:
+        pool = self._pools[network.id][version]
+        if wanted:
+            address = ipaddress.ip_address(wanted)
+            pool.take(address)
+            return str(address)
+        found = pool.allocate()
+        if found is None:
+            raise endpoints.exhausted(network, version)
+        return str(found)
+
+
+def _version(address: str) -> int:
+    return 6 if ":" in address else 4

@@ -6,11 +6,11 @@ A client that went on sending from one port would otherwise be led to where a pu
 from __future__ import annotations
 
 import errno
-import ipaddress
 import socket
 import struct
 from collections.abc import Collection
 
+from coved.networks.addresses import Address
 from coved.networks.rtnetlink import Netlink, Request, attribute, attributes
 
 # linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h
@@ -19,19 +19,24 @@ _GET, _DELETE = (1 << 8) | 1, (1 << 8) | 2
 _NFGENMSG = struct.Struct("=BBH")
 _TUPLE_ORIG, _TUPLE_REPLY, _ID = 1, 2, 12
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
-_IP_V4_SRC = 1
+_IP_V4_SRC, _IP_V6_SRC = 1, 3
 _PROTO_NUM, _PROTO_DST_PORT = 1, 3
 _NLA_F_NESTED = 0x8000
 
 
-def forget_udp(ports: Collection[int], containers: Collection[ipaddress.IPv4Address]) -> None:
+def forget_udp(ports: Collection[int], containers: Collection[Address]) -> None:
     """Deletes the UDP entries that were sent to one of ``ports``, or that one of ``containers`` answers.
 
     Raises:
         OSError: the kernel has no connection tracking, or refuses to show it.
     """
-    header = _NFGENMSG.pack(socket.AF_INET, 0, 0)
     addresses = {address.packed for address in containers}
+    for family, version in ((socket.AF_INET, 4), (socket.AF_INET6, 6)):
+        if any(address.version == version for address in containers):
+            _forget(_NFGENMSG.pack(family, 0, 0), ports, addresses)
+
+
+def _forget(header: bytes, ports: Collection[int], addresses: Collection[bytes]) -> None:
     with Netlink(_NETLINK_NETFILTER) as netlink:
         doomed = []
         for body in netlink.dump(_GET, header):
@@ -52,4 +57,5 @@ def _tuple(data: bytes) -> tuple[bytes, int, int]:
     tags = dict(attributes(data))
     addresses, proto = dict(attributes(tags.get(_TUPLE_IP, b""))), dict(attributes(tags.get(_TUPLE_PROTO, b"")))
     port = proto.get(_PROTO_DST_PORT, b"\0\0")
-    return addresses.get(_IP_V4_SRC, b""), (proto.get(_PROTO_NUM) or b"\0")[0], int.from_bytes(port[:2], "big")
+    source = addresses.get(_IP_V4_SRC) or addresses.get(_IP_V6_SRC, b"")
+    return source, (proto.get(_PROTO_NUM) or b"\0")[0], int.from_bytes(port[:2], "big")

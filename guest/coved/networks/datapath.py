@@ -6,27 +6,31 @@ import contextlib
 import errno
 import ipaddress
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import socket
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from coved.networks import namespaces, subdevices
-from coved.networks.addresses import mac_of
-from coved.networks.definition import Network
+from coved.networks.addresses import Subnet, mac_of
+from coved.networks.definition import INHIBIT_IPV4, Network
+from coved.networks.endpoints import Gateways
 from coved.networks.fastpath import FastPath
 from coved.networks.firewall import Firewall, PortRule
 from coved.networks.model import Endpoint
 from coved.networks.rtnetlink import (
     LOOPBACK_INDEX,
+    Interface,
     Netlink,
     Request,
     add_address,
     add_bridge,
-    add_default_route,
     add_device_route,
     add_veth,
     delete_link,
     forward_to,
     interface_index,
+    keep_apart,
+    replace_default_route,
     set_up,
 )
 from coved.networks.subdevices import Parents
@@ -57,6 +61,7 @@ class Datapath:
         self._firewall: Firewall | None = None
         self._fast = FastPath(f"{table}-fast", uplink) if uplink else None
         self._spare: namespaces.Namespace | None = None
+        self._forwards_ipv6 = False
 
     def close(self) -> None:
         if self._spare is not None:
@@ -74,9 +79,10 @@ class Datapath:
     def has_namespace(self, container_id: str) -> bool:
         return namespaces.is_mounted(self.path(container_id))
 
-    def taken_subnets(self) -> list[ipaddress.IPv4Network]:
-        """What the machine has addresses in or routes to."""
-        return [interface.network for _, interface in self._netlink.addresses()] + self._netlink.routes()
+    def surroundings(self) -> tuple[list[Subnet], set[str]]:
+        """The subnets that the machine has addresses in or routes to, and the names of its devices."""
+        subnets = [interface.network for _, interface in self._netlink.addresses()] + self._netlink.routes()
+        return subnets, self.links()
 
     def links(self) -> set[str]:
         return {link.name for link in self._netlink.links()}
@@ -146,12 +152,14 @@ class Datapath:
         self,
         container_id: str,
         endpoints: Sequence[tuple[Network, Endpoint]],
+        ways: Gateways,
         ports: Sequence[PortRule],
         existing: str = "",
     ) -> Path:
         """Makes a namespace with these endpoints, and lets these ports lead to it; all of it or nothing.
 
         Args:
+            ways: those of the endpoints that lead out.
             existing: path of a namespace to be used instead of a new one.
         """
         path = self.path(container_id)
@@ -160,7 +168,7 @@ class Datapath:
         with contextlib.closing(self._namespace(existing, ahead=bool(endpoints))) as namespace:
             namespaces.mount(namespace, path)
             try:
-                self._attach(namespace, endpoints)
+                self._attach(namespace, endpoints, ways)
             except BaseException:
                 self._remove_namespace(container_id, devices)
                 raise
@@ -190,10 +198,10 @@ class Datapath:
         spare: namespaces.Namespace | None = None
         if ahead:  # one that gets no endpoints is made before anybody has to wait for it
             spare, self._spare = self._spare, None
-        return spare or self._create()
+        return spare or self._create(for_devices=ahead)
 
-    def _create(self) -> namespaces.Namespace:
-        return _with_loopback(namespaces.create())
+    def _create(self, *, for_devices: bool = True) -> namespaces.Namespace:
+        return _with_loopback(namespaces.create(for_devices=for_devices))
 
     def close_sandbox(
         self, container_id: str, endpoints: Sequence[Endpoint], ports: Sequence[PortRule], shared: bool
@@ -218,10 +226,10 @@ class Datapath:
             self._netlink.run(pairs, ignore=_GONE)  # their addresses are about to be given to others
             raise
 
-    def connect(self, container_id: str, network: Network, endpoint: Endpoint, default_route: bool) -> None:
-        """Adds an endpoint to a namespace in use."""
+    def connect(self, container_id: str, network: Network, endpoint: Endpoint, ways: Gateways) -> None:
+        """Adds an endpoint to a namespace in use, whose ways out are ``ways`` from now on."""
         with contextlib.closing(namespaces.enter(self.path(container_id))) as namespace:
-            self._attach(namespace, [(network, endpoint)], default_route=default_route)
+            self._attach(namespace, [(network, endpoint)], ways)
 
     def disconnect(self, container_id: str, endpoint: Endpoint) -> None:
         if not endpoint.host_interface:
@@ -242,11 +250,11 @@ class Datapath:
         except OSError as error:
             log.warning("devices of %s: %s", container_id, error)
 
-    def set_default_route(self, container_id: str, endpoint: Endpoint) -> None:
-        """After the network that had the default route is gone."""
+    def set_ways_out(self, container_id: str, ways: Gateways) -> None:
+        """After an endpoint that led out is gone; its own routes went with it."""
         with contextlib.closing(namespaces.enter(self.path(container_id))) as namespace:
-            index = next((link.index for link in namespace.netlink.links() if link.name == endpoint.interface), 0)
-            namespace.netlink.run([_way_out(index, endpoint)], ignore=(errno.EEXIST,))
+            indexes = {link.name: link.index for link in namespace.netlink.links()}
+            namespace.netlink.run(_default_routes(ways, indexes))
 
     def add_ports(self, ports: Sequence[PortRule]) -> None:
         self._rules.add_ports(ports)
@@ -261,11 +269,7 @@ class Datapath:
         return self._firewall
 
     def _attach(
-        self,
-        namespace: namespaces.Namespace,
-        endpoints: Sequence[tuple[Network, Endpoint]],
-        *,
-        default_route: bool = True,
+        self, namespace: namespaces.Namespace, endpoints: Sequence[tuple[Network, Endpoint]], ways: Gateways
     ) -> None:
         self._netlink.run(
             [
@@ -281,36 +285,66 @@ class Datapath:
                 if endpoint.host_interface
             ]
         )
+        ports = [
+            (network, endpoint, interface_index(endpoint.host_interface))
+            for network, endpoint in endpoints
+            if endpoint.host_interface
+        ]
         self._netlink.run(
-            [
-                forward_to(interface_index(endpoint.host_interface), endpoint.mac_address)
-                for _, endpoint in endpoints
-                if endpoint.host_interface
-            ]
+            [forward_to(index, endpoint.mac_address) for _, endpoint, index in ports]
+            + [keep_apart(index) for network, _, index in ports if network.apart]
         )
         for network, endpoint in endpoints:
             if not endpoint.host_interface:
                 self.parents.add(network, endpoint, namespace)
-        indexes = {link.name: link.index for link in namespace.netlink.links()} if endpoints else {}
+        if not endpoints:
+            return
+        namespaces.settle(
+            namespace,
+            {endpoint.interface: bool(endpoint.address6) for _, endpoint in endpoints},
+            [one for _, endpoint in endpoints for one in endpoint.sysctls],
+        )
+        indexes = {link.name: link.index for link in namespace.netlink.links()}
         requests: list[Request] = []
         for _, endpoint in endpoints:
             index = indexes[endpoint.interface]
-            interface = ipaddress.IPv4Interface(f"{endpoint.address}/{endpoint.prefix_length}")
-            requests += [set_up(index), add_address(index, interface)]
-            if default_route and endpoint.leads_out:
-                requests.append(_way_out(index, endpoint))
-                default_route = False
-        namespace.netlink.run(requests)
+            requests.append(set_up(index))
+            requests += [add_address(index, interface) for interface in _interfaces(endpoint)]
+        namespace.netlink.run(requests + _default_routes(ways, indexes, {one.interface for _, one in endpoints}))
 
     def _ensure_bridge(self, network: Network) -> None:
         (self._bridges / network.bridge).touch()
-        gateway = ipaddress.IPv4Address(network.gateway)
-        self._netlink.run([add_bridge(network.bridge, mac_of(gateway), network.mtu)], ignore=(errno.EEXIST,))
+        blocks = [*network.blocks]
+        own = next((block.gateway for block in blocks if block.gateway), str(blocks[0].subnet.network_address))
+        mac = mac_of(ipaddress.ip_address(own))
+        self._netlink.run([add_bridge(network.bridge, mac, network.mtu)], ignore=(errno.EEXIST,))
         index = interface_index(network.bridge)
-        interface = ipaddress.IPv4Interface(f"{gateway}/{network.network.prefixlen}")
-        self._netlink.run([set_up(index), add_address(index, interface)], ignore=(errno.EEXIST,))
+        requests = [set_up(index)]
+        for block in blocks:
+            inhibited = block.subnet.version == 4 and network.enabled(INHIBIT_IPV4, default=False)
+            if block.gateway and not inhibited:
+                interface = ipaddress.ip_interface(f"{block.gateway}/{block.subnet.prefixlen}")
+                requests.append(add_address(index, interface))
+        if network.block6 is not None:
+            self._forward_ipv6()
+            _sysctl(f"net/ipv6/conf/{network.bridge}/disable_ipv6", "0")
+        self._netlink.run(requests, ignore=(errno.EEXIST,))
         # Packets from 127.0.0.1 may leave by the bridge: that is how localhost reaches a published port.
         _sysctl(f"net/ipv4/conf/{network.bridge}/route_localnet", "1")
+
+    def _forward_ipv6(self) -> None:
+        """Once there is a network with IPv6. The machine's own addresses may come from routers, whom a device that forwards
+        does not listen to unless it is told so (accept_ra of the kernel's ip-sysctl)."""
+        if self._forwards_ipv6:
+            return
+        self._forwards_ipv6 = True
+        for name in self.links():
+            path = Path("/proc/sys/net/ipv6/conf") / name / "accept_ra"
+            with contextlib.suppress(OSError):
+                if path.read_text().strip() == "1":
+                    path.write_text("2")
+        for name in ("default", "all"):
+            _sysctl(f"net/ipv6/conf/{name}/forwarding", "1")
 
     def _forget_udp(self, ports: Sequence[PortRule]) -> None:
         udp = [port for port in ports if port.proto == "udp"]
@@ -318,17 +352,34 @@ class Datapath:
             return
         from coved.networks import conntrack  # for UDP only
 
-        addresses = {ipaddress.IPv4Address(port.container_address) for port in udp}
+        addresses = {ipaddress.ip_address(port.container_address) for port in udp}
         try:
             conntrack.forget_udp({port.port for port in udp}, addresses)
         except OSError as error:
             log.warning("old UDP connections may go astray for half a minute: %s", error)
 
 
-def _way_out(index: int, endpoint: Endpoint) -> Request:
-    if not endpoint.gateway:
-        return add_device_route(index)
-    return add_default_route(index, ipaddress.IPv4Address(endpoint.gateway))
+def _interfaces(endpoint: Endpoint) -> Iterator[Interface]:
+    if endpoint.address:
+        yield ipaddress.IPv4Interface(f"{endpoint.address}/{endpoint.prefix_length}")
+    if endpoint.address6:
+        yield ipaddress.IPv6Interface(f"{endpoint.address6}/{endpoint.prefix_length6}")
+    for text in endpoint.link_local:
+        yield ipaddress.ip_interface(text)
+
+
+def _default_routes(ways: Gateways, indexes: Mapping[str, int], of: Container[str] | None = None) -> list[Request]:
+    """To those of the ways that are devices ``of`` these names; None: to all of them."""
+    requests = []
+    for family, endpoint in ((socket.AF_INET, ways.ipv4), (socket.AF_INET6, ways.ipv6)):
+        if endpoint is None or not (of is None or endpoint.interface in of):
+            continue
+        index = indexes[endpoint.interface]
+        gateway = endpoint.gateway6 if family == socket.AF_INET6 else endpoint.gateway
+        requests.append(
+            replace_default_route(index, ipaddress.ip_address(gateway)) if gateway else add_device_route(index, family)
+        )
+    return requests
 
 
 def _with_loopback(namespace: namespaces.Namespace) -> namespaces.Namespace:

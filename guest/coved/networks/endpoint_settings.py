@@ -20,6 +20,10 @@ def parse(network: str, settings: object) -> EndpointRequest:
     aliases = _typed(config.get("Aliases"), list, [], f"Aliases in {where}", "an array of strings")
     links = _typed(config.get("Links"), list, [], f"Links in {where}", "an array of strings")
     options = _typed(config.get("DriverOpts"), dict, {}, f"DriverOpts in {where}", "an object of strings")
+    link_local = _typed(ipam.get("LinkLocalIPs"), list, [], f"LinkLocalIPs in {where}", "an array of strings")
+    priority = _typed(config.get("GwPriority"), int, 0, f"GwPriority in {where}", "a number")
+    if isinstance(priority, bool) or abs(priority) >= 1 << 63:
+        raise InvalidParameter(f"invalid JSON: GwPriority in {where} must be a number")
     return EndpointRequest(
         network=network,
         ipv4_address=_text(ipam, "IPv4Address", where),
@@ -30,6 +34,11 @@ def parse(network: str, settings: object) -> EndpointRequest:
             for key, value in options.items()
         },
         links=tuple(_typed(one, str, "", f"Links in {where}", "an array of strings") for one in links),
+        ipv6_address=_text(ipam, "IPv6Address", where),
+        link_local_ips=tuple(
+            _typed(one, str, "", f"LinkLocalIPs in {where}", "an array of strings") for one in link_local
+        ),
+        gw_priority=priority,
     )
 
 

@@ -6,42 +6,55 @@ into the bridge that it came from is masqueraded, or else the answer would take 
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from coved.networks.addresses import Subnet
 from coved.networks.model import PortProto
 from coved.networks.nftables import Nftables
 
 _RULES = """
-table ip {table} {{
+table inet {table} {{
   set bridges {{ type ifname; }}
   set internal {{ type ifname; }}
   set inside {{ type ifname . ifname; }}
-  set outbound {{ type ipv4_addr; flags interval; }}
-  set hairpin {{ type ipv4_addr . ipv4_addr; flags interval; }}
-  map published_at {{ type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; }}
-  map published {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
+  set open4 {{ type ifname; }}
+  set open6 {{ type ifname; }}
+  set outbound4 {{ type ipv4_addr; flags interval; }}
+  set outbound6 {{ type ipv6_addr; flags interval; }}
+  set hairpin4 {{ type ipv4_addr . ipv4_addr; flags interval; }}
+  set hairpin6 {{ type ipv6_addr . ipv6_addr; flags interval; }}
+  map published_at4 {{ type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; }}
+  map published_at6 {{ type inet_proto . ipv6_addr . inet_service : ipv6_addr . inet_service; }}
+  map published4 {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
+  map published6 {{ type inet_proto . inet_service : ipv6_addr . inet_service; }}
   chain guard {{
     type filter hook prerouting priority raw; policy accept;
     iifname @bridges ip daddr 127.0.0.0/8 drop comment "route_localnet is for the host's side only"
   }}
-  chain publish {{
-    meta l4proto {{ tcp, udp }} dnat ip to meta l4proto . ip daddr . th dport map @published_at
-    meta l4proto {{ tcp, udp }} dnat ip to meta l4proto . th dport map @published
+  chain publish4 {{
+    meta l4proto {{ tcp, udp }} dnat ip to meta l4proto . ip daddr . th dport map @published_at4
+    meta l4proto {{ tcp, udp }} dnat ip to meta l4proto . th dport map @published4
+  }}
+  chain publish6 {{
+    ip6 daddr ::1 return comment "what comes from it cannot leave the machine"
+    meta l4proto {{ tcp, udp }} dnat ip6 to meta l4proto . ip6 daddr . th dport map @published_at6
+    meta l4proto {{ tcp, udp }} dnat ip6 to meta l4proto . th dport map @published6
   }}
   chain prerouting {{
     type nat hook prerouting priority dstnat; policy accept;
-    fib daddr type local jump publish
+    fib daddr type local meta nfproto vmap {{ ipv4 : jump publish4, ipv6 : jump publish6 }}
   }}
   chain output {{
     type nat hook output priority -100; policy accept;
-    fib daddr type local jump publish
+    fib daddr type local meta nfproto vmap {{ ipv4 : jump publish4, ipv6 : jump publish6 }}
   }}
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
-    ip saddr @outbound oifname != @bridges masquerade
-    ct status dnat ip saddr . ip daddr @hairpin masquerade
+    ip saddr @outbound4 oifname != @bridges masquerade
+    ip6 saddr @outbound6 oifname != @bridges masquerade
+    ct status dnat ip saddr . ip daddr @hairpin4 masquerade
+    ct status dnat ip6 saddr . ip6 daddr @hairpin6 masquerade
     ip saddr 127.0.0.0/8 oifname @bridges masquerade
   }}
   chain forward {{
@@ -51,6 +64,8 @@ table ip {table} {{
     iifname @internal drop
     oifname @internal drop
     oifname @bridges ct status dnat accept
+    meta nfproto ipv4 iifname != @bridges oifname @open4 accept
+    meta nfproto ipv6 iifname != @bridges oifname @open6 accept
     oifname @bridges drop
   }}
 }}
@@ -62,14 +77,21 @@ class BridgeRule:
     """What the rules need to know of a network."""
 
     bridge: str
-    subnet: ipaddress.IPv4Network
+    subnets: tuple[Subnet, ...]
     internal: bool = False
     masquerade: bool = True
+    apart: bool = False
+    """Its containers do not reach each other: what is not routed, the bridge itself keeps back."""
+    modes: tuple[str, str] = ("nat", "nat")
+    """Gateway modes of IPv4 and IPv6."""
 
 
 @dataclass(frozen=True)
 class PortRule:
-    """Packets to ``address:port`` of this machine go to the container; an ``address`` of "" is any."""
+    """Packets to ``address:port`` of this machine go to the container; an ``address`` of "" is any.
+
+    Both addresses are of one family.
+    """
 
     proto: PortProto
     address: str
@@ -79,7 +101,7 @@ class PortRule:
 
     @property
     def _map(self) -> str:
-        return "published_at" if self.address else "published"
+        return f"published{'_at' if self.address else ''}{6 if ':' in self.container_address else 4}"
 
     @property
     def _key(self) -> str:
@@ -87,10 +109,10 @@ class PortRule:
 
     def added(self, table: str) -> str:
         value = f"{self.container_address} . {self.container_port}"
-        return f"add element ip {table} {self._map} {{ {self._key} : {value} }}"
+        return f"add element inet {table} {self._map} {{ {self._key} : {value} }}"
 
     def deleted(self, table: str) -> str:
-        return f"delete element ip {table} {self._map} {{ {self._key} }}"
+        return f"delete element inet {table} {self._map} {{ {self._key} }}"
 
 
 class Firewall:
@@ -103,7 +125,8 @@ class Firewall:
     def reset(self, bridges: Iterable[BridgeRule], ports: Iterable[PortRule]) -> None:
         """Puts the table up anew with these networks and ports, whatever an earlier engine left in it."""
         table = self._table
-        lines = [f"add table ip {table}", f"delete table ip {table}", _RULES.format(table=table)]
+        lines = [f"add table ip {table}", f"delete table ip {table}"]  # what was before there was IPv6
+        lines += [f"add table inet {table}", f"delete table inet {table}", _RULES.format(table=table)]
         for bridge in bridges:
             lines += self._bridge("add", bridge)
         lines += [port.added(table) for port in ports]
@@ -129,13 +152,16 @@ class Firewall:
 
     def _bridge(self, verb: str, rule: BridgeRule) -> list[str]:
         name = f'"{rule.bridge}"'
-        elements = {
-            "bridges": name,
-            "inside": f"{name} . {name}",
-            "hairpin": f"{rule.subnet} . {rule.subnet}",
-        }
+        elements = {"bridges": name}
+        if not rule.apart:
+            elements["inside"] = f"{name} . {name}"
         if rule.internal:
             elements["internal"] = name
-        elif rule.masquerade:
-            elements["outbound"] = str(rule.subnet)
-        return [f"{verb} element ip {self._table} {key} {{ {value} }}" for key, value in elements.items()]
+        for subnet in rule.subnets:
+            family = subnet.version
+            elements[f"hairpin{family}"] = f"{subnet} . {subnet}"
+            if rule.masquerade and not rule.internal:
+                elements[f"outbound{family}"] = str(subnet)
+            if rule.modes[family == 6] == "nat-unprotected":
+                elements[f"open{family}"] = name
+        return [f"{verb} element inet {self._table} {key} {{ {value} }}" for key, value in elements.items()]

@@ -18,11 +18,12 @@ from coved.filters import Filters
 from coved.link.client import LinkClient
 from coved.names.keeping import Keeper
 from coved.networks import create, parented, views
-from coved.networks.addresses import free_subnet
+from coved.networks.addresses import Pools, free_subnet, local_pools
 from coved.networks.catalog import Catalog
 from coved.networks.definition import PREDEFINED, Network
 from coved.networks.kernel import Kernel
 from coved.networks.publishers import LinkPublisher, LocalPublisher, PortPublisher
+from coved.networks.records import Record
 from coved.networks.sandboxes import Sandboxes
 from coved.store.database import Database
 
@@ -115,19 +116,20 @@ class Networks:
             Conflict: the name is taken. InvalidParameter, Forbidden, NotFound: the request cannot be met.
         """
         async with self._changing:
-            taken = [network.network for network in self._catalog if network.subnet]
-            foreign = await self._kernel.run(self._kernel.datapath.taken_subnets)
-            network = create.definition(config, taken, foreign, await self._kernel.run(self._kernel.datapath.links))
+            foreign, devices = await self._kernel.run(self._kernel.datapath.surroundings)
+            network = create.definition(config, [*self._catalog], foreign, devices, self._pools6())
             if any(other.name == network.name for other in self._catalog):
                 raise Conflict(f"network with name {network.name} already exists")
             if network.parent:
                 parented.check_shared(network, self._catalog)
-            await self._kernel.run(self._kernel.datapath.add_network, network)
+            if not network.config_only:
+                await self._kernel.run(self._kernel.datapath.add_network, network)
             try:
                 self._catalog.add(network)
             except BaseException:
-                await self._kernel.run(self._kernel.datapath.remove_network, network)
-                await self._drop(network)
+                if not network.config_only:
+                    await self._kernel.run(self._kernel.datapath.remove_network, network)
+                    await self._drop(network)
                 raise
         self._event("create", network)
         return network.id
@@ -138,11 +140,15 @@ class Networks:
             network = self._catalog.get(reference)
             if network.name in PREDEFINED:
                 raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
-            if self.sandboxes.users(network):
+            if network.config_only and any(other.config_from == network.name for other in self._catalog):
+                raise Forbidden(f'error while removing network: configuration network "{network.name}" is in use')
+            if users := self.sandboxes.users(network):
                 raise Forbidden(
-                    f"error while removing network: network {network.name} id {network.id} has active endpoints"
+                    f"error while removing network: network {network.name} has active endpoints ({_named(network, users)})"
                 )
             self._catalog.remove(network)
+            if network.config_only:
+                return
             try:
                 await self._kernel.run(self._kernel.datapath.remove_network, network)
             finally:
@@ -158,7 +164,7 @@ class Networks:
         filters.validate(PRUNE_FILTERS)
         removed = []
         for network in self._catalog:
-            used = network.name in PREDEFINED or self.sandboxes.users(network)
+            used = network.name in PREDEFINED or network.config_only or self.sandboxes.users(network)
             late = before_ns is not None and network.created_ns >= before_ns
             if not used and not late and filters.matches_labels(network.labels):
                 with contextlib.suppress(Forbidden, NotFound):  # somebody has joined it meanwhile, or removed it
@@ -168,6 +174,9 @@ class Networks:
         return removed
 
     # -- inside
+
+    def _pools6(self) -> Pools:
+        return local_pools(self._catalog.get("bridge").id)
 
     async def _drop(self, network: Network) -> None:
         if network.bridge:
@@ -192,8 +201,8 @@ class Networks:
     async def _add_predefined(self) -> None:
         names = {network.name for network in self._catalog}
         if "bridge" not in names:
-            subnet = free_subnet(await self._kernel.run(self._kernel.datapath.taken_subnets))
-            devices = await self._kernel.run(self._kernel.datapath.links)
+            taken, devices = await self._kernel.run(self._kernel.datapath.surroundings)
+            subnet = free_subnet(taken)
             bridge = next(name for name in ("docker0", *(f"cove{n}" for n in range(1000))) if name not in devices)
             network = replace(
                 create.predefined("bridge", "bridge"),
@@ -215,7 +224,7 @@ class Networks:
             (not wanted("driver") or network.driver in wanted("driver"))
             and (not wanted("id") or any(network.id.startswith(value) for value in wanted("id")))
             and (not wanted("name") or any(value in network.name for value in wanted("name")))
-            and (not wanted("scope") or "local" in wanted("scope"))
+            and (not wanted("scope") or network.scope in wanted("scope"))
             and (not wanted("type") or kind in wanted("type"))
             and ("dangling" not in filters or filters.flag("dangling") is not used)
             and filters.matches_labels(network.labels)
@@ -223,3 +232,13 @@ class Networks:
 
     def _event(self, action: str, network: Network) -> None:
         self._events.publish("network", action, network.id, network.event_attributes())
+
+
+def _named(network: Network, users: Collection[Record]) -> str:
+    """Who is on a network, as dockerd says it."""
+    return ", ".join(
+        f'name:"{record.container_name}" id:"{endpoint.endpoint_id[:12]}"'
+        for record in users
+        for endpoint in record.endpoints
+        if endpoint.network_id == network.id
+    )

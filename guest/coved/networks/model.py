@@ -47,11 +47,16 @@ class EndpointRequest:
     driver_opts: dict[str, str] = field(default_factory=dict)
     links: tuple[str, ...] = ()
     """"target:alias" each: names that this container alone has for others on the network."""
+    ipv6_address: str = ""
+    link_local_ips: tuple[str, ...] = ()
+    """Further addresses of the device, of either family."""
+    gw_priority: int = 0
+    """The network with the highest one is the way out."""
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> EndpointRequest:
         """From what ``vars`` gave; what older engines did not know is missing."""
-        return cls(**{**value, "aliases": tuple(value["aliases"]), "links": tuple(value.get("links", ()))})
+        return cls(**{**value, **{key: tuple(value.get(key, ())) for key in ("aliases", "links", "link_local_ips")}})
 
 
 @dataclass(frozen=True)
@@ -96,20 +101,45 @@ class Endpoint:
     host_interface: str
     """Name of the other end of the pair, a port of the network's bridge; "" of a macvlan or ipvlan, which has none."""
     address: str
-    """IPv4 address without prefix length."""
+    """IPv4 address without prefix length; empty on a network without IPv4."""
     prefix_length: int
     gateway: str
     """Empty on an internal network."""
     mac_address: str
     aliases: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
+    address6: str = ""
+    """IPv6 address without prefix length; empty on a network without IPv6."""
+    prefix_length6: int = 0
+    gateway6: str = ""
+    link_local: tuple[str, ...] = ()
+    """Further addresses, with their prefix lengths."""
+    gw_priority: int = 0
+    sysctls: tuple[tuple[str, str], ...] = ()
+    """Kernel parameters of the device (paths below /proc/sys), and their values."""
     reach: Literal["", "device", "link"] = ""
     """Of what has no gateway: all packets go by its device (ipvlan's l3); those for its own link alone; "" nothing gets out."""
 
     @property
+    def addresses(self) -> tuple[str, ...]:
+        """Those that others reach it at, IPv4 first."""
+        return tuple(filter(None, (self.address, self.address6)))
+
+    @property
     def leads_out(self) -> bool:
-        """There can be a default route by it."""
-        return bool(self.gateway) or self.reach == "device"
+        """There can be a default route of IPv4 by it."""
+        return bool(self.gateway or (self.address and self.reach == "device"))
+
+    @property
+    def leads_out6(self) -> bool:
+        """There can be one of IPv6."""
+        return bool(self.gateway6 or (self.address6 and self.reach == "device"))
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Endpoint:
+        """From what ``asdict`` gave; what older engines did not know is missing."""
+        lists = {key: tuple(value.get(key, ())) for key in ("aliases", "links", "link_local")}
+        return cls(**{**value, **lists, "sysctls": tuple(map(tuple, value.get("sysctls", ())))})
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ class Names:
         zone = self._zones.get(endpoint.network_id)
         if zone is None:
             hosts = [
-                Host(place.address, names_of(record, place))
+                Host(place.addresses, names_of(record, place))
                 for record in self._opened.values()
                 if not record.quiet
                 for place in record.endpoints
@@ -212,7 +212,7 @@ class _View:
     def forwards(self) -> bool:
         """It has a way out of its networks."""
         record = self._names.record(self._id)
-        return record is not None and any(one.gateway or one.reach for one in record.endpoints)
+        return record is not None and any(one.gateway or one.gateway6 or one.reach for one in record.endpoints)
 
     @property
     def dotless(self) -> bool:

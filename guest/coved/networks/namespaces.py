@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +32,15 @@ class Namespace:
 
     fd: int
     netlink: Netlink
+    ipv6_switch: int = -1
+    """Descriptor of the parameter by which new devices have no IPv6, which they have not for now; -1: they have it."""
 
     def close(self) -> None:
         self.netlink.close()
         os.close(self.fd)
+        if self.ipv6_switch >= 0:
+            os.close(self.ipv6_switch)
+            self.ipv6_switch = -1
 
 
 @contextlib.contextmanager
@@ -51,27 +56,30 @@ def _back_to_own() -> Iterator[None]:
             os.close(own)
 
 
-def create() -> Namespace:
-    """A new namespace, held by its descriptor alone. Only the calling thread visits it.
+def create(*, for_devices: bool = True) -> Namespace:
+    """A new namespace, held by its descriptor alone. Only the calling thread visits it. Raises OSError.
 
-    IPv6 is off on every device but the loopback, since containers are given IPv4 addresses only. Raises OSError.
+    Args:
+        for_devices: devices will be made in it, without IPv6 until ``settle``, which MUST be called once they are there.
     """
     with _back_to_own():
         _check(_libc.unshare(_CLONE_NEWNET), "unshare a network namespace")
-        _disable_ipv6()
+        switch = _disable_ipv6() if for_devices else -1
         _write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
         _write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")
-        return _here()
+        return _here(switch)
 
 
 def adopt(existing: str) -> Namespace:
-    """The namespace at the path ``existing``; its parameters are its maker's business, but for IPv6. Raises OSError."""
+    """The namespace at the path ``existing``; its parameters are its maker's business, but for IPv6's, as ``create`` has them.
+
+    Raises OSError.
+    """
     other = os.open(existing, os.O_RDONLY | os.O_CLOEXEC)
     try:
         with _back_to_own():
             _check(_libc.setns(other, _CLONE_NEWNET), f"enter {existing}")
-            _disable_ipv6()
-            return _here()
+            return _here(_disable_ipv6())
     finally:
         os.close(other)
 
@@ -87,19 +95,50 @@ def mount(namespace: Namespace, path: Path) -> None:
         raise
 
 
-def _here() -> Namespace:
+def _here(ipv6_switch: int) -> Namespace:
     """That of the calling thread."""
     fd = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return Namespace(fd, Netlink())
+        return Namespace(fd, Netlink(), ipv6_switch)
     except OSError:
         os.close(fd)
         raise
 
 
-def _disable_ipv6() -> None:
-    with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
-        _write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")
+def _disable_ipv6() -> int:
+    """Of devices that are made from now on; gives the descriptor of the parameter, or -1."""
+    try:
+        switch = os.open("/proc/sys/net/ipv6/conf/default/disable_ipv6", os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:  # a kernel without IPv6
+        return -1
+    os.pwrite(switch, b"1", 0)
+    return switch
+
+
+def settle(namespace: Namespace, ipv6: Mapping[str, bool], parameters: Iterable[tuple[str, str]] = ()) -> None:
+    """Says which devices of a namespace, all of them new and down, have IPv6; those that others make in it have what the
+    kernel gives them.
+
+    Args:
+        ipv6: by the device's name.
+        parameters: further ones: paths below /proc/sys, and values.
+
+    Raises:
+        OSError: there is no such parameter, or it does not take the value.
+    """
+    new = namespace.ipv6_switch >= 0
+    # Of a namespace in use nobody knows what its devices begin with: an older engine made it, or the container had its way.
+    values = [(f"net/ipv6/conf/{name}/disable_ipv6", "10"[on]) for name, on in ipv6.items() if on or not new]
+    if values or parameters:
+        with _back_to_own():
+            _check(_libc.setns(namespace.fd, _CLONE_NEWNET), "enter a network namespace")
+            with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+                for path, value in values:
+                    _write(f"/proc/sys/{path}", value)
+            for path, value in parameters:
+                _write(f"/proc/sys/{path}", value)
+    if new:
+        os.pwrite(namespace.ipv6_switch, b"0", 0)
 
 
 def enter(path: Path) -> Namespace:

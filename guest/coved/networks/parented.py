@@ -113,6 +113,7 @@ def endpoint(network: Network, made: Endpoint) -> Endpoint:
         made,
         host_interface="",
         gateway="" if routed or closed else made.gateway,
+        gateway6="" if routed or closed else made.gateway6,
         reach="" if closed else "device" if routed else "link",
         mac_address="" if network.driver == "ipvlan" else made.mac_address,  # all have the parent's
     )

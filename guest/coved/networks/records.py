@@ -75,10 +75,7 @@ class Records:
 
 
 def _from_json(value: dict[str, Any]) -> Record:
-    endpoints = tuple(
-        Endpoint(**{**item, "aliases": tuple(item["aliases"]), "links": tuple(item.get("links", ()))})
-        for item in value["endpoints"]
-    )
+    endpoints = tuple(Endpoint.from_json(item) for item in value["endpoints"])
     ports = tuple(PublishedPort(**item) for item in value["ports"])
     return Record(
         **{

@@ -14,6 +14,11 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
+from typing import TypeAlias
+
+from coved.networks.addresses import Address, Subnet
+
+Interface: TypeAlias = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
 _NLMSG = struct.Struct("=IHHII")
 _NLATTR = struct.Struct("=HH")
@@ -34,12 +39,13 @@ _NLM_F_ACK_TLVS = 0x200
 _NLM_F_CAPPED = 0x100
 _NLMSGERR_ATTR_MSG = 1
 _NLA_TYPE_MASK = 0x3FFF
+_NLA_F_NESTED = 0x8000
 _SOL_NETLINK = 270
 _NETLINK_CAP_ACK = 10
 _NETLINK_EXT_ACK = 11
 
 # linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, linux/veth.h
-_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
+_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_SETLINK = 16, 17, 18, 19
 _RTM_NEWADDR, _RTM_GETADDR = 20, 22
 _RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
 _RTM_NEWNEIGH = 28
@@ -47,9 +53,12 @@ _AF_BRIDGE, _NTF_MASTER, _NUD_NOARP, _NDA_LLADDR = 7, 4, 0x40, 2
 _IFF_UP = 1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
+_IFLA_PROTINFO, _IFLA_BRPORT_ISOLATED = 12, 33
 _IFLA_LINK, _RT_SCOPE_LINK = 5, 253
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_TABLE = 1, 4, 5, 15
+_IFA_F_NODAD = 2
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_TABLE = 1, 4, 5, 6, 15
+_IP6_RT_PRIO_USER = 1024  # linux/ipv6_route.h
 _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST = 254, 3, 0, 1
 
 LOOPBACK_INDEX = 1
@@ -169,32 +178,54 @@ def delete_link(name: str) -> Request:
     return Request(_RTM_DELLINK, 0, body, f"delete link {name}")
 
 
-def add_address(index: int, interface: ipaddress.IPv4Interface) -> Request:
+def add_address(index: int, interface: Interface) -> Request:
+    """IPv6's is there at once: no neighbour is asked whether it has it (RFC 4862, 5.4), for the engine knows."""
     address = interface.ip.packed
-    body = (
-        _IFADDRMSG.pack(socket.AF_INET, interface.network.prefixlen, 0, 0, index)
-        + attribute(_IFA_LOCAL, address)
-        + attribute(_IFA_ADDRESS, address)
-        + attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed)
-    )
+    if interface.version == 6:
+        body = (
+            _IFADDRMSG.pack(socket.AF_INET6, interface.network.prefixlen, _IFA_F_NODAD, 0, index)
+            + attribute(_IFA_LOCAL, address)
+            + attribute(_IFA_ADDRESS, address)
+        )
+    else:
+        body = (
+            _IFADDRMSG.pack(socket.AF_INET, interface.network.prefixlen, 0, 0, index)
+            + attribute(_IFA_LOCAL, address)
+            + attribute(_IFA_ADDRESS, address)
+            + attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed)
+        )
     return Request(_RTM_NEWADDR, NLM_F_CREATE_EXCL, body, f"add address {interface}")
 
 
-def add_default_route(index: int, gateway: ipaddress.IPv4Address) -> Request:
-    body = (
-        _RTMSG.pack(socket.AF_INET, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST, 0)
-        + attribute(_RTA_GATEWAY, gateway.packed)
-        + attribute(_RTA_OIF, struct.pack("=I", index))
+def replace_default_route(index: int, gateway: Address) -> Request:
+    """The one that there is, if there is one, is no more."""
+    family = socket.AF_INET6 if gateway.version == 6 else socket.AF_INET
+    body = _RTMSG.pack(family, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST, 0)
+    body += attribute(_RTA_GATEWAY, gateway.packed) + _way(index, family)
+    return Request(_RTM_NEWROUTE, NLM_F_CREATE_REPLACE, body, f"add default route by {gateway}")
+
+
+def _way(index: int, family: socket.AddressFamily) -> bytes:
+    way = attribute(_RTA_OIF, struct.pack("=I", index))
+    if family == socket.AF_INET6:  # without it, the kernel would not find the one to replace
+        way += attribute(_RTA_PRIORITY, struct.pack("=I", _IP6_RT_PRIO_USER))
+    return way
+
+
+def keep_apart(index: int) -> Request:
+    """The bridge's port ``index`` reaches the bridge, but no other port of which this was asked."""
+    body = _IFINFOMSG.pack(_AF_BRIDGE, 0, index, 0, 0) + attribute(
+        _IFLA_PROTINFO | _NLA_F_NESTED, attribute(_IFLA_BRPORT_ISOLATED, b"\x01")
     )
-    return Request(_RTM_NEWROUTE, NLM_F_CREATE_EXCL, body, f"add default route by {gateway}")
+    return Request(_RTM_SETLINK, 0, body, f"keep link {index} apart")
 
 
-def add_device_route(index: int) -> Request:
-    """A default route by a device that takes all packets, whoever they are for."""
-    body = _RTMSG.pack(
-        socket.AF_INET, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_LINK, _RTN_UNICAST, 0
-    ) + attribute(_RTA_OIF, struct.pack("=I", index))
-    return Request(_RTM_NEWROUTE, NLM_F_CREATE_EXCL, body, f"add default route by device {index}")
+def add_device_route(index: int, family: socket.AddressFamily = socket.AF_INET) -> Request:
+    """A default route by a device that takes all packets, whoever they are for; the one that there is, is no more."""
+    body = _RTMSG.pack(family, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_LINK, _RTN_UNICAST, 0)
+    return Request(
+        _RTM_NEWROUTE, NLM_F_CREATE_REPLACE, body + _way(index, family), f"add default route by device {index}"
+    )
 
 
 def forward_to(index: int, mac: str) -> Request:
@@ -296,27 +327,27 @@ class Netlink:
             links.append(Link(index, name, master, kind, bool(flags & _IFF_UP)))
         return links
 
-    def addresses(self) -> list[tuple[int, ipaddress.IPv4Interface]]:
-        """All IPv4 addresses of the namespace, each with the index of its device."""
-        found: list[tuple[int, ipaddress.IPv4Interface]] = []
-        for body in self.dump(_RTM_GETADDR, _IFADDRMSG.pack(socket.AF_INET, 0, 0, 0, 0)):
+    def addresses(self) -> list[tuple[int, Interface]]:
+        """All addresses of the namespace, each with the index of its device."""
+        found: list[tuple[int, Interface]] = []
+        for body in self.dump(_RTM_GETADDR, _IFADDRMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
             _, prefix, _, _, index = _IFADDRMSG.unpack_from(body)
             tags = dict(attributes(body[_IFADDRMSG.size :]))
             packed = tags.get(_IFA_LOCAL) or tags.get(_IFA_ADDRESS)
             if packed:
-                found.append((index, ipaddress.IPv4Interface((packed, prefix))))
+                found.append((index, ipaddress.ip_interface((packed, prefix))))
         return found
 
-    def routes(self) -> list[ipaddress.IPv4Network]:
-        """Destinations of the main table's IPv4 routes, the default route left out."""
-        found: list[ipaddress.IPv4Network] = []
-        for body in self.dump(_RTM_GETROUTE, _RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)):
+    def routes(self) -> list[Subnet]:
+        """Destinations of the main table's routes, the default ones left out."""
+        found: list[Subnet] = []
+        for body in self.dump(_RTM_GETROUTE, _RTMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0)):
             _, length, _, _, table, *_ = _RTMSG.unpack_from(body)
             tags = dict(attributes(body[_RTMSG.size :]))
             if _RTA_TABLE in tags:
                 (table,) = struct.unpack("=I", tags[_RTA_TABLE])
             if table == _RT_TABLE_MAIN and length and _RTA_DST in tags:
-                found.append(ipaddress.IPv4Network((tags[_RTA_DST], length)))
+                found.append(ipaddress.ip_network((tags[_RTA_DST], length)))
         return found
 
     def _message(self, request: Request, flags: int) -> bytes:

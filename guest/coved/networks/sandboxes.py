@@ -5,20 +5,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coved.errors import Conflict, EngineError, Forbidden, InvalidParameter
+from coved.errors import Conflict, EngineError, Forbidden, InvalidParameter, NotFound
 from coved.events import Events
 from coved.finishing import to_the_end
+from coved.networks import endpoints as places
 from coved.networks import resolver, views
 from coved.networks.catalog import Catalog
-from coved.networks.definition import Network
+from coved.networks.definition import HOST_BINDING, Network
+from coved.networks.endpoints import gateways
 from coved.networks.firewall import PortRule
 from coved.networks.kernel import Kernel
-from coved.networks.model import Endpoint, EndpointRequest, PublishedPort, Sandbox, SandboxRequest, Settings
+from coved.networks.model import (
+    Endpoint,
+    EndpointRequest,
+    PortRequest,
+    PublishedPort,
+    Sandbox,
+    SandboxRequest,
+    Settings,
+)
 from coved.networks.names import Names, wanted
 from coved.networks.opened import Opened
 from coved.networks.publishers import PortPublisher, PublishError
@@ -71,6 +81,15 @@ class Sandboxes:
     def host_gateway(self) -> str:
         """The address that users mean by ``host-gateway``."""
         return self._host_gateway or self._catalog.get("bridge").gateway
+
+    def check(self, request: SandboxRequest) -> None:
+        """Raises InvalidParameter for what no network that is there would give, before a container is made that asks for it."""
+        for endpoint in request.endpoints:
+            if not places.is_plain(endpoint) and (found := self._catalog.matching(endpoint.network)):
+                try:
+                    places.check(found[0], endpoint)
+                except InvalidParameter as error:
+                    raise InvalidParameter(f"invalid config for network {endpoint.network}: {error}") from None
 
     def __iter__(self) -> Iterator[Record]:
         """Those that are open."""
@@ -214,18 +233,13 @@ class Sandboxes:
     def _asked_for(self, container_id: str, request: SandboxRequest | None) -> dict[str, EndpointRequest]:
         """What was asked for of each network, by its name."""
         wanted: dict[str, EndpointRequest] = {}
-        if request is not None and not request.mode.startswith("container:"):
-            if request.mode in ("host", "none"):
-                wanted[request.mode] = EndpointRequest(request.mode)
-            else:
-                own = "bridge" if request.mode == "default" else request.mode
-                for endpoint in (
-                    EndpointRequest(own),
-                    *request.endpoints,
-                    *self._catalog.connections(container_id).values(),
-                ):
-                    name = next((n.name for n in self._catalog.matching(endpoint.network)), endpoint.network)
-                    wanted[name] = endpoint
+        joined, left = self._catalog.joined_and_left(container_id)
+        if request is not None and request.mode in ("host", "none"):
+            wanted[request.mode] = EndpointRequest(request.mode)
+        elif request is not None and not request.mode.startswith("container:"):
+            for key, endpoint in {**self._created_on(request, left), **joined}.items():
+                network = next(iter(self._catalog.matching(key)), None)
+                wanted[network.name if network is not None else key] = endpoint
         return wanted
 
     def address(self, container_id: str, network: str) -> str:
@@ -237,7 +251,8 @@ class Sandboxes:
     def addresses(self, container_id: str) -> list[str]:
         """Where a container is on its networks now."""
         record = self._open.get(container_id)
-        return [endpoint.address for endpoint in record.endpoints] if record is not None else []
+        endpoints = record.endpoints if record is not None else ()
+        return [address for endpoint in endpoints for address in endpoint.addresses]
 
     def has_names(self, container_id: str) -> bool:
         """Whether a container has a DNS server of its own now."""
@@ -258,30 +273,38 @@ class Sandboxes:
             self._catalog.forget(container_id)
             self._turns.end(container_id)
 
-    async def connect(self, reference: str, container_id: str, container_name: str, endpoint: EndpointRequest) -> None:
+    async def connect(
+        self,
+        reference: str,
+        container_id: str,
+        container_name: str,
+        endpoint: EndpointRequest,
+        request: SandboxRequest | None = None,
+    ) -> None:
         """Puts a container on a further network: now when its sandbox is open, and at every start.
 
+        Args:
+            request: what the container was created with.
+
         Raises:
-            Forbidden: it is on that network, or its mode does not allow it. NotFound, InvalidParameter, Conflict.
+            Forbidden: it is on that network. NotFound, InvalidParameter, EngineError.
         """
         async with self._turns.of(container_id):
             network = self._catalog.get(reference)
             record = self._open.get(container_id)
-            if not network.takes_containers or (record is not None and record.mode in ("host", "none")):
-                raise InvalidParameter(
-                    "container cannot be disconnected from host network or connected to host network"
-                    if "host" in (network.name, record.mode if record is not None else "")
-                    else f"container cannot be connected to network {network.name}: none stands alone"
-                )
-            if record is not None and record.shares:
-                raise Forbidden(
-                    "container sharing network namespace with another container or host cannot be connected"
-                )
+            mode = record.mode if record is not None else request.mode if request is not None else ""
+            _check_connection(network, mode)
+            if not places.is_plain(endpoint):
+                places.check(network, endpoint)
             endpoint = replace(endpoint, network=network.id)
             if record is not None:
                 if any(present.network_id == network.id for present in record.endpoints):
                     raise Forbidden(f"endpoint with name {container_name} already exists in network {network.name}")
                 await to_the_end(self._attach(record, network, endpoint))
+            else:
+                joined, left = self._catalog.joined_and_left(container_id)
+                if network.id in joined or network.id in self._created_on(request, left):
+                    return  # what was said first holds, as in dockerd
             self._catalog.connect(container_id, endpoint)
         self.on_change(container_id)
         self._event("connect", network.id, container_id)
@@ -293,33 +316,66 @@ class Sandboxes:
             if record is not None:
                 self._note(replace(record, container_name=name))
 
-    async def disconnect(self, reference: str, container_id: str, force: bool = False) -> None:
-        """Takes a container off a network. Raises Forbidden when it is not on it, unless ``force``."""
+    async def disconnect(
+        self, reference: str, container_id: str, force: bool = False, request: SandboxRequest | None = None
+    ) -> None:
+        """Takes a container off a network.
+
+        Args:
+            force: as dockerd has it, also when the network is no more.
+            request: what the container was created with.
+
+        Raises:
+            NotFound: there is no such network. InvalidParameter, EngineError: it is not on it.
+        """
         async with self._turns.of(container_id):
-            network = self._catalog.get(reference)
+            try:
+                network = self._catalog.get(reference)
+            except NotFound:
+                if not force:
+                    raise
+                raise EngineError(f"container {container_id} is not connected to the network {reference}") from None
             record = self._open.get(container_id)
-            gone = next((e for e in (record.endpoints if record else ()) if e.network_id == network.id), None)
-            stored = network.id in self._catalog.connections(container_id)
-            if gone is None and not stored:
-                if force:
-                    return
-                raise Forbidden(f"container {container_id} is not connected to network {network.name}")
-            if record is not None and gone is not None:
+            joined, left = self._catalog.joined_and_left(container_id)
+            created_on = network.id in self._created_on(request, left)
+            if record is not None:
+                if record.mode == network.driver == "host":
+                    raise InvalidParameter(
+                        "cannot disconnect container from host network - container was created in host network mode"
+                    )
+                gone = next((one for one in record.endpoints if one.network_id == network.id), None)
+                if gone is None:
+                    raise EngineError(f"container {container_id} is not connected to network {network.name}")
                 await to_the_end(self._detach(record, gone))
-            self._catalog.disconnect(container_id, network)
+            elif network.id not in joined and not created_on:
+                raise EngineError(f"container {container_id} is not connected to the network {network.name}")
+            self._catalog.disconnect(container_id, network, created_on=created_on)
         self.on_change(container_id)
         self._event("disconnect", network.id, container_id)
 
     # -- inside
 
+    def _created_on(self, request: SandboxRequest | None, left: Set[str]) -> dict[str, EndpointRequest]:
+        """What a container's creation asks of networks, all but those that it has left, by their ids (or names, of what is not
+        there); the mode's own is first."""
+        if request is None or request.mode in ("host", "none") or request.mode.startswith("container:"):
+            return {}
+        asked: dict[str, EndpointRequest] = {}
+        own = "bridge" if request.mode == "default" else request.mode
+        for endpoint in (EndpointRequest(own), *request.endpoints):
+            network = next(iter(self._catalog.matching(endpoint.network)), None)
+            words = {endpoint.network, *((network.id, network.name) if network is not None else ())}
+            if not words & left:
+                asked[network.id if network is not None else endpoint.network] = endpoint
+        return asked
+
     def _wanted(self, container_id: str, request: SandboxRequest) -> list[tuple[Network, EndpointRequest]]:
-        """The networks to be on; the mode's own is first."""
-        own = self._catalog.get("bridge" if request.mode == "default" else request.mode)
-        wanted: dict[str, tuple[Network, EndpointRequest]] = {own.id: (own, EndpointRequest(own.id))}
-        for endpoint in (*request.endpoints, *self._catalog.connections(container_id).values()):
-            network = self._catalog.get(endpoint.network)
-            if not network.takes_containers:
-                raise InvalidParameter(f"conflicting options: network {network.name} cannot be combined with others")
+        """The networks to be on; the mode's own is first, unless the container was taken off it. Raises NotFound."""
+        joined, left = self._catalog.joined_and_left(container_id)
+        wanted: dict[str, tuple[Network, EndpointRequest]] = {}
+        for key, endpoint in {**self._created_on(request, left), **joined}.items():
+            network = self._catalog.get(key)
+            _check_connection(network, request.mode)
             wanted[network.id] = (network, endpoint)
         return list(wanted.values())
 
@@ -336,7 +392,9 @@ class Sandboxes:
         outer = _published(record)
         if request.ports and outer is not None:
             try:
-                ports = await self._publisher.publish(request.ports)
+                if not outer.address:
+                    raise PublishError("ports are published on IPv4 addresses of containers, and this one has none")
+                ports = await self._publisher.publish(self._bound(request.ports, outer))
             except PublishError as error:
                 raise EngineError(
                     "driver failed programming external connectivity on endpoint "
@@ -347,7 +405,12 @@ class Sandboxes:
         if record.has_namespace:
             endpoints = [(self._catalog[endpoint.network_id], endpoint) for endpoint in record.endpoints]
             await self._kernel.run(
-                self._kernel.datapath.open, record.container_id, endpoints, self._rules(record), request.namespace
+                self._kernel.datapath.open,
+                record.container_id,
+                endpoints,
+                gateways(record.endpoints),
+                self._rules(record),
+                request.namespace,
             )
             if wanted(record):
                 await self._names.open(record)
@@ -401,16 +464,23 @@ class Sandboxes:
 
     async def _attach(self, record: Record, network: Network, endpoint: EndpointRequest) -> None:
         (made,) = self._catalog.allocate([(network, endpoint)], _next_interface(record))
-        no_route = not any(present.leads_out for present in record.endpoints)
+        grown = replace(record, endpoints=(*record.endpoints, made))
+        ways = gateways(grown.endpoints)
         try:
             # First: as long as it stands here, the network cannot be removed.
-            self._note(replace(record, endpoints=(*record.endpoints, made)))
-            await self._kernel.run(self._kernel.datapath.connect, record.container_id, network, made, no_route)
-            if record.container_id not in self._names and wanted(self._open[record.container_id]):
+            self._note(grown)
+            await self._kernel.run(self._kernel.datapath.connect, record.container_id, network, made, ways)
+            if record.container_id not in self._names and wanted(grown):
                 await self._names.open(record)
+            if self._rules(record) != self._rules(grown):
+                await self._move_ports(record, grown)
         except BaseException:
             try:
                 await self._kernel.run(self._kernel.datapath.disconnect, record.container_id, made)
+                if made in ways:
+                    with _told(record, "it has no way out"):
+                        before = gateways(record.endpoints)
+                        await self._kernel.run(self._kernel.datapath.set_ways_out, record.container_id, before)
             finally:
                 self._catalog.release([made])
                 self._is_now(record)
@@ -419,8 +489,8 @@ class Sandboxes:
     async def _detach(self, record: Record, gone: Endpoint) -> None:
         """All of it or nothing: what fails before the pair is gone is put back, and after that there is no way but on."""
         shrunk = replace(record, endpoints=tuple(e for e in record.endpoints if e is not gone))
-        before, after = _outer(record), _outer(shrunk)
-        leaves_ports = bool(record.ports) and before is gone  # they move to the next network, or end
+        before, after = gateways(record.endpoints), gateways(shrunk.endpoints)
+        leaves_ports = bool(record.ports) and gone in before  # they move to the next network, or end
         if leaves_ports and _published(shrunk) is None:
             shrunk = replace(shrunk, ports=())
         if leaves_ports:
@@ -436,9 +506,9 @@ class Sandboxes:
         self._catalog.release([gone])
         if leaves_ports and _published(shrunk) is None:
             await self._publisher.unpublish(record.ports)
-        if before is gone and after is not None:
-            with _told(record, f"it has no way out by {after.network_name}"):
-                await self._kernel.run(self._kernel.datapath.set_default_route, record.container_id, after)
+        if gone in before and any(after):
+            with _told(record, "it has no way out"):
+                await self._kernel.run(self._kernel.datapath.set_ways_out, record.container_id, after)
 
     async def _move_ports(self, old: Record, new: Record) -> None:
         """Published ports lead to where ``new`` is from now on; when that cannot be, to where ``old`` is."""
@@ -456,18 +526,28 @@ class Sandboxes:
             outer = _published(record)
             for port in record.ports if outer is not None else ():
                 local = port.host_ip in ("", "0.0.0.0") or port.host_ip.startswith("127.")
-                if outer is not None and local and (port.proto, port.host_port) == ("tcp", host_port):
+                if outer is not None and outer.address and local and (port.proto, port.host_port) == ("tcp", host_port):
                     return outer.address, port.container_port
         return None
+
+    def _bound(self, ports: Sequence[PortRequest], outer: Endpoint) -> Sequence[PortRequest]:
+        """The ports with the address that the network binds those to which name none."""
+        binding = self._catalog[outer.network_id].options.get(HOST_BINDING)
+        return [replace(port, host_ip=port.host_ip or binding) for port in ports] if binding else ports
 
     def _owner(self, port: PublishedPort) -> str:
         return next((record.container_name for record in self._open.values() if port in record.ports), "")
 
     def _rules(self, record: Record) -> list[PortRule]:
-        outer = _published(record)
-        if outer is None:
-            return []
-        return [self._publisher.rule(port, outer.address) for port in record.ports]
+        ways = gateways(record.endpoints)
+        rules = []
+        for port in record.ports:
+            # What comes in from the computer comes to an IPv4 address of its machine, whatever the address out there.
+            version6 = ":" in port.host_ip and not port.guest_port
+            way = ways.ipv6 if version6 else ways.ipv4
+            if way is not None and way.host_interface:
+                rules.append(self._publisher.rule(port, way.address6 if version6 else way.address))
+        return rules
 
     def _sandbox(self, record: Record, request: SandboxRequest) -> Sandbox:
         owner, path = record, None
@@ -476,7 +556,7 @@ class Sandboxes:
         if owner.has_namespace:
             path = self._namespaces / owner.container_id
         host_mode = path is None
-        addresses = [endpoint.address for endpoint in owner.endpoints]
+        addresses = [address for endpoint in owner.endpoints for address in endpoint.addresses]
         linked = [(self.address(id, "bridge"), names) for id, names in request.linked]
         return Sandbox(
             container_id=record.container_id,
@@ -502,14 +582,31 @@ class Sandboxes:
 
 
 def _outer(record: Record) -> Endpoint | None:
-    """The endpoint that leads outside: published ports and the default route are its."""
-    return next((endpoint for endpoint in record.endpoints if endpoint.leads_out), None)
+    """The endpoint that leads outside."""
+    ways = gateways(record.endpoints)
+    return ways.ipv4 or ways.ipv6
 
 
 def _published(record: Record) -> Endpoint | None:
     """The same, if ports can be published there: a macvlan and an ipvlan have none, as with Docker."""
     outer = _outer(record)
     return outer if outer is not None and outer.host_interface else None
+
+
+def _check_connection(network: Network, mode: str) -> None:
+    """Raises InvalidParameter when a container of this network mode cannot be on the network as well as on others."""
+    if network.driver == "host":
+        raise InvalidParameter(
+            "cannot connect container to host network - container must be created in host network mode"
+        )
+    if mode == "host" or mode.startswith("container:"):
+        raise InvalidParameter(
+            "container sharing network namespace with another container or host cannot be connected to any other network"
+        )
+    if mode == "none" or (network.driver == "null" and not network.config_only):
+        raise InvalidParameter(
+            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+        )
 
 
 @contextlib.contextmanager
@@ -522,4 +619,5 @@ def _told(record: Record, consequence: str) -> Iterator[None]:
 
 
 def _next_interface(record: Record) -> int:
-    return 1 + max((int(endpoint.interface.removeprefix("eth")) for endpoint in record.endpoints), default=-1)
+    names = [endpoint.interface for endpoint in record.endpoints]
+    return 1 + max((int(name[len(name.rstrip("0123456789")) :]) for name in names), default=-1)

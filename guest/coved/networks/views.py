@@ -22,16 +22,6 @@ DRIVER_OPTIONS = {
 
 def network_json(network: Network, records: Iterable[Record] | None) -> dict[str, Any]:
     """``Network`` of the API; ``records`` are the open sandboxes, None for a list, which leaves containers out."""
-    config: list[dict[str, Any]] = []
-    if network.subnet:
-        entry: dict[str, Any] = {"Subnet": network.subnet}
-        if network.ip_range:
-            entry["IPRange"] = network.ip_range
-        if network.gateway:
-            entry["Gateway"] = network.gateway
-        if network.auxiliary:
-            entry["AuxiliaryAddresses"] = network.auxiliary
-        config.append(entry)
     containers = {}
     for record in (one for one in records or () if not one.quiet):
         if network.driver in ("host", "null") and record.mode == network.name:
@@ -48,27 +38,36 @@ def network_json(network: Network, records: Iterable[Record] | None) -> dict[str
                     "Name": record.container_name,
                     "EndpointID": endpoint.endpoint_id,
                     "MacAddress": endpoint.mac_address,
-                    "IPv4Address": f"{endpoint.address}/{endpoint.prefix_length}",
-                    "IPv6Address": "",
+                    "IPv4Address": f"{endpoint.address}/{endpoint.prefix_length}" if endpoint.address else "",
+                    "IPv6Address": f"{endpoint.address6}/{endpoint.prefix_length6}" if endpoint.address6 else "",
                 }
     return {
         "Name": network.name,
         "Id": network.id,
         "Created": rfc3339(network.created_ns),
-        "Scope": "local",
+        "Scope": network.scope,
         "Driver": network.driver,
-        "EnableIPv4": True,
-        "EnableIPv6": False,
-        "IPAM": {"Driver": "default", "Options": network.ipam_options or None, "Config": config},
+        "EnableIPv4": network.ipv4,
+        "EnableIPv6": network.ipv6,
+        "IPAM": {"Driver": "default", "Options": network.ipam_options, "Config": _ipam_config(network)},
         "Internal": network.internal,
         "Attachable": network.attachable,
         "Ingress": False,
-        "ConfigFrom": {"Network": ""},
-        "ConfigOnly": False,
+        "ConfigFrom": {"Network": network.config_from},
+        "ConfigOnly": network.config_only,
         "Containers": containers,
         "Options": network.options,
         "Labels": network.labels,
     }
+
+
+def _ipam_config(network: Network) -> list[dict[str, Any]] | None:
+    """What was asked for, and after it the subnets of those families of which nothing was; None when there is nothing."""
+    config = [dict(entry) for entry in network.asked]
+    for block in network.blocks:
+        if not network.has_asked_for(block.subnet.version):
+            config.append({"Subnet": str(block.subnet), **({"Gateway": block.gateway} if block.gateway else {})})
+    return config or None
 
 
 def settings_json(
@@ -136,11 +135,11 @@ def _addresses(endpoint: Endpoint | None) -> dict[str, Any]:
     return {
         "EndpointID": endpoint.endpoint_id if endpoint else "",
         "Gateway": endpoint.gateway if endpoint else "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
+        "GlobalIPv6Address": endpoint.address6 if endpoint else "",
+        "GlobalIPv6PrefixLen": endpoint.prefix_length6 if endpoint else 0,
         "IPAddress": endpoint.address if endpoint else "",
         "IPPrefixLen": endpoint.prefix_length if endpoint else 0,
-        "IPv6Gateway": "",
+        "IPv6Gateway": endpoint.gateway6 if endpoint else "",
         "MacAddress": endpoint.mac_address if endpoint else "",
     }
 
@@ -178,8 +177,14 @@ def _asked(endpoint: EndpointRequest, mac_address: str) -> dict[str, Any]:
 
 
 def _options(endpoint: EndpointRequest) -> dict[str, Any]:
+    ipam = {
+        "IPv4Address": endpoint.ipv4_address,
+        "IPv6Address": endpoint.ipv6_address,
+        "LinkLocalIPs": list(endpoint.link_local_ips),
+    }
     return {
-        "IPAMConfig": {"IPv4Address": endpoint.ipv4_address} if endpoint.ipv4_address else None,
+        "IPAMConfig": {key: value for key, value in ipam.items() if value} or None,
+        "GwPriority": endpoint.gw_priority,
         "Links": list(endpoint.links) or None,
         "DriverOpts": endpoint.driver_opts or None,
     }

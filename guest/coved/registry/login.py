@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from coved.errors import InvalidParameter
+from coved.images.hub import INDEX_HOST
 from coved.registry.auth import Authorizer
 from coved.registry.calls import in_call
 from coved.registry.credentials import Credentials
 from coved.registry.errors import NotAuthorized, Refused, RegistryError
-from coved.registry.settings import INDEX_HOST, Endpoint
+from coved.registry.settings import Endpoint
 
 if TYPE_CHECKING:
     from coved.registry.manager import Registries

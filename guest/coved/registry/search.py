@@ -9,12 +9,13 @@ from urllib.parse import urlencode
 
 from coved.errors import InvalidParameter
 from coved.filters import Filters
+from coved.images.hub import INDEX_HOST
 from coved.images.reference import DEFAULT_DOMAIN
 from coved.registry.auth import Authorizer
 from coved.registry.calls import in_call
 from coved.registry.credentials import Credentials
 from coved.registry.errors import RegistryError
-from coved.registry.settings import INDEX_HOST, Endpoint
+from coved.registry.settings import Endpoint
 from coved.registry.wire import Wire
 
 if TYPE_CHECKING:

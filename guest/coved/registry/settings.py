@@ -11,13 +11,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from coved.errors import InvalidParameter
+from coved.images.hub import INDEX_HOST, REGISTRY_HOST
 from coved.images.reference import DEFAULT_DOMAIN
 
 log = logging.getLogger(__name__)
 
-HUB = "https://registry-1.docker.io"
-INDEX_HOST = "index.docker.io"
-INDEX_SERVER = f"https://{INDEX_HOST}/v1/"
 _LOOPBACK = (ipaddress.ip_network("::1/128"), ipaddress.ip_network("127.0.0.0/8"))
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -93,7 +91,7 @@ class Settings:
         """Where to ask for the images of a domain, best first. Looks names up; for a thread."""
         if domain in (DEFAULT_DOMAIN, INDEX_HOST):
             found = [self._mirror(url) for url in self.mirrors] if mirrors else []
-            return [*found, Endpoint("https", HUB.removeprefix("https://"))]
+            return [*found, Endpoint("https", REGISTRY_HOST)]
         insecure = self.is_insecure(domain)
         secure = Endpoint("https", domain, insecure=insecure)
         return [secure, Endpoint("http", domain, insecure=True)] if insecure else [secure]

@@ -271,13 +271,15 @@ class Volumes:
         Raises NotFound, EngineError.
         """
         names, user = list(names), object()
-        await self.mount(names, user)
-        self._looked_at.update(names)
+        self._looked_at.update(names)  # a removal while something is being mounted would take its files
         try:
-            yield
+            await self.mount(names, user)
+            try:
+                yield
+            finally:
+                await self.unmount(names, user)
         finally:
             self._looked_at.subtract(names)
-            await self.unmount(names, user)
 
     async def found(self, users: Mapping[str, Iterable[str]]) -> None:
         """At the engine's start: the ids of the containers that run, by the volumes that they use."""

@@ -36,10 +36,16 @@ class RunState:
     """Where its words begin in the console's log, in bytes."""
     boot_seconds: float | None = None
     """How long it took until the engine answered; None until then."""
+    start: str = "cold"
+    """"cold", "template" (`cove.machine.templates`), or "resumed"."""
+    kind: str = ""
+    """What a saved state of it fits to (`Driver.template_key`); "" when it cannot be saved."""
 
     def shown(self) -> dict[str, Any]:
         """As `status` has it."""
-        return asdict(self) | {"uptime_seconds": max(0.0, time.time() - self.started_at)}
+        told = asdict(self) | {"uptime_seconds": max(0.0, time.time() - self.started_at)}
+        del told["kind"]
+        return told
 
 
 def load(paths: MachinePaths) -> RunState | None:
@@ -66,6 +72,8 @@ def without_agent(paths: MachinePaths) -> dict[str, Any]:
     run = load(paths)
     if not FileLock(paths.vm_lock).is_free():
         return {"state": "running", "agent_pid": None, **(run.shown() if run else {})}
+    if paths.suspended_run.exists():
+        return {"state": "suspended"}
     if run is None:
         return {"state": "stopped"}
     # A guest that panics, or powers itself off, ends QEMU without a word: then the console has the last ones.

@@ -64,6 +64,7 @@ class Service:
         """Docker's clients that wait for the start."""
         self._outcome: asyncio.Future[CoveError | None] = self._loop.create_future()
         self._stopping: asyncio.Task[None] | None = None
+        self._suspending: asyncio.Task[None] | None = None
         self._docker = DockerSocket(listeners.docker, self._open_stream)
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[Any]] = set()
@@ -104,7 +105,11 @@ class Service:
                     await self._stopping
                     runstate.forget(self._paths)
                     return
-                log.warning("the VM has ended by itself")
+                if self._suspending is None:
+                    log.warning("the VM has ended by itself")
+                else:
+                    await asyncio.wait([self._suspending])
+                    self._suspending = None
             elif self._ending or not started_once:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._told.wait(), TOLD_S)
@@ -231,6 +236,8 @@ class Service:
             elif operation == "ready":
                 await self._watch(send, reader, writer)
                 self._told.set()
+            elif operation == "suspend":
+                await self._suspend(send)
             elif operation == "stop":
                 await self._stop(send)
                 self._told.set()
@@ -305,6 +312,33 @@ class Service:
         await asyncio.shield(self._outcome)
         return True
 
+    async def _suspend(self, send: Send) -> None:
+        if self._state != "running" or self._vm is None or self._stopping is not None:
+            send(_last(CoveError(f"the machine {self._paths.name} is not running")))
+            return
+        if self._suspending is None:
+            self._suspending = self._loop.create_task(self._vm.suspend(self._report))
+        work = self._suspending
+        await self._follow(work, send)
+        if work is self._suspending and (work.cancelled() or work.exception() is not None):
+            self._suspending = None
+
+    async def _follow(self, work: asyncio.Task[None], send: Send) -> None:
+        """Pass on progress until the work is done, and how it ended."""
+        queue: asyncio.Queue[Event | Left | None] = asyncio.Queue()
+        self._watchers.add(queue)
+        work.add_done_callback(lambda _: queue.put_nowait(None))
+        while isinstance(event := await queue.get(), Event):
+            send({"event": event.to_json()})
+        self._watchers.discard(queue)
+        problem = None if work.cancelled() else work.exception()
+        if problem is None:
+            send({"done": True})
+        elif isinstance(problem, CoveError):
+            send(_last(problem))
+        else:
+            send({"done": True, "error": str(problem), "hint": f"the agent's log is {self._paths.agent_log}"})
+
     async def _stop(self, send: Send) -> None:
         if self._state == "starting":
             self._ending = True
@@ -320,18 +354,7 @@ class Service:
             self._listeners.remove_docker()
             self._docker.close()
             self._stopping = self._loop.create_task(self._vm.stop(self._report))
-        queue: asyncio.Queue[Event | Left | None] = asyncio.Queue()
-        self._watchers.add(queue)
-        self._stopping.add_done_callback(lambda _: queue.put_nowait(None))
-        while isinstance(event := await queue.get(), Event):
-            send({"event": event.to_json()})
-        self._watchers.discard(queue)
-        with contextlib.suppress(asyncio.CancelledError):
-            problem = self._stopping.exception()
-            if problem is not None:
-                send({"done": True, "error": str(problem), "hint": f"the agent's log is {self._paths.agent_log}"})
-                return
-        send({"done": True})
+        await self._follow(self._stopping, send)
 
 
 async def _hear(reader: asyncio.StreamReader, queue: asyncio.Queue[Event | Left | None]) -> None:

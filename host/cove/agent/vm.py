@@ -9,10 +9,12 @@ import os
 import secrets
 import threading
 import time
+from collections.abc import Awaitable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from cove.agent import consolewords, disk, runstate
+from cove.agent import consolewords, disk, runstate, suspended
 from cove.agent.link import Link
 from cove.agent.runstate import RunState
 from cove.agent.threads import abandonable
@@ -22,7 +24,7 @@ from cove.drivers.qemu.driver import QemuDriver
 from cove.errors import BootError, CoveError, DriverError
 from cove.forward.docker_socket import EngineDoor
 from cove.forward.ports import PortForwards, free_port
-from cove.machine import keys, registries, settings, space
+from cove.machine import keys, registries, settings, space, templates
 from cove.machine.paths import MachinePaths
 from cove.machine.sizes import format_size
 from cove.progress import REACHABLE, Event, Report
@@ -32,6 +34,8 @@ log = logging.getLogger(__name__)
 
 BOOT_TIMEOUT_S = 180.0
 """A first boot under software emulation on a busy computer takes a sixth of it."""
+RESTORED_TIMEOUT_S = 60.0
+"""A VM that was restored from a template takes a hundredth of it, and a cold boot helps when it does not come up."""
 STILL_FULL_S = 1.0
 """The write that failed is tried at once when the VM goes on."""
 CONTAINERS_S, POWER_OFF_S, BUTTON_S, QUIT_S = 10, 35.0, 20.0, 10.0
@@ -50,6 +54,9 @@ class Vm:
         """The way to the engine, from the end of `start` on."""
         self.adopted = False
         """An earlier agent started it: there may be work in it."""
+        self._console_begin = 0
+        self._resumed = False
+        """Its guest has everything open already, of which the host is told nothing."""
 
     @property
     def pid(self) -> int | None:
@@ -66,9 +73,10 @@ class Vm:
             if not self.adopted:
                 with space.room(self._paths.folder, f"what the machine {self._paths.name} needs to start"):
                     await self._boot(report)
-            elif self._driver.disk_is_full():
-                await self._driver.resume()
-            await self._ready_or_full(report)
+            else:
+                if self._driver.disk_is_full():
+                    await self._driver.resume()
+                await self._ready_or_full(report, BOOT_TIMEOUT_S)
         except BaseException as error:
             cancelled = isinstance(error, asyncio.CancelledError)
             if not (cancelled and self.adopted):
@@ -95,7 +103,7 @@ class Vm:
         self.run = runstate.load(self._paths)
         if not await self._driver.adopt():
             return False
-        if self.run is None:
+        if self.run is None or suspended.load(self._paths) is not None:  # no machine yet, or none any more
             await self._driver.kill()
             return False
         log.info("found the running VM again, process %s", self._driver.pid())
@@ -128,22 +136,117 @@ class Vm:
         text = f"{self._paths.name}: {wanted.cpus} CPUs, {format_size(wanted.memory)}, {format_size(wanted.disk)} disk"
         detail = f"{accelerator.reason}: cove machine status tells more" if accelerator.reason else ""
         report(Event("machine", f"{text}, {accelerator.description}", detail=detail))
-        boot_id = secrets.token_hex(16)
-        keys.write_seed(self._paths, boot_id, await asyncio.to_thread(registries.told, wanted))
         spec = VmSpec(
             self._paths.name, wanted.cpus, wanted.memory, wanted.disk, image.kernel, image.initramfs, image.system,
-            image.command_line, self._paths.seed, accelerator,
+            image.command_line, accelerator,
         )  # fmt: skip
         await self._driver.create(spec)
-        version = await asyncio.to_thread(binary.version, program)
-        console_begin = consolewords.size(self._paths.console_log)
-        await self._driver.start(spec)
-        ssh_port = await self._forward_ssh()
-        self.run = RunState(
-            boot_id, ssh_port, image.digest, accelerator.name, accelerator.reason, version,
-            wanted.cpus, wanted.memory, time.time(), wanted.bind_address,
-            console_begin,
+        version = await asyncio.to_thread(self._driver.version)
+        key = await asyncio.to_thread(self._driver.template_key, spec)
+        run = RunState(
+            secrets.token_hex(16), 0, image.digest, accelerator.name, accelerator.reason, version, wanted.cpus,
+            wanted.memory, time.time(), wanted.bind_address, kind=key or "",
         )  # fmt: skip
+        runstate.forget(
+            self._paths
+        )  # what is on disk is of a VM that has died; this one is to be taken over only once it has its seed
+        if (before := suspended.load(self._paths)) is not None:
+            try:
+                await self._resume(spec, before, run, report)
+                return
+            except (DriverError, BootError) as error:
+                await self._failed("its suspended state", "as after a power cut", error, report)
+                suspended.forget(self._paths)
+        told = await asyncio.to_thread(registries.told, wanted)
+        if key is not None and (template := templates.find(key)) is not None:
+            try:
+                await self._restore(spec, template, run, told, report)
+                return
+            except (DriverError, BootError) as error:
+                await self._failed("its template", "from the beginning", error, report)
+                templates.discard(key)
+        await self._cold_boot(spec, key, run, told, report)
+
+    async def _failed(self, what: str, how: str, error: CoveError, report: Report) -> None:
+        """After a start that was to be quick: the way is clear for one that is not."""
+        assert self._driver is not None
+        log.error("%s cannot be used: %s", what, error)
+        report(Event("boot", f"{what} cannot be used, so it boots {how}: {error}"))
+        await self._driver.kill()
+        await self.close()
+        self._resumed = False
+        failed, self._driver = self._driver, QemuDriver(self._paths)
+        self._driver.program, self._driver.sandbox = failed.program, failed.sandbox
+
+    async def _resume(self, spec: VmSpec, before: RunState, run: RunState, report: Report) -> None:
+        assert self._driver is not None
+        if before.kind != run.kind:
+            raise DriverError("QEMU, the image or the machine's settings have changed since")
+        self._console_begin = consolewords.size(self._paths.console_log)
+        report(Event("boot", "going on where it was suspended"))
+        await self._driver.wake(spec, self._paths.suspended, lambda: suspended.forget(self._paths))
+        self._resumed = True
+        ssh_port = await self._forward_ssh()
+        self.run = replace(before, ssh_port=ssh_port, start="resumed")
+        runstate.save(self._paths, self.run)
+        await self._ready_or_full(report, RESTORED_TIMEOUT_S)
+
+    async def suspend(self, report: Report) -> None:
+        """Write the VM to the disk and end it: the next start goes on where it was. Raises `CoveError`, and then it goes on."""
+        assert self._driver is not None and self._transport is not None
+        if self.run is None or not self.run.kind:
+            raise CoveError(
+                f"the machine {self._paths.name} cannot be suspended: its QEMU was not started so that it could be saved",
+                "stop it instead: cove machine stop",
+            )
+        report(Event("suspend", "writing its memory to the disk"))
+        await asyncio.to_thread(self._transport.disconnect)
+        with space.room(self._paths.folder, f"the memory of the machine {self._paths.name}"):
+            await self._driver.suspend(self._paths.suspended)
+            try:
+                suspended.note(self._paths, self.run)
+            except BaseException:
+                suspended.forget(self._paths)
+                await self._driver.resume()
+                raise
+        await self._driver.quit()
+        if not await self._ended(QUIT_S):
+            await self._driver.kill()
+        runstate.forget(self._paths)
+
+    async def _restore(
+        self, spec: VmSpec, template: Path, run: RunState, told: dict[str, Any], report: Report
+    ) -> None:  # fmt: skip
+        assert self._driver is not None
+        self._console_begin = consolewords.size(self._paths.console_log)
+        await self._driver.start(spec, template)
+        await self._begin(spec, replace(run, start="template"), told)
+        await self._ready_or_full(report, RESTORED_TIMEOUT_S)
+
+    async def _cold_boot(
+        self, spec: VmSpec, key: str | None, run: RunState, told: dict[str, Any], report: Report
+    ) -> None:  # fmt: skip
+        assert self._driver is not None
+        self._console_begin = consolewords.size(self._paths.console_log)
+        report(Event("boot", "loading the system"))
+        await self._driver.start(spec)
+        await self._or_gone(self._driver.wait_held(), BOOT_TIMEOUT_S)
+        if key is not None:
+            report(Event("boot", "saving what it has loaded: the next start takes a moment"))
+            try:
+                templates.prepare()
+                await self._driver.save(templates.place(key))
+            except (DriverError, OSError) as error:  # this start does without it, and so does the next
+                log.error("no template could be saved: %s", error)
+        await self._begin(spec, run, told)
+        await self._ready_or_full(report, BOOT_TIMEOUT_S)
+
+    async def _begin(self, spec: VmSpec, run: RunState, told: dict[str, Any]) -> None:
+        """Make a VM that waits for its seed this machine. It is not to be taken over before: nobody else could give it one."""
+        assert self._driver is not None
+        await self._driver.begin(spec, keys.seed(self._paths, run.boot_id, told))
+        ssh_port = await self._forward_ssh()
+        self.run = replace(run, ssh_port=ssh_port, console_begin=self._console_begin)
         runstate.save(self._paths, self.run)
 
     async def _forward_ssh(self) -> int:
@@ -157,50 +260,60 @@ class Vm:
                 problem = error
         raise problem
 
-    async def _ready(self, report: Report) -> None:
+    async def _ready(self, report: Report, timeout_s: float) -> None:
         assert self._driver is not None and self.run is not None
         report(Event("boot", "waiting for the engine"))
         self.link = Link(self._paths.link_socket, PortForwards(self._driver, self.run.bind_address), self.run.boot_id)
         await self.link.open()
         await self._driver.on_link_change(self.link.changed)
+        if self._resumed:
+            self.link.changed(True)
         # The handshake takes its time under emulation: it is made while the engine starts.
         self._transport = SshTransport(self.run.ssh_port, self._paths.ssh_key, self._paths.host_key)
-        up: asyncio.Future[Any] = asyncio.gather(self.link.ready.wait(), self._connect(self._transport, report))
-        gone: asyncio.Future[Any] = asyncio.ensure_future(self._driver.wait_exit())
+        await self._or_gone(asyncio.gather(self.link.ready.wait(), self._connect(self._transport, report)), timeout_s)
+        self.door = EngineDoor(self._transport, self.link.answering)
+
+    async def _or_gone(self, work: Awaitable[object], timeout_s: float) -> None:
+        """Wait for a step of the boot. Raises `BootError` when the VM ends meanwhile, or it takes too long."""
+        assert self._driver is not None
+        up: asyncio.Future[object] = asyncio.ensure_future(work)
+        gone: asyncio.Future[None] = asyncio.ensure_future(self._driver.wait_exit())
         try:
-            await asyncio.wait((gone, up), timeout=BOOT_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((gone, up), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if not up.done():
-                raise self._boot_error(ended=gone.done())
+                raise self._boot_error(None if gone.done() else timeout_s)
             await up
         finally:
             gone.cancel()
             up.cancel()
-        self.door = EngineDoor(self._transport, self.link.answering)
 
     async def _connect(self, transport: SshTransport, report: Report) -> None:
         assert self._driver is not None
         listening = asyncio.Event()
         await self._driver.on_ssh_change(lambda open: listening.set() if open else None)
+        if self._resumed:
+            listening.set()
         await listening.wait()
         await asyncio.to_thread(transport.connect)
         report(Event(REACHABLE, "the machine can be reached"))
 
-    def _boot_error(self, *, ended: bool) -> BootError:
-        why = "it ended" if ended else f"its engine did not answer within {BOOT_TIMEOUT_S:.0f} s"
-        begin = self.run.console_begin if self.run is not None else 0
+    def _boot_error(self, waited_s: float | None) -> BootError:
+        """``waited_s``: in vain; None when the VM has ended."""
+        why = "it ended" if waited_s is None else f"its engine did not answer within {waited_s:.0f} s"
+        begin = self.run.console_begin if self.run is not None else self._console_begin
         said = consolewords.of_run(self._paths.console_log, begin, 8)
         last = [f"  {line}" for line in said]
-        if not ended and (reason := consolewords.engines_end(said)):
+        if waited_s is not None and (reason := consolewords.engines_end(said)):
             why = f"{why}: {reason}"
         return BootError(
             f"the machine {self._paths.name} did not start: {why}",
             "\n".join(["the console's last lines:", *last, f"all of it: {self._paths.console_log}"]),
         )
 
-    async def _ready_or_full(self, report: Report) -> None:
+    async def _ready_or_full(self, report: Report, timeout_s: float) -> None:
         """A VM that stands still for want of room would only be found out by its boot's time limit."""
         assert self._driver is not None
-        ready = asyncio.ensure_future(self._ready(report))
+        ready = asyncio.ensure_future(self._ready(report, timeout_s))
         full = asyncio.ensure_future(self._driver.wait_disk_full())
         try:
             await asyncio.wait((ready, full), return_when=asyncio.FIRST_COMPLETED)

@@ -343,7 +343,7 @@ COMMANDS = {
                 "cache-from", "", 'External cache sources (e.g., "user/app:cache", "type=registry,ref=user/app:cache")'
             ),
             _array("cache-to", "", 'Cache export destinations (e.g., "user/app:cache", "type=inline")'),
-            text("call", "", 'Set method for evaluating build ("build", "check")', "build"),
+            text("call", "", 'Set method for evaluating build ("build", "check", "outline", "targets")', "build"),
             text("cgroup-parent", "", 'Set the parent cgroup for the "RUN" instructions during build'),
             switch("check", "", 'Shorthand for "--call=check"'),
             text("file", "f", 'Name of the Dockerfile (default: "PATH/Dockerfile")'),

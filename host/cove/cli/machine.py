@@ -18,6 +18,7 @@ from cove.errors import CoveError, MachineNotFound, SettingsError
 from cove.machine.paths import DEFAULT_MACHINE
 
 STOP_TIMEOUT_S = 120.0
+SUSPEND_TIMEOUT_S = 120.0
 
 
 def _machine(context: Context, chosen: str) -> str:
@@ -93,8 +94,45 @@ def _start(name: str) -> None:
 @_named
 def stop(name: str) -> None:
     """Stop a machine: containers first, then the VM; nothing is lost"""
+    if _status(name)["state"] == "suspended":
+        _start(name)  # what runs in it ends in order
     _stop(name)
     print(f"machine {name} is stopped")
+
+
+@group.command()
+@_named
+def suspend(name: str) -> None:
+    """Write a machine's memory to the disk; the next command that needs it goes on from there"""
+    from cove.agent.client import NoAgent, ask
+    from cove.agent.launch import ensure_running
+    from cove.machine import lifecycle
+    from cove.machine.locks import FileLock
+    from cove.progress import renderer
+
+    paths = lifecycle.existing(name)
+    if (state := _status(name)["state"]) in ("stopped", "suspended"):
+        print(f"machine {name} is {state}")
+        return
+    with renderer(f"Cove is suspending machine {name}") as report:
+        try:
+            ask(paths, "suspend", SUSPEND_TIMEOUT_S, report)
+        except NoAgent:
+            if FileLock(paths.vm_lock).is_free():
+                raise
+            ensure_running(name, report)  # its agent was killed: a new one takes the VM over
+            ask(paths, "suspend", SUSPEND_TIMEOUT_S, report)
+    print(f"machine {name} is suspended")
+
+
+@group.command()
+@_named
+def resume(name: str) -> None:
+    """Go on with a suspended machine, as any command does that needs it"""
+    state = _status(name)["state"]
+    if state == "stopped":
+        raise CoveError(f"the machine {name} is stopped, not suspended", f"start it with: cove machine start {name}")
+    _start(name)
 
 
 def _stop(name: str) -> None:
@@ -220,7 +258,7 @@ def rm(name: str, force: bool) -> None:
         lifecycle.existing(name)
     except MachineNotFound as error:
         raise MachineNotFound(error.message, "see those that exist with: cove machine list") from None
-    runs = _status(name)["state"] != "stopped"
+    runs = _status(name)["state"] not in ("stopped", "suspended")
     if runs and not force:
         raise CoveError(
             f"the machine {name} is running", f"stop it first: cove machine stop {name}; or remove it with --force"

@@ -17,6 +17,7 @@ from cove.debian.index import Offer
 from cove.debian.releases import AMD64, BaseImage, Port
 from cove.debian.unpack import Tree, in_order
 from cove.errors import CoveError
+from cove.image import package_cache
 from cove.image.download import Downloader
 from cove.image.mirror import Mirrors
 from cove.machine import space
@@ -79,6 +80,7 @@ def bootstrap(wanted: BaseImage, mirrors: Mirrors, engine: Engine, report: Repor
         comment = f"Debian {wanted.release.number} ({wanted.release.codename}) from its archive, {len(offers)} packages"
         archive = layer.image(configured, wanted.tag, {"Cmd": ["bash"]}, tree.newest, said, comment, port)
         identity = engine.load(wanted.tag, _counted(archive, "image", f"loading {wanted.tag}", configured.size, report))
+    package_cache.trim(cache / "packages", package_cache.pinned())
     seconds = time.monotonic() - started
     report(Event("image", f"{wanted.tag}, {configured.content / 1e6:.0f} MB, done in {seconds:.0f} s"))
     return identity

@@ -37,7 +37,6 @@ class VmSpec:
     initramfs: Path
     system: Path
     command_line: str
-    seed: Path
     accelerator: Accelerator
 
 
@@ -61,10 +60,47 @@ class Driver(ABC):
         """Make what the VM needs and does not have yet (the data disk). MUST NOT touch what is there."""
 
     @abstractmethod
-    async def start(self, spec: VmSpec) -> None:
-        """Start the VM, its data disk made as large as the spec says (never smaller). When this raises, nothing is left running.
+    async def start(self, spec: VmSpec, template: Path | None = None) -> None:
+        """Start the VM without its data disk, so that it boots until it waits for its seed; with a `template` of `save` it is at
+        that point at once. When this raises, nothing is left running.
 
         Raises `DriverError`, `HypervisorMissing`.
+        """
+
+    @abstractmethod
+    def version(self) -> str:
+        """The hypervisor's. Raises `HypervisorMissing`."""
+
+    @abstractmethod
+    def template_key(self, spec: VmSpec) -> str | None:
+        """What a template must have been saved with for `start` to take it, as hexadecimal digits; None when this host's
+        hypervisor saves none. Raises `HypervisorMissing`."""
+
+    @abstractmethod
+    async def wait_held(self) -> None:
+        """Return when the guest waits for its seed."""
+
+    @abstractmethod
+    async def save(self, template: Path) -> None:
+        """Write a VM that waits for its seed to a file; it then goes on waiting. Raises `DriverError`, and then there is no file."""
+
+    @abstractmethod
+    async def suspend(self, state: Path) -> None:
+        """Write a VM that runs to a file; it stands still then, for good. Raises `DriverError`, and then it goes on."""
+
+    @abstractmethod
+    async def wake(self, spec: VmSpec, state: Path, consume: Callable[[], None]) -> None:
+        """Start a VM that `suspend` has written, of the same `template_key` and with its disk as it was then. `consume` is called
+        before it goes on. When this raises, nothing is left running.
+
+        Raises `DriverError`, `HypervisorMissing`.
+        """
+
+    @abstractmethod
+    async def begin(self, spec: VmSpec, seed: bytes) -> None:
+        """Give the VM its data disk, made as large as the spec says (never smaller), and its seed, one line.
+
+        Raises `DriverError`.
         """
 
     @abstractmethod

@@ -12,15 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cove.image import assemble, base_cache, cpio, erofs, inputs, mirror, resolve, store
+from cove.image import assemble, base_cache, cpio, erofs, inputs, mirror, package_cache, resolve, store
 from cove.image.archive import Package
-from cove.image.recipe import Recipe, dump_lock, load_lock
+from cove.image.recipe import LOCK, Recipe, dump_lock, load_lock
 from cove.image.store import VmImage
 from cove.machine import space
 from cove.machine.paths import cache_dir, images_dir
 from cove.progress import Event, Report, ignore
 
-LOCK = "lock.json"
 _LABEL = "cove-system"
 
 
@@ -50,6 +49,7 @@ def _build(progress: Report) -> VmImage:
         shutil.rmtree(directory, ignore_errors=True)
         raise
     store.prune()
+    package_cache.trim(_packages_cache(), package_cache.pinned() | {package.sha256 for package in packages})
     again = "; pins resolved again" if resolved_again else ""
     progress(Event("image", f"Debian {recipe.debian}, {len(packages)} packages, signature good{again}"))
     return image

@@ -6,7 +6,9 @@ and are renamed at the end. `requests` takes proxies and certificate authorities
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import re
 import threading
 import time
@@ -88,14 +90,15 @@ class Downloader:
         Raises `Gone`, or `CoveError` when it does not come, or comes different from what the index says; then nothing is kept of it.
         """
         target = self.path(file.sha256)
-        # Another process may be getting the same. There are no more than 256 of these locks, which stay.
-        with FileLock(self.directory.with_name(f"{self.directory.name}-locks") / file.sha256[:2]) as lock:
+        with lock_of(target) as lock:
             lock.acquire(BUSY_S, f"the download of {file.name}")
             return self._have(file, target)
 
     def _have(self, file: Wanted, target: Path) -> Path:
         if target.is_file():
             if _sha256(target) == file.sha256:
+                with contextlib.suppress(OSError):
+                    os.utime(target)  # who was used last is the last to go
                 self._advance(file.size)
                 return target
             target.unlink()  # damaged on this disk
@@ -196,6 +199,11 @@ class Downloader:
             session = self._local.session = requests.Session()
             session.headers["Accept-Encoding"] = "identity"
         return session
+
+
+def lock_of(path: Path) -> FileLock:
+    """For a file of a cache, which another process may be getting, or removing. There are no more than 256 of these, which stay."""
+    return FileLock(path.parent.with_name(f"{path.parent.name}-locks") / path.name[:2])
 
 
 def _sha256(path: Path) -> str:

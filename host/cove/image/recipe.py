@@ -15,6 +15,9 @@ from typing import Any
 from cove.errors import CoveError
 from cove.image.archive import Package
 
+LOCK = "lock.json"
+"""In the recipe's directory: which packages the image is made of."""
+
 
 @dataclass(frozen=True)
 class Suite:

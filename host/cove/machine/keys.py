@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import secrets
+import time
 from typing import Any
 
 from cove.machine.files import write_whole
@@ -23,9 +26,9 @@ def ensure(paths: MachinePaths) -> None:
         write_whole(paths.host_key, private.encode())
 
 
-def write_seed(paths: MachinePaths, boot_id: str, registries: dict[str, Any] | None = None) -> None:
-    """What the guest reads at boot (docs/architecture.md, section 1). ``registries`` is of `cove.machine.registries`."""
-    seed = {
+def seed(paths: MachinePaths, boot_id: str, registries: dict[str, Any] | None = None) -> bytes:
+    """What the guest is told (docs/architecture.md, section 1). ``registries`` is of `cove.machine.registries`."""
+    told = {
         "version": 1,
         "boot_id": boot_id,
         "machine": paths.name,
@@ -33,5 +36,7 @@ def write_seed(paths: MachinePaths, boot_id: str, registries: dict[str, Any] | N
         "authorized_key": paths.ssh_key.with_suffix(".pub").read_text("ascii").strip(),
         "host_key": paths.host_key.read_text("ascii"),
         "registries": registries or {},
+        "time_ns": time.time_ns(),
+        "entropy": base64.b64encode(secrets.token_bytes(64)).decode(),
     }
-    write_whole(paths.seed, json.dumps(seed).encode())
+    return json.dumps(told).encode()

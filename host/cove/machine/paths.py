@@ -157,14 +157,19 @@ class MachinePaths:
         return self.folder / "qemu.log"
 
     @property
-    def seed(self) -> Path:
-        """What the guest is told at boot (0600: it holds the SSH host key)."""
-        return self.folder / "seed.json"
-
-    @property
     def run_state(self) -> Path:
         """How the running VM was started; only meaningful while `vm_lock` is held by it."""
         return self.folder / "run.json"
+
+    @property
+    def suspended(self) -> Path:
+        """The state of the VM while the machine is suspended: its memory, and so all that is secret in it (0600)."""
+        return self.folder / "suspended.vm"
+
+    @property
+    def suspended_run(self) -> Path:
+        """There exactly while the machine is suspended: how its VM was started."""
+        return self.folder / "suspended.json"
 
     @property
     def lock(self) -> Path:
@@ -221,6 +226,10 @@ class MachinePaths:
     @property
     def link_socket(self) -> Path:
         return self._socket("link.sock")
+
+    @property
+    def seed_socket(self) -> Path:
+        return self._socket("seed.sock")
 
     def make_run_dir(self) -> Path:
         """Create the private directory of the sockets. Raises `CoveError` as `private_dir` does."""

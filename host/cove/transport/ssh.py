@@ -99,6 +99,12 @@ class SshTransport(Transport):
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise TransportError(f"{target} in the machine does not answer: {error}") from error
 
+    def disconnect(self) -> None:
+        """End the connection; the next stream makes another."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+
     def close(self) -> None:
         with self._lock:
             self._closed = True

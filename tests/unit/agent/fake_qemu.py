@@ -1,7 +1,8 @@
 """Stands in for QEMU and the guest in it: QMP, the link, forwards and SSH are real protocols here, the VM is not there.
 
 COVE_FAKE lists what goes wrong, separated by spaces: `refuse` (ends at once with words on stderr), `silent` (no engine),
-`no-shutdown`, `no-button`, `no-quit` (ignored requests). While there is a file named `full` beside the disk, whatever the
+`no-shutdown`, `no-button`, `no-quit` (ignored requests), `no-save` (a saving fails), `bad-template` (ends when it is to go on from
+one), `mute-template` (no engine in what goes on from one). While there is a file named `full` beside the disk, whatever the
 guest writes finds no room. SIGUSR1 makes it crash with words on stderr, SIGUSR2 makes the guest write.
 """
 
@@ -29,7 +30,9 @@ def option(pattern: str) -> list[str]:
 class Fake:
     def __init__(self) -> None:
         words = sys.argv
-        self.seed = json.loads(Path(option(r"name=opt/cove/seed,file=(.*)")[0]).read_text())
+        self.seed: dict[str, Any] = {}
+        self.restored = "-incoming" in words
+        self.has_disk = False
         self.folder = Path(words[words.index("-pidfile") + 1]).parent
         Path(words[words.index("-pidfile") + 1]).write_text(f"{os.getpid()}\n")
         with Path(option(r"file,id=console,path=([^,]*)")[0]).open("a") as console:
@@ -41,6 +44,7 @@ class Fake:
         self.qmp: socket.socket | None = None
         self.full = False
         self.link_thread: threading.Thread | None = None
+        self.room = threading.Event()
 
     def serve_qmp(self) -> None:
         listener = socket.socket(fileno=int(option(r"socket,id=qmp,fd=(\d+)")[0]))
@@ -61,15 +65,17 @@ class Fake:
         self.full = (self.folder / "full").exists()
         if self.full:
             data = {"device": "data", "operation": "write", "action": "stop", "nospace": True, "reason": "no room"}
-            stamp = {"seconds": 0, "microseconds": 0}
-            send(self.qmp, {"event": "BLOCK_IO_ERROR", "data": data, "timestamp": stamp})
+            self.tell("BLOCK_IO_ERROR", data)
+        else:
+            self.room.set()
 
     def execute(self, name: str, arguments: dict[str, Any]) -> Any:
         if name == "cont":
-            self.write()
-            if not self.full and self.link_thread is None:
-                self.link_thread = threading.Thread(target=self.serve_link, daemon=True)
+            if self.link_thread is None:
+                self.link_thread = threading.Thread(target=self.boot, daemon=True)
                 self.link_thread.start()
+            else:
+                self.write()
         if name == "query-status":
             return {"status": "io-error" if self.full else "running", "running": not self.full}
         if name == "query-chardev":
@@ -80,7 +86,37 @@ class Fake:
                 disk.write(arguments["size"].to_bytes(8, "big"))
         if name == "human-monitor-command":
             return self.monitor(arguments["command-line"].split())
+        if name == "blockdev-add":
+            self.has_disk = True
+        if name == "migrate":
+            self.tell("MIGRATION", {"status": "failed" if "no-save" in FAULTS else "completed"})
+        if name == "migrate-incoming":
+            if "bad-template" in FAULTS:
+                sys.stderr.write("qemu: load of migration failed: the fake was told to\n")
+                os._exit(1)
+            if self.has_disk:  # it was suspended, and not saved as a template
+                self.seed = json.loads((self.folder / "fake_memory").read_text())
+            self.tell("MIGRATION", {"status": "completed"})
         return {}
+
+    def tell(self, event: str, data: dict[str, Any]) -> None:
+        send(self.qmp, {"event": event, "data": data, "timestamp": {"seconds": 0, "microseconds": 0}})
+
+    def boot(self) -> None:
+        """The guest, from the point where it waits for its seed, if it has none yet."""
+        if self.seed:
+            self.serve_link()
+        listener = socket.socket(fileno=int(option(r"socket,id=seed,fd=(\d+)")[0]))
+        client, _ = listener.accept()
+        with client, client.makefile("rb") as stream:
+            self.seed = json.loads(stream.readline())
+            (self.folder / "fake_memory").write_text(json.dumps(self.seed))
+            client.sendall(b"ok\n")
+        self.write()
+        self.room.wait()
+        if "mute-template" in FAULTS and self.restored:
+            return
+        self.serve_link()
 
     def monitor(self, words: list[str]) -> str:
         if words == ["info", "usernet"]:

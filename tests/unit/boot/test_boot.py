@@ -21,6 +21,7 @@ SEED = {
     "hostname": "cove-default",
     "authorized_key": "ssh-ed25519 AAAA cove",
     "host_key": "-----BEGIN OPENSSH PRIVATE KEY-----",
+    "entropy": "AAAA",
 }
 
 

@@ -323,7 +323,7 @@ def test_what_is_not_there(server: tuple[str, list[str]], tmp_path: Path) -> Non
         f"{server[0]}/none.git": "not found: the server says 404",
         "http://127.0.0.1:1/x.git": "connect: connection refused",
         "git://127.0.0.1:1/x.git": "unable to connect to 127.0.0.1:1: Connection refused",
-        "git@github.com:a/b.git": "git over SSH is not supported",
+        "git@github.com:a/b.git": 'no SSH key "default" forwarded from the client',
     }.items():
         with pytest.raises(BuildError, match=f"failed to load cache key: .*{words}"):
             fetch(tmp_path, url)

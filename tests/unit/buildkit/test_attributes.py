@@ -36,7 +36,7 @@ def asked(options: dict[str, str], solve: SolveRequest = SOLVE) -> Request:
         ({"context:x": "local:x"}, {"contexts": {"x": "local:x"}}),
         ({"context": "https://g.it/x.git"}, {"context": "https://g.it/x.git", "dockerfile_in": "context"}),
         ({"context": "https://g.it/x.git", "dockerfilekey": "dockerfile"}, {"context": "https://g.it/x.git"}),
-        ({"requestid": "frontend.lint"}, {"check": True}),
+        ({"requestid": "frontend.lint"}, {"question": "check"}),
         (
             {"shm-size": "100", "ulimit": "nofile=1:2,core=0", "cgroup-parent": "c", "memory": "5", "cpusetcpus": "0"},
             {
@@ -132,7 +132,7 @@ def test_outputs() -> None:
         ({"cache-imports": '["x"]'}, "failed to unmarshal cache-imports"),
         ({"cache-imports": "[" * 100_000}, "failed to unmarshal cache-imports"),
         ({"cache-imports": '[{"Type":"x","Attrs":[]}]'}, "failed to unmarshal cache-imports"),
-        ({"requestid": "frontend.outline"}, "unsupported request frontend.outline"),
+        ({"requestid": "frontend.convertllb"}, "unsupported request frontend.convertllb"),
     ],
 )
 def test_what_cannot_be_read(options: dict[str, str], message: str) -> None:

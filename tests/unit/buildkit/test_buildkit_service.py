@@ -11,7 +11,7 @@ import shutil
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -97,8 +97,8 @@ class FakeBuilder:
         self.pruned.append(options)
         return await self.entries(filters)
 
-    @asynccontextmanager
-    async def folder(self) -> AsyncIterator[Path]:
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
         assert self.folder_path is not None
         path = self.folder_path.with_name(f"unpacked{next(self.numbers)}")
         path.mkdir()

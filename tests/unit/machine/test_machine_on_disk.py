@@ -199,12 +199,11 @@ def test_keys_are_made_once_and_fit_each_other(home: Path) -> None:
     host = paramiko.Ed25519Key.from_private_key_file(str(machine.host_key))
     assert machine.known_hosts.read_text().split() == ["cove-one", "ssh-ed25519", host.get_base64()]
     own = paramiko.Ed25519Key.from_private_key_file(str(machine.ssh_key))
-    keys.write_seed(machine, "b" * 32)
-    seed = json.loads(machine.seed.read_text())
+    seed = json.loads(keys.seed(machine, "b" * 32))
     assert (seed["boot_id"], seed["machine"], seed["hostname"]) == ("b" * 32, "one", "cove-one")
     assert seed["authorized_key"].split()[1] == own.get_base64()
     assert seed["host_key"] == machine.host_key.read_text()
-    assert stat.S_IMODE(machine.seed.stat().st_mode) == 0o600
+    assert json.loads(keys.seed(machine, "b" * 32))["entropy"] != seed["entropy"]
 
 
 @pytest.mark.parametrize("lost", ["host_key", "known_hosts"])

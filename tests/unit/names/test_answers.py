@@ -13,7 +13,9 @@ from coved.names.responder import Responder
 from coved.names.zone import Host, Zone
 
 WEB, TWIN = (ipaddress.IPv4Address(f"10.0.0.{n}").packed for n in (2, 3))
-ZONE = Zone("Net.a", [Host("10.0.0.2", ("Web", "store", "dotted.name", "é")), Host("10.0.0.3", ("twin", "store", ""))])
+ZONE = Zone(
+    "Net.a", [Host(("10.0.0.2",), ("Web", "store", "dotted.name", "é")), Host(("10.0.0.3",), ("twin", "store", ""))]
+)
 
 
 def asked(name: str, type: int = message.A, class_: int = message.IN) -> Query:

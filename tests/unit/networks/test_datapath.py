@@ -19,6 +19,7 @@ import pytest
 from coved.networks import namespaces
 from coved.networks.datapath import Datapath
 from coved.networks.definition import Network
+from coved.networks.endpoints import gateways
 from coved.networks.firewall import PortRule
 from coved.networks.model import Endpoint
 from coved.networks.nftables import FirewallError, Nftables
@@ -43,6 +44,10 @@ def endpoint(net: Network, last: int, interface: str = "eth0", name: str = "") -
         net.id, net.name, "e" * 64, interface, name or f"v{net.bridge}{last}", f"{prefix}.{last}", 24,
         "" if net.internal else net.gateway, f"02:42:0a:00:{net.id[0]}0:{last:02x}",
     )  # fmt: skip
+
+
+def opened(lab: Lab, datapath: Datapath, container_id: str, endpoints: Any, ports: Any) -> Path:
+    return lab.run(datapath.open, container_id, endpoints, gateways([one for _, one in endpoints]), ports)
 
 
 class Lab:
@@ -150,7 +155,7 @@ def test_a_sandbox_has_its_address_and_its_way_out(lab: Lab) -> None:
     net = network(1)
     datapath = lab.datapath()
     lab.run(datapath.start, [net], {}, [])
-    path = lab.run(datapath.open, "c1", [(net, endpoint(net, 2))], [])
+    path = opened(lab, datapath, "c1", [(net, endpoint(net, 2))], [])
     assert lab.run(datapath.has_namespace, "c1")
     addresses = said_in(path, "ip -o -4 addr show")
     assert "lo    inet 127.0.0.1/8" in addresses
@@ -169,12 +174,12 @@ def test_a_namespace_that_was_made_ahead_is_as_good_and_used_once(lab: Lab) -> N
     descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     lab.run(datapath.prepare)
     lab.run(datapath.prepare)  # one is enough
-    assert len(os.listdir("/proc/self/fd")) == descriptors + 2  # noqa: PTH208 - itself, and a socket in it
+    assert len(os.listdir("/proc/self/fd")) == descriptors + 3  # noqa: PTH208 - itself, a socket and a switch in it
     assert datapath._spare is not None
     made = os.fstat(datapath._spare.fd).st_ino
-    alone = lab.run(datapath.open, "none", [], [])
-    first = lab.run(datapath.open, "c1", [(net, endpoint(net, 2))], [])
-    second = lab.run(datapath.open, "c2", [(net, endpoint(net, 3))], [])
+    alone = opened(lab, datapath, "none", [], [])
+    first = opened(lab, datapath, "c1", [(net, endpoint(net, 2))], [])
+    second = opened(lab, datapath, "c2", [(net, endpoint(net, 3))], [])
     assert first.stat().st_ino == made
     assert len({path.stat().st_ino for path in (alone, first, second)}) == 3
     assert len(os.listdir("/proc/self/fd")) == descriptors  # noqa: PTH208
@@ -182,16 +187,17 @@ def test_a_namespace_that_was_made_ahead_is_as_good_and_used_once(lab: Lab) -> N
         assert within(second, lambda: fetch("10.201.0.2", 80)) == "first 10.201.0.3"
     for path in (alone, first):
         assert "lo    inet 127.0.0.1/8" in said_in(path, "ip -o -4 addr show")
-        assert said_in(path, "cat /proc/sys/net/ipv6/conf/default/disable_ipv6").strip() in ("1", "")
+        assert said_in(path, "cat /proc/sys/net/ipv6/conf/default/disable_ipv6").strip() in ("0", "")
+    assert said_in(first, "cat /proc/sys/net/ipv6/conf/eth0/disable_ipv6").strip() in ("1", "")
 
 
 def test_containers_of_one_network_see_each_other_and_of_another_not(lab: Lab) -> None:
     one, two = network(1), network(2)
     datapath = lab.datapath()
     lab.run(datapath.start, [one, two], {}, [])
-    first = lab.run(datapath.open, "c1", [(one, endpoint(one, 2))], [])
-    second = lab.run(datapath.open, "c2", [(one, endpoint(one, 3))], [])
-    third = lab.run(datapath.open, "c3", [(two, endpoint(two, 2))], [])
+    first = opened(lab, datapath, "c1", [(one, endpoint(one, 2))], [])
+    second = opened(lab, datapath, "c2", [(one, endpoint(one, 3))], [])
+    third = opened(lab, datapath, "c3", [(two, endpoint(two, 2))], [])
     with tcp_server(first, 80, b"first"):
         assert within(second, lambda: fetch("10.201.0.2", 80)) == "first 10.201.0.3"
         assert within(third, lambda: fetch("10.201.0.2", 80, 0.5)) == ""
@@ -203,7 +209,7 @@ def test_a_published_port_leads_in_from_the_machine_and_from_the_container_itsel
     datapath = lab.datapath()
     lab.run(datapath.start, [net], {}, [])
     rule = PortRule("tcp", address, 8080, "10.201.0.2", 80)
-    path = lab.run(datapath.open, "c1", [(net, endpoint(net, 2))], [rule])
+    path = opened(lab, datapath, "c1", [(net, endpoint(net, 2))], [rule])
     with tcp_server(path, 80, b"page"):
         assert lab.run(fetch, "127.0.0.1", 8080) == "page 10.201.0.1"
         assert lab.run(fetch, "10.201.0.1", 8080, 0.5) == ("" if address else "page 10.201.0.1")
@@ -219,7 +225,7 @@ def test_containers_cannot_reach_the_machines_loopback(lab: Lab) -> None:
     net = network(1)
     datapath = lab.datapath()
     lab.run(datapath.start, [net], {}, [])
-    path = lab.run(datapath.open, "c1", [(net, endpoint(net, 2))], [])
+    path = opened(lab, datapath, "c1", [(net, endpoint(net, 2))], [])
     listener = lab.run(socket.create_server, ("127.0.0.1", 9999))
     with listener:
         # route_localnet is on for the bridge; a packet made for it must still be dropped.
@@ -237,10 +243,10 @@ def test_an_internal_network_has_no_way_out_and_no_way_in(lab: Lab) -> None:
     inner, outer = network(1, internal=True), network(2)
     datapath = lab.datapath()
     lab.run(datapath.start, [inner, outer], {}, [])
-    first = lab.run(datapath.open, "c1", [(inner, endpoint(inner, 2))], [])
-    second = lab.run(datapath.open, "c2", [(inner, endpoint(inner, 3))], [])
+    first = opened(lab, datapath, "c1", [(inner, endpoint(inner, 2))], [])
+    second = opened(lab, datapath, "c2", [(inner, endpoint(inner, 3))], [])
     assert said_in(first, "ip route show default") == ""
-    third = lab.run(datapath.open, "c3", [(outer, endpoint(outer, 2))], [])
+    third = opened(lab, datapath, "c3", [(outer, endpoint(outer, 2))], [])
     with tcp_server(first, 80, b"inside"), tcp_server(third, 80, b"outside"):
         assert within(second, lambda: fetch("10.201.0.2", 80)).startswith("inside")
         said_in(first, "ip route add default via 10.201.0.1")  # however it tries
@@ -252,15 +258,15 @@ def test_a_second_network_comes_and_goes_while_the_container_runs(lab: Lab) -> N
     one, two = network(1), network(2)
     datapath = lab.datapath()
     lab.run(datapath.start, [one], {}, [])
-    path = lab.run(datapath.open, "c1", [(one, endpoint(one, 2))], [])
+    path = opened(lab, datapath, "c1", [(one, endpoint(one, 2))], [])
     lab.run(datapath.add_network, two)
     second = endpoint(two, 2, "eth1")
-    lab.run(datapath.connect, "c1", two, second, False)
+    lab.run(datapath.connect, "c1", two, second, gateways([endpoint(one, 2), second]))
     assert "10.202.0.2/24" in said_in(path, "ip -o -4 addr show eth1")
     assert said_in(path, "ip route show default").startswith("default via 10.201.0.1")
     lab.run(datapath.disconnect, "c1", endpoint(one, 2))
     assert said_in(path, "ip route show default") == ""
-    lab.run(datapath.set_default_route, "c1", second)
+    lab.run(datapath.set_ways_out, "c1", gateways([second]))
     assert said_in(path, "ip route show default").startswith("default via 10.202.0.1 dev eth1")
     lab.run(datapath.disconnect, "c1", second)
     assert "eth" not in said_in(path, "ip -o link")
@@ -273,15 +279,15 @@ def test_a_sandbox_that_closes_leaves_nothing(lab: Lab) -> None:
     net = network(1)
     datapath = lab.datapath()
     lab.run(datapath.start, [net], {}, [])
-    links, rules = lab.shell("ip -o link | wc -l"), lab.run(lambda: Nftables().run("list table ip cove-test"))
+    links, rules = lab.shell("ip -o link | wc -l"), lab.run(lambda: Nftables().run("list table inet cove-test"))
     mine, port = endpoint(net, 2), PortRule("udp", "", 5353, "10.201.0.2", 53)
-    lab.run(datapath.open, "c1", [(net, mine)], [port])
-    assert "5353" in lab.run(lambda: Nftables().run("list table ip cove-test"))
+    opened(lab, datapath, "c1", [(net, mine)], [port])
+    assert "5353" in lab.run(lambda: Nftables().run("list table inet cove-test"))
     lab.run(datapath.close_sandbox, "c1", [mine], [port], True)
     assert not lab.run(datapath.has_namespace, "c1")
     assert not datapath.path("c1").exists()
     assert lab.shell("ip -o link | wc -l") == links
-    assert lab.run(lambda: Nftables().run("list table ip cove-test")) == rules
+    assert lab.run(lambda: Nftables().run("list table inet cove-test")) == rules
     lab.run(datapath.close_sandbox, "c1", [mine], [port], True)  # a second time does no harm
 
 
@@ -289,17 +295,17 @@ def test_an_open_that_fails_leaves_nothing(lab: Lab) -> None:
     net = network(1)
     datapath = lab.datapath()
     lab.run(datapath.start, [net], {}, [])
-    lab.run(datapath.open, "c1", [(net, endpoint(net, 2))], [PortRule("tcp", "", 80, "10.201.0.2", 80)])
+    opened(lab, datapath, "c1", [(net, endpoint(net, 2))], [PortRule("tcp", "", 80, "10.201.0.2", 80)])
     for wrong, ports in (
         (replace(endpoint(net, 3), mac_address="01:00:00:00:00:01"), []),  # a group's address
         (replace(endpoint(net, 3), host_interface="vtb12"), []),  # the first one's
         (endpoint(net, 3, name="v3"), [PortRule("tcp", "", 80, "10.201.0.3", 80)]),  # the first one's port
     ):
         with pytest.raises((NetlinkError, FirewallError)):
-            lab.run(datapath.open, "c2", [(net, wrong)], ports)
+            opened(lab, datapath, "c2", [(net, wrong)], ports)
         assert not datapath.path("c2").exists()
     assert lab.run(datapath.has_namespace, "c1")
-    path = lab.run(datapath.open, "c2", [(net, endpoint(net, 3))], [])
+    path = opened(lab, datapath, "c2", [(net, endpoint(net, 3))], [])
     assert "10.201.0.3" in said_in(path, "ip -o -4 addr show eth0")
 
 
@@ -309,8 +315,8 @@ def test_the_next_engine_takes_over_what_runs_and_clears_what_does_not(lab: Lab)
     lab.run(first.start, [net], {}, [])
     kept, stale = endpoint(net, 2), endpoint(net, 3)
     rule = PortRule("tcp", "", 8080, "10.201.0.2", 80)
-    path = lab.run(first.open, "c1", [(net, kept)], [rule])
-    lab.run(first.open, "c2", [(net, stale)], [PortRule("tcp", "", 8081, "10.201.0.3", 80)])
+    path = opened(lab, first, "c1", [(net, kept)], [rule])
+    opened(lab, first, "c2", [(net, stale)], [PortRule("tcp", "", 8081, "10.201.0.3", 80)])
     lab.run(first.close)  # as much as a kill leaves
     second = lab.datapath()
     with tcp_server(path, 80, b"still here"):
@@ -319,17 +325,17 @@ def test_the_next_engine_takes_over_what_runs_and_clears_what_does_not(lab: Lab)
         assert lab.run(fetch, "127.0.0.1", 8080).startswith("still here")
     assert not second.path("c2").exists()
     assert stale.host_interface not in lab.run(second.links)
-    assert "8081" not in lab.run(lambda: Nftables().run("list table ip cove-test"))
+    assert "8081" not in lab.run(lambda: Nftables().run("list table inet cove-test"))
 
 
 def test_what_the_machine_knows_is_taken(lab: Lab) -> None:
     datapath = lab.datapath()
     lab.run(datapath.start, [network(1)], {}, [])
     lab.shell("ip route add 10.77.0.0/16 via 10.201.0.9")
-    taken = lab.run(datapath.taken_subnets)
+    taken, devices = lab.run(datapath.surroundings)
     for subnet in ("127.0.0.0/8", "10.201.0.0/24", "10.77.0.0/16"):
         assert ipaddress.IPv4Network(subnet) in taken
-    assert {"lo", "tb1"} <= lab.run(datapath.links)
+    assert {"lo", "tb1"} <= devices
 
 
 def test_rules_are_all_or_nothing_and_errors_have_nftables_words(lab: Lab) -> None:
@@ -412,7 +418,7 @@ def test_a_macvlan_is_gone_before_its_namespace_is(lab: Lab) -> None:
     lab.run(datapath.start, [net], {}, [])
     with contextlib.ExitStack() as held:
         for _ in range(2):
-            path = lab.run(datapath.open, "c1", [(net, place)], [])
+            path = opened(lab, datapath, "c1", [(net, place)], [])
             assert "10.201.0.2/24" in said_in(path, "ip -o -4 addr show eth0")
             held.enter_context(path.open("rb"))
             lab.run(datapath.close_sandbox, "c1", [place], [], False)
@@ -424,7 +430,7 @@ def test_half_of_a_macvlan_is_taken_away(lab: Lab) -> None:
     net, place = _on_parent("par0")
     datapath = lab.datapath()
     lab.run(datapath.start, [net], {}, [])
-    path = lab.run(datapath.open, "c1", [(net, place)], [])
+    path = opened(lab, datapath, "c1", [(net, place)], [])
     assert lab.run(datapath.has_device, "c1", place)
     said_in(path, f"ip link set eth0 down; ip link set eth0 name cv{place.endpoint_id[:12]}")
     assert not lab.run(datapath.has_device, "c1", place)

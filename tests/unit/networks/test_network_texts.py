@@ -13,6 +13,7 @@ from coved.networks.model import Endpoint, PublishedPort, SandboxRequest
 from coved.networks.records import Record, Records
 
 NET = ipaddress.IPv4Network("172.18.0.0/16")
+NET6 = ipaddress.IPv6Network("fd00:18::/64")
 
 
 class Recorder:
@@ -37,26 +38,33 @@ def rules(monkeypatch: pytest.MonkeyPatch) -> tuple[Firewall, list[str]]:
 
 def test_a_reset_replaces_the_whole_table_in_one_transaction(rules: tuple[Firewall, list[str]]) -> None:
     made, texts = rules
-    made.reset([BridgeRule("br-1", NET)], [PortRule("tcp", "", 49152, "172.18.0.2", 80)])
+    made.reset([BridgeRule("br-1", (NET,))], [PortRule("tcp", "", 49152, "172.18.0.2", 80)])
     (text,) = texts
     lines = text.splitlines()
-    assert lines[:2] == [
-        "add table ip cove-x",
+    assert lines[:4] == [
+        "add table ip cove-x",  # an older engine's
         "delete table ip cove-x",
+        "add table inet cove-x",
+        "delete table inet cove-x",
     ]  # deleting what is not there would be an error
-    assert "table ip cove-x {" in lines
-    assert 'add element ip cove-x bridges { "br-1" }' in lines
-    assert "add element ip cove-x outbound { 172.18.0.0/16 }" in lines
-    assert "add element ip cove-x published { tcp . 49152 : 172.18.0.2 . 80 }" in lines
+    assert "table inet cove-x {" in lines
+    assert 'add element inet cove-x bridges { "br-1" }' in lines
+    assert "add element inet cove-x outbound4 { 172.18.0.0/16 }" in lines
+    assert "add element inet cove-x published4 { tcp . 49152 : 172.18.0.2 . 80 }" in lines
     assert text.count("{") == text.count("}")
 
 
 @pytest.mark.parametrize(
     ("rule", "sets"),
     [
-        (BridgeRule("b", NET), {"bridges", "inside", "hairpin", "outbound"}),
-        (BridgeRule("b", NET, masquerade=False), {"bridges", "inside", "hairpin"}),
-        (BridgeRule("b", NET, internal=True), {"bridges", "inside", "hairpin", "internal"}),
+        (BridgeRule("b", (NET,)), {"bridges", "inside", "hairpin4", "outbound4"}),
+        (BridgeRule("b", (NET,), masquerade=False), {"bridges", "inside", "hairpin4"}),
+        (BridgeRule("b", (NET,), internal=True), {"bridges", "inside", "hairpin4", "internal"}),
+        (BridgeRule("b", (NET6,), apart=True), {"bridges", "hairpin6", "outbound6"}),
+        (
+            BridgeRule("b", (NET, NET6), modes=("nat", "nat-unprotected")),
+            {"bridges", "inside", "hairpin4", "outbound4", "hairpin6", "outbound6", "open6"},
+        ),
     ],
 )
 def test_a_network_leaves_with_what_it_came_with(rules: Any, rule: BridgeRule, sets: set[str]) -> None:
@@ -69,19 +77,32 @@ def test_a_network_leaves_with_what_it_came_with(rules: Any, rule: BridgeRule, s
 
 def test_ports_have_the_map_of_their_address(rules: Any) -> None:
     made, texts = rules
-    ports = [PortRule("udp", "127.0.0.1", 53, "172.18.0.2", 5353), PortRule("tcp", "", 80, "172.18.0.2", 8080)]
+    ports = [
+        PortRule("udp", "127.0.0.1", 53, "172.18.0.2", 5353),
+        PortRule("tcp", "", 80, "172.18.0.2", 8080),
+        PortRule("tcp", "", 80, "fd00::2", 8080),
+        PortRule("tcp", "2001:db8::1", 80, "fd00::2", 8080),
+    ]
     made.add_ports(ports)
     made.remove_ports(ports)
     made.add_ports([])
     assert texts == [
-        "add element ip cove-x published_at { udp . 127.0.0.1 . 53 : 172.18.0.2 . 5353 }\n"
-        "add element ip cove-x published { tcp . 80 : 172.18.0.2 . 8080 }",
-        "delete element ip cove-x published_at { udp . 127.0.0.1 . 53 }\ndelete element ip cove-x published { tcp . 80 }",
+        "add element inet cove-x published_at4 { udp . 127.0.0.1 . 53 : 172.18.0.2 . 5353 }\n"
+        "add element inet cove-x published4 { tcp . 80 : 172.18.0.2 . 8080 }\n"
+        "add element inet cove-x published6 { tcp . 80 : fd00::2 . 8080 }\n"
+        "add element inet cove-x published_at6 { tcp . 2001:db8::1 . 80 : fd00::2 . 8080 }",
+        "delete element inet cove-x published_at4 { udp . 127.0.0.1 . 53 }\n"
+        "delete element inet cove-x published4 { tcp . 80 }\n"
+        "delete element inet cove-x published6 { tcp . 80 }\n"
+        "delete element inet cove-x published_at6 { tcp . 2001:db8::1 . 80 }",
     ]
 
 
 def record(container_id: str, mode: str = "bridge") -> Record:
-    endpoint = Endpoint("n", "net", "e", "eth0", "veth1", "172.18.0.2", 16, "172.18.0.1", "02:42:00:00:00:01", ("db",))
+    endpoint = Endpoint(
+        "n", "net", "e", "eth0", "veth1", "172.18.0.2", 16, "172.18.0.1", "02:42:00:00:00:01", ("db",), (), "fd00::2", 64,
+        "fd00::1", ("169.254.0.9/16",), 3, (("net/ipv4/conf/eth0/log_martians", "1"),),
+    )  # fmt: skip
     port = PublishedPort("tcp", 80, "127.0.0.1", 8080, 49152)
     return Record(container_id, "name", mode, (endpoint,), (port,), ("80/tcp",))
 

@@ -17,7 +17,7 @@ ENDPOINT = Endpoint("n", "lan", "e", "eth0", "veth1", "10.9.0.2", 24, "10.9.0.1"
 def made(driver: str, gateway: str = "", *, internal: bool = False, **options: str) -> Network:
     config: dict[str, Any] = {"Subnet": "10.9.0.0/24", "Gateway": gateway}
     body = {"Name": "lan", "Driver": driver, "Internal": internal, "Options": options, "IPAM": {"Config": [config]}}
-    return create.definition(body, (), (), ())
+    return create.definition(body, (), (), (), ())
 
 
 def test_modes_and_flags_are_the_kernels_numbers() -> None:

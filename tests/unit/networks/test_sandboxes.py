@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from coved.errors import EngineError
 from coved.networks.definition import Network
+from coved.networks.endpoints import Gateways
 from coved.networks.firewall import PortRule
 from coved.networks.model import Endpoint, PublishedPort
 from coved.networks.records import Record, Records
@@ -88,9 +89,10 @@ class World:
         if self.route == gone.gateway:
             self.route = ""
 
-    def set_default_route(self, container_id: str, after: Endpoint) -> None:
-        self._step("set_default_route")
-        self.route = after.gateway
+    def set_ways_out(self, container_id: str, ways: Gateways) -> None:
+        self._step("set_ways_out")
+        assert ways.ipv4 is not None
+        self.route = ways.ipv4.gateway
 
     # -- the publisher
 
@@ -116,8 +118,8 @@ class World:
     def __iter__(self) -> Any:
         return iter((FIRST, SECOND))
 
-    def connections(self, container_id: str) -> dict[str, Any]:
-        return {}
+    def joined_and_left(self, container_id: str) -> tuple[dict[str, Any], set[str]]:
+        return {}, set()
 
     def take(self, one: Endpoint) -> None:
         self.taken.add(one.address)
@@ -175,7 +177,7 @@ class _Catalog:
     def __iter__(self) -> Any:
         return iter(self._world)
 
-    def disconnect(self, container_id: str, network: Network) -> None:
+    def disconnect(self, container_id: str, network: Network, *, created_on: bool) -> None:
         pass
 
 
@@ -202,7 +204,7 @@ def test_a_disconnection_that_fails_leaves_all_as_it_was(failing: str, record: R
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("failing", ["", "set_default_route", "save"])
+@pytest.mark.parametrize("failing", ["", "set_ways_out", "save"])
 def test_a_disconnection_is_finished_once_the_pair_is_gone(
     failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -217,7 +219,7 @@ def test_a_disconnection_is_finished_once_the_pair_is_gone(
         assert world.links == {second.host_interface}
         assert world.rules == {world.rule(PORT, second.address)}
         assert world.taken == {second.address}
-        assert world.route == ("" if failing == "set_default_route" else second.gateway)
+        assert world.route == ("" if failing == "set_ways_out" else second.gateway)
         assert [*sandboxes] == [replace(BOTH, endpoints=(second,))]
 
     asyncio.run(scenario())

@@ -1,16 +1,17 @@
 import asyncio
 import os
 import subprocess
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from coved.errors import Conflict, InvalidParameter, NotFound
+from coved.errors import Conflict, EngineError, InvalidParameter, NotFound
 from coved.events import Events
 from coved.filters import Filters
 from coved.store.database import Database
-from coved.volumes import Volumes
+from coved.volumes import Volumes, mounting
 
 
 def with_volumes(root: Path, work: Callable[[Volumes], Awaitable[Any]]) -> Any:
@@ -221,3 +222,51 @@ def test_populate_copies_into_an_empty_volume_only(tmp_path: Path) -> None:
         assert (copied / "file").read_text() == "changed"
 
     with_volumes(tmp_path, work)
+
+
+def test_what_is_being_mounted_is_not_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may take minutes; a removal meanwhile would find nothing mounted, and then delete the server's files."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(place: Path, options: Mapping[str, str]) -> None:
+        begun.set()
+        go_on.wait(10)
+        raise EngineError("no answer")
+
+    monkeypatch.setattr(mounting, "_mount", slow)
+
+    async def look(volumes: Volumes) -> None:
+        async with volumes.opened(["data"]):
+            pytest.fail("it is not mounted")
+
+    async def work(volumes: Volumes) -> None:
+        await volumes.create("data", options={"type": "nfs", "device": ":/x"})
+        looking = asyncio.create_task(look(volumes))
+        await asyncio.to_thread(begun.wait, 10)
+        with pytest.raises(Conflict, match=r"^remove data: volume has active mounts$"):
+            await volumes.remove("data")
+        go_on.set()
+        with pytest.raises(EngineError, match=r"^no answer$"):
+            await looking
+        await volumes.remove("data")
+
+    with_volumes(tmp_path, work)
+
+
+@pytest.mark.root
+def test_nothing_is_deleted_while_something_is_mounted_in_it(tmp_path: Path) -> None:
+    """What an engine left that was killed in a removal is removed at the next start, but not what is mounted there."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("precious")
+    for place in ("volumes/stray/_data", "trash/volume-1/_data"):
+        (tmp_path / place).mkdir(parents=True)
+        subprocess.run(["mount", "--bind", outside, tmp_path / place], check=True)
+
+    async def nothing(volumes: Volumes) -> None:
+        assert volumes.list() == []
+
+    with_volumes(tmp_path, nothing)
+    assert (outside / "precious").read_text() == "precious"
+    assert list((tmp_path / "volumes").iterdir()) == list((tmp_path / "trash").iterdir()) == []
+    assert mounting.mounts_below(tmp_path) == []

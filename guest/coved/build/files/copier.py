@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from coved.build.cache.snapshots import Draft, Snapshots
-from coved.build.files import copying, hashing
+from coved.build.files import copying, hashing, places, selection
 from coved.build.files.hash_memory import HashMemory
 from coved.build.orders import CopyOrder, Files
 from coved.images.streams import in_thread
@@ -61,6 +62,20 @@ class Copier:
             if len(self._known) > _KNOWN_MAX:
                 del self._known[next(iter(self._known))]
         return found
+
+    async def kind(self, files: Files, sources: Sequence[str]) -> str:
+        """Whether sources are a "file", a "dir", or several ("multi"). Raises BuildError."""
+        layers = self._layers(files)
+
+        def look(wanted: Callable[[], bool]) -> str:
+            with places.opened(files.directory, layers) as root:
+                found = [one for source in sources for one in selection.find(root, source)]
+            if len(found) != 1:
+                return "multi"
+            return "dir" if stat.S_ISDIR(found[0].status.st_mode) else "file"
+
+        with self._snapshots.held(files.refs):
+            return await self._run(look)
 
     def _layers(self, files: Files) -> Sequence[Path]:
         return () if files.directory is not None else self._snapshots.lower_dirs(files.refs)

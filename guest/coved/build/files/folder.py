@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from coved.build.client import Meter, Tree
@@ -26,6 +26,7 @@ class Folder:
     def __init__(self, path: Path, credentials: Mapping[str, tuple[str, str]] | None = None) -> None:
         self._path = path
         self._credentials = credentials or {}
+        self._key = ""
 
     @contextlib.asynccontextmanager
     async def tree(
@@ -34,9 +35,13 @@ class Folder:
         if name not in ("context", "dockerfile"):
             raise NotFound(f"the client has no folder {name}")
         if excludes:
+            self._path = await self._changeable()
             given_up = threading.Event()
             await in_thread(None, lambda: leave_out(self._path, excludes, lambda: not given_up.is_set()), given_up.set)
-        yield Tree(self._path)
+        yield Tree(self._path, self._key)
+
+    async def _changeable(self) -> Path:
+        return self._path
 
     async def secret(self, id: str) -> bytes | None:
         return None
@@ -53,6 +58,21 @@ class Folder:
 
     async def receive_tree(self, output: int, path: Path, subfolders: Mapping[str, Path] | None = None) -> None:
         raise EngineError(_NO_SESSION)
+
+
+class Shared(Folder):
+    """One whose ``path`` others use as well: what is ignored is removed from a copy, which ``copy`` makes."""
+
+    def __init__(self, path: Path, key: str, copy: Callable[[Path], Awaitable[Path]]) -> None:
+        super().__init__(path)
+        self._key = key
+        self._copy: Callable[[Path], Awaitable[Path]] | None = copy
+
+    async def _changeable(self) -> Path:
+        if self._copy is None:
+            return self._path
+        copy, self._copy, self._key = self._copy, None, ""
+        return await copy(self._path)
 
 
 def leave_out(root: Path, excludes: Sequence[str], wanted: Callable[[], bool] = lambda: True) -> None:

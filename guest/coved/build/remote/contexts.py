@@ -23,7 +23,7 @@ from coved.errors import no_room
 from coved.images.streams import OwnThreads, in_thread
 
 if TYPE_CHECKING:
-    from coved.build.remote.git import Repositories
+    from coved.build.remote.git import Agent, Repositories
 
 TREES_MAX = 16
 _FILE = "context"
@@ -64,7 +64,7 @@ class RemoteContexts:
     @contextlib.asynccontextmanager
     async def tree(
         self, url: str, *, keep_git_dir: bool = False, named: bool = False, secret: Secret | None = None,
-        meter: Meter = lambda done: None,
+        agent: Agent | None = None, meter: Meter = lambda done: None,
     ) -> AsyncIterator[Context]:  # fmt: skip
         """The files of a context.
 
@@ -76,7 +76,9 @@ class RemoteContexts:
         """
         ref = git_url.parse(url)
         if ref is not None:
-            async with self._repositories.tree(ref, keep_git_dir=keep_git_dir, secret=secret, meter=meter) as found:
+            async with self._repositories.tree(
+                ref, keep_git_dir=keep_git_dir, secret=secret, agent=agent, meter=meter
+            ) as found:
                 yield Context(found.path, found.key, commit=found.commit)
             return
         async with self._downloads.file(url, secret=secret, meter=lambda done, total: meter(done)) as file:

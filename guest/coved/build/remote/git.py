@@ -3,7 +3,7 @@
 The machine has no git(1): it is 45 MB, with a Perl. Nor is dulwich used: it takes objects of any size into memory, at its
 server's word, and what a build needs of git is not much more than what it would take to hold that back.
 
-What BuildKit does by way of git(1) and this does not: line endings and filters of ``.gitattributes``, and ssh.
+What BuildKit does by way of git(1) and this does not: line endings and filters of ``.gitattributes``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ from coved.build.remote.downloads import Secret, basic, login, public
 from coved.build.remote.git_budget import Budget
 from coved.build.remote.git_pack import Pack
 from coved.build.remote.git_url import GitRef, is_commit
-from coved.build.remote.git_wire import HttpServer, Refs, Server, TcpServer
+from coved.build.remote.git_wire import HttpServer, Refs, Server, SocketServer, TcpServer
 from coved.build.remote.holdings import Holding
 from coved.build.remote.kept_trees import KeptTrees
 from coved.errors import EngineError, no_room
@@ -53,6 +54,8 @@ _REACHABLE = ("allow-reachable-sha1-in-want", "allow-any-sha1-in-want")
 _TIP = "allow-tip-sha1-in-want"
 
 Meter = Callable[[int], None]
+Agent = Callable[[str], AbstractAsyncContextManager[Path | None]]
+"""``Client.ssh_agent``."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class Repositories:
     @contextlib.asynccontextmanager
     async def tree(
         self, ref: GitRef, *, keep_git_dir: bool = False, checksum: str = "", secret: Secret | None = None,
-        meter: Meter = lambda done: None,
+        agent: Agent | None = None, meter: Meter = lambda done: None,
     ) -> AsyncIterator[GitTree]:  # fmt: skip
         """The files of a commit.
 
@@ -105,6 +108,7 @@ class Repositories:
             checksum: how the commit must begin, beside what the ref says.
             secret: tells what authorizes (GIT_AUTH_TOKEN, GIT_AUTH_HEADER, with .host behind it or not: without one it is meant
                 for this repository's server, and those of its submodules that are others never learn of it).
+            agent: for a repository that is reached over SSH, and for its submodules.
             meter: told of the bytes that have come.
 
         Raises BuildError in BuildKit's words.
@@ -116,7 +120,7 @@ class Repositories:
         expected = "".join(wanted)
         if expected and not _CHECKSUM.fullmatch(expected):
             raise BuildError(f"invalid checksum {expected} for Git URL, expected hex commit hash")
-        fetch = _Fetch(self._registries, ref, expected, secret, meter)
+        fetch = _Fetch(self._registries, ref, expected, secret, agent, meter)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(fetch.close)
             try:
@@ -142,13 +146,15 @@ class _Fetch:
     """One repository, as long as it is asked something."""
 
     def __init__(
-        self, registries: Registries, ref: GitRef, checksum: str, secret: Secret | None, meter: Meter,
+        self, registries: Registries, ref: GitRef, checksum: str, secret: Secret | None, agent: Agent | None, meter: Meter,
         above: _Fetch | None = None,
     ) -> None:  # fmt: skip
         self._registries = registries
         self._ref = ref
         self._checksum = checksum
         self._secret = secret
+        self._agent = agent
+        self._agents = contextlib.AsyncExitStack()
         self._meter = meter
         self._deep: int = above._deep + 1 if above is not None else 0
         self._budget: Budget = above._budget if above is not None else Budget()
@@ -164,8 +170,9 @@ class _Fetch:
         self._call.close()
         if self._wire is not None:
             self._wire.close()
-        if isinstance(self._server, TcpServer):
-            self._server.close()
+        if isinstance(self._server, SocketServer):
+            await asyncio.to_thread(self._server.close)
+        await self._agents.aclose()
 
     def key(self, goal: _Goal, *, keep: bool) -> str:
         words = [goal.object if keep else goal.commit, clean(self._ref.subdir), str(self._ref.submodules)]
@@ -261,7 +268,9 @@ class _Fetch:
         if self._deep >= _SUBMODULES_DEEP:
             raise BuildError(f"submodules are nested more than {_SUBMODULES_DEEP} deep at {path}")
         ref = GitRef(url, ref=commit, commit_time=self._ref.commit_time)
-        other = _Fetch(self._registries, ref, "", self._secret, self._meter, self)
+        # Who is fetched from over HTTP says nothing that an agent should be asked for.
+        agent = self._agent if _scheme(self._ref.remote) == "ssh" else None
+        other = _Fetch(self._registries, ref, "", self._secret, agent, self._meter, self)
         inner = place / "module"
         try:
             self._budget.reach()
@@ -282,10 +291,9 @@ class _Fetch:
         return self._refs
 
     async def _reached(self) -> Server:
-        remote = self._ref.remote if "://" in self._ref.remote else f"ssh://{self._ref.remote}"
-        scheme = remote.partition("://")[0]
+        remote, scheme = self._ref.remote, _scheme(self._ref.remote)
         if scheme == "ssh":
-            raise BuildError("git over SSH is not supported; use https:// and a secret GIT_AUTH_TOKEN")
+            return await self._over_ssh(remote)
         if scheme == "git":
             return TcpServer(remote, self._budget)
         parts = urlsplit(remote)
@@ -295,6 +303,14 @@ class _Fetch:
         told = login(parts.netloc) or await self._secrets(address)
         self._wire = await self._registries.wire(Endpoint(scheme, urlsplit(address).netloc))
         return HttpServer(self._wire, address, told, self._budget)
+
+    async def _over_ssh(self, remote: str) -> Server:
+        from coved.build.remote.git_ssh import AGENT, SshServer
+
+        path = await self._agents.enter_async_context(self._agent(AGENT)) if self._agent is not None else None
+        if path is None:
+            raise BuildError(f'no SSH key "{AGENT}" forwarded from the client')
+        return SshServer(remote, path, self._budget)
 
     async def _secrets(self, url: str) -> Mapping[str, str]:
         """A submodule's address is whatever its repository says: it may name a host without a certificate, or anybody's."""
@@ -366,8 +382,16 @@ def _address(remote: str, url: str) -> str:
     """A submodule's; one that begins with a dot is relative to the repository's."""
     if not url.startswith(("./", "../")):
         return url
-    parts = urlsplit(public(remote))
+    if "://" not in remote:
+        host, _, path = remote.partition(":")
+        return f"{host}:{'/' if path.startswith('/') else ''}{clean(f'{path}/{url}')}"
+    # Of SSH the user belongs to the place, and is nobody's secret.
+    parts = urlsplit(remote if _scheme(remote) == "ssh" else public(remote))
     return urlunsplit(parts._replace(path=f"/{clean(f'{parts.path}/{url}')}"))
+
+
+def _scheme(remote: str) -> str:
+    return remote.partition("://")[0] if "://" in remote else "ssh"
 
 
 def _moved(tree: Path, target: Path, path: str) -> None:

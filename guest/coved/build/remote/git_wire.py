@@ -144,11 +144,10 @@ class HttpServer:
         return self._told if origin(url) == self._origin else {}
 
 
-class TcpServer:
-    """``git://``, which is neither encrypted nor asks anybody who they are."""
+class SocketServer:
+    """A server that is spoken to on one connection, for which ``_connect`` asks for its git-upload-pack."""
 
-    def __init__(self, remote: str, budget: Budget) -> None:
-        self._remote = remote
+    def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self._socket: socket.socket | None = None
         self._capabilities: Sequence[str] = ()
@@ -161,11 +160,7 @@ class TcpServer:
             self._socket.close()
 
     def refs(self) -> Refs:
-        parts = urlsplit(self._remote)
-        if not parts.hostname or "\0" in self._remote:
-            raise BuildError(f"'{self._remote}' has no host")
-        self._socket = _dial(parts.hostname, parts.port or _PORT)
-        self._socket.sendall(_line(f"git-upload-pack {parts.path}\0host={parts.netloc}\0"))
+        self._socket = self._connect()
         refs = _refs(_Lines(_Socket(self._socket), _refs_limit()))
         self._capabilities = refs.capabilities
         return refs
@@ -176,6 +171,30 @@ class TcpServer:
             self._socket.sendall(piece)
         lines = _Lines(_Socket(self._socket), self._budget.receive)
         return _received(lines, depth, self._capabilities, target, meter)
+
+    def _connect(self) -> socket.socket:
+        """Watched by the present call."""
+        raise NotImplementedError
+
+
+class TcpServer(SocketServer):
+    """``git://``, which is neither encrypted nor asks anybody who they are."""
+
+    def __init__(self, remote: str, budget: Budget) -> None:
+        super().__init__(budget)
+        self._remote = remote
+
+    def _connect(self) -> socket.socket:
+        parts = urlsplit(self._remote)
+        if not parts.hostname or "\0" in self._remote:
+            raise BuildError(f"'{self._remote}' has no host")
+        sock = _dial(parts.hostname, parts.port or _PORT)
+        try:
+            sock.sendall(_line(f"git-upload-pack {parts.path}\0host={parts.netloc}\0"))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
 
 class _Socket:

@@ -131,7 +131,12 @@ class Remote:
         with doing.part(f"fetching {url}") as part:
             return await self._stack.enter_async_context(
                 self._stores.contexts.tree(
-                    url, named=named, keep_git_dir=keep_git_dir, secret=self._client.secret, meter=part.tell
+                    url,
+                    named=named,
+                    keep_git_dir=keep_git_dir,
+                    secret=self._client.secret,
+                    agent=self._client.ssh_agent,
+                    meter=part.tell,
                 )
             )
 
@@ -141,7 +146,12 @@ class Remote:
         with doing.part(f"fetching {ref.remote}") as part:
             tree = await self._stack.enter_async_context(
                 self._stores.repositories.tree(
-                    ref, keep_git_dir=keep, checksum=checksum, secret=self._client.secret, meter=part.tell
+                    ref,
+                    keep_git_dir=keep,
+                    checksum=checksum,
+                    secret=self._client.secret,
+                    agent=self._client.ssh_agent,
+                    meter=part.tell,
                 )
             )
         return Fetched("", tree.path, tree.key)

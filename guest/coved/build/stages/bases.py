@@ -9,9 +9,10 @@ from typing import Any
 
 from coved.build.client import Client
 from coved.build.errors import BuildError
+from coved.build.stages.naming import canonical
 from coved.build.vertices import Doing, Part, Vertices
 from coved.errors import EngineError, NotFound
-from coved.images import Image, Images, reference
+from coved.images import Image, Images, hub, reference
 from coved.images.documents import Platform
 from coved.images.reference import Reference
 from coved.registry import Registries
@@ -56,10 +57,7 @@ class Bases:
         await asyncio.gather(*self._found.values(), return_exceptions=True)
 
     async def _find(self, text: str, platform: Platform | None) -> Image:
-        try:
-            name = reference.parse(text).tagged()
-        except EngineError as error:
-            raise BuildError(f'failed to parse stage name "{text}": {error}') from None
+        name = canonical(text, f'failed to parse stage name "{text}"')
         await self._images.ready()
         with self._vertices.doing(f"[internal] load metadata for {name}") as doing:
             local = self._local(text, name, platform)
@@ -86,7 +84,7 @@ class Bases:
         return None
 
     async def _credentials(self, domain: str) -> Credentials:
-        host = "https://index.docker.io/v1/" if domain == reference.DEFAULT_DOMAIN else domain
+        host = hub.INDEX_SERVER if domain == reference.DEFAULT_DOMAIN else domain
         user, secret = await self._client.credentials(host)
         if user:
             return Credentials(user, secret)

@@ -9,12 +9,15 @@ from coved.build.cache.steps import key
 from coved.build.errors import BuildError
 from coved.build.orders import CopyOrder, Files
 from coved.build.remote.sources import is_remote
-from coved.build.stages import classic, config
+from coved.build.stages import classic, config, history
 from coved.build.stages.state import of_nothing
 from coved.dockerfile import instructions as i
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from coved.build.cache.snapshots import Draft
+    from coved.build.stages.job import Job
     from coved.build.stages.stage import Stage
     from coved.build.stages.state import State
 
@@ -30,7 +33,7 @@ async def start(stage: Stage, files: Files) -> State:
             await stage.job.copier.copy(order, draft)
 
         step = await stage.job.step(what, "", f"FROM {stage.planned.image}", doing, work, cache=stage.cache, same=True)
-    return nothing.stepped(step, f"FROM {stage.planned.image}")
+    return nothing.stepped(step, f"FROM {stage.planned.image} # buildkit")
 
 
 async def add(stage: Stage, now: State, instruction: i.Copy, title: str) -> State:
@@ -78,7 +81,11 @@ async def add(stage: Stage, now: State, instruction: i.Copy, title: str) -> Stat
         step = await job.step(
             what, "" if order.link else now.key, instruction.source, doing, work, cache=stage.cache, same=True
         )
-    after = now.stepped(step, _written(instruction))
+    if job.request.in_order:
+        written = await _classic(job, now, instruction, files, sources, content, [one.key for one in downloads])
+    else:
+        written = history.of_copy(instruction)
+    after = now.stepped(step, written)
     # Linked files are the same on whatever they lie, but what comes on top of both is not.
     return after.lying_on(now) if order.link else after
 
@@ -99,7 +106,8 @@ async def make_directory(stage: Stage, now: State, instruction: i.Workdir, title
             await stage.job.copier.copy(order, draft)
 
         step = await stage.job.step(what, now.key, instruction.source, doing, work, cache=stage.cache, same=True)
-    return now.stepped(step, f"WORKDIR {path}").with_config(changed)
+    written = history.of_directory(path, changed, classic=stage.job.request.in_order)
+    return now.stepped(step, written).with_config(changed)
 
 
 def _is_remote(instruction: i.Copy, source: str) -> bool:
@@ -116,11 +124,18 @@ def _destination(now: State, path: str) -> str:
     return f"{normal.rstrip('/')}/" if is_folder else normal
 
 
-def _written(instruction: i.Copy) -> str:
-    flags = {
-        "from": instruction.from_, "chown": instruction.chown, "chmod": instruction.chmod, "checksum": instruction.checksum
-    }  # fmt: skip
-    words = [instruction.keyword, *(f"--{name}={value}" for name, value in flags.items() if value)]
-    words += [f"--{name}" for name in ("link", "parents") if getattr(instruction, name)]
-    words += [*instruction.sources, *(f"<<{one.name}" for one in instruction.documents), instruction.destination]
-    return " ".join(words)
+async def _classic(
+    job: Job,
+    now: State,
+    instruction: i.Copy,
+    files: Files,
+    sources: Sequence[str],
+    content: str,
+    downloads: Sequence[str],
+) -> str:
+    """How the builder of before BuildKit names a copy: by what comes in."""
+    kind = await job.copier.kind(files, sources) if sources else "file" if len(downloads) == 1 else "multi"
+    if sources and downloads:
+        kind = "multi"
+    digest = content.removeprefix("sha256:") if not downloads else key(content, [*downloads])
+    return history.of_classic_copy(instruction, now.config, f"{kind}:{digest}")

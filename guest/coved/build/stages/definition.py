@@ -10,8 +10,9 @@ from coved.build.errors import BadDockerfile
 from coved.build.request import Request
 from coved.build.stages import classic
 from coved.dockerfile.instructions import Dockerfile, DockerfileError, Warning
-from coved.dockerfile.lint import check, options_of, violation
+from coved.dockerfile.lint import check, check_read, options_of, violation
 from coved.dockerfile.parser import parse
+from coved.dockerfile.rules import Options
 
 _KNOWN_MAX = 50
 _KNOWN_TEXT_MAX = 64 << 10
@@ -55,14 +56,22 @@ def _read(text: bytes, request: Request, filename: str, given: dict[str, str]) -
     except DockerfileError as error:
         if request.in_order:
             error = classic.unreadable(error, request.dockerfile)
-        raise located(error, filename, text.decode("utf-8", "replace")) from None
-    try:
-        options = options_of(dockerfile, given.get(_CHECK))
-    except DockerfileError as error:
-        raise located(error, filename, dockerfile.text) from None
+        bad = located(error, filename, text.decode("utf-8", "replace"))
+        if error.read is not None and not request.in_order:
+            found = check_read(error.read, _options(error.read, filename, given))
+            bad.warnings = [replace(each, filename=filename, text=bad.text) for each in found]
+        raise bad from None
+    options = _options(dockerfile, filename, given)
     found = check(dockerfile, options=options, target=request.target, build_args=given)
     warnings = [replace(each, filename=filename, text=dockerfile.text) for each in found]
     return Definition(dockerfile, warnings, violation(warnings, options))
+
+
+def _options(dockerfile: Dockerfile, filename: str, given: dict[str, str]) -> Options:
+    try:
+        return options_of(dockerfile, given.get(_CHECK))
+    except DockerfileError as error:
+        raise located(error, filename, dockerfile.text) from None
 
 
 def located(error: DockerfileError, filename: str, text: str) -> BadDockerfile:

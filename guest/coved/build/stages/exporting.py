@@ -17,11 +17,11 @@ from coved.build.files import squashing
 from coved.build.files.copier import Copier
 from coved.build.orders import CopyOrder, Files
 from coved.build.request import Output, Request
+from coved.build.stages.naming import canonical
 from coved.build.stages.state import State, dated
 from coved.build.vertices import Vertices
-from coved.errors import EngineError
 from coved.files import tarwriter
-from coved.images import Image, Images, reference
+from coved.images import Image, Images
 from coved.images.documents import Platform
 from coved.runtime.ids import Ids
 from coved.times import rfc3339
@@ -49,7 +49,7 @@ class Exporter:
         self, built: Sequence[Built], output: Output, request: Request, vertices: Vertices
     ) -> tuple[Image, list[str]]:
         """Makes the image, one for each platform, and names it. Raises BuildError, EngineError."""
-        names = [_name(one) for one in output.names]
+        names = _names(output)
         with vertices.doing("exporting to image") as doing:
             with doing.part("exporting layers"):
                 documents = []
@@ -104,7 +104,7 @@ class Exporter:
         """Sends an archive of the image, an OCI layout that is an archive of ``docker save`` as well. What has the image's names
         here keeps them, but when there are several platforms, which only a name holds together."""
         here = {one.id for one in self._images.list()}
-        names = [_name(one) for one in output.names]
+        names = _names(output)
         several = len(built) > 1
         if several and not names:
             raise BuildError("several platforms in one archive need a name that holds them together: add --tag NAME")
@@ -132,11 +132,8 @@ class Exporter:
         return state.squashed(base, ref)
 
 
-def _name(text: str) -> str:
-    try:
-        return str(reference.parse(text).tagged())
-    except EngineError as error:
-        raise BuildError(f'invalid tag "{text}": {error}') from None
+def _names(output: Output) -> list[str]:
+    return [str(canonical(one, f'invalid tag "{one}"')) for one in output.names]
 
 
 def document(state: State, platform: Platform, diff_ids: Sequence[str], request: Request, epoch: str) -> dict[str, Any]:

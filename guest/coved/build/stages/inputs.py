@@ -12,7 +12,7 @@ from typing import Any
 
 from coved.build.client import Client, Tree
 from coved.build.errors import BadDockerfile, BuildError
-from coved.build.files.folder import Folder
+from coved.build.files.folder import Folder, Shared
 from coved.build.files.incoming import Incoming
 from coved.build.orders import Files
 from coved.build.remote.sources import Remote
@@ -90,17 +90,29 @@ class Inputs:
         with self._vertices.doing(f"[internal] load remote build context {url}") as doing:
             keep = numbers.truth(self._request.build_args.get(_KEEP_GIT_DIR) or "") is True
             fetched = await self._remote.context(url, doing, keep_git_dir=keep)
-            folder = self._stack.enter_context(self._incoming.folder())
+
+            async def copy(path: Path) -> Path:
+                folder = self._stack.enter_context(self._incoming.folder())
+                await self._incoming.copy(path, folder)
+                return folder
+
             if fetched.dockerfile:
                 self._text = _read(fetched.path, fetched.dockerfile)
-            else:  # what is ignored is removed from the build's own
-                await self._incoming.copy(fetched.path, folder)
-            self._main = Folder(folder)
+                self._main = Folder(self._stack.enter_context(self._incoming.folder()))
+            else:
+                self._main = Shared(fetched.path, fetched.key, copy)
 
     def want(self, plan: Plan) -> None:
-        """Decides what of the build context is needed, before any of it is asked for."""
+        """Decides what of the build context is needed, before any of it is asked for.
+
+        Another platform's stages may need what the ones before did not: then it is asked for anew.
+        """
+        before, had = self._wanted, bool(self._sources)
         self._sources = _sources(plan)
         self._wanted = tuple(_wanted(self._sources))
+        whole = had and not before
+        if "" in self._trees and not whole and (not self._wanted or not {*self._wanted} <= {*before}):
+            self._trees[f" {len(self._trees)}"] = self._trees.pop("")
 
     def ask(self) -> None:
         """Asks for the build context, if it is needed, without waiting for it: long steps may come before the first that

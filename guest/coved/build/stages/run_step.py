@@ -20,7 +20,7 @@ from coved.build.orders import (
     SocketMount,
     TmpfsMount,
 )
-from coved.build.stages import classic, config
+from coved.build.stages import classic, config, history
 from coved.dockerfile import instructions as i
 from coved.images import processors
 
@@ -92,7 +92,8 @@ async def run(stage: Stage, now: State, instruction: i.Run, title: str) -> State
             job.progress.note(f" ---> Removed intermediate container {what[:12]}")
 
         step = await job.step(what, now.key, instruction.source, doing, work, cache=stage.cache)
-    return now.stepped(step, f"RUN {_with_args(args, now)}")
+    environment = config.environment(now.config)
+    return now.stepped(step, history.of_command(args, now.args, environment, classic=job.request.in_order))
 
 
 def _check(stage: Stage, instruction: i.Run) -> None:
@@ -120,12 +121,6 @@ def _command(instruction: i.Run, now: State) -> tuple[list[str], list[SecretMoun
         return [*config.shell(now.config), document.content], []
     parts = [text, *(f"{document.content}{document.name}" for document in documents)]
     return [*config.shell(now.config), "\n".join(parts)], []
-
-
-def _with_args(args: Sequence[str], now: State) -> str:
-    """As the history has it: with the number and the values of the build arguments."""
-    values = [f"{name}={value}" for name, value in now.args.items()]
-    return " ".join([*([f"|{len(values)}", *values] if values else []), *args])
 
 
 async def _files(stage: Stage, name: str) -> Files:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from coved.build.cache.steps import key
 from coved.build.errors import BuildError
-from coved.build.stages import classic, config, copy_step, run_step, state
+from coved.build.stages import classic, config, copy_step, history, naming, run_step, state
 from coved.build.stages.job import Job
 from coved.build.stages.plan import SCRATCH, PlannedStage
 from coved.build.stages.state import State
@@ -20,7 +19,6 @@ from coved.dockerfile import instructions as i
 from coved.dockerfile.expansion import expand, expand_text, expand_title
 from coved.dockerfile.instructions import DockerfileError
 from coved.errors import EngineError
-from coved.images.reference import parse as parse_name
 
 PROXIES = frozenset(
     name
@@ -57,6 +55,8 @@ class Stage:
         now = await self._within(self._stage.base, self._based())
         self._job.progress.note(f" ---> {now.key[:12]}")
         now = replace(now, config={name: value for name, value in now.config.items() if name != "OnBuild"})
+        if self._job.request.in_order:
+            now = replace(now, comment="")
         rested = time.monotonic()
         for instruction in self._planned.instructions:
             # Many have nothing to wait for, and the engine has others to serve.
@@ -103,7 +103,7 @@ class Stage:
         for layer in image.diff_ids:
             job.hold(layer)
         self._total += 1
-        with self.doing(f"FROM {_canonical(planned.image)}") as doing:
+        with self.doing(f"FROM {naming.shown(planned.image)}") as doing:
             doing.cached()
         return state.of_image(image)
 
@@ -123,7 +123,7 @@ class Stage:
             case i.Workdir():
                 return await copy_step.make_directory(self, now, instruction, self._title(written, now))
             case i.Maintainer():
-                return replace(now, author=instruction.name).configured(now.config, f"MAINTAINER {instruction.name}")
+                now = replace(now, author=instruction.name)
         self._consider(now, instruction)
         changed = config.apply(now.config, instruction)
         if isinstance(instruction, i.Cmd):
@@ -132,7 +132,8 @@ class Stage:
             changed.pop("Cmd", None)  # it was meant for another program
         if self._job.request.in_order:
             changed = classic.configured(changed, instruction)
-        return now.configured(changed, _written(instruction, now))
+        words = history.of_configuration(instruction, changed, classic=self._job.request.in_order)
+        return now.with_config(changed) if words is None else now.configured(changed, words)
 
     def _title(self, instruction: i.Instruction, now: State, *, command: bool = False) -> str:
         title = " ".join(expand_title(instruction.source, now.environment, self._escape, command=command).split())
@@ -140,19 +141,24 @@ class Stage:
         return f"{title} ({' '.join(rest.partition(chr(10))[0].split())}...)" if rest else title
 
     def _declare(self, now: State, arg: i.Arg) -> State:
-        given, args, words = self._job.request.build_args, dict(now.args), []
+        given, args, told = self._job.request.build_args, dict(now.args), list[tuple[str, str | None]]()
+        classic_words = self._job.request.in_order
         for name, default in arg.pairs:
             value = given.get(name)
-            if value is None and default is not None:
-                value = expand_text(default, {**args, **config.environment(now.config)}, self._escape)
+            preset = default
+            if default is not None and (value is None or classic_words):
+                preset = expand_text(default, {**args, **config.environment(now.config)}, self._escape)
+            if value is None:
+                value = preset
             if value is None:
                 value = self._job.plan.args.get(name)
             if value is not None:
                 args[name] = value
             self._job.spend(len(value or ""))
-            words.append(name if value is None else f"{name}={value}")
+            told.append((name, preset if classic_words else value))
         self._consider(now, arg)
-        return replace(now, args=args).configured(now.config, f"ARG {' '.join(words)}")
+        words = history.of_arguments(told, now.config, classic=classic_words)
+        return replace(now, args=args).configured(now.config, words)
 
     def _consider(self, now: State, instruction: i.Instruction) -> None:
         """Instructions that change no files are steps for the classic builder, which tells of each whether it was known."""
@@ -187,35 +193,3 @@ class Stage:
         """The stage's next step."""
         self._number += 1
         return self._job.vertices.doing(f"[{self._shown}{self._number}/{self._total}] {what}")
-
-
-def _canonical(name: str) -> str:
-    try:
-        return str(parse_name(name).tagged())
-    except EngineError:
-        return name
-
-
-def _written(instruction: i.Instruction, now: State) -> str:
-    """How the history names an instruction, with its variables replaced."""
-    match instruction:
-        case i.Env() | i.Label():
-            pairs = " ".join(f"{name}={value}" for name, value in instruction.pairs)
-            return f"{instruction.keyword} {pairs}"
-        case i.Cmd() | i.Entrypoint():
-            return f"{instruction.keyword} {_listed(config.words(instruction.command, now.config))}"
-        case i.Shell():
-            return f"SHELL {_listed(instruction.words)}"
-        case i.User():
-            return f"USER {instruction.user}"
-        case i.Expose():
-            return f"EXPOSE {' '.join(instruction.ports)}"
-        case i.Volume():
-            return f"VOLUME {_listed(instruction.paths)}"
-        case i.Stopsignal():
-            return f"STOPSIGNAL {instruction.signal}"
-    return instruction.source
-
-
-def _listed(words: Sequence[str]) -> str:
-    return json.dumps([*words], ensure_ascii=False)

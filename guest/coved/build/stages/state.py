@@ -9,14 +9,13 @@ from typing import Any
 from coved.build.cache.steps import Step, key
 from coved.build.orders import Refs
 from coved.build.stages import config as configs
+from coved.build.stages.history import COMMENT
 from coved.images import Image
 from coved.images.documents import Platform
 from coved.times import rfc3339
 
 Json = dict[str, Any]
 
-_COMMENT = "buildkit.dockerfile.v0"
-_MARK = " # buildkit"
 # What a container had that an image was made of; it says nothing of what is built on it.
 _OF_A_CONTAINER = {
     "Hostname", "Domainname", "AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce", "Image",
@@ -41,22 +40,28 @@ class State:
     steps: Sequence[Step] = ()
     """Those that have led here from the base image."""
     args: Mapping[str, str] = field(default_factory=dict)
+    comment: str = COMMENT
+    """Of entries of the history."""
 
     @property
     def environment(self) -> dict[str, str]:
         """What variables in instructions stand for: ENV goes before ARG."""
         return {**self.args, **configs.environment(self.config)}
 
+    @property
+    def _commented(self) -> dict[str, str]:
+        return {"comment": self.comment} if self.comment else {}
+
     def configured(self, config: Json, created_by: str) -> State:
-        entry = {"created_by": created_by, "comment": _COMMENT, "empty_layer": True}
+        entry = {"created_by": created_by, **self._commented, "empty_layer": True}
         return replace(self, config=config, history=[*self.history, entry])
 
     def stepped(self, step: Step, created_by: str) -> State:
         """After a step that works on files."""
         entry = {
             "created": rfc3339(step.created_ns),
-            "created_by": created_by + _MARK,
-            "comment": _COMMENT,
+            "created_by": created_by,
+            **self._commented,
             "empty_layer": not step.ref,
         }
         refs = (*self.refs, step.ref) if step.ref else self.refs

@@ -17,7 +17,13 @@ LINK_PORT = "cove.link"
 SSH = "ssh"
 SSH_PORT = "cove.ssh"
 """Carries nothing: the guest opens it when its sshd can be connected to."""
+SEED = "seed"
+SEED_PORT = "cove.seed"
+"""The guest opens it when it waits for its seed."""
 DATA_NODE = "data"
+DATA_DEVICE = "disk"
+NO_DATA_NODE = "nodata"
+"""What the device of the data disk has until the guest is to begin: no guest sees what is on the disk before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +32,13 @@ class Endpoints:
 
     qmp_fd: int
     link_fd: int
-    disk: Path
+    seed_fd: int
     console_log: Path
     pid_file: Path
 
 
 def build(program: Path, spec: VmSpec, endpoints: Endpoints, sandbox: bool) -> list[str]:
-    """The whole command line. The VM starts stopped (-S), so that its forwards exist before its first instruction."""
+    """The whole command line. The VM starts stopped (-S)."""
     accelerator = spec.accelerator.name
     accel = "tcg,thread=multi,tb-size=256" if accelerator == "tcg" else accelerator
     arguments = [str(program), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-S"]
@@ -41,8 +47,6 @@ def build(program: Path, spec: VmSpec, endpoints: Endpoints, sandbox: bool) -> l
     arguments += ["-smp", str(spec.cpus), "-m", f"{spec.memory >> 20}M"]
     arguments += ["-kernel", str(spec.kernel), "-initrd", str(spec.initramfs)]
     arguments += ["-append", f"{spec.command_line} console=ttyS0"]
-    arguments += ["-fw_cfg", f"name=opt/cove/seed,file={_escaped(spec.seed)}"]
-
     # Appended to, so that truncating a console that has grown too long makes room at once.
     arguments += ["-chardev", f"file,id=console,path={_escaped(endpoints.console_log)},append=on"]
     arguments += ["-serial", "chardev:console"]
@@ -52,12 +56,14 @@ def build(program: Path, spec: VmSpec, endpoints: Endpoints, sandbox: bool) -> l
     arguments += ["-device", "virtio-serial-pci"]
     arguments += ["-device", f"virtserialport,id={LINK},chardev={LINK},name={LINK_PORT}"]
 
+    arguments += ["-chardev", f"socket,id={SEED},fd={endpoints.seed_fd},server=on,wait=off"]
+    arguments += ["-device", f"virtserialport,id={SEED},chardev={SEED},name={SEED_PORT}"]
     arguments += ["-chardev", f"null,id={SSH}", "-device", f"virtserialport,id={SSH},chardev={SSH},name={SSH_PORT}"]
 
     system = {"driver": "raw", "node-name": "system", "read-only": True}
-    arguments += _disk(system | {"file": _file(spec.system) | {"read-only": True}}, "cove-system")
-    data = {"driver": "qcow2", "node-name": DATA_NODE, "discard": "unmap", "detect-zeroes": "unmap"}
-    arguments += _disk(data | {"file": _file(endpoints.disk) | {"discard": "unmap"}}, "cove-data")
+    arguments += _disk("system", system | {"file": _file(spec.system) | {"read-only": True}}, "cove-system")
+    nothing = {"driver": "null-co", "node-name": NO_DATA_NODE, "size": 1 << 20, "read-zeroes": True}
+    arguments += _disk(DATA_DEVICE, nothing, "cove-data")
 
     arguments += ["-netdev", f"user,id={NETDEV},net=10.0.2.0/24,ipv6=off"]
     arguments += ["-device", f"virtio-net-pci,netdev={NETDEV},romfile="]
@@ -69,12 +75,19 @@ def build(program: Path, spec: VmSpec, endpoints: Endpoints, sandbox: bool) -> l
     return arguments
 
 
+def data_node(disk: Path) -> dict[str, Any]:
+    """The data disk, for QMP's blockdev-add."""
+    file = _file(disk) | {"discard": "unmap"}
+    return {"driver": "qcow2", "node-name": DATA_NODE, "discard": "unmap", "detect-zeroes": "unmap", "file": file}
+
+
 def _file(path: Path) -> dict[str, Any]:
     return {"driver": "file", "filename": str(path)}
 
 
-def _disk(node: Mapping[str, Any], serial: str) -> list[str]:
-    return ["-blockdev", json.dumps(node), "-device", f"virtio-blk-pci,drive={node['node-name']},serial={serial}"]
+def _disk(id: str, node: Mapping[str, Any], serial: str) -> list[str]:
+    device = f"virtio-blk-pci,id={id},drive={node['node-name']},serial={serial}"
+    return ["-blockdev", json.dumps(node), "-device", device]
 
 
 def _escaped(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import os
 import re
@@ -12,13 +13,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
 
 from cove.drivers.base import Driver, Forward, VmSpec
-from cove.drivers.qemu import binary, command, lastwords, qcow2
+from cove.drivers.qemu import binary, command, lastwords, migration, qcow2
 from cove.drivers.qemu.identity import is_qemu_of
 from cove.errors import CoveError, DriverError, PortInUse
 from cove.machine.files import rotate
@@ -54,6 +56,8 @@ class QemuDriver(Driver):
         self._listening: list[asyncio.Task[None]] = []
         self._full = asyncio.Event()
         self._failures: asyncio.Task[None] | None = None
+        self._held = asyncio.Event()
+        self._version = ""
 
     @property
     def _pid_file(self) -> Path:
@@ -63,7 +67,30 @@ class QemuDriver(Driver):
         if not self._paths.disk.exists():
             await asyncio.to_thread(qcow2.create, self._paths.disk, spec.disk_size)
 
-    async def start(self, spec: VmSpec) -> None:
+    def version(self) -> str:
+        self._version = self._version or binary.version(self.program)
+        return self._version
+
+    def template_key(self, spec: VmSpec) -> str | None:
+        if sys.platform != "linux":
+            return None  # QEMU before 8.2 takes the file as a descriptor only, and of saving under HVF and WHPX nothing is known
+        # What neither the guest nor QEMU's state knows of; the image's digest is in the kernel's command line.
+        spec = replace(spec, name="", kernel=Path(), initramfs=Path(), system=Path())
+        words = command.build(Path(), spec, command.Endpoints(0, 0, 0, Path(), Path()), self.sandbox)
+        info = self.program.resolve().stat()
+        parts = [self.version(), str(info.st_size), str(info.st_mtime_ns), *words]
+        if spec.accelerator.name != "tcg":  # the guest has the host's processor
+            cpu = Path("/proc/cpuinfo").read_text("ascii", "replace").partition("\n\n")[0]
+            parts += sorted(line for line in cpu.splitlines() if line.startswith(("model name", "flags", "microcode")))
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    async def start(self, spec: VmSpec, template: Path | None = None) -> None:
+        await self._launch(spec, template)
+
+    async def wake(self, spec: VmSpec, state: Path, consume: Callable[[], None]) -> None:
+        await self._launch(spec, state, consume)
+
+    async def _launch(self, spec: VmSpec, saved_at: Path | None, consume: Callable[[], None] | None = None) -> None:
         lock = FileLock(self._paths.vm_lock)
         try:
             lock.acquire(LOOKED_AT_S, "QEMU")  # whoever asks whether it is free holds it for a moment
@@ -79,22 +106,35 @@ class QemuDriver(Driver):
             stack.callback(lock.release)
             qmp = stack.enter_context(_listen(self._paths.qmp_socket))
             link = stack.enter_context(_listen(self._paths.link_socket))
+            seed = stack.enter_context(_listen(self._paths.seed_socket))
             endpoints = command.Endpoints(
-                qmp.fileno(), link.fileno(), self._paths.disk, self._paths.console_log, self._pid_file
+                qmp.fileno(), link.fileno(), seed.fileno(), self._paths.console_log, self._pid_file
             )
             words = command.build(self.program, spec, endpoints, self.sandbox)
+            inherited = [qmp.fileno(), link.fileno(), seed.fileno(), lock.fd]
+            saved = -1
+            if saved_at is not None:
+                saved = _open(saved_at, os.O_RDONLY)
+                stack.callback(os.close, saved)
+                inherited.append(saved)
+                words += ["-incoming", "defer"]
             log = stack.enter_context(self._paths.qemu_log.open("ab"))
             try:
                 # Its own session, and the lock's descriptor: QEMU lives on when the agent dies, and holds the lock as long.
                 self._process = subprocess.Popen(  # noqa: ASYNC220 - it returns as soon as QEMU is forked
                     words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                    pass_fds=(qmp.fileno(), link.fileno(), lock.fd), cwd=self._paths.folder,
+                    pass_fds=inherited, cwd=self._paths.folder,
                 )  # fmt: skip
             except OSError as error:
                 raise DriverError(f"{self.program} cannot be run: {error.strerror}", binary.install_hint()) from error
         try:
             await self._connect()
-            await self._grow(spec.disk_size)
+            if consume is not None:
+                await self._attach_disk()
+            if self._qmp is not None and saved >= 0:
+                await migration.load(self._qmp, saved)
+            if consume is not None:
+                consume()
             await self._execute("cont")
         except BaseException:
             said = " ".join(lastwords.of_run(self._paths.qemu_log))
@@ -102,6 +142,61 @@ class QemuDriver(Driver):
             if said:
                 raise DriverError(f"QEMU did not start: {said}", f"its log is {self._paths.qemu_log}") from None
             raise
+
+    async def wait_held(self) -> None:
+        await self._on_port_change(command.SEED, lambda open: self._held.set() if open else None)
+        await self._held.wait()
+
+    async def save(self, template: Path) -> None:
+        try:
+            await self._write(template)
+        finally:
+            await self._execute("cont")
+
+    async def suspend(self, state: Path) -> None:
+        try:
+            await self._write(state)
+        except BaseException:
+            await self._execute("cont")
+            raise
+
+    async def _write(self, state: Path) -> None:
+        if self._qmp is None:
+            raise DriverError(f"the VM of machine {self._paths.name} is not running")
+        unfinished = state.with_name(f"{state.name}.{os.getpid()}")
+        fd = _open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            await migration.save(self._qmp, fd)
+            await asyncio.to_thread(os.fsync, fd)
+            unfinished.replace(state)
+        except BaseException as error:
+            unfinished.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise DriverError(f"{state} cannot be written: {error.strerror}") from error
+            raise
+        finally:
+            os.close(fd)
+
+    async def _attach_disk(self) -> None:
+        await self._execute("blockdev-add", command.data_node(self._paths.disk))
+        device = {"path": f"/machine/peripheral/{command.DATA_DEVICE}", "property": "drive"}
+        await self._execute("qom-set", device | {"value": command.DATA_NODE})
+
+    async def begin(self, spec: VmSpec, seed: bytes) -> None:
+        await self._attach_disk()
+        await self._grow(spec.disk_size)
+        try:
+            async with asyncio.timeout(QMP_TIMEOUT_S):
+                reader, writer = await asyncio.open_unix_connection(str(self._paths.seed_socket))
+                writer.write(seed + b"\n")
+                answer = await reader.readline()  # QEMU forgets what the guest has not read when this connection ends
+                writer.close()
+        except OSError as error:  # and TimeoutError, which is one
+            raise DriverError(
+                f"the machine {self._paths.name} takes no seed: {error or 'no answer in time'}"
+            ) from error
+        if not answer:
+            raise DriverError(f"the machine {self._paths.name} ended while it was given its seed")
 
     async def _grow(self, size: int) -> None:
         """Make the data disk as large as `size` before the guest looks at it; it then grows its file system (coved.boot.disk)."""
@@ -270,6 +365,13 @@ def _end(forward: Forward) -> str:
     if not re.fullmatch(r"[0-9.]+", forward.host_ip):
         raise DriverError(f"QEMU's user networking cannot bind {forward.host_ip}: only IPv4 addresses")
     return f"{forward.proto}:{forward.host_ip}:{forward.host_port}"
+
+
+def _open(path: Path, flags: int) -> int:
+    try:
+        return os.open(path, flags | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise DriverError(f"{path} cannot be opened: {error.strerror}") from error
 
 
 def _listen(path: Path) -> socket.socket:

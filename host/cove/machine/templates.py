@@ -1,0 +1,56 @@
+"""VMs saved at the point where they wait for their seed (docs/decisions/0043): what machines start from.
+
+They hold nothing of any machine, so that all machines of the same kind use the same one; they can be made again at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+
+from cove.machine.paths import cache_dir
+
+KEEP = 2
+"""So many stay, the latest used: a machine's, and one of the settings before it or of another machine."""
+_NAME = re.compile(r"[0-9a-f]{64}")
+
+
+def folder() -> Path:
+    return cache_dir() / "templates"
+
+
+def prepare() -> None:
+    """Make the folder, with room for one more. Raises `OSError`."""
+    folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+    _prune(KEEP - 1)
+
+
+def place(key: str) -> Path:
+    """Where the template of that key is, or is to be."""
+    return folder() / key
+
+
+def find(key: str) -> Path | None:
+    """The template of that key, which counts as used from now on."""
+    path = place(key)
+    try:
+        os.utime(path)
+    except OSError:
+        return None
+    return path
+
+
+def discard(key: str) -> None:
+    with contextlib.suppress(OSError):
+        place(key).unlink()
+
+
+def _prune(keep: int) -> None:
+    """Remove those that have not been used for longest, and what was left unfinished."""
+    with contextlib.suppress(OSError):
+        found = sorted(folder().iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        whole = [path for path in found if _NAME.fullmatch(path.name)]
+        for path in {*found} - {*whole[:keep]}:
+            path.unlink()

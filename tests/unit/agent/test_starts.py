@@ -1,0 +1,113 @@
+"""How a machine starts: from a template when there is one that fits, and from the beginning otherwise."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cove.machine import templates
+
+
+def saved(cove: Any) -> list[Path]:
+    folder = cove.home / "cache" / "templates"
+    return sorted(folder.iterdir()) if folder.exists() else []
+
+
+def restart(cove: Any, faults: str = "") -> str:
+    cove.run("machine", "stop")
+    cove.faults = faults
+    return cove.run("machine", "start").stderr
+
+
+def test_the_first_start_saves_a_template_and_the_next_goes_on_from_it(cove: Any) -> None:
+    cove.make()
+    first = cove.run("machine", "start").stderr
+    assert "the next start takes a moment" in first
+    assert cove.status()["start"] == "cold"
+    (template,) = saved(cove)
+    assert stat.S_IMODE(template.stat().st_mode) == 0o600
+    assert "loading the system" not in restart(cove)
+    assert cove.status()["start"] == "template"
+    assert saved(cove) == [template]
+
+
+def test_machines_of_a_kind_start_from_the_same_template(cove: Any) -> None:
+    cove.make()
+    cove.run("machine", "start")
+    cove.make("other")
+    cove.run("machine", "start", "other")
+    assert cove.status("other")["start"] == "template"
+
+
+def test_other_processors_or_memory_want_another_template(cove: Any) -> None:
+    cove.make()
+    cove.run("machine", "start")
+    for name, value in (("cpus", "1"), ("memory", "1GiB")):
+        cove.run("machine", "config", "set", name, value)
+        assert "loading the system" in restart(cove)
+        assert cove.status()["start"] == "cold"
+        restart(cove)
+        assert cove.status()["start"] == "template"
+    assert len(saved(cove)) == templates.KEEP
+
+
+def test_a_larger_disk_wants_no_other_template(cove: Any) -> None:
+    cove.make()
+    cove.run("machine", "start")
+    cove.run("machine", "config", "set", "disk", "80GiB")
+    restart(cove)
+    assert cove.status()["start"] == "template"
+
+
+def test_a_template_that_cannot_be_used_is_told_and_made_again(cove: Any) -> None:
+    cove.make()
+    cove.run("machine", "start")
+    (template,) = saved(cove)
+    template.write_bytes(b"spoilt")
+    said = restart(cove, "bad-template")
+    assert "its template cannot be used, so it boots from the beginning: " in said
+    assert "load of migration failed: the fake was told to" in said
+    assert cove.status()["start"] == "cold"
+    assert saved(cove) == [template]
+    assert template.read_bytes() != b"spoilt"
+
+
+def test_a_template_that_does_not_come_up_is_not_waited_for_for_long(
+    cove: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cove.home / "site").mkdir()
+    (cove.home / "site" / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if sys.argv[0] == '-m' and 'cove.agent' in sys.orig_argv:\n"
+        "    from cove.agent import vm\n"
+        "    vm.RESTORED_TIMEOUT_S = 0.5\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{cove.home}/site{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    cove.make()
+    cove.run("machine", "start")
+    assert "its engine did not answer within" in restart(cove, "mute-template")
+    assert cove.status()["start"] == "cold"
+
+
+def test_a_machine_that_cannot_be_saved_starts_all_the_same(cove: Any) -> None:
+    cove.make()
+    cove.faults = "no-save"
+    cove.run("machine", "start")
+    assert cove.status()["state"] == "running"
+    assert saved(cove) == []
+    assert "loading the system" in restart(cove, "no-save")
+
+
+def test_a_vm_whose_agent_died_before_its_seed_is_begun_anew(cove: Any) -> None:
+    paths = cove.make()
+    cove.run("machine", "start")
+    status = cove.status()
+    paths.run_state.unlink()  # as it is until the seed was given
+    os.kill(status["agent_pid"], signal.SIGKILL)
+    cove.run("machine", "start")
+    assert cove.status()["pid"] != status["pid"]
+    assert cove.status()["state"] == "running"
