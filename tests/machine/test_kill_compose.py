@@ -57,7 +57,7 @@ def compose(machine: Any, tmp_path: Path) -> Iterator[list[str]]:
 
     (tmp_path / "compose.yaml").write_text(PROJECT)
     machine.docker("run", "--rm", "-v", "killed_data:/data", "busybox", "sh", "-c", "echo precious > /data/kept; sync")
-    words = [str(compose_program()), "compose", "-p", "killed", "-f", str(tmp_path / "compose.yaml")]
+    words = [str(compose_program()), "-p", "killed", "-f", str(tmp_path / "compose.yaml")]
     yield words
     run(machine, [*words, "down"])
     machine.docker("volume", "rm", "killed_data")
