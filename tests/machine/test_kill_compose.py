@@ -119,6 +119,8 @@ def hit(machine: Any, words: list[str], within_s: float, dice: random.Random, ki
     arm.kill()
     process.wait(180)
     for _ in range(3):
+        # An agent that dies three times in a minute is not started again but by a command of Cove's (decisions/0024).
+        machine.cove("ps", timeout_s=180)
         done = run(machine, words)
         if done.returncode == 0:
             return
