@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from coved.build.builder import Builder
     from coved.files.manager import Files
+    from coved.files.volume_archives import VolumeArchives
     from coved.link.client import LinkClient
     from coved.names.keeping import Keeper
     from coved.runtime.keeper import SpawnerKeeper
@@ -104,6 +105,12 @@ class Engine:
         return Files(self.containers, self.images, self.events)
 
     @functools.cached_property
+    def volume_archives(self) -> VolumeArchives:
+        from coved.files.volume_archives import VolumeArchives  # what it needs of archives is not for every start
+
+        return VolumeArchives(self.volumes)
+
+    @functools.cached_property
     def builder(self) -> Builder:
         from coved.build.builder import Builder  # most sessions of an engine build nothing
 
@@ -157,6 +164,8 @@ class Engine:
         await self.snapshots.close()
         if "files" in vars(self):
             await self.files.close()
+        if "volume_archives" in vars(self):
+            await self.volume_archives.close()
         await self.containers.close()
         await self.networks.close()
         await self.registries.close()

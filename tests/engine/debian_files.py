@@ -8,6 +8,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from cove.debian import index, releases
@@ -61,6 +62,11 @@ def compose_program() -> Path:
     return _of_newest_release("docker-compose", "usr/libexec/docker/cli-plugins/docker-compose")
 
 
+def busybox_of(architecture: str) -> Path:
+    """Debian's static busybox for another of its architectures."""
+    return _of_newest_release("busybox-static", "usr/bin/busybox", architecture)
+
+
 def docker_config(folder: Path) -> Path:
     """Makes `folder` a DOCKER_CONFIG with both plugins and nothing else."""
     plugins = folder / "cli-plugins"
@@ -85,16 +91,17 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def _of_newest_release(package: str, path: str) -> Path:
+def _of_newest_release(package: str, path: str, architecture: str = "amd64") -> Path:
     """A file of a package of the newest stable Debian, fetched once."""
-    folder = _cache() / f"{package}-{releases.RELEASES[0].codename}"
+    release = releases.RELEASES[0]
+    folder = _cache() / f"{package}-{release.codename}-{architecture}"
+    suites = [replace(one, index=f"main/binary-{architecture}/Packages.xz") for one in release.suites]
+    indexes = cache_dir() / ("debian-indexes" if architecture == "amd64" else f"debian-indexes-{architecture}")
     with _alone():
         if folder.exists():
             return folder / path
         mirrors = mirror.find()
-        offer = index.fetch(releases.RELEASES[0].suites, mirrors, cache_dir() / "debian-indexes", ignore).newest(
-            package
-        )
+        offer = index.fetch(suites, mirrors, indexes, ignore).newest(package)
         assert offer, package
         archive = Downloader(cache_dir() / "packages", lambda count: None).fetch(offer.wanted(mirrors))
         with tempfile.TemporaryDirectory(dir=_cache()) as made:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from kill_load import PATIENCE_S, Client, output
@@ -40,15 +40,28 @@ class Checker:
 
     def check(self, world: World, *, everything: bool = False) -> list[str]:
         """Compares until all agrees; what still does not after ``SETTLE_S`` is wrong."""
+        return self._settled(lambda: self._compare(world, everything))
+
+    def agree(self) -> list[str]:
+        """The same of what the kernel and the disk hold and what the engine tells, whoever made it."""
+        return self._settled(self._agree)
+
+    def _settled(self, compare: Callable[[], list[str]]) -> list[str]:
         deadline = time.monotonic() + SETTLE_S * self._engine.slowness
         while True:
             try:
-                wrong = self._compare(world, everything)
+                wrong = compare()
             except LookupError as error:  # it has just gone; it must not be on the list the next time
                 wrong = [str(error)]
             if not wrong or time.monotonic() > deadline:
                 return wrong
             time.sleep(self._engine.pause_s)
+
+    def _agree(self) -> list[str]:
+        listed = {one["Id"]: one for one in self._get("/containers/json?all=1")}
+        self._ids |= {*listed}
+        self._seen = self._look.look(str(self._engine.root), str(self._engine.state), self._engine.table, [], [])
+        return [*self._kernel(listed), *self._disk(listed, self._get("/images/json?all=1"))]
 
     def _get(self, target: str) -> Any:
         status, value = self._client.json("GET", target)

@@ -352,12 +352,12 @@ def test_a_ref_may_become_a_layer_under_a_running_command(shared: Session) -> No
 def test_a_cancelled_command_leaves_nothing(shared: Session, instant_s: float) -> None:
     async def work(parts: Parts) -> None:
         for spread in range(4):
-            task = asyncio.create_task(parts.run("sleep 1000 & setsid sleep 1000 & trap '' TERM; sleep 1000"))
+            task = asyncio.create_task(parts.run("sleep 198765 & setsid sleep 198765 & trap '' TERM; sleep 198765"))
             await asyncio.sleep(instant_s * (1 + spread / 4))
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert processes("sleep\0001000") == []
+            assert processes("sleep\000198765") == []
         assert await parts.leftovers() == NOTHING
 
     shared.run(work)

@@ -210,7 +210,7 @@ async def test_read_only_binds_are_read_only_all_the_way_down(made: Harness) -> 
 
         def change(spec: Spec) -> None:
             spec["mounts"].append(
-                {"destination": "/data", "type": "bind", "source": str(source), "options": ["rbind", "ro", "rprivate"]}
+                {"destination": "/data", "type": "bind", "source": str(source), "options": ["rbind", "rro", "rprivate"]}
             )
 
         _, out, _ = await made.run(

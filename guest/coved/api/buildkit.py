@@ -57,13 +57,13 @@ class _BuildKit:
     def _of(self, engine: Engine) -> Service:
         if self._service is None:
             from coved.buildkit.service import Service  # and h2: most sessions of an engine build nothing
-            from coved.images.platforms import architecture
+            from coved.images import processors
 
             self._service = Service(
                 engine.builder,
                 identity=engine.identity,
                 version=engine.config.version,
-                architecture=architecture(),
+                platforms=processors.runnable,
                 host_gateway=engine.networks.sandboxes.host_gateway,
                 sockets=engine.config.state / "buildkit",
             )

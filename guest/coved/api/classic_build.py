@@ -7,6 +7,7 @@ import base64
 import binascii
 import json
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from coved.api import build_query
@@ -17,6 +18,7 @@ from coved.build.errors import BuildError
 from coved.build.files.folder import Folder
 from coved.build.progress import Status, Vertex
 from coved.build.request import Result
+from coved.containers import modes
 from coved.errors import EngineError, InvalidParameter
 from coved.images import reference
 from coved.registry.credentials import Credentials
@@ -31,13 +33,15 @@ _NO_DOCKERFILE = "failed to read dockerfile: open "
 
 async def build(engine: Engine, request: Request) -> Response:
     wanted = build_query.read(request.query, request.version)
+    # As at a container's creation; who is not there is missed by the first command.
+    wanted = replace(wanted, network=modes.settled_network(wanted.network, engine.containers.get))
     quiet = request.query.bool("q")
     credentials = _credentials(request)
     await engine.images.ready()
 
     async def work(report: Report) -> None:
         builder = engine.builder
-        async with builder.incoming.folder() as folder:
+        with builder.incoming.folder() as folder:
             if not wanted.context:
                 await builder.incoming.unpack(read_body(request), folder)
             progress = _Classic(report, quiet)

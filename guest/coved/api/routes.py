@@ -16,6 +16,7 @@ from coved.api import (
     swarm,
     system,
     top,
+    volume_archives,
     volumes,
 )
 from coved.api.router import Router
@@ -25,7 +26,7 @@ def create_router() -> Router:
     """Every route that Cove answers; one module for each resource."""
     router = Router()
     resources = (
-        system, events, containers, attach_ws, stats, top, files, exec, registry, images, networks, volumes, build,
+        system, events, containers, attach_ws, stats, top, files, exec, registry, images, networks, volumes, volume_archives, build,
         buildkit, plugins, swarm,
     )  # fmt: skip
     for resource in resources:

@@ -91,7 +91,7 @@ async def _info(engine: "Engine", request: Request) -> Response:
         "DriverStatus": host.driver_status(engine.config.root),
         "Plugins": {
             "Volume": ["local"],
-            "Network": ["bridge", "host", "null"],
+            "Network": ["bridge", "host", "ipvlan", "macvlan", "null"],
             "Authorization": None,
             "Log": list(log_options.READABLE),
         },
@@ -180,6 +180,8 @@ def _image_usage(engine: "Engine", version: versions.ApiVersion) -> list[dict[st
 async def _volume_usage(engine: "Engine") -> list[dict[str, Any]]:
     usages = []
     for volume in engine.volumes.list():
+        if volume.options:
+            continue  # as dockerd: what they mean may lie elsewhere
         try:
             size = await engine.volumes.size(volume.name)
         except NotFound:

@@ -25,10 +25,10 @@ def describe(volume: Volume) -> dict[str, Any]:
     return {
         "CreatedAt": f"{volume.created:%Y-%m-%dT%H:%M:%SZ}",
         "Driver": "local",
-        "Labels": dict(volume.labels) or None,
+        "Labels": dict(sorted(volume.labels.items())) or None,
         "Mountpoint": str(volume.path),
         "Name": volume.name,
-        "Options": None,
+        "Options": dict(sorted(volume.options.items())) or None,
         "Scope": "local",
     }
 

@@ -25,7 +25,7 @@ def main() -> None:
             # The engine spends most of its start on importing its modules. It can do that while the system is set up.
             held = ENGINE.start_held()
 
-        from coved.boot import init  # after the engine is on its way
+        from coved.boot import foreign, init  # after the engine is on its way
         from coved.runtime.listening import listen
 
         one = init.Init(ENGINE, SPAWNER)
@@ -35,11 +35,12 @@ def main() -> None:
         # The engine waits for the spawner's socket by itself.
         listener = listen(SPAWNER_SOCKET)
         SPAWNER.listener = listener.fileno()
-        SPAWNER.start()
         if held >= 0:
             os.close(held)
         else:
             ENGINE.start()
+        foreign.register()  # before anything can run in a container
+        SPAWNER.start()
         system.hold_device_filter()
         one.run()
     except BaseException as error:

@@ -19,18 +19,16 @@ from coved.build.progress import Progress
 from coved.build.remote.sources import Remote, Stores
 from coved.build.request import Request, Result
 from coved.build.run.execution import Executor
-from coved.build.stages import classic, epoch, stage
+from coved.build.stages import epoch, stage
 from coved.build.stages.bases import Bases
+from coved.build.stages.definition import Definitions, located
 from coved.build.stages.exporting import Built, Exporter
 from coved.build.stages.inputs import Inputs
 from coved.build.stages.job import Job
 from coved.build.stages.plan import plan
 from coved.build.upkeep import Upkeep
 from coved.build.vertices import Vertices
-from coved.dockerfile.instructions import Dockerfile, DockerfileError, Warning
-from coved.dockerfile.lint import check, options_of, violation
-from coved.dockerfile.parser import parse
-from coved.dockerfile.rules import Options
+from coved.dockerfile.instructions import DockerfileError
 from coved.errors import EngineError
 from coved.images import Images, platforms
 from coved.images.documents import Platform
@@ -56,6 +54,7 @@ class Builder:
         self._copier = Copier(self.snapshots, root / "build" / "hashes")
         self._executor = Executor(database, self.snapshots, networks, spawner)
         self._exporter = Exporter(images, self.snapshots, self._copier)
+        self._definitions = Definitions()
         self._beginning, self._begun = asyncio.Lock(), False
         self.contexts = Contexts(root / "build" / "contexts")
         self.upkeep = Upkeep(self.steps, self.snapshots, self._executor, self.contexts, self._stores)
@@ -71,6 +70,7 @@ class Builder:
     async def close(self) -> None:
         """Waits for what goes on in the background."""
         await self.upkeep.close()
+        self.steps.note_uses()
         await self._executor.close()
         await self._stores.close()
         self._copier.close()
@@ -91,15 +91,14 @@ class Builder:
             stack.push_async_callback(inputs.close)
             bases = Bases(self._images, self._registries, client, vertices, request.pull)
             stack.push_async_callback(bases.close)
-            dockerfile = await self._read(inputs, request)
-            options = _options(dockerfile, request, inputs)
-            warnings = await asyncio.to_thread(_checked, dockerfile, request, inputs, options)
+            definition = await self._definitions.read(await inputs.dockerfile(), request, inputs.filename)
+            dockerfile, warnings = definition.dockerfile, definition.warnings
             if request.check:
                 return Result(warnings=warnings)
             for warning in warnings:
                 progress.warning(inputs.definition, warning)
-            if violated := violation(warnings, options):
-                raise BadDockerfile(violated)
+            if definition.violated:
+                raise BadDockerfile(definition.violated)
             request, imported = await self._with_caches(request, bases)
             built = []
             for wanted in request.platforms or ("",):
@@ -112,7 +111,7 @@ class Builder:
                     )  # fmt: skip
                     await job.lay()
                 except DockerfileError as error:
-                    raise _located(error, inputs.filename, dockerfile.text) from None
+                    raise located(error, inputs.filename, dockerfile.text) from None
                 # The builder of before BuildKit knows nothing of it.
                 created = "" if request.in_order else epoch.asked_for(request.build_args, job.plan.args)
                 built.append(Built(await job.run(), platform, created))
@@ -143,32 +142,6 @@ class Builder:
         # The classic builder then takes nothing but what these images have.
         unknown = request.in_order and request.cache_from and not found
         return (replace(request, no_cache=True) if unknown else request), imported
-
-    async def _read(self, inputs: Inputs, request: Request) -> Dockerfile:
-        text = await inputs.dockerfile()
-        try:
-            return await asyncio.to_thread(parse, text)  # one that means harm takes seconds
-        except DockerfileError as error:
-            if request.in_order:
-                error = classic.unreadable(error, request.dockerfile)
-            raise _located(error, inputs.filename, text.decode("utf-8", "replace")) from None
-
-
-def _options(dockerfile: Dockerfile, request: Request, inputs: Inputs) -> Options:
-    try:
-        return options_of(dockerfile, request.build_args.get("BUILDKIT_DOCKERFILE_CHECK"))
-    except DockerfileError as error:
-        raise _located(error, inputs.filename, dockerfile.text) from None
-
-
-def _checked(dockerfile: Dockerfile, request: Request, inputs: Inputs, options: Options) -> list[Warning]:
-    given = {name: value for name, value in request.build_args.items() if value is not None}
-    found = check(dockerfile, options=options, target=request.target, build_args=given)
-    return [replace(each, filename=inputs.filename, text=dockerfile.text) for each in found]
-
-
-def _located(error: DockerfileError, filename: str, text: str) -> BadDockerfile:
-    return BadDockerfile(str(error), location=error.location, filename=filename, text=text)
 
 
 def _platform(text: str) -> Platform:

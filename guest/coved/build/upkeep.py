@@ -24,8 +24,8 @@ KEEP_PART = 0.1
 """Of the disk; a build makes more room again when the cache has more."""
 KEEP_MIN = 2 << 30
 """Bytes that it may have on the smallest disk."""
-
-
+BOUND_S = 1.0
+"""After a build's end the cache is looked through."""
 EMPTY_MAX = 10_000
 """Steps that have changed nothing; each is a row."""
 
@@ -114,6 +114,7 @@ class Upkeep:
         self._caches = executor.caches
         self._contexts = contexts
         self._bounding: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._stores = stores
 
     async def start(self) -> None:
@@ -189,11 +190,19 @@ class Upkeep:
         return await self._prune(entries, may_go, keep.limit(sum(one.size for one in entries), free))
 
     def bound(self) -> None:
-        """Begins to remove what has not been used for longest when there is more than the disk should hold."""
+        """Soon removes what has not been used for longest when there is more than the disk should hold: once for many builds, who
+        need the computer more than that."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(BOUND_S, self._begin_to_bound)
+
+    def _begin_to_bound(self) -> None:
+        self._timer = None
         if self._bounding is None or self._bounding.done():
             self._bounding = asyncio.get_running_loop().create_task(self._bound())
 
     async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         if self._bounding is not None:
             self._bounding.cancel()
             await asyncio.gather(self._bounding, return_exceptions=True)

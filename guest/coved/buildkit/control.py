@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from coved.build.cache import filters
 from coved.build.upkeep import Entry, Keep, Upkeep
 from coved.buildkit.builds import Build, Builds
@@ -45,7 +47,7 @@ _STARTED, _COMPLETE = 0, 1
 
 
 class Control:
-    def __init__(self, builds: Builds, upkeep: Upkeep, worker: WorkerRecord) -> None:
+    def __init__(self, builds: Builds, upkeep: Upkeep, worker: Callable[[], WorkerRecord]) -> None:
         self._builds = builds
         self._upkeep = upkeep
         self._worker = worker
@@ -64,10 +66,10 @@ class Control:
     async def _list_workers(
         self, request: ListWorkersRequest, call: Call[ListWorkersRequest, ListWorkersResponse]
     ) -> ListWorkersResponse:
-        return ListWorkersResponse([self._worker])
+        return ListWorkersResponse([self._worker()])
 
     async def _info(self, request: InfoRequest, call: Call[InfoRequest, InfoResponse]) -> InfoResponse:
-        return InfoResponse(self._worker.buildkit_version)
+        return InfoResponse(self._worker().buildkit_version)
 
     # -- builds
 

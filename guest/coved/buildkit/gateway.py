@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 
 from coved.build.request import Result as Built
 from coved.buildkit.builds import Build, Builds
@@ -36,7 +37,7 @@ _CAPABILITIES = ("solve.base", "return", "reference.output", "frontend.inputs", 
 
 
 class Gateway:
-    def __init__(self, builds: Builds, worker: WorkerRecord) -> None:
+    def __init__(self, builds: Builds, worker: Callable[[], WorkerRecord]) -> None:
         self._builds = builds
         self._worker = worker
 
@@ -56,7 +57,7 @@ class Gateway:
     async def _ping(self, request: PingRequest, call: Call[PingRequest, PongResponse]) -> PongResponse:
         await self._build(call)
         capabilities = [APICap(id=each, enabled=True) for each in _CAPABILITIES]
-        return PongResponse(frontend_api_caps=capabilities, workers=[self._worker])
+        return PongResponse(frontend_api_caps=capabilities, workers=[self._worker()])
 
     async def _solve(
         self, request: FrontendSolveRequest, call: Call[FrontendSolveRequest, FrontendSolveResponse]

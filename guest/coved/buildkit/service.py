@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from coved.build.builder import Builder
@@ -16,6 +17,7 @@ from coved.buildkit.session import Session
 from coved.buildkit.sessions import Sessions
 from coved.grpc.client import Channel
 from coved.grpc.server import Services
+from coved.images import documents
 
 PROTOCOL = "v0.13.0"
 """The BuildKit whose API this is."""
@@ -27,25 +29,29 @@ class Service:
     """Belongs to the event loop."""
 
     def __init__(
-        self, builder: Builder, *, identity: str, version: str, architecture: str, host_gateway: str,
-        sockets: Path,
+        self, builder: Builder, *, identity: str, version: str, platforms: Callable[[], Iterable[documents.Platform]],
+        host_gateway: str, sockets: Path,
     ) -> None:  # fmt: skip
         """
         Args:
             identity: of the engine, by which the one worker goes.
             version: of the engine.
+            platforms: tells those whose programs run now.
             host_gateway: address that ``host-gateway`` means; "" when there is none.
             sockets: a folder for sockets that nobody else can look into.
         """
         self._builder = builder
         self._sockets = sockets
         self._sessions = Sessions()
-        worker = WorkerRecord(
-            id=identity,
-            labels={_HOST_GATEWAY: host_gateway} if host_gateway else {},
-            platforms=[Platform(architecture=architecture, os="linux")],
-            buildkit_version=BuildkitVersion("cove", f"{PROTOCOL}+cove{version}"),
-        )
+
+        def worker() -> WorkerRecord:
+            return WorkerRecord(
+                id=identity,
+                labels={_HOST_GATEWAY: host_gateway} if host_gateway else {},
+                platforms=[Platform(each.architecture, each.os, each.variant) for each in platforms()],
+                buildkit_version=BuildkitVersion("cove", f"{PROTOCOL}+cove{version}"),
+            )
+
         builds = Builds(self._sessions, builder)
         self._services = Services(to_grpc)
         Control(builds, builder.upkeep, worker).register(self._services)

@@ -109,7 +109,7 @@ class Session:
         """What is in an archive, which the client can send once only, for as long as the session lives."""
         async with self._uploading:
             if archive not in self._uploaded:
-                path = await self._stack.enter_async_context(self._archives.folder())
+                path = self._stack.enter_context(self._archives.folder())
                 metadata = [("urlpath", f"/{archive}"), ("urlhost", "buildkit-session")]
                 with _told():
                     async with self._channel.open(PULL, metadata=metadata) as call:

@@ -204,6 +204,8 @@ class Endings:
         with _step(container, "taking its shim away"):
             if discarding is not None:
                 await discarding
+        with _step(container, "taking its volumes off"):
+            await self._launcher.release(container)
         with _step(container, "ending its health checks"):
             await halting
         with _step(container, "ending its execs"):

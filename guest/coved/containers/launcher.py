@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
+import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,16 +22,16 @@ from coved.containers.logs.attributes import Subject
 from coved.containers.mountpoints import MountPoint, ensure_source
 from coved.containers.registry import Registry
 from coved.containers.seccomp_profile import DEFAULT_PATH
-from coved.errors import NotFound
+from coved.errors import EngineError, InvalidParameter, NotFound
 from coved.images import Images
 from coved.networks import Networks, Sandbox
+from coved.runtime import syscalls
 from coved.runtime.errors import RuntimeFailure
 from coved.runtime.ids import Remap
 from coved.runtime.paths import open_in_root
 from coved.runtime.shim_client import ExitCallback, ShimClient
 from coved.runtime.spawner_client import SpawnerClient
-from coved.runtime.spec import Attachment, LogTarget, Stdio
-from coved.store.trees import is_empty
+from coved.runtime.spec import Attachment, LogTarget, Mount, Stdio
 from coved.volumes import Volumes
 
 log = logging.getLogger(__name__)
@@ -90,14 +92,30 @@ class Launcher:
         return self._root / container.id / "exit.json"
 
     def source(self, mount: MountPoint) -> str:
-        """The path that a mount comes from; "" for a tmpfs."""
+        """The path that a mount comes from; "" for a tmpfs and an image."""
+        if mount.kind == "image":
+            return ""
         return str(self._volumes.path(mount.source)) if mount.kind == "volume" else mount.source
+
+    def _image_mount(self, container: Container, mount: MountPoint) -> Mount:
+        from coved.containers import image_mounts  # for those who mount images
+
+        lower = self._images.lower_dirs(self._images.get(mount.image_id))
+        return image_mounts.of(mount, lower, self._root / container.id)
 
     async def start(self, container: Container, attach: Sequence[Attachment], on_exit: ExitCallback) -> None:
         """Start ``container``, which then has its shim, state and times.
 
         Raises EngineError and the runtime's errors; then nothing is left but the sandbox, which the caller closes.
         """
+        await self._volumes.mount(volumes_of(container), container.id)
+        try:
+            await self._start(container, attach, on_exit)
+        except BaseException:
+            await self.release(container)
+            raise
+
+    async def _start(self, container: Container, attach: Sequence[Attachment], on_exit: ExitCallback) -> None:
         layout = self.layout(container)
         layout.prepare()
         await self.clear(container.id)
@@ -106,8 +124,8 @@ class Launcher:
         for mount in container.mounts:
             if mount.kind == "bind":
                 ensure_source(mount)
-            elif mount.kind == "volume" and mount.copy:
-                await self._populate(layout, mount)
+            if mount.subpath and mount.kind == "volume":
+                await asyncio.to_thread(_must_be_within, self.source(mount), mount.subpath)
         joined = modes.joined(container.host_config, self._registry.get)
         mode = modes.network(container.host_config, self._registry.get)
         files = self.files_folder(container)
@@ -132,10 +150,11 @@ class Launcher:
             around = spec.Surroundings(
                 sandbox.netns_path,
                 joined,
-                [(mount, self.source(mount)) for mount in container.mounts],
+                [(mount, self.source(mount)) for mount in container.mounts if mount.kind != "image"],
                 container.hostname,
                 files,
                 remap,
+                [self._image_mount(container, mount) for mount in container.mounts if mount.kind == "image"],
             )
             oci = spec.build(container.id, image, container.host_config, layout, around, self._profile)
             shim = await self._spawner.create(
@@ -202,18 +221,61 @@ class Launcher:
         )  # fmt: skip
         return await log_options.target(self.log_path(container), container.host_config["LogConfig"], subject)
 
-    async def _populate(self, layout: spec.Layout, mount: MountPoint) -> None:
-        """Give a volume that is still empty what the image has at its place."""
-        from coved.runtime import view  # for volumes that are new
+    async def populate(self, container: Container) -> None:
+        """Gives volumes that are still empty what the image has at their places. Raises EngineError.
 
-        if not await asyncio.to_thread(is_empty, self._volumes.path(mount.source)):
-            return
-        with view.of_image(layout.lower) as image:
-            try:
-                directory = open_in_root(image, mount.destination, os.O_RDONLY | os.O_DIRECTORY)
-            except OSError:
-                return  # the image has no directory there
-            try:
-                await self._volumes.populate(mount.source, directory)
-            finally:
-                os.close(directory)
+        At the container's creation, as dockerd does it: others may take its volumes before it is ever started.
+        """
+        with contextlib.ExitStack() as stack:
+            image = -1
+            for mount in container.mounts:
+                if mount.kind != "volume" or not mount.copy or await self._volumes.is_filled(mount.source):
+                    continue
+                if image < 0:
+                    from coved.runtime import view  # for volumes that are new
+
+                    image = stack.enter_context(view.of_image(self.layout(container).lower))
+                try:
+                    directory = open_in_root(image, mount.destination, os.O_RDONLY | os.O_NONBLOCK)
+                except OSError:
+                    continue  # the image has nothing there
+                try:
+                    if not stat.S_ISDIR(os.fstat(directory).st_mode):
+                        place = f"{self._root / container.id}/root{mount.destination}"
+                        raise EngineError(f"source {place} is not directory")
+                    async with self._volumes.opened([mount.source]):
+                        await self._volumes.populate(mount.source, directory)
+                finally:
+                    os.close(directory)
+
+    async def found(self, running: Iterable[Container]) -> None:
+        """At the engine's start: the containers that outlived an earlier one use their volumes."""
+        users: dict[str, list[str]] = {}
+        for container in running:
+            for name in volumes_of(container):
+                users.setdefault(name, []).append(container.id)
+        await self._volumes.found(users)
+
+    async def release(self, container: Container) -> None:
+        """The container has ended: volumes that are mounted for it alone are taken off."""
+        await self._volumes.unmount(volumes_of(container), container.id)
+
+
+def volumes_of(container: Container) -> list[str]:
+    """Names of a container's volumes."""
+    return [mount.source for mount in container.mounts if mount.kind == "volume"]
+
+
+def _must_be_within(source: str, subpath: str) -> None:
+    """Tells in dockerd's words what is wrong with a subpath; the shim looks it up again for itself. Raises EngineError."""
+    base = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.close(syscalls.openat2(base, subpath, os.O_PATH, syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_MAGICLINKS))
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            words = f"path concatenation escapes the base directory, base: {source}, subpath: {subpath}"
+            raise InvalidParameter(words) from None
+        path = f"{source}/{os.path.normpath(subpath)}"
+        raise NotFound(f"cannot access path {path}: lstat {path}: {os.strerror(error.errno or 0).lower()}") from None
+    finally:
+        os.close(base)

@@ -80,6 +80,7 @@ class Life:
         await self._survivors.find()
         alive = [container.id for container in self._registry if container.shim is not None]
         await self._networks.start(alive)
+        await self._launcher.found(one for one in self._registry if one.shim is not None)
         due = []
         for container in self._registry:
             if container.shim is not None:

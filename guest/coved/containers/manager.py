@@ -19,14 +19,14 @@ from coved.containers.container import Container
 from coved.containers.execs import Execs
 from coved.containers.launcher import Launcher
 from coved.containers.life import Life, attach_now
-from coved.containers.mountpoints import MountPoint, collect, elsewhere
+from coved.containers.mountpoints import MountPoint, collect, elsewhere, inherit
 from coved.containers.registry import Registry
 from coved.containers.removals import Removals
 from coved.containers.spec import Layout
 from coved.errors import Conflict, EngineError, InvalidParameter, NotFound
 from coved.events import Events
 from coved.filters import Filters
-from coved.images import Images, ImageUser
+from coved.images import Images, ImageUser, platforms
 from coved.images.documents import Platform
 from coved.networks import Networks
 from coved.runtime.errors import NotRunning, RuntimeFailure
@@ -212,6 +212,10 @@ class Containers:
 
         return [await views.summary(self, container, size=True) for container in self.all()]
 
+    def volumes_opened(self, container: Container) -> contextlib.AbstractAsyncContextManager[None]:
+        """The volumes of a container that does not run, mounted for somebody who looks at its files."""
+        return self._volumes.opened(mount.source for mount in container.mounts if mount.kind == "volume")
+
     # -- creation and removal
 
     async def create(self, name: str, body: Mapping[str, Any], platform: Platform | None = None) -> Container:
@@ -231,6 +235,11 @@ class Containers:
         config.sandbox_request(name, request, request.host["NetworkMode"])
         if self._in_vm:
             request = replace(request, warnings=(*request.warnings, *elsewhere(mounts)))
+        if platforms.foreignness(image) or image.platform.variant:
+            from coved.images import processors  # few images are for other machines
+
+            said = processors.warnings(image.platform, asked=platform is not None)
+            request = replace(request, warnings=(*request.warnings, *said))
         container = Container(secrets.token_hex(32), name, image.id, reference, request, mounts, time.time_ns())
         if not request.config["Hostname"] and request.host["UTSMode"] != "host":
             shared = request.host["NetworkMode"] == "host"
@@ -238,6 +247,7 @@ class Containers:
         container.mounts = [await self._named(mount) for mount in mounts]
         self._launcher.layout(container).prepare()
         try:
+            await self._launcher.populate(container)
             with self._registry.database.transaction():
                 self._registry.choose_name(name)  # somebody may have been faster
                 for mount in container.mounts:
@@ -252,28 +262,30 @@ class Containers:
         return container
 
     def _inherited(self, request: config.Request) -> list[MountPoint]:
-        result = []
+        result: list[MountPoint] = []
         for text in request.host["VolumesFrom"] or ():
             reference, _, mode = text.partition(":")
+            if not reference:
+                raise InvalidParameter('invalid name or ID supplied: ""')
             try:
                 other = self.get(reference)
             except NotFound as error:  # as such docker's client would take it for the image, and pull that
                 raise InvalidParameter(str(error)) from None
-            for mount in other.mounts:
-                if mount.kind != "tmpfs":
-                    result.append(replace(mount, writable=mount.writable and mode != "ro"))
+            result += inherit(other.mounts, mode)
         return result
 
     async def _named(self, mount: MountPoint) -> MountPoint:
         """A volume's mount with the volume there; a new anonymous one when it has no name."""
+        if mount.kind == "image":
+            return replace(mount, image_id=mount.image_id or self._images.get(mount.source).intact().id)
         if mount.kind != "volume":
             return mount
-        with contextlib.suppress(NotFound):
-            if mount.source:
-                self._volumes.get(mount.source)
-                return mount
-        volume = await self._volumes.create(mount.source, driver="", labels={}, options={})
-        return replace(mount, source=volume.name)
+        volume = await self._volumes.create(
+            mount.source, driver=mount.driver, labels=mount.labels, options=mount.driver_options
+        )
+        return replace(
+            mount, source=volume.name, anonymous=not mount.source if mount.anonymous is None else mount.anonymous
+        )
 
     async def remove(self, reference: str, *, force: bool = False, volumes: bool = False) -> None:
         """Removes a container. Raises NotFound, Conflict when it runs and ``force`` is not given."""
@@ -344,12 +356,12 @@ class Containers:
         await self._removals.make_room()
         for mount in container.mounts:
             if mount.kind == "volume" and (volumes or container.host_config["AutoRemove"]):
-                await self._drop_volume(mount.source)
+                await self._drop_volume(mount)
 
-    async def _drop_volume(self, name: str) -> None:
+    async def _drop_volume(self, mount: MountPoint) -> None:
         with contextlib.suppress(EngineError):  # another container uses it, or it is gone
-            if self._volumes.get(name).anonymous:
-                await self._volumes.remove(name)
+            if self._volumes.get(mount.source).anonymous if mount.anonymous is None else mount.anonymous:
+                await self._volumes.remove(mount.source)
 
     async def prune(self, filters: Filters) -> tuple[list[str], int]:
         """Removes containers that do not run; their ids and the bytes that they took. Raises InvalidParameter."""
@@ -476,7 +488,11 @@ class Containers:
             container.pending.must_have_room(container.id)
 
     def _users_of(self, image_id: str) -> list[ImageUser]:
-        return [ImageUser(one.id, one.state.running) for one in self._registry if one.image_id == image_id]
+        return [
+            ImageUser(one.id, one.state.running)
+            for one in self._registry
+            if one.image_id == image_id or any(mount.image_id == image_id for mount in one.mounts)
+        ]
 
     def _event(self, container: Container, action: str, **attributes: str) -> None:
         self._events.publish("container", action, container.id, container.event_attributes(**attributes))

@@ -95,6 +95,13 @@ def settle(host: Json, lookup: Lookup) -> None:
                 raise InvalidParameter(str(error)) from None
 
 
+def settled_network(mode: str, lookup: Lookup) -> str:
+    """A network mode with a container's id for its name, if there is such a container."""
+    host = {"NetworkMode": mode, "PidMode": "", "IpcMode": ""}
+    settle(host, lookup)
+    return host["NetworkMode"]
+
+
 def network(host: Json, lookup: Lookup) -> str:
     """NetworkMode, a joined container checked. Raises NotFound, Conflict when it does not run."""
     mode: str = host["NetworkMode"]

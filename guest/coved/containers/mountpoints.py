@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import posixpath
-import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from coved.containers.config_schema import Json
 from coved.errors import InvalidParameter
+from coved.volumes import validate_name
 
 # What people mean in the engine's own machine, wherever that is.
 _OF_THE_VM = ("/var/run/docker.sock", "/run/docker.sock", "/dev", "/proc", "/sys", "/lib/modules", "/var/lib/cove")
-_MODES = {"ro", "rw", "z", "Z", "nocopy", "copy", "cached", "delegated", "consistent"}
+_ACCESS = {"ro", "rw"}
 _PROPAGATIONS = {"private", "rprivate", "shared", "rshared", "slave", "rslave"}
-_VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_MODES = (_ACCESS, {"z", "Z"}, {"cached", "delegated", "consistent"}, {"nocopy"}, _PROPAGATIONS)
+"""Of each kind a mode has one at most."""
 
 
 @dataclass(frozen=True)
 class MountPoint:
-    """One mount. ``kind`` is bind, volume or tmpfs; ``source`` a path for a bind, a volume's name ("" for a new one)."""
+    """One mount. ``kind`` is bind, volume, tmpfs or image; ``source`` a path for a bind, a volume's name ("" for a new one), the
+    name of an image."""
 
     kind: str
     destination: str
@@ -35,6 +37,22 @@ class MountPoint:
     """Options of a tmpfs, as mount(8) takes them."""
     mode: str = ""
     """The mode as it was written in ``-v``."""
+    subpath: str = ""
+    """What of a volume or an image is mounted, relative to its root; "" for all."""
+    image_id: str = ""
+    """Of an image that is mounted: its name may come to mean another."""
+    recursive: bool = True
+    """A bind has what is mounted in its source, too."""
+    read_only_below: bool = True
+    """A bind that is not writable is that all the way down."""
+    of_tmpfs_flag: bool = False
+    """``--tmpfs``, which an inspect tells of elsewhere."""
+    driver: str = ""
+    driver_options: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    """What a volume that is not there is made with, as are the two before."""
+    anonymous: bool | None = None
+    """The volume was asked for without a name, and goes with its last container where that is asked for. None: its label tells."""
 
     def event_attributes(self, action: str, container_id: str) -> dict[str, str]:
         """What dockerd's events of a volume, ``mount`` and ``unmount``, tell of it."""
@@ -59,19 +77,53 @@ def collect(config: Json, host: Json, inherited: list[MountPoint]) -> list[Mount
     found = {mount.destination: mount for mount in inherited}
     asked: dict[str, MountPoint] = {}
     for mount in (
-        *(_bind(text) for text in host["Binds"] or ()),
+        *(_bind(text, host["VolumeDriver"]) for text in host["Binds"] or ()),
         *(_mount(raw) for raw in host["Mounts"] or ()),
-        *(MountPoint("tmpfs", _destination(path), options=options) for path, options in (host["Tmpfs"] or {}).items()),
+        *(
+            MountPoint("tmpfs", _destination(path), options=options, of_tmpfs_flag=True)
+            for path, options in (host["Tmpfs"] or {}).items()
+        ),
     ):
         if mount.destination in asked:
             raise InvalidParameter(f"Duplicate mount point: {mount.destination}")
         asked[mount.destination] = mount
     for path in config["Volumes"] or ():
         destination = _destination(path)
-        found.setdefault(destination, MountPoint("volume", destination))
+        found.setdefault(destination, MountPoint("volume", destination, driver=host["VolumeDriver"]))
     found.update(asked)
     # A mount on top of another one's directory has to come after it.
     return sorted(found.values(), key=lambda mount: mount.destination.count("/"))
+
+
+def inherit(mounts: list[MountPoint], mode: str) -> list[MountPoint]:
+    """What ``--volumes-from`` gives of another container's mounts; ``mode`` as it is written there, "" for none.
+
+    Raises InvalidParameter.
+    """
+    if mode and not _valid(mode, nocopy=False):
+        raise InvalidParameter(f"invalid mode: {mode}")
+    words = mode.split(",")
+    propagation = next((word for word in words if word in _PROPAGATIONS), "")
+    # The volumes are there already, and have what they are to have.
+    return [
+        replace(
+            mount,
+            writable=mount.writable and "ro" not in words,
+            propagation=propagation if propagation and mount.kind == "bind" else mount.propagation,
+            copy=False,
+            mode="",
+        )
+        for mount in mounts
+        if mount.kind != "tmpfs"
+    ]
+
+
+def _valid(mode: str, *, nocopy: bool = True) -> bool:
+    words = mode.split(",")
+    kinds = [{*kind} for kind in _MODES if nocopy or "nocopy" not in kind]
+    return all(any(word in kind for kind in kinds) for word in words) and all(
+        sum(word in kind for word in words) <= 1 for kind in kinds
+    )
 
 
 def _destination(path: str) -> str:
@@ -85,62 +137,37 @@ def _destination(path: str) -> str:
     return clean
 
 
-def _bind(text: str) -> MountPoint:
+def _bind(text: str, driver: str) -> MountPoint:
     parts = text.split(":")
     if len(parts) == 1:
-        return MountPoint("volume", _destination(parts[0]))
+        return MountPoint("volume", _destination(parts[0]), driver=driver)
     if len(parts) > 3 or not parts[0] or not parts[1]:
         raise InvalidParameter(f"invalid volume specification: '{text}'")
-    source, destination, mode = parts[0], parts[1], parts[2] if len(parts) == 3 else ""
-    words = [word for word in mode.split(",") if word]
-    if unknown := [word for word in words if word not in _MODES and word not in _PROPAGATIONS]:
-        raise InvalidParameter(f"invalid mode: {unknown[0]}")
+    source, target, mode = parts[0], parts[1], parts[2] if len(parts) == 3 else ""
+    if len(parts) == 3 and not _valid(mode):
+        raise InvalidParameter(f"invalid mode: {mode}")
+    words = mode.split(",")
     propagation = next((word for word in words if word in _PROPAGATIONS), "")
-    writable = "ro" not in words
-    if source.startswith("/"):
-        propagation = propagation or "rprivate"
-        path = posixpath.normpath(source)
-        return MountPoint("bind", _destination(destination), path, writable, propagation, create_source=True, mode=mode)
-    if not _VOLUME_NAME.fullmatch(source):
-        raise InvalidParameter(
-            f'create {source}: "{source}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" '
-            "are allowed. If you intended to pass a host directory, use absolute path"
-        )
-    return MountPoint("volume", _destination(destination), source, writable, copy="nocopy" not in words, mode=mode)
+    raw: Json = {"Type": "bind" if source.startswith("/") else "volume", "Source": source, "Target": target}
+    raw["ReadOnly"] = "ro" in words
+    if propagation:
+        raw["BindOptions"] = {"Propagation": propagation}
+    if "nocopy" in words:
+        raw["VolumeOptions"] = {"NoCopy": True}
+    try:
+        mount = _mount(raw, must_exist=False)
+    except InvalidParameter as error:
+        raise InvalidParameter(f"invalid volume specification: '{text}': {error}") from None
+    if mount.kind == "bind":
+        return replace(mount, create_source=True, mode=mode)
+    validate_name(source)
+    return replace(mount, mode=mode or "z", driver=driver)
 
 
-def _mount(raw: Json) -> MountPoint:
-    kind, target, source = raw.get("Type"), raw.get("Target"), raw.get("Source") or ""
-    if not isinstance(target, str) or not isinstance(source, str):
-        raise InvalidParameter("invalid mount config: Target and Source must be strings")
-    if not target:
-        raise InvalidParameter(f'invalid mount config for type "{kind}": field Target must not be empty')
-    destination, writable = _destination(target), not raw.get("ReadOnly")
-    if kind == "bind":
-        if not source.startswith("/"):
-            problem = (
-                "field Source must not be empty"
-                if not source
-                else f"invalid mount path: '{source}' mount path must be absolute"
-            )
-            raise InvalidParameter(f'invalid mount config for type "bind": {problem}')
-        options = raw.get("BindOptions") or {}
-        propagation = options.get("Propagation") or "rprivate"
-        create = bool(options.get("CreateMountpoint"))
-        return MountPoint("bind", destination, posixpath.normpath(source), writable, propagation, create_source=create)
-    if kind == "volume":
-        return MountPoint(
-            "volume", destination, source, writable, copy=not (raw.get("VolumeOptions") or {}).get("NoCopy")
-        )
-    if kind == "tmpfs":
-        options = raw.get("TmpfsOptions") or {}
-        words = [] if writable else ["ro"]
-        if options.get("SizeBytes"):
-            words.append(f"size={int(options['SizeBytes'])}")
-        if options.get("Mode"):
-            words.append(f"mode={int(options['Mode']):o}")
-        return MountPoint("tmpfs", destination, writable=writable, options=",".join(words))
-    raise InvalidParameter(f'invalid mount config for type "{kind}": mount type unknown')
+def _mount(raw: Json, *, must_exist: bool = True) -> MountPoint:
+    from coved.containers import mount_request  # for those who ask for mounts
+
+    return mount_request.parse(raw, must_exist=must_exist)
 
 
 def elsewhere(mounts: list[MountPoint]) -> list[str]:

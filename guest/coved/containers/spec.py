@@ -64,6 +64,8 @@ class Surroundings:
     """The folder of /etc/hosts and its like: the container's own, or that of the container whose network it joins."""
     remap: Remap | None = None
     """The container has a user namespace."""
+    more: Sequence[Mount] = ()
+    """Mounts that are ready to be made, of images."""
 
 
 def build(container_id: str, image: Json, host: Json, layout: Layout, around: Surroundings, profile: Path) -> Spec:
@@ -74,7 +76,7 @@ def build(container_id: str, image: Json, host: Json, layout: Layout, around: Su
     mounts = [
         *root_mount(layout),
         *_system_mounts(host, around, options),
-        *later_mounts(around.files, around.mounts, read_only=host["ReadonlyRootfs"]),
+        *later_mounts(around.files, around.mounts, around.more, read_only=host["ReadonlyRootfs"]),
     ]
     if host["Init"] and host["PidMode"] in ("", "private"):  # it reaps orphans of its own pid namespace only
         args = [_INIT_TARGET, "--", *args]
@@ -118,6 +120,7 @@ def _remap(spec: Spec, around: Surroundings, remap: Remap) -> None:
         linux["namespaces"].append({"type": "network"})  # which the user namespace then owns
         linux["sysctl"] = {"net.ipv4.ip_unprivileged_port_start": "0", **linux["sysctl"]}
     volumes = {mount.destination for mount, _ in around.mounts if mount.kind == "volume"}
+    volumes |= {mount["destination"] for mount in around.more if mount.get("type") == "bind"}
     userns.apply(remap, spec, {"/", "/etc/resolv.conf", "/etc/hostname", "/etc/hosts", *volumes})
 
 
@@ -196,7 +199,7 @@ def _system_mounts(host: Json, around: Surroundings, security_options: security.
     ]  # fmt: skip
     if host["IpcMode"] != "none":
         mounts.append(_shm(host, around, protect))
-    own = {mount.destination for mount, _ in around.mounts}
+    own = {mount.destination for mount, _ in around.mounts} | {mount["destination"] for mount in around.more}
     hidden = "/dev/" if "/dev" in own else "\0"  # what is mounted on /dev brings all that is in it
     mounts = [one for one in mounts if one["destination"] not in own and not one["destination"].startswith(hidden)]
     for mount in mounts:
@@ -205,14 +208,16 @@ def _system_mounts(host: Json, around: Surroundings, security_options: security.
     return mounts
 
 
-def later_mounts(files: Path, mounts: Sequence[tuple[MountPoint, str]], *, read_only: bool) -> list[Mount]:
+def later_mounts(
+    files: Path, mounts: Sequence[tuple[MountPoint, str]], more: Sequence[Mount] = (), *, read_only: bool
+) -> list[Mount]:
     """Files of the engine's in the folder ``files`` and mounts of the user's, each with the path that it comes from.
 
     One on top of another's directory comes after it.
     """
     taken = {mount.destination for mount, _ in mounts}
     own = (one for one in _own_files(files, read_only=read_only) if one["destination"] not in taken)
-    return sorted([*map(_user_mount, mounts), *own], key=lambda mount: mount["destination"].count("/"))
+    return sorted([*map(_user_mount, mounts), *more, *own], key=lambda mount: mount["destination"].count("/"))
 
 
 def _shm(host: Json, around: Surroundings, protect: list[str]) -> Mount:
@@ -246,8 +251,13 @@ def _user_mount(pair: tuple[MountPoint, str]) -> Mount:
         return {
             "destination": mount.destination, "type": "tmpfs", "source": "tmpfs", "options": tmpfs.options(mount.options),
         }  # fmt: skip
-    options = ["rbind", mount.propagation or "rprivate"] + ([] if mount.writable else ["ro"])
-    return {"destination": mount.destination, "type": "bind", "source": source, "options": options}
+    options = ["rbind" if mount.recursive else "bind", mount.propagation or "rprivate"]
+    if not mount.writable:
+        options.append("rro" if mount.read_only_below else "ro")
+    made: Mount = {"destination": mount.destination, "type": "bind", "source": source, "options": options}
+    if mount.subpath:
+        made["below"] = mount.subpath
+    return made
 
 
 def _namespaces(host: Json, around: Surroundings) -> list[Namespace]:

@@ -81,7 +81,7 @@ async def inspect(containers: Containers, container: Container, *, size: bool = 
                 "MergedDir": str(directory / "root"),
             },
         },
-        "Mounts": [_mount(containers, mount) for mount in container.mounts],
+        "Mounts": [_mount(containers, mount) for mount in container.mounts if not mount.of_tmpfs_flag],
         "Config": shown(CONFIG, config),
         "NetworkSettings": containers.network_settings(container),
     }
@@ -108,7 +108,7 @@ async def summary(containers: Containers, container: Container, *, size: bool = 
         "Status": container.status_text(),
         "HostConfig": {"NetworkMode": container.host_config["NetworkMode"], **_annotations(container)},
         "NetworkSettings": {"Networks": network["Networks"]},
-        "Mounts": [_mount(containers, mount) for mount in container.mounts],
+        "Mounts": [_mount(containers, mount) for mount in container.mounts if not mount.of_tmpfs_flag],
     }
     if size:
         result["SizeRw"] = await containers.size(container)
@@ -218,7 +218,5 @@ def _mount(containers: Containers, mount: MountPoint) -> dict[str, Any]:
         )
     else:
         result.update(Source=mount.source, Destination=mount.destination)
-    result.update(
-        Mode=mount.mode or ("z" if mount.kind == "volume" else ""), RW=mount.writable, Propagation=mount.propagation
-    )
+    result.update(Mode=mount.mode, RW=mount.writable, Propagation=mount.propagation)
     return result

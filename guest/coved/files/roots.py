@@ -76,6 +76,8 @@ class Roots:
             (overlay,) = spec.root_mount(layout)
             return view.of_layers(overlay, layout.directory / "view")
 
+        if not alone:
+            await stack.enter_async_context(self._containers.volumes_opened(container))
         shared = self._shared.setdefault(container.id, _Shared())
         shared.users += 1
         stack.push_async_callback(_to_the_end, self._give_back, container.id, shared)
@@ -87,7 +89,7 @@ class Roots:
 
         def extend() -> View:
             # A tmpfs is empty then, and what a bind comes from may be gone.
-            there = [(one, source) for one, source in mounted if source and Path(source).exists()]
+            there = [(one, source) for one, source in mounted if source and Path(source, one.subpath).exists()]
             return view.with_mounts(
                 base, spec.later_mounts(files, there, read_only=container.host_config["ReadonlyRootfs"])
             )

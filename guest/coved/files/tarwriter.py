@@ -10,7 +10,7 @@ import contextlib
 import os
 import stat
 import tarfile
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 
 from coved.errors import EngineError
 from coved.runtime.ids import Ids
@@ -34,7 +34,14 @@ _TYPES = {
 
 
 def archive(
-    parent: int, name: str, rename: str, ids: Ids, *, layer: bool = False, skip: Collection[str] = ()
+    parent: int,
+    name: str,
+    rename: str,
+    ids: Ids,
+    *,
+    layer: bool = False,
+    skip: Collection[str] = (),
+    whole: bool = False,
 ) -> Iterator[bytes]:
     """The archive of ``name`` in the directory ``parent`` and of all below it.
 
@@ -44,16 +51,19 @@ def archive(
         ids: of the owners of the files.
         layer: ``parent`` is an overlay's upper directory.
         skip: paths below ``name`` that are left out, without a leading slash.
+        whole: with all attributes that files have, not only capabilities, and with the fractions of their times.
 
     The descriptor stays the caller's, and must stay open until the iterator is at its end or closed.
     """
-    writer = _Writer(ids, layer, frozenset(skip))
+    writer = _Writer(ids, layer, frozenset(skip), whole)
     yield from writer.entry(parent, name, rename, "")
     yield _END
 
 
 class _Writer:
-    def __init__(self, ids: Ids, layer: bool, skip: frozenset[str]) -> None:
+    def __init__(self, ids: Ids, layer: bool, skip: frozenset[str], whole: bool) -> None:
+        self._attributes: Callable[[int], dict[str, str]] = _all_attributes if whole else _capability
+        self._whole = whole
         self._ids = ids
         self._layer = layer
         self._skip = skip
@@ -100,7 +110,7 @@ class _Writer:
         if kind == stat.S_IFDIR:
             fd = os.open(name, _OPEN_DIRECTORY, dir_fd=parent)
             if shown:
-                yield self._header(f"{shown}/" if shown != "/" else shown, status, _capability(fd))
+                yield self._header(f"{shown}/" if shown != "/" else shown, status, self._attributes(fd))
             if self._layer and is_opaque(fd):
                 yield _whiteout(f"{shown}/.wh..wh..opq" if shown else ".wh..wh..opq")
             return fd
@@ -125,7 +135,7 @@ class _Writer:
                 return  # something else has taken its place
             if status.st_nlink > 1:
                 self._linked[inode] = shown
-            yield self._header(shown, status, _capability(fd))
+            yield self._header(shown, status, self._attributes(fd))
             left = status.st_size
             while left:
                 # A file that shrinks meanwhile is filled up: its size has been promised.
@@ -138,6 +148,8 @@ class _Writer:
 
     def _header(self, shown: str, status: os.stat_result, pax: dict[str, str], link: str = "") -> bytes:
         info = self._info(shown, status, _TYPES[stat.S_IFMT(status.st_mode)], link)
+        if self._whole and status.st_mtime_ns % 10**9:
+            pax["mtime"] = f"{status.st_mtime_ns // 10**9}.{status.st_mtime_ns % 10**9:09d}"
         info.pax_headers = pax
         return _encoded(info)
 
@@ -170,3 +182,14 @@ def _capability(fd: int) -> dict[str, str]:
         value = os.getxattr(fd, _CAPABILITY)
         return {f"SCHILY.xattr.{_CAPABILITY}": value.decode("utf-8", "surrogateescape")}
     return {}
+
+
+def _all_attributes(fd: int) -> dict[str, str]:
+    """Those that a file's owner or root has given it; the others are the kernel's and the file system's."""
+    found = {}
+    with contextlib.suppress(OSError):  # a file system without attributes
+        for name in os.listxattr(fd):
+            if name.startswith(("user.", "system.posix_acl_")) or name == _CAPABILITY:
+                with contextlib.suppress(OSError):  # removed in the meantime
+                    found[f"SCHILY.xattr.{name}"] = os.getxattr(fd, name).decode("utf-8", "surrogateescape")
+    return found

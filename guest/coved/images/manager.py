@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import contextlib
+import hashlib
 import json
 import logging
 import secrets
@@ -320,12 +321,12 @@ class Images:
 
         Raises NotFound when a layer was removed meanwhile.
         """
-        arrivals = [Arrival(json.dumps(one, separators=(",", ":")).encode()) for one in documents]
-        ids = [one.id for one in arrivals]
+        configs = [json.dumps(one, separators=(",", ":")).encode() for one in documents]
+        ids = [f"sha256:{hashlib.sha256(config).hexdigest()}" for config in configs]
         if all(map(self._catalog.has, ids)) and all(self._catalog.holders(name) == ids for name in names):
             return self._catalog.by_id(ids[0])
         async with self.receiving() as staging:
-            added = await self.add(arrivals, staging, names)
+            added = await self.add([Arrival(config) for config in configs], staging, names)
         if added is None:
             raise NotFound("a layer that the image is made of was removed meanwhile")
         for name in names:

@@ -25,20 +25,28 @@ class ThreadStream:
         self._chunks = chunks
         self._loop = asyncio.get_running_loop()
         self._rest = b""
+        self._position = 0
         self._ended = False
         self._aborted = False
         self._pending: Future[bytes] | None = None
 
+    async def begin(self, size: int) -> bool:
+        """For the event loop, before there is a thread: reads up to about ``size`` bytes ahead. Tells whether that is all."""
+        self._rest = await self._next(size)
+        self._ended = len(self._rest) < size
+        return self._ended
+
     def read(self, size: int) -> bytes:
         """For the thread: up to ``size`` bytes, b"" at the end; raises ``Aborted`` after ``abort``."""
-        if not self._rest and not self._ended:
+        if self._position == len(self._rest) and not self._ended:
             self._pending = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
             try:
-                self._rest = self._pending.result()
+                self._rest, self._position = self._pending.result(), 0
             except CancelledError:
                 raise Aborted("the upload was given up") from None
             self._ended = not self._rest
-        data, self._rest = self._rest[:size], self._rest[size:]
+        data = self._rest[self._position : self._position + size]
+        self._position += len(data)
         return data
 
     def abort(self) -> None:
@@ -47,7 +55,7 @@ class ThreadStream:
         if self._pending is not None:
             self._pending.cancel()
 
-    async def _next(self) -> bytes:
+    async def _next(self, wanted: int = _AT_ONCE) -> bytes:
         if self._aborted:
             raise Aborted("the upload was given up")
         # The way from one thread to the other takes longer than a network's chunk is worth.
@@ -55,7 +63,7 @@ class ThreadStream:
         async for chunk in self._chunks:
             pieces.append(chunk)
             size += len(chunk)
-            if size >= _AT_ONCE:
+            if size >= wanted:
                 break
         return b"".join(pieces)
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from coved.errors import EngineError
 
+_CONTINUE, _END = 0, 2  # ZSTD_EndDirective
+
 
 class ZstdError(Exception):
     """The data is damaged."""
@@ -54,6 +56,41 @@ class Decompressor:
             self._context = None
 
 
+class Compressor:
+    """One frame, at the library's own level, with the interface of zlib's."""
+
+    def __init__(self) -> None:
+        self._library = _library()
+        self._context = self._library.ZSTD_createCCtx()
+        if not self._context:
+            raise MemoryError
+        self._buffer = ctypes.create_string_buffer(1 << 17)
+
+    def compress(self, data: bytes) -> bytes:
+        return self._step(data, _CONTINUE)
+
+    def flush(self) -> bytes:
+        return self._step(b"", _END)
+
+    def _step(self, data: bytes, directive: int) -> bytes:
+        source, pieces = _Input(data, len(data), 0), []
+        while True:
+            target = _Output(ctypes.addressof(self._buffer), len(self._buffer), 0)
+            left = self._library.ZSTD_compressStream2(
+                self._context, ctypes.byref(target), ctypes.byref(source), directive
+            )
+            if self._library.ZSTD_isError(left):
+                raise ZstdError(self._library.ZSTD_getErrorName(left).decode())
+            pieces.append(ctypes.string_at(self._buffer, target.pos))
+            if left == 0 if directive == _END else source.pos == source.size:
+                return b"".join(pieces)
+
+    def __del__(self) -> None:
+        if getattr(self, "_context", None):
+            self._library.ZSTD_freeCCtx(self._context)
+            self._context = None
+
+
 @functools.cache
 def _library() -> Any:
     try:
@@ -64,6 +101,12 @@ def _library() -> Any:
     library.ZSTD_freeDCtx.argtypes = [ctypes.c_void_p]
     library.ZSTD_decompressStream.restype = ctypes.c_size_t
     library.ZSTD_decompressStream.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Output), ctypes.POINTER(_Input)]
+    library.ZSTD_createCCtx.restype = ctypes.c_void_p
+    library.ZSTD_freeCCtx.argtypes = [ctypes.c_void_p]
+    library.ZSTD_compressStream2.restype = ctypes.c_size_t
+    library.ZSTD_compressStream2.argtypes = [
+        ctypes.c_void_p, ctypes.POINTER(_Output), ctypes.POINTER(_Input), ctypes.c_int,
+    ]  # fmt: skip
     library.ZSTD_isError.argtypes = [ctypes.c_size_t]
     library.ZSTD_isError.restype = ctypes.c_uint
     library.ZSTD_getErrorName.argtypes = [ctypes.c_size_t]

@@ -74,7 +74,7 @@ class Catalog:
     def _remember(self, network: Network) -> None:
         self._networks[network.id] = network
         if network.subnet:
-            reserved = [network.gateway, *network.auxiliary.values()]
+            reserved = [*filter(None, [network.gateway]), *network.auxiliary.values()]
             ip_range = ipaddress.IPv4Network(network.ip_range) if network.ip_range else None
             self._pools[network.id] = AddressPool(
                 network.network, [ipaddress.IPv4Address(text) for text in reserved], ip_range
@@ -132,6 +132,10 @@ class Catalog:
 
             for text in request.links:
                 links.parse(text)
+        if network.parent:
+            from coved.networks import parented  # rare as well
+
+            parented.check_endpoint(network, request)
         pool = self._pools[network.id]
         if request.ipv4_address:
             if network.name == "bridge":
@@ -144,7 +148,7 @@ class Catalog:
             address = pool.take(request.ipv4_address)
         else:
             address = pool.allocate()
-        return Endpoint(
+        made = Endpoint(
             network_id=network.id,
             network_name=network.name,
             endpoint_id=secrets.token_hex(32),
@@ -157,3 +161,4 @@ class Catalog:
             aliases=request.aliases,
             links=request.links if network.name != "bridge" else (),
         )
+        return parented.endpoint(network, made) if network.parent else made

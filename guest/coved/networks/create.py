@@ -7,9 +7,11 @@ import re
 import secrets
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from coved.errors import Forbidden, InvalidParameter, NotFound, NotImplementedByEngine
+from coved.networks import parented
 from coved.networks.addresses import free_subnet
 from coved.networks.definition import PREDEFINED, Network
 
@@ -46,7 +48,7 @@ def definition(
     driver = _text(config, "Driver") or "bridge"
     if driver in ("host", "null"):
         raise Forbidden(f'only one instance of "{driver}" network is allowed')
-    if driver != "bridge":
+    if driver not in ("bridge", *parented.DRIVERS):
         raise NotFound(f'could not find plugin {driver} in v1 plugin registry: plugin "{driver}" not found')
     if _text(config, "Scope") == "swarm":
         raise Forbidden("cannot create a swarm scoped network when swarm is not active")
@@ -80,10 +82,10 @@ def definition(
         raise NotFound(f"could not find plugin {ipam['Driver']} in v1 plugin registry: plugin not found")
     given = _ipam_config(ipam)
     subnet, gateway, ip_range, auxiliary = _subnet(given, taken, foreign)
-    return Network(
+    made = Network(
         id=identity,
         name=name,
-        driver="bridge",
+        driver=driver,
         created_ns=time.time_ns(),
         bridge=bridge,
         subnet=str(subnet),
@@ -97,6 +99,10 @@ def definition(
         ipam_options=_map(ipam, "Options"),
         labels=labels,
     )
+    if driver == "bridge":
+        return made
+    # Its gateway is another machine, if there is one at all.
+    return parented.with_parent(replace(made, bridge="", gateway=_text(given, "Gateway").partition("/")[0]))
 
 
 def _ipam_config(ipam: Mapping[str, Any]) -> Mapping[str, Any]:

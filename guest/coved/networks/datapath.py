@@ -9,7 +9,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from coved.networks import namespaces
+from coved.networks import namespaces, subdevices
 from coved.networks.addresses import mac_of
 from coved.networks.definition import Network
 from coved.networks.fastpath import FastPath
@@ -22,12 +22,14 @@ from coved.networks.rtnetlink import (
     add_address,
     add_bridge,
     add_default_route,
+    add_device_route,
     add_veth,
     delete_link,
     forward_to,
     interface_index,
     set_up,
 )
+from coved.networks.subdevices import Parents
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ class Datapath:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._table = table
         self._netlink = Netlink()
+        self.parents = Parents(namespaces_dir.parent / "parents", self._netlink)
         self._firewall: Firewall | None = None
         self._fast = FastPath(f"{table}-fast", uplink) if uplink else None
         self._spare: namespaces.Namespace | None = None
@@ -78,12 +81,22 @@ class Datapath:
     def links(self) -> set[str]:
         return {link.name for link in self._netlink.links()}
 
+    def has_device(self, container_id: str, endpoint: Endpoint) -> bool:
+        """Whether an endpoint's device without another end is there; what is left of one that is not is taken away."""
+        with contextlib.suppress(OSError), contextlib.closing(namespaces.enter(self.path(container_id))) as namespace:
+            if subdevices.is_made(endpoint, namespace.netlink):
+                return True
+            subdevices.remove(endpoint, namespace.netlink)
+        return False
+
     def start(self, networks: Sequence[Network], keep: Mapping[str, Endpoint], ports: Iterable[PortRule]) -> None:
         """Makes the kernel's state that of these networks and ports.
 
         Args:
             keep: endpoints in use, by the name of their host interface; other ports of the bridges are removed.
         """
+        self.parents.start([network for network in networks if network.parent])
+        networks = [network for network in networks if network.bridge]
         for name in ("all", "default"):  # devices that come later follow the default
             _sysctl(f"net/ipv4/conf/{name}/forwarding", "1")
         _sysctl("net/ipv4/ip_forward", "1")
@@ -106,6 +119,9 @@ class Datapath:
                 namespaces.remove(path)
 
     def add_network(self, network: Network) -> None:
+        if network.parent:
+            self.parents.ensure(network)
+            return
         self._ensure_bridge(network)
         try:
             self._rules.add_bridge(network.rule)
@@ -117,6 +133,8 @@ class Datapath:
 
     def remove_network(self, network: Network) -> None:
         """Nothing leads to it any more; its bridge is there until :meth:`drop_bridge`."""
+        if network.parent:
+            return
         self._rules.remove_bridge(network.rule)
 
     def drop_bridge(self, name: str) -> None:
@@ -137,21 +155,26 @@ class Datapath:
             existing: path of a namespace to be used instead of a new one.
         """
         path = self.path(container_id)
-        namespaces.remove(path)  # of an engine that died in between
+        devices = [endpoint for _, endpoint in endpoints]
+        self._remove_namespace(container_id, devices)  # of an engine that died in between
         with contextlib.closing(self._namespace(existing, ahead=bool(endpoints))) as namespace:
             namespaces.mount(namespace, path)
             try:
                 self._attach(namespace, endpoints)
             except BaseException:
-                namespaces.remove(path)
+                self._remove_namespace(container_id, devices)
                 raise
         try:
             self._forget_udp(ports)
             self._rules.add_ports(ports)
         except BaseException:
-            namespaces.remove(path)
+            self._remove_namespace(container_id, devices)
             raise
         return path
+
+    def _remove_namespace(self, container_id: str, endpoints: Sequence[Endpoint]) -> None:
+        self.drop_devices(container_id, endpoints)
+        namespaces.remove(self.path(container_id))
 
     def prepare(self) -> None:
         """Makes the next namespace ahead. What cannot be made now is made, or told, when it is needed."""
@@ -185,7 +208,8 @@ class Datapath:
         except Exception as error:
             log.warning("ports of %s: %s", container_id, error)
         self._forget_udp(ports)
-        pairs = [delete_link(endpoint.host_interface) for endpoint in endpoints]
+        self.drop_devices(container_id, endpoints)
+        pairs = [delete_link(endpoint.host_interface) for endpoint in endpoints if endpoint.host_interface]
         if shared:
             self._netlink.run(pairs, ignore=_GONE)
         try:
@@ -199,15 +223,30 @@ class Datapath:
         with contextlib.closing(namespaces.enter(self.path(container_id))) as namespace:
             self._attach(namespace, [(network, endpoint)], default_route=default_route)
 
-    def disconnect(self, endpoint: Endpoint) -> None:
+    def disconnect(self, container_id: str, endpoint: Endpoint) -> None:
+        if not endpoint.host_interface:
+            with contextlib.closing(namespaces.enter(self.path(container_id))) as namespace:
+                subdevices.remove(endpoint, namespace.netlink)
+            return
         self._netlink.run([delete_link(endpoint.host_interface)], ignore=_GONE)
+
+    def drop_devices(self, container_id: str, endpoints: Sequence[Endpoint]) -> None:
+        """Ends devices without another end now: the kernel ends namespaces when it likes, and until then the next container
+        cannot have their addresses. What fails is logged."""
+        try:
+            for endpoint in endpoints:
+                if not endpoint.host_interface:
+                    self.disconnect(container_id, endpoint)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            log.warning("devices of %s: %s", container_id, error)
 
     def set_default_route(self, container_id: str, endpoint: Endpoint) -> None:
         """After the network that had the default route is gone."""
         with contextlib.closing(namespaces.enter(self.path(container_id))) as namespace:
             index = next((link.index for link in namespace.netlink.links() if link.name == endpoint.interface), 0)
-            gateway = ipaddress.IPv4Address(endpoint.gateway)
-            namespace.netlink.run([add_default_route(index, gateway)], ignore=(errno.EEXIST,))
+            namespace.netlink.run([_way_out(index, endpoint)], ignore=(errno.EEXIST,))
 
     def add_ports(self, ports: Sequence[PortRule]) -> None:
         self._rules.add_ports(ports)
@@ -239,19 +278,27 @@ class Datapath:
                     network.mtu,
                 )
                 for network, endpoint in endpoints
+                if endpoint.host_interface
             ]
         )
         self._netlink.run(
-            [forward_to(interface_index(endpoint.host_interface), endpoint.mac_address) for _, endpoint in endpoints]
+            [
+                forward_to(interface_index(endpoint.host_interface), endpoint.mac_address)
+                for _, endpoint in endpoints
+                if endpoint.host_interface
+            ]
         )
+        for network, endpoint in endpoints:
+            if not endpoint.host_interface:
+                self.parents.add(network, endpoint, namespace)
         indexes = {link.name: link.index for link in namespace.netlink.links()} if endpoints else {}
         requests: list[Request] = []
         for _, endpoint in endpoints:
             index = indexes[endpoint.interface]
             interface = ipaddress.IPv4Interface(f"{endpoint.address}/{endpoint.prefix_length}")
             requests += [set_up(index), add_address(index, interface)]
-            if default_route and endpoint.gateway:
-                requests.append(add_default_route(index, ipaddress.IPv4Address(endpoint.gateway)))
+            if default_route and endpoint.leads_out:
+                requests.append(_way_out(index, endpoint))
                 default_route = False
         namespace.netlink.run(requests)
 
@@ -276,6 +323,12 @@ class Datapath:
             conntrack.forget_udp({port.port for port in udp}, addresses)
         except OSError as error:
             log.warning("old UDP connections may go astray for half a minute: %s", error)
+
+
+def _way_out(index: int, endpoint: Endpoint) -> Request:
+    if not endpoint.gateway:
+        return add_device_route(index)
+    return add_default_route(index, ipaddress.IPv4Address(endpoint.gateway))
 
 
 def _with_loopback(namespace: namespaces.Namespace) -> namespaces.Namespace:

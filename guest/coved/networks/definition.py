@@ -31,7 +31,7 @@ _SCHEMA = (
 
 @dataclass(frozen=True)
 class Network:
-    """A network, whether or not anything is on it. ``driver`` is ``bridge``, ``host`` or ``null``."""
+    """A network, whether or not anything is on it. ``driver`` is ``bridge``, ``macvlan``, ``ipvlan``, ``host`` or ``null``."""
 
     id: str
     name: str
@@ -48,6 +48,13 @@ class Network:
     options: dict[str, str] = field(default_factory=dict)
     ipam_options: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+    parent: str = ""
+    """Device of the machine that containers' devices lie on (macvlan and ipvlan)."""
+
+    @property
+    def takes_containers(self) -> bool:
+        """Containers have addresses on it."""
+        return self.driver not in ("host", "null")
 
     @property
     def network(self) -> ipaddress.IPv4Network:

@@ -17,7 +17,7 @@ from coved.events import Events
 from coved.filters import Filters
 from coved.link.client import LinkClient
 from coved.names.keeping import Keeper
-from coved.networks import create, views
+from coved.networks import create, parented, views
 from coved.networks.addresses import free_subnet
 from coved.networks.catalog import Catalog
 from coved.networks.definition import PREDEFINED, Network
@@ -120,12 +120,14 @@ class Networks:
             network = create.definition(config, taken, foreign, await self._kernel.run(self._kernel.datapath.links))
             if any(other.name == network.name for other in self._catalog):
                 raise Conflict(f"network with name {network.name} already exists")
+            if network.parent:
+                parented.check_shared(network, self._catalog)
             await self._kernel.run(self._kernel.datapath.add_network, network)
             try:
                 self._catalog.add(network)
             except BaseException:
                 await self._kernel.run(self._kernel.datapath.remove_network, network)
-                self._drop_bridge(network)
+                await self._drop(network)
                 raise
         self._event("create", network)
         return network.id
@@ -144,7 +146,7 @@ class Networks:
             try:
                 await self._kernel.run(self._kernel.datapath.remove_network, network)
             finally:
-                self._drop_bridge(network)
+                await self._drop(network)
         self._event("destroy", network)
 
     async def prune(self, filters: Filters, before_ns: int | None) -> builtins.list[str]:
@@ -166,6 +168,12 @@ class Networks:
         return removed
 
     # -- inside
+
+    async def _drop(self, network: Network) -> None:
+        if network.bridge:
+            self._drop_bridge(network)
+        elif not any(other.parent == network.parent for other in self._catalog):
+            await self._kernel.run(self._kernel.datapath.parents.drop, network.parent)
 
     def _drop_bridge(self, network: Network) -> None:
         """Not waited for: the kernel takes its time, and whatever is asked of it next comes after this, in its one thread."""

@@ -94,7 +94,7 @@ class Endpoint:
     interface: str
     """Name inside the container: eth0, eth1, ..."""
     host_interface: str
-    """Name of the other end of the pair, a port of the network's bridge."""
+    """Name of the other end of the pair, a port of the network's bridge; "" of a macvlan or ipvlan, which has none."""
     address: str
     """IPv4 address without prefix length."""
     prefix_length: int
@@ -103,6 +103,13 @@ class Endpoint:
     mac_address: str
     aliases: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
+    reach: Literal["", "device", "link"] = ""
+    """Of what has no gateway: all packets go by its device (ipvlan's l3); those for its own link alone; "" nothing gets out."""
+
+    @property
+    def leads_out(self) -> bool:
+        """There can be a default route by it."""
+        return bool(self.gateway) or self.reach == "device"
 
 
 @dataclass(frozen=True)

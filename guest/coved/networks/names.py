@@ -212,7 +212,7 @@ class _View:
     def forwards(self) -> bool:
         """It has a way out of its networks."""
         record = self._names.record(self._id)
-        return record is not None and any(endpoint.gateway for endpoint in record.endpoints)
+        return record is not None and any(one.gateway or one.reach for one in record.endpoints)
 
     @property
     def dotless(self) -> bool:

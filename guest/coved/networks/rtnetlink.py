@@ -47,6 +47,7 @@ _AF_BRIDGE, _NTF_MASTER, _NUD_NOARP, _NDA_LLADDR = 7, 4, 0x40, 2
 _IFF_UP = 1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
+_IFLA_LINK, _RT_SCOPE_LINK = 5, 253
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_TABLE = 1, 4, 5, 15
 _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST = 254, 3, 0, 1
@@ -127,6 +128,36 @@ def add_veth(name: str, bridge_index: int, peer: str, peer_mac: str, peer_netns:
     return Request(_RTM_NEWLINK, NLM_F_CREATE_EXCL, body, f"add veth {name}")
 
 
+def add_device(name: str, kind: str, data: bytes, parent: int = 0, mac: str = "", netns: int | None = None) -> Request:
+    """A device of another kind, down.
+
+    Args:
+        data: attributes of the kind's own (IFLA_INFO_DATA).
+        parent: index of the device that it lies on.
+        mac: "" leaves it to the kernel.
+        netns: file descriptor of the namespace that it is to be in; ``parent`` is one of this one.
+    """
+    body = _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + _name(name)
+    if mac:
+        body += attribute(_IFLA_ADDRESS, _mac(mac))
+    if parent:
+        body += attribute(_IFLA_LINK, struct.pack("=I", parent))
+    if netns is not None:
+        body += attribute(_IFLA_NET_NS_FD, struct.pack("=I", netns))
+    info = attribute(_IFLA_INFO_KIND, kind.encode())
+    if data:
+        info += attribute(_IFLA_INFO_DATA, data)
+    return Request(_RTM_NEWLINK, NLM_F_CREATE_EXCL, body + attribute(_IFLA_LINKINFO, info), f"add {kind} {name}")
+
+
+def change_device(index: int, name: str, mac: str = "") -> Request:
+    """Gives a device that is down another name, and another address."""
+    body = _IFINFOMSG.pack(socket.AF_UNSPEC, 0, index, 0, 0) + _name(name)
+    if mac:
+        body += attribute(_IFLA_ADDRESS, _mac(mac))
+    return Request(_RTM_NEWLINK, 0, body, f"name link {index} {name}")
+
+
 def set_up(index: int) -> Request:
     return Request(
         _RTM_NEWLINK, 0, _IFINFOMSG.pack(socket.AF_UNSPEC, 0, index, _IFF_UP, _IFF_UP), f"set link {index} up"
@@ -156,6 +187,14 @@ def add_default_route(index: int, gateway: ipaddress.IPv4Address) -> Request:
         + attribute(_RTA_OIF, struct.pack("=I", index))
     )
     return Request(_RTM_NEWROUTE, NLM_F_CREATE_EXCL, body, f"add default route by {gateway}")
+
+
+def add_device_route(index: int) -> Request:
+    """A default route by a device that takes all packets, whoever they are for."""
+    body = _RTMSG.pack(
+        socket.AF_INET, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_LINK, _RTN_UNICAST, 0
+    ) + attribute(_RTA_OIF, struct.pack("=I", index))
+    return Request(_RTM_NEWROUTE, NLM_F_CREATE_EXCL, body, f"add default route by device {index}")
 
 
 def forward_to(index: int, mac: str) -> Request:

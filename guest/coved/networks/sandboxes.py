@@ -86,7 +86,7 @@ class Sandboxes:
         links = await self._kernel.run(self._kernel.datapath.links)
         for record in self._records.load():
             # A connection is noted before it is made: an engine that was killed in between has told nobody of it.
-            made = tuple(endpoint for endpoint in record.endpoints if endpoint.host_interface in links)
+            made = tuple([one for one in record.endpoints if await self._is_made(record, one, links)])
             if made != record.endpoints and record.container_id in running:
                 record = replace(record, endpoints=made)
                 self._records.save(record)
@@ -103,13 +103,20 @@ class Sandboxes:
                 stale.append(record)
         keep = {endpoint.host_interface: endpoint for record in self._open.values() for endpoint in record.endpoints}
         rules = [rule for record in self._open.values() for rule in self._rules(record)]
-        bridges = [network for network in self._catalog if network.bridge]
-        await self._kernel.run(self._kernel.datapath.start, bridges, keep, rules)
+        for record in stale:
+            await self._kernel.run(self._kernel.datapath.drop_devices, record.container_id, record.endpoints)
+        networks = [network for network in self._catalog if network.takes_containers]
+        await self._kernel.run(self._kernel.datapath.start, networks, keep, rules)
         await self._kernel.run(self._kernel.datapath.remove_namespaces_except, set(self._open))
         await self._names.adopt()
         for record in stale:
             self._records.remove(record.container_id)
             self.on_change(record.container_id)
+
+    async def _is_made(self, record: Record, endpoint: Endpoint, links: Collection[str]) -> bool:
+        if endpoint.host_interface:
+            return endpoint.host_interface in links
+        return await self._kernel.run(self._kernel.datapath.has_device, record.container_id, endpoint)
 
     async def open(self, container_id: str, request: SandboxRequest) -> Sandbox:
         """Makes the network of a container that is about to start; its published ports answer when this returns.
@@ -161,8 +168,9 @@ class Sandboxes:
         else:
             endpoints = self._allocate(request, self._wanted(container_id, request))
             name, hostname = request.container_name, request.hostname
+            exposed = request.exposed if any(one.host_interface for one in endpoints) else ()
             record = Record(
-                container_id, name, "bridge", endpoints, (), request.exposed, hostname, request.quiet, request.dns,
+                container_id, name, "bridge", endpoints, (), exposed, hostname, request.quiet, request.dns,
                 resolver.has_ndots(request),
             )  # fmt: skip
         self._open[container_id] = record
@@ -199,7 +207,8 @@ class Sandboxes:
         record = self._open.get(container_id)
         if record is not None:
             key = str(self._namespaces / container_id) if record.has_namespace else ""
-            return views.settings_json(record, key, "bridge", wanted)
+            alone = self._catalog.get(record.mode) if record.mode in ("host", "none") else None
+            return views.settings_json(record, key, "bridge", wanted, alone)
         return views.closed_settings_json(request, wanted)
 
     def _asked_for(self, container_id: str, request: SandboxRequest | None) -> dict[str, EndpointRequest]:
@@ -258,7 +267,7 @@ class Sandboxes:
         async with self._turns.of(container_id):
             network = self._catalog.get(reference)
             record = self._open.get(container_id)
-            if not network.bridge or (record is not None and record.mode in ("host", "none")):
+            if not network.takes_containers or (record is not None and record.mode in ("host", "none")):
                 raise InvalidParameter(
                     "container cannot be disconnected from host network or connected to host network"
                     if "host" in (network.name, record.mode if record is not None else "")
@@ -309,7 +318,7 @@ class Sandboxes:
         wanted: dict[str, tuple[Network, EndpointRequest]] = {own.id: (own, EndpointRequest(own.id))}
         for endpoint in (*request.endpoints, *self._catalog.connections(container_id).values()):
             network = self._catalog.get(endpoint.network)
-            if not network.bridge:
+            if not network.takes_containers:
                 raise InvalidParameter(f"conflicting options: network {network.name} cannot be combined with others")
             wanted[network.id] = (network, endpoint)
         return list(wanted.values())
@@ -324,7 +333,7 @@ class Sandboxes:
 
     async def _build(self, record: Record, request: SandboxRequest) -> None:
         self._records.save(record)
-        outer = _outer(record)
+        outer = _published(record)
         if request.ports and outer is not None:
             try:
                 ports = await self._publisher.publish(request.ports)
@@ -392,7 +401,7 @@ class Sandboxes:
 
     async def _attach(self, record: Record, network: Network, endpoint: EndpointRequest) -> None:
         (made,) = self._catalog.allocate([(network, endpoint)], _next_interface(record))
-        no_route = not any(present.gateway for present in record.endpoints)
+        no_route = not any(present.leads_out for present in record.endpoints)
         try:
             # First: as long as it stands here, the network cannot be removed.
             self._note(replace(record, endpoints=(*record.endpoints, made)))
@@ -401,7 +410,7 @@ class Sandboxes:
                 await self._names.open(record)
         except BaseException:
             try:
-                await self._kernel.run(self._kernel.datapath.disconnect, made)
+                await self._kernel.run(self._kernel.datapath.disconnect, record.container_id, made)
             finally:
                 self._catalog.release([made])
                 self._is_now(record)
@@ -412,12 +421,12 @@ class Sandboxes:
         shrunk = replace(record, endpoints=tuple(e for e in record.endpoints if e is not gone))
         before, after = _outer(record), _outer(shrunk)
         leaves_ports = bool(record.ports) and before is gone  # they move to the next network, or end
-        if leaves_ports and after is None:
+        if leaves_ports and _published(shrunk) is None:
             shrunk = replace(shrunk, ports=())
         if leaves_ports:
             await self._move_ports(record, shrunk)
         try:
-            await self._kernel.run(self._kernel.datapath.disconnect, gone)
+            await self._kernel.run(self._kernel.datapath.disconnect, record.container_id, gone)
         except BaseException:
             if leaves_ports:
                 with _told(record, "its published ports have no way back to it"):
@@ -425,7 +434,7 @@ class Sandboxes:
             raise
         self._is_now(shrunk)
         self._catalog.release([gone])
-        if leaves_ports and after is None:
+        if leaves_ports and _published(shrunk) is None:
             await self._publisher.unpublish(record.ports)
         if before is gone and after is not None:
             with _told(record, f"it has no way out by {after.network_name}"):
@@ -444,7 +453,7 @@ class Sandboxes:
     def reached_by(self, host_port: int) -> tuple[str, int] | None:
         """The container's address and port that ``localhost:host_port`` (TCP) leads to on the computer that people use."""
         for record in self._open.values():
-            outer = _outer(record)
+            outer = _published(record)
             for port in record.ports if outer is not None else ():
                 local = port.host_ip in ("", "0.0.0.0") or port.host_ip.startswith("127.")
                 if outer is not None and local and (port.proto, port.host_port) == ("tcp", host_port):
@@ -455,7 +464,7 @@ class Sandboxes:
         return next((record.container_name for record in self._open.values() if port in record.ports), "")
 
     def _rules(self, record: Record) -> list[PortRule]:
-        outer = _outer(record)
+        outer = _published(record)
         if outer is None:
             return []
         return [self._publisher.rule(port, outer.address) for port in record.ports]
@@ -494,7 +503,13 @@ class Sandboxes:
 
 def _outer(record: Record) -> Endpoint | None:
     """The endpoint that leads outside: published ports and the default route are its."""
-    return next((endpoint for endpoint in record.endpoints if endpoint.gateway), None)
+    return next((endpoint for endpoint in record.endpoints if endpoint.leads_out), None)
+
+
+def _published(record: Record) -> Endpoint | None:
+    """The same, if ports can be published there: a macvlan and an ipvlan have none, as with Docker."""
+    outer = _outer(record)
+    return outer if outer is not None and outer.host_interface else None
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -26,12 +27,21 @@ def network_json(network: Network, records: Iterable[Record] | None) -> dict[str
         entry: dict[str, Any] = {"Subnet": network.subnet}
         if network.ip_range:
             entry["IPRange"] = network.ip_range
-        entry["Gateway"] = network.gateway
+        if network.gateway:
+            entry["Gateway"] = network.gateway
         if network.auxiliary:
             entry["AuxiliaryAddresses"] = network.auxiliary
         config.append(entry)
     containers = {}
     for record in (one for one in records or () if not one.quiet):
+        if network.driver in ("host", "null") and record.mode == network.name:
+            containers[record.container_id] = {
+                "Name": record.container_name,
+                "EndpointID": _lone_endpoint_id(record, network),
+                "MacAddress": "",
+                "IPv4Address": "",
+                "IPv6Address": "",
+            }
         for endpoint in record.endpoints:
             if endpoint.network_id == network.id:
                 containers[record.container_id] = {
@@ -61,8 +71,20 @@ def network_json(network: Network, records: Iterable[Record] | None) -> dict[str
     }
 
 
-def settings_json(record: Record, key: str, default_network: str, wanted: Mapping[str, EndpointRequest]) -> Settings:
-    """NetworkSettings of an open sandbox; ``key`` is the path of its namespace, ``wanted`` what was asked for, by network."""
+def settings_json(
+    record: Record,
+    key: str,
+    default_network: str,
+    wanted: Mapping[str, EndpointRequest],
+    alone: Network | None = None,
+) -> Settings:
+    """NetworkSettings of an open sandbox.
+
+    Args:
+        key: path of its namespace.
+        wanted: what was asked for, by network.
+        alone: the network without addresses that it is on (``host`` or ``none``).
+    """
     first = next((endpoint for endpoint in record.endpoints if endpoint.network_name == default_network), None)
     return {
         **_settings(record.container_id if key else "", key, _ports(record.exposed, record.ports)),
@@ -71,8 +93,17 @@ def settings_json(record: Record, key: str, default_network: str, wanted: Mappin
             endpoint.network_name: _endpoint_json(record, endpoint, wanted.get(endpoint.network_name))
             for endpoint in record.endpoints
         }
-        or ({record.mode: _empty_endpoint()} if record.mode in ("host", "none") else {}),
+        or ({alone.name: _lone_endpoint(record, alone)} if alone is not None else {}),
     }
+
+
+def _lone_endpoint_id(record: Record, network: Network) -> str:
+    """Docker's clients take what has none for not connected; there is no more to it than whose it is and where."""
+    return hashlib.sha256(f"{network.id} {record.container_id}".encode()).hexdigest()
+
+
+def _lone_endpoint(record: Record, network: Network) -> dict[str, Any]:
+    return {**_empty_endpoint(), "NetworkID": network.id, "EndpointID": _lone_endpoint_id(record, network)}
 
 
 def closed_settings_json(request: SandboxRequest | None, networks: Mapping[str, EndpointRequest]) -> Settings:

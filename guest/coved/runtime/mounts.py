@@ -170,22 +170,19 @@ def open_filesystem(kind: str, source: str | None, options: Options) -> int:
         os.close(context)
 
 
-def open_bind(source: str, options: Options, namespace: str = "") -> int:
+def open_bind(source: str, options: Options, namespace: str = "", below: str = "") -> int:
     """A detached clone of the tree at ``source``, with its attributes and propagation set before anyone can see it.
 
-    ``namespace``: path of another mount namespace that has ``source``.
+    ``namespace``: path of another mount namespace that has ``source``. ``below``: what of ``source`` it is, by a path that no
+    link leads out of (openat2(2), RESOLVE_BENEATH).
     """
     flags = syscalls.OPEN_TREE_CLONE | (syscalls.AT_RECURSIVE if options.recursive else 0)
-    fd = _open_tree(source, flags, namespace)
+    fd = _open_below(source, below, flags) if below else _open_tree(source, flags, namespace)
     try:
         if options.set_recursive or options.clear_recursive:
             syscalls.mount_setattr(fd, set_=options.set_recursive, clear=options.clear_recursive, recursive=True)
         if options.set_ or options.clear:
-            # docker's read-only binds are read-only all the way down where the kernel can do that (5.12).
-            read_only = options.set_ & syscalls.MOUNT_ATTR_RDONLY
             syscalls.mount_setattr(fd, set_=options.set_, clear=options.clear)
-            if read_only and options.recursive:
-                syscalls.mount_setattr(fd, set_=read_only, recursive=True)
         syscalls.mount_setattr(
             fd,
             propagation=options.propagation or syscalls.MS_PRIVATE,
@@ -195,6 +192,18 @@ def open_bind(source: str, options: Options, namespace: str = "") -> int:
         os.close(fd)
         raise
     return fd
+
+
+def _open_below(source: str, below: str, flags: int) -> int:
+    base = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        part = syscalls.openat2(base, below, os.O_PATH, syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_MAGICLINKS)
+    finally:
+        os.close(base)
+    try:
+        return syscalls.open_tree(part, "", flags | syscalls.AT_EMPTY_PATH)
+    finally:
+        os.close(part)
 
 
 def _open_tree(source: str, flags: int, namespace: str) -> int:
@@ -229,7 +238,7 @@ def prepare(mount: "Mount") -> Prepared:
         if _is_bind(mount, options):
             if not source:
                 raise MountError(f'bind mount at "{mount["destination"]}" has no source')
-            fd = open_bind(source, options, mount.get("namespace", ""))
+            fd = open_bind(source, options, mount.get("namespace", ""), mount.get("below", ""))
             if mount.get("uidMappings"):
                 from coved.runtime import idmap  # only for user namespaces
 

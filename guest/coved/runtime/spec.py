@@ -84,6 +84,7 @@ class Mount(TypedDict):
     uidMappings: NotRequired[list[IdMapping]]
     gidMappings: NotRequired[list[IdMapping]]
     namespace: NotRequired[str]  # extension: path of the mount namespace that a bind's source is looked up in
+    below: NotRequired[str]  # extension: what of a bind's source is mounted; no link leads out of it
     # Extensions: only what is at this path of an overlay or tmpfs gets to the destination. ``place`` is an empty folder outside.
     within: NotRequired[str]
     place: NotRequired[str]

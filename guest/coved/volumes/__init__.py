@@ -1,5 +1,5 @@
 """Volumes: directories that outlive containers."""
 
-from coved.volumes.manager import Volume, Volumes
+from coved.volumes.manager import Volume, Volumes, validate_name
 
-__all__ = ["Volume", "Volumes"]
+__all__ = ["Volume", "Volumes", "validate_name"]

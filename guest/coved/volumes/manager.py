@@ -2,11 +2,13 @@
 
 import asyncio
 import builtins
+import contextlib
 import json
 import logging
 import re
 import secrets
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +18,8 @@ from coved.events import Events
 from coved.filters import Filters
 from coved.store.database import Database, Row
 from coved.store.trees import copy_tree, is_empty, remove_tree, tree_size
+from coved.volumes import local_options
+from coved.volumes.mounting import Mounting, clear_mounts
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +60,11 @@ class Volume:
     def anonymous(self) -> bool:
         return ANONYMOUS_LABEL in self.labels
 
+    @property
+    def mounted(self) -> bool:
+        """It is something that is mounted on ``path`` while it is used, and no directory of the data disk."""
+        return local_options.needs_mount(self.options)
+
 
 @dataclass(frozen=True)
 class Pruned:
@@ -74,6 +83,8 @@ class Volumes:
         self._directory = root / "volumes"
         self._trash = root / "trash"
         self._populating: dict[str, asyncio.Lock] = {}
+        self._looked_at: Counter[str] = Counter()
+        self._mounting = Mounting(lambda name: self._directory / name / "_data")
         database.migrate("volumes", _SCHEMA)
 
     async def start(self) -> None:
@@ -85,12 +96,14 @@ class Volumes:
         for path in [*strays, *self._trash.iterdir()]:
             await _delete(path)
         for name in known:
-            try:
-                (self._directory / name / "_data").mkdir(parents=True, exist_ok=True)
-            except (
-                OSError
-            ) as error:  # a full disk, for instance: what uses it fails, and the engine is there to make room
-                log.error("the folder of volume %s cannot be made: %s", name, error)
+            for path in (self._directory / name, self._directory / name / "_data"):
+                try:
+                    path.mkdir()  # and nothing more: of what is mounted there nothing may be asked, it may never answer
+                except FileExistsError:
+                    continue
+                except OSError as error:  # a full disk, say: what uses it fails, and the engine is there to make room
+                    log.error("the folder of volume %s cannot be made: %s", name, error)
+                    break
 
     # -- the API's verbs
 
@@ -102,7 +115,8 @@ class Volumes:
         labels: Mapping[str, str] | None = None,
         options: Mapping[str, str] | None = None,
     ) -> Volume:
-        """Creates a volume, or finds the one of that name; without a name it is anonymous and gets a random one.
+        """Creates a volume, or finds the one of that name, whatever its options; without a name it is anonymous and gets a
+        random one.
 
         Raises:
             InvalidParameter: the name, the driver or an option is not acceptable.
@@ -114,21 +128,24 @@ class Volumes:
         if driver not in ("", DRIVER):
             raise NotFound(f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" not found')
         validate_name(name)
-        if options:
-            raise InvalidParameter(
-                f"create {name}: options of the local driver (here: {', '.join(sorted(options))}) are not supported: "
-                "a volume is a directory on the machine's data disk"
-            )
         existing = self._find(name)
         if existing is not None:
             return existing
+        options = dict(options or {})
+        try:
+            local_options.validate(options)
+        except InvalidParameter as error:
+            raise InvalidParameter(f"create {name}: {error}") from None
         path = self._directory / name / "_data"
         path.mkdir(mode=0o755, parents=True, exist_ok=True)
         path.parent.chmod(0o701)
         path.chmod(0o755)
+        return self._add(name, labels, options)
+
+    def _add(self, name: str, labels: dict[str, str], options: dict[str, str]) -> Volume:
         created_ns = int(datetime.now(UTC).timestamp() * 1e9)
         self._database.execute(
-            "INSERT INTO volumes VALUES (?, ?, ?, ?)", (name, json.dumps(labels), json.dumps({}), created_ns)
+            "INSERT INTO volumes VALUES (?, ?, ?, ?)", (name, json.dumps(labels), json.dumps(options), created_ns)
         )
         self._events.publish("volume", "create", name, {"driver": DRIVER})
         return self.get(name)
@@ -143,7 +160,7 @@ class Volumes:
     def list(self, filters: Filters | None = None) -> list[Volume]:
         """Volumes by name that meet the filters dangling, driver, label and name."""
         filters = filters or Filters()
-        filters.validate({"dangling", "driver", "label", "label!", "name"})
+        filters.validate({"dangling", "driver", "label", "name"})
         dangling = filters.flag("dangling") if "dangling" in filters else None
         names = filters.get("name")
         drivers = filters.get("driver")
@@ -169,6 +186,8 @@ class Volumes:
         users = self.users(name)
         if users:
             raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
+        if self._looked_at[name]:
+            raise Conflict(f"remove {name}: volume has active mounts")
         self._database.execute("DELETE FROM volumes WHERE name = ?", (name,))
         # Moved away first: a new volume of this name must not find the old data while it is being deleted.
         condemned = self._trash / f"volume-{secrets.token_hex(8)}"
@@ -180,21 +199,29 @@ class Volumes:
             # There is no block for another name in that folder. The files go where they are, then.
             condemned = self._directory / name
         self._populating.pop(name, None)
+        self._mounting.forget(name)
         self._events.publish("volume", "destroy", name, {"driver": DRIVER})
         await _delete(condemned)
 
     async def prune(self, filters: Filters | None = None, *, all_by_default: bool = False) -> Pruned:
         """Removes volumes that no container refers to: the anonymous ones, or all with the filter ``all=true``.
 
-        ``all_by_default`` is what clients before API 1.42 mean.
+        Those with options stay, as with dockerd: what they mean may lie elsewhere. ``all_by_default`` is what clients before
+        API 1.42 mean.
         """
         filters = filters or Filters()
         filters.validate({"all", "label", "label!"})
-        everything = filters.flag("all", default=all_by_default)
+        if len(words := filters.get("all")) > 1:
+            raise InvalidParameter(f"invalid filter 'all': {words}")
+        try:
+            everything = filters.flag("all", default=all_by_default)
+        except InvalidParameter:
+            problem = f'strconv.ParseBool: parsing "{words[0]}": invalid syntax'
+            raise InvalidParameter(f"invalid filter 'all': {problem}") from None
         removed: list[str] = []
         reclaimed = 0
         for volume in self._all():
-            if not (everything or volume.anonymous) or not filters.matches_labels(volume.labels):
+            if volume.options or not (everything or volume.anonymous) or not filters.matches_labels(volume.labels):
                 continue
             if self.users(volume.name):
                 continue
@@ -218,6 +245,69 @@ class Volumes:
         """The directory to mount; raises ``NotFound``."""
         return self.get(name).path
 
+    async def mount(self, names: Iterable[str], user: object) -> None:
+        """Mounts those of the volumes that are mounted, for a ``user`` (a container's id), until ``unmount``.
+
+        Raises NotFound, EngineError when one cannot be mounted; then ``user`` has none of them.
+        """
+        try:
+            for name in names:
+                volume = self.get(name)
+                if volume.mounted:
+                    await self._mounting.hold(name, volume.options, user)
+        except BaseException:
+            await self.unmount(names, user)
+            raise
+
+    async def unmount(self, names: Iterable[str], user: object) -> None:
+        """Takes off what nobody else uses; does nothing for volumes that are not mounted for ``user``."""
+        for name in names:
+            await self._mounting.let_go(name, user)
+
+    @contextlib.asynccontextmanager
+    async def opened(self, names: Iterable[str]) -> AsyncIterator[None]:
+        """With the volumes mounted, for somebody who is no container; they are not removed meanwhile.
+
+        Raises NotFound, EngineError.
+        """
+        names, user = list(names), object()
+        await self.mount(names, user)
+        self._looked_at.update(names)
+        try:
+            yield
+        finally:
+            self._looked_at.subtract(names)
+            await self.unmount(names, user)
+
+    async def found(self, users: Mapping[str, Iterable[str]]) -> None:
+        """At the engine's start: the ids of the containers that run, by the volumes that they use."""
+        await self._mounting.found(users, self._directory)
+
+    @contextlib.asynccontextmanager
+    async def draft(self) -> AsyncIterator[Path]:
+        """A folder on the data disk for what may become a volume's content. What is left in it goes, with the engine too."""
+        folder = self._trash / f"volume-{secrets.token_hex(8)}"
+        (folder / "_data").mkdir(mode=0o755, parents=True)
+        try:
+            yield folder / "_data"
+        finally:
+            await _delete(folder)
+
+    def adopt(self, name: str, draft: Path) -> Volume:
+        """Makes a volume of the content of a draft, at once or not at all. Raises InvalidParameter, Conflict."""
+        validate_name(name)
+        if self._find(name) is not None:
+            raise Conflict(f"create {name}: somebody else has made this volume")
+        folder = self._directory / name
+        folder.mkdir(mode=0o701, exist_ok=True)  # one that no record tells of is a leftover
+        folder.chmod(0o701)
+        draft.rename(folder / "_data")
+        return self._add(name, {}, {})
+
+    def in_use(self, name: str) -> bool:
+        """Whether a volume that is mounted is."""
+        return self._mounting.in_use(name)
+
     def acquire(self, name: str, container_id: str) -> None:
         """Records that a container refers to a volume, which cannot be removed before ``release``."""
         self.get(name)
@@ -235,6 +325,11 @@ class Volumes:
             "SELECT container_id FROM volume_references WHERE volume = ? ORDER BY container_id", (name,)
         )
         return [row["container_id"] for row in rows]
+
+    async def is_filled(self, name: str) -> bool:
+        """Whether a volume is a folder with content; of one that is mounted nobody knows before it is. Raises NotFound."""
+        volume = self.get(name)
+        return not volume.mounted and not await asyncio.to_thread(is_empty, volume.path)
 
     async def populate(self, name: str, source: int) -> None:
         """Copies a directory's content, owners and modes included, into a volume that is still empty.
@@ -287,6 +382,11 @@ def _populate(source: int, target: Path) -> None:
 async def _delete(path: Path) -> None:
     """What is nobody's any more. A file that cannot be removed (a privileged container can make one immutable) stays until one can."""
     try:
-        await asyncio.to_thread(remove_tree, path)
+        await asyncio.to_thread(_remove, path)
     except OSError as error:
         log.warning("the files in %s stay for now: %s", path, error)
+
+
+def _remove(path: Path) -> None:
+    clear_mounts(path)  # those of an engine that was killed: their files are not the volume's
+    remove_tree(path)

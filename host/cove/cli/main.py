@@ -147,10 +147,13 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str, str]]]] = {
         "Manage volumes",
         {
             "create": ("volumes", "volume create", "Create a volume"),
+            "export": ("volume_archives", "volume export", "Export all files of a volume as a tar archive"),
+            "import": ("volume_archives", "volume import", "Import the files of a tar archive into a volume"),
             "inspect": ("inspect", "volume inspect", _INSPECT + "volumes"),
             "ls": ("volumes", "volume ls", "List volumes"),
             "prune": ("prune", "volume prune", "Remove unused local volumes"),
             "rm": ("volumes", "volume rm", "Remove one or more volumes"),
+            "update": ("volumes", "volume update", "Update a volume (cluster volumes only)"),
         },
     ),
 }

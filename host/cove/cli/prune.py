@@ -69,6 +69,8 @@ def _line(item: Any) -> str:
 def prune(kind: str, context: Context, values: Values) -> int:
     """`cove KIND prune`"""
     everything = kind in ("image", "volume") and values["all"]
+    if kind == "volume" and everything and (given := [one for one in values["filter"] if one.startswith("all=")]):
+        raise CliError(f"conflicting options: cannot specify both --all and --filter {given[0]}")
     warning = WARNINGS[f"{kind} -a" if everything else kind]
     if not values["force"] and not confirm(f"{warning}\nAre you sure you want to continue?"):
         return 0

@@ -1,4 +1,4 @@
-"""`volume create|ls|rm`."""
+"""`volume create|ls|rm|update`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 from cove.cli import format as fmt
 from cove.cli.client import filters, quote
 from cove.cli.command import Command, Context, for_each
-from cove.cli.flags import Values, filters_flag, format_flag, several, switch, text
+from cove.cli.errors import CliError
+from cove.cli.flags import Flag, Values, filters_flag, format_flag, several, switch, text
 from cove.cli.run_options import pairs
 from cove.cli.values import label
 
@@ -20,8 +21,10 @@ HEADERS = {
 
 def create(context: Context, values: Values) -> int:
     """`cove volume create`"""
+    if values["name"] and values.args:
+        raise CliError("conflicting options: cannot specify a volume-name through both --name and as a positional arg")
     body = {
-        "Name": values.args[0] if values.args else "",
+        "Name": values.args[0] if values.args else values["name"],
         "Driver": values["driver"],
         "DriverOpts": pairs(values["opt"]),
         "Labels": pairs(values["label"]),
@@ -73,6 +76,12 @@ def rm(context: Context, values: Values) -> int:
     return for_each(values.args, one)
 
 
+def update(context: Context, values: Values) -> int:
+    """`cove volume update`: for volumes of a swarm, which there are none of."""
+    context.engine.json("GET", f"/volumes/{quote(values.args[0])}")
+    raise CliError("can only update cluster volumes")
+
+
 COMMANDS = {
     "volume create": Command(
         create,
@@ -82,6 +91,7 @@ COMMANDS = {
             text("driver", "d", "Specify volume driver name", "local"),
             several("label", "", "Set metadata for a volume", label),
             several("opt", "o", "Set driver specific options", kind="map"),
+            Flag("name", "", kind="string", default="", help="", hidden=True),
         ),
         most=1,
     ),
@@ -102,5 +112,13 @@ COMMANDS = {
         "VOLUME [VOLUME...]",
         (switch("force", "f", "Force the removal of one or more volumes"),),
         least=1,
+    ),
+    "volume update": Command(
+        update,
+        "Update a volume (cluster volumes only)",
+        "[VOLUME]",
+        (text("availability", "", 'Cluster Volume availability ("active", "pause", "drain")', "active"),),
+        least=1,
+        most=1,
     ),
 }

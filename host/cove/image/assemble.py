@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from cove.errors import CoveError
@@ -16,6 +17,7 @@ from cove.image.tree import Node, Tree, character_device, directory, file, symli
 
 _LIBRARY_DIRECTORIES = ("usr/lib/x86_64-linux-gnu", "usr/lib")
 _ENGINE = "usr/lib/cove/coved"
+_KERNEL = ("boot/vmlinuz-", "usr/lib/modules/")
 _INITRAMFS_APPLETS = ("insmod", "mkdir", "mount", "poweroff", "sh", "switch_root", "sync")
 
 
@@ -34,13 +36,15 @@ def base(recipe: Recipe, packages: Iterable[tuple[Package, Path]], unpacked: Cal
     kernel_files: dict[str, bytes] = {}
     try:
         for package, path in packages:
-            # Directories that only hold what is dropped are dropped with it: parents come with the files.
-            for name, node in deb.files(path):
-                if package.name.startswith("linux-image-"):
-                    if node.is_file and name.startswith(("boot/vmlinuz-", "usr/lib/modules/")):
+            if package.name.startswith("linux-image-"):
+                for name, node in deb.files(path, lambda name: name.startswith(_KERNEL)):
+                    if node.is_file:
                         kernel_files[name] = node.data
-                elif not node.is_dir and recipe.keeps(package.name, name):
-                    system.add(name, node)
+            else:
+                for name, node in deb.files(path, partial(recipe.keeps, package.name)):
+                    # Directories that only hold what is dropped are dropped with it: parents come with the files.
+                    if not node.is_dir:
+                        system.add(name, node)
             unpacked(package)
         return _finish(recipe, system, kernel_files)
     except (ValueError, KeyError) as error:

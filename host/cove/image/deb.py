@@ -7,7 +7,7 @@ import posixpath
 import stat
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from lzma import LZMAError
 from pathlib import Path
@@ -22,13 +22,14 @@ _AR_HEADER = 60
 _TAR_MODES = {"": "r|", ".gz": "r|gz", ".xz": "r|xz", ".bz2": "r|bz2"}
 
 
-def files(path: Path) -> Iterator[tuple[str, Node]]:
-    """Yield each file of the package at `path`, with its path in the file system (no leading slash).
+def files(path: Path, keeps: Callable[[str], bool] = lambda name: True) -> Iterator[tuple[str, Node]]:
+    """Yield each file of the package at `path` that `keeps` says yes to, by its path in the file system (no leading slash).
 
-    Owners are kept as numbers. Raises `CoveError` for what is not a Debian package or has in it what leads out of the file system.
+    Owners are kept as numbers. Raises `CoveError` for what is not a Debian package, has in it what leads out of the file system,
+    or is a hard link to a file that is not kept.
     """
     with opened(path, "data.tar") as archive:
-        yield from _tar_files(archive)
+        yield from _tar_files(archive, keeps)
 
 
 @contextmanager
@@ -64,17 +65,22 @@ def _find(package: IO[bytes], part: str) -> tuple[str, IO[bytes]]:
     raise ValueError(f"it has no {part}")
 
 
-def _tar_files(archive: tarfile.TarFile) -> Iterator[tuple[str, Node]]:
+def _tar_files(archive: tarfile.TarFile, keeps: Callable[[str], bool]) -> Iterator[tuple[str, Node]]:
     seen: dict[str, Node] = {}
     for member in archive:
         path = clean(member.name)
+        if not keeps(path):
+            continue  # unread: the interpreters that are not wanted alone are 400 MB
         permissions = stat.S_IMODE(member.mode)
         if member.isdir():
             node = Node(stat.S_IFDIR | permissions, uid=member.uid, gid=member.gid)
         elif member.issym():
             node = Node(stat.S_IFLNK | 0o777, member.linkname.encode(), member.uid, member.gid)
         elif member.islnk():
-            node = seen[clean(posixpath.normpath(member.linkname))]
+            target = clean(posixpath.normpath(member.linkname))
+            if target not in seen:
+                raise ValueError(f"{path} is a link to {target}, which is not kept")
+            node = seen[target]
         elif member.isreg():
             stream = archive.extractfile(member)
             content = stream.read() if stream else b""

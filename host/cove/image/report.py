@@ -7,6 +7,7 @@ import lzma
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from cove.image import deb
@@ -52,15 +53,23 @@ def packages(image: VmImage) -> list[Line]:
         kept: int | None = None
         if path.is_file():
             kept = 0
-            for name, node in deb.files(path):
+            for name, node in deb.files(path, partial(_of_interest, recipe, entry["name"])):
                 if not node.is_file:
                     continue
-                if name == f"usr/share/doc/{entry['name']}/copyright":
+                if name == _copyright(entry["name"]):
                     licences.update(_licences(node.data.decode("utf-8", "replace")))
                 if recipe.keeps(entry["name"], name):
                     kept += len(node.data)
         lines.append(Line(entry["name"], entry["version"], tuple(name for name, _ in licences.most_common()), kept))
     return sorted(lines, key=lambda line: -(line.kept or 0))
+
+
+def _of_interest(recipe: Recipe, package: str, name: str) -> bool:
+    return name == _copyright(package) or recipe.keeps(package, name)
+
+
+def _copyright(package: str) -> str:
+    return f"usr/share/doc/{package}/copyright"
 
 
 def _licences(copyright_file: str) -> list[str]:

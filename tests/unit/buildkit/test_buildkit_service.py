@@ -58,6 +58,7 @@ from coved.errors import EngineError, NotFound, Unavailable
 from coved.grpc.call import Call
 from coved.grpc.client import Channel
 from coved.grpc.status import Code, GrpcError
+from coved.images import documents
 
 Body = Callable[[Request, Client, Progress], Awaitable[Result]]
 IMAGE = "sha256:" + "5" * 64
@@ -119,7 +120,7 @@ class Set:
             self.builder,
             identity="me",
             version="1",
-            architecture="amd64",
+            platforms=lambda: [documents.Platform("linux", "amd64"), documents.Platform("linux", "arm", "v7")],
             host_gateway="10.0.0.1",
             sockets=tmp_path / "sockets",
         )
@@ -704,7 +705,8 @@ def test_what_the_engine_is(tmp_path: Path) -> None:
             (worker,) = (await channel.unary(LIST_WORKERS, ListWorkersRequest())).record
             assert worker.id == "me"
             assert worker.labels == {"org.mobyproject.buildkit.worker.moby.host-gateway-ip": "10.0.0.1"}
-            assert [(each.os, each.architecture) for each in worker.platforms] == [("linux", "amd64")]
+            told = [(each.os, each.architecture, each.variant) for each in worker.platforms]
+            assert told == [("linux", "amd64", ""), ("linux", "arm", "v7")]
             info = (await channel.unary(INFO, InfoRequest())).buildkit_version
             assert info is not None
             assert info.version == "v0.13.0+cove1"

@@ -258,11 +258,11 @@ def test_a_second_network_comes_and_goes_while_the_container_runs(lab: Lab) -> N
     lab.run(datapath.connect, "c1", two, second, False)
     assert "10.202.0.2/24" in said_in(path, "ip -o -4 addr show eth1")
     assert said_in(path, "ip route show default").startswith("default via 10.201.0.1")
-    lab.run(datapath.disconnect, endpoint(one, 2))
+    lab.run(datapath.disconnect, "c1", endpoint(one, 2))
     assert said_in(path, "ip route show default") == ""
     lab.run(datapath.set_default_route, "c1", second)
     assert said_in(path, "ip route show default").startswith("default via 10.202.0.1 dev eth1")
-    lab.run(datapath.disconnect, second)
+    lab.run(datapath.disconnect, "c1", second)
     assert "eth" not in said_in(path, "ip -o link")
     lab.run(datapath.remove_network, two)
     lab.run(datapath.drop_bridge, two.bridge)
@@ -382,3 +382,50 @@ def test_a_namespace_ends_when_it_is_removed(tmp_path: Path, lab: Lab) -> None:
         assert not namespaces.is_mounted(path)
 
     lab.run(scenario)
+
+
+def _on_parent(parent: str) -> tuple[Network, Endpoint]:
+    net = replace(network(1), driver="macvlan", bridge="", parent=parent, options={"parent": parent})
+    return net, replace(endpoint(net, 2), host_interface="", endpoint_id="ab" * 32)
+
+
+def test_a_start_takes_away_parents_that_were_made_for_networks_that_are_no_more(lab: Lab) -> None:
+    lab.shell("ip link add name made0 type veth peer name mine0")
+    lab.shell("ip link add name other0 type veth peer name other1")
+    datapath = lab.datapath()
+    files = lab.folder / "parents"
+    (files / "made0").touch()  # an engine was killed after it had made it
+    (files / "never0").touch()  # or before
+    lab.run(datapath.start, [_on_parent("other0")[0]], {}, [])
+    assert lab.run(datapath.links) >= {"other0", "other1"}
+    assert not lab.run(datapath.links) & {"made0", "mine0"}
+    assert not [*files.iterdir()]
+    lab.run(datapath.parents.drop, "other0")  # was there before
+    assert "other0" in lab.run(datapath.links)
+
+
+def test_a_macvlan_is_gone_before_its_namespace_is(lab: Lab) -> None:
+    """Somebody in it keeps the namespace, and the next container takes the address at once."""
+    lab.shell("ip link add name eth0 type veth peer name far0; ip link set eth0 up; ip link set far0 up")
+    net, place = _on_parent("eth0")  # as the container's own is called
+    datapath = lab.datapath()
+    lab.run(datapath.start, [net], {}, [])
+    with contextlib.ExitStack() as held:
+        for _ in range(2):
+            path = lab.run(datapath.open, "c1", [(net, place)], [])
+            assert "10.201.0.2/24" in said_in(path, "ip -o -4 addr show eth0")
+            held.enter_context(path.open("rb"))
+            lab.run(datapath.close_sandbox, "c1", [place], [], False)
+
+
+def test_half_of_a_macvlan_is_taken_away(lab: Lab) -> None:
+    """An engine was killed before the device had its name."""
+    lab.shell("ip link add name par0 type veth peer name far0; ip link set par0 up")
+    net, place = _on_parent("par0")
+    datapath = lab.datapath()
+    lab.run(datapath.start, [net], {}, [])
+    path = lab.run(datapath.open, "c1", [(net, place)], [])
+    assert lab.run(datapath.has_device, "c1", place)
+    said_in(path, f"ip link set eth0 down; ip link set eth0 name cv{place.endpoint_id[:12]}")
+    assert not lab.run(datapath.has_device, "c1", place)
+    assert said_in(path, "ip -o link").count("\n") == 1

@@ -82,7 +82,7 @@ class World:
         assert not self.rules & {*rules}
         self.rules |= {*rules}
 
-    def disconnect(self, gone: Endpoint) -> None:
+    def disconnect(self, container_id: str, gone: Endpoint) -> None:
         self._step("disconnect")
         self.links.remove(gone.host_interface)
         if self.route == gone.gateway:

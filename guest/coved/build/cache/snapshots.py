@@ -45,6 +45,7 @@ _LAYER = "sha256:"
 _FILES_MODE = 0o755
 _SETTLE_S = 5.0
 """So long after it was sealed a snapshot is on the disk for good, whether somebody needs that or not."""
+_LEAVE_S = 0.2
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -103,6 +104,9 @@ class Snapshots:
         """Trees of snapshots that have become a layer which was there already, as long as they have users."""
         self._background: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._leaving: set[Path] = set()
+        """Folders that nobody needs any more."""
+        self._leave: asyncio.TimerHandle | None = None
         self._finished: set[Path] = set()
         """Drafts that have been sealed."""
         images.set_layer_users(self._layers_needed)
@@ -122,6 +126,7 @@ class Snapshots:
     async def close(self) -> None:
         """Waits for what goes on in the background, and settles: the machine may be about to end."""
         self._settle_soon()
+        self._remove_left()
         while self._background:
             for outcome in await asyncio.gather(*self._background, return_exceptions=True):
                 if isinstance(outcome, Exception):  # what else is to be closed must be
@@ -197,6 +202,27 @@ class Snapshots:
                 self._begin(self._images.drop_layers(layers))
 
     # -- coming
+
+    @contextlib.contextmanager
+    def folder(self) -> Iterator[Path]:
+        """An empty folder on the disk of the snapshots. It goes a while after the context's end: who waits for an answer then needs
+        the computer more."""
+        made = self._drafts / secrets.token_hex(8)
+        made.mkdir(mode=0o700)
+        try:
+            yield made
+        finally:
+            self._leaving.add(made)
+            if self._leave is None:
+                self._leave = asyncio.get_running_loop().call_later(_LEAVE_S, self._remove_left)
+
+    def _remove_left(self) -> None:
+        if self._leave is not None:
+            self._leave.cancel()
+            self._leave = None
+        if self._leaving:
+            self._begin(asyncio.to_thread(_remove_all, [*self._leaving]))
+            self._leaving.clear()
 
     @contextlib.asynccontextmanager
     async def draft(self) -> AsyncIterator[Draft]:

@@ -36,6 +36,7 @@ _TABLES = (
 )
 
 
+_KNOWN_MAX = 2000
 _ID = 25
 """Characters, as BuildKit's ids have them."""
 
@@ -69,6 +70,10 @@ class Steps:
         self._snapshots = snapshots
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._held: Counter[str] = Counter()
+        self._known: dict[str, Step] = {}
+        """As the table has them, but for when they were used."""
+        self._used: dict[str, tuple[int, int]] = {}
+        """Of keys that were found since the table was told: when for the last time, and how often."""
         database.migrate("build_steps", _TABLES)
 
     @contextlib.asynccontextmanager
@@ -79,18 +84,31 @@ class Steps:
             yield
 
     def find(self, key: str) -> Step | None:
-        row = self._database.query_one("SELECT * FROM build_steps WHERE key = ?", (key,))
-        if row is None:
-            return None
-        step = _step(row)
+        step = self._known.get(key)
+        if step is None:
+            row = self._database.query_one("SELECT * FROM build_steps WHERE key = ?", (key,))
+            if row is None:
+                return None
+            step = _step(row)
+            self._know(step)
         return step if not step.ref or step.ref in self._snapshots else None
 
     def used(self, keys: Sequence[str]) -> None:
-        """A build has found these."""
+        """A build has found these. It is in the table with the next look at all: who dies before has lost little."""
         now = time.time_ns()
+        for one in keys:
+            _, uses = self._used.get(one, (0, 0))
+            self._used[one] = now, uses + 1
+
+    def note_uses(self) -> None:
+        """Tells the table what was ``used``."""
+        if not self._used:
+            return
         with self._database.transaction(lasting=False):
-            for one in keys:
-                self._database.execute("UPDATE build_steps SET used_ns = ?, uses = uses + 1 WHERE key = ?", (now, one))
+            for one, (last, uses) in self._used.items():
+                sql = "UPDATE build_steps SET used_ns = ?, uses = uses + ? WHERE key = ?"
+                self._database.execute(sql, (last, uses, one))
+        self._used.clear()
 
     def record(self, key: str, ref: str, parent: str, description: str, *, same: bool) -> Step:
         """Notes a step's result.
@@ -105,15 +123,23 @@ class Steps:
                 "INSERT OR REPLACE INTO build_steps VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (key, step.id, ref, parent, description, now, now, 1),
             )
+            self._database.after_commit(lambda: self._know(step))
         return step
 
+    def _know(self, step: Step) -> None:
+        self._known[step.key] = step
+        if len(self._known) > _KNOWN_MAX:
+            del self._known[next(iter(self._known))]
+
     def all(self) -> list[Step]:
+        self.note_uses()
         return [_step(row) for row in self._database.query("SELECT * FROM build_steps ORDER BY used_ns")]
 
     def forget(self, keys: Sequence[str]) -> None:
         with self._database.transaction():
             for one in keys:
                 self._database.execute("DELETE FROM build_steps WHERE key = ?", (one,))
+                self._known.pop(one, None)
 
     # -- what a build that goes on needs must stay
 

@@ -24,7 +24,7 @@ from coved.build.files.selection import FILE, LEAVE, Step
 _HEADER = struct.Struct("<IIIIQQ")
 _MARK = _HEADER.pack(0xFFFFFFFF, 0, 0, 0, 0, 0)
 """No name is as long."""
-_ALONE = 1 << 20
+_ALONE = 4 << 20
 """Bytes of a file from which on it is hashed beside others."""
 _SMALL = 64 << 10
 _FEW = 32

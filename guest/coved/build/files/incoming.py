@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from coved.images.tar import Entry, TarReader
 from coved.store.trees import copy_tree
 
 _CHUNK = 1 << 18
+_AHEAD = 4 << 20
+"""Bytes that are taken into memory first: most contexts are smaller, and need nothing of their client meanwhile."""
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -26,13 +28,9 @@ class Incoming:
     def __init__(self, snapshots: Snapshots) -> None:
         self._snapshots = snapshots
 
-    @contextlib.asynccontextmanager
-    async def folder(self) -> AsyncIterator[Path]:
-        """An empty folder, which is gone when the context is left."""
-        async with self._snapshots.draft() as draft:
-            path = draft.directory / "context"
-            path.mkdir(mode=0o700)
-            yield path
+    def folder(self) -> AbstractContextManager[Path]:
+        """An empty folder, which is gone soon after the context is left."""
+        return self._snapshots.folder()
 
     async def unpack(self, chunks: AsyncIterator[bytes], folder: Path) -> None:
         """Unpacks an archive, plain or compressed, into a folder. Raises BadArchive, OSError."""
@@ -43,7 +41,9 @@ class Incoming:
             while source.read(_CHUNK):  # what follows the archive's end belongs to the request all the same
                 pass
 
-        await in_thread(OwnThreads(), work, source.abort)
+        # One that is here as a whole keeps no thread from others.
+        whole = await source.begin(_AHEAD)
+        await in_thread(None if whole else OwnThreads(), work, source.abort)
 
     async def copy(self, tree: Path, folder: Path) -> None:
         """Puts what is in a directory into a folder."""

@@ -35,10 +35,11 @@ class Bases:
         self._client = client
         self._vertices = vertices
         self._pull = pull
-        self._found: dict[tuple[str, Platform], asyncio.Task[Image]] = {}
+        self._found: dict[tuple[str, Platform | None], asyncio.Task[Image]] = {}
 
-    async def find(self, text: str, platform: Platform) -> Image:
-        """An image by the name that a Dockerfile has for it, pulled when it is not here. Raises BuildError."""
+    async def find(self, text: str, platform: Platform | None) -> Image:
+        """An image by the name that a Dockerfile has for it, pulled when it is not here; without a platform any that is here, or
+        this machine's from its registry. Raises BuildError."""
         key = (text, platform)
         if key not in self._found:
             self._found[key] = asyncio.get_running_loop().create_task(self._find(text, platform))
@@ -54,7 +55,7 @@ class Bases:
             task.cancel()
         await asyncio.gather(*self._found.values(), return_exceptions=True)
 
-    async def _find(self, text: str, platform: Platform) -> Image:
+    async def _find(self, text: str, platform: Platform | None) -> Image:
         try:
             name = reference.parse(text).tagged()
         except EngineError as error:
@@ -67,7 +68,7 @@ class Bases:
             try:
                 await self._registries.pull(
                     Reference(name.domain, name.path, "" if name.digest else name.tag, name.digest),
-                    str(platform), await self._credentials(name.domain), _reporting(doing),
+                    str(platform or ""), await self._credentials(name.domain), _reporting(doing),
                 )  # fmt: skip
             except EngineError as error:
                 raise BuildError(f"failed to resolve source metadata for {name}: {error}") from error
@@ -76,7 +77,7 @@ class Bases:
             raise BuildError(_DESERTED.format(text))
         return found.intact()
 
-    def _local(self, text: str, name: Reference, platform: Platform) -> Image | None:
+    def _local(self, text: str, name: Reference, platform: Platform | None) -> Image | None:
         for one in (str(name), text) if _ID.fullmatch(text) else (str(name),):
             try:
                 return self._images.get(one, platform)

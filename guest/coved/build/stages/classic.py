@@ -20,6 +20,7 @@ from coved.build.stages.job import Job
 from coved.build.stages.state import State
 from coved.dockerfile import instructions as i
 from coved.dockerfile.instructions import DockerfileError
+from coved.images import platforms, processors
 from coved.runtime import view
 from coved.runtime.errors import RuntimeFailure
 from coved.runtime.paths import open_in_root
@@ -49,6 +50,14 @@ def check(result: State, request: Request) -> None:
     """Raises BuildError for a build that comes to nothing; labels that are asked for are as good as an instruction."""
     if not result.history and not result.refs and not request.labels:
         raise BuildError("No image was generated. Is your Dockerfile empty?")
+
+
+def mismatch(now: State) -> str:
+    """What is said of each container that this builder runs on an image for another machine, asked for or not."""
+    platform = now.platform
+    if platform is None or platforms.rank(platform, processors.own()) is not None:
+        return ""
+    return processors.mismatch(platform)
 
 
 async def volumes(job: Job, now: State, draft: Draft) -> list[AnyMount]:

@@ -141,6 +141,8 @@ def _name(text: str) -> str:
 
 def document(state: State, platform: Platform, diff_ids: Sequence[str], request: Request, epoch: str) -> dict[str, Any]:
     """The image's configuration (OCI image spec, config.md)."""
+    if request.in_order and state.platform is not None:
+        platform = state.platform  # the builder of before BuildKit passes on what its base image says
     history, created = dated(state.history, state.created, epoch=epoch, inherited=state.inherited)
     config = {name: value for name, value in state.config.items() if value not in (None, "", [], {})}
     if request.labels:

@@ -78,21 +78,21 @@ class Inputs:
             with doing.part("transferring dockerfile:", "transferring") as part:
                 only = [name, name + IGNORE, posixpath.join(posixpath.dirname(name), "dockerfile")]
                 tree = await self._open(self._request.dockerfile_in, only=only, meter=part.tell)
-                data = await asyncio.to_thread(_read, tree.path, name)
+                data = _read(tree.path, name)
                 if data is None and posixpath.basename(name) == "Dockerfile":
-                    data = await asyncio.to_thread(_read, tree.path, only[-1])
+                    data = _read(tree.path, only[-1])
                 if data is None:
                     raise BuildError(f"failed to read dockerfile: open {name}: no such file or directory")
-                self._ignore = await asyncio.to_thread(_read, tree.path, name + IGNORE)
+                self._ignore = _read(tree.path, name + IGNORE)
         return data
 
     async def _fetch(self, url: str) -> None:
         with self._vertices.doing(f"[internal] load remote build context {url}") as doing:
             keep = numbers.truth(self._request.build_args.get(_KEEP_GIT_DIR) or "") is True
             fetched = await self._remote.context(url, doing, keep_git_dir=keep)
-            folder = await self._stack.enter_async_context(self._incoming.folder())
+            folder = self._stack.enter_context(self._incoming.folder())
             if fetched.dockerfile:
-                self._text = await asyncio.to_thread(_read, fetched.path, fetched.dockerfile)
+                self._text = _read(fetched.path, fetched.dockerfile)
             else:  # what is ignored is removed from the build's own
                 await self._incoming.copy(fetched.path, folder)
             self._main = Folder(folder)
@@ -162,7 +162,7 @@ class Inputs:
     async def _read_ignore(self, name: str) -> bytes | None:
         try:
             async with self._holder(name).tree(name, only=[IGNORE]) as tree:
-                return await asyncio.to_thread(_read, tree.path, IGNORE)
+                return _read(tree.path, IGNORE)
         except NotFound:
             return None
 
@@ -186,7 +186,10 @@ def _patterns(data: bytes) -> list[str]:
 
 
 def _read(root: Path, name: str) -> bytes | None:
-    """A file of a tree, wherever links in it lead within the tree; None when there is none."""
+    """A file of a tree, wherever links in it lead within the tree; None when there is none.
+
+    It is small, and was written just now: to go to a thread for it takes longer than to read it.
+    """
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         file = open_in_root(fd, name, os.O_RDONLY | os.O_NONBLOCK)

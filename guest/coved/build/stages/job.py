@@ -123,7 +123,12 @@ class Job:
             if not planned.context.startswith(_IMAGE):
                 return None
             name = planned.context.removeprefix(_IMAGE)
-        return await self.bases.find(name, platforms.asked(planned.platform) if planned.platform else self.platform)
+        return await self.bases.find(name, platforms.asked(planned.platform) if planned.platform else self._wanted)
+
+    @property
+    def _wanted(self) -> Platform | None:
+        """What images are to be for. To the builder of before BuildKit whatever is here is right, unless it is told."""
+        return None if self.request.in_order and not self.request.platforms else self.platform
 
     async def files(self, name: str, planned: PlannedStage) -> Files:
         """What ``--from`` or a mount's ``from`` names: a named context, another stage, or an image."""
@@ -147,7 +152,7 @@ class Job:
     async def _image(self, name: str) -> Files:
         if name == SCRATCH:
             return Files()
-        refs = tuple((await self.bases.find(name, self.platform)).diff_ids)
+        refs = tuple((await self.bases.find(name, self._wanted)).diff_ids)
         for ref in refs:
             self.hold(ref)
         return Files(refs=refs)

@@ -22,6 +22,7 @@ from coved.build.orders import (
 )
 from coved.build.stages import classic, config
 from coved.dockerfile import instructions as i
+from coved.images import processors
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
@@ -73,6 +74,8 @@ async def run(stage: Stage, now: State, instruction: i.Run, title: str) -> State
         async def work(draft: Draft) -> None:
             import contextlib
 
+            if warning := classic.mismatch(now):
+                job.progress.note(f" ---> [Warning] {warning}")
             job.progress.note(f" ---> Running in {what[:12]}")
             async with contextlib.AsyncExitStack() as stack:
                 places = await classic.volumes(job, now, draft) if volumes else []
@@ -80,7 +83,12 @@ async def run(stage: Stage, now: State, instruction: i.Run, title: str) -> State
                 container = what if job.request.in_order else ""
                 mounted = [*places, *scripts, *mounts]
                 whole = replace(order, mounts=mounted, env=[*order.env, *env], container=container)
-                await job.executor.run(whole, draft, doing.log)
+                try:
+                    await job.executor.run(whole, draft, doing.log)
+                except BuildError:
+                    if not processors.runs(platform := now.platform or job.platform):
+                        doing.log(2, f"{processors.cannot_run(platform)}\n".encode())
+                    raise
             job.progress.note(f" ---> Removed intermediate container {what[:12]}")
 
         step = await job.step(what, now.key, instruction.source, doing, work, cache=stage.cache)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -27,6 +28,7 @@ PROXIES = frozenset(
     for name in (lower, lower.upper())
 )
 """Build arguments that need no ARG, and that are no part of what a step is."""
+_AT_ONCE_S = 0.002
 _MAKES_A_STEP = (i.Run, i.Copy, i.Workdir)
 
 
@@ -55,8 +57,12 @@ class Stage:
         now = await self._within(self._stage.base, self._based())
         self._job.progress.note(f" ---> {now.key[:12]}")
         now = replace(now, config={name: value for name, value in now.config.items() if name != "OnBuild"})
+        rested = time.monotonic()
         for instruction in self._planned.instructions:
-            await asyncio.sleep(0)  # many have nothing to wait for, and the engine has others to serve
+            # Many have nothing to wait for, and the engine has others to serve.
+            if time.monotonic() - rested > _AT_ONCE_S:
+                await asyncio.sleep(0)
+                rested = time.monotonic()
             self._job.announce(instruction)
             now = await self._within(instruction, self._follow(now, instruction))
             self._job.progress.note(f" ---> {now.key[:12]}")

@@ -10,6 +10,7 @@ from coved.build.cache.steps import Step, key
 from coved.build.orders import Refs
 from coved.build.stages import config as configs
 from coved.images import Image
+from coved.images.documents import Platform
 from coved.times import rfc3339
 
 Json = dict[str, Any]
@@ -33,6 +34,8 @@ class State:
     author: str = ""
     created: str = ""
     """Of the base image."""
+    platform: Platform | None = None
+    """The base image's."""
     inherited: int = 0
     """So many entries of the history are the base image's."""
     steps: Sequence[Step] = ()
@@ -101,6 +104,7 @@ def of_image(image: Image) -> State:
         inherited=len(history),
         author=str(document.get("author") or ""),
         created=str(document.get("created") or ""),
+        platform=image.platform,
     )
 
 

@@ -1,0 +1,36 @@
+"""Programs of other processors: the kernel is told which interpreter runs which (Documentation/admin-guide/binfmt-misc.rst).
+
+What it is told is Debian's (qemu-user, /usr/share/qemu/binfmt.d), and so is what is there (vm-images/recipe.toml).
+"""
+
+import os
+
+from coved.boot import system
+from coved.boot.console import say
+
+REGISTRY = "/proc/sys/fs/binfmt_misc"
+RECORDS = "/usr/share/qemu/binfmt.d"
+FLAGS = "POCF"
+"""How each interpreter is called. F: opened now, so that it is found whatever root a container has. P: argv[0] stays as it was
+given. C, with O: a set-user-ID program gets its owner's rights, as it would without an interpreter; Debian leaves that to who
+administers a computer, and in here those rights end at the container, as everywhere."""
+
+
+def register() -> None:
+    """Once in a boot, before there is any container. What fails is told on the console: this machine's own programs do run."""
+    try:
+        # The kernel loads the module for it.
+        system.mount("binfmt_misc", REGISTRY, "binfmt_misc", system.MS_NOSUID | system.MS_NODEV | system.MS_NOEXEC)
+        names = sorted(os.listdir(RECORDS))
+    except OSError as error:
+        say(f"programs of other processors do not run: {error.strerror}")
+        return
+    for name in names:
+        with open(f"{RECORDS}/{name}", "rb") as file:
+            system.write(f"{REGISTRY}/register", with_flags(file.read().decode("ascii")))
+
+
+def with_flags(record: str) -> str:
+    """A record with ``FLAGS`` for its own; its first character is what divides its fields."""
+    record = record.strip()
+    return record.rpartition(record[0])[0] + record[0] + FLAGS

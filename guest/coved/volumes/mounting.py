@@ -1,0 +1,223 @@
+"""Volumes that are mounted as long as containers use them: where, by whom, and what an earlier engine has left.
+
+A volume with ``device`` is mounted on its own folder ``_data`` in the mount namespace of the engine, which is the spawner's
+and so that of all shims: what they clone for a container is what is mounted there. Who uses it is not on record. An engine
+that was killed left its mounts; the next one finds them in mountinfo, keeps those whose containers still run, and takes the
+others off. After a boot there are neither. docs/decisions/0040
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import errno
+import logging
+import os
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from coved.errors import EngineError
+from coved.finishing import to_the_end
+from coved.volumes.local_options import (
+    MS_BIND,
+    MS_RDONLY,
+    MS_REC,
+    MS_REMOUNT,
+    MS_SLAVE,
+    PROPAGATION,
+    described,
+    local_mount,
+)
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# A server that does not answer keeps mount(2) for minutes: unlike the runtime's calls these let go of the interpreter's lock.
+_libc = ctypes.CDLL(None, use_errno=True)
+_MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
+_OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
+
+
+class Mounting:
+    """Who uses which mounted volume. ``place`` gives the directory of a volume by its name."""
+
+    def __init__(self, place: Callable[[str], Path]) -> None:
+        self._place = place
+        self._users: dict[str, set[object]] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    def in_use(self, name: str) -> bool:
+        return bool(self._users.get(name))
+
+    async def hold(self, name: str, options: Mapping[str, str], user: object) -> None:
+        """Mounts a volume for its first user. Raises EngineError in dockerd's words; then ``user`` uses nothing."""
+        place = self._place(name)
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            users = self._users.setdefault(name, set())
+            if user in users:
+                return
+            if not users:
+                # To its end: what was mounted for somebody who has left would be nobody's to take off.
+                await to_the_end(_alone(lambda: _mount(place, options)))
+            users.add(user)
+
+    async def let_go(self, name: str, user: object) -> None:
+        """Takes the mount off after the last user. What cannot be taken off is logged."""
+        users = self._users.get(name)
+        if users is None or user not in users:
+            return
+        place = self._place(name)
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            users.discard(user)
+            if users:
+                return
+            try:
+                await to_the_end(_alone(lambda: unmount(place)))
+            except OSError as error:
+                log.error("volume %s stays mounted: %s", name, error)
+
+    async def found(self, users: Mapping[str, Iterable[str]], root: Path) -> None:
+        """At the engine's start: the containers that run, by the volumes that they use. What nobody uses is taken off."""
+        mounted = set(mounts_below(root))
+        kept = []
+        for name, containers in users.items():
+            if (path := _as_mounted(self._place(name))) in mounted:
+                self._users[name] = set(containers)
+                kept.append(path)
+        for path in sorted(mounted, key=len):  # with each goes what is mounted in it
+            if any(path == one or path.startswith(f"{one}/") for one in kept):
+                continue
+            try:
+                await _alone(lambda path=path: unmount(Path(path)))  # type: ignore[misc]
+            except OSError as error:
+                log.error("%s stays mounted: %s", path, error)
+
+    def forget(self, name: str) -> None:
+        """The volume is removed."""
+        self._users.pop(name, None)
+        self._locks.pop(name, None)
+
+
+def _as_mounted(place: Path) -> str:
+    """As mountinfo has it, without asking what is mounted there, which may never answer."""
+    return f"{os.path.realpath(place.parent)}/{place.name}"
+
+
+def mounts_below(folder: Path) -> list[str]:
+    """Where something is mounted in ``folder``, links resolved; one entry for each mount (proc_pid_mountinfo(5))."""
+    wanted = os.fsencode(os.path.realpath(folder)).rstrip(b"/") + b"/"
+    found = []
+    with Path("/proc/self/mountinfo").open("rb") as file:
+        for line in file:
+            point = _OCTAL.sub(lambda match: bytes([int(match[1], 8)]), line.split(b" ", 5)[4])
+            if point.startswith(wanted):
+                found.append(os.fsdecode(point))
+    return found
+
+
+def clear_mounts(folder: Path) -> None:
+    """Takes off all that is mounted in ``folder``, for what is to be removed: what is mounted there is somebody else's.
+
+    Raises OSError when something stays.
+    """
+    for point in reversed(mounts_below(folder)):  # those on top of others first
+        _umount(point)
+    if left := mounts_below(folder):
+        raise OSError(errno.EBUSY, "something is mounted there", left[0])
+
+
+def unmount(place: Path) -> None:
+    """Take off all that is mounted on ``place``, as often as something is. Raises OSError."""
+    while True:
+        try:
+            _umount(os.fspath(place))
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOENT):
+                return  # nothing is mounted there (umount(2))
+            raise
+
+
+def _umount(path: str) -> None:
+    if _libc.umount2(os.fsencode(path), _MNT_DETACH | _UMOUNT_NOFOLLOW):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
+
+
+def _mount(place: Path, options: Mapping[str, str]) -> None:
+    failed = f"error while mounting volume '{place}': "
+    try:
+        wanted = local_mount(options, _address)
+    except EngineError as error:
+        raise EngineError(f"{failed}{error}") from None
+    kinds = wanted.flags & PROPAGATION
+    flags = wanted.flags & ~PROPAGATION
+    target = os.fspath(place)
+    unmount(place)  # whatever was left there: two mounts on one another would both be there for ever
+    try:
+        _call(wanted.device, target, wanted.kind, flags, wanted.data)
+        try:
+            if kinds:
+                _call("", target, "", kinds | wanted.flags & MS_REC, "")
+            elif flags & MS_BIND:
+                # Or what is mounted in the device would be taken off there as well, when this is (mount_namespaces(7)).
+                _call("", target, "", MS_SLAVE | MS_REC, "")
+            if flags & MS_BIND and flags & MS_RDONLY:  # which a bind mount is only made by a second call
+                _call("", target, "", flags | MS_REMOUNT, "")
+        except OSError:
+            unmount(place)
+            raise
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise EngineError(f"{failed}{described(wanted, target, reason)}") from None
+
+
+def _call(device: str, target: str, kind: str, flags: int, data: str) -> None:
+    words = [os.fsencode(word) for word in (device, target, kind)]
+    if _libc.mount(*words, ctypes.c_ulong(flags), os.fsencode(data)):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _address(name: str) -> str:
+    """The first IPv4 address of a name, else an IPv6 one; an address is its own. Raises OSError in Go's words."""
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise OSError(errno.ENOENT, f"lookup {name}: {_go_words(error)}") from None
+    return str(min(found, key=lambda one: one[0] != socket.AF_INET)[4][0])
+
+
+def _go_words(error: Exception) -> str:
+    if isinstance(error, socket.gaierror) and error.errno not in (socket.EAI_NONAME, socket.EAI_NODATA):
+        return str(error.strerror).lower()
+    return "no such host"
+
+
+async def _alone(work: Callable[[], T]) -> T:
+    """In a thread of its own, which nobody waits for at the engine's end: a server may never answer, and must take no worker."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def tell(settle: Callable[[], None]) -> None:
+        if not future.done():
+            settle()
+
+    def run() -> None:
+        settle: Callable[[], None]
+        try:
+            result = work()
+            settle = lambda: future.set_result(result)  # noqa: E731
+        except BaseException as error:
+            failure = error
+            settle = lambda: future.set_exception(failure)  # noqa: E731
+        with contextlib.suppress(RuntimeError):  # the engine has ended meanwhile
+            loop.call_soon_threadsafe(tell, settle)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await future
