@@ -116,6 +116,8 @@ def test_a_web_service_with_a_database_and_a_cache(applications: dict[str, Appli
     assert json.loads(notes.get("notes", text="überall ☕")) == {"id": 2}
     assert json.loads(notes.get("notes")) == {"notes": ["buy milk", "überall ☕"], "read": 1}
     assert json.loads(notes.get("notes"))["read"] == 2
+    limits = notes("exec", "-T", "cache", "sh", "-c", "cd /sys/fs/cgroup; cat memory.max cpu.max pids.max")
+    assert limits.split() == [str(256 << 20), "150000", "100000", "100"]
     states = [json.loads(line) for line in notes("ps", "--format", "json").splitlines()]
     assert {one["Service"]: one["Health"] for one in states} == dict.fromkeys(("web", "database", "cache"), "healthy")
     notes("down")
