@@ -22,7 +22,7 @@ import pytest
 from app_images import APPLICATIONS, APPS, archive, build, compose_program
 from machine_support import Machine
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(6000 if os.environ.get("COVE_TEST_BUILD_APPS") else 900)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(6000 if os.environ.get("COVE_TEST_BUILD_APPS") else 1500)]
 
 PATIENCE_S = 180
 
@@ -40,7 +40,7 @@ class Application:
         """`cove compose` with these words."""
         environment = self._machine.environment
         environment |= {"PORT": str(self.port), "UDP_PORT": str(self.udp_port)}
-        return self._machine.cove("compose", "--project-directory", str(APPS / self.name), *words, timeout_s=400).stdout
+        return self._machine.cove("compose", "--project-directory", str(APPS / self.name), *words, timeout_s=600).stdout
 
     def up(self, *words: str) -> None:
         self("up", "--detach", "--wait", "--no-build", "--quiet-pull", *words)

@@ -1,10 +1,9 @@
 #!/bin/sh
-# Makes the cluster and its database the first time, and becomes the server.
+# Gives the cluster its password the first time, and becomes the server.
 set -eu
 
-if [ ! -s "$PGDATA/PG_VERSION" ]; then
-    initdb --username=notes --pwfile=/run/secrets/database-password --auth=scram-sha-256 --locale=C.UTF-8 --no-instructions
-    echo 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
-    echo 'CREATE DATABASE notes;' | postgres --single -j postgres
+if [ ! -e "$PGDATA/password-is-set" ]; then
+    printf "ALTER ROLE notes PASSWORD '%s'\n" "$(sed "s/'/''/g" /run/secrets/database-password)" | postgres --single postgres
+    touch "$PGDATA/password-is-set"
 fi
 exec postgres -c "listen_addresses=*" -c jit=off
