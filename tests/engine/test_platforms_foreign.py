@@ -88,6 +88,11 @@ def test_a_container_is_of_its_platform(run: Run, foreign: str, name: str) -> No
     assert run("logs", name).splitlines() == ["aarch64", "/bin/busybox", "called so"]
     assert run("exec", "-u", "77", name, "id", "-u") == "77\n"
     assert "sleep 300" in run("top", name)
+    # Root beside it reaches the interpreter itself, which all containers' foreign programs run by.
+    looking = ("run", "--rm", "--pid", f"container:{name}", "busybox", "sh", "-c")
+    said = run(*looking, "readlink /proc/1/exe; : >/proc/1/exe", status=1)
+    assert said.startswith("/usr/bin/qemu-aarch64\n")
+    assert "Read-only file system" in said
     run("kill", name)
     assert run("inspect", "-f", "{{.State.ExitCode}}", name) == "137\n"
 

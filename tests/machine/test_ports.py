@@ -49,6 +49,14 @@ def agent_pid(machine: Any) -> int:
     return int(json.loads(machine.cove("machine", "status", "--json").stdout)["agent_pid"])
 
 
+def until_ready(container: Any, times: int) -> None:
+    """Until it has said for the so many'th time, in all its runs, that it listens."""
+    seen, output = b"", container.logs(stream=True, follow=True)
+    while seen.count(b"ready\n") < times:
+        seen += next(output)
+    output.close()
+
+
 def eventually(holds: Callable[[], bool], timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():
@@ -70,11 +78,7 @@ def test_start_request_stop_again_and_again_without_a_retry(client: Any) -> None
             begun = time.monotonic()
             api.start(made.id)
             times["start"].append(time.monotonic() - begun)
-            seen = b""
-            output = api.attach(made.id, stream=True, logs=True)
-            while seen.count(b"ready\n") <= number:
-                seen += next(output)
-            output.close()
+            until_ready(made, number + 1)
             begun = time.monotonic()
             with server.connect(18301) as connection:
                 connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
@@ -95,11 +99,7 @@ def test_start_request_stop_again_and_again_without_a_retry(client: Any) -> None
 def test_restarts_in_a_row(client: Any, box: Any) -> None:
     for number in range(2):
         box.restart(timeout=0)
-        output = client.api.attach(box.id, stream=True, logs=True)
-        seen = b""
-        while seen.count(b"ready\n") < number + 2:
-            seen += next(output)
-        output.close()
+        until_ready(box, number + 2)
         for address in ("127.0.0.1", "::1"):
             with server.connect(18300, address) as connection:
                 server.echo(connection)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cove.agent import logs, runstate, threads
+from cove.agent.clock import ClockJumps
 from cove.agent.supervisor import Listeners
 from cove.agent.vm import Vm
 from cove.errors import CoveError, TransportError
@@ -69,6 +70,7 @@ class Service:
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[Any]] = set()
         self._told = asyncio.Event()
+        self._clock = ClockJumps(self._clock_jumped)
 
     async def run(self, listening: Callable[[], None], *, again: bool = False) -> None:
         """Serve until the end; `listening` is called when commands are answered.
@@ -86,6 +88,7 @@ class Service:
             self._listeners.remove()
             self._docker.close()
         finally:
+            self._clock.close()
             if self._vm is not None:
                 await self._vm.close()
             self._server.close()
@@ -191,8 +194,13 @@ class Service:
         shown = [event for event in self._events if event.phase != REACHABLE]
         return [*shown[-1:], *(event for event in self._events[-1:] if event.phase == REACHABLE)]
 
+    def _clock_jumped(self) -> None:
+        if self._vm is not None and self._vm.link is not None:
+            self._vm.link.tell_time()
+
     def _open_stream(self) -> Stream:
         """A stream to the engine, whose VM is started for it when there is none; in the thread of a docker client."""
+        self._loop.call_soon_threadsafe(self._clock.look)
         tried = None
         while True:
             door = self._door or asyncio.run_coroutine_threadsafe(self._up(), self._loop).result()

@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "attach": ("run", "attach", "Attach local standard input, output, and error streams to a running container"),
     "build": ("build", "build", "Build an image from a Dockerfile"),
     "commit": ("images", "commit", "Create a new image from a container's changes"),
+    "compose": ("compose", "compose", "Define and run multi-container applications"),
     "cp": ("cp.command", "cp", "Copy files/folders between a container and the local filesystem"),
     "create": ("run", "create", "Create a new container"),
     "diff": ("export", "diff", "Inspect changes to files or directories on a container's filesystem"),
@@ -91,7 +92,7 @@ _CONTAINER_VERBS = [
     "update",
     "wait",
 ]
-NOT_YET = ("buildx", "compose", "manifest", "swarm")
+NOT_YET = ("buildx", "manifest", "swarm")
 """Commands of docker's that a user would look for and that have yet to be written."""
 _INSPECT = "Display detailed information on one or more "
 

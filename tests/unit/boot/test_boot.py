@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from coved.boot import disk, seed, services
+from coved.boot import disk, foreign, seed, services
 from coved.boot.console import BootError
 from coved.boot.services import MAX_DELAY_S, Service
 
@@ -100,3 +100,12 @@ def test_a_service_whose_log_cannot_be_opened_writes_to_the_console(
     os.write(log, b"here")
     os.close(log)
     assert capfd.readouterr().err == "here"
+
+
+def test_an_interpreter_is_registered_with_flags_of_ours() -> None:
+    record, interpreter = foreign.parsed(
+        ":qemu-arm:M::\\x7f\\x45:\\xff\\xff:/usr/libexec/qemu-binfmt/arm-binfmt-P:OPF\n"
+    )
+    assert record == ":qemu-arm:M::\\x7f\\x45:\\xff\\xff:/usr/libexec/qemu-binfmt/arm-binfmt-P:POCF"
+    assert interpreter == "/usr/libexec/qemu-binfmt/arm-binfmt-P"
+    assert foreign.parsed("!x!E!!py!!/bin/x!")[0] == "!x!E!!py!!/bin/x!POCF"

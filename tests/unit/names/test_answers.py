@@ -82,6 +82,33 @@ def test_a_known_name_has_nothing_but_addresses(type: int) -> None:
     assert (code(reply), count(reply)) == (message.NO_ERROR, 0)
 
 
+def test_each_family_has_its_own_type_of_records() -> None:
+    zone = Zone("net", [Host(("10.0.0.2", "fd00::2"), ("both",)), Host(("fd00::3",), ("six", "both"))])
+
+    class Both(View):
+        def addresses(self, name: str) -> Sequence[bytes] | None:
+            return zone.addresses(name) or None
+
+    responder = Responder(Both())
+    second, third = (ipaddress.IPv6Address(f"fd00::{n}").packed for n in (2, 3))
+    for name, type, found in (
+        ("both", message.A, {ipaddress.IPv4Address("10.0.0.2").packed}),
+        ("both", message.AAAA, {second, third}),
+        ("both", message.ANY, {ipaddress.IPv4Address("10.0.0.2").packed, second, third}),
+        ("six", message.A, set()),
+        ("six", message.AAAA, {third}),
+    ):
+        reply = responder.answer(asked(name, type))
+        assert reply is not None
+        assert (code(reply), count(reply)) == (message.NO_ERROR, len(found))
+        assert all(one in reply for one in found)
+    assert zone.name_of("fd00::2") == "both.net"
+    # 28 octets a record: 17 of them, and no 18th, fit into what every client takes.
+    many = [bytes(14) + number.to_bytes(2, "big") for number in range(40)]
+    reply = message.addresses(asked("both", message.AAAA), many, 512)
+    assert (count(reply), reply[2] & 2, len(reply)) == (17, 2, 12 + 9 + 17 * 28)
+
+
 def test_a_known_address_has_a_name() -> None:
     reply = Responder(View()).answer(asked("2.0.0.10.in-addr.arpa", message.PTR))
     assert reply is not None

@@ -167,6 +167,10 @@ def test_any_bytes_are_an_answer_or_none(data: bytes, question: bytes) -> None:
         ("a.0.18.172.in-addr.arpa", ""),
         ("2.0.18.172", ""),
         ("x.ip6.arpa", ""),
+        (f"7.{'0.' * 27}0.0.d.f.ip6.arpa", "fd00::7"),
+        (f"{'0.' * 27}0.0.d.f.ip6.arpa", ""),
+        (f"77.{'0.' * 27}0.0.d.f.ip6.arpa", ""),
+        (f"g.{'0.' * 27}0.0.d.f.ip6.arpa", ""),
     ],
 )
 def test_addresses_of_reverse_names(name: str, address: str) -> None:

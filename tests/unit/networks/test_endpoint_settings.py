@@ -35,6 +35,12 @@ def test_all_that_is_asked_for_arrives_also_of_a_create() -> None:
     [
         ([], "the endpoint of network web must be an object"),
         ("", "the endpoint of network web must be an object"),
+        (
+            {"IPAMConfig": {"LinkLocalIPs": "x"}},
+            "LinkLocalIPs in the endpoint of network web must be an array of strings",
+        ),
+        ({"GwPriority": "1"}, "GwPriority in the endpoint of network web must be a number"),
+        ({"GwPriority": True}, "GwPriority in the endpoint of network web must be a number"),
         ({"IPAMConfig": 7}, "IPAMConfig in the endpoint of network web must be an object"),
         ({"IPAMConfig": {"IPv4Address": 7}}, "IPv4Address in the endpoint of network web must be a string"),
         ({"MacAddress": ["02:00:00:00:00:01"]}, "MacAddress in the endpoint of network web must be a string"),

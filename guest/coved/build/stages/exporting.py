@@ -143,7 +143,8 @@ def document(state: State, platform: Platform, diff_ids: Sequence[str], request:
     history, created = dated(state.history, state.created, epoch=epoch, inherited=state.inherited)
     config = {name: value for name, value in state.config.items() if value not in (None, "", [], {})}
     if request.labels:
-        config["Labels"] = {**config.get("Labels", {}), **request.labels}
+        # Compose sends them in another order each time, and the image must be the same.
+        config["Labels"] = dict(sorted({**config.get("Labels", {}), **request.labels}.items()))
     fields: dict[str, Any] = {
         "architecture": platform.architecture,
         "config": config,

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
 
 from cove.drivers.base import Driver, Forward, VmSpec
-from cove.drivers.qemu import binary, command, lastwords, migration, qcow2
+from cove.drivers.qemu import backlog, binary, command, lastwords, migration, qcow2
 from cove.drivers.qemu.identity import is_qemu_of
 from cove.errors import CoveError, DriverError, PortInUse
 from cove.machine.files import rotate
@@ -35,8 +35,8 @@ KILL_TIMEOUT_S = 10.0
 LOOKED_AT_S = 0.5
 MAX_CONSOLE = 4 << 20
 GUEST_ADDRESS = "10.0.2.15"
-_FORWARD = re.compile(r"^ *(TCP|UDP)\[HOST_FORWARD\] +\d+ +(\*|[\d.]+) +(\d+) +[\d.]+ +(\d+) ", re.MULTILINE)
-"""A line of QEMU's `info usernet`: protocol, address and port of this computer, port of the guest."""
+_FORWARD = re.compile(r"^ *(TCP|UDP)\[HOST_FORWARD\] +(\d+) +(\*|[\d.]+) +(\d+) +[\d.]+ +(\d+) ", re.MULTILINE)
+"""A line of QEMU's `info usernet`: protocol, descriptor, address and port of this computer, port of the guest."""
 
 
 class QemuDriver(Driver):
@@ -321,12 +321,27 @@ class QemuDriver(Driver):
         said = await self._monitor(f"hostfwd_add {command.NETDEV} {rule}")
         if said:
             raise PortInUse(f"port {forward.host_port} on {forward.host_ip} cannot be bound")
+        if forward.proto == "tcp" and sys.platform == "linux":
+            await self._lengthen_queue(forward)
+
+    async def _lengthen_queue(self, forward: Forward) -> None:
+        pid, fd = self.pid(), (await self._descriptors()).get(forward)
+        if pid is None or fd is None:
+            return
+        try:
+            backlog.lengthen(pid, fd)
+        except OSError as error:
+            log.info("port %d lets two connections wait, not more: %s", forward.host_port, error.strerror)
 
     async def forwards(self) -> set[Forward]:
+        return {*await self._descriptors()}
+
+    async def _descriptors(self) -> dict[Forward, int]:
+        """The forwards, and QEMU's descriptors of their sockets."""
         found = _FORWARD.findall(await self._monitor("info usernet"))
         return {
-            Forward(proto.lower(), "0.0.0.0" if address == "*" else address, int(port), int(guest_port))
-            for proto, address, port, guest_port in found
+            Forward(proto.lower(), "0.0.0.0" if address == "*" else address, int(port), int(guest_port)): int(fd)
+            for proto, fd, address, port, guest_port in found
         }
 
     async def unforward(self, forward: Forward) -> None:
