@@ -1,6 +1,6 @@
 """Published ports on localhost, with a real VM: they are there when `start` returns, free when `stop` returns, and lose no byte.
 
-The long form: ``COVE_PORT_LOOPS=1000 pytest tests/machine/test_ports.py -k again -s``.
+The long form: ``COVE_PORT_LOOPS=1000 pytest tests/machine/test_published_ports.py -k again -s``.
 """
 
 from __future__ import annotations
