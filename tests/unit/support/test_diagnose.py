@@ -150,6 +150,8 @@ def test_a_machine_that_is_stopped(paths: MachinePaths) -> None:
     assert worst("settings").state == OK
     assert worst("processes") == Finding("processes", OK, "the machine default is stopped; the next command starts it")
     assert worst("docker").state in (OK, NOTE)
+    paths.suspended_run.write_text("{}")
+    assert worst("processes").text == "the machine default is suspended; the next command starts it"
 
 
 def test_settings(paths: MachinePaths, home: Path) -> None:
