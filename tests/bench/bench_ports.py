@@ -141,7 +141,10 @@ def run(machine: Machine, rounds: int) -> None:
             compare(pid, f"upload{where}", upload, MIB, "MiB/s", ports, rounds, address)
             compare(pid, f"request{where}", requests, REQUESTS, "ms", ports, rounds, address)
             compare(pid, f"connection and request{where}", connections, CONNECTIONS, "ms", ports, rounds, address)
-        compare(pid, f"{HELD} connections held, 2 requests on each", held, HELD, "ms each", ports, 1, "127.0.0.1")
+        try:
+            compare(pid, f"{HELD} connections held, 2 requests on each", held, HELD, "ms each", ports, 1, "127.0.0.1")
+        except (OSError, AssertionError) as error:
+            row(f"{HELD} connections held, 2 requests on each", f"missed: {error}", "", "", "")
 
 
 def main() -> int:
