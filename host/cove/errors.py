@@ -42,6 +42,10 @@ class DriverError(CoveError):
     """The hypervisor refused or failed."""
 
 
+class StateError(DriverError):
+    """A saved state of a VM that the hypervisor does not take."""
+
+
 class PortInUse(DriverError):
     """A host port that cannot be bound because somebody else has it."""
 

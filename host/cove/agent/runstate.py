@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from cove.agent import consolewords
@@ -51,9 +51,15 @@ class RunState:
 def load(paths: MachinePaths) -> RunState | None:
     """The run on disk; None when there is none that can be read."""
     try:
-        return RunState(**json.loads(paths.run_state.read_text("utf-8")))
+        return parse(json.loads(paths.run_state.read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def parse(told: dict[str, Any]) -> RunState:
+    """What a newer Cove tells besides is left out. Raises `TypeError`."""
+    known = {one.name for one in fields(RunState)}
+    return RunState(**{name: value for name, value in told.items() if name in known})
 
 
 def save(paths: MachinePaths, run: RunState) -> None:

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from cove.agent import logs, runstate, threads
+from cove.agent import logs, runstate, suspended, threads
 from cove.agent.clock import ClockJumps
 from cove.agent.supervisor import Listeners
 from cove.agent.vm import Vm
@@ -77,7 +77,8 @@ class Service:
 
         With `again` an earlier agent has died: its VM is taken over, or else nobody has asked for one yet.
         """
-        if not again or not FileLock(self._paths.vm_lock).is_free():
+        left = not FileLock(self._paths.vm_lock).is_free() and suspended.load(self._paths) is None
+        if not again or left:
             self._begin()
         self._server = await asyncio.start_unix_server(self._serve, sock=self._listeners.agent, limit=MAX_REQUEST)
         self._docker.start()
@@ -102,17 +103,17 @@ class Service:
                 return
             if await self._start():
                 started_once = True
-                assert self._vm is not None
-                await self._vm.wait_exit()
+                vm = self._vm
+                assert vm is not None
+                await vm.wait_exit()
                 if self._stopping is not None:
                     await self._stopping
                     runstate.forget(self._paths)
                     return
-                if self._suspending is None:
-                    log.warning("the VM has ended by itself")
-                else:
-                    await asyncio.wait([self._suspending])
-                    self._suspending = None
+                await self._suspended()
+                if self._vm is not vm:
+                    continue
+                log.warning("the VM has ended by itself")
             elif self._ending or not started_once:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._told.wait(), TOLD_S)
@@ -211,9 +212,15 @@ class Service:
                     raise
                 tried = door  # the VM ended meanwhile
 
+    async def _suspended(self) -> None:
+        """Wait for a suspension that is under way."""
+        if self._suspending is not None:
+            await asyncio.wait([self._suspending])
+
     async def _up(self) -> EngineDoor:
         self._callers += 1
         try:
+            await self._suspended()
             self._begin()
             error = await asyncio.shield(self._outcome)
         finally:
@@ -276,6 +283,7 @@ class Service:
 
     async def _watch(self, send: Send, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Start the VM when there is none, and pass on progress until the machine is ready, has failed, or the client leaves."""
+        await self._suspended()
         if self._ending and self._state == "resting":
             send(_last(self._being_stopped()))
             return
@@ -325,10 +333,20 @@ class Service:
             send(_last(CoveError(f"the machine {self._paths.name} is not running")))
             return
         if self._suspending is None:
-            self._suspending = self._loop.create_task(self._vm.suspend(self._report))
-        work = self._suspending
-        await self._follow(work, send)
-        if work is self._suspending and (work.cancelled() or work.exception() is not None):
+            self._suspending = self._loop.create_task(self._put_to_sleep(self._vm))
+        await self._follow(self._suspending, send)
+
+    async def _put_to_sleep(self, vm: Vm) -> None:
+        """From its end on the VM is as before, or there is none. Clients that come meanwhile wait for that."""
+        self._door = None
+        try:
+            await vm.suspend(self._report)
+            await self._rest()
+        except BaseException:
+            if self._vm is vm:
+                self._door = vm.door
+            raise
+        finally:
             self._suspending = None
 
     async def _follow(self, work: asyncio.Task[None], send: Send) -> None:
@@ -348,6 +366,7 @@ class Service:
             send({"done": True, "error": str(problem), "hint": f"the agent's log is {self._paths.agent_log}"})
 
     async def _stop(self, send: Send) -> None:
+        await self._suspended()
         if self._state == "starting":
             self._ending = True
             self._give_up()

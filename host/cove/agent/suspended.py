@@ -1,34 +1,61 @@
-"""A machine that was suspended: the state of its VM in a file, and beside it how that VM was started.
+"""A machine that is suspended: the state of its VM in a file, and beside it how that VM was started.
 
-The state is used once. What tells of it is removed before the VM goes on, for from then on the disk is another one.
+The state is used once. What tells of it is removed, for good, before the VM goes on, and before any other VM may write to the disk; and
+it tells of the disk as it was, so that a disk that was put in its place meanwhile is found out.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
+from cove.agent import runstate
 from cove.agent.runstate import RunState
-from cove.machine.files import write_whole
+from cove.machine.files import sync_folder, write_whole
 from cove.machine.paths import MachinePaths
 
 
-def load(paths: MachinePaths) -> RunState | None:
-    """How the suspended VM was started; None when there is none."""
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """How the VM was started, and the disk's size in bytes and time of change in nanoseconds, None until QEMU has ended."""
+
+    run: RunState
+    disk: tuple[int, int] | None
+
+
+def load(paths: MachinePaths) -> Suspended | None:
+    """None when there is none, or none that can be read."""
     try:
-        return RunState(**json.loads(paths.suspended_run.read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
+        told = json.loads(paths.suspended_run.read_text("utf-8"))
+        return Suspended(runstate.parse(told["run"]), tuple(told["disk"]) if told["disk"] else None)
+    except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-def note(paths: MachinePaths, run: RunState) -> None:
-    """The state is whole: from now on the machine is suspended. Raises `OSError`."""
-    write_whole(paths.suspended_run, json.dumps(asdict(run)).encode())
+def note(paths: MachinePaths, run: RunState, *, ended: bool) -> None:
+    """The state is whole: from now on the machine is suspended. ``ended``: QEMU has, so that the disk is as it will be found.
+
+    Raises `OSError`.
+    """
+    disk = _disk(paths) if ended else None
+    write_whole(paths.suspended_run, json.dumps({"run": asdict(run), "disk": disk}).encode())
+    sync_folder(paths.folder)
+
+
+def is_of_this_disk(paths: MachinePaths, found: Suspended) -> bool:
+    return found.disk is None or found.disk == _disk(paths)
 
 
 def forget(paths: MachinePaths) -> None:
     """Raises `OSError` when the state may be found again."""
     paths.suspended_run.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        paths.suspended.unlink()
+    sync_folder(paths.folder)
+    for state in paths.folder.glob(f"{paths.suspended.name}*"):  # unfinished ones too
+        with contextlib.suppress(OSError):
+            state.unlink()
+
+
+def _disk(paths: MachinePaths) -> tuple[int, int]:
+    info = paths.disk.stat()
+    return info.st_size, info.st_mtime_ns

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import secrets
+import shutil
 import threading
 import time
 from collections.abc import Awaitable
@@ -17,11 +18,12 @@ from typing import Any
 from cove.agent import consolewords, disk, runstate, suspended
 from cove.agent.link import Link
 from cove.agent.runstate import RunState
+from cove.agent.suspended import Suspended
 from cove.agent.threads import abandonable
 from cove.drivers.base import Forward, VmSpec
 from cove.drivers.qemu import binary, lastwords, probe
 from cove.drivers.qemu.driver import QemuDriver
-from cove.errors import BootError, CoveError, DriverError
+from cove.errors import AgentError, BootError, CoveError, DriverError, StateError, TransportError
 from cove.forward.docker_socket import EngineDoor
 from cove.forward.ports import PortForwards, free_port
 from cove.machine import effective, keys, policy, registries, space, templates
@@ -36,6 +38,8 @@ BOOT_TIMEOUT_S = 180.0
 """A first boot under software emulation on a busy computer takes a sixth of it."""
 RESTORED_TIMEOUT_S = 60.0
 """A VM that was restored from a template takes a hundredth of it, and a cold boot helps when it does not come up."""
+NO_ROOM = 64 << 20
+"""Bytes of a disk that count for none."""
 STILL_FULL_S = 1.0
 """The write that failed is tried at once when the VM goes on."""
 CONTAINERS_S, POWER_OFF_S, BUTTON_S, QUIT_S = 10, 35.0, 20.0, 10.0
@@ -53,7 +57,7 @@ class Vm:
         self.door: EngineDoor | None = None
         """The way to the engine, from the end of `start` on."""
         self.adopted = False
-        """An earlier agent started it: there may be work in it."""
+        """There may be work in it, of before this start: it is not to be killed for nothing."""
         self._console_begin = 0
         self._resumed = False
         """Its guest has everything open already, of which the host is told nothing."""
@@ -68,9 +72,10 @@ class Vm:
         """
         begin = time.monotonic()
         self._driver = QemuDriver(self._paths)
+        found = False
         try:
-            self.adopted = await self._adopt()
-            if not self.adopted:
+            found = self.adopted = await self._adopt()
+            if not found:
                 with space.room(self._paths.folder, f"what the machine {self._paths.name} needs to start"):
                     await self._boot(report)
             else:
@@ -79,7 +84,7 @@ class Vm:
                 await self._ready_or_full(report, BOOT_TIMEOUT_S)
         except BaseException as error:
             cancelled = isinstance(error, asyncio.CancelledError)
-            if not (cancelled and self.adopted):
+            if not (self.adopted and (cancelled or self._driver.disk_is_full())):
                 with contextlib.suppress(CoveError):
                     if cancelled:
                         await self._driver.quit()  # in order, for a guest that boots writes already
@@ -91,7 +96,7 @@ class Vm:
                 error.hint = "\n".join(["QEMU said:", *(f"  {line}" for line in said), error.hint])
             raise
         seconds = time.monotonic() - begin
-        if not self.adopted and self.run is not None:
+        if not found and self.run is not None:
             self.run = replace(self.run, boot_seconds=seconds)
             with contextlib.suppress(OSError):  # it is only to be told by agents that come after
                 runstate.save(self._paths, self.run)
@@ -107,6 +112,8 @@ class Vm:
             await self._driver.kill()
             return False
         log.info("found the running VM again, process %s", self._driver.pid())
+        suspended.forget(self._paths)  # of one whose agent died before it was whole
+        await self._driver.unfreeze()
         return True
 
     async def _boot(self, report: Report) -> None:
@@ -148,22 +155,21 @@ class Vm:
             secrets.token_hex(16), 0, image.digest, accelerator.name, accelerator.reason, version, wanted.cpus,
             wanted.memory, time.time(), wanted.bind_address, kind=key or "",
         )  # fmt: skip
-        runstate.forget(
-            self._paths
-        )  # what is on disk is of a VM that has died; this one is to be taken over only once it has its seed
+        # What is on disk is of a VM that has died. The next one is to be taken over only once it has its seed.
+        runstate.forget(self._paths)
         if (before := suspended.load(self._paths)) is not None:
             try:
-                await self._resume(spec, before, run, report)
+                await self._resume(spec, before, report)
                 return
-            except (DriverError, BootError) as error:
+            except (StateError, BootError) as error:
                 await self._failed("its suspended state", "as after a power cut", error, report)
-                suspended.forget(self._paths)
+        suspended.forget(self._paths)
         told = await asyncio.to_thread(registries.told, wanted, rules)
         if key is not None and (template := templates.find(key)) is not None:
             try:
                 await self._restore(spec, template, run, told, report)
                 return
-            except (DriverError, BootError) as error:
+            except (DriverError, BootError, TransportError, AgentError) as error:
                 await self._failed("its template", "from the beginning", error, report)
                 templates.discard(key)
         await self._cold_boot(spec, key, run, told, report)
@@ -175,22 +181,39 @@ class Vm:
         report(Event("boot", f"{what} cannot be used, so it boots {how}: {error}"))
         await self._driver.kill()
         await self.close()
-        self._resumed = False
+        self._resumed = self.adopted = False
         failed, self._driver = self._driver, QemuDriver(self._paths)
         self._driver.program, self._driver.sandbox = failed.program, failed.sandbox
 
-    async def _resume(self, spec: VmSpec, before: RunState, run: RunState, report: Report) -> None:
+    async def _resume(self, spec: VmSpec, before: Suspended, report: Report) -> None:
+        """Raises `StateError` when the state does not fit any more, `CoveError`; the state is there still until the VM goes on."""
         assert self._driver is not None
-        if before.kind != run.kind:
-            raise DriverError("QEMU, the image or the machine's settings have changed since")
+        from cove.image import store
+
+        run = before.run
+        # What was started with other settings, or an older image, goes on with them.
+        image = store.find(run.image)
+        if image is None:
+            raise StateError(f"the VM image {run.image[:16]}, which it runs, is gone")
+        spec = replace(
+            spec, cpus=run.cpus, memory=run.memory, kernel=image.kernel, initramfs=image.initramfs, system=image.system,
+            command_line=image.command_line,
+        )  # fmt: skip
+        if run.kind != await asyncio.to_thread(self._driver.template_key, spec):
+            raise StateError("QEMU or what accelerates it is another one now")
+        if not suspended.is_of_this_disk(self._paths, before):
+            raise StateError(f"{self._paths.disk} was changed since")
         self._console_begin = consolewords.size(self._paths.console_log)
         report(Event("boot", "going on where it was suspended"))
-        await self._driver.wake(spec, self._paths.suspended, lambda: suspended.forget(self._paths))
-        self._resumed = True
-        ssh_port = await self._forward_ssh()
-        self.run = replace(before, ssh_port=ssh_port, start="resumed")
-        runstate.save(self._paths, self.run)
-        await self._ready_or_full(report, RESTORED_TIMEOUT_S)
+
+        async def consume() -> None:
+            self.run = replace(run, ssh_port=await self._forward_ssh(), start="resumed")
+            runstate.save(self._paths, self.run)  # from here on an agent that comes after can take it over
+            suspended.forget(self._paths)
+            self._resumed = self.adopted = True
+
+        await self._driver.wake(spec, self._paths.suspended, consume)
+        await self._ready_or_full(report, BOOT_TIMEOUT_S)
 
     async def suspend(self, report: Report) -> None:
         """Write the VM to the disk and end it: the next start goes on where it was. Raises `CoveError`, and then it goes on."""
@@ -202,17 +225,24 @@ class Vm:
             )
         report(Event("suspend", "writing its memory to the disk"))
         await asyncio.to_thread(self._transport.disconnect)
-        with space.room(self._paths.folder, f"the memory of the machine {self._paths.name}"):
-            await self._driver.suspend(self._paths.suspended)
-            try:
-                suspended.note(self._paths, self.run)
-            except BaseException:
-                suspended.forget(self._paths)
-                await self._driver.resume()
-                raise
+        what = f"the memory of the machine {self._paths.name}"
+        try:
+            with space.room(self._paths.folder, what):
+                await self._driver.suspend(self._paths.suspended)
+                try:
+                    suspended.note(self._paths, self.run, ended=False)
+                except BaseException:
+                    suspended.forget(self._paths)
+                    await self._driver.unfreeze()
+                    raise
+        except DriverError:
+            if shutil.disk_usage(self._paths.folder).free < NO_ROOM:  # QEMU does not tell why it could not write
+                raise space.full(self._paths.folder, what) from None
+            raise
         await self._driver.quit()
         if not await self._ended(QUIT_S):
             await self._driver.kill()
+        suspended.note(self._paths, self.run, ended=True)
         runstate.forget(self._paths)
 
     async def _restore(

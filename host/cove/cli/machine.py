@@ -155,7 +155,7 @@ def stop_machine(name: str) -> None:
 @json_output.option
 def restart(name: str, as_json: bool) -> None:
     """Stop a machine and start it again"""
-    stop_machine(name)
+    stop_in_order(name)
     _start(name, as_json)
 
 

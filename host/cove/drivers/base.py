@@ -6,7 +6,7 @@ One driver object stands for one machine's VM. All methods are called from the a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -89,12 +89,16 @@ class Driver(ABC):
         """Write a VM that runs to a file; it stands still then, for good. Raises `DriverError`, and then it goes on."""
 
     @abstractmethod
-    async def wake(self, spec: VmSpec, state: Path, consume: Callable[[], None]) -> None:
-        """Start a VM that `suspend` has written, of the same `template_key` and with its disk as it was then. `consume` is called
+    async def wake(self, spec: VmSpec, state: Path, consume: Callable[[], Awaitable[None]]) -> None:
+        """Start a VM that `suspend` has written, of the same `template_key` and with its disk as it was then. `consume` is awaited
         before it goes on. When this raises, nothing is left running.
 
-        Raises `DriverError`, `HypervisorMissing`.
+        Raises `StateError` when the state is not taken, `DriverError`, `HypervisorMissing`.
         """
+
+    @abstractmethod
+    async def unfreeze(self) -> None:
+        """Let a VM go on that an earlier agent has left while it suspended it. Raises `DriverError`."""
 
     @abstractmethod
     async def begin(self, spec: VmSpec, seed: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from pathlib import Path
 
 
@@ -24,6 +25,17 @@ def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
         raise
+
+
+def sync_folder(path: Path) -> None:
+    """Have it on the disk for good which files a folder has. Raises `OSError`."""
+    if sys.platform == "win32":
+        return  # which has no such call
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def rotate(path: Path, max_bytes: int) -> None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 from pathlib import Path
 
 from cove.machine.paths import cache_dir
 
 KEEP = 2
 """So many stay, the latest used: a machine's, and one of the settings before it or of another machine."""
+UNFINISHED_S = 3600
+"""Nobody writes one for so long."""
 _NAME = re.compile(r"[0-9a-f]{64}")
 
 
@@ -49,8 +52,12 @@ def discard(key: str) -> None:
 
 def _prune(keep: int) -> None:
     """Remove those that have not been used for longest, and what was left unfinished."""
-    with contextlib.suppress(OSError):
-        found = sorted(folder().iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-        whole = [path for path in found if _NAME.fullmatch(path.name)]
-        for path in {*found} - {*whole[:keep]}:
+    used: dict[Path, float] = {}
+    for path in folder().iterdir():
+        with contextlib.suppress(OSError):  # another agent was faster
+            used[path] = path.stat().st_mtime
+    whole = sorted((path for path in used if _NAME.fullmatch(path.name)), key=lambda path: used[path], reverse=True)
+    under_way = {path for path in used if path not in whole and time.time() - used[path] < UNFINISHED_S}
+    for path in {*used} - {*whole[:keep]} - under_way:
+        with contextlib.suppress(OSError):
             path.unlink()

@@ -1,9 +1,10 @@
 """Stands in for QEMU and the guest in it: QMP, the link, forwards and SSH are real protocols here, the VM is not there.
 
 COVE_FAKE lists what goes wrong, separated by spaces: `refuse` (ends at once with words on stderr), `silent` (no engine),
-`no-shutdown`, `no-button`, `no-quit` (ignored requests), `no-save` (a saving fails), `bad-template` (ends when it is to go on from
-one), `mute-template` (no engine in what goes on from one). While there is a file named `full` beside the disk, whatever the
-guest writes finds no room. SIGUSR1 makes it crash with words on stderr, SIGUSR2 makes the guest write.
+`no-shutdown`, `no-button`, `no-quit` (ignored requests), `no-save` (a saving fails), `endless-save` (one does not end, once there is a
+disk), `bad-template` (ends when it is to go on from one), `mute-template` (no engine in what goes on from one). While there is a file
+named `full` beside the disk, whatever the guest writes finds no room. SIGUSR1 makes it crash with words on stderr, SIGUSR2
+makes the guest write.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class Fake:
         self.full = False
         self.link_thread: threading.Thread | None = None
         self.room = threading.Event()
+        self.status = "prelaunch"
+        self.running = threading.Event()
 
     def serve_qmp(self) -> None:
         listener = socket.socket(fileno=int(option(r"socket,id=qmp,fd=(\d+)")[0]))
@@ -70,14 +73,24 @@ class Fake:
             self.room.set()
 
     def execute(self, name: str, arguments: dict[str, Any]) -> Any:
+        if name == "stop":
+            self.status = "paused"
+            self.running.clear()
         if name == "cont":
+            if self.status not in ("prelaunch", "paused", "postmigrate", "io-error", "running"):
+                os._exit(99)
+            if self.has_disk and (self.folder / "suspended.json").exists():
+                os._exit(98)  # what goes on from a state must not be found again
+            self.status = "running"
+            self.running.set()
             if self.link_thread is None:
                 self.link_thread = threading.Thread(target=self.boot, daemon=True)
                 self.link_thread.start()
             else:
                 self.write()
         if name == "query-status":
-            return {"status": "io-error" if self.full else "running", "running": not self.full}
+            status = "io-error" if self.full and self.status == "running" else self.status
+            return {"status": status, "running": status == "running"}
         if name == "query-chardev":
             return [{"label": label, "filename": "", "frontend-open": True} for label in self.chardevs]
         if name == "block_resize":
@@ -89,13 +102,21 @@ class Fake:
         if name == "blockdev-add":
             self.has_disk = True
         if name == "migrate":
-            self.tell("MIGRATION", {"status": "failed" if "no-save" in FAULTS else "completed"})
+            if "endless-save" in FAULTS and self.has_disk:
+                self.status = "finish-migrate"
+                (self.folder / "saving").touch()
+            else:
+                self.status = "postmigrate"
+                self.tell("MIGRATION", {"status": "failed" if "no-save" in FAULTS else "completed"})
+        if name == "migrate_cancel":
+            self.status = "paused"
         if name == "migrate-incoming":
             if "bad-template" in FAULTS:
                 sys.stderr.write("qemu: load of migration failed: the fake was told to\n")
                 os._exit(1)
             if self.has_disk:  # it was suspended, and not saved as a template
                 self.seed = json.loads((self.folder / "fake_memory").read_text())
+            self.status = "paused"
             self.tell("MIGRATION", {"status": "completed"})
         return {}
 
@@ -167,6 +188,7 @@ class Fake:
                     self.heard(json.loads(stream.read(struct.unpack("!I", header)[0])))
 
     def heard(self, message: dict[str, Any]) -> None:
+        self.running.wait()
         if message["type"] == "hello" and "silent" not in FAULTS:
             boot_id = self.seed["boot_id"]
             self.say({"type": "ready", "boot_id": boot_id, "engine_version": "9.8.7", "api_version": "1.51"})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from cove.agent import runstate, suspended
 from cove.agent.launch import ensure_running
 from cove.machine.paths import MachinePaths
 
@@ -50,12 +53,68 @@ def test_a_stop_wakes_it_first_so_that_containers_end_in_order(cove: Any, paths:
     assert not paths.suspended.exists()
 
 
-def test_a_state_that_does_not_fit_any_more_is_told(cove: Any, paths: MachinePaths) -> None:
+def test_it_goes_on_with_the_settings_that_it_was_started_with(cove: Any, paths: MachinePaths) -> None:
     cove.run("machine", "config", "set", "cpus", "1")
-    said = cove.run("machine", "start").stderr
-    assert "its suspended state cannot be used, so it boots as after a power cut: QEMU, the image" in said
-    assert cove.status()["start"] == "cold"
+    cove.run("machine", "start")
+    status = cove.status()
+    assert (status["start"], status["cpus"]) == ("resumed", 2)
+    cove.run("machine", "restart")
+    assert cove.status()["cpus"] == 1
+
+
+def change_qemu(paths: MachinePaths) -> None:
+    told = json.loads(paths.suspended_run.read_text())
+    told["run"]["kind"] = "0" * 64
+    paths.suspended_run.write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (change_qemu, "QEMU or what accelerates it is another one now"),
+        (lambda paths: os.utime(paths.disk, (1, 1)), "data.qcow2 was changed since"),
+    ],
+)
+def test_a_state_that_does_not_fit_any_more_is_told(
+    cove: Any, paths: MachinePaths, change: Callable[[MachinePaths], None], said: str
+) -> None:
+    change(paths)
+    told = cove.run("machine", "start").stderr
+    assert "its suspended state cannot be used, so it boots as after a power cut" in told
+    assert said in told
+    assert cove.status()["start"] == "template"
     assert not paths.suspended.exists()
+
+
+def test_a_note_that_cannot_be_read_is_not_found_again_later(cove: Any, paths: MachinePaths) -> None:
+    paths.suspended_run.write_text("{}")
+    cove.run("machine", "start")
+    assert cove.status()["start"] == "template"
+    assert [path.name for path in paths.folder.glob("suspended*")] == []
+
+
+def test_an_agent_that_dies_amid_a_suspension_costs_nothing(cove: Any, eventually: Callable[..., None]) -> None:
+    paths = cove.make()
+    cove.faults = "endless-save"
+    cove.run("machine", "start")
+    status = cove.status()
+    with cove.spawn("machine", "suspend"):
+        eventually((paths.folder / "saving").exists)
+        os.kill(status["agent_pid"], signal.SIGKILL)
+    cove.run("machine", "start")
+    assert cove.status()["pid"] == status["pid"]
+    assert cove.status()["state"] == "running"
+    assert [path.name for path in paths.folder.glob("suspended*")] == []
+
+
+def test_who_comes_amid_a_suspension_waits_for_its_end(cove: Any, eventually: Callable[..., None]) -> None:
+    cove.make()
+    cove.run("machine", "start")
+    with cove.spawn("machine", "suspend") as suspending:
+        eventually(lambda: suspending.poll() is not None or cove.status()["state"] == "suspended")
+        ensure_running("default")
+        assert suspending.wait(20) == 0
+    assert cove.status()["start"] == "resumed"
 
 
 def test_a_state_is_used_once_even_when_that_fails(cove: Any, paths: MachinePaths) -> None:
@@ -71,7 +130,9 @@ def test_a_qemu_that_outlives_its_suspension_is_not_taken_over(cove: Any) -> Non
     cove.run("machine", "start")
     pid = cove.status()["pid"]
     paths.suspended.write_bytes(b"")
-    paths.suspended_run.write_bytes(paths.run_state.read_bytes())  # its agent dies before it has told QEMU to end
+    run = runstate.load(paths)
+    assert run is not None
+    suspended.note(paths, run, ended=False)  # its agent dies before it has told QEMU to end
     os.kill(cove.status()["agent_pid"], signal.SIGKILL)
     cove.run("machine", "start")
     assert cove.status()["pid"] != pid

@@ -7,12 +7,13 @@ import contextlib
 import hashlib
 import logging
 import os
+import platform
 import re
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,8 +23,8 @@ from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
 from cove.drivers.base import Driver, Forward, VmSpec
 from cove.drivers.qemu import backlog, binary, command, lastwords, migration, qcow2
 from cove.drivers.qemu.identity import is_qemu_of
-from cove.errors import CoveError, DriverError, PortInUse
-from cove.machine.files import rotate
+from cove.errors import CoveError, DriverError, PortInUse, StateError
+from cove.machine.files import rotate, sync_folder
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from cove.machine.sockets import listen
@@ -82,15 +83,24 @@ class QemuDriver(Driver):
         if spec.accelerator.name != "tcg":  # the guest has the host's processor
             cpu = Path("/proc/cpuinfo").read_text("ascii", "replace").partition("\n\n")[0]
             parts += sorted(line for line in cpu.splitlines() if line.startswith(("model name", "flags", "microcode")))
+            parts.append(platform.release())  # and of that what the host's kernel lets it have
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     async def start(self, spec: VmSpec, template: Path | None = None) -> None:
         await self._launch(spec, template)
 
-    async def wake(self, spec: VmSpec, state: Path, consume: Callable[[], None]) -> None:
+    async def wake(self, spec: VmSpec, state: Path, consume: Callable[[], Awaitable[None]]) -> None:
         await self._launch(spec, state, consume)
 
-    async def _launch(self, spec: VmSpec, saved_at: Path | None, consume: Callable[[], None] | None = None) -> None:
+    async def unfreeze(self) -> None:
+        if self._qmp is None or (await self._execute("query-status"))["status"] in ("running", "io-error"):
+            return
+        await migration.cancel(self._qmp)
+        await self._execute("cont")
+
+    async def _launch(
+        self, spec: VmSpec, saved_at: Path | None, consume: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         lock = FileLock(self._paths.vm_lock)
         try:
             lock.acquire(LOOKED_AT_S, "QEMU")  # whoever asks whether it is free holds it for a moment
@@ -134,13 +144,14 @@ class QemuDriver(Driver):
             if self._qmp is not None and saved >= 0:
                 await migration.load(self._qmp, saved)
             if consume is not None:
-                consume()
+                await consume()
             await self._execute("cont")
-        except BaseException:
+        except BaseException as error:
             said = " ".join(lastwords.of_run(self._paths.qemu_log))
             await self.kill()
-            if said:
-                raise DriverError(f"QEMU did not start: {said}", f"its log is {self._paths.qemu_log}") from None
+            if said and isinstance(error, DriverError):
+                kind = StateError if isinstance(error, StateError) else DriverError
+                raise kind(f"QEMU did not start: {said}", f"its log is {self._paths.qemu_log}") from None
             raise
 
     async def wait_held(self) -> None:
@@ -169,6 +180,7 @@ class QemuDriver(Driver):
             await migration.save(self._qmp, fd)
             await asyncio.to_thread(os.fsync, fd)
             unfinished.replace(state)
+            await asyncio.to_thread(sync_folder, state.parent)
         except BaseException as error:
             unfinished.unlink(missing_ok=True)
             if isinstance(error, OSError):

@@ -3,40 +3,71 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from qemu.qmp import EventListener, QMPClient, QMPError
 
-from cove.errors import DriverError
+from cove.errors import DriverError, StateError
 
-TIMEOUT_S = 60.0
-"""To write or read some hundred MB on a busy computer."""
-_FD_NAME = "template"
+TIMEOUT_S = 300.0
+"""To write or read some gigabytes on a slow disk."""
+CANCEL_S = 20.0
+_FD_NAME = "state"
 _UNLIMITED = 1 << 40
 """Bytes a second."""
+_LOOK_S = 0.01
+STOPPED = frozenset({"paused", "postmigrate", "prelaunch"})
+"""What `query-status` says of a VM that stands still and goes on with `cont`."""
 
 
 async def save(client: QMPClient, fd: int) -> None:
-    """Writes the state of a VM to a file; the VM stands still then. Raises `DriverError`."""
+    """Writes the state of a VM to a file; the VM stands still then, and goes on with `cont`, also after an error.
+
+    Raises `DriverError`.
+    """
     async with _migrating(client) as states:
         await client.execute("stop")
         client.send_fd_scm(fd)
         await client.execute("getfd", {"fdname": _FD_NAME})
         await client.execute("migrate", {"uri": f"fd:{_FD_NAME}"})
-        await _completed(states)
+        try:
+            ended = await _ended(states)
+        except BaseException:
+            await cancel(client)
+            raise
+        await _still(client)
+        if ended != "completed":
+            raise DriverError(f"QEMU says that it has {ended}")
+
+
+async def cancel(client: QMPClient) -> None:
+    """Ends a saving that is under way; the VM stands still then."""
+    with contextlib.suppress(TimeoutError, OSError, EOFError, QMPError):
+        async with asyncio.timeout(CANCEL_S):
+            await client.execute("migrate_cancel")
+            await _still(client)
 
 
 async def load(client: QMPClient, fd: int) -> None:
-    """Gives a VM that was started with `-incoming defer` the state in a file; it stands still then. Raises `DriverError`.
+    """Gives a VM that was started with `-incoming defer` the state in a file; it stands still then.
 
     Args:
         fd: as QEMU has it, inherited.
+
+    Raises `StateError` when QEMU does not take the state, `DriverError`.
     """
     async with _migrating(client) as states:
-        await client.execute("migrate-incoming", {"uri": f"fd:{fd}"})
-        await _completed(states)
+        try:
+            await client.execute("migrate-incoming", {"uri": f"fd:{fd}"})
+            ended = await _ended(states)
+        except (EOFError, QMPError):
+            ended = "failed"  # QEMU has ended, with words on standard error
+        if ended != "completed":
+            raise StateError("QEMU does not take it")
+        await _still(client)
 
 
 @asynccontextmanager
@@ -56,11 +87,19 @@ async def _migrating(client: QMPClient) -> AsyncIterator[EventListener]:
         raise DriverError(str(error) or "QEMU has ended") from error
 
 
-async def _completed(states: EventListener) -> None:
+async def _ended(states: EventListener) -> str:
+    """ "completed", "failed" or "cancelled". Raises EOFError when QEMU ends."""
     async for event in states:
         data: Any = event["data"]
-        if data["status"] == "completed":
+        if data["status"] in ("completed", "failed", "cancelled"):
+            return str(data["status"])
+    raise EOFError("QEMU has ended")
+
+
+async def _still(client: QMPClient) -> None:
+    """QEMU tells of the end before it takes `cont`, and of this no event tells; it is a matter of milliseconds."""
+    while True:
+        told: Any = await client.execute("query-status")
+        if told["status"] in STOPPED:
             return
-        if data["status"] in ("failed", "cancelled"):
-            raise DriverError(f"QEMU says that it has {data['status']}")
-    raise DriverError("QEMU has ended")
+        await asyncio.sleep(_LOOK_S)
