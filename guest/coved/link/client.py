@@ -15,6 +15,7 @@ from coved import versions
 from coved.errors import EngineError
 from coved.link.port import EdgePort, read_boot_id
 from coved.link.protocol import (
+    MAX_PORTS,
     VERSION,
     FrameDecoder,
     GuestMessage,
@@ -176,7 +177,11 @@ class LinkClient:
         self._adjust_clock(hello.unix_ns)
         number = self._next_id
         self._next_id += 1
-        sync = Sync(number, tuple(self.live_ports()))
+        live = tuple(self.live_ports())
+        if len(live) > MAX_PORTS:
+            # A longer list would cost the link. None can come about but by an engine of another age.
+            log.error("%d ports are published, the host is told of %d", len(live), MAX_PORTS)
+        sync = Sync(number, live[:MAX_PORTS])
         ready = encode(self._ready_message().to_json()) if self._ready else b""
         self._port.write(ready + encode(sync.to_json()))
         reply = asyncio.get_running_loop().create_future()

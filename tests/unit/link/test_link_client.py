@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from coved.link.client import LinkClient, LinkError
-from coved.link.protocol import Hello, PortForward, Reply, Shutdown, encode
+from coved.link.protocol import MAX_PORTS, Hello, PortForward, Reply, Shutdown, encode
 from virtio import HostEnd
 
 PORT = PortForward("tcp", 49152, "127.0.0.1", 8080)
@@ -46,6 +46,15 @@ def test_a_hello_is_answered_with_the_boot_and_the_ports_that_live() -> None:
         sync = await host.receive("sync")
         assert sync["ports"] == [PORT.to_json()]
         assert client.connected
+
+    linked(scenario)
+
+
+def test_more_ports_than_the_host_takes_do_not_cost_the_link() -> None:
+    async def scenario(host: HostEnd, client: LinkClient) -> None:
+        client.live_ports = lambda: [PORT] * (MAX_PORTS + 1)
+        host.send(hello())
+        assert (await host.receive("sync"))["ports"] == [PORT.to_json()] * MAX_PORTS
 
     linked(scenario)
 
