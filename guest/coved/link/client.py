@@ -137,24 +137,33 @@ class LinkClient:
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._replies[number] = future
         try:
-            self._port.write(encode(message(number).to_json()))
+            self._write(encode(message(number).to_json()))
             return await future
         finally:
             del self._replies[number]
 
     def _push(self, message: GuestMessage) -> None:
         if self.connected:
-            with contextlib.suppress(ConnectionError):
-                self._port.write(encode(message.to_json()))
+            self._write(encode(message.to_json()))
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._port.write(data)
+        except ConnectionError as error:
+            self._begin_anew(error)  # which fails all that wait for an answer
+
+    def _begin_anew(self, error: Exception) -> None:
+        """Ends the connection; the host notices that the port is opened again, and greets."""
+        log.warning("link closed: %s", error)
+        self._disconnected()
+        self._port.reopen()
 
     def _received(self, data: bytes) -> None:
         try:
             for message in self._decoder.feed(data):
                 self._handle(parse_host_message(message))
-        except ProtocolError as error:
-            log.warning("link closed: %s", error)
-            self._disconnected()
-            self._port.reopen()
+        except (ProtocolError, ConnectionError) as error:
+            self._begin_anew(error)
 
     def _handle(self, message: Hello | Reply | Time | Shutdown) -> None:
         match message:
