@@ -208,7 +208,7 @@ class Reply:
     def to_json(self) -> dict[str, Any]:
         if self.ok:
             return {"type": "reply", "id": self.id, "ok": True, "ports": [port.to_json() for port in self.ports]}
-        return {"type": "reply", "id": self.id, "ok": False, "error": self.error, "in_use": self.in_use}
+        return {"type": "reply", "id": self.id, "ok": False, "error": self.error[:_MAX_TEXT], "in_use": self.in_use}
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,11 @@ def test_what_the_guest_says_arrives(message: Any) -> None:
     assert parse_guest_message(raw) == message
 
 
+def test_a_refusal_is_cut_to_what_is_taken() -> None:
+    (raw,) = FrameDecoder().feed(encode(Reply(8, ok=False, error="x" * 5000).to_json()))
+    assert parse_host_message(raw) == Reply(8, ok=False, error="x" * 4096)
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 1000])
 def test_frames_may_come_in_any_pieces(size: int) -> None:
     messages = [Sync(number, (PORT,) * number).to_json() for number in range(5)]
