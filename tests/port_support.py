@@ -38,6 +38,8 @@ def serve(client):
             elif word == b"RESET\\n":
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("@ii", 1, 0))
                 return
+            elif word == b"EXIT\\n":
+                os._exit(7)
             else:
                 client.sendall(line)
 
@@ -60,8 +62,8 @@ while True:
     data, peer = datagrams.recvfrom(1 << 16)
     datagrams.sendto(data, peer)
 """
-"""Commands by TCP, each a line: GET n, PUT n, COUNT (until the client's end), RESET; others are answered with themselves, as
-datagrams are."""
+"""Commands by TCP, each a line: GET n, PUT n, COUNT (until the client's end), RESET, EXIT (ends the container, with 7); others
+are answered with themselves, as datagrams are."""
 
 
 def start(client: Any, name: str, port: int = 80, **options: Any) -> Any:

@@ -15,6 +15,7 @@ from coved import versions
 from coved.errors import EngineError
 from coved.link.port import EdgePort, read_boot_id
 from coved.link.protocol import (
+    MAX_PORTS,
     VERSION,
     FrameDecoder,
     GuestMessage,
@@ -136,24 +137,33 @@ class LinkClient:
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._replies[number] = future
         try:
-            self._port.write(encode(message(number).to_json()))
+            self._write(encode(message(number).to_json()))
             return await future
         finally:
             del self._replies[number]
 
     def _push(self, message: GuestMessage) -> None:
         if self.connected:
-            with contextlib.suppress(ConnectionError):
-                self._port.write(encode(message.to_json()))
+            self._write(encode(message.to_json()))
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._port.write(data)
+        except ConnectionError as error:
+            self._begin_anew(error)  # which fails all that wait for an answer
+
+    def _begin_anew(self, error: Exception) -> None:
+        """Ends the connection; the host notices that the port is opened again, and greets."""
+        log.warning("link closed: %s", error)
+        self._disconnected()
+        self._port.reopen()
 
     def _received(self, data: bytes) -> None:
         try:
             for message in self._decoder.feed(data):
                 self._handle(parse_host_message(message))
-        except ProtocolError as error:
-            log.warning("link closed: %s", error)
-            self._disconnected()
-            self._port.reopen()
+        except (ProtocolError, ConnectionError) as error:
+            self._begin_anew(error)
 
     def _handle(self, message: Hello | Reply | Time | Shutdown) -> None:
         match message:
@@ -176,7 +186,11 @@ class LinkClient:
         self._adjust_clock(hello.unix_ns)
         number = self._next_id
         self._next_id += 1
-        sync = Sync(number, tuple(self.live_ports()))
+        live = tuple(self.live_ports())
+        if len(live) > MAX_PORTS:
+            # A longer list would cost the link. None can come about but by an engine of another age.
+            log.error("%d ports are published, the host is told of %d", len(live), MAX_PORTS)
+        sync = Sync(number, live[:MAX_PORTS])
         ready = encode(self._ready_message().to_json()) if self._ready else b""
         self._port.write(ready + encode(sync.to_json()))
         reply = asyncio.get_running_loop().create_future()

@@ -19,7 +19,8 @@ MAX_FRAME = 1 << 20
 """The longest JSON text of one frame, in bytes."""
 
 MAX_PORTS = 4096
-"""The most ports that one ``sync`` or ``reply`` may carry; so many fit into one frame."""
+"""The most ports that one ``sync`` or ``reply`` may carry, and so the most that may be published at a time; so many fit
+into one frame, however long their addresses."""
 
 _HEADER = struct.Struct("!I")
 _MAX_TEXT = 4096
@@ -119,7 +120,10 @@ class PortForward:
         host_ip = value.get("host_ip", "")
         if host_ip != "":
             try:
-                host_ip = str(ipaddress.ip_address(host_ip if isinstance(host_ip, str) else ""))
+                # A zone (RFC 4007) is a text of any length, and names an interface of a computer that is not known.
+                if not isinstance(host_ip, str) or "%" in host_ip:
+                    raise ValueError
+                host_ip = str(ipaddress.ip_address(host_ip))
             except ValueError:
                 raise ProtocolError(f"port has host_ip {_shown(host_ip)}, not an IP address") from None
         return cls(
@@ -204,7 +208,7 @@ class Reply:
     def to_json(self) -> dict[str, Any]:
         if self.ok:
             return {"type": "reply", "id": self.id, "ok": True, "ports": [port.to_json() for port in self.ports]}
-        return {"type": "reply", "id": self.id, "ok": False, "error": self.error, "in_use": self.in_use}
+        return {"type": "reply", "id": self.id, "ok": False, "error": self.error[:_MAX_TEXT], "in_use": self.in_use}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from coved.errors import EngineError
-from coved.link.protocol import PortForward, Reply
+from coved.link.protocol import MAX_PORTS, PortForward, Reply
 from coved.networks.firewall import PortRule
 from coved.networks.model import PortRequest, PublishedPort
 
@@ -73,6 +73,8 @@ def _checked(request: PortRequest) -> PortRequest:
     if not request.host_ip:
         return request
     try:
+        if "%" in request.host_ip:  # Go's net.ParseIP, and so dockerd, knows no zones
+            raise ValueError
         address = ipaddress.ip_address(request.host_ip.removeprefix("[").removesuffix("]"))
     except ValueError:
         raise PublishError(f"{request.host_ip} is not an IP address") from None
@@ -201,13 +203,15 @@ class LinkPublisher:
 
     def _free_port(self) -> int:
         """The one unused for longest, so that late packets to a former port find nobody."""
+        if len(self._live) + len(self._reserved) >= MAX_PORTS:
+            raise PublishError(f"{MAX_PORTS} ports are published, and a machine can have no more")
         for _ in GUEST_PORTS:
             port = GUEST_PORTS[self._next % len(GUEST_PORTS)]
             self._next += 1
             if port not in self._live and port not in self._reserved:
                 self._reserved.add(port)
                 return port
-        raise EngineError("all ports of the machine are taken by published ports")
+        raise AssertionError("there are more guest ports than may be published")
 
 
 _background: set[asyncio.Task[None]] = set()

@@ -146,6 +146,9 @@ class Link:
             reply = Reply(message.id, ok=True, ports=bound)
         except CoveError as error:
             reply = Reply(message.id, ok=False, error=str(error), in_use=isinstance(error, PortInUse))
+        except Exception as error:  # the guest must not wait for an answer that does not come
+            log.exception("the machine's %s failed", type(message).__name__.lower())
+            reply = Reply(message.id, ok=False, error=f"the machine's agent failed: {error!r}")
         self._send(reply.to_json())
         if self._writer is not None:
             with contextlib.suppress(ConnectionError):

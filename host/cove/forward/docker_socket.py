@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from cove.errors import CoveError
+from cove.errors import AgentError, CoveError
 from cove.forward.taken import wait_until_taken
 from cove.transport.base import Stream, Transport
 
@@ -111,17 +111,23 @@ class DockerSocket:
         with self._lock:
             self._clients.add(client)
         try:
-            stream = self._open_stream()
-        except CoveError as error:
-            log.warning("a docker client cannot be served: %s", error)
-            _refuse(client, error)
+            try:
+                stream = self._open_stream()
+                back = _answers(stream, client)
+            except CoveError as error:
+                log.warning("a docker client cannot be served: %s", error)
+                _refuse(client, error)
+                return
+            except Exception as error:
+                log.exception("a docker client cannot be served")
+                _refuse(client, CoveError(f"the machine's agent failed: {error}"))
+                return
+            try:
+                _to_guest(client, stream)
+            finally:
+                back.join()
+        finally:
             self._done(client)
-            return
-        back = _relay(_to_client, stream, client)
-        _to_guest(client, stream)
-        back.join()
-        stream.close()
-        self._done(client)
 
     def _done(self, client: socket.socket) -> None:
         with self._lock:
@@ -147,6 +153,15 @@ def _relay(target: Callable[..., None], *args: Any, name: str | None = None) -> 
     return thread
 
 
+def _answers(stream: Stream, client: socket.socket) -> threading.Thread:
+    """The thread that passes on what the engine says. Raises `AgentError`, with the stream closed."""
+    try:
+        return _relay(_to_client, stream, client)
+    except RuntimeError as error:
+        stream.close()
+        raise AgentError("this computer allows no more threads") from error
+
+
 def _refuse(client: socket.socket, error: CoveError) -> None:
     """Answer in the engine's place, in the form of its errors: docker shows its users the `message`."""
     body = json.dumps({"message": "\n".join(part for part in (error.message, error.hint) if part)}).encode()
@@ -165,12 +180,12 @@ def _to_guest(client: socket.socket, stream: Stream) -> None:
     try:
         while data := client.recv(_CHUNK):
             stream.sendall(data)
+        stream.shutdown_write()
+        _await_hangup(client)
     except (OSError, EOFError):
-        stream.close()  # nobody reads what still comes
         return
-    stream.shutdown_write()
-    _await_hangup(client)
-    stream.close()
+    finally:
+        stream.close()  # nobody reads what still comes
 
 
 def _await_hangup(client: socket.socket) -> None:
@@ -203,8 +218,10 @@ def _to_client(stream: Stream, client: socket.socket) -> None:
                 data = _send_head(client, data)
             client.sendall(data)
         client.shutdown(socket.SHUT_WR)
-    except (OSError, EOFError):
+    except BaseException as error:
         # The client is gone, or the guest: either way the other direction has no use any more.
         with contextlib.suppress(OSError):
             client.shutdown(socket.SHUT_RDWR)
         stream.close()
+        if not isinstance(error, OSError | EOFError):
+            raise

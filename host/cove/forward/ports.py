@@ -60,7 +60,10 @@ class PortForwards:
         async with self._lock:
             wanted = {self._forward(port) for port in ports}
             for forward in await self._present() - wanted:
-                await self._unbind(forward)
+                try:
+                    await self._unbind(forward)
+                except DriverError as error:
+                    log.warning("port %s:%d is not freed: %s", forward.host_ip, forward.host_port, error)
             result = []
             for port in ports:
                 try:
@@ -143,11 +146,13 @@ class PortForwards:
         bound = await self._present()
         if forward not in bound:
             return  # the hypervisor would take away whatever has that port
-        relay, inner = self._relays.pop(forward, (None, forward))
+        relay, inner = self._relays.get(forward, (None, forward))
+        await self._driver.unforward(inner)
+        # Only now: a port that could not be freed is known still, and the next sync tries again.
         if relay is not None:
             relay.close()
+            del self._relays[forward]
         bound.discard(forward)
-        await self._driver.unforward(inner)
 
 
 def _is_ipv6(address: str) -> bool:

@@ -42,6 +42,8 @@ class Ports:
         self.working -= 1
         if port.host_port == 80:
             raise DriverError("listen tcp4 127.0.0.1:80: bind: permission denied")
+        if port.host_port == 82:
+            raise OSError("too many open files")
         if port.host_port == 81:
             raise PortInUse("nginx (process 3) has it")
         self.bound.append(port)
@@ -189,6 +191,20 @@ def test_requests_are_answered_with_what_was_bound_or_why_not(tmp_path: Path) ->
         assert len(ports.bound) == 1
 
     linked(tmp_path, scenario)
+
+
+def test_a_request_that_fails_as_none_should_is_refused_and_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(guest: Guest, link: Link, ports: Ports) -> None:
+        guest.say(Publish(1, PortForward("tcp", 1, "", 82)))
+        answer = await guest.hear()
+        assert (answer["id"], answer["ok"], answer["in_use"]) == (1, False, False)
+        assert "too many open files" in answer["error"]
+
+    linked(tmp_path, scenario)
+    (record,) = caplog.records
+    assert record.exc_info is not None
 
 
 @pytest.mark.parametrize(

@@ -275,6 +275,58 @@ def test_a_follower_that_leaves_while_nothing_is_said_is_noticed() -> None:
     ours.close()
 
 
+@contextlib.contextmanager
+def served(folder: Path, open_stream: Callable[[], Stream]) -> Iterator[socket.socket]:
+    """A client of a socket whose streams are those."""
+    listening = DockerSocket(listen(folder / "docker.sock", 8), open_stream)
+    listening.start()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5)
+        client.connect(str(folder / "docker.sock"))
+        yield client
+    listening.close()
+
+
+def test_a_client_for_whom_there_is_no_second_thread_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, start = Silent(), threading.Thread.start
+
+    def no_more(thread: threading.Thread) -> None:
+        if thread._target is docker_socket._to_client:  # type: ignore[attr-defined]
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", no_more)
+    with served(tmp_path, lambda: stream) as client:
+        assert json.loads(refusal(client)[1])["message"] == "this computer allows no more threads"
+        assert stream.closed.wait(5)
+
+
+def test_a_client_is_told_of_whatever_keeps_a_stream_from_being_opened(tmp_path: Path) -> None:
+    def fail() -> Stream:
+        raise RuntimeError("can't start new thread")  # as paramiko does when there are no more
+
+    with served(tmp_path, fail) as client:
+        assert "can't start new thread" in json.loads(refusal(client)[1])["message"]
+
+
+@pytest.mark.parametrize("where", ["recv", "sendall", "shutdown_write"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_stream_that_fails_as_none_should_ends_its_client(tmp_path: Path, where: str) -> None:
+    stream = Silent()
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    setattr(stream, where, fail)
+    with served(tmp_path, lambda: stream) as client:
+        with contextlib.suppress(OSError):  # it may have ended by then
+            client.sendall(b"x")
+            if where == "shutdown_write":
+                client.shutdown(socket.SHUT_WR)
+        assert stream.closed.wait(5)
+        assert ended(client)
+
+
 @pytest.mark.parametrize("vanishes", ["client", "guest"])
 def test_threads_and_descriptors_end_with_their_connections(way: Any, door: Any, vanishes: str) -> None:
     way.serve(echo)

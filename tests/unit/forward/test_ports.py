@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from cove.drivers.base import Forward
-from cove.errors import PortInUse
-from cove.forward.ports import PortForwards
+from cove.errors import DriverError, PortInUse
+from cove.forward.ports import PortForwards, free_port
 from coved.link.protocol import PortForward
 
 
@@ -16,6 +17,7 @@ class Remembers:
     def __init__(self, taken: set[int] | None = None) -> None:
         self.bound: set[Forward] = set()
         self.taken = taken or set()
+        self.holds_on = False
 
     async def forward(self, forward: Forward) -> None:
         if forward.host_port in self.taken or any(one.host_port == forward.host_port for one in self.bound):
@@ -26,6 +28,8 @@ class Remembers:
         return set(self.bound)
 
     async def unforward(self, forward: Forward) -> None:
+        if self.holds_on:
+            raise DriverError("the VM does not answer")
         self.bound = {one for one in self.bound if (one.proto, one.host_port) != (forward.proto, forward.host_port)}
 
 
@@ -89,6 +93,28 @@ def test_a_publish_that_is_withdrawn_takes_nothing_from_who_has_the_port() -> No
         assert [one.guest_port for one in driver.bound] == [49001]
         await ports.unpublish(PortForward("tcp", 49001))  # whichever it was
         assert driver.bound == set()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_port_that_could_not_be_freed_is_freed_later(address: str) -> None:
+    driver: Any = Remembers()
+    ports = PortForwards(driver, "127.0.0.1")
+
+    async def scenario() -> None:
+        bound = await ports.publish(PortForward("tcp", 49001, address))
+        driver.holds_on = True
+        with pytest.raises(DriverError):
+            await ports.unpublish(bound)
+        other = PortForward("tcp", 49002, "127.0.0.1", free_port("tcp", "127.0.0.1"))
+        assert await ports.sync([other]) == [other]  # and the others have theirs
+        assert len(driver.bound) == 2
+        driver.holds_on = False
+        await ports.sync([other])
+        assert [one.guest_port for one in driver.bound] == [49002]
+        assert (await ports.publish(replace(bound, guest_port=49003))).host_port == bound.host_port
+        ports.close()
 
     asyncio.run(scenario())
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import termios
 import time
 from collections.abc import Awaitable, Callable
 
 import pytest
 from coved.link.client import LinkClient, LinkError
-from coved.link.protocol import Hello, PortForward, Reply, Shutdown, encode
+from coved.link.protocol import MAX_PORTS, Hello, PortForward, Reply, Shutdown, encode
 from virtio import HostEnd
 
 PORT = PortForward("tcp", 49152, "127.0.0.1", 8080)
@@ -46,6 +48,15 @@ def test_a_hello_is_answered_with_the_boot_and_the_ports_that_live() -> None:
         sync = await host.receive("sync")
         assert sync["ports"] == [PORT.to_json()]
         assert client.connected
+
+    linked(scenario)
+
+
+def test_more_ports_than_the_host_takes_do_not_cost_the_link() -> None:
+    async def scenario(host: HostEnd, client: LinkClient) -> None:
+        client.live_ports = lambda: [PORT] * (MAX_PORTS + 1)
+        host.send(hello())
+        assert (await host.receive("sync"))["ports"] == [PORT.to_json()] * MAX_PORTS
 
     linked(scenario)
 
@@ -162,6 +173,60 @@ def test_after_nonsense_the_link_begins_anew(noise: bytes, caplog: pytest.LogCap
     assert [record.getMessage()[:12] for record in caplog.records if record.name == "coved.link.client"] == [
         "link closed:"
     ]
+
+
+def stop_reading(host: HostEnd, client: LinkClient) -> None:
+    """The host reads no more, and all waits for it that may."""
+    host.pause()
+    for size in (1 << 20, 1 << 10, 1):
+        with contextlib.suppress(ConnectionError):
+            while True:
+                client._port.write(b"x" * size)
+
+
+def read_again(host: HostEnd) -> None:
+    """As an agent does that is greeted anew: what came before is no part of the connection."""
+    termios.tcflush(host._master, termios.TCIFLUSH)
+    host._decoder.reset()
+    host.listen()
+
+
+@pytest.mark.timeout(20, method="signal")
+def test_a_host_that_reads_nothing_for_long_has_gone(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(host: HostEnd, client: LinkClient) -> None:
+        host.send(hello())
+        await host.receive("ready")
+        stop_reading(host, client)
+        asked = asyncio.ensure_future(client.publish(PORT))
+        await asyncio.sleep(0.05)  # the loop goes on
+        assert not client.connected
+        read_again(host)
+        host.send(hello())
+        request = await host.receive("publish")
+        host.send(Reply(request["id"], ok=True, ports=(PORT,)))
+        assert (await asked).ok
+        stop_reading(host, client)
+        client.announce_stop()
+        assert not client.connected
+
+    linked(scenario)
+    assert caplog.text.count("link closed: the host does not read from") == 2
+    assert "never retrieved" not in caplog.text
+
+
+@pytest.mark.timeout(20, method="signal")
+def test_a_hello_that_cannot_be_answered_leaves_a_link_that_can_be_greeted_again() -> None:
+    async def scenario(host: HostEnd, client: LinkClient) -> None:
+        stop_reading(host, client)
+        host.send(hello())
+        await asyncio.sleep(0.05)
+        assert not client.connected
+        read_again(host)
+        host.send(hello())
+        assert (await host.receive("ready"))["boot_id"] == "b" * 32
+        assert client.connected
+
+    linked(scenario)
 
 
 def test_another_version_of_the_link_is_refused(caplog: pytest.LogCaptureFixture) -> None:

@@ -66,6 +66,11 @@ def test_what_the_guest_says_arrives(message: Any) -> None:
     assert parse_guest_message(raw) == message
 
 
+def test_a_refusal_is_cut_to_what_is_taken() -> None:
+    (raw,) = FrameDecoder().feed(encode(Reply(8, ok=False, error="x" * 5000).to_json()))
+    assert parse_host_message(raw) == Reply(8, ok=False, error="x" * 4096)
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 1000])
 def test_frames_may_come_in_any_pieces(size: int) -> None:
     messages = [Sync(number, (PORT,) * number).to_json() for number in range(5)]
@@ -108,7 +113,8 @@ def test_a_frame_as_long_as_allowed_is_taken_and_a_longer_one_not_made() -> None
 
 
 def test_the_most_ports_fit_into_one_frame() -> None:
-    ports = tuple(PortForward("tcp", 65535, "255.255.255.255", 65535) for _ in range(MAX_PORTS))
+    longest = "1111:2222:3333:4444:5555:6666:7777:8888"
+    ports = tuple(PortForward("tcp", 65535, longest, 65535) for _ in range(MAX_PORTS))
     (raw,) = FrameDecoder().feed(encode(Sync(1 << 52, ports).to_json()))
     assert parse_guest_message(raw) == Sync(1 << 52, ports)
 
@@ -130,6 +136,7 @@ _PUBLISH = {"type": "publish", "id": 1, "proto": "tcp", "host_ip": "", "host_por
         {"id": -1}, {"id": True}, {"id": 1.0}, {"id": "1"}, {"id": 1 << 60}, {"id": None},
         {"proto": "sctp"}, {"proto": None}, {"proto": ["tcp"]}, {"proto": {}},
         {"host_ip": "localhost"}, {"host_ip": 5}, {"host_ip": "1.2.3.4\n"}, {"host_ip": "1.2.3.4,hostfwd"}, {"host_ip": None},
+        {"host_ip": "fe80::1%eth0"}, {"host_ip": "fe80::1%" + "a" * 4000}, {"host_ip": "::1%,hostfwd=tcp::80-:80"},
         {"host_port": -1}, {"host_port": 65536}, {"host_port": "80"}, {"host_port": False},
         {"guest_port": 0}, {"guest_port": 65536}, {"guest_port": None},
         {"type": "reply"}, {"type": "hello"}, {"type": ""}, {"type": "publish\0"},

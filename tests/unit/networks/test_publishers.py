@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from coved.link.client import LinkError
-from coved.link.protocol import PortForward, Reply
+from coved.link.protocol import MAX_PORTS, PortForward, Reply
 from coved.networks.firewall import PortRule
 from coved.networks.model import PortRequest, PublishedPort
 from coved.networks.publishers import GUEST_PORTS, LinkPublisher, LocalPublisher, PublishError
@@ -169,6 +169,25 @@ def test_ports_of_an_earlier_engine_stay_live_and_their_guest_ports_taken() -> N
     assert new.guest_port != old.guest_port
 
 
+def test_no_more_ports_are_published_than_one_message_carries() -> None:
+    publisher = LinkPublisher(Host())
+    numbers = range(1000, 1000 + MAX_PORTS)
+
+    async def scenario() -> None:
+        first, *_ = await publisher.publish([request(80, number) for number in numbers])
+        with pytest.raises(PublishError) as error:
+            await publisher.publish([request(80, 9000)])
+        assert str(error.value) == "4096 ports are published, and a machine can have no more"
+        assert len([*publisher.live_ports()]) == MAX_PORTS
+        await publisher.unpublish([first])
+        with pytest.raises(PublishError):
+            await publisher.publish([request(80, 9000), request(80, 9001)])  # one more than there is room for
+        await publisher.publish([request(80, 9000)])
+        assert len([*publisher.live_ports()]) == MAX_PORTS
+
+    asyncio.run(scenario())
+
+
 def refused(kind: int, address: str, port: int) -> bool:
     with socket.socket(socket.AF_INET, kind) as probe:
         try:
@@ -225,6 +244,7 @@ def test_all_addresses_are_no_address_in_the_rule() -> None:
     [
         ("[127.0.0.1]", "[127.0.0.1] is not an IP address"),
         ("localhost", "localhost is not an IP address"),
+        ("[fe80::1%eth0]", "[fe80::1%eth0] is not an IP address"),
     ],
 )
 def test_no_host_is_asked_for_what_is_no_address(address: str, said: str) -> None:
