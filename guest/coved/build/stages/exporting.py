@@ -44,6 +44,7 @@ class Exporter:
         self._images = images
         self._snapshots = snapshots
         self._copier = copier
+        self._one_by_one = asyncio.Lock()
 
     async def image(
         self, built: Sequence[Built], output: Output, request: Request, vertices: Vertices
@@ -103,21 +104,36 @@ class Exporter:
     ) -> None:
         """Sends an archive of the image, an OCI layout that is an archive of ``docker save`` as well. What has the image's names
         here keeps them, but when there are several platforms, which only a name holds together."""
-        here = {one.id for one in self._images.list()}
         names = _names(output)
         several = len(built) > 1
         if several and not names:
             raise BuildError("several platforms in one archive need a name that holds them together: add --tag NAME")
-        image, _ = await self.image(built, Output(names=names if several else ()), request, vertices)
         shown = "oci image format" if output.kind == "oci" else "docker image format"
-        try:
-            with vertices.doing(f"exporting to {shown}") as doing:
-                with doing.part("sending tarball"):
-                    meant = names if several and names else [image.id]
-                    await client.receive_tar(output.id, await self._images.save(meant, called=names))
-        finally:
-            if image.id not in here and not several:
-                await self._images.remove(image.id)
+        async with contextlib.AsyncExitStack() as stack:
+            if several:
+                await self.image(built, Output(names=names), request, vertices)
+                archive = await stack.enter_async_context(
+                    contextlib.aclosing(await self._images.save(names, called=names))
+                )
+            else:
+                archive = await self._passing(built[0], names, request, vertices, stack)
+            with vertices.doing(f"exporting to {shown}") as doing, doing.part("sending tarball"):
+                await client.receive_tar(output.id, archive)
+
+    async def _passing(
+        self, built: Built, names: Sequence[str], request: Request, vertices: Vertices, stack: contextlib.AsyncExitStack
+    ) -> AsyncIterator[bytes]:
+        """An archive, which ``stack`` closes, of an image that is not to stay. That goes before the archive does, whose client
+        may take long to read it: meanwhile the image may become somebody's."""
+        async with self._one_by_one:  # or a build that comes to the same could find this one's image, and lose it
+            here = {one.id for one in self._images.list()}
+            image, _ = await self.image([built], Output(), request, vertices)
+            try:
+                archive = await self._images.save([image.id], called=names)
+                return await stack.enter_async_context(contextlib.aclosing(archive))
+            finally:
+                if image.id not in here:
+                    await self._images.remove_unused(image.id)
 
     async def _squashed(self, state: State) -> State:
         """The same with one layer on top of the base image's."""
