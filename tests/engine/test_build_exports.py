@@ -9,6 +9,7 @@ import os
 import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from coved.build.cache.steps import Step
@@ -63,31 +64,32 @@ async def built(stores: Stores, *files: str) -> Built:
     return Built(state, HERE)
 
 
-async def sent(stores: Stores, what: Built, client: Reader, name: str = "sent:1") -> None:
-    exporter = Exporter(stores.images, stores.snapshots, None)  # type: ignore[arg-type]
+def exporting(stores: Stores) -> Exporter:
+    return Exporter(stores.images, stores.snapshots, None)  # type: ignore[arg-type]
+
+
+async def sent(exporter: Exporter, what: Built, client: Reader, name: str = "sent:1") -> None:
     output = Output("oci", [name])
     await exporter.archive([what], output, Request(), Vertices(Silent()), client)  # type: ignore[arg-type]
     assert client.names() == [name]
-    assert not [one for one in os.listdir(stores.root / "tmp") if one.startswith("save-")]
 
 
-async def made(stores: Stores, what: Built, *names: str) -> Image:
-    exporter = Exporter(stores.images, stores.snapshots, None)  # type: ignore[arg-type]
+async def made(exporter: Exporter, what: Built, *names: str) -> Image:
     return (await exporter.image([what], Output(names=names), Request(), Vertices(Silent())))[0]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("how", ["named", "used", "several names"])
 def test_an_archives_image_that_has_become_somebodys_stays(tmp_path: Path, how: str) -> None:
     async def work(stores: Stores) -> None:
-        what = await built(stores, "a")
+        what, exporter = await built(stores, "a"), exporting(stores)
 
         async def another_build() -> None:
             names = {"named": ["his:1"], "used": [], "several names": ["his:1", "hers:1"]}[how]
-            image = await made(stores, what, *names)
+            image = await made(exporter, what, *names)
             if how == "used":
                 stores.images.set_users(lambda id: [ImageUser("c" * 64, False)] if id == image.id else [])
 
-        await sent(stores, what, Reader(another_build))
+        await sent(exporter, what, Reader(another_build))
         (image,) = stores.images.list()
         assert len(image.tags) == {"named": 1, "used": 0, "several names": 2}[how]
 
@@ -96,18 +98,53 @@ def test_an_archives_image_that_has_become_somebodys_stays(tmp_path: Path, how: 
 
 def test_an_archives_image_does_not_stay_for_itself(tmp_path: Path) -> None:
     async def work(stores: Stores) -> None:
-        what = await built(stores, "a")
+        what, exporter = await built(stores, "a"), exporting(stores)
 
         async def nothing() -> None:
             pass
 
-        await sent(stores, what, Reader(nothing))
+        await sent(exporter, what, Reader(nothing))
         assert stores.images.list() == []
         # Two that come to the same leave each other's alone.
-        await asyncio.gather(*(sent(stores, what, Reader(nothing), name) for name in ("one:1", "two:1")))
+        await asyncio.gather(*(sent(exporter, what, Reader(nothing), name) for name in ("one:1", "two:1")))
         assert stores.images.list() == []
-        before = await made(stores, what)
-        await sent(stores, what, Reader(nothing))
+        before = await made(exporter, what)
+        await sent(exporter, what, Reader(nothing))
         assert [one.id for one in stores.images.list()] == [before.id]
+        assert not os.listdir(stores.root / "tmp")  # where archives have their files
+
+    run(tmp_path, work)
+
+
+@pytest.mark.parametrize("when", ["diff_ids", "assemble", "never"])
+def test_a_squashed_layer_is_the_images_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """A build that is cancelled at either moment leaves no more than its steps."""
+
+    async def work(stores: Stores) -> None:
+        what = await built(stores, "a", "b")
+        steps, exporter = sorted(stores.snapshots), exporting(stores)
+        reached, go_on = asyncio.Event(), asyncio.Event()
+
+        async def late(*arguments: Any) -> Any:
+            result = await real(*arguments)
+            reached.set()
+            await go_on.wait()
+            return result
+
+        where: Any = stores.snapshots if when == "diff_ids" else stores.images
+        real = getattr(where, when, None)
+        if real is not None:
+            monkeypatch.setattr(where, when, late)
+        job = exporter.image([what], Output(), Request(squash=True), Vertices(Silent()))  # type: ignore[arg-type]
+        task = asyncio.create_task(job)
+        if real is None:
+            assert len((await task)[0].diff_ids) == 1
+        else:
+            await reached.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert sorted(stores.snapshots) == steps
+        assert len(stores.files()["layers"]) == (0 if when == "diff_ids" else 1)
 
     run(tmp_path, work)

@@ -21,6 +21,7 @@ from coved.build.stages.naming import canonical
 from coved.build.stages.state import State, dated
 from coved.build.vertices import Vertices
 from coved.files import tarwriter
+from coved.finishing import to_the_end
 from coved.images import Image, Images
 from coved.images.documents import Platform
 from coved.runtime.ids import Ids
@@ -51,20 +52,26 @@ class Exporter:
     ) -> tuple[Image, list[str]]:
         """Makes the image, one for each platform, and names it. Raises BuildError, EngineError."""
         names = _names(output)
+        own: set[str] = set()
         with vertices.doing("exporting to image") as doing:
-            with doing.part("exporting layers"):
-                documents = []
-                states = [await self._squashed(one.state) if request.squash else one.state for one in built]
-                for one, state in zip(built, states, strict=True):
-                    diff_ids = await self._snapshots.diff_ids(state.refs)
-                    fields = document(state, one.platform, [diff_ids[ref] for ref in state.refs], request, one.epoch)
-                    if inline_cache.wanted(request.cache_to, request.build_args):
-                        fields[inline_cache.FIELD] = inline_cache.of_steps(state.steps, diff_ids)
-                    documents.append(fields)
-            image = await self._images.assemble(documents, names)
-            if request.squash:  # what became one layer is the image's alone, and no step's
-                of_steps = {ref for one in built for ref in one.state.refs}
-                await self._snapshots.remove({ref for state in states for ref in state.refs} - of_steps)
+            try:
+                with doing.part("exporting layers"):
+                    documents = []
+                    for one in built:
+                        state = one.state
+                        if request.squash:
+                            state = await self._squashed(state)
+                            own |= {*state.refs} - {*one.state.refs}
+                        diff_ids = await self._snapshots.diff_ids(state.refs)
+                        fields = document(
+                            state, one.platform, [diff_ids[ref] for ref in state.refs], request, one.epoch
+                        )
+                        if inline_cache.wanted(request.cache_to, request.build_args):
+                            fields[inline_cache.FIELD] = inline_cache.of_steps(state.steps, diff_ids)
+                        documents.append(fields)
+                image = await self._images.assemble(documents, names)
+            finally:  # what became one layer is the image's alone, if there is one, and no step's
+                await to_the_end(self._snapshots.remove(own))
             with doing.part(f"writing image {image.id}"):
                 pass
             for name in names:
@@ -109,6 +116,7 @@ class Exporter:
         if several and not names:
             raise BuildError("several platforms in one archive need a name that holds them together: add --tag NAME")
         shown = "oci image format" if output.kind == "oci" else "docker image format"
+        archive: AsyncIterator[bytes]
         async with contextlib.AsyncExitStack() as stack:
             if several:
                 await self.image(built, Output(names=names), request, vertices)
