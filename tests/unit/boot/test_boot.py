@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from coved.boot import disk, foreign, seed, services
+from coved.boot import disk, foreign, seed, services, system
 from coved.boot.console import BootError
 from coved.boot.services import MAX_DELAY_S, Service
 
@@ -109,3 +109,21 @@ def test_an_interpreter_is_registered_with_flags_of_ours() -> None:
     assert record == ":qemu-arm:M::\\x7f\\x45:\\xff\\xff:/usr/libexec/qemu-binfmt/arm-binfmt-P:POCF"
     assert interpreter == "/usr/libexec/qemu-binfmt/arm-binfmt-P"
     assert foreign.parsed("!x!E!!py!!/bin/x!")[0] == "!x!E!!py!!/bin/x!POCF"
+
+
+def test_a_record_that_cannot_be_read_leaves_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    contents = {"a": b"", "b": b":x:M::\xff:::/x:OCF", "c": b":x:M::\0:::/x:OCF", "z": b":good:M::x::/bin/x:OCF"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "e").symlink_to("gone")
+    registered = []
+    monkeypatch.setattr(foreign, "RECORDS", str(tmp_path))
+    monkeypatch.setattr(system, "mount", lambda *_: None)
+    monkeypatch.setattr(system, "write", lambda path, record: registered.append(record))
+    foreign.register()
+    assert registered == [":good:M::x::/bin/x:POCF"]
+    told = capfd.readouterr().err
+    assert [name for name in "abcdez" if f"{tmp_path}/{name} cannot be read, and is not used" in told] == [*"abcde"]
