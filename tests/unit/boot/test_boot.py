@@ -22,6 +22,8 @@ SEED = {
     "authorized_key": "ssh-ed25519 AAAA cove",
     "host_key": "-----BEGIN OPENSSH PRIVATE KEY-----",
     "entropy": "AAAA",
+    "time_ns": 1_700_000_000 * 10**9,
+    "registries": {},
 }
 
 
@@ -44,10 +46,15 @@ def test_unknown_content_is_never_formatted() -> None:
 
 
 def test_the_seed_gives_its_texts() -> None:
-    assert seed.parse(json.dumps(SEED).encode())["machine"] == "default"
+    assert seed.parse(json.dumps(SEED).encode()) == {name: SEED[name] for name in SEED if name != "version"}
+    without = {name: SEED[name] for name in SEED if name != "time_ns"}
+    with pytest.raises(BootError, match="seed is not right: 'time_ns'"):
+        seed.parse(json.dumps(without).encode())
 
 
-@pytest.mark.parametrize("change", [{"version": 2}, {"host_key": ""}, {"hostname": 5}, {"boot_id": "a\0b"}])
+@pytest.mark.parametrize(
+    "change", [{"version": 2}, {"host_key": ""}, {"hostname": 5}, {"time_ns": "1"}, {"boot_id": "a\0b"}]
+)
 def test_a_seed_that_is_not_right_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(BootError, match="seed is not right"):
         seed.parse(json.dumps(SEED | change).encode())
