@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import tarfile
 import time
+from collections.abc import Callable
 from typing import Any
 
 import docker
 import pytest
+from coved.build.cache.steps import key
 
 from test_build_classic import context
 
@@ -112,3 +115,48 @@ def test_times_do_not_count(builds: Builds) -> None:
     first = builds.image(dockerfile, files={"f": "same"})
     time.sleep(1.1)  # the archive's members are as old as 1970 in any case; what they become is not
     assert builds.image(dockerfile, files={"f": "same"}) == first
+
+
+def retold(api: Any, name: str, says: Callable[[list[dict[str, Any]], dict[str, Any]], None]) -> None:
+    """Puts an image in another's place that tells something else of its steps."""
+    with tarfile.open(fileobj=io.BytesIO(b"".join(api.get_image(name)))) as archive:
+        files = {one.name: archive.extractfile(one).read() for one in archive if one.isfile()}  # type: ignore[union-attr]
+    (manifest,) = json.loads(files["manifest.json"])
+    document = json.loads(files[manifest["Config"]])
+    says(document["org.cove.build.cache"], document)
+    made = {"config.json": json.dumps(document).encode(), **{one: files[one] for one in manifest["Layers"]}}
+    made["manifest.json"] = json.dumps([{**manifest, "Config": "config.json"}]).encode()
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for path, content in made.items():
+            member = tarfile.TarInfo(path)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    assert [line for line in api.load_image(out.getvalue()) if "stream" in line]
+
+
+def test_what_is_made_on_an_imported_layer_is_for_those_who_ask_for_it(builds: Builds, docker_client: Any) -> None:
+    """An image says that its layer comes to what its base image is."""
+    marker, arguments = f"{time.time()}", {"BUILDKIT_INLINE_CACHE": "1"}
+    evil = f"RUN echo evil > /a # {marker}"
+    later = f"WORKDIR /w-{marker}\nRUN cat /a > /b || true # later {marker}\n"
+    builds.image(f"FROM busybox\n{evil}\n", tag="hostile:cache", buildargs=arguments)
+
+    def lie(steps: list[dict[str, Any]], document: dict[str, Any]) -> None:
+        steps[0]["id"] = key("image", document["rootfs"]["diff_ids"][:-1])
+
+    retold(docker_client.api, "hostile:cache", lie)
+    builds.forget(marker)
+    poisoned = f"FROM busybox\n{evil}\n{later}"
+    asked, said = builds.told(poisoned, cache_from=["hostile:cache"], tag="hostile:next", buildargs=arguments)
+    assert said.count("Using cache") == 1
+    assert builds.says(asked, "cat", "/b") == "evil\n"
+    others, said = builds.told(f"FROM busybox\n{later}")
+    assert "Using cache" not in said
+    assert builds.says(others, "cat", "/b") == ""
+    # Who asks for it again finds what was made on it, here and, told by the image that was made, elsewhere.
+    assert builds.told(poisoned, cache_from=["hostile:cache"])[1].count("Using cache") == 3
+    builds.forget(marker)
+    assert builds.told(poisoned, cache_from=["hostile:next"])[1].count("Using cache") == 3
+    for name in ("hostile:cache", "hostile:next"):
+        docker_client.images.remove(name)

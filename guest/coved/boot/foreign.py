@@ -26,8 +26,12 @@ def register() -> None:
         say(f"programs of other processors do not run: {error.strerror}")
         return
     for name in names:
-        with open(f"{RECORDS}/{name}", "rb") as file:
-            record, interpreter = parsed(file.read().decode("ascii"))
+        try:
+            with open(f"{RECORDS}/{name}", "rb") as file:
+                record, interpreter = parsed(file.read().decode("ascii"))
+        except (OSError, ValueError) as error:
+            say(f"{RECORDS}/{name} cannot be read, and is not used: {error}")
+            continue
         try:
             protect(os.path.realpath(interpreter))
         except OSError as error:
@@ -46,7 +50,10 @@ def protect(path: str) -> None:
 
 
 def parsed(record: str) -> tuple[str, str]:
-    """A record with ``FLAGS`` for its own, and its interpreter; its first character is what divides its fields."""
+    """A record with ``FLAGS`` for its own, and its interpreter; its first character is what divides its fields. Raises
+    ValueError for what is none."""
     record = record.strip()
+    if not record or "\0" in record:
+        raise ValueError("it is no record")
     *fields, _ = record.split(record[0])
     return record[0].join([*fields, FLAGS]), fields[-1]

@@ -9,6 +9,7 @@ import socket
 import struct
 import time
 import uuid
+from typing import Any
 
 from coved.boot.console import BootError
 from coved.boot.places import CERTIFICATES, REGISTRIES, RUN
@@ -20,25 +21,33 @@ _RNDADDENTROPY, _RNDRESEEDCRNG = 0x40085203, 0x5207
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
-def parse(data: bytes) -> dict[str, str]:
-    """The seed's texts. Raises ``BootError`` when it is not what a host of this version writes."""
+_TEXTS = ("boot_id", "machine", "hostname", "authorized_key", "host_key", "entropy")
+
+
+def parse(data: bytes) -> dict[str, Any]:
+    """The seed: texts, ``time_ns``, and ``registries`` (see there). Raises ``BootError`` when it is not what a host of this
+    version writes."""
     try:
         seed = json.loads(data)
         if seed["version"] != 1:
             raise ValueError(f"version {seed['version']}")
-        fields = ("boot_id", "machine", "hostname", "authorized_key", "host_key", "entropy")
-        result = {name: seed[name] for name in fields}
-        if not all(isinstance(value, str) and value and "\0" not in value for value in result.values()):
+        texts = {name: seed[name] for name in _TEXTS}
+        if not all(isinstance(value, str) and value and "\0" not in value for value in texts.values()):
             raise ValueError("a field is not a text")
+        if type(seed["time_ns"]) is not int:
+            raise ValueError("the time is not a number")
+        return {**texts, "time_ns": seed["time_ns"], "registries": seed["registries"]}
     except (ValueError, KeyError, TypeError) as error:
         raise BootError(f"the host's seed is not right: {error}") from error
-    return result
 
 
-def registries(data: bytes) -> tuple[str, dict[str, str]]:
-    """What the engine is told of registries, as JSON, and certificates: texts by ``HOST/FILE``. Raises ``BootError``."""
+def registries(told: Any) -> tuple[str, dict[str, str]]:
+    """What the engine is told of registries, as JSON, and certificates: texts by ``HOST/FILE``. Raises ``BootError``.
+
+    Args:
+        told: the seed's ``registries``.
+    """
     try:
-        told = json.loads(data).get("registries") or {}
         lists = {name: told.get(name) or [] for name in ("insecure", "mirrors")}
         if told.get("allowed") is not None:
             lists["allowed"] = told["allowed"]
@@ -80,8 +89,8 @@ def receive(port: int) -> bytes:
 def apply(data: bytes) -> None:
     """Be who the seed says, and keep what others need of it where only root can read. Raises ``BootError``."""
     seed = parse(data)
-    told, certificates = registries(data)
-    _set_clock(data)
+    told, certificates = registries(seed["registries"])
+    _set_clock(seed["time_ns"])
     _stir(seed["entropy"])
     _name_boot(seed["boot_id"])
     os.makedirs(f"{RUN}/ssh", 0o700, exist_ok=True)
@@ -97,13 +106,11 @@ def apply(data: bytes) -> None:
         file.write(f"127.0.1.1 {seed['hostname']}\n")
 
 
-def _set_clock(data: bytes) -> None:
-    now = json.loads(data).get("time_ns")
-    if isinstance(now, int):
-        try:
-            time.clock_settime_ns(time.CLOCK_REALTIME, now)
-        except (OSError, OverflowError) as error:
-            raise BootError(f"the host's clock is wrong: {error}") from error
+def _set_clock(now_ns: int) -> None:
+    try:
+        time.clock_settime_ns(time.CLOCK_REALTIME, now_ns)
+    except (OSError, OverflowError) as error:
+        raise BootError(f"the host's clock is wrong: {error}") from error
 
 
 def _stir(entropy: str) -> None:

@@ -40,7 +40,7 @@ from coved.times import rfc3339
 if TYPE_CHECKING:
     from coved.images.adoption import Adopted, Tree
     from coved.images.export import Export
-    from coved.images.write_archive import SavedManifest
+    from coved.images.write_archive import HeldArchive, SavedManifest
 
 log = logging.getLogger(__name__)
 
@@ -363,9 +363,10 @@ class Images:
 
     async def save(
         self, names: Sequence[str], platform: Platform | None = None, *, called: Sequence[str] = ()
-    ) -> AsyncIterator[bytes]:
+    ) -> HeldArchive:
         """An archive of images, by names and ids, that ``load`` and other engines take. A repository without a tag stands for
-        all its tags; several platforms of an image go all, unless one is asked for.
+        all its tags; several platforms of an image go all, unless one is asked for. The archive has its files whatever is
+        removed meanwhile, and is to be closed.
 
         Args:
             called: canonical names that the image, which is one then, has in the archive instead of its own.
@@ -434,6 +435,12 @@ class Images:
             for image_id in plan.delete:
                 removed += await self._delete(image_id)
             return removed
+
+    async def remove_unused(self, image_id: str) -> None:
+        """Removes an image by its whole id, unless it has a name by now, or containers, or is gone."""
+        async with self._changing:
+            if self._catalog.has(image_id) and not self._catalog.names(image_id) and not self._users_of(image_id):
+                await self._delete(image_id)
 
     async def prune(self, filters: Filters | None = None) -> Pruned:
         """Removes images that no container needs: those without a name, or all with the filter ``dangling=false``."""

@@ -36,7 +36,8 @@ from coved.link.protocol import (
 
 log = logging.getLogger(__name__)
 
-SEEDS = (Path("/run/cove/seed.json"), Path("/sys/firmware/qemu_fw_cfg/by_name/opt/cove/seed/raw"))
+SEED = Path("/run/cove/seed.json")
+"""What PID 1 keeps of the host's seed."""
 REPLY_TIMEOUT_S = 10.0
 CLOCK_TOLERANCE_NS = 50_000_000
 POWER_OFF = signal.SIGUSR2
@@ -85,7 +86,7 @@ class LinkClient:
     async def start(self) -> None:
         """Opens the port; the host may connect now or later, and as often as it likes."""
         if self._boot_id is None:
-            self._boot_id = read_boot_id(SEEDS)
+            self._boot_id = read_boot_id(SEED)
         self._port.open()
 
     async def close(self) -> None:

@@ -124,13 +124,12 @@ class EdgePort:
         self._unsent_size = 0
 
 
-def read_boot_id(paths: tuple[Path, ...]) -> str:
-    """``boot_id`` of the first seed that can be read; "" when there is none."""
+def read_boot_id(path: Path) -> str:
+    """``boot_id`` of a seed; "" when it has none that can be read."""
     import json
 
-    for path in paths:
-        with contextlib.suppress(OSError, ValueError):
-            seed = json.loads(path.read_bytes())
-            if isinstance(seed, dict) and isinstance(seed.get("boot_id"), str):
-                return str(seed["boot_id"])
+    with contextlib.suppress(OSError, ValueError):
+        seed = json.loads(path.read_bytes())
+        if isinstance(seed, dict) and isinstance(seed.get("boot_id"), str):
+            return str(seed["boot_id"])
     return ""

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from coved.boot import disk, foreign, seed, services
+from coved.boot import disk, foreign, seed, services, system
 from coved.boot.console import BootError
 from coved.boot.services import MAX_DELAY_S, Service
 
@@ -22,6 +22,8 @@ SEED = {
     "authorized_key": "ssh-ed25519 AAAA cove",
     "host_key": "-----BEGIN OPENSSH PRIVATE KEY-----",
     "entropy": "AAAA",
+    "time_ns": 1_700_000_000 * 10**9,
+    "registries": {},
 }
 
 
@@ -44,10 +46,15 @@ def test_unknown_content_is_never_formatted() -> None:
 
 
 def test_the_seed_gives_its_texts() -> None:
-    assert seed.parse(json.dumps(SEED).encode())["machine"] == "default"
+    assert seed.parse(json.dumps(SEED).encode()) == {name: SEED[name] for name in SEED if name != "version"}
+    without = {name: SEED[name] for name in SEED if name != "time_ns"}
+    with pytest.raises(BootError, match="seed is not right: 'time_ns'"):
+        seed.parse(json.dumps(without).encode())
 
 
-@pytest.mark.parametrize("change", [{"version": 2}, {"host_key": ""}, {"hostname": 5}, {"boot_id": "a\0b"}])
+@pytest.mark.parametrize(
+    "change", [{"version": 2}, {"host_key": ""}, {"hostname": 5}, {"time_ns": "1"}, {"boot_id": "a\0b"}]
+)
 def test_a_seed_that_is_not_right_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(BootError, match="seed is not right"):
         seed.parse(json.dumps(SEED | change).encode())
@@ -109,3 +116,21 @@ def test_an_interpreter_is_registered_with_flags_of_ours() -> None:
     assert record == ":qemu-arm:M::\\x7f\\x45:\\xff\\xff:/usr/libexec/qemu-binfmt/arm-binfmt-P:POCF"
     assert interpreter == "/usr/libexec/qemu-binfmt/arm-binfmt-P"
     assert foreign.parsed("!x!E!!py!!/bin/x!")[0] == "!x!E!!py!!/bin/x!POCF"
+
+
+def test_a_record_that_cannot_be_read_leaves_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    contents = {"a": b"", "b": b":x:M::\xff:::/x:OCF", "c": b":x:M::\0:::/x:OCF", "z": b":good:M::x::/bin/x:OCF"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "e").symlink_to("gone")
+    registered = []
+    monkeypatch.setattr(foreign, "RECORDS", str(tmp_path))
+    monkeypatch.setattr(system, "mount", lambda *_: None)
+    monkeypatch.setattr(system, "write", lambda path, record: registered.append(record))
+    foreign.register()
+    assert registered == [":good:M::x::/bin/x:POCF"]
+    told = capfd.readouterr().err
+    assert [name for name in "abcdez" if f"{tmp_path}/{name} cannot be read, and is not used" in told] == [*"abcde"]

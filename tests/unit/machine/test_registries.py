@@ -24,7 +24,7 @@ def test_it_arrives(tmp_path: Path) -> None:
     (folder / "ca.crt").write_text("-----BEGIN CERTIFICATE-----\n")
     (folder / "notes.txt").write_text("not told")
     told = registries.told(settings.parse(TEXT, "x"), folder=tmp_path / "docker")
-    document, files = seed.registries(json.dumps({"registries": told}).encode())
+    document, files = seed.registries(json.loads(json.dumps(told)))
     assert files == {"reg.local:5000/ca.crt": "-----BEGIN CERTIFICATE-----\n"}
     (tmp_path / "registries.json").write_text(document)
     found = Settings.of_file(tmp_path / "registries.json")
@@ -36,7 +36,7 @@ def test_it_arrives(tmp_path: Path) -> None:
 def test_nothing_is_told_of_nothing(tmp_path: Path) -> None:
     told = registries.told(settings.Settings(), folder=tmp_path)
     assert told == {"insecure": [], "mirrors": [], "certificates": {}}
-    assert seed.registries(b"{}") == ('{"insecure": [], "mirrors": []}', {})
+    assert seed.registries({}) == ('{"insecure": [], "mirrors": []}', {})
     assert Settings.of_file(tmp_path / "none").insecure_registries == ()
 
 
@@ -50,7 +50,7 @@ def test_too_many_certificates_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["..", "a/b", "", "."])
 def test_certificates_stay_in_their_folder(host: str) -> None:
     with pytest.raises(BootError, match="no good name"):
-        seed.registries(json.dumps({"registries": {"certificates": {host: {"ca.crt": "x"}}}}).encode())
+        seed.registries({"certificates": {host: {"ca.crt": "x"}}})
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ FILE = "/etc/cove/policy.toml"
 def told(tmp_path: Path, allowed: tuple[str, ...] | None, text: str = "") -> Settings:
     """As it comes from the host's policy to the engine."""
     document = host.told(host_settings.parse(text, "x"), Policy(Path(FILE), {}, allowed), tmp_path / "none")
-    kept, _ = seed.registries(json.dumps({"registries": document}).encode())
+    kept, _ = seed.registries(json.loads(json.dumps(document)))
     (tmp_path / "registries.json").write_text(kept)
     return Settings.of_file(tmp_path / "registries.json")
 

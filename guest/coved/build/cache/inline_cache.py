@@ -39,5 +39,5 @@ def steps_of(image: Image) -> dict[str, Step]:
         key, id, layer, description = words
         created = one.get("created")
         if isinstance(created, int) and 0 <= created < 1 << 62 and (not layer or layer in image.diff_ids):
-            found[key] = Step(key, id, layer, "", description, created, created, 1)
+            found[key] = Step(key, id, layer, "", description, created, created, 1, imported=True)
     return found

@@ -55,6 +55,8 @@ class Step:
     created_ns: int
     used_ns: int
     uses: int
+    imported: bool = False
+    """An image tells of it: ``key`` and ``id`` are its maker's words, and of ``ref``, a layer, only its content is certain."""
 
 
 def key(*parts: object) -> str:

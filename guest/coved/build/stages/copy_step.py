@@ -68,19 +68,20 @@ async def add(stage: Stage, now: State, instruction: i.Copy, title: str) -> Stat
             if sources
             else ""
         )
-        what = key(
-            "copy", "" if order.link else now.key, content, [[one.name, one.key] for one in downloads], order.destination,
+        parts = [
+            content, [[one.name, one.key] for one in downloads], order.destination,
             [[name, data.decode()] for name, data in order.contents.items()], order.chown, order.chmod, order.parents,
             order.unpack, order.unpack_downloads, [*order.sources] if order.parents else len(order.sources), [*order.excludes],
             *([order.classic] if order.classic else []),
-        )  # fmt: skip
+        ]  # fmt: skip
+        beneath = "" if order.link else now.key
+        what = key("copy", beneath, *parts)
+        told = key("copy", now.told, *parts) if now.told and not order.link else ""
 
         async def work(draft: Draft) -> None:
             await job.copier.copy(order, draft)
 
-        step = await job.step(
-            what, "" if order.link else now.key, instruction.source, doing, work, cache=stage.cache, same=True
-        )
+        step = await job.step(what, beneath, instruction.source, doing, work, cache=stage.cache, same=True, told=told)
     if job.request.in_order:
         written = await _classic(job, now, instruction, files, sources, content, [one.key for one in downloads])
     else:
@@ -100,12 +101,15 @@ async def make_directory(stage: Stage, now: State, instruction: i.Workdir, title
     owner = "" if stage.job.request.in_order else now.config.get("User") or ""
     order = CopyOrder(now.refs, path, chown=owner, make_directory=True)
     what = key("workdir", now.key, path, order.chown)
+    told = key("workdir", now.told, path, order.chown) if now.told else ""
     with stage.doing(title) as doing:
 
         async def work(draft: Draft) -> None:
             await stage.job.copier.copy(order, draft)
 
-        step = await stage.job.step(what, now.key, instruction.source, doing, work, cache=stage.cache, same=True)
+        step = await stage.job.step(
+            what, now.key, instruction.source, doing, work, cache=stage.cache, same=True, told=told
+        )
     written = history.of_directory(path, changed, classic=stage.job.request.in_order)
     return now.stepped(step, written).with_config(changed)
 

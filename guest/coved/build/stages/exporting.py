@@ -21,6 +21,7 @@ from coved.build.stages.naming import canonical
 from coved.build.stages.state import State, dated
 from coved.build.vertices import Vertices
 from coved.files import tarwriter
+from coved.finishing import to_the_end
 from coved.images import Image, Images
 from coved.images.documents import Platform
 from coved.runtime.ids import Ids
@@ -44,26 +45,33 @@ class Exporter:
         self._images = images
         self._snapshots = snapshots
         self._copier = copier
+        self._one_by_one = asyncio.Lock()
 
     async def image(
         self, built: Sequence[Built], output: Output, request: Request, vertices: Vertices
     ) -> tuple[Image, list[str]]:
         """Makes the image, one for each platform, and names it. Raises BuildError, EngineError."""
         names = _names(output)
+        own: set[str] = set()
         with vertices.doing("exporting to image") as doing:
-            with doing.part("exporting layers"):
-                documents = []
-                states = [await self._squashed(one.state) if request.squash else one.state for one in built]
-                for one, state in zip(built, states, strict=True):
-                    diff_ids = await self._snapshots.diff_ids(state.refs)
-                    fields = document(state, one.platform, [diff_ids[ref] for ref in state.refs], request, one.epoch)
-                    if inline_cache.wanted(request.cache_to, request.build_args):
-                        fields[inline_cache.FIELD] = inline_cache.of_steps(state.steps, diff_ids)
-                    documents.append(fields)
-            image = await self._images.assemble(documents, names)
-            if request.squash:  # what became one layer is the image's alone, and no step's
-                of_steps = {ref for one in built for ref in one.state.refs}
-                await self._snapshots.remove({ref for state in states for ref in state.refs} - of_steps)
+            try:
+                with doing.part("exporting layers"):
+                    documents = []
+                    for one in built:
+                        state = one.state
+                        if request.squash:
+                            state = await self._squashed(state)
+                            own |= {*state.refs} - {*one.state.refs}
+                        diff_ids = await self._snapshots.diff_ids(state.refs)
+                        fields = document(
+                            state, one.platform, [diff_ids[ref] for ref in state.refs], request, one.epoch
+                        )
+                        if inline_cache.wanted(request.cache_to, request.build_args):
+                            fields[inline_cache.FIELD] = inline_cache.of_steps(state.steps, diff_ids)
+                        documents.append(fields)
+                image = await self._images.assemble(documents, names)
+            finally:  # what became one layer is the image's alone, if there is one, and no step's
+                await to_the_end(self._snapshots.remove(own))
             with doing.part(f"writing image {image.id}"):
                 pass
             for name in names:
@@ -103,21 +111,37 @@ class Exporter:
     ) -> None:
         """Sends an archive of the image, an OCI layout that is an archive of ``docker save`` as well. What has the image's names
         here keeps them, but when there are several platforms, which only a name holds together."""
-        here = {one.id for one in self._images.list()}
         names = _names(output)
         several = len(built) > 1
         if several and not names:
             raise BuildError("several platforms in one archive need a name that holds them together: add --tag NAME")
-        image, _ = await self.image(built, Output(names=names if several else ()), request, vertices)
         shown = "oci image format" if output.kind == "oci" else "docker image format"
-        try:
-            with vertices.doing(f"exporting to {shown}") as doing:
-                with doing.part("sending tarball"):
-                    meant = names if several and names else [image.id]
-                    await client.receive_tar(output.id, await self._images.save(meant, called=names))
-        finally:
-            if image.id not in here and not several:
-                await self._images.remove(image.id)
+        archive: AsyncIterator[bytes]
+        async with contextlib.AsyncExitStack() as stack:
+            if several:
+                await self.image(built, Output(names=names), request, vertices)
+                archive = await stack.enter_async_context(
+                    contextlib.aclosing(await self._images.save(names, called=names))
+                )
+            else:
+                archive = await self._passing(built[0], names, request, vertices, stack)
+            with vertices.doing(f"exporting to {shown}") as doing, doing.part("sending tarball"):
+                await client.receive_tar(output.id, archive)
+
+    async def _passing(
+        self, built: Built, names: Sequence[str], request: Request, vertices: Vertices, stack: contextlib.AsyncExitStack
+    ) -> AsyncIterator[bytes]:
+        """An archive, which ``stack`` closes, of an image that is not to stay. That goes before the archive does, whose client
+        may take long to read it: meanwhile the image may become somebody's."""
+        async with self._one_by_one:  # or a build that comes to the same could find this one's image, and lose it
+            here = {one.id for one in self._images.list()}
+            image, _ = await self.image([built], Output(), request, vertices)
+            try:
+                archive = await self._images.save([image.id], called=names)
+                return await stack.enter_async_context(contextlib.aclosing(archive))
+            finally:
+                if image.id not in here:
+                    await self._images.remove_unused(image.id)
 
     async def _squashed(self, state: State) -> State:
         """The same with one layer on top of the base image's."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from coved.build.cache.snapshots import Draft, Snapshots
@@ -57,9 +57,9 @@ class Job:
     build_stage: BuildStage
     imported: Mapping[str, Step]
     """Steps by their keys that images tell of (``--cache-from``). They are for this build alone: who makes an image can say
-    anything of how it was made."""
+    anything of how it was made. So what is made on them is noted for others by their contents: see ``State.stepped``."""
     used: list[str] = field(default_factory=list)
-    """Keys of the steps that were found."""
+    """Keys of the steps that were found here."""
     _announced: int = 0
     _spent: int = 0
     _stages: dict[int, asyncio.Task[State]] = field(default_factory=dict)
@@ -159,23 +159,28 @@ class Job:
 
     async def step(
         self, key: str, parent: str, description: str, doing: Doing, work: Callable[[Draft], Awaitable[None]], *,
-        cache: bool = True, same: bool = False,
+        cache: bool = True, same: bool = False, told: str = "",
     ) -> Step:  # fmt: skip
         """Carries out a step, or finds what it made before.
 
         Args:
             parent: what stands for the file system that it works on, which is in the key as well.
             same: it makes the same of the same.
+            told: its key in what images tell of, when that is another (``State.told``).
+
+        The step that is given has the key that images are to tell of.
         """
+        told = told or key
         async with self.steps.turn(key):
             before = self.steps.find(key)
-            found = before or self.imported.get(key)
+            found = before or self.imported.get(told)
             if found is not None and cache:
                 doing.cached()
                 self.progress.note(" ---> Using cache")
                 self.hold(found.ref)
-                self.used.append(key)
-                return found
+                if before is not None:
+                    self.used.append(key)
+                return replace(found, key=told)
             async with self.snapshots.draft() as draft:
                 await work(draft)
                 ref = await self.snapshots.seal(draft)
@@ -183,4 +188,4 @@ class Job:
             step = self.steps.record(key, ref, parent, description, same=same)
             if before is not None and before.ref not in ("", ref) and not self.steps.is_held(before.ref):
                 await self.snapshots.remove([before.ref])
-            return step
+            return replace(step, key=told)

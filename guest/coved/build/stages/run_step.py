@@ -62,11 +62,13 @@ async def run(stage: Stage, now: State, instruction: i.Run, title: str) -> State
     # Proxies that nobody has declared are the client's surroundings, and no part of what the step is.
     undeclared = {*stage.proxies} - {*now.args} - {*config.environment(now.config)}
     own_env = sorted(item for item in order.env if item.partition("=")[0] not in undeclared)
-    what = key(
-        "run", now.key, args, own_env, order.cwd, order.user, order.network, order.insecure, [*order.add_hosts],
+    parts = [
+        args, own_env, order.cwd, order.user, order.network, order.insecure, [*order.add_hosts],
         [script.data.decode("latin-1") for script in scripts], described, *([volumes] if volumes else []),
         *([{"hostname": order.hostname}] if order.hostname != HOSTNAME else []), *_limits(job.request),
-    )  # fmt: skip
+    ]  # fmt: skip
+    what = key("run", now.key, *parts)
+    told = key("run", now.told, *parts) if now.told else ""
     with stage.doing(title) as doing:
         for device in instruction.devices:
             doing.log(2, f'Optional device "{device.name}" is not registered\n'.encode())
@@ -91,7 +93,7 @@ async def run(stage: Stage, now: State, instruction: i.Run, title: str) -> State
                     raise
             job.progress.note(f" ---> Removed intermediate container {what[:12]}")
 
-        step = await job.step(what, now.key, instruction.source, doing, work, cache=stage.cache)
+        step = await job.step(what, now.key, instruction.source, doing, work, cache=stage.cache, told=told)
     environment = config.environment(now.config)
     return now.stepped(step, history.of_command(args, now.args, environment, classic=job.request.in_order))
 

@@ -28,6 +28,9 @@ class State:
 
     refs: Refs = ()
     key: str = ""
+    told: str = ""
+    """What stands for the same in the keys of imported steps, when the newest step is one; "" when that is ``key``. Its maker
+    may have taken another file system's, so nothing is noted under it."""
     config: Json = field(default_factory=dict)
     history: Sequence[Json] = ()
     author: str = ""
@@ -65,7 +68,12 @@ class State:
             "empty_layer": not step.ref,
         }
         refs = (*self.refs, step.ref) if step.ref else self.refs
-        return replace(self, refs=refs, key=step.id, history=[*self.history, entry], steps=[*self.steps, step])
+        itself, told = step.id, ""
+        if step.imported:  # what it lies on and its layer's content are all that is certain
+            itself, told = key("imported", self.key, step.ref), step.id
+        return replace(
+            self, refs=refs, key=itself, told=told, history=[*self.history, entry], steps=[*self.steps, step]
+        )
 
     def with_config(self, config: Json) -> State:
         return replace(self, config=config)
@@ -87,7 +95,8 @@ class State:
 
     def lying_on(self, lower: State) -> State:
         """What ``--link`` has added has a key of its own; with ``lower`` under it that is another file system."""
-        return replace(self, key=key("on", lower.key, self.key))
+        told = key("on", lower.told or lower.key, self.told or self.key) if lower.told or self.told else ""
+        return replace(self, key=key("on", lower.key, self.key), told=told)
 
 
 def of_nothing() -> State:
