@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from coved.errors import Conflict, InvalidParameter, NotFound, no_room
+from coved.errors import Conflict, EngineError, InvalidParameter, NotFound, no_room
 from coved.events import Events
 from coved.filters import Filters
+from coved.finishing import to_the_end
 from coved.store.database import Database, Row
 from coved.store.trees import copy_tree, is_empty, remove_tree, tree_size
-from coved.volumes import local_options
+from coved.volumes import exchange, local_options
 from coved.volumes.mounting import Mounting, clear_mounts
 
 log = logging.getLogger(__name__)
@@ -88,9 +89,11 @@ class Volumes:
         database.migrate("volumes", _SCHEMA)
 
     async def start(self) -> None:
-        """Removes what an interrupted create or remove left behind."""
+        """Removes what an interrupted create or remove left behind, and undoes interrupted exchanges."""
         self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         self._trash.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in self._trash.iterdir():
+            await self._put_back(folder)
         known = {row["name"] for row in self._database.query("SELECT name FROM volumes")}
         strays = [path for path in self._directory.iterdir() if path.name not in known]
         for path in [*strays, *self._trash.iterdir()]:
@@ -295,6 +298,48 @@ class Volumes:
         finally:
             await _delete(folder)
 
+    async def fill(self, name: str, draft: Path, *, replace: bool) -> None:
+        """Moves what is in a draft into a volume that is not mounted, all of it or nothing, to the disk.
+
+        Raises NotFound, exchange.NotEmpty when it has content that is not to be replaced, OSError, EngineError.
+        """
+        target = self.path(name)
+        work = asyncio.to_thread(exchange.exchange, draft.parent, name, target, replace=replace)
+        try:
+            await to_the_end(work)
+        except exchange.NotPutBack as error:
+            kept = await self._keep(name, draft.parent)
+            raise EngineError(
+                f"the files of volume {name} could not be exchanged: {error.__cause__}; "
+                f"what could not be put back ({error}) is in {kept}"
+            ) from error
+
+    async def _put_back(self, folder: Path) -> None:
+        """What an engine that was killed in an exchange has moved."""
+        try:
+            if not exchange.unfinished(folder):
+                return
+            name = exchange.volume_of(folder)
+            try:
+                await asyncio.to_thread(exchange.undo, folder, self._directory / (name or "?") / "_data")
+                log.warning("the files of volume %s are as before an exchange that was broken off", name)
+            except exchange.NotPutBack as error:
+                kept = await self._keep(name or "volume", folder)
+                log.error("what could not be put back into volume %s (%s) is in %s", name, error, kept)
+        except OSError as error:
+            log.error("the exchange in %s cannot be undone: %s", folder, error)
+
+    async def _keep(self, name: str, folder: Path) -> str:
+        """Makes a volume of what could not be put back; says where it is. If there is no room for one, the next start tries."""
+        kept = f"{name[: _NAME_MAX - 9]}-{secrets.token_hex(4)}"
+        try:
+            volume = await self.create(kept)
+            await asyncio.to_thread(exchange.give_up, folder, volume.path)
+        except (OSError, EngineError) as error:
+            log.error("%s stays: %s", folder, error)
+            return str(folder)
+        return f"the volume {kept}"
+
     def adopt(self, name: str, draft: Path) -> Volume:
         """Makes a volume of the content of a draft, at once or not at all. Raises InvalidParameter, Conflict."""
         validate_name(name)
@@ -382,7 +427,11 @@ def _populate(source: int, target: Path) -> None:
 
 
 async def _delete(path: Path) -> None:
-    """What is nobody's any more. A file that cannot be removed (a privileged container can make one immutable) stays until one can."""
+    """What is nobody's any more; an exchange that was not undone has files of a volume's. A file that cannot be removed (a
+    privileged container can make one immutable) stays until one can."""
+    if exchange.unfinished(path):
+        log.error("the files in %s stay: an exchange is to be undone", path)
+        return
     try:
         await asyncio.to_thread(_remove, path)
     except OSError as error:
