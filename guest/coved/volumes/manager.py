@@ -86,7 +86,20 @@ class Volumes:
         self._populating: dict[str, asyncio.Lock] = {}
         self._looked_at: Counter[str] = Counter()
         self._mounting = Mounting(lambda name: self._directory / name / "_data")
-        database.migrate("volumes", _SCHEMA)
+        with database.transaction():  # with what is adopted, or a kill would leave tables that know of no volume
+            if not database.migrate("volumes", _SCHEMA):
+                self._adopt_folders()
+
+    def _adopt_folders(self) -> None:
+        """When the metadata are new, and so have been lost if there are volumes: what is in these is all that is left."""
+        with contextlib.suppress(FileNotFoundError):
+            for folder in sorted(self._directory.iterdir()):
+                if _is_name(folder.name) and not folder.is_symlink() and folder.is_dir():
+                    created_ns = folder.stat().st_mtime_ns
+                    self._database.execute("INSERT INTO volumes VALUES (?, '{}', '{}', ?)", (folder.name, created_ns))
+                    log.warning(
+                        "no metadata of volume %s were found: it is kept, without labels and options", folder.name
+                    )
 
     async def start(self) -> None:
         """Removes what an interrupted create or remove left behind, and undoes interrupted exchanges."""
@@ -414,11 +427,15 @@ def validate_name(name: str) -> None:
         raise InvalidParameter(
             f"create {name}: volume name is too short, names should be at least two alphanumeric characters"
         )
-    if not _NAME.fullmatch(name) or len(name) > _NAME_MAX:
+    if not _is_name(name):
         raise InvalidParameter(
             f'create {name}: "{name}" includes invalid characters for a local volume name, only '
             '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
         )
+
+
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None and len(name) <= _NAME_MAX
 
 
 def _populate(source: int, target: Path) -> None:

@@ -146,14 +146,35 @@ def test_a_link_inside_a_volume_is_not_followed_when_it_goes(tmp_path: Path) -> 
 
 
 def test_leftovers_go_at_the_next_start(tmp_path: Path) -> None:
-    (tmp_path / "volumes/stray/_data/x").mkdir(parents=True)
-    (tmp_path / "trash/old").mkdir(parents=True)
-
     async def work(volumes: Volumes) -> None:
         assert volumes.list() == []
 
     with_volumes(tmp_path, work)
+    (tmp_path / "volumes/stray/_data/x").mkdir(parents=True)
+    (tmp_path / "trash/old").mkdir(parents=True)
+    with_volumes(tmp_path, work)
     assert list((tmp_path / "volumes").iterdir()) == list((tmp_path / "trash").iterdir()) == []
+
+
+def test_volumes_outlive_the_metadata(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The database is gone (a disk that was repaired, a hand that slipped): the users' files must not follow it."""
+
+    async def create(volumes: Volumes) -> None:
+        (await volumes.create("data")).path.joinpath("file").write_text("content")
+        (await volumes.create()).path.joinpath("file").write_text("anonymous")
+
+    async def look(volumes: Volumes) -> None:
+        texts = {(volume.path / "file").read_text(): volume for volume in volumes.list()}
+        assert sorted(texts) == ["anonymous", "content"] and texts["content"].name == "data"
+        assert not (await volumes.prune()).names  # nobody can say by now what was anonymous
+
+    with_volumes(tmp_path, create)
+    for file in tmp_path.glob("metadata.db*"):
+        file.unlink()
+    (tmp_path / "volumes/.hidden").mkdir()
+    for _ in range(2):
+        with_volumes(tmp_path, look)
+    assert "no metadata of volume data were found: it is kept" in caplog.text
 
 
 def test_list_filters(tmp_path: Path) -> None:
@@ -256,16 +277,17 @@ def test_what_is_being_mounted_is_not_removed(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.root
 def test_nothing_is_deleted_while_something_is_mounted_in_it(tmp_path: Path) -> None:
     """What an engine left that was killed in a removal is removed at the next start, but not what is mounted there."""
+
+    async def nothing(volumes: Volumes) -> None:
+        assert volumes.list() == []
+
+    with_volumes(tmp_path, nothing)
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").write_text("precious")
     for place in ("volumes/stray/_data", "trash/volume-1/_data"):
         (tmp_path / place).mkdir(parents=True)
         subprocess.run(["mount", "--bind", outside, tmp_path / place], check=True)
-
-    async def nothing(volumes: Volumes) -> None:
-        assert volumes.list() == []
-
     with_volumes(tmp_path, nothing)
     assert (outside / "precious").read_text() == "precious"
     assert list((tmp_path / "volumes").iterdir()) == list((tmp_path / "trash").iterdir()) == []
