@@ -5,6 +5,7 @@ import builtins
 import contextlib
 import json
 import logging
+import os
 import re
 import secrets
 from collections import Counter
@@ -395,11 +396,21 @@ class Volumes:
         """Copies a directory's content, owners and modes included, into a volume that is still empty.
 
         This is what gives a new volume the files that the image has at its mount point. A volume with content is
-        left as it is. ``source`` is the directory's descriptor.
+        left as it is. ``source`` is the directory's descriptor. Raises NotFound, OSError; then nothing has been copied.
         """
-        target = self.path(name)
+        volume = self.get(name)
+        draft = self._trash / f"volume-{secrets.token_hex(8)}"
         async with self._populating.setdefault(name, asyncio.Lock()):
-            await asyncio.to_thread(_populate, source, target)
+            try:
+                if not await to_the_end(asyncio.to_thread(_copy, source, volume, draft)):
+                    return
+                if self.users(name) or self._looked_at[name] > 1:
+                    await to_the_end(asyncio.to_thread(_move_in, draft, volume))
+                else:  # nobody would be left with the directory that was there: another may take its place, if it is empty
+                    draft.rename(volume.path)
+            except BaseException:
+                await asyncio.to_thread(remove_tree, draft)
+                raise
 
     # -- rows
 
@@ -438,9 +449,35 @@ def _is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None and len(name) <= _NAME_MAX
 
 
-def _populate(source: int, target: Path) -> None:
-    if is_empty(target):
-        copy_tree(source, target)
+def _copy(source: int, volume: Volume, draft: Path) -> bool:
+    """Copies to ``draft``, which is new then, when the volume is empty; what is mounted is filled where it is. False: nothing is
+    left to do. Half a copy would be content that no later container replaces."""
+    if not is_empty(volume.path):
+        return False
+    if not volume.mounted:
+        draft.mkdir(mode=0o700)
+        copy_tree(source, draft)
+        return True
+    try:
+        copy_tree(source, volume.path)
+    except BaseException:
+        for name in os.listdir(source):
+            remove_tree(volume.path / name)
+        raise
+    return False
+
+
+def _move_in(draft: Path, volume: Volume) -> None:
+    """Into an empty volume that containers look at."""
+    folder = draft.with_name(f"{draft.name}-in")
+    folder.mkdir(mode=0o700)
+    draft.rename(folder / "_data")
+    try:
+        with contextlib.suppress(exchange.NotEmpty):  # one of them was faster
+            exchange.exchange(folder, volume.name, volume.path, replace=False, lasting=False)
+    finally:
+        if not exchange.unfinished(folder):
+            remove_tree(folder)
 
 
 async def _delete(path: Path) -> None:

@@ -7,15 +7,16 @@ import contextlib
 import errno
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from coved.errors import EngineError
 from coved.events import Events
+from coved.store import trees
 from coved.store.database import Database
-from coved.volumes import Volumes, exchange
+from coved.volumes import Volumes, exchange, manager
 
 OLD = {"a": "old a", "b": "old b", "only old": "x"}
 NEW = {"a": "new a", "b": "new b", b"\xff only new".decode(errors="surrogateescape"): "y"}
@@ -145,6 +146,68 @@ def test_the_undo_goes_on_after_what_it_cannot_put_back(tmp_path: Path, monkeypa
     assert look(kept.path) == {"a": "old a", "b": "old b"}
     database.close()
     assert not exchange.unfinished(folder)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Iterator[int]:
+    """The descriptor of an image's directory."""
+    folder = tmp_path / "image"
+    folder.mkdir()
+    folder.chmod(0o1775)
+    write(folder, OLD)
+    fd = os.open(folder, os.O_RDONLY)
+    yield fd
+    os.close(fd)
+
+
+@pytest.mark.parametrize("where", ["trees.copy", "exchange.move"])
+def test_a_volume_that_was_half_filled_from_an_image_is_filled_by_the_next(
+    tmp_path: Path, image: int, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine is killed in the middle of copying, or of moving; and before that the disk was full."""
+    subject, attribute = (trees._Copy, "_entry") if where == "trees.copy" else (exchange, "_move")
+    work = getattr(subject, attribute)
+
+    def once(then: Callable[[], None]) -> Callable[..., None]:
+        done = 0
+
+        def counted(*words: Any, **options: Any) -> None:
+            nonlocal done
+            done += 1
+            if done == 2:
+                then()
+            work(*words, **options)
+
+        return counted
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with domain(tmp_path) as volumes:
+        asyncio.run(volumes.create("data"))
+        volumes.acquire("data", "somebody")  # who sees the directory as it is
+        target = volumes.path("data")
+        inode = target.stat().st_ino
+        monkeypatch.setattr(subject, attribute, once(full))
+        with pytest.raises(OSError, match="No space"):
+            asyncio.run(volumes.populate("data", image))
+        assert look(target) == {} and list((tmp_path / "trash").iterdir()) == []
+        volume = volumes.get("data")
+    pid = os.fork()
+    if not pid:
+        with contextlib.suppress(BaseException):
+            monkeypatch.setattr(subject, attribute, once(lambda: os.kill(os.getpid(), signal.SIGKILL)))
+            draft = tmp_path / "trash/volume-1"
+            assert manager._copy(image, volume, draft)
+            manager._move_in(draft, volume)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    monkeypatch.setattr(subject, attribute, work)
+    with domain(tmp_path) as volumes:
+        assert look(target) == {} and list((tmp_path / "trash").iterdir()) == []
+        asyncio.run(volumes.populate("data", image))
+        assert look(target) == OLD and target.stat().st_mode & 0o7777 == 0o1775 and target.stat().st_ino == inode
+        assert list((tmp_path / "trash").iterdir()) == []
 
 
 def test_nothing_that_is_there_is_touched_unless_it_is_to_be_replaced(
