@@ -14,7 +14,7 @@ from coved.errors import Conflict, EngineError, InvalidParameter, NotFound
 from coved.files import tarwriter
 from coved.files.stream import ArchiveStream, IteratorSource
 from coved.images.compression import DecompressedStream
-from coved.images.extract import Extractor
+from coved.images.extract import REMEMBERED_MAX, Extractor, Limits
 from coved.images.layers import sync_file_system
 from coved.images.streams import OwnThreads, ThreadStream, in_thread
 from coved.images.tar import BadArchive, TarReader
@@ -26,6 +26,9 @@ from coved.volumes.exchange import NotEmpty
 _WORKERS = 4
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK = 4096
+# Bounds for memory alone: what was a volume's must fit into one again. It takes some 400 bytes for each directory.
+_MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+LIMITS = Limits("archive", entries=1 << 40, attributes=1 << 50, remembered=max(REMEMBERED_MAX, _MEMORY // 4))
 _SUFFIXES = {"none": "application/x-tar", "gzip": "application/gzip", "zstd": "application/zstd"}
 
 
@@ -119,7 +122,7 @@ class _Filler(Extractor):
     """Leaves holes where an archive has blocks of zeros: a database's files may be much larger than what they hold."""
 
     def __init__(self, root: int) -> None:
-        super().__init__(root, whiteouts=False)
+        super().__init__(root, whiteouts=False, limits=LIMITS)
 
     def _write(self, fd: int, archive: TarReader) -> None:
         size = 0
