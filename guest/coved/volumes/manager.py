@@ -242,10 +242,10 @@ class Volumes:
                 continue
             if self.users(volume.name):
                 continue
-            size = await self.size(volume.name)
             try:
+                size = await self.size(volume.name)
                 await self.remove(volume.name)
-            except (Conflict, NotFound):
+            except (Conflict, NotFound, FileNotFoundError):
                 continue  # taken into use, or removed, while its size was counted
             removed.append(volume.name)
             reclaimed += size

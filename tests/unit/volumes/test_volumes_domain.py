@@ -1,5 +1,6 @@
 import asyncio
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Awaitable, Callable, Mapping
@@ -270,6 +271,58 @@ def test_what_is_being_mounted_is_not_removed(tmp_path: Path, monkeypatch: pytes
         with pytest.raises(EngineError, match=r"^no answer$"):
             await looking
         await volumes.remove("data")
+
+    with_volumes(tmp_path, work)
+
+
+@pytest.mark.root
+def test_what_nobody_waits_for_any_more_is_not_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client leaves while a server is asked; the mount would be there for ever, and in the way of a removal."""
+    begun, go_on = threading.Event(), threading.Event()
+    mount = mounting._mount
+
+    def slow(place: Path, options: Mapping[str, str]) -> None:
+        begun.set()
+        go_on.wait(10)
+        mount(place, options)
+        assert mounting.mounts_below(tmp_path)
+
+    monkeypatch.setattr(mounting, "_mount", slow)
+
+    async def work(volumes: Volumes) -> None:
+        await volumes.create("data", options={"type": "tmpfs", "device": "tmpfs"})
+        mounted = asyncio.create_task(volumes.mount(["data"], "somebody"))
+        await asyncio.to_thread(begun.wait, 10)
+        mounted.cancel()
+        asyncio.get_running_loop().call_later(0.05, go_on.set)
+        with pytest.raises(asyncio.CancelledError):
+            await mounted
+        assert mounting.mounts_below(tmp_path) == [] and not volumes.in_use("data")
+        await volumes.mount(["data"], "another")
+        assert len(mounting.mounts_below(tmp_path)) == 1
+        await volumes.unmount(["data"], "another")
+
+    try:
+        with_volumes(tmp_path, work)
+    finally:
+        mounting.clear_mounts(tmp_path)
+
+
+def test_a_prune_goes_on_when_a_volume_is_removed_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(volumes: Volumes) -> None:
+        for name in ("aa", "bb", "cc", "dd"):
+            await volumes.create(name)
+        count = volumes.size
+
+        async def meanwhile(name: str) -> int:
+            if name == "bb":
+                await volumes.remove("bb")
+            elif name == "cc":
+                shutil.rmtree(volumes.path("cc"))  # a removal that is between its two steps
+            return await count(name)
+
+        monkeypatch.setattr(volumes, "size", meanwhile)
+        assert (await volumes.prune(Filters({"all": ["true"]}))).names == ["aa", "dd"]
 
     with_volumes(tmp_path, work)
 
