@@ -1,4 +1,4 @@
-"""What an image's layer may not have a volume may, out and in again: by the modules themselves, as the engine calls them."""
+"""Archives of volumes where it takes more than a client of the engine can do: by the modules, as the engine calls them."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import asyncio
 import io
 import os
 import tarfile
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from coved.errors import EngineError
 from coved.events import Events
-from coved.files.volume_archives import LIMITS, VolumeArchives
+from coved.files import volume_archives
+from coved.files.volume_archives import VolumeArchives
 from coved.images import extract
 from coved.images.tar import BadArchive
 from coved.store.database import Database
 from coved.store.trees import remove_tree
 from coved.volumes import Volumes
+from coved.volumes.mounting import clear_mounts
 
 pytestmark = [pytest.mark.root, pytest.mark.native]
 
@@ -75,7 +79,8 @@ def test_the_limits_of_layers_are_not_those_of_volumes(tmp_path: Path, monkeypat
     _, second = carried(tmp_path, width=100, attribute=100)
     assert {os.getxattr(one, "user.note") for one in (second / "d").iterdir()} == {b"x" * 100}
     assert len(list((second / "d").iterdir())) == 100
-    assert LIMITS.entries > 5_000_000 and LIMITS.attributes > 64 << 20 and LIMITS.remembered >= 96 << 20
+    limits = volume_archives.LIMITS
+    assert limits.entries > 5_000_000 and limits.attributes > 64 << 20 and limits.remembered >= 96 << 20
 
 
 def test_as_deep_as_a_path_is_long(tmp_path: Path) -> None:
@@ -104,3 +109,42 @@ def test_no_word_of_layers(tmp_path: Path) -> None:
     database = Database(tmp_path / "metadata.db")
     asyncio.run(work())
     database.close()
+
+
+def test_a_server_that_does_not_answer_keeps_nobody_but_its_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor do many such readers keep those of other volumes."""
+    go_on, asked, answered = threading.Event(), threading.Semaphore(0), list[bool]()
+    opened = os.open
+
+    def frozen(path: Any, *words: Any, **options: Any) -> int:
+        if str(path).endswith("/served/_data"):
+            asked.release()
+            answered.append(go_on.wait(3))
+        return opened(path, *words, **options)
+
+    async def work() -> None:
+        volumes = Volumes(database, Events(), tmp_path)
+        await volumes.start()
+        await volumes.create("here")
+        await volumes.create("served", options={"type": "tmpfs", "device": "tmpfs"})
+        archives = VolumeArchives(volumes)
+        monkeypatch.setattr(os, "open", frozen)
+        waiting = [asyncio.create_task(archives.read("served")) for _ in range(6)]
+        for _ in waiting:
+            assert await asyncio.to_thread(asked.acquire, timeout=10)
+        _, stream = await archives.read("here")
+        assert b"".join([piece async for piece in stream]).endswith(bytes(1024)) and answered == []
+        go_on.set()
+        for _, served in await asyncio.gather(*waiting):
+            assert b"".join([piece async for piece in served])
+        assert answered == [True] * 6 and not volumes.in_use("served")
+        await archives.close()
+
+    database = Database(tmp_path / "metadata.db")
+    try:
+        asyncio.run(work())
+    finally:
+        database.close()
+        clear_mounts(tmp_path)

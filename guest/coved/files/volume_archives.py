@@ -6,7 +6,7 @@ import contextlib
 import os
 import zlib
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -56,15 +56,16 @@ class VolumeArchives:
         """
         if compression not in _SUFFIXES:
             raise InvalidParameter(f"unknown compression: {compression}")
-        path = self._volumes.path(name)
+        volume = self._volumes.get(name)
+        # A server that does not answer keeps whoever asks it: that must not be the engine, nor one of the few workers.
+        workers = OwnThreads() if volume.mounted else self._workers
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self._volumes.opened([name]))
-            root = os.open(path, _DIRECTORY)
-            stack.callback(os.close, root)
+            root = await _open(volume.path, workers, stack)
             archive = tarwriter.archive(root, ".", ".", Ids(), whole=True)
             if compression != "none":
                 archive = _compressed(archive, _compressor(compression))
-            return _SUFFIXES[compression], ArchiveStream(archive, self._workers, stack.pop_all(), path.parent)
+            return _SUFFIXES[compression], ArchiveStream(archive, workers, stack.pop_all(), volume.path.parent)
         raise AssertionError("unreachable")
 
     async def write(self, name: str, chunks: AsyncIterator[bytes], *, replace: bool = False) -> tuple[Volume, bool]:
@@ -112,6 +113,15 @@ class VolumeArchives:
                         await self._volumes.fill(volume.name, draft, replace=replace)
                 except NotEmpty:  # since it was looked at: an upload may take as long as a client likes
                     raise _not_empty(volume) from None
+
+
+async def _open(directory: Path, workers: Executor, stack: contextlib.AsyncExitStack) -> int:
+    def work() -> int:
+        fd = os.open(directory, _DIRECTORY)
+        stack.callback(os.close, fd)  # here: the caller may have been cancelled, and waits for the end of this
+        return fd
+
+    return await in_thread(workers, work, lambda: None)
 
 
 def _not_empty(volume: Volume) -> Conflict:
