@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -69,8 +71,19 @@ def archive(*members: tuple[str, bytes, str]) -> bytes:
     return stream.getvalue()
 
 
+LARGE = archive(("f", tarfile.REGTYPE, "x" * 2_000_000))
+
+
 def drafts(engine: Any) -> list[str]:
     return [one for one in engine.names(engine.root / "trash") if one.startswith("volume-")]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Of what nobody tells. It leaves the computer to those who are waited for."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(
@@ -79,10 +92,9 @@ def drafts(engine: Any) -> list[str]:
 def test_what_goes_out_comes_in_the_same(
     engine: Any, make: Callable[..., Any], name: str, cove: Cove, tmp_path: Path, file: str, magic: bytes
 ) -> None:
-    container = make("sh", "-c", f"{FILL}\nsleep 300", volumes=[f"{name}:/d"])  # it runs all the while
+    make("sh", "-c", f"{FILL}\nsleep 300", volumes=[f"{name}:/d"])  # it runs all the while
     folders = [Path(engine.root, "volumes", one, "_data") for one in (name, f"{name}-2")]
-    while not Path(folders[0], "sp ace").exists():
-        assert container.exec_run(["true"]).exit_code == 0
+    wait_for(Path(folders[0], "sp ace").exists)
     os.setxattr(folders[0] / "a/f", "user.note", b"\xff\0text")
     os.utime(folders[0] / "a", ns=(1, 1_234_567_890_123_456_789))
     done = cove("export", name, "-o", str(tmp_path / file))
@@ -151,15 +163,12 @@ def test_what_is_broken_off_makes_no_volume(engine: Any, docker_client: Any, nam
     words = [sys.executable, "-m", "cove", "volume", "import", name]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
         assert process.stdin is not None
-        process.stdin.write(archive(("f", tarfile.REGTYPE, "x" * 2_000_000))[:1_500_000])
+        process.stdin.write(LARGE[:1_500_000])
         process.stdin.flush()
-        deadline = time.monotonic() + 20
-        while not drafts(engine):
-            assert time.monotonic() < deadline
+        wait_for(lambda: bool(drafts(engine)))
         process.send_signal(2)
         assert process.wait(20) == 130
-    while drafts(engine):
-        assert time.monotonic() < deadline
+    wait_for(lambda: not drafts(engine))
     assert docker_client.volumes.list(filters={"name": name}) == []
 
 
@@ -180,13 +189,61 @@ def test_a_killed_engine_has_a_volume_whole_or_not_at_all(engine_with: Any) -> N
         words = [sys.executable, "-m", "cove", "volume", "import", "half"]
         with subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
             assert process.stdin is not None
-            process.stdin.write(archive(("f", tarfile.REGTYPE, "x" * 2_000_000))[:1_500_000])
+            process.stdin.write(LARGE[:1_500_000])
             process.stdin.flush()
-            deadline = time.monotonic() + 20
-            while not drafts(engine):
-                assert time.monotonic() < deadline
+            wait_for(lambda: bool(drafts(engine)))
             engine.kill()
             process.stdin.close()
             assert process.wait(20) == 1
         engine.start()
         assert drafts(engine) == [] and engine.names(engine.root / "volumes") == []
+
+
+IMPORT = [sys.executable, "-m", "cove", "volume", "import"]
+
+
+@contextlib.contextmanager
+def importing(engine: Any, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """An import that waits for the rest of its archive, of which the engine has got the beginning."""
+    environment = {**os.environ, "COVE_HOST": engine.url}
+    with subprocess.Popen([*IMPORT, *words], stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stdin is not None
+        process.stdin.write(LARGE[:1_500_000])
+        process.stdin.flush()
+        wait_for(lambda: bool(drafts(engine)))
+        yield process
+
+
+def test_what_a_container_writes_during_an_import_stays(engine: Any, docker_client: Any, name: str) -> None:
+    """Without --force; the volume was empty when the upload began. What is mounted is no different."""
+    outside = Path(engine.root, "outside")
+    outside.mkdir(exist_ok=True)
+    docker_client.volumes.create(name)
+    bind = {"type": "none", "o": "bind", "device": str(outside)}
+    docker_client.volumes.create(f"{name}-bind", driver_opts=bind)
+    for one, folder in ((name, Path(engine.root, "volumes", name, "_data")), (f"{name}-bind", outside)):
+        with importing(engine, one) as process:
+            (folder / "precious").write_text("precious")
+            _, problem = process.communicate(LARGE[1_500_000:], 30)
+        assert process.returncode == 1 and b"the volume is not empty: use --force" in problem
+        assert [entry.name for entry in folder.iterdir()] == ["precious"]
+        assert (folder / "precious").read_text() == "precious"
+    shutil.rmtree(outside)
+
+
+def test_what_is_mounted_keeps_its_files_until_the_archive_was_checked(
+    engine: Any, make: Callable[..., Any], docker_client: Any, name: str, cove: Cove
+) -> None:
+    options = {"type": "tmpfs", "device": "tmpfs", "o": "size=1m"}
+    docker_client.volumes.create(name, driver_opts=options)
+    user = make(volumes=[f"{name}:/d"])
+    assert user.exec_run(["sh", "-c", "echo precious >/d/f"]).exit_code == 0
+    for damaged in (LARGE[:-1_000_000], b"no archive at all\n" * 100, archive(("../evil", tarfile.REGTYPE, "x"))):
+        assert cove("import", "--force", name, data=damaged).returncode == 1
+        assert user.exec_run(["cat", "/d/f"]).output == b"precious\n"
+    done = cove("import", "--force", name, data=LARGE)  # what is too much for it is only seen then
+    assert done.returncode == 1 and b"the volume is empty now: " in done.stderr and b"No space left" in done.stderr
+    assert user.exec_run(["ls", "/d"]).output == b""
+    assert cove("import", name, data=archive(("g", tarfile.REGTYPE, "fits"))).returncode == 0
+    assert user.exec_run(["cat", "/d/g"]).output == b"fits"
+    assert drafts(engine) == []

@@ -18,6 +18,7 @@ from coved.store.trees import is_opaque
 
 _CHUNK = 256 * 1024
 _DEPTH_MAX = 512
+_PATH_MAX = 4096  # which is what those who read archives, ours too, take
 _END = bytes(1024)
 _CAPABILITY = "security.capability"
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -51,7 +52,8 @@ def archive(
         ids: of the owners of the files.
         layer: ``parent`` is an overlay's upper directory.
         skip: paths below ``name`` that are left out, without a leading slash.
-        whole: with all attributes that files have, not only capabilities, and with the fractions of their times.
+        whole: with all attributes that files have, not only capabilities, and with the fractions of their times; nested as deep
+            as paths may be long.
 
     The descriptor stays the caller's, and must stay open until the iterator is at its end or closed.
     """
@@ -92,7 +94,10 @@ class _Writer:
                 except FileNotFoundError:
                     continue  # removed in the meantime
                 if directory >= 0:
-                    if len(stack) >= _DEPTH_MAX:
+                    if self._whole and len(os.fsencode(title)) + 1 >= _PATH_MAX:
+                        os.close(directory)
+                        raise EngineError(f"a path is longer than {_PATH_MAX} bytes: {title[:200]}...")
+                    if not self._whole and len(stack) >= _DEPTH_MAX:
                         os.close(directory)
                         raise EngineError(f"directories are nested more than {_DEPTH_MAX} deep at {title[:200]}...")
                     stack.append((directory, _names(directory), title, below))

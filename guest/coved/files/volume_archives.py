@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-from coved.errors import Conflict, InvalidParameter, NotFound
+from coved.errors import Conflict, EngineError, InvalidParameter, NotFound
 from coved.files import tarwriter
-from coved.files.stream import ArchiveStream
+from coved.files.stream import ArchiveStream, IteratorSource
 from coved.images.compression import DecompressedStream
-from coved.images.extract import Extractor
+from coved.images.extract import REMEMBERED_MAX, Extractor, Limits
 from coved.images.layers import sync_file_system
 from coved.images.streams import OwnThreads, ThreadStream, in_thread
 from coved.images.tar import BadArchive, TarReader
 from coved.runtime.ids import Ids
-from coved.store.trees import copy_attributes, remove_entry
+from coved.store.trees import is_empty, remove_entry
 from coved.volumes import Volume, Volumes, validate_name
+from coved.volumes.exchange import NotEmpty
 
 _WORKERS = 4
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK = 4096
+# Bounds for memory alone: what was a volume's must fit into one again. It takes some 400 bytes for each directory.
+_MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+LIMITS = Limits("archive", entries=1 << 40, attributes=1 << 50, remembered=max(REMEMBERED_MAX, _MEMORY // 4))
 _SUFFIXES = {"none": "application/x-tar", "gzip": "application/gzip", "zstd": "application/zstd"}
 
 
@@ -53,15 +56,16 @@ class VolumeArchives:
         """
         if compression not in _SUFFIXES:
             raise InvalidParameter(f"unknown compression: {compression}")
-        path = self._volumes.path(name)
+        volume = self._volumes.get(name)
+        # A server that does not answer keeps whoever asks it: that must not be the engine, nor one of the few workers.
+        workers = OwnThreads() if volume.mounted else self._workers
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self._volumes.opened([name]))
-            root = os.open(path, _DIRECTORY)
-            stack.callback(os.close, root)
+            root = await _open(volume.path, workers, stack)
             archive = tarwriter.archive(root, ".", ".", Ids(), whole=True)
             if compression != "none":
                 archive = _compressed(archive, _compressor(compression))
-            return _SUFFIXES[compression], ArchiveStream(archive, self._workers, stack.pop_all(), path.parent)
+            return _SUFFIXES[compression], ArchiveStream(archive, workers, stack.pop_all(), volume.path.parent)
         raise AssertionError("unreachable")
 
     async def write(self, name: str, chunks: AsyncIterator[bytes], *, replace: bool = False) -> tuple[Volume, bool]:
@@ -97,30 +101,38 @@ class VolumeArchives:
         if volume.options.get("type") == "tmpfs" and not self._volumes.in_use(volume.name):
             raise Conflict(f"import {volume.name}: nothing would be kept: it is in memory, and no container uses it")
         async with self._volumes.opened([volume.name]):
-            if not replace and await self._run(lambda: any(volume.path.iterdir())):
-                raise Conflict(f"import {volume.name}: the volume is not empty: use --force to replace what is in it")
+            if not replace and not await in_thread(OwnThreads(), lambda: is_empty(volume.path), lambda: None):
+                raise _not_empty(volume)
             async with self._volumes.draft() as draft:
-                if not volume.mounted:
-                    await _unpack(draft, chunks)
-                    await self._run(lambda: _exchange(draft, volume.path))
-                    return
-                # What is mounted is another file system, to which nothing can be moved from the data disk.
-                await self._run(lambda: _empty(volume.path))
+                await _unpack(draft, chunks)
                 try:
-                    await _unpack(volume.path, chunks)
-                except BaseException:
-                    await self._run(lambda: _empty(volume.path))
-                    raise
+                    if volume.mounted:
+                        # It is another file system, to which nothing can be moved from the data disk.
+                        await in_thread(OwnThreads(), lambda: _copy(draft, volume, replace), lambda: None)
+                    else:
+                        await self._volumes.fill(volume.name, draft, replace=replace)
+                except NotEmpty:  # since it was looked at: an upload may take as long as a client likes
+                    raise _not_empty(volume) from None
 
-    async def _run(self, work: Callable[[], bool | None]) -> bool | None:
-        return await in_thread(self._workers, work, lambda: None)
+
+async def _open(directory: Path, workers: Executor, stack: contextlib.AsyncExitStack) -> int:
+    def work() -> int:
+        fd = os.open(directory, _DIRECTORY)
+        stack.callback(os.close, fd)  # here: the caller may have been cancelled, and waits for the end of this
+        return fd
+
+    return await in_thread(workers, work, lambda: None)
+
+
+def _not_empty(volume: Volume) -> Conflict:
+    return Conflict(f"import {volume.name}: the volume is not empty: use --force to replace what is in it")
 
 
 class _Filler(Extractor):
     """Leaves holes where an archive has blocks of zeros: a database's files may be much larger than what they hold."""
 
     def __init__(self, root: int) -> None:
-        super().__init__(root, whiteouts=False)
+        super().__init__(root, whiteouts=False, limits=LIMITS)
 
     def _write(self, fd: int, archive: TarReader) -> None:
         size = 0
@@ -144,16 +156,13 @@ async def _unpack(directory: Path, chunks: AsyncIterator[bytes]) -> None:
     source = ThreadStream(chunks)
 
     def work() -> None:
-        root = os.open(directory, _DIRECTORY)
-        try:
+        with _opened(directory) as root:
             stream = DecompressedStream(source)
             first = stream.read(512)
             if not first:
                 raise BadArchive("unexpected EOF: the archive is empty")
             _Filler(root).extract(TarReader(_Ahead(first, stream)))
             sync_file_system(root)
-        finally:
-            os.close(root)
 
     await in_thread(OwnThreads(), work, source.abort)
 
@@ -170,39 +179,33 @@ class _Ahead:
         return head or self._stream.read(size)
 
 
-def _exchange(new: Path, old: Path) -> None:
-    """Each gets what is in the other, and ``old`` the owner, mode and attributes of ``new``. Containers that use it see each
-    entry change at once; what fails is undone. Raises OSError."""
-    aside = new.with_name("old")
-    aside.mkdir(mode=0o700)
-    moved: list[tuple[Path, Path]] = []
-    status = new.stat()  # moving changes its times
-    try:
-        for source, target in ((old, aside), (new, old)):
-            for entry in list(source.iterdir()):
-                entry.rename(target / entry.name)
-                moved.append((entry, target / entry.name))
-    except BaseException:
-        for entry, place in reversed(moved):
-            place.rename(entry)
-        raise
-    source_fd, target_fd = os.open(new, _DIRECTORY), os.open(old, _DIRECTORY)
-    try:
-        os.fchown(target_fd, status.st_uid, status.st_gid)
-        os.fchmod(target_fd, stat.S_IMODE(status.st_mode))
-        copy_attributes(source_fd, target_fd)
-        os.utime(target_fd, ns=(status.st_atime_ns, status.st_mtime_ns))
-        sync_file_system(target_fd)
-    finally:
-        os.close(source_fd)
-        os.close(target_fd)
+def _copy(draft: Path, volume: Volume, replace: bool) -> None:
+    """Into what is mounted. Whatever can be wrong with an archive has been found by now; the file system may still be full."""
+    with _opened(draft) as source, _opened(volume.path) as target:
+        if replace:
+            _empty(target, os.listdir(target))  # noqa: PTH208 - of a descriptor
+        elif not is_empty(volume.path):
+            raise NotEmpty(volume.name)
+        try:
+            files = tarwriter.archive(source, ".", ".", Ids(), whole=True)
+            _Filler(target).extract(TarReader(IteratorSource(files)))
+            sync_file_system(target)
+        except (OSError, EngineError) as error:
+            _empty(target, os.listdir(source))  # noqa: PTH208 - what a container has made is none of ours
+            lost = "the volume is empty now" if replace else "nothing was kept"
+            raise EngineError(f"import {volume.name}: {lost}: {error}") from error
 
 
-def _empty(directory: Path) -> None:
+def _empty(directory: int, names: list[str]) -> None:
+    for name in names:
+        remove_entry(directory, name)
+
+
+@contextlib.contextmanager
+def _opened(directory: Path) -> Iterator[int]:
     fd = os.open(directory, _DIRECTORY)
     try:
-        for name in os.listdir(fd):  # noqa: PTH208 - of a descriptor
-            remove_entry(fd, name)
+        yield fd
     finally:
         os.close(fd)
 

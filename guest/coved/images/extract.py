@@ -42,8 +42,8 @@ _KINDS = {
 }
 _CHUNK = 256 * 1024
 _PATH_MAX = 4096
-# A layer of more entries than this is no layer that anyone made to be used.
-_ENTRIES_MAX = 5_000_000
+ENTRIES_MAX = 5_000_000
+"""A layer of more entries than this is no layer that anyone made to be used."""
 
 # The trusted and security classes steer the kernel (overlayfs redirects, for one): of them only capabilities pass.
 _ALLOWED_ATTRIBUTES = ("user.", "security.capability", "system.posix_acl_")
@@ -54,6 +54,16 @@ ATTRIBUTES_MAX = 64 << 20
 REMEMBERED_MAX = 96 << 20
 """Bytes of memory for directories, which are finished last: some 200,000 of them."""
 _REMEMBERED_EACH = 320
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an archive may ask for: entries, bytes of attributes, and bytes of memory for directories."""
+
+    subject: str
+    entries: int
+    attributes: int
+    remembered: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +79,16 @@ class _Unfinished:
 class Extractor:
     """One layer being unpacked. ``size`` counts the bytes of its regular files."""
 
-    def __init__(self, root: int, *, whiteouts: bool = True) -> None:
+    def __init__(self, root: int, *, whiteouts: bool = True, limits: Limits | None = None) -> None:
         """
         Args:
             root: a descriptor of an empty directory; it stays the caller's.
             whiteouts: the archive is a layer's; another's files of such names are files.
+            limits: a layer's when there are none.
         """
         self.size = 0
         self._whiteouts = whiteouts
+        self._limits = limits or Limits("layer", ENTRIES_MAX, ATTRIBUTES_MAX, REMEMBERED_MAX)
         self._root = root
         self._parent_path: tuple[str, ...] | None = None
         self._parent = -1
@@ -88,8 +100,8 @@ class Extractor:
         """Unpacks the whole archive; raises ``BadArchive`` for one that is damaged or that means harm."""
         try:
             for count, entry in enumerate(archive):
-                if count >= _ENTRIES_MAX:
-                    raise BadArchive(f"the layer has more than {_ENTRIES_MAX} entries")
+                if count >= self._limits.entries:
+                    raise BadArchive(f"the {self._limits.subject} has more than {self._limits.entries} entries")
                 self._place(entry, archive)
             for path, what in reversed(self._unfinished.items()):
                 with _clear_errors(path or "/"):
@@ -187,7 +199,7 @@ class Extractor:
             return
         hidden = name.removeprefix(_WHITEOUT)
         if hidden in ("", ".", ".."):
-            raise BadArchive(f"malformed whiteout {name!r} in the layer")
+            raise BadArchive(f"malformed whiteout {name!r} in the {self._limits.subject}")
         try:
             os.mknod(hidden, stat.S_IFCHR, _WHITEOUT_DEVICE, dir_fd=parent)
         except FileExistsError:
@@ -236,7 +248,7 @@ class Extractor:
                     child = os.open(name, _OPEN_DIRECTORY, dir_fd=current)
                 except FileNotFoundError:
                     if not create:
-                        raise BadArchive(f"{'/'.join(path)!r} is not in the layer") from None
+                        raise BadArchive(f"{'/'.join(path)!r} is not in the {self._limits.subject}") from None
                     os.mkdir(name, 0o755, dir_fd=current)
                     child = os.open(name, _OPEN_DIRECTORY, dir_fd=current)
                 except OSError as error:
@@ -258,8 +270,8 @@ class Extractor:
         if key not in self._unfinished:
             self._remembered += _REMEMBERED_EACH + len(key)
         self._remembered += sum(len(name) + len(value) for name, value in attributes.items())
-        if self._remembered > REMEMBERED_MAX:
-            raise BadArchive("the layer has too many directories")
+        if self._remembered > self._limits.remembered:
+            raise BadArchive(f"the {self._limits.subject} has too many directories")
         self._unfinished[key] = _Unfinished((entry.uid, entry.gid), entry.mode, entry.mtime_ns, attributes or None)
 
     def _finish_never(self, path: Sequence[str]) -> None:
@@ -288,8 +300,9 @@ class Extractor:
             if len(value) > _ATTRIBUTE_MAX:
                 raise BadArchive(f"{entry.name!r}: its attribute {name[:80]!r} is larger than {_ATTRIBUTE_MAX} bytes")
             self._attribute_bytes += len(name) + len(value)
-        if self._attribute_bytes > ATTRIBUTES_MAX:
-            raise BadArchive(f"the attributes of the layer's files take more than {ATTRIBUTES_MAX} bytes")
+        if self._attribute_bytes > self._limits.attributes:
+            subject, most = self._limits.subject, self._limits.attributes
+            raise BadArchive(f"the attributes of the {subject}'s files take more than {most} bytes")
         return allowed
 
 

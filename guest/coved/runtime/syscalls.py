@@ -65,7 +65,7 @@ MOUNT_ATTR_IDMAP = 0x100000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_BIND, MS_REC, MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED = 4096, 16384, 1 << 17, 1 << 18, 1 << 19, 1 << 20
 MNT_DETACH = 2
-_RENAME_EXCHANGE = 2
+_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
 
 PROC_SUPER_MAGIC = 0x9FA0
 
@@ -154,6 +154,12 @@ def exchange(one: str, other: str) -> None:
     """renameat2(2) with RENAME_EXCHANGE: each gets the other's place, in one step; both are on one file system."""
     if _libc.renameat2(AT_FDCWD, _path(one), AT_FDCWD, _path(other), _RENAME_EXCHANGE) != 0:
         raise _fail("renameat2", other)
+
+
+def rename_new(path: str, target: str) -> None:
+    """renameat2(2) with RENAME_NOREPLACE. Raises FileExistsError when there is something at ``target``, OSError."""
+    if _libc.renameat2(AT_FDCWD, _path(path), AT_FDCWD, _path(target), _RENAME_NOREPLACE) != 0:
+        raise _fail("renameat2", target)
 
 
 def umount2(target: str, flags: int) -> None:

@@ -49,8 +49,8 @@ class Database:
             self._headroom = Headroom(self._connection, path.with_name(f"{path.name}-wal"))
             self._headroom.mind()
 
-    def migrate(self, domain: str, steps: Sequence[str]) -> None:
-        """Brings a domain's tables up to date.
+    def migrate(self, domain: str, steps: Sequence[str]) -> int:
+        """Brings a domain's tables up to date. Gives the version that they had, 0 when there were none.
 
         Args:
             domain: The owner of the tables, such as "images".
@@ -73,6 +73,7 @@ class Database:
                 "INSERT OR REPLACE INTO schema_versions VALUES (?, ?)",
                 (domain, len(steps)),
             )
+        return version
 
     @contextlib.contextmanager
     def transaction(self, *, lasting: bool = True) -> Iterator[None]:

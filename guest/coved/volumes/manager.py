@@ -5,6 +5,7 @@ import builtins
 import contextlib
 import json
 import logging
+import os
 import re
 import secrets
 from collections import Counter
@@ -13,12 +14,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from coved.errors import Conflict, InvalidParameter, NotFound, no_room
+from coved.errors import Conflict, EngineError, InvalidParameter, NotFound, no_room
 from coved.events import Events
 from coved.filters import Filters
+from coved.finishing import to_the_end
 from coved.store.database import Database, Row
 from coved.store.trees import copy_tree, is_empty, remove_tree, tree_size
-from coved.volumes import local_options
+from coved.volumes import exchange, local_options
 from coved.volumes.mounting import Mounting, clear_mounts
 
 log = logging.getLogger(__name__)
@@ -85,12 +87,27 @@ class Volumes:
         self._populating: dict[str, asyncio.Lock] = {}
         self._looked_at: Counter[str] = Counter()
         self._mounting = Mounting(lambda name: self._directory / name / "_data")
-        database.migrate("volumes", _SCHEMA)
+        with database.transaction():  # with what is adopted, or a kill would leave tables that know of no volume
+            if not database.migrate("volumes", _SCHEMA):
+                self._adopt_folders()
+
+    def _adopt_folders(self) -> None:
+        """When the metadata are new, and so have been lost if there are volumes: what is in these is all that is left."""
+        with contextlib.suppress(FileNotFoundError):
+            for folder in sorted(self._directory.iterdir()):
+                if _is_name(folder.name) and not folder.is_symlink() and folder.is_dir():
+                    created_ns = folder.stat().st_mtime_ns
+                    self._database.execute("INSERT INTO volumes VALUES (?, '{}', '{}', ?)", (folder.name, created_ns))
+                    log.warning(
+                        "no metadata of volume %s were found: it is kept, without labels and options", folder.name
+                    )
 
     async def start(self) -> None:
-        """Removes what an interrupted create or remove left behind."""
+        """Removes what an interrupted create or remove left behind, and undoes interrupted exchanges."""
         self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         self._trash.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in self._trash.iterdir():
+            await self._put_back(folder)
         known = {row["name"] for row in self._database.query("SELECT name FROM volumes")}
         strays = [path for path in self._directory.iterdir() if path.name not in known]
         for path in [*strays, *self._trash.iterdir()]:
@@ -225,10 +242,10 @@ class Volumes:
                 continue
             if self.users(volume.name):
                 continue
-            size = await self.size(volume.name)
             try:
+                size = await self.size(volume.name)
                 await self.remove(volume.name)
-            except (Conflict, NotFound):
+            except (Conflict, NotFound, FileNotFoundError):
                 continue  # taken into use, or removed, while its size was counted
             removed.append(volume.name)
             reclaimed += size
@@ -295,6 +312,48 @@ class Volumes:
         finally:
             await _delete(folder)
 
+    async def fill(self, name: str, draft: Path, *, replace: bool) -> None:
+        """Moves what is in a draft into a volume that is not mounted, all of it or nothing, to the disk.
+
+        Raises NotFound, exchange.NotEmpty when it has content that is not to be replaced, OSError, EngineError.
+        """
+        target = self.path(name)
+        work = asyncio.to_thread(exchange.exchange, draft.parent, name, target, replace=replace)
+        try:
+            await to_the_end(work)
+        except exchange.NotPutBack as error:
+            kept = await self._keep(name, draft.parent)
+            raise EngineError(
+                f"the files of volume {name} could not be exchanged: {error.__cause__}; "
+                f"what could not be put back ({error}) is in {kept}"
+            ) from error
+
+    async def _put_back(self, folder: Path) -> None:
+        """What an engine that was killed in an exchange has moved."""
+        try:
+            if not exchange.unfinished(folder):
+                return
+            name = exchange.volume_of(folder)
+            try:
+                await asyncio.to_thread(exchange.undo, folder, self._directory / (name or "?") / "_data")
+                log.warning("the files of volume %s are as before an exchange that was broken off", name)
+            except exchange.NotPutBack as error:
+                kept = await self._keep(name or "volume", folder)
+                log.error("what could not be put back into volume %s (%s) is in %s", name, error, kept)
+        except OSError as error:
+            log.error("the exchange in %s cannot be undone: %s", folder, error)
+
+    async def _keep(self, name: str, folder: Path) -> str:
+        """Makes a volume of what could not be put back; says where it is. If there is no room for one, the next start tries."""
+        kept = f"{name[: _NAME_MAX - 9]}-{secrets.token_hex(4)}"
+        try:
+            volume = await self.create(kept)
+            await asyncio.to_thread(exchange.give_up, folder, volume.path)
+        except (OSError, EngineError) as error:
+            log.error("%s stays: %s", folder, error)
+            return str(folder)
+        return f"the volume {kept}"
+
     def adopt(self, name: str, draft: Path) -> Volume:
         """Makes a volume of the content of a draft, at once or not at all. Raises InvalidParameter, Conflict."""
         validate_name(name)
@@ -337,11 +396,21 @@ class Volumes:
         """Copies a directory's content, owners and modes included, into a volume that is still empty.
 
         This is what gives a new volume the files that the image has at its mount point. A volume with content is
-        left as it is. ``source`` is the directory's descriptor.
+        left as it is. ``source`` is the directory's descriptor. Raises NotFound, OSError; then nothing has been copied.
         """
-        target = self.path(name)
+        volume = self.get(name)
+        draft = self._trash / f"volume-{secrets.token_hex(8)}"
         async with self._populating.setdefault(name, asyncio.Lock()):
-            await asyncio.to_thread(_populate, source, target)
+            try:
+                if not await to_the_end(asyncio.to_thread(_copy, source, volume, draft)):
+                    return
+                if self.users(name) or self._looked_at[name] > 1:
+                    await to_the_end(asyncio.to_thread(_move_in, draft, volume))
+                else:  # nobody would be left with the directory that was there: another may take its place, if it is empty
+                    draft.rename(volume.path)
+            except BaseException:
+                await asyncio.to_thread(remove_tree, draft)
+                raise
 
     # -- rows
 
@@ -369,20 +438,54 @@ def validate_name(name: str) -> None:
         raise InvalidParameter(
             f"create {name}: volume name is too short, names should be at least two alphanumeric characters"
         )
-    if not _NAME.fullmatch(name) or len(name) > _NAME_MAX:
+    if not _is_name(name):
         raise InvalidParameter(
             f'create {name}: "{name}" includes invalid characters for a local volume name, only '
             '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
         )
 
 
-def _populate(source: int, target: Path) -> None:
-    if is_empty(target):
-        copy_tree(source, target)
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None and len(name) <= _NAME_MAX
+
+
+def _copy(source: int, volume: Volume, draft: Path) -> bool:
+    """Copies to ``draft``, which is new then, when the volume is empty; what is mounted is filled where it is. False: nothing is
+    left to do. Half a copy would be content that no later container replaces."""
+    if not is_empty(volume.path):
+        return False
+    if not volume.mounted:
+        draft.mkdir(mode=0o700)
+        copy_tree(source, draft)
+        return True
+    try:
+        copy_tree(source, volume.path)
+    except BaseException:
+        for name in os.listdir(source):
+            remove_tree(volume.path / name)
+        raise
+    return False
+
+
+def _move_in(draft: Path, volume: Volume) -> None:
+    """Into an empty volume that containers look at."""
+    folder = draft.with_name(f"{draft.name}-in")
+    folder.mkdir(mode=0o700)
+    draft.rename(folder / "_data")
+    try:
+        with contextlib.suppress(exchange.NotEmpty):  # one of them was faster
+            exchange.exchange(folder, volume.name, volume.path, replace=False, lasting=False)
+    finally:
+        if not exchange.unfinished(folder):
+            remove_tree(folder)
 
 
 async def _delete(path: Path) -> None:
-    """What is nobody's any more. A file that cannot be removed (a privileged container can make one immutable) stays until one can."""
+    """What is nobody's any more; an exchange that was not undone has files of a volume's. A file that cannot be removed (a
+    privileged container can make one immutable) stays until one can."""
+    if exchange.unfinished(path):
+        log.error("the files in %s stay: an exchange is to be undone", path)
+        return
     try:
         await asyncio.to_thread(_remove, path)
     except OSError as error:

@@ -64,7 +64,11 @@ class Mounting:
                 return
             if not users:
                 # To its end: what was mounted for somebody who has left would be nobody's to take off.
-                await to_the_end(_alone(lambda: _mount(place, options)))
+                try:
+                    await to_the_end(_alone(lambda: _mount(place, options)))
+                except asyncio.CancelledError:
+                    await self._take_off(name)
+                    raise
             users.add(user)
 
     async def let_go(self, name: str, user: object) -> None:
@@ -72,15 +76,17 @@ class Mounting:
         users = self._users.get(name)
         if users is None or user not in users:
             return
-        place = self._place(name)
         async with self._locks.setdefault(name, asyncio.Lock()):
             users.discard(user)
-            if users:
-                return
-            try:
-                await to_the_end(_alone(lambda: unmount(place)))
-            except OSError as error:
-                log.error("volume %s stays mounted: %s", name, error)
+            if not users:
+                await self._take_off(name)
+
+    async def _take_off(self, name: str) -> None:
+        place = self._place(name)
+        try:
+            await to_the_end(_alone(lambda: unmount(place)))
+        except OSError as error:
+            log.error("volume %s stays mounted: %s", name, error)
 
     async def found(self, users: Mapping[str, Iterable[str]], root: Path) -> None:
         """At the engine's start: the containers that run, by the volumes that they use. What nobody uses is taken off."""

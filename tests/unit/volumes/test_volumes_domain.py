@@ -1,5 +1,6 @@
 import asyncio
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Awaitable, Callable, Mapping
@@ -146,14 +147,35 @@ def test_a_link_inside_a_volume_is_not_followed_when_it_goes(tmp_path: Path) -> 
 
 
 def test_leftovers_go_at_the_next_start(tmp_path: Path) -> None:
-    (tmp_path / "volumes/stray/_data/x").mkdir(parents=True)
-    (tmp_path / "trash/old").mkdir(parents=True)
-
     async def work(volumes: Volumes) -> None:
         assert volumes.list() == []
 
     with_volumes(tmp_path, work)
+    (tmp_path / "volumes/stray/_data/x").mkdir(parents=True)
+    (tmp_path / "trash/old").mkdir(parents=True)
+    with_volumes(tmp_path, work)
     assert list((tmp_path / "volumes").iterdir()) == list((tmp_path / "trash").iterdir()) == []
+
+
+def test_volumes_outlive_the_metadata(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The database is gone (a disk that was repaired, a hand that slipped): the users' files must not follow it."""
+
+    async def create(volumes: Volumes) -> None:
+        (await volumes.create("data")).path.joinpath("file").write_text("content")
+        (await volumes.create()).path.joinpath("file").write_text("anonymous")
+
+    async def look(volumes: Volumes) -> None:
+        texts = {(volume.path / "file").read_text(): volume for volume in volumes.list()}
+        assert sorted(texts) == ["anonymous", "content"] and texts["content"].name == "data"
+        assert not (await volumes.prune()).names  # nobody can say by now what was anonymous
+
+    with_volumes(tmp_path, create)
+    for file in tmp_path.glob("metadata.db*"):
+        file.unlink()
+    (tmp_path / "volumes/.hidden").mkdir()
+    for _ in range(2):
+        with_volumes(tmp_path, look)
+    assert "no metadata of volume data were found: it is kept" in caplog.text
 
 
 def test_list_filters(tmp_path: Path) -> None:
@@ -254,18 +276,71 @@ def test_what_is_being_mounted_is_not_removed(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.root
+def test_what_nobody_waits_for_any_more_is_not_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client leaves while a server is asked; the mount would be there for ever, and in the way of a removal."""
+    begun, go_on = threading.Event(), threading.Event()
+    mount = mounting._mount
+
+    def slow(place: Path, options: Mapping[str, str]) -> None:
+        begun.set()
+        go_on.wait(10)
+        mount(place, options)
+        assert mounting.mounts_below(tmp_path)
+
+    monkeypatch.setattr(mounting, "_mount", slow)
+
+    async def work(volumes: Volumes) -> None:
+        await volumes.create("data", options={"type": "tmpfs", "device": "tmpfs"})
+        mounted = asyncio.create_task(volumes.mount(["data"], "somebody"))
+        await asyncio.to_thread(begun.wait, 10)
+        mounted.cancel()
+        asyncio.get_running_loop().call_later(0.05, go_on.set)
+        with pytest.raises(asyncio.CancelledError):
+            await mounted
+        assert mounting.mounts_below(tmp_path) == [] and not volumes.in_use("data")
+        await volumes.mount(["data"], "another")
+        assert len(mounting.mounts_below(tmp_path)) == 1
+        await volumes.unmount(["data"], "another")
+
+    try:
+        with_volumes(tmp_path, work)
+    finally:
+        mounting.clear_mounts(tmp_path)
+
+
+def test_a_prune_goes_on_when_a_volume_is_removed_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(volumes: Volumes) -> None:
+        for name in ("aa", "bb", "cc", "dd"):
+            await volumes.create(name)
+        count = volumes.size
+
+        async def meanwhile(name: str) -> int:
+            if name == "bb":
+                await volumes.remove("bb")
+            elif name == "cc":
+                shutil.rmtree(volumes.path("cc"))  # a removal that is between its two steps
+            return await count(name)
+
+        monkeypatch.setattr(volumes, "size", meanwhile)
+        assert (await volumes.prune(Filters({"all": ["true"]}))).names == ["aa", "dd"]
+
+    with_volumes(tmp_path, work)
+
+
+@pytest.mark.root
 def test_nothing_is_deleted_while_something_is_mounted_in_it(tmp_path: Path) -> None:
     """What an engine left that was killed in a removal is removed at the next start, but not what is mounted there."""
+
+    async def nothing(volumes: Volumes) -> None:
+        assert volumes.list() == []
+
+    with_volumes(tmp_path, nothing)
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").write_text("precious")
     for place in ("volumes/stray/_data", "trash/volume-1/_data"):
         (tmp_path / place).mkdir(parents=True)
         subprocess.run(["mount", "--bind", outside, tmp_path / place], check=True)
-
-    async def nothing(volumes: Volumes) -> None:
-        assert volumes.list() == []
-
     with_volumes(tmp_path, nothing)
     assert (outside / "precious").read_text() == "precious"
     assert list((tmp_path / "volumes").iterdir()) == list((tmp_path / "trash").iterdir()) == []
