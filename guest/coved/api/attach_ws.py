@@ -55,11 +55,11 @@ async def _serve(engine: Engine, container: Container, request: Request, client:
     """Returns when the streams have ended, or the client does not want any more of them."""
     query, tty = request.query, bool(container.config["Tty"])
     stdin, stdout, stderr = compat.websocket_streams(query, request.version)
-    if query.bool("logs"):
-        past = logs.Selection(stdout, stderr, frames=False)
-        async for chunk in logs.read(container, engine.containers.log_path(container), past):
-            await client.send(chunk)
+    past, path = logs.Selection(stdout, stderr, frames=False), engine.containers.log_path(container)
     if not query.bool("stream"):
+        if query.bool("logs"):
+            async for chunk in logs.read(container, path, past):
+                await client.send(chunk)
         return
     stdin = stdin and container.config["OpenStdin"]
     ours, theirs = socket.socketpair()
@@ -68,7 +68,13 @@ async def _serve(engine: Engine, container: Container, request: Request, client:
         theirs.detach(), stdin=stdin, stdout=stdout, stderr=stderr, raw=True, detach_keys=keys if tty else b""
     )
     with ours:
-        await engine.containers.attach(container, attachment)
+        if query.bool("logs"):
+            from coved.containers.logs.past import Past
+            from coved.containers.replay import attach_after
+
+            await attach_after(engine.containers, container, attachment, Past(container, path, past), client.send)
+        else:
+            await engine.containers.attach(container, attachment)
         await _bridge(client, ours, stdin, last_words=stdin and container.config["StdinOnce"])
 
 

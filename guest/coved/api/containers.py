@@ -7,6 +7,8 @@ import contextlib
 import os
 import re
 from collections.abc import AsyncGenerator
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from coved.api import compat
@@ -20,6 +22,8 @@ from coved.images import platforms
 from coved.runtime.spec import Attachment
 
 if TYPE_CHECKING:
+    from coved.containers.container import Container
+    from coved.containers.manager import Containers
     from coved.engine import Engine
 
 CONDITIONS = ("not-running", "next-exit", "removed")
@@ -200,32 +204,42 @@ async def attach(engine: Engine, request: Request) -> Response | None:
         detach_keys=keys if tty else b"",  # in a pipe, those bytes are data
         pending=hijacked.pending,
     )
-    with contextlib.ExitStack() as stack:
-        stack.callback(os.close, hijacked.fd)
-        if query.bool("logs"):
-            past = logs.Selection(query.bool("stdout"), query.bool("stderr"), frames=not tty)
-            await _send_past(hijacked.fd, logs.read(container, containers.log_path(container), past))
-        if live:  # else the past was all that was asked for
-            stack.pop_all()
-            await containers.attach(container, attachment)
+    if query.bool("logs"):
+        past = logs.Selection(query.bool("stdout"), query.bool("stderr"), frames=not tty)
+        await _attach_after_past(containers, container, attachment, past, live=live)
+    elif live:
+        await containers.attach(container, attachment)
+    else:
+        os.close(hijacked.fd)
     return None
 
 
-async def _send_past(fd: int, chunks: AsyncGenerator[bytes, None]) -> None:
+async def _attach_after_past(
+    containers: Containers, container: Container, attachment: Attachment, wanted: logs.Selection, *, live: bool
+) -> None:
+    """``live``: else the past is all that was asked for. Takes over ``attachment.fd``."""
     import socket
 
     from coved.api.taken import taken
+    from coved.containers.logs.past import Past
+    from coved.containers.replay import attach_after
 
-    with socket.socket(fileno=os.dup(fd)) as client:
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, attachment.fd)
+        client = stack.enter_context(socket.socket(fileno=os.dup(attachment.fd)))
         client.setblocking(False)
-        loop = asyncio.get_running_loop()
-        try:
-            async with contextlib.aclosing(chunks):
-                await taken(fd)
-                async for chunk in chunks:
-                    await loop.sock_sendall(client, chunk)
-        except OSError:
-            return  # the client has gone; the shim will notice as well
+        send = partial(asyncio.get_running_loop().sock_sendall, client)
+        await taken(attachment.fd)
+        path = containers.log_path(container)
+        with contextlib.suppress(ConnectionError):  # the client has gone
+            if not live:
+                async with contextlib.aclosing(logs.read(container, path, wanted)) as chunks:
+                    async for chunk in chunks:
+                        await send(chunk)
+                return
+            past = Past(container, path, wanted)
+            own = replace(attachment, fd=os.dup(attachment.fd))
+            await attach_after(containers, container, own, past, send)
 
 
 def detach_keys(text: str) -> bytes:

@@ -477,6 +477,9 @@ class Containers:
             container.pending.add(container.id, attachment)
         else:
             await attach_now(container, attachment)
+        self.tell_attached(container)
+
+    def tell_attached(self, container: Container) -> None:
         self._event(container, "attach")
 
     def must_be_attachable(self, container: Container) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import os
 import socket
 import struct
 import termios
@@ -27,7 +28,8 @@ _STREAMS = {"stdout": 1, "stderr": 2}
 class Client:
     """Takes over a client's connection; closes it when the process's output is all written, or the client is gone."""
 
-    def __init__(self, loop: Loop, fd: int, options: dict[str, Any], stdio: "ProcessIO") -> None:
+    def __init__(self, loop: Loop, fd: int, gate: int, options: dict[str, Any], stdio: "ProcessIO") -> None:
+        """``gate``: a pipe's read end to take over; no output is written before the other end is closed. Or -1."""
         self._loop = loop
         self._sock = socket.socket(fileno=fd)
         self._sock.setblocking(False)
@@ -44,14 +46,18 @@ class Client:
         self._finishing = False
         # The engine's answer to the attach may still be on its way. A client that reads it together with output may
         # lose that output (docker-py does, which reads the answer with a buffer and goes on without it).
-        self._answer_unread = True
+        self._answer_unread = gate < 0  # with a gate the engine has seen to that, and goes on writing
+        self._gate = gate
+        if gate >= 0:
+            loop.watch(gate, 0, self._on_gate)
         if options["pending"]:
             self._take_input(options["pending"])
         self.refresh()
 
     @property
     def congested(self) -> bool:
-        return self._out_size >= _HIGH_WATER
+        # Behind its gate, what the log has is being written: it shall not grow meanwhile.
+        return self._gate >= 0 or self._out_size >= _HIGH_WATER
 
     def write(self, stream: str, data: bytes) -> None:
         """Send output, or keep it until the client takes it."""
@@ -59,7 +65,7 @@ class Client:
             return
         parts: list[bytes | memoryview] = [data] if self._raw else [_header(_STREAMS[stream], len(data)), data]
         size = sum(map(len, parts))
-        if not self._out and not self._awaits_reader():
+        if not self._out and self._gate < 0 and not self._awaits_reader():
             try:
                 sent = self._sock.sendmsg(parts)
             except BlockingIOError:
@@ -90,14 +96,29 @@ class Client:
     def finish(self) -> None:
         """No more output comes: close as soon as all is written."""
         self._finishing = True
-        if not self._out:
+        if not self._out and self._gate < 0:
             self.close()
+
+    def _on_gate(self, events: int) -> None:
+        """The engine has written all that came before, or has ended."""
+        self._close_gate()
+        if self._finishing and not self._out:
+            self.close()
+        else:
+            self.refresh()
+        self._stdio.refresh_outputs()
+
+    def _close_gate(self) -> None:
+        if self._gate >= 0:
+            self._loop.unwatch(self._gate)
+            os.close(self._gate)
+            self._gate = -1
 
     def refresh(self) -> None:
         """Watch for what is wanted now; called again when the process's stdin has room."""
         if self._closed:
             return
-        events = WRITE if self._out else 0
+        events = WRITE if self._out and self._gate < 0 else 0
         if self._out and self._answer_unread:
             events |= EDGE  # a socket with an unread answer is writable: what counts is when some of it is taken
         if self._reading and (not self._wants_stdin or self._stdio.wants_input):
@@ -188,6 +209,7 @@ class Client:
             return
         self._closed = True
         self._end_input()
+        self._close_gate()
         self._loop.unwatch(self._fd)
         with contextlib.suppress(OSError):  # the client may have been faster
             self._sock.shutdown(socket.SHUT_RDWR)

@@ -127,10 +127,10 @@ class Connection:
         values: dict[str, Any] = {}
         if operation == "attach":
             (options,) = _attachments(message)
-            (fd,) = fds
+            fd, gate = fds if len(fds) > 1 else (fds[0], -1)
             process = shim.find(process_id)
             fds.clear()
-            process.stdio.attach(fd, options)
+            values["log"] = process.stdio.attach(fd, options, gate)
         elif operation == "resize":
             shim.find(process_id).stdio.resize(int(message["height"]), int(message["width"]))
         elif operation == "kill":

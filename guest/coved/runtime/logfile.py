@@ -87,6 +87,14 @@ class LogFile:
         if tail:
             self._write_piece(stream, tail)
 
+    def position(self) -> tuple[int, int] | None:
+        """The inode of the file that is written, and its size; None when there is none."""
+        return (os.fstat(self._fd).st_ino, self._size) if self._fd >= 0 else None
+
+    def unfinished(self) -> dict[str, bytes]:
+        """By stream, what waits for its newline."""
+        return {stream: tail for stream, tail in self._tails.items() if tail}
+
     def close(self) -> None:
         for stream in list(self._tails):
             self.finish(stream)

@@ -101,10 +101,20 @@ class ShimClient:
             self.execs[exec_id] = pid
         return pid
 
-    async def attach(self, process_id: str, attachment: Attachment, *, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
-        """Hand a client's connection to the shim; ``process_id`` "" is init. Before ``start`` no byte is missed."""
+    async def attach(
+        self, process_id: str, attachment: Attachment, *, gate: int = -1, timeout_s: float = REQUEST_TIMEOUT_S
+    ) -> tuple[int, int] | None:
+        """Hand a client's connection to the shim; ``process_id`` "" is init. Before ``start`` no byte is missed.
+
+        ``gate``: the read end of a pipe, which stays the caller's. Until its other end is closed, the process's output
+        is held back; what comes then follows what the log had when the client was attached: all before the place in
+        it that is returned, inode and bytes. None when nothing is written any more.
+        """
         arguments = {"process_id": process_id, "attach": [payloads.of_attachment(attachment)]}
-        await self._request("attach", arguments, [attachment.fd], timeout_s=timeout_s)
+        fds = [attachment.fd, gate] if gate >= 0 else [attachment.fd]
+        reply = await self._request("attach", arguments, fds, timeout_s=timeout_s)
+        position = reply.get("log")
+        return (int(position[0]), int(position[1])) if position else None
 
     async def resize(self, process_id: str, height: int, width: int) -> None:
         """Set a terminal's size in character cells."""

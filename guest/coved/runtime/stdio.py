@@ -86,12 +86,24 @@ class ProcessIO:
         self.refresh_outputs()
         self._write_pending()
 
-    def attach(self, fd: int, options: dict[str, Any]) -> None:
-        """Take over a client's connection. When nothing will come any more it is closed at once."""
-        client = Client(self._loop, fd, options, self)
+    def attach(self, fd: int, options: dict[str, Any], gate: int = -1) -> tuple[int, int] | None:
+        """Take over a client's connection. When nothing will come any more it is closed at once.
+
+        With a ``gate`` (see :class:`Client`) the client gets all that follows what is in the log now: up to where
+        that is, see :meth:`LogFile.position`.
+        """
+        client = Client(self._loop, fd, gate, options, self)
         self._clients.append(client)
+        position = None
+        if gate >= 0 and self._log is not None:
+            position = self._log.position()
+            for name, data in self._log.unfinished().items():
+                client.write(name, data)
+        if gate >= 0:
+            self.refresh_outputs()
         if self._ended:
             client.finish()
+        return position
 
     def resize(self, height: int, width: int) -> None:
         self.size = (height, width)

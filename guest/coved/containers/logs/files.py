@@ -28,10 +28,10 @@ class LogSource:
         self._unpacker: Any = None
         self._packed = b""
 
-    def read(self) -> bytes:
-        """The next bytes, uncompressed; nothing at the end. Raises OSError, ValueError (not a compressed file)."""
+    def read(self, size: int = BLOCK) -> bytes:
+        """The next bytes, ``size`` at most, uncompressed; nothing at the end. Raises OSError, ValueError (not a compressed file)."""
         if not self.compressed:
-            return os.read(self.fd, BLOCK)
+            return os.read(self.fd, size)
         import zlib  # only for those who have such files
 
         if self._unpacker is None:
@@ -42,7 +42,7 @@ class LogSource:
                 if not self._packed:
                     return b""
             try:
-                data: bytes = self._unpacker.decompress(self._packed, BLOCK)
+                data: bytes = self._unpacker.decompress(self._packed, size)
             except zlib.error as error:
                 raise ValueError(f"a compressed log file is damaged: {error}") from None
             self._packed = self._unpacker.unconsumed_tail

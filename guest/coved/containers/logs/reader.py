@@ -48,7 +48,7 @@ def must_be_readable(container: Container) -> None:
 
 async def read(container: Container, path: Path, wanted: Selection) -> AsyncGenerator[bytes, None]:
     """The selected lines, in chunks. With ``follow`` until the container ends; one that does not run has ended."""
-    formatter = _Formatter(wanted)
+    formatter = Formatter(wanted)
     driver = container.host_config["LogConfig"]["Type"]
     follower = _Follower(container, path) if wanted.follow and container.state.running else None
     sources = open_all(path)
@@ -71,7 +71,7 @@ async def read(container: Container, path: Path, wanted: Selection) -> AsyncGene
             follower.close()
 
 
-async def _rest_of(source: LogSource, decode: Decoder, formatter: _Formatter) -> AsyncIterator[bytes]:
+async def _rest_of(source: LogSource, decode: Decoder, formatter: Formatter) -> AsyncIterator[bytes]:
     """What is in a file from where it stands; what is no log (a damaged file) is passed over, as dockerd does it."""
     try:
         while (data := source.read()) and not formatter.finished:
@@ -118,7 +118,7 @@ async def _count(source: LogSource, driver: str) -> int:
     return count
 
 
-class _Formatter:
+class Formatter:
     """From runs of lines to what a client gets."""
 
     def __init__(self, wanted: Selection) -> None:
@@ -211,7 +211,7 @@ class _Follower:
         self._own: LogSource | None = None
 
     async def read(
-        self, source: LogSource | None, decode: Decoder, driver: str, formatter: _Formatter
+        self, source: LogSource | None, decode: Decoder, driver: str, formatter: Formatter
     ) -> AsyncIterator[bytes]:
         while not formatter.finished:
             self._woken.clear()
