@@ -79,4 +79,5 @@ def test_a_boot_compiles_nothing_that_an_earlier_one_has(machine: Any) -> None:
     machine.cove("machine", "restart", timeout_s=300)
     newer = "find /var/lib/cove/system/*/pycache -name '*.pyc' -newer /run/cove/seed.json | wc -l"
     assert machine.cove("machine", "ssh", newer).stdout.strip() == "0"
-    assert int(machine.cove("machine", "ssh", "find /var/lib/cove/system/*/pycache -name '*.pyc' | wc -l").stdout) > 100
+    # What was loaded before the machine had its disk is in the template; the rest is kept.
+    assert int(machine.cove("machine", "ssh", "find /var/lib/cove/system/*/pycache -name '*.pyc' | wc -l").stdout) > 0
