@@ -128,8 +128,8 @@ class Datapath:
         if network.parent:
             self.parents.ensure(network)
             return
-        self._ensure_bridge(network)
         try:
+            self._ensure_bridge(network)
             self._rules.add_bridge(network.rule)
         except BaseException:
             self.drop_bridge(network.bridge)

@@ -14,6 +14,7 @@ from coved.networks.addresses import DEFAULT_POOLS, GLOBAL_POOLS, Address, Addre
 _PREFIX = re.compile(r"[0-9A-Fa-f.:]+/(0|[1-9][0-9]{0,2})")
 _WORDS = ("Subnet", "IPRange", "Gateway")
 LINK_LOCAL = ipaddress.IPv6Network("fe80::/64")
+LOOPBACK = ipaddress.IPv6Address("::1")
 
 
 @dataclass(frozen=True)
@@ -210,6 +211,8 @@ def check_subnet6(subnet: Subnet, gateway: str) -> None:
         raise InvalidParameter(f"multicast subnet '{shown}' is not allowed")
     if subnet != LINK_LOCAL and subnet.version == 6 and LINK_LOCAL.overlaps(subnet):
         raise InvalidParameter(f"'{shown}' clashes with the Link-Local prefix 'fe80::/64'")
+    if LOOPBACK in subnet:
+        raise InvalidParameter(f"'{shown}' clashes with the loopback address '{LOOPBACK}'")
 
 
 def pools4(scope: str) -> Pools:

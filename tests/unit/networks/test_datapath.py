@@ -309,6 +309,15 @@ def test_an_open_that_fails_leaves_nothing(lab: Lab) -> None:
     assert "10.201.0.3" in said_in(path, "ip -o -4 addr show eth0")
 
 
+def test_a_network_that_the_kernel_refuses_leaves_nothing(lab: Lab) -> None:
+    datapath = lab.datapath()
+    lab.run(datapath.start, [], {}, [])
+    with pytest.raises(NetlinkError):  # no device but lo has ::1
+        lab.run(datapath.add_network, network(1, ipv6=True, subnet6="::/64", gateway6="::1"))
+    assert "tb1" not in lab.run(datapath.links)
+    assert not [*(lab.folder / "bridges").iterdir()]
+
+
 def test_the_next_engine_takes_over_what_runs_and_clears_what_does_not(lab: Lab) -> None:
     net = network(1)
     first = lab.datapath()

@@ -126,6 +126,11 @@ def test_the_machines_own_subnets_are_kept_clear_of_but_may_be_asked_for() -> No
         ),
         (ipam(Subnet="10.0.0.0/24", IPRange="x"), InvalidParameter, "invalid ip-range"),
         (
+            {"EnableIPv6": True, **ipam(Subnet="::/64")},
+            InvalidParameter,
+            "'::1/64' clashes with the loopback address '::1'",
+        ),
+        (
             ipam(Subnet="10.0.0.0/24", AuxiliaryAddresses={"a": "10.0.1.9"}),
             InvalidParameter,
             "invalid auxiliary address a: parent subnet 10.0.0.0/24 doesn't contain this address",
