@@ -238,3 +238,33 @@ def test_containers_go_out_with_the_machines_address_and_nobody_comes_in(
     # By a connection that was begun inside, answers do come in.
     say(outside, "echo hello > /tmp/hello; httpd -p [::]:80 -h /tmp")
     assert say(inner, "wget -qO- http://[2001:db8:1::2]/hello").strip() == "hello"
+
+
+def test_published_ports_follow_the_networks_that_lead_out_by_ipv4(
+    network: Any, run: Any, own_client: Any, own_engine: Any
+) -> None:
+    network("inner", internal=True)
+    network("outer")
+    network("six", "fd00:258::/64", ipv4=False)
+    fetch = own_engine.in_network("curl", "-s", "-m3", "http://127.0.0.1:28080/page")
+
+    def page() -> str:
+        return subprocess.run(fetch, check=False, capture_output=True, text=True, timeout=20).stdout
+
+    server = run("server", "inner", ports={"80/tcp": ("127.0.0.1", 28080)})
+    assert "failed" not in say(server, "echo hello > /tmp/page; httpd -p 80 -h /tmp")
+    assert page() == ""
+    outer, six = (own_client.networks.get(name) for name in ("outer", "six"))
+    for _ in range(2):
+        outer.connect(server)
+        assert page() == "hello\n"
+        server.reload()
+        assert server.ports["80/tcp"] == [{"HostIp": "127.0.0.1", "HostPort": "28080"}]
+        outer.disconnect(server)
+        assert page() == ""
+    outer.connect(server)
+    six.connect(server)
+    assert page() == "hello\n"
+    outer.disconnect(server)
+    # It is nobody's now.
+    run("other", "outer", ports={"80/tcp": ("127.0.0.1", 28080)})
