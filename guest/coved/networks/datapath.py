@@ -173,8 +173,7 @@ class Datapath:
                 self._remove_namespace(container_id, devices)
                 raise
         try:
-            self._forget_udp(ports)
-            self._rules.add_ports(ports)
+            self.add_ports(ports)
         except BaseException:
             self._remove_namespace(container_id, devices)
             raise
@@ -212,10 +211,9 @@ class Datapath:
             shared: another container is in the namespace, so the pairs are removed here (which takes far longer).
         """
         try:
-            self._rules.remove_ports(ports)
+            self.remove_ports(ports)
         except Exception as error:
             log.warning("ports of %s: %s", container_id, error)
-        self._forget_udp(ports)
         self.drop_devices(container_id, endpoints)
         pairs = [delete_link(endpoint.host_interface) for endpoint in endpoints if endpoint.host_interface]
         if shared:
@@ -258,9 +256,13 @@ class Datapath:
 
     def add_ports(self, ports: Sequence[PortRule]) -> None:
         self._rules.add_ports(ports)
+        self._forget_udp(ports)  # afterwards: what comes in between is led to nobody, for as long as it keeps coming
 
     def remove_ports(self, ports: Sequence[PortRule]) -> None:
-        self._rules.remove_ports(ports)
+        try:
+            self._rules.remove_ports(ports)
+        finally:
+            self._forget_udp(ports)
 
     @property
     def _rules(self) -> Firewall:

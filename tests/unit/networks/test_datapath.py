@@ -221,6 +221,51 @@ def test_a_published_port_leads_in_from_the_machine_and_from_the_container_itsel
         assert lab.run(fetch, "127.0.0.1", 8080) == "page 10.201.0.1"
 
 
+def test_datagrams_that_keep_coming_find_the_container_that_has_the_port_now(lab: Lab) -> None:
+    net = network(1)
+    datapath = lab.datapath()
+    lab.run(datapath.start, [net], {}, [])
+    rules = [PortRule("udp", "", 8053, f"10.201.0.{last}", 53) for last in (2, 3)]
+    client = lab.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
+    client.settimeout(3)
+
+    def send() -> None:
+        with contextlib.suppress(ConnectionRefusedError):  # it is told so of the one before
+            client.sendto(b"?", ("127.0.0.1", 8053))
+
+    def heard(server: socket.socket) -> bool:
+        send()
+        server.settimeout(3)
+        try:
+            return server.recv(9) == b"?"
+        except TimeoutError:
+            return False
+
+    add = datapath._rules.add_ports
+
+    def interrupted(ports: Any) -> None:
+        send()  # a datagram comes in the middle of it
+        add(ports)
+
+    datapath._rules.add_ports = interrupted  # type: ignore[method-assign]
+    with client, contextlib.ExitStack() as stack:
+        servers = []
+        for last in (2, 3):
+            path = opened(lab, datapath, f"c{last}", [(net, endpoint(net, last))], rules[:1] if last == 2 else [])
+            servers.append(stack.enter_context(within(path, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))))
+            servers[-1].bind(("0.0.0.0", 53))
+        assert heard(servers[0])
+        lab.run(datapath.remove_ports, rules[:1])
+        send()
+        lab.run(datapath.add_ports, rules[1:])
+        assert heard(servers[1])
+        lab.run(datapath.remove_ports, rules[1:])
+        servers[1].settimeout(0.2)
+        send()
+        with pytest.raises(TimeoutError):
+            servers[1].recv(9)
+
+
 def test_containers_cannot_reach_the_machines_loopback(lab: Lab) -> None:
     net = network(1)
     datapath = lab.datapath()
