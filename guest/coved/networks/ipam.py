@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from coved.errors import EngineError, Forbidden, InvalidParameter
-from coved.networks.addresses import DEFAULT_POOLS, GLOBAL_POOLS, Address, AddressPool, Pools, Subnet, free_subnet
+from coved.networks.addresses import (
+    DEFAULT_POOLS,
+    GLOBAL_POOLS,
+    Address,
+    AddressPool,
+    Pools,
+    Subnet,
+    free_subnet,
+    parse_address,
+)
 
 _PREFIX = re.compile(r"[0-9A-Fa-f.:]+/(0|[1-9][0-9]{0,2})")
 _WORDS = ("Subnet", "IPRange", "Gateway")
@@ -137,7 +146,7 @@ def _range(text: str, subnet: Subnet, wrong: list[str]) -> Subnet | None:
 def _address(text: str, subnet: Subnet) -> tuple[Address | None, str]:
     """The address, and what is wrong with it."""
     try:
-        address = ipaddress.ip_address(text)
+        address = parse_address(text)
     except ValueError:
         return None, "invalid address"
     if address.version != subnet.version:
@@ -196,7 +205,7 @@ def _reserve(given: Given, gateway: bool) -> Allocated:
         raise EngineError(f"failed to allocate gateway ({given.gateway or ''}): {error}") from None
     for name, text in given.auxiliary.items():
         try:
-            pool.take(ipaddress.ip_address(text))
+            pool.take(parse_address(text))
         except EngineError as error:
             raise EngineError(f"failed to allocate secondary ip address ({name}:{text}): {error}") from None
     return Allocated(str(given.subnet), str(chosen or ""), str(given.ip_range or ""), given.auxiliary)
