@@ -33,11 +33,9 @@ from coved.networks.rtnetlink import (
     replace_default_route,
     set_up,
 )
-from coved.networks.subdevices import Parents
+from coved.networks.subdevices import GONE, Parents
 
 log = logging.getLogger(__name__)
-
-_GONE = (errno.ENODEV, errno.ENOENT)
 
 
 class Datapath:
@@ -113,7 +111,7 @@ class Datapath:
         links = self._netlink.links()
         bridges = {link.index for link in links if link.name in {network.bridge for network in networks}}
         orphans = [link.name for link in links if link.master in bridges and link.name not in keep]
-        self._netlink.run([delete_link(name) for name in orphans], ignore=_GONE)
+        self._netlink.run([delete_link(name) for name in orphans], ignore=GONE)
         self._firewall = Firewall(self._table)
         self._firewall.reset([network.rule for network in networks], ports)
         if self._fast is not None:
@@ -145,7 +143,7 @@ class Datapath:
 
     def drop_bridge(self, name: str) -> None:
         """Waits for all processors to have let go of it, which takes tens of milliseconds."""
-        self._netlink.run([delete_link(name)], ignore=_GONE)
+        self._netlink.run([delete_link(name)], ignore=GONE)
         (self._bridges / name).unlink(missing_ok=True)
 
     def open(
@@ -217,11 +215,11 @@ class Datapath:
         self.drop_devices(container_id, endpoints)
         pairs = [delete_link(endpoint.host_interface) for endpoint in endpoints if endpoint.host_interface]
         if shared:
-            self._netlink.run(pairs, ignore=_GONE)
+            self._netlink.run(pairs, ignore=GONE)
         try:
             namespaces.remove(self.path(container_id))
         except OSError:
-            self._netlink.run(pairs, ignore=_GONE)  # their addresses are about to be given to others
+            self._netlink.run(pairs, ignore=GONE)  # their addresses are about to be given to others
             raise
 
     def connect(self, container_id: str, network: Network, endpoint: Endpoint, ways: Gateways) -> None:
@@ -234,7 +232,7 @@ class Datapath:
             with contextlib.closing(namespaces.enter(self.path(container_id))) as namespace:
                 subdevices.remove(endpoint, namespace.netlink)
             return
-        self._netlink.run([delete_link(endpoint.host_interface)], ignore=_GONE)
+        self._netlink.run([delete_link(endpoint.host_interface)], ignore=GONE)
 
     def drop_devices(self, container_id: str, endpoints: Sequence[Endpoint]) -> None:
         """Ends devices without another end now: the kernel ends namespaces when it likes, and until then the next container

@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import ipaddress
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -486,6 +487,30 @@ def test_half_of_a_macvlan_is_taken_away(lab: Lab) -> None:
     lab.run(datapath.start, [net], {}, [])
     path = opened(lab, datapath, "c1", [(net, place)], [])
     assert lab.run(datapath.has_device, "c1", place)
-    said_in(path, f"ip link set eth0 down; ip link set eth0 name cv{place.endpoint_id[:12]}")
+    said_in(path, f"ip link set eth0 down; ip link set eth0 alias ''; ip link set eth0 name cv{place.endpoint_id[:12]}")
     assert not lab.run(datapath.has_device, "c1", place)
     assert said_in(path, "ip -o link").count("\n") == 1
+
+
+def test_what_a_container_calls_like_a_network_device_is_its_own(lab: Lab) -> None:
+    lab.shell("ip link add name par0 type veth peer name far0; ip link set par0 up")
+    lab.shell("ip link add name par1 type veth peer name far1; ip link set par1 up")
+    nets = [_on_parent(f"par{number}")[0] for number in (0, 1)]
+    first, second = (
+        replace(_on_parent("")[1], endpoint_id=f"{number}" * 64, interface=f"eth{number}", mac_address="")
+        for number in (0, 1)
+    )
+    datapath = lab.datapath()
+    lab.run(datapath.start, nets, {}, [])
+    path = opened(lab, datapath, "c1", [(nets[0], first)], [])
+    said_in(path, "ip link set eth0 down; ip link set eth0 name eth1; ip link add eth0 type bridge")
+    with pytest.raises(OSError, match="File exists"):
+        lab.run(datapath.connect, "c1", nets[1], second, gateways([first, second]))
+    lab.run(datapath.disconnect, "c1", second)  # as is done about what failed
+    assert not lab.run(datapath.has_device, "c1", second)
+    assert "eth0:" in said_in(path, "ip -o link")
+    assert lab.run(datapath.has_device, "c1", first)
+    lab.run(datapath.disconnect, "c1", first)
+    left = said_in(path, "ip -o link")
+    assert "eth0:" in left
+    assert not re.search("eth1|cv", left)
