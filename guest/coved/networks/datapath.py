@@ -56,6 +56,7 @@ class Datapath:
         self._table = table
         self._netlink = Netlink()
         self.parents = Parents(namespaces_dir.parent / "parents", self._netlink)
+        self._uplink = uplink
         self._firewall: Firewall | None = None
         self._fast = FastPath(f"{table}-fast", uplink) if uplink else None
         self._spare: namespaces.Namespace | None = None
@@ -112,7 +113,7 @@ class Datapath:
         bridges = {link.index for link in links if link.name in {network.bridge for network in networks}}
         orphans = [link.name for link in links if link.master in bridges and link.name not in keep]
         self._netlink.run([delete_link(name) for name in orphans], ignore=GONE)
-        self._firewall = Firewall(self._table)
+        self._firewall = Firewall(self._table, self._uplink)
         self._firewall.reset([network.rule for network in networks], ports)
         if self._fast is not None:
             self._fast.reset(network.bridge for network in networks if not network.internal)

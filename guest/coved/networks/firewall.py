@@ -43,7 +43,7 @@ table inet {table} {{
   }}
   chain prerouting {{
     type nat hook prerouting priority dstnat; policy accept;
-    fib daddr type local meta nfproto vmap {{ ipv4 : jump publish4, ipv6 : jump publish6 }}
+    {way_in}fib daddr type local meta nfproto vmap {{ ipv4 : jump publish4, ipv6 : jump publish6 }}
   }}
   chain output {{
     type nat hook output priority -100; policy accept;
@@ -116,17 +116,27 @@ class PortRule:
 
 
 class Firewall:
-    """The table named ``table``; every method is one transaction, and raises FirewallError when nothing was changed."""
+    """The table named ``table``; every method is one transaction, and raises FirewallError when nothing was changed.
 
-    def __init__(self, table: str) -> None:
+    Args:
+        uplink: the device that published ports are reached by, when there is only one, and by none else: what the computer has
+            on its own localhost alone, containers of other networks must not reach at their gateway. "" is any.
+    """
+
+    def __init__(self, table: str, uplink: str = "") -> None:
         self._table = table
+        self._way_in = f'iifname "{uplink}" ' if uplink else ""
         self._nft = Nftables()
 
     def reset(self, bridges: Iterable[BridgeRule], ports: Iterable[PortRule]) -> None:
         """Puts the table up anew with these networks and ports, whatever an earlier engine left in it."""
         table = self._table
         lines = [f"add table ip {table}", f"delete table ip {table}"]  # what was before there was IPv6
-        lines += [f"add table inet {table}", f"delete table inet {table}", _RULES.format(table=table)]
+        lines += [
+            f"add table inet {table}",
+            f"delete table inet {table}",
+            _RULES.format(table=table, way_in=self._way_in),
+        ]
         for bridge in bridges:
             lines += self._bridge("add", bridge)
         lines += [port.added(table) for port in ports]

@@ -72,8 +72,8 @@ class Lab:
     def run(self, function: Callable[..., T], *arguments: Any) -> T:
         return self._thread.submit(function, *arguments).result(20)
 
-    def datapath(self) -> Datapath:
-        made = self.run(Datapath, self.folder / "netns", "cove-test")
+    def datapath(self, uplink: str = "") -> Datapath:
+        made = self.run(Datapath, self.folder / "netns", "cove-test", uplink)
         self._open.append(made)
         return made
 
@@ -220,6 +220,42 @@ def test_a_published_port_leads_in_from_the_machine_and_from_the_container_itsel
         assert lab.run(fetch, "127.0.0.1", 8080, 0.5) == ""
         lab.run(datapath.add_ports, [rule])
         assert lab.run(fetch, "127.0.0.1", 8080) == "page 10.201.0.1"
+
+
+@contextlib.contextmanager
+def neighbour(lab: Lab, device: str, number: int) -> Iterator[Path]:
+    """A machine on a link of the lab's: 192.0.<number>.2, and the lab is 192.0.<number>.1 to it."""
+    path = lab.folder / device
+    made = lab.run(namespaces.create)
+    lab.run(namespaces.mount, made, path)
+    script = f"ip link add {device} type veth peer name far netns /proc/{os.getpid()}/fd/{made.fd}"
+    for said in (
+        lab.shell(f"{script}; ip addr add 192.0.{number}.1/24 dev {device}; ip link set {device} up"),
+        said_in(path, f"ip addr add 192.0.{number}.2/24 dev far; ip link set far up"),
+        said_in(path, f"ip route add default via 192.0.{number}.1"),
+    ):
+        assert said == ""
+    try:
+        yield path
+    finally:
+        made.close()
+        namespaces.remove(path)
+
+
+def test_where_ports_come_in_by_one_device_no_other_network_reaches_them(lab: Lab) -> None:
+    """They may be for the computer's localhost alone."""
+    one, two = network(1), network(2)
+    with neighbour(lab, "up0", 2) as outside:
+        datapath = lab.datapath("up0")
+        lab.run(datapath.start, [one, two], {}, [])
+        rule = PortRule("tcp", "", 8080, "10.201.0.2", 80)
+        path = opened(lab, datapath, "c1", [(one, endpoint(one, 2))], [rule])
+        other = opened(lab, datapath, "c2", [(two, endpoint(two, 2))], [])
+        with tcp_server(path, 80, b"page"):
+            assert within(outside, lambda: fetch("192.0.2.1", 8080)) == "page 192.0.2.2"
+            for address in ("10.202.0.1", "10.201.0.1", "192.0.2.1"):
+                assert within(other, lambda to=address: fetch(to, 8080, 0.5)) == ""  # type: ignore[misc]
+            assert within(path, lambda: fetch("10.201.0.1", 8080, 0.5)) == ""
 
 
 def test_datagrams_that_keep_coming_find_the_container_that_has_the_port_now(lab: Lab) -> None:
