@@ -51,7 +51,9 @@ class Datapath:
         self._directory = namespaces_dir
         # A file for each bridge, there before the bridge and until after it: what an engine was killed over is found again.
         self._bridges = namespaces_dir.parent / "bridges"
-        for directory in (self._directory, self._bridges):
+        # A file for each family ("ipv4", "ipv6") in which this machine was no router before an engine needed it to be one.
+        self._unrouted = namespaces_dir.parent / "unrouted"
+        for directory in (self._directory, self._bridges, self._unrouted):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._table = table
         self._netlink = Netlink()
@@ -102,9 +104,6 @@ class Datapath:
         """
         self.parents.start([network for network in networks if network.parent])
         networks = [network for network in networks if network.bridge]
-        for name in ("all", "default"):  # devices that come later follow the default
-            _sysctl(f"net/ipv4/conf/{name}/forwarding", "1")
-        _sysctl("net/ipv4/ip_forward", "1")
         for name in {path.name for path in self._bridges.iterdir()} - {network.bridge for network in networks}:
             self.drop_bridge(name)
         for network in networks:
@@ -114,7 +113,16 @@ class Datapath:
         orphans = [link.name for link in links if link.master in bridges and link.name not in keep]
         self._netlink.run([delete_link(name) for name in orphans], ignore=GONE)
         self._firewall = Firewall(self._table, self._uplink)
-        self._firewall.reset([network.rule for network in networks], ports)
+        if not _is_router("ipv4"):
+            self._keep_unrouted("ipv4")
+        unrouted = [family for family in ("ipv4", "ipv6") if (self._unrouted / family).exists()]
+        self._firewall.reset([network.rule for network in networks], ports, unrouted)
+        # Only now: where nobody wants this machine to be a router, the rules have to be there first.
+        for name in ("all", "default"):  # devices that come later follow the default
+            _sysctl(f"net/ipv4/conf/{name}/forwarding", "1")
+        _sysctl("net/ipv4/ip_forward", "1")
+        if any(network.block6 is not None for network in networks):
+            self._forward_ipv6()
         if self._fast is not None:
             self._fast.reset(network.bridge for network in networks if not network.internal)
 
@@ -129,6 +137,8 @@ class Datapath:
             return
         try:
             self._ensure_bridge(network)
+            if network.block6 is not None:
+                self._forward_ipv6()
             self._rules.add_bridge(network.rule)
         except BaseException:
             self.drop_bridge(network.bridge)
@@ -327,7 +337,6 @@ class Datapath:
                 interface = ipaddress.ip_interface(f"{block.gateway}/{block.subnet.prefixlen}")
                 requests.append(add_address(index, interface))
         if network.block6 is not None:
-            self._forward_ipv6()
             _sysctl(f"net/ipv6/conf/{network.bridge}/disable_ipv6", "0")
         self._netlink.run(requests, ignore=(errno.EEXIST,))
         # Packets from 127.0.0.1 may leave by the bridge: that is how localhost reaches a published port.
@@ -338,6 +347,8 @@ class Datapath:
         does not listen to unless it is told so (accept_ra of the kernel's ip-sysctl)."""
         if self._forwards_ipv6:
             return
+        if not _is_router("ipv6") and self._keep_unrouted("ipv6"):
+            self._rules.route_nothing_else("ipv6")
         self._forwards_ipv6 = True
         for name in self.links():
             path = Path("/proc/sys/net/ipv6/conf") / name / "accept_ra"
@@ -346,6 +357,13 @@ class Datapath:
                     path.write_text("2")
         for name in ("default", "all"):
             _sysctl(f"net/ipv6/conf/{name}/forwarding", "1")
+
+    def _keep_unrouted(self, family: str) -> bool:
+        """Whether it matters: where there is but one device, nobody can be led from one to another."""
+        if self._uplink:
+            return False
+        (self._unrouted / family).touch()
+        return True
 
     def _forget_udp(self, ports: Sequence[PortRule]) -> None:
         udp = [port for port in ports if port.proto == "udp"]
@@ -390,6 +408,13 @@ def _with_loopback(namespace: namespaces.Namespace) -> namespaces.Namespace:
         namespace.close()
         raise
     return namespace
+
+
+def _is_router(family: str) -> bool:
+    try:
+        return Path(f"/proc/sys/net/{family}/conf/all/forwarding").read_text().strip() != "0"
+    except OSError:  # of a kernel without it
+        return True
 
 
 def _sysctl(name: str, value: str) -> None:

@@ -16,6 +16,7 @@ from coved.networks.nftables import Nftables
 _RULES = """
 table inet {table} {{
   set bridges {{ type ifname; }}
+  set unrouted {{ type nf_proto; }}
   set internal {{ type ifname; }}
   set inside {{ type ifname . ifname; }}
   set open4 {{ type ifname; }}
@@ -59,6 +60,7 @@ table inet {table} {{
   }}
   chain forward {{
     type filter hook forward priority filter; policy accept;
+    iifname != @bridges oifname != @bridges meta nfproto @unrouted drop
     ct state established,related accept
     iifname . oifname @inside accept
     iifname @internal drop
@@ -128,8 +130,12 @@ class Firewall:
         self._way_in = f'iifname "{uplink}" ' if uplink else ""
         self._nft = Nftables()
 
-    def reset(self, bridges: Iterable[BridgeRule], ports: Iterable[PortRule]) -> None:
-        """Puts the table up anew with these networks and ports, whatever an earlier engine left in it."""
+    def reset(self, bridges: Iterable[BridgeRule], ports: Iterable[PortRule], unrouted: Iterable[str] = ()) -> None:
+        """Puts the table up anew with these networks and ports, whatever an earlier engine left in it.
+
+        Args:
+            unrouted: as of :meth:`route_nothing_else`.
+        """
         table = self._table
         lines = [f"add table ip {table}", f"delete table ip {table}"]  # what was before there was IPv6
         lines += [
@@ -140,7 +146,15 @@ class Firewall:
         for bridge in bridges:
             lines += self._bridge("add", bridge)
         lines += [port.added(table) for port in ports]
+        lines += [self._unrouted(family) for family in unrouted]
         self._nft.run("\n".join(lines))
+
+    def route_nothing_else(self, family: str) -> None:
+        """Of a family ("ipv4", "ipv6"), packets that neither come from a network nor go to one do not go through this machine."""
+        self._nft.run(self._unrouted(family))
+
+    def _unrouted(self, family: str) -> str:
+        return f"add element inet {self._table} unrouted {{ {family} }}"
 
     def add_bridge(self, bridge: BridgeRule) -> None:
         self._nft.run("\n".join(self._bridge("add", bridge)))

@@ -258,6 +258,52 @@ def test_where_ports_come_in_by_one_device_no_other_network_reaches_them(lab: La
             assert within(path, lambda: fetch("10.201.0.1", 8080, 0.5)) == ""
 
 
+@pytest.mark.parametrize("was_router", [False, True])
+def test_the_machine_does_not_become_a_router_for_its_neighbours(lab: Lab, was_router: bool) -> None:
+    lab.shell(f"sysctl -w net.ipv4.ip_forward={int(was_router)}")
+    net = network(1, options={"com.docker.network.bridge.gateway_mode_ipv4": "nat-unprotected"})
+    with neighbour(lab, "near0", 2) as left, neighbour(lab, "near1", 3) as right:
+        for _ in range(2):  # the next engine finds a router
+            datapath = lab.datapath()
+            lab.run(datapath.start, [net], {}, [])
+            path = opened(lab, datapath, "c1", [(net, endpoint(net, 2))], [])
+            with tcp_server(right, 80, b"right"), tcp_server(path, 80, b"inside"):
+                assert within(left, lambda: fetch("192.0.3.2", 80, 0.5)) == ("right 192.0.2.2" if was_router else "")
+                assert within(left, lambda: fetch("10.201.0.2", 80)) == "inside 192.0.2.2"
+                assert within(path, lambda: fetch("192.0.3.2", 80)) == "right 192.0.3.1"
+
+
+def test_the_machine_does_not_become_a_router_of_ipv6_either(lab: Lab) -> None:
+    datapath = lab.datapath()
+    lab.run(datapath.start, [network(1)], {}, [])
+    show = "cat /proc/sys/net/ipv6/conf/all/forwarding"
+    assert lab.shell(show) == "0\n"
+    lab.run(datapath.add_network, network(2, ipv6=True, subnet6="fd00:2::/64", gateway6="fd00:2::1"))
+    assert lab.shell(show) == "1\n"
+    addresses = (("near0", "fd00:7::"), ("near1", "fd00:8::"))
+    with neighbour(lab, "near0", 2) as left, neighbour(lab, "near1", 3) as right:
+        for (device, prefix), there in zip(addresses, (left, right), strict=True):
+            lab.shell(f"ip addr add {prefix}1/64 dev {device} nodad")
+            said_in(there, "echo 0 > /proc/sys/net/ipv6/conf/far/disable_ipv6")
+            said_in(there, f"ip addr add {prefix}2/64 dev far nodad; ip -6 route add default via {prefix}1")
+        servers = [within(right, lambda: socket.create_server(("::", 80), family=socket.AF_INET6))]
+        servers.append(lab.run(lambda: socket.create_server(("::", 80), family=socket.AF_INET6)))
+        assert within(left, lambda: connects("fd00:7::1"))
+        assert within(left, lambda: connects("fd00:2::1"))
+        assert lab.run(connects, "fd00:8::2")
+        assert not within(left, lambda: connects("fd00:8::2"))
+        for server in servers:
+            server.close()
+
+
+def connects(address: str) -> bool:
+    try:
+        with socket.create_connection((address, 80), 1):
+            return True
+    except OSError:
+        return False
+
+
 def test_datagrams_that_keep_coming_find_the_container_that_has_the_port_now(lab: Lab) -> None:
     net = network(1)
     datapath = lab.datapath()
