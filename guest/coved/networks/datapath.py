@@ -371,7 +371,7 @@ class Datapath:
             return
         from coved.networks import conntrack  # for UDP only
 
-        addresses = {ipaddress.ip_address(port.container_address) for port in udp}
+        addresses = {ipaddress.IPv4Address(port.container_address) for port in udp}
         try:
             conntrack.forget_udp({port.port for port in udp}, addresses)
         except OSError as error:
