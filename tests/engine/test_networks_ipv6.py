@@ -142,14 +142,16 @@ def test_networks_are_apart_by_ipv6_too(network: Any, run: Any) -> None:
     network("closed", "fd00:3::/64", enable_ipv6=True, internal=True)
     network("quiet", "fd00:4::/64", enable_ipv6=True, options={"com.docker.network.bridge.enable_icc": "false"})
     first, other, inside = run("first", "one"), run("other", "two"), run("inside", "closed")
-    run("inside2", "closed")
+    neighbours = [run("other2", "two"), run("inside2", "closed")]
     apart, apart2 = run("apart", "quiet"), run("apart2", "quiet")
-    for target in (place(other, "two"), place(inside, "closed")):
-        assert not reaches(first, target["GlobalIPv6Address"])
-        assert not reaches(first, target["IPAddress"])
+    for target, neighbour in zip((place(other, "two"), place(inside, "closed")), neighbours, strict=True):
+        for family in ("GlobalIPv6Address", "IPAddress"):
+            assert reaches(neighbour, target[family])  # it is there, and answers
+            assert not reaches(first, target[family])
     assert reaches(inside, "fd00:3::3")
     assert ways(inside) == set()
     for address in (place(apart2, "quiet")["IPAddress"], "fd00:4::3"):
+        assert reaches(apart2, address)
         assert not reaches(apart, address)
     assert reaches(apart, "fd00:4::1")  # and so all that is outside
 
