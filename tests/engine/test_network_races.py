@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -20,18 +21,16 @@ def network(docker_client: Any, name: str) -> Iterator[Any]:
     made.remove()  # refused while anything is on it
 
 
-def _at_once(*works: Callable[[], object]) -> None:
+def _at_once(*works: Callable[[], tuple[int, Any]]) -> list[tuple[int, Any]]:
+    """What they were answered."""
     barrier = threading.Barrier(len(works))
 
-    def run(work: Callable[[], object]) -> None:
+    def run(work: Callable[[], tuple[int, Any]]) -> tuple[int, Any]:
         barrier.wait(10)
-        work()
+        return work()
 
-    threads = [threading.Thread(target=run, args=(work,)) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    with ThreadPoolExecutor(len(works)) as threads:
+        return [one.result(60) for one in [threads.submit(run, work) for work in works]]
 
 
 def _closed(engine: Any, container_id: str) -> bool:
@@ -47,15 +46,19 @@ def test_a_network_change_that_meets_the_end_revives_no_sandbox(
     path, body = f"/networks/{network.id}", {"Container": container.id, "Force": True}
     for _ in range(ROUNDS):
         if action == "disconnect":
-            ask(engine, "POST", f"{path}/connect", body)
+            assert ask(engine, "POST", f"{path}/connect", body)[0] == 200
         container.start()
-        _at_once(
+        changed, killed = _at_once(
             lambda: ask(engine, "POST", f"{path}/{action}", body),
             lambda: ask(engine, "POST", f"/containers/{container.id}/kill"),
         )
+        assert changed[0] == 200, (
+            changed
+        )  # whichever was first: the network is one that it is to have from then on, or is not
+        assert killed[0] == 204, killed
         assert container.wait()["StatusCode"] == 137
         assert _closed(engine, container.id)
         network.reload()
         assert network.attrs["Containers"] == {}
         if action == "connect":
-            ask(engine, "POST", f"{path}/disconnect", body)
+            assert ask(engine, "POST", f"{path}/disconnect", body)[0] == 200

@@ -142,14 +142,16 @@ def test_networks_are_apart_by_ipv6_too(network: Any, run: Any) -> None:
     network("closed", "fd00:3::/64", enable_ipv6=True, internal=True)
     network("quiet", "fd00:4::/64", enable_ipv6=True, options={"com.docker.network.bridge.enable_icc": "false"})
     first, other, inside = run("first", "one"), run("other", "two"), run("inside", "closed")
-    run("inside2", "closed")
+    neighbours = [run("other2", "two"), run("inside2", "closed")]
     apart, apart2 = run("apart", "quiet"), run("apart2", "quiet")
-    for target in (place(other, "two"), place(inside, "closed")):
-        assert not reaches(first, target["GlobalIPv6Address"])
-        assert not reaches(first, target["IPAddress"])
+    for target, neighbour in zip((place(other, "two"), place(inside, "closed")), neighbours, strict=True):
+        for family in ("GlobalIPv6Address", "IPAddress"):
+            assert reaches(neighbour, target[family])  # it is there, and answers
+            assert not reaches(first, target[family])
     assert reaches(inside, "fd00:3::3")
     assert ways(inside) == set()
     for address in (place(apart2, "quiet")["IPAddress"], "fd00:4::3"):
+        assert reaches(apart2, address)
         assert not reaches(apart, address)
     assert reaches(apart, "fd00:4::1")  # and so all that is outside
 
@@ -238,3 +240,33 @@ def test_containers_go_out_with_the_machines_address_and_nobody_comes_in(
     # By a connection that was begun inside, answers do come in.
     say(outside, "echo hello > /tmp/hello; httpd -p [::]:80 -h /tmp")
     assert say(inner, "wget -qO- http://[2001:db8:1::2]/hello").strip() == "hello"
+
+
+def test_published_ports_follow_the_networks_that_lead_out_by_ipv4(
+    network: Any, run: Any, own_client: Any, own_engine: Any
+) -> None:
+    network("inner", internal=True)
+    network("outer")
+    network("six", "fd00:258::/64", ipv4=False)
+    fetch = own_engine.in_network("curl", "-s", "-m3", "http://127.0.0.1:28080/page")
+
+    def page() -> str:
+        return subprocess.run(fetch, check=False, capture_output=True, text=True, timeout=20).stdout
+
+    server = run("server", "inner", ports={"80/tcp": ("127.0.0.1", 28080)})
+    assert "failed" not in say(server, "echo hello > /tmp/page; httpd -p 80 -h /tmp")
+    assert page() == ""
+    outer, six = (own_client.networks.get(name) for name in ("outer", "six"))
+    for _ in range(2):
+        outer.connect(server)
+        assert page() == "hello\n"
+        server.reload()
+        assert server.ports["80/tcp"] == [{"HostIp": "127.0.0.1", "HostPort": "28080"}]
+        outer.disconnect(server)
+        assert page() == ""
+    outer.connect(server)
+    six.connect(server)
+    assert page() == "hello\n"
+    outer.disconnect(server)
+    # It is nobody's now.
+    run("other", "outer", ports={"80/tcp": ("127.0.0.1", 28080)})

@@ -28,7 +28,7 @@ from life_support import ask
 KILLS = int(os.environ.get("COVE_COMPOSE_KILLS", "4"))
 SEED = int(os.environ.get("COVE_COMPOSE_KILL_SEED", "1"))
 BOUND_S = 60
-BACK_S = 1.0
+BACK_S = 20.0
 PORT = 20080
 DATA = "volumes/kills_data/_data/numbers"
 
@@ -211,9 +211,8 @@ def test_compose_meets_kills(engine_with: Callable[..., Any], tmp_path: Path) ->
                 )
     assert not wrong, "\n".join(wrong)
     assert project.numbers > 0
-    # Of a machine that has its processors for this: on a busy one each takes part of the time.
-    times = [one for what, times in project.back.items() if what != "supervisor" for one in times]
-    assert statistics.median(times) < BACK_S * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    # Far more than it takes, on a busy machine as well: an engine that waits for something in vain is what is looked for.
+    assert max(one for times in project.back.values() for one in times) < BACK_S
 
 
 WORDS = {"up": ("up", "--detach"), "down": ("down", "--timeout", "1")}

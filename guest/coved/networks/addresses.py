@@ -25,6 +25,13 @@ GLOBAL_POOLS: Pools = ((ipaddress.IPv4Network("10.0.0.0/8"), 24),)
 """Of networks whose scope is ``global``."""
 
 
+def parse_address(text: str) -> Address:
+    """An address without a zone, behind whose ``%`` there could be anything. Raises ValueError."""
+    if "%" in text:  # Go's net.ParseIP, and so dockerd, knows no zones
+        raise ValueError(f"{text!r} has a zone")
+    return ipaddress.ip_address(text)
+
+
 def local_pools(seed: str) -> Pools:
     """The pool of unique local addresses (RFC 4193, 3.2) that an engine takes its networks' IPv6 subnets from.
 

@@ -105,6 +105,16 @@ class Catalog:
             self._left.setdefault(container_id, set()).update((network.id, network.name))
         self._definitions.disconnect(container_id, network.id)
 
+    def rejoin(
+        self, container_id: str, network: Network, endpoint: EndpointRequest | None, *, created_on: bool = False
+    ) -> None:
+        """Undoes a ``disconnect``, all of it or half: ``endpoint`` is what it was connected with after its creation, if it was."""
+        if created_on:
+            self._left.get(container_id, set()).difference_update((network.id, network.name))
+            self._definitions.undepart(container_id, network)
+        if endpoint is not None:
+            self._definitions.connect(container_id, network.id, endpoint)
+
     def forget(self, container_id: str) -> None:
         self._definitions.forget(container_id)
         self._left.pop(container_id, None)

@@ -13,7 +13,7 @@ from typing import Any
 from coved.errors import EngineError, Forbidden, InvalidParameter, NotFound, NotImplementedByEngine
 from coved.networks import definition as words
 from coved.networks import ipam, parented
-from coved.networks.addresses import Pools, Subnet
+from coved.networks.addresses import Pools, Subnet, parse_address
 from coved.networks.definition import FALSE, PREDEFINED, TRUE, Network
 
 _DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
@@ -179,7 +179,7 @@ def _check_options(network: Network) -> None:
             raise _unparsed(name, value, f"unknown gateway mode {value}")
     for name in (words.HOST_BINDING, *_HOST_ADDRESSES):
         try:
-            ipaddress.ip_address(options.get(name, "0.0.0.0"))
+            parse_address(options.get(name, "0.0.0.0"))
         except ValueError:
             raise _unparsed(name, options[name], "nil ip") from None
     if (prefix := options.get(words.CONTAINER_IFACE_PREFIX)) and not words.IFACE_PREFIX.fullmatch(prefix):

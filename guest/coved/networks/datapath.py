@@ -33,11 +33,9 @@ from coved.networks.rtnetlink import (
     replace_default_route,
     set_up,
 )
-from coved.networks.subdevices import Parents
+from coved.networks.subdevices import GONE, Parents
 
 log = logging.getLogger(__name__)
-
-_GONE = (errno.ENODEV, errno.ENOENT)
 
 
 class Datapath:
@@ -53,11 +51,14 @@ class Datapath:
         self._directory = namespaces_dir
         # A file for each bridge, there before the bridge and until after it: what an engine was killed over is found again.
         self._bridges = namespaces_dir.parent / "bridges"
-        for directory in (self._directory, self._bridges):
+        # A file for each family ("ipv4", "ipv6") in which this machine was no router before an engine needed it to be one.
+        self._unrouted = namespaces_dir.parent / "unrouted"
+        for directory in (self._directory, self._bridges, self._unrouted):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._table = table
         self._netlink = Netlink()
         self.parents = Parents(namespaces_dir.parent / "parents", self._netlink)
+        self._uplink = uplink
         self._firewall: Firewall | None = None
         self._fast = FastPath(f"{table}-fast", uplink) if uplink else None
         self._spare: namespaces.Namespace | None = None
@@ -103,9 +104,6 @@ class Datapath:
         """
         self.parents.start([network for network in networks if network.parent])
         networks = [network for network in networks if network.bridge]
-        for name in ("all", "default"):  # devices that come later follow the default
-            _sysctl(f"net/ipv4/conf/{name}/forwarding", "1")
-        _sysctl("net/ipv4/ip_forward", "1")
         for name in {path.name for path in self._bridges.iterdir()} - {network.bridge for network in networks}:
             self.drop_bridge(name)
         for network in networks:
@@ -113,9 +111,18 @@ class Datapath:
         links = self._netlink.links()
         bridges = {link.index for link in links if link.name in {network.bridge for network in networks}}
         orphans = [link.name for link in links if link.master in bridges and link.name not in keep]
-        self._netlink.run([delete_link(name) for name in orphans], ignore=_GONE)
-        self._firewall = Firewall(self._table)
-        self._firewall.reset([network.rule for network in networks], ports)
+        self._netlink.run([delete_link(name) for name in orphans], ignore=GONE)
+        self._firewall = Firewall(self._table, self._uplink)
+        if not _is_router("ipv4"):
+            self._keep_unrouted("ipv4")
+        unrouted = [family for family in ("ipv4", "ipv6") if (self._unrouted / family).exists()]
+        self._firewall.reset([network.rule for network in networks], ports, unrouted)
+        # Only now: where nobody wants this machine to be a router, the rules have to be there first.
+        for name in ("all", "default"):  # devices that come later follow the default
+            _sysctl(f"net/ipv4/conf/{name}/forwarding", "1")
+        _sysctl("net/ipv4/ip_forward", "1")
+        if any(network.block6 is not None for network in networks):
+            self._forward_ipv6()
         if self._fast is not None:
             self._fast.reset(network.bridge for network in networks if not network.internal)
 
@@ -128,8 +135,10 @@ class Datapath:
         if network.parent:
             self.parents.ensure(network)
             return
-        self._ensure_bridge(network)
         try:
+            self._ensure_bridge(network)
+            if network.block6 is not None:
+                self._forward_ipv6()
             self._rules.add_bridge(network.rule)
         except BaseException:
             self.drop_bridge(network.bridge)
@@ -145,7 +154,7 @@ class Datapath:
 
     def drop_bridge(self, name: str) -> None:
         """Waits for all processors to have let go of it, which takes tens of milliseconds."""
-        self._netlink.run([delete_link(name)], ignore=_GONE)
+        self._netlink.run([delete_link(name)], ignore=GONE)
         (self._bridges / name).unlink(missing_ok=True)
 
     def open(
@@ -173,8 +182,7 @@ class Datapath:
                 self._remove_namespace(container_id, devices)
                 raise
         try:
-            self._forget_udp(ports)
-            self._rules.add_ports(ports)
+            self.add_ports(ports)
         except BaseException:
             self._remove_namespace(container_id, devices)
             raise
@@ -212,18 +220,17 @@ class Datapath:
             shared: another container is in the namespace, so the pairs are removed here (which takes far longer).
         """
         try:
-            self._rules.remove_ports(ports)
+            self.remove_ports(ports)
         except Exception as error:
             log.warning("ports of %s: %s", container_id, error)
-        self._forget_udp(ports)
         self.drop_devices(container_id, endpoints)
         pairs = [delete_link(endpoint.host_interface) for endpoint in endpoints if endpoint.host_interface]
         if shared:
-            self._netlink.run(pairs, ignore=_GONE)
+            self._netlink.run(pairs, ignore=GONE)
         try:
             namespaces.remove(self.path(container_id))
         except OSError:
-            self._netlink.run(pairs, ignore=_GONE)  # their addresses are about to be given to others
+            self._netlink.run(pairs, ignore=GONE)  # their addresses are about to be given to others
             raise
 
     def connect(self, container_id: str, network: Network, endpoint: Endpoint, ways: Gateways) -> None:
@@ -236,7 +243,7 @@ class Datapath:
             with contextlib.closing(namespaces.enter(self.path(container_id))) as namespace:
                 subdevices.remove(endpoint, namespace.netlink)
             return
-        self._netlink.run([delete_link(endpoint.host_interface)], ignore=_GONE)
+        self._netlink.run([delete_link(endpoint.host_interface)], ignore=GONE)
 
     def drop_devices(self, container_id: str, endpoints: Sequence[Endpoint]) -> None:
         """Ends devices without another end now: the kernel ends namespaces when it likes, and until then the next container
@@ -258,9 +265,13 @@ class Datapath:
 
     def add_ports(self, ports: Sequence[PortRule]) -> None:
         self._rules.add_ports(ports)
+        self._forget_udp(ports)  # afterwards: what comes in between is led to nobody, for as long as it keeps coming
 
     def remove_ports(self, ports: Sequence[PortRule]) -> None:
-        self._rules.remove_ports(ports)
+        try:
+            self._rules.remove_ports(ports)
+        finally:
+            self._forget_udp(ports)
 
     @property
     def _rules(self) -> Firewall:
@@ -326,7 +337,6 @@ class Datapath:
                 interface = ipaddress.ip_interface(f"{block.gateway}/{block.subnet.prefixlen}")
                 requests.append(add_address(index, interface))
         if network.block6 is not None:
-            self._forward_ipv6()
             _sysctl(f"net/ipv6/conf/{network.bridge}/disable_ipv6", "0")
         self._netlink.run(requests, ignore=(errno.EEXIST,))
         # Packets from 127.0.0.1 may leave by the bridge: that is how localhost reaches a published port.
@@ -337,6 +347,8 @@ class Datapath:
         does not listen to unless it is told so (accept_ra of the kernel's ip-sysctl)."""
         if self._forwards_ipv6:
             return
+        if not _is_router("ipv6") and self._keep_unrouted("ipv6"):
+            self._rules.route_nothing_else("ipv6")
         self._forwards_ipv6 = True
         for name in self.links():
             path = Path("/proc/sys/net/ipv6/conf") / name / "accept_ra"
@@ -346,13 +358,20 @@ class Datapath:
         for name in ("default", "all"):
             _sysctl(f"net/ipv6/conf/{name}/forwarding", "1")
 
+    def _keep_unrouted(self, family: str) -> bool:
+        """Whether it matters: where there is but one device, nobody can be led from one to another."""
+        if self._uplink:
+            return False
+        (self._unrouted / family).touch()
+        return True
+
     def _forget_udp(self, ports: Sequence[PortRule]) -> None:
         udp = [port for port in ports if port.proto == "udp"]
         if not udp:
             return
         from coved.networks import conntrack  # for UDP only
 
-        addresses = {ipaddress.ip_address(port.container_address) for port in udp}
+        addresses = {ipaddress.IPv4Address(port.container_address) for port in udp}
         try:
             conntrack.forget_udp({port.port for port in udp}, addresses)
         except OSError as error:
@@ -389,6 +408,13 @@ def _with_loopback(namespace: namespaces.Namespace) -> namespaces.Namespace:
         namespace.close()
         raise
     return namespace
+
+
+def _is_router(family: str) -> bool:
+    try:
+        return Path(f"/proc/sys/net/{family}/conf/all/forwarding").read_text().strip() != "0"
+    except OSError:  # of a kernel without it
+        return True
 
 
 def _sysctl(name: str, value: str) -> None:

@@ -223,6 +223,12 @@ class Definitions:
         for reference in (network.id, network.name):
             self._database.execute("INSERT OR REPLACE INTO network_departures VALUES (?, ?)", (container_id, reference))
 
+    def undepart(self, container_id: str, network: Network) -> None:
+        for reference in (network.id, network.name):
+            self._database.execute(
+                "DELETE FROM network_departures WHERE container_id = ? AND reference = ?", (container_id, reference)
+            )
+
     def disconnect(self, container_id: str, network_id: str) -> None:
         self._database.execute(
             "DELETE FROM network_connections WHERE container_id = ? AND network_id = ?", (container_id, network_id)

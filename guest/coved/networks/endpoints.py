@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from coved.errors import EngineError, InvalidParameter
+from coved.networks.addresses import Address, parse_address
 from coved.networks.definition import PREDEFINED, Network
 from coved.networks.ipam import joined
 from coved.networks.model import Endpoint, EndpointRequest
@@ -65,7 +66,7 @@ def link_local(request: EndpointRequest) -> tuple[str, ...]:
     """The further addresses with their prefix lengths. Raises InvalidParameter for what is not of the kind."""
     made = []
     for text in request.link_local_ips:
-        address = ipaddress.ip_address(text)
+        address = parse_address(text)
         if not address.is_link_local:
             raise InvalidParameter(f"invalid link local IP address: {text}")
         made.append(f"{address}/{_LINK_LOCAL_LENGTH[address.version]}")
@@ -111,9 +112,9 @@ def _ways(endpoint: Endpoint) -> int:
     return endpoint.leads_out + endpoint.leads_out6
 
 
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _address(text: str) -> Address | None:
     try:
-        return ipaddress.ip_address(text)
+        return parse_address(text)
     except ValueError:
         return None
 
@@ -122,8 +123,9 @@ def _out_of_range(network: Network, text: str, version: int) -> list[str]:
     if not network.has_asked_for(version):
         return ["user specified IP address is supported only when connecting to networks with user configured subnets"]
     address = _address(text)
-    # As in dockerd, also a subnet of a family that the network does not have: nothing comes of such an address.
-    subnets = (ipaddress.ip_network(entry["Subnet"]) for entry in network.asked)
+    # As in dockerd, also a subnet of a family that the network does not have, which is kept as it was written, bits behind its
+    # prefix included: nothing comes of such an address.
+    subnets = (ipaddress.ip_network(entry["Subnet"], strict=False) for entry in network.asked)
     if address is not None and any(subnet.version == version and address in subnet for subnet in subnets):
         return []
     return [f"no configured subnet or ip-range contain the IP address {text}"]

@@ -16,49 +16,42 @@ from coved.networks.nftables import Nftables
 _RULES = """
 table inet {table} {{
   set bridges {{ type ifname; }}
+  set unrouted {{ type nf_proto; }}
   set internal {{ type ifname; }}
   set inside {{ type ifname . ifname; }}
   set open4 {{ type ifname; }}
   set open6 {{ type ifname; }}
   set outbound4 {{ type ipv4_addr; flags interval; }}
   set outbound6 {{ type ipv6_addr; flags interval; }}
-  set hairpin4 {{ type ipv4_addr . ipv4_addr; flags interval; }}
-  set hairpin6 {{ type ipv6_addr . ipv6_addr; flags interval; }}
-  map published_at4 {{ type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; }}
-  map published_at6 {{ type inet_proto . ipv6_addr . inet_service : ipv6_addr . inet_service; }}
-  map published4 {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
-  map published6 {{ type inet_proto . inet_service : ipv6_addr . inet_service; }}
+  set hairpin {{ type ipv4_addr . ipv4_addr; flags interval; }}
+  map published_at {{ type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; }}
+  map published {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
   chain guard {{
     type filter hook prerouting priority raw; policy accept;
     iifname @bridges ip daddr 127.0.0.0/8 drop comment "route_localnet is for the host's side only"
   }}
-  chain publish4 {{
-    meta l4proto {{ tcp, udp }} dnat ip to meta l4proto . ip daddr . th dport map @published_at4
-    meta l4proto {{ tcp, udp }} dnat ip to meta l4proto . th dport map @published4
-  }}
-  chain publish6 {{
-    ip6 daddr ::1 return comment "what comes from it cannot leave the machine"
-    meta l4proto {{ tcp, udp }} dnat ip6 to meta l4proto . ip6 daddr . th dport map @published_at6
-    meta l4proto {{ tcp, udp }} dnat ip6 to meta l4proto . th dport map @published6
+  chain publish {{
+    meta l4proto {{ tcp, udp }} dnat ip to meta l4proto . ip daddr . th dport map @published_at
+    meta l4proto {{ tcp, udp }} dnat ip to meta l4proto . th dport map @published
   }}
   chain prerouting {{
     type nat hook prerouting priority dstnat; policy accept;
-    fib daddr type local meta nfproto vmap {{ ipv4 : jump publish4, ipv6 : jump publish6 }}
+    {way_in}meta nfproto ipv4 fib daddr type local jump publish
   }}
   chain output {{
     type nat hook output priority -100; policy accept;
-    fib daddr type local meta nfproto vmap {{ ipv4 : jump publish4, ipv6 : jump publish6 }}
+    meta nfproto ipv4 fib daddr type local jump publish
   }}
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
     ip saddr @outbound4 oifname != @bridges masquerade
     ip6 saddr @outbound6 oifname != @bridges masquerade
-    ct status dnat ip saddr . ip daddr @hairpin4 masquerade
-    ct status dnat ip6 saddr . ip6 daddr @hairpin6 masquerade
+    ct status dnat ip saddr . ip daddr @hairpin masquerade
     ip saddr 127.0.0.0/8 oifname @bridges masquerade
   }}
   chain forward {{
     type filter hook forward priority filter; policy accept;
+    iifname != @bridges oifname != @bridges meta nfproto @unrouted drop
     ct state established,related accept
     iifname . oifname @inside accept
     iifname @internal drop
@@ -88,10 +81,7 @@ class BridgeRule:
 
 @dataclass(frozen=True)
 class PortRule:
-    """Packets to ``address:port`` of this machine go to the container; an ``address`` of "" is any.
-
-    Both addresses are of one family.
-    """
+    """Packets to ``address:port`` of this machine go to the container; an ``address`` of "" is any. Both are IPv4."""
 
     proto: PortProto
     address: str
@@ -101,7 +91,7 @@ class PortRule:
 
     @property
     def _map(self) -> str:
-        return f"published{'_at' if self.address else ''}{6 if ':' in self.container_address else 4}"
+        return "published_at" if self.address else "published"
 
     @property
     def _key(self) -> str:
@@ -116,21 +106,43 @@ class PortRule:
 
 
 class Firewall:
-    """The table named ``table``; every method is one transaction, and raises FirewallError when nothing was changed."""
+    """The table named ``table``; every method is one transaction, and raises FirewallError when nothing was changed.
 
-    def __init__(self, table: str) -> None:
+    Args:
+        uplink: the device that published ports are reached by, when there is only one, and by none else: what the computer has
+            on its own localhost alone, containers of other networks must not reach at their gateway. "" is any.
+    """
+
+    def __init__(self, table: str, uplink: str = "") -> None:
         self._table = table
+        self._way_in = f'iifname "{uplink}" ' if uplink else ""
         self._nft = Nftables()
 
-    def reset(self, bridges: Iterable[BridgeRule], ports: Iterable[PortRule]) -> None:
-        """Puts the table up anew with these networks and ports, whatever an earlier engine left in it."""
+    def reset(self, bridges: Iterable[BridgeRule], ports: Iterable[PortRule], unrouted: Iterable[str] = ()) -> None:
+        """Puts the table up anew with these networks and ports, whatever an earlier engine left in it.
+
+        Args:
+            unrouted: as of :meth:`route_nothing_else`.
+        """
         table = self._table
         lines = [f"add table ip {table}", f"delete table ip {table}"]  # what was before there was IPv6
-        lines += [f"add table inet {table}", f"delete table inet {table}", _RULES.format(table=table)]
+        lines += [
+            f"add table inet {table}",
+            f"delete table inet {table}",
+            _RULES.format(table=table, way_in=self._way_in),
+        ]
         for bridge in bridges:
             lines += self._bridge("add", bridge)
         lines += [port.added(table) for port in ports]
+        lines += [self._unrouted(family) for family in unrouted]
         self._nft.run("\n".join(lines))
+
+    def route_nothing_else(self, family: str) -> None:
+        """Of a family ("ipv4", "ipv6"), packets that neither come from a network nor go to one do not go through this machine."""
+        self._nft.run(self._unrouted(family))
+
+    def _unrouted(self, family: str) -> str:
+        return f"add element inet {self._table} unrouted {{ {family} }}"
 
     def add_bridge(self, bridge: BridgeRule) -> None:
         self._nft.run("\n".join(self._bridge("add", bridge)))
@@ -159,7 +171,8 @@ class Firewall:
             elements["internal"] = name
         for subnet in rule.subnets:
             family = subnet.version
-            elements[f"hairpin{family}"] = f"{subnet} . {subnet}"
+            if family == 4:
+                elements["hairpin"] = f"{subnet} . {subnet}"
             if rule.masquerade and not rule.internal:
                 elements[f"outbound{family}"] = str(subnet)
             if rule.modes[family == 6] == "nat-unprotected":

@@ -9,11 +9,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from coved.errors import EngineError, Forbidden, InvalidParameter
-from coved.networks.addresses import DEFAULT_POOLS, GLOBAL_POOLS, Address, AddressPool, Pools, Subnet, free_subnet
+from coved.networks.addresses import (
+    DEFAULT_POOLS,
+    GLOBAL_POOLS,
+    Address,
+    AddressPool,
+    Pools,
+    Subnet,
+    free_subnet,
+    parse_address,
+)
 
 _PREFIX = re.compile(r"[0-9A-Fa-f.:]+/(0|[1-9][0-9]{0,2})")
 _WORDS = ("Subnet", "IPRange", "Gateway")
 LINK_LOCAL = ipaddress.IPv6Network("fe80::/64")
+LOOPBACK = ipaddress.IPv6Address("::1")
 
 
 @dataclass(frozen=True)
@@ -136,7 +146,7 @@ def _range(text: str, subnet: Subnet, wrong: list[str]) -> Subnet | None:
 def _address(text: str, subnet: Subnet) -> tuple[Address | None, str]:
     """The address, and what is wrong with it."""
     try:
-        address = ipaddress.ip_address(text)
+        address = parse_address(text)
     except ValueError:
         return None, "invalid address"
     if address.version != subnet.version:
@@ -195,7 +205,7 @@ def _reserve(given: Given, gateway: bool) -> Allocated:
         raise EngineError(f"failed to allocate gateway ({given.gateway or ''}): {error}") from None
     for name, text in given.auxiliary.items():
         try:
-            pool.take(ipaddress.ip_address(text))
+            pool.take(parse_address(text))
         except EngineError as error:
             raise EngineError(f"failed to allocate secondary ip address ({name}:{text}): {error}") from None
     return Allocated(str(given.subnet), str(chosen or ""), str(given.ip_range or ""), given.auxiliary)
@@ -210,6 +220,8 @@ def check_subnet6(subnet: Subnet, gateway: str) -> None:
         raise InvalidParameter(f"multicast subnet '{shown}' is not allowed")
     if subnet != LINK_LOCAL and subnet.version == 6 and LINK_LOCAL.overlaps(subnet):
         raise InvalidParameter(f"'{shown}' clashes with the Link-Local prefix 'fe80::/64'")
+    if LOOPBACK in subnet:
+        raise InvalidParameter(f"'{shown}' clashes with the loopback address '{LOOPBACK}'")
 
 
 def pools4(scope: str) -> Pools:

@@ -54,7 +54,7 @@ _IFF_UP = 1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFLA_PROTINFO, _IFLA_BRPORT_ISOLATED = 12, 33
-_IFLA_LINK, _RT_SCOPE_LINK = 5, 253
+_IFLA_LINK, _IFLA_IFALIAS, _RT_SCOPE_LINK = 5, 20, 253
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 _IFA_F_NODAD = 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_TABLE = 1, 4, 5, 6, 15
@@ -76,6 +76,8 @@ class Link:
     kind: str
     """``bridge``, ``veth``, ...; empty for hardware."""
     up: bool
+    alias: str = ""
+    """A text that somebody gave it."""
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
@@ -159,9 +161,10 @@ def add_device(name: str, kind: str, data: bytes, parent: int = 0, mac: str = ""
     return Request(_RTM_NEWLINK, NLM_F_CREATE_EXCL, body + attribute(_IFLA_LINKINFO, info), f"add {kind} {name}")
 
 
-def change_device(index: int, name: str, mac: str = "") -> Request:
-    """Gives a device that is down another name, and another address."""
+def change_device(index: int, name: str, alias: str, mac: str = "") -> Request:
+    """Gives a device that is down another name, an alias, and another address."""
     body = _IFINFOMSG.pack(socket.AF_UNSPEC, 0, index, 0, 0) + _name(name)
+    body += attribute(_IFLA_IFALIAS, alias.encode())
     if mac:
         body += attribute(_IFLA_ADDRESS, _mac(mac))
     return Request(_RTM_NEWLINK, 0, body, f"name link {index} {name}")
@@ -316,15 +319,17 @@ class Netlink:
         links = []
         for body in self.dump(_RTM_GETLINK, _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
             _, _, index, flags, _ = _IFINFOMSG.unpack_from(body)
-            name, master, kind = "", 0, ""
+            name, master, kind, alias = "", 0, "", ""
             for tag, value in attributes(body[_IFINFOMSG.size :]):
                 if tag == _IFLA_IFNAME:
                     name = _text(value)
                 elif tag == _IFLA_MASTER:
                     (master,) = struct.unpack("=I", value)
+                elif tag == _IFLA_IFALIAS:
+                    alias = _text(value)
                 elif tag == _IFLA_LINKINFO:
                     kind = next((_text(v) for t, v in attributes(value) if t == _IFLA_INFO_KIND), "")
-            links.append(Link(index, name, master, kind, bool(flags & _IFF_UP)))
+            links.append(Link(index, name, master, kind, bool(flags & _IFF_UP), alias))
         return links
 
     def addresses(self) -> list[tuple[int, Interface]]:

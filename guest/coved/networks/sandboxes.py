@@ -300,12 +300,18 @@ class Sandboxes:
             if record is not None:
                 if any(present.network_id == network.id for present in record.endpoints):
                     raise Forbidden(f"endpoint with name {container_name} already exists in network {network.name}")
-                await to_the_end(self._attach(record, network, endpoint))
             else:
                 joined, left = self._catalog.joined_and_left(container_id)
                 if network.id in joined or network.id in self._created_on(request, left):
                     return  # what was said first holds, as in dockerd
-            self._catalog.connect(container_id, endpoint)
+            self._catalog.connect(container_id, endpoint)  # first: what cannot be put on record is not done
+            if record is not None:
+                try:
+                    await to_the_end(self._attach(record, network, endpoint, request))
+                except BaseException:
+                    with _told(record, f"its next start will connect it to {network.name}"):
+                        self._catalog.disconnect(container_id, network)
+                    raise
         self.on_change(container_id)
         self._event("connect", network.id, container_id)
 
@@ -338,6 +344,7 @@ class Sandboxes:
             record = self._open.get(container_id)
             joined, left = self._catalog.joined_and_left(container_id)
             created_on = network.id in self._created_on(request, left)
+            gone: Endpoint | None = None
             if record is not None:
                 if record.mode == network.driver == "host":
                     raise InvalidParameter(
@@ -346,10 +353,16 @@ class Sandboxes:
                 gone = next((one for one in record.endpoints if one.network_id == network.id), None)
                 if gone is None:
                     raise EngineError(f"container {container_id} is not connected to network {network.name}")
-                await to_the_end(self._detach(record, gone))
             elif network.id not in joined and not created_on:
                 raise EngineError(f"container {container_id} is not connected to the network {network.name}")
-            self._catalog.disconnect(container_id, network, created_on=created_on)
+            try:
+                self._catalog.disconnect(container_id, network, created_on=created_on)
+                if record is not None:
+                    await to_the_end(self._detach(record, gone, request))
+            except BaseException:
+                with contextlib.suppress(EngineError, OSError):  # of a full disk, which is what is told
+                    self._catalog.rejoin(container_id, network, joined.get(network.id), created_on=created_on)
+                raise
         self.on_change(container_id)
         self._event("disconnect", network.id, container_id)
 
@@ -389,17 +402,7 @@ class Sandboxes:
 
     async def _build(self, record: Record, request: SandboxRequest) -> None:
         self._records.save(record)
-        outer = _published(record)
-        if request.ports and outer is not None:
-            try:
-                if not outer.address:
-                    raise PublishError("ports are published on IPv4 addresses of containers, and this one has none")
-                ports = await self._publisher.publish(self._bound(request.ports, outer))
-            except PublishError as error:
-                raise EngineError(
-                    "driver failed programming external connectivity on endpoint "
-                    f"{record.container_name} ({outer.endpoint_id}): {error}"
-                ) from None
+        if request.ports and (ports := await self._publish(record, request)):
             record = self._open[record.container_id] = replace(record, ports=ports)
             self._records.save(record)
         if record.has_namespace:
@@ -416,6 +419,21 @@ class Sandboxes:
                 await self._names.open(record)
             if endpoints:  # which has used it up: the next one, while this one's processes are being made
                 self._kernel.submit(self._kernel.datapath.prepare)
+
+    async def _publish(self, record: Record, request: SandboxRequest) -> tuple[PublishedPort, ...]:
+        """None on a macvlan or ipvlan. Raises EngineError."""
+        outer = _outer(record)
+        if outer is None or not outer.host_interface:
+            return ()
+        try:
+            if not outer.address:
+                raise PublishError("ports are published on IPv4 addresses of containers, and this one has none")
+            return await self._publisher.publish(self._bound(request.ports, outer))
+        except PublishError as error:
+            raise EngineError(
+                "driver failed programming external connectivity on endpoint "
+                f"{record.container_name} ({outer.endpoint_id}): {error}"
+            ) from None
 
     def _note(self, record: Record) -> None:
         """The sandbox is like this from now on."""
@@ -462,20 +480,26 @@ class Sandboxes:
         except Exception as error:
             log.error("closing the network of container %s: %s", record.container_id[:12], error)
 
-    async def _attach(self, record: Record, network: Network, endpoint: EndpointRequest) -> None:
+    async def _attach(
+        self, record: Record, network: Network, endpoint: EndpointRequest, request: SandboxRequest | None
+    ) -> None:
         (made,) = self._catalog.allocate([(network, endpoint)], _next_interface(record))
         grown = replace(record, endpoints=(*record.endpoints, made))
         ways = gateways(grown.endpoints)
+        placed: Record | None = None
         try:
             # First: as long as it stands here, the network cannot be removed.
             self._note(grown)
             await self._kernel.run(self._kernel.datapath.connect, record.container_id, network, made, ways)
             if record.container_id not in self._names and wanted(grown):
                 await self._names.open(record)
-            if self._rules(record) != self._rules(grown):
-                await self._move_ports(record, grown)
+            placed = await self._place_ports(record, grown, request)
+            if placed != grown:
+                self._note(placed)
         except BaseException:
             try:
+                if placed is not None:
+                    await self._put_ports_back(placed, record)
                 await self._kernel.run(self._kernel.datapath.disconnect, record.container_id, made)
                 if made in ways:
                     with _told(record, "it has no way out"):
@@ -485,33 +509,57 @@ class Sandboxes:
                 self._catalog.release([made])
                 self._is_now(record)
             raise
+        await self._end_ports(record, placed)
 
-    async def _detach(self, record: Record, gone: Endpoint) -> None:
+    async def _detach(self, record: Record, gone: Endpoint | None, request: SandboxRequest | None) -> None:
         """All of it or nothing: what fails before the pair is gone is put back, and after that there is no way but on."""
+        if gone is None:
+            return
         shrunk = replace(record, endpoints=tuple(e for e in record.endpoints if e is not gone))
         before, after = gateways(record.endpoints), gateways(shrunk.endpoints)
-        leaves_ports = bool(record.ports) and gone in before  # they move to the next network, or end
-        if leaves_ports and _published(shrunk) is None:
-            shrunk = replace(shrunk, ports=())
-        if leaves_ports:
-            await self._move_ports(record, shrunk)
+        placed = await self._place_ports(record, shrunk, request)
         try:
             await self._kernel.run(self._kernel.datapath.disconnect, record.container_id, gone)
         except BaseException:
-            if leaves_ports:
-                with _told(record, "its published ports have no way back to it"):
-                    await self._move_ports(shrunk, record)
+            await self._put_ports_back(placed, record)
             raise
-        self._is_now(shrunk)
+        self._is_now(placed)
         self._catalog.release([gone])
-        if leaves_ports and _published(shrunk) is None:
-            await self._publisher.unpublish(record.ports)
+        await self._end_ports(record, placed)
         if gone in before and any(after):
             with _told(record, "it has no way out"):
                 await self._kernel.run(self._kernel.datapath.set_ways_out, record.container_id, after)
 
+    async def _place_ports(self, old: Record, new: Record, request: SandboxRequest | None) -> Record:
+        """``new`` with its published ports, which go with the way out: they move, or end, or there are some again.
+
+        What fails leaves those of ``old``. Those that end are bound until ``_end_ports``, so that there is a way back.
+        """
+        if _published(new) is None:
+            new = replace(new, ports=())
+        elif not new.ports and request is not None and request.ports:
+            new = replace(new, ports=await self._publish(new, request))
+        try:
+            await self._move_ports(old, new)
+        except BaseException:
+            await self._end_ports(new, old)
+            raise
+        return new
+
+    async def _put_ports_back(self, placed: Record, old: Record) -> None:
+        with _told(old, "its published ports have no way back to it"):
+            await self._move_ports(placed, old)
+        await self._end_ports(placed, old)
+
+    async def _end_ports(self, old: Record, new: Record) -> None:
+        """Releases the ports that ``new`` has no more."""
+        if old.ports and not new.ports:
+            await self._publisher.unpublish(old.ports)
+
     async def _move_ports(self, old: Record, new: Record) -> None:
         """Published ports lead to where ``new`` is from now on; when that cannot be, to where ``old`` is."""
+        if self._rules(old) == self._rules(new):
+            return
         await self._kernel.run(self._kernel.datapath.remove_ports, self._rules(old))
         try:
             await self._kernel.run(self._kernel.datapath.add_ports, self._rules(new))
@@ -526,7 +574,7 @@ class Sandboxes:
             outer = _published(record)
             for port in record.ports if outer is not None else ():
                 local = port.host_ip in ("", "0.0.0.0") or port.host_ip.startswith("127.")
-                if outer is not None and outer.address and local and (port.proto, port.host_port) == ("tcp", host_port):
+                if outer is not None and local and (port.proto, port.host_port) == ("tcp", host_port):
                     return outer.address, port.container_port
         return None
 
@@ -539,15 +587,8 @@ class Sandboxes:
         return next((record.container_name for record in self._open.values() if port in record.ports), "")
 
     def _rules(self, record: Record) -> list[PortRule]:
-        ways = gateways(record.endpoints)
-        rules = []
-        for port in record.ports:
-            # What comes in from the computer comes to an IPv4 address of its machine, whatever the address out there.
-            version6 = ":" in port.host_ip and not port.guest_port
-            way = ways.ipv6 if version6 else ways.ipv4
-            if way is not None and way.host_interface:
-                rules.append(self._publisher.rule(port, way.address6 if version6 else way.address))
-        return rules
+        way = _published(record)
+        return [self._publisher.rule(port, way.address) for port in record.ports] if way is not None else []
 
     def _sandbox(self, record: Record, request: SandboxRequest) -> Sandbox:
         owner, path = record, None
@@ -588,9 +629,10 @@ def _outer(record: Record) -> Endpoint | None:
 
 
 def _published(record: Record) -> Endpoint | None:
-    """The same, if ports can be published there: a macvlan and an ipvlan have none, as with Docker."""
-    outer = _outer(record)
-    return outer if outer is not None and outer.host_interface else None
+    """The endpoint that ports are published at, if there is one: by IPv4 alone, and not at a macvlan or an ipvlan, as with
+    Docker."""
+    way = gateways(record.endpoints).ipv4
+    return way if way is not None and way.host_interface and way.address else None
 
 
 def _check_connection(network: Network, mode: str) -> None:

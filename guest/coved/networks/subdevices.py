@@ -27,7 +27,8 @@ from coved.networks.rtnetlink import (
 
 log = logging.getLogger(__name__)
 
-_GONE = (errno.ENODEV, errno.ENOENT)
+GONE = (errno.ENODEV, errno.ENOENT)
+"""What the kernel answers when a device to be deleted is no more."""
 _VLAN_ID, _MACVLAN_MODE, _IPVLAN_MODE, _IPVLAN_FLAGS = 1, 1, 1, 2  # IFLA_* of linux/if_link.h
 _LAST_VLAN = 4094
 
@@ -83,7 +84,7 @@ class Parents:
     def drop(self, name: str) -> None:
         """Takes a parent away that was made here, and with it all devices on it; any other stays."""
         if (self._made / name).exists():
-            self._netlink.run([delete_link(name)], ignore=_GONE)
+            self._netlink.run([delete_link(name)], ignore=GONE)
             (self._made / name).unlink(missing_ok=True)
 
     def add(self, network: Network, endpoint: Endpoint, namespace: Namespace) -> None:
@@ -106,20 +107,24 @@ class Parents:
             # Among others: a device has either macvlan's on it, or ipvlan's, or is a port of a bridge.
             raise EngineError(f"failed to create the {kind.driver} port: {_words(error)}") from None
         index = next(link.index for link in namespace.netlink.links() if link.name == name)
-        namespace.netlink.run([change_device(index, endpoint.interface, later)])
+        namespace.netlink.run([change_device(index, endpoint.interface, name, later)])
 
 
 def is_made(endpoint: Endpoint, inside: Netlink) -> bool:
-    return any(link.name == endpoint.interface for link in inside.links())
+    return any(link.alias == _name_at_first(endpoint) for link in inside.links())
 
 
 def remove(endpoint: Endpoint, inside: Netlink) -> None:
-    """Whether it was finished or not. Raises OSError."""
-    inside.run([delete_link(_name_at_first(endpoint)), delete_link(endpoint.interface)], ignore=_GONE)
+    """Whether it was finished or not. What a container has made itself stays, whatever it is called. Raises OSError."""
+    mark = _name_at_first(endpoint)
+    inside.run([delete_link(link.name) for link in inside.links() if mark in (link.name, link.alias)], ignore=GONE)
 
 
 def _name_at_first(endpoint: Endpoint) -> str:
-    """The kernel lets nobody make a device in another namespace with a name that is taken in this one, as eth0 is."""
+    """The kernel lets nobody make a device in another namespace with a name that is taken in this one, as eth0 is.
+
+    Once it has its own name, this one is its alias, by which it is known: containers may rename it, or call theirs like it.
+    """
     return f"cv{endpoint.endpoint_id[:12]}"
 
 

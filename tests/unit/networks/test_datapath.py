@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import ipaddress
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -71,8 +72,8 @@ class Lab:
     def run(self, function: Callable[..., T], *arguments: Any) -> T:
         return self._thread.submit(function, *arguments).result(20)
 
-    def datapath(self) -> Datapath:
-        made = self.run(Datapath, self.folder / "netns", "cove-test")
+    def datapath(self, uplink: str = "") -> Datapath:
+        made = self.run(Datapath, self.folder / "netns", "cove-test", uplink)
         self._open.append(made)
         return made
 
@@ -221,6 +222,133 @@ def test_a_published_port_leads_in_from_the_machine_and_from_the_container_itsel
         assert lab.run(fetch, "127.0.0.1", 8080) == "page 10.201.0.1"
 
 
+@contextlib.contextmanager
+def neighbour(lab: Lab, device: str, number: int) -> Iterator[Path]:
+    """A machine on a link of the lab's: 192.0.<number>.2, and the lab is 192.0.<number>.1 to it."""
+    path = lab.folder / device
+    made = lab.run(namespaces.create)
+    lab.run(namespaces.mount, made, path)
+    script = f"ip link add {device} type veth peer name far netns /proc/{os.getpid()}/fd/{made.fd}"
+    for said in (
+        lab.shell(f"{script}; ip addr add 192.0.{number}.1/24 dev {device}; ip link set {device} up"),
+        said_in(path, f"ip addr add 192.0.{number}.2/24 dev far; ip link set far up"),
+        said_in(path, f"ip route add default via 192.0.{number}.1"),
+    ):
+        assert said == ""
+    try:
+        yield path
+    finally:
+        made.close()
+        namespaces.remove(path)
+
+
+def test_where_ports_come_in_by_one_device_no_other_network_reaches_them(lab: Lab) -> None:
+    """They may be for the computer's localhost alone."""
+    one, two = network(1), network(2)
+    with neighbour(lab, "up0", 2) as outside:
+        datapath = lab.datapath("up0")
+        lab.run(datapath.start, [one, two], {}, [])
+        rule = PortRule("tcp", "", 8080, "10.201.0.2", 80)
+        path = opened(lab, datapath, "c1", [(one, endpoint(one, 2))], [rule])
+        other = opened(lab, datapath, "c2", [(two, endpoint(two, 2))], [])
+        with tcp_server(path, 80, b"page"):
+            assert within(outside, lambda: fetch("192.0.2.1", 8080)) == "page 192.0.2.2"
+            for address in ("10.202.0.1", "10.201.0.1", "192.0.2.1"):
+                assert within(other, lambda to=address: fetch(to, 8080, 0.5)) == ""  # type: ignore[misc]
+            assert within(path, lambda: fetch("10.201.0.1", 8080, 0.5)) == ""
+
+
+@pytest.mark.parametrize("was_router", [False, True])
+def test_the_machine_does_not_become_a_router_for_its_neighbours(lab: Lab, was_router: bool) -> None:
+    lab.shell(f"sysctl -w net.ipv4.ip_forward={int(was_router)}")
+    net = network(1, options={"com.docker.network.bridge.gateway_mode_ipv4": "nat-unprotected"})
+    with neighbour(lab, "near0", 2) as left, neighbour(lab, "near1", 3) as right:
+        for _ in range(2):  # the next engine finds a router
+            datapath = lab.datapath()
+            lab.run(datapath.start, [net], {}, [])
+            path = opened(lab, datapath, "c1", [(net, endpoint(net, 2))], [])
+            with tcp_server(right, 80, b"right"), tcp_server(path, 80, b"inside"):
+                assert within(left, lambda: fetch("192.0.3.2", 80, 0.5)) == ("right 192.0.2.2" if was_router else "")
+                assert within(left, lambda: fetch("10.201.0.2", 80)) == "inside 192.0.2.2"
+                assert within(path, lambda: fetch("192.0.3.2", 80)) == "right 192.0.3.1"
+
+
+def test_the_machine_does_not_become_a_router_of_ipv6_either(lab: Lab) -> None:
+    datapath = lab.datapath()
+    lab.run(datapath.start, [network(1)], {}, [])
+    show = "cat /proc/sys/net/ipv6/conf/all/forwarding"
+    assert lab.shell(show) == "0\n"
+    lab.run(datapath.add_network, network(2, ipv6=True, subnet6="fd00:2::/64", gateway6="fd00:2::1"))
+    assert lab.shell(show) == "1\n"
+    addresses = (("near0", "fd00:7::"), ("near1", "fd00:8::"))
+    with neighbour(lab, "near0", 2) as left, neighbour(lab, "near1", 3) as right:
+        for (device, prefix), there in zip(addresses, (left, right), strict=True):
+            lab.shell(f"ip addr add {prefix}1/64 dev {device} nodad")
+            said_in(there, "echo 0 > /proc/sys/net/ipv6/conf/far/disable_ipv6")
+            said_in(there, f"ip addr add {prefix}2/64 dev far nodad; ip -6 route add default via {prefix}1")
+        servers = [within(right, lambda: socket.create_server(("::", 80), family=socket.AF_INET6))]
+        servers.append(lab.run(lambda: socket.create_server(("::", 80), family=socket.AF_INET6)))
+        assert within(left, lambda: connects("fd00:7::1"))
+        assert within(left, lambda: connects("fd00:2::1"))
+        assert lab.run(connects, "fd00:8::2")
+        assert not within(left, lambda: connects("fd00:8::2"))
+        for server in servers:
+            server.close()
+
+
+def connects(address: str) -> bool:
+    try:
+        with socket.create_connection((address, 80), 1):
+            return True
+    except OSError:
+        return False
+
+
+def test_datagrams_that_keep_coming_find_the_container_that_has_the_port_now(lab: Lab) -> None:
+    net = network(1)
+    datapath = lab.datapath()
+    lab.run(datapath.start, [net], {}, [])
+    rules = [PortRule("udp", "", 8053, f"10.201.0.{last}", 53) for last in (2, 3)]
+    client = lab.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
+    client.settimeout(3)
+
+    def send() -> None:
+        with contextlib.suppress(ConnectionRefusedError):  # it is told so of the one before
+            client.sendto(b"?", ("127.0.0.1", 8053))
+
+    def heard(server: socket.socket) -> bool:
+        send()
+        server.settimeout(3)
+        try:
+            return server.recv(9) == b"?"
+        except TimeoutError:
+            return False
+
+    add = datapath._rules.add_ports
+
+    def interrupted(ports: Any) -> None:
+        send()  # a datagram comes in the middle of it
+        add(ports)
+
+    datapath._rules.add_ports = interrupted  # type: ignore[method-assign]
+    with client, contextlib.ExitStack() as stack:
+        servers = []
+        for last in (2, 3):
+            path = opened(lab, datapath, f"c{last}", [(net, endpoint(net, last))], rules[:1] if last == 2 else [])
+            servers.append(stack.enter_context(within(path, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))))
+            servers[-1].bind(("0.0.0.0", 53))
+        assert heard(servers[0])
+        lab.run(datapath.remove_ports, rules[:1])
+        send()
+        lab.run(datapath.add_ports, rules[1:])
+        assert heard(servers[1])
+        lab.run(datapath.remove_ports, rules[1:])
+        servers[1].settimeout(0.2)
+        send()
+        with pytest.raises(TimeoutError):
+            servers[1].recv(9)
+
+
 def test_containers_cannot_reach_the_machines_loopback(lab: Lab) -> None:
     net = network(1)
     datapath = lab.datapath()
@@ -307,6 +435,15 @@ def test_an_open_that_fails_leaves_nothing(lab: Lab) -> None:
     assert lab.run(datapath.has_namespace, "c1")
     path = opened(lab, datapath, "c2", [(net, endpoint(net, 3))], [])
     assert "10.201.0.3" in said_in(path, "ip -o -4 addr show eth0")
+
+
+def test_a_network_that_the_kernel_refuses_leaves_nothing(lab: Lab) -> None:
+    datapath = lab.datapath()
+    lab.run(datapath.start, [], {}, [])
+    with pytest.raises(NetlinkError):  # no device but lo has ::1
+        lab.run(datapath.add_network, network(1, ipv6=True, subnet6="::/64", gateway6="::1"))
+    assert "tb1" not in lab.run(datapath.links)
+    assert not [*(lab.folder / "bridges").iterdir()]
 
 
 def test_the_next_engine_takes_over_what_runs_and_clears_what_does_not(lab: Lab) -> None:
@@ -432,6 +569,30 @@ def test_half_of_a_macvlan_is_taken_away(lab: Lab) -> None:
     lab.run(datapath.start, [net], {}, [])
     path = opened(lab, datapath, "c1", [(net, place)], [])
     assert lab.run(datapath.has_device, "c1", place)
-    said_in(path, f"ip link set eth0 down; ip link set eth0 name cv{place.endpoint_id[:12]}")
+    said_in(path, f"ip link set eth0 down; ip link set eth0 alias ''; ip link set eth0 name cv{place.endpoint_id[:12]}")
     assert not lab.run(datapath.has_device, "c1", place)
     assert said_in(path, "ip -o link").count("\n") == 1
+
+
+def test_what_a_container_calls_like_a_network_device_is_its_own(lab: Lab) -> None:
+    lab.shell("ip link add name par0 type veth peer name far0; ip link set par0 up")
+    lab.shell("ip link add name par1 type veth peer name far1; ip link set par1 up")
+    nets = [_on_parent(f"par{number}")[0] for number in (0, 1)]
+    first, second = (
+        replace(_on_parent("")[1], endpoint_id=f"{number}" * 64, interface=f"eth{number}", mac_address="")
+        for number in (0, 1)
+    )
+    datapath = lab.datapath()
+    lab.run(datapath.start, nets, {}, [])
+    path = opened(lab, datapath, "c1", [(nets[0], first)], [])
+    said_in(path, "ip link set eth0 down; ip link set eth0 name eth1; ip link add eth0 type bridge")
+    with pytest.raises(OSError, match="File exists"):
+        lab.run(datapath.connect, "c1", nets[1], second, gateways([first, second]))
+    lab.run(datapath.disconnect, "c1", second)  # as is done about what failed
+    assert not lab.run(datapath.has_device, "c1", second)
+    assert "eth0:" in said_in(path, "ip -o link")
+    assert lab.run(datapath.has_device, "c1", first)
+    lab.run(datapath.disconnect, "c1", first)
+    left = said_in(path, "ip -o link")
+    assert "eth0:" in left
+    assert not re.search("eth1|cv", left)

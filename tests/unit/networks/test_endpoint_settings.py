@@ -8,7 +8,9 @@ import pytest
 from coved.containers import config
 from coved.errors import InvalidParameter
 from coved.networks import EndpointRequest
+from coved.networks.definition import Network
 from coved.networks.endpoint_settings import parse
+from coved.networks.endpoints import check
 
 
 @pytest.mark.parametrize("settings", [None, {}, {"IPAMConfig": None, "Aliases": None, "DriverOpts": None}])
@@ -52,3 +54,26 @@ def test_all_that_is_asked_for_arrives_also_of_a_create() -> None:
 def test_another_type_is_refused(settings: Any, words: str) -> None:
     with pytest.raises(InvalidParameter, match=words):
         parse("web", settings)
+
+
+def _network(**more: Any) -> Network:
+    return Network("1" * 64, "net", "bridge", 1, "br-1", "10.1.0.0/24", "10.1.0.1", **more)
+
+
+@pytest.mark.parametrize("zone", ["%eth0", "%x y\n#"])
+def test_an_address_with_a_zone_is_none(zone: str) -> None:
+    address, local = f"fd00:1::5{zone}", f"fe80::1{zone}"
+    request = EndpointRequest("net", ipv6_address=address, link_local_ips=(local,))
+    network = _network(ipv6=True, subnet6="fd00:1::/64", gateway6="fd00:1::1", asked=({"Subnet": "fd00:1::/64"},))
+    with pytest.raises(InvalidParameter) as error:
+        check(network, request)
+    for words in (f"invalid IPv6 address: {address}", f"invalid link-local IP address: {local}"):
+        assert words.replace("\n", "\n\t") in str(error.value)
+
+
+def test_a_subnet_that_was_kept_as_it_was_written_is_asked_all_the_same() -> None:
+    """Of IPv6, on a network without it."""
+    network = _network(asked=({"Subnet": "fd00::1/64"},))
+    check(network, EndpointRequest("net", ipv6_address="fd00::9"))
+    with pytest.raises(InvalidParameter, match="no configured subnet or ip-range contain the IP address fd00:1::9"):
+        check(network, EndpointRequest("net", ipv6_address="fd00:1::9"))

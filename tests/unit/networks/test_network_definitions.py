@@ -20,6 +20,7 @@ TAKEN = [
     )
     for n in (7, 8)
 ]
+ZONED = "fd00:1::1%x y\n#"
 POOLS6 = local_pools("test")
 
 
@@ -125,6 +126,16 @@ def test_the_machines_own_subnets_are_kept_clear_of_but_may_be_asked_for() -> No
             "parent subnet 10.0.0.0/24 doesn't contain ip-range",
         ),
         (ipam(Subnet="10.0.0.0/24", IPRange="x"), InvalidParameter, "invalid ip-range"),
+        *(
+            ({"EnableIPv6": True, **ipam(Subnet="fd00:1::/64", **{key: value})}, InvalidParameter, "invalid address")
+            for key, value in (("Gateway", ZONED), ("AuxiliaryAddresses", {"way": ZONED}))
+        ),
+        ({"Options": {"com.docker.network.bridge.host_binding_ipv4": ZONED}}, InvalidParameter, "nil ip"),
+        (
+            {"EnableIPv6": True, **ipam(Subnet="::/64")},
+            InvalidParameter,
+            "'::1/64' clashes with the loopback address '::1'",
+        ),
         (
             ipam(Subnet="10.0.0.0/24", AuxiliaryAddresses={"a": "10.0.1.9"}),
             InvalidParameter,

@@ -14,7 +14,7 @@ from coved.errors import EngineError
 from coved.networks.definition import Network
 from coved.networks.endpoints import Gateways
 from coved.networks.firewall import PortRule
-from coved.networks.model import Endpoint, PublishedPort
+from coved.networks.model import Endpoint, EndpointRequest, PortRequest, PublishedPort, SandboxRequest
 from coved.networks.records import Record, Records
 from coved.networks.sandboxes import Sandboxes
 
@@ -39,7 +39,9 @@ def endpoint(net: Network, number: int) -> Endpoint:
     )
 
 
+SIX = replace(endpoint(SECOND, 1), address="", gateway="", address6="fd00::2", gateway6="fd00::1")
 PORT = PublishedPort("tcp", 80, "", 8080)
+ASKED = SandboxRequest("web", FIRST.id, ports=(PortRequest("tcp", 80, "", 8080),))
 BOTH = Record(ID, "web", "bridge", (endpoint(FIRST, 0), endpoint(SECOND, 1)), (PORT,))
 ALONE = replace(BOTH, endpoints=BOTH.endpoints[:1])
 
@@ -54,6 +56,8 @@ class World:
         self.route = record.endpoints[0].gateway
         self.taken: set[str] = set()
         self.published = set(record.ports)
+        self.joined: dict[str, EndpointRequest] = {}
+        self.left: set[str] = set()
 
     def _step(self, name: str) -> None:
         if name == self.failing:
@@ -85,16 +89,27 @@ class World:
 
     def disconnect(self, container_id: str, gone: Endpoint) -> None:
         self._step("disconnect")
-        self.links.remove(gone.host_interface)
+        self.links.discard(gone.host_interface)
         if self.route == gone.gateway:
             self.route = ""
 
+    def connect(self, container_id: str, network: Network, made: Endpoint, ways: Gateways) -> None:
+        self._step("connect")
+        self.links.add(made.host_interface)
+        self.set_ways_out(container_id, ways)
+
     def set_ways_out(self, container_id: str, ways: Gateways) -> None:
         self._step("set_ways_out")
-        assert ways.ipv4 is not None
-        self.route = ways.ipv4.gateway
+        self.route = ways.ipv4.gateway if ways.ipv4 is not None else ""
 
     # -- the publisher
+
+    async def publish(self, requests: list[PortRequest]) -> tuple[PublishedPort, ...]:
+        self._step("publish")
+        assert not self.published
+        ports = tuple(PublishedPort(one.proto, one.container_port, "", one.host_port) for one in requests)
+        self.published |= {*ports}
+        return ports
 
     async def unpublish(self, ports: tuple[PublishedPort, ...]) -> None:
         self.published -= {*ports}
@@ -119,7 +134,15 @@ class World:
         return iter((FIRST, SECOND))
 
     def joined_and_left(self, container_id: str) -> tuple[dict[str, Any], set[str]]:
-        return {}, set()
+        return dict(self.joined), self.left
+
+    def matching(self, reference: str) -> list[Network]:
+        return [self.get(reference)]
+
+    def allocate(self, wanted: Any, first: int) -> tuple[Endpoint, ...]:
+        made = tuple(endpoint(network, number) for number, (network, _) in enumerate(wanted, first))
+        self.taken |= {one.address for one in made}
+        return made
 
     def take(self, one: Endpoint) -> None:
         self.taken.add(one.address)
@@ -156,6 +179,8 @@ async def adopted(world: World, folder: Path, record: Record) -> Sandboxes:
     events: Any = SimpleNamespace(publish=lambda *words: None)
     made = Sandboxes(_Catalog(world), kernel, world, events, folder, "")  # type: ignore[arg-type]
     await made.adopt([ID])
+    names: Any = {ID}  # its DNS server, for which a namespace would have to be there
+    made._names = names
     return made
 
 
@@ -177,8 +202,23 @@ class _Catalog:
     def __iter__(self) -> Any:
         return iter(self._world)
 
-    def disconnect(self, container_id: str, network: Network, *, created_on: bool) -> None:
-        pass
+    def connect(self, container_id: str, request: EndpointRequest) -> None:
+        self._world._step("record")
+        self._world.joined[request.network] = request
+
+    def disconnect(self, container_id: str, network: Network, *, created_on: bool = False) -> None:
+        if created_on:
+            self._world.left.add(network.id)
+        self._world._step("record")
+        self._world.joined.pop(network.id, None)
+
+    def rejoin(
+        self, container_id: str, network: Network, request: EndpointRequest | None, *, created_on: bool = False
+    ) -> None:
+        if created_on:
+            self._world.left.discard(network.id)
+        if request is not None:
+            self._world.joined[network.id] = request
 
 
 def on_disk(folder: Path) -> list[Record]:
@@ -186,16 +226,19 @@ def on_disk(folder: Path) -> list[Record]:
 
 
 @pytest.mark.parametrize("record", [BOTH, ALONE])
-@pytest.mark.parametrize("failing", ["remove_ports", "add_ports", "disconnect"])
+@pytest.mark.parametrize("failing", ["remove_ports", "add_ports", "disconnect", "record"])
 def test_a_disconnection_that_fails_leaves_all_as_it_was(failing: str, record: Record, tmp_path: Path) -> None:
     async def scenario() -> None:
         world = World(record)
         sandboxes = await adopted(world, tmp_path, record)
         before = (set(world.links), set(world.rules), set(world.taken), world.route)
+        world.joined = {SECOND.id: EndpointRequest(SECOND.id)}
+        joined = dict(world.joined)
         world.failing = failing
         with pytest.raises(EngineError, match=f"no {failing} today"):
-            await sandboxes.disconnect(FIRST.id, ID)
+            await sandboxes.disconnect(FIRST.id, ID, request=ASKED)
         assert (world.links, world.rules, world.taken, world.route) == before
+        assert (world.joined, world.left) == (joined, set())
         assert world.published == {PORT}
         assert [*sandboxes] == on_disk(tmp_path) == [record]
         await sandboxes.disconnect(FIRST.id, ID)  # and it can be tried again
@@ -249,5 +292,76 @@ def test_a_connection_that_was_noted_and_not_made_is_forgotten(tmp_path: Path) -
         sandboxes = await adopted(world, tmp_path, BOTH)
         assert [*sandboxes] == on_disk(tmp_path) == [ALONE]
         assert world.taken == {ALONE.endpoints[0].address}
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("failing", ["", "record", "connect", "publish", "add_ports", "save"])
+def test_ports_are_published_by_the_first_network_that_leads_out(
+    failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was taken off the one that it was created on, or that one was internal. What fails leaves all as it was."""
+
+    async def scenario() -> None:
+        alone = replace(ALONE, endpoints=(replace(endpoint(FIRST, 0), gateway=""),), ports=())
+        world = World(alone)
+        sandboxes = await adopted(world, tmp_path, alone)
+        before = (set(world.links), set(world.rules), set(world.taken), world.route)
+        world.failing = failing
+        connected = sandboxes.connect(SECOND.id, ID, "web", EndpointRequest(SECOND.name), ASKED)
+        if not failing:
+            await connected
+            assert world.published == {PORT}
+            assert world.rules == {world.rule(PORT, endpoint(SECOND, 1).address)}
+            assert (
+                [*sandboxes]
+                == on_disk(tmp_path)
+                == [replace(alone, endpoints=(*alone.endpoints, endpoint(SECOND, 1)), ports=(PORT,))]
+            )
+            assert {*world.joined} == {SECOND.id}
+            return
+        if failing == "save":
+            monkeypatch.setattr(Records, "save", no_room_for_ports)
+        with pytest.raises((EngineError, OSError)):
+            await connected
+        assert (world.links, world.rules, world.taken, world.route) == before
+        assert (world.published, world.joined) == (set(), {})
+        assert [*sandboxes] == [alone]
+
+    asyncio.run(scenario())
+
+
+_save = Records.save
+
+
+def no_room_for_ports(records: Records, record: Record) -> None:
+    if record.ports:
+        no_room(records, record)
+    _save(records, record)
+
+
+def test_an_exchange_of_networks_keeps_the_ports(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        world = World(ALONE)
+        sandboxes = await adopted(world, tmp_path, ALONE)
+        await sandboxes.disconnect(FIRST.id, ID, request=ASKED)
+        assert (world.published, world.rules) == (set(), set())
+        await sandboxes.connect(SECOND.id, ID, "web", EndpointRequest(SECOND.name), ASKED)
+        assert world.published == {PORT}
+        assert world.rules == {world.rule(PORT, endpoint(SECOND, 0).address)}
+
+    asyncio.run(scenario())
+
+
+def test_ports_end_when_what_is_left_has_no_ipv4(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        both = replace(BOTH, endpoints=(BOTH.endpoints[0], SIX))
+        world = World(both)
+        sandboxes = await adopted(world, tmp_path, both)
+        assert sandboxes.reached_by(8080) == (BOTH.endpoints[0].address, 80)
+        await sandboxes.disconnect(FIRST.id, ID, request=ASKED)
+        assert (world.published, world.rules) == (set(), set())
+        assert [*sandboxes] == on_disk(tmp_path) == [replace(both, endpoints=(SIX,), ports=())]
+        assert sandboxes.reached_by(8080) is None
 
     asyncio.run(scenario())
