@@ -370,7 +370,9 @@ def test_restarts_stops_and_health_checks(project: Project) -> None:
     assert "Health" not in project.inspect("unchecked")["State"]
     assert project.inspect("unchecked")["Config"]["Healthcheck"] == {"Test": ["NONE"]}
     pid = project.inspect("always")["State"]["Pid"]
-    project.docker("exec", f"{project.name}-always-1", "kill", "-9", "-1")
+    project.docker(
+        "exec", "--detach", f"{project.name}-always-1", "kill", "-9", "-1"
+    )  # which may end before it has told
     eventually(lambda: project.inspect("always")["State"]["Pid"] not in (0, pid))
     eventually(lambda: project.logs("polite") + project.logs("stubborn") == "ready\nready\n")
     project("stop", "polite", "stubborn")
