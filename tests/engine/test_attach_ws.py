@@ -20,7 +20,7 @@ import websocket
 from life_support import eventually
 from raw_client import ask, connect
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.native]
 
 ALL = "stream=1&stdin=1&stdout=1&stderr=1"
 

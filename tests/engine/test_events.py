@@ -18,7 +18,7 @@ import pytest
 
 from life_support import PATIENCE_S, ask, eventually
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.native]
 
 
 class Stream:

@@ -21,7 +21,7 @@ import pytest
 from isolation_support import shim_of
 from life_support import eventually
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.native]
 
 Start = Callable[..., Any]
 

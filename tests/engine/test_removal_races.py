@@ -10,7 +10,7 @@ import pytest
 
 from life_support import ask
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.native]
 
 
 @pytest.mark.parametrize(

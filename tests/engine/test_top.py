@@ -19,7 +19,7 @@ import pytest
 
 from life_support import ask, events_of, eventually
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.native]
 
 SCRIPT = "sleep 500 & sleep 600 & setsid sh -c 'exec sleep 700' & exec sleep 600"
 
