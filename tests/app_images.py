@@ -6,6 +6,7 @@ They are built once, by an engine on this computer, and kept: under emulation ap
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -42,12 +43,14 @@ def archive() -> Path:
     cache = Path(tempfile.gettempdir()) / f"cove-test-cache-{os.getuid()}"
     cache.mkdir(mode=0o700, exist_ok=True)
     kept = cache / f"apps-{digest.hexdigest()[:16]}.tar"
-    if not kept.exists():
-        begun = time.monotonic()
-        with tempfile.TemporaryDirectory(dir=cache) as made:
-            _build(Path(made) / "images.tar", docker_config(Path(made) / "config"))
-            (Path(made) / "images.tar").rename(kept)
-        print(f"images of the applications built in {time.monotonic() - begun:.0f} s")
+    with (cache / "apps.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # both parts of the tests want it, and one of them builds it
+        if not kept.exists():
+            begun = time.monotonic()
+            with tempfile.TemporaryDirectory(dir=cache) as made:
+                _build(Path(made) / "images.tar", docker_config(Path(made) / "config"))
+                (Path(made) / "images.tar").rename(kept)
+            print(f"images of the applications built in {time.monotonic() - begun:.0f} s")
     return kept
 
 
