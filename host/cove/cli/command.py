@@ -125,8 +125,8 @@ class Command(Synopsis):
 
 
 def group_help(path: str, short: str, shorts: Mapping[str, str]) -> str:
-    """The help text of a group of commands, whose own `shorts` it lists."""
-    lines = "".join(f"  {verb:<12}{about}\n" for verb, about in sorted(shorts.items()))
+    """The help text of a group of commands, whose own `shorts` it lists; one without words is known and not told of."""
+    lines = "".join(f"  {verb:<12}{about}\n" for verb, about in sorted(shorts.items()) if about)
     return (
         f"Usage:  {path} COMMAND\n\n{short}\n\nCommands:\n{lines}\n"
         f"Run '{path} COMMAND --help' for more information on a command.\n"

@@ -156,7 +156,7 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str, str]]]] = {
             "ls": ("volumes", "volume ls", "List volumes"),
             "prune": ("prune", "volume prune", "Remove unused local volumes"),
             "rm": ("volumes", "volume rm", "Remove one or more volumes"),
-            "update": ("volumes", "volume update", "Update a volume (cluster volumes only)"),
+            "update": ("volumes", "volume update", ""),  # docker tells of it on a swarm's manager alone
         },
     ),
 }
