@@ -10,6 +10,8 @@ from cove.errors import AgentError, CoveError, GivenUp
 from cove.machine.paths import MachinePaths
 from cove.progress import Event, Report, ignore
 
+SUSPEND, SUSPEND_ANYWAY = "suspend", "suspend anyway"
+"""Operations; the first is refused while docker clients are connected."""
 CONNECT_TIMEOUT_S = 5.0
 MAX_LINE = 1 << 20
 GIVE_UP_S = 20.0

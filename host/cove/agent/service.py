@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cove.agent import logs, runstate, suspended, threads
+from cove.agent.client import SUSPEND, SUSPEND_ANYWAY
 from cove.agent.clock import ClockJumps
 from cove.agent.supervisor import Listeners
 from cove.agent.vm import Vm
@@ -31,6 +32,7 @@ MAX_REQUEST = 1 << 16
 TOLD_S = 5.0
 """Seconds in which whoever started an agent in vain comes to hear why."""
 LAST_WORDS_S = 1.0
+LEAVING_S = 0.5
 TIDY_S = 3.0
 """An image that nobody waits for is written, or its unfinished pieces removed, in less."""
 
@@ -251,8 +253,8 @@ class Service:
             elif operation == "ready":
                 await self._watch(send, reader, writer)
                 self._told.set()
-            elif operation == "suspend":
-                await self._suspend(send)
+            elif operation in (SUSPEND, SUSPEND_ANYWAY):
+                await self._suspend(send, anyway=operation == SUSPEND_ANYWAY)
             elif operation == "stop":
                 await self._stop(send)
                 self._told.set()
@@ -328,13 +330,25 @@ class Service:
         await asyncio.shield(self._outcome)
         return True
 
-    async def _suspend(self, send: Send) -> None:
+    async def _suspend(self, send: Send, *, anyway: bool) -> None:
         if self._state != "running" or self._vm is None or self._stopping is not None:
             send(_last(CoveError(f"the machine {self._paths.name} is not running")))
+            return
+        if not anyway and (clients := await self._still_connected()):
+            # Theirs would end as if what they wait for had, and the next thing that they ask would wake the machine.
+            send(_last(_in_use(self._paths.name, clients)))
             return
         if self._suspending is None:
             self._suspending = self._loop.create_task(self._put_to_sleep(self._vm))
         await self._follow(self._suspending, send)
+
+    async def _still_connected(self) -> int:
+        """How many docker clients are, but for those that are just leaving."""
+        for _ in range(10):
+            if not self._docker.clients:
+                break
+            await asyncio.sleep(LEAVING_S / 10)
+        return self._docker.clients
 
     async def _put_to_sleep(self, vm: Vm) -> None:
         """From its end on the VM is as before, or there is none. Clients that come meanwhile wait for that."""
@@ -391,6 +405,14 @@ async def _hear(reader: asyncio.StreamReader, queue: asyncio.Queue[Event | Left 
     except (OSError, ValueError):
         said = b""
     queue.put_nowait(Left(asked=bool(said)))
+
+
+def _in_use(name: str, clients: int) -> CoveError:
+    who = "a docker client is" if clients == 1 else f"{clients} docker clients are"
+    return CoveError(
+        f"the machine {name} is in use: {who} connected (an exec, logs that are followed, a program of yours)",
+        f"end them first, or end their connections with: cove machine suspend --force {name}",
+    )
 
 
 def _last(error: CoveError | None) -> dict[str, Any]:

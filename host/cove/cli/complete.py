@@ -41,7 +41,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "inspect": ("objects", "..."),
     **dict.fromkeys(("network connect", "network disconnect"), ("networks", "containers")),
     **dict.fromkeys(("network inspect", "network rm"), ("networks", "...")),
-    **dict.fromkeys(("volume inspect", "volume rm"), ("volumes", "...")),
+    **dict.fromkeys(("volume export", "volume import", "volume inspect", "volume rm"), ("volumes", "...")),
     "build": ("files",),
     "import": ("files",),
 }

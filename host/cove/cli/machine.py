@@ -93,10 +93,11 @@ def stop_in_order(name: str) -> None:
 
 @group.command()
 @named
+@switch("--force", "-f", help="Also when docker clients are connected, whose connections end")
 @json_output.option
-def suspend(name: str, as_json: bool) -> None:
+def suspend(name: str, force: bool, as_json: bool) -> None:
     """Write a machine's memory to the disk; the next command that needs it goes on from there"""
-    from cove.agent.client import NoAgent, ask
+    from cove.agent.client import SUSPEND, SUSPEND_ANYWAY, NoAgent, ask
     from cove.agent.launch import ensure_running
     from cove.machine import lifecycle
     from cove.machine.locks import FileLock
@@ -106,14 +107,15 @@ def suspend(name: str, as_json: bool) -> None:
     if (state := _status(name)["state"]) in ("stopped", "suspended"):
         json_output.told(as_json, f"machine {name} is {state}", machine=name, state=state)
         return
+    operation = SUSPEND_ANYWAY if force else SUSPEND
     with renderer(f"Cove is suspending machine {name}") as report:
         try:
-            ask(paths, "suspend", SUSPEND_TIMEOUT_S, report)
+            ask(paths, operation, SUSPEND_TIMEOUT_S, report)
         except NoAgent:
             if FileLock(paths.vm_lock).is_free():
                 raise
             ensure_running(name, report)  # its agent was killed: a new one takes the VM over
-            ask(paths, "suspend", SUSPEND_TIMEOUT_S, report)
+            ask(paths, operation, SUSPEND_TIMEOUT_S, report)
     json_output.told(as_json, f"machine {name} is suspended", machine=name, state="suspended")
 
 

@@ -80,6 +80,12 @@ class DockerSocket:
     def start(self) -> None:
         _relay(self._accept, name="docker-socket")
 
+    @property
+    def clients(self) -> int:
+        """How many are connected."""
+        with self._lock:
+            return len(self._clients)
+
     def close(self) -> None:
         """End all connections."""
         with contextlib.suppress(OSError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -149,6 +150,22 @@ def test_what_cannot_be_saved_goes_on(cove: Any) -> None:
     assert (status["state"], status["pid"]) == ("running", pid)
     assert not paths.suspended.exists()
     assert "QEMU says that it has failed" in cove.run("machine", "suspend", status=1).stderr
+
+
+def test_who_is_connected_keeps_a_machine_from_being_suspended(cove: Any) -> None:
+    paths = cove.make()
+    cove.run("machine", "start")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(paths.docker_socket))
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"  # the stand-in's engine is an echo
+        told = cove.run("machine", "suspend", status=1).stderr
+        assert "the machine default is in use: a docker client is connected" in told
+        assert "cove machine suspend --force default" in told
+        assert cove.status()["state"] == "running"
+        cove.run("machine", "suspend", "--force")
+        assert client.recv(1) == b""
+    assert cove.status()["state"] == "suspended"
 
 
 def test_a_suspended_machine_can_be_removed(cove: Any, paths: MachinePaths) -> None:
