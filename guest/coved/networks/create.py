@@ -201,6 +201,16 @@ def _conflict(identity: str, bridge: str, other: Network, why: str) -> str:
     return f"cannot create network {identity} ({bridge}): conflicts with network {other.id} ({other.bridge}): {why}"
 
 
+def spare(network: Network, subnet: Subnet) -> None:
+    """Raises Forbidden when a network's addresses would stand for those of a subnet that all containers need."""
+    for block in network.blocks:
+        if block.subnet.version == subnet.version and block.subnet.overlaps(subnet):
+            raise Forbidden(
+                f"invalid pool request: Pool overlaps with other one on this address space: {block.subnet} overlaps "
+                f"{subnet}, by which the machine reaches this computer and its resolver: choose another subnet"
+            )
+
+
 def _addressed(
     network: Network,
     entries: Sequence[ipam.Given],

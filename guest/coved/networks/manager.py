@@ -6,6 +6,7 @@ import asyncio
 import builtins
 import contextlib
 import hashlib
+import ipaddress
 import logging
 from collections.abc import Collection
 from dataclasses import replace
@@ -33,6 +34,8 @@ LAPTOP = "10.0.2.2"
 """The host, as QEMU's user networking shows it to the VM."""
 UPLINK = "eth0"
 """The VM's only network device, by which all published ports are reached."""
+UPLINK_SUBNET = ipaddress.ip_network("10.0.2.0/24")
+"""The network that it is in, with the laptop and the resolver."""
 LIST_FILTERS = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
 PRUNE_FILTERS = frozenset({"label", "label!", "until"})
 
@@ -122,6 +125,8 @@ class Networks:
                 raise Conflict(f"network with name {network.name} already exists")
             if network.parent:
                 parented.check_shared(network, self._catalog)
+            elif self._uplink:
+                create.spare(network, UPLINK_SUBNET)
             if not network.config_only:
                 await self._kernel.run(self._kernel.datapath.add_network, network)
             try:

@@ -206,3 +206,16 @@ def test_two_networks_of_one_name_are_not_kept(tmp_path: Any) -> None:
     definitions.add(made({}))
     with pytest.raises(Exception, match="UNIQUE"):
         definitions.add(made({}))
+
+
+@pytest.mark.parametrize(
+    ("subnet", "refused"), [("10.0.0.0/16", True), ("10.0.2.128/25", True), ("10.0.3.0/24", False)]
+)
+def test_the_machines_own_network_is_no_containers(subnet: str, *, refused: bool) -> None:
+    network = made(ipam(Subnet=subnet))
+    own = ipaddress.ip_network("10.0.2.0/24")
+    if refused:
+        with pytest.raises(Forbidden, match=r"Pool overlaps .* overlaps 10\.0\.2\.0/24"):
+            create.spare(network, own)
+    else:
+        create.spare(network, own)
