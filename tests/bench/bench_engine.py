@@ -7,16 +7,14 @@ as many calls of `docker version` take.
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import bench_logs
-from bench_support import PEER_VARIABLE, Api, goal, median_ms, running_engine, table, timed_ms
+from bench_support import Api, beside_a_peer, goal, median_ms, table, timed_ms
 
 API_GOAL_MS = 20.0
 LINES_GOAL = 4.0
@@ -137,17 +135,5 @@ def run(url: str, peer: str, rounds: int) -> None:
     table(rows)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument(
-        "--peer", default=os.environ.get(PEER_VARIABLE, ""), help="another engine's socket, unix:///path"
-    )
-    arguments = parser.parse_args()
-    with running_engine() as engine:
-        run(engine.url, arguments.peer, arguments.rounds)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    beside_a_peer(__doc__, 15, run)

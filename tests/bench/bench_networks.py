@@ -6,12 +6,10 @@ busybox on this computer, which is measured in turn with Cove's.
 
 from __future__ import annotations
 
-import argparse
-import os
 import subprocess
 import sys
 
-from bench_support import PEER_VARIABLE, Api, goal, median_ms, running_engine, table, timed_ms
+from bench_support import Api, beside_a_peer, goal, median_ms, table, timed_ms
 
 SECONDS = 1.0
 TIMES_FASTER = 3.0
@@ -172,17 +170,5 @@ def run(url: str, peer: str, rounds: int) -> None:
         site.close()
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--peer", default=os.environ.get(PEER_VARIABLE, ""), help="another engine's socket, unix:///path"
-    )
-    arguments = parser.parse_args()
-    with running_engine() as engine:
-        run(engine.url, arguments.peer, arguments.rounds)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    beside_a_peer(__doc__, 5, run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import http.client
 import json
 import os
@@ -120,3 +121,20 @@ def goal(value: float, limit: float, unit: str = "", *, least: bool = False) -> 
     """The words that a table has for a goal: whether it was missed."""
     met = value >= limit if least else value <= limit
     return f"{limit:g}{unit}" if met else f"{limit:g}{unit}, missed"
+
+
+def beside_a_peer(about: str | None, rounds: int, run: Callable[[str, str, int], object]) -> None:
+    """The command line of a bench that measures an engine on this computer, and a peer in turn with it when one is named.
+
+    Args:
+        rounds: how many when nothing is said.
+        run: told the addresses of Cove's engine and of the peer ("" for none), and the rounds.
+    """
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument(
+        "--peer", default=os.environ.get(PEER_VARIABLE, ""), help="another engine's socket, unix:///path"
+    )
+    arguments = parser.parse_args()
+    with running_engine() as engine:
+        run(engine.url, arguments.peer, arguments.rounds)
