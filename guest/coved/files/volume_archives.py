@@ -19,7 +19,7 @@ from coved.images.layers import sync_file_system
 from coved.images.streams import OwnThreads, ThreadStream, in_thread
 from coved.images.tar import BadArchive, TarReader
 from coved.runtime.ids import Ids
-from coved.store.trees import is_empty, remove_entry
+from coved.store.trees import is_empty, opened_directory, remove_entry
 from coved.volumes import Volume, Volumes, validate_name
 from coved.volumes.exchange import NotEmpty
 
@@ -156,7 +156,7 @@ async def _unpack(directory: Path, chunks: AsyncIterator[bytes]) -> None:
     source = ThreadStream(chunks)
 
     def work() -> None:
-        with _opened(directory) as root:
+        with opened_directory(directory) as root:
             stream = DecompressedStream(source)
             first = stream.read(512)
             if not first:
@@ -181,7 +181,7 @@ class _Ahead:
 
 def _copy(draft: Path, volume: Volume, replace: bool) -> None:
     """Into what is mounted. Whatever can be wrong with an archive has been found by now; the file system may still be full."""
-    with _opened(draft) as source, _opened(volume.path) as target:
+    with opened_directory(draft) as source, opened_directory(volume.path) as target:
         if replace:
             _empty(target, os.listdir(target))  # noqa: PTH208 - of a descriptor
         elif not is_empty(volume.path):
@@ -199,15 +199,6 @@ def _copy(draft: Path, volume: Volume, replace: bool) -> None:
 def _empty(directory: int, names: list[str]) -> None:
     for name in names:
         remove_entry(directory, name)
-
-
-@contextlib.contextmanager
-def _opened(directory: Path) -> Iterator[int]:
-    fd = os.open(directory, _DIRECTORY)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def _compressor(kind: str) -> _Compressor:

@@ -250,6 +250,16 @@ class _Copy:
 
 
 @contextlib.contextmanager
+def opened_directory(directory: Path) -> Iterator[int]:
+    """A descriptor of a directory, which must not be reached by a link at its end. Raises OSError."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
 def _opened(name: str, flags: int, directory: int) -> Iterator[int]:
     fd = os.open(name, flags, 0o600, dir_fd=directory)
     try:

@@ -11,14 +11,12 @@ import ctypes
 import json
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from coved.runtime import syscalls
-from coved.store.trees import copy_attributes
+from coved.store.trees import copy_attributes, opened_directory
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW, _OLD, _JOURNAL = "_data", "old", "exchange.json"
 
 
@@ -113,7 +111,7 @@ def give_up(folder: Path, place: Path) -> None:
 
 def sync_file_system(directory: Path) -> None:
     """syncfs(2). Raises OSError."""
-    with _opened(directory) as fd:
+    with opened_directory(directory) as fd:
         if ctypes.CDLL(None, use_errno=True).syncfs(fd) != 0:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))
@@ -137,7 +135,7 @@ def _dress(
     source: Path, target: Path, status: os.stat_result | None = None, times_ns: tuple[int, int] = (0, 0)
 ) -> None:
     """Gives a directory the owner, mode and attributes of another, and the times of ``status``."""
-    with _opened(source) as source_fd, _opened(target) as target_fd:
+    with opened_directory(source) as source_fd, opened_directory(target) as target_fd:
         if status is None:
             status = os.fstat(source_fd)
         else:
@@ -177,14 +175,5 @@ def _end(folder: Path, *, lasting: bool = True) -> None:
 
 
 def _sync(folder: Path) -> None:
-    with _opened(folder) as fd:
+    with opened_directory(folder) as fd:
         os.fsync(fd)
-
-
-@contextlib.contextmanager
-def _opened(directory: Path) -> Iterator[int]:
-    fd = os.open(directory, _DIRECTORY)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
