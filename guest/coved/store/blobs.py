@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from coved.errors import EngineError, InvalidParameter
+from coved.store import trees
 
 _TEMPORARY = "incomplete-"
 
@@ -73,7 +74,7 @@ class BlobStore:
         on the disk yet, which is the caller's to see to."""
         blob.path.rename(self.path(blob.digest))
         if sync:
-            _sync_directory(self._directory)
+            trees.sync(self._directory)
 
     def get(self, digest: str, limit: int) -> bytes:
         """A small blob; raises ``DamagedBlob`` when it is missing, larger than ``limit`` or not what it should be."""
@@ -127,7 +128,7 @@ class BlobWriter:
         blob = self.seal(expected)
         self._sealed = False
         blob.path.rename(self._directory / blob.digest.removeprefix("sha256:"))
-        _sync_directory(self._directory)
+        trees.sync(self._directory)
         return blob.digest
 
     def __enter__(self) -> Self:
@@ -139,11 +140,3 @@ class BlobWriter:
         self._file.close()
         if not self._sealed:
             self._temporary.unlink(missing_ok=True)
-
-
-def _sync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

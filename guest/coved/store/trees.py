@@ -249,6 +249,15 @@ class _Copy:
             os.utime(to_fd, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+def sync(path: Path) -> None:
+    """A file's content, or what a directory has, to the disk (fsync(2)). Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 @contextlib.contextmanager
 def opened_directory(directory: Path) -> Iterator[int]:
     """A descriptor of a directory, which must not be reached by a link at its end. Raises OSError."""

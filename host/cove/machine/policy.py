@@ -17,7 +17,6 @@ from typing import Any
 
 from cove.errors import SettingsError
 
-MAX_FILE = 1 << 20
 OWNER = 0
 """Of whom the file must be: root."""
 KEYS = ("allowed_registries", "locked")
@@ -109,6 +108,8 @@ def _registries(values: dict[str, Any], text: str, file: Path) -> tuple[str, ...
 
 
 def _read(file: Path) -> str | None:
+    from cove.machine import settings
+
     try:
         descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except (FileNotFoundError, NotADirectoryError):
@@ -120,14 +121,8 @@ def _read(file: Path) -> str | None:
         ) from error
     with os.fdopen(descriptor, "rb") as stream:
         _check(file, os.fstat(descriptor), file.parent.stat())
-        data = stream.read(MAX_FILE + 1)
-    if len(data) > MAX_FILE:
-        raise SettingsError(f"{file} has over {MAX_FILE} bytes; a policy is short")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise SettingsError(f"{file}, line {line}: not UTF-8 text", f"edit {file}") from None
+        data = stream.read(settings.MAX_FILE + 1)
+    return settings.decoded(data, file, "a policy")
 
 
 def _check(file: Path, info: os.stat_result, folder: os.stat_result) -> None:

@@ -350,8 +350,13 @@ def _read(file: Path) -> str:
         ) from None
     except OSError as error:
         raise SettingsError(f"{file} cannot be read: {error.strerror}") from error
+    return decoded(data, file, "a settings file")
+
+
+def decoded(data: bytes, file: Path, kind: str) -> str:
+    """The text of a file that somebody wrote, of which up to one byte more than `MAX_FILE` was read. Raises `SettingsError`."""
     if len(data) > MAX_FILE:
-        raise SettingsError(f"{file} has over {MAX_FILE} bytes; a settings file is short")
+        raise SettingsError(f"{file} has over {MAX_FILE} bytes; {kind} is short")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -36,6 +36,17 @@ class Cove:
     def environment(self) -> dict[str, str]:
         return {**os.environ, "COVE_FAKE": self.faults}
 
+    def wait_less(self, monkeypatch: pytest.MonkeyPatch, seconds: float, *bounds: str) -> None:
+        """Agents that start from now on wait so long where their bounds of `cove.agent.vm` are for real guests."""
+        site = self.home / "site"
+        site.mkdir()
+        (site / "sitecustomize.py").write_text(
+            "import sys\n"
+            "if sys.argv[0] == '-m' and 'cove.agent' in sys.orig_argv:\n"
+            "    from cove.agent import vm\n" + "".join(f"    vm.{bound} = {seconds}\n" for bound in bounds)
+        )
+        monkeypatch.setenv("PYTHONPATH", f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+
     def make(self, name: str = "default") -> MachinePaths:
         paths = lifecycle.init(name)
         settings.set_value(paths.settings, "qemu", str(self.qemu))

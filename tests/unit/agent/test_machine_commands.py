@@ -231,14 +231,7 @@ def test_rm_of_a_machine_that_is_not_there_names_those_that_are(cove: Any) -> No
 @pytest.mark.parametrize("faults", ["no-shutdown no-button no-quit", "no-shutdown"])
 def test_stop_goes_down_the_ladder(cove: Any, faults: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # The waits of each step are for real guests; the ladder is the same with shorter ones.
-    (cove.home / "site").mkdir()
-    (cove.home / "site" / "sitecustomize.py").write_text(
-        "import sys\n"
-        "if sys.argv[0] == '-m' and 'cove.agent' in sys.orig_argv:\n"
-        "    from cove.agent import vm\n"
-        "    vm.POWER_OFF_S = vm.BUTTON_S = vm.QUIT_S = 0.2\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", f"{cove.home}/site{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    cove.wait_less(monkeypatch, 0.2, "POWER_OFF_S", "BUTTON_S", "QUIT_S")
     cove.make()
     cove.faults = faults
     cove.run("machine", "start")
@@ -365,14 +358,7 @@ def test_a_full_disk_is_told_and_spoils_nothing(cove: Any) -> None:
 
 
 def test_a_start_waits_for_an_engine_and_then_says_what_is_wrong(cove: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    (cove.home / "site").mkdir()
-    (cove.home / "site" / "sitecustomize.py").write_text(
-        "import sys\n"
-        "if sys.argv[0] == '-m' and 'cove.agent' in sys.orig_argv:\n"
-        "    from cove.agent import vm\n"
-        "    vm.BOOT_TIMEOUT_S = 0.5\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", f"{cove.home}/site{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    cove.wait_less(monkeypatch, 0.5, "BOOT_TIMEOUT_S")
     cove.make()
     monkeypatch.setenv("COVE_FAKE", "silent")
     with pytest.raises(CoveError) as error:

@@ -79,14 +79,7 @@ def test_a_template_that_cannot_be_used_is_told_and_made_again(cove: Any) -> Non
 def test_a_template_that_does_not_come_up_is_not_waited_for_for_long(
     cove: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (cove.home / "site").mkdir()
-    (cove.home / "site" / "sitecustomize.py").write_text(
-        "import sys\n"
-        "if sys.argv[0] == '-m' and 'cove.agent' in sys.orig_argv:\n"
-        "    from cove.agent import vm\n"
-        "    vm.RESTORED_TIMEOUT_S = 0.5\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", f"{cove.home}/site{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    cove.wait_less(monkeypatch, 0.5, "RESTORED_TIMEOUT_S")
     cove.make()
     cove.run("machine", "start")
     assert "its engine did not answer within" in restart(cove, "mute-template")

@@ -27,6 +27,7 @@ from coved.errors import EngineError, no_room
 from coved.registry import remote
 from coved.registry.calls import in_call
 from coved.registry.settings import Endpoint
+from coved.store.trees import sync
 
 if TYPE_CHECKING:
     from coved.registry import Registries
@@ -262,7 +263,7 @@ class Downloads:
             etag, modified = response.headers.get("etag", ""), _time(response.headers.get("last-modified", ""))
             known = _Known(f"sha256:{whole.hexdigest()}", modified, done, etag, url, time.time_ns())
             os.utime(new, (modified, modified))
-            _settle(new)
+            sync(new)  # what is noted of a URL must not name what a power cut has emptied
             new.rename(self._files / known.file)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -326,15 +327,6 @@ class Downloads:
             for file in self._files.iterdir():
                 if file.name not in kept and file.name not in used:
                     file.unlink()
-
-
-def _settle(path: Path) -> None:
-    """To the disk: what is noted of a URL afterwards must not name what a power cut has emptied."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _address(text: str) -> tuple[str, dict[str, str]]:
