@@ -25,8 +25,8 @@ def main() -> None:
         from coved.boot import foreign, init  # after the engine is on its way
         from coved.runtime.listening import listen
 
-        one = init.Init(ENGINE, SPAWNER, STREAMS)
         init.set_up()
+        one = init.Init(ENGINE, SPAWNER, STREAMS)
         listener = listen(SPAWNER_SOCKET)
         SPAWNER.listener = listener.fileno()
         spawner_loaded, hold_spawner = SPAWNER.start_held()
