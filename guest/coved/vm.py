@@ -7,13 +7,19 @@ from coved import __version__
 from coved.boot import held
 from coved.boot.places import DATA, LINK_PORT, REGISTRIES, RUN, SOCKET
 from coved.engine import Config
+from coved.networks import nftables
 from coved.process import run
 
 CONFIG = Config(Path(DATA), Path(RUN), Path(SOCKET), Path(LINK_PORT), __version__, registries=Path(REGISTRIES))
 
 
 def main() -> int:
-    return run(CONFIG, wait=(lambda: held.wait("engine")) if sys.argv[1:] == ["held"] else None)
+    return run(CONFIG, wait=_wait if sys.argv[1:] == ["held"] else None)
+
+
+def _wait() -> None:
+    nftables.load()  # the only library that an engine loads while it starts
+    held.wait("engine")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 
 from coved.errors import EngineError
 
@@ -13,27 +14,33 @@ class FirewallError(EngineError):
     """The kernel or libnftables refused a change; nothing of it was made."""
 
 
+@functools.cache
+def load() -> ctypes.CDLL:
+    """The library, with the functions that are used. Raises `FirewallError`."""
+    try:
+        library = ctypes.CDLL(_LIBRARY)
+    except OSError as error:
+        raise FirewallError(
+            f"cannot load {_LIBRARY}, which publishes ports and reaches networks: {error}; "
+            "install the package libnftables1 (Debian) or nftables"
+        ) from None
+    library.nft_ctx_new.restype = ctypes.c_void_p
+    library.nft_ctx_new.argtypes = [ctypes.c_uint32]
+    library.nft_ctx_free.argtypes = [ctypes.c_void_p]
+    for function in (library.nft_ctx_buffer_error, library.nft_ctx_buffer_output):
+        function.argtypes = [ctypes.c_void_p]
+    for function in (library.nft_ctx_get_error_buffer, library.nft_ctx_get_output_buffer):
+        function.restype = ctypes.c_char_p
+        function.argtypes = [ctypes.c_void_p]
+    library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+    return library
+
+
 class Nftables:
     """One libnftables context. It belongs to the thread's network namespace, and is used by one thread at a time."""
 
     def __init__(self) -> None:
-        try:
-            library = ctypes.CDLL(_LIBRARY)
-        except OSError as error:
-            raise FirewallError(
-                f"cannot load {_LIBRARY}, which publishes ports and reaches networks: {error}; "
-                "install the package libnftables1 (Debian) or nftables"
-            ) from None
-        library.nft_ctx_new.restype = ctypes.c_void_p
-        library.nft_ctx_new.argtypes = [ctypes.c_uint32]
-        library.nft_ctx_free.argtypes = [ctypes.c_void_p]
-        for function in (library.nft_ctx_buffer_error, library.nft_ctx_buffer_output):
-            function.argtypes = [ctypes.c_void_p]
-        for function in (library.nft_ctx_get_error_buffer, library.nft_ctx_get_output_buffer):
-            function.restype = ctypes.c_char_p
-            function.argtypes = [ctypes.c_void_p]
-        library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
-        self._library = library
+        self._library = library = load()
         self._context = library.nft_ctx_new(0)
         if not self._context:
             raise FirewallError("libnftables cannot be set up: out of memory, or no permission to use netfilter")
