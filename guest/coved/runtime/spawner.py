@@ -15,7 +15,7 @@ import socket
 import sys
 from typing import NoReturn
 
-from coved.runtime import spare, syscalls, wire
+from coved.runtime import device_filter, setup, spare, syscalls, wire
 from coved.runtime.cgroups import CgroupError, mount_point
 from coved.runtime.errors import Refused
 from coved.runtime.listening import listen
@@ -44,6 +44,8 @@ class Spawner:
     def serve(self) -> NoReturn:
         with contextlib.suppress(CgroupError):  # each shim then says so itself
             mount_point()  # remembered, so that no shim has to look for it
+        with contextlib.suppress(OSError):  # the same
+            device_filter.preload()
         # Objects made so far never end: keep the collector from touching their pages in the shims.
         gc.collect()
         gc.freeze()
@@ -221,7 +223,8 @@ def main() -> int:
     if "--foreground" not in options and os.fork() != 0:
         os._exit(0)
     syscalls.set_process_name("cove-spawner")
-    for number in (signal.SIGTERM, signal.SIGINT):
+    # Whatever was ignored where the engine was started: containers' processes shall not inherit that.
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, *setup.IGNORED}:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     _raise_limits()
