@@ -19,7 +19,7 @@ from coved import versions
 from coved.api.http import ClientTooSlow, Hijacked, Request, Response, aclose, json_response
 from coved.api.query import Query
 from coved.api.router import Route, Router
-from coved.errors import EngineError, no_room
+from coved.errors import EngineError, no_memory, no_room
 
 if TYPE_CHECKING:
     from coved.engine import Engine
@@ -164,7 +164,7 @@ class Connection:
         except ClientGone:
             raise
         except Exception as error:
-            if (full := no_room(error)) is not None:
+            if (full := no_room(error) or no_memory(error)) is not None:
                 response = json_response({"message": str(full)}, full.status)
             else:
                 log.exception("%s %s failed", method, target)
