@@ -42,7 +42,8 @@ def create(path: str, name: str, body: dict[str, Any]) -> tuple[int, dict[str, A
         with contextlib.suppress(BrokenPipeError):
             client.sendall(
                 f"POST /containers/create?name={name} HTTP/1.1\r\nHost: d\r\nConnection: close\r\n"
-                f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data
+                f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+                + data
             )
         told = b""
         with contextlib.suppress(ConnectionResetError):
