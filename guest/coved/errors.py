@@ -60,6 +60,10 @@ class StorageFull(EngineError):
     """The disk that holds the engine's data has no room left, or no inodes (500, as dockerd answers)."""
 
 
+class OutOfMemory(EngineError):
+    """The engine gets no more memory of the machine (500)."""
+
+
 def no_space(path: str = "", reason: str = "no space left on device") -> StorageFull:
     """What to say when ``path`` cannot be written, as Go's programs put it, and what helps."""
     said = f"write {path}: {reason}" if path else reason
@@ -72,3 +76,10 @@ def no_room(error: BaseException) -> StorageFull | None:
         return None
     reason = "no space left on device" if error.errno == errno.ENOSPC else "disk quota exceeded"
     return no_space(str(error.filename or ""), reason)
+
+
+def no_memory(error: BaseException) -> OutOfMemory | None:
+    """What to say of an error when it means that there is no more memory; None for any other."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return OutOfMemory("cannot allocate memory: stop containers, or give the machine more memory")
+    return None

@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import os
 import shutil
+import socket
 import statistics
 import sys
 import tempfile
@@ -72,6 +73,30 @@ def floor(folder: Path) -> None:
     assert status == 0
 
 
+class Floor:
+    """Done by a process of its own, which is forked before there is an event loop: its forks shall have little to copy."""
+
+    def __init__(self, folder: Path) -> None:
+        self._sock, theirs = socket.socketpair()
+        if os.fork() == 0:
+            self._sock.close()
+            while number := theirs.recv(16).decode():
+                for name in ("upper", "work", "merged"):
+                    (folder / number / name).mkdir(parents=True)
+                started = time.perf_counter()
+                floor(folder / number)
+                theirs.send(str(time.perf_counter() - started).encode())
+            os._exit(0)
+        theirs.close()
+
+    def seconds(self, number: int) -> float:
+        self._sock.send(str(number).encode())
+        return float(self._sock.recv(64))
+
+    def close(self) -> None:
+        self._sock.close()
+
+
 async def through_the_runtime(made: Harness, steps: dict[str, list[float]]) -> None:
     container_id = made.new_id()
     spec = made.spec(process("/bin/true"), container_id, seccomp=PROFILE)
@@ -110,25 +135,22 @@ async def run(rounds: int) -> float:
     folder = Path(tempfile.mkdtemp(prefix="cove-floor-"))
     rootfs()
     os.sync()  # the end of an overlay waits for dirty data of its file system
-    floors = []
-    for number in range(rounds):
-        for name in ("upper", "work", "merged"):
-            (folder / str(number) / name).mkdir(parents=True)
-        started = time.perf_counter()
-        floor(folder / str(number))
-        floors.append(time.perf_counter() - started)
-    shutil.rmtree(folder)
+    bare, floors = Floor(folder), []
     steps: dict[str, list[float]] = {name: [] for name in ("create", "start", "wait", "delete", "all")}
     async with harness() as made:
         await through_the_runtime(made, {name: [] for name in steps})  # compiles the seccomp profile
-        for _ in range(rounds):
+        for number in range(rounds):  # in turn, so that the computer's load weighs on both
+            floors.append(bare.seconds(number))
             await through_the_runtime(made, steps)
+    bare.close()
+    shutil.rmtree(folder)
     ratio = statistics.median(steps["all"]) / statistics.median(floors)
-    print("| what | median ms | 95 % ms |")
-    print("| --- | ---: | ---: |")
+    print("| what | least ms | median ms | 95 % ms |")
+    print("| --- | ---: | ---: | ---: |")
     for name, values in (("floor", floors), *steps.items()):
         ordered = sorted(values)
-        print(f"| {name} | {statistics.median(values) * 1000:.2f} | {ordered[int(len(ordered) * 0.95)] * 1000:.2f} |")
+        shown = (ordered[0], statistics.median(values), ordered[int(len(ordered) * 0.95)])
+        print(f"| {name} | " + " | ".join(f"{value * 1000:.2f}" for value in shown) + " |")
     print(f"\nratio of all to floor: {ratio:.2f} (goal: at most 3)")
     print(f"200,000 log lines: {log_lines(200_000) * 1000:.0f} ms")
     return ratio

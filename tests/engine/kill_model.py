@@ -338,7 +338,8 @@ class _Answered:
         if line.status == 200:
             box.networks[network] = {False}
             return True
-        return line.status == 403 and False in box.networks.get(network, {False})
+        off = line.status == 500 and "is not connected to" in str(line.value)  # dockerd's answer, from 28 on
+        return off and False in box.networks.get(network, {False})
 
 
 def told(world: World) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from coved import versions
 from coved.api.http import ClientTooSlow, Hijacked, Request, Response, aclose, json_response
 from coved.api.query import Query
 from coved.api.router import Route, Router
-from coved.errors import EngineError, no_room
+from coved.errors import EngineError, no_memory, no_room
 
 if TYPE_CHECKING:
     from coved.engine import Engine
@@ -164,7 +164,7 @@ class Connection:
         except ClientGone:
             raise
         except Exception as error:
-            if (full := no_room(error)) is not None:
+            if (full := no_room(error) or no_memory(error)) is not None:
                 response = json_response({"message": str(full)}, full.status)
             else:
                 log.exception("%s %s failed", method, target)
@@ -262,9 +262,10 @@ class Connection:
             if not bodyless and body:
                 data += self._http.send(h11.Data(data=body)) or b""
             data += self._http.send(h11.EndOfMessage()) or b""
-            # A stream waits for its reader; an answer that is whole must not keep what it holds for one that is gone.
-            async with asyncio.timeout(BODY_STALL_SECONDS):
-                await self._write(data)
+            if rest := self._write_now(data):
+                # A stream waits for its reader; an answer that is whole must not keep what it holds for one that is gone.
+                async with asyncio.timeout(BODY_STALL_SECONDS):
+                    await self._write(rest)
             return
         await self._send_stream(headers, response.status, body, bodyless)
 
@@ -298,6 +299,15 @@ class Connection:
             response = json_response({"message": f"malformed request: {error}"}, error.error_status_hint)
             response.headers["Connection"] = "close"
             await self._send(False, response)
+
+    def _write_now(self, data: bytes) -> bytes:
+        """Sends what there is room for, which is all of it but for large answers; gives the rest."""
+        try:
+            return data[self._sock.send(data) :]
+        except BlockingIOError:
+            return data
+        except ConnectionError as error:
+            raise ClientGone from error
 
     async def _write(self, data: bytes | None) -> None:
         if data:

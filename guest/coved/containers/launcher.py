@@ -204,9 +204,9 @@ class Launcher:
             ("hosts", sandbox.hosts),
             ("hostname", f"{container.hostname}\n"),
         ):
-            path = layout.directory / name
-            path.write_text(text)
-            path.chmod(0o644)
+            with open(f"{layout.directory}/{name}", "wb") as file:  # noqa: PTH123 - on the path of every start
+                file.write(text.encode())
+                os.fchmod(file.fileno(), 0o644)
 
     def _stdio(self, container: Container) -> Stdio:
         height, width = container.host_config["ConsoleSize"]

@@ -19,7 +19,7 @@ from coved.containers.launcher import Launcher
 from coved.containers.probes import Probes
 from coved.containers.registry import Registry
 from coved.containers.survivors import Survivors
-from coved.errors import Conflict, EngineError, InvalidParameter, NotModified, Unavailable, no_room
+from coved.errors import Conflict, EngineError, InvalidParameter, NotModified, Unavailable, no_memory, no_room
 from coved.events import Events
 from coved.networks import Networks
 from coved.runtime.errors import NotRunning, RuntimeFailure, StartError
@@ -183,7 +183,7 @@ class Life:
                 raise await self._failed(container, error) from None
             except OSError as error:  # no room, say, for its files
                 where = f"{error.filename}: " if error.filename else ""
-                what = no_room(error) or f"{where}{error.strerror}"
+                what = no_room(error) or no_memory(error) or f"{where}{error.strerror}"
                 reason = EngineError(f"cannot start container {container.id}: {what}")
                 raise await self._failed(container, reason) from None
             finally:

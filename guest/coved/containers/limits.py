@@ -5,9 +5,8 @@ Order and words are dockerd's (``verifyPlatformContainerResources``), whose clie
 
 from __future__ import annotations
 
-from coved.containers import kernel
 from coved.containers.config_schema import Json
-from coved.containers.kernel import Kernel
+from coved.containers.kernel import Kernel, Running
 from coved.errors import EngineError, InvalidParameter
 
 MINIMUM_MEMORY = 6 << 20
@@ -15,7 +14,7 @@ _MAX_CPU = 8192
 _NS = 1_000_000_000
 
 
-def check(host: Json, machine: Kernel | None = None, *, update: bool = False) -> list[str]:
+def check(host: Json, machine: Kernel | Running | None = None, *, update: bool = False) -> list[str]:
     """Check the limits in ``host`` and take away what this kernel cannot limit; the warnings about that.
 
     Args:
@@ -26,7 +25,7 @@ def check(host: Json, machine: Kernel | None = None, *, update: bool = False) ->
     Raises:
         InvalidParameter, EngineError: in dockerd's words, and with its status.
     """
-    machine = machine or kernel.read()
+    machine = machine or Running()
     if not update:
         _only_elsewhere(host)
     warnings: list[str] = []
@@ -49,7 +48,7 @@ def _only_elsewhere(host: Json) -> None:
         raise EngineError("Invalid QoS settings: linux does not support configuration of maximum IOPs")
 
 
-def _memory(host: Json, machine: Kernel, warnings: list[str], *, update: bool) -> None:
+def _memory(host: Json, machine: Kernel | Running, warnings: list[str], *, update: bool) -> None:
     if host["Memory"] and host["Memory"] < MINIMUM_MEMORY:
         raise InvalidParameter("Minimum memory limit allowed is 6MB")
     if host["Memory"] > 0 and "memory" not in machine.controllers:
@@ -90,7 +89,7 @@ def _memory(host: Json, machine: Kernel, warnings: list[str], *, update: bool) -
     host["OomKillDisable"] = None
 
 
-def _processes(host: Json, machine: Kernel, warnings: list[str]) -> None:
+def _processes(host: Json, machine: Kernel | Running, warnings: list[str]) -> None:
     if host["PidsLimit"] is not None and "pids" not in machine.controllers:
         if host["PidsLimit"] > 0:
             warnings.append(
@@ -104,7 +103,7 @@ def _processes(host: Json, machine: Kernel, warnings: list[str]) -> None:
             raise InvalidParameter("invalid JSON: HostConfig.Ulimits must have a Name, a Soft and a Hard limit")
 
 
-def _cpu(host: Json, machine: Kernel, warnings: list[str]) -> None:
+def _cpu(host: Json, machine: Kernel | Running, warnings: list[str]) -> None:
     nano, period, quota = host["NanoCpus"], host["CpuPeriod"], host["CpuQuota"]
     if nano > 0 and period > 0:
         raise InvalidParameter("Conflicting options: Nano CPUs and CPU Period cannot both be set")
@@ -114,7 +113,7 @@ def _cpu(host: Json, machine: Kernel, warnings: list[str]) -> None:
         raise InvalidParameter(
             "NanoCPUs can not be set, as your kernel does not support CPU CFS scheduler or the cgroup is not mounted"
         )
-    if not 0 <= nano <= machine.cpu_count * _NS:
+    if nano and not 0 <= nano <= machine.cpu_count * _NS:
         there = machine.cpu_count
         raise InvalidParameter(f"Range of CPUs is from 0.01 to {there}.00, as there are only {there} CPUs available")
     if host["CpuShares"] > 0 and "cpu" not in machine.controllers:
@@ -132,14 +131,14 @@ def _cpu(host: Json, machine: Kernel, warnings: list[str]) -> None:
         host["CpuPercent"] = 0
 
 
-def _cpusets(host: Json, machine: Kernel, warnings: list[str]) -> None:
+def _cpusets(host: Json, machine: Kernel | Running, warnings: list[str]) -> None:
     if (host["CpusetCpus"] or host["CpusetMems"]) and "cpuset" not in machine.controllers:
         warnings.append("Your kernel does not support cpuset or the cgroup is not mounted. Cpuset discarded.")
         host["CpusetCpus"] = host["CpusetMems"] = ""
-    for field, there, name, things in (
-        ("CpusetCpus", machine.cpus, "cpus", "CPUs"),
-        ("CpusetMems", machine.mems, "mems", "memory nodes"),
-    ):
+    for field, name, things in (("CpusetCpus", "cpus", "CPUs"), ("CpusetMems", "mems", "memory nodes")):
+        if not host[field]:
+            continue
+        there = machine.cpus if field == "CpusetCpus" else machine.mems
         available = numbers(there, None)
         try:
             wanted = numbers(host[field], max({_MAX_CPU, *available}))
@@ -167,7 +166,7 @@ def numbers(text: str, maximum: int | None) -> set[int]:
     return result
 
 
-def _io(host: Json, machine: Kernel, warnings: list[str]) -> None:
+def _io(host: Json, machine: Kernel | Running, warnings: list[str]) -> None:
     weight = host["BlkioWeight"]
     if weight > 0 and not machine.io_weight:
         warnings.append("Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.")

@@ -47,7 +47,8 @@ class Layout:
 
     def prepare(self) -> None:
         for path in (self.directory, self.upper, self.work):
-            path.mkdir(mode=0o755, exist_ok=True)
+            if not os.path.isdir(path):  # noqa: PTH112 - as at all starts but the first
+                path.mkdir(mode=0o755, exist_ok=True)
 
 
 @dataclass(frozen=True)

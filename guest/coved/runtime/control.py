@@ -1,6 +1,6 @@
 """One engine's connection to a shim: requests in, answers and news out. Engines come and go."""
 
-import base64
+import binascii
 import os
 import socket
 from typing import TYPE_CHECKING, Any
@@ -153,8 +153,8 @@ def _attachments(message: wire.Message) -> list[dict[str, Any]]:
     return [
         {
             **one,
-            "detach_keys": base64.b64decode(one["detach_keys"]),
-            "pending": base64.b64decode(one["pending"]),
+            "detach_keys": binascii.a2b_base64(one["detach_keys"]),
+            "pending": binascii.a2b_base64(one["pending"]),
         }
         for one in message["attach"]
     ]

@@ -47,6 +47,10 @@ DEFAULT_RULES: "tuple[DeviceRule, ...]" = (
     {"allow": True, "type": "c", "major": 136, "access": "rwm"},
 )
 
+USUAL_RULES: "tuple[DeviceRule, ...]" = ({"allow": False, "access": "rwm"},)
+"""Of a container that asks for no devices. Their program is loaded once, for all shims that are forked from then on."""
+_usual = -1
+
 
 def compile_rules(rules: "Sequence[DeviceRule]") -> bytes:
     """The last rule that matches decides, so they are tried from the end; with no match access is denied."""
@@ -141,8 +145,17 @@ def attach(program_fd: int, cgroup_fd: int) -> None:
     syscalls.bpf(_PROG_ATTACH, attributes)
 
 
+def preload() -> None:
+    """The usual program, which then need not be verified for each container. Raises OSError."""
+    global _usual
+    _usual = load(compile_rules((*USUAL_RULES, *DEFAULT_RULES)))
+
+
 def restrict(cgroup_fd: int, rules: "Sequence[DeviceRule]") -> None:
-    """Load and attach the program of these rules and the default ones."""
+    """Attach the program of these rules and the default ones."""
+    if _usual >= 0 and tuple(rules) == USUAL_RULES:
+        attach(_usual, cgroup_fd)
+        return
     program_fd = load(compile_rules((*rules, *DEFAULT_RULES)))
     try:
         attach(program_fd, cgroup_fd)

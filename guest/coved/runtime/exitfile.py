@@ -1,9 +1,13 @@
 """The exit record: written before anybody is told, and on disk for good where no engine is there to note the end."""
 
+from __future__ import annotations
+
 import json
 import os
+from typing import TYPE_CHECKING
 
-from coved.runtime.spec import Exit
+if TYPE_CHECKING:
+    from coved.runtime.spec import Exit
 
 
 def write(path: str, code: int, oom_killed: bool, exited_at_ns: int, *, sync: bool) -> None:
@@ -33,6 +37,8 @@ def write(path: str, code: int, oom_killed: bool, exited_at_ns: int, *, sync: bo
 
 def read(path: str) -> Exit | None:
     """The record in ``path``; None when there is none, or none that this module wrote."""
+    from coved.runtime.spec import Exit  # which no shim needs
+
     try:
         with open(path, "rb") as file:
             record = json.load(file)

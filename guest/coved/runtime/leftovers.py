@@ -1,13 +1,18 @@
 """What a shim that was killed leaves behind: processes, a cgroup, its folder. And the end of one that does not answer."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
 import select
 import signal
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coved.runtime.cgroups import Cgroup, CgroupError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 STATE_FILE = "state.json"
 SHIM_NAME = "shim:{:.10}"
@@ -44,7 +49,7 @@ def end(folder: Path, container_id: str, pid: int) -> None:
         pidfd = os.pidfd_open(pid)
         try:
             # Read once the descriptor is there: from then on the number is nobody else's.
-            if Path(f"/proc/{pid}/comm").read_text() == SHIM_NAME.format(container_id) + "\n":
+            if _name_of(pid) == SHIM_NAME.format(container_id):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                 poll = select.poll()
                 poll.register(pidfd, select.POLLIN)
@@ -52,3 +57,8 @@ def end(folder: Path, container_id: str, pid: int) -> None:
         finally:
             os.close(pidfd)
     clean_up(folder)
+
+
+def _name_of(pid: int) -> str:
+    with open(f"/proc/{pid}/comm") as file:
+        return file.read().removesuffix("\n")

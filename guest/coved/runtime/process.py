@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from coved.runtime import namespaces, setup, syscalls
-from coved.runtime.loop import READ, Loop
+from coved.runtime.loop import HANGUP, READ, Loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,10 +57,7 @@ class RunningProcess:
     def spawn_init(
         self, spec: "Spec", root: "PreparedRoot", spaces: namespaces.Namespaces, cgroup_fd: int, seccomp: bytes
     ) -> None:
-        """Fork into new namespaces and the cgroup, and wait until the process stands before execve.
-
-        Raises SetupError, OSError.
-        """
+        """Fork into new namespaces and the cgroup. See :meth:`await_ready`. Raises SetupError, OSError."""
 
         def run() -> NoReturn:
             setup.run_init(self._request(seccomp), spec, root, spaces)
@@ -70,6 +67,9 @@ class RunningProcess:
         if spaces.new & syscalls.CLONE_NEWUSER:
             namespaces.write_id_mappings(self.pid, spec.get("linux", {}))
             self._sync.send(setup.MAPPED)
+
+    def await_ready(self) -> None:
+        """Returns when init stands before execve, or has gone on if it was let go. Raises SetupError, OSError."""
         deadline = time.monotonic() + _SETUP_TIMEOUT_S
         while True:
             message = self._receive_before(deadline)
@@ -130,20 +130,25 @@ class RunningProcess:
         self.await_execution(loop, done)
 
     def let_go(self) -> None:
-        """It need not wait any longer before execve; how that went is for :meth:`execute` to learn."""
+        """It need not wait any more when it stands before execve; how that went is for :meth:`execute` to learn."""
         if not self._gone_on:
             self._gone_on = True
             with contextlib.suppress(OSError):
                 self._sync.send(setup.GO)
 
     def await_execution(self, loop: Loop, done: "Callable[[SetupError | None], None]") -> None:
-        """execve closes the process's end of the socket: its end is the news."""
+        """execve closes the process's end of the socket: its end is the news.
+
+        What is said before waits for that, but for a terminal, which may have to be resized: while the process is being set
+        up, each page that either of the two writes to has to be copied for it.
+        """
 
         def on_event(events: int) -> None:
             failure: SetupError | None = None
             try:
-                if self._receive() is not None:
-                    return
+                while self._receive() is not None:
+                    if not events & HANGUP:
+                        return
                 if not self._executing:
                     failure = SetupError("the process ended while it was set up (killed, or out of memory)")
             except SetupError as error:
@@ -154,7 +159,7 @@ class RunningProcess:
             self._sync.close()
             done(failure)
 
-        loop.watch(self._sync.fileno(), READ, on_event)
+        loop.watch(self._sync.fileno(), READ if self.stdio.is_terminal else 0, on_event)
 
     # --- life and end
 

@@ -6,7 +6,6 @@ Only the spawner does this, once per distinct profile; containers install the fi
 import ctypes
 import errno
 import os
-import platform
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ def _add_architectures(library: ctypes.PyDLL, context: ctypes.c_void_p, names: l
         "aarch64": ("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"),
     }
     for name in names:
-        if name not in families.get(platform.machine(), ()):
+        if name not in families.get(os.uname().machine, ()):
             continue
         token = library.seccomp_arch_resolve_name(name.removeprefix("SCMP_ARCH_").lower().encode())
         if token == 0:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 GO = b"go"
 MAPPED = b"mapped"
 SETUP_FAILED = 125
+IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
+"""By Python itself. The spawner ignores no others but SIGCHLD, a shim SIGTERM."""
 _PATHS_AT_ONCE = 8  # of 4096 bytes at most, which JSON may make six times as long: a message has 200 KiB
 _LIMITS = {"RLIMIT_LOCKS": 10}  # getrlimit(2); Python has no name for it
 
@@ -114,7 +116,7 @@ def _run(request: Request, enter: "Callable[[], Became]", *, await_go: bool) -> 
     try:
         # Until execve this process holds the runtime's memory: processes of the container must not look into it.
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+        for number in (*IGNORED, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.setsid()
@@ -122,8 +124,6 @@ def _run(request: Request, enter: "Callable[[], Became]", *, await_go: bool) -> 
         if await_go:
             _send(sync, {"ready": True, "warnings": warnings})
             _expect(sync, GO)
-        else:
-            _send(sync, {"warnings": warnings})
         _execute(request, sets)
     except executable.NotExecutable as error:
         _send(sync, {"kind": "start", "error": str(error), "exit_code": error.exit_code})

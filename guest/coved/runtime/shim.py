@@ -137,16 +137,11 @@ class Shim:
             _wait_for(engine)
         init = self._make_init(program, container_id, stdio, root)
         self.warnings += init.warnings
-        root.close()
         self.init = init
         self.processes[""] = init
         if self._external is not None:
             self._external.reap_orphans(self.loop, lambda: {one.pid for one in self.processes.values()})
-        self._watch_memory()
-        if self._going:
-            # Last of all: nothing can fail any more, and one that has ended already has no pid namespace to be joined.
-            init.let_go()
-        else:
+        if not self._going:
             self._watch_init()
 
     def _make_init(
@@ -160,6 +155,8 @@ class Shim:
             made = external.ExternalProcess("", process, stdio, self._external)
             self._cleanup.callback(made.destroy)
             made.create(self._spec, root)
+            root.close()
+            self._watch_memory()
             return made
         self.spaces.join()
         init = RunningProcess("", process, stdio)
@@ -167,7 +164,18 @@ class Shim:
         init.spawn_init(self._spec, root, self.spaces, self.cgroup_fd, self._seccomp)
         if self.spaces.new & syscalls.CLONE_NEWPID:
             # Children of the shim (execs) are born in the container's pid namespace from now on.
-            syscalls.setns(init.pidfd, syscalls.CLONE_NEWPID)
+            try:
+                syscalls.setns(init.pidfd, syscalls.CLONE_NEWPID)
+            except OSError:
+                init.await_ready()  # raises what it has ended of
+                raise
+        root.close()  # init has its own descriptors of all that
+        self._watch_memory()
+        if self._going:
+            # Nothing can fail here any more, and one that has ended already has no pid namespace to be joined. It is told as
+            # long as it is being set up, so that it need not wait when it has been.
+            init.let_go()
+        init.await_ready()
         return init
 
     def _watch_init(self) -> None:

@@ -1,13 +1,12 @@
 """The spawner: a small process that forks a shim for every container. One thread, no event loop, no HTTP.
 
-Everything that shims need is loaded here once and shared with them copy-on-write; nothing is executed per container.
+Everything that shims need is loaded here once and shared with them copy-on-write; nothing is executed per container. And no
+more than that: whatever is loaded here makes each fork, and each execve after one, slower, and each shim larger.
 """
 
-import argparse
 import contextlib
 import errno
 import gc
-import hashlib
 import json
 import os
 import select
@@ -16,7 +15,7 @@ import socket
 import sys
 from typing import NoReturn
 
-from coved.runtime import spare, syscalls, wire
+from coved.runtime import device_filter, setup, spare, syscalls, wire
 from coved.runtime.cgroups import CgroupError, mount_point
 from coved.runtime.errors import Refused
 from coved.runtime.listening import listen
@@ -26,7 +25,8 @@ from coved.runtime.shim import Shim
 from coved.runtime.spare import Handover, Order, Spare
 
 _REQUEST_TIMEOUT_S = 5.0
-_CACHED_PROFILES = 64
+_CACHED_BYTES = 1 << 20
+"""Of profiles; the usual one has some 10 kB."""
 _FILES = 1 << 20
 
 
@@ -44,6 +44,8 @@ class Spawner:
     def serve(self) -> NoReturn:
         with contextlib.suppress(CgroupError):  # each shim then says so itself
             mount_point()  # remembered, so that no shim has to look for it
+        with contextlib.suppress(OSError):  # the same
+            device_filter.preload()
         # Objects made so far never end: keep the collector from touching their pages in the shims.
         gc.collect()
         gc.freeze()
@@ -95,8 +97,7 @@ class Spawner:
     def _program(self, profile: bytes) -> bytes:
         if not profile:
             return b""
-        digest = hashlib.sha256(profile).digest()
-        program = self._profiles.get(digest)
+        program = self._profiles.get(profile)
         if program is None:
             try:
                 program = compile_profile(json.loads(profile))
@@ -104,9 +105,9 @@ class Spawner:
                 raise
             except Exception as error:  # whatever a profile holds: it must not end what forks all containers
                 raise SeccompError(f"the seccomp profile is not valid: {error!r}") from None
-            if len(self._profiles) >= _CACHED_PROFILES:
+            while self._profiles and sum(map(len, self._profiles)) + len(profile) > _CACHED_BYTES:
                 self._profiles.pop(next(iter(self._profiles)))
-            self._profiles[digest] = program
+            self._profiles[profile] = program
         return program
 
 
@@ -174,43 +175,65 @@ def _raise_limits() -> None:
             resource.setrlimit(kind, (hard if kind == resource.RLIMIT_NPROC else min(hard, value), hard))
 
 
+_USAGE = """usage: coved-spawner --socket PATH --shims FOLDER [OPTION...]
+
+Forks the processes that hold containers.
+
+  --socket PATH      unix socket to listen on
+  --shims FOLDER     of the shims' sockets
+  --foreground       do not go into the background
+  --listener-fd N    accept on this socket, which listens there already
+  --lifeline-fd N    end when the other end of this pipe is closed
+  --ready-fd N       write a byte here when connections are accepted
+"""
+
+
+def _options(words: list[str]) -> dict[str, str]:
+    """By hand: only the engine and PID 1 start this program, and argparse would stay in the memory of all shims."""
+    options: dict[str, str] = {}
+    left = iter(words)
+    for word in left:
+        value = "" if word == "--foreground" else next(left, None)
+        if value is None or f"  {word} " not in _USAGE or (word.endswith("-fd") and not value.isdecimal()):
+            sys.exit(_USAGE)
+        options[word] = value
+    if not {"--socket", "--shims"} <= options.keys():
+        sys.exit(_USAGE)
+    return options
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="coved-spawner", description="Forks the processes that hold containers.")
-    parser.add_argument("--socket", required=True, help="unix socket to listen on")
-    parser.add_argument("--shims", required=True, help="folder of the shims' sockets")
-    parser.add_argument("--foreground", action="store_true", help="do not go into the background")
-    parser.add_argument("--listener-fd", type=int, help="accept on this socket, which listens there already")
-    parser.add_argument("--lifeline-fd", type=int, default=-1, help="end when the other end of this pipe is closed")
-    parser.add_argument("--ready-fd", type=int, help="write a byte here when connections are accepted")
-    arguments = parser.parse_args()
+    options = _options(sys.argv[1:])
+    lifeline = int(options.get("--lifeline-fd", -1))
     _protect_interpreter()
     try:
-        if arguments.listener_fd is None:
-            listener = listen(arguments.socket)
+        if "--listener-fd" not in options:
+            listener = listen(options["--socket"])
         else:
-            listener = socket.socket(fileno=arguments.listener_fd)
+            listener = socket.socket(fileno=int(options["--listener-fd"]))
             listener.set_inheritable(False)
-        if arguments.lifeline_fd >= 0:
-            os.set_inheritable(arguments.lifeline_fd, False)
-        spawner = Spawner(listener, os.path.abspath(arguments.shims), arguments.lifeline_fd)
+        if lifeline >= 0:
+            os.set_inheritable(lifeline, False)
+        spawner = Spawner(listener, os.path.abspath(options["--shims"]), lifeline)
     except OSError as error:
-        print(f"coved spawner: cannot listen on {arguments.socket}: {error.strerror}", file=sys.stderr)
+        print(f"coved spawner: cannot listen on {options['--socket']}: {error.strerror}", file=sys.stderr)
         return 1
     os.chdir("/")  # hold no file system in use
     os.umask(0o022)  # what is made in containers must not depend on who started the engine
-    if not arguments.foreground and os.fork() != 0:
+    if "--foreground" not in options and os.fork() != 0:
         os._exit(0)
     syscalls.set_process_name("cove-spawner")
-    for number in (signal.SIGTERM, signal.SIGINT):
+    # Whatever was ignored where the engine was started: containers' processes shall not inherit that.
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, *setup.IGNORED}:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     _raise_limits()
     spare_this()  # and the shims that it forks; a container's processes get a score of their own
     with contextlib.suppress(OSError):  # a kernel without keys
         syscalls.new_session_keyring()  # containers must never have the keys of whoever started the engine
-    if arguments.ready_fd is not None:
-        os.write(arguments.ready_fd, b"\n")
-        os.close(arguments.ready_fd)
+    if ready := options.get("--ready-fd"):
+        os.write(int(ready), b"\n")
+        os.close(int(ready))
     return spawner.serve()
 
 

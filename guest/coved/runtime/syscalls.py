@@ -6,7 +6,6 @@ so letting go of it would only cost time. Numbers from 424 on are the same on al
 
 import ctypes
 import os
-import platform
 import signal
 from ctypes import c_int, c_ulong
 
@@ -23,7 +22,7 @@ _BY_ARCHITECTURE = {
     "x86_64": (155, 250, 126, 321),
     "aarch64": (41, 219, 91, 280),
 }
-SYS_pivot_root, SYS_keyctl, SYS_capset, SYS_bpf = _BY_ARCHITECTURE[platform.machine()]
+SYS_pivot_root, SYS_keyctl, SYS_capset, SYS_bpf = _BY_ARCHITECTURE[os.uname().machine]
 SYS_open_tree, SYS_move_mount, SYS_fsopen, SYS_fsconfig, SYS_fsmount = 428, 429, 430, 431, 432
 SYS_clone3, SYS_close_range, SYS_openat2, SYS_mount_setattr = 435, 436, 437, 442
 

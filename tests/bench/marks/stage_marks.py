@@ -37,7 +37,6 @@ POINTS = {
     "init": ("coved.runtime.setup", "run_init"),
     "root": ("coved.runtime.rootfs", "build"),
     "become": ("coved.runtime.setup", "_become"),
-    "birth": ("coved.runtime.process", "RunningProcess.spawn_init"),
     "go": ("coved.runtime.process", "RunningProcess.execute"),
     "execute": ("coved.runtime.setup", "_execute"),
     "execve": ("os", "execve"),
