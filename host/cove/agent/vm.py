@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cove.agent import consolewords, disk, runstate, suspended
+from cove.agent import consolewords, disk, runstate, suspended, systems
 from cove.agent.link import Link
 from cove.agent.runstate import RunState
 from cove.agent.suspended import Suspended
@@ -59,6 +59,8 @@ class Vm:
         self.adopted = False
         """There may be work in it, of before this start: it is not to be killed for nothing."""
         self._console_begin = 0
+        self._image = ""
+        """The digest of the VM image that this start takes, as far as it has come."""
         self._resumed = False
         """Its guest has everything open already, of which the host is told nothing."""
 
@@ -94,7 +96,12 @@ class Vm:
             await self.close()
             if isinstance(error, BootError) and (said := lastwords.of_run(self._paths.qemu_log)):
                 error.hint = "\n".join(["QEMU said:", *(f"  {line}" for line in said), error.hint])
+            if isinstance(error, (BootError, DriverError, TransportError, AgentError)) and self._image:
+                way = systems.way_back(self._paths, self._image)
+                error.hint = "\n".join(filter(None, (error.hint, way)))
             raise
+        if self.run is not None:
+            await asyncio.to_thread(systems.answered, self._paths, self.run.image)
         seconds = time.monotonic() - begin
         if not found and self.run is not None:
             self.run = replace(self.run, boot_seconds=seconds)
@@ -118,8 +125,6 @@ class Vm:
 
     async def _boot(self, report: Report) -> None:
         assert self._driver is not None
-        from cove.image import builder  # only for a cold start
-
         loop = asyncio.get_running_loop()
         given_up = threading.Event()
 
@@ -134,9 +139,10 @@ class Vm:
         disk.check_size(self._paths, wanted.disk)
         program = binary.find(wanted.qemu)
         try:
-            image = await abandonable(builder.build, image_progress)
+            image = await abandonable(systems.choose, self._paths, image_progress)
         finally:
             given_up.set()
+        self._image = image.digest
         accelerator, probed = await asyncio.to_thread(probe.choose, program, image.kernel, wanted.accelerator)
         self._driver.program = program
         self._driver.sandbox = probed.sandbox
@@ -150,10 +156,11 @@ class Vm:
         )  # fmt: skip
         await self._driver.create(spec)
         version = await asyncio.to_thread(self._driver.version)
-        key = await asyncio.to_thread(self._driver.template_key, spec)
+        kind = await asyncio.to_thread(self._driver.template_key, spec)
+        key = templates.name(image.digest, kind) if kind else None
         run = RunState(
             secrets.token_hex(16), 0, image.digest, accelerator.name, accelerator.reason, version, wanted.cpus,
-            wanted.memory, time.time(), wanted.bind_address, kind=key or "",
+            wanted.memory, time.time(), wanted.bind_address, kind=kind or "",
         )  # fmt: skip
         # What is on disk is of a VM that has died. The next one is to be taken over only once it has its seed.
         runstate.forget(self._paths)
