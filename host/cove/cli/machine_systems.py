@@ -44,7 +44,7 @@ def rows(value: dict[str, Any]) -> list[tuple[str, str]]:
     elif images["newest"] != image:
         shown += f"; the next start takes a newer one, {images['newest'][:SHOWN]}"
     result = [("image", shown)]
-    if images["failed"] and images["failed"] != image:
+    if images["failed"] and images["failed"] != image and value["state"] != "starting":
         result.append(("", f"{images['failed'][:SHOWN]} did not start; leave it with: cove machine rollback {name}"))
     elif images["before"] and not images["pinned"]:
         result.append(("", f"before it {images['before'][:SHOWN]}; go back with: cove machine rollback {name}"))

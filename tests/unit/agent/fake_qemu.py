@@ -2,7 +2,8 @@
 
 COVE_FAKE lists what goes wrong, separated by spaces: `refuse` (ends at once with words on stderr), `silent` (no engine),
 `no-shutdown`, `no-button`, `no-quit` (ignored requests), `no-save` (a saving fails), `endless-save` (one does not end, once there is a
-disk), `bad-template` (ends when it is to go on from one), `mute-template` (no engine in what goes on from one). While there is a file
+disk), `bad-image=DIGITS` (a VM image whose digest begins so powers off),
+`bad-template` (ends when it is to go on from one), `mute-template` (no engine in what goes on from one). While there is a file
 named `full` beside the disk, whatever the guest writes finds no room. SIGUSR1 makes it crash with words on stderr, SIGUSR2
 makes the guest write.
 """
@@ -133,6 +134,10 @@ class Fake:
             self.seed = json.loads(stream.readline())
             (self.folder / "fake_memory").write_text(json.dumps(self.seed))
             client.sendall(b"ok\n")
+        if any(f"/images/{fault[10:]}" in " ".join(sys.argv) for fault in FAULTS if fault.startswith("bad-image=")):
+            with Path(option(r"file,id=console,path=([^,]*)")[0]).open("a") as console:
+                console.write("cove: cannot go on: the data is of a newer engine\n")
+            os._exit(0)
         self.write()
         self.room.wait()
         if "mute-template" in FAULTS and self.restored:
