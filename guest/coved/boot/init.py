@@ -73,6 +73,7 @@ def begin() -> None:
     os.close(port)
     seed.apply(told)
     disk.attach(disk.take(data))
+    disk.tidy()
 
 
 class Init:

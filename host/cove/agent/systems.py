@@ -34,6 +34,10 @@ def choose(paths: MachinePaths, progress: Report) -> VmImage:
                 f"take the newest one with: cove machine upgrade {paths.name}",
             )
         return image
+    if not noted.used and paths.disk.exists() and (latest := store.latest()) is not None:
+        # Of a Cove that noted nothing yet: it took what had been made last.
+        noted = replace(noted, used=latest.digest)
+        systems.save(paths, noted)
     from cove.image import builder  # not needed to take over a VM, or to wake one
 
     try:

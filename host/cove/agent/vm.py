@@ -40,6 +40,8 @@ RESTORED_TIMEOUT_S = 60.0
 """A VM that was restored from a template takes a hundredth of it, and a cold boot helps when it does not come up."""
 NO_ROOM = 64 << 20
 """Bytes of a disk that count for none."""
+ENDING_S = 1.0
+"""In which a VM that ends is gone, when its connections are."""
 STILL_FULL_S = 1.0
 """The write that failed is tried at once when the VM goes on."""
 CONTAINERS_S, POWER_OFF_S, BUTTON_S, QUIT_S = 10, 35.0, 20.0, 10.0
@@ -320,7 +322,14 @@ class Vm:
             await asyncio.wait((gone, up), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if not up.done():
                 raise self._boot_error(None if gone.done() else timeout_s)
-            await up
+            try:
+                await up
+            except (TransportError, DriverError) as error:
+                # A VM that ends breaks its connections first, and those tell nothing of why.
+                await asyncio.wait((gone,), timeout=ENDING_S)
+                if gone.done():
+                    raise self._boot_error(None) from error
+                raise
         finally:
             gone.cancel()
             up.cancel()

@@ -159,12 +159,24 @@ def publish(directory: Path, digest: str, input_key: str) -> VmImage:
     return image
 
 
-def prune() -> list[str]:
-    """Remove all images but those that machines need and the last one published; return the digests of those removed."""
-    published: list[tuple[int, Path, str]] = []
+def latest() -> VmImage | None:
+    """The image that was published last, by whatever version of Cove; None when it is not there any more."""
+    published = _published()
+    return find(max(published)[2]) if published else None
+
+
+def _published() -> list[tuple[int, Path, str]]:
+    """Of each image: when, by which pointer, and its digest."""
+    found: list[tuple[int, Path, str]] = []
     for path in (images_dir() / "inputs").glob("*"):
         with contextlib.suppress(OSError, UnicodeDecodeError):  # another process prunes as well
-            published.append((path.stat().st_mtime_ns, path, path.read_text("ascii").strip()))
+            found.append((path.stat().st_mtime_ns, path, path.read_text("ascii").strip()))
+    return found
+
+
+def prune() -> list[str]:
+    """Remove all images but those that machines need and the last one published; return the digests of those removed."""
+    published = _published()
     kept = systems.needed()
     if published:
         kept.add(max(published)[2])

@@ -49,6 +49,7 @@ def test_a_new_image_is_taken_and_exactly_the_one_before_kept(cove: Any) -> None
 
 def test_a_machine_goes_back_and_stays_there_until_an_upgrade(cove: Any) -> None:
     started_anew(cove)
+    MachinePaths("default").systems.unlink()  # as a Cove has left it that noted nothing
     cove.run("machine", "start")
     said = cove.run("machine", "rollback").stdout
     assert f"gone back to the VM image {OLD[:16]}" in said
@@ -120,8 +121,7 @@ KILLER = """
 import os, signal, sys
 folder = {folder!r}
 def hook(event, arguments):
-    if event in ("os.rename", "os.remove") and os.path.basename(str(arguments[-1 if event == "os.remove" else 1])) == {name!r} or (
-        event == "os.remove" and str(arguments[0]).endswith({name!r})):
+    if event == "os.rename" and os.path.basename(str(arguments[1])) == {name!r}:
         with open(folder + "/seen", "a") as seen:
             seen.write("x")
         if os.path.getsize(folder + "/seen") == {count}:
@@ -131,13 +131,11 @@ if sys.argv[0] == "-m" and "cove.agent" in sys.orig_argv:
 """
 
 
-@pytest.mark.parametrize(
-    ("name", "count"), [("systems.json", 1), ("systems.json", 2), ("run.json", 2), ("manifest.json", 1)]
-)
+@pytest.mark.parametrize(("name", "count"), [("systems.json", 1), ("systems.json", 2), ("run.json", 2)])
 def test_an_agent_that_is_killed_amid_an_upgrade(
     cove: Any, monkeypatch: pytest.MonkeyPatch, name: str, count: int
 ) -> None:
-    """Before what it was to start is noted, before that it answers is; when it has been given its seed; amid the tidying up."""
+    """Before what it was to start is noted, before that it answers is; when it has been given its seed."""
     started_anew(cove)
     cove.run("machine", "start")
     cove.run("machine", "stop")
