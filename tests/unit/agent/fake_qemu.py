@@ -190,11 +190,11 @@ class Fake:
 
     def heard(self, message: dict[str, Any]) -> None:
         self.running.wait()
-        if message["type"] == "hello":
-            if any(f"/images/{fault[10:]}" in " ".join(sys.argv) for fault in FAULTS if fault.startswith("bad-image=")):
-                with Path(option(r"file,id=console,path=([^,]*)")[0]).open("a") as console:
-                    console.write("cove: cannot go on: the data is of a newer engine\n")
-                os._exit(0)
+        bad = [f"/images/{fault[10:]}" for fault in FAULTS if fault.startswith("bad-image=")]
+        if message["type"] == "hello" and any(image in " ".join(sys.argv) for image in bad):
+            with Path(option(r"file,id=console,path=([^,]*)")[0]).open("a") as console:
+                console.write("cove: cannot go on: the data is of a newer engine\n")
+            os._exit(0)
         if message["type"] == "hello" and "silent" not in FAULTS:
             boot_id = self.seed["boot_id"]
             self.say({"type": "ready", "boot_id": boot_id, "engine_version": "9.8.7", "api_version": "1.51"})

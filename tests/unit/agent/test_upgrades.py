@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from conftest import publish_image
-from cove.image import inputs, store
+from cove.agent import systems as choosing
+from cove.image import builder, inputs, store
 from cove.machine import systems, templates
 from cove.machine.paths import MachinePaths, images_dir
 
@@ -49,7 +50,6 @@ def test_a_new_image_is_taken_and_exactly_the_one_before_kept(cove: Any) -> None
 
 def test_a_machine_goes_back_and_stays_there_until_an_upgrade(cove: Any) -> None:
     started_anew(cove)
-    MachinePaths("default").systems.unlink()  # as a Cove has left it that noted nothing
     cove.run("machine", "start")
     said = cove.run("machine", "rollback").stdout
     assert f"gone back to the VM image {OLD[:16]}" in said
@@ -115,6 +115,16 @@ def test_a_suspended_machine_goes_on_with_its_own_and_then_takes_the_new_one(cov
     assert (cove.status()["start"], cove.status()["image"]) == ("resumed", OLD)
     cove.run("machine", "restart")
     assert cove.status()["image"] == NEW
+
+
+def test_a_machine_of_a_cove_that_noted_nothing_can_go_back(cove: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = cove.make()
+    paths.disk.touch()
+    monkeypatch.setattr(builder, "build", lambda _: store.find(publish_image("1")))
+    assert choosing.choose(paths, lambda _: None).digest == NEW
+    assert systems.load(paths) == systems.Systems(used=OLD, trying=NEW)
+    store.prune()
+    assert there() == {OLD, NEW}
 
 
 KILLER = """
