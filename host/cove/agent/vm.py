@@ -23,7 +23,7 @@ from cove.agent.threads import abandonable
 from cove.drivers.base import Forward, VmSpec
 from cove.drivers.qemu import binary, lastwords, probe
 from cove.drivers.qemu.driver import QemuDriver
-from cove.errors import AgentError, BootError, CoveError, DriverError, StateError, TransportError
+from cove.errors import AgentError, BootError, CoveError, DriverError, GuestGaveUp, StateError, TransportError
 from cove.forward.docker_socket import EngineDoor
 from cove.forward.ports import PortForwards, free_port
 from cove.machine import effective, keys, policy, registries, space, templates
@@ -178,6 +178,8 @@ class Vm:
             try:
                 await self._restore(spec, template, run, told, report)
                 return
+            except GuestGaveUp:
+                raise
             except (DriverError, BootError, TransportError, AgentError) as error:
                 await self._failed("its template", "from the beginning", error, report)
                 templates.discard(key)
@@ -352,7 +354,10 @@ class Vm:
         last = [f"  {line}" for line in said]
         if waited_s is not None and (reason := consolewords.engines_end(said)):
             why = f"{why}: {reason}"
-        return BootError(
+        kind = BootError
+        if waited_s is None and (reason := consolewords.gave_up(said)):
+            why, kind = reason, GuestGaveUp
+        return kind(
             f"the machine {self._paths.name} did not start: {why}",
             "\n".join(["the console's last lines:", *last, f"all of it: {self._paths.console_log}"]),
         )

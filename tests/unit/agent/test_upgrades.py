@@ -68,7 +68,8 @@ def test_an_image_that_does_not_start_says_what_to_do_and_is_left_by_a_rollback(
     cove.faults = "bad-image=1111"
     for _ in range(2):  # nor is it taken for good
         failed = cove.run("machine", "start", status=1).stderr
-        assert "the data is of a newer engine" in failed
+        assert "the machine default did not start: the data is of a newer engine" in failed
+        assert "its template cannot be used" not in failed
         assert (
             "for the first time. Go back to the one before it, with all data: cove machine rollback default" in failed
         )
