@@ -7,7 +7,6 @@ import signal
 import struct
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from coved.boot import disk, init, power, services
@@ -32,8 +31,8 @@ def test_an_engine_that_cannot_use_the_data_is_not_started_again(
     monkeypatch.setattr(power, "down", down)
     (tmp_path / "engine.log").write_text("coved: the data was written by a newer Cove\n")
     engine = Service("engine", "coved")
-    ssh: Any = SimpleNamespace(children=set())
-    one = Init(engine, Service("spawner", "coved"))
+    monkeypatch.setattr(init, "Ssh", lambda: SimpleNamespace(children=set()))
+    one = Init(engine, Service("spawner", "coved"), Service("streams", "coved"))
     engine.pid = os.fork()
     if not engine.pid:
         os._exit(status)
@@ -41,10 +40,10 @@ def test_an_engine_that_cannot_use_the_data_is_not_started_again(
     one._wake_writer.send(bytes([signal.SIGCHLD]))
     if status == UNFIT:
         with pytest.raises(PoweredOff):
-            one._signals(ssh)
+            one._signals()
         assert "cove: cannot go on: coved: the data was written by a newer Cove\n" in capfd.readouterr().err
     else:
-        one._signals(ssh)
+        one._signals()
         assert [*one._due] == [engine]
 
 
