@@ -16,6 +16,7 @@ from coved.images import Images
 from coved.networks import Networks
 from coved.registry import Registries, Settings
 from coved.runtime.spawner_client import SpawnerClient
+from coved.store import upgrading
 from coved.store.database import Database
 from coved.volumes import Volumes
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coved.build.builder import Builder
+    from coved.events.quiet import GivesBack
     from coved.files.manager import Files
     from coved.files.volume_archives import VolumeArchives
     from coved.link.client import LinkClient
@@ -65,11 +67,14 @@ class Engine:
         self.stopping = asyncio.Event()
         self._keeper: SpawnerKeeper | None = None
         self.link: LinkClient | None = None
+        self._gives_back: GivesBack | None = None
         if config.link is not None:
+            from coved.events.quiet import GivesBack  # only in the VM: another system's memory is its own business
             from coved.link import client  # only in the VM
 
+            self._gives_back = GivesBack()
             self.link = client.LinkClient(config.link, config.version)
-        self.database = Database(config.root / "metadata.db")
+        self.database = upgrading.opened(config.root / "metadata.db")
         self.identity = _identity(self.database)
         self.events = Events()
         self.images = Images(self.database, self.events, config.root)
@@ -130,6 +135,7 @@ class Engine:
         await self.volumes.start()
         await self.containers.start()
         await self.snapshots.start()  # when what an earlier engine's builds ran is ended
+        upgrading.let_in(self.config.root / "metadata.db")
         if self.link is None:
             await self.containers.life.settle(SETTLE_S)
             answer()
@@ -140,6 +146,9 @@ class Engine:
         self.link.on_shutdown = self.containers.shutdown
         await self.link.start()  # before containers are started: their ports are published through it
         await self.containers.life.settle(SETTLE_S)
+        if self._gives_back is not None:
+            self._gives_back.happened()  # the boot was a load, too
+            self.events.on_event = self._gives_back.happened
         self.link.announce_ready()
 
     def request_stop(self) -> None:
@@ -157,6 +166,8 @@ class Engine:
 
     async def close(self) -> None:
         """Lets go of sockets, threads and files; containers keep running."""
+        if self._gives_back is not None:
+            await self._gives_back.close()
         if self.link is not None:
             await self.link.close()
         if "builder" in vars(self):

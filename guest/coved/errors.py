@@ -5,6 +5,9 @@ The API answers them as ``{"message": str(error)}``; messages are Docker's own w
 
 import errno
 
+UNFIT = 78
+"""Exit status of an engine that must not touch the data that it finds (EX_CONFIG of sysexits.h): another start would not help."""
+
 
 class EngineError(Exception):
     """Something the caller is told about. ``status`` is the HTTP status code of the answer."""

@@ -13,8 +13,10 @@ from collections.abc import Callable
 from coved.api.routes import create_router
 from coved.api.server import Server
 from coved.engine import Config, Engine
+from coved.errors import UNFIT
 from coved.names.keeping import Keeper
 from coved.store.claim import claim
+from coved.store.database import SchemaTooNew
 from coved.supervisor import Door, orders, supervise
 
 # Containers have so long to end, by their stop signal or else by SIGKILL; those that do not end are left to the kernel.
@@ -76,6 +78,9 @@ def _engine(config: Config, listener: socket.socket, keeper: Keeper) -> int:
         asyncio.run(_serve(config, listener, keeper))
     except KeyboardInterrupt:
         return 130
+    except SchemaTooNew as error:
+        _failed(error)
+        return UNFIT
     except Exception as error:
         return _failed(error)
     return 0

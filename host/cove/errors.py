@@ -54,6 +54,10 @@ class BootError(CoveError):
     """The virtual machine was started and its engine did not come to answer."""
 
 
+class GuestGaveUp(BootError):
+    """The guest has said why it cannot be what it should be (its data, its disk): another boot would not help."""
+
+
 class AgentError(CoveError):
     """The agent could not be started, or does not answer as agreed."""
 

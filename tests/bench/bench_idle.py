@@ -1,7 +1,8 @@
 """What runs while nothing happens: the system calls of an engine at rest: python tests/bench/bench_idle.py [--seconds 60]
 
-With `--machine`, those of the agent of the machine `default`, which runs, and of the agent's supervisor: QEMU is left out, which
-passes the guest's own timers on.
+With `--machine`, those of the agent of the machine `default`, which runs, and of the agent's supervisor; and before that the processor
+time that they and QEMU take together (goal: 1 % of a core), and how often each wakes. QEMU passes the timers of the guest's kernel on:
+what a kernel with nothing but a busybox script takes is the floor, which `bench_gives_back.py` prints beside it.
 
 Run as root, with strace installed. A few containers run, and clients are connected: one keeps its connection open, one follows
 events and one follows a log. Engine, supervisor, spawner, spare and shims are watched by `strace -f`, each by one of its own. The goal is
@@ -86,6 +87,39 @@ def report(seconds: float, calls: dict[str, list[tuple[float, str]]]) -> None:
             print(f"  {name} at {at:.3f} s: {call}")
 
 
+def taken(pid: int) -> tuple[float, int]:
+    """Seconds of processor time that a process has taken, and how often its threads have woken (sched-stats, proc(5))."""
+    seconds, wakes = 0.0, 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            seconds += int((task / "schedstat").read_text().split()[0]) / 1e9
+            wakes += int((task / "status").read_text().partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+        except (OSError, IndexError):
+            continue  # it has ended
+    return seconds, wakes
+
+
+def processor(pids: dict[str, int], seconds: float) -> float:
+    """Print what processes take at rest; returns it, as a part of one core."""
+    before = {name: taken(pid) for name, pid in pids.items()}
+    began = time.monotonic()
+    time.sleep(seconds)
+    passed, rows, all_of_it = time.monotonic() - began, [], 0.0
+    for name, pid in pids.items():
+        now = taken(pid)
+        part = max(0.0, now[0] - before[name][0]) / passed
+        all_of_it += part
+        rows.append((name, f"{part:.2%}", f"{(now[1] - before[name][1]) / passed:.1f}", ""))
+    table(
+        [
+            (f"at rest for {seconds:.0f} s", "of one core", "wakes a second", "goal"),
+            *rows,
+            ("all of it", f"{all_of_it:.2%}", "", goal(all_of_it * 100, 1)),
+        ]
+    )
+    return all_of_it
+
+
 def run_machine(seconds: float) -> None:
     """A container with a published port, a client that keeps its connection open, one that follows events and one a log."""
     words = [sys.executable, "-m", "cove", "machine", "status", "--json"]
@@ -109,6 +143,7 @@ def run_machine(seconds: float) -> None:
         os.kill(agent, signal.SIGKILL)
         subprocess.run([*words[:3], "ps"], check=True, stdout=subprocess.DEVNULL)
 
+    processor({"supervisor": supervisor, "agent": agent, "QEMU": status["pid"]}, seconds)
     with tempfile.TemporaryDirectory() as scratch:
         report(seconds, watch({"supervisor": supervisor, "agent": agent}, seconds, Path(scratch), wake))
     for stream in streams:

@@ -5,6 +5,7 @@ import struct
 
 from coved.boot.console import BootError, say
 from coved.boot.places import DATA
+from coved.boot.services import spawn
 from coved.boot.system import MS_NOATIME, mount, run, write
 
 SERIAL = "cove-data"
@@ -12,6 +13,8 @@ _DRIVER = "/sys/bus/virtio/drivers/virtio_blk"
 _PROBE = 1 << 16
 _SUPERBLOCK = 1024
 _MAGIC = 0xEF53
+TRIM_AFTER_S = 120
+"""It takes some seconds under software emulation, and a machine that starts has other things to do."""
 _CORRECTED = 2
 """e2fsck's exit status is a set of bits; up to this one everything is well again (e2fsck(8))."""
 
@@ -66,12 +69,20 @@ def filesystem_size(head: bytes) -> int | None:
     return None
 
 
+def _died(head: bytes) -> bool:
+    """Whether the file system was in use when its VM ended: its journal is to be replayed (EXT4_FEATURE_INCOMPAT_RECOVER)."""
+    return bool(struct.unpack_from("<I", head, _SUPERBLOCK + 96)[0] & 4)
+
+
 def attach(device: str) -> None:
     """Mount ``device`` on the data directory, making it fit for that. Raises ``BootError``."""
     with open(device, "rb") as file:
         head = file.read(_PROBE)
         size = file.seek(0, os.SEEK_END)
     known = filesystem_size(head)
+    if known is not None and _died(head):
+        # What had been removed just before may not have been given back to the host.
+        spawn(("/bin/sh", "-c", f"sleep {TRIM_AFTER_S}; exec nice -n 19 fstrim {DATA}"), {})
     if known is None:
         say(f"making a file system on {device}, {size >> 30} GiB")
         options = ("-q", "-F", "-m", "0", "-L", SERIAL, "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard")
@@ -83,6 +94,17 @@ def attach(device: str) -> None:
         say(f"growing the file system from {known >> 20} to {size >> 20} MiB")
         if run("/usr/sbin/resize2fs", device):
             say("it could not be grown; the old size is used")
+
+
+def tidy() -> None:
+    """Remove what other system images have kept on the disk: none of it is needed to go back to one."""
+    mine = os.environ.get("PYTHONPYCACHEPREFIX", "").removeprefix(f"{DATA}/system/").partition("/")[0]
+    try:
+        others = [name for name in os.listdir(f"{DATA}/system") if name != mine]
+    except OSError:
+        return
+    if mine and others:
+        spawn(("/bin/rm", "-rf", *(f"{DATA}/system/{name}" for name in others)), {})
 
 
 def _mount(device: str) -> None:

@@ -10,13 +10,15 @@ import time
 from coved.boot import disk, network, power, seed, system
 from coved.boot.console import BootError, say
 from coved.boot.places import DATA, SEED_PORT
-from coved.boot.services import Service, Ssh, spawn
+from coved.boot.services import Service, Ssh, said, spawn
+from coved.errors import UNFIT
 
 ORDERS = {signal.SIGUSR2: power.RB_POWER_OFF, signal.SIGTERM: power.RB_POWER_OFF, signal.SIGINT: power.RB_AUTOBOOT}
-# The power button's, and those that networks want soon: loaded while the engine imports its modules.
+# The power button's, the balloon, and those that networks want soon: loaded while the engine imports its modules.
 MODULES = (
     "button",
     "evdev",
+    "virtio_balloon",  # by it free memory goes back to the host (free page reporting)
     "bridge",
     "veth",
     "nft_chain_nat",
@@ -63,6 +65,7 @@ def begin() -> None:
     os.close(port)
     seed.apply(told)
     disk.attach(disk.take(data))
+    disk.tidy()
 
 
 class Init:
@@ -129,6 +132,9 @@ class Init:
             self._ssh.children.discard(pid)
             if pid == self._modules:
                 self._watch_button()
+            if pid == self._engine.pid and os.waitstatus_to_exitcode(status) == UNFIT:
+                say(f"cannot go on: {said(self._engine.name) or 'the engine does not fit the data'}")
+                power.down(0, power.RB_POWER_OFF)
             for service in self._services:
                 if service.pid == pid:
                     self._due[service] = time.monotonic() + service.ended(os.waitstatus_to_exitcode(status))

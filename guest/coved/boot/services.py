@@ -69,7 +69,7 @@ class Service:
         quick = time.monotonic() - self._started < QUICK_S
         self._delay = min(max(2 * self._delay, 0.1), MAX_DELAY_S) if quick else 0.0
         # Who ends with a status has said why, and the console is all that there is to see when it cannot start.
-        how = f"signal {-status}" if status < 0 else f"status {status}{_said(self.name)}"
+        how = f"signal {-status}" if status < 0 else f"status {status}{': ' if (last := said(self.name)) else ''}{last}"
         say(f"{self.name} ended with {how}; starting it again (its log: {LOGS}/{self.name}.log)")
         return self._delay
 
@@ -101,8 +101,8 @@ def open_log(name: str) -> int:
         return os.dup(2)
 
 
-def _said(name: str) -> str:
-    """The last line of a service's log, after a colon; nothing when there is none."""
+def said(name: str) -> str:
+    """The last line of a service's log; nothing when there is none."""
     try:
         with open(f"{LOGS}/{name}.log", "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
@@ -110,8 +110,7 @@ def _said(name: str) -> str:
     except OSError:
         return ""
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    shown = "".join(character if character.isprintable() else "?" for character in last[:MAX_SAID])
-    return f": {shown}" if shown else ""
+    return "".join(character if character.isprintable() else "?" for character in last[:MAX_SAID])
 
 
 def _null() -> int:

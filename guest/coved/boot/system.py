@@ -31,6 +31,11 @@ _SYSCTLS = {
     "kernel/keys/maxkeys": "20000",
     "kernel/panic": "-1",
     "vm/max_map_count": "262144",
+    # What wakes an idle VM twice a second, each second, and every four seconds: huge pages made in advance, counters put together,
+    # and the look for processors that hang, which then find it out within a minute and not half of one.
+    "vm/compaction_proactiveness": "0",
+    "vm/stat_interval": "60",
+    "kernel/watchdog_thresh": "30",
 }
 
 

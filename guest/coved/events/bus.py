@@ -7,7 +7,7 @@ the oldest of its events rather than the engine's memory.
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any
 
 from coved.filters import Filters
@@ -51,6 +51,8 @@ class Events:
     def __init__(self) -> None:
         self._history: deque[Event] = deque(maxlen=HISTORY)
         self._subscribers: set[_Subscriber] = set()
+        self.on_event: Callable[[], object] | None = None
+        """Called after each event, for who only wants to know that something happens."""
 
     @property
     def subscriber_count(self) -> int:
@@ -81,6 +83,8 @@ class Events:
         self._history.append(event)
         for subscriber in self._subscribers:
             subscriber.offer(event)
+        if self.on_event is not None:
+            self.on_event()
         return event
 
     def subscribe(

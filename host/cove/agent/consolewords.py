@@ -14,6 +14,10 @@ _ENGINES_END = re.compile(r"cove: (engine ended with status .*); starting it aga
 """What the guest's PID 1 says of an engine that could not start."""
 
 
+_GAVE_UP = re.compile(r"cove: cannot go on: (.*)")
+"""What it says before it powers off."""
+
+
 def size(console: Path) -> int:
     """Where a run that starts now will begin in the file, which is appended to."""
     try:
@@ -33,3 +37,8 @@ def of_run(console: Path, begin: int, lines: int) -> list[str]:
 def engines_end(lines: list[str]) -> str:
     """Why the engine ended last, as far as these lines tell; "" when they do not."""
     return next((found[1] for line in reversed(lines) if (found := _ENGINES_END.search(line))), "")
+
+
+def gave_up(lines: list[str]) -> str:
+    """Why the guest powers off, as far as these lines tell; "" when they do not."""
+    return next((found[1] for line in reversed(lines) if (found := _GAVE_UP.search(line))), "")

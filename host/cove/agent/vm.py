@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cove.agent import consolewords, disk, runstate, suspended
+from cove.agent import consolewords, disk, runstate, suspended, systems
 from cove.agent.link import Link
 from cove.agent.runstate import RunState
 from cove.agent.suspended import Suspended
@@ -23,7 +23,7 @@ from cove.agent.threads import abandonable
 from cove.drivers.base import Forward, VmSpec
 from cove.drivers.qemu import binary, lastwords, probe
 from cove.drivers.qemu.driver import QemuDriver
-from cove.errors import AgentError, BootError, CoveError, DriverError, StateError, TransportError
+from cove.errors import AgentError, BootError, CoveError, DriverError, GuestGaveUp, StateError, TransportError
 from cove.forward.docker_socket import EngineDoor
 from cove.forward.ports import PortForwards, free_port
 from cove.machine import effective, keys, policy, registries, space, templates
@@ -43,6 +43,8 @@ RESTORED_TIMEOUT_S = 60.0
 """A VM that was restored from a template takes a hundredth of it, and a cold boot helps when it does not come up."""
 NO_ROOM = 64 << 20
 """Bytes of a disk that count for none."""
+ENDING_S = 1.0
+"""In which a VM that ends is gone, when its connections are."""
 STILL_FULL_S = 1.0
 """The write that failed is tried at once when the VM goes on."""
 STREAMS_S = 10.0
@@ -64,6 +66,8 @@ class Vm:
         self.adopted = False
         """There may be work in it, of before this start: it is not to be killed for nothing."""
         self._console_begin = 0
+        self._image = ""
+        """The digest of the VM image that this start takes, as far as it has come."""
         self._resumed = False
         """Its guest has everything open already, of which the host is told nothing."""
 
@@ -99,7 +103,12 @@ class Vm:
             await self.close()
             if isinstance(error, BootError) and (said := lastwords.of_run(self._paths.qemu_log)):
                 error.hint = "\n".join(["QEMU said:", *(f"  {line}" for line in said), error.hint])
+            if isinstance(error, (BootError, DriverError, TransportError, AgentError)) and self._image:
+                way = systems.way_back(self._paths, self._image)
+                error.hint = "\n".join(filter(None, (error.hint, way)))
             raise
+        if self.run is not None:
+            await asyncio.to_thread(systems.answered, self._paths, self.run.image)
         seconds = time.monotonic() - begin
         if not found and self.run is not None:
             self.run = replace(self.run, boot_seconds=seconds)
@@ -123,8 +132,6 @@ class Vm:
 
     async def _boot(self, report: Report) -> None:
         assert self._driver is not None
-        from cove.image import builder  # only for a cold start
-
         loop = asyncio.get_running_loop()
         given_up = threading.Event()
 
@@ -139,9 +146,10 @@ class Vm:
         disk.check_size(self._paths, wanted.disk)
         program = binary.find(wanted.qemu)
         try:
-            image = await abandonable(builder.build, image_progress)
+            image = await abandonable(systems.choose, self._paths, image_progress)
         finally:
             given_up.set()
+        self._image = image.digest
         accelerator, probed = await asyncio.to_thread(probe.choose, program, image.kernel, wanted.accelerator)
         self._driver.program = program
         self._driver.sandbox = probed.sandbox
@@ -155,10 +163,11 @@ class Vm:
         )  # fmt: skip
         await self._driver.create(spec)
         version = await asyncio.to_thread(self._driver.version)
-        key = await asyncio.to_thread(self._driver.template_key, spec)
+        kind = await asyncio.to_thread(self._driver.template_key, spec)
+        key = templates.name(image.digest, kind) if kind else None
         run = RunState(
             secrets.token_hex(16), 0, image.digest, accelerator.name, accelerator.reason, version, wanted.cpus,
-            wanted.memory, time.time(), wanted.bind_address, kind=key or "",
+            wanted.memory, time.time(), wanted.bind_address, kind=kind or "",
         )  # fmt: skip
         # What is on disk is of a VM that has died. The next one is to be taken over only once it has its seed.
         runstate.forget(self._paths)
@@ -174,6 +183,8 @@ class Vm:
             try:
                 await self._restore(spec, template, run, told, report)
                 return
+            except GuestGaveUp:
+                raise
             except (DriverError, BootError, TransportError, AgentError) as error:
                 await self._failed("its template", "from the beginning", error, report)
                 templates.discard(key)
@@ -317,7 +328,14 @@ class Vm:
             await asyncio.wait((gone, up), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if not up.done():
                 raise self._boot_error(None if gone.done() else timeout_s)
-            await up
+            try:
+                await up
+            except (TransportError, DriverError) as error:
+                # A VM that ends breaks its connections first, and those tell nothing of why.
+                await asyncio.wait((gone,), timeout=ENDING_S)
+                if gone.done():
+                    raise self._boot_error(None) from error
+                raise
         finally:
             gone.cancel()
             up.cancel()
@@ -349,7 +367,10 @@ class Vm:
         last = [f"  {line}" for line in said]
         if waited_s is not None and (reason := consolewords.engines_end(said)):
             why = f"{why}: {reason}"
-        return BootError(
+        kind = BootError
+        if waited_s is None and (reason := consolewords.gave_up(said)):
+            why, kind = reason, GuestGaveUp
+        return kind(
             f"the machine {self._paths.name} did not start: {why}",
             "\n".join(["the console's last lines:", *last, f"all of it: {self._paths.console_log}"]),
         )

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cove.cli import as_json as json_output
-from cove.cli import config
+from cove.cli import config, machine_systems
 from cove.cli.clicked import Group, Integer, switch
 from cove.cli.command import confirm
 from cove.cli.errors import CliError
@@ -191,7 +191,6 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
         rows += [
             ("accelerator", f"{value['accelerator']}{reason}"),
             ("versions", f"engine {engine}, API {api}, QEMU {value['qemu_version']}"),
-            ("image", str(value["image"])[:16]),
             ("uptime", f"{_span(value['uptime_seconds'])}{started}"),
             (
                 "memory",
@@ -200,6 +199,7 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
                 + f"the machine has at most {value['memory'] >> 20} MiB",
             ),
         ]
+    rows += machine_systems.rows(value)
     used = "none yet" if value["disk_used"] is None else f"{value['disk_used'] / 2**20:.0f} MiB"
     return [*rows, ("disk", used), ("docker socket", value["docker_socket"])]
 
@@ -226,7 +226,8 @@ def _status(name: str) -> dict[str, Any]:
     except NoAgent:
         value = runstate.without_agent(paths)
     used = allocated(paths.disk) if paths.disk.exists() else None
-    return {"machine": name, **value, "disk_used": used, "docker_socket": str(paths.docker_socket)}
+    images = {"images": machine_systems.told(paths)}
+    return {"machine": name, **value, **images, "disk_used": used, "docker_socket": str(paths.docker_socket)}
 
 
 @group.command("list")
@@ -339,6 +340,22 @@ def reset(name: str, force: bool, as_json: bool) -> None:
         as_json, f"machine {name} is as new; its next start makes an empty disk. {approximate_size(freed)} are free again",
         machine=name, state="reset", freed_bytes=freed,
     )  # fmt: skip
+
+
+@group.command()
+@named
+@json_output.option
+def upgrade(name: str, as_json: bool) -> None:
+    """Take the newest VM image, also after a rollback; a machine that runs is restarted"""
+    machine_systems.upgrade(name, _status(name), as_json, stop_in_order, _run)
+
+
+@group.command()
+@named
+@json_output.option
+def rollback(name: str, as_json: bool) -> None:
+    """Go back to the VM image before, with all data, and stay there until an upgrade"""
+    machine_systems.rollback(name, as_json, stop_in_order, _run)
 
 
 group.add_command(config.group)

@@ -32,8 +32,8 @@ def build(progress: Report = ignore) -> VmImage:
     image = store.current()
     if image is not None:
         return image
-    with space.room(images_dir(), "the VM image"):
-        return _build(progress)
+    with space.room(images_dir(), "the VM image"), store.building(progress):
+        return store.current() or _build(progress)
 
 
 def _build(progress: Report) -> VmImage:

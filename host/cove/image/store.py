@@ -6,20 +6,26 @@ lock, engine and builder of that key gave. The key is a hash of a few hundred sm
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cove.machine import systems
+from cove.machine.files import sync_folder
+from cove.machine.locks import FileLock
 from cove.machine.paths import images_dir
+from cove.progress import Event, Report
 
-UNFINISHED_S = 86400
-KEEP_IMAGES = 2
-"""Images that `prune` leaves: the one in use and the one before it, to go back to."""
+_LOOK_S = 0.1
+_TELL_S = 30.0
+"""Whoever waits for another says so this often, which also tells that it is still there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,11 @@ def find(digest: str) -> VmImage | None:
     )
 
 
+def folders() -> list[Path]:
+    """Of all images that are here, complete or not; their names are the digests."""
+    return [path for path in images_dir().glob("*") if len(path.name) == 64]
+
+
 def spoilt(image: VmImage) -> list[Path]:
     """The files of an image that are not what was built. Reads all of it: half a second. Raises `OSError`, `ValueError`."""
     import gzip
@@ -96,6 +107,24 @@ def spoilt(image: VmImage) -> list[Path]:
     return found
 
 
+@contextlib.contextmanager
+def building(progress: Report) -> Iterator[None]:
+    """One builder at a time; who comes meanwhile waits for it. What builders that died have left is removed.
+
+    `progress` may raise to end the waiting.
+    """
+    with FileLock(images_dir() / ".build.lock") as lock:
+        told = 0.0
+        while not lock.try_acquire():
+            if time.monotonic() - told > _TELL_S:
+                progress(Event("image", "waiting for another command that makes it"))
+                told = time.monotonic()
+            time.sleep(_LOOK_S)
+        for unfinished in images_dir().glob(".new-*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        yield
+
+
 def new_directory() -> Path:
     """Return a new empty directory beside the images, for an image that is being made."""
     images_dir().mkdir(parents=True, exist_ok=True)
@@ -103,15 +132,20 @@ def new_directory() -> Path:
 
 
 def publish(directory: Path, digest: str, input_key: str) -> VmImage:
-    """Make the complete image in `directory` (from `new_directory`) the one of `input_key`.
+    """Make the complete image in `directory` (from `new_directory`) the one of `input_key`, whole on the disk before it has its name.
 
-    Another process may have published the same bits meanwhile; then they stay and `directory` goes.
+    Another process may have published the same bits meanwhile; then they stay and `directory` goes. Raises `OSError`.
     """
     image = find(digest)
     if image is None:
         target = images_dir() / digest
         shutil.rmtree(target, ignore_errors=True)
+        for path in directory.iterdir():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+        sync_folder(directory)
         directory.replace(target)
+        sync_folder(images_dir())
         image = find(digest)
         if image is None:
             raise RuntimeError(f"the image in {target} is not complete")
@@ -125,25 +159,35 @@ def publish(directory: Path, digest: str, input_key: str) -> VmImage:
     return image
 
 
-def prune(keep: int = KEEP_IMAGES) -> list[str]:
-    """Remove all images but the `keep` last published and return the digests of those removed."""
-    pointers = sorted((images_dir() / "inputs").glob("*"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    kept: list[str] = []
-    for pointer in pointers:
-        digest = pointer.read_text("ascii").strip()
-        if digest in kept:
-            continue
-        if len(kept) < keep:
-            kept.append(digest)
-        else:
-            pointer.unlink(missing_ok=True)
+def latest() -> VmImage | None:
+    """The image that was published last, by whatever version of Cove; None when it is not there any more."""
+    published = _published()
+    return find(max(published)[2]) if published else None
+
+
+def _published() -> list[tuple[int, Path, str]]:
+    """Of each image: when, by which pointer, and its digest."""
+    found: list[tuple[int, Path, str]] = []
+    for path in (images_dir() / "inputs").glob("*"):
+        with contextlib.suppress(OSError, UnicodeDecodeError):  # another process prunes as well
+            found.append((path.stat().st_mtime_ns, path, path.read_text("ascii").strip()))
+    return found
+
+
+def prune() -> list[str]:
+    """Remove all images but those that machines need and the last one published; return the digests of those removed."""
+    published = _published()
+    kept = systems.needed()
+    if published:
+        kept.add(max(published)[2])
+    for _, path, digest in published:
+        if digest not in kept:
+            path.unlink(missing_ok=True)
     removed = []
-    for unfinished in images_dir().glob(".new-*"):
-        # Of a build that was killed; one that is younger may be under way.
-        if time.time() - unfinished.stat().st_mtime > UNFINISHED_S:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    for directory in images_dir().iterdir():
-        if len(directory.name) == 64 and directory.name not in kept:
+    for directory in folders():
+        if directory.name not in kept:
+            # Not by half: what is left of an image that only begins to go must not look like one.
+            (directory / "manifest.json").unlink(missing_ok=True)
             # Windows refuses to remove what a VM has open: it goes another time.
             shutil.rmtree(directory, ignore_errors=True)
             if not directory.exists():

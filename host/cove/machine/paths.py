@@ -162,6 +162,11 @@ class MachinePaths:
         return self.folder / "run.json"
 
     @property
+    def systems(self) -> Path:
+        """Which VM image it starts with, and which it can go back to."""
+        return self.folder / "systems.json"
+
+    @property
     def suspended(self) -> Path:
         """The state of the VM while the machine is suspended: its memory, and so all that is secret in it (0600)."""
         return self.folder / "suspended.vm"

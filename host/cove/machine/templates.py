@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from cove.machine.paths import cache_dir
@@ -17,7 +18,8 @@ KEEP = 2
 """So many stay, the latest used: a machine's, and one of the settings before it or of another machine."""
 UNFINISHED_S = 3600
 """Nobody writes one for so long."""
-_NAME = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"([0-9a-f]{16})-[0-9a-f]{64}")
+"""The beginning of the image's digest, and the hash of all that the template was made with."""
 
 
 def folder() -> Path:
@@ -28,6 +30,11 @@ def prepare() -> None:
     """Make the folder, with room for one more. Raises `OSError`."""
     folder().mkdir(mode=0o700, parents=True, exist_ok=True)
     _prune(KEEP - 1)
+
+
+def name(image: str, kind: str) -> str:
+    """The key of a template of the VM image with the digest `image`; `kind` is the driver's `template_key`."""
+    return f"{image[:16]}-{kind}"
 
 
 def place(key: str) -> Path:
@@ -48,6 +55,15 @@ def find(key: str) -> Path | None:
 def discard(key: str) -> None:
     with contextlib.suppress(OSError):
         place(key).unlink()
+
+
+def keep_only(images: Iterable[str]) -> None:
+    """Remove the templates of other VM images than these: nothing will start from them."""
+    beginnings = {digest[:16] for digest in images}
+    with contextlib.suppress(OSError):  # no folder yet
+        for path in folder().iterdir():
+            if (found := _NAME.fullmatch(path.name)) and found[1] not in beginnings:
+                discard(path.name)
 
 
 def _prune(keep: int) -> None:

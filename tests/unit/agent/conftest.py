@@ -100,7 +100,7 @@ def cove(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cove]:
     places = [str(Path(place).absolute()) for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))
     monkeypatch.setenv("DOCKER_CONFIG", str(home / "docker"))
-    _publish_image()
+    publish_image()
     made = Cove(home)
     try:
         yield made
@@ -109,14 +109,16 @@ def cove(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cove]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _publish_image() -> None:
-    digest = "0" * 64
+def publish_image(digit: str = "0") -> str:
+    """Make an image whose digest is of that digit alone the newest."""
+    digest = digit * 64
     folder = store.new_directory()
     for name in ("vmlinuz", "initramfs", "system.erofs"):
         (folder / name).write_bytes(name.encode())
     artefacts = {name: {"size": len(name)} for name in ("vmlinuz", "initramfs", "system.erofs")}
     (folder / "manifest.json").write_text(json.dumps({"command_line": "quiet", "artefacts": artefacts}))
     store.publish(folder, digest, inputs.key())
+    return digest
 
 
 @pytest.fixture

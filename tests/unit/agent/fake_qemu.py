@@ -2,9 +2,9 @@
 
 COVE_FAKE lists what goes wrong, separated by spaces: `refuse` (ends at once with words on stderr), `silent` (no engine),
 `no-streams` (only SSH), `no-shutdown`, `no-button`, `no-quit` (ignored requests), `no-save` (a saving fails), `endless-save` (one does
-not end, once there is a disk), `bad-template` (ends when it is to go on from one), `mute-template` (no engine in what goes on from
-one). While there is a file named `full` beside the disk, whatever the guest writes finds no room. SIGUSR1 makes it crash with words on
-stderr, SIGUSR2 makes the guest write.
+not end, once there is a disk), `bad-image=DIGITS` (a VM image whose digest begins so powers off), `bad-template` (ends when it is to go
+on from one), `mute-template` (no engine in what goes on from one). While there is a file named `full` beside the disk, whatever the
+guest writes finds no room. SIGUSR1 makes it crash with words on stderr, SIGUSR2 makes the guest write.
 """
 
 from __future__ import annotations
@@ -201,6 +201,11 @@ class Fake:
 
     def heard(self, message: dict[str, Any]) -> None:
         self.running.wait()
+        bad = [f"/images/{fault[10:]}" for fault in FAULTS if fault.startswith("bad-image=")]
+        if message["type"] == "hello" and any(image in " ".join(sys.argv) for image in bad):
+            with Path(option(r"file,id=console,path=([^,]*)")[0]).open("a") as console:
+                console.write("cove: cannot go on: the data is of a newer engine\n")
+            os._exit(0)
         if message["type"] == "hello" and "silent" not in FAULTS:
             boot_id = self.seed["boot_id"]
             self.say({"type": "ready", "boot_id": boot_id, "engine_version": "9.8.7", "api_version": "1.51"})
