@@ -79,7 +79,11 @@ def without_agent(paths: MachinePaths) -> dict[str, Any]:
     if not FileLock(paths.vm_lock).is_free():
         return {"state": "running", "agent_pid": None, **(run.shown() if run else {})}
     if paths.suspended_run.exists():
-        return {"state": "suspended"}
+        from cove.agent import suspended  # which knows this module
+
+        found = suspended.load(paths)
+        since = {"suspended_at": found.at, "idle_since": found.idle_since} if found is not None else {}
+        return {"state": "suspended", "agent_pid": None, **since}
     if run is None:
         return {"state": "stopped"}
     # A guest that panics, or powers itself off, ends QEMU without a word: then the console has the last ones.
