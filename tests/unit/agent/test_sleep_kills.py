@@ -17,7 +17,7 @@ from cove.machine.paths import MachinePaths
 SUSPENDING = ("stop", "migrate", "quit")
 WAKING = ("qom-set", "migrate-incoming", "human-monitor-command", "cont")
 """Commands of QMP, in the order in which they come."""
-ROUNDS = int(os.environ.get("COVE_SLEEP_KILLS", "6"))
+ROUNDS = int(os.environ.get("COVE_SLEEP_KILLS", "3"))
 SEED = int(os.environ.get("COVE_KILL_SEED", "1"))
 
 
