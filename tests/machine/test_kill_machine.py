@@ -1,8 +1,8 @@
 """Nothing is lost in a real VM: QEMU is killed under load, in a machine that goes on engine, supervisor, spawner and shims, and
 QEMU and the agent while a machine falls asleep and wakes.
 
-The long form: ``COVE_QEMU_KILLS=50 COVE_KILL_SEED=7 pytest tests/machine/test_kill_machine.py -s``; ``COVE_KILLS`` and ``COVE_SLEEP_KILLS`` are
-of the others.
+The long form: ``COVE_QEMU_KILLS=50 COVE_KILL_SEED=7 pytest tests/machine/test_kill_machine.py -s``; ``COVE_KILLS`` and
+``COVE_SLEEP_KILLS`` are of the others.
 """
 
 from __future__ import annotations
