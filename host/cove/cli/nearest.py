@@ -23,7 +23,7 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
 def distance(one: str, other: str) -> int:
     """How many letters must be put in, left out, replaced or swapped with their neighbour to make the one into the other."""
     before: list[int] = []
-    row = [*range(len(other) + 1)]
+    row: list[int] = [*range(len(other) + 1)]
     for index, letter in enumerate(one, 1):
         earlier, before, row = before, row, [index]
         for place, wanted in enumerate(other, 1):
