@@ -136,7 +136,7 @@ def _write(paths: MachinePaths, key: str, text: str, as_json: bool) -> None:
     settings.write(paths.settings, text)
     value = getattr(wanted, key)
     if as_json:
-        needed = not settings.SCHEMA[key].at_once and (_runs(paths) or _is_suspended(paths))
+        needed = _restart_needed(paths, {key})
         json_output.show({**_row(key, effective.values(paths.settings)[key]), "restart_needed": needed})
     else:
         print(f"machine {paths.name}: {key} = {settings.SCHEMA[key].show(value)}, {_when(paths, {key})}")
@@ -158,18 +158,24 @@ def _is_suspended(paths: MachinePaths) -> bool:
     return paths.suspended_run.exists()
 
 
-def _when(paths: MachinePaths, keys: set[str]) -> str:
-    """When a change of these settings counts."""
+def _count_at_once(keys: set[str]) -> bool:
     from cove.machine.settings import SCHEMA
 
-    if all(SCHEMA[key].at_once for key in keys):
+    return all(SCHEMA[key].at_once for key in keys)
+
+
+def _restart_needed(paths: MachinePaths, keys: set[str]) -> bool:
+    return not _count_at_once(keys) and (_runs(paths) or _is_suspended(paths))
+
+
+def _when(paths: MachinePaths, keys: set[str]) -> str:
+    """When a change of these settings counts."""
+    if _count_at_once(keys):
         return "in effect now"
-    restart = f"cove machine restart {paths.name}"
-    if _runs(paths):
-        return f"in effect after: {restart}"
-    if _is_suspended(paths):
-        return f"in effect after: {restart} (it is suspended, and wakes with the settings that it had)"
-    return "in effect from its next start"
+    if not _restart_needed(paths, keys):
+        return "in effect from its next start"
+    asleep = "" if _runs(paths) else " (it is suspended, and wakes with the settings that it had)"
+    return f"in effect after: cove machine restart {paths.name}{asleep}"
 
 
 def _tell_agent(paths: MachinePaths) -> None:
@@ -220,7 +226,8 @@ def path(name: str, as_json: bool) -> None:
 
 @group.command("edit")
 @chosen
-def edit(name: str) -> None:
+@json_output.option
+def edit(name: str, as_json: bool) -> None:
     """Open the settings in your editor (VISUAL, EDITOR), and check them before they count"""
     import contextlib
     import os
@@ -239,7 +246,8 @@ def edit(name: str) -> None:
             _open_editor(draft)
             text = settings.text_of(draft)
             if text == before:
-                print(f"machine {name}: nothing has been changed")
+                words = f"machine {name}: nothing has been changed"
+                json_output.told(as_json, words, machine=name, changed=[], restart_needed=False)
                 return
             try:
                 wanted = settings.parse(text, draft.name)
@@ -266,7 +274,10 @@ def edit(name: str) -> None:
     with contextlib.suppress(SettingsError):  # what was there may have had a mistake
         old = settings.parse(before, paths.settings)
         changed = {key for key in changed if getattr(old, key) != getattr(wanted, key)}
-    print(f"machine {name}: the settings have been changed, {_when(paths, changed)}")
+    json_output.told(
+        as_json, f"machine {name}: the settings have been changed, {_when(paths, changed)}",
+        machine=name, changed=sorted(changed), restart_needed=_restart_needed(paths, changed),
+    )  # fmt: skip
     _tell_agent(paths)
 
 

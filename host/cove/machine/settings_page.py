@@ -22,7 +22,7 @@ and nothing starts until it is mended. Settings take effect at the machine's nex
 | `cove config validate [FILE]` | checks the settings, environment and policy included, or a file; status 1 for a mistake |
 | `cove config path` | where the file is |
 
-Each takes `-m NAME` for another machine, and all but `edit` take `--json`.
+Each takes `-m NAME` for another machine, and `--json`.
 
 What counts, first to last: an administrator's [policy](#policy), the [environment](#environment), the file, the default.
 

@@ -2,12 +2,12 @@
 
 COVE_FAKE lists what goes wrong, separated by spaces: `refuse` (ends at once with words on stderr), `silent` (no engine),
 `no-shutdown`, `no-button`, `no-quit` (ignored requests), `no-save` (a saving fails), `endless-save` (one does not end, once there is a
-disk), `slow-save` (one takes a second), `bad-template` (ends when it is to go on from one), `mute-template` (no engine in what goes on from
-one), `idle` and `running` (what the engine says that it is busy with), `published` (it has a port), `qemu-dies-at-COMMAND` and
-`agent-dies-at-COMMAND` (a command of QMP, before it is carried out; once in a machine's life). What becomes of a saved state is told in
-the file `states`: `saved NAME` and, for each VM that goes on from there, `on NAME`. While there is a file
-named `full` beside the disk, whatever the guest writes finds no room. SIGUSR1 makes it crash with words on stderr, SIGUSR2
-makes the guest write.
+disk), `slow-save` (one takes a second), `bad-template` (ends when it is to go on from one), `mute-template` (no engine in what goes on
+from one), `idle` and `running` (what the engine says that it is busy with), `published` (it has a port), `qemu-dies-at-COMMAND` and
+`agent-dies-at-COMMAND` (a command of QMP, before it is carried out, or while it does so at `saving` and `loading`; once in a machine's
+life). What becomes of a saved state is told in the file `states`: `saved NAME` and, for each VM that goes on from there, `on NAME`.
+While there is a file named `full` beside the disk, whatever the guest writes finds no room. SIGUSR1 makes it crash with words on
+stderr, SIGUSR2 makes the guest write.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Fake:
         self.restored = "-incoming" in words
         self.has_disk = False
         self.saved_as = ""
+        self.tells = True
         self.folder = Path(words[words.index("-pidfile") + 1]).parent
         Path(words[words.index("-pidfile") + 1]).write_text(f"{os.getpid()}\n")
         with Path(option(r"file,id=console,path=([^,]*)")[0]).open("a") as console:
@@ -78,14 +79,18 @@ class Fake:
         else:
             self.room.set()
 
-    def dies(self, name: str) -> None:
+    def dies(self, name: str, after_s: float = 0.0) -> None:
         died = self.folder / "died"
         if self.has_disk and not died.exists():
             for who, pid in (("qemu", os.getpid()), ("agent", os.getppid())):
                 if f"{who}-dies-at-{name}" in FAULTS:
                     died.touch()
-                    os.kill(pid, signal.SIGKILL)
-                    threading.Event().wait(0.2)  # until the signal has come
+                    if after_s:
+                        threading.Timer(after_s, os.kill, (pid, signal.SIGKILL)).start()
+                        self.tells = False  # how it ended
+                    else:
+                        os.kill(pid, signal.SIGKILL)
+                        threading.Event().wait(0.2)  # until the signal has come
 
     def note(self, line: str) -> None:
         with (self.folder / "states").open("a") as states:
@@ -129,6 +134,8 @@ class Fake:
                 self.status = "finish-migrate"
                 (self.folder / "saving").touch()
             else:
+                self.tells = True
+                self.dies("saving", 0.3)
                 if "slow-save" in FAULTS and self.has_disk:
                     (self.folder / "saving").touch()
                     threading.Event().wait(1)
@@ -147,11 +154,14 @@ class Fake:
             if self.has_disk:  # it was suspended, and not saved as a template
                 self.seed = json.loads((self.folder / "fake_memory").read_text())
                 self.saved_as = self.seed.get("saved_as", "")
+                self.dies("loading", 0.3)
             self.status = "paused"
             self.tell("MIGRATION", {"status": "completed"})
         return {}
 
     def tell(self, event: str, data: dict[str, Any]) -> None:
+        if not self.tells:
+            return
         send(self.qmp, {"event": event, "data": data, "timestamp": {"seconds": 0, "microseconds": 0}})
 
     def boot(self) -> None:

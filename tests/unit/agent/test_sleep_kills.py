@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from cove.machine.paths import MachinePaths
 
-SUSPENDING = ("stop", "migrate", "quit")
-WAKING = ("qom-set", "migrate-incoming", "human-monitor-command", "cont")
-"""Commands of QMP, in the order in which they come."""
+SUSPENDING = ("stop", "saving", "quit")
+WAKING = ("qom-set", "loading", "human-monitor-command", "cont")
+"""Commands of QMP, and what comes of them, in the order in which they come."""
 ROUNDS = int(os.environ.get("COVE_SLEEP_KILLS", "3"))
 SEED = int(os.environ.get("COVE_KILL_SEED", "1"))
 
