@@ -41,10 +41,13 @@ class RunState:
     kind: str = ""
     """What a saved state of it fits to (`Driver.template_key`); "" when it cannot be saved."""
 
+    policy: str = ""
+    """What the administrator said when it booted (`Policy.fingerprint`)."""
+
     def shown(self) -> dict[str, Any]:
         """As `status` has it."""
         told = asdict(self) | {"uptime_seconds": max(0.0, time.time() - self.started_at)}
-        del told["kind"]
+        del told["kind"], told["policy"]
         return told
 
 

@@ -155,8 +155,7 @@ class Service:
         self._given_up = False
         name = self._paths.name
         try:
-            self._vm = Vm(self._paths)
-            self._starting = self._loop.create_task(self._vm.start(self._report))
+            self._starting = self._loop.create_task(self._start_vm())
             await self._starting
         except asyncio.CancelledError:
             if not self._given_up:
@@ -178,6 +177,7 @@ class Service:
                 CoveError(f"the machine did not start: {error}", f"the agent's log is {self._paths.agent_log}")
             )
             return False
+        assert self._vm is not None
         self._door = self._vm.door
         self._state = "running"
         self._paths.down.unlink(missing_ok=True)
@@ -186,6 +186,19 @@ class Service:
             self._vm.link.on_level = self._idle.look
         self._idle.look()
         return True
+
+    async def _start_vm(self) -> None:
+        self._vm = Vm(self._paths)
+        await self._vm.start(self._report)
+        if self._vm.outlived_its_policy:
+            # Otherwise a machine that sleeps and wakes and never boots would go by the old one for ever.
+            self._report(
+                Event("boot", "your administrator's policy has changed since it was suspended: it starts anew")
+            )
+            await self._vm.stop(self._report)
+            await self._vm.close()
+            self._vm = Vm(self._paths)
+            await self._vm.start(self._report)
 
     def _settle(self, outcome: CoveError | None) -> None:
         self._outcome.set_result(outcome)

@@ -60,12 +60,18 @@ class Vm:
         self.adopted = False
         """There may be work in it, of before this start: it is not to be killed for nothing."""
         self._console_begin = 0
+        self._policy = ""
         self._resumed = False
         """Its guest has everything open already, of which the host is told nothing."""
 
     @property
     def pid(self) -> int | None:
         return self._driver.pid() if self._driver else None
+
+    @property
+    def outlived_its_policy(self) -> bool:
+        """It has just been resumed, and the administrator says something else than when it booted."""
+        return self._resumed and self.run is not None and self.run.policy != self._policy
 
     @property
     def can_be_suspended(self) -> bool:
@@ -135,6 +141,7 @@ class Vm:
 
         # Both can be wrong in a moment, and the image takes minutes.
         rules = policy.load()
+        self._policy = rules.fingerprint
         wanted = effective.load(self._paths.settings)
         disk.check_size(self._paths, wanted.disk)
         program = binary.find(wanted.qemu)
@@ -165,7 +172,7 @@ class Vm:
         key = await asyncio.to_thread(self._driver.template_key, spec)
         run = RunState(
             secrets.token_hex(16), 0, image.digest, accelerator.name, accelerator.reason, version, wanted.cpus,
-            wanted.memory, time.time(), wanted.bind_address, kind=key or "",
+            wanted.memory, time.time(), wanted.bind_address, kind=key or "", policy=rules.fingerprint,
         )  # fmt: skip
         told = await asyncio.to_thread(registries.told, wanted, rules)
         if key is not None and (template := templates.find(key)) is not None:

@@ -89,7 +89,7 @@ change them. `allowed_registries` are hosts, with their ports where they have on
 The engine refuses to pull from, push to, log in to and search others, for `build`'s `FROM` as for `run`: `pulling from
 quay.io is not allowed by your administrator's policy (/etc/cove/policy.toml)`. Mirrors that are not in the list are not
 asked. An empty list allows none; without the key all are allowed. It takes effect when the
-machine boots next; one that was suspended goes on with the registries that it booted with.
+machine starts next; one that was suspended, and wakes after a change of the policy, is stopped in order and starts anew.
 
 The file and its folder must belong to root (on Windows to the administrators) and be writable by nobody else: a policy that
 is not so, or has a mistake, is reported, and no machine starts until that is mended. Nothing in the environment names
