@@ -39,7 +39,7 @@ class RunState:
     start: str = "cold"
     """"cold", "template" (`cove.machine.templates`), or "resumed"."""
     kind: str = ""
-    """What a saved state of it fits to (`Driver.template_key`); "" when it cannot be saved."""
+    """What a saved state of it fits to (`Driver.state_kind`); "" when it cannot be saved."""
 
     policy: str = ""
     """What the administrator said when it booted (`Policy.fingerprint`)."""

@@ -169,20 +169,20 @@ class Vm:
         )  # fmt: skip
         await self._driver.create(spec)
         version = await asyncio.to_thread(self._driver.version)
-        key = await asyncio.to_thread(self._driver.template_key, spec)
+        kind = await asyncio.to_thread(self._driver.state_kind, spec)
         run = RunState(
             secrets.token_hex(16), 0, image.digest, accelerator.name, accelerator.reason, version, wanted.cpus,
-            wanted.memory, time.time(), wanted.bind_address, kind=key or "", policy=rules.fingerprint,
+            wanted.memory, time.time(), wanted.bind_address, kind=kind or "", policy=rules.fingerprint,
         )  # fmt: skip
         told = await asyncio.to_thread(registries.told, wanted, rules)
-        if key is not None and (template := templates.find(key)) is not None:
+        if kind is not None and (template := templates.find(kind)) is not None:
             try:
                 await self._restore(spec, template, run, told, report)
                 return
             except (DriverError, BootError, TransportError, AgentError) as error:
                 await self._failed("its template", "from the beginning", error, report)
-                templates.discard(key)
-        await self._cold_boot(spec, key, run, told, report)
+                templates.discard(kind)
+        await self._cold_boot(spec, kind, run, told, report)
 
     async def _accelerator(self, program: Path, kernel: Path, wanted: Settings) -> Accelerator:
         """What is to run the VM; the driver is told of program and sandbox."""
@@ -220,7 +220,7 @@ class Vm:
             self._paths.name, run.cpus, run.memory, wanted.disk, image.kernel, image.initramfs, image.system,
             image.command_line, accelerator,
         )  # fmt: skip
-        if run.kind != await asyncio.to_thread(self._driver.template_key, spec):
+        if run.kind != await asyncio.to_thread(self._driver.state_kind, spec):
             raise StateError("QEMU or what accelerates it is another one now")
         if not suspended.is_of_this_disk(self._paths, before):
             raise StateError(f"{self._paths.disk} was changed since")
@@ -279,18 +279,18 @@ class Vm:
         await self._ready_or_full(report, RESTORED_TIMEOUT_S)
 
     async def _cold_boot(
-        self, spec: VmSpec, key: str | None, run: RunState, told: dict[str, Any], report: Report
+        self, spec: VmSpec, kind: str | None, run: RunState, told: dict[str, Any], report: Report
     ) -> None:  # fmt: skip
         assert self._driver is not None
         self._console_begin = consolewords.size(self._paths.console_log)
         report(Event("boot", "loading the system"))
         await self._driver.start(spec)
         await self._or_gone(self._driver.wait_held(), BOOT_TIMEOUT_S)
-        if key is not None:
+        if kind is not None:
             report(Event("boot", "saving what it has loaded: the next start takes a moment"))
             try:
                 templates.prepare()
-                await self._driver.save(templates.place(key))
+                await self._driver.save(templates.place(kind))
             except (DriverError, OSError) as error:  # this start does without it, and so does the next
                 log.error("no template could be saved: %s", error)
         await self._begin(spec, run, told)

@@ -72,9 +72,9 @@ class Driver(ABC):
         """The hypervisor's. Raises `HypervisorMissing`."""
 
     @abstractmethod
-    def template_key(self, spec: VmSpec) -> str | None:
-        """What a template must have been saved with for `start` to take it, as hexadecimal digits; None when this host's
-        hypervisor saves none. Raises `HypervisorMissing`."""
+    def state_kind(self, spec: VmSpec) -> str | None:
+        """Of what kind a state must be, a template or a suspended VM, for `start` and `wake` to take it, as hexadecimal digits; None
+        when this host's hypervisor saves none. Raises `HypervisorMissing`."""
 
     @abstractmethod
     async def wait_held(self) -> None:
@@ -90,7 +90,7 @@ class Driver(ABC):
 
     @abstractmethod
     async def wake(self, spec: VmSpec, state: Path, consume: Callable[[], Awaitable[None]]) -> None:
-        """Start a VM that `suspend` has written, of the same `template_key` and with its disk as it was then. `consume` is awaited
+        """Start a VM that `suspend` has written, of the same `state_kind` and with its disk as it was then. `consume` is awaited
         before it goes on. When this raises, nothing is left running.
 
         Raises `StateError` when the state is not taken, `DriverError`, `HypervisorMissing`.

@@ -30,14 +30,14 @@ def prepare() -> None:
     _prune(KEEP - 1)
 
 
-def place(key: str) -> Path:
-    """Where the template of that key is, or is to be."""
-    return folder() / key
+def place(kind: str) -> Path:
+    """Where the template of that kind (`Driver.state_kind`) is, or is to be."""
+    return folder() / kind
 
 
-def find(key: str) -> Path | None:
-    """The template of that key, which counts as used from now on."""
-    path = place(key)
+def find(kind: str) -> Path | None:
+    """The template of that kind, which counts as used from now on."""
+    path = place(kind)
     try:
         os.utime(path)
     except OSError:
@@ -45,9 +45,9 @@ def find(key: str) -> Path | None:
     return path
 
 
-def discard(key: str) -> None:
+def discard(kind: str) -> None:
     with contextlib.suppress(OSError):
-        place(key).unlink()
+        place(kind).unlink()
 
 
 def _prune(keep: int) -> None:

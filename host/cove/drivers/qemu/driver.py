@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import os
-import platform
 import re
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
 
 from cove.drivers.base import Driver, Forward, VmSpec
-from cove.drivers.qemu import backlog, binary, command, lastwords, migration, qcow2
+from cove.drivers.qemu import backlog, binary, command, lastwords, migration, qcow2, statekind
 from cove.drivers.qemu.identity import is_qemu_of
 from cove.errors import CoveError, DriverError, PortInUse, StateError
 from cove.machine.files import rotate, sync_folder
@@ -72,19 +69,8 @@ class QemuDriver(Driver):
         self._version = self._version or binary.version(self.program)
         return self._version
 
-    def template_key(self, spec: VmSpec) -> str | None:
-        if sys.platform != "linux":
-            return None  # QEMU before 8.2 takes the file as a descriptor only, and of saving under HVF and WHPX nothing is known
-        # What neither the guest nor QEMU's state knows of; the image's digest is in the kernel's command line.
-        spec = replace(spec, name="", kernel=Path(), initramfs=Path(), system=Path())
-        words = command.build(Path(), spec, command.Endpoints(0, 0, 0, Path(), Path()), self.sandbox)
-        info = self.program.resolve().stat()
-        parts = [self.version(), str(info.st_size), str(info.st_mtime_ns), *words]
-        if spec.accelerator.name != "tcg":  # the guest has the host's processor
-            cpu = Path("/proc/cpuinfo").read_text("ascii", "replace").partition("\n\n")[0]
-            parts += sorted(line for line in cpu.splitlines() if line.startswith(("model name", "flags", "microcode")))
-            parts.append(platform.release())  # and of that what the host's kernel lets it have
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    def state_kind(self, spec: VmSpec) -> str | None:
+        return statekind.of(spec, self.program, self.version(), self.sandbox)
 
     async def start(self, spec: VmSpec, template: Path | None = None) -> None:
         await self._launch(spec, template)
