@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 import secrets
-import shutil
 import threading
 import time
 from collections.abc import Awaitable
@@ -39,8 +38,6 @@ BOOT_TIMEOUT_S = 180.0
 """A first boot under software emulation on a busy computer takes a sixth of it."""
 RESTORED_TIMEOUT_S = 60.0
 """A VM that was restored from a template takes a hundredth of it, and a cold boot helps when it does not come up."""
-NO_ROOM = 64 << 20
-"""Bytes of a disk that count for none."""
 STILL_FULL_S = 1.0
 """The write that failed is tried at once when the VM goes on."""
 CONTAINERS_S, POWER_OFF_S, BUTTON_S, QUIT_S = 10, 35.0, 20.0, 10.0
@@ -249,20 +246,14 @@ class Vm:
             )
         report(Event("suspend", "writing its memory to the disk"))
         await asyncio.to_thread(self._transport.disconnect)
-        what = f"the memory of the machine {self._paths.name}"
-        try:
-            with space.room(self._paths.folder, what):
-                await self._driver.suspend(self._paths.suspended)
-                try:
-                    suspended.note(self._paths, self.run, ended=False, idle_since=idle_since)
-                except BaseException:
-                    suspended.forget(self._paths)
-                    await self._driver.unfreeze()
-                    raise
-        except DriverError:
-            if shutil.disk_usage(self._paths.folder).free < NO_ROOM:  # QEMU does not tell why it could not write
-                raise space.full(self._paths.folder, what) from None
-            raise
+        with space.room(self._paths.folder, f"the memory of the machine {self._paths.name}"):
+            await self._driver.suspend(self._paths.suspended)
+            try:
+                suspended.note(self._paths, self.run, ended=False, idle_since=idle_since)
+            except BaseException:
+                suspended.forget(self._paths)
+                await self._driver.unfreeze()
+                raise
         await self._driver.quit()
         if not await self._ended(QUIT_S):
             await self._driver.kill()

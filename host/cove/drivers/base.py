@@ -82,11 +82,13 @@ class Driver(ABC):
 
     @abstractmethod
     async def save(self, template: Path) -> None:
-        """Write a VM that waits for its seed to a file; it then goes on waiting. Raises `DriverError`, and then there is no file."""
+        """Write a VM that waits for its seed to a file; it then goes on waiting. Raises `DriverError`, and `OSError` when there is
+        no room: then there is no file."""
 
     @abstractmethod
     async def suspend(self, state: Path) -> None:
-        """Write a VM that runs to a file; it stands still then, for good. Raises `DriverError`, and then it goes on."""
+        """Write a VM that runs to a file; it stands still then, for good. Raises `DriverError`, and `OSError` when there is no room:
+        then it goes on."""
 
     @abstractmethod
     async def wake(self, spec: VmSpec, state: Path, consume: Callable[[], Awaitable[None]]) -> None:

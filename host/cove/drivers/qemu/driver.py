@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -32,6 +34,8 @@ QMP_TIMEOUT_S = 20.0
 KILL_TIMEOUT_S = 10.0
 LOOKED_AT_S = 0.5
 MAX_CONSOLE = 4 << 20
+NO_ROOM = 1 << 20
+"""Bytes of a disk that count for none."""
 GUEST_ADDRESS = "10.0.2.15"
 _FORWARD = re.compile(r"^ *(TCP|UDP)\[HOST_FORWARD\] +(\d+) +(\*|[\d.]+) +(\d+) +[\d.]+ +(\d+) ", re.MULTILINE)
 """A line of QEMU's `info usernet`: protocol, descriptor, address and port of this computer, port of the guest."""
@@ -168,7 +172,10 @@ class QemuDriver(Driver):
             unfinished.replace(state)
             await asyncio.to_thread(sync_folder, state.parent)
         except BaseException as error:
+            full = shutil.disk_usage(state.parent).free < NO_ROOM  # QEMU does not tell why it could not write
             unfinished.unlink(missing_ok=True)
+            if full and isinstance(error, DriverError | OSError):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(state)) from error
             if isinstance(error, OSError):
                 raise DriverError(f"{state} cannot be written: {error.strerror}") from error
             raise
