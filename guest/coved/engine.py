@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coved.activity import Activity
 from coved.build.cache.snapshots import Snapshots
 from coved.containers import Containers
 from coved.events import Events
@@ -103,6 +104,9 @@ class Engine:
             userns_remap=config.userns_remap,
         )
 
+        self.activity = Activity(self.containers.any_up)
+        self.containers.on_change(self.activity.changed)
+
     @functools.cached_property
     def files(self) -> Files:
         from coved.files.manager import Files  # what it needs of archives is not for every start
@@ -150,6 +154,7 @@ class Engine:
             self._gives_back.happened()  # the boot was a load, too
             self.events.on_event = self._gives_back.happened
         self.link.announce_ready()
+        self.activity.follow(self.link.announce_activity)
 
     def request_stop(self) -> None:
         """Asks for the engine's end by ``stopping``; safe to call more than once."""
@@ -168,6 +173,7 @@ class Engine:
         """Lets go of sockets, threads and files; containers keep running."""
         if self._gives_back is not None:
             await self._gives_back.close()
+        self.activity.close()
         if self.link is not None:
             await self.link.close()
         if "builder" in vars(self):

@@ -1,7 +1,11 @@
-"""The guest's clock jumps, as it does when a laptop has slept or its clock was wrong: what waits, waits as long as it was told."""
+"""The guest's clock jumps, as it does when a laptop has slept or its clock was wrong: what waits, waits as long as it was told.
+
+And a computer stands still, as far as a test can have it: then the clock is right afterwards, and connections go on.
+"""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +16,7 @@ import pytest
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 
 HOUR, DAY = 3600, 86400
+STOOD_STILL_S = float(os.environ.get("COVE_STOOD_STILL_S", "8"))
 SLOW_S = 60.0
 """On a busy computer whose VM is emulated."""
 
@@ -152,3 +157,40 @@ def test_events_and_logs_say_what_comes_after_the_jump(client: Any, name: str, j
     events.close()
     told = client.events(decode=True, since=int(moved) - 5, until=int(now(client)) + 2, filters={"container": name})
     assert "die" in [event["Action"] for event in told]
+
+
+def skew(client: Any) -> float:
+    """By how many seconds the guest's clock is certainly off: an answer takes its time."""
+    asked = time.time()
+    told = now(client)
+    return max(0.0, asked - told, told - time.time())
+
+
+def test_who_has_stood_still_has_the_right_time_and_its_connections(machine: Any, client: Any, name: str) -> None:
+    import json
+    import signal
+
+    container = client.containers.run(
+        "busybox", ["sh", "-c", "while :; do date; sleep 0.2; done"], name=name, detach=True
+    )
+    followed = container.logs(stream=True, follow=True, tail=0)
+    next(followed)
+    status = json.loads(machine.cove("machine", "status", "--json").stdout)
+    stopped = [status["agent_pid"], status["pid"]]
+    try:
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(STOOD_STILL_S)
+    finally:
+        for pid in reversed(stopped):
+            os.kill(pid, signal.SIGCONT)
+    assert min(skew(client) for _ in range(3)) <= 0.1
+    begun = time.time()
+    assert any(_date(line) > begun - 1 for line in followed)
+
+
+def _date(line: bytes) -> float:
+    """Of a line of date(1) in UTC, or of several that came at once."""
+    import calendar
+
+    return calendar.timegm(time.strptime(line.decode().split("\n")[0], "%a %b %d %H:%M:%S UTC %Y"))

@@ -1,6 +1,8 @@
-"""Nothing is lost in a real VM: QEMU is killed under load, and in a machine that goes on engine, supervisor, spawner and shims.
+"""Nothing is lost in a real VM: QEMU is killed under load, in a machine that goes on engine, supervisor, spawner and shims, and
+QEMU and the agent while a machine falls asleep and wakes.
 
-The long form: ``COVE_QEMU_KILLS=50 COVE_KILL_SEED=7 pytest tests/machine/test_kill_machine.py -s``; ``COVE_KILLS`` is of the other.
+The long form: ``COVE_QEMU_KILLS=50 COVE_KILL_SEED=7 pytest tests/machine/test_kill_machine.py -s``; ``COVE_KILLS`` and
+``COVE_SLEEP_KILLS`` are of the others.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ import pytest
 
 QEMU_KILLS = int(os.environ.get("COVE_QEMU_KILLS", "1"))
 KILLS = int(os.environ.get("COVE_KILLS", "6"))
+SLEEP_KILLS = int(os.environ.get("COVE_SLEEP_KILLS", "2"))
 SEED = int(os.environ.get("COVE_KILL_SEED", "1"))
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(600 + 90 * (QEMU_KILLS + KILLS))]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(600 + 90 * (QEMU_KILLS + KILLS + SLEEP_KILLS))]
 
 
 @pytest.fixture
@@ -64,3 +67,16 @@ def test_nothing_is_lost_when_parts_of_the_engine_are_killed(own_machine: Any, e
     tally = tally_of(run, KILLS, tmp_path / "journal")
     assert not tally.wrong, "\n".join(tally.wrong)
     own_machine.check_console()
+
+
+def test_nothing_is_lost_or_done_twice_when_a_machine_is_killed_as_it_sleeps_and_wakes(
+    own_machine: Any, engine: Any
+) -> None:
+    from kill_asleep import SleepRun
+
+    run = SleepRun(own_machine, SEED)
+    try:
+        for _ in range(SLEEP_KILLS):
+            run.round()
+    finally:
+        print(f"\nseed {SEED}: {dict(run.ends)}")

@@ -119,11 +119,15 @@ class Connection:
             return False
         if head is None:
             return False
-        response = await self._answer(head)
-        if self._hijacked:
-            return False
-        if response is not None:
-            await self._send(head.method == b"HEAD", response)
+        self._engine.activity.begin()
+        try:
+            response = await self._answer(head)
+            if self._hijacked:
+                return False
+            if response is not None:
+                await self._send(head.method == b"HEAD", response)
+        finally:
+            self._engine.activity.end()
         await self._drain()
         if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
             return False

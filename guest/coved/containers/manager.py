@@ -9,7 +9,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,6 +151,14 @@ class Containers:
         states = [container.state.status for container in self._registry]
         running, paused = states.count("running"), states.count("paused")
         return {"running": running, "paused": paused, "stopped": len(states) - running - paused}
+
+    def any_up(self) -> bool:
+        """Whether one runs, paused or not, or is about to be started again by its policy."""
+        return any(container.state.up for container in self._registry)
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Calls back whenever a container's record has changed, or it has gone."""
+        self._registry.changed = callback
 
     def layout(self, container: Container) -> Layout:
         """Where its files lie."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from coved.containers import names
 from coved.containers.container import Container
@@ -27,6 +27,8 @@ class Registry:
         self.links = Links(database)
         self._unsaved: set[Container] = set()
         """Changed while the disk was full."""
+        self.changed: Callable[[], None] = lambda: None
+        """Told when a record has changed, or is gone."""
         self._by_id: dict[str, Container] = {}
         self._by_name: dict[str, Container] = {}
 
@@ -103,6 +105,7 @@ class Registry:
             with self.database.transaction(lasting=lasting):
                 self._write(container)
                 self.database.after_commit(self._catch_up)
+            self.changed()
 
     def _write(self, container: Container) -> None:
         self.database.execute("UPDATE containers SET record = ? WHERE id = ?", (container.to_record(), container.id))
@@ -131,6 +134,7 @@ class Registry:
         self._unsaved.discard(container)
         self._by_id.pop(container.id, None)
         self._by_name.pop(container.name, None)
+        self.changed()
 
     def _remember(self, container: Container) -> None:
         self._by_id[container.id] = container

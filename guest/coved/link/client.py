@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
+from typing import Literal
 
 from coved import versions
 from coved.errors import EngineError
@@ -17,6 +18,7 @@ from coved.link.port import EdgePort, read_boot_id
 from coved.link.protocol import (
     MAX_PORTS,
     VERSION,
+    Activity,
     FrameDecoder,
     GuestMessage,
     Hello,
@@ -73,6 +75,7 @@ class LinkClient:
         self._replies: dict[int, asyncio.Future[Reply]] = {}
         self._connected = asyncio.Event()
         self._ready = False
+        self._activity: Activity | None = None
         self._shutdown: asyncio.Task[None] | None = None
         self.live_ports: Callable[[], Iterable[PortForward]] = tuple
         self.on_shutdown: Callable[[float], Awaitable[None]] | None = None
@@ -112,6 +115,11 @@ class LinkClient:
 
     def _ready_message(self) -> Ready:
         return Ready(self._boot_id or "", self._engine_version, versions.text(versions.NEWEST))
+
+    def announce_activity(self, level: Literal["busy", "running", "idle"]) -> None:
+        """Tells the host whether there is anything to do; told again at every connection."""
+        self._activity = Activity(level)
+        self._push(self._activity)
 
     def announce_stop(self) -> None:
         """Tells the host that the engine goes down on purpose."""
@@ -193,7 +201,8 @@ class LinkClient:
             log.error("%d ports are published, the host is told of %d", len(live), MAX_PORTS)
         sync = Sync(number, live[:MAX_PORTS])
         ready = encode(self._ready_message().to_json()) if self._ready else b""
-        self._port.write(ready + encode(sync.to_json()))
+        activity = encode(self._activity.to_json()) if self._activity is not None else b""
+        self._port.write(ready + encode(sync.to_json()) + activity)
         reply = asyncio.get_running_loop().create_future()
         self._replies[number] = reply
         reply.add_done_callback(lambda future: self._synced(number, future))

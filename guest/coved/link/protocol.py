@@ -239,8 +239,18 @@ class Stopping:
         return {"type": "stopping"}
 
 
+@dataclass(frozen=True)
+class Activity:
+    """Guest to host, when it changes and after each hello: what the engine is busy with (``coved.activity``)."""
+
+    level: Literal["busy", "running", "idle"]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "activity", "level": self.level}
+
+
 HostMessage = Hello | Reply | Time | Shutdown
-GuestMessage = Ready | Sync | Publish | Unpublish | Stopping
+GuestMessage = Ready | Sync | Publish | Unpublish | Stopping | Activity
 
 
 def parse_host_message(message: Mapping[str, Any]) -> HostMessage:
@@ -282,6 +292,11 @@ def parse_guest_message(message: Mapping[str, Any]) -> GuestMessage:
             return Unpublish(_integer(message, "id", 0, 1 << 53), PortForward.from_json(message))
         case "stopping":
             return Stopping()
+        case "activity":
+            level = message.get("level")
+            if level not in ("busy", "running", "idle"):
+                raise ProtocolError(f"level is {_shown(level)}, not busy, running or idle")
+            return Activity(level)
         case other:
             raise ProtocolError(f"unknown message {_shown(other)} from the guest")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+from collections.abc import Iterator
 from typing import IO, Any
 
 from cove.errors import AgentError, CoveError, GivenUp
@@ -11,7 +13,8 @@ from cove.machine.paths import MachinePaths
 from cove.progress import Event, Report, ignore
 
 SUSPEND, SUSPEND_ANYWAY = "suspend", "suspend anyway"
-"""Operations; the first is refused while docker clients are connected."""
+HOLD, SETTINGS = "hold", "settings"
+"""Operations; `SUSPEND` is refused while docker clients are connected. `SETTINGS`: those that count at once have been changed."""
 CONNECT_TIMEOUT_S = 5.0
 MAX_LINE = 1 << 20
 GIVE_UP_S = 20.0
@@ -30,6 +33,18 @@ def answers(paths: MachinePaths) -> bool:
         except OSError:
             return False
         return True
+
+
+@contextlib.contextmanager
+def held(paths: MachinePaths) -> Iterator[None]:
+    """The machine is not suspended by itself as long as the block lasts, or its agent lives."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(CONNECT_TIMEOUT_S)
+        with contextlib.suppress(OSError):
+            sock.connect(str(paths.agent_socket))
+            sock.sendall(json.dumps({"op": HOLD}).encode() + b"\n")
+            sock.recv(MAX_LINE)
+        yield
 
 
 def ask(paths: MachinePaths, operation: str, timeout_s: float, report: Report = ignore) -> dict[str, Any]:

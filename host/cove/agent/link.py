@@ -7,8 +7,9 @@ import contextlib
 import logging
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from coved.link import protocol
 from coved.link.protocol import GuestMessage, Ready, Reply
@@ -18,6 +19,7 @@ from cove.forward.ports import PortForwards
 
 log = logging.getLogger(__name__)
 
+Level = Literal["busy", "running", "idle"]
 _CHUNK = 1 << 16
 MAX_WORK = 256
 """Requests that are worked on at a time; a guest that sends more, or does not read the answers, waits."""
@@ -41,6 +43,10 @@ class Link:
         self.answering = threading.Event()
         """The same for threads."""
         self.engine: Ready | None = None
+        self.level: Level = "busy"
+        """What the engine is busy with (`coved.activity`), as far as it has told."""
+        self.on_level: Callable[[], None] = lambda: None
+        """Called when that changes."""
 
     async def open(self) -> None:
         """Raises `AgentError`."""
@@ -82,6 +88,17 @@ class Link:
     def _lost(self) -> None:
         self.ready.clear()
         self.answering.clear()
+        self._leveled("busy")
+
+    def _leveled(self, level: Level) -> None:
+        if level != self.level:
+            self.level = level
+            self.on_level()
+
+    @property
+    def publishes(self) -> bool:
+        """Whether the guest has ports of this computer."""
+        return self._ports.any_bound
 
     def tell_time(self) -> None:
         """For a guest whose clock stood still meanwhile, or whose host's was set."""
@@ -133,6 +150,8 @@ class Link:
                 task.add_done_callback(self._work.discard)
             case protocol.Stopping():
                 self._lost()
+            case protocol.Activity():
+                self._leveled(message.level)
 
     async def _answer(self, message: protocol.Sync | protocol.Publish | protocol.Unpublish) -> None:
         try:

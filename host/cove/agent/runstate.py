@@ -39,12 +39,15 @@ class RunState:
     start: str = "cold"
     """"cold", "template" (`cove.machine.templates`), or "resumed"."""
     kind: str = ""
-    """What a saved state of it fits to (`Driver.template_key`); "" when it cannot be saved."""
+    """What a saved state of it fits to (`Driver.state_kind`); "" when it cannot be saved."""
+
+    policy: str = ""
+    """What the administrator said when it booted (`Policy.fingerprint`)."""
 
     def shown(self) -> dict[str, Any]:
         """As `status` has it."""
         told = asdict(self) | {"uptime_seconds": max(0.0, time.time() - self.started_at)}
-        del told["kind"]
+        del told["kind"], told["policy"]
         return told
 
 
@@ -79,7 +82,11 @@ def without_agent(paths: MachinePaths) -> dict[str, Any]:
     if not FileLock(paths.vm_lock).is_free():
         return {"state": "running", "agent_pid": None, **(run.shown() if run else {})}
     if paths.suspended_run.exists():
-        return {"state": "suspended"}
+        from cove.agent import suspended  # which knows this module
+
+        found = suspended.load(paths)
+        since = {"suspended_at": found.at, "idle_since": found.idle_since} if found is not None else {}
+        return {"state": "suspended", "agent_pid": None, **since}
     if run is None:
         return {"state": "stopped"}
     # A guest that panics, or powers itself off, ends QEMU without a word: then the console has the last ones.

@@ -11,16 +11,19 @@ import contextlib
 import json
 import logging
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
 from cove.agent import logs, runstate, suspended, threads
-from cove.agent.client import SUSPEND, SUSPEND_ANYWAY
+from cove.agent.client import HOLD, SETTINGS, SUSPEND, SUSPEND_ANYWAY
 from cove.agent.clock import ClockJumps
+from cove.agent.idle import Idle, Wish
 from cove.agent.supervisor import Listeners
 from cove.agent.vm import Vm
 from cove.errors import CoveError, TransportError
 from cove.forward.docker_socket import DockerSocket, EngineDoor
+from cove.machine import effective
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from cove.progress import REACHABLE, Event
@@ -68,7 +71,10 @@ class Service:
         self._outcome: asyncio.Future[CoveError | None] = self._loop.create_future()
         self._stopping: asyncio.Task[None] | None = None
         self._suspending: asyncio.Task[None] | None = None
-        self._docker = DockerSocket(listeners.docker, self._open_stream)
+        self._docker = DockerSocket(listeners.docker, self._open_stream, self._clients_changed)
+        self._holders = 0
+        """Those who use the machine in another way than through its engine: it is not suspended for want of use."""
+        self._idle = Idle(self._wish, self._unused, self._suspend_unused)
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[Any]] = set()
         self._told = asyncio.Event()
@@ -131,9 +137,14 @@ class Service:
                 self._outcome = self._loop.create_future()
             self._wanted.set()
 
-    async def _rest(self) -> None:
-        """Have no VM until somebody wants one. What follows from it is decided before anybody else may run."""
-        self._paths.down.touch()
+    async def _rest(self, *, quietly: bool = False) -> None:
+        """Have no VM until somebody wants one. What follows from it is decided before anybody else may run.
+
+        ``quietly``: whoever wants one is not told of its start, which takes a moment.
+        """
+        if not quietly:
+            self._paths.down.touch()
+        self._idle.cancel()
         vm, self._vm, self._door = self._vm, None, None
         self._wanted.clear()
         self._state = "resting"
@@ -144,8 +155,7 @@ class Service:
         self._given_up = False
         name = self._paths.name
         try:
-            self._vm = Vm(self._paths)
-            self._starting = self._loop.create_task(self._vm.start(self._report))
+            self._starting = self._loop.create_task(self._start_vm())
             await self._starting
         except asyncio.CancelledError:
             if not self._given_up:
@@ -167,11 +177,28 @@ class Service:
                 CoveError(f"the machine did not start: {error}", f"the agent's log is {self._paths.agent_log}")
             )
             return False
+        assert self._vm is not None
         self._door = self._vm.door
         self._state = "running"
         self._paths.down.unlink(missing_ok=True)
         self._settle(None)
+        if self._vm.link is not None:
+            self._vm.link.on_level = self._idle.look
+        self._idle.look()
         return True
+
+    async def _start_vm(self) -> None:
+        self._vm = Vm(self._paths)
+        await self._vm.start(self._report)
+        if self._vm.outlived_its_policy:
+            # Otherwise a machine that sleeps and wakes and never boots would go by the old one for ever.
+            self._report(
+                Event("boot", "your administrator's policy has changed since it was suspended: it starts anew")
+            )
+            await self._vm.stop(self._report)
+            await self._vm.close()
+            self._vm = Vm(self._paths)
+            await self._vm.start(self._report)
 
     def _settle(self, outcome: CoveError | None) -> None:
         self._outcome.set_result(outcome)
@@ -255,6 +282,11 @@ class Service:
                 self._told.set()
             elif operation in (SUSPEND, SUSPEND_ANYWAY):
                 await self._suspend(send, anyway=operation == SUSPEND_ANYWAY)
+            elif operation == HOLD:
+                await self._hold(send, reader, writer)
+            elif operation == SETTINGS:
+                self._idle.settings_changed()
+                send({"done": True})
             elif operation == "stop":
                 await self._stop(send)
                 self._told.set()
@@ -275,11 +307,13 @@ class Service:
     def _status(self) -> dict[str, Any]:
         state = "stopping" if self._stopping is not None else self._state
         if state == "resting" or (state == "running" and self._vm is not None and self._vm.pid is None):
-            return runstate.without_agent(self._paths)  # it has died, perhaps this moment
+            told = runstate.without_agent(self._paths)  # it has died, perhaps this moment
+            return told | {"agent_pid": os.getpid()} if told["state"] == "suspended" else told
         told = self._vm.status() if self._vm else {}
         return {
             "state": "paused" if "trouble" in told and state == "running" else state,
             "agent_pid": os.getpid(),
+            "idle_since": self._idle.since,
             **told,
         }
 
@@ -339,7 +373,7 @@ class Service:
             send(_last(_in_use(self._paths.name, clients)))
             return
         if self._suspending is None:
-            self._suspending = self._loop.create_task(self._put_to_sleep(self._vm))
+            self._suspending = self._loop.create_task(self._put_to_sleep(self._vm, anyway=anyway))
         await self._follow(self._suspending, send)
 
     async def _still_connected(self) -> int:
@@ -350,18 +384,62 @@ class Service:
             await asyncio.sleep(LEAVING_S / 10)
         return self._docker.clients
 
-    async def _put_to_sleep(self, vm: Vm) -> None:
+    async def _put_to_sleep(self, vm: Vm, *, anyway: bool, idle_since: float | None = None) -> None:
         """From its end on the VM is as before, or there is none. Clients that come meanwhile wait for that."""
         self._door = None
         try:
-            await vm.suspend(self._report)
-            await self._rest()
+            # Only now: whoever has come before the door was shut is counted, whoever comes after it waits.
+            if not anyway and (clients := self._docker.clients):
+                raise _in_use(self._paths.name, clients)
+            await vm.suspend(self._report, idle_since)
+            await self._rest(quietly=idle_since is not None)
         except BaseException:
             if self._vm is vm:
                 self._door = vm.door
             raise
         finally:
             self._suspending = None
+
+    def _clients_changed(self) -> None:
+        """In the thread of a docker client."""
+        with contextlib.suppress(RuntimeError):  # the agent has ended
+            self._loop.call_soon_threadsafe(self._idle.look)
+
+    def _wish(self) -> Wish:
+        try:
+            found = effective.load(self._paths.settings)
+        except CoveError as error:
+            log.warning("the machine is not suspended by itself: %s", error)
+            return Wish(0)
+        return Wish(found.suspend_after, found.suspend_running)
+
+    def _unused(self, running: bool) -> bool:
+        """Whether nobody uses the machine; ``running``: containers that run do not count, as long as they publish no port."""
+        vm = self._vm
+        if self._state != "running" or vm is None or vm.link is None or not vm.can_be_suspended:
+            return False
+        if self._stopping is not None or self._holders or self._docker.clients:
+            return False
+        return not vm.link.publishes and vm.link.level in (("idle", "running") if running else ("idle",))
+
+    def _suspend_unused(self, since: float) -> None:
+        if self._vm is None or self._suspending is not None:
+            return
+        log.info("nobody has used the machine for %.0f s: it is suspended", time.time() - since)
+        self._suspending = self._loop.create_task(self._put_to_sleep(self._vm, anyway=False, idle_since=since))
+        self._suspending.add_done_callback(_unused_and_awake)
+
+    async def _hold(self, send: Send, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Keep the machine from being suspended by itself until the client goes."""
+        self._holders += 1
+        self._idle.look()
+        try:
+            send({"done": True})
+            await writer.drain()
+            await reader.read()
+        finally:
+            self._holders -= 1
+            self._idle.look()
 
     async def _follow(self, work: asyncio.Task[None], send: Send) -> None:
         """Pass on progress until the work is done, and how it ended."""
@@ -413,6 +491,12 @@ def _in_use(name: str, clients: int) -> CoveError:
         f"the machine {name} is in use: {who} connected (an exec, logs that are followed, a program of yours)",
         f"end them first, or end their connections with: cove machine suspend --force {name}",
     )
+
+
+def _unused_and_awake(suspension: asyncio.Task[None]) -> None:
+    """Note why a machine that nobody uses could not be suspended; nobody else hears of it."""
+    if not suspension.cancelled() and (error := suspension.exception()) is not None:
+        log.warning("the machine was not suspended: %s", error)
 
 
 def _last(error: CoveError | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from dataclasses import asdict, dataclass
 
 from cove.agent import runstate
@@ -18,28 +19,35 @@ from cove.machine.paths import MachinePaths
 
 @dataclass(frozen=True, slots=True)
 class Suspended:
-    """How the VM was started, and the disk's size in bytes and time of change in nanoseconds, None until QEMU has ended."""
+    """How the VM was started, and the disk's size in bytes and time of change in nanoseconds, None until QEMU has ended.
+
+    `at` and `idle_since` in seconds since the epoch; the latter None when somebody asked for it.
+    """
 
     run: RunState
     disk: tuple[int, int] | None
+    at: float | None = None
+    idle_since: float | None = None
 
 
 def load(paths: MachinePaths) -> Suspended | None:
     """None when there is none, or none that can be read."""
     try:
         told = json.loads(paths.suspended_run.read_text("utf-8"))
-        return Suspended(runstate.parse(told["run"]), tuple(told["disk"]) if told["disk"] else None)
+        disk = tuple(told["disk"]) if told["disk"] else None
+        return Suspended(runstate.parse(told["run"]), disk, told.get("at"), told.get("idle_since"))
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-def note(paths: MachinePaths, run: RunState, *, ended: bool) -> None:
+def note(paths: MachinePaths, run: RunState, *, ended: bool, idle_since: float | None = None) -> None:
     """The state is whole: from now on the machine is suspended. ``ended``: QEMU has, so that the disk is as it will be found.
 
     Raises `OSError`.
     """
     disk = _disk(paths) if ended else None
-    write_whole(paths.suspended_run, json.dumps({"run": asdict(run), "disk": disk}).encode())
+    told = {"run": asdict(run), "disk": disk, "at": time.time(), "idle_since": idle_since}
+    write_whole(paths.suspended_run, json.dumps(told).encode())
     sync_folder(paths.folder)
 
 

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 import secrets
-import shutil
 import threading
 import time
 from collections.abc import Awaitable
@@ -20,7 +19,7 @@ from cove.agent.link import Link
 from cove.agent.runstate import RunState
 from cove.agent.suspended import Suspended
 from cove.agent.threads import abandonable
-from cove.drivers.base import Forward, VmSpec
+from cove.drivers.base import Accelerator, Forward, VmSpec
 from cove.drivers.qemu import binary, lastwords, probe
 from cove.drivers.qemu.driver import QemuDriver
 from cove.errors import AgentError, BootError, CoveError, DriverError, GuestGaveUp, StateError, TransportError
@@ -28,6 +27,7 @@ from cove.forward.docker_socket import EngineDoor
 from cove.forward.ports import PortForwards, free_port
 from cove.machine import effective, keys, policy, registries, space, templates
 from cove.machine.paths import MachinePaths
+from cove.machine.settings import Settings
 from cove.machine.sizes import format_size
 from cove.progress import REACHABLE, Event, Report
 from cove.transport.serial import SerialTransport
@@ -41,8 +41,6 @@ BOOT_TIMEOUT_S = 180.0
 """A first boot under software emulation on a busy computer takes a sixth of it."""
 RESTORED_TIMEOUT_S = 60.0
 """A VM that was restored from a template takes a hundredth of it, and a cold boot helps when it does not come up."""
-NO_ROOM = 64 << 20
-"""Bytes of a disk that count for none."""
 ENDING_S = 1.0
 """In which a VM that ends is gone, when its connections are."""
 STILL_FULL_S = 1.0
@@ -68,12 +66,22 @@ class Vm:
         self._console_begin = 0
         self._image = ""
         """The digest of the VM image that this start takes, as far as it has come."""
+        self._policy = ""
         self._resumed = False
         """Its guest has everything open already, of which the host is told nothing."""
 
     @property
     def pid(self) -> int | None:
         return self._driver.pid() if self._driver else None
+
+    @property
+    def outlived_its_policy(self) -> bool:
+        """It has just been resumed, and the administrator says something else than when it booted."""
+        return self._resumed and self.run is not None and self.run.policy != self._policy
+
+    @property
+    def can_be_suspended(self) -> bool:
+        return self.run is not None and bool(self.run.kind)
 
     async def start(self, report: Report) -> None:
         """Return when the engine answers. Raises `CoveError`, and then nothing is left running. So it is, and promptly, when the
@@ -142,18 +150,26 @@ class Vm:
 
         # Both can be wrong in a moment, and the image takes minutes.
         rules = policy.load()
+        self._policy = rules.fingerprint
         wanted = effective.load(self._paths.settings)
         disk.check_size(self._paths, wanted.disk)
         program = binary.find(wanted.qemu)
+        await asyncio.to_thread(keys.ensure, self._paths)
+        # What is on disk is of a VM that has died. The next one is to be taken over only once it has its seed.
+        runstate.forget(self._paths)
+        if (before := suspended.load(self._paths)) is not None:
+            try:
+                await self._resume(wanted, program, before, report)
+                return
+            except (StateError, BootError) as error:
+                await self._failed("its suspended state", "as after a power cut", error, report)
+        suspended.forget(self._paths)
         try:
             image = await abandonable(systems.choose, self._paths, image_progress)
         finally:
             given_up.set()
         self._image = image.digest
-        accelerator, probed = await asyncio.to_thread(probe.choose, program, image.kernel, wanted.accelerator)
-        self._driver.program = program
-        self._driver.sandbox = probed.sandbox
-        await asyncio.to_thread(keys.ensure, self._paths)
+        accelerator = await self._accelerator(program, image.kernel, wanted)
         text = f"{self._paths.name}: {wanted.cpus} CPUs, {format_size(wanted.memory)}, {format_size(wanted.disk)} disk"
         detail = f"{accelerator.reason}: cove machine status tells more" if accelerator.reason else ""
         report(Event("machine", f"{text}, {accelerator.description}", detail=detail))
@@ -163,21 +179,12 @@ class Vm:
         )  # fmt: skip
         await self._driver.create(spec)
         version = await asyncio.to_thread(self._driver.version)
-        kind = await asyncio.to_thread(self._driver.template_key, spec)
+        kind = await asyncio.to_thread(self._driver.state_kind, spec)
         key = templates.name(image.digest, kind) if kind else None
         run = RunState(
             secrets.token_hex(16), 0, image.digest, accelerator.name, accelerator.reason, version, wanted.cpus,
-            wanted.memory, time.time(), wanted.bind_address, kind=kind or "",
+            wanted.memory, time.time(), wanted.bind_address, kind=kind or "", policy=rules.fingerprint,
         )  # fmt: skip
-        # What is on disk is of a VM that has died. The next one is to be taken over only once it has its seed.
-        runstate.forget(self._paths)
-        if (before := suspended.load(self._paths)) is not None:
-            try:
-                await self._resume(spec, before, report)
-                return
-            except (StateError, BootError) as error:
-                await self._failed("its suspended state", "as after a power cut", error, report)
-        suspended.forget(self._paths)
         told = await asyncio.to_thread(registries.told, wanted, rules)
         if key is not None and (template := templates.find(key)) is not None:
             try:
@@ -190,6 +197,14 @@ class Vm:
                 templates.discard(key)
         await self._cold_boot(spec, key, run, told, report)
 
+    async def _accelerator(self, program: Path, kernel: Path, wanted: Settings) -> Accelerator:
+        """What is to run the VM; the driver is told of program and sandbox."""
+        assert self._driver is not None
+        accelerator, probed = await asyncio.to_thread(probe.choose, program, kernel, wanted.accelerator)
+        self._driver.program = program
+        self._driver.sandbox = probed.sandbox
+        return accelerator
+
     async def _failed(self, what: str, how: str, error: CoveError, report: Report) -> None:
         """After a start that was to be quick: the way is clear for one that is not."""
         assert self._driver is not None
@@ -201,21 +216,24 @@ class Vm:
         failed, self._driver = self._driver, QemuDriver(self._paths)
         self._driver.program, self._driver.sandbox = failed.program, failed.sandbox
 
-    async def _resume(self, spec: VmSpec, before: Suspended, report: Report) -> None:
-        """Raises `StateError` when the state does not fit any more, `CoveError`; the state is there still until the VM goes on."""
+    async def _resume(self, wanted: Settings, program: Path, before: Suspended, report: Report) -> None:
+        """Raises `StateError` when the state does not fit any more, `CoveError`; the state is there still until the VM goes on.
+
+        No image is built for it, and no processors or memory are asked of the settings: it goes on with what it had.
+        """
         assert self._driver is not None
         from cove.image import store
 
         run = before.run
-        # What was started with other settings, or an older image, goes on with them.
         image = store.find(run.image)
         if image is None:
             raise StateError(f"the VM image {run.image[:16]}, which it runs, is gone")
-        spec = replace(
-            spec, cpus=run.cpus, memory=run.memory, kernel=image.kernel, initramfs=image.initramfs, system=image.system,
-            command_line=image.command_line,
+        accelerator = await self._accelerator(program, image.kernel, wanted)
+        spec = VmSpec(
+            self._paths.name, run.cpus, run.memory, wanted.disk, image.kernel, image.initramfs, image.system,
+            image.command_line, accelerator,
         )  # fmt: skip
-        if run.kind != await asyncio.to_thread(self._driver.template_key, spec):
+        if run.kind != await asyncio.to_thread(self._driver.state_kind, spec):
             raise StateError("QEMU or what accelerates it is another one now")
         if not suspended.is_of_this_disk(self._paths, before):
             raise StateError(f"{self._paths.disk} was changed since")
@@ -231,34 +249,31 @@ class Vm:
         await self._driver.wake(spec, self._paths.suspended, consume)
         await self._ready_or_full(report, BOOT_TIMEOUT_S)
 
-    async def suspend(self, report: Report) -> None:
-        """Write the VM to the disk and end it: the next start goes on where it was. Raises `CoveError`, and then it goes on."""
+    async def suspend(self, report: Report, idle_since: float | None = None) -> None:
+        """Write the VM to the disk and end it: the next start goes on where it was. Raises `CoveError`, and then it goes on.
+
+        ``idle_since``: nobody has asked for it.
+        """
         assert self._driver is not None and self._transport is not None
-        if self.run is None or not self.run.kind:
+        if self.run is None or not self.can_be_suspended:
             raise CoveError(
                 f"the machine {self._paths.name} cannot be suspended: its QEMU was not started so that it could be saved",
                 "stop it instead: cove machine stop",
             )
         report(Event("suspend", "writing its memory to the disk"))
         await asyncio.to_thread(self._transport.disconnect)
-        what = f"the memory of the machine {self._paths.name}"
-        try:
-            with space.room(self._paths.folder, what):
-                await self._driver.suspend(self._paths.suspended)
-                try:
-                    suspended.note(self._paths, self.run, ended=False)
-                except BaseException:
-                    suspended.forget(self._paths)
-                    await self._driver.unfreeze()
-                    raise
-        except DriverError:
-            if shutil.disk_usage(self._paths.folder).free < NO_ROOM:  # QEMU does not tell why it could not write
-                raise space.full(self._paths.folder, what) from None
-            raise
+        with space.room(self._paths.folder, f"the memory of the machine {self._paths.name}"):
+            await self._driver.suspend(self._paths.suspended)
+            try:
+                suspended.note(self._paths, self.run, ended=False, idle_since=idle_since)
+            except BaseException:
+                suspended.forget(self._paths)
+                await self._driver.unfreeze()
+                raise
         await self._driver.quit()
         if not await self._ended(QUIT_S):
             await self._driver.kill()
-        suspended.note(self._paths, self.run, ended=True)
+        suspended.note(self._paths, self.run, ended=True, idle_since=idle_since)
         runstate.forget(self._paths)
 
     async def _restore(

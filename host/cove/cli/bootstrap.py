@@ -36,7 +36,12 @@ def bootstrap(context: Context, values: Values) -> int:
         title = f"Making {wanted.tag} from {_shown(mirrors)}"
         report = ignore if values["quiet"] else stack.enter_context(renderer(title))
         identity = make(wanted, mirrors, _Engine(engine), report)
-    print(identity)
+    if values["json"]:
+        from cove.cli import as_json
+
+        as_json.show({"image": wanted.tag, "id": identity})
+    else:
+        print(identity)
     return 0
 
 
@@ -169,6 +174,7 @@ by their own programs: for another processor than the machine's that takes its e
 Downloads are kept for the next time. The image's id is printed.""",
         "NAME",
         (
+            switch("json", "", "Print JSON"),
             text("mirror", "", "Debian mirror to use (http://HOST/debian), its security archive beside it"),
             text("platform", "", "Platform of the image, such as linux/arm64 (default: the engine's own)"),
             switch("quiet", "q", "Print the image's id only"),

@@ -95,7 +95,7 @@ class Group(_Parsing, click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = self.aliases.get(args[0], args[0])
         if name not in self.commands:
-            raise UnknownCommand(ctx.command_path, name)
+            raise UnknownCommand(ctx.command_path, name, [*self.commands, *self.aliases])
         return super().resolve_command(ctx, [name, *args[1:]])
 
 

@@ -72,6 +72,6 @@ class Names:
         if host := self._host or ("" if self._machine else os.environ.get("COVE_HOST", "")):
             return Path(host.removeprefix("unix://"))
         paths = MachinePaths(self._machine or os.environ.get("COVE_MACHINE") or DEFAULT_MACHINE)
-        if paths.down.exists():
+        if paths.down.exists() or paths.suspended_run.exists():
             raise FileNotFoundError(paths.docker_socket)
         return paths.docker_socket

@@ -30,7 +30,7 @@ def _row(name: str, found: Any) -> dict[str, Any]:
     return {
         "key": name, "value": tomli.loads(f"value = {text}")["value"], "toml": text, "origin": found.origin,
         "place": found.place, "default": tomli.loads(f"value = {SCHEMA[name].show(SCHEMA[name].default)}")["value"],
-        "variable": variable(name), "takes_effect": "next start",
+        "variable": variable(name), "takes_effect": "at once" if SCHEMA[name].at_once else "next start",
     }  # fmt: skip
 
 
@@ -136,9 +136,11 @@ def _write(paths: MachinePaths, key: str, text: str, as_json: bool) -> None:
     settings.write(paths.settings, text)
     value = getattr(wanted, key)
     if as_json:
-        json_output.show({**_row(key, effective.values(paths.settings)[key]), "restart_needed": _runs(paths)})
+        needed = _restart_needed(paths, {key})
+        json_output.show({**_row(key, effective.values(paths.settings)[key]), "restart_needed": needed})
     else:
-        print(f"machine {paths.name}: {key} = {settings.SCHEMA[key].show(value)}, {_when(paths)}")
+        print(f"machine {paths.name}: {key} = {settings.SCHEMA[key].show(value)}, {_when(paths, {key})}")
+    _tell_agent(paths)
     variable = effective.variable(key)
     if os.environ.get(variable) is not None:
         print(
@@ -152,8 +154,38 @@ def _runs(paths: MachinePaths) -> bool:
     return not FileLock(paths.vm_lock).is_free()
 
 
-def _when(paths: MachinePaths) -> str:
-    return f"in effect after: cove machine restart {paths.name}" if _runs(paths) else "in effect from its next start"
+def _is_suspended(paths: MachinePaths) -> bool:
+    return paths.suspended_run.exists()
+
+
+def _count_at_once(keys: set[str]) -> bool:
+    from cove.machine.settings import SCHEMA
+
+    return all(SCHEMA[key].at_once for key in keys)
+
+
+def _restart_needed(paths: MachinePaths, keys: set[str]) -> bool:
+    return not _count_at_once(keys) and (_runs(paths) or _is_suspended(paths))
+
+
+def _when(paths: MachinePaths, keys: set[str]) -> str:
+    """When a change of these settings counts."""
+    if _count_at_once(keys):
+        return "in effect now"
+    if not _restart_needed(paths, keys):
+        return "in effect from its next start"
+    asleep = "" if _runs(paths) else " (it is suspended, and wakes with the settings that it had)"
+    return f"in effect after: cove machine restart {paths.name}{asleep}"
+
+
+def _tell_agent(paths: MachinePaths) -> None:
+    """Whose settings that count at once are read when it hears that they have changed."""
+    import contextlib
+
+    from cove.agent.client import SETTINGS, ask
+
+    with contextlib.suppress(CoveError):  # none runs, or one of another version
+        ask(paths, SETTINGS, 5)
 
 
 @group.command("validate")
@@ -194,8 +226,10 @@ def path(name: str, as_json: bool) -> None:
 
 @group.command("edit")
 @chosen
-def edit(name: str) -> None:
+@json_output.option
+def edit(name: str, as_json: bool) -> None:
     """Open the settings in your editor (VISUAL, EDITOR), and check them before they count"""
+    import contextlib
     import os
     import tempfile
 
@@ -212,7 +246,8 @@ def edit(name: str) -> None:
             _open_editor(draft)
             text = settings.text_of(draft)
             if text == before:
-                print(f"machine {name}: nothing has been changed")
+                words = f"machine {name}: nothing has been changed"
+                json_output.told(as_json, words, machine=name, changed=[], restart_needed=False)
                 return
             try:
                 wanted = settings.parse(text, draft.name)
@@ -235,7 +270,15 @@ def edit(name: str) -> None:
     ):
         raise SettingsError("nothing has been changed", "once more: cove config edit")
     settings.write(paths.settings, text)
-    print(f"machine {name}: the settings have been changed, {_when(paths)}")
+    changed = {*settings.SCHEMA}
+    with contextlib.suppress(SettingsError):  # what was there may have had a mistake
+        old = settings.parse(before, paths.settings)
+        changed = {key for key in changed if getattr(old, key) != getattr(wanted, key)}
+    json_output.told(
+        as_json, f"machine {name}: the settings have been changed, {_when(paths, changed)}",
+        machine=name, changed=sorted(changed), restart_needed=_restart_needed(paths, changed),
+    )  # fmt: skip
+    _tell_agent(paths)
 
 
 def _open_editor(file: Path) -> None:

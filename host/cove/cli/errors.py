@@ -7,6 +7,8 @@ run, create and exec.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class CliError(Exception):
     """Ends the command: `message` goes to stderr (nothing when empty), `status` is the exit status."""
@@ -25,11 +27,14 @@ class UsageError(CliError):
 
 
 class UnknownCommand(CliError):
-    """A group of commands, called by `path`, has none of this name."""
+    """A group of commands, called by `path`, has none of this name, but those that are `known`."""
 
-    def __init__(self, path: str, name: str, usage: str = " COMMAND") -> None:
+    def __init__(self, path: str, name: str, known: Iterable[str] = (), usage: str = " COMMAND") -> None:
+        from cove.cli.nearest import suggestion
+
         super().__init__(
-            f"cove: unknown command: {path} {name}\n\nUsage:  {path}{usage}\n\nRun '{path} --help' for more information"
+            f"cove: unknown command: {path} {name}{suggestion(name, known)}\n\nUsage:  {path}{usage}\n\n"
+            f"Run '{path} --help' for more information"
         )
         self.name = name
 

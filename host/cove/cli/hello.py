@@ -8,7 +8,7 @@ from pathlib import Path
 from cove.cli.client import EngineClient
 from cove.cli.command import Command, Context
 from cove.cli.errors import CliError, DaemonError
-from cove.cli.flags import Values, text
+from cove.cli.flags import Values, switch, text
 from cove.machine.paths import DEFAULT_MACHINE
 
 NAME = "hello"
@@ -28,6 +28,13 @@ def _hello(context: Context, values: Values) -> int:
     _container(engine, port, cove)
     url = f"http://localhost:{port}"
     page = _fetch(url)
+    if values["json"]:
+        from cove.cli import as_json
+
+        as_json.show(
+            {"container": NAME, "image": IMAGE, "url": url, "page": _words(page), "docker_context": docker_context}
+        )
+        return 0
     print(f"\n{url} answers from a container in the VM:\n")
     for line in _words(page):
         print(f"    {line}")
@@ -125,7 +132,7 @@ COMMANDS = {
     "hello": Command(
         _hello,
         "Run a page in a container, fetch it from localhost, and show what to try next",
-        flags=(text("publish", "p", "Port on localhost", default="8080"),),
+        flags=(switch("json", "", "Print JSON"), text("publish", "p", "Port on localhost", default="8080")),
         most=0,
     )
 }

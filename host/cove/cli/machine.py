@@ -175,8 +175,8 @@ def status(name: str, as_json: bool) -> None:
 
 
 def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
-    rows = [("machine", value["machine"]), ("state", value["state"])]
-    if "agent_pid" in value and value["agent_pid"] is None:
+    rows = [("machine", value["machine"]), ("state", _state(value))]
+    if "agent_pid" in value and value["agent_pid"] is None and value["state"] != "suspended":
         rows.append(("agent", "none; the next command that needs the machine starts one"))
     if trouble := value.get("trouble"):
         rows += [("trouble", trouble), ("", f"make room, then: cove machine start {value['machine']}")]
@@ -202,6 +202,23 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
     rows += machine_systems.rows(value)
     used = "none yet" if value["disk_used"] is None else f"{value['disk_used'] / 2**20:.0f} MiB"
     return [*rows, ("disk", used), ("docker socket", value["docker_socket"])]
+
+
+def _state(value: dict[str, Any]) -> str:
+    """ "running", "running, idle for 2 min 3 s", "suspended (idle since 09:12), wakes by itself"."""
+    import time
+
+    state, idle = str(value["state"]), value.get("idle_since")
+    if state == "running" and idle:
+        return f"{state}, idle for {_span(max(0.0, time.time() - idle))}"
+    if state != "suspended":
+        return state
+    since, what = (idle, "idle since") if idle else (value.get("suspended_at"), "since")
+    if since:
+        today = time.localtime(since)[:3] == time.localtime()[:3]
+        state += time.strftime(f" ({what} {'%H:%M' if today else '%Y-%m-%d %H:%M'})", time.localtime(since))
+    # Without an agent nobody listens on the docker socket.
+    return f"{state}, wakes by itself" if value.get("agent_pid") else f"{state}, wakes with the next cove command"
 
 
 def _span(seconds: float) -> str:
@@ -278,7 +295,7 @@ def ssh(name: str, words: tuple[str, ...]) -> int:
     """Run a command in the machine itself, or a shell"""
     import subprocess
 
-    from cove.agent.client import ask
+    from cove.agent.client import ask, held
     from cove.agent.launch import ensure_running
     from cove.cli.ssh_words import ssh_words
     from cove.machine.paths import MachinePaths
@@ -288,7 +305,8 @@ def ssh(name: str, words: tuple[str, ...]) -> int:
     ssh_words(paths, 0)  # without the program there is nothing to start a machine for
     with renderer(f"Cove is starting machine {name}") as report:
         ensure_running(name, report, engine=False)
-    return subprocess.call([*ssh_words(paths, ask(paths, "status", 10)["ssh_port"]), *words])
+    with held(paths):  # the engine knows nothing of this use of the machine
+        return subprocess.call([*ssh_words(paths, ask(paths, "status", 10)["ssh_port"]), *words])
 
 
 @group.command()

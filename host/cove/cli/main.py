@@ -289,7 +289,8 @@ def _dispatch(words: list[str]) -> int:
             verb = (ALIASES.get(name, {}) | UNTOLD_ALIASES.get(name, {})).get(verb, verb)
             entry = GROUPS[name][1].get(verb)
             if entry is None:
-                raise UnknownCommand(path, verb, "" if name in BARE_USAGE else " COMMAND")
+                known = [*GROUPS[name][1], *ALIASES.get(name, {})]
+                raise UnknownCommand(path, verb, known, "" if name in BARE_USAGE else " COMMAND")
             path = f"{path} {verb}"
     except UnknownCommand as error:
         if helping:
@@ -300,7 +301,10 @@ def _dispatch(words: list[str]) -> int:
     if entry is None and helping:
         raise CliError(f"unknown help topic: {name}")
     if entry is None:
-        raise CliError(f"{PROGRAM}: unknown command: {path}\n\nRun '{PROGRAM} --help' for more information")
+        from cove.cli.nearest import suggestion
+
+        near = suggestion(name, [*VERBS, *GROUPS, *OWN_GROUPS, *OWN_COMMANDS])
+        raise CliError(f"{PROGRAM}: unknown command: {path}{near}\n\nRun '{PROGRAM} --help' for more information")
     return _run(load(entry), path, all_names(entry), rest, machine, given["host"] or None)
 
 

@@ -31,6 +31,8 @@ def export(context: Context, values: Values) -> int:
     name, output = _checked(values.args[0]), values["output"]
     if not output and terminal.is_terminal(1):
         raise CliError("cowardly refusing to export to a terminal. Use the -o flag or redirect")
+    if values["json"] and not output:
+        raise CliError("--json needs the -o flag: without it the archive goes to STDOUT")
     compression = values["compression"] or _by_name(output)
     if compression not in COMPRESSIONS:
         raise CliError(f"unknown compression: {compression}: it must be one of {', '.join(COMPRESSIONS)}")
@@ -45,6 +47,11 @@ def export(context: Context, values: Values) -> int:
             write_file(output, counted(response))
         else:
             write_stdout(counted(response))
+    if values["json"]:
+        from cove.cli import as_json
+
+        size = Path(output).stat().st_size
+        as_json.show({"volume": name, "file": output, "compression": compression, "bytes": size})
     return 0
 
 
@@ -69,7 +76,12 @@ def import_(context: Context, values: Values) -> int:
         except DaemonError as error:
             raise _explained(error) from None
         response.read()
-    print(name)
+    if values["json"]:
+        from cove.cli import as_json
+
+        as_json.show({"volume": name})
+    else:
+        print(name)
     return 0
 
 
@@ -155,6 +167,7 @@ COMMANDS = {
         "VOLUME",
         (
             text("compression", "", "Compress the archive (none, gzip, zstd); by default as the file's name says"),
+            switch("json", "", "Print JSON"),
             text("output", "o", "Write to a file, instead of STDOUT"),
             switch("quiet", "q", "Suppress the progress output"),
         ),
@@ -167,6 +180,7 @@ COMMANDS = {
         "VOLUME [FILE|-]",
         (
             switch("force", "f", "Replace what is in the volume"),
+            switch("json", "", "Print JSON"),
             switch("quiet", "q", "Suppress the progress output"),
         ),
         least=1,

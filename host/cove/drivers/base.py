@@ -72,9 +72,9 @@ class Driver(ABC):
         """The hypervisor's. Raises `HypervisorMissing`."""
 
     @abstractmethod
-    def template_key(self, spec: VmSpec) -> str | None:
-        """What a template must have been saved with for `start` to take it, as hexadecimal digits; None when this host's
-        hypervisor saves none. Raises `HypervisorMissing`."""
+    def state_kind(self, spec: VmSpec) -> str | None:
+        """Of what kind a state must be, a template or a suspended VM, for `start` and `wake` to take it, as hexadecimal digits; None
+        when this host's hypervisor saves none. Raises `HypervisorMissing`."""
 
     @abstractmethod
     async def wait_held(self) -> None:
@@ -82,15 +82,17 @@ class Driver(ABC):
 
     @abstractmethod
     async def save(self, template: Path) -> None:
-        """Write a VM that waits for its seed to a file; it then goes on waiting. Raises `DriverError`, and then there is no file."""
+        """Write a VM that waits for its seed to a file; it then goes on waiting. Raises `DriverError`, and `OSError` when there is
+        no room: then there is no file."""
 
     @abstractmethod
     async def suspend(self, state: Path) -> None:
-        """Write a VM that runs to a file; it stands still then, for good. Raises `DriverError`, and then it goes on."""
+        """Write a VM that runs to a file; it stands still then, for good. Raises `DriverError`, and `OSError` when there is no room:
+        then it goes on."""
 
     @abstractmethod
     async def wake(self, spec: VmSpec, state: Path, consume: Callable[[], Awaitable[None]]) -> None:
-        """Start a VM that `suspend` has written, of the same `template_key` and with its disk as it was then. `consume` is awaited
+        """Start a VM that `suspend` has written, of the same `state_kind` and with its disk as it was then. `consume` is awaited
         before it goes on. When this raises, nothing is left running.
 
         Raises `StateError` when the state is not taken, `DriverError`, `HypervisorMissing`.

@@ -68,12 +68,15 @@ class EngineDoor:
 
 class DockerSocket:
     """Serves who connects to `listener` from `start` to `close`: each gets a stream from `open_stream`, which may take its
-    time, and whose `CoveError` the client is told.
+    time, and whose `CoveError` the client is told. `changed` is called in a client's thread when it has come, and has gone.
     """
 
-    def __init__(self, listener: socket.socket, open_stream: Callable[[], Stream]) -> None:
+    def __init__(
+        self, listener: socket.socket, open_stream: Callable[[], Stream], changed: Callable[[], None] = lambda: None
+    ) -> None:
         self._listener = listener
         self._open_stream = open_stream
+        self._changed = changed
         self._clients: set[socket.socket] = set()
         self._lock = threading.Lock()
 
@@ -116,6 +119,7 @@ class DockerSocket:
     def _serve(self, client: socket.socket) -> None:
         with self._lock:
             self._clients.add(client)
+        self._changed()
         try:
             try:
                 stream = self._open_stream()
@@ -138,6 +142,7 @@ class DockerSocket:
     def _done(self, client: socket.socket) -> None:
         with self._lock:
             self._clients.discard(client)
+        self._changed()
         with contextlib.suppress(OSError):
             # Closed with input that the engine did not take, the connection would end with a reset (unix(7)), which the
             # client takes for an error. No more can come.

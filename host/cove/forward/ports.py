@@ -38,6 +38,11 @@ class PortForwards:
         """Those the hypervisor cannot bind, and the forward of its that each leads to."""
         self._lock = asyncio.Lock()
 
+    @property
+    def any_bound(self) -> bool:
+        """Whether a port is published; also while that is not known yet."""
+        return self._bound is None or bool(self._bound)
+
     async def publish(self, port: PortForward) -> PortForward:
         """Bind a port and return it as it was bound. Raises `PortInUse`, `DriverError`."""
         async with self._lock:

@@ -31,6 +31,16 @@ class Policy:
     locked: dict[str, Any] = field(default_factory=dict)
     allowed_registries: tuple[str, ...] | None = None
 
+    @property
+    def fingerprint(self) -> str:
+        """The same for policies that say the same; "" for one that says nothing."""
+        if not self.locked and self.allowed_registries is None:
+            return ""
+        import hashlib
+
+        registries = None if self.allowed_registries is None else sorted(self.allowed_registries)
+        return hashlib.sha256(repr((sorted(self.locked.items()), registries)).encode()).hexdigest()
+
 
 def place() -> Path:
     """Where the policy is, whether there is one or not."""

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from cove.errors import MachineNotFound, SettingsError
 from cove.machine.files import write_whole
 from cove.machine.sizes import format_size, parse_size
+from cove.machine.spans import format_span, parse_span
 
 ACCELERATORS = ("auto", "kvm", "hvf", "whpx", "tcg")
 MAX_CPUS = 256
@@ -26,6 +27,8 @@ MIN_MEMORY = 256 << 20
 MIN_DISK = 1 << 30
 MAX_DISK = 64 << 40
 MAX_FILE = 1 << 20
+NEVER = "never"
+MIN_QUIET_S, MAX_QUIET_S = 1, 30 * 86400
 HEADER = "# Settings of a Cove machine. `cove config` shows and sets them too.\n"
 
 
@@ -40,7 +43,7 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Checked settings; sizes in bytes."""
+    """Checked settings; sizes in bytes, lengths of time in seconds (`suspend_after` 0: never)."""
 
     cpus: int = 2
     memory: int = 2 << 30
@@ -48,6 +51,8 @@ class Settings:
     accelerator: str = "auto"
     bind_address: str = "127.0.0.1"
     qemu: str = ""
+    suspend_after: int = 300
+    suspend_running: bool = False
     mounts: tuple[Mount, ...] = ()
     insecure_registries: tuple[str, ...] = ()
     registry_mirrors: tuple[str, ...] = ()
@@ -62,6 +67,8 @@ class Key:
     doc: str
     parse: Callable[[Any], Any]
     show: Callable[[Any], str]
+    at_once: bool = False
+    """Whether it counts at once, and not from the next start on."""
 
     @property
     def default(self) -> Any:
@@ -112,6 +119,21 @@ def _program(value: Any) -> str:
         raise ValueError(f"must be the path of a program, not {_shown(value)}")
     if value and not Path(value).expanduser().is_absolute():
         raise ValueError(f"must be an absolute path, or empty to search for it, not {value!r}")
+    return value
+
+
+def _quiet_span(value: Any) -> int:
+    if value == NEVER:
+        return 0
+    seconds = parse_span(value if isinstance(value, str) else _shown(value))
+    if not MIN_QUIET_S <= seconds <= MAX_QUIET_S:
+        raise ValueError(f"must be between {format_span(MIN_QUIET_S)} and {format_span(MAX_QUIET_S)}, not {value}")
+    return seconds
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, not {_shown(value)}")
     return value
 
 
@@ -235,6 +257,24 @@ SCHEMA: dict[str, Key] = {
             "The QEMU program to use. Empty: searched for on PATH and in the usual places.",
             _program,
             json.dumps,
+        ),
+        Key(
+            "suspend_after",
+            f'length of time from {format_span(MIN_QUIET_S)} on, such as "5m" or "1h30m", or "{NEVER}"',
+            "When nothing has run in the machine and nobody has used it for so long, it is suspended by itself: it takes no memory"
+            " and no processor then. The next command or connection to its docker socket wakes it. Takes effect at once.",
+            _quiet_span,
+            lambda seconds: json.dumps(format_span(seconds) if seconds else NEVER),
+            at_once=True,
+        ),
+        Key(
+            "suspend_running",
+            "true or false",
+            "Whether the machine is suspended by itself also while containers run in it, provided that they publish no ports and"
+            " nobody asks anything of them. They stand still until it wakes. Takes effect at once.",
+            _boolean,
+            json.dumps,
+            at_once=True,
         ),
         Key(
             "mounts",
@@ -435,6 +475,8 @@ def _typed(key: Key, value: str) -> Any:
             raise ValueError(f"must be written as {example}, not {_shown(value)}") from None
     if key.name == "cpus" and re.fullmatch(r"-?[0-9]{1,9}", value.strip()):
         return int(value)
+    if isinstance(key.default, bool) and value.strip().lower() in ("true", "false"):
+        return value.strip().lower() == "true"
     return [one.strip() for one in value.split(",") if one.strip()] if isinstance(key.default, tuple) else value
 
 

@@ -9,7 +9,8 @@ BEFORE = """\
 
 Each machine has one file of settings, `machine.toml` in its folder ([on-disk-layout.md](on-disk-layout.md)). `cove config`
 (also `cove machine config`) reads and changes it; so does any editor. A mistake in it is reported with file, line and key,
-and nothing starts until it is mended. All settings take effect at the machine's next start: `cove machine restart`.
+and nothing starts until it is mended. Settings take effect at the machine's next start
+(`cove machine restart`), but for those that say otherwise.
 
 | command | does |
 | --- | --- |
@@ -21,7 +22,7 @@ and nothing starts until it is mended. All settings take effect at the machine's
 | `cove config validate [FILE]` | checks the settings, environment and policy included, or a file; status 1 for a mistake |
 | `cove config path` | where the file is |
 
-Each takes `-m NAME` for another machine, and all but `edit` take `--json`.
+Each takes `-m NAME` for another machine, and `--json`.
 
 What counts, first to last: an administrator's [policy](#policy), the [environment](#environment), the file, the default.
 
@@ -88,7 +89,7 @@ change them. `allowed_registries` are hosts, with their ports where they have on
 The engine refuses to pull from, push to, log in to and search others, for `build`'s `FROM` as for `run`: `pulling from
 quay.io is not allowed by your administrator's policy (/etc/cove/policy.toml)`. Mirrors that are not in the list are not
 asked. An empty list allows none; without the key all are allowed. It takes effect when the
-machine boots next; one that was suspended goes on with the registries that it booted with.
+machine starts next; one that was suspended, and wakes after a change of the policy, is stopped in order and starts anew.
 
 The file and its folder must belong to root (on Windows to the administrators) and be writable by nobody else: a policy that
 is not so, or has a mistake, is reported, and no machine starts until that is mended. Nothing in the environment names

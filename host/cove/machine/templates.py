@@ -33,7 +33,7 @@ def prepare() -> None:
 
 
 def name(image: str, kind: str) -> str:
-    """The key of a template of the VM image with the digest `image`; `kind` is the driver's `template_key`."""
+    """The key of a template of the VM image with the digest `image`; `kind` is the driver's `state_kind`."""
     return f"{image[:16]}-{kind}"
 
 

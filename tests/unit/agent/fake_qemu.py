@@ -1,17 +1,22 @@
 """Stands in for QEMU and the guest in it: QMP, the link, forwards, streams and SSH are real protocols here, the VM is not there.
 
 COVE_FAKE lists what goes wrong, separated by spaces: `refuse` (ends at once with words on stderr), `silent` (no engine),
-`no-streams` (only SSH), `no-shutdown`, `no-button`, `no-quit` (ignored requests), `no-save` (a saving fails), `endless-save` (one does
-not end, once there is a disk), `bad-image=DIGITS` (a VM image whose digest begins so powers off), `bad-template` (ends when it is to go
-on from one), `mute-template` (no engine in what goes on from one). While there is a file named `full` beside the disk, whatever the
-guest writes finds no room. SIGUSR1 makes it crash with words on stderr, SIGUSR2 makes the guest write.
+`no-streams` (only SSH), `no-shutdown`, `no-button`, `no-quit` (ignored requests), `no-save` (a saving fails), `endless-save` (one
+does not end, once there is a disk), `slow-save` (one takes a second), `bad-image=DIGITS` (a VM image whose digest begins so powers off),
+`bad-template` (ends when it is to go on from one), `mute-template` (no engine in what goes on from one), `idle` and `running` (what the
+engine says that it is busy with), `published` (it has a port), `qemu-dies-at-COMMAND` and `agent-dies-at-COMMAND` (a command of QMP,
+before it is carried out, or while it does so at `saving` and `loading`; once in a machine's life). What becomes of a saved state is told
+in the file `states`: `saved NAME` and, for each VM that goes on from there, `on NAME`. While there is a file named `full` beside the
+disk, whatever the guest writes finds no room. SIGUSR1 makes it crash with words on stderr, SIGUSR2 makes the guest write.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import secrets
 import select
 import signal
 import socket
@@ -40,6 +45,8 @@ class Fake:
         self.seed: dict[str, Any] = {}
         self.restored = "-incoming" in words
         self.has_disk = False
+        self.saved_as = ""
+        self.tells = True
         self.folder = Path(words[words.index("-pidfile") + 1]).parent
         self.engine = self.folder / "engine.sock"
         Path(words[words.index("-pidfile") + 1]).write_text(f"{os.getpid()}\n")
@@ -79,7 +86,25 @@ class Fake:
         else:
             self.room.set()
 
+    def dies(self, name: str, after_s: float = 0.0) -> None:
+        died = self.folder / "died"
+        if self.has_disk and not died.exists():
+            for who, pid in (("qemu", os.getpid()), ("agent", os.getppid())):
+                if f"{who}-dies-at-{name}" in FAULTS:
+                    died.touch()
+                    if after_s:
+                        threading.Timer(after_s, os.kill, (pid, signal.SIGKILL)).start()
+                        self.tells = False  # how it ended
+                    else:
+                        os.kill(pid, signal.SIGKILL)
+                        threading.Event().wait(0.2)  # until the signal has come
+
+    def note(self, line: str) -> None:
+        with (self.folder / "states").open("a") as states:
+            states.write(f"{line}\n")
+
     def execute(self, name: str, arguments: dict[str, Any]) -> Any:
+        self.dies(name)
         if name == "stop":
             self.status = "paused"
             self.running.clear()
@@ -88,6 +113,9 @@ class Fake:
                 os._exit(99)
             if self.has_disk and (self.folder / "suspended.json").exists():
                 os._exit(98)  # what goes on from a state must not be found again
+            if self.saved_as:
+                self.note(f"on {self.saved_as}")
+                self.saved_as = ""
             self.status = "running"
             self.running.set()
             if self.link_thread is None:
@@ -114,6 +142,15 @@ class Fake:
                 self.status = "finish-migrate"
                 (self.folder / "saving").touch()
             else:
+                self.tells = True
+                self.dies("saving", 0.3)
+                if "slow-save" in FAULTS and self.has_disk:
+                    (self.folder / "saving").touch()
+                    threading.Event().wait(1)
+                if self.has_disk and "no-save" not in FAULTS:
+                    self.saved_as = self.seed["saved_as"] = secrets.token_hex(8)
+                    self.note(f"saved {self.saved_as}")
+                    (self.folder / "fake_memory").write_text(json.dumps(self.seed))
                 self.status = "postmigrate"
                 self.tell("MIGRATION", {"status": "failed" if "no-save" in FAULTS else "completed"})
         if name == "migrate_cancel":
@@ -124,11 +161,15 @@ class Fake:
                 os._exit(1)
             if self.has_disk:  # it was suspended, and not saved as a template
                 self.seed = json.loads((self.folder / "fake_memory").read_text())
+                self.saved_as = self.seed.get("saved_as", "")
+                self.dies("loading", 0.3)
             self.status = "paused"
             self.tell("MIGRATION", {"status": "completed"})
         return {}
 
     def tell(self, event: str, data: dict[str, Any]) -> None:
+        if not self.tells:
+            return
         send(self.qmp, {"event": event, "data": data, "timestamp": {"seconds": 0, "microseconds": 0}})
 
     def boot(self) -> None:
@@ -209,7 +250,10 @@ class Fake:
         if message["type"] == "hello" and "silent" not in FAULTS:
             boot_id = self.seed["boot_id"]
             self.say({"type": "ready", "boot_id": boot_id, "engine_version": "9.8.7", "api_version": "1.51"})
-            self.say({"type": "sync", "id": 1, "ports": []})
+            port = {"proto": "tcp", "host_ip": "127.0.0.1", "host_port": 0, "guest_port": 49152}
+            self.say({"type": "sync", "id": 1, "ports": [port] if "published" in FAULTS else []})
+            for level in FAULTS & {"idle", "running"}:
+                self.say({"type": "activity", "level": level})
         if message["type"] == "shutdown" and "no-shutdown" not in FAULTS:
             self.say({"type": "stopping"})
             os._exit(0)
@@ -253,7 +297,8 @@ def requests(client: socket.socket) -> Iterator[dict[str, Any]]:
 
 def send(client: socket.socket | None, value: dict[str, Any]) -> None:
     assert client is not None
-    client.sendall(json.dumps(value).encode() + b"\r\n")
+    with contextlib.suppress(ConnectionError):  # its agent has died
+        client.sendall(json.dumps(value).encode() + b"\r\n")
 
 
 def echo(client: socket.socket) -> None:

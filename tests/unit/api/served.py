@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from coved.activity import Activity
 from coved.api import events, images, system, volumes
 from coved.api.router import Router
 from coved.api.server import Server
@@ -70,6 +71,7 @@ def serve(tmp_path: Path) -> Iterator[Served]:
             images=Images(database, bus, tmp_path),
             volumes=Volumes(database, bus, tmp_path),
             containers=NoContainers(),
+            activity=Activity(lambda: False),
         )
         await engine.images.start(tmp_path / "no-starter.tar")
         await engine.volumes.start()

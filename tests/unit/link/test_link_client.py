@@ -73,6 +73,21 @@ def test_the_host_hears_of_readiness_when_it_is_announced() -> None:
     linked(scenario, ready=False)
 
 
+def test_what_the_engine_is_busy_with_is_pushed_and_told_again_to_each_host() -> None:
+    async def scenario(host: HostEnd, client: LinkClient) -> None:
+        host.send(hello())
+        await host.receive("sync")
+        client.announce_activity("idle")
+        assert (await host.receive("activity"))["level"] == "idle"
+        client.announce_activity("busy")
+        assert (await host.receive("activity"))["level"] == "busy"
+        host.send(hello())
+        await host.receive("sync")
+        assert (await host.receive("activity"))["level"] == "busy"
+
+    linked(scenario)
+
+
 @pytest.mark.parametrize("verb", ["publish", "unpublish"])
 def test_a_request_waits_for_its_own_answer(verb: str) -> None:
     async def scenario(host: HostEnd, client: LinkClient) -> None:

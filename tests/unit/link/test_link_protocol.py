@@ -11,6 +11,7 @@ import pytest
 from coved.link.protocol import (
     MAX_FRAME,
     MAX_PORTS,
+    Activity,
     FrameDecoder,
     Hello,
     PortForward,
@@ -59,6 +60,7 @@ def test_what_the_host_says_arrives(message: Any) -> None:
         Publish(3, PORT),
         Unpublish(4, PortForward("tcp", 65535)),
         Stopping(),
+        Activity("running"),
     ],
 )
 def test_what_the_guest_says_arrives(message: Any) -> None:
@@ -156,6 +158,8 @@ def test_fields_that_are_not_right_are_refused(change: dict[str, Any]) -> None:
         {"type": "sync", "id": 1, "ports": [_PUBLISH] * (MAX_PORTS + 1)},
         {"type": "sync", "id": 1, "ports": {"0": _PUBLISH}},
         {"type": "sync", "id": 1, "ports": [1]},
+        {"type": "activity", "level": "bored"},
+        {"type": "activity", "level": ["idle"]},
         {"type": "idle", "idle": 1},
         {"type": "idle"},
     ],

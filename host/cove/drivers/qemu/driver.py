@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
+import errno
 import logging
 import os
-import platform
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
 
 from cove.drivers.base import Driver, Forward, VmSpec
-from cove.drivers.qemu import backlog, binary, command, lastwords, migration, qcow2
+from cove.drivers.qemu import backlog, binary, command, lastwords, migration, qcow2, statekind
 from cove.drivers.qemu.identity import is_qemu_of
 from cove.errors import CoveError, DriverError, PortInUse, StateError
 from cove.machine.files import rotate, sync_folder
@@ -35,6 +34,8 @@ QMP_TIMEOUT_S = 20.0
 KILL_TIMEOUT_S = 10.0
 LOOKED_AT_S = 0.5
 MAX_CONSOLE = 4 << 20
+NO_ROOM = 1 << 20
+"""Bytes of a disk that count for none."""
 GUEST_ADDRESS = "10.0.2.15"
 _FORWARD = re.compile(r"^ *(TCP|UDP)\[HOST_FORWARD\] +(\d+) +(\*|[\d.]+) +(\d+) +[\d.]+ +(\d+) ", re.MULTILINE)
 """A line of QEMU's `info usernet`: protocol, descriptor, address and port of this computer, port of the guest."""
@@ -72,19 +73,8 @@ class QemuDriver(Driver):
         self._version = self._version or binary.version(self.program)
         return self._version
 
-    def template_key(self, spec: VmSpec) -> str | None:
-        if sys.platform != "linux":
-            return None  # QEMU before 8.2 takes the file as a descriptor only, and of saving under HVF and WHPX nothing is known
-        # What neither the guest nor QEMU's state knows of; the image's digest is in the kernel's command line.
-        spec = replace(spec, name="", kernel=Path(), initramfs=Path(), system=Path())
-        words = command.build(Path(), spec, command.Endpoints(0, 0, 0, 0, Path(), Path()), self.sandbox)
-        info = self.program.resolve().stat()
-        parts = [self.version(), str(info.st_size), str(info.st_mtime_ns), *words]
-        if spec.accelerator.name != "tcg":  # the guest has the host's processor
-            cpu = Path("/proc/cpuinfo").read_text("ascii", "replace").partition("\n\n")[0]
-            parts += sorted(line for line in cpu.splitlines() if line.startswith(("model name", "flags", "microcode")))
-            parts.append(platform.release())  # and of that what the host's kernel lets it have
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    def state_kind(self, spec: VmSpec) -> str | None:
+        return statekind.of(spec, self.program, self.version(), self.sandbox)
 
     async def start(self, spec: VmSpec, template: Path | None = None) -> None:
         await self._launch(spec, template)
@@ -183,7 +173,10 @@ class QemuDriver(Driver):
             unfinished.replace(state)
             await asyncio.to_thread(sync_folder, state.parent)
         except BaseException as error:
+            full = shutil.disk_usage(state.parent).free < NO_ROOM  # QEMU does not tell why it could not write
             unfinished.unlink(missing_ok=True)
+            if full and isinstance(error, DriverError | OSError):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(state)) from error
             if isinstance(error, OSError):
                 raise DriverError(f"{state} cannot be written: {error.strerror}") from error
             raise

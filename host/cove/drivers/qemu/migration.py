@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from qemu.qmp import EventListener, QMPClient, QMPError
+from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
 
 from cove.errors import DriverError, StateError
 
@@ -34,7 +34,7 @@ async def save(client: QMPClient, fd: int) -> None:
         await client.execute("getfd", {"fdname": _FD_NAME})
         await client.execute("migrate", {"uri": f"fd:{_FD_NAME}"})
         try:
-            ended = await _ended(states)
+            ended = await _ended(client, states)
         except BaseException:
             await cancel(client)
             raise
@@ -62,7 +62,7 @@ async def load(client: QMPClient, fd: int) -> None:
     async with _migrating(client) as states:
         try:
             await client.execute("migrate-incoming", {"uri": f"fd:{fd}"})
-            ended = await _ended(states)
+            ended = await _ended(client, states)
         except (EOFError, QMPError):
             ended = "failed"  # QEMU has ended, with words on standard error
         if ended != "completed":
@@ -87,13 +87,30 @@ async def _migrating(client: QMPClient) -> AsyncIterator[EventListener]:
         raise DriverError(str(error) or "QEMU has ended") from error
 
 
-async def _ended(states: EventListener) -> str:
-    """ "completed", "failed" or "cancelled". Raises EOFError when QEMU ends."""
-    async for event in states:
-        data: Any = event["data"]
+async def _ended(client: QMPClient, states: EventListener) -> str:
+    """ "completed", "failed" or "cancelled". Raises EOFError when QEMU ends, of which no listener is told."""
+    told = asyncio.ensure_future(_told(states))
+    gone = asyncio.ensure_future(_gone(client))
+    try:
+        await asyncio.wait((told, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not told.done():
+            raise EOFError("QEMU has ended")
+        return told.result()
+    finally:
+        told.cancel()
+        gone.cancel()
+
+
+async def _told(states: EventListener) -> str:
+    while True:
+        data: Any = (await states.get())["data"]
         if data["status"] in ("completed", "failed", "cancelled"):
             return str(data["status"])
-    raise EOFError("QEMU has ended")
+
+
+async def _gone(client: QMPClient) -> None:
+    while client.runstate is Runstate.RUNNING:
+        await client.runstate_changed()
 
 
 async def _still(client: QMPClient) -> None:

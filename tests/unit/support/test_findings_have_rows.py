@@ -1,0 +1,37 @@
+"""Whatever `cove diagnose` can find wrong has its row in docs/troubleshooting.md."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cove.support import computer, machine
+
+PAGE = (Path(__file__).parents[3] / "docs" / "troubleshooting.md").read_text("utf-8")
+BAD = {"WARNING", "PROBLEM"}
+
+
+def findings(module: object) -> Iterator[tuple[int, str]]:
+    """Line and longest fixed words of each bad finding that a module of checks yields; an error's own words are not among them."""
+    file = getattr(module, "__file__", None)
+    assert file is not None
+    for node in ast.walk(ast.parse(Path(file).read_text("utf-8"))):
+        if not isinstance(node, ast.Yield) or not isinstance(node.value, ast.Tuple):
+            continue
+        state, text, *_ = node.value.elts
+        if isinstance(state, ast.Name) and state.id in BAD:
+            words = [
+                part.value for part in ast.walk(text) if isinstance(part, ast.Constant) and isinstance(part.value, str)
+            ]
+            if words := [word for word in words if len(word) > 8]:
+                yield node.lineno, max(words, key=len).strip(" ,:;()'")
+
+
+@pytest.mark.parametrize("module", [computer, machine])
+def test_every_finding_has_its_row(module: object) -> None:
+    found = [*findings(module)]
+    assert len(found) > 8
+    rows = " ".join(PAGE.split())
+    assert not [f"line {line}: {words!r}" for line, words in found if " ".join(words.split()) not in rows]
