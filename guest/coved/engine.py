@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 
 from coved.build.cache.snapshots import Snapshots
 from coved.containers import Containers
+from coved.containers.outward import Outward
 from coved.events import Events
 from coved.images import Images
 from coved.networks import Networks
+from coved.outside import Outside
 from coved.registry import Registries, Settings
 from coved.runtime.spawner_client import SpawnerClient
 from coved.store.database import Database
+from coved.told import Told
 from coved.volumes import Volumes
 
 if TYPE_CHECKING:
@@ -50,6 +53,8 @@ class Config:
     """The value of --userns-remap; "": containers have no user namespaces."""
     registries: Settings | Path = field(default_factory=Settings)
     """A file is read when the engine is made; certificates lie in the folder ``certs.d`` beside it."""
+    outside: Outside | Path = field(default_factory=Outside)
+    """Proxies, and whom TLS trusts; in a file the engine keeps what the host tells it."""
 
 
 class Engine:
@@ -69,6 +74,10 @@ class Engine:
             from coved.link import client  # only in the VM
 
             self.link = client.LinkClient(config.link, config.version)
+        self.told = Told(config.outside)
+        self.outward = Outward(self.told, config.state)
+        if self.link is not None:
+            self.link.on_outside = self.told.renew
         self.database = Database(config.root / "metadata.db")
         self.identity = _identity(self.database)
         self.events = Events()
@@ -84,6 +93,7 @@ class Engine:
             config.root / "tmp",
             config.registries if isinstance(config.registries, Settings) else Settings.of_file(config.registries),
             self.networks.sandboxes.reached_by,
+            self.told,
         )
         self.spawner = SpawnerClient(config.state / "spawner.sock", config.state / "shims")
         self.containers = Containers(
@@ -94,6 +104,7 @@ class Engine:
             networks=self.networks,
             spawner=self.spawner,
             root=config.root,
+            outward=self.outward,
             in_vm=config.link is not None,
             userns_remap=config.userns_remap,
         )
@@ -115,8 +126,9 @@ class Engine:
         from coved.build.builder import Builder  # most sessions of an engine build nothing
 
         return Builder(
-            self.database, self.images, self.registries, self.networks, self.spawner, self.snapshots, self.config.root
-        )
+            self.database, self.images, self.registries, self.networks, self.spawner, self.snapshots, self.config.root,
+            self.outward,
+        )  # fmt: skip
 
     async def start(self, answer: Callable[[], None]) -> None:
         """Takes up what an earlier engine left running, then calls ``answer``, which lets clients in; the link hears of it last."""

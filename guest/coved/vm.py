@@ -5,11 +5,19 @@ from pathlib import Path
 
 from coved import __version__
 from coved.boot import held
-from coved.boot.places import DATA, LINK_PORT, REGISTRIES, RUN, SOCKET
+from coved.boot.places import DATA, LINK_PORT, OUTSIDE, REGISTRIES, RUN, SOCKET
 from coved.engine import Config
 from coved.process import run
 
-CONFIG = Config(Path(DATA), Path(RUN), Path(SOCKET), Path(LINK_PORT), __version__, registries=Path(REGISTRIES))
+CONFIG = Config(
+    Path(DATA),
+    Path(RUN),
+    Path(SOCKET),
+    Path(LINK_PORT),
+    __version__,
+    registries=Path(REGISTRIES),
+    outside=Path(OUTSIDE),
+)
 
 
 def main() -> int:

@@ -41,7 +41,7 @@ GUEST = {
     "grpc": set(),
     "boot": {"runtime"},
 }
-TOOLS = {"errors", "filters", "finishing", "times", "versions"}
+TOOLS = {"errors", "filters", "finishing", "outside", "times", "told", "versions"}
 """The guest's modules that every package may use, and that use none."""
 TOP = {"engine", "process", "supervisor", "vm"}
 """The guest's modules that put the packages together; no package uses them, but for the API the engine."""
@@ -52,7 +52,14 @@ LAZY = {
 """What the engine imports in its functions only, beside what it imports for the type checker."""
 
 
-SHARED = {"coved.link.protocol", "coved.grpc", "coved.buildkit.filemode", "coved.buildkit.messages", "coved.dockerfile"}
+SHARED = {
+    "coved.outside",
+    "coved.link.protocol",
+    "coved.grpc",
+    "coved.buildkit.filemode",
+    "coved.buildkit.messages",
+    "coved.dockerfile",
+}
 """What the host imports of the guest."""
 
 
