@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cove.agent import logs, runstate, suspended, threads
-from cove.agent.client import SUSPEND, SUSPEND_ANYWAY
+from cove.agent.client import RENEW, SUSPEND, SUSPEND_ANYWAY
 from cove.agent.clock import ClockJumps
 from cove.agent.supervisor import Listeners
 from cove.agent.vm import Vm
@@ -200,6 +200,20 @@ class Service:
     def _clock_jumped(self) -> None:
         if self._vm is not None and self._vm.link is not None:
             self._vm.link.tell_time()
+            # This computer may have woken up elsewhere.
+            task = self._loop.create_task(self._renew())
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
+
+    async def _renew(self) -> CoveError | None:
+        """Look at proxies and certificates again, and tell a VM that runs."""
+        try:
+            if self._vm is not None and self._state == "running":
+                await self._vm.renew()
+        except CoveError as error:
+            log.error("the engine keeps the proxies and certificates that it has: %s", error)
+            return error
+        return None
 
     def _open_stream(self) -> Stream:
         """A stream to the engine, whose VM is started for it when there is none; in the thread of a docker client."""
@@ -255,6 +269,8 @@ class Service:
                 self._told.set()
             elif operation in (SUSPEND, SUSPEND_ANYWAY):
                 await self._suspend(send, anyway=operation == SUSPEND_ANYWAY)
+            elif operation == RENEW:
+                send(_last(await self._renew()))
             elif operation == "stop":
                 await self._stop(send)
                 self._told.set()

@@ -15,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from coved.outside import Outside
+
 from cove.agent import consolewords, disk, runstate, suspended
 from cove.agent.link import Link
 from cove.agent.runstate import RunState
@@ -26,8 +28,9 @@ from cove.drivers.qemu.driver import QemuDriver
 from cove.errors import AgentError, BootError, CoveError, DriverError, StateError, TransportError
 from cove.forward.docker_socket import EngineDoor
 from cove.forward.ports import PortForwards, free_port
-from cove.machine import effective, keys, policy, registries, space, templates
+from cove.machine import effective, keys, outside, policy, registries, space, templates
 from cove.machine.paths import MachinePaths
+from cove.machine.settings import Settings
 from cove.machine.sizes import format_size
 from cove.progress import REACHABLE, Event, Report
 from cove.transport.ssh import SshTransport
@@ -59,6 +62,7 @@ class Vm:
         self.adopted = False
         """There may be work in it, of before this start: it is not to be killed for nothing."""
         self._console_begin = 0
+        self._outside: Outside | None = None
         self._resumed = False
         """Its guest has everything open already, of which the host is told nothing."""
 
@@ -79,6 +83,10 @@ class Vm:
                 with space.room(self._paths.folder, f"what the machine {self._paths.name} needs to start"):
                     await self._boot(report)
             else:
+                try:
+                    await self._look_outside(effective.load(self._paths.settings))
+                except CoveError as error:  # which is no reason to end what runs
+                    log.error("the engine keeps the proxies and certificates that it has: %s", error)
                 if self._driver.disk_is_full():
                     await self._driver.resume()
                 await self._ready_or_full(report, BOOT_TIMEOUT_S)
@@ -132,6 +140,7 @@ class Vm:
         rules = policy.load()
         wanted = effective.load(self._paths.settings)
         disk.check_size(self._paths, wanted.disk)
+        await self._look_outside(wanted)
         program = binary.find(wanted.qemu)
         try:
             image = await abandonable(builder.build, image_progress)
@@ -173,6 +182,16 @@ class Vm:
                 await self._failed("its template", "from the beginning", error, report)
                 templates.discard(key)
         await self._cold_boot(spec, key, run, told, report)
+
+    async def _look_outside(self, wanted: Settings) -> Outside:
+        self._outside = await asyncio.to_thread(outside.told, wanted)
+        return self._outside
+
+    async def renew(self) -> None:
+        """Tell the engine of proxies and certificates that have changed. Raises `CoveError`."""
+        told = await self._look_outside(await asyncio.to_thread(effective.load, self._paths.settings))
+        if self.link is not None:
+            self.link.tell_outside(told)
 
     async def _failed(self, what: str, how: str, error: CoveError, report: Report) -> None:
         """After a start that was to be quick: the way is clear for one that is not."""
@@ -275,7 +294,7 @@ class Vm:
     async def _begin(self, spec: VmSpec, run: RunState, told: dict[str, Any]) -> None:
         """Make a VM that waits for its seed this machine. It is not to be taken over before: nobody else could give it one."""
         assert self._driver is not None
-        await self._driver.begin(spec, keys.seed(self._paths, run.boot_id, told))
+        await self._driver.begin(spec, keys.seed(self._paths, run.boot_id, told, self._outside))
         ssh_port = await self._forward_ssh()
         self.run = replace(run, ssh_port=ssh_port, console_begin=self._console_begin)
         runstate.save(self._paths, self.run)
@@ -294,7 +313,8 @@ class Vm:
     async def _ready(self, report: Report, timeout_s: float) -> None:
         assert self._driver is not None and self.run is not None
         report(Event("boot", "waiting for the engine"))
-        self.link = Link(self._paths.link_socket, PortForwards(self._driver, self.run.bind_address), self.run.boot_id)
+        ports = PortForwards(self._driver, self.run.bind_address)
+        self.link = Link(self._paths.link_socket, ports, self.run.boot_id, self._outside)
         await self.link.open()
         await self._driver.on_link_change(self.link.changed)
         if self._resumed:

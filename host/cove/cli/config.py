@@ -13,24 +13,26 @@ from cove.cli.which_machine import chosen
 from cove.errors import CoveError, SettingsError
 from cove.machine.paths import MachinePaths
 
+_RENEW_S = 20.0
+
 
 @click.group("config", cls=Group)
 def group() -> None:
     """Show and change a machine's settings"""
 
 
-def _row(name: str, found: Any) -> dict[str, Any]:
-    """A setting as programs see it: `value` as TOML has it, `text` as the file would."""
+def _row(name: str, found: Any, *, public: bool = False) -> dict[str, Any]:
+    """A setting as programs see it: `value` as TOML has it, `text` as the file would; `public`: without a password."""
     import tomli
 
     from cove.machine.effective import variable
     from cove.machine.settings import SCHEMA
 
-    text = SCHEMA[name].show(found.value)
+    text = SCHEMA[name].public(found.value) if public else SCHEMA[name].show(found.value)
     return {
         "key": name, "value": tomli.loads(f"value = {text}")["value"], "toml": text, "origin": found.origin,
         "place": found.place, "default": tomli.loads(f"value = {SCHEMA[name].show(SCHEMA[name].default)}")["value"],
-        "variable": variable(name), "takes_effect": "next start",
+        "variable": variable(name), "takes_effect": "at once" if SCHEMA[name].live else "next start",
     }  # fmt: skip
 
 
@@ -50,9 +52,9 @@ def list_settings(name: str, origin: bool, as_json: bool) -> None:
 
     values = effective.values(lifecycle.existing(name).settings)
     if as_json:
-        json_output.show([_row(key, found) for key, found in values.items()])
+        json_output.show([_row(key, found, public=True) for key, found in values.items()])
         return
-    lines = {key: f"{key} = {SCHEMA[key].show(found.value)}" for key, found in values.items()}
+    lines = {key: f"{key} = {SCHEMA[key].public(found.value)}" for key, found in values.items()}
     if not origin:
         print("\n".join(lines.values()))
         return
@@ -133,17 +135,43 @@ def _write(paths: MachinePaths, key: str, text: str, as_json: bool) -> None:
     wanted = settings.parse(text, paths.settings)
     if key == "disk":
         disk.check_size(paths, wanted.disk)
+    if key == "extra_certificates":
+        _check_certificates(wanted.extra_certificates)
     settings.write(paths.settings, text)
     value = getattr(wanted, key)
+    live = settings.SCHEMA[key].live and _renew(paths)
     if as_json:
-        json_output.show({**_row(key, effective.values(paths.settings)[key]), "restart_needed": _runs(paths)})
+        needed = _runs(paths) and not live
+        json_output.show({**_row(key, effective.values(paths.settings)[key], public=True), "restart_needed": needed})
     else:
-        print(f"machine {paths.name}: {key} = {settings.SCHEMA[key].show(value)}, {_when(paths)}")
+        when = "in effect" if live else _when(paths)
+        print(f"machine {paths.name}: {key} = {settings.SCHEMA[key].public(value)}, {when}")
     variable = effective.variable(key)
     if os.environ.get(variable) is not None:
         print(
             f"cove: {variable} is set in the environment, and counts before the file until it is unset", file=sys.stderr
         )
+
+
+def _check_certificates(files: tuple[str, ...]) -> None:
+    """Raises `SettingsError` that names the file."""
+    from cove.machine import certificates
+
+    for one in files:
+        certificates.of_file(Path(one).expanduser())
+
+
+def _renew(paths: MachinePaths) -> bool:
+    """Have a machine that runs take over what has changed. Whether it has."""
+    from cove.agent.client import RENEW, NoAgent, ask
+
+    if not _runs(paths):
+        return False
+    try:
+        ask(paths, RENEW, _RENEW_S)
+    except NoAgent:
+        return False
+    return True
 
 
 def _runs(paths: MachinePaths) -> bool:
@@ -171,7 +199,7 @@ def validate(name: str, file: str | None, as_json: bool) -> int:
         if file:
             settings.load(path)
         else:
-            effective.values(path)
+            _check_certificates(effective.values(path)["extra_certificates"].value)
     except SettingsError as error:
         if not as_json:
             raise
@@ -222,6 +250,7 @@ def edit(name: str) -> None:
                     if key in locked.locked and getattr(wanted, key) != locked.locked[key]:
                         effective.refuse_locked(key, locked)
                 disk.check_size(paths, wanted.disk)
+                _check_certificates(wanted.extra_certificates)
             except CoveError as error:
                 print(f"cove: {error.message}\n      {error.hint}", flush=True)
                 if confirm("Edit it again? Otherwise the settings stay as they were."):
@@ -234,8 +263,13 @@ def edit(name: str) -> None:
         f"{os.fspath(paths.settings)} has been changed by somebody else meanwhile. Write over it?"
     ):
         raise SettingsError("nothing has been changed", "once more: cove config edit")
+    old = settings.parse(before, paths.settings)
     settings.write(paths.settings, text)
-    print(f"machine {name}: the settings have been changed, {_when(paths)}")
+    live = {key.name for key in settings.SCHEMA.values() if key.live}
+    changed = {key for key in settings.SCHEMA if getattr(old, key) != getattr(wanted, key)}
+    renewed = bool(changed & live) and _renew(paths)
+    when = "in effect" if renewed and not changed - live else _when(paths)
+    print(f"machine {name}: the settings have been changed, {when}")
 
 
 def _open_editor(file: Path) -> None:

@@ -9,7 +9,8 @@ BEFORE = """\
 
 Each machine has one file of settings, `machine.toml` in its folder ([on-disk-layout.md](on-disk-layout.md)). `cove config`
 (also `cove machine config`) reads and changes it; so does any editor. A mistake in it is reported with file, line and key,
-and nothing starts until it is mended. All settings take effect at the machine's next start: `cove machine restart`.
+and nothing starts until it is mended. Settings take effect at the machine's next start (`cove machine restart`), those of
+proxies, certificates and the SSH agent at once, whatever uses the machine meanwhile.
 
 | command | does |
 | --- | --- |
