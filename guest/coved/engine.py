@@ -55,6 +55,8 @@ class Config:
     """A file is read when the engine is made; certificates lie in the folder ``certs.d`` beside it."""
     outside: Outside | Path = field(default_factory=Outside)
     """Proxies, and whom TLS trusts; in a file the engine keeps what the host tells it."""
+    ssh_agent: tuple[Path, Path] | None = None
+    """Where the host's SSH agent answers containers, and where its connection takes streams to it; None without a host."""
 
 
 class Engine:

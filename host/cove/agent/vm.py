@@ -26,6 +26,7 @@ from cove.drivers.base import Forward, VmSpec
 from cove.drivers.qemu import binary, lastwords, probe
 from cove.drivers.qemu.driver import QemuDriver
 from cove.errors import AgentError, BootError, CoveError, DriverError, StateError, TransportError
+from cove.forward import ssh_agent
 from cove.forward.docker_socket import EngineDoor
 from cove.forward.ports import PortForwards, free_port
 from cove.machine import effective, keys, outside, policy, registries, space, templates
@@ -63,6 +64,7 @@ class Vm:
         """There may be work in it, of before this start: it is not to be killed for nothing."""
         self._console_begin = 0
         self._outside: Outside | None = None
+        self._ssh_agent = "none"
         self._resumed = False
         """Its guest has everything open already, of which the host is told nothing."""
 
@@ -184,6 +186,7 @@ class Vm:
         await self._cold_boot(spec, key, run, told, report)
 
     async def _look_outside(self, wanted: Settings) -> Outside:
+        self._ssh_agent = wanted.ssh_agent
         self._outside = await asyncio.to_thread(outside.told, wanted)
         return self._outside
 
@@ -319,8 +322,10 @@ class Vm:
         await self._driver.on_link_change(self.link.changed)
         if self._resumed:
             self.link.changed(True)
+        agent = ssh_agent.Service(lambda: ssh_agent.place(self._ssh_agent))
         # The handshake takes its time under emulation: it is made while the engine starts.
         self._transport = SshTransport(self.run.ssh_port, self._paths.ssh_key, self._paths.host_key)
+        self._transport.serve(ssh_agent.NAME, agent.serve)
         await self._or_gone(asyncio.gather(self.link.ready.wait(), self._connect(self._transport, report)), timeout_s)
         self.door = EngineDoor(self._transport, self.link.answering)
 

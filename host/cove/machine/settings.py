@@ -61,7 +61,7 @@ class Settings:
     certificates: str = "system"
     extra_certificates: tuple[str, ...] = ()
     certificates_in_containers: bool = False
-    ssh_agent: bool = True
+    ssh_agent: str = "system"
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +201,18 @@ def _unproxied(text: str) -> None:
 def _file(text: str) -> None:
     if "\0" in text or not Path(text).expanduser().is_absolute():
         raise ValueError(f"must name files by absolute paths (~ is allowed), not {text!r}")
+
+
+def _agent(value: Any) -> str:
+    if not isinstance(value, str) or not (value in ("system", "none") or _is_socket(value)):
+        raise ValueError(
+            f'must be "system", "none", or the absolute path of a socket (~ is allowed), not {_shown(value)}'
+        )
+    return value
+
+
+def _is_socket(text: str) -> bool:
+    return "\0" not in text and (text.startswith("\\\\.\\pipe\\") or Path(text).expanduser().is_absolute())
 
 
 def _mounts(value: Any) -> tuple[Mount, ...]:
@@ -387,11 +399,11 @@ SCHEMA: dict[str, Key] = {
         ),
         Key(
             "ssh_agent",
-            "true or false",
-            "Whether containers may ask the SSH agent of this computer, by -v /run/host-services/ssh-auth.sock:/ssh-agent"
-            " -e SSH_AUTH_SOCK=/ssh-agent. It lists keys and signs for them, and does nothing else; those without that mount do not"
-            " reach it.",
-            _boolean,
+            "system, none, or the path of an agent's socket",
+            "The SSH agent that containers may ask, by -v /run/host-services/ssh-auth.sock:/ssh-agent -e SSH_AUTH_SOCK=/ssh-agent."
+            " system: that of SSH_AUTH_SOCK in the environment of the command that starts the machine; on Windows OpenSSH's. It lists"
+            " keys and signs for them, and does nothing else; containers without that mount do not reach it. More: docs/proxies.md.",
+            _agent,
             json.dumps,
             live=True,
         ),
