@@ -72,12 +72,13 @@ class _ServerTransport(paramiko.Transport):
         """As sshd does for streamlocal-forward: what connects becomes a channel to the client."""
         with listener:
             while self.is_active():
+                client, _ = listener.accept()
                 try:
-                    client, _ = listener.accept()
                     self._opening.path = path
                     channel = self.open_channel(_FORWARDED, timeout=10)
                 except (OSError, EOFError, paramiko.SSHException):
-                    return
+                    client.close()  # the channel was closed as soon as it was open, or the connection has ended
+                    continue
                 _pass_on(channel, client)
 
     def _send_user_message(self, message: Any) -> None:
