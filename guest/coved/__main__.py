@@ -1,5 +1,7 @@
 """``python3 -m coved``: the engine on a Linux host, without the VM."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 from pathlib import Path
