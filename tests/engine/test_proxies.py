@@ -14,11 +14,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import intercepting_proxy
 import pytest
+from intercepting_proxy import authority
 
 from busybox_image import import_busybox
 from engines import Engine
-from intercepting_proxy import authority
 from registries import Registry
 
 pytestmark = [pytest.mark.root, pytest.mark.native]
@@ -71,7 +72,7 @@ class Company:
         try:
             subprocess.run(self.engine.in_network("ip", "address", "add", f"{ADDRESS}/32", "dev", "lo"), check=True)
             self._run(
-                str(Path(__file__).with_name("intercepting_proxy.py")),
+                str(intercepting_proxy.__file__),
                 str(folder),
                 "3128",
                 "joe:s@cret",

@@ -22,12 +22,18 @@ from cove.machine.settings import Settings
 
 log = logging.getLogger(__name__)
 
+ROOT = Path("/")
 BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Arch, Alpine
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",  # Fedora
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/ca-bundle.pem",  # openSUSE
     "/etc/ssl/cert.pem",
+)
+_DISTRIBUTIONS = (
+    "usr/share/ca-certificates/mozilla/*.crt",  # Debian, Alpine
+    "usr/share/ca-certificates/trust-source/*.p11-kit",  # Arch
+    "usr/share/pki/ca-trust-source/*.p11-kit",  # Fedora; anchors of administrators are elsewhere
 )
 _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
 _STORE_MAX, _FILE_MAX = 16 << 20, 1 << 20
@@ -93,6 +99,10 @@ def beyond_mozilla(certificates: Iterable[bytes]) -> list[bytes]:
     import certifi
 
     known = {hashlib.sha256(one).digest() for one in blocks(certifi.contents().encode())}
+    if sys.platform == "linux":  # what a distribution has of an earlier list of Mozilla's is not its user's word
+        for pattern in _DISTRIBUTIONS:
+            for file in ROOT.glob(pattern):
+                known |= {hashlib.sha256(one).digest() for one in blocks(file.read_bytes())}
     return [one for one in certificates if hashlib.sha256(one).digest() not in known and not _problem(one)]
 
 

@@ -25,7 +25,7 @@ _OCTETS = re.compile(r"((?:[0-9]{1,3}\.){1,3})\*?")
 @dataclass(frozen=True, slots=True)
 class Proxies:
     """Addresses as this computer calls them, or ""; `no_proxy` a list as in the environment. `places` tells where each is from:
-    "http" and "https" to a variable's or a setting's name, or to "this computer's settings". `ignored` are texts for people.
+    "http" and "https" to a variable's name, to "the setting ..." or to "this computer's settings". `ignored` are texts for people.
     """
 
     http: str = ""
@@ -42,9 +42,9 @@ def found(settings: Settings, environment: Mapping[str, str] | None = None) -> P
     system = Proxies() if settings.proxy == "manual" else of_system(environment)
     places = dict(system.places)
     if settings.http_proxy:
-        places["http"] = "http_proxy"
+        places["http"] = "the setting http_proxy"
     if settings.https_proxy:
-        places["https"] = "https_proxy"
+        places["https"] = "the setting https_proxy"
     return Proxies(
         settings.http_proxy or system.http,
         settings.https_proxy or system.https,

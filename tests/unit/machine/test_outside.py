@@ -156,6 +156,12 @@ def test_the_stores_certificates_but_for_mozillas(tmp_path: Path, monkeypatch: p
     assert certificates.found(Settings(certificates="none")) == []
     # Without one in the environment it is the system's; here it may be any.
     monkeypatch.delenv("SSL_CERT_FILE")
+    old = tmp_path / "usr/share/ca-certificates/mozilla/old.crt"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(authority("old"))
+    monkeypatch.setattr(certificates, "ROOT", tmp_path)
+    with (tmp_path / "bundle").open("ab") as bundle:
+        bundle.write(old.read_bytes())
     monkeypatch.setattr(certificates, "BUNDLES", (str(tmp_path / "none"), str(tmp_path / "bundle")))
     assert certificates.found(Settings()) == found
 
