@@ -12,8 +12,8 @@ from cove.progress import Event, Report, ignore
 
 SUSPEND, SUSPEND_ANYWAY = "suspend", "suspend anyway"
 """Operations; the first is refused while docker clients are connected."""
-RENEW = "renew"
-"""Take the settings that count at once (`Key.live`) from the file again."""
+SETTINGS = "settings"
+"""Operation: those that count at once (`Key.at_once`) have been changed."""
 CONNECT_TIMEOUT_S = 5.0
 MAX_LINE = 1 << 20
 GIVE_UP_S = 20.0

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cove.agent import logs, runstate, suspended, threads
-from cove.agent.client import RENEW, SUSPEND, SUSPEND_ANYWAY
+from cove.agent.client import SETTINGS, SUSPEND, SUSPEND_ANYWAY
 from cove.agent.clock import ClockJumps
 from cove.agent.supervisor import Listeners
 from cove.agent.vm import Vm
@@ -269,7 +269,7 @@ class Service:
                 self._told.set()
             elif operation in (SUSPEND, SUSPEND_ANYWAY):
                 await self._suspend(send, anyway=operation == SUSPEND_ANYWAY)
-            elif operation == RENEW:
+            elif operation == SETTINGS:
                 send(_last(await self._renew()))
             elif operation == "stop":
                 await self._stop(send)

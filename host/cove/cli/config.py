@@ -32,7 +32,7 @@ def _row(name: str, found: Any, *, public: bool = False) -> dict[str, Any]:
     return {
         "key": name, "value": tomli.loads(f"value = {text}")["value"], "toml": text, "origin": found.origin,
         "place": found.place, "default": tomli.loads(f"value = {SCHEMA[name].show(SCHEMA[name].default)}")["value"],
-        "variable": variable(name), "takes_effect": "at once" if SCHEMA[name].live else "next start",
+        "variable": variable(name), "takes_effect": "at once" if SCHEMA[name].at_once else "next start",
     }  # fmt: skip
 
 
@@ -139,12 +139,12 @@ def _write(paths: MachinePaths, key: str, text: str, as_json: bool) -> None:
         _check_certificates(wanted.extra_certificates)
     settings.write(paths.settings, text)
     value = getattr(wanted, key)
-    live = settings.SCHEMA[key].live and _renew(paths)
+    live = settings.SCHEMA[key].at_once and _renew(paths)
     if as_json:
         needed = _runs(paths) and not live
         json_output.show({**_row(key, effective.values(paths.settings)[key], public=True), "restart_needed": needed})
     else:
-        when = "in effect" if live else _when(paths)
+        when = "in effect now" if live else _when(paths)
         print(f"machine {paths.name}: {key} = {settings.SCHEMA[key].public(value)}, {when}")
     variable = effective.variable(key)
     if os.environ.get(variable) is not None:
@@ -163,12 +163,12 @@ def _check_certificates(files: tuple[str, ...]) -> None:
 
 def _renew(paths: MachinePaths) -> bool:
     """Have a machine that runs take over what has changed. Whether it has."""
-    from cove.agent.client import RENEW, NoAgent, ask
+    from cove.agent.client import SETTINGS, NoAgent, ask
 
     if not _runs(paths):
         return False
     try:
-        ask(paths, RENEW, _RENEW_S)
+        ask(paths, SETTINGS, _RENEW_S)
     except NoAgent:
         return False
     return True
@@ -265,10 +265,10 @@ def edit(name: str) -> None:
         raise SettingsError("nothing has been changed", "once more: cove config edit")
     old = settings.parse(before, paths.settings)
     settings.write(paths.settings, text)
-    live = {key.name for key in settings.SCHEMA.values() if key.live}
+    live = {key.name for key in settings.SCHEMA.values() if key.at_once}
     changed = {key for key in settings.SCHEMA if getattr(old, key) != getattr(wanted, key)}
     renewed = bool(changed & live) and _renew(paths)
-    when = "in effect" if renewed and not changed - live else _when(paths)
+    when = "in effect now" if renewed and not changed - live else _when(paths)
     print(f"machine {name}: the settings have been changed, {when}")
 
 

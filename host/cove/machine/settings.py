@@ -73,8 +73,8 @@ class Key:
     doc: str
     parse: Callable[[Any], Any]
     show: Callable[[Any], str]
-    live: bool = False
-    """A machine that runs takes a change at once."""
+    at_once: bool = False
+    """Whether it counts at once, and not from the next start on."""
     secret: bool = False
     """An address that may have a password."""
 
@@ -332,7 +332,7 @@ SCHEMA: dict[str, Key] = {
             " those below alone. none: no proxy. More: docs/proxies.md.",
             _choice(PROXIES),
             json.dumps,
-            live=True,
+            at_once=True,
         ),
         Key(
             "http_proxy",
@@ -340,7 +340,7 @@ SCHEMA: dict[str, Key] = {
             "The proxy for http addresses: http://[USER:PASSWORD@]HOST[:PORT]. One on this computer's localhost is reached, too.",
             _proxy,
             json.dumps,
-            live=True,
+            at_once=True,
             secret=True,
         ),
         Key(
@@ -349,7 +349,7 @@ SCHEMA: dict[str, Key] = {
             "The proxy for https addresses: also most often an http:// one.",
             _proxy,
             json.dumps,
-            live=True,
+            at_once=True,
             secret=True,
         ),
         Key(
@@ -359,7 +359,7 @@ SCHEMA: dict[str, Key] = {
             " localhost, and this computer (host.docker.internal), always are.",
             _texts(_unproxied),
             lambda texts: json.dumps(list(texts)),
-            live=True,
+            at_once=True,
         ),
         Key(
             "proxy_in_containers",
@@ -368,7 +368,7 @@ SCHEMA: dict[str, Key] = {
             " not, unless they bring their own. Containers that run have them from their next start.",
             _boolean,
             json.dumps,
-            live=True,
+            at_once=True,
         ),
         Key(
             "certificates",
@@ -377,7 +377,7 @@ SCHEMA: dict[str, Key] = {
             " authority. none: nobody else.",
             _choice(CERTIFICATES),
             json.dumps,
-            live=True,
+            at_once=True,
         ),
         Key(
             "extra_certificates",
@@ -385,7 +385,7 @@ SCHEMA: dict[str, Key] = {
             "More of them: files of certificates in PEM, by absolute paths (~ is allowed).",
             _texts(_file),
             lambda texts: json.dumps(list(texts)),
-            live=True,
+            at_once=True,
         ),
         Key(
             "certificates_in_containers",
@@ -395,7 +395,7 @@ SCHEMA: dict[str, Key] = {
             " their next start.",
             _boolean,
             json.dumps,
-            live=True,
+            at_once=True,
         ),
         Key(
             "ssh_agent",
@@ -405,7 +405,7 @@ SCHEMA: dict[str, Key] = {
             " keys and signs for them, and does nothing else; containers without that mount do not reach it. More: docs/proxies.md.",
             _agent,
             json.dumps,
-            live=True,
+            at_once=True,
         ),
     )
 }
