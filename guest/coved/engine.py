@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 from coved.activity import Activity
 from coved.build.cache.snapshots import Snapshots
 from coved.containers import Containers
+from coved.containers.outward import Outward
 from coved.events import Events
 from coved.images import Images
 from coved.networks import Networks
+from coved.outside import Outside
 from coved.registry import Registries, Settings
 from coved.runtime.spawner_client import SpawnerClient
 from coved.store import upgrading
 from coved.store.database import Database
+from coved.told import Told
 from coved.volumes import Volumes
 
 if TYPE_CHECKING:
@@ -53,6 +56,10 @@ class Config:
     """The value of --userns-remap; "": containers have no user namespaces."""
     registries: Settings | Path = field(default_factory=Settings)
     """A file is read when the engine is made; certificates lie in the folder ``certs.d`` beside it."""
+    outside: Outside | Path = field(default_factory=Outside)
+    """Proxies, and whom TLS trusts; in a file the engine keeps what the host tells it."""
+    ssh_agent: tuple[Path, Path] | None = None
+    """Where the host's SSH agent answers containers, and where its connection takes streams to it; None without a host."""
 
 
 class Engine:
@@ -75,6 +82,10 @@ class Engine:
 
             self._gives_back = GivesBack()
             self.link = client.LinkClient(config.link, config.version)
+        self.told = Told(config.outside)
+        self.outward = Outward(self.told, config.state)
+        if self.link is not None:
+            self.link.on_outside = self.told.renew
         self.database = upgrading.opened(config.root / "metadata.db")
         self.identity = _identity(self.database)
         self.events = Events()
@@ -90,6 +101,7 @@ class Engine:
             config.root / "tmp",
             config.registries if isinstance(config.registries, Settings) else Settings.of_file(config.registries),
             self.networks.sandboxes.reached_by,
+            self.told,
         )
         self.spawner = SpawnerClient(config.state / "spawner.sock", config.state / "shims")
         self.containers = Containers(
@@ -100,6 +112,7 @@ class Engine:
             networks=self.networks,
             spawner=self.spawner,
             root=config.root,
+            outward=self.outward,
             in_vm=config.link is not None,
             userns_remap=config.userns_remap,
         )
@@ -124,8 +137,9 @@ class Engine:
         from coved.build.builder import Builder  # most sessions of an engine build nothing
 
         return Builder(
-            self.database, self.images, self.registries, self.networks, self.spawner, self.snapshots, self.config.root
-        )
+            self.database, self.images, self.registries, self.networks, self.spawner, self.snapshots, self.config.root,
+            self.outward,
+        )  # fmt: skip
 
     async def start(self, answer: Callable[[], None]) -> None:
         """Takes up what an earlier engine left running, then calls ``answer``, which lets clients in; the link hears of it last."""

@@ -1,5 +1,7 @@
 """The engine as a process, and its supervisor: from a configuration to an exit status."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import logging
@@ -7,6 +9,7 @@ import resource
 import socket
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 # Whatever every start needs is imported here: the supervisor has it when it forks an engine, and a start that is held until the
 # system is ready has it by then.
@@ -18,6 +21,9 @@ from coved.names.keeping import Keeper
 from coved.store.claim import claim
 from coved.store.database import SchemaTooNew
 from coved.supervisor import Door, orders, supervise
+
+if TYPE_CHECKING:
+    from coved.link.services import HostService
 
 # Containers have so long to end, by their stop signal or else by SIGKILL; those that do not end are left to the kernel.
 STOP_SECONDS = 15.0
@@ -39,6 +45,9 @@ def run(config: Config, *, debug: bool = False, wait: Callable[[], None] | None 
             wait()
         claim(config.root)  # as long as this process, or its engine, lives
         door = Door(config.socket)
+        agent = Door(config.ssh_agent[0]) if config.ssh_agent is not None else None
+        if agent is not None:
+            agent.let_all_in()
         keeper = Keeper()
         _allow_descriptors()
     except KeyboardInterrupt:
@@ -46,11 +55,13 @@ def run(config: Config, *, debug: bool = False, wait: Callable[[], None] | None 
     except Exception as error:
         return _failed(error)
     try:
-        return supervise(lambda: _engine(config, door.listener, keeper), door.renew)
+        return supervise(lambda: _engine(config, door.listener, keeper, agent), door.renew)
     except OSError as error:
         return _failed(error)
     finally:
         door.remove()
+        if agent is not None:
+            agent.remove()
 
 
 def _allow_descriptors() -> None:
@@ -72,10 +83,10 @@ def _failed(error: Exception) -> int:
     return 1
 
 
-def _engine(config: Config, listener: socket.socket, keeper: Keeper) -> int:
+def _engine(config: Config, listener: socket.socket, keeper: Keeper, agent: Door | None) -> int:
     """In the forked process: nothing of an event loop, a thread or a database may be older than it."""
     try:
-        asyncio.run(_serve(config, listener, keeper))
+        asyncio.run(_serve(config, listener, keeper, agent))
     except KeyboardInterrupt:
         return 130
     except SchemaTooNew as error:
@@ -86,17 +97,30 @@ def _engine(config: Config, listener: socket.socket, keeper: Keeper) -> int:
     return 0
 
 
-async def _serve(config: Config, listener: socket.socket, keeper: Keeper) -> None:
+def _ssh_agent(config: Config, agent: Door | None) -> HostService | None:
+    if agent is None or config.ssh_agent is None:
+        return None
+    from coved.link.services import HostService  # only in the VM
+
+    return HostService(agent.listener, config.ssh_agent[1])
+
+
+async def _serve(config: Config, listener: socket.socket, keeper: Keeper, agent: Door | None) -> None:
     engine = Engine(config, keeper)
     server = Server(engine, create_router(), listener)
+    service = _ssh_agent(config, agent)
     loop = asyncio.get_running_loop()
     for number in orders():
         loop.add_signal_handler(number, engine.request_stop)
     try:
         await engine.start(answer=server.start)
+        if service is not None:
+            service.start()
         logging.getLogger("coved").info("answering on %s", config.socket)
         await engine.stopping.wait()
         await engine.stop_containers(STOP_SECONDS)
     finally:
+        if service is not None:
+            await service.close()
         await server.stop()
         await engine.close()

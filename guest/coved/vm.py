@@ -5,12 +5,15 @@ from pathlib import Path
 
 from coved import __version__
 from coved.boot import held
-from coved.boot.places import DATA, LINK_PORT, REGISTRIES, RUN, SOCKET
+from coved.boot.places import DATA, LINK_PORT, OUTSIDE, REGISTRIES, RUN, SOCKET, SSH_AGENT, SSH_AGENT_WAY
 from coved.engine import Config
 from coved.networks import nftables
 from coved.process import run
 
-CONFIG = Config(Path(DATA), Path(RUN), Path(SOCKET), Path(LINK_PORT), __version__, registries=Path(REGISTRIES))
+CONFIG = Config(
+    Path(DATA), Path(RUN), Path(SOCKET), Path(LINK_PORT), __version__, registries=Path(REGISTRIES), outside=Path(OUTSIDE),
+    ssh_agent=(Path(SSH_AGENT), Path(SSH_AGENT_WAY)),
+)  # fmt: skip
 
 
 def main() -> int:

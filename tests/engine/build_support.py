@@ -38,7 +38,9 @@ class Parts:
         self.root, self.state = folder / "root", folder / "run"
         self.engine = Engine(Config(self.root, self.state, folder / "docker.sock", None, "test", folder / "none"))
         self.snapshots = self.engine.snapshots
-        self.executor = Executor(self.engine.database, self.snapshots, self.engine.networks, self.engine.spawner)
+        self.executor = Executor(
+            self.engine.database, self.snapshots, self.engine.networks, self.engine.spawner, self.engine.outward
+        )
         self.base: tuple[str, ...] = ()
         self._note_names()
 

@@ -12,6 +12,7 @@ from typing import Any
 import paramiko
 
 _KIND = "direct-streamlocal@openssh.com"
+_FORWARDED = "forwarded-streamlocal@openssh.com"
 _CHUNK = 1 << 15
 
 
@@ -52,7 +53,7 @@ class GuestSsh:
             transport.add_server_key(self._host_key)
             self._live.append(transport)
             server = _Server(self)
-            transport.asked = server.asked
+            transport.asked, server.transport = server.asked, transport
             with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
                 transport.start_server(threading.Event(), server)
             threading.Thread(target=_channels, args=(transport, server), daemon=True).start()
@@ -65,6 +66,27 @@ class _ServerTransport(paramiko.Transport):
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
+        self._opening = threading.local()
+
+    def forward(self, path: str, listener: socket.socket) -> None:
+        """As sshd does for streamlocal-forward: what connects becomes a channel to the client."""
+        with listener:
+            while self.is_active():
+                client, _ = listener.accept()
+                try:
+                    self._opening.path = path
+                    channel = self.open_channel(_FORWARDED, timeout=10)
+                except (OSError, EOFError, paramiko.SSHException):
+                    client.close()  # the channel was closed as soon as it was open, or the connection has ended
+                    continue
+                _pass_on(channel, client)
+
+    def _send_user_message(self, message: Any) -> None:
+        path = self._opening.__dict__.pop("path", None)
+        if path is not None:
+            message.add_string(path)
+            message.add_string("")
+        super()._send_user_message(message)  # type: ignore[misc]
 
     def _parse_channel_open(self, message: Any) -> None:
         kind = message.get_text()
@@ -81,6 +103,20 @@ class _Server(paramiko.ServerInterface):
         self._guest = guest
         self.asked: dict[str, str] = {}
         self.sockets: dict[int, socket.socket] = {}
+        self.transport: _ServerTransport | None = None
+
+    def check_global_request(self, kind: str, message: Any) -> bool:
+        assert self.transport is not None
+        path = message.get_text()
+        if kind != "streamlocal-forward@openssh.com" or path not in self._guest.targets:
+            return False
+        place = self._guest.targets[path]
+        place.unlink(missing_ok=True)  # StreamLocalBindUnlink, sshd_config(5)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(place))
+        listener.listen()
+        threading.Thread(target=self.transport.forward, args=(path, listener), daemon=True).start()
+        return True
 
     def get_allowed_auths(self, username: str) -> str:
         return "publickey"
@@ -106,11 +142,14 @@ def _channels(transport: paramiko.Transport, server: _Server) -> None:
     while transport.is_active():
         channel = transport.accept(1)
         if channel is not None:
-            target = server.sockets.pop(channel.chanid)
-            ended = threading.Semaphore(0)
-            for function in (_out, _in):
-                threading.Thread(target=function, args=(channel, target, ended), daemon=True).start()
-            threading.Thread(target=_finish, args=(channel, target, ended), daemon=True).start()
+            _pass_on(channel, server.sockets.pop(channel.chanid))
+
+
+def _pass_on(channel: paramiko.Channel, target: socket.socket) -> None:
+    ended = threading.Semaphore(0)
+    for function in (_out, _in):
+        threading.Thread(target=function, args=(channel, target, ended), daemon=True).start()
+    threading.Thread(target=_finish, args=(channel, target, ended), daemon=True).start()
 
 
 def _out(channel: paramiko.Channel, target: socket.socket, ended: threading.Semaphore) -> None:

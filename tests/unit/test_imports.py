@@ -42,7 +42,7 @@ GUEST = {
     "streams": set(),
     "boot": {"runtime", "streams"},
 }
-TOOLS = {"activity", "errors", "filters", "finishing", "times", "versions"}
+TOOLS = {"activity", "errors", "filters", "finishing", "outside", "times", "told", "versions"}
 """The guest's modules that every package may use, and that use none."""
 TOP = {"engine", "process", "supervisor", "vm"}
 """The guest's modules that put the packages together; no package uses them, but for the API the engine."""
@@ -56,6 +56,7 @@ LAZY = {
 SHARED = {
     "coved.link.protocol",
     "coved.streams.frames",
+    "coved.outside",
     "coved.grpc",
     "coved.buildkit.filemode",
     "coved.buildkit.messages",

@@ -1,7 +1,6 @@
 """Figures about the machine that the engine runs on, for ``GET /info``. All of it is read when it is asked for."""
 
 import os
-import re
 from pathlib import Path
 
 from coved.runtime.cgroups import CgroupError, mount_point
@@ -97,12 +96,3 @@ def _file_system(path: Path) -> str:
         if mount.split()[2] == wanted:
             return source.split()[0]
     return _UNKNOWN
-
-
-def proxies() -> dict[str, str]:
-    """The proxies that the engine asks registries by; without the passwords that may be in them."""
-    found = {}
-    for field, name in (("HttpProxy", "http_proxy"), ("HttpsProxy", "https_proxy"), ("NoProxy", "no_proxy")):
-        value = os.environ.get(name) or os.environ.get(name.upper()) or ""
-        found[field] = re.sub(r"//[^/@]*@", "//xxxxx:xxxxx@", value)
-    return found

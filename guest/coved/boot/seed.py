@@ -12,7 +12,7 @@ import uuid
 from typing import Any
 
 from coved.boot.console import BootError
-from coved.boot.places import CERTIFICATES, REGISTRIES, RUN
+from coved.boot.places import CERTIFICATES, OUTSIDE, REGISTRIES, RUN
 from coved.boot.system import MS_BIND, mount
 
 _MAX = 1 << 20
@@ -36,7 +36,7 @@ def parse(data: bytes) -> dict[str, Any]:
             raise ValueError("a field is not a text")
         if type(seed["time_ns"]) is not int:
             raise ValueError("the time is not a number")
-        return {**texts, "time_ns": seed["time_ns"], "registries": seed["registries"]}
+        return {**texts, "time_ns": seed["time_ns"], "registries": seed["registries"], "outside": seed.get("outside")}
     except (ValueError, KeyError, TypeError) as error:
         raise BootError(f"the host's seed is not right: {error}") from error
 
@@ -98,6 +98,8 @@ def apply(data: bytes) -> None:
     private(f"{RUN}/ssh/host_key", seed["host_key"].rstrip("\n") + "\n")
     private(f"{RUN}/ssh/authorized_keys", seed["authorized_key"].rstrip("\n") + "\n")
     private(REGISTRIES, told)
+    if seed["outside"] is not None:
+        private(OUTSIDE, json.dumps(seed["outside"]))
     for name, text in certificates.items():
         os.makedirs(f"{CERTIFICATES}/{os.path.dirname(name)}", 0o700, exist_ok=True)
         private(f"{CERTIFICATES}/{name}", text)

@@ -28,6 +28,7 @@ from coved.build.stages.job import Job
 from coved.build.stages.plan import plan
 from coved.build.upkeep import Upkeep
 from coved.build.vertices import Vertices
+from coved.containers.outward import Outward
 from coved.dockerfile.instructions import DockerfileError
 from coved.errors import EngineError
 from coved.images import Images, platforms
@@ -43,7 +44,7 @@ class Builder:
 
     def __init__(
         self, database: Database, images: Images, registries: Registries, networks: Networks, spawner: SpawnerClient,
-        snapshots: Snapshots, root: Path,
+        snapshots: Snapshots, root: Path, outward: Outward,
     ) -> None:  # fmt: skip
         self._images = images
         self._registries = registries
@@ -52,7 +53,8 @@ class Builder:
         self.steps = Steps(database, self.snapshots)
         self.incoming = Incoming(self.snapshots)
         self._copier = Copier(self.snapshots, root / "build" / "hashes")
-        self._executor = Executor(database, self.snapshots, networks, spawner)
+        self._outward = outward
+        self._executor = Executor(database, self.snapshots, networks, spawner, outward)
         self._exporter = Exporter(images, self.snapshots, self._copier)
         self._definitions = Definitions()
         self._beginning, self._begun = asyncio.Lock(), False
@@ -82,6 +84,8 @@ class Builder:
         Raises BuildError, EngineError. A caller that is cancelled leaves nothing but the results of whole steps.
         """
         await self._begin()
+        if proxies := self._outward.build_args(request.build_args):
+            request = replace(request, build_args={**proxies, **request.build_args})
         vertices = Vertices(progress)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self.upkeep.bound)

@@ -16,6 +16,7 @@ from coved.containers.config_schema import EXEC, Json, read
 from coved.containers.container import Container
 from coved.containers.hints import with_hint
 from coved.containers.linked import Linked
+from coved.containers.outward import Outward
 from coved.errors import Conflict, EngineError, InvalidParameter, NotFound
 from coved.events import Events
 from coved.runtime.errors import NotRunning, RuntimeFailure, StartError
@@ -57,9 +58,10 @@ class Exec:
 class Execs:
     """All execs by id."""
 
-    def __init__(self, events: Events, linked: Linked) -> None:
+    def __init__(self, events: Events, linked: Linked, outward: Outward) -> None:
         self._events = events
         self._linked = linked
+        self._outward = outward
         self._execs: dict[str, Exec] = {}
 
     def get(self, id: str) -> Exec:
@@ -100,7 +102,8 @@ class Execs:
         given = {entry.partition("=")[0] for entry in config["Env"]}
         linked = self._linked.environment(container)
         inherited = [entry for entry in container.config["Env"] if entry.partition("=")[0] not in given]
-        config["Env"] = [*linked, *inherited, *config["Env"]]
+        own = [*linked, *inherited, *config["Env"]]
+        config["Env"] = [*self._outward.environment(own, container.shim.pid if container.shim else 0), *own]
         config["User"] = config["User"] or container.config["User"]
         config["WorkingDir"] = config["WorkingDir"] or container.config["WorkingDir"]
         self._prune()

@@ -20,6 +20,7 @@ from coved.containers.execs import Execs
 from coved.containers.launcher import Launcher
 from coved.containers.life import Life, attach_now
 from coved.containers.mountpoints import MountPoint, collect, elsewhere, inherit
+from coved.containers.outward import Outward
 from coved.containers.registry import Registry
 from coved.containers.removals import Removals
 from coved.containers.spec import Layout
@@ -62,6 +63,7 @@ class Containers:
         networks: Networks,
         spawner: SpawnerClient,
         root: Path,
+        outward: Outward,
         in_vm: bool = False,
         userns_remap: str = "",
     ) -> None:
@@ -74,8 +76,8 @@ class Containers:
         self._removals = Removals(root / "removed")
         self._registry = Registry(database)
         self.remap = userns.parse(userns_remap) if userns_remap else None
-        self._launcher = Launcher(self._root, images, volumes, networks, spawner, self._registry, self.remap)
-        self.execs = Execs(events, self._launcher.linked)
+        self._launcher = Launcher(self._root, images, volumes, networks, spawner, self._registry, outward, self.remap)
+        self.execs = Execs(events, self._launcher.linked, outward)
         self._pruning = False
         self.life = Life(
             registry=self._registry,

@@ -12,7 +12,16 @@ from coved.errors import InvalidParameter
 from coved.volumes import validate_name
 
 # What people mean in the engine's own machine, wherever that is.
-_OF_THE_VM = ("/var/run/docker.sock", "/run/docker.sock", "/dev", "/proc", "/sys", "/lib/modules", "/var/lib/cove")
+_OF_THE_VM = (
+    "/var/run/docker.sock",
+    "/run/docker.sock",
+    "/run/host-services/",
+    "/dev",
+    "/proc",
+    "/sys",
+    "/lib/modules",
+    "/var/lib/cove",
+)
 _ACCESS = {"ro", "rw"}
 _PROPAGATIONS = {"private", "rprivate", "shared", "rshared", "slave", "rslave"}
 _MODES = (_ACCESS, {"z", "Z"}, {"cached", "delegated", "consistent"}, {"nocopy"}, _PROPAGATIONS)

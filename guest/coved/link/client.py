@@ -22,6 +22,8 @@ from coved.link.protocol import (
     FrameDecoder,
     GuestMessage,
     Hello,
+    HostMessage,
+    News,
     PortForward,
     ProtocolError,
     Publish,
@@ -35,6 +37,7 @@ from coved.link.protocol import (
     encode,
     parse_host_message,
 )
+from coved.outside import Outside
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +64,7 @@ class LinkClient:
 
     Attributes:
         live_ports: asked at every connection for the forwards that the host shall have.
+        on_outside: told what the host says of proxies and certificates, at each connection and when it changes.
         on_shutdown: told the seconds in which containers shall be stopped; then the machine is powered off.
         power_off: called at the end of a shutdown.
     """
@@ -78,6 +82,7 @@ class LinkClient:
         self._activity: Activity | None = None
         self._shutdown: asyncio.Task[None] | None = None
         self.live_ports: Callable[[], Iterable[PortForward]] = tuple
+        self.on_outside: Callable[[Outside], None] = lambda _: None
         self.on_shutdown: Callable[[float], Awaitable[None]] | None = None
         self.power_off: Callable[[], None] = lambda: os.kill(1, POWER_OFF)
 
@@ -174,7 +179,7 @@ class LinkClient:
         except (ProtocolError, ConnectionError) as error:
             self._begin_anew(error)
 
-    def _handle(self, message: Hello | Reply | Time | Shutdown) -> None:
+    def _handle(self, message: HostMessage) -> None:
         match message:
             case Hello():
                 self._hello(message)
@@ -182,6 +187,8 @@ class LinkClient:
                 future = self._replies.get(message.id)
                 if future is not None and not future.done():
                     future.set_result(message)
+            case News():
+                self.on_outside(message.outside)
             case Time():
                 self._adjust_clock(message.unix_ns)
             case Shutdown():
@@ -193,6 +200,8 @@ class LinkClient:
             raise ProtocolError(f"the host speaks version {hello.version} of the link, the engine {VERSION}")
         self._fail_requests()  # of an earlier connection whose end went unnoticed
         self._adjust_clock(hello.unix_ns)
+        if hello.outside is not None:
+            self.on_outside(hello.outside)  # before anybody is told that the engine is ready
         number = self._next_id
         self._next_id += 1
         live = tuple(self.live_ports())

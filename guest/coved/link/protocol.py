@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from coved.outside import Outside
+
 VERSION = 1
 MAX_FRAME = 1 << 20
 """The longest JSON text of one frame, in bytes."""
@@ -140,9 +142,22 @@ class Hello:
 
     version: int
     unix_ns: int
+    outside: Outside | None = None
+    """None: the host has nothing new to say of it."""
 
     def to_json(self) -> dict[str, Any]:
-        return {"type": "hello", "version": self.version, "unix_ns": self.unix_ns}
+        more = {} if self.outside is None else {"outside": self.outside.to_json()}
+        return {"type": "hello", "version": self.version, "unix_ns": self.unix_ns, **more}
+
+
+@dataclass(frozen=True)
+class News:
+    """Host to guest: proxies or certificates have changed."""
+
+    outside: Outside
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "outside", "outside": self.outside.to_json()}
 
 
 @dataclass(frozen=True)
@@ -249,7 +264,7 @@ class Activity:
         return {"type": "activity", "level": self.level}
 
 
-HostMessage = Hello | Reply | Time | Shutdown
+HostMessage = Hello | News | Reply | Time | Shutdown
 GuestMessage = Ready | Sync | Publish | Unpublish | Stopping | Activity
 
 
@@ -261,7 +276,10 @@ def parse_host_message(message: Mapping[str, Any]) -> HostMessage:
     """
     match message["type"]:
         case "hello":
-            return Hello(_integer(message, "version", 1, 1 << 31), _integer(message, "unix_ns", 0, 1 << 63))
+            outside = _outside(message) if "outside" in message else None
+            return Hello(_integer(message, "version", 1, 1 << 31), _integer(message, "unix_ns", 0, 1 << 63), outside)
+        case "outside":
+            return News(_outside(message))
         case "reply":
             number = _integer(message, "id", 0, 1 << 53)
             if _boolean(message, "ok"):
@@ -320,6 +338,13 @@ def _text(message: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str) or len(value) > _MAX_TEXT:
         raise ProtocolError(f"{key} is {_shown(value)}, not a text of at most {_MAX_TEXT} characters")
     return value
+
+
+def _outside(message: Mapping[str, Any]) -> Outside:
+    try:
+        return Outside.from_json(message.get("outside"))
+    except ValueError as error:
+        raise ProtocolError(f"outside: {error}") from None
 
 
 def _ports(message: Mapping[str, Any]) -> tuple[PortForward, ...]:

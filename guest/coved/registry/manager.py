@@ -12,9 +12,11 @@ from coved.filters import Filters
 from coved.images import Images, platforms, reference
 from coved.images.documents import Platform
 from coved.images.reference import DEFAULT_DOMAIN, Reference
+from coved.outside import Outside
 from coved.registry.credentials import Credentials
 from coved.registry.settings import Endpoint, Settings
 from coved.store.database import Database
+from coved.told import Told
 
 if TYPE_CHECKING:
     from coved.registry.progress import Report
@@ -38,8 +40,10 @@ class Registries:
         spool: Path,
         settings: Settings,
         published: Published = lambda _: None,
+        told: Told | None = None,
     ) -> None:
-        """``spool``: a folder, on the images' file system, that is emptied at each start."""
+        """``spool``: a folder, on the images' file system, that is emptied at each start; ``told``: of proxies and authorities."""
+        self._told = told or Told(Outside())
         self.settings = settings
         self._database = database
         self._events = events
@@ -174,7 +178,7 @@ class Registries:
 
     async def wire(self, endpoint: Endpoint) -> Wire:
         """Raises ``InvalidParameter`` when the registry's certificates are not in order."""
-        from coved.registry import tls
+        from coved.registry import proxies, tls
         from coved.registry.calls import in_call
         from coved.registry.wire import Wire, origin
 
@@ -185,8 +189,14 @@ class Registries:
             target = self._published(port)
             if target is not None:
                 addresses[(host, port)] = target
-        context = await in_call(lambda: tls.context(endpoint, self.settings.certificates))
-        return Wire(context, addresses=addresses)
+        outside = self._told.now
+        context = await in_call(lambda: tls.context(endpoint, self.settings.certificates, outside.authorities))
+        return Wire(
+            context,
+            addresses=addresses,
+            proxy=lambda url: proxies.chosen(outside, url),
+            proxy_context=lambda: tls.context(Endpoint("https", ""), (), outside.authorities),
+        )
 
     def _parts(self) -> tuple[Sources, Transfers]:
         if self._sources is None or self._transfers is None:

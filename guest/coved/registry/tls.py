@@ -12,13 +12,17 @@ from coved.registry.settings import Endpoint
 _BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
-def context(endpoint: Endpoint, folders: Iterable[Path]) -> ssl.SSLContext:
+def context(endpoint: Endpoint, folders: Iterable[Path], authorities: str = "") -> ssl.SSLContext:
     """What TLS with a registry is to be like. Reads files; for a thread.
+
+    Args:
+        authorities: PEM of those that are trusted beside the system's, for all.
 
     Raises ``InvalidParameter`` when a folder of certificates is not in order.
     """
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
+    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # as in Go: who is trusted need not have signed itself
     if endpoint.insecure:
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE
@@ -27,6 +31,11 @@ def context(endpoint: Endpoint, folders: Iterable[Path]) -> ssl.SSLContext:
     if ssl.get_default_verify_paths().cafile is None and _BUNDLE.exists():
         # Debian's OpenSSL looks certificates up by their hashes, which the system image has not.
         made.load_verify_locations(_BUNDLE)
+    if authorities:
+        try:
+            made.load_verify_locations(cadata=authorities)
+        except ssl.SSLError as error:
+            raise InvalidParameter(f"the certificates of the host cannot be read: {error}") from None
     for folder in folders:
         own = folder / endpoint.host.replace("/", "_")
         if own.is_dir():

@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 from typing import Any
-from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import unquote, urljoin, urlsplit
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -37,6 +36,8 @@ _ERROR_MAX = 64 * 1024
 _REDIRECTS_MAX = 10
 _URL_MAX = 16 * 1024
 _CHUNK = 256 * 1024
+_REFUSED_BY_PROXY = "Tunnel connection failed: "
+"""What http.client says of a proxy's answer to CONNECT, before its status and reason; Go's client says the reason alone."""
 
 # Who may be insecure has been said by whoever runs the engine.
 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
@@ -44,6 +45,8 @@ urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 Headers = Mapping[str, str]
 Authorize = Callable[[str], dict[str, str]]
 """Given an address, the headers that tell it who asks."""
+Chosen = Callable[[str], str]
+"""Given an address, that of the proxy that it is asked by, or ""."""
 
 _local = threading.local()
 
@@ -126,12 +129,14 @@ class Wire:
         context: ssl.SSLContext,
         *,
         addresses: Mapping[tuple[str, int], tuple[str, int]] | None = None,
-        environment: Mapping[str, str] | None = None,
+        proxy: Chosen = lambda _: "",
+        proxy_context: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
-        """``addresses``: where to connect instead, for some hosts and ports."""
+        """``addresses``: where to connect instead, for some hosts and ports; ``proxy_context``: for proxies that speak TLS."""
         self._addresses = dict(addresses or {})
-        self._proxies = _proxies() if environment is None else dict(environment)
+        self._proxy = proxy
         self._context = context
+        self._proxy_context = proxy_context or (lambda: context)
         self._managers: dict[str, urllib3.PoolManager] = {}
         self._lock = threading.Lock()
 
@@ -169,6 +174,7 @@ class Wire:
         again = body is None or isinstance(body, bytes)
         while True:
             _local.addresses, _local.reused, _local.fresh = self._addresses, False, False
+            _local.to_proxy = manager.proxy is not None
             try:
                 with call.within(_answer_seconds(body)) as late, _words(method, url, late=late):
                     raw = manager.urlopen(
@@ -186,18 +192,8 @@ class Wire:
         proxy = self._proxy(url)
         with self._lock:
             if proxy not in self._managers:
-                self._managers[proxy] = _pool_manager(proxy, self._context)
+                self._managers[proxy] = _pool_manager(proxy, self._context, self._proxy_context)
             return self._managers[proxy]
-
-    def _proxy(self, url: str) -> str:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        if host == "localhost" or host.startswith("127.") or host == "::1":
-            return ""
-        proxy = self._proxies.get(parts.scheme, "")
-        if proxy and proxy_bypass(parts.netloc, self._proxies):
-            return ""
-        return proxy if "://" in proxy or not proxy else f"http://{proxy}"
 
 
 def _told(method: str, url: str, authorize: Authorize) -> dict[str, str]:
@@ -212,18 +208,18 @@ class _Broken(RegistryError):
     """The connection ended before the answer began."""
 
 
-def _proxies() -> dict[str, str]:
-    """HTTP_PROXY, HTTPS_PROXY and NO_PROXY of the environment, in either case."""
-    return getproxies()
-
-
-def _pool_manager(proxy: str, context: ssl.SSLContext) -> urllib3.PoolManager:
+def _pool_manager(
+    proxy: str, context: ssl.SSLContext, proxy_context: Callable[[], ssl.SSLContext]
+) -> urllib3.PoolManager:
     options: dict[str, Any] = {"ssl_context": context, "maxsize": 16, "block": False}
     made: urllib3.PoolManager
     if proxy:
         login = urlsplit(proxy)
-        secret = f"{login.username}:{login.password or ''}" if login.username else None
-        made = urllib3.ProxyManager(proxy, proxy_headers=urllib3.make_headers(proxy_basic_auth=secret), **options)
+        secret = f"{unquote(login.username)}:{unquote(login.password or '')}" if login.username else None
+        if login.scheme == "https":
+            options["proxy_ssl_context"] = proxy_context()
+        address = f"{login.scheme}://{login.netloc.rpartition('@')[2]}"  # nothing that could end up in an error's words
+        made = urllib3.ProxyManager(address, proxy_headers=urllib3.make_headers(proxy_basic_auth=secret), **options)
     else:
         made = urllib3.PoolManager(**options)
     made.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
@@ -264,8 +260,18 @@ def _watch(connection: HTTPConnection) -> None:
 
 def _dial(host: str, port: int) -> socket.socket:
     """A TCP connection. Raises RegistryError in Go's words."""
+    try:
+        return _dialled(host, port)
+    except RegistryError as error:
+        if not _local.to_proxy:
+            raise
+        raise RegistryError(f"proxyconnect tcp: {error}", again=error.again, spoke=error.spoke) from None
+
+
+def _dialled(host: str, port: int) -> socket.socket:
     name = host.strip("[]")
-    name, port = _local.addresses.get((name, port), (name, port))
+    if not _local.to_proxy:
+        name, port = _local.addresses.get((name, port), (name, port))
     try:
         found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
@@ -347,6 +353,8 @@ def _say(error: BaseException) -> tuple[str, bool]:
             return "net/http: timeout awaiting response headers", False
         if isinstance(one, OSError) and one.errno == errno.ECONNRESET:
             return "read: connection reset by peer", False
+        if isinstance(one, OSError) and str(one).startswith(_REFUSED_BY_PROXY):
+            return str(one).removeprefix(_REFUSED_BY_PROXY).partition(" ")[2], False
         if isinstance(one, HTTPException):
             return f"net/http: HTTP/1.x transport connection broken: malformed HTTP response: {one}", False
     return str(chain[-1]), False

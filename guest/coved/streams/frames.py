@@ -13,6 +13,8 @@ first `HELLO` as fill up whatever frame an earlier host was killed in.
 `CREDIT`   room for so many more bytes (4 bytes)
 `END`      nothing more will come; the stream is over when both sides have said so
 `RESET`    the stream is over at once; what was sent before still arrives
+`SERVE`    stream 0; the host has a service for whoever connects to the unix socket that the guest makes of the path: each such
+           connection is a stream that the guest opens by `OPEN` with that path and a number from `GUEST` on, and nobody answers
 =========  =============================================================================================
 """
 
@@ -21,7 +23,8 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-HELLO, OPEN, OPENED, DATA, CREDIT, END, RESET = range(1, 8)
+HELLO, OPEN, OPENED, DATA, CREDIT, END, RESET, SERVE = range(1, 9)
+GUEST = 1 << 31
 HEADER = struct.Struct("!BIH")
 COUNT = struct.Struct("!I")
 NONCE_SIZE = 16
@@ -78,7 +81,7 @@ class FrameDecoder:
                 data, begin = data[begin:].lstrip(b"\0"), 0
                 continue
             kind, stream, length = HEADER.unpack_from(data, begin)
-            if kind > RESET or length > MAX_DATA:
+            if kind > SERVE or length > MAX_DATA:
                 raise FrameError(f"a frame of kind {kind} and {length} bytes")
             end = begin + HEADER.size + length
             if end > len(data):

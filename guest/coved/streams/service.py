@@ -11,17 +11,20 @@ import select
 import socket
 import sys
 from collections import deque
+from pathlib import Path
 
 from coved.streams.frames import (
     CREDIT,
     DATA,
     END,
     GRANT,
+    GUEST,
     HELLO,
     MAX_DATA,
     OPEN,
     OPENED,
     RESET,
+    SERVE,
     WINDOW,
     Frame,
     FrameDecoder,
@@ -32,6 +35,7 @@ from coved.streams.frames import (
 )
 
 _READ_SIZE = 1 << 17
+BACKLOG = 64
 MAX_UNSENT = 1 << 20
 """Bytes that wait for room in the port before no more are read from sockets."""
 
@@ -69,6 +73,9 @@ class Streams:
         self._streams: dict[int, _Stream] = {}
         self._numbers: dict[int, int] = {}
         """Streams by their socket's descriptor."""
+        self._listeners: dict[int, tuple[socket.socket, bytes]] = {}
+        """Of the host's services, by their descriptor."""
+        self._next = GUEST
         self._unsent: deque[bytes] = deque()
         self._unsent_size = 0
 
@@ -97,6 +104,10 @@ class Streams:
     def _forget(self) -> None:
         for stream in [*self._streams.values()]:
             self._drop(stream)
+        for listener, path in self._listeners.values():
+            listener.close()
+            _socket_file(path).unlink(missing_ok=True)
+        self._listeners.clear()
         self._decoder.reset()
         self._unsent.clear()
         self._unsent_size = 0
@@ -155,6 +166,9 @@ class Streams:
         if one.kind == OPEN:
             self._open(one.stream, one.payload)
             return
+        if one.kind == SERVE:
+            self._listen(one.payload)
+            return
         stream = self._streams.get(one.stream)
         if stream is None:
             return  # it is over here, which the host does not know yet
@@ -182,15 +196,47 @@ class Streams:
             reason = error.strerror if isinstance(error, OSError) else None
             self._say(frame(RESET, number, (reason or str(error)).encode()[:MAX_DATA]))
             return
+        self._say(frame(OPENED, number))
+        self._begin(number, connection)
+
+    def _begin(self, number: int, connection: socket.socket) -> None:
         stream = self._streams[number] = _Stream(number, connection)
         self._numbers[connection.fileno()] = number
-        self._say(frame(OPENED, number))
         self._watch(stream)
+
+    # Services of the host.
+
+    def _listen(self, path: bytes) -> None:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            _socket_file(path).unlink(missing_ok=True)
+            listener.bind(path)
+            _socket_file(path).chmod(0o600)
+            listener.listen(BACKLOG)
+        except (OSError, ValueError) as error:
+            listener.close()
+            print(f"no service of the host at {path!r}: {error}", file=sys.stderr, flush=True)
+            return
+        self._listeners[listener.fileno()] = listener, path
+        self._sockets.register(listener, select.EPOLLIN)
+
+    def _accept(self, listener: socket.socket, path: bytes) -> None:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        connection.setblocking(False)
+        self._say(frame(OPEN, self._next, path))
+        self._begin(self._next, connection)
+        self._next = GUEST + (self._next + 1) % GUEST
 
     # Sockets.
 
     def _serve_sockets(self) -> None:
         for descriptor, events in self._sockets.poll(0):
+            if descriptor in self._listeners:
+                self._accept(*self._listeners[descriptor])
+                continue
             stream = self._streams.get(self._numbers.get(descriptor, -1))
             if stream is None:
                 continue
@@ -280,6 +326,10 @@ class Streams:
         del self._streams[stream.number]
         del self._numbers[stream.connection.fileno()]
         stream.connection.close()  # epoll forgets it with that
+
+
+def _socket_file(path: bytes) -> Path:
+    return Path(os.fsdecode(path))
 
 
 def main(port: str) -> int:

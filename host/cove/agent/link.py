@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from coved.link import protocol
 from coved.link.protocol import GuestMessage, Ready, Reply
+from coved.outside import Outside
 
 from cove.errors import AgentError, CoveError, PortInUse
 from cove.forward.ports import PortForwards
@@ -28,10 +29,12 @@ MAX_WORK = 256
 class Link:
     """One connection to QEMU's end of the port: for as long as the VM lives, and its engine keeps to the protocol."""
 
-    def __init__(self, path: Path, ports: PortForwards, boot_id: str) -> None:
+    def __init__(self, path: Path, ports: PortForwards, boot_id: str, outside: Outside | None = None) -> None:
+        """``outside``: what each engine is told of it; None: what the one before it knew."""
         self._path = path
         self._ports = ports
         self._boot_id = boot_id
+        self._outside = outside
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
         self._decoder = protocol.FrameDecoder()
@@ -83,7 +86,7 @@ class Link:
                 log.error("%s", error)
                 return
         self._decoder.reset()
-        self._send(protocol.Hello(protocol.VERSION, time.time_ns()).to_json())
+        self._send(protocol.Hello(protocol.VERSION, time.time_ns(), self._outside).to_json())
 
     def _lost(self) -> None:
         self.ready.clear()
@@ -103,6 +106,12 @@ class Link:
     def tell_time(self) -> None:
         """For a guest whose clock stood still meanwhile, or whose host's was set."""
         self._send(protocol.Time(time.time_ns()).to_json())
+
+    def tell_outside(self, outside: Outside) -> None:
+        """Of proxies and certificates, which may have changed."""
+        if outside != self._outside:
+            self._outside = outside
+            self._send(protocol.News(outside).to_json())
 
     def shutdown(self, timeout_s: int) -> None:
         """Ask the engine to stop the containers and power off."""

@@ -227,6 +227,20 @@ class Service:
     def _clock_jumped(self) -> None:
         if self._vm is not None and self._vm.link is not None:
             self._vm.link.tell_time()
+            # This computer may have woken up elsewhere.
+            task = self._loop.create_task(self._renew())
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
+
+    async def _renew(self) -> CoveError | None:
+        """Look at proxies and certificates again, and tell a VM that runs."""
+        try:
+            if self._vm is not None and self._state == "running":
+                await self._vm.renew()
+        except CoveError as error:
+            log.error("the engine keeps the proxies and certificates that it has: %s", error)
+            return error
+        return None
 
     def _open_stream(self) -> Stream:
         """A stream to the engine, whose VM is started for it when there is none; in the thread of a docker client."""
@@ -286,7 +300,7 @@ class Service:
                 await self._hold(send, reader, writer)
             elif operation == SETTINGS:
                 self._idle.settings_changed()
-                send({"done": True})
+                send(_last(await self._renew()))
             elif operation == "stop":
                 await self._stop(send)
                 self._told.set()

@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coved.outside import Outside
+
 from cove.agent import consolewords, disk, runstate, suspended, systems
 from cove.agent.link import Link
 from cove.agent.runstate import RunState
@@ -23,9 +25,10 @@ from cove.drivers.base import Accelerator, Forward, VmSpec
 from cove.drivers.qemu import binary, lastwords, probe
 from cove.drivers.qemu.driver import QemuDriver
 from cove.errors import AgentError, BootError, CoveError, DriverError, GuestGaveUp, StateError, TransportError
+from cove.forward import ssh_agent
 from cove.forward.docker_socket import EngineDoor
 from cove.forward.ports import PortForwards, free_port
-from cove.machine import effective, keys, policy, registries, space, templates
+from cove.machine import effective, keys, outside, policy, registries, space, templates
 from cove.machine.paths import MachinePaths
 from cove.machine.settings import Settings
 from cove.machine.sizes import format_size
@@ -67,6 +70,8 @@ class Vm:
         self._image = ""
         """The digest of the VM image that this start takes, as far as it has come."""
         self._policy = ""
+        self._outside: Outside | None = None
+        self._ssh_agent = "none"
         self._resumed = False
         """Its guest has everything open already, of which the host is told nothing."""
 
@@ -96,6 +101,10 @@ class Vm:
                 with space.room(self._paths.folder, f"what the machine {self._paths.name} needs to start"):
                     await self._boot(report)
             else:
+                try:
+                    await self._look_outside(effective.load(self._paths.settings))
+                except CoveError as error:  # which is no reason to end what runs
+                    log.error("the engine keeps the proxies and certificates that it has: %s", error)
                 if self._driver.disk_is_full():
                     await self._driver.resume()
                 await self._ready_or_full(report, BOOT_TIMEOUT_S)
@@ -153,6 +162,7 @@ class Vm:
         self._policy = rules.fingerprint
         wanted = effective.load(self._paths.settings)
         disk.check_size(self._paths, wanted.disk)
+        await self._look_outside(wanted)
         program = binary.find(wanted.qemu)
         await asyncio.to_thread(keys.ensure, self._paths)
         # What is on disk is of a VM that has died. The next one is to be taken over only once it has its seed.
@@ -204,6 +214,17 @@ class Vm:
         self._driver.program = program
         self._driver.sandbox = probed.sandbox
         return accelerator
+
+    async def _look_outside(self, wanted: Settings) -> Outside:
+        self._ssh_agent = wanted.ssh_agent
+        self._outside = await asyncio.to_thread(outside.told, wanted)
+        return self._outside
+
+    async def renew(self) -> None:
+        """Tell the engine of proxies and certificates that have changed. Raises `CoveError`."""
+        told = await self._look_outside(await asyncio.to_thread(effective.load, self._paths.settings))
+        if self.link is not None:
+            self.link.tell_outside(told)
 
     async def _failed(self, what: str, how: str, error: CoveError, report: Report) -> None:
         """After a start that was to be quick: the way is clear for one that is not."""
@@ -306,7 +327,7 @@ class Vm:
     async def _begin(self, spec: VmSpec, run: RunState, told: dict[str, Any]) -> None:
         """Make a VM that waits for its seed this machine. It is not to be taken over before: nobody else could give it one."""
         assert self._driver is not None
-        await self._driver.begin(spec, keys.seed(self._paths, run.boot_id, told))
+        await self._driver.begin(spec, keys.seed(self._paths, run.boot_id, told, self._outside))
         ssh_port = await self._forward_ssh()
         self.run = replace(run, ssh_port=ssh_port, console_begin=self._console_begin)
         runstate.save(self._paths, self.run)
@@ -325,7 +346,8 @@ class Vm:
     async def _ready(self, report: Report, timeout_s: float) -> None:
         assert self._driver is not None and self.run is not None
         report(Event("boot", "waiting for the engine"))
-        self.link = Link(self._paths.link_socket, PortForwards(self._driver, self.run.bind_address), self.run.boot_id)
+        ports = PortForwards(self._driver, self.run.bind_address)
+        self.link = Link(self._paths.link_socket, ports, self.run.boot_id, self._outside)
         await self.link.open()
         await self._driver.on_link_change(self.link.changed)
         if self._resumed:
@@ -358,7 +380,9 @@ class Vm:
     async def _connect(self, link: Link, report: Report) -> None:
         """Find the way in while the engine starts: the streams' port, and SSH when nobody comes to answer there."""
         assert self._driver is not None and self.run is not None
+        agent = ssh_agent.Service(lambda: ssh_agent.place(self._ssh_agent))
         streams, listening = SerialTransport(self._paths.streams_socket), asyncio.Event()
+        streams.serve(ssh_agent.NAME, agent.serve)
         await self._driver.on_streams_change(lambda open: listening.set() if open else streams.drop())
         if self._resumed:
             listening.set()
@@ -371,6 +395,7 @@ class Vm:
 
             log.error("the machine's streams are of no use, SSH has to do: %s", error or "it does not open their port")
             self._transport = SshTransport(self.run.ssh_port, self._paths.ssh_key, self._paths.host_key)
+            self._transport.serve(ssh_agent.NAME, agent.serve)
             await asyncio.to_thread(self._transport.connect)
         report(Event(REACHABLE, "the machine can be reached"))
 

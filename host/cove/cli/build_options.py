@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cove.build.secrets import Secret, located
 from cove.build.solve import Exporter
 from cove.cli import terminal
+from cove.cli.docker_config import PROXIES
 from cove.cli.errors import CliError, os_error_text
 from cove.cli.flags import FALSE, TRUE, Values
 from cove.cli.platforms import parse as parse_platform
@@ -33,13 +34,6 @@ UNSUPPORTED = (
 HOST_GATEWAY = "host-gateway"
 CALLS = {"check": "lint"}
 """What `--call` knows by another name."""
-PROXIES = {
-    "httpProxy": "HTTP_PROXY",
-    "httpsProxy": "HTTPS_PROXY",
-    "ftpProxy": "FTP_PROXY",
-    "noProxy": "NO_PROXY",
-    "allProxy": "ALL_PROXY",
-}
 
 
 @dataclass

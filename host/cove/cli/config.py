@@ -13,20 +13,22 @@ from cove.cli.which_machine import chosen
 from cove.errors import CoveError, SettingsError
 from cove.machine.paths import MachinePaths
 
+_RENEW_S = 20.0
+
 
 @click.group("config", cls=Group)
 def group() -> None:
     """Show and change a machine's settings"""
 
 
-def _row(name: str, found: Any) -> dict[str, Any]:
-    """A setting as programs see it: `value` as TOML has it, `text` as the file would."""
+def _row(name: str, found: Any, *, public: bool = False) -> dict[str, Any]:
+    """A setting as programs see it: `value` as TOML has it, `text` as the file would; `public`: without a password."""
     import tomli
 
     from cove.machine.effective import variable
     from cove.machine.settings import SCHEMA
 
-    text = SCHEMA[name].show(found.value)
+    text = SCHEMA[name].public(found.value) if public else SCHEMA[name].show(found.value)
     return {
         "key": name, "value": tomli.loads(f"value = {text}")["value"], "toml": text, "origin": found.origin,
         "place": found.place, "default": tomli.loads(f"value = {SCHEMA[name].show(SCHEMA[name].default)}")["value"],
@@ -50,9 +52,9 @@ def list_settings(name: str, origin: bool, as_json: bool) -> None:
 
     values = effective.values(lifecycle.existing(name).settings)
     if as_json:
-        json_output.show([_row(key, found) for key, found in values.items()])
+        json_output.show([_row(key, found, public=True) for key, found in values.items()])
         return
-    lines = {key: f"{key} = {SCHEMA[key].show(found.value)}" for key, found in values.items()}
+    lines = {key: f"{key} = {SCHEMA[key].public(found.value)}" for key, found in values.items()}
     if not origin:
         print("\n".join(lines.values()))
         return
@@ -133,19 +135,40 @@ def _write(paths: MachinePaths, key: str, text: str, as_json: bool) -> None:
     wanted = settings.parse(text, paths.settings)
     if key == "disk":
         disk.check_size(paths, wanted.disk)
+    if key == "extra_certificates":
+        _check_certificates(wanted.extra_certificates)
     settings.write(paths.settings, text)
     value = getattr(wanted, key)
+    if settings.SCHEMA[key].at_once:
+        _renew(paths)
     if as_json:
         needed = _restart_needed(paths, {key})
-        json_output.show({**_row(key, effective.values(paths.settings)[key]), "restart_needed": needed})
+        json_output.show({**_row(key, effective.values(paths.settings)[key], public=True), "restart_needed": needed})
     else:
-        print(f"machine {paths.name}: {key} = {settings.SCHEMA[key].show(value)}, {_when(paths, {key})}")
-    _tell_agent(paths)
+        print(f"machine {paths.name}: {key} = {settings.SCHEMA[key].public(value)}, {_when(paths, {key})}")
     variable = effective.variable(key)
     if os.environ.get(variable) is not None:
         print(
             f"cove: {variable} is set in the environment, and counts before the file until it is unset", file=sys.stderr
         )
+
+
+def _check_certificates(files: tuple[str, ...]) -> None:
+    """Raises `SettingsError` that names the file."""
+    from cove.machine import certificates
+
+    for one in files:
+        certificates.of_file(Path(one).expanduser())
+
+
+def _renew(paths: MachinePaths) -> None:
+    """Have the machine's agent take over what has changed. Raises `CoveError` when it cannot."""
+    import contextlib
+
+    from cove.agent.client import SETTINGS, NoAgent, ask
+
+    with contextlib.suppress(NoAgent):
+        ask(paths, SETTINGS, _RENEW_S)
 
 
 def _runs(paths: MachinePaths) -> bool:
@@ -178,16 +201,6 @@ def _when(paths: MachinePaths, keys: set[str]) -> str:
     return f"in effect after: cove machine restart {paths.name}{asleep}"
 
 
-def _tell_agent(paths: MachinePaths) -> None:
-    """Whose settings that count at once are read when it hears that they have changed."""
-    import contextlib
-
-    from cove.agent.client import SETTINGS, ask
-
-    with contextlib.suppress(CoveError):  # none runs, or one of another version
-        ask(paths, SETTINGS, 5)
-
-
 @group.command("validate")
 @chosen
 @click.argument("file", metavar="[FILE]", required=False)
@@ -203,7 +216,7 @@ def validate(name: str, file: str | None, as_json: bool) -> int:
         if file:
             settings.load(path)
         else:
-            effective.values(path)
+            _check_certificates(effective.values(path)["extra_certificates"].value)
     except SettingsError as error:
         if not as_json:
             raise
@@ -257,6 +270,7 @@ def edit(name: str, as_json: bool) -> None:
                     if key in locked.locked and getattr(wanted, key) != locked.locked[key]:
                         effective.refuse_locked(key, locked)
                 disk.check_size(paths, wanted.disk)
+                _check_certificates(wanted.extra_certificates)
             except CoveError as error:
                 print(f"cove: {error.message}\n      {error.hint}", flush=True)
                 if confirm("Edit it again? Otherwise the settings stay as they were."):
@@ -274,11 +288,12 @@ def edit(name: str, as_json: bool) -> None:
     with contextlib.suppress(SettingsError):  # what was there may have had a mistake
         old = settings.parse(before, paths.settings)
         changed = {key for key in changed if getattr(old, key) != getattr(wanted, key)}
+    if any(settings.SCHEMA[key].at_once for key in changed):
+        _renew(paths)
     json_output.told(
         as_json, f"machine {name}: the settings have been changed, {_when(paths, changed)}",
         machine=name, changed=sorted(changed), restart_needed=_restart_needed(paths, changed),
     )  # fmt: skip
-    _tell_agent(paths)
 
 
 def _open_editor(file: Path) -> None:

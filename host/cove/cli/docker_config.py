@@ -10,7 +10,7 @@ import base64
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,14 @@ from typing import Any
 from cove.cli.errors import CliError, os_error_text
 
 OWNER_ONLY = 0o600
+PROXIES = {
+    "httpProxy": "HTTP_PROXY",
+    "httpsProxy": "HTTPS_PROXY",
+    "ftpProxy": "FTP_PROXY",
+    "noProxy": "NO_PROXY",
+    "allProxy": "ALL_PROXY",
+}
+"""The variable of each key of `proxies`."""
 _FIELDS = {"email": "email", "identity_token": "identitytoken", "registry_token": "registrytoken"}
 """What an entry of `auths` says in plain words."""
 
@@ -101,6 +109,18 @@ class DockerConfig:
     def value(self, name: str) -> Any:
         """A setting of the file, whatever it is; None when it is not there."""
         return self._data.get(name)
+
+    def proxies(self, given: Iterable[str] = ()) -> list[str]:
+        """Variables for containers (`proxies.default`), in capitals and not, but for those that are `given` (NAME[=VALUE])."""
+        known = {entry.partition("=")[0] for entry in given}
+        settings = self._data.get("proxies")
+        default = settings.get("default") if isinstance(settings, dict) else None
+        found = []
+        for key, variable in PROXIES.items():
+            value = default.get(key) if isinstance(default, dict) else None
+            if isinstance(value, str) and value:
+                found += [f"{name}={value}" for name in (variable, variable.lower()) if name not in known]
+        return found
 
     def texts(self, name: str) -> Iterator[str]:
         """A list of settings of the file."""

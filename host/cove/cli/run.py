@@ -11,6 +11,7 @@ from typing import Any
 from cove.cli import terminal
 from cove.cli.client import Hijacked, quote
 from cove.cli.command import Command, Context, for_each
+from cove.cli.docker_config import DockerConfig
 from cove.cli.errors import CliError, ConnectionFailed, DaemonError, Detached, HelpfulError, start_status
 from cove.cli.flags import Values, switch, text
 from cove.cli.run_flags import CREATE_FLAGS, RUN_FLAGS
@@ -58,6 +59,8 @@ def create(context: Context, values: Values) -> int:
 def _create_container(context: Context, values: Values, body: dict[str, Any]) -> str:
     """Create the container, pulling its image when it is missing; returns the id."""
     check_trust(values)
+    if proxies := DockerConfig.load().proxies(values["env"]):
+        body["Env"] = [*(body["Env"] or ()), *proxies]
     image, policy = body["Image"], values["pull"]
     if "~" in image:
         from cove.cli.earlier import earlier

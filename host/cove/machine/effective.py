@@ -55,7 +55,7 @@ def load(file: Path) -> Settings:
 def refuse_locked(name: str, policy: Policy) -> None:
     """Raises `SettingsError` when nobody but the administrator may change a setting."""
     if name in policy.locked:
-        shown = SCHEMA[name].show(policy.locked[name])
+        shown = SCHEMA[name].public(policy.locked[name])
         raise SettingsError(
             f"{name} is locked to {shown} by your administrator's policy ({policy.file})",
             "ask your administrator; see what is locked with: cove config list --origin",

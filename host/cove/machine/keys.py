@@ -8,6 +8,8 @@ import secrets
 import time
 from typing import Any
 
+from coved.outside import Outside
+
 from cove.machine.files import write_whole
 from cove.machine.paths import MachinePaths
 
@@ -26,8 +28,11 @@ def ensure(paths: MachinePaths) -> None:
         write_whole(paths.host_key, private.encode())
 
 
-def seed(paths: MachinePaths, boot_id: str, registries: dict[str, Any] | None = None) -> bytes:
-    """What the guest is told (docs/architecture.md, section 1). ``registries`` is of `cove.machine.registries`."""
+def seed(
+    paths: MachinePaths, boot_id: str, registries: dict[str, Any] | None = None, outside: Outside | None = None
+) -> bytes:
+    """What the guest is told (docs/architecture.md, section 1). ``registries`` and ``outside``
+    are of the modules of these names."""
     told = {
         "version": 1,
         "boot_id": boot_id,
@@ -36,6 +41,7 @@ def seed(paths: MachinePaths, boot_id: str, registries: dict[str, Any] | None = 
         "authorized_key": paths.ssh_key.with_suffix(".pub").read_text("ascii").strip(),
         "host_key": paths.host_key.read_text("ascii"),
         "registries": registries or {},
+        "outside": (outside or Outside()).to_json(),
         "time_ns": time.time_ns(),
         "entropy": base64.b64encode(secrets.token_bytes(64)).decode(),
     }

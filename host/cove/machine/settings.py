@@ -21,6 +21,8 @@ from cove.machine.files import write_whole
 from cove.machine.sizes import format_size, parse_size
 from cove.machine.spans import format_span, parse_span
 
+PROXIES = ("system", "manual", "none")
+CERTIFICATES = ("system", "none")
 ACCELERATORS = ("auto", "kvm", "hvf", "whpx", "tcg")
 MAX_CPUS = 256
 MIN_MEMORY = 256 << 20
@@ -56,6 +58,15 @@ class Settings:
     mounts: tuple[Mount, ...] = ()
     insecure_registries: tuple[str, ...] = ()
     registry_mirrors: tuple[str, ...] = ()
+    proxy: str = "system"
+    http_proxy: str = ""
+    https_proxy: str = ""
+    no_proxy: tuple[str, ...] = ()
+    proxy_in_containers: bool = False
+    certificates: str = "system"
+    extra_certificates: tuple[str, ...] = ()
+    certificates_in_containers: bool = False
+    ssh_agent: str = "system"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +80,18 @@ class Key:
     show: Callable[[Any], str]
     at_once: bool = False
     """Whether it counts at once, and not from the next start on."""
+    secret: bool = False
+    """An address that may have a password."""
 
     @property
     def default(self) -> Any:
         return getattr(Settings(), self.name)
+
+    def public(self, value: Any) -> str:
+        """As `show`, without a password."""
+        from coved.outside import masked
+
+        return self.show(masked(value) if self.secret else value)
 
 
 def _integer(low: int, high: int) -> Callable[[Any], int]:
@@ -174,6 +193,40 @@ def _mirror(text: str) -> None:
         fine = False
     if not fine:
         raise ValueError(f'must be addresses such as "https://mirror.local:5000", not {text!r}')
+
+
+def _proxy(value: Any) -> str:
+    from coved.outside import masked, proxy_problem
+
+    if not isinstance(value, str):
+        raise ValueError(f"must be the address of a proxy, not {_shown(value)}")
+    if value and (problem := proxy_problem(value)):
+        raise ValueError(f'must be like "http://proxy.example.com:3128", not {_shown(masked(value))}: {problem}')
+    return value
+
+
+def _unproxied(text: str) -> None:
+    if not text.isascii() or not re.fullmatch(r"[^\s,/@]+(?:/[0-9]{1,3})?", text):
+        raise ValueError(
+            f'must name hosts such as "corp.example" or "10.0.0.5:8080", or networks such as "10.0.0.0/8", not {text!r}'
+        )
+
+
+def _file(text: str) -> None:
+    if "\0" in text or not Path(text).expanduser().is_absolute():
+        raise ValueError(f"must name files by absolute paths (~ is allowed), not {text!r}")
+
+
+def _agent(value: Any) -> str:
+    if not isinstance(value, str) or not (value in ("system", "none") or _is_socket(value)):
+        raise ValueError(
+            f'must be "system", "none", or the absolute path of a socket (~ is allowed), not {_shown(value)}'
+        )
+    return value
+
+
+def _is_socket(text: str) -> bool:
+    return "\0" not in text and (text.startswith("\\\\.\\pipe\\") or Path(text).expanduser().is_absolute())
 
 
 def _mounts(value: Any) -> tuple[Mount, ...]:
@@ -301,6 +354,90 @@ SCHEMA: dict[str, Key] = {
             " its own, and this computer is 10.0.2.2. Takes effect at the next start.",
             _texts(_mirror),
             lambda texts: json.dumps(list(texts)),
+        ),
+        Key(
+            "proxy",
+            "one of " + ", ".join(PROXIES),
+            "By which proxies the engine pulls, pushes, logs in, searches, and fetches for builds. system: this computer's, of the"
+            " environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) of the command that starts the machine, or else of the settings of"
+            " macOS or Windows; http_proxy, https_proxy and no_proxy below, where they are given, count before them. manual:"
+            " those below alone. none: no proxy. More: docs/proxies.md.",
+            _choice(PROXIES),
+            json.dumps,
+            at_once=True,
+        ),
+        Key(
+            "http_proxy",
+            "address of a proxy",
+            "The proxy for http addresses: http://[USER:PASSWORD@]HOST[:PORT]. One on this computer's localhost is reached, too.",
+            _proxy,
+            json.dumps,
+            at_once=True,
+            secret=True,
+        ),
+        Key(
+            "https_proxy",
+            "address of a proxy",
+            "The proxy for https addresses: also most often an http:// one.",
+            _proxy,
+            json.dumps,
+            at_once=True,
+            secret=True,
+        ),
+        Key(
+            "no_proxy",
+            "list of hosts, with their ports, or networks",
+            "What is reached without a proxy: corp.example is all that is below it, too, .corp.example only what is below it."
+            " localhost, and this computer (host.docker.internal), always are.",
+            _texts(_unproxied),
+            lambda texts: json.dumps(list(texts)),
+            at_once=True,
+        ),
+        Key(
+            "proxy_in_containers",
+            "true or false",
+            "Whether containers, and RUN of builds, have HTTP_PROXY, HTTPS_PROXY and NO_PROXY in their environment, in capitals and"
+            " not, unless they bring their own. Containers that run have them from their next start.",
+            _boolean,
+            json.dumps,
+            at_once=True,
+        ),
+        Key(
+            "certificates",
+            "one of " + ", ".join(CERTIFICATES),
+            "Whom TLS of the engine trusts, beside Mozilla's list. system: whom this computer does, such as a company's own"
+            " authority. none: nobody else.",
+            _choice(CERTIFICATES),
+            json.dumps,
+            at_once=True,
+        ),
+        Key(
+            "extra_certificates",
+            "list of files",
+            "More of them: files of certificates in PEM, by absolute paths (~ is allowed).",
+            _texts(_file),
+            lambda texts: json.dumps(list(texts)),
+            at_once=True,
+        ),
+        Key(
+            "certificates_in_containers",
+            "true or false",
+            "Whether containers, and RUN of builds, have these certificates as well, in a file along with Mozilla's:"
+            " /run/host-services/ca-certificates.crt, of which SSL_CERT_FILE and its like tell. Containers that run have it from"
+            " their next start.",
+            _boolean,
+            json.dumps,
+            at_once=True,
+        ),
+        Key(
+            "ssh_agent",
+            "system, none, or the path of an agent's socket",
+            "The SSH agent that containers may ask, by -v /run/host-services/ssh-auth.sock:/ssh-agent -e SSH_AUTH_SOCK=/ssh-agent."
+            " system: that of SSH_AUTH_SOCK in the environment of the command that starts the machine; on Windows OpenSSH's. It lists"
+            " keys and signs for them, and does nothing else; containers without that mount do not reach it. More: docs/proxies.md.",
+            _agent,
+            json.dumps,
+            at_once=True,
         ),
     )
 }
@@ -473,10 +610,10 @@ def _typed(key: Key, value: str) -> Any:
                 '["a:5000", "b:5000"] or a:5000,b:5000' if isinstance(key.default, tuple) else key.show(key.default)
             )
             raise ValueError(f"must be written as {example}, not {_shown(value)}") from None
+    if isinstance(key.default, bool):
+        return {"true": True, "false": False}.get(value.strip().lower(), value)
     if key.name == "cpus" and re.fullmatch(r"-?[0-9]{1,9}", value.strip()):
         return int(value)
-    if isinstance(key.default, bool) and value.strip().lower() in ("true", "false"):
-        return value.strip().lower() == "true"
     return [one.strip() for one in value.split(",") if one.strip()] if isinstance(key.default, tuple) else value
 
 

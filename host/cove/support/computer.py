@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from cove.errors import CoveError
 from cove.machine import effective, policy
@@ -30,7 +29,6 @@ TORN_QEMU = (8, 1)
 NEEDED = 3 << 30
 """Bytes for an image, its packages and a machine's first containers."""
 SCARCE = 512 << 20
-PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 OTHER_VARIABLES = (
     "COVE_HOME",
     "COVE_MACHINE",
@@ -242,33 +240,6 @@ def look_at_name_service() -> Found:
         )  # fmt: skip
         return
     yield OK, f"{USUAL} is found ({found[0][4][0]}) in {(time.monotonic() - begin) * 1000:.0f} ms"
-
-
-def look_at_proxy(environment: Mapping[str, str]) -> Found:
-    given = {name: environment[name] for name in PROXIES if environment.get(name)}
-    if not given:
-        yield OK, "no proxy is set"
-        return
-    for value in dict.fromkeys(given.values()):
-        names = ", ".join(name for name in given if given[name] == value)
-        try:
-            parts = urlsplit(value if "//" in value else f"http://{value}")
-            host, port = parts.hostname, parts.port or {"https": 443, "socks5": 1080}.get(parts.scheme, 80)
-        except ValueError:
-            host = None
-        if not host:
-            yield PROBLEM, f"{names}: this is not the address of a proxy", "it is like http://proxy.example.com:3128"
-            continue
-        try:
-            socket.create_connection((host, port), 3).close()
-        except OSError as error:
-            yield (
-                PROBLEM,
-                f"{names}: nothing answers at {host}:{port}: {error.strerror or error}",
-                f"correct it, or unset it: unset {names.replace(',', '')}",
-            )
-            continue
-        yield OK, f"{names}: {host}:{port} answers"
 
 
 def look_at_docker(paths: MachinePaths, environment: Mapping[str, str]) -> Found:

@@ -200,8 +200,8 @@ def _refused(error: engine.Refusal) -> Iterator[tuple[str, str] | tuple[str, str
     elif "x509" in words or "certificate" in words.lower():
         yield (
             WARNING, f"the registry's certificate is not trusted in the machine: {words}",
-            "connections may be inspected where you are: give the authority's certificate in ~/.docker/certs.d/HOST/ca.crt, and"
-            " restart the machine",
+            "connections may be inspected where you are: have the authority's certificate put into this computer's store, or give"
+            " it: cove config set extra_certificates /PATH/TO/IT.pem",
         )  # fmt: skip
     else:
         yield (

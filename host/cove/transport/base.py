@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+SERVICES = "/run/cove/ssh"
+"""Where the guest listens for streams to this computer's services: NAME.sock, for root alone."""
 
 
 class Stream(ABC):
@@ -31,6 +35,13 @@ class Transport(ABC):
     @abstractmethod
     def open_stream(self, target: str) -> Stream:
         """A stream to the unix socket `target` in the guest. Blocks, bounded. Raises `TransportError`."""
+
+    @abstractmethod
+    def serve(self, name: str, handler: Callable[[Stream], None]) -> None:
+        """Answer streams that the guest opens to this computer's service `name`, each by `handler` in a thread of its own.
+
+        To be called before anything is opened.
+        """
 
     @abstractmethod
     def close(self) -> None:

@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from coved.streams.frames import (
@@ -18,6 +19,7 @@ from coved.streams.frames import (
     DATA,
     END,
     GRANT,
+    GUEST,
     HELLO,
     MAX_DATA,
     NONCE_SIZE,
@@ -25,6 +27,7 @@ from coved.streams.frames import (
     OPENED,
     PADDING,
     RESET,
+    SERVE,
     WINDOW,
     Frame,
     FrameDecoder,
@@ -35,14 +38,17 @@ from coved.streams.frames import (
 )
 
 from cove.errors import TransportError
-from cove.transport.base import Stream, Transport
+from cove.transport.base import SERVICES, Stream, Transport
+
+Handler = Callable[[Stream], None]
 
 CONNECT_TIMEOUT_S = 60.0
 HELLO_TIMEOUT_S = 5.0
 """A guest that an earlier agent left in the middle of a frame's head is greeted again."""
 OPEN_TIMEOUT_S = 20.0
 _READ_SIZE = 1 << 17
-_LAST_NUMBER = (1 << 32) - 1
+MOST = 256
+"""Streams that the guest may have open to this computer's services."""
 
 
 class SerialTransport(Transport):
@@ -53,6 +59,10 @@ class SerialTransport(Transport):
         self._lock = threading.Lock()
         self._connection: _Connection | None = None
         self._closed = False
+        self._services: dict[str, Handler] = {}
+
+    def serve(self, name: str, handler: Handler) -> None:
+        self._services[f"{SERVICES}/{name}.sock"] = handler
 
     def connect(self) -> None:
         """Make the connection now, so that the first stream need not wait. Raises `TransportError`."""
@@ -91,11 +101,11 @@ class SerialTransport(Transport):
             if self._closed:
                 raise TransportError("the connection into the machine is closed")
             if self._connection is None or self._connection.broken:
-                self._connection = _greeted(self._path)
+                self._connection = _greeted(self._path, self._services)
             return self._connection
 
 
-def _greeted(path: Path) -> _Connection:
+def _greeted(path: Path, services: Mapping[str, Handler]) -> _Connection:
     """A new connection, which the guest has answered on. Raises `TransportError`."""
     deadline = time.monotonic() + CONNECT_TIMEOUT_S
     while True:
@@ -107,7 +117,8 @@ def _greeted(path: Path) -> _Connection:
             sock.sendall(PADDING + hello)
             rest = _after(sock, hello)
             sock.settimeout(None)
-            return _Connection(sock, rest)
+            sock.sendall(b"".join(frame(SERVE, 0, place.encode()) for place in services))
+            return _Connection(sock, rest, services)
         except TimeoutError:
             sock.close()
             if time.monotonic() > deadline:
@@ -142,8 +153,9 @@ def _after(sock: socket.socket, hello: bytes) -> bytes:
 class _Connection:
     """One greeting's streams. A thread takes in what the guest says."""
 
-    def __init__(self, sock: socket.socket, received: bytes) -> None:
+    def __init__(self, sock: socket.socket, received: bytes, services: Mapping[str, Handler]) -> None:
         self._sock = sock
+        self._services = services
         self._sending = threading.Lock()
         self._lock = threading.Lock()
         self._streams: dict[int, _SerialStream] = {}
@@ -157,7 +169,7 @@ class _Connection:
     def open(self, target: str) -> Stream:
         """Raises `TransportError`."""
         with self._lock:
-            if self.broken or self._next > _LAST_NUMBER:
+            if self.broken or self._next >= GUEST:
                 raise TransportError("the connection into the machine broke")
             stream = self._streams[self._next] = _SerialStream(self, self._next)
             self._next += 1
@@ -214,10 +226,30 @@ class _Connection:
             if one.payload == self._farewell:
                 self._gone.set()
             return
+        if one.kind == OPEN:
+            self._opened(one.stream, one.payload.decode("utf-8", "replace"))
+            return
         with self._lock:
             stream = self._streams.get(one.stream)
         if stream is not None:  # and else it is over here, which the guest did not know yet
             stream.handle(one.kind, one.payload)
+
+    def _opened(self, number: int, path: str) -> None:
+        """The guest wants a service. Raises `FrameError`, `OSError`."""
+        handler = self._services.get(path)
+        with self._lock:
+            if number < GUEST or number in self._streams:
+                raise FrameError("a stream whose number is not the guest's to take")
+            taken = handler is not None and sum(other >= GUEST for other in self._streams) < MOST
+            if taken:
+                stream = self._streams[number] = _SerialStream(self, number)
+        if handler is None or not taken:
+            self.send(frame(RESET, number))
+            return
+        try:
+            threading.Thread(target=handler, args=(stream,), name="service", daemon=True).start()
+        except RuntimeError:  # no more threads
+            stream.close()
 
 
 class _SerialStream(Stream):

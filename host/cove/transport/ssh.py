@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import paramiko
 
 from cove.errors import TransportError
-from cove.transport.base import Stream, Transport
+from cove.transport.base import SERVICES, Stream, Transport
 
 CONNECT_TIMEOUT_S = 60.0
 OPEN_TIMEOUT_S = 20.0
 _WINDOW = 4 << 20
 _KIND = "direct-streamlocal@openssh.com"
+_FORWARDED = "forwarded-streamlocal@openssh.com"
 
 
 def make_key() -> tuple[str, str]:
@@ -58,6 +60,40 @@ class _StreamlocalTransport(paramiko.Transport):
         finally:
             self._opening.path = None
 
+    def listen_streamlocal(self, handlers: Mapping[str, Callable[[Stream], None]]) -> None:
+        """Have the guest listen on these paths. Nobody waits for its answer: what cannot be had is not there in the guest."""
+        if not handlers:
+            return
+
+        def opened(channel: paramiko.Channel, _origin: object, server: tuple[str, int]) -> None:
+            handler = handlers.get(server[0])
+            if handler is None:
+                channel.close()
+                return
+            try:
+                threading.Thread(target=handler, args=(_ChannelStream(channel),), daemon=True).start()
+            except RuntimeError:  # no more threads
+                channel.close()
+
+        self._tcp_handler = opened
+        for path in handlers:
+            self.global_request("streamlocal-forward@openssh.com", (path,), wait=False)
+
+    def _parse_channel_open(self, message: paramiko.Message) -> None:
+        """A channel from a unix socket (PROTOCOL, section 2.4) becomes what paramiko knows: one from a TCP port."""
+        if message.get_text() == _FORWARDED:
+            told = paramiko.Message()
+            told.add_string("forwarded-tcpip")
+            for _ in range(3):  # channel, window, packet
+                told.add_int(message.get_int())
+            told.add_string(message.get_string())  # the path
+            told.add_int(0)
+            told.add_string("")
+            told.add_int(0)
+            message = told
+        message.rewind()
+        super()._parse_channel_open(message)  # type: ignore[misc]
+
     def _send_user_message(self, data: paramiko.Message) -> None:
         path = getattr(self._opening, "path", None)
         if path is not None:
@@ -81,6 +117,10 @@ class SshTransport(Transport):
         self._lock = threading.Lock()
         self._connection: _StreamlocalTransport | None = None
         self._closed = False
+        self._services: dict[str, Callable[[Stream], None]] = {}
+
+    def serve(self, name: str, handler: Callable[[Stream], None]) -> None:
+        self._services[f"{SERVICES}/{name}.sock"] = handler
 
     def connect(self) -> None:
         """Make the connection now, so that the first stream need not wait. Raises `TransportError`."""
@@ -137,6 +177,7 @@ class SshTransport(Transport):
                     "another program may have its port; stop and start the machine",
                 )
             connection.auth_publickey("root", self._key)
+            connection.listen_streamlocal(self._services)
             connection.settle()
         except BaseException as error:
             if connection is not None:

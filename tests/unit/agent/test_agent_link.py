@@ -21,6 +21,7 @@ from coved.link.protocol import (
     Unpublish,
     encode,
 )
+from coved.outside import Outside
 
 BOOT = "b" * 32
 
@@ -299,3 +300,18 @@ def test_a_link_that_is_not_there_is_named(tmp_path: Path) -> None:
             await Link(tmp_path / "nothing", ports, BOOT).open()
 
     asyncio.run(scenario())
+
+
+def test_each_engine_is_told_of_the_outside_and_of_what_changes(tmp_path: Path) -> None:
+    async def scenario(guest: Guest, link: Link, ports: Ports) -> None:
+        link.changed(True)
+        assert "outside" not in await guest.hear()
+        news = Outside("http://a:1")
+        link.tell_outside(news)
+        assert await guest.hear() == {"type": "outside", "outside": news.to_json()}
+        link.tell_outside(news)  # nothing new
+        link.changed(True)
+        hello = await guest.hear()
+        assert (hello["type"], hello["outside"]) == ("hello", news.to_json())
+
+    linked(tmp_path, scenario)

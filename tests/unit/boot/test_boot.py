@@ -24,6 +24,7 @@ SEED = {
     "entropy": "AAAA",
     "time_ns": 1_700_000_000 * 10**9,
     "registries": {},
+    "outside": None,
 }
 
 

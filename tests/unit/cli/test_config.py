@@ -12,6 +12,7 @@ import pytest
 from cove.cli import main as cli
 from cove.machine import lifecycle, policy
 from cove.machine.paths import MachinePaths
+from cove.machine.settings import KNOWN
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -61,8 +62,7 @@ def test_get_set_unset(paths: MachinePaths, run: Run) -> None:
 def test_mistakes_name_key_and_file(paths: MachinePaths, run: Run) -> None:
     assert run("config", "get", "cpu")[::2] == (
         1,
-        "cove: cpu is not a setting; did you mean cpus?\n      the settings are cpus, memory, disk, accelerator, bind_address,"
-        " qemu, suspend_after, suspend_running, mounts, insecure_registries, registry_mirrors\n",
+        f"cove: cpu is not a setting; did you mean cpus?\n      {KNOWN}\n",
     )
     status, _, err = run("config", "set", "cpus", "many")
     assert (status, err) == (

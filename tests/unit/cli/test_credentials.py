@@ -405,3 +405,9 @@ def test_logout_forgets_what_dockers_web_login_has_left(place: Place) -> None:
     assert (status, out) == (0, f"Removing login credentials for {HUB}\n")
     assert "not revoked at Docker Hub" in told
     assert place.kept() == {"other": ["o", "o"]}
+
+
+def test_containers_have_the_files_proxies(load: Callable[[Any], DockerConfig]) -> None:
+    file = load({"proxies": {"default": {"httpProxy": "http://p:1", "noProxy": "a,b", "httpsProxy": 1, "other": "x"}}})
+    assert file.proxies(["no_proxy", "X=1", "HTTP_PROXY="]) == ["http_proxy=http://p:1", "NO_PROXY=a,b"]
+    assert load({"proxies": ["default"]}).proxies() == []

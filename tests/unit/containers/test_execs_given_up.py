@@ -17,7 +17,7 @@ def container() -> Any:
         id="c" * 64,
         config={"Env": [], "User": "", "WorkingDir": ""},
         state=SimpleNamespace(status="running"),
-        shim=object(),
+        shim=SimpleNamespace(pid=1),
         event_attributes=lambda **more: more,
     )
 
@@ -27,7 +27,8 @@ def test_those_that_were_never_started_are_given_up_when_there_are_too_many(monk
     monkeypatch.setattr(execs, "time", SimpleNamespace(monotonic=lambda: clock))
     events: Any = SimpleNamespace(publish=lambda *words: None)
     linked: Any = SimpleNamespace(environment=lambda container: [])
-    made, one = Execs(events, linked), container()
+    outward: Any = SimpleNamespace(environment=lambda env, pid: [])
+    made, one = Execs(events, linked, outward), container()
 
     def create() -> execs.Exec:
         return made.create(one, {"Cmd": ["true"]}, reference="name")

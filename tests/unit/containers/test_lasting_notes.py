@@ -20,7 +20,7 @@ class Engine:
         self.container = container
         self.on_exit: Any = None
         self.saved: list[tuple[str, bool]] = []
-        self.linked = self.links = self.sandboxes = self
+        self.linked = self.outward = self.links = self.sandboxes = self
 
     def get(self, reference: str) -> Container:
         return self.container

@@ -41,7 +41,7 @@ def test_they_hear_of_a_start_that_failed(fails: bool) -> None:
     shim: Any = SimpleNamespace(attach=attach, on_oom=ignore, on_detach=ignore, on_gone=ignore)
 
     class Launcher:
-        linked = None
+        linked = outward = None
 
         async def start(self, container: Container, attachments: list[Attachment], on_exit: Any) -> None:
             assert attachments == [early.attachment]

@@ -44,7 +44,7 @@ def running(shim: Shim, number: int) -> Container:
 
 
 def made(registry: Any) -> Life:
-    nothing: Any = SimpleNamespace(publish=lambda *words: None, linked=None)
+    nothing: Any = SimpleNamespace(publish=lambda *words: None, linked=None, outward=None)
     return Life(
         registry=registry, launcher=nothing, execs=nothing, networks=nothing, spawner=nothing, events=nothing,
         remove=lambda container: asyncio.sleep(0),

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from coved.link.client import LinkClient, LinkError
-from coved.link.protocol import MAX_PORTS, Hello, PortForward, Reply, Shutdown, encode
+from coved.link.protocol import MAX_PORTS, Hello, News, PortForward, Reply, Shutdown, encode
+from coved.outside import Outside
 from virtio import HostEnd
 
 PORT = PortForward("tcp", 49152, "127.0.0.1", 8080)
@@ -290,5 +291,29 @@ def test_the_machine_powers_off_even_when_containers_cannot_be_stopped() -> None
         host.send(hello())
         host.send(Shutdown(0))
         await off.wait()
+
+    linked(scenario)
+
+
+def test_the_engine_learns_of_the_outside_before_anybody_learns_that_it_is_ready() -> None:
+    first, second = Outside("http://a:1", authorities="x" * 1000), Outside("http://b:2")
+
+    async def scenario(host: HostEnd, client: LinkClient) -> None:
+        told: list[Outside] = []
+        connected: list[bool] = []
+
+        def take(outside: Outside) -> None:
+            told.append(outside)
+            connected.append(client.connected)
+
+        client.on_outside = take
+        host.send(Hello(1, time.time_ns(), first))
+        await host.receive("ready")
+        assert (told, connected) == ([first], [False])
+        host.send(News(second))
+        host.send(hello())  # of a host that has nothing to say of it
+        await host.receive("sync")
+        await host.receive("sync")
+        assert told == [first, second]
 
     linked(scenario)

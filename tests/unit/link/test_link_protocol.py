@@ -14,6 +14,7 @@ from coved.link.protocol import (
     Activity,
     FrameDecoder,
     Hello,
+    News,
     PortForward,
     ProtocolError,
     Publish,
@@ -28,8 +29,10 @@ from coved.link.protocol import (
     parse_guest_message,
     parse_host_message,
 )
+from coved.outside import Outside
 
 PORT = PortForward("udp", 49001, "127.0.0.1", 53)
+OUTSIDE = Outside("http://a:1", "http://b:2", "c", "-----BEGIN", proxies_in_containers=True)
 
 
 def frame(text: bytes) -> bytes:
@@ -40,6 +43,8 @@ def frame(text: bytes) -> bytes:
     "message",
     [
         Hello(1, 1_700_000_000_000_000_000),
+        Hello(1, 1_700_000_000_000_000_000, OUTSIDE),
+        News(OUTSIDE),
         Reply(7, ok=True, ports=(PORT, PortForward("tcp", 1))),
         Reply(8, ok=False, error="nginx (process 12) has it", in_use=True),
         Time(5),
@@ -181,6 +186,9 @@ def test_messages_of_a_hostile_guest_are_refused(message: dict[str, Any]) -> Non
         {"type": "reply", "id": 1, "ok": False, "error": "x" * 5000},
         {"type": "shutdown", "timeout_s": 1e9},
         {"type": "shutdown", "timeout_s": 3601},
+        {"type": "outside"},
+        {"type": "outside", "outside": {"proxies": {}}},
+        {"type": "hello", "version": 1, "unix_ns": 1, "outside": None},
         {"type": "ready", "boot_id": "", "engine_version": "", "api_version": ""},
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import threading
@@ -10,7 +11,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from coved.images.streams import Aborted
-from coved.registry import calls, tls, wire
+from coved.outside import Outside
+from coved.registry import calls, proxies, tls, wire
 from coved.registry.credentials import Credentials
 from coved.registry.errors import RegistryError
 from coved.registry.repository import Repository
@@ -19,6 +21,7 @@ from coved.registry.wire import Wire
 from faulty import Answer, Asked, Faulty, digest_of, errors, json_answer
 
 DATA = os.urandom(100_000)
+NONE = Outside()
 
 
 @pytest.fixture
@@ -27,10 +30,10 @@ def call() -> Iterator[calls.Call]:
         yield made
 
 
-def repository(server: Faulty, *, proxies: dict[str, str] | None = None) -> Repository:
+def repository(server: Faulty, *, outside: Outside = NONE) -> Repository:
     endpoint = Endpoint("http", server.host, insecure=True)
     made = Repository(
-        Wire(tls.context(endpoint, []), environment=proxies or {}),
+        Wire(tls.context(endpoint, []), proxy=lambda url: proxies.chosen(outside, url)),
         endpoint,
         "a",
         Credentials("joe", "secret"),
@@ -193,7 +196,7 @@ def test_a_call_that_is_given_up_ends_at_once(server: Faulty) -> None:
 def test_a_port_that_is_published_leads_to_its_container(server: Faulty, call: calls.Call) -> None:
     endpoint = Endpoint("http", "localhost:5000", insecure=True)
     host, _, port = server.host.partition(":")
-    made = Wire(tls.context(endpoint, []), addresses={("localhost", 5000): (host, int(port))}, environment={})
+    made = Wire(tls.context(endpoint, []), addresses={("localhost", 5000): (host, int(port))})
     response = made.send("GET", f"{endpoint.url}/v2/")
     response.done()
     assert response.status == 200
@@ -205,20 +208,21 @@ def test_a_proxy_is_asked_but_not_for_this_computer(
 ) -> None:
     proxy = another()
     proxy.rules[("GET", "http://registry.test/v2/")] = Answer(200, b"{}")
-    environment = {"http": f"http://someone:word@{proxy.host}", "no": ""}
-    made = Wire(tls.context(Endpoint("http", "registry.test"), []), environment=environment)
+    outside = Outside(f"http://someone:w%40rd@{proxy.host}")
+    made = Wire(tls.context(Endpoint("http", "registry.test"), []), proxy=lambda url: proxies.chosen(outside, url))
     response = made.send("GET", "http://registry.test/v2/")
     response.done()
     assert response.status == 200
-    assert proxy.asked[0].headers["proxy-authorization"].startswith("Basic ")
-    repository(server, proxies=environment)
+    told = proxy.asked[0].headers["proxy-authorization"]
+    assert base64.b64decode(told.removeprefix("Basic ")) == b"someone:w@rd"
+    repository(server, outside=outside)
     assert len(proxy.asked) == 1
 
 
 def test_a_name_that_does_not_exist(call: calls.Call) -> None:
     endpoint = Endpoint("https", "registry.invalid")
     with pytest.raises(RegistryError, match=r'Get "https://registry.invalid/v2/": dial tcp: lookup registry.invalid: '):
-        Wire(tls.context(endpoint, []), environment={}).send("GET", f"{endpoint.url}/v2/")
+        Wire(tls.context(endpoint, [])).send("GET", f"{endpoint.url}/v2/")
 
 
 def test_a_password_goes_to_no_token_server_without_tls(server: Faulty, call: calls.Call) -> None:

@@ -82,7 +82,7 @@ def server(folder: Path) -> Iterator[Server]:
 def ask(server: Server, certificates: Path, *, insecure: bool = False) -> int:
     endpoint = Endpoint("https", server.host, insecure=insecure)
     with calls.Call():
-        wire = Wire(tls.context(endpoint, [certificates / "none", certificates]), environment={})
+        wire = Wire(tls.context(endpoint, [certificates / "none", certificates]))
         with wire.send("GET", f"{endpoint.url}/v2/") as response:
             response.done()
             return response.status

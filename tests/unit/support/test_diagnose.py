@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import json
 import os
@@ -21,11 +22,12 @@ from cove.errors import DriverError
 from cove.image import assemble, builder, inputs, store
 from cove.image.recipe import Recipe
 from cove.image.tree import Tree
-from cove.machine import docker_context, lifecycle, policy
+from cove.machine import docker_context, lifecycle, policy, settings
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from cove.support import computer, diagnose, findings, machine
 from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Check, Finding
+from intercepting_proxy import Proxy, authority
 
 
 @pytest.fixture
@@ -378,9 +380,54 @@ def test_proxies(home: Path) -> None:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         assert worst("proxy", http_proxy=f"http://joe:hunter2@{address}").text == f"http_proxy: {address} answers"
     told = worst("proxy", http_proxy=f"http://joe:hunter2@{address}", HTTPS_PROXY=f"http://joe:hunter2@{address}")
-    assert (told.state, told.fix) == (PROBLEM, "correct it, or unset it: unset http_proxy HTTPS_PROXY")
+    assert (told.state, told.fix) == (PROBLEM, "correct it, or unset it: unset http_proxy; unset HTTPS_PROXY")
     assert "hunter2" not in told.text
     assert worst("proxy", http_proxy="http://[broken").state == PROBLEM
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        heard: list[bytes] = []
+
+        def answer() -> None:
+            for words in (b"407 Who", b"502 Bad", b"200 Fine", b""):
+                client, _ = server.accept()
+                with client:
+                    heard.append(client.recv(1 << 16))
+                    client.sendall(b"HTTP/1.1 %s\r\n\r\n" % words if words else b"")
+                    if words.startswith(b"200"):
+                        client.recv(1 << 16)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        told = worst("proxy", HTTPS_PROXY=f"http://joe:hunter2@{address}")
+        assert (told.state, told.text) == (
+            PROBLEM, f"HTTPS_PROXY: {address} wants to know who asks, and does not take what it is told",
+        )  # fmt: skip
+        assert base64.b64encode(b"joe:hunter2") in heard[0]
+        assert (
+            "does not lead to registry-1.docker.io (it says 502)"
+            in worst("proxy", HTTPS_PROXY=f"http://{address}").text
+        )
+        assert worst("proxy", HTTPS_PROXY=f"http://{address}").state == NOTE  # ends TLS amid its beginning
+        assert "gives no answer" in worst("proxy", HTTPS_PROXY=f"http://{address}").text
+        thread.join(10)
+
+
+def test_a_proxy_that_inspects(paths: MachinePaths, tmp_path: Path) -> None:
+    authority(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        route = {"registry-1.docker.io:443": f"127.0.0.1:{listener.getsockname()[1]}"}
+        threading.Thread(target=Proxy(listener, tmp_path, "", route).run, daemon=True).start()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        told = worst("proxy", HTTPS_PROXY=address)
+        assert told.state == WARNING
+        assert "shows a certificate for registry-1.docker.io that nobody here trusts" in told.text
+        assert "cove config set extra_certificates" in told.fix
+        settings.set_value(paths.settings, "extra_certificates", str(tmp_path / "ca.crt"))
+        settings.set_value(paths.settings, "certificates", "none")  # of this computer's nothing is known
+        assert worst("proxy", HTTPS_PROXY=address).text.endswith("leads to registry-1.docker.io")
+        assert "trusts 1 authority beside Mozilla's; this computer's store is not asked" in worst("certificates").text
+    (tmp_path / "ca.crt").write_text("hello")
+    assert worst("certificates").text == f"extra_certificates: {tmp_path / 'ca.crt'}: it is no certificate"
 
 
 def test_names(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,3 +153,35 @@ def test_after_close_there_is_nothing(either_way: Any) -> None:
         assert stream.recv(10) == b""
     with pytest.raises(TransportError, match="is closed"):
         transport.open_stream(either_way.target)
+
+
+def test_the_guest_opens_streams_to_a_service_of_this_computer(
+    serial_way: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cove.transport.serial.SERVICES", str(serial_way.engine.parent))
+    transport = serial_way.transport()
+
+    def shout(stream: Any) -> None:
+        while data := stream.recv(100):
+            stream.sendall(data.upper())
+        stream.sendall(b"bye")
+        stream.shutdown_write()
+
+    transport.serve("shouting", shout)
+    transport.connect()
+    place = serial_way.engine.parent / "shouting.sock"
+    deadline = time.monotonic() + 10
+    while not place.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert place.stat().st_mode & 0o777 == 0o600
+    for _ in range(3):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(10)
+            client.connect(str(place))
+            client.sendall(b"hello")
+            assert client.recv(5) == b"HELLO"
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(100) == b"bye"
+            assert client.recv(100) == b""
+    transport.disconnect()
+    assert not place.exists()

@@ -1,0 +1,130 @@
+"""How the engine reaches the world: by which proxies, and whom TLS trusts beside those that its system does.
+
+What the host says of it comes in the seed, at each greeting on the link, and whenever it changes. This module is shared by host
+and guest, so it imports the standard library's portable part only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+AUTHORITIES_MAX = 384 << 10
+"""Bytes of all certificates: they must fit into the seed, and into one frame of the link."""
+PROXY_MAX = 4096
+_BUNDLES = (
+    "SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO", "AWS_CA_BUNDLE",
+    "PIP_CERT",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Proxies are addresses ("http://[user:password@]host[:port]"), or "" for none; ``no_proxy`` is a list as in the
+    environment; ``authorities`` are certificates in PEM. ``*_in_containers``: containers are told, too.
+    """
+
+    http: str = ""
+    https: str = ""
+    no_proxy: str = ""
+    authorities: str = ""
+    proxies_in_containers: bool = False
+    authorities_in_containers: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "proxies": {
+                "http": self.http, "https": self.https, "no_proxy": self.no_proxy, "containers": self.proxies_in_containers,
+            },
+            "authorities": {"pem": self.authorities, "containers": self.authorities_in_containers},
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, value: object) -> Outside:
+        """Raises ValueError when ``value`` is not what ``to_json`` gives."""
+        proxies = _table(value, "proxies")
+        authorities = _table(value, "authorities")
+        return cls(
+            _text(proxies, "http", PROXY_MAX),
+            _text(proxies, "https", PROXY_MAX),
+            _text(proxies, "no_proxy", PROXY_MAX),
+            _text(authorities, "pem", AUTHORITIES_MAX),
+            _boolean(proxies),
+            _boolean(authorities),
+        )
+
+    @classmethod
+    def of_environment(cls, environment: Mapping[str, str]) -> Outside:
+        """The proxies that a process is to use (Go's net/http: in capitals, or else not)."""
+
+        def value(name: str) -> str:
+            return environment.get(name) or environment.get(name.lower()) or ""
+
+        return cls(value("HTTP_PROXY"), value("HTTPS_PROXY"), value("NO_PROXY"))
+
+    def proxy_variables(self, given: Iterable[str] = ()) -> dict[str, str]:
+        """What containers are told of proxies, in capitals and not, unless they have it already.
+
+        Args:
+            given: names of variables that there are; either form of a name stands for both.
+        """
+        if not self.proxies_in_containers:
+            return {}
+        taken = {name.upper() for name in given}
+        found = {"HTTP_PROXY": self.http, "HTTPS_PROXY": self.https, "NO_PROXY": self.no_proxy}
+        told = {name: value for name, value in found.items() if value and name not in taken}
+        return {form: value for name, value in told.items() for form in (name, name.lower())}
+
+    def bundle_variables(self, path: str, given: Iterable[str] = ()) -> dict[str, str]:
+        """What containers are told of a file of certificates, unless they have it already."""
+        taken = {*given}
+        return {name: path for name in _BUNDLES if name not in taken}
+
+    def shown(self) -> dict[str, str]:
+        """As ``GET /info`` has it: without names and passwords."""
+        return {"HttpProxy": masked(self.http), "HttpsProxy": masked(self.https), "NoProxy": self.no_proxy}
+
+
+def masked(proxy: str) -> str:
+    """A proxy's address without who asks, as dockerd shows it."""
+    before, at, host = proxy.rpartition("@")  # the last one: a password may have others
+    scheme, separator, _ = before.partition("://")
+    return f"{scheme}{separator}xxxxx:xxxxx@{host}" if separator else f"xxxxx:xxxxx@{host}" if at else proxy
+
+
+def proxy_problem(proxy: str) -> str:
+    """What is wrong with the address of a proxy, without who asks; "" when nothing is."""
+    try:
+        parts = urlsplit(proxy)
+        if parts.scheme not in ("http", "https"):
+            return f"proxies speak http or https, not {parts.scheme or 'nothing'}"
+        if not parts.hostname or parts.port == 0:
+            return "it names no host"
+    except ValueError:
+        return "it is no address"
+    if len(proxy) > PROXY_MAX or not proxy.isascii() or any(one <= " " or one == "\x7f" for one in proxy):
+        return "it has characters that no address has"
+    return ""
+
+
+def _table(value: object, name: str) -> Mapping[str, Any]:
+    table = value.get(name) if isinstance(value, Mapping) else None
+    if not isinstance(table, Mapping):
+        raise ValueError(f"{name} are no table")
+    return table
+
+
+def _text(table: Mapping[str, Any], name: str, most: int) -> str:
+    text = table.get(name)
+    if not isinstance(text, str) or len(text) > most or not text.isascii() or "\0" in text:
+        raise ValueError(f"{name} is no text of up to {most} characters")
+    return text
+
+
+def _boolean(table: Mapping[str, Any]) -> bool:
+    value = table.get("containers")
+    if not isinstance(value, bool):
+        raise ValueError("containers is neither true nor false")
+    return value

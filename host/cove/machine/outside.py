@@ -1,0 +1,27 @@
+"""What a machine's engine is told of the world outside: proxies, and whom TLS trusts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from coved.outside import Outside
+
+from cove.machine import certificates, proxies
+from cove.machine.settings import Settings
+
+
+def told(settings: Settings, environment: Mapping[str, str] | None = None) -> Outside:
+    """Reads this computer's settings and files; for a thread. Raises `SettingsError` that names a file of certificates.
+
+    Args:
+        environment: of which proxies are; this process's when it is not given.
+    """
+    http, https, no_proxy = proxies.for_machine(proxies.found(settings, environment))
+    return Outside(
+        http,
+        https,
+        no_proxy,
+        certificates.pem(certificates.found(settings)),
+        settings.proxy_in_containers,
+        settings.certificates_in_containers,
+    )
