@@ -17,9 +17,12 @@ from coved.link.port import EdgePort, read_boot_id
 from coved.link.protocol import (
     MAX_PORTS,
     VERSION,
+    Changed,
+    Changes,
     FrameDecoder,
     GuestMessage,
     Hello,
+    HostMessage,
     PortForward,
     ProtocolError,
     Publish,
@@ -30,6 +33,7 @@ from coved.link.protocol import (
     Sync,
     Time,
     Unpublish,
+    Watch,
     encode,
     parse_host_message,
 )
@@ -59,6 +63,8 @@ class LinkClient:
 
     Attributes:
         live_ports: asked at every connection for the forwards that the host shall have.
+        watched: asked at every connection for the paths that the host shall watch; none while it is None.
+        on_changes: told what happened in them, to be answered with ``changed``.
         on_shutdown: told the seconds in which containers shall be stopped; then the machine is powered off.
         power_off: called at the end of a shutdown.
     """
@@ -75,6 +81,8 @@ class LinkClient:
         self._ready = False
         self._shutdown: asyncio.Task[None] | None = None
         self.live_ports: Callable[[], Iterable[PortForward]] = tuple
+        self.watched: Callable[[], tuple[str, ...]] | None = None
+        self.on_changes: Callable[[Changes], None] = lambda changes: self.changed(changes.id)
         self.on_shutdown: Callable[[float], Awaitable[None]] | None = None
         self.power_off: Callable[[], None] = lambda: os.kill(1, POWER_OFF)
 
@@ -112,6 +120,14 @@ class LinkClient:
 
     def _ready_message(self) -> Ready:
         return Ready(self._boot_id or "", self._engine_version, versions.text(versions.NEWEST))
+
+    def watch(self, paths: tuple[str, ...]) -> None:
+        """Has the host watch exactly these folders and files."""
+        self._push(Watch(paths))
+
+    def changed(self, number: int) -> None:
+        """What message ``number`` told has been done."""
+        self._push(Changed(number))
 
     def announce_stop(self) -> None:
         """Tells the host that the engine goes down on purpose."""
@@ -166,7 +182,7 @@ class LinkClient:
         except (ProtocolError, ConnectionError) as error:
             self._begin_anew(error)
 
-    def _handle(self, message: Hello | Reply | Time | Shutdown) -> None:
+    def _handle(self, message: HostMessage) -> None:
         match message:
             case Hello():
                 self._hello(message)
@@ -176,6 +192,8 @@ class LinkClient:
                     future.set_result(message)
             case Time():
                 self._adjust_clock(message.unix_ns)
+            case Changes():
+                self.on_changes(message)
             case Shutdown():
                 if self._shutdown is None:
                     self._shutdown = asyncio.get_running_loop().create_task(self._shut_down(message.timeout_s))
@@ -193,7 +211,8 @@ class LinkClient:
             log.error("%d ports are published, the host is told of %d", len(live), MAX_PORTS)
         sync = Sync(number, live[:MAX_PORTS])
         ready = encode(self._ready_message().to_json()) if self._ready else b""
-        self._port.write(ready + encode(sync.to_json()))
+        watch = encode(Watch(self.watched()).to_json()) if self.watched is not None else b""
+        self._port.write(ready + encode(sync.to_json()) + watch)
         reply = asyncio.get_running_loop().create_future()
         self._replies[number] = reply
         reply.add_done_callback(lambda future: self._synced(number, future))

@@ -22,10 +22,17 @@ MAX_PORTS = 4096
 """The most ports that one ``sync`` or ``reply`` may carry, and so the most that may be published at a time; so many fit
 into one frame, however long their addresses."""
 
+MAX_WATCHED = 256
+"""The most folders and files that the host is asked to watch; with paths of 4096 bytes they fit into one frame."""
+MAX_CHANGES = 512
+"""The most changes of one ``changes``."""
+
 _HEADER = struct.Struct("!I")
 _MAX_TEXT = 4096
 
 Proto = Literal["tcp", "udp"]
+ChangeKind = Literal["create", "modify", "close", "attrib", "delete", "move"]
+What = Literal["file", "dir", "symlink", "fifo", "socket"]
 
 
 class ProtocolError(Exception):
@@ -239,8 +246,97 @@ class Stopping:
         return {"type": "stopping"}
 
 
-HostMessage = Hello | Reply | Time | Shutdown
-GuestMessage = Ready | Sync | Publish | Unpublish | Stopping
+@dataclass(frozen=True)
+class Change:
+    """What happened to a file of a watched folder; paths are relative to the folder, "" is the folder itself."""
+
+    kind: ChangeKind
+    """``modify``: written to and, as far as the host can tell, closed; ``close``: closed after nothing was written."""
+    path: str
+    what: What = "file"
+    to: str = ""
+    """Of a move: the new path."""
+    real: str | None = None
+    """Where the object of a ``create`` or ``move`` is now, for more may have happened to it; None: nowhere."""
+    size: int = 0
+    """Of a ``modify``: bytes."""
+
+    def to_json(self) -> dict[str, Any]:
+        value: dict[str, Any] = {"kind": self.kind, "path": self.path, "what": self.what}
+        if self.kind == "move":
+            value["to"] = self.to
+        if self.kind in ("move", "create"):
+            value["real"] = self.real
+        if self.kind == "modify":
+            value["size"] = self.size
+        return value
+
+    @classmethod
+    def from_json(cls, value: object) -> Change:
+        """Raises ProtocolError when ``value`` is not a valid CHANGE object."""
+        if not isinstance(value, dict):
+            raise ProtocolError("change is not an object")
+        kind, what, real = value.get("kind"), value.get("what"), value.get("real")
+        if kind not in ("create", "modify", "close", "attrib", "delete", "move"):
+            raise ProtocolError(f"change has kind {_shown(kind)}")
+        if what not in ("file", "dir", "symlink", "fifo", "socket"):
+            raise ProtocolError(f"change is of {_shown(what)}")
+        return cls(
+            kind=kind,
+            path=_below(value, "path"),
+            what=what,
+            to=_below(value, "to") if kind == "move" else "",
+            real=None if real is None else _below(value, "real"),
+            size=_integer(value, "size", 0, (1 << 63) - 1) if kind == "modify" else 0,
+        )
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Guest to host: the host shall watch exactly these folders and files, paths of the guest."""
+
+    paths: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "watch", "paths": list(self.paths)}
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Host to guest: what happened, in order; the guest answers with ``changed`` when its kernel knows."""
+
+    id: int
+    path: str
+    """The watched folder, or the folder of a watched file, as the guest calls it."""
+    token: str
+    """Lets the guest pretend to a server of the agent."""
+    changes: tuple[Change, ...] = ()
+    lost: bool = False
+    """More happened than can be told: what is cached of the folder must not be trusted."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "type": "changes",
+            "id": self.id,
+            "path": self.path,
+            "token": self.token,
+            "changes": [change.to_json() for change in self.changes],
+            "lost": self.lost,
+        }
+
+
+@dataclass(frozen=True)
+class Changed:
+    """Guest to host, the answer to changes."""
+
+    id: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "changed", "id": self.id}
+
+
+HostMessage = Hello | Reply | Time | Shutdown | Changes
+GuestMessage = Ready | Sync | Publish | Unpublish | Stopping | Watch | Changed
 
 
 def parse_host_message(message: Mapping[str, Any]) -> HostMessage:
@@ -261,6 +357,14 @@ def parse_host_message(message: Mapping[str, Any]) -> HostMessage:
             return Time(_integer(message, "unix_ns", 0, 1 << 63))
         case "shutdown":
             return Shutdown(_integer(message, "timeout_s", 0, 3600))
+        case "changes":
+            return Changes(
+                _integer(message, "id", 0, 1 << 53),
+                _absolute(message.get("path")),
+                _text(message, "token"),
+                _changes(message),
+                _boolean(message, "lost"),
+            )
         case other:
             raise ProtocolError(f"unknown message {_shown(other)} from the host")
 
@@ -282,6 +386,10 @@ def parse_guest_message(message: Mapping[str, Any]) -> GuestMessage:
             return Unpublish(_integer(message, "id", 0, 1 << 53), PortForward.from_json(message))
         case "stopping":
             return Stopping()
+        case "watch":
+            return Watch(_watched(message))
+        case "changed":
+            return Changed(_integer(message, "id", 0, 1 << 53))
         case other:
             raise ProtocolError(f"unknown message {_shown(other)} from the guest")
 
@@ -312,6 +420,38 @@ def _ports(message: Mapping[str, Any]) -> tuple[PortForward, ...]:
     if not isinstance(value, list) or len(value) > MAX_PORTS:
         raise ProtocolError(f"ports is {_shown(value)}, not a list of at most {MAX_PORTS} ports")
     return tuple(PortForward.from_json(port) for port in value)
+
+
+def _watched(message: Mapping[str, Any]) -> tuple[str, ...]:
+    value = message.get("paths")
+    if not isinstance(value, list) or len(value) > MAX_WATCHED:
+        raise ProtocolError(f"paths is {_shown(value)}, not a list of at most {MAX_WATCHED} paths")
+    return tuple(_absolute(path) for path in value)
+
+
+def _changes(message: Mapping[str, Any]) -> tuple[Change, ...]:
+    value = message.get("changes")
+    if not isinstance(value, list) or len(value) > MAX_CHANGES:
+        raise ProtocolError(f"changes is {_shown(value)}, not a list of at most {MAX_CHANGES} changes")
+    return tuple(Change.from_json(change) for change in value)
+
+
+def _absolute(value: object) -> str:
+    if not isinstance(value, str) or len(value) > _MAX_TEXT or not value.startswith("/") or not _plain(value[1:]):
+        raise ProtocolError(f"path is {_shown(value)}, not an absolute path without . and ..")
+    return value
+
+
+def _below(message: Mapping[str, Any], key: str) -> str:
+    value = message.get(key)
+    if not isinstance(value, str) or len(value) > _MAX_TEXT or not _plain(value):
+        raise ProtocolError(f"{key} is {_shown(value)}, not a path below a folder")
+    return value
+
+
+def _plain(path: str) -> bool:
+    """Whether ``path`` is "" or names between slashes, none of which leads elsewhere."""
+    return not path or ("\0" not in path and all(name not in ("", ".", "..") for name in path.split("/")))
 
 
 def _shown(value: object) -> str:

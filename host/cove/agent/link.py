@@ -7,14 +7,18 @@ import contextlib
 import logging
 import threading
 import time
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coved.link import protocol
 from coved.link.protocol import GuestMessage, Ready, Reply
 
 from cove.errors import AgentError, CoveError, PortInUse
 from cove.forward.ports import PortForwards
+
+if TYPE_CHECKING:
+    from cove.share.watching.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +45,8 @@ class Link:
         self.answering = threading.Event()
         """The same for threads."""
         self.engine: Ready | None = None
+        self.watcher: Watcher | None = None
+        """Of the folders that the guest has, once it has any."""
 
     async def open(self) -> None:
         """Raises `AgentError`."""
@@ -77,6 +83,8 @@ class Link:
                 log.error("%s", error)
                 return
         self._decoder.reset()
+        if self.watcher is not None:
+            self.watcher.guest_began()
         self._send(protocol.Hello(protocol.VERSION, time.time_ns()).to_json())
 
     def _lost(self) -> None:
@@ -86,6 +94,10 @@ class Link:
     def tell_time(self) -> None:
         """For a guest whose clock stood still meanwhile, or whose host's was set."""
         self._send(protocol.Time(time.time_ns()).to_json())
+
+    def tell_changes(self, changes: protocol.Changes) -> None:
+        """Of folders that the guest has asked for."""
+        self._send(changes.to_json())
 
     def shutdown(self, timeout_s: int) -> None:
         """Ask the engine to stop the containers and power off."""
@@ -128,11 +140,20 @@ class Link:
                 self.ready.set()
                 self.answering.set()
             case protocol.Sync() | protocol.Publish() | protocol.Unpublish():
-                task = asyncio.get_running_loop().create_task(self._answer(message))
-                self._work.add(task)
-                task.add_done_callback(self._work.discard)
+                self._begin(self._answer(message))
+            case protocol.Watch():
+                if self.watcher is not None:
+                    self._begin(self.watcher.watch(message.paths))
+            case protocol.Changed():
+                if self.watcher is not None:
+                    self.watcher.answered(message.id)
             case protocol.Stopping():
                 self._lost()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
 
     async def _answer(self, message: protocol.Sync | protocol.Publish | protocol.Unpublish) -> None:
         try:
