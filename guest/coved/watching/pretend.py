@@ -95,8 +95,8 @@ class Pretender:
 
     def _create(self, path: str, what: str, real: str | None) -> None:
         order: dict[str, object] = {"kind": "create", "path": path, "real": self._real(real), "what": what}
+        self._arm(order)  # first, for the way there may have gone, too
         with self._place.parent(path) as (parent, name):
-            self._arm(order)
             try:
                 _make(parent, name, what)
             except FileExistsError:
@@ -126,8 +126,8 @@ class Pretender:
             pass
 
     def _delete(self, path: str, what: str) -> None:
+        self._arm({"kind": "delete", "path": path, "what": what})
         with self._place.parent(path) as (parent, name):
-            self._arm({"kind": "delete", "path": path, "what": what})
             if what == "dir":
                 os.rmdir(name, dir_fd=parent)
             else:
@@ -135,9 +135,8 @@ class Pretender:
 
     def _move(self, path: str, to: str, what: str, real: str | None) -> None:
         """Pretends that the target exists, for that is so if the kernel has it cached, and where not it does no harm."""
+        self._arm({"kind": "move", "path": path, "to": to, "over": True, "what": what, "real": self._real(real)})
         with self._place.parent(path) as (parent, name), self._place.parent(to) as (new_parent, new_name):
-            order = {"kind": "move", "path": path, "to": to, "over": True, "what": what, "real": self._real(real)}
-            self._arm(order)
             os.rename(name, new_name, src_dir_fd=parent, dst_dir_fd=new_parent)
             self._arm({"kind": "none"})
             try:
