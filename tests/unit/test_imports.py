@@ -18,6 +18,7 @@ HOST = {
     "support": {"agent", "drivers", "forward", "image", "machine"},
     "agent": {"drivers", "forward", "image", "machine", "transport"},
     "forward": {"drivers", "transport"},
+    "share": set[str](),
     "drivers": {"machine"},
     "debian": {"image", "machine"},
     "build": set[str](),
