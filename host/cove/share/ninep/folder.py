@@ -5,6 +5,7 @@ Links are never followed. All methods raise `OSError` with the host's numbers. W
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -269,13 +270,8 @@ def _kernels() -> frozenset[tuple[int, int]]:
     """The devices of file systems that are windows into the host's kernel, and into this process: never served."""
     found = set()
     for place in (b"/proc", b"/sys", b"/dev", b"/sys/kernel/security", b"/sys/kernel/debug"):
-        try:
-            descriptor = os.open(place, getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_CLOEXEC", 0))
-        except OSError:
-            continue
-        with opened(descriptor):
-            look = look_fd(descriptor)
-        found.add((look.device, look.minor))
-    with opened(os.open(b"/", os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))) as root:
-        look = look_fd(root)
+        with contextlib.suppress(OSError):
+            look = look_at(-1, place)
+            found.add((look.device, look.minor))
+    look = look_at(-1, b"/")
     return frozenset(found - {(look.device, look.minor)})

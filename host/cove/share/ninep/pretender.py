@@ -7,8 +7,8 @@ requests are known. What it asks for changes nothing on the host, ever; the gues
 The helper says what it is about to repeat by a symbolic link ``.cove-pretend`` in the folder's root, whose target is JSON:
 ``{"token", "kind": "create|delete|move|none", "path", "to", "real": path or null, "what": "file|dir|symlink|fifo",
 "over": bool}``.
-The answer is the error ECANCELED when it is taken, so that the kernel remembers no such link. Changes of a file's contents and attributes need
-no such words: for this helper they succeed always.
+The answer is the error ECANCELED when it is taken, so that the kernel remembers no such link. Changes of a file's contents
+and attributes need no such words: for this helper they succeed always.
 """
 
 from __future__ import annotations
