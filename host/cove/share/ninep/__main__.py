@@ -1,7 +1,8 @@
 """Serve a folder on an inherited socket: ``python -m cove.share.ninep --fd N --root PATH [--read-only] [--owner UID:GID]
 [--control PATH]``.
 
-Ends with the connection. What goes wrong is said on standard error, one line each.
+Ends with the connection; the socket at the control's PATH stays, for a confined process cannot remove it.
+What goes wrong is said on standard error, one line each.
 """
 
 from __future__ import annotations
@@ -46,10 +47,6 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"{said.root} cannot be served: {error.strerror}", file=sys.stderr)
         return 1
-    finally:
-        if said.control:
-            with contextlib.suppress(OSError):
-                Path(said.control).unlink()
     return 0
 
 
