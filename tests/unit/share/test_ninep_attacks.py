@@ -370,7 +370,8 @@ def test_noise_is_survived(root: Path, seed: int) -> None:
             for _ in range(noise.randrange(5)):
                 body += noise.choice([
                     struct.pack("<I", noise.choice([0, 1, 2, 3, 5, 0x8241, NONE])), text(noise.choice(stem)),
-                    struct.pack("<Q", noise.choice([0, 7, 1 << 20, 1 << 63])), struct.pack("<H", noise.randrange(3)), noise.randbytes(noise.randrange(20)),
+                    struct.pack("<Q", noise.choice([0, 7, 1 << 20, 1 << 63])), struct.pack("<H", noise.randrange(3)),
+                    noise.randbytes(noise.randrange(20)),
                 ])  # fmt: skip
             connection.sendall(struct.pack("<IBH", 7 + len(body), kind, noise.randrange(50)) + body)
         for _ in range(30):

@@ -61,6 +61,10 @@ class Pretence:
     """There was something at `to`."""
     done: bool = False
 
+    def is_below(self, path: Path) -> bool:
+        """Whether what it is about lies below a directory."""
+        return any(path == each[: len(path)] and len(path) < len(each) for each in (self.path, self.to))
+
 
 class Pretences:
     """At most one at a time, for the helper takes one step after the other. `token`: who knows it may pretend."""
@@ -151,7 +155,12 @@ class Pretences:
             if not now.over:
                 raise FileNotFoundError(errno.ENOENT, "not yet")
             return self._ghost(now), now.serial
-        return self._look(path), 0
+        try:
+            return self._look(path), 0
+        except (FileNotFoundError, NotADirectoryError):
+            if not now.is_below(path):
+                raise
+            return self._ghost(now, stat.S_IFDIR | 0o755, len(path)), now.serial
 
     def _ghost_until(self, now: Pretence, *, done: bool) -> Look:
         if now.done is not done:
@@ -167,19 +176,11 @@ class Pretences:
         return self._ghost(now)
 
     @staticmethod
-    def _ghost(now: Pretence) -> Look:
+    def _ghost(now: Pretence, mode: int = 0, depth: int = 0) -> Look:
+        """Something that is not there; `depth` tells the directories above it apart."""
         seconds, nanoseconds = divmod(time.time_ns(), 10**9)
-        return Look(
-            4096,
-            1,
-            now.mode,
-            _GHOSTS | now.serial & 0xFFFFFFFFFFFF,
-            0,
-            0,
-            *(seconds, nanoseconds) * 4,
-            _NOWHERE,
-            _NOWHERE,
-        )
+        ino = _GHOSTS | ((now.serial << 12 | depth & 0xFFF) & 0xFFFFFFFFFFFF)
+        return Look(4096, 1, mode or now.mode, ino, 0, 0, *(seconds, nanoseconds) * 4, _NOWHERE, _NOWHERE)
 
     def _look(self, path: Path) -> Look:
         tree = self._folder.tree
@@ -194,9 +195,13 @@ class Pretences:
             return None
         if fid.ghost == now.serial:
             return session.attributes(fid.look, session.owner(fid.node, fid.look))
-        if now.kind == "create" and not now.done and tuple(fid.node.path()) == now.path:
+        path = tuple(fid.node.path())
+        if now.kind == "create" and not now.done and path == now.path:
             raise FileNotFoundError(errno.ENOENT, "not yet")
-        return None
+        if not now.is_below(path):
+            return None
+        look, _ = self._find(path)  # a directory that is gone, perhaps
+        return session.attributes(look, session.owner(fid.node, look))
 
     # What is said to have been done.
 

@@ -239,14 +239,15 @@ class Session:
         if target is None:
             self._tree.moved(parent, name, to, new)
             return
-        for fid in [each for each in self.fids.values() if each.node is source]:
-            self._tree.hold(target)
-            if source.open is not None and fid in source.open:
-                source.open.discard(fid)
-                target.open = target.open or set()
-                target.open.add(fid)
-            fid.node = target
-            self._tree.release(source)
+        replaced = self._tree.merge(source, target)
+        for fid in [each for each in self.fids.values() if each.node in replaced]:
+            before, fid.node = fid.node, replaced[fid.node]
+            self._tree.hold(fid.node)
+            if before.open is not None and fid in before.open:
+                before.open.discard(fid)
+                fid.node.open = fid.node.open or set()
+                fid.node.open.add(fid)
+            self._tree.release(before)
 
     def _getattr(self, fid: Fid, body: memoryview) -> bytes:
         look = self.look(fid)

@@ -169,6 +169,22 @@ class Tree:
             parent.refs = 1
             self.release(parent)
 
+    def merge(self, source: Node, target: Node) -> dict[Node, Node]:
+        """Two places have become one: what is known below the first is moved below the second.
+
+        What is known at both is given back, for whoever holds the one to hold the other.
+        """
+        replaced: dict[Node, Node] = {}
+        pairs = [(source, target)]
+        for one, other in pairs:
+            replaced[one] = other
+            for name, child in list((one.children or {}).items()):
+                if (known := (other.children or {}).get(name)) is not None:
+                    pairs.append((child, known))
+                else:
+                    self.moved(one, name, other, name)
+        return replaced
+
     # Descriptors.
 
     def directory(self, node: Node) -> int:
