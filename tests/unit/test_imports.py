@@ -19,6 +19,7 @@ HOST = {
     "agent": {"drivers", "forward", "image", "machine", "share", "transport"},
     "share": {"drivers", "machine"},
     "forward": {"drivers", "transport"},
+    "share": set[str](),
     "drivers": {"machine"},
     "debian": {"image", "machine"},
     "build": set[str](),

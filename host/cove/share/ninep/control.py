@@ -1,0 +1,62 @@
+"""What the agent says to the server and hears from it: JSON lines on a unix socket that the server listens on.
+
+The agent says ``{"token": "<hex>"}``, by which the guest's helper may pretend (`pretender`), and hears on the same connection
+what the guest changes (`notices`). An agent that is started later connects anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+
+from cove.share.ninep.notices import Notices
+from cove.share.ninep.pretender import Pretences
+
+_MAX_LINE = 4096
+_BACKLOG = 8
+
+
+class Control:
+    def __init__(self, listener: socket.socket, notices: Notices, pretences: Pretences) -> None:
+        self._listener = listener
+        self._notices = notices
+        self._pretences = pretences
+
+    def start(self) -> None:
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # the process ends
+            while True:
+                connection, _ = self._listener.accept()
+                threading.Thread(target=self._listen, args=(connection,), daemon=True).start()
+
+    def _listen(self, connection: socket.socket) -> None:
+        with (
+            connection,
+            connection.makefile("rb") as lines,
+            contextlib.suppress(OSError, ValueError, TypeError, KeyError),
+        ):
+            try:
+                while line := lines.readline(_MAX_LINE):
+                    token = json.loads(line)["token"]
+                    if not isinstance(token, str) or not token:
+                        return
+                    self._pretences.token = token
+                    self._notices.listen(connection)
+            finally:
+                self._notices.leave(connection)
+
+
+def listen(path: str) -> socket.socket:
+    """A socket at a path, for this user alone (the caller's umask); one that was left there is removed. Raises `OSError`."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(path)
+        listener.listen(_BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener

@@ -1,0 +1,102 @@
+"""Fids: what the guest has a number for."""
+
+from __future__ import annotations
+
+import os
+import threading
+from array import array
+from dataclasses import dataclass, field
+
+from cove.share.ninep.looks import Look
+from cove.share.ninep.tree import Node
+
+_LOCK = threading.Lock()
+"""Of all fids' `busy` and `closing`: requests in several threads are few."""
+
+
+class Fid:
+    """A place that the guest has looked up, and what it has open there.
+
+    `look`: what was there when it was looked up. `busy`: requests that work with the descriptor now, in other threads; who
+    closes it meanwhile leaves that to the last of them.
+    """
+
+    __slots__ = (
+        "busy", "closing", "descriptor", "ghost", "listing", "look", "node", "pretended", "pretender", "uid", "writable", "wrote",
+        "xattr",
+    )  # fmt: skip
+
+    def __init__(self, node: Node, look: Look, uid: int, *, pretender: bool) -> None:
+        self.node = node
+        self.look = look
+        self.uid = uid
+        self.pretender = pretender
+        self.descriptor = -1
+        self.writable = False
+        self.wrote = False
+        self.listing: Listing | None = None
+        self.xattr: Xattr | None = None
+        self.busy = 0
+        self.closing = False
+        self.pretended = False
+        """Open, as the pretender was told; nothing is."""
+        self.ghost = 0
+        """The pretence by which `look` is said to be here; 0 for what was really found."""
+
+    @property
+    def is_open(self) -> bool:
+        return self.descriptor >= 0 or self.listing is not None or self.xattr is not None or self.pretended
+
+    def opened(self, descriptor: int, *, writable: bool) -> None:
+        self.descriptor = descriptor
+        self.writable = writable
+        if self.node.open is None:
+            self.node.open = set()
+        self.node.open.add(self)
+
+    def start(self) -> None:
+        """A request works with the descriptor from now on, until `done`."""
+        with _LOCK:
+            self.busy += 1
+
+    def done(self) -> None:
+        with _LOCK:
+            self.busy -= 1
+            if self.closing and not self.busy:
+                self._close()
+
+    def close(self) -> None:
+        """Close what is open; later, when a request is under way."""
+        if self.descriptor >= 0:
+            if self.node.open is not None:
+                self.node.open.discard(self)
+                self.node.open = self.node.open or None
+            with _LOCK:
+                self.closing = True
+                if not self.busy:
+                    self._close()
+        self.listing = None
+        self.xattr = None
+
+    def _close(self) -> None:
+        descriptor, self.descriptor = self.descriptor, -1
+        os.close(descriptor)
+
+
+@dataclass(slots=True)
+class Listing:
+    """A directory's entries as they go to the guest, from one moment; `ends` is where each of them ends."""
+
+    entries: bytes = b""
+    ends: array[int] = field(default_factory=lambda: array("Q"))
+    read: bool = False
+
+
+@dataclass(slots=True)
+class Xattr:
+    """An extended attribute that is read, or that is being written: `name` is empty for the former."""
+
+    value: bytearray
+    name: bytes = b""
+    size: int = 0
+    flags: int = 0
