@@ -16,6 +16,8 @@ from coved.images import Images
 from coved.networks import Networks
 from coved.registry import Registries, Settings
 from coved.runtime.spawner_client import SpawnerClient
+from coved.shares import Share, Table
+from coved.shares.shares import Shares
 from coved.store.database import Database
 from coved.volumes import Volumes
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from coved.build.builder import Builder
     from coved.files.manager import Files
     from coved.files.volume_archives import VolumeArchives
+    from coved.link import protocol
     from coved.link.client import LinkClient
     from coved.names.keeping import Keeper
     from coved.runtime.keeper import SpawnerKeeper
@@ -65,10 +68,14 @@ class Engine:
         self.stopping = asyncio.Event()
         self._keeper: SpawnerKeeper | None = None
         self.link: LinkClient | None = None
+        self.shares: Shares | None = None
+        """Folders of the user's computer; None where that is the engine's own."""
         if config.link is not None:
             from coved.link import client  # only in the VM
 
             self.link = client.LinkClient(config.link, config.version)
+            self.shares = Shares()
+            self.link.on_shares = self._share
         self.database = Database(config.root / "metadata.db")
         self.identity = _identity(self.database)
         self.events = Events()
@@ -94,7 +101,7 @@ class Engine:
             networks=self.networks,
             spawner=self.spawner,
             root=config.root,
-            in_vm=config.link is not None,
+            shares=self.shares,
             userns_remap=config.userns_remap,
         )
 
@@ -141,6 +148,11 @@ class Engine:
         await self.link.start()  # before containers are started: their ports are published through it
         await self.containers.life.settle(SETTLE_S)
         self.link.announce_ready()
+
+    async def _share(self, told: protocol.Shares) -> tuple[dict[str, str], list[str]]:
+        assert self.shares is not None
+        folders = tuple(Share(one.tag, one.path, one.read_only, one.driver) for one in told.shares)
+        return await self.shares.set(Table(folders, told.windows, told.fold_case))
 
     def request_stop(self) -> None:
         """Asks for the engine's end by ``stopping``; safe to call more than once."""

@@ -16,7 +16,8 @@ import pytest
 HOST = {
     "cli": {"agent", "build", "debian", "drivers", "image", "machine", "support"},
     "support": {"agent", "drivers", "forward", "image", "machine"},
-    "agent": {"drivers", "forward", "image", "machine", "transport"},
+    "agent": {"drivers", "forward", "image", "machine", "share", "transport"},
+    "share": {"drivers", "machine"},
     "forward": {"drivers", "transport"},
     "drivers": {"machine"},
     "debian": {"image", "machine"},
@@ -25,7 +26,7 @@ HOST = {
     "machine": {"transport"},
     "transport": set[str](),
 }
-_BOTTOM = {"events", "link", "names", "runtime", "store"}
+_BOTTOM = {"events", "link", "names", "runtime", "shares", "store"}
 _MIDDLE = {"images", "networks", "volumes"}
 GUEST = {
     "api": {"engine", "build", "buildkit", "containers", "files", "registry", *_MIDDLE, *_BOTTOM},

@@ -11,8 +11,6 @@ from coved.containers.config_schema import Json
 from coved.errors import InvalidParameter
 from coved.volumes import validate_name
 
-# What people mean in the engine's own machine, wherever that is.
-_OF_THE_VM = ("/var/run/docker.sock", "/run/docker.sock", "/dev", "/proc", "/sys", "/lib/modules", "/var/lib/cove")
 _ACCESS = {"ro", "rw"}
 _PROPAGATIONS = {"private", "rprivate", "shared", "rshared", "slave", "rslave"}
 _MODES = (_ACCESS, {"z", "Z"}, {"cached", "delegated", "consistent"}, {"nocopy"}, _PROPAGATIONS)
@@ -69,8 +67,11 @@ class MountPoint:
         return asdict(self)
 
 
-def collect(config: Json, host: Json, inherited: list[MountPoint]) -> list[MountPoint]:
+def collect(config: Json, host: Json, inherited: list[MountPoint], *, look: bool = True) -> list[MountPoint]:
     """All mounts of a container, one for each destination: ``inherited`` (volumes-from), the image's volumes, then what was asked for.
+
+    Args:
+        look: whether what a bind comes from is on this machine, and is looked for. In the VM it is not (``coved.shares``).
 
     Raises InvalidParameter.
     """
@@ -78,7 +79,7 @@ def collect(config: Json, host: Json, inherited: list[MountPoint]) -> list[Mount
     asked: dict[str, MountPoint] = {}
     for mount in (
         *(_bind(text, host["VolumeDriver"]) for text in host["Binds"] or ()),
-        *(_mount(raw) for raw in host["Mounts"] or ()),
+        *(_mount(raw, must_exist=look) for raw in host["Mounts"] or ()),
         *(
             MountPoint("tmpfs", _destination(path), options=options, of_tmpfs_flag=True)
             for path, options in (host["Tmpfs"] or {}).items()
@@ -168,15 +169,6 @@ def _mount(raw: Json, *, must_exist: bool = True) -> MountPoint:
     from coved.containers import mount_request  # for those who ask for mounts
 
     return mount_request.parse(raw, must_exist=must_exist)
-
-
-def elsewhere(mounts: list[MountPoint]) -> list[str]:
-    """Warnings about binds that mean a folder of the user's computer, of which the VM knows nothing yet."""
-    return [
-        f"{mount.source} is a path in Cove's VM: folders of this computer cannot be mounted yet"
-        for mount in mounts
-        if mount.kind == "bind" and not mount.source.startswith(_OF_THE_VM)
-    ]
 
 
 def ensure_source(mount: MountPoint) -> None:

@@ -22,6 +22,9 @@ MAX_PORTS = 4096
 """The most ports that one ``sync`` or ``reply`` may carry, and so the most that may be published at a time; so many fit
 into one frame, however long their addresses."""
 
+MAX_SHARES = 64
+"""The most folders that the host shares."""
+
 _HEADER = struct.Struct("!I")
 _MAX_TEXT = 4096
 
@@ -239,8 +242,79 @@ class Stopping:
         return {"type": "stopping"}
 
 
-HostMessage = Hello | Reply | Time | Shutdown
-GuestMessage = Ready | Sync | Publish | Unpublish | Stopping
+@dataclass(frozen=True)
+class SharedFolder:
+    """A folder of the host's computer. ``tag`` names its device, ``path`` is as that computer writes it."""
+
+    tag: str
+    path: str
+    read_only: bool
+    driver: str
+    token: str = ""
+    """What the folder's server takes for a sign that the engine, and no container, speaks."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "tag": self.tag,
+            "path": self.path,
+            "read_only": self.read_only,
+            "driver": self.driver,
+            "token": self.token,
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> SharedFolder:
+        """Raises ProtocolError when ``value`` is not a valid SHARE object."""
+        if not isinstance(value, dict):
+            raise ProtocolError("share is not an object")
+        tag, driver = _text(value, "tag"), _text(value, "driver")
+        if not (tag.isascii() and tag.isalnum() and len(tag) <= 31):
+            raise ProtocolError(f"share has the tag {_shown(tag)}")
+        if driver not in ("virtiofs", "9p", "agent"):
+            raise ProtocolError(f"share has the driver {_shown(driver)}")
+        token = _text(value, "token") if "token" in value else ""
+        return cls(tag, _text(value, "path"), _boolean(value, "read_only"), driver, token)
+
+
+@dataclass(frozen=True)
+class WantShares:
+    """Guest to host, after hello: this engine can have folders, and asks for them."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "want_shares"}
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Host to guest, the answer to ``want_shares`` and whenever they change: the folders shall be exactly these."""
+
+    id: int
+    shares: tuple[SharedFolder, ...]
+    windows: bool = False
+    fold_case: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        shares = [share.to_json() for share in self.shares]
+        return {
+            "type": "shares", "id": self.id, "shares": shares, "windows": self.windows, "fold_case": self.fold_case,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Guest to host, the answer to ``shares``: what went wrong, by tag, and names of containers because of which nothing was done."""
+
+    id: int
+    errors: dict[str, str]
+    in_use: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        errors = {tag: error[:_MAX_TEXT] for tag, error in self.errors.items()}
+        return {"type": "shared", "id": self.id, "errors": errors, "in_use": [name[:255] for name in self.in_use[:64]]}
+
+
+HostMessage = Hello | Reply | Time | Shutdown | Shares
+GuestMessage = Ready | Sync | Publish | Unpublish | Stopping | WantShares | Shared
 
 
 def parse_host_message(message: Mapping[str, Any]) -> HostMessage:
@@ -261,6 +335,13 @@ def parse_host_message(message: Mapping[str, Any]) -> HostMessage:
             return Time(_integer(message, "unix_ns", 0, 1 << 63))
         case "shutdown":
             return Shutdown(_integer(message, "timeout_s", 0, 3600))
+        case "shares":
+            return Shares(
+                _integer(message, "id", 0, 1 << 53),
+                tuple(SharedFolder.from_json(share) for share in _list(message, "shares", MAX_SHARES)),
+                _boolean(message, "windows", False),
+                _boolean(message, "fold_case", False),
+            )
         case other:
             raise ProtocolError(f"unknown message {_shown(other)} from the host")
 
@@ -282,6 +363,15 @@ def parse_guest_message(message: Mapping[str, Any]) -> GuestMessage:
             return Unpublish(_integer(message, "id", 0, 1 << 53), PortForward.from_json(message))
         case "stopping":
             return Stopping()
+        case "want_shares":
+            return WantShares()
+        case "shared":
+            errors = message.get("errors")
+            if not isinstance(errors, dict) or len(errors) > 2 * MAX_SHARES:
+                raise ProtocolError(f"errors is {_shown(errors)}, not an object of texts by tag")
+            in_use = tuple(_text({"name": name}, "name") for name in _list(message, "in_use", 64))
+            found = {tag[:31]: _text(errors, tag) for tag in errors}
+            return Shared(_integer(message, "id", 0, 1 << 53), found, in_use)
         case other:
             raise ProtocolError(f"unknown message {_shown(other)} from the guest")
 
@@ -307,11 +397,15 @@ def _text(message: Mapping[str, Any], key: str) -> str:
     return value
 
 
+def _list(message: Mapping[str, Any], key: str, most: int) -> list[Any]:
+    value = message.get(key)
+    if not isinstance(value, list) or len(value) > most:
+        raise ProtocolError(f"{key} is {_shown(value)}, not a list of at most {most} {key}")
+    return value
+
+
 def _ports(message: Mapping[str, Any]) -> tuple[PortForward, ...]:
-    value = message.get("ports")
-    if not isinstance(value, list) or len(value) > MAX_PORTS:
-        raise ProtocolError(f"ports is {_shown(value)}, not a list of at most {MAX_PORTS} ports")
-    return tuple(PortForward.from_json(port) for port in value)
+    return tuple(PortForward.from_json(port) for port in _list(message, "ports", MAX_PORTS))
 
 
 def _shown(value: object) -> str:

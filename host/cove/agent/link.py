@@ -15,6 +15,7 @@ from coved.link.protocol import GuestMessage, Ready, Reply
 
 from cove.errors import AgentError, CoveError, PortInUse
 from cove.forward.ports import PortForwards
+from cove.share.manager import Folders
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,10 @@ MAX_WORK = 256
 class Link:
     """One connection to QEMU's end of the port: for as long as the VM lives, and its engine keeps to the protocol."""
 
-    def __init__(self, path: Path, ports: PortForwards, boot_id: str) -> None:
+    def __init__(self, path: Path, ports: PortForwards, boot_id: str, folders: Folders | None = None) -> None:
+        self._folders = folders
+        if folders is not None:
+            folders.send = self._send
         self._path = path
         self._ports = ports
         self._boot_id = boot_id
@@ -133,6 +137,12 @@ class Link:
                 task.add_done_callback(self._work.discard)
             case protocol.Stopping():
                 self._lost()
+            case protocol.WantShares():
+                if self._folders is not None:
+                    self._folders.wanted_by_guest()
+            case protocol.Shared():
+                if self._folders is not None:
+                    self._folders.answered(message)
 
     async def _answer(self, message: protocol.Sync | protocol.Publish | protocol.Unpublish) -> None:
         try:

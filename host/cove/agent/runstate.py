@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from cove.agent import consolewords
@@ -40,6 +40,11 @@ class RunState:
     """"cold", "template" (`cove.machine.templates`), or "resumed"."""
     kind: str = ""
     """What a saved state of it fits to (`Driver.template_key`); "" when it cannot be saved."""
+
+    folders: list[dict[str, Any]] = field(default_factory=list)
+    """Of `cove.share.manager`, as the VM was started with them."""
+    folder_driver: str = ""
+    folder_driver_reason: str = ""
 
     def shown(self) -> dict[str, Any]:
         """As `status` has it."""

@@ -30,6 +30,8 @@ from cove.machine import effective, keys, policy, registries, space, templates
 from cove.machine.paths import MachinePaths
 from cove.machine.sizes import format_size
 from cove.progress import REACHABLE, Event, Report
+from cove.share import starting as sharing
+from cove.share.manager import Folders, from_json, to_json
 from cove.transport.ssh import SshTransport
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class Vm:
         self.link: Link | None = None
         self._driver: QemuDriver | None = None
         self._transport: SshTransport | None = None
+        self.folders: Folders | None = None
         self.door: EngineDoor | None = None
         """The way to the engine, from the end of `start` on."""
         self.adopted = False
@@ -112,6 +115,7 @@ class Vm:
             await self._driver.kill()
             return False
         log.info("found the running VM again, process %s", self._driver.pid())
+        self.folders = Folders(self._paths, self._driver, from_json(self.run.folders), self.run.folder_driver)
         suspended.forget(self._paths)  # of one whose agent died before it was whole
         await self._driver.unfreeze()
         return True
@@ -144,22 +148,27 @@ class Vm:
         text = f"{self._paths.name}: {wanted.cpus} CPUs, {format_size(wanted.memory)}, {format_size(wanted.disk)} disk"
         detail = f"{accelerator.reason}: cove machine status tells more" if accelerator.reason else ""
         report(Event("machine", f"{text}, {accelerator.description}", detail=detail))
+        shared, carried, said = await asyncio.to_thread(sharing.settle, wanted, program)
+        for line in said:
+            report(Event("machine", line))
         spec = VmSpec(
             self._paths.name, wanted.cpus, wanted.memory, wanted.disk, image.kernel, image.initramfs, image.system,
-            image.command_line, accelerator,
+            image.command_line, accelerator, *sharing.needs(shared, carried.name),
         )  # fmt: skip
         await self._driver.create(spec)
         version = await asyncio.to_thread(self._driver.version)
         key = await asyncio.to_thread(self._driver.template_key, spec)
         run = RunState(
             secrets.token_hex(16), 0, image.digest, accelerator.name, accelerator.reason, version, wanted.cpus,
-            wanted.memory, time.time(), wanted.bind_address, kind=key or "",
+            wanted.memory, time.time(), wanted.bind_address, kind=key or "", folders=to_json(shared),
+            folder_driver=carried.name, folder_driver_reason=carried.reason,
         )  # fmt: skip
+        self.folders = Folders(self._paths, self._driver, shared, carried.name)
         # What is on disk is of a VM that has died. The next one is to be taken over only once it has its seed.
         runstate.forget(self._paths)
         if (before := suspended.load(self._paths)) is not None:
             try:
-                await self._resume(spec, before, report)
+                await self._resume(spec, replace(before, run=replace(before.run, folders=run.folders)), report)
                 return
             except (StateError, BootError) as error:
                 await self._failed("its suspended state", "as after a power cut", error, report)
@@ -195,10 +204,13 @@ class Vm:
         image = store.find(run.image)
         if image is None:
             raise StateError(f"the VM image {run.image[:16]}, which it runs, is gone")
+        listed = from_json(run.folders)
+        own, shared_memory = sharing.needs(listed, run.folder_driver)
         spec = replace(
             spec, cpus=run.cpus, memory=run.memory, kernel=image.kernel, initramfs=image.initramfs, system=image.system,
-            command_line=image.command_line,
+            command_line=image.command_line, folders=own, shared_memory=shared_memory,
         )  # fmt: skip
+        self.folders = Folders(self._paths, self._driver, listed, run.folder_driver)
         if run.kind != await asyncio.to_thread(self._driver.template_key, spec):
             raise StateError("QEMU or what accelerates it is another one now")
         if not suspended.is_of_this_disk(self._paths, before):
@@ -224,7 +236,18 @@ class Vm:
                 "stop it instead: cove machine stop",
             )
         report(Event("suspend", "writing its memory to the disk"))
-        await asyncio.to_thread(self._transport.disconnect)
+        assert self.folders is not None
+        async with self.folders.away():  # with them it could not be saved
+            await asyncio.to_thread(self._transport.disconnect)
+            await self._save()
+        await self._driver.quit()
+        if not await self._ended(QUIT_S):
+            await self._driver.kill()
+        suspended.note(self._paths, self.run, ended=True)
+        runstate.forget(self._paths)
+
+    async def _save(self) -> None:
+        assert self._driver is not None and self.run is not None
         what = f"the memory of the machine {self._paths.name}"
         try:
             with space.room(self._paths.folder, what):
@@ -239,11 +262,6 @@ class Vm:
             if shutil.disk_usage(self._paths.folder).free < NO_ROOM:  # QEMU does not tell why it could not write
                 raise space.full(self._paths.folder, what) from None
             raise
-        await self._driver.quit()
-        if not await self._ended(QUIT_S):
-            await self._driver.kill()
-        suspended.note(self._paths, self.run, ended=True)
-        runstate.forget(self._paths)
 
     async def _restore(
         self, spec: VmSpec, template: Path, run: RunState, told: dict[str, Any], report: Report
@@ -294,7 +312,10 @@ class Vm:
     async def _ready(self, report: Report, timeout_s: float) -> None:
         assert self._driver is not None and self.run is not None
         report(Event("boot", "waiting for the engine"))
-        self.link = Link(self._paths.link_socket, PortForwards(self._driver, self.run.bind_address), self.run.boot_id)
+        if self.folders is not None:
+            self.folders.plug()
+        ports = PortForwards(self._driver, self.run.bind_address)
+        self.link = Link(self._paths.link_socket, ports, self.run.boot_id, self.folders)
         await self.link.open()
         await self._driver.on_link_change(self.link.changed)
         if self._resumed:
@@ -409,6 +430,8 @@ class Vm:
             await asyncio.to_thread(self._transport.close)
         if self.link is not None:
             await self.link.close()
+        if self.folders is not None:
+            await self.folders.close()
 
     def status(self) -> dict[str, Any]:
         """What `cove machine status` shows of a VM that runs."""
@@ -416,6 +439,8 @@ class Vm:
         result: dict[str, Any] = {"pid": self.pid}
         if run is not None:
             result |= run.shown()
+        if self.folders is not None:
+            result["folders"] = self.folders.status()
         if engine is not None:
             result |= {"engine_version": engine.engine_version, "api_version": engine.api_version}
         result["host_memory"] = _resident(self.pid)

@@ -1,0 +1,73 @@
+"""Where containers' mounts come from: volumes, directories of the engine's machine, and, in the VM, of the user's computer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from coved.containers.mountpoints import MountPoint, ensure_source
+from coved.shares.shares import MissingSource, Shares
+from coved.volumes import Volumes
+
+Pair = tuple[MountPoint, str]
+"""A mount, and the path that it comes from, "" for a tmpfs; its ``subpath`` is what of that it is."""
+
+
+class Binds:
+    """Args: shares: None where the user's computer is the engine's own."""
+
+    def __init__(self, volumes: Volumes, shares: Shares | None) -> None:
+        self._volumes = volumes
+        self._shares = shares
+
+    @property
+    def in_vm(self) -> bool:
+        return self._shares is not None
+
+    async def check(self, mounts: Iterable[MountPoint]) -> list[str]:
+        """Before a container is made: warnings. Raises InvalidParameter for what could not be mounted."""
+        if self._shares is None:
+            return []  # each was looked for when it was read
+        warnings = []
+        for mount in mounts:
+            if mount.kind == "bind":
+                try:
+                    await self._shares.locate(mount.source, create=False)
+                except MissingSource:
+                    if not mount.create_source:
+                        raise
+                if warning := self._shares.warning(mount.source):
+                    warnings.append(warning)
+        return warnings
+
+    async def ready(self, mounts: Iterable[MountPoint]) -> list[Pair]:
+        """For a start: what a bind comes from is made when it is missing and may be made. Raises InvalidParameter, EngineError."""
+        return [await self._ready(mount) for mount in mounts if mount.kind != "image"]
+
+    async def there(self, mounts: Iterable[MountPoint]) -> list[Pair]:
+        """For a look: nothing is made, and what is to be looked for may still be missing."""
+        pairs = []
+        for mount in mounts:
+            if mount.kind == "bind" and self._shares is not None:
+                try:
+                    located = await self._shares.locate(mount.source, create=False)
+                except MissingSource:
+                    continue
+                pairs.append((replace(mount, subpath=located.below), located.source))
+            else:
+                pairs.append((mount, self.source(mount)))
+        return pairs
+
+    async def _ready(self, mount: MountPoint) -> Pair:
+        if mount.kind == "bind" and self._shares is not None:
+            located = await self._shares.locate(mount.source, create=mount.create_source)
+            return replace(mount, subpath=located.below), located.source
+        if mount.kind == "bind":
+            ensure_source(mount)
+        return mount, self.source(mount)
+
+    def source(self, mount: MountPoint) -> str:
+        """As an inspect tells it; "" for a tmpfs and an image."""
+        if mount.kind == "image":
+            return ""
+        return str(self._volumes.path(mount.source)) if mount.kind == "volume" else mount.source
