@@ -151,8 +151,8 @@ class Engine:
 
     async def _share(self, told: protocol.Shares) -> tuple[dict[str, str], list[str]]:
         assert self.shares is not None
-        folders = tuple(Share(one.tag, one.path, one.read_only, one.driver) for one in told.shares)
-        return await self.shares.set(Table(folders, told.windows, told.fold_case))
+        folders = tuple(Share(one.tag, one.path, one.read_only, one.driver, one.token) for one in told.shares)
+        return await self.shares.set(Table(folders, told.windows, told.fold_case), told.lost)
 
     def request_stop(self) -> None:
         """Asks for the engine's end by ``stopping``; safe to call more than once."""

@@ -292,11 +292,14 @@ class Shares:
     shares: tuple[SharedFolder, ...]
     windows: bool = False
     fold_case: bool = False
+    lost: tuple[str, ...] = ()
+    """Tags of those whose server has ended: what is mounted of them answers nothing any more, and goes, whoever uses it."""
 
     def to_json(self) -> dict[str, Any]:
         shares = [share.to_json() for share in self.shares]
         return {
             "type": "shares", "id": self.id, "shares": shares, "windows": self.windows, "fold_case": self.fold_case,
+            "lost": [*self.lost],
         }  # fmt: skip
 
 
@@ -341,6 +344,7 @@ def parse_host_message(message: Mapping[str, Any]) -> HostMessage:
                 tuple(SharedFolder.from_json(share) for share in _list(message, "shares", MAX_SHARES)),
                 _boolean(message, "windows", False),
                 _boolean(message, "fold_case", False),
+                tuple(_text({"tag": tag}, "tag") for tag in _list({"lost": [], **message}, "lost", MAX_SHARES)),
             )
         case other:
             raise ProtocolError(f"unknown message {_shown(other)} from the host")

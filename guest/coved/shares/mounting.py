@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -17,6 +18,7 @@ DEVICE_S = 15.0
 """Seconds that a device may take to appear after it was plugged in; one that works takes one."""
 MSIZE = 512000
 """Bytes of a message of 9p over virtio, the most that the kernel takes."""
+_MNT_DETACH = 2
 _READ_ONLY, _NO_SUID, _NO_DEV = 1, 2, 4
 _NETLINK_KOBJECT_UEVENT = 15
 
@@ -77,7 +79,7 @@ def _mount(share: Share, place: Path) -> None:
     else:
         from coved.shares import stream  # only where the host's computer has neither
 
-        stream.mount(share, place, lambda options: _call(share.tag, place, "9p", flags, options))
+        stream.mount(share, lambda options: _call(share.tag, place, "9p", flags, options))
 
 
 def _call(source: str, target: Path, kind: str, flags: int, options: str) -> None:
@@ -92,6 +94,39 @@ def unmount(place: Path) -> None:
         number = ctypes.get_errno()
         if number not in (errno.EINVAL, errno.ENOENT):
             raise OSError(number, os.strerror(number), str(place))
+
+
+def drop(place: Path) -> None:
+    """Take away a folder that answers nothing any more: who waits for it, or has it, gets errors. Nothing of it is asked."""
+    if (device := _device(place)) is None:
+        return
+    minor, kind = device
+    if kind == "virtiofs":
+        _abort_fuse(minor)
+    if _libc.umount2(os.fsencode(place), _MNT_DETACH):
+        number = ctypes.get_errno()
+        if number != errno.EINVAL:
+            raise OSError(number, os.strerror(number), str(place))
+
+
+def _abort_fuse(minor: int) -> None:
+    """End all that waits for a server of FUSE (Documentation/filesystems/fuse.rst): it would wait for ever."""
+    control = Path("/sys/fs/fuse/connections")
+    with contextlib.suppress(OSError):
+        if not any(control.iterdir()):
+            _call("fusectl", control, "fusectl", 0, "")
+        (control / str(minor) / "abort").write_text("1")
+
+
+def _device(place: Path) -> tuple[int, str] | None:
+    """The minor device number and type of the file system mounted on ``place``, on top of others."""
+    found = None
+    with Path("/proc/self/mountinfo").open("rb") as file:
+        for line in file:
+            words = line.split(b" ")
+            if words[4] == os.fsencode(place):
+                found = int(words[2].partition(b":")[2]), words[words.index(b"-") + 1].decode("ascii", "replace")
+    return found
 
 
 def mounted(root: Path) -> set[str]:

@@ -62,13 +62,16 @@ class Shares:
 
     # -- for the link
 
-    async def set(self, table: Table) -> tuple[dict[str, str], list[str]]:
-        """Have exactly these folders mounted.
+    async def set(self, table: Table, lost: Iterable[str] = ()) -> tuple[dict[str, str], list[str]]:
+        """Have exactly these folders mounted. What is mounted of ``lost``, by tag, answers nothing any more, and is dropped.
 
         Returns what went wrong, by tag, and names of containers that use what shall go: while there are any, nothing is changed.
         """
         async with self._turn:
-            gone = [share for share in self.table.shares if share not in table.shares]
+            for tag in lost:
+                log.error("the folder %s does not answer any more", tag)
+                await to_the_end(_alone(lambda tag=tag: mounting.drop(self._root / tag)))  # type: ignore[misc]
+            gone = [share for share in self.table.shares if share not in table.shares and share.tag not in {*lost}]
             if busy := self.used_by(gone):
                 return {}, busy
             self._told.clear()
@@ -81,7 +84,8 @@ class Shares:
                     there.discard(tag)
                 except OSError as error:
                     errors[tag] = error.strerror or str(error)
-            made = await asyncio.gather(*(self._mount(share) for share in table.shares if share.tag not in there))
+            once = {share.tag: share for share in table.shares if share.tag not in there}  # it may have several paths
+            made = await asyncio.gather(*map(self._mount, once.values()))
             errors |= {share.tag: error for share, error in made if error}
             mounted = tuple(share for share in table.shares if share.tag not in errors)
             self.table = Table(mounted, table.windows, table.fold_case)

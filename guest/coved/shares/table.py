@@ -21,6 +21,8 @@ class Share:
     read_only: bool = False
     driver: str = "9p"
     """How it comes here: "virtiofs", "9p" (the hypervisor's), "agent" (9p of the agent's)."""
+    token: str = ""
+    """By which its server, the agent's, knows the engine."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,12 +17,16 @@ from cove.drivers.base import Driver
 from cove.errors import CoveError, DriverError
 from cove.machine.paths import MachinePaths
 from cove.share import folders as listing
+from cove.share import servers
 from cove.share.folders import Folder
 
 log = logging.getLogger(__name__)
 
 ANSWER_S = 40.0
 """Seconds in which the guest mounts or unmounts folders; devices may take a third of it each to come."""
+LEAVING_S = 2.0
+MAX_ENDS, ENDS_S = 3, 60.0
+"""A server that ends more often than that in so many seconds is not started again."""
 Send = Callable[[dict[str, Any]], None]
 
 
@@ -42,6 +47,8 @@ class Folders:
         """Of devices, and what the guest said, by tag."""
         self._mounted: set[str] = set()
         self._away = False
+        self._guards: dict[str, asyncio.Task[None]] = {}
+        self._ends: dict[str, list[float]] = {}
         self._next = 1
         self._answers: dict[int, asyncio.Future[Shared]] = {}
         self._telling: set[asyncio.Task[None]] = set()
@@ -65,9 +72,56 @@ class Folders:
                 except CoveError as error:
                     log.error("%s cannot be shared: %s", folder.path, error)
                     self._errors[folder.tag] = str(error)
+                    continue
+            self._guard(folder)
 
     async def _plug_one(self, folder: Folder) -> None:
-        await self._driver.plug_folder(folder.tag)
+        carrier = self.carrier(folder)
+        if carrier == "9p":
+            await self._driver.plug_folder(folder.tag)
+            return
+        serve = servers.serve_virtiofs if carrier == "virtiofs" else servers.serve_9p
+        process = await serve(self._paths, self._driver, folder)
+        log.info("%s is served by process %d", folder.path, process.pid)
+
+    def _guard(self, folder: Folder) -> None:
+        """See to it that a folder's server runs."""
+        if self.carrier(folder) != "9p" and ((task := self._guards.get(folder.tag)) is None or task.done()):
+            self._guards[folder.tag] = asyncio.get_running_loop().create_task(self._watch_over(folder))
+
+    async def _watch_over(self, folder: Folder) -> None:
+        await servers.ended(self._paths, folder.tag)
+        if self._away:
+            return
+        with contextlib.suppress(TimeoutError):  # with QEMU its servers end, and that is as it should be
+            await asyncio.wait_for(self._driver.wait_exit(), LEAVING_S)
+            return
+        log.error("the server of %s has ended; what used it gets errors", folder.path)
+        now = time.monotonic()
+        ends = [*(one for one in self._ends.get(folder.tag, ()) if now - one < ENDS_S), now]
+        self._ends[folder.tag] = ends
+        self._mounted.discard(folder.tag)
+        self._errors[folder.tag] = f"its server has ended (see {servers.log_file(self._paths)})"
+        try:
+            with contextlib.suppress(TimeoutError):
+                await self._tell(self._sound(), lost=(folder.tag,))
+            await self._driver.unplug(folder.tag)
+        except CoveError as error:
+            log.error("%s cannot be shared anew: %s", folder.path, error)
+            return
+        if len(ends) > MAX_ENDS:
+            log.error("the server of %s ends again and again: it is not started any more", folder.path)
+            return
+        del self._guards[folder.tag]
+        self.plug()
+        self.wanted_by_guest()
+
+    def _sound(self) -> list[Folder]:
+        return [folder for folder in self._folders if folder.tag not in self._errors]
+
+    def carrier(self, folder: Folder) -> str:
+        """What carries a folder. Virtiofsd in C cannot keep a guest from writing, so read-only ones go by Cove's own server then."""
+        return "agent" if self._carrier == "virtiofs" and folder.read_only else self._carrier
 
     # -- the guest
 
@@ -87,19 +141,20 @@ class Folders:
         if self._away:
             return
         with contextlib.suppress(TimeoutError):
-            said = await self._tell([folder for folder in self._folders if folder.tag not in self._errors])
+            said = await self._tell(self._sound())
             self._mounted = {folder.tag for folder in self._folders} - set(self._errors) - set(said.errors)
             for folder in self._folders:
                 if folder.tag in said.errors:
                     self._errors[folder.tag] = f"the machine cannot mount it: {said.errors[folder.tag]}"
 
-    async def _tell(self, folders: Sequence[Folder]) -> Shared:
+    async def _tell(self, folders: Sequence[Folder], lost: tuple[str, ...] = ()) -> Shared:
         """Raises TimeoutError."""
         number, self._next = self._next, self._next + 1
         shares = tuple(
-            SharedFolder(folder.tag, path, folder.read_only, self._carrier) for folder, path in listing.names(folders)
+            SharedFolder(folder.tag, path, folder.read_only, self.carrier(folder))
+            for folder, path in listing.names(folders)
         )
-        message = Shares(number, shares, listing.is_windows(), listing.fold_case())
+        message = Shares(number, shares, listing.is_windows(), listing.fold_case(), lost)
         answer: asyncio.Future[Shared] = asyncio.get_running_loop().create_future()
         self._answers[number] = answer
         try:
@@ -151,7 +206,7 @@ class Folders:
 
     async def close(self) -> None:
         """Let go of it all; the VM keeps its folders."""
-        tasks = [*self._telling, *([self._plugging] if self._plugging is not None else [])]
+        tasks = [*self._telling, *self._guards.values(), *([self._plugging] if self._plugging is not None else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
