@@ -15,7 +15,7 @@ import pytest
 
 HOST = {
     "cli": {"agent", "build", "debian", "drivers", "image", "machine", "support"},
-    "support": {"agent", "drivers", "forward", "image", "machine"},
+    "support": {"agent", "drivers", "forward", "image", "machine", "share"},
     "agent": {"drivers", "forward", "image", "machine", "share", "transport"},
     "share": {"drivers", "machine"},
     "forward": {"drivers", "transport"},

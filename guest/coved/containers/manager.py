@@ -81,6 +81,7 @@ class Containers:
         )
         if shares is not None:
             shares.users = self._folders_used
+            volumes.bind_within(shares)
         self.execs = Execs(events, self._launcher.linked)
         self._pruning = False
         self.life = Life(
@@ -187,6 +188,8 @@ class Containers:
         for container in self._registry:
             if container.state.running:
                 yield from ((container.name, mount.source) for mount in container.mounts if mount.kind == "bind")
+                devices = (self._volumes.device(mount.source) for mount in container.mounts if mount.kind == "volume")
+                yield from ((container.name, device) for device in devices if device)
 
     def image_name(self, container: Container) -> str:
         """The name it was created by while that still means its image, else the image's id."""

@@ -161,15 +161,22 @@ class Shares:
         through = "" if led_to == self.table.normal(source) else f", where {source} leads,"
         raise InvalidParameter(
             f'invalid mount config for type "bind": bind source path does not exist: {source}'
-            f" ({led_to}{through} is not in a folder that this computer shares with Cove's machine; share one:"
-            f" cove config set shared_folders {led_to})"
+            f" ({led_to}{through} is not in a folder that this computer shares with Cove's machine{self._how(led_to)})"
         )
+
+    def _how(self, path: str) -> str:
+        """How to share a folder that is not; "" when that would be of no use."""
+        if is_of_the_vm(path):
+            return ""
+        if len({share.tag for share in self.table.shares}) > 1:  # set would take others' place
+            return f": add {path} to shared_folders (cove config edit), then: cove machine restart"
+        return f"; share one: cove config set shared_folders {path} && cove machine restart"
 
     def warning(self, source: str) -> str:
         """For a source that turned out to be the VM's own; "" when that is what people mean by it."""
         if is_of_the_vm(source) or self.table.find(source):
             return ""
-        return f"{source} is a path in Cove's VM: this computer does not share it (cove config set shared_folders {source})"
+        return f"{source} is a path in Cove's VM: this computer does not share its own{self._how(source)}"
 
 
 async def _alone(work: Callable[[], T]) -> T:

@@ -19,10 +19,10 @@ class Choice:
     name: str
     reason: str
 
-    @property
-    def description(self) -> str:
-        """For people."""
-        return {"virtiofs": "virtiofs", "9p": "9p of QEMU", "agent": "9p of Cove's own"}[self.name]
+
+def describe(name: str) -> str:
+    """For people."""
+    return {"virtiofs": "virtiofs", "9p": "QEMU's 9p", "agent": "Cove's own 9p"}.get(name, name)
 
 
 def choose(wanted: str, program: Path) -> Choice:

@@ -16,8 +16,8 @@ from coved.link.protocol import Shared, SharedFolder, Shares
 from cove.drivers.base import Driver
 from cove.errors import CoveError, DriverError
 from cove.machine.paths import MachinePaths
+from cove.share import choice, servers
 from cove.share import folders as listing
-from cove.share import servers
 from cove.share.folders import Folder
 
 log = logging.getLogger(__name__)
@@ -217,6 +217,7 @@ class Folders:
             {
                 "path": str(folder.path),
                 "access": "read-only" if folder.read_only else "read-write",
+                "driver": choice.describe(self.carrier(folder)),
                 "state": self._state(folder),
             }
             for folder in self._folders
