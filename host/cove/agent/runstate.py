@@ -45,11 +45,13 @@ class RunState:
     """Of `cove.share.manager`, as the VM was started with them."""
     folder_driver: str = ""
     folder_driver_reason: str = ""
+    folder_token: str = ""
+    """By which the folders' servers, Cove's own, know the engine."""
 
     def shown(self) -> dict[str, Any]:
         """As `status` has it."""
         told = asdict(self) | {"uptime_seconds": max(0.0, time.time() - self.started_at)}
-        del told["kind"]
+        del told["kind"], told["folder_token"], told["folders"]
         return told
 
 

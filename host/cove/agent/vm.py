@@ -115,7 +115,6 @@ class Vm:
             await self._driver.kill()
             return False
         log.info("found the running VM again, process %s", self._driver.pid())
-        self.folders = Folders(self._paths, self._driver, from_json(self.run.folders), self.run.folder_driver)
         suspended.forget(self._paths)  # of one whose agent died before it was whole
         await self._driver.unfreeze()
         return True
@@ -161,9 +160,8 @@ class Vm:
         run = RunState(
             secrets.token_hex(16), 0, image.digest, accelerator.name, accelerator.reason, version, wanted.cpus,
             wanted.memory, time.time(), wanted.bind_address, kind=key or "", folders=to_json(shared),
-            folder_driver=carried.name, folder_driver_reason=carried.reason,
+            folder_driver=carried.name, folder_driver_reason=carried.reason, folder_token=secrets.token_hex(16),
         )  # fmt: skip
-        self.folders = Folders(self._paths, self._driver, shared, carried.name)
         # What is on disk is of a VM that has died. The next one is to be taken over only once it has its seed.
         runstate.forget(self._paths)
         if (before := suspended.load(self._paths)) is not None:
@@ -193,6 +191,12 @@ class Vm:
         self._resumed = self.adopted = False
         failed, self._driver = self._driver, QemuDriver(self._paths)
         self._driver.program, self._driver.sandbox = failed.program, failed.sandbox
+        self.folders = None
+
+    def _folders_of(self, run: RunState) -> Folders:
+        assert self._driver is not None
+        listed = from_json(run.folders)
+        return Folders(self._paths, self._driver, listed, run.folder_driver, run.folder_token)
 
     async def _resume(self, spec: VmSpec, before: Suspended, report: Report) -> None:
         """Raises `StateError` when the state does not fit any more, `CoveError`; the state is there still until the VM goes on."""
@@ -210,7 +214,6 @@ class Vm:
             spec, cpus=run.cpus, memory=run.memory, kernel=image.kernel, initramfs=image.initramfs, system=image.system,
             command_line=image.command_line, folders=own, shared_memory=shared_memory,
         )  # fmt: skip
-        self.folders = Folders(self._paths, self._driver, listed, run.folder_driver)
         if run.kind != await asyncio.to_thread(self._driver.template_key, spec):
             raise StateError("QEMU or what accelerates it is another one now")
         if not suspended.is_of_this_disk(self._paths, before):
@@ -311,9 +314,9 @@ class Vm:
 
     async def _ready(self, report: Report, timeout_s: float) -> None:
         assert self._driver is not None and self.run is not None
+        self.folders = self.folders or self._folders_of(self.run)
         report(Event("boot", "waiting for the engine"))
-        if self.folders is not None:
-            self.folders.plug()
+        self.folders.plug()
         ports = PortForwards(self._driver, self.run.bind_address)
         self.link = Link(self._paths.link_socket, ports, self.run.boot_id, self.folders)
         await self.link.open()

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,24 @@ log = logging.getLogger(__name__)
 
 ANSWER_S = 40.0
 """Seconds in which the guest mounts or unmounts folders; devices may take a third of it each to come."""
+MOUNTED_AT = "/run/cove/host"
+"""In the guest (`coved.shares.shares`)."""
 LEAVING_S = 2.0
 MAX_ENDS, ENDS_S = 3, 60.0
 """A server that ends more often than that in so many seconds is not started again."""
 Send = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A folder that the guest has: where it is mounted there, where it is here, what carries it; and of Cove's own server, where it takes
+    orders."""
+
+    guest: str
+    host: Path
+    carrier: str
+    control: Path | None
+    token: str
 
 
 class Folders:
@@ -35,9 +49,13 @@ class Folders:
 
     Args:
         carrier: "virtiofs", "9p" or "agent".
+        token: by which Cove's own servers know the engine; the same for as long as they live.
     """
 
-    def __init__(self, paths: MachinePaths, driver: Driver, folders: Sequence[Folder], carrier: str) -> None:
+    def __init__(
+        self, paths: MachinePaths, driver: Driver, folders: Sequence[Folder], carrier: str, token: str = ""
+    ) -> None:
+        self._token = token
         self._paths = paths
         self._driver = driver
         self._folders = tuple(folders)
@@ -151,7 +169,7 @@ class Folders:
         """Raises TimeoutError."""
         number, self._next = self._next, self._next + 1
         shares = tuple(
-            SharedFolder(folder.tag, path, folder.read_only, self.carrier(folder))
+            SharedFolder(folder.tag, path, folder.read_only, self.carrier(folder), self._token)
             for folder, path in listing.names(folders)
         )
         message = Shares(number, shares, listing.is_windows(), listing.fold_case(), lost)
@@ -164,6 +182,17 @@ class Folders:
                 return await answer
         finally:
             del self._answers[number]
+
+    def carried(self) -> list[Carried]:
+        """The folders that the guest has, for who tells it of changes in them."""
+        return [
+            Carried(
+                f"{MOUNTED_AT}/{folder.tag}", folder.path, self.carrier(folder),
+                servers.control(self._paths, folder.tag) if self.carrier(folder) == "agent" else None, self._token,
+            )
+            for folder in self._folders
+            if folder.tag in self._mounted
+        ]  # fmt: skip
 
     # -- suspension
 
