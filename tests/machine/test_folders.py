@@ -149,8 +149,11 @@ def its_server_may_die(machine: Any, work: Path) -> None:
     """Who has something open gets errors, soon; the next container gets the folder."""
     machine.docker("run", "-d", "--name", "waits", "-v", f"{work}:/x", "busybox", "sleep", "1000")
     run = machine.home / "run/default"
-    os.kill(int((run / "folder0.pid").read_text()), signal.SIGKILL)
-    eventually(lambda: bool(told(machine)["folders"][0]["state"] == "shared" and (run / "folder0.pid").exists()), 60)
+    before = (run / "folder0.pid").read_text()
+    os.kill(int(before), signal.SIGKILL)
+    eventually(
+        lambda: (run / "folder0.pid").read_text() != before and told(machine)["folders"][0]["state"] == "shared", 60
+    )
     done = machine.docker("run", "--rm", "-v", f"{work}:/x", "busybox", "cat", "/x/made", timeout_s=120)
     assert done.stdout == "back\n"
     dead = machine.docker("exec", "waits", "ls", "/x/deep", check=False, timeout_s=60)

@@ -26,7 +26,6 @@ ANSWER_S = 40.0
 """Seconds in which the guest mounts or unmounts folders; devices may take a third of it each to come."""
 MOUNTED_AT = "/run/cove/host"
 """In the guest (`coved.shares.shares`)."""
-LEAVING_S = 2.0
 MAX_ENDS, ENDS_S = 3, 60.0
 """A server that ends more often than that in so many seconds is not started again."""
 Send = Callable[[dict[str, Any]], None]
@@ -111,9 +110,10 @@ class Folders:
         await servers.ended(self._paths, folder.tag)
         if self._away:
             return
-        with contextlib.suppress(TimeoutError):  # with QEMU its servers end, and that is as it should be
-            await asyncio.wait_for(self._driver.wait_exit(), LEAVING_S)
-            return
+        try:
+            await self._driver.plugged()
+        except CoveError:
+            return  # with QEMU its servers end, and that is as it should be
         log.error("the server of %s has ended; what used it gets errors", folder.path)
         now = time.monotonic()
         ends = [*(one for one in self._ends.get(folder.tag, ()) if now - one < ENDS_S), now]
