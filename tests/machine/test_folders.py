@@ -20,7 +20,7 @@ CONTAINER = """
 set -e
 cat /x/told
 echo back > /x/made; mkdir -p /x/deep/er; chmod 750 /x/deep
-echo one > /x/old; mv /x/old /x/deep/new; ln /x/deep/new /x/hard; ln -s told /x/soft; mkfifo /x/pipe
+echo one > /x/old; mv /x/old /x/deep/new; ln /x/deep/new /x/hard; ln -s told /x/soft
 echo more >> /x/told; rm /x/going
 dd if=/dev/zero of=/x/big bs=1M count=5 2>/dev/null; wc -c < /x/big
 cat /x/soft
@@ -62,6 +62,9 @@ def test_folders(machine: Any, home: Path, driver: str) -> None:
     work = home / driver
     work.mkdir()
     it_works(machine, work)
+    if status["folder_driver"] != "9p":  # QEMU's opens no special files, not even to make them
+        machine.docker("run", "--rm", "-v", f"{work}:/x", "busybox", "mkfifo", "/x/pipe")
+        assert stat.S_ISFIFO((work / "pipe").stat().st_mode)
     it_keeps_to_the_folder(machine, work)
     if driver != "auto":
         it_cannot_be_written(machine, read_only)
@@ -79,7 +82,6 @@ def it_works(machine: Any, work: Path) -> None:
     assert stat.S_IMODE((work / "deep").stat().st_mode) == 0o750
     assert (work / "deep/new").samefile(work / "hard")
     assert (work / "soft").readlink() == Path("told")
-    assert stat.S_ISFIFO((work / "pipe").stat().st_mode)
     assert not (work / "going").exists()
     assert {one.stat().st_uid for one in work.iterdir() if not one.is_symlink()} == {begin.st_uid}
     # What this computer changes, the next container sees; also one that runs.
