@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from coved.containers.config_schema import Json
 from coved.containers.mountpoints import MountPoint, ensure_source
 from coved.shares.shares import MissingSource, Shares
 from coved.volumes import Volumes
@@ -20,9 +21,14 @@ class Binds:
         self._volumes = volumes
         self._shares = shares
 
-    @property
-    def in_vm(self) -> bool:
-        return self._shares is not None
+    async def reading(self, host: Json) -> dict[str, bool]:
+        """How `mountpoints.collect` is to read what a HostConfig asks for."""
+        if self._shares is None:
+            return {}
+        asked = [*(host["Binds"] or ()), *(one.get("Source") or "" for one in host["Mounts"] or ())]
+        if any(isinstance(text, str) and text[1:2] == ":" for text in asked):
+            await self._shares.known()  # a drive: names of volumes have two letters
+        return {"look": False, "drives": self._shares.table.windows}
 
     async def check(self, mounts: Iterable[MountPoint]) -> list[str]:
         """Before a container is made: warnings. Raises InvalidParameter for what could not be mounted."""

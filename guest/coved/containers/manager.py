@@ -247,7 +247,8 @@ class Containers:
         userns.check(self.remap, request.host)
         links = self._launcher.linked.requested(request.host)
         request.host["Links"] = None  # from now on they have names of their own
-        mounts = collect(request.config, request.host, self._inherited(request), look=not self.binds.in_vm)
+        how = await self.binds.reading(request.host)
+        mounts = collect(request.config, request.host, self._inherited(request), **how)
         self._networks.sandboxes.check(config.sandbox_request(name, request, request.host["NetworkMode"]))
         if said := await self.binds.check(mounts):
             request = replace(request, warnings=(*request.warnings, *said))

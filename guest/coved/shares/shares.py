@@ -138,6 +138,12 @@ class Shares:
             ) from None
         return Located(str(self.place(place.share)), place.below)
 
+    async def known(self) -> None:
+        """Return when the host has told what it shares, or does not in time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TOLD_S):
+                await self._told.wait()
+
     async def _wait(self, source: str) -> None:
         try:
             async with asyncio.timeout(TOLD_S):

@@ -10,7 +10,7 @@ from typing import ParamSpec
 
 import pytest
 from coved.containers.binds import Binds
-from coved.containers.mountpoints import MountPoint
+from coved.containers.mountpoints import MountPoint, collect
 from coved.errors import EngineError, InvalidParameter
 from coved.shares import Share, Table, mounting, shares
 from coved.shares.shares import Located, Shares
@@ -134,3 +134,25 @@ async def test_mounts_of_a_container(engine: Shares, tmp_path: Path) -> None:
     with pytest.raises(InvalidParameter, match=r"exist: /home/me/gone$"):
         await binds.check([gone])
     assert await binds.there([gone]) == []
+
+
+@looped
+async def test_windows_paths_are_binds_where_the_computer_has_windows(engine: Shares, tmp_path: Path) -> None:
+    binds = Binds(None, engine)  # type: ignore[arg-type]
+    home = Share("folder0", "C:\\Users\\me")
+    await engine.set(Table((home,), windows=True, fold_case=True))
+    (tmp_path / "folder0/src").mkdir()
+    asked = ["C:\\Users\\me\\src:/a", "c:/Users/me/src:/b:ro", "/c/Users/me/src:/c", "//c/users/Me/src:/d", "vol:/e"]
+    host = {"Binds": asked, "Mounts": None, "Tmpfs": None, "VolumeDriver": ""}
+    mounts = collect({"Volumes": None}, host, [], **await binds.reading(host))
+    assert [mount.kind for mount in mounts] == ["bind"] * 4 + ["volume"]
+    assert mounts[0].source == "C:\\Users\\me\\src"
+    assert not mounts[1].writable
+    assert {mount.subpath for mount, _ in await binds.ready(mounts[:4])} == {"src"}
+    raw = {"Type": "bind", "Source": "C:\\Users\\me\\src", "Target": "/m"}
+    host = {"Binds": None, "Mounts": [raw], "Tmpfs": None, "VolumeDriver": ""}
+    (mount,) = collect({"Volumes": None}, host, [], **await binds.reading(host))
+    assert (await binds.ready([mount]))[0][0].subpath == "src"
+    await engine.set(Table((HOME,)))
+    with pytest.raises(InvalidParameter, match="mount path must be absolute"):
+        collect({"Volumes": None}, host, [], **await binds.reading(host))
