@@ -2,7 +2,7 @@
 
 python tests/bench/bench_folders.py [--files N] [--drivers 9p,agent,virtiofs] [--home DIR] [--sshfs DIR]
 
-All is done by programs in one container, so that each has the same costs but for the file system: this computer's own git and busybox.
+All is done by programs in one container, so that each has the same costs but for the file system: this computer's own git, and busybox.
 With `--sshfs` DIR has the unpacked Debian packages sshfs, libfuse3-3 and openssh-sftp-server (`apt-get download`, `dpkg -x`); the
 container mounts the same folder through OpenSSH's client to the VM then, as tools do that use sshfs for this.
 `--home` is the COVE_HOME of a machine that may be restarted, with HOME below it.
@@ -58,15 +58,14 @@ NAMES = {
 SMALL_WORK = ("unpack", "remove", "status", "find")
 
 
-def image(sshfs: Path | None) -> bytes:
-    """An archive of a root file system: busybox is the VM's own, git and sshfs are Debian's with their libraries."""
-    buffer = io.BytesIO()
-    programs = [shutil.which("git"), shutil.which("busybox")]
+def add_programs(file: Path, sshfs: Path | None) -> None:
+    """To an archive of a root file system: git and sshfs, which are Debian's, with their libraries."""
+    programs = [shutil.which("git")]
     search = dict(os.environ)
     if sshfs is not None:
         programs.append(str(sshfs / "usr/bin/sshfs"))
         search["LD_LIBRARY_PATH"] = ":".join(str(one) for one in sshfs.glob("**/lib/*-linux-gnu"))
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
+    with tarfile.open(file, mode="a") as archive:
         seen: set[str] = set()
         for program in filter(None, programs):
             archive.add(os.path.realpath(program), f"bin/{Path(program).name}")
@@ -80,15 +79,9 @@ def image(sshfs: Path | None) -> bytes:
                 if name not in seen:
                     seen.add(name)
                     archive.add(os.path.realpath(library), name)
-        for applet in ("sh", "dd", "tar", "rm", "find", "sync", "mkdir", "sleep", "cat", "cp", "umount", "mount"):
-            link = tarfile.TarInfo(f"bin/{applet}")
-            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
-            archive.addfile(link)
         _add(archive, "small.tar", _small())
         _add(archive, "work.sh", WORK.replace("@MIB@", str(MIB)).encode())
         _add(archive, "etc/gitconfig", b"[safe]\n\tdirectory = *\n[gc]\n\tauto = 0\n")
-        _add(archive, "etc/passwd", b"root:x:0:0:root:/:/bin/sh\n")
-    return buffer.getvalue()
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -120,7 +113,11 @@ class Bench:
         self.folder = folder
         self.sshfs = sshfs
         archive = machine.home / "bench.tar"
-        archive.write_bytes(image(sshfs))
+        self.docker("rm", "-f", "bench", check=False)
+        self.docker("create", "--name", "bench", "busybox")
+        self.docker("export", "-o", str(archive), "bench")
+        self.docker("rm", "bench")
+        add_programs(archive, sshfs)
         self.docker("import", str(archive), "bench-folders")
 
     def docker(self, *words: str, check: bool = True) -> str:

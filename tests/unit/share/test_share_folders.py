@@ -82,3 +82,18 @@ def test_only_qemus_own_server_needs_the_folders_on_its_command_line(home: Path)
     assert [(one.tag, one.path) for one in starting.needs(listed, "9p")[0]] == [("folder0", home)]
     assert starting.needs(listed, "virtiofs") == ((), True)
     assert starting.needs(listed, "agent") == ((), False)
+
+
+def test_qemu_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "cache_dir", lambda: tmp_path / "cache")
+    monkeypatch.setattr("sys.platform", "linux")
+    program, asked = tmp_path / "qemu", tmp_path / "asked"
+    program.write_text(f'#!/bin/sh\necho "$2" >> {asked}\ncase $2 in virtio-9p*) exit 0; esac; exit 1\n')
+    program.chmod(0o755)
+    for _ in range(2):
+        assert choice.unusable("9p", program) == ""
+        assert not choice.has_virtiofs(program)
+    assert asked.read_text().split() == ["virtio-9p-pci,help", "vhost-user-fs-pci,help"]
+    program.write_text("#!/bin/sh\nexit 1\n")
+    assert "built without its 9p server" in choice.unusable("9p", program)
+    assert choice.unusable("9p", tmp_path / "nowhere")
