@@ -16,8 +16,11 @@ from coved.images import Images
 from coved.networks import Networks
 from coved.registry import Registries, Settings
 from coved.runtime.spawner_client import SpawnerClient
+from coved.shares import Share, Table
+from coved.shares.shares import Shares
 from coved.store.database import Database
 from coved.volumes import Volumes
+from coved.watching.watched import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +28,11 @@ if TYPE_CHECKING:
     from coved.build.builder import Builder
     from coved.files.manager import Files
     from coved.files.volume_archives import VolumeArchives
+    from coved.link import protocol
     from coved.link.client import LinkClient
     from coved.names.keeping import Keeper
     from coved.runtime.keeper import SpawnerKeeper
+    from coved.watching.emitter import Emitter
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +70,19 @@ class Engine:
         self.stopping = asyncio.Event()
         self._keeper: SpawnerKeeper | None = None
         self.link: LinkClient | None = None
+        self.shares: Shares | None = None
+        """Folders of the user's computer; None where that is the engine's own."""
+        self.watched: Watched | None = None
+        self._watching: asyncio.Task[None] | None = None
         if config.link is not None:
             from coved.link import client  # only in the VM
 
             self.link = client.LinkClient(config.link, config.version)
+            self.shares = Shares()
+            self.link.on_shares = self._share
+            self.watched = Watched(self.link.watch)
+            self.link.watched = lambda: self.watched.paths if self.watched is not None else ()
+            self.link.on_changes = self._changes_told
         self.database = Database(config.root / "metadata.db")
         self.identity = _identity(self.database)
         self.events = Events()
@@ -94,7 +108,8 @@ class Engine:
             networks=self.networks,
             spawner=self.spawner,
             root=config.root,
-            in_vm=config.link is not None,
+            shares=self.shares,
+            watched=self.watched,
             userns_remap=config.userns_remap,
         )
 
@@ -141,6 +156,23 @@ class Engine:
         await self.link.start()  # before containers are started: their ports are published through it
         await self.containers.life.settle(SETTLE_S)
         self.link.announce_ready()
+
+    async def _share(self, told: protocol.Shares) -> tuple[dict[str, str], list[str]]:
+        assert self.shares is not None
+        folders = tuple(Share(one.tag, one.path, one.read_only, one.driver, one.token) for one in told.shares)
+        answer = await self.shares.set(Table(folders, told.windows, told.fold_case), told.lost)
+        self._watching = asyncio.get_running_loop().create_task(self.containers.watch_again())  # when this is answered
+        return answer
+
+    def _changes_told(self, changes: protocol.Changes) -> None:
+        self._emitter.take(changes)
+
+    @functools.cached_property
+    def _emitter(self) -> Emitter:
+        from coved.watching.emitter import Emitter  # only for containers that have folders of the user's computer
+
+        assert self.link is not None
+        return Emitter(self.link.changed)
 
     def request_stop(self) -> None:
         """Asks for the engine's end by ``stopping``; safe to call more than once."""

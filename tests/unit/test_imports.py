@@ -15,11 +15,10 @@ import pytest
 
 HOST = {
     "cli": {"agent", "build", "debian", "drivers", "image", "machine", "support"},
-    "support": {"agent", "drivers", "forward", "image", "machine"},
+    "support": {"agent", "drivers", "forward", "image", "machine", "share"},
     "agent": {"drivers", "forward", "image", "machine", "share", "transport"},
     "share": {"drivers", "machine"},
     "forward": {"drivers", "transport"},
-    "share": set[str](),
     "drivers": {"machine"},
     "debian": {"image", "machine"},
     "build": set[str](),
@@ -27,7 +26,7 @@ HOST = {
     "machine": {"transport"},
     "transport": set[str](),
 }
-_BOTTOM = {"events", "link", "names", "runtime", "store"}
+_BOTTOM = {"events", "link", "names", "runtime", "shares", "store"}
 _MIDDLE = {"images", "networks", "volumes"}
 GUEST = {
     "api": {"engine", "build", "buildkit", "containers", "files", "registry", *_MIDDLE, *_BOTTOM},

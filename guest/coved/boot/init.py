@@ -28,6 +28,9 @@ MODULES = (
     "nft_flow_offload",
     "nft_masq",
     "nft_nat",
+    # Of folders: nobody loads them when a device comes, as udev would.
+    "9p",
+    "9pnet_virtio",
 )
 # What each connection of SSH executes: read before the VM is saved, so that the first one need not wait for the system disk.
 WARM = ("/usr/sbin/sshd", "/usr/lib/openssh/sshd-*", "/usr/lib/*-linux-gnu/libcrypto.so.*")

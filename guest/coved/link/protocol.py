@@ -26,6 +26,8 @@ MAX_WATCHED = 256
 """The most folders and files that the host is asked to watch; with paths of 4096 bytes they fit into one frame."""
 MAX_CHANGES = 512
 """The most changes of one ``changes``."""
+MAX_SHARES = 64
+"""The most folders that the host shares."""
 
 _HEADER = struct.Struct("!I")
 _MAX_TEXT = 4096
@@ -335,8 +337,82 @@ class Changed:
         return {"type": "changed", "id": self.id}
 
 
-HostMessage = Hello | Reply | Time | Shutdown | Changes
-GuestMessage = Ready | Sync | Publish | Unpublish | Stopping | Watch | Changed
+@dataclass(frozen=True)
+class SharedFolder:
+    """A folder of the host's computer. ``tag`` names its device, ``path`` is as that computer writes it."""
+
+    tag: str
+    path: str
+    read_only: bool
+    driver: str
+    token: str = ""
+    """What the folder's server takes for a sign that the engine, and no container, speaks."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "tag": self.tag,
+            "path": self.path,
+            "read_only": self.read_only,
+            "driver": self.driver,
+            "token": self.token,
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> SharedFolder:
+        """Raises ProtocolError when ``value`` is not a valid SHARE object."""
+        if not isinstance(value, dict):
+            raise ProtocolError("share is not an object")
+        tag, driver = _text(value, "tag"), _text(value, "driver")
+        if not (tag.isascii() and tag.isalnum() and len(tag) <= 31):
+            raise ProtocolError(f"share has the tag {_shown(tag)}")
+        if driver not in ("virtiofs", "9p", "agent"):
+            raise ProtocolError(f"share has the driver {_shown(driver)}")
+        token = _text(value, "token") if "token" in value else ""
+        return cls(tag, _text(value, "path"), _boolean(value, "read_only"), driver, token)
+
+
+@dataclass(frozen=True)
+class WantShares:
+    """Guest to host, after hello: this engine can have folders, and asks for them."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "want_shares"}
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Host to guest, the answer to ``want_shares`` and whenever they change: the folders shall be exactly these."""
+
+    id: int
+    shares: tuple[SharedFolder, ...]
+    windows: bool = False
+    fold_case: bool = False
+    lost: tuple[str, ...] = ()
+    """Tags of those whose server has ended: what is mounted of them answers nothing any more, and goes, whoever uses it."""
+
+    def to_json(self) -> dict[str, Any]:
+        shares = [share.to_json() for share in self.shares]
+        return {
+            "type": "shares", "id": self.id, "shares": shares, "windows": self.windows, "fold_case": self.fold_case,
+            "lost": [*self.lost],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Guest to host, the answer to ``shares``: what went wrong, by tag, and names of containers because of which nothing was done."""
+
+    id: int
+    errors: dict[str, str]
+    in_use: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        errors = {tag: error[:_MAX_TEXT] for tag, error in self.errors.items()}
+        return {"type": "shared", "id": self.id, "errors": errors, "in_use": [name[:255] for name in self.in_use[:64]]}
+
+
+HostMessage = Hello | Reply | Time | Shutdown | Shares | Changes
+GuestMessage = Ready | Sync | Publish | Unpublish | Stopping | WantShares | Shared | Watch | Changed
 
 
 def parse_host_message(message: Mapping[str, Any]) -> HostMessage:
@@ -365,6 +441,14 @@ def parse_host_message(message: Mapping[str, Any]) -> HostMessage:
                 _changes(message),
                 _boolean(message, "lost"),
             )
+        case "shares":
+            return Shares(
+                _integer(message, "id", 0, 1 << 53),
+                tuple(SharedFolder.from_json(share) for share in _list(message, "shares", MAX_SHARES)),
+                _boolean(message, "windows", False),
+                _boolean(message, "fold_case", False),
+                tuple(_text({"tag": tag}, "tag") for tag in _list({"lost": [], **message}, "lost", MAX_SHARES)),
+            )
         case other:
             raise ProtocolError(f"unknown message {_shown(other)} from the host")
 
@@ -390,6 +474,15 @@ def parse_guest_message(message: Mapping[str, Any]) -> GuestMessage:
             return Watch(_watched(message))
         case "changed":
             return Changed(_integer(message, "id", 0, 1 << 53))
+        case "want_shares":
+            return WantShares()
+        case "shared":
+            errors = message.get("errors")
+            if not isinstance(errors, dict) or len(errors) > 2 * MAX_SHARES:
+                raise ProtocolError(f"errors is {_shown(errors)}, not an object of texts by tag")
+            in_use = tuple(_text({"name": name}, "name") for name in _list(message, "in_use", 64))
+            found = {tag[:31]: _text(errors, tag) for tag in errors}
+            return Shared(_integer(message, "id", 0, 1 << 53), found, in_use)
         case other:
             raise ProtocolError(f"unknown message {_shown(other)} from the guest")
 
@@ -415,25 +508,23 @@ def _text(message: Mapping[str, Any], key: str) -> str:
     return value
 
 
+def _list(message: Mapping[str, Any], key: str, most: int) -> list[Any]:
+    value = message.get(key)
+    if not isinstance(value, list) or len(value) > most:
+        raise ProtocolError(f"{key} is {_shown(value)}, not a list of at most {most} {key}")
+    return value
+
+
 def _ports(message: Mapping[str, Any]) -> tuple[PortForward, ...]:
-    value = message.get("ports")
-    if not isinstance(value, list) or len(value) > MAX_PORTS:
-        raise ProtocolError(f"ports is {_shown(value)}, not a list of at most {MAX_PORTS} ports")
-    return tuple(PortForward.from_json(port) for port in value)
+    return tuple(PortForward.from_json(port) for port in _list(message, "ports", MAX_PORTS))
 
 
 def _watched(message: Mapping[str, Any]) -> tuple[str, ...]:
-    value = message.get("paths")
-    if not isinstance(value, list) or len(value) > MAX_WATCHED:
-        raise ProtocolError(f"paths is {_shown(value)}, not a list of at most {MAX_WATCHED} paths")
-    return tuple(_absolute(path) for path in value)
+    return tuple(_absolute(path) for path in _list(message, "paths", MAX_WATCHED))
 
 
 def _changes(message: Mapping[str, Any]) -> tuple[Change, ...]:
-    value = message.get("changes")
-    if not isinstance(value, list) or len(value) > MAX_CHANGES:
-        raise ProtocolError(f"changes is {_shown(value)}, not a list of at most {MAX_CHANGES} changes")
-    return tuple(Change.from_json(change) for change in value)
+    return tuple(Change.from_json(change) for change in _list(message, "changes", MAX_CHANGES))
 
 
 def _absolute(value: object) -> str:

@@ -16,6 +16,7 @@ from coved.link.protocol import GuestMessage, Ready, Reply
 
 from cove.errors import AgentError, CoveError, PortInUse
 from cove.forward.ports import PortForwards
+from cove.share.manager import Folders
 
 if TYPE_CHECKING:
     from cove.share.watching.watcher import Watcher
@@ -30,7 +31,10 @@ MAX_WORK = 256
 class Link:
     """One connection to QEMU's end of the port: for as long as the VM lives, and its engine keeps to the protocol."""
 
-    def __init__(self, path: Path, ports: PortForwards, boot_id: str) -> None:
+    def __init__(self, path: Path, ports: PortForwards, boot_id: str, folders: Folders | None = None) -> None:
+        self._folders = folders
+        if folders is not None:
+            folders.send = self._send
         self._path = path
         self._ports = ports
         self._boot_id = boot_id
@@ -149,6 +153,12 @@ class Link:
                     self.watcher.answered(message.id)
             case protocol.Stopping():
                 self._lost()
+            case protocol.WantShares():
+                if self._folders is not None:
+                    self._folders.wanted_by_guest()
+            case protocol.Shared():
+                if self._folders is not None:
+                    self._folders.answered(message)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

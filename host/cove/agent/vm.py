@@ -30,6 +30,9 @@ from cove.machine import effective, keys, policy, registries, space, templates
 from cove.machine.paths import MachinePaths
 from cove.machine.sizes import format_size
 from cove.progress import REACHABLE, Event, Report
+from cove.share import starting as sharing
+from cove.share.manager import Folders, from_json, to_json
+from cove.share.watching.watcher import Watcher
 from cove.transport.ssh import SshTransport
 
 log = logging.getLogger(__name__)
@@ -54,6 +57,8 @@ class Vm:
         self.link: Link | None = None
         self._driver: QemuDriver | None = None
         self._transport: SshTransport | None = None
+        self.folders: Folders | None = None
+        self.watcher: Watcher | None = None
         self.door: EngineDoor | None = None
         """The way to the engine, from the end of `start` on."""
         self.adopted = False
@@ -144,22 +149,26 @@ class Vm:
         text = f"{self._paths.name}: {wanted.cpus} CPUs, {format_size(wanted.memory)}, {format_size(wanted.disk)} disk"
         detail = f"{accelerator.reason}: cove machine status tells more" if accelerator.reason else ""
         report(Event("machine", f"{text}, {accelerator.description}", detail=detail))
+        shared, carried, said = await asyncio.to_thread(sharing.settle, wanted, program)
+        for line in said:
+            report(Event("machine", line))
         spec = VmSpec(
             self._paths.name, wanted.cpus, wanted.memory, wanted.disk, image.kernel, image.initramfs, image.system,
-            image.command_line, accelerator,
+            image.command_line, accelerator, *sharing.needs(shared, carried.name),
         )  # fmt: skip
         await self._driver.create(spec)
         version = await asyncio.to_thread(self._driver.version)
         key = await asyncio.to_thread(self._driver.template_key, spec)
         run = RunState(
             secrets.token_hex(16), 0, image.digest, accelerator.name, accelerator.reason, version, wanted.cpus,
-            wanted.memory, time.time(), wanted.bind_address, kind=key or "",
+            wanted.memory, time.time(), wanted.bind_address, kind=key or "", folders=to_json(shared),
+            folder_driver=carried.name, folder_driver_reason=carried.reason, folder_token=secrets.token_hex(16),
         )  # fmt: skip
         # What is on disk is of a VM that has died. The next one is to be taken over only once it has its seed.
         runstate.forget(self._paths)
         if (before := suspended.load(self._paths)) is not None:
             try:
-                await self._resume(spec, before, report)
+                await self._resume(spec, replace(before, run=replace(before.run, folders=run.folders)), report)
                 return
             except (StateError, BootError) as error:
                 await self._failed("its suspended state", "as after a power cut", error, report)
@@ -184,6 +193,12 @@ class Vm:
         self._resumed = self.adopted = False
         failed, self._driver = self._driver, QemuDriver(self._paths)
         self._driver.program, self._driver.sandbox = failed.program, failed.sandbox
+        self.folders = None
+
+    def _folders_of(self, run: RunState) -> Folders:
+        assert self._driver is not None
+        listed = from_json(run.folders)
+        return Folders(self._paths, self._driver, listed, run.folder_driver, run.folder_token)
 
     async def _resume(self, spec: VmSpec, before: Suspended, report: Report) -> None:
         """Raises `StateError` when the state does not fit any more, `CoveError`; the state is there still until the VM goes on."""
@@ -195,9 +210,11 @@ class Vm:
         image = store.find(run.image)
         if image is None:
             raise StateError(f"the VM image {run.image[:16]}, which it runs, is gone")
+        listed = from_json(run.folders)
+        own, shared_memory = sharing.needs(listed, run.folder_driver)
         spec = replace(
             spec, cpus=run.cpus, memory=run.memory, kernel=image.kernel, initramfs=image.initramfs, system=image.system,
-            command_line=image.command_line,
+            command_line=image.command_line, folders=own, shared_memory=shared_memory,
         )  # fmt: skip
         if run.kind != await asyncio.to_thread(self._driver.template_key, spec):
             raise StateError("QEMU or what accelerates it is another one now")
@@ -224,7 +241,18 @@ class Vm:
                 "stop it instead: cove machine stop",
             )
         report(Event("suspend", "writing its memory to the disk"))
-        await asyncio.to_thread(self._transport.disconnect)
+        assert self.folders is not None
+        async with self.folders.away():  # with them it could not be saved
+            await asyncio.to_thread(self._transport.disconnect)
+            await self._save()
+        await self._driver.quit()
+        if not await self._ended(QUIT_S):
+            await self._driver.kill()
+        suspended.note(self._paths, self.run, ended=True)
+        runstate.forget(self._paths)
+
+    async def _save(self) -> None:
+        assert self._driver is not None and self.run is not None
         what = f"the memory of the machine {self._paths.name}"
         try:
             with space.room(self._paths.folder, what):
@@ -239,11 +267,6 @@ class Vm:
             if shutil.disk_usage(self._paths.folder).free < NO_ROOM:  # QEMU does not tell why it could not write
                 raise space.full(self._paths.folder, what) from None
             raise
-        await self._driver.quit()
-        if not await self._ended(QUIT_S):
-            await self._driver.kill()
-        suspended.note(self._paths, self.run, ended=True)
-        runstate.forget(self._paths)
 
     async def _restore(
         self, spec: VmSpec, template: Path, run: RunState, told: dict[str, Any], report: Report
@@ -293,8 +316,12 @@ class Vm:
 
     async def _ready(self, report: Report, timeout_s: float) -> None:
         assert self._driver is not None and self.run is not None
+        self.folders = self.folders or self._folders_of(self.run)
         report(Event("boot", "waiting for the engine"))
-        self.link = Link(self._paths.link_socket, PortForwards(self._driver, self.run.bind_address), self.run.boot_id)
+        self.folders.plug()
+        ports = PortForwards(self._driver, self.run.bind_address)
+        self.link = Link(self._paths.link_socket, ports, self.run.boot_id, self.folders)
+        self.watcher = self.link.watcher = Watcher(self.folders.carried, self.link.tell_changes)
         await self.link.open()
         await self._driver.on_link_change(self.link.changed)
         if self._resumed:
@@ -409,6 +436,11 @@ class Vm:
             await asyncio.to_thread(self._transport.close)
         if self.link is not None:
             await self.link.close()
+        if self.watcher is not None:
+            await self.watcher.close()
+            self.watcher = None
+        if self.folders is not None:
+            await self.folders.close()
 
     def status(self) -> dict[str, Any]:
         """What `cove machine status` shows of a VM that runs."""
@@ -416,6 +448,10 @@ class Vm:
         result: dict[str, Any] = {"pid": self.pid}
         if run is not None:
             result |= run.shown()
+        if self.folders is not None:
+            result["folders"] = self.folders.status()
+        if self.watcher is not None and self.watcher.trouble:
+            result["changes"] = sorted(set(self.watcher.trouble.values()))
         if engine is not None:
             result |= {"engine_version": engine.engine_version, "api_version": engine.api_version}
         result["host_memory"] = _resident(self.pid)

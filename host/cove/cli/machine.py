@@ -200,8 +200,20 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
                 + f"the machine has at most {value['memory'] >> 20} MiB",
             ),
         ]
+    rows += _folder_rows(value)
     used = "none yet" if value["disk_used"] is None else f"{value['disk_used'] / 2**20:.0f} MiB"
     return [*rows, ("disk", used), ("docker socket", value["docker_socket"])]
+
+
+def _folder_rows(value: dict[str, Any]) -> list[tuple[str, str]]:
+    """Folders of this computer, what carries them and why."""
+    if value["state"] != "running" or "folder_driver" not in value:
+        return []
+    folders = value.get("folders", [])
+    shown = [f"{one['path']}, {one['access']}, {one['driver']}: {one['state']}" for one in folders] or ["none shared"]
+    reason = f" ({value['folder_driver_reason']})" if value["folder_driver_reason"] else ""
+    shown[-1] += reason
+    return [("" if index else "folders", line) for index, line in enumerate(shown)]
 
 
 def _span(seconds: float) -> str:

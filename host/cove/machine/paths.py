@@ -208,7 +208,7 @@ class MachinePaths:
 
     @property
     def docker_socket(self) -> Path:
-        return self._socket("docker.sock")
+        return self.socket("docker.sock")
 
     @property
     def down(self) -> Path:
@@ -217,26 +217,27 @@ class MachinePaths:
 
     @property
     def agent_socket(self) -> Path:
-        return self._socket("agent.sock")
+        return self.socket("agent.sock")
 
     @property
     def qmp_socket(self) -> Path:
-        return self._socket("qmp.sock")
+        return self.socket("qmp.sock")
 
     @property
     def link_socket(self) -> Path:
-        return self._socket("link.sock")
+        return self.socket("link.sock")
 
     @property
     def seed_socket(self) -> Path:
-        return self._socket("seed.sock")
+        return self.socket("seed.sock")
 
     def make_run_dir(self) -> Path:
         """Create the private directory of the sockets. Raises `CoveError` as `private_dir` does."""
         private_dir(runtime_dir())
         return private_dir(self.run_dir)
 
-    def _socket(self, file: str) -> Path:
+    def socket(self, file: str) -> Path:
+        """A socket of that name. Raises `CoveError` when its path is too long for one."""
         path = self.run_dir / file
         if len(os.fsencode(path)) > MAX_SOCKET_PATH:
             raise CoveError(

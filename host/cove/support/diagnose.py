@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from cove.machine.paths import MachinePaths
-from cove.support import computer, machine
+from cove.support import computer, folders, machine
 from cove.support.findings import Check
 
 
@@ -29,6 +29,7 @@ def checks(name: str, environment: Mapping[str, str] | None = None) -> list[Chec
         Check("engine", partial(machine.look_at_engine, paths), machine.ENGINE_S + 2),
         Check("clock", partial(machine.look_at_clock, paths), machine.ENGINE_S + 2),
         Check("ports", partial(machine.look_at_ports, paths), 20),
+        Check("folders", partial(folders.look, paths), 8),
         Check("proxy", partial(computer.look_at_proxy, environment), 10),
         Check("names", computer.look_at_name_service, 8),
         Check("registry", partial(machine.look_at_registry, paths), machine.REGISTRY_S + 2),

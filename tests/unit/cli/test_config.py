@@ -62,7 +62,7 @@ def test_mistakes_name_key_and_file(paths: MachinePaths, run: Run) -> None:
     assert run("config", "get", "cpu")[::2] == (
         1,
         "cove: cpu is not a setting; did you mean cpus?\n      the settings are cpus, memory, disk, accelerator, bind_address,"
-        " qemu, mounts, insecure_registries, registry_mirrors\n",
+        " qemu, share_home, shared_folders, folder_driver, insecure_registries, registry_mirrors\n",
     )
     status, _, err = run("config", "set", "cpus", "many")
     assert (status, err) == (

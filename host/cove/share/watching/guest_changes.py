@@ -27,6 +27,11 @@ class GuestChanges:
         self._socket: socket.socket | None = None
         self._buffer = b""
 
+    @property
+    def hears(self) -> bool:
+        """Whether the server is there."""
+        return self._socket is not None
+
     def open(self) -> None:
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:

@@ -8,10 +8,10 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from coved.link.protocol import Changes
 
+from cove.share.manager import Carried
 from cove.share.watching.echoes import Echoes
 from cove.share.watching.guest_changes import GuestChanges
 from cove.share.watching.pending import Pending, describe
@@ -23,27 +23,13 @@ ANSWER_S = 30.0
 """The guest does some thousand operations for the longest message; one that takes longer has lost the folder."""
 
 
-@dataclass(frozen=True)
-class Shared:
-    """A folder of this computer that the guest has mounted."""
-
-    guest: str
-    """Where it is in the guest."""
-    host: Path
-    kind: Literal["ninep", "qemu", "virtiofs"]
-    control: Path | None = None
-    """Of a server of Cove's own: the socket on which it says what the guest does, and takes the token."""
-    token: str = ""
-    """Of a server of Cove's own: with it the guest may pretend."""
-
-
 @dataclass(eq=False)
 class _Watched:
     """One watched folder, or the folder of watched files."""
 
     guest: str
     host: Path
-    shared: Shared
+    shared: Carried
     names: set[str] | None
     """Only these of its entries; None: all, and all below."""
     pending: Pending = field(default_factory=Pending)
@@ -54,18 +40,20 @@ class Watcher:
 
     def __init__(
         self,
-        shared: Iterable[Shared],
+        carried: Callable[[], list[Carried]],
         send: Callable[[Changes], None],
         source: Callable[[Tell], Source] = for_this_system,
     ) -> None:
-        self._shared = sorted(shared, key=lambda one: len(one.guest), reverse=True)
+        self._carried = carried
         self._send = send
         self._make_source = source
         self._source: Source | None = None
         self._loop = asyncio.get_running_loop()
         self._watched: dict[Path, _Watched] = {}
-        self._echoes = {one: Echoes() for one in self._shared}
-        self._heard: list[GuestChanges] = []
+        self._echoes: dict[Path, Echoes] = {}
+        """By shared folder."""
+        self._heard: dict[Path, GuestChanges] = {}
+        """By the control socket of a server of Cove's own."""
         self._next = 1
         self._answer: tuple[int, asyncio.Future[None]] | None = None
         self._news = asyncio.Event()
@@ -74,18 +62,13 @@ class Watcher:
         self.trouble: dict[str, str] = {}
         """By folder of the guest: why not all of its changes are told."""
 
-    def start(self) -> None:
-        """Begin to listen to the servers of Cove's own."""
-        for one in self._shared:
-            if one.control is not None:
-                heard = GuestChanges(one.control, one.token, self._echoes[one])
-                heard.open()
-                self._heard.append(heard)
-
     async def watch(self, paths: Iterable[str]) -> None:
         """Watch exactly these folders and files of the guest. What cannot be watched is noted in `trouble`."""
         async with self._setting:
-            wanted = await asyncio.to_thread(self._wanted, tuple(paths))
+            carried = sorted(self._carried(), key=lambda one: len(one.guest), reverse=True)
+            wanted = await asyncio.to_thread(self._wanted, carried, tuple(paths))
+            for one in {one.shared for one in wanted.values()}:
+                self._listen(one)
             if wanted and self._source is None:
                 try:
                     self._source = self._make_source(self._from_source)
@@ -122,11 +105,21 @@ class Watcher:
             else:
                 self.trouble.pop("/", None)
 
-    def _wanted(self, paths: Iterable[str]) -> dict[Path, _Watched]:
+    def _listen(self, one: Carried) -> None:
+        """To a server of Cove's own, for what the guest does; it may have been started anew since the last time."""
+        echoes = self._echoes.setdefault(one.host, Echoes())
+        if one.control is None:
+            return
+        heard = self._heard.get(one.control)
+        if heard is None or not heard.hears:
+            self._heard[one.control] = heard = GuestChanges(one.control, one.token, echoes)
+            heard.open()
+
+    def _wanted(self, carried: Sequence[Carried], paths: Iterable[str]) -> dict[Path, _Watched]:
         """By folder of this computer; one that lies in another that is watched is left out."""
         found: dict[Path, _Watched] = {}
         for path in paths:
-            if (place := self._place(path)) is None:
+            if (place := _place(carried, path)) is None:
                 log.warning("the machine asks for the changes of %.200s, which is not shared with it", path)
                 continue
             shared, host = place
@@ -138,15 +131,8 @@ class Watcher:
         return {host: one for host, one in found.items() if not any(above in deep for above in host.parents)}
 
     @staticmethod
-    def _of_file(path: str, host: Path, shared: Shared) -> _Watched:
+    def _of_file(path: str, host: Path, shared: Carried) -> _Watched:
         return _Watched(str(PurePosixPath(path).parent), host.parent, shared, set())
-
-    def _place(self, path: str) -> tuple[Shared, Path] | None:
-        for one in self._shared:
-            if path == one.guest or path.startswith(one.guest.rstrip("/") + "/"):
-                names = [name for name in path[len(one.guest) :].split("/") if name]
-                return one, one.host.joinpath(*names)
-        return None
 
     def answered(self, number: int) -> None:
         """The guest's kernel knows what message ``number`` told."""
@@ -160,7 +146,7 @@ class Watcher:
 
     async def close(self) -> None:
         self._telling.cancel()
-        for heard in self._heard:
+        for heard in self._heard.values():
             heard.close()
         if self._source is not None:
             await asyncio.to_thread(self._source.close)
@@ -173,9 +159,9 @@ class Watcher:
         one = self._watched.get(folder)
         if one is None:
             return
-        for heard in self._heard:
+        for heard in self._heard.values():
             heard.drain()  # what the guest did was said before it was done
-        echoes = self._echoes[one.shared]
+        echoes = self._echoes[one.shared.host]
         if lost:
             one.pending.lose()
         lost = lost or one.pending.lost
@@ -207,8 +193,8 @@ class Watcher:
             changes, lost = [], True
         if not changes and not lost:
             return
-        if one.shared.kind != "ninep":
-            echoes = self._echoes[one.shared]
+        if one.shared.carrier != "agent":
+            echoes = self._echoes[one.shared.host]
             for change in changes:
                 echoes.told(str(one.host / change.path))
                 echoes.told(str((one.host / change.path).parent))
@@ -236,3 +222,12 @@ class Watcher:
         if self.trouble.get(guest) != words:
             self.trouble[guest] = words
             log.warning("%s", words)
+
+
+def _place(carried: Iterable[Carried], path: str) -> tuple[Carried, Path] | None:
+    """The shared folder that a path of the guest lies in, and where it is on this computer."""
+    for one in carried:
+        if path == one.guest or path.startswith(one.guest.rstrip("/") + "/"):
+            names = [name for name in path[len(one.guest) :].split("/") if name]
+            return one, one.host.joinpath(*names)
+    return None
