@@ -67,8 +67,8 @@ class Watcher:
         async with self._setting:
             carried = sorted(self._carried(), key=lambda one: len(one.guest), reverse=True)
             wanted = await asyncio.to_thread(self._wanted, carried, tuple(paths))
-            for one in {one.shared for one in wanted.values()}:
-                self._listen(one)
+            for shared in {one.shared for one in wanted.values()}:
+                self._listen(shared)
             if wanted and self._source is None:
                 try:
                     self._source = self._make_source(self._from_source)
