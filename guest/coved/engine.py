@@ -171,8 +171,8 @@ class Engine:
     def _emitter(self) -> Emitter:
         from coved.watching.emitter import Emitter  # only for containers that have folders of the user's computer
 
-        assert self.link is not None
-        return Emitter(self.link.changed)
+        assert self.link is not None and self.watched is not None
+        return Emitter(self.link.changed, self.watched.pins)
 
     def request_stop(self) -> None:
         """Asks for the engine's end by ``stopping``; safe to call more than once."""

@@ -74,7 +74,7 @@ def _mount(share: Share, place: Path) -> None:
     if share.driver == "virtiofs":
         _call(share.tag, place, "virtiofs", flags, "")
     elif share.driver == "9p":
-        options = f"trans=virtio,version=9p2000.L,msize={MSIZE},cache=0x7"
+        options = f"trans=virtio,version=9p2000.L,msize={MSIZE},cache=mmap"
         _call(share.tag, place, "9p", flags, options)
     else:
         from coved.shares import stream  # only where the host's computer has neither

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Iterable
 
 from coved.link.protocol import MAX_WATCHED
 from coved.watching import mounted
+from coved.watching.pins import Pins
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +21,7 @@ class Watched:
         self._tell = tell
         self._by_container: dict[str, frozenset[str]] = {}
         self._told: tuple[str, ...] = ()
+        self.pins = Pins()
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -31,8 +34,13 @@ class Watched:
         watched = set(self.paths)
         if theirs:
             self._by_container[container_id] = theirs
-        new = [path for path in theirs if not _within(path, watched)]
-        for mount in {mount.point: mount for path in new if (mount := mounted.find(path)) is not None}.values():
+        new = [
+            (path, mount) for path in theirs if not _within(path, watched) and (mount := mounted.find(path)) is not None
+        ]
+        for path, mount in new:
+            if mount.kind == "qemu":
+                threading.Thread(target=self.pins.hold, args=(path,), name="holding", daemon=True).start()
+        for mount in {mount.point: mount for _, mount in new}.values():
             try:
                 await asyncio.to_thread(mount.forget)
             except OSError as error:
@@ -52,6 +60,8 @@ class Watched:
     def _tell_when_new(self) -> None:
         paths = self.paths
         if paths != self._told:
+            for gone in set(self._told).difference(paths):
+                self.pins.let_go(gone)
             self._told = paths
             self._tell(paths)
 
