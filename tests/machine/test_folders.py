@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from folder_events import they_arrive
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 
@@ -65,6 +66,7 @@ def test_folders(machine: Any, home: Path, driver: str) -> None:
     if status["folder_driver"] != "9p":  # QEMU's opens no special files, not even to make them
         machine.docker("run", "--rm", "-v", f"{work}:/x", "busybox", "mkfifo", "/x/pipe")
         assert stat.S_ISFIFO((work / "pipe").stat().st_mode)
+    they_arrive(machine, work, exact=status["folder_driver"] == "agent")
     it_keeps_to_the_folder(machine, work)
     if driver != "auto":
         it_cannot_be_written(machine, read_only)
