@@ -29,8 +29,9 @@ class Heard:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            kind, _, name = line.rstrip("\n").split("\t")
-            self._lines.put((time.monotonic(), (EVENTS[kind], name)))
+            kinds, _, *name = line.rstrip("\n").split("\t")
+            for kind in kinds:
+                self._lines.put((time.monotonic(), (EVENTS[kind], "".join(name))))
 
     def begun(self, touch: Callable[[], object]) -> None:
         """Returns when events come: inotifyd does not say that it watches."""
@@ -40,8 +41,7 @@ class Heard:
                 self._lines.get(timeout=1)
             except Empty:
                 continue
-            while self.quiet(1):
-                pass
+            self.settle()
             return
         raise AssertionError("no event came")
 
@@ -56,6 +56,10 @@ class Heard:
             return [self._lines.get(timeout=for_s)[1]]
         except Empty:
             return []
+
+    def settle(self) -> None:
+        while self.quiet(1):
+            pass
 
     def close(self) -> None:
         self._process.kill()
@@ -78,8 +82,7 @@ def they_arrive(machine: Any, work: Path, exact: bool) -> None:
         assert machine.docker("exec", "watches", "cat", "/w/a").stdout == "newer"
         if exact:
             kinds_are_right(machine, watched, heard)
-        while heard.quiet(1):
-            pass
+        heard.settle()
         machine.docker("exec", "watches", "sh", "-c", "echo mine > /w/own; mv /w/own /w/theirs; rm /w/theirs")
         own = heard.until(("delete", "theirs"))
         assert own.count(("create", "own")) == own.count(("moved to", "theirs")) == 1
@@ -91,15 +94,17 @@ def they_arrive(machine: Any, work: Path, exact: bool) -> None:
 
 
 def kinds_are_right(machine: Any, watched: Path, heard: Heard) -> None:
-    while heard.quiet(1):
-        pass
+    heard.settle()
     (watched / "new").write_text("x")
     assert heard.until(("close", "new")) == [("create", "new"), ("modify", "new"), ("close", "new")]
+    heard.settle()
     (watched / "new").chmod(0o600)
     assert heard.until(("attrib", "new")) == [("attrib", "new")]
+    heard.settle()
     (watched / "new").replace(watched / "a")  # as editors save
     assert heard.until(("moved to", "a")) == [("moved from", "new"), ("moved to", "a")]
     assert machine.docker("exec", "watches", "cat", "/w/a").stdout == "x"
+    heard.settle()
     (watched / "a").unlink()
     assert heard.until(("delete", "a")) == [("delete", "a")]
     assert machine.docker("exec", "watches", "ls", "/w").stdout == ""
