@@ -94,7 +94,8 @@ class Pretender:
         raise OSError(errno.EPROTO, "the server of the folder knows no pretender")
 
     def _create(self, path: str, what: str, real: str | None) -> None:
-        order: dict[str, object] = {"kind": "create", "path": path, "real": self._real(real), "what": what}
+        known = "fifo" if what == "socket" else what  # they differ in nothing that the server makes up
+        order: dict[str, object] = {"kind": "create", "path": path, "real": self._real(real), "what": known}
         self._arm(order)  # first, for the way there may have gone, too
         with self._place.parent(path) as (parent, name):
             try:
