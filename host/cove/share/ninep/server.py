@@ -88,7 +88,7 @@ class Server:
                 self._idle -= 1
                 try:
                     task = None if self._over else self._lead()
-                except (ConnectionError, BrokenPipeError):
+                except OSError:  # of the connection
                     task = None
                 if task is None:
                     self._over = True
