@@ -41,8 +41,8 @@ class Control:
                     token = json.loads(line)["token"]
                     if not isinstance(token, str) or not token:
                         return
+                    self._notices.listen(connection)  # first: who may pretend can rely on being heard
                     self._pretences.token = token
-                    self._notices.listen(connection)
             finally:
                 self._notices.leave(connection)
 
