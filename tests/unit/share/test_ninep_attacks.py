@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import json
 import os
 import random
 import socket
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from cove.share.ninep import session as sessions
+from cove.share.ninep.pretender import PRETENDER_UID
 from cove.share.ninep.tree import Tree
 from cove.share.ninep.wire import KNOWN, MARK, T
 from ninep_client import NONE, O_RDWR, O_TRUNC, O_WRONLY, Client, RefusedError, connected, serving, text
@@ -289,6 +292,7 @@ def test_descriptors_of_directories_are_bounded(root: Path, monkeypatch: pytest.
             deep = client.walk("deep", deep)
         client.clunk(client.create("file", parent=deep))
         client.getattr(deep)
+        client.getattr(0)  # what a request has opened is closed by the next
         assert descriptors() < before + 30
         for fid in fids:
             client.unlink("below", fid, 0x200)
@@ -415,6 +419,20 @@ def test_a_process_serves_and_is_confined(root: Path, tmp_path_factory: pytest.T
         assert stat.S_IMODE((root / "d" / "moved").stat().st_mode) == 0o640
         assert stat.S_IMODE(control.stat().st_mode) & 0o077 == 0
         assert "NoNewPrivs:\t1" in Path(f"/proc/{process.pid}/status").read_text()
+        with socket.socket(socket.AF_UNIX) as agent:
+            agent.settimeout(20)
+            agent.connect(str(control))
+            agent.sendall(b'{"token": "t"}\n')
+            client.attach(1000, PRETENDER_UID)
+            refused = 1
+            while refused == 1:  # until it has the token
+                with pytest.raises(RefusedError) as error:
+                    client.symlink(".cove-pretend", '{"token": "t", "kind": "delete", "path": "gone"}', 1000)
+                refused = error.value.number
+            assert refused == errno.ECANCELED
+            client.unlink("gone", 1000)
+            client.unlink("moved", client.walk("d"))
+            assert json.loads(agent.makefile().readline()) == {"op": "delete", "path": f"{root}/d/moved", "to": ""}
         ours.shutdown(socket.SHUT_RDWR)
         assert process.wait(20) == 0
         assert process.stderr is not None

@@ -122,6 +122,9 @@ def test_a_deletion_is_repeated(client: Client, root: Path) -> None:
         client.walk("gone/below/f", HELPER)
     arm(client, "delete", "d", what="dir")
     client.unlink("d", HELPER, 0x200)  # something else of that name is there by now
+    with fails("No such file"):
+        client.walk("d", HELPER)
+    arm(client, "none", "x")
     assert (root / "d" / "f").read_bytes() == b"fine"
     with fails("not permitted"):
         client.unlink("f", client.walk("d", HELPER))

@@ -51,4 +51,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # an interpreter that ends in order aborts when the threads of `Control` run just then

@@ -10,6 +10,7 @@ import contextlib
 import json
 import socket
 import threading
+from collections.abc import Iterator
 
 from cove.share.ninep.notices import Notices
 from cove.share.ninep.pretender import Pretences
@@ -34,20 +35,24 @@ class Control:
                 threading.Thread(target=self._listen, args=(connection,), daemon=True).start()
 
     def _listen(self, connection: socket.socket) -> None:
-        with (
-            connection,
-            connection.makefile("rb") as lines,
-            contextlib.suppress(OSError, ValueError, TypeError, KeyError),
-        ):
+        with connection, contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             try:
-                while line := lines.readline(_MAX_LINE):
+                for line in _lines(connection):
                     token = json.loads(line)["token"]
                     if not isinstance(token, str) or not token:
                         return
+                    self._notices.listen(connection)  # first: who may pretend can rely on being heard
                     self._pretences.token = token
-                    self._notices.listen(connection)
             finally:
                 self._notices.leave(connection)
+
+
+def _lines(connection: socket.socket) -> Iterator[bytes]:
+    """Lines up to the end, or to one that is too long. (No file object: its lock, held at the process's end, would abort it.)"""
+    pending = b""
+    while len(pending) < _MAX_LINE and (some := connection.recv(_MAX_LINE)):
+        *lines, pending = (pending + some).split(b"\n")
+        yield from lines
 
 
 def listen(path: str) -> socket.socket:

@@ -17,18 +17,20 @@ _LOCK = threading.Lock()
 class Fid:
     """A place that the guest has looked up, and what it has open there.
 
-    `look`: what was there when it was looked up. `busy`: requests that work with the descriptor now, in other threads; who
-    closes it meanwhile leaves that to the last of them.
+    `file`: the number (`Folder.number`) of the file that was there when it was looked up. The guest's kernel has one for each
+    name that it remembers, so there is no more in it than must be. `busy`: requests that work with the descriptor now, in
+    other threads; who closes it meanwhile leaves that to the last of them.
     """
 
     __slots__ = (
-        "busy", "closing", "descriptor", "ghost", "listing", "look", "node", "pretended", "pretender", "uid", "writable", "wrote",
-        "xattr",
+        "busy", "closing", "descriptor", "file", "ghost", "is_dir", "listing", "node", "pretended", "pretender", "uid", "writable",
+        "wrote", "xattr",
     )  # fmt: skip
 
-    def __init__(self, node: Node, look: Look, uid: int, *, pretender: bool) -> None:
+    def __init__(self, node: Node, file: int, uid: int, *, is_dir: bool, pretender: bool) -> None:
         self.node = node
-        self.look = look
+        self.file = file
+        self.is_dir = is_dir
         self.uid = uid
         self.pretender = pretender
         self.descriptor = -1
@@ -40,8 +42,8 @@ class Fid:
         self.closing = False
         self.pretended = False
         """Open, as the pretender was told; nothing is."""
-        self.ghost = 0
-        """The pretence by which `look` is said to be here; 0 for what was really found."""
+        self.ghost: tuple[int, Look] | None = None
+        """The number of a pretence, and what it says is here."""
 
     @property
     def is_open(self) -> bool:

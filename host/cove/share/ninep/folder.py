@@ -63,8 +63,8 @@ class Folder:
             raise PermissionError(errno.EACCES, "a file system of the kernel")
         return found
 
-    def qid_path(self, look: Look) -> int:
-        """A number for a file: its inode's, with a number for its file system in front."""
+    def number(self, look: Look) -> int:
+        """A number for a file, of 64 bits: its inode's, with a number for its file system in front."""
         if look.ino >> 48:  # some file systems use all 64 bits
             return hash((look.device, look.minor, look.ino)) & 0xFFFFFFFFFFFFFFFF
         device = (look.device, look.minor)

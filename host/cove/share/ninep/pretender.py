@@ -113,21 +113,22 @@ class Pretences:
         number, new, count = struct.unpack_from("<IIH", body)
         if count > wire.MAX_WALK or new == number:
             raise MalformedError
-        offset, node, look, ghost = 10, fid.node, fid.look, fid.ghost
+        offset, node, file, is_dir, ghost = 10, fid.node, fid.file, fid.is_dir, fid.ghost
         qids: list[bytes] = []
         path = tuple(node.path()) if count else ()
         for _ in range(count):
             name, offset = wire.name(body, offset)
             path = (*path, name)
             try:
-                look, ghost = self._find(path)
+                look, serial = self._find(path)
             except OSError:
                 if not qids:
                     raise
                 return wire.U16.pack(len(qids)) + b"".join(qids)
             node = session.folder.tree.child(node, name)
+            file, is_dir, ghost = self._folder.number(look), look.is_dir, (serial, look) if serial else None
             qids.append(session.qid(look))
-        walked = Fid(node, look, fid.uid, pretender=True)
+        walked = Fid(node, file, fid.uid, is_dir=is_dir, pretender=True)
         walked.ghost = ghost
         session.add(new, walked)
         return wire.U16.pack(len(qids)) + b"".join(qids)
@@ -193,8 +194,8 @@ class Pretences:
         now = self._now
         if now is None:
             return None
-        if fid.ghost == now.serial:
-            return session.attributes(fid.look, session.owner(fid.node, fid.look))
+        if fid.ghost is not None and fid.ghost[0] == now.serial:
+            return session.attributes(fid.ghost[1], session.owner(fid.node, fid.ghost[1]))
         path = tuple(fid.node.path())
         if now.kind == "create" and not now.done and path == now.path:
             raise FileNotFoundError(errno.ENOENT, "not yet")
@@ -205,15 +206,15 @@ class Pretences:
 
     # What is said to have been done.
 
-    @staticmethod
-    def _lopen(session: Session, fid: Fid, body: memoryview) -> bytes | None:
+    def _lopen(self, session: Session, fid: Fid, body: memoryview) -> bytes | None:
         (flags,) = wire.U32.unpack_from(body, 4)
         if fid.is_open:
             raise OSError(errno.EBADF, "open")
-        if not flags & (wire.O_ACCMODE | wire.O_TRUNC) and not fid.ghost:
+        if not flags & (wire.O_ACCMODE | wire.O_TRUNC) and fid.ghost is None:
             return None
+        look = fid.ghost[1] if fid.ghost is not None else self._folder.look(fid.node)
         fid.pretended = True
-        return session.qid(fid.look) + wire.U32.pack(0)
+        return session.qid(look) + wire.U32.pack(0)
 
     def _create(self, session: Session, kind: int, fid: Fid, body: memoryview) -> bytes:
         name, offset = wire.name(body, 8 if kind == T.LINK else 4)
@@ -232,7 +233,7 @@ class Pretences:
         fid.node = tree.child(parent, name)
         tree.hold(fid.node)
         tree.release(parent)
-        fid.look, fid.ghost, fid.pretended = look, now.serial, True
+        fid.file, fid.is_dir, fid.ghost, fid.pretended = self._folder.number(look), False, (now.serial, look), True
         return session.qid(look) + wire.U32.pack(0)
 
     def _deleted(self, path: Path) -> bytes:

@@ -68,7 +68,9 @@ class Server:
         self._sending = threading.Lock()
         self._flushes: dict[int, list[int]] = {}
         """Tags of requests that go on in other threads, and of the Tflushes that wait for each."""
+        self._counting = threading.Lock()
         self._idle = 0
+        """Threads that wait to read."""
         self._threads: list[threading.Thread] = []
         self._over = False
         self._max_open = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -83,12 +85,14 @@ class Server:
 
     def _work(self) -> None:
         while True:
-            self._idle += 1
+            with self._counting:
+                self._idle += 1
             with self._leading:
-                self._idle -= 1
+                with self._counting:
+                    self._idle -= 1
                 try:
                     task = None if self._over else self._lead()
-                except (ConnectionError, BrokenPipeError):
+                except OSError:  # of the connection
                     task = None
                 if task is None:
                     self._over = True
@@ -99,14 +103,15 @@ class Server:
                     thread.start()
             self._finish(*task)
 
-    def _lead(self) -> tuple[int, int, Later, Session] | None:
+    def _lead(self) -> tuple[int, int, Later, Session, bytearray | None] | None:
         """Read requests and do them, up to one that may take long; None at the end."""
         reader = self._reader
         while (message := reader.next()) is not None:
             kind, tag, body = message
             if reader.marked:
                 self._new_session(None)
-                self._connection.sendall(wire.MARK)
+                with self._sending:
+                    self._connection.sendall(wire.MARK)
             if kind == T.FLUSH:
                 self._flush(tag, body)
                 continue
@@ -122,20 +127,21 @@ class Server:
                 self._refuse(tag, error)
                 continue
             if isinstance(answer, Later):
-                reader.give_away()
                 with self._sending:
                     self._flushes.setdefault(tag, [])
-                return kind, tag, answer, session
+                return kind, tag, answer, session, reader.give_away() if kind == T.WRITE else None
             self._send(kind, tag, answer)
         return None
 
-    def _finish(self, kind: int, tag: int, later: Later, session: Session) -> None:
+    def _finish(self, kind: int, tag: int, later: Later, session: Session, buffer: bytearray | None) -> None:
         try:
             answer: Sent | Exception = later.work()
         except Exception as error:
             answer = error
         finally:
             later.fid.done()
+            if buffer is not None:
+                self._reader.take_back(buffer)
         with contextlib.suppress(ConnectionError), self._sending:
             if session is not self._session:
                 return  # nobody waits for it any more

@@ -125,7 +125,8 @@ class Session:
         (uid,) = wire.U32.unpack_from(body, offset)
         root = self._tree.root
         look = self._folder.look(root)
-        self.add(number, Fid(root, look, uid, pretender=uid == PRETENDER_UID))
+        file = self._folder.number(look)
+        self.add(number, Fid(root, file, uid, is_dir=True, pretender=uid == PRETENDER_UID))
         return self.qid(look)
 
     def _walk(self, fid: Fid, body: memoryview) -> bytes:
@@ -137,7 +138,7 @@ class Session:
         for _ in range(count):
             name, offset = wire.name(body, offset)
             names.append(name)
-        node, look = fid.node, fid.look
+        node, file, is_dir = fid.node, fid.file, fid.is_dir
         qids: list[bytes] = []
         for name in names:
             try:
@@ -146,9 +147,10 @@ class Session:
                 if not qids:
                     raise
                 return wire.U16.pack(len(qids)) + b"".join(qids)
-            node = self._tree.child(node, name)
-            qids.append(self.qid(look))
-        walked = Fid(node, look, fid.uid, pretender=fid.pretender)
+            node, is_dir = self._tree.child(node, name), look.is_dir
+            kind, version, file = self._qid(look)
+            qids.append(wire.QID.pack(kind, version, file))
+        walked = Fid(node, file, fid.uid, is_dir=is_dir, pretender=fid.pretender)
         if new == number:
             if fid.is_open:
                 raise OSError(errno.EBUSY, "open")
@@ -190,10 +192,10 @@ class Session:
         kind = look.mode & 0o170000
         if kind == stat.S_IFREG:  # a file that has changed is another: the guest keeps pages of what it had open before
             version = hash(look[4:5] + look[8:14])
-            return wire.QTFILE, version & 0xFFFFFFFF or 1, self._folder.qid_path(look)
+            return wire.QTFILE, version & 0xFFFFFFFF or 1, self._folder.number(look)
         number = hash(look[8:10]) & 0xFFFFFFFF or 1  # 0 would keep the kernel from caching
         kind = wire.QTDIR if kind == stat.S_IFDIR else wire.QTSYMLINK if kind == stat.S_IFLNK else wire.QTFILE
-        return kind, number, self._folder.qid_path(look)
+        return kind, number, self._folder.number(look)
 
     def look(self, fid: Fid) -> Look:
         """What a fid is of now; of a file that has lost its name, as long as it is open. Raises `OSError` (ENOENT)."""
@@ -201,7 +203,7 @@ class Session:
             return look_fd(fid.descriptor)
         try:
             found = self._folder.look(fid.node)
-            if found.same_file(fid.look):
+            if self._folder.number(found) == fid.file:
                 return found
         except FileNotFoundError:
             pass
@@ -214,7 +216,7 @@ class Session:
     def _elsewhere_open(fid: Fid, *, writable: bool = False) -> int:
         """A descriptor by which the same file is open at the same place, or -1."""
         for other in fid.node.open or ():
-            if (other.writable or not writable) and other.look.same_file(fid.look):
+            if (other.writable or not writable) and other.file == fid.file:
                 return other.descriptor
         return -1
 
@@ -305,12 +307,13 @@ class Session:
         changes = access != wire.O_RDONLY or bool(flags & wire.O_TRUNC)
         if changes and self._folder.read_only:
             raise OSError(errno.EROFS, "read-only")
-        if fid.look.is_dir:
+        if fid.is_dir:
             if changes:
                 raise IsADirectoryError(errno.EISDIR, "a directory")
+            look = self._folder.look(fid.node)
             self._tree.directory(fid.node)
             fid.listing = Listing()
-            return self.qid(fid.look) + _NO_IOUNIT
+            return self.qid(look) + _NO_IOUNIT
         if flags & wire.O_DIRECTORY:
             raise NotADirectoryError(errno.ENOTDIR, "no directory")
         self._may_open()
@@ -321,9 +324,9 @@ class Session:
             descriptor = self._folder.reopen(other, access)
         else:
             descriptor = self._folder.open(fid.node, access, truncate=bool(flags & wire.O_TRUNC))
-        self._opened(fid, descriptor, access)
+        look = self._opened(fid, descriptor, access)
         fid.wrote = bool(flags & wire.O_TRUNC)
-        return self.qid(fid.look) + _NO_IOUNIT
+        return self.qid(look) + _NO_IOUNIT
 
     def _lcreate(self, fid: Fid, body: memoryview) -> bytes:
         name, offset = wire.name(body, 4)
@@ -343,20 +346,22 @@ class Session:
         self._tree.hold(node)
         self._tree.release(parent)
         fid.node = node
-        self._opened(fid, descriptor, access)
+        look = self._opened(fid, descriptor, access)
         fid.wrote = True
         if made:
-            self._made(node, fid.look, fid.uid, gid)
-        return self.qid(fid.look) + _NO_IOUNIT
+            self._made(node, look, fid.uid, gid)
+        return self.qid(look) + _NO_IOUNIT
 
     def _may_open(self) -> None:
         if self._open >= self._max_open:
             raise OSError(errno.EMFILE, "too many open files")
 
-    def _opened(self, fid: Fid, descriptor: int, access: int) -> None:
+    def _opened(self, fid: Fid, descriptor: int, access: int) -> Look:
         fid.opened(descriptor, writable=access != wire.O_RDONLY)
         self._open += 1
-        fid.look = look_fd(descriptor)
+        look = look_fd(descriptor)
+        fid.file, fid.is_dir = self._folder.number(look), False
+        return look
 
     def _made(self, node: Node, look: Look, uid: int, gid: int) -> None:
         """What a container makes is its user's, in a container's eyes."""
@@ -451,13 +456,13 @@ class Session:
     def _list(self, fid: Fid, listing: Listing) -> None:
         node, look = fid.node, self.look(fid)
         above = look if node.parent is None else self._folder.look(node.parent)
-        base = self._folder.qid_path(look._replace(ino=0))
+        base = self._folder.number(look._replace(ino=0))
         entries = bytearray()
         ends = type(listing.ends)("Q")
         pack = _ENTRY.pack
         names = [
-            (b".", self._folder.qid_path(look), wire.DT_DIR),
-            (b"..", self._folder.qid_path(above), wire.DT_DIR),
+            (b".", self._folder.number(look), wire.DT_DIR),
+            (b"..", self._folder.number(above), wire.DT_DIR),
             *self._folder.names(node),
         ]
         for place, (name, ino, kind) in enumerate(names, 1):
@@ -563,7 +568,7 @@ class Session:
             raise OSError(errno.ENODATA if name.startswith(XATTR_PREFIX) else errno.EOPNOTSUPP, "not here")
         else:
             value = self._folder.get_xattr(fid.node, name)
-        walked = Fid(fid.node, fid.look, fid.uid, pretender=fid.pretender)
+        walked = Fid(fid.node, fid.file, fid.uid, is_dir=fid.is_dir, pretender=fid.pretender)
         walked.xattr = Xattr(bytearray(value))
         self.add(new, walked)
         return wire.U64.pack(len(value))

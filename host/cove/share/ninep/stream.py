@@ -10,6 +10,7 @@ from cove.share.ninep.wire import HEADER, MARK
 _FIRST = 1 << 16
 _ROOM = 1 << 16
 """Beyond one message, so that small ones come several at a time."""
+_SPARE = 4
 _OPENING = b"\x08\x009P2000.L"
 
 
@@ -21,6 +22,7 @@ class Reader:
         self.msize = wire.MIN_MSIZE
         self._buffer = bytearray(_FIRST)
         self._view = memoryview(self._buffer)
+        self._spare: list[bytearray] = []
         self._start = 0
         self._end = 0
         self._lost = False
@@ -54,13 +56,21 @@ class Reader:
             if not self._fill(missing):
                 return None
 
-    def give_away(self) -> None:
-        """The body that was given last stays good for ever: read on in another buffer."""
-        self._renew(len(self._buffer))
+    def give_away(self) -> bytearray:
+        """The body that was given last stays good until its buffer, which is given back, is taken back: read on in another."""
+        given = self._buffer
+        self._renew(len(given))
+        return given
+
+    def take_back(self, buffer: bytearray) -> None:
+        """From any thread."""
+        if len(self._spare) < _SPARE:
+            self._spare.append(buffer)
 
     def _renew(self, size: int) -> None:
         rest = bytes(self._view[self._start : self._end])
-        self._buffer = bytearray(max(size, len(rest)))
+        spare = self._spare.pop() if self._spare else b""
+        self._buffer = spare if isinstance(spare, bytearray) and len(spare) == size else bytearray(max(size, len(rest)))
         self._view = memoryview(self._buffer)
         self._buffer[: len(rest)] = rest
         self._start, self._end = 0, len(rest)
