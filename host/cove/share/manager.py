@@ -119,7 +119,7 @@ class Folders:
         ends = [*(one for one in self._ends.get(folder.tag, ()) if now - one < ENDS_S), now]
         self._ends[folder.tag] = ends
         self._mounted.discard(folder.tag)
-        self._errors[folder.tag] = f"its server has ended (see {servers.log_file(self._paths)})"
+        self._errors[folder.tag] = f"its server has ended (see {self._paths.folders_log})"
         try:
             with contextlib.suppress(TimeoutError):
                 await self._tell(self._sound(), lost=(folder.tag,))
