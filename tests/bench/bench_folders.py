@@ -1,6 +1,6 @@
 """Shared folders by each driver, against a volume on the VM's own disk, and against sshfs, which is the yardstick.
 
-python tests/bench/bench_folders.py [--files N] [--drivers 9p,agent,virtiofs] [--home DIR] [--sshfs DIR]
+python tests/bench/bench_folders.py [--files N] [--small N] [--mib N] [--drivers 9p,agent,virtiofs] [--home DIR] [--sshfs DIR]
 
 All is done by programs in one container, so that each has the same costs but for the file system: this computer's own git, and busybox.
 With `--sshfs` DIR has the unpacked Debian packages sshfs, libfuse3-3 and openssh-sftp-server (`apt-get download`, `dpkg -x`); the
@@ -28,9 +28,6 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from machine_support import START_S, Machine, shared_cache
 
-MIB = 64
-SMALL = 2000
-"""Files that are unpacked, as npm ci does it; 2 KiB each, eight in a folder."""
 FASTER, CACHED = 3.0, 2.0
 """Goals: small-file work so many times faster than sshfs, and cached reads within so many times of the VM's disk."""
 WORK = r"""
@@ -51,14 +48,20 @@ cold; timed find find . -type f
 timed find-again find . -type f
 """
 NAMES = {
-    "write": f"write {MIB} MiB and sync", "read": f"read {MIB} MiB", "reread": "read them again",
-    "unpack": f"unpack {SMALL} small files", "remove": "remove them", "status": "git status", "status-again": "git status again",
-    "find": "find", "find-again": "find again",
-}  # fmt: skip
+    "write": "write {mib} MiB and sync",
+    "read": "read {mib} MiB",
+    "reread": "read them again",
+    "unpack": "unpack {small} files of 2 KiB",
+    "remove": "remove them",
+    "status": "git status, {files} files",
+    "status-again": "git status again",
+    "find": "find",
+    "find-again": "find again",
+}
 SMALL_WORK = ("unpack", "remove", "status", "find")
 
 
-def add_programs(file: Path, sshfs: Path | None) -> None:
+def add_programs(file: Path, sshfs: Path | None, mib: int, small: int) -> None:
     """To an archive of a root file system: git and sshfs, which are Debian's, with their libraries."""
     programs = [shutil.which("git")]
     search = dict(os.environ)
@@ -79,8 +82,8 @@ def add_programs(file: Path, sshfs: Path | None) -> None:
                 if name not in seen:
                     seen.add(name)
                     archive.add(os.path.realpath(library), name)
-        _add(archive, "small.tar", _small())
-        _add(archive, "work.sh", WORK.replace("@MIB@", str(MIB)).encode())
+        _add(archive, "small.tar", _small(small))
+        _add(archive, "work.sh", WORK.replace("@MIB@", str(mib)).encode())
         _add(archive, "etc/gitconfig", b"[safe]\n\tdirectory = *\n[gc]\n\tauto = 0\n")
 
 
@@ -90,10 +93,11 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     archive.addfile(info, io.BytesIO(data))
 
 
-def _small() -> bytes:
+def _small(files: int) -> bytes:
+    """As npm ci unpacks: eight files in a folder."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for index in range(SMALL):
+        for index in range(files):
             _add(archive, f"node_modules/package{index // 8}/lib/file{index % 8}.js", b"x" * 2048)
     return buffer.getvalue()
 
@@ -108,16 +112,15 @@ def repository(folder: Path, files: int) -> None:
 
 
 class Bench:
-    def __init__(self, machine: Machine, folder: Path, sshfs: Path | None) -> None:
+    def __init__(self, machine: Machine, folder: Path, chosen: argparse.Namespace) -> None:
         self.machine = machine
         self.folder = folder
-        self.sshfs = sshfs
         archive = machine.home / "bench.tar"
         self.docker("rm", "-f", "bench", check=False)
         self.docker("create", "--name", "bench", "busybox")
         self.docker("export", "-o", str(archive), "bench")
         self.docker("rm", "bench")
-        add_programs(archive, sshfs)
+        add_programs(archive, chosen.sshfs, chosen.mib, chosen.small)
         self.docker("import", str(archive), "bench-folders")
 
     def docker(self, *words: str, check: bool = True) -> str:
@@ -188,7 +191,7 @@ class Bench:
                     serving.terminate()
 
 
-def table(results: dict[str, dict[str, float]]) -> None:
+def table(results: dict[str, dict[str, float]], chosen: argparse.Namespace) -> None:
     disk = results["the VM's disk"]
     print(f"| seconds | {' | '.join(results)} |")
     print(f"| --- |{' ---: |' * len(results)}")
@@ -197,7 +200,7 @@ def table(results: dict[str, dict[str, float]]) -> None:
             f"{one[name]:.2f} ({one[name] / max(disk[name], 0.01):.1f})" if one is not disk else f"{one[name]:.2f}"
             for one in results.values()
         ]
-        print(f"| {shown} | {' | '.join(cells)} |")
+        print(f"| {shown.format(**vars(chosen))} | {' | '.join(cells)} |")
     print("\nIn brackets: times of the VM's own disk.\n")
     yardstick = results.get("sshfs")
     for driver, one in results.items():
@@ -214,6 +217,8 @@ def table(results: dict[str, dict[str, float]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=20000)
+    parser.add_argument("--small", type=int, default=2000, help="files that are unpacked")
+    parser.add_argument("--mib", type=int, default=64, help="MiB that are written and read")
     parser.add_argument("--drivers", default="9p,agent,virtiofs")
     parser.add_argument("--home", type=Path)
     parser.add_argument("--sshfs", type=Path)
@@ -228,14 +233,14 @@ def main() -> None:
     try:
         machine.cove("machine", "start", timeout_s=START_S)
         repository(folder, chosen.files)
-        bench = Bench(machine, folder, chosen.sshfs)
+        bench = Bench(machine, folder, chosen)
         for driver in chosen.drivers.split(","):
             results[driver] = bench.by_driver(driver)
             print(driver, results[driver], file=sys.stderr)
         if chosen.sshfs:
             results["sshfs"] = bench.by_sshfs(chosen.sshfs)
         results["the VM's disk"] = bench.on_disk()
-        table(results)
+        table(results, chosen)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         if not chosen.home:

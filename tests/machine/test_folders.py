@@ -67,6 +67,8 @@ def test_folders(machine: Any, home: Path, driver: str) -> None:
         machine.docker("run", "--rm", "-v", f"{work}:/x", "busybox", "mkfifo", "/x/pipe")
         assert stat.S_ISFIFO((work / "pipe").stat().st_mode)
     they_arrive(machine, work, exact=status["folder_driver"] == "agent")
+    if driver == "auto":
+        compose_finds_it(machine, work)
     it_keeps_to_the_folder(machine, work)
     if driver != "auto":
         it_cannot_be_written(machine, read_only)
@@ -99,6 +101,23 @@ def it_works(machine: Any, work: Path) -> None:
     refused = bind(machine, work / "nosuch")
     assert "bind source path does not exist" in refused
     assert not (work / "nosuch").exists()
+
+
+def compose_finds_it(machine: Any, work: Path) -> None:
+    from debian_files import compose_program
+
+    volumes = f"['./deep:/y', '~/{work.name}/told:/told:ro', 'mine:/mine']"
+    mine = "{driver_opts: {type: none, o: bind, device: ./deep}}".replace("./", f"{work}/")
+    project = f"services:\n  one:\n    image: busybox\n    volumes: {volumes}\nvolumes:\n  mine: {mine}\n"
+    (work / "compose.yaml").write_text(project)
+    words = [str(compose_program()), "-p", "folders", "-f", str(work / "compose.yaml")]
+    environment = machine.environment | {"DOCKER_HOST": machine.docker_host}
+    done = subprocess.run(
+        [*words, "run", "--rm", "-T", "one", "cat", "/y/new", "/told", "/mine/late"], env=environment, capture_output=True,
+        text=True, timeout=180, check=False,
+    )  # fmt: skip
+    assert done.stdout == "one\nhello\nmore\nlate", done
+    subprocess.run([*words, "down", "-v"], env=environment, capture_output=True, timeout=120, check=True)
 
 
 def it_keeps_to_the_folder(machine: Any, work: Path) -> None:

@@ -157,6 +157,11 @@ class MachinePaths:
         return self.folder / "qemu.log"
 
     @property
+    def folders_log(self) -> Path:
+        """What the servers of shared folders have to say."""
+        return self.folder / "folders.log"
+
+    @property
     def run_state(self) -> Path:
         """How the running VM was started; only meaningful while `vm_lock` is held by it."""
         return self.folder / "run.json"
@@ -230,6 +235,10 @@ class MachinePaths:
     @property
     def seed_socket(self) -> Path:
         return self.socket("seed.sock")
+
+    @property
+    def streams_socket(self) -> Path:
+        return self._socket("streams.sock")
 
     def make_run_dir(self) -> Path:
         """Create the private directory of the sockets. Raises `CoveError` as `private_dir` does."""

@@ -46,6 +46,9 @@ def wanted(settings: Settings) -> tuple[list[Folder], list[str]]:
         except (OSError, RuntimeError):
             said.append(f"{named} is not shared: there is no such folder")
             continue
+        if not _is_text(path):
+            said.append(f"{os.fsencode(path)!r} is not shared: its name is not UTF-8")
+            continue
         asked[path] = (read_only, named)  # the last word counts
     roots = _outermost(asked)
     if len(roots) > MAX_FOLDERS:
@@ -55,6 +58,13 @@ def wanted(settings: Settings) -> tuple[list[Folder], list[str]]:
         )
     folders = [Folder(f"folder{index}", path, *asked[path]) for index, path in enumerate(roots)]
     return folders, said
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        return bool(str(path).encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def split(text: str) -> tuple[str, bool]:

@@ -80,13 +80,19 @@ class Folders:
         self._plugging = asyncio.get_running_loop().create_task(self._plug())
 
     async def _plug(self) -> None:
-        there = await self._driver.plugged()
+        if not self._folders:
+            return
+        try:
+            there = await self._driver.plugged()
+        except CoveError as error:
+            self._errors = dict.fromkeys((folder.tag for folder in self._folders), str(error))
+            return
         for folder in self._folders:
             if folder.tag not in there:
                 try:
                     await self._plug_one(folder)
                     self._errors.pop(folder.tag, None)
-                except CoveError as error:
+                except (CoveError, OSError) as error:
                     log.error("%s cannot be shared: %s", folder.path, error)
                     self._errors[folder.tag] = str(error)
                     continue
@@ -119,7 +125,7 @@ class Folders:
         ends = [*(one for one in self._ends.get(folder.tag, ()) if now - one < ENDS_S), now]
         self._ends[folder.tag] = ends
         self._mounted.discard(folder.tag)
-        self._errors[folder.tag] = f"its server has ended (see {servers.log_file(self._paths)})"
+        self._errors[folder.tag] = f"its server has ended (see {self._paths.folders_log})"
         try:
             with contextlib.suppress(TimeoutError):
                 await self._tell(self._sound(), lost=(folder.tag,))

@@ -21,11 +21,6 @@ from cove.share.folders import Folder
 MAX_LOG = 1 << 20
 
 
-def log_file(paths: MachinePaths) -> Path:
-    """What the servers of folders have to say."""
-    return paths.folder / "folders.log"
-
-
 def control(paths: MachinePaths, tag: str) -> Path:
     """Where Cove's own server of a folder takes orders. Raises `CoveError` when the path is too long for a socket."""
     return paths.socket(f"{tag}.sock")
@@ -98,9 +93,9 @@ def _listening(place: Path):  # type: ignore[no-untyped-def]
 
 
 def _start(paths: MachinePaths, words: list[str], inherited: socket.socket) -> subprocess.Popen[bytes]:
-    rotate(log_file(paths), MAX_LOG)
+    rotate(paths.folders_log, MAX_LOG)
     try:
-        with log_file(paths).open("ab") as log:
+        with paths.folders_log.open("ab") as log:
             return subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 pass_fds=[inherited.fileno()], cwd="/" if os.name == "posix" else None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from cove.agent.client import NoAgent, ask
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
-from cove.share import servers
 from cove.support.computer import Found
 from cove.support.findings import NOTE, OK, PROBLEM
 
@@ -29,7 +28,7 @@ def look(paths: MachinePaths) -> Found:
                 PROBLEM,
                 f"containers cannot use {what}: {one['state']}",
                 f"restart the machine: cove machine restart {paths.name}; another driver may do: cove config set folder_driver"
-                f" agent. What the folders' servers said: {servers.log_file(paths)}",
+                f" agent. What the folders' servers said: {paths.folders_log}",
             )
     if not folders:
         yield NOTE, "no folders of this computer are shared (cove config set share_home read-write)"

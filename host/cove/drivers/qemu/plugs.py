@@ -15,6 +15,8 @@ from cove.errors import DriverError
 
 UNPLUG_S = 15.0
 """Seconds in which a guest that lives lets go of a device."""
+TAG = "folder"
+"""Begins the tag of every folder: the VM has other devices of these kinds."""
 _PERIPHERAL = "/machine/peripheral"
 _KINDS = {"child<virtio-9p-pci>", "child<vhost-user-fs-pci>", "child<virtserialport>"}
 
@@ -24,8 +26,7 @@ Execute = Callable[[str, dict[str, Any] | None], Awaitable[Any]]
 async def found(execute: Execute) -> set[str]:
     """Tags of the folders' devices that are there. Raises `DriverError`."""
     listed = await execute("qom-list", {"path": _PERIPHERAL})
-    own = {command.LINK, command.SSH, command.SEED}
-    return {one["name"] for one in listed if one["type"] in _KINDS and one["name"] not in own}
+    return {one["name"] for one in listed if one["type"] in _KINDS and one["name"].startswith(TAG)}
 
 
 async def folder(execute: Execute, tag: str) -> None:
