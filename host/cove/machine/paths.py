@@ -238,7 +238,7 @@ class MachinePaths:
 
     @property
     def streams_socket(self) -> Path:
-        return self._socket("streams.sock")
+        return self.socket("streams.sock")
 
     def make_run_dir(self) -> Path:
         """Create the private directory of the sockets. Raises `CoveError` as `private_dir` does."""
