@@ -112,11 +112,10 @@ class Pretender:
             fd = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
             try:
                 if size is not None:
-                    # Pages first: once the size has grown, the end of the last of them would be read as zeros.
-                    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
                     os.ftruncate(fd, size)
-                    os.stat(name, dir_fd=parent, follow_symlinks=False)
-                    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                    _forget_pages(parent, name, size)
+                    os.ftruncate(fd, size)  # who read too early hears of it again
+                    os.stat(name, dir_fd=parent, follow_symlinks=False)  # times are fetched anew
             finally:
                 os.close(fd)
 
@@ -148,6 +147,24 @@ class Pretender:
         with contextlib.suppress(FileNotFoundError):
             self._delete(path, what)
         self._create(to, what, real)
+
+
+def _forget_pages(parent: int, name: str, size: int) -> None:
+    """Drop what is cached of a file's contents. What is beyond the size that the file had the kernel takes for zeros, until a page
+    of the end that it has now was there and is dropped (``zero_point`` of Linux's netfs). So that is read, as root, for the pretender
+    may not read.
+    """
+    ctypes.CDLL(None).setfsuid(ctypes.c_uint32(0))
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
+        try:
+            if size:
+                os.pread(fd, 1, size - 1)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(fd)
+    finally:
+        become()
 
 
 def _make(parent: int, name: str, what: str) -> None:
