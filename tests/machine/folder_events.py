@@ -45,11 +45,13 @@ class Heard:
             kind, _, name = line.rstrip("\n").partition(":")
             self._lines.put((time.monotonic(), (kind, name)))
 
-    def until(self, last: tuple[str, str]) -> list[tuple[str, str]]:
+    def until(self, last: tuple[str, str], *, each: bool = False) -> list[tuple[str, str]]:
         found: list[tuple[str, str]] = []
         while last not in found:
             found.append(self._lines.get(timeout=SOON_S)[1])
-        return list(dict.fromkeys(found))  # a change is told twice when the first time may have been too early
+        return (
+            found if each else list(dict.fromkeys(found))
+        )  # a change is told twice when the first time may have been too early
 
     def quiet(self, for_s: float) -> list[tuple[str, str]]:
         try:
@@ -85,7 +87,7 @@ def they_arrive(machine: Any, work: Path, exact: bool) -> None:
             kinds_are_right(machine, watched, heard)
         heard.settle()
         machine.docker("exec", "watches", "sh", "-c", "echo mine > /w/own; mv /w/own /w/theirs; rm /w/theirs")
-        own = heard.until(("delete", "theirs"))
+        own = heard.until(("delete", "theirs"), each=True)
         assert own.count(("create", "own")) == own.count(("moved to", "theirs")) == 1
         if exact:
             assert heard.quiet(2) == [], "what a container does comes back to it"
