@@ -8,12 +8,14 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from coved.link.protocol import MAX_CHANGES, Change, What
+from coved.link.protocol import Change, What
 
 from cove.share.watching.source import Seen
 
-MAX_PENDING = 4096
+MAX_PENDING = 1024
 """Of one folder. More are not told one by one: the guest forgets what it has cached."""
+MAX_BATCH = 64
+"""Each costs the guest some requests, and what comes after the message waits for all of them."""
 MAX_BATCH_BYTES = 256 << 10
 _CONTENT = ("modify", "close")
 
@@ -49,7 +51,7 @@ class Pending:
         """The next to be told, and whether others were lost before them."""
         taken: list[Seen] = []
         room = MAX_BATCH_BYTES
-        while self._seen and len(taken) < MAX_CHANGES:
+        while self._seen and len(taken) < MAX_BATCH:
             room -= 4 * (2 * len(self._seen[0].path) + 2 * len(self._seen[0].to)) + 100
             if room < 0 and taken:
                 break
