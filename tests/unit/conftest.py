@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,16 +24,17 @@ class Way:
         private, self.public = make_key()
         self.key.write_text(private)
         self.host_key.write_text(make_key()[0])
-        self.targets = {"/run/docker.sock": self.engine}
+        self.target = "/run/docker.sock"
+        self.targets = {self.target: self.engine}
         self.guest = GuestSsh(self.host_key, self.public, self.targets)
-        self._listeners: list[Any] = []
+        self._ends: list[Callable[[], None]] = []
 
     def transport(self) -> Any:
         from cove.transport.ssh import SshTransport
 
         return SshTransport(self.guest.port, self.key, self.host_key)
 
-    def restart_sshd(self) -> None:
+    def restart(self) -> None:
         """Another sshd on the same port."""
         from guest_ssh import GuestSsh
 
@@ -44,40 +44,16 @@ class Way:
 
     def serve(self, behave: Callable[[Any], None]) -> Callable[[], None]:
         """An engine that does `behave` with each connection; what is returned ends it."""
-        import contextlib
-        import socket
+        from unix_engine import serve
 
-        self.engine.unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(str(self.engine))
-        listener.listen(128)
-        self._listeners.append(listener)
-
-        def one(client: socket.socket) -> None:
-            with client, contextlib.suppress(OSError):
-                behave(client)
-
-        def accept() -> None:
-            while True:
-                try:
-                    client, _ = listener.accept()
-                except OSError:
-                    return
-                threading.Thread(target=one, args=(client,), daemon=True).start()
-
-        def end() -> None:
-            with contextlib.suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)
-            listener.close()
-            self.engine.unlink(missing_ok=True)
-
-        threading.Thread(target=accept, daemon=True).start()
+        end = serve(self.engine, behave)
+        self._ends.append(end)
         return end
 
     def close(self) -> None:
         self.guest.close()
-        for listener in self._listeners:
-            listener.close()
+        for end in self._ends:
+            end()
 
 
 @pytest.fixture

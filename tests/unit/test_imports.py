@@ -40,7 +40,8 @@ GUEST = {
     **{package: set[str]() for package in sorted(_BOTTOM)},
     "dockerfile": set(),
     "grpc": set(),
-    "boot": {"runtime"},
+    "streams": set(),
+    "boot": {"runtime", "streams"},
 }
 TOOLS = {"errors", "filters", "finishing", "times", "versions"}
 """The guest's modules that every package may use, and that use none."""
@@ -53,7 +54,14 @@ LAZY = {
 """What the engine imports in its functions only, beside what it imports for the type checker."""
 
 
-SHARED = {"coved.link.protocol", "coved.grpc", "coved.buildkit.filemode", "coved.buildkit.messages", "coved.dockerfile"}
+SHARED = {
+    "coved.link.protocol",
+    "coved.streams.frames",
+    "coved.grpc",
+    "coved.buildkit.filemode",
+    "coved.buildkit.messages",
+    "coved.dockerfile",
+}
 """What the host imports of the guest."""
 
 

@@ -5,13 +5,14 @@ import traceback
 
 from coved.boot import system
 from coved.boot.console import BootError, say
-from coved.boot.places import RUN
+from coved.boot.places import RUN, STREAMS_PORT
 from coved.boot.services import Service
 
 SPAWNER_SOCKET = f"{RUN}/spawner.sock"
 _SPAWNING = ("--socket", SPAWNER_SOCKET, "--shims", f"{RUN}/shims", "--foreground", "--listener-fd", "3")
 SPAWNER = Service("spawner", "coved.runtime.spawner", *_SPAWNING, held=("coved.boot.spawner", *_SPAWNING))
 ENGINE = Service("engine", "coved.vm", held=("coved.vm", "held"))
+STREAMS = Service("streams", "coved.streams", STREAMS_PORT, held=("coved.boot.streams", STREAMS_PORT))
 
 
 def main() -> None:
@@ -24,20 +25,22 @@ def main() -> None:
         from coved.boot import foreign, init  # after the engine is on its way
         from coved.runtime.listening import listen
 
-        one = init.Init(ENGINE, SPAWNER)
         init.set_up()
+        one = init.Init(ENGINE, SPAWNER, STREAMS)
         listener = listen(SPAWNER_SOCKET)
         SPAWNER.listener = listener.fileno()
         spawner_loaded, hold_spawner = SPAWNER.start_held()
+        streams_loaded, hold_streams = STREAMS.start_held()
         one.take_signals()
         one.load_modules()
         foreign.register()  # before anything can run in a container
         system.hold_device_filter()
-        init.wait(engine_loaded, spawner_loaded)
+        init.wait(engine_loaded, spawner_loaded, streams_loaded)
         init.begin()
         # The engine waits for the spawner's socket by itself.
         os.close(hold_spawner)
         os.close(hold_engine)
+        os.close(hold_streams)
         one.run()
     except BaseException as error:
         say(f"cannot go on: {error}" if isinstance(error, BootError) else f"PID 1 failed: {error!r}")

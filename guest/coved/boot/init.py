@@ -1,7 +1,5 @@
 """What PID 1 does: bring the system up, then wait for children, connections and orders."""
 
-import glob
-import itertools
 import os
 import selectors
 import signal
@@ -11,7 +9,7 @@ import time
 
 from coved.boot import disk, network, power, seed, system
 from coved.boot.console import BootError, say
-from coved.boot.places import DATA, SEED_PORT, SSH_PORT
+from coved.boot.places import DATA, SEED_PORT
 from coved.boot.services import Service, Ssh, spawn
 
 ORDERS = {signal.SIGUSR2: power.RB_POWER_OFF, signal.SIGTERM: power.RB_POWER_OFF, signal.SIGINT: power.RB_AUTOBOOT}
@@ -29,8 +27,6 @@ MODULES = (
     "nft_masq",
     "nft_nat",
 )
-# What each connection of SSH executes: read before the VM is saved, so that the first one need not wait for the system disk.
-WARM = ("/usr/sbin/sshd", "/usr/lib/openssh/sshd-*", "/usr/lib/*-linux-gnu/libcrypto.so.*")
 _INPUT_EVENT = struct.Struct("@llHHi")
 _EV_KEY, _KEY_POWER = 1, 116
 
@@ -59,10 +55,6 @@ def begin() -> None:
     data = disk.let_go()
     # Where the disk will be mounted: nobody sees it any more, but it would be saved.
     system.run("/bin/rm", "-rf", f"{DATA}/system")
-    for path in itertools.chain.from_iterable(map(glob.glob, WARM)):
-        with open(path, "rb") as file:
-            while file.read(1 << 20):
-                pass
     try:
         port = os.open(SEED_PORT, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
@@ -76,8 +68,10 @@ def begin() -> None:
 class Init:
     """Waits for children that end, connections for sshd, the power button and orders; nothing is periodic."""
 
-    def __init__(self, engine: Service, spawner: Service) -> None:
-        self._engine, self._spawner = engine, spawner
+    def __init__(self, engine: Service, spawner: Service, streams: Service) -> None:
+        self._engine = engine
+        self._services = (spawner, engine, streams)
+        self._ssh = Ssh()
         self._button = self._modules = -1
         self._wake, wake_writer = socket.socketpair()
         self._wake.setblocking(False)
@@ -103,16 +97,14 @@ class Init:
 
     def run(self) -> None:
         """Serve until the order to end comes. Does not return."""
-        ssh = Ssh()
+        ssh = self._ssh
         self._selector.register(ssh.listener, selectors.EVENT_READ)
-        if os.path.exists(SSH_PORT):
-            os.open(SSH_PORT, os.O_RDWR | os.O_CLOEXEC)  # for good
         while True:
             for key, _ in self._selector.select(self._timeout()):
                 if key.fileobj is ssh.listener:
                     ssh.accept()
                 elif key.fileobj is self._wake:
-                    self._signals(ssh)
+                    self._signals()
                 elif _pressed(self._button):
                     power.down(self._engine.pid, power.RB_POWER_OFF)
             now = time.monotonic()
@@ -123,7 +115,7 @@ class Init:
     def _timeout(self) -> float | None:
         return max(0.0, min(self._due.values()) - time.monotonic()) if self._due else None
 
-    def _signals(self, ssh: Ssh) -> None:
+    def _signals(self) -> None:
         for number in self._wake.recv(4096):
             if number in ORDERS:
                 power.down(self._engine.pid, ORDERS[signal.Signals(number)])
@@ -134,10 +126,10 @@ class Init:
                 return
             if not pid:
                 return
-            ssh.children.discard(pid)
+            self._ssh.children.discard(pid)
             if pid == self._modules:
                 self._watch_button()
-            for service in (self._spawner, self._engine):
+            for service in self._services:
                 if service.pid == pid:
                     self._due[service] = time.monotonic() + service.ended(os.waitstatus_to_exitcode(status))
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cove.agent import consolewords, disk, runstate, suspended
 from cove.agent.link import Link
@@ -30,7 +30,10 @@ from cove.machine import effective, keys, policy, registries, space, templates
 from cove.machine.paths import MachinePaths
 from cove.machine.sizes import format_size
 from cove.progress import REACHABLE, Event, Report
-from cove.transport.ssh import SshTransport
+from cove.transport.serial import SerialTransport
+
+if TYPE_CHECKING:
+    from cove.transport.ssh import SshTransport  # paramiko: loaded when it is needed
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +45,8 @@ NO_ROOM = 64 << 20
 """Bytes of a disk that count for none."""
 STILL_FULL_S = 1.0
 """The write that failed is tried at once when the VM goes on."""
+STREAMS_S = 10.0
+"""Between the engine's first answer and that of what serves streams beside it."""
 CONTAINERS_S, POWER_OFF_S, BUTTON_S, QUIT_S = 10, 35.0, 20.0, 10.0
 
 
@@ -53,7 +58,7 @@ class Vm:
         self.run: RunState | None = None
         self.link: Link | None = None
         self._driver: QemuDriver | None = None
-        self._transport: SshTransport | None = None
+        self._transport: SerialTransport | SshTransport | None = None
         self.door: EngineDoor | None = None
         """The way to the engine, from the end of `start` on."""
         self.adopted = False
@@ -299,9 +304,8 @@ class Vm:
         await self._driver.on_link_change(self.link.changed)
         if self._resumed:
             self.link.changed(True)
-        # The handshake takes its time under emulation: it is made while the engine starts.
-        self._transport = SshTransport(self.run.ssh_port, self._paths.ssh_key, self._paths.host_key)
-        await self._or_gone(asyncio.gather(self.link.ready.wait(), self._connect(self._transport, report)), timeout_s)
+        await self._or_gone(asyncio.gather(self.link.ready.wait(), self._connect(self.link, report)), timeout_s)
+        assert self._transport is not None
         self.door = EngineDoor(self._transport, self.link.answering)
 
     async def _or_gone(self, work: Awaitable[object], timeout_s: float) -> None:
@@ -318,14 +322,23 @@ class Vm:
             gone.cancel()
             up.cancel()
 
-    async def _connect(self, transport: SshTransport, report: Report) -> None:
-        assert self._driver is not None
-        listening = asyncio.Event()
-        await self._driver.on_ssh_change(lambda open: listening.set() if open else None)
+    async def _connect(self, link: Link, report: Report) -> None:
+        """Find the way in while the engine starts: the streams' port, and SSH when nobody comes to answer there."""
+        assert self._driver is not None and self.run is not None
+        streams, listening = SerialTransport(self._paths.streams_socket), asyncio.Event()
+        await self._driver.on_streams_change(lambda open: listening.set() if open else streams.drop())
         if self._resumed:
             listening.set()
-        await listening.wait()
-        await asyncio.to_thread(transport.connect)
+        try:
+            await _set_soon(listening, link.ready)
+            await asyncio.to_thread(streams.connect)
+            self._transport = streams
+        except (TimeoutError, TransportError) as error:
+            from cove.transport.ssh import SshTransport
+
+            log.error("the machine's streams are of no use, SSH has to do: %s", error or "it does not open their port")
+            self._transport = SshTransport(self.run.ssh_port, self._paths.ssh_key, self._paths.host_key)
+            await asyncio.to_thread(self._transport.connect)
         report(Event(REACHABLE, "the machine can be reached"))
 
     def _boot_error(self, waited_s: float | None) -> BootError:
@@ -431,3 +444,14 @@ def _resident(pid: int | None) -> int | None:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return None
+
+
+async def _set_soon(event: asyncio.Event, other: asyncio.Event) -> None:
+    """Wait for an event, `STREAMS_S` at most when the other has come. Raises `TimeoutError`."""
+    wanted, before = asyncio.ensure_future(event.wait()), asyncio.ensure_future(other.wait())
+    try:
+        await asyncio.wait((wanted, before), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait_for(wanted, STREAMS_S)
+    finally:
+        wanted.cancel()
+        before.cancel()

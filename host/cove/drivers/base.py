@@ -159,8 +159,8 @@ class Driver(ABC):
         """Call back whenever the guest opens (True) or closes its end of the link, and now when it is open already."""
 
     @abstractmethod
-    async def on_ssh_change(self, callback: Callable[[bool], None]) -> None:
-        """Call back when the guest's sshd can be connected to (True), and now when it can be already."""
+    async def on_streams_change(self, callback: Callable[[bool], None]) -> None:
+        """Call back whenever the guest opens (True) or closes its end of the streams, and now when it is open already."""
 
     @abstractmethod
     def pid(self) -> int | None:

@@ -231,6 +231,10 @@ class MachinePaths:
     def seed_socket(self) -> Path:
         return self._socket("seed.sock")
 
+    @property
+    def streams_socket(self) -> Path:
+        return self._socket("streams.sock")
+
     def make_run_dir(self) -> Path:
         """Create the private directory of the sockets. Raises `CoveError` as `private_dir` does."""
         private_dir(runtime_dir())

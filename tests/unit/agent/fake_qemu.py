@@ -1,10 +1,10 @@
-"""Stands in for QEMU and the guest in it: QMP, the link, forwards and SSH are real protocols here, the VM is not there.
+"""Stands in for QEMU and the guest in it: QMP, the link, forwards, streams and SSH are real protocols here, the VM is not there.
 
 COVE_FAKE lists what goes wrong, separated by spaces: `refuse` (ends at once with words on stderr), `silent` (no engine),
-`no-shutdown`, `no-button`, `no-quit` (ignored requests), `no-save` (a saving fails), `endless-save` (one does not end, once there is a
-disk), `bad-template` (ends when it is to go on from one), `mute-template` (no engine in what goes on from one). While there is a file
-named `full` beside the disk, whatever the guest writes finds no room. SIGUSR1 makes it crash with words on stderr, SIGUSR2
-makes the guest write.
+`no-streams` (only SSH), `no-shutdown`, `no-button`, `no-quit` (ignored requests), `no-save` (a saving fails), `endless-save` (one does
+not end, once there is a disk), `bad-template` (ends when it is to go on from one), `mute-template` (no engine in what goes on from
+one). While there is a file named `full` beside the disk, whatever the guest writes finds no room. SIGUSR1 makes it crash with words on
+stderr, SIGUSR2 makes the guest write.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
 import socket
 import struct
@@ -20,6 +21,11 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from coved.streams.service import Streams
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from unix_engine import serve
 
 FAULTS = set(os.environ.get("COVE_FAKE", "").split())
 
@@ -35,6 +41,7 @@ class Fake:
         self.restored = "-incoming" in words
         self.has_disk = False
         self.folder = Path(words[words.index("-pidfile") + 1]).parent
+        self.engine = self.folder / "engine.sock"
         Path(words[words.index("-pidfile") + 1]).write_text(f"{os.getpid()}\n")
         with Path(option(r"file,id=console,path=([^,]*)")[0]).open("a") as console:
             console.write("the kernel booted\nthe guest is up\n")
@@ -92,7 +99,8 @@ class Fake:
             status = "io-error" if self.full and self.status == "running" else self.status
             return {"status": status, "running": status == "running"}
         if name == "query-chardev":
-            return [{"label": label, "filename": "", "frontend-open": True} for label in self.chardevs]
+            closed = {"streams"} if "no-streams" in FAULTS else set()
+            return [{"label": name, "filename": "", "frontend-open": name not in closed} for name in self.chardevs]
         if name == "block_resize":
             with (self.folder / "data.qcow2").open("r+b") as disk:
                 disk.seek(24)  # the header's size; QEMU's tables would follow
@@ -125,6 +133,7 @@ class Fake:
 
     def boot(self) -> None:
         """The guest, from the point where it waits for its seed, if it has none yet."""
+        threading.Thread(target=self.serve_streams, daemon=True).start()
         if self.seed:
             self.serve_link()
         listener = socket.socket(fileno=int(option(r"socket,id=seed,fd=(\d+)")[0]))
@@ -166,18 +175,21 @@ class Fake:
         return ""
 
     def ssh(self, port: int) -> Any:
-        sys.path.insert(0, str(Path(__file__).parents[1]))
-        from guest_ssh import GuestSsh
+        from guest_ssh import GuestSsh  # loads paramiko
 
         host_key = self.folder / "fake_host_key"
         host_key.write_text(self.seed["host_key"])
-        engine = self.folder / "engine.sock"
-        engine.unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(str(engine))
-        listener.listen(8)
-        threading.Thread(target=echo, args=(listener,), daemon=True).start()
-        return GuestSsh(host_key, self.seed["authorized_key"], {"/run/docker.sock": engine}, port)
+        return GuestSsh(host_key, self.seed["authorized_key"], {"/run/docker.sock": self.engine}, port)
+
+    def serve_streams(self) -> None:
+        if "no-streams" in FAULTS:
+            return
+        self.engine.unlink(missing_ok=True)
+        serve(self.engine, echo)
+        listener = socket.socket(fileno=int(option(r"socket,id=streams,fd=(\d+)")[0]))
+        while True:
+            client, _ = listener.accept()
+            threading.Thread(target=GuestStreams(client, self.engine).run, daemon=True).start()
 
     def serve_link(self) -> None:
         listener = socket.socket(fileno=int(option(r"socket,id=link,fd=(\d+)")[0]))
@@ -203,6 +215,23 @@ class Fake:
         self.link.sendall(struct.pack("!I", len(text)) + text)
 
 
+class GuestStreams(Streams):
+    """The guest's own service on the hypervisor's connection."""
+
+    def __init__(self, client: socket.socket, engine: Path) -> None:
+        super().__init__("")
+        self._client, self._engine = client, str(engine).encode()
+
+    def _open_port(self) -> None:
+        self._client.setblocking(False)
+        self._port = self._client.fileno()
+        self._changes.register(self._port, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
+
+    def _open(self, number: int, target: bytes) -> None:
+        assert target == b"/run/docker.sock"
+        super()._open(number, self._engine)
+
+
 def requests(client: socket.socket) -> Iterator[dict[str, Any]]:
     """QMP's requests follow one another without a separator."""
     text = ""
@@ -222,16 +251,9 @@ def send(client: socket.socket | None, value: dict[str, Any]) -> None:
     client.sendall(json.dumps(value).encode() + b"\r\n")
 
 
-def echo(listener: socket.socket) -> None:
-    while True:
-        client, _ = listener.accept()
-
-        def serve(client: socket.socket = client) -> None:
-            while data := client.recv(1 << 16):
-                client.sendall(data)
-            client.close()
-
-        threading.Thread(target=serve, daemon=True).start()
+def echo(client: socket.socket) -> None:
+    while data := client.recv(1 << 16):
+        client.sendall(data)
 
 
 def crash(*_: object) -> None:

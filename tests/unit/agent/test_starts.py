@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import stat
 from pathlib import Path
 from typing import Any
@@ -104,3 +105,16 @@ def test_a_vm_whose_agent_died_before_its_seed_is_begun_anew(cove: Any) -> None:
     cove.run("machine", "start")
     assert cove.status()["pid"] != status["pid"]
     assert cove.status()["state"] == "running"
+
+
+def test_a_guest_that_serves_no_streams_is_reached_over_ssh(cove: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = cove.make()
+    cove.faults = "no-streams"
+    cove.wait_less(monkeypatch, 0.2, "STREAMS_S")
+    cove.run("machine", "start")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(30)
+        client.connect(str(paths.docker_socket))
+        client.sendall(b"ping")
+        assert client.recv(4) == b"ping"
+    assert "SSH has to do" in paths.agent_log.read_text()

@@ -14,9 +14,8 @@ from cove.drivers.qemu.probe import SANDBOX
 NETDEV = "net0"
 LINK = "link"
 LINK_PORT = "cove.link"
-SSH = "ssh"
-SSH_PORT = "cove.ssh"
-"""Carries nothing: the guest opens it when its sshd can be connected to."""
+STREAMS = "streams"
+STREAMS_PORT = "cove.streams"
 SEED = "seed"
 SEED_PORT = "cove.seed"
 """The guest opens it when it waits for its seed."""
@@ -33,6 +32,7 @@ class Endpoints:
     qmp_fd: int
     link_fd: int
     seed_fd: int
+    streams_fd: int
     console_log: Path
     pid_file: Path
 
@@ -58,7 +58,8 @@ def build(program: Path, spec: VmSpec, endpoints: Endpoints, sandbox: bool) -> l
 
     arguments += ["-chardev", f"socket,id={SEED},fd={endpoints.seed_fd},server=on,wait=off"]
     arguments += ["-device", f"virtserialport,id={SEED},chardev={SEED},name={SEED_PORT}"]
-    arguments += ["-chardev", f"null,id={SSH}", "-device", f"virtserialport,id={SSH},chardev={SSH},name={SSH_PORT}"]
+    arguments += ["-chardev", f"socket,id={STREAMS},fd={endpoints.streams_fd},server=on,wait=off"]
+    arguments += ["-device", f"virtserialport,id={STREAMS},chardev={STREAMS},name={STREAMS_PORT}"]
 
     system = {"driver": "raw", "node-name": "system", "read-only": True}
     arguments += _disk("system", system | {"file": _file(spec.system) | {"read-only": True}}, "cove-system")

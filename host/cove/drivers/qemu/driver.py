@@ -77,7 +77,7 @@ class QemuDriver(Driver):
             return None  # QEMU before 8.2 takes the file as a descriptor only, and of saving under HVF and WHPX nothing is known
         # What neither the guest nor QEMU's state knows of; the image's digest is in the kernel's command line.
         spec = replace(spec, name="", kernel=Path(), initramfs=Path(), system=Path())
-        words = command.build(Path(), spec, command.Endpoints(0, 0, 0, Path(), Path()), self.sandbox)
+        words = command.build(Path(), spec, command.Endpoints(0, 0, 0, 0, Path(), Path()), self.sandbox)
         info = self.program.resolve().stat()
         parts = [self.version(), str(info.st_size), str(info.st_mtime_ns), *words]
         if spec.accelerator.name != "tcg":  # the guest has the host's processor
@@ -117,11 +117,12 @@ class QemuDriver(Driver):
             qmp = stack.enter_context(_listen(self._paths.qmp_socket))
             link = stack.enter_context(_listen(self._paths.link_socket))
             seed = stack.enter_context(_listen(self._paths.seed_socket))
+            streams = stack.enter_context(_listen(self._paths.streams_socket))
             endpoints = command.Endpoints(
-                qmp.fileno(), link.fileno(), seed.fileno(), self._paths.console_log, self._pid_file
+                qmp.fileno(), link.fileno(), seed.fileno(), streams.fileno(), self._paths.console_log, self._pid_file
             )
             words = command.build(self.program, spec, endpoints, self.sandbox)
-            inherited = [qmp.fileno(), link.fileno(), seed.fileno(), lock.fd]
+            inherited = [qmp.fileno(), link.fileno(), seed.fileno(), streams.fileno(), lock.fd]
             saved = -1
             if saved_at is not None:
                 saved = _open(saved_at, os.O_RDONLY)
@@ -366,8 +367,8 @@ class QemuDriver(Driver):
     async def on_link_change(self, callback: Callable[[bool], None]) -> None:
         await self._on_port_change(command.LINK, callback)
 
-    async def on_ssh_change(self, callback: Callable[[bool], None]) -> None:
-        await self._on_port_change(command.SSH, callback)
+    async def on_streams_change(self, callback: Callable[[bool], None]) -> None:
+        await self._on_port_change(command.STREAMS, callback)
 
     async def _on_port_change(self, port: str, callback: Callable[[bool], None]) -> None:
         client = self._qmp

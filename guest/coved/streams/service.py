@@ -1,0 +1,287 @@
+"""The guest's end of the streams: each leads from a virtio-serial port to a unix socket of this system. One process, one thread.
+
+While the host's end of such a port is closed it reports a hang-up without pause; so it is watched for changes only (EPOLLET).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import sys
+from collections import deque
+
+from coved.streams.frames import (
+    CREDIT,
+    DATA,
+    END,
+    GRANT,
+    HELLO,
+    MAX_DATA,
+    OPEN,
+    OPENED,
+    RESET,
+    WINDOW,
+    Frame,
+    FrameDecoder,
+    FrameError,
+    credit,
+    frame,
+    granted,
+)
+
+_READ_SIZE = 1 << 17
+MAX_UNSENT = 1 << 20
+"""Bytes that wait for room in the port before no more are read from sockets."""
+
+
+class _Stream:
+    def __init__(self, number: int, connection: socket.socket) -> None:
+        self.number = number
+        self.connection = connection
+        self.room = WINDOW
+        """Bytes that the host takes of it now."""
+        self.pending: deque[bytes] = deque()
+        """What the socket has not taken yet."""
+        self.pending_size = 0
+        self.taken = 0
+        """Bytes that the socket has taken and the host was not granted again."""
+        self.over_there = False
+        """The host has nothing more to say."""
+        self.over_here = False
+        """Nor has the socket."""
+        self.watched = 0
+
+
+class Streams:
+    """Serves one port. `run` does not return while there is the port."""
+
+    def __init__(self, port: str) -> None:
+        self._path = port
+        self._port = -1
+        self._changes = select.epoll()
+        self._sockets = select.epoll()
+        self._changes.register(self._sockets, select.EPOLLIN)
+        self._reading = True
+        """Sockets are looked at; not while the port has no room."""
+        self._decoder = FrameDecoder()
+        self._streams: dict[int, _Stream] = {}
+        self._numbers: dict[int, int] = {}
+        """Streams by their socket's descriptor."""
+        self._unsent: deque[bytes] = deque()
+        self._unsent_size = 0
+
+    def run(self) -> None:
+        self._open_port()
+        while True:
+            for descriptor, _ in self._changes.poll():
+                if descriptor == self._port:
+                    self._send()
+                    self._receive()
+                elif descriptor == self._sockets.fileno():
+                    self._serve_sockets()
+            self._send()
+
+    def _open_port(self) -> None:
+        self._port = os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        self._changes.register(self._port, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
+
+    def _begin_anew(self) -> None:
+        """The host is gone, or says what is no frame: whatever lies unread is dropped, which the kernel does at a close."""
+        self._forget()
+        self._changes.unregister(self._port)
+        os.close(self._port)
+        self._open_port()
+
+    def _forget(self) -> None:
+        for stream in [*self._streams.values()]:
+            self._drop(stream)
+        self._decoder.reset()
+        self._unsent.clear()
+        self._unsent_size = 0
+
+    # The port.
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                data = os.read(self._port, _READ_SIZE)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:  # virtio_console answers so while the host's end is closed
+                self._forget()
+                return
+            try:
+                for one in self._decoder.feed(data):
+                    self._handle(one)
+            except FrameError as error:
+                print(f"the host's frames cannot be read: {error}", file=sys.stderr, flush=True)
+                self._begin_anew()
+                return
+            self._send()
+
+    def _say(self, data: bytes) -> None:
+        self._unsent.append(data)
+        self._unsent_size += len(data)
+
+    def _send(self) -> None:
+        while self._unsent:
+            data = self._unsent[0]
+            try:
+                count = os.write(self._port, data)
+            except BlockingIOError:
+                break
+            except OSError:
+                self._forget()
+                break
+            self._unsent_size -= count
+            if count == len(data):
+                self._unsent.popleft()
+            else:
+                self._unsent[0] = data[count:]
+        reading = self._unsent_size < MAX_UNSENT
+        if reading != self._reading:
+            self._reading = reading
+            self._changes.modify(self._sockets, select.EPOLLIN if reading else 0)
+
+    def _handle(self, one: Frame) -> None:
+        if one.kind == HELLO:
+            self._forget()
+            self._say(frame(HELLO, 0, one.payload))
+            return
+        if one.kind == OPEN:
+            self._open(one.stream, one.payload)
+            return
+        stream = self._streams.get(one.stream)
+        if stream is None:
+            return  # it is over here, which the host does not know yet
+        if one.kind == DATA:
+            self._take(stream, one.payload)
+        elif one.kind == CREDIT:
+            stream.room += granted(one.payload)
+            self._watch(stream)
+        elif one.kind == END:
+            stream.over_there = True
+            self._flush(stream)
+        elif one.kind == RESET:
+            # What it sent before is still delivered, and nothing more is read.
+            stream.over_there = stream.over_here = True
+            self._flush(stream)
+
+    def _open(self, number: int, target: bytes) -> None:
+        if number in self._streams:
+            raise FrameError(f"stream {number} is open already")
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            connection.connect(target)
+        except (OSError, ValueError) as error:
+            connection.close()
+            reason = error.strerror if isinstance(error, OSError) else None
+            self._say(frame(RESET, number, (reason or str(error)).encode()[:MAX_DATA]))
+            return
+        stream = self._streams[number] = _Stream(number, connection)
+        self._numbers[connection.fileno()] = number
+        self._say(frame(OPENED, number))
+        self._watch(stream)
+
+    # Sockets.
+
+    def _serve_sockets(self) -> None:
+        for descriptor, events in self._sockets.poll(0):
+            stream = self._streams.get(self._numbers.get(descriptor, -1))
+            if stream is None:
+                continue
+            if events & select.EPOLLOUT and not self._flush(stream):
+                continue
+            if events & ~select.EPOLLOUT and stream.watched & select.EPOLLIN:
+                self._read(stream)
+
+    def _read(self, stream: _Stream) -> None:
+        try:
+            data = stream.connection.recv(min(stream.room, MAX_DATA))
+        except BlockingIOError:
+            return
+        except OSError:
+            self._break(stream)
+            return
+        if data:
+            stream.room -= len(data)
+            self._say(frame(DATA, stream.number, data))
+        else:
+            stream.over_here = True
+            self._say(frame(END, stream.number))
+        self._settle(stream)
+
+    def _take(self, stream: _Stream, data: bytes) -> None:
+        if stream.pending_size + len(data) > WINDOW:
+            raise FrameError(f"more of stream {stream.number} than there is room for")
+        stream.pending.append(data)
+        stream.pending_size += len(data)
+        self._flush(stream)
+
+    def _flush(self, stream: _Stream) -> bool:
+        """Give the socket what it takes. Whether the stream goes on."""
+        while stream.pending:
+            data = stream.pending[0]
+            try:
+                count = stream.connection.send(data, socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                break
+            except OSError:
+                self._break(stream)
+                return False
+            stream.pending_size -= count
+            stream.taken += count
+            if count == len(data):
+                stream.pending.popleft()
+            else:
+                stream.pending[0] = data[count:]
+        if stream.taken >= GRANT and not stream.over_there:
+            self._say(credit(stream.number, stream.taken))
+            stream.taken = 0
+        if stream.over_there and not stream.pending:
+            try:
+                stream.connection.shutdown(socket.SHUT_WR)
+            except OSError as error:
+                if error.errno != errno.ENOTCONN:
+                    raise
+        return self._settle(stream)
+
+    def _settle(self, stream: _Stream) -> bool:
+        if stream.over_there and stream.over_here and not stream.pending:
+            self._drop(stream)
+            return False
+        self._watch(stream)
+        return True
+
+    def _watch(self, stream: _Stream) -> None:
+        """Have epoll tell of what can be done; a socket with which nothing can be would tell of its hang-up without pause."""
+        wanted = select.EPOLLIN if stream.room > 0 and not stream.over_here else 0
+        if stream.pending:
+            wanted |= select.EPOLLOUT
+        if wanted == stream.watched:
+            return
+        if not stream.watched:
+            self._sockets.register(stream.connection, wanted)
+        elif not wanted:
+            self._sockets.unregister(stream.connection)
+        else:
+            self._sockets.modify(stream.connection, wanted)
+        stream.watched = wanted
+
+    def _break(self, stream: _Stream) -> None:
+        self._say(frame(RESET, stream.number))
+        self._drop(stream)
+
+    def _drop(self, stream: _Stream) -> None:
+        del self._streams[stream.number]
+        del self._numbers[stream.connection.fileno()]
+        stream.connection.close()  # epoll forgets it with that
+
+
+def main(port: str) -> int:
+    Streams(port).run()
+    return 0

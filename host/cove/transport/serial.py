@@ -1,0 +1,325 @@
+"""Streams over a virtio-serial port of the VM: frames of `coved.streams.frames` on the hypervisor's socket of that port.
+
+Nothing is encrypted, for nobody else can reach the two ends: the socket is this user's alone, and the port the guest's root's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+from coved.streams.frames import (
+    CREDIT,
+    DATA,
+    END,
+    GRANT,
+    HELLO,
+    MAX_DATA,
+    NONCE_SIZE,
+    OPEN,
+    OPENED,
+    PADDING,
+    RESET,
+    WINDOW,
+    Frame,
+    FrameDecoder,
+    FrameError,
+    credit,
+    frame,
+    granted,
+)
+
+from cove.errors import TransportError
+from cove.transport.base import Stream, Transport
+
+CONNECT_TIMEOUT_S = 60.0
+HELLO_TIMEOUT_S = 5.0
+"""A guest that an earlier agent left in the middle of a frame's head is greeted again."""
+OPEN_TIMEOUT_S = 20.0
+_READ_SIZE = 1 << 17
+_LAST_NUMBER = (1 << 32) - 1
+
+
+class SerialTransport(Transport):
+    """Connects to the hypervisor's socket at `path` when a stream is first needed, and again after the connection broke."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._connection: _Connection | None = None
+        self._closed = False
+
+    def connect(self) -> None:
+        """Make the connection now, so that the first stream need not wait. Raises `TransportError`."""
+        self._connected()
+
+    def open_stream(self, target: str) -> Stream:
+        connection = self._connected()
+        try:
+            return connection.open(target)
+        except TransportError:
+            if not connection.broken:
+                raise
+        # It had broken without our knowing: once more, on a new one.
+        return self._connected().open(target)
+
+    def drop(self) -> None:
+        """The guest has closed its end: whatever was open is broken. Does not block."""
+        connection = self._connection
+        if connection is not None:
+            connection.close()
+
+    def disconnect(self) -> None:
+        """End the connection when the guest has heard of it; the next stream makes another."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.finish()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            if self._connection is not None:
+                self._connection.close()
+
+    def _connected(self) -> _Connection:
+        with self._lock:
+            if self._closed:
+                raise TransportError("the connection into the machine is closed")
+            if self._connection is None or self._connection.broken:
+                self._connection = _greeted(self._path)
+            return self._connection
+
+
+def _greeted(path: Path) -> _Connection:
+    """A new connection, which the guest has answered on. Raises `TransportError`."""
+    deadline = time.monotonic() + CONNECT_TIMEOUT_S
+    while True:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(HELLO_TIMEOUT_S)
+            sock.connect(str(path))
+            hello = frame(HELLO, 0, secrets.token_bytes(NONCE_SIZE))
+            sock.sendall(PADDING + hello)
+            rest = _after(sock, hello)
+            sock.settimeout(None)
+            return _Connection(sock, rest)
+        except TimeoutError:
+            sock.close()
+            if time.monotonic() > deadline:
+                raise TransportError(f"the machine does not answer on {path.name}") from None
+        except BlockingIOError:  # the hypervisor has others to accept first, which we gave up
+            sock.close()
+            if time.monotonic() > deadline:
+                raise TransportError(f"the hypervisor does not answer on {path.name}") from None
+            time.sleep(HELLO_TIMEOUT_S)
+        except OSError as error:
+            sock.close()
+            raise TransportError(f"no connection into the machine: {error.strerror or error}") from error
+
+
+def _after(sock: socket.socket, hello: bytes) -> bytes:
+    """What comes after the guest's answer. Raises `OSError`."""
+    seen = b""
+    deadline = time.monotonic() + HELLO_TIMEOUT_S
+    while True:
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        data = sock.recv(_READ_SIZE)
+        if not data:
+            raise ConnectionResetError("the hypervisor closed the connection")
+        seen += data
+        _, found, rest = seen.partition(hello)
+        if found:
+            return rest
+        seen = seen[1 - len(hello) :]
+
+
+class _Connection:
+    """One greeting's streams. A thread takes in what the guest says."""
+
+    def __init__(self, sock: socket.socket, received: bytes) -> None:
+        self._sock = sock
+        self._sending = threading.Lock()
+        self._lock = threading.Lock()
+        self._streams: dict[int, _SerialStream] = {}
+        self._next = 1
+        self._farewell = b""
+        self._gone = threading.Event()
+        """Nothing more comes, or the guest has answered the farewell."""
+        self.broken = False
+        threading.Thread(target=self._receive, args=(received,), name="streams", daemon=True).start()
+
+    def open(self, target: str) -> Stream:
+        """Raises `TransportError`."""
+        with self._lock:
+            if self.broken or self._next > _LAST_NUMBER:
+                raise TransportError("the connection into the machine broke")
+            stream = self._streams[self._next] = _SerialStream(self, self._next)
+            self._next += 1
+        try:
+            self.send(frame(OPEN, stream.number, target.encode()))
+            stream.wait_open()
+        except OSError as error:
+            stream.close()
+            raise TransportError(f"{target} in the machine does not answer: {error or type(error).__name__}") from error
+        return stream
+
+    def send(self, data: bytes) -> None:
+        """Raises `OSError`."""
+        with self._sending:
+            self._sock.sendall(data)
+
+    def forget(self, number: int) -> None:
+        with self._lock:
+            self._streams.pop(number, None)
+
+    def finish(self) -> None:
+        """Close it with no frame half on its way."""
+        self._farewell = secrets.token_bytes(NONCE_SIZE)
+        with contextlib.suppress(OSError):
+            self.send(frame(HELLO, 0, self._farewell))
+            self._gone.wait(HELLO_TIMEOUT_S)
+        self.close()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def _receive(self, data: bytes) -> None:
+        decoder = FrameDecoder()
+        try:
+            while True:
+                for one in decoder.feed(data):
+                    self._handle(one)
+                data = self._sock.recv(_READ_SIZE)
+                if not data:
+                    break
+        except (OSError, FrameError):
+            pass  # all that a broken connection means follows
+        with self._lock:
+            self.broken = True
+            streams = [*self._streams.values()]
+        self._gone.set()
+        for stream in streams:
+            stream.handle(RESET, b"the connection into the machine broke")
+        self._sock.close()
+
+    def _handle(self, one: Frame) -> None:
+        if one.kind == HELLO:
+            if one.payload == self._farewell:
+                self._gone.set()
+            return
+        with self._lock:
+            stream = self._streams.get(one.stream)
+        if stream is not None:  # and else it is over here, which the guest did not know yet
+            stream.handle(one.kind, one.payload)
+
+
+class _SerialStream(Stream):
+    def __init__(self, connection: _Connection, number: int) -> None:
+        self.number = number
+        self._connection = connection
+        self._changed = threading.Condition()
+        self._opened = False
+        self._room = WINDOW
+        """Bytes that the guest takes now."""
+        self._received: deque[bytes] = deque()
+        self._received_size = 0
+        self._taken = 0
+        """Bytes that were read here and the guest was not granted again."""
+        self._ended = False
+        """The guest has nothing more to say."""
+        self._said_end = False
+        self._broken = ""
+        """Why, when it did not end in order."""
+
+    def wait_open(self) -> None:
+        """Raises `OSError`."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._opened or self._broken, OPEN_TIMEOUT_S):
+                raise TimeoutError("no answer in time")
+            if not self._opened:
+                raise ConnectionRefusedError(self._broken)
+
+    def handle(self, kind: int, payload: bytes) -> None:
+        """What the guest says of this stream; called by one thread. Raises `FrameError`."""
+        with self._changed:
+            if kind == DATA:
+                self._received_size += len(payload)
+                if self._received_size > WINDOW or self._ended:
+                    raise FrameError("data that there is no room for")
+                self._received.append(payload)
+            elif kind == CREDIT:
+                self._room += granted(payload)
+                if self._room > WINDOW:
+                    raise FrameError("more credit than was used")
+            elif kind == OPENED:
+                self._opened = True
+            elif kind == END:
+                self._ended = True
+            elif kind == RESET:
+                self._ended = True
+                self._broken = payload.decode("utf-8", "replace") or "the other side is gone"
+            over = self._ended and (self._said_end or bool(self._broken))
+            self._changed.notify_all()
+        if over:
+            self._connection.forget(self.number)
+
+    def recv(self, size: int) -> bytes:
+        with self._changed:
+            self._changed.wait_for(lambda: self._received or self._ended)
+            if not self._received:
+                if self._broken:
+                    raise ConnectionResetError(self._broken)
+                return b""
+            data = self._received.popleft()
+            if len(data) > size:
+                self._received.appendleft(data[size:])
+                data = data[:size]
+            self._received_size -= len(data)
+            self._taken += len(data)
+            grant = self._taken if self._taken >= GRANT and not self._ended else 0
+            self._taken -= grant
+        if grant:
+            self._connection.send(credit(self.number, grant))
+        return data
+
+    def sendall(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            with self._changed:
+                self._changed.wait_for(lambda: self._room or self._broken or self._said_end)
+                if self._broken or self._said_end:
+                    raise BrokenPipeError(self._broken or "the stream is closed")
+                count = min(self._room, MAX_DATA, len(view))
+                self._room -= count
+            self._connection.send(frame(DATA, self.number, bytes(view[:count])))
+            view = view[count:]
+
+    def shutdown_write(self) -> None:
+        with self._changed:
+            if self._said_end or self._broken:
+                return
+            self._said_end = True
+            over = self._ended
+        with contextlib.suppress(OSError):  # the other side was faster
+            self._connection.send(frame(END, self.number))
+        if over:
+            self._connection.forget(self.number)
+
+    def close(self) -> None:
+        with self._changed:
+            over = self._ended and (self._said_end or bool(self._broken))
+            self._ended = True
+            self._broken = self._broken or "the stream is closed"
+            self._received.clear()
+            self._changed.notify_all()
+        if not over:
+            self._connection.forget(self.number)
+            with contextlib.suppress(OSError):
+                self._connection.send(frame(RESET, self.number))

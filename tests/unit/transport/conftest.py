@@ -1,0 +1,137 @@
+"""Both transports into a guest: over SSH, and over a serial port with the guest's own service behind it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import tty
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cove.machine.sockets import listen
+from cove.transport.serial import SerialTransport
+from unix_engine import serve
+
+
+class SerialGuest:
+    """The service of the guest on a pseudo terminal, and what stands for the hypervisor: one connection at a time leads there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.socket = folder / "streams.sock"
+        self.connections = 0
+        self._listener = listen(self.socket, 4)
+        self._client: socket.socket | None = None
+        self._port, slave = os.openpty()
+        tty.setraw(self._port)
+        tty.setraw(slave)
+        self._slave = slave  # kept open, as a port is there whether or not somebody has it open
+        self._service = self._start()
+        threading.Thread(target=self._accept, daemon=True).start()
+        threading.Thread(target=self._to_host, daemon=True).start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-m", "coved.streams", os.ttyname(self._slave)])
+
+    def restart(self) -> None:
+        self._kill()
+        self._service = self._start()
+
+    def hear(self, data: bytes) -> None:
+        """In place of the host."""
+        os.write(self._port, data)
+
+    def drop(self) -> None:
+        if self._client is not None:
+            with contextlib.suppress(OSError):
+                self._client.shutdown(socket.SHUT_RDWR)
+
+    def pause(self) -> None:
+        self._service.send_signal(signal.SIGSTOP)
+
+    def _kill(self) -> None:
+        self._service.kill()
+        self._service.wait(10)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.drop()
+        self._kill()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self._client = client
+            self.connections += 1
+            with contextlib.suppress(OSError):
+                while data := client.recv(4096):
+                    while data:
+                        data = data[os.write(self._port, data) :]
+            client.close()
+
+    def _to_host(self) -> None:
+        while True:
+            try:
+                data = os.read(self._port, 1 << 16)
+            except OSError:
+                return
+            if self._client is not None:
+                with contextlib.suppress(OSError):
+                    self._client.sendall(data)
+
+
+class SerialWay:
+    def __init__(self, folder: Path) -> None:
+        self.engine = folder / "engine.sock"
+        self.target = str(self.engine)
+        self.guest = SerialGuest(folder)
+        self._made: list[SerialTransport] = []
+        self._ends: list[Callable[[], None]] = []
+
+    def transport(self) -> SerialTransport:
+        self._made.append(SerialTransport(self.guest.socket))
+        return self._made[-1]
+
+    def restart(self) -> None:
+        self.guest.restart()
+        for transport in self._made:
+            transport.drop()  # the hypervisor tells that the port was closed
+
+    def serve(self, behave: Callable[[Any], None]) -> Callable[[], None]:
+        end = serve(self.engine, behave)
+        self._ends.append(end)
+        return end
+
+    def close(self) -> None:
+        self.guest.close()
+        for end in self._ends:
+            end()
+
+
+@pytest.fixture
+def serial_way() -> Iterator[SerialWay]:
+    folder = Path(tempfile.mkdtemp(prefix="cove-s", dir="/tmp"))
+    made = SerialWay(folder)
+    try:
+        yield made
+    finally:
+        made.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["ssh", "serial"])
+def either_way(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue("way" if request.param == "ssh" else "serial_way")
