@@ -5,6 +5,7 @@ A session is for one thread at a time; what may take long is handed back as `Lat
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -87,7 +88,7 @@ class Session:
             raise OSError(errno.EBADF, "no such fid")
         if fid.pretender and (answer := self._pretences.answer(self, kind, fid, body)) is not None:
             return answer
-        if self._folder.read_only and kind in wire.CHANGES:
+        if kind in wire.CHANGES and self._is_read_only(fid):
             if kind == T.REMOVE:
                 self._forget(number)
             raise OSError(errno.EROFS, "read-only")
@@ -147,8 +148,10 @@ class Session:
                 if not qids:
                     raise
                 return wire.U16.pack(len(qids)) + b"".join(qids)
-            node, is_dir = self._tree.child(node, name), look.is_dir
             kind, version, file = self._qid(look)
+            protected = node.protected or file in self._folder.protected
+            node, is_dir = self._tree.child(node, name), look.is_dir
+            node.protected = protected
             qids.append(wire.QID.pack(kind, version, file))
         walked = Fid(node, file, fid.uid, is_dir=is_dir, pretender=fid.pretender)
         if new == number:
@@ -306,7 +309,7 @@ class Session:
         if access == wire.O_ACCMODE:
             raise OSError(errno.EINVAL, "no such access")
         changes = access != wire.O_RDONLY or bool(flags & wire.O_TRUNC)
-        if changes and self._folder.read_only:
+        if changes and self._is_read_only(fid):
             raise OSError(errno.EROFS, "read-only")
         if fid.is_dir:
             if changes:
@@ -511,6 +514,8 @@ class Session:
         return b""
 
     def _move(self, parent: Node, name: bytes, to: Node, new: bytes) -> None:
+        self._spare(parent, name)
+        self._spare(to, new)
         self._notices.tell("move", parent, name, to, new)
         self._folder.rename(parent, name, to, new)
 
@@ -519,7 +524,20 @@ class Session:
         other = self.fids.get(number)
         if other is None or other.pretender != fid.pretender:
             raise OSError(errno.EBADF, "no such fid")
+        if self._is_read_only(other):
+            raise OSError(errno.EROFS, "read-only")
         return other
+
+    def _is_read_only(self, fid: Fid) -> bool:
+        return self._folder.read_only or fid.node.protected
+
+    def _spare(self, parent: Node, name: bytes) -> None:
+        """Refuse to move or remove a directory that is protected: its own place is not."""
+        if not self._folder.protected:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            if self._folder.number(self._folder.look_below(parent, name)) in self._folder.protected:
+                raise OSError(errno.EROFS, "read-only")
 
     def _unlinkat(self, fid: Fid, body: memoryview) -> bytes:
         name, offset = wire.name(body, 4)
@@ -528,6 +546,7 @@ class Session:
         return b""
 
     def _unlink(self, parent: Node, name: bytes, *, directory: bool) -> None:
+        self._spare(parent, name)
         self._notices.tell("delete", parent, name)
         if directory:
             self._folder.remove_directory(parent, name)
