@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -174,13 +174,14 @@ class Client:
 
 
 @contextmanager
-def serving(root: Path, *, read_only: bool = False, control: socket.socket | None = None) -> Iterator[socket.socket]:
+def serving(
+    root: Path, *, read_only: bool = False, control: socket.socket | None = None, protected: Sequence[Path] = ()
+) -> Iterator[socket.socket]:
     """A connection to a server of a folder, in a thread of this process."""
     ours, theirs = socket.socketpair()
     before = os.umask(0)
-    thread = threading.Thread(
-        target=serve, args=(theirs, root), kwargs={"read_only": read_only, "control": control}, daemon=True
-    )
+    how = {"read_only": read_only, "control": control, "protected": protected}
+    thread = threading.Thread(target=serve, args=(theirs, root), kwargs=how, daemon=True)
     thread.start()
     try:
         yield ours
@@ -195,10 +196,15 @@ def serving(root: Path, *, read_only: bool = False, control: socket.socket | Non
 
 @contextmanager
 def connected(
-    root: Path, *, read_only: bool = False, uid: int = 0, control: socket.socket | None = None
+    root: Path,
+    *,
+    read_only: bool = False,
+    uid: int = 0,
+    control: socket.socket | None = None,
+    protected: Sequence[Path] = (),
 ) -> Iterator[Client]:
     """A client that has attached as fid 0."""
-    with serving(root, read_only=read_only, control=control) as connection:
+    with serving(root, read_only=read_only, control=control, protected=protected) as connection:
         client = Client(connection)
         client.version()
         client.attach(uid=uid)

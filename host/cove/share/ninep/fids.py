@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from array import array
-from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from cove.share.ninep.looks import Look
 from cove.share.ninep.tree import Node
+
+if TYPE_CHECKING:
+    from cove.share.ninep.listing import Listing
+    from cove.share.ninep.xattrs import Xattr
 
 _LOCK = threading.Lock()
 """Of all fids' `busy` and `closing`: requests in several threads are few."""
@@ -83,22 +86,3 @@ class Fid:
     def _close(self) -> None:
         descriptor, self.descriptor = self.descriptor, -1
         os.close(descriptor)
-
-
-@dataclass(slots=True)
-class Listing:
-    """A directory's entries as they go to the guest, from one moment; `ends` is where each of them ends."""
-
-    entries: bytes = b""
-    ends: array[int] = field(default_factory=lambda: array("Q"))
-    read: bool = False
-
-
-@dataclass(slots=True)
-class Xattr:
-    """An extended attribute that is read, or that is being written: `name` is empty for the former."""
-
-    value: bytearray
-    name: bytes = b""
-    size: int = 0
-    flags: int = 0

@@ -5,6 +5,7 @@ A session is for one thread at a time; what may take long is handed back as `Lat
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -12,12 +13,13 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cove.share.ninep import wire
-from cove.share.ninep.fids import Fid, Listing, Xattr
-from cove.share.ninep.folder import DIRECTORY_MODE, FILE_MODE, XATTR_PREFIX, Folder
+from cove.share.ninep import wire, xattrs
+from cove.share.ninep.fids import Fid
+from cove.share.ninep.folder import DIRECTORY_MODE, FILE_MODE, Folder
+from cove.share.ninep.listing import Listing
 from cove.share.ninep.looks import Look, look_fd
 from cove.share.ninep.notices import Notices
-from cove.share.ninep.owners import HIDDEN, Owners
+from cove.share.ninep.owners import Owners
 from cove.share.ninep.pretender import PRETENDER_UID, Pretences
 from cove.share.ninep.tree import Node
 from cove.share.ninep.wire import MalformedError, T
@@ -26,7 +28,6 @@ MAX_FIDS = 1 << 19
 """Linux's client keeps one for each name that it remembers."""
 MAX_LISTED = 256 << 20
 """Bytes of all directories' entries that are being read."""
-MAX_XATTR = 1 << 16
 SLOW_BYTES = 1 << 16
 """Reads and writes of so many bytes let others go on meanwhile."""
 _RESERVED_DESCRIPTORS = 1024
@@ -87,7 +88,7 @@ class Session:
             raise OSError(errno.EBADF, "no such fid")
         if fid.pretender and (answer := self._pretences.answer(self, kind, fid, body)) is not None:
             return answer
-        if self._folder.read_only and kind in wire.CHANGES:
+        if kind in wire.CHANGES and self._is_read_only(fid):
             if kind == T.REMOVE:
                 self._forget(number)
             raise OSError(errno.EROFS, "read-only")
@@ -147,8 +148,10 @@ class Session:
                 if not qids:
                     raise
                 return wire.U16.pack(len(qids)) + b"".join(qids)
-            node, is_dir = self._tree.child(node, name), look.is_dir
             kind, version, file = self._qid(look)
+            protected = node.protected or file in self._folder.protected
+            node, is_dir = self._tree.child(node, name), look.is_dir
+            node.protected = protected
             qids.append(wire.QID.pack(kind, version, file))
         walked = Fid(node, file, fid.uid, is_dir=is_dir, pretender=fid.pretender)
         if new == number:
@@ -169,7 +172,8 @@ class Session:
             self._notices.tell("written", fid.node)
         self._forget(number)
         if xattr is not None and xattr.name:
-            self._set_xattr(fid.node, xattr)
+            self._notices.tell("attrib", fid.node)
+            xattrs.keep(self._folder, fid.node, xattr)
         return b""
 
     def _remove(self, fid: Fid, body: memoryview) -> bytes:
@@ -305,7 +309,7 @@ class Session:
         if access == wire.O_ACCMODE:
             raise OSError(errno.EINVAL, "no such access")
         changes = access != wire.O_RDONLY or bool(flags & wire.O_TRUNC)
-        if changes and self._folder.read_only:
+        if changes and self._is_read_only(fid):
             raise OSError(errno.EROFS, "read-only")
         if fid.is_dir:
             if changes:
@@ -392,7 +396,9 @@ class Session:
         data = body[16 : 16 + count]
         descriptor = fid.descriptor
         if descriptor < 0:
-            return self._write_xattr(fid, offset, data)
+            if fid.xattr is None:
+                raise OSError(errno.EBADF, "not open for writing")
+            return wire.U32.pack(fid.xattr.write(offset, data))
         if not fid.wrote:
             fid.wrote = True
             self._notices.tell("write", fid.node)
@@ -441,40 +447,16 @@ class Session:
             raise OSError(errno.EBADF, "no open directory")
         if offset == 0 or not listing.read:
             self._list(fid, listing)
-        ends = listing.ends
-        if offset >= len(ends):
-            return _NOTHING
-        begin = ends[offset - 1] if offset else 0
-        last = offset
-        while last < len(ends) and ends[last] - begin <= count:
-            last += 1
-        if last == offset:
-            raise OSError(errno.EINVAL, "too little for one entry")
-        data = listing.entries[begin : ends[last - 1]]
+        data = listing.part(offset, count)
         return wire.U32.pack(len(data)) + data
 
     def _list(self, fid: Fid, listing: Listing) -> None:
-        node, look = fid.node, self.look(fid)
-        above = look if node.parent is None else self._folder.look(node.parent)
-        base = self._folder.number(look._replace(ino=0))
-        entries = bytearray()
-        ends = type(listing.ends)("Q")
-        pack = _ENTRY.pack
-        names = [
-            (b".", self._folder.number(look), wire.DT_DIR),
-            (b"..", self._folder.number(above), wire.DT_DIR),
-            *self._folder.names(node),
-        ]
-        for place, (name, ino, kind) in enumerate(names, 1):
-            path = base | ino if place > 2 and not ino >> 48 else ino
-            qid_type = wire.QTDIR if kind == wire.DT_DIR else wire.QTSYMLINK if kind == wire.DT_LNK else wire.QTFILE
-            entries += pack(qid_type, 1, path, place, kind, len(name)) + name
-            ends.append(len(entries))
-        self._listed += len(entries) - len(listing.entries)
-        listing.entries, listing.ends, listing.read = bytes(entries), ends, True
+        before = len(listing.entries)
+        listing.fill(self._folder, fid.node, self.look(fid))
+        self._listed += len(listing.entries) - before
         if self._listed > MAX_LISTED:
             self._listed -= len(listing.entries)
-            listing.entries, listing.ends, listing.read = b"", type(listing.ends)("Q"), False
+            listing.clear()
             raise OSError(errno.ENOMEM, "too many directories are being read")
 
     def _mkdir(self, fid: Fid, body: memoryview) -> bytes:
@@ -532,6 +514,8 @@ class Session:
         return b""
 
     def _move(self, parent: Node, name: bytes, to: Node, new: bytes) -> None:
+        self._spare(parent, name)
+        self._spare(to, new)
         self._notices.tell("move", parent, name, to, new)
         self._folder.rename(parent, name, to, new)
 
@@ -540,7 +524,20 @@ class Session:
         other = self.fids.get(number)
         if other is None or other.pretender != fid.pretender:
             raise OSError(errno.EBADF, "no such fid")
+        if self._is_read_only(other):
+            raise OSError(errno.EROFS, "read-only")
         return other
+
+    def _is_read_only(self, fid: Fid) -> bool:
+        return self._folder.read_only or fid.node.protected
+
+    def _spare(self, parent: Node, name: bytes) -> None:
+        """Refuse to move or remove a directory that is protected: its own place is not."""
+        if not self._folder.protected:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            if self._folder.number(self._folder.look_below(parent, name)) in self._folder.protected:
+                raise OSError(errno.EROFS, "read-only")
 
     def _unlinkat(self, fid: Fid, body: memoryview) -> bytes:
         name, offset = wire.name(body, 4)
@@ -549,6 +546,7 @@ class Session:
         return b""
 
     def _unlink(self, parent: Node, name: bytes, *, directory: bool) -> None:
+        self._spare(parent, name)
         self._notices.tell("delete", parent, name)
         if directory:
             self._folder.remove_directory(parent, name)
@@ -560,56 +558,22 @@ class Session:
     def _xattrwalk(self, fid: Fid, body: memoryview) -> bytes:
         (new,) = wire.U32.unpack_from(body, 4)
         name, _ = wire.string(body, 8)
-        if not name:
-            shown = [each for each in self._folder.list_xattrs(fid.node) if not each.startswith(HIDDEN)]
-            value = b"".join(each + b"\0" for each in shown)
-        elif name.startswith(HIDDEN) or not name.startswith(XATTR_PREFIX) or b"\0" in name:
-            # Linux asks for security.capability at every write: there are none
-            raise OSError(errno.ENODATA if name.startswith(XATTR_PREFIX) else errno.EOPNOTSUPP, "not here")
-        else:
-            value = self._folder.get_xattr(fid.node, name)
         walked = Fid(fid.node, fid.file, fid.uid, is_dir=fid.is_dir, pretender=fid.pretender)
-        walked.xattr = Xattr(bytearray(value))
+        walked.xattr = xattrs.found(self._folder, fid.node, name)
         self.add(new, walked)
-        return wire.U64.pack(len(value))
+        return wire.U64.pack(len(walked.xattr.value))
 
     def _xattrcreate(self, fid: Fid, body: memoryview) -> bytes:
         name, offset = wire.string(body, 4)
         size, flags = struct.unpack_from("<QI", body, offset)
         if fid.is_open:
             raise OSError(errno.EBADF, "open")
-        if name.startswith(HIDDEN) or not name.startswith(XATTR_PREFIX) or b"\0" in name or len(name) > wire.MAX_NAME:
-            raise OSError(errno.EOPNOTSUPP, "not here")
-        if size > MAX_XATTR:
-            raise OSError(errno.E2BIG, "too large")
-        fid.xattr = Xattr(bytearray(), name, size, flags)
+        fid.xattr = xattrs.announced(name, size, flags)
         return b""
-
-    @staticmethod
-    def _write_xattr(fid: Fid, offset: int, data: memoryview) -> bytes:
-        xattr = fid.xattr
-        if xattr is None or not xattr.name:
-            raise OSError(errno.EBADF, "not open for writing")
-        if offset != len(xattr.value) or offset + len(data) > xattr.size:
-            raise OSError(errno.ENOSPC, "not what was announced")
-        xattr.value += data
-        return wire.U32.pack(len(data))
-
-    def _set_xattr(self, node: Node, xattr: Xattr) -> None:
-        if len(xattr.value) != xattr.size:
-            raise OSError(errno.EINVAL, "not what was announced")
-        self._notices.tell("attrib", node)
-        if not xattr.size and xattr.flags & _XATTR_REPLACE:  # what Linux's client makes of removexattr(2)
-            self._folder.remove_xattr(node, xattr.name)
-        else:
-            self._folder.set_xattr(node, xattr.name, bytes(xattr.value), xattr.flags)
 
 
 _U64 = 0xFFFFFFFFFFFFFFFF
 _NO_IOUNIT = wire.U32.pack(0)
-_NOTHING = wire.U32.pack(0)
-_ENTRY = struct.Struct("<BIQQBH")
-_XATTR_REPLACE = 2
 
 
 def _counted(data: bytes) -> tuple[bytes, bytes]:
