@@ -213,7 +213,7 @@ class MachinePaths:
 
     @property
     def docker_socket(self) -> Path:
-        return self.socket("docker.sock")
+        return self._socket("docker.sock")
 
     @property
     def down(self) -> Path:
@@ -222,19 +222,19 @@ class MachinePaths:
 
     @property
     def agent_socket(self) -> Path:
-        return self.socket("agent.sock")
+        return self._socket("agent.sock")
 
     @property
     def qmp_socket(self) -> Path:
-        return self.socket("qmp.sock")
+        return self._socket("qmp.sock")
 
     @property
     def link_socket(self) -> Path:
-        return self.socket("link.sock")
+        return self._socket("link.sock")
 
     @property
     def seed_socket(self) -> Path:
-        return self.socket("seed.sock")
+        return self._socket("seed.sock")
 
     @property
     def streams_socket(self) -> Path:
@@ -245,8 +245,11 @@ class MachinePaths:
         private_dir(runtime_dir())
         return private_dir(self.run_dir)
 
-    def socket(self, file: str) -> Path:
-        """A socket of that name. Raises `CoveError` when its path is too long for one."""
+    def folder_socket(self, tag: str) -> Path:
+        """Of a shared folder's server. Raises `CoveError` when its path is too long for a socket."""
+        return self._socket(f"{tag}.sock")
+
+    def _socket(self, file: str) -> Path:
         path = self.run_dir / file
         if len(os.fsencode(path)) > MAX_SOCKET_PATH:
             raise CoveError(

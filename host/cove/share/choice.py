@@ -43,6 +43,7 @@ def choose(wanted: str, program: Path) -> Choice:
 
 
 ORDER = ("9p", "agent")
+"""What is tried, first to last; virtiofs is by setting (docs/decisions/0046)."""
 
 
 def unusable(name: str, program: Path) -> str:

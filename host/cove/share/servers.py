@@ -23,12 +23,12 @@ MAX_LOG = 1 << 20
 
 def control(paths: MachinePaths, tag: str) -> Path:
     """Where Cove's own server of a folder takes orders. Raises `CoveError` when the path is too long for a socket."""
-    return paths.socket(f"{tag}.sock")
+    return paths.folder_socket(tag)
 
 
 async def serve_virtiofs(paths: MachinePaths, driver: Driver, folder: Folder) -> subprocess.Popen[bytes]:
     """Plug a folder in that a new virtiofsd serves. Raises `DriverError`."""
-    place = paths.socket(f"{folder.tag}.fs.sock")
+    place = paths.folder_socket(f"{folder.tag}.fs")
     with _listening(place) as listener:
         words = await asyncio.to_thread(virtiofsd.command, folder.path, listener.fileno())
         process = _start(paths, words, listener)
