@@ -48,6 +48,7 @@ bench: build/test-packages .venv/stamp
 	@$(BIN)/python tests/bench/profile_start.py
 	@$(BIN)/python tests/bench/bench_machine.py
 	@$(BIN)/python tests/bench/bench_ports.py
+	@$(BIN)/python tests/bench/bench_folders.py
 	@$(BIN)/cove machine start
 	@$(BIN)/python tests/bench/bench_idle.py --machine
 	@$(BIN)/python tests/bench/bench_cli.py "$$($(BIN)/cove machine status --json | $(BIN)/python -c 'import json, sys; print("unix://" + json.load(sys.stdin)["docker_socket"])')"

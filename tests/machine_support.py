@@ -29,6 +29,7 @@ class Machine:
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("DOCKER_", "COVE_"))},
             "COVE_HOME": str(home),
+            "HOME": str(home / "user"),  # which is shared with the machine
             "DOCKER_CONFIG": str(home / "docker"),
         }
         mirrors = {name: os.environ[name] for name in os.environ if name.startswith("COVE_DEBIAN_")}
@@ -72,6 +73,7 @@ class Machine:
 def running_machine() -> Iterator[Machine]:
     # Short, for the paths of sockets; the cache of downloads is the user's own, so that they are fetched once.
     home = Path(tempfile.mkdtemp(prefix="cove-t", dir="/tmp"))
+    (home / "user").mkdir()
     (home / "cache").symlink_to(shared_cache(), target_is_directory=True)
     made = Machine(home)
     try:

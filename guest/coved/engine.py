@@ -19,10 +19,13 @@ from coved.networks import Networks
 from coved.outside import Outside
 from coved.registry import Registries, Settings
 from coved.runtime.spawner_client import SpawnerClient
+from coved.shares import Share, Table
+from coved.shares.shares import Shares
 from coved.store import upgrading
 from coved.store.database import Database
 from coved.told import Told
 from coved.volumes import Volumes
+from coved.watching.watched import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,9 +34,11 @@ if TYPE_CHECKING:
     from coved.events.quiet import GivesBack
     from coved.files.manager import Files
     from coved.files.volume_archives import VolumeArchives
+    from coved.link import protocol
     from coved.link.client import LinkClient
     from coved.names.keeping import Keeper
     from coved.runtime.keeper import SpawnerKeeper
+    from coved.watching.emitter import Emitter
 
 log = logging.getLogger(__name__)
 
@@ -76,12 +81,21 @@ class Engine:
         self._keeper: SpawnerKeeper | None = None
         self.link: LinkClient | None = None
         self._gives_back: GivesBack | None = None
+        self.shares: Shares | None = None
+        """Folders of the user's computer; None where that is the engine's own."""
+        self.watched: Watched | None = None
+        self._watching: asyncio.Task[None] | None = None
         if config.link is not None:
             from coved.events.quiet import GivesBack  # only in the VM: another system's memory is its own business
             from coved.link import client  # only in the VM
 
             self._gives_back = GivesBack()
             self.link = client.LinkClient(config.link, config.version)
+            self.shares = Shares()
+            self.link.on_shares = self._share
+            self.watched = Watched(self.link.watch)
+            self.link.watched = lambda: self.watched.paths if self.watched is not None else ()
+            self.link.on_changes = self._changes_told
         self.told = Told(config.outside)
         self.outward = Outward(self.told, config.state)
         if self.link is not None:
@@ -113,7 +127,8 @@ class Engine:
             spawner=self.spawner,
             root=config.root,
             outward=self.outward,
-            in_vm=config.link is not None,
+            shares=self.shares,
+            watched=self.watched,
             userns_remap=config.userns_remap,
         )
 
@@ -169,6 +184,23 @@ class Engine:
             self.events.on_event = self._gives_back.happened
         self.link.announce_ready()
         self.activity.follow(self.link.announce_activity)
+
+    async def _share(self, told: protocol.Shares) -> tuple[dict[str, str], list[str]]:
+        assert self.shares is not None
+        folders = tuple(Share(one.tag, one.path, one.read_only, one.driver, one.token) for one in told.shares)
+        answer = await self.shares.set(Table(folders, told.windows, told.fold_case), told.lost)
+        self._watching = asyncio.get_running_loop().create_task(self.containers.watch_again())  # when this is answered
+        return answer
+
+    def _changes_told(self, changes: protocol.Changes) -> None:
+        self._emitter.take(changes)
+
+    @functools.cached_property
+    def _emitter(self) -> Emitter:
+        from coved.watching.emitter import Emitter  # only for containers that have folders of the user's computer
+
+        assert self.link is not None and self.watched is not None
+        return Emitter(self.link.changed, self.watched.pins)
 
     def request_stop(self) -> None:
         """Asks for the engine's end by ``stopping``; safe to call more than once."""

@@ -15,8 +15,9 @@ import pytest
 
 HOST = {
     "cli": {"agent", "build", "debian", "drivers", "image", "machine", "support"},
-    "support": {"agent", "drivers", "forward", "image", "machine"},
-    "agent": {"drivers", "forward", "image", "machine", "transport"},
+    "support": {"agent", "drivers", "forward", "image", "machine", "share"},
+    "agent": {"drivers", "forward", "image", "machine", "share", "transport"},
+    "share": {"drivers", "machine"},
     "forward": {"drivers", "transport"},
     "drivers": {"machine"},
     "debian": {"image", "machine"},
@@ -25,14 +26,15 @@ HOST = {
     "machine": {"transport"},
     "transport": set[str](),
 }
-_BOTTOM = {"events", "link", "names", "runtime", "store"}
+_BOTTOM = {"events", "link", "names", "runtime", "shares", "store"}
 _MIDDLE = {"images", "networks", "volumes"}
 GUEST = {
     "api": {"engine", "build", "buildkit", "containers", "files", "registry", *_MIDDLE, *_BOTTOM},
     "buildkit": {"build", "dockerfile", "grpc", "engine", "images", *_BOTTOM},
     "build": {"dockerfile", "containers", "files", "registry", *_MIDDLE, *_BOTTOM},
     "files": {"containers", *_MIDDLE, *_BOTTOM},
-    "containers": {*_MIDDLE, *_BOTTOM},
+    "containers": {"watching", *_MIDDLE, *_BOTTOM},
+    "watching": {"link", "runtime"},
     "registry": {"images", *_BOTTOM},
     **dict.fromkeys(sorted(_MIDDLE), _BOTTOM),
     "images": {"dockerfile", *_BOTTOM},

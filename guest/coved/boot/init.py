@@ -28,6 +28,9 @@ MODULES = (
     "nft_flow_offload",
     "nft_masq",
     "nft_nat",
+    # Of folders: nobody loads them when a device comes, as udev would.
+    "9p",
+    "9pnet_virtio",
 )
 _INPUT_EVENT = struct.Struct("@llHHi")
 _EV_KEY, _KEY_POWER = 1, 116

@@ -14,12 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from coved.containers import config, modes, runtimes, spec, userns
+from coved.containers.binds import Binds
 from coved.containers.container import Container
 from coved.containers.etc_files import EtcFiles
 from coved.containers.linked import Linked
 from coved.containers.logs import options as log_options
 from coved.containers.logs.attributes import Subject
-from coved.containers.mountpoints import MountPoint, ensure_source
+from coved.containers.mountpoints import MountPoint
 from coved.containers.outward import Outward
 from coved.containers.registry import Registry
 from coved.containers.seccomp_profile import DEFAULT_PATH
@@ -58,6 +59,7 @@ class Launcher:
         spawner: SpawnerClient,
         registry: Registry,
         outward: Outward,
+        binds: Binds,
         remap: Remap | None = None,
     ) -> None:
         self.outward = outward
@@ -67,6 +69,7 @@ class Launcher:
         self._networks = networks
         self._spawner = spawner
         self._registry = registry
+        self._binds = binds
         self._remap = remap
         self.linked = Linked(registry, networks, lambda container: self._root / container.id / "hosts")
         self._etc_files = EtcFiles(registry, networks, lambda container: self._root / container.id)
@@ -94,12 +97,6 @@ class Launcher:
     def exit_file(self, container: Container) -> Path:
         return self._root / container.id / "exit.json"
 
-    def source(self, mount: MountPoint) -> str:
-        """The path that a mount comes from; "" for a tmpfs and an image."""
-        if mount.kind == "image":
-            return ""
-        return str(self._volumes.path(mount.source)) if mount.kind == "volume" else mount.source
-
     def _image_mount(self, container: Container, mount: MountPoint) -> Mount:
         from coved.containers import image_mounts  # for those who mount images
 
@@ -124,11 +121,11 @@ class Launcher:
         await self.clear(container.id)
         with contextlib.suppress(FileNotFoundError):
             self.exit_file(container).unlink()
-        for mount in container.mounts:
-            if mount.kind == "bind":
-                ensure_source(mount)
+        mounted = await self._binds.ready(container.mounts)
+        await self._binds.begin(container.id, mounted)
+        for mount, source in mounted:
             if mount.subpath and mount.kind == "volume":
-                await asyncio.to_thread(_must_be_within, self.source(mount), mount.subpath)
+                await asyncio.to_thread(_must_be_within, source, mount.subpath)
         joined = modes.joined(container.host_config, self._registry.get)
         mode = modes.network(container.host_config, self._registry.get)
         files = self.files_folder(container)
@@ -155,7 +152,7 @@ class Launcher:
             around = spec.Surroundings(
                 sandbox.netns_path,
                 joined,
-                [(mount, self.source(mount)) for mount in container.mounts if mount.kind != "image"],
+                mounted,
                 container.hostname,
                 files,
                 remap,
@@ -263,7 +260,8 @@ class Launcher:
         await self._volumes.found(users)
 
     async def release(self, container: Container) -> None:
-        """The container has ended: volumes that are mounted for it alone are taken off."""
+        """The container has ended: volumes that are mounted for it alone are taken off, and its binds are watched no more."""
+        self._binds.end(container.id)
         await self._volumes.unmount(volumes_of(container), container.id)
 
 

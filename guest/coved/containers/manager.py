@@ -9,17 +9,18 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coved.containers import config, linked, modes, names, userns
+from coved.containers.binds import Binds
 from coved.containers.container import Container
 from coved.containers.execs import Execs
 from coved.containers.launcher import Launcher
 from coved.containers.life import Life, attach_now
-from coved.containers.mountpoints import MountPoint, collect, elsewhere, inherit
+from coved.containers.mountpoints import MountPoint, collect, inherit
 from coved.containers.outward import Outward
 from coved.containers.registry import Registry
 from coved.containers.removals import Removals
@@ -33,10 +34,12 @@ from coved.networks import Networks, SandboxRequest
 from coved.runtime.errors import NotRunning, RuntimeFailure
 from coved.runtime.spawner_client import SpawnerClient
 from coved.runtime.spec import Attachment
+from coved.shares.shares import Shares
 from coved.store.database import Database
 from coved.store.trees import remove_tree
 from coved.times import parse_time_ns
 from coved.volumes import Volumes
+from coved.watching.watched import Watched
 
 if TYPE_CHECKING:
     from coved.containers.stats import Stats
@@ -64,10 +67,10 @@ class Containers:
         spawner: SpawnerClient,
         root: Path,
         outward: Outward,
-        in_vm: bool = False,
+        shares: Shares | None = None,
+        watched: Watched | None = None,
         userns_remap: str = "",
     ) -> None:
-        self._in_vm = in_vm
         self._events = events
         self._images = images
         self._volumes = volumes
@@ -76,7 +79,13 @@ class Containers:
         self._removals = Removals(root / "removed")
         self._registry = Registry(database)
         self.remap = userns.parse(userns_remap) if userns_remap else None
-        self._launcher = Launcher(self._root, images, volumes, networks, spawner, self._registry, outward, self.remap)
+        self.binds = Binds(volumes, shares, watched)
+        self._launcher = Launcher(
+            self._root, images, volumes, networks, spawner, self._registry, outward, self.binds, self.remap
+        )
+        if shares is not None:
+            shares.users = self._folders_used
+            volumes.bind_within(shares)
         self.execs = Execs(events, self._launcher.linked, outward)
         self._pruning = False
         self.life = Life(
@@ -184,7 +193,21 @@ class Containers:
         return config.sandbox_request(container.name, container.request, container.host_config["NetworkMode"])
 
     def mount_source(self, mount: MountPoint) -> str:
-        return self._launcher.source(mount)
+        return self.binds.source(mount)
+
+    async def watch_again(self) -> None:
+        """What containers that run since before this engine have of the user's computer is watched, too."""
+        for container in list(self._registry):
+            if container.state.running:
+                await self.binds.begin(container.id, await self.binds.there(container.mounts))
+
+    def _folders_used(self) -> Iterator[tuple[str, str]]:
+        """Names of containers that run, and what they have bound."""
+        for container in self._registry:
+            if container.state.running:
+                yield from ((container.name, mount.source) for mount in container.mounts if mount.kind == "bind")
+                devices = (self._volumes.device(mount.source) for mount in container.mounts if mount.kind == "volume")
+                yield from ((container.name, device) for device in devices if device)
 
     def image_name(self, container: Container) -> str:
         """The name it was created by while that still means its image, else the image's id."""
@@ -242,10 +265,11 @@ class Containers:
         userns.check(self.remap, request.host)
         links = self._launcher.linked.requested(request.host)
         request.host["Links"] = None  # from now on they have names of their own
-        mounts = collect(request.config, request.host, self._inherited(request))
+        how = await self.binds.reading(request.host)
+        mounts = collect(request.config, request.host, self._inherited(request), **how)
         self._networks.sandboxes.check(config.sandbox_request(name, request, request.host["NetworkMode"]))
-        if self._in_vm:
-            request = replace(request, warnings=(*request.warnings, *elsewhere(mounts)))
+        if said := await self.binds.check(mounts):
+            request = replace(request, warnings=(*request.warnings, *said))
         if platforms.foreignness(image) or image.platform.variant:
             from coved.images import processors  # few images are for other machines
 

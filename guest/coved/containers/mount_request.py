@@ -8,18 +8,23 @@ import secrets
 from typing import Any
 
 from coved.containers.config_schema import Json
-from coved.containers.mountpoints import MountPoint
+from coved.containers.mountpoints import MountPoint, is_path
 from coved.errors import EngineError, InvalidParameter
 
 _PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 
 
-def parse(raw: Json, *, must_exist: bool = True) -> MountPoint:
-    """Args: must_exist: of a bind's source, unless it may be made. Raises InvalidParameter."""
+def parse(raw: Json, *, must_exist: bool = True, drives: bool = False) -> MountPoint:
+    """Args:
+        must_exist: of a bind's source, unless it may be made.
+        drives: a bind's source may be a path as Windows writes it.
+
+    Raises InvalidParameter.
+    """
     folded = {key.lower(): value for key, value in raw.items()}
     kind = _typed(folded, "Type", str)
     try:
-        return _parse(folded, kind, must_exist)
+        return _parse(folded, kind, must_exist, drives)
     except _Wrong as error:
         raise InvalidParameter(f'invalid mount config for type "{kind}": {error}') from None
 
@@ -28,7 +33,7 @@ class _Wrong(Exception):
     """What is wrong, without what it is wrong with."""
 
 
-def _parse(raw: Json, kind: str, must_exist: bool) -> MountPoint:
+def _parse(raw: Json, kind: str, must_exist: bool, drives: bool) -> MountPoint:
     target, source = _typed(raw, "Target", str), _typed(raw, "Source", str)
     writable = not _typed(raw, "ReadOnly", bool)
     if not target:
@@ -39,7 +44,7 @@ def _parse(raw: Json, kind: str, must_exist: bool) -> MountPoint:
     if not target.startswith("/"):
         raise _Wrong(f"invalid mount path: '{target}' mount path must be absolute")
     if kind == "bind":
-        return _bind(raw, destination, source, writable, must_exist)
+        return _bind(raw, destination, source, writable, must_exist, drives)
     if kind == "volume":
         return _volume(raw, destination, source, writable)
     if kind == "tmpfs":
@@ -49,7 +54,7 @@ def _parse(raw: Json, kind: str, must_exist: bool) -> MountPoint:
     raise _Wrong("mount type unknown")
 
 
-def _bind(raw: Json, destination: str, source: str, writable: bool, must_exist: bool) -> MountPoint:
+def _bind(raw: Json, destination: str, source: str, writable: bool, must_exist: bool, drives: bool) -> MountPoint:
     if not source:
         raise _Wrong("field Source must not be empty")
     options = _typed(raw, "BindOptions", dict)
@@ -57,10 +62,10 @@ def _bind(raw: Json, destination: str, source: str, writable: bool, must_exist: 
     if propagation and propagation not in _PROPAGATIONS:
         raise _Wrong(f"invalid propagation mode: {propagation}")
     _without(raw, "VolumeOptions", "ImageOptions")
-    if not source.startswith("/"):
+    if not is_path(source, drives=drives):
         raise _Wrong(f"invalid mount path: '{source}' mount path must be absolute")
     create = _typed(options, "CreateMountpoint", bool)
-    path = posixpath.normpath("/" + source.lstrip("/"))
+    path = posixpath.normpath("/" + source.lstrip("/")) if source.startswith("/") and not drives else source
     if must_exist and not create and not os.path.lexists(path):
         raise _Wrong(f"bind source path does not exist: {path}")
     forced = _typed(options, "ReadOnlyForceRecursive", bool)

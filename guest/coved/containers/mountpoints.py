@@ -11,17 +11,6 @@ from coved.containers.config_schema import Json
 from coved.errors import InvalidParameter
 from coved.volumes import validate_name
 
-# What people mean in the engine's own machine, wherever that is.
-_OF_THE_VM = (
-    "/var/run/docker.sock",
-    "/run/docker.sock",
-    "/run/host-services/",
-    "/dev",
-    "/proc",
-    "/sys",
-    "/lib/modules",
-    "/var/lib/cove",
-)
 _ACCESS = {"ro", "rw"}
 _PROPAGATIONS = {"private", "rprivate", "shared", "rshared", "slave", "rslave"}
 _MODES = (_ACCESS, {"z", "Z"}, {"cached", "delegated", "consistent"}, {"nocopy"}, _PROPAGATIONS)
@@ -78,16 +67,22 @@ class MountPoint:
         return asdict(self)
 
 
-def collect(config: Json, host: Json, inherited: list[MountPoint]) -> list[MountPoint]:
+def collect(
+    config: Json, host: Json, inherited: list[MountPoint], *, look: bool = True, drives: bool = False
+) -> list[MountPoint]:
     """All mounts of a container, one for each destination: ``inherited`` (volumes-from), the image's volumes, then what was asked for.
+
+    Args:
+        look: whether what a bind comes from is on this machine, and is looked for. In the VM it is not (``coved.shares``).
+        drives: paths may be as Windows writes them, C:\\Users\\me.
 
     Raises InvalidParameter.
     """
     found = {mount.destination: mount for mount in inherited}
     asked: dict[str, MountPoint] = {}
     for mount in (
-        *(_bind(text, host["VolumeDriver"]) for text in host["Binds"] or ()),
-        *(_mount(raw) for raw in host["Mounts"] or ()),
+        *(_bind(text, host["VolumeDriver"], drives=drives) for text in host["Binds"] or ()),
+        *(_mount(raw, must_exist=look, drives=drives) for raw in host["Mounts"] or ()),
         *(
             MountPoint("tmpfs", _destination(path), options=options, of_tmpfs_flag=True)
             for path, options in (host["Tmpfs"] or {}).items()
@@ -146,8 +141,10 @@ def _destination(path: str) -> str:
     return clean
 
 
-def _bind(text: str, driver: str) -> MountPoint:
+def _bind(text: str, driver: str, *, drives: bool) -> MountPoint:
     parts = text.split(":")
+    if drives and len(parts) > 1 and len(parts[0]) == 1 and parts[0].isalpha() and parts[1][:1] in ("/", "\\"):
+        parts[:2] = [":".join(parts[:2])]  # C:\Users
     if len(parts) == 1:
         return MountPoint("volume", _destination(parts[0]), driver=driver)
     if len(parts) > 3 or not parts[0] or not parts[1]:
@@ -157,14 +154,14 @@ def _bind(text: str, driver: str) -> MountPoint:
         raise InvalidParameter(f"invalid mode: {mode}")
     words = mode.split(",")
     propagation = next((word for word in words if word in _PROPAGATIONS), "")
-    raw: Json = {"Type": "bind" if source.startswith("/") else "volume", "Source": source, "Target": target}
+    raw: Json = {"Type": "bind" if is_path(source, drives=drives) else "volume", "Source": source, "Target": target}
     raw["ReadOnly"] = "ro" in words
     if propagation:
         raw["BindOptions"] = {"Propagation": propagation}
     if "nocopy" in words:
         raw["VolumeOptions"] = {"NoCopy": True}
     try:
-        mount = _mount(raw, must_exist=False)
+        mount = _mount(raw, must_exist=False, drives=drives)
     except InvalidParameter as error:
         raise InvalidParameter(f"invalid volume specification: '{text}': {error}") from None
     if mount.kind == "bind":
@@ -173,19 +170,17 @@ def _bind(text: str, driver: str) -> MountPoint:
     return replace(mount, mode=mode or "z", driver=driver)
 
 
-def _mount(raw: Json, *, must_exist: bool = True) -> MountPoint:
+def is_path(source: str, *, drives: bool) -> bool:
+    """Whether a source is an absolute path of the computer that has it."""
+    return source.startswith("/") or (
+        drives and source[1:2] == ":" and source[2:3] in ("/", "\\") and source[0].isalpha()
+    )
+
+
+def _mount(raw: Json, *, must_exist: bool, drives: bool) -> MountPoint:
     from coved.containers import mount_request  # for those who ask for mounts
 
-    return mount_request.parse(raw, must_exist=must_exist)
-
-
-def elsewhere(mounts: list[MountPoint]) -> list[str]:
-    """Warnings about binds that mean a folder of the user's computer, of which the VM knows nothing yet."""
-    return [
-        f"{mount.source} is a path in Cove's VM: folders of this computer cannot be mounted yet"
-        for mount in mounts
-        if mount.kind == "bind" and not mount.source.startswith(_OF_THE_VM)
-    ]
+    return mount_request.parse(raw, must_exist=must_exist, drives=drives)
 
 
 def ensure_source(mount: MountPoint) -> None:

@@ -84,7 +84,7 @@ class Roots:
         base = await shared.get(lambda: self.run(mount, undo=View.close))
         if alone:
             return base
-        mounted = [(one, self._containers.mount_source(one)) for one in container.mounts]
+        mounted = await self._containers.binds.there(container.mounts)
         files = self._containers.files_folder(container)
 
         def extend() -> View:

@@ -19,6 +19,8 @@ from coved.link.protocol import (
     MAX_PORTS,
     VERSION,
     Activity,
+    Changed,
+    Changes,
     FrameDecoder,
     GuestMessage,
     Hello,
@@ -29,11 +31,15 @@ from coved.link.protocol import (
     Publish,
     Ready,
     Reply,
+    Shared,
+    Shares,
     Shutdown,
     Stopping,
     Sync,
     Time,
     Unpublish,
+    WantShares,
+    Watch,
     encode,
     parse_host_message,
 )
@@ -65,6 +71,10 @@ class LinkClient:
     Attributes:
         live_ports: asked at every connection for the forwards that the host shall have.
         on_outside: told what the host says of proxies and certificates, at each connection and when it changes.
+        watched: asked at every connection for the paths that the host shall watch; none while it is None.
+        on_changes: told what happened in them, to be answered with ``changed``.
+        on_shares: told the folders that the host's computer shares; gives errors by tag, and names of containers that use what shall go.
+            While there is none the host is not asked for any.
         on_shutdown: told the seconds in which containers shall be stopped; then the machine is powered off.
         power_off: called at the end of a shutdown.
     """
@@ -83,6 +93,10 @@ class LinkClient:
         self._shutdown: asyncio.Task[None] | None = None
         self.live_ports: Callable[[], Iterable[PortForward]] = tuple
         self.on_outside: Callable[[Outside], None] = lambda _: None
+        self.watched: Callable[[], tuple[str, ...]] | None = None
+        self.on_changes: Callable[[Changes], None] = lambda changes: self.changed(changes.id)
+        self.on_shares: Callable[[Shares], Awaitable[tuple[dict[str, str], list[str]]]] | None = None
+        self._sharing: set[asyncio.Task[None]] = set()
         self.on_shutdown: Callable[[float], Awaitable[None]] | None = None
         self.power_off: Callable[[], None] = lambda: os.kill(1, POWER_OFF)
 
@@ -125,6 +139,14 @@ class LinkClient:
         """Tells the host whether there is anything to do; told again at every connection."""
         self._activity = Activity(level)
         self._push(self._activity)
+
+    def watch(self, paths: tuple[str, ...]) -> None:
+        """Has the host watch exactly these folders and files."""
+        self._push(Watch(paths))
+
+    def changed(self, number: int) -> None:
+        """What message ``number`` told has been done."""
+        self._push(Changed(number))
 
     def announce_stop(self) -> None:
         """Tells the host that the engine goes down on purpose."""
@@ -191,6 +213,12 @@ class LinkClient:
                 self.on_outside(message.outside)
             case Time():
                 self._adjust_clock(message.unix_ns)
+            case Changes():
+                self.on_changes(message)
+            case Shares():
+                task = asyncio.get_running_loop().create_task(self._share(message))
+                self._sharing.add(task)
+                task.add_done_callback(self._sharing.discard)
             case Shutdown():
                 if self._shutdown is None:
                     self._shutdown = asyncio.get_running_loop().create_task(self._shut_down(message.timeout_s))
@@ -211,7 +239,9 @@ class LinkClient:
         sync = Sync(number, live[:MAX_PORTS])
         ready = encode(self._ready_message().to_json()) if self._ready else b""
         activity = encode(self._activity.to_json()) if self._activity is not None else b""
-        self._port.write(ready + encode(sync.to_json()) + activity)
+        asking = encode(WantShares().to_json()) if self.on_shares is not None else b""
+        watch = encode(Watch(self.watched()).to_json()) if self.watched is not None else b""
+        self._port.write(ready + encode(sync.to_json()) + activity + asking + watch)
         reply = asyncio.get_running_loop().create_future()
         self._replies[number] = reply
         reply.add_done_callback(lambda future: self._synced(number, future))
@@ -221,6 +251,12 @@ class LinkClient:
         self._replies.pop(number, None)
         if not future.cancelled() and future.exception() is None and not future.result().ok:
             log.warning("the host could not restore all published ports: %s", future.result().error)
+
+    async def _share(self, message: Shares) -> None:
+        assert self.on_shares is not None
+        errors, in_use = await self.on_shares(message)
+        with contextlib.suppress(ConnectionError):  # the next connection asks anew
+            self._port.write(encode(Shared(message.id, errors, tuple(in_use)).to_json()))
 
     def _disconnected(self) -> None:
         self._connected.clear()

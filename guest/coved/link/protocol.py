@@ -24,10 +24,19 @@ MAX_PORTS = 4096
 """The most ports that one ``sync`` or ``reply`` may carry, and so the most that may be published at a time; so many fit
 into one frame, however long their addresses."""
 
+MAX_WATCHED = 256
+"""The most folders and files that the host is asked to watch; with paths of 4096 bytes they fit into one frame."""
+MAX_CHANGES = 512
+"""The most changes of one ``changes``."""
+MAX_SHARES = 64
+"""The most folders that the host shares."""
+
 _HEADER = struct.Struct("!I")
 _MAX_TEXT = 4096
 
 Proto = Literal["tcp", "udp"]
+ChangeKind = Literal["create", "modify", "close", "attrib", "delete", "move"]
+What = Literal["file", "dir", "symlink", "fifo", "socket"]
 
 
 class ProtocolError(Exception):
@@ -264,8 +273,171 @@ class Activity:
         return {"type": "activity", "level": self.level}
 
 
-HostMessage = Hello | News | Reply | Time | Shutdown
-GuestMessage = Ready | Sync | Publish | Unpublish | Stopping | Activity
+@dataclass(frozen=True)
+class Change:
+    """What happened to a file of a watched folder; paths are relative to the folder, "" is the folder itself."""
+
+    kind: ChangeKind
+    """``modify``: written to and, as far as the host can tell, closed; ``close``: closed after nothing was written."""
+    path: str
+    what: What = "file"
+    to: str = ""
+    """Of a move: the new path."""
+    real: str | None = None
+    """Where the object of a ``create`` or ``move`` is now, for more may have happened to it; None: nowhere."""
+    size: int = 0
+    """Of a ``modify``: bytes."""
+
+    def to_json(self) -> dict[str, Any]:
+        value: dict[str, Any] = {"kind": self.kind, "path": self.path, "what": self.what}
+        if self.kind == "move":
+            value["to"] = self.to
+        if self.kind in ("move", "create"):
+            value["real"] = self.real
+        if self.kind == "modify":
+            value["size"] = self.size
+        return value
+
+    @classmethod
+    def from_json(cls, value: object) -> Change:
+        """Raises ProtocolError when ``value`` is not a valid CHANGE object."""
+        if not isinstance(value, dict):
+            raise ProtocolError("change is not an object")
+        kind, what, real = value.get("kind"), value.get("what"), value.get("real")
+        if kind not in ("create", "modify", "close", "attrib", "delete", "move"):
+            raise ProtocolError(f"change has kind {_shown(kind)}")
+        if what not in ("file", "dir", "symlink", "fifo", "socket"):
+            raise ProtocolError(f"change is of {_shown(what)}")
+        return cls(
+            kind=kind,
+            path=_below(value, "path"),
+            what=what,
+            to=_below(value, "to") if kind == "move" else "",
+            real=None if real is None else _below(value, "real"),
+            size=_integer(value, "size", 0, (1 << 63) - 1) if kind == "modify" else 0,
+        )
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Guest to host: the host shall watch exactly these folders and files, paths of the guest."""
+
+    paths: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "watch", "paths": list(self.paths)}
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Host to guest: what happened, in order; the guest answers with ``changed`` when its kernel knows."""
+
+    id: int
+    path: str
+    """The watched folder, or the folder of a watched file, as the guest calls it."""
+    token: str
+    """Lets the guest pretend to a server of the agent."""
+    changes: tuple[Change, ...] = ()
+    lost: bool = False
+    """More happened than can be told: what is cached of the folder must not be trusted."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "type": "changes",
+            "id": self.id,
+            "path": self.path,
+            "token": self.token,
+            "changes": [change.to_json() for change in self.changes],
+            "lost": self.lost,
+        }
+
+
+@dataclass(frozen=True)
+class Changed:
+    """Guest to host, the answer to changes."""
+
+    id: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "changed", "id": self.id}
+
+
+@dataclass(frozen=True)
+class SharedFolder:
+    """A folder of the host's computer. ``tag`` names its device, ``path`` is as that computer writes it."""
+
+    tag: str
+    path: str
+    read_only: bool
+    driver: str
+    token: str = ""
+    """What the folder's server takes for a sign that the engine, and no container, speaks."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "tag": self.tag,
+            "path": self.path,
+            "read_only": self.read_only,
+            "driver": self.driver,
+            "token": self.token,
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> SharedFolder:
+        """Raises ProtocolError when ``value`` is not a valid SHARE object."""
+        if not isinstance(value, dict):
+            raise ProtocolError("share is not an object")
+        tag, driver = _text(value, "tag"), _text(value, "driver")
+        if not (tag.isascii() and tag.isalnum() and len(tag) <= 31):
+            raise ProtocolError(f"share has the tag {_shown(tag)}")
+        if driver not in ("virtiofs", "9p", "agent"):
+            raise ProtocolError(f"share has the driver {_shown(driver)}")
+        token = _text(value, "token") if "token" in value else ""
+        return cls(tag, _text(value, "path"), _boolean(value, "read_only"), driver, token)
+
+
+@dataclass(frozen=True)
+class WantShares:
+    """Guest to host, after hello: this engine can have folders, and asks for them."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "want_shares"}
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Host to guest, the answer to ``want_shares`` and whenever they change: the folders shall be exactly these."""
+
+    id: int
+    shares: tuple[SharedFolder, ...]
+    windows: bool = False
+    fold_case: bool = False
+    lost: tuple[str, ...] = ()
+    """Tags of those whose server has ended: what is mounted of them answers nothing any more, and goes, whoever uses it."""
+
+    def to_json(self) -> dict[str, Any]:
+        shares = [share.to_json() for share in self.shares]
+        return {
+            "type": "shares", "id": self.id, "shares": shares, "windows": self.windows, "fold_case": self.fold_case,
+            "lost": [*self.lost],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Guest to host, the answer to ``shares``: what went wrong, by tag, and names of containers because of which nothing was done."""
+
+    id: int
+    errors: dict[str, str]
+    in_use: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        errors = {tag: error[:_MAX_TEXT] for tag, error in self.errors.items()}
+        return {"type": "shared", "id": self.id, "errors": errors, "in_use": [name[:255] for name in self.in_use[:64]]}
+
+
+HostMessage = Hello | News | Reply | Time | Shutdown | Shares | Changes
+GuestMessage = Ready | Sync | Publish | Unpublish | Stopping | Activity | WantShares | Shared | Watch | Changed
 
 
 def parse_host_message(message: Mapping[str, Any]) -> HostMessage:
@@ -289,6 +461,22 @@ def parse_host_message(message: Mapping[str, Any]) -> HostMessage:
             return Time(_integer(message, "unix_ns", 0, 1 << 63))
         case "shutdown":
             return Shutdown(_integer(message, "timeout_s", 0, 3600))
+        case "changes":
+            return Changes(
+                _integer(message, "id", 0, 1 << 53),
+                _absolute(message.get("path")),
+                _text(message, "token"),
+                _changes(message),
+                _boolean(message, "lost"),
+            )
+        case "shares":
+            return Shares(
+                _integer(message, "id", 0, 1 << 53),
+                tuple(SharedFolder.from_json(share) for share in _list(message, "shares", MAX_SHARES)),
+                _boolean(message, "windows", False),
+                _boolean(message, "fold_case", False),
+                tuple(_text({"tag": tag}, "tag") for tag in _list({"lost": [], **message}, "lost", MAX_SHARES)),
+            )
         case other:
             raise ProtocolError(f"unknown message {_shown(other)} from the host")
 
@@ -315,6 +503,19 @@ def parse_guest_message(message: Mapping[str, Any]) -> GuestMessage:
             if level not in ("busy", "running", "idle"):
                 raise ProtocolError(f"level is {_shown(level)}, not busy, running or idle")
             return Activity(level)
+        case "watch":
+            return Watch(_watched(message))
+        case "changed":
+            return Changed(_integer(message, "id", 0, 1 << 53))
+        case "want_shares":
+            return WantShares()
+        case "shared":
+            errors = message.get("errors")
+            if not isinstance(errors, dict) or len(errors) > 2 * MAX_SHARES:
+                raise ProtocolError(f"errors is {_shown(errors)}, not an object of texts by tag")
+            in_use = tuple(_text({"name": name}, "name") for name in _list(message, "in_use", 64))
+            found = {tag[:31]: _text(errors, tag) for tag in errors}
+            return Shared(_integer(message, "id", 0, 1 << 53), found, in_use)
         case other:
             raise ProtocolError(f"unknown message {_shown(other)} from the guest")
 
@@ -347,11 +548,41 @@ def _outside(message: Mapping[str, Any]) -> Outside:
         raise ProtocolError(f"outside: {error}") from None
 
 
+def _list(message: Mapping[str, Any], key: str, most: int) -> list[Any]:
+    value = message.get(key)
+    if not isinstance(value, list) or len(value) > most:
+        raise ProtocolError(f"{key} is {_shown(value)}, not a list of at most {most} {key}")
+    return value
+
+
 def _ports(message: Mapping[str, Any]) -> tuple[PortForward, ...]:
-    value = message.get("ports")
-    if not isinstance(value, list) or len(value) > MAX_PORTS:
-        raise ProtocolError(f"ports is {_shown(value)}, not a list of at most {MAX_PORTS} ports")
-    return tuple(PortForward.from_json(port) for port in value)
+    return tuple(PortForward.from_json(port) for port in _list(message, "ports", MAX_PORTS))
+
+
+def _watched(message: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(_absolute(path) for path in _list(message, "paths", MAX_WATCHED))
+
+
+def _changes(message: Mapping[str, Any]) -> tuple[Change, ...]:
+    return tuple(Change.from_json(change) for change in _list(message, "changes", MAX_CHANGES))
+
+
+def _absolute(value: object) -> str:
+    if not isinstance(value, str) or len(value) > _MAX_TEXT or not value.startswith("/") or not _plain(value[1:]):
+        raise ProtocolError(f"path is {_shown(value)}, not an absolute path without . and ..")
+    return value
+
+
+def _below(message: Mapping[str, Any], key: str) -> str:
+    value = message.get(key)
+    if not isinstance(value, str) or len(value) > _MAX_TEXT or not _plain(value):
+        raise ProtocolError(f"{key} is {_shown(value)}, not a path below a folder")
+    return value
+
+
+def _plain(path: str) -> bool:
+    """Whether ``path`` is "" or names between slashes, none of which leads elsewhere."""
+    return not path or ("\0" not in path and all(name not in ("", ".", "..") for name in path.split("/")))
 
 
 def _shown(value: object) -> str:

@@ -18,10 +18,11 @@ from coved.errors import Conflict, EngineError, InvalidParameter, NotFound, no_r
 from coved.events import Events
 from coved.filters import Filters
 from coved.finishing import to_the_end
+from coved.shares.shares import Shares
 from coved.store.database import Database, Row
 from coved.store.trees import copy_tree, is_empty, remove_tree, tree_size
 from coved.volumes import exchange, local_options
-from coved.volumes.mounting import Mounting, clear_mounts
+from coved.volumes.mounting import Mounting, binds, clear_mounts
 
 log = logging.getLogger(__name__)
 
@@ -368,6 +369,15 @@ class Volumes:
     def in_use(self, name: str) -> bool:
         """Whether a volume that is mounted is."""
         return self._mounting.in_use(name)
+
+    def bind_within(self, shares: Shares) -> None:
+        """Devices that are directories are of the user's computer, where it has them."""
+        self._mounting.shares = shares
+
+    def device(self, name: str) -> str:
+        """The directory that a volume is by its options; "" for one of the engine's own, and one that is gone."""
+        volume = self._find(name)
+        return volume.options["device"] if volume is not None and binds(volume.options) else ""
 
     def acquire(self, name: str, container_id: str) -> None:
         """Records that a container refers to a volume, which cannot be removed before ``release``."""

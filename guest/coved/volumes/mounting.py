@@ -17,12 +17,13 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from coved.errors import EngineError
 from coved.finishing import to_the_end
+from coved.shares.shares import Located, MissingSource, Shares
 from coved.volumes.local_options import (
     MS_BIND,
     MS_RDONLY,
@@ -49,6 +50,8 @@ class Mounting:
 
     def __init__(self, place: Callable[[str], Path]) -> None:
         self._place = place
+        self.shares: Shares | None = None
+        """Finds what the device of a bind means when the user's computer is another one than the engine's."""
         self._users: dict[str, set[object]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -63,13 +66,22 @@ class Mounting:
             if user in users:
                 return
             if not users:
+                found = await self._found(options)
                 # To its end: what was mounted for somebody who has left would be nobody's to take off.
                 try:
-                    await to_the_end(_alone(lambda: _mount(place, options)))
+                    await to_the_end(_alone(lambda: _mount(place, options, found)))
                 except asyncio.CancelledError:
                     await self._take_off(name)
                     raise
             users.add(user)
+
+    async def _found(self, options: Mapping[str, str]) -> Located | None:
+        if self.shares is None or not binds(options):
+            return None
+        try:
+            return await self.shares.locate(options["device"], create=False)
+        except MissingSource:
+            return None  # mount(2) finds that too, and dockerd says it in its words
 
     async def let_go(self, name: str, user: object) -> None:
         """Takes the mount off after the last user. What cannot be taken off is logged."""
@@ -155,7 +167,12 @@ def _umount(path: str) -> None:
         raise OSError(number, os.strerror(number), path)
 
 
-def _mount(place: Path, options: Mapping[str, str]) -> None:
+def binds(options: Mapping[str, str]) -> bool:
+    """Whether a volume's options make it a directory that is somewhere already."""
+    return "device" in options and not {"bind", "rbind"}.isdisjoint(options.get("o", "").split(","))
+
+
+def _mount(place: Path, options: Mapping[str, str], found: Located | None = None) -> None:
     failed = f"error while mounting volume '{place}': "
     try:
         wanted = local_mount(options, _address)
@@ -166,7 +183,8 @@ def _mount(place: Path, options: Mapping[str, str]) -> None:
     target = os.fspath(place)
     unmount(place)  # whatever was left there: two mounts on one another would both be there for ever
     try:
-        _call(wanted.device, target, wanted.kind, flags, wanted.data)
+        with _opened(found) if found is not None else contextlib.nullcontext(wanted.device) as device:
+            _call(device, target, wanted.kind, flags, wanted.data)
         try:
             if kinds:
                 _call("", target, "", kinds | wanted.flags & MS_REC, "")
@@ -181,6 +199,23 @@ def _mount(place: Path, options: Mapping[str, str]) -> None:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise EngineError(f"{failed}{described(wanted, target, reason)}") from None
+
+
+@contextlib.contextmanager
+def _opened(located: Located) -> Iterator[str]:
+    """A path for mount(2) that means what was found, whoever changes the folder meanwhile. Raises OSError."""
+    from coved.runtime import syscalls
+
+    base = os.open(located.source, os.O_PATH | os.O_CLOEXEC)
+    try:
+        how = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_MAGICLINKS
+        part = syscalls.openat2(base, located.below or ".", os.O_PATH, how)
+    finally:
+        os.close(base)
+    try:
+        yield f"/proc/self/fd/{part}"
+    finally:
+        os.close(part)
 
 
 def _call(device: str, target: str, kind: str, flags: int, data: str) -> None:

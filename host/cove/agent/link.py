@@ -7,9 +7,9 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from coved.link import protocol
 from coved.link.protocol import GuestMessage, Ready, Reply
@@ -17,6 +17,10 @@ from coved.outside import Outside
 
 from cove.errors import AgentError, CoveError, PortInUse
 from cove.forward.ports import PortForwards
+from cove.share.manager import Folders
+
+if TYPE_CHECKING:
+    from cove.share.watching.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +33,18 @@ MAX_WORK = 256
 class Link:
     """One connection to QEMU's end of the port: for as long as the VM lives, and its engine keeps to the protocol."""
 
-    def __init__(self, path: Path, ports: PortForwards, boot_id: str, outside: Outside | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        ports: PortForwards,
+        boot_id: str,
+        outside: Outside | None = None,
+        folders: Folders | None = None,
+    ) -> None:
         """``outside``: what each engine is told of it; None: what the one before it knew."""
+        self._folders = folders
+        if folders is not None:
+            folders.send = self._send
         self._path = path
         self._ports = ports
         self._boot_id = boot_id
@@ -50,6 +64,8 @@ class Link:
         """What the engine is busy with (`coved.activity`), as far as it has told."""
         self.on_level: Callable[[], None] = lambda: None
         """Called when that changes."""
+        self.watcher: Watcher | None = None
+        """Of the folders that the guest has, once it has any."""
 
     async def open(self) -> None:
         """Raises `AgentError`."""
@@ -86,6 +102,8 @@ class Link:
                 log.error("%s", error)
                 return
         self._decoder.reset()
+        if self.watcher is not None:
+            self.watcher.guest_began()
         self._send(protocol.Hello(protocol.VERSION, time.time_ns(), self._outside).to_json())
 
     def _lost(self) -> None:
@@ -112,6 +130,10 @@ class Link:
         if outside != self._outside:
             self._outside = outside
             self._send(protocol.News(outside).to_json())
+
+    def tell_changes(self, changes: protocol.Changes) -> None:
+        """Of folders that the guest has asked for."""
+        self._send(changes.to_json())
 
     def shutdown(self, timeout_s: int) -> None:
         """Ask the engine to stop the containers and power off."""
@@ -154,13 +176,28 @@ class Link:
                 self.ready.set()
                 self.answering.set()
             case protocol.Sync() | protocol.Publish() | protocol.Unpublish():
-                task = asyncio.get_running_loop().create_task(self._answer(message))
-                self._work.add(task)
-                task.add_done_callback(self._work.discard)
+                self._begin(self._answer(message))
+            case protocol.Watch():
+                if self.watcher is not None:
+                    self._begin(self.watcher.watch(message.paths))
+            case protocol.Changed():
+                if self.watcher is not None:
+                    self.watcher.answered(message.id)
             case protocol.Stopping():
                 self._lost()
             case protocol.Activity():
                 self._leveled(message.level)
+            case protocol.WantShares():
+                if self._folders is not None:
+                    self._folders.wanted_by_guest()
+            case protocol.Shared():
+                if self._folders is not None:
+                    self._folders.answered(message)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
 
     async def _answer(self, message: protocol.Sync | protocol.Publish | protocol.Unpublish) -> None:
         try:

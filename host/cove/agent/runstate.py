@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from cove.agent import consolewords
@@ -44,10 +44,17 @@ class RunState:
     policy: str = ""
     """What the administrator said when it booted (`Policy.fingerprint`)."""
 
+    folders: list[dict[str, Any]] = field(default_factory=list)
+    """Of `cove.share.manager`, as the VM was started with them."""
+    folder_driver: str = ""
+    folder_driver_reason: str = ""
+    folder_token: str = ""
+    """By which the folders' servers, Cove's own, know the engine."""
+
     def shown(self) -> dict[str, Any]:
         """As `status` has it."""
         told = asdict(self) | {"uptime_seconds": max(0.0, time.time() - self.started_at)}
-        del told["kind"], told["policy"]
+        del told["kind"], told["policy"], told["folder_token"], told["folders"]
         return told
 
 

@@ -33,6 +33,9 @@ from cove.machine.paths import MachinePaths
 from cove.machine.settings import Settings
 from cove.machine.sizes import format_size
 from cove.progress import REACHABLE, Event, Report
+from cove.share import starting as sharing
+from cove.share.manager import Folders, from_json, to_json
+from cove.share.watching.watcher import Watcher
 from cove.transport.serial import SerialTransport
 
 if TYPE_CHECKING:
@@ -62,6 +65,8 @@ class Vm:
         self.link: Link | None = None
         self._driver: QemuDriver | None = None
         self._transport: SerialTransport | SshTransport | None = None
+        self.folders: Folders | None = None
+        self.watcher: Watcher | None = None
         self.door: EngineDoor | None = None
         """The way to the engine, from the end of `start` on."""
         self.adopted = False
@@ -183,9 +188,12 @@ class Vm:
         text = f"{self._paths.name}: {wanted.cpus} CPUs, {format_size(wanted.memory)}, {format_size(wanted.disk)} disk"
         detail = f"{accelerator.reason}: cove machine status tells more" if accelerator.reason else ""
         report(Event("machine", f"{text}, {accelerator.description}", detail=detail))
+        shared, carried, said = await asyncio.to_thread(sharing.settle, wanted, program)
+        for line in said:
+            report(Event("machine", line))
         spec = VmSpec(
             self._paths.name, wanted.cpus, wanted.memory, wanted.disk, image.kernel, image.initramfs, image.system,
-            image.command_line, accelerator,
+            image.command_line, accelerator, *sharing.needs(shared, carried.name),
         )  # fmt: skip
         await self._driver.create(spec)
         version = await asyncio.to_thread(self._driver.version)
@@ -193,7 +201,8 @@ class Vm:
         key = templates.name(image.digest, kind) if kind else None
         run = RunState(
             secrets.token_hex(16), 0, image.digest, accelerator.name, accelerator.reason, version, wanted.cpus,
-            wanted.memory, time.time(), wanted.bind_address, kind=kind or "", policy=rules.fingerprint,
+            wanted.memory, time.time(), wanted.bind_address, kind=kind or "", policy=rules.fingerprint, folders=to_json(shared),
+            folder_driver=carried.name, folder_driver_reason=carried.reason, folder_token=secrets.token_hex(16),
         )  # fmt: skip
         told = await asyncio.to_thread(registries.told, wanted, rules)
         if key is not None and (template := templates.find(key)) is not None:
@@ -236,6 +245,12 @@ class Vm:
         self._resumed = self.adopted = False
         failed, self._driver = self._driver, QemuDriver(self._paths)
         self._driver.program, self._driver.sandbox = failed.program, failed.sandbox
+        self.folders = None
+
+    def _folders_of(self, run: RunState) -> Folders:
+        assert self._driver is not None
+        listed = from_json(run.folders)
+        return Folders(self._paths, self._driver, listed, run.folder_driver, run.folder_token)
 
     async def _resume(self, wanted: Settings, program: Path, before: Suspended, report: Report) -> None:
         """Raises `StateError` when the state does not fit any more, `CoveError`; the state is there still until the VM goes on.
@@ -249,10 +264,13 @@ class Vm:
         image = store.find(run.image)
         if image is None:
             raise StateError(f"the VM image {run.image[:16]}, which it runs, is gone")
+        # Of folders, what the settings say now; but what carries them is a part of the state.
+        shared, _, _ = await asyncio.to_thread(sharing.settle, wanted, program)
+        run = replace(run, folders=to_json(shared))
         accelerator = await self._accelerator(program, image.kernel, wanted)
         spec = VmSpec(
             self._paths.name, run.cpus, run.memory, wanted.disk, image.kernel, image.initramfs, image.system,
-            image.command_line, accelerator,
+            image.command_line, accelerator, *sharing.needs(shared, run.folder_driver),
         )  # fmt: skip
         if run.kind != await asyncio.to_thread(self._driver.state_kind, spec):
             raise StateError("QEMU or what accelerates it is another one now")
@@ -282,7 +300,18 @@ class Vm:
                 "stop it instead: cove machine stop",
             )
         report(Event("suspend", "writing its memory to the disk"))
-        await asyncio.to_thread(self._transport.disconnect)
+        assert self.folders is not None
+        async with self.folders.away():  # with them it could not be saved
+            await asyncio.to_thread(self._transport.disconnect)
+            await self._save(idle_since)
+        await self._driver.quit()
+        if not await self._ended(QUIT_S):
+            await self._driver.kill()
+        suspended.note(self._paths, self.run, ended=True, idle_since=idle_since)
+        runstate.forget(self._paths)
+
+    async def _save(self, idle_since: float | None) -> None:
+        assert self._driver is not None and self.run is not None
         with space.room(self._paths.folder, f"the memory of the machine {self._paths.name}"):
             await self._driver.suspend(self._paths.suspended)
             try:
@@ -291,11 +320,6 @@ class Vm:
                 suspended.forget(self._paths)
                 await self._driver.unfreeze()
                 raise
-        await self._driver.quit()
-        if not await self._ended(QUIT_S):
-            await self._driver.kill()
-        suspended.note(self._paths, self.run, ended=True, idle_since=idle_since)
-        runstate.forget(self._paths)
 
     async def _restore(
         self, spec: VmSpec, template: Path, run: RunState, told: dict[str, Any], report: Report
@@ -345,9 +369,12 @@ class Vm:
 
     async def _ready(self, report: Report, timeout_s: float) -> None:
         assert self._driver is not None and self.run is not None
+        self.folders = self.folders or self._folders_of(self.run)
         report(Event("boot", "waiting for the engine"))
+        self.folders.plug()
         ports = PortForwards(self._driver, self.run.bind_address)
-        self.link = Link(self._paths.link_socket, ports, self.run.boot_id, self._outside)
+        self.link = Link(self._paths.link_socket, ports, self.run.boot_id, self._outside, self.folders)
+        self.watcher = self.link.watcher = Watcher(self.folders.carried, self.link.tell_changes)
         await self.link.open()
         await self._driver.on_link_change(self.link.changed)
         if self._resumed:
@@ -483,6 +510,11 @@ class Vm:
             await asyncio.to_thread(self._transport.close)
         if self.link is not None:
             await self.link.close()
+        if self.watcher is not None:
+            await self.watcher.close()
+            self.watcher = None
+        if self.folders is not None:
+            await self.folders.close()
 
     def status(self) -> dict[str, Any]:
         """What `cove machine status` shows of a VM that runs."""
@@ -490,6 +522,10 @@ class Vm:
         result: dict[str, Any] = {"pid": self.pid}
         if run is not None:
             result |= run.shown()
+        if self.folders is not None:
+            result["folders"] = self.folders.status()
+        if self.watcher is not None and self.watcher.trouble:
+            result["changes"] = sorted(set(self.watcher.trouble.values()))
         if engine is not None:
             result |= {"engine_version": engine.engine_version, "api_version": engine.api_version}
         result["host_memory"] = _resident(self.pid)

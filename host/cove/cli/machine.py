@@ -200,6 +200,7 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
             ),
         ]
     rows += machine_systems.rows(value)
+    rows += _folder_rows(value)
     used = "none yet" if value["disk_used"] is None else f"{value['disk_used'] / 2**20:.0f} MiB"
     return [*rows, ("disk", used), ("docker socket", value["docker_socket"])]
 
@@ -219,6 +220,17 @@ def _state(value: dict[str, Any]) -> str:
         state += time.strftime(f" ({what} {'%H:%M' if today else '%Y-%m-%d %H:%M'})", time.localtime(since))
     # Without an agent nobody listens on the docker socket.
     return f"{state}, wakes by itself" if value.get("agent_pid") else f"{state}, wakes with the next cove command"
+
+
+def _folder_rows(value: dict[str, Any]) -> list[tuple[str, str]]:
+    """Folders of this computer, what carries them and why."""
+    if value["state"] != "running" or "folder_driver" not in value:
+        return []
+    folders = value.get("folders", [])
+    shown = [f"{one['path']}, {one['access']}, {one['driver']}: {one['state']}" for one in folders] or ["none shared"]
+    reason = f" ({value['folder_driver_reason']})" if value["folder_driver_reason"] else ""
+    shown[-1] += reason
+    return [("" if index else "folders", line) for index, line in enumerate(shown)]
 
 
 def _span(seconds: float) -> str:

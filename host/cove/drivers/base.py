@@ -26,6 +26,15 @@ class Accelerator:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedFolder:
+    """A folder of this computer that the VM's hypervisor is to serve itself, by 9p. ``tag`` is the name that the guest mounts."""
+
+    tag: str
+    path: Path
+    read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
 class VmSpec:
     """All that a driver must know to start a VM. Sizes in bytes."""
 
@@ -38,6 +47,10 @@ class VmSpec:
     system: Path
     command_line: str
     accelerator: Accelerator
+    folders: tuple[SharedFolder, ...] = ()
+    """What it can be asked to plug in by `plug_folder`."""
+    shared_memory: bool = False
+    """Other processes than the hypervisor serve folders out of the guest's memory (`plug_virtiofs`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +176,30 @@ class Driver(ABC):
     @abstractmethod
     async def on_streams_change(self, callback: Callable[[bool], None]) -> None:
         """Call back whenever the guest opens (True) or closes its end of the streams, and now when it is open already."""
+
+    @abstractmethod
+    async def plugged(self) -> set[str]:
+        """Tags of the folders' devices that the VM has, whoever plugged them in. Raises `DriverError`."""
+
+    @abstractmethod
+    async def plug_folder(self, tag: str) -> None:
+        """Give the VM one of its spec's folders. Raises `DriverError`."""
+
+    @abstractmethod
+    async def plug_virtiofs(self, tag: str, socket: Path) -> None:
+        """Give the VM a folder that a server of virtiofs (vhost-user) serves, which listens on a unix socket. Raises `DriverError`."""
+
+    @abstractmethod
+    async def plug_stream(self, tag: str, fd: int) -> None:
+        """Give the VM a stream of bytes by the name of ``tag``, whose other end is the peer of a unix socket. Raises `DriverError`."""
+
+    @abstractmethod
+    async def unplug(self, tag: str) -> None:
+        """Take the device of a folder away, which the guest does not use any more. Raises `DriverError`, also when it does."""
+
+    @abstractmethod
+    async def held_by(self) -> list[str]:
+        """Why the VM cannot be saved now, in the hypervisor's words; empty when it can. Raises `DriverError`."""
 
     @abstractmethod
     def pid(self) -> int | None:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from tomlkit import TOMLDocument
 
 _MARK = "cove-marks-this-value"
 
@@ -43,15 +39,6 @@ def without_key(text: str, name: str, default: str) -> str:
     document = tomlkit.parse(text)
     if name not in document:
         return text
-    if _is_table(document, name):
-        document.remove(name)
-        return tomlkit.dumps(document)
     document[name] = _MARK
     pattern = rf"^[ \t]*[^\r\n=]*=[ \t]*[\"']{_MARK}[\"']"
     return re.sub(pattern, lambda _: f"# {name} = {default}", tomlkit.dumps(document), count=1, flags=re.MULTILINE)
-
-
-def _is_table(document: TOMLDocument, name: str) -> bool:
-    from tomlkit.items import AoT, Table
-
-    return isinstance(document.item(name), AoT | Table)

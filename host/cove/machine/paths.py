@@ -157,6 +157,11 @@ class MachinePaths:
         return self.folder / "qemu.log"
 
     @property
+    def folders_log(self) -> Path:
+        """What the servers of shared folders have to say."""
+        return self.folder / "folders.log"
+
+    @property
     def run_state(self) -> Path:
         """How the running VM was started; only meaningful while `vm_lock` is held by it."""
         return self.folder / "run.json"
@@ -244,6 +249,10 @@ class MachinePaths:
         """Create the private directory of the sockets. Raises `CoveError` as `private_dir` does."""
         private_dir(runtime_dir())
         return private_dir(self.run_dir)
+
+    def folder_socket(self, tag: str) -> Path:
+        """Of a shared folder's server. Raises `CoveError` when its path is too long for a socket."""
+        return self._socket(f"{tag}.sock")
 
     def _socket(self, file: str) -> Path:
         path = self.run_dir / file

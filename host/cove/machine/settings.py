@@ -10,7 +10,7 @@ import difflib
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from cove.machine.spans import format_span, parse_span
 PROXIES = ("system", "manual", "none")
 CERTIFICATES = ("system", "none")
 ACCELERATORS = ("auto", "kvm", "hvf", "whpx", "tcg")
+HOME_ACCESS = ("read-write", "read-only", "no")
+FOLDER_DRIVERS = ("auto", "virtiofs", "9p", "agent")
 MAX_CPUS = 256
 MIN_MEMORY = 256 << 20
 MIN_DISK = 1 << 30
@@ -32,15 +34,6 @@ MAX_FILE = 1 << 20
 NEVER = "never"
 MIN_QUIET_S, MAX_QUIET_S = 1, 30 * 86400
 HEADER = "# Settings of a Cove machine. `cove config` shows and sets them too.\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """A folder of the host in the guest."""
-
-    host: Path
-    guest: str
-    writable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +48,9 @@ class Settings:
     qemu: str = ""
     suspend_after: int = 300
     suspend_running: bool = False
-    mounts: tuple[Mount, ...] = ()
+    share_home: str = "read-write"
+    shared_folders: tuple[str, ...] = ()
+    folder_driver: str = "auto"
     insecure_registries: tuple[str, ...] = ()
     registry_mirrors: tuple[str, ...] = ()
     proxy: str = "system"
@@ -229,33 +224,12 @@ def _is_socket(text: str) -> bool:
     return "\0" not in text and (text.startswith("\\\\.\\pipe\\") or Path(text).expanduser().is_absolute())
 
 
-def _mounts(value: Any) -> tuple[Mount, ...]:
-    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
-        raise ValueError("must be tables, each beginning with [[mounts]]")
-    return tuple(_mount(entry) for entry in value)
-
-
-def _mount(entry: Mapping[str, Any]) -> Mount:
-    if unknown := sorted(set(entry) - {"host", "guest", "writable"}):
-        raise ValueError(f"does not know {unknown[0]!r}; host, guest and writable are known")
-    host, guest, writable = entry.get("host"), entry.get("guest"), entry.get("writable", True)
-    if not isinstance(host, str) or not Path(host).expanduser().is_absolute():
-        raise ValueError(f"needs host, the absolute path of a folder (~ is allowed), not {_shown(host)}")
-    if guest is None:
-        guest = str(Path(host).expanduser())
-    if not isinstance(guest, str) or not guest.startswith("/") or ".." in guest.split("/"):
-        raise ValueError(f"needs guest to be an absolute path without .., not {_shown(guest)}")
-    if not isinstance(writable, bool):
-        raise ValueError(f"needs writable to be true or false, not {_shown(writable)}")
-    return Mount(Path(host).expanduser(), guest, writable)
-
-
-def _show_mounts(mounts: tuple[Mount, ...]) -> str:
-    tables = (
-        f"{{ host = {json.dumps(str(m.host))}, guest = {json.dumps(m.guest)}, writable = {json.dumps(m.writable)} }}"
-        for m in mounts
-    )
-    return f"[{', '.join(tables)}]"
+def _folder(text: str) -> None:
+    path = text.removesuffix(":ro").removesuffix(":rw")
+    if "\0" in text or not path or not Path(path).expanduser().is_absolute():
+        raise ValueError(
+            f'must have absolute paths of folders (~ is allowed) such as "/data", or "/data:ro" for a read-only one, not {text!r}'
+        )
 
 
 def _shown(value: Any) -> str:
@@ -330,13 +304,28 @@ SCHEMA: dict[str, Key] = {
             at_once=True,
         ),
         Key(
-            "mounts",
-            "tables with host, guest and writable",
-            "Folders of this computer that the machine may see: host is a path (~ is allowed), guest where it appears"
-            " (the same path when it is left out), writable true or false (true when it is left out)."
-            " Folders are not shared by this version yet; the key is checked and kept.",
-            _mounts,
-            _show_mounts,
+            "share_home",
+            "one of " + ", ".join(HOME_ACCESS),
+            "Your home folder in containers (-v ~/src:/src): read-write, read-only, or no. Takes effect at the next start.",
+            _choice(HOME_ACCESS),
+            json.dumps,
+        ),
+        Key(
+            "shared_folders",
+            "list of folders' absolute paths, each read-only when it ends with :ro",
+            "More folders of this computer that containers may use by -v, --mount and compose files. ~ is allowed."
+            " Takes effect at the next start.",
+            _texts(_folder),
+            lambda texts: json.dumps(list(texts)),
+        ),
+        Key(
+            "folder_driver",
+            "one of " + ", ".join(FOLDER_DRIVERS),
+            "What carries shared folders: virtiofs (by virtiofsd, Linux), 9p (QEMU's own, Linux and macOS), agent (9p by Cove"
+            " itself, everywhere), or auto: the best that works here; cove machine status tells which, and why."
+            " Takes effect at the next start.",
+            _choice(FOLDER_DRIVERS),
+            json.dumps,
         ),
         Key(
             "insecure_registries",
@@ -567,10 +556,6 @@ def with_value(text: str, name: str, value: str, file: Path | str) -> str:
     from cove.machine import edit
 
     key = SCHEMA[checked_name(name)]
-    if name == "mounts":
-        raise SettingsError(
-            "mounts are tables, which do not fit on a command line", f"edit {file}, for instance with: cove config edit"
-        )
     try:
         parsed = typed(key, value)
     except ValueError as error:

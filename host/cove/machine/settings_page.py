@@ -37,10 +37,7 @@ AFTER = """\
 ```toml
 cpus = 4
 memory = "4GiB"
-
-[[mounts]]
-host = "~/src"
-guest = "/src"
+shared_folders = ["/data", "/usr/share/datasets:ro"]
 ```
 
 Sizes are a whole number and a unit: `KiB`, `MiB`, `GiB`, `TiB`, or `k`, `m`, `g`, `t` as docker writes them; all are powers

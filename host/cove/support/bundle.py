@@ -100,7 +100,7 @@ def _members(
     yield f"machines/{name}/settings.json", _json(_settings(paths, clean))
     yield f"machines/{name}/status.json", _json(clean.document(_status(paths)))
     yield f"machines/{name}/files.json", _json(_files(paths, clean))
-    for log in (paths.console_log, paths.agent_log, paths.qemu_log):
+    for log in (paths.console_log, paths.agent_log, paths.qemu_log, paths.folders_log):
         for part in (log.with_name(log.name + ".1"), log):
             if text := _text(part, LOG_BYTES):
                 yield f"machines/{name}/{part.name}", clean(text)

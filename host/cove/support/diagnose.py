@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from cove.machine.paths import MachinePaths
-from cove.support import computer, machine, outside
+from cove.support import computer, folders, machine, outside
 from cove.support.findings import Check
 
 
@@ -29,6 +29,7 @@ def checks(name: str, environment: Mapping[str, str] | None = None) -> list[Chec
         Check("engine", partial(machine.look_at_engine, paths), machine.ENGINE_S + 2),
         Check("clock", partial(machine.look_at_clock, paths), machine.ENGINE_S + 2),
         Check("ports", partial(machine.look_at_ports, paths), 20),
+        Check("folders", partial(folders.look, paths), 8),
         Check("proxy", partial(outside.look_at_proxy, paths, environment), 25),
         Check("certificates", partial(outside.look_at_certificates, paths), 20),
         Check("names", computer.look_at_name_service, 8),

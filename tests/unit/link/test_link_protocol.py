@@ -20,17 +20,22 @@ from coved.link.protocol import (
     Publish,
     Ready,
     Reply,
+    Shared,
+    SharedFolder,
+    Shares,
     Shutdown,
     Stopping,
     Sync,
     Time,
     Unpublish,
+    WantShares,
     encode,
     parse_guest_message,
     parse_host_message,
 )
 from coved.outside import Outside
 
+FOLDER = SharedFolder("folder0", "/home/me \u00fc", False, "9p")
 PORT = PortForward("udp", 49001, "127.0.0.1", 53)
 OUTSIDE = Outside("http://a:1", "http://b:2", "c", "-----BEGIN", proxies_in_containers=True)
 
@@ -49,6 +54,8 @@ def frame(text: bytes) -> bytes:
         Reply(8, ok=False, error="nginx (process 12) has it", in_use=True),
         Time(5),
         Shutdown(10),
+        Shares(1, ()),
+        Shares(2, (FOLDER, SharedFolder("folder1", "C:\\Users", True, "agent", "ab12")), True, True, ("folder0",)),
     ],
 )
 def test_what_the_host_says_arrives(message: Any) -> None:
@@ -66,6 +73,9 @@ def test_what_the_host_says_arrives(message: Any) -> None:
         Unpublish(4, PortForward("tcp", 65535)),
         Stopping(),
         Activity("running"),
+        WantShares(),
+        Shared(1, {}),
+        Shared(2, {"folder0": "Invalid argument"}, ("web", "db")),
     ],
 )
 def test_what_the_guest_says_arrives(message: Any) -> None:
@@ -211,3 +221,32 @@ def test_noise_does_nothing_worse_than_being_refused() -> None:
         except ProtocolError:
             continue
         assert decoder.pending <= len(data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"errors": None}, {"errors": []}, {"errors": {"folder0": 3}}, {"errors": {str(one): "" for one in range(1000)}},
+        {"in_use": "web"}, {"in_use": [3]}, {"in_use": ["x"] * 65}, {"in_use": ["x" * 5000]}, {"id": None},
+    ],
+)  # fmt: skip
+def test_a_hostile_guest_says_nothing_of_folders(change: dict[str, Any]) -> None:
+    with pytest.raises(ProtocolError):
+        parse_guest_message(Shared(1, {}).to_json() | change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tag": "../x"},
+        {"tag": ""},
+        {"tag": "a" * 32},
+        {"driver": "nfs"},
+        {"path": None},
+        {"read_only": "no"},
+        {"token": 1},
+    ],
+)
+def test_a_folder_that_is_none_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ProtocolError):
+        SharedFolder.from_json(FOLDER.to_json() | change)

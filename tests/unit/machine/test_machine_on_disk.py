@@ -315,10 +315,15 @@ def test_only_a_full_disk_is_called_full(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["[[mounts]]\nhost = 'src'\n", "mounts = 3\n", "[[mounts]]\nhost = '/a'\nguest = '../b'\n", "[[mounts]]\nx = 1\n"],
+    [
+        "shared_folders = 3\n",
+        "shared_folders = ['src']\n",
+        "shared_folders = [':ro']\n",
+        "shared_folders = ['/a', 1]\n",
+    ],
 )
-def test_mounts_that_cannot_be_are_named(text: str) -> None:
-    with pytest.raises(CoveError, match=r"machine.toml, line 1: mounts"):
+def test_folders_that_cannot_be_shared_are_named(text: str) -> None:
+    with pytest.raises(CoveError, match=r"machine.toml, line 1: shared_folders"):
         settings.parse(text, "machine.toml")
 
 
@@ -346,7 +351,8 @@ def test_a_settings_file_that_is_none_is_told(tmp_path: Path) -> None:
         ("accelerator", "xen", "must be one of auto, kvm"),
         ("bind_address", "::1", "must be an IPv4 address"),
         ("qemu", "bin/qemu", "must be an absolute path"),
-        ("mounts", "x", "do not fit on a command line"),
+        ("shared_folders", "x", "must have absolute paths of folders"),
+        ("share_home", "yes", "must be one of read-write"),
         ("colour", "red", "colour is not a setting"),
     ],
 )

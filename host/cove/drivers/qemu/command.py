@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ SEED_PORT = "cove.seed"
 """The guest opens it when it waits for its seed."""
 DATA_NODE = "data"
 DATA_DEVICE = "disk"
+FOLDER_SLOT = 0x10
+FOLDER_SLOTS = 8
+"""Slots for devices of folders, which are plugged in while the VM runs; functions of one device."""
 NO_DATA_NODE = "nodata"
 """What the device of the data disk has until the guest is to begin: no guest sees what is on the disk before."""
 
@@ -70,10 +74,26 @@ def build(program: Path, spec: VmSpec, endpoints: Endpoints, sandbox: bool) -> l
     arguments += ["-device", f"virtio-net-pci,netdev={NETDEV},romfile="]
     arguments += ["-object", "rng-builtin,id=rng", "-device", "virtio-rng-pci,rng=rng"]
     arguments += ["-device", "virtio-balloon-pci,free-page-reporting=on"]
+    for index in range(FOLDER_SLOTS):
+        port = f"pcie-root-port,id={slot(index)},chassis={index + 1},addr={FOLDER_SLOT:#x}.{index:#x}"
+        arguments += ["-device", f"{port},multifunction=on"]
+    for folder in spec.folders:
+        # Passthrough tells of a chown that the user may not make, which programs that unpack archives as root take for a failure.
+        model = "passthrough" if os.geteuid() == 0 else "none"
+        options = f"local,id={folder.tag},path={_escaped(folder.path)},security_model={model},multidevs=remap"
+        arguments += ["-fsdev", f"{options},readonly={'on' if folder.read_only else 'off'}"]
+    if spec.shared_memory:
+        arguments += ["-object", f"memory-backend-memfd,id=memory,size={spec.memory >> 20}M,share=on"]
+        arguments += ["-machine", "memory-backend=memory"]
     arguments += ["-pidfile", str(endpoints.pid_file)]
     if sandbox:
         arguments += ["-sandbox", SANDBOX]
     return arguments
+
+
+def slot(index: int) -> str:
+    """The bus of a slot for folders."""
+    return f"folders{index}"
 
 
 def data_node(disk: Path) -> dict[str, Any]:

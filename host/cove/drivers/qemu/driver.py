@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
 
 from cove.drivers.base import Driver, Forward, VmSpec
-from cove.drivers.qemu import backlog, binary, command, lastwords, migration, qcow2, statekind
+from cove.drivers.qemu import backlog, binary, command, lastwords, migration, plugs, qcow2, statekind
 from cove.drivers.qemu.identity import is_qemu_of
 from cove.errors import CoveError, DriverError, PortInUse, StateError
 from cove.machine.files import rotate, sync_folder
@@ -357,6 +357,32 @@ class QemuDriver(Driver):
         # QMP has no command of its own for forwards.
         return str(await self._execute("human-monitor-command", {"command-line": line})).strip()
 
+    async def plugged(self) -> set[str]:
+        return await plugs.found(self._execute)
+
+    async def plug_folder(self, tag: str) -> None:
+        await plugs.folder(self._execute, tag)
+
+    async def plug_virtiofs(self, tag: str, socket: Path) -> None:
+        await plugs.virtiofs(self._execute, tag, socket)
+
+    async def plug_stream(self, tag: str, fd: int) -> None:
+        client = self._client()
+        client.send_fd_scm(fd)
+        await self._execute("getfd", {"fdname": tag})
+        await plugs.stream(self._execute, tag)
+
+    async def unplug(self, tag: str) -> None:
+        await plugs.away(self._client(), self._execute, tag)
+
+    async def held_by(self) -> list[str]:
+        return list((await self._execute("query-migrate")).get("blocked-reasons", ()))
+
+    def _client(self) -> QMPClient:
+        if self._qmp is None:
+            raise DriverError(f"the VM of machine {self._paths.name} is not running")
+        return self._qmp
+
     async def on_link_change(self, callback: Callable[[bool], None]) -> None:
         await self._on_port_change(command.LINK, callback)
 
@@ -364,9 +390,7 @@ class QemuDriver(Driver):
         await self._on_port_change(command.STREAMS, callback)
 
     async def _on_port_change(self, port: str, callback: Callable[[bool], None]) -> None:
-        client = self._qmp
-        if client is None:
-            raise DriverError(f"the VM of machine {self._paths.name} is not running")
+        client = self._client()
         listener = EventListener(names={"VSERPORT_CHANGE"})
         client.register_listener(listener)
 

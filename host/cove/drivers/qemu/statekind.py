@@ -19,7 +19,7 @@ def of(spec: VmSpec, program: Path, version: str, sandbox: bool) -> str | None:
     """
     if sys.platform != "linux":
         return None  # QEMU before 8.2 takes the file as a descriptor only, and of saving under HVF and WHPX nothing is known
-    spec = replace(spec, name="", kernel=Path(), initramfs=Path(), system=Path())
+    spec = replace(spec, name="", kernel=Path(), initramfs=Path(), system=Path(), folders=())
     words = command.build(Path(), spec, command.Endpoints(0, 0, 0, 0, Path(), Path()), sandbox)
     info = program.resolve().stat()
     parts = [version, str(info.st_size), str(info.st_mtime_ns), *words]

@@ -1,0 +1,66 @@
+"""Folders that the agent itself serves: 9p over a port of the VM, which a process of its own carries to the kernel (``pump``)."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from coved.shares import pump
+from coved.shares.table import Share
+
+MSIZE = 524288
+CACHE = "loose"
+ANSWER_S = 20.0
+"""Seconds in which the server has to answer the first message; a mount that waits for longer is given up."""
+_PORTS = Path("/sys/class/virtio-ports")
+_pumps: dict[str, subprocess.Popen[bytes]] = {}
+
+
+def mount(share: Share, call: Callable[[str], None]) -> None:
+    """Args: call: mounts with the options that it is given. Raises OSError, ENOENT when there is no such port yet."""
+    if (earlier := _pumps.get(share.tag)) is not None:
+        try:
+            earlier.wait(ANSWER_S)  # it ends with its mount, and has the port until then
+        except subprocess.TimeoutExpired:
+            earlier.kill()
+            earlier.wait()
+    port = os.open(_device(share.tag), os.O_RDWR | os.O_CLOEXEC)
+    ours, kernels = socket.socketpair()
+    with ours, kernels:
+        try:
+            program = [sys.executable, "-I", "-S", pump.__file__, str(port), str(ours.fileno())]
+            started = subprocess.Popen(
+                program, stdin=subprocess.DEVNULL, pass_fds=(port, ours.fileno()), start_new_session=True
+            )
+        finally:
+            os.close(port)
+        _pumps[share.tag] = started
+        threading.Thread(target=started.wait, daemon=True).start()
+        limit = threading.Timer(ANSWER_S, started.kill)
+        limit.daemon = True
+        limit.start()
+        ours.close()  # the kernel sees the end of the pump by it
+        descriptors = f"rfdno={kernels.fileno()},wfdno={kernels.fileno()}"
+        try:
+            call(f"trans=fd,{descriptors},version=9p2000.L,msize={MSIZE},cache={CACHE},access=client")
+        except OSError:
+            started.kill()
+            raise
+        finally:
+            limit.cancel()
+
+
+def _device(tag: str) -> str:
+    """The port by its name, as the kernel tells: there is no udev that would make links. Raises FileNotFoundError."""
+    for port in _PORTS.iterdir():
+        try:
+            if (port / "name").read_text("ascii", "replace").strip() == f"cove.{tag}":
+                return f"/dev/{port.name}"
+        except OSError:
+            continue
+    raise FileNotFoundError(2, "No such file or directory", f"cove.{tag}")

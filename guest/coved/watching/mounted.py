@@ -1,0 +1,71 @@
+"""Which file system of the user's computer a path lies on, by proc_pid_mountinfo(5)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["own", "qemu", "virtiofs"]
+_MS_RDONLY, _MS_SYNCHRONOUS, _MS_REMOUNT = 1, 16, 32
+_FLAGS = {
+    "ro": _MS_RDONLY, "nosuid": 2, "nodev": 4, "noexec": 8, "sync": _MS_SYNCHRONOUS,
+    "noatime": 1024, "nodiratime": 2048, "relatime": 1 << 21,
+}  # fmt: skip
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True)
+class Mounted:
+    """A mount of a folder of the user's computer."""
+
+    point: str
+    kind: Kind
+    """``own``: of a server of Cove's agent, to which one may pretend."""
+    flags: int
+    """As mount(2) takes them."""
+
+    def below(self, path: str) -> str:
+        """A path within it, relative to its root; "" for the root."""
+        return path[len(self.point) :].strip("/")
+
+    def forget(self) -> None:
+        """Let the kernel drop what it has cached of names and attributes and is not in use, as a remount does; what it looks up
+        again it gets anew. Of virtiofs nothing is cached for longer than a second. Raises OSError.
+        """
+        if self.kind == "virtiofs":
+            return
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.mount(None, os.fsencode(self.point), None, ctypes.c_ulong(_MS_REMOUNT | self.flags), None) < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), self.point)
+
+
+def find(path: str, mountinfo: Path = Path("/proc/self/mountinfo")) -> Mounted | None:
+    """The innermost mount that ``path`` (absolute, without symlinks) lies on; None when that is none of the user's computer."""
+    best: Mounted | None = None
+    length = -1
+    for line in mountinfo.read_text(errors="surrogateescape").splitlines():
+        fields, _, rest = line.partition(" - ")
+        _, _, _, root, point, options, *_ = fields.split(" ")
+        kind, _, of_all = rest.split(" ", 2)
+        point = _ESCAPE.sub(lambda match: chr(int(match[1], 8)), point)
+        inside = path == point or path.startswith(point.rstrip("/") + "/")
+        if not inside or len(point) < length:
+            continue
+        length = len(point)
+        known = _kind(kind, of_all) if root == "/" else None
+        flags = sum({_FLAGS.get(option, 0) for option in (*options.split(","), *of_all.split(","))})
+        best = Mounted(point, known, flags) if known is not None else None
+    return best
+
+
+def _kind(kind: str, options: str) -> Kind | None:
+    if kind == "virtiofs":
+        return "virtiofs"
+    if kind == "9p":
+        return "qemu" if "trans=virtio" in options.split(",") else "own"
+    return None

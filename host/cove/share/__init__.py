@@ -1,0 +1,1 @@
+"""Folders of this computer in machines: which they are, what carries them, and what runs for that."""

@@ -1,0 +1,115 @@
+"""The processes that serve folders to a VM. Like QEMU they outlive the agent, and they end when QEMU does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from cove.drivers.base import Driver
+from cove.errors import DriverError
+from cove.machine.files import rotate
+from cove.machine.paths import MachinePaths
+from cove.machine.sockets import listen
+from cove.share import virtiofsd
+from cove.share.folders import Folder
+
+MAX_LOG = 1 << 20
+
+
+def control(paths: MachinePaths, tag: str) -> Path:
+    """Where Cove's own server of a folder takes orders. Raises `CoveError` when the path is too long for a socket."""
+    return paths.folder_socket(tag)
+
+
+async def serve_virtiofs(paths: MachinePaths, driver: Driver, folder: Folder) -> subprocess.Popen[bytes]:
+    """Plug a folder in that a new virtiofsd serves. Raises `DriverError`."""
+    place = paths.folder_socket(f"{folder.tag}.fs")
+    with _listening(place) as listener:
+        words = await asyncio.to_thread(virtiofsd.command, folder.path, listener.fileno())
+        process = _start(paths, words, listener)
+    try:
+        await driver.plug_virtiofs(folder.tag, place)
+    except DriverError as error:
+        raise _failed(process, error) from None
+    finally:
+        place.unlink(missing_ok=True)
+    await asyncio.to_thread(pid_file(paths, folder.tag).write_text, str(process.pid))
+    return process
+
+
+async def serve_9p(paths: MachinePaths, driver: Driver, folder: Folder) -> subprocess.Popen[bytes]:
+    """Plug a folder in that a server of Cove's own serves. Raises `DriverError`."""
+    theirs, qemus = socket.socketpair()
+    with theirs, qemus:
+        words = [sys.executable, "-m", "cove.share.ninep", "--fd", str(theirs.fileno()), "--root", str(folder.path)]
+        words += ["--control", str(control(paths, folder.tag)), *(["--read-only"] if folder.read_only else [])]
+        process = _start(paths, words, theirs)
+        theirs.close()
+        try:
+            await driver.plug_stream(folder.tag, qemus.fileno())
+        except DriverError as error:
+            raise _failed(process, error) from None
+    await asyncio.to_thread(pid_file(paths, folder.tag).write_text, str(process.pid))
+    return process
+
+
+async def ended(paths: MachinePaths, tag: str) -> None:
+    """Return when the server of a folder has ended, whoever started it; never where that cannot be told."""
+    try:
+        pid = int(await asyncio.to_thread(pid_file(paths, tag).read_text))
+        process = os.pidfd_open(pid)  # Linux; it cannot come to mean another process from here on
+    except (OSError, ValueError, AttributeError):
+        if sys.platform == "linux":
+            return
+        await asyncio.get_running_loop().create_future()
+        return
+    gone = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(process, gone.set)
+    try:
+        await gone.wait()
+    finally:
+        loop.remove_reader(process)
+        os.close(process)
+
+
+def pid_file(paths: MachinePaths, tag: str) -> Path:
+    return paths.run_dir / f"{tag}.pid"
+
+
+@contextlib.contextmanager
+def _listening(place: Path):  # type: ignore[no-untyped-def]
+    try:
+        listener = listen(place, 1)
+    except OSError as error:
+        raise DriverError(f"{place} cannot be made: {error.strerror}") from error
+    with listener:
+        yield listener
+
+
+def _start(paths: MachinePaths, words: list[str], inherited: socket.socket) -> subprocess.Popen[bytes]:
+    rotate(paths.folders_log, MAX_LOG)
+    try:
+        with paths.folders_log.open("ab") as log:
+            return subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                pass_fds=[inherited.fileno()], cwd="/" if os.name == "posix" else None,
+            )  # fmt: skip
+    except OSError as error:
+        raise DriverError(f"{words[0]} cannot be run: {error.strerror}") from error
+
+
+def _failed(process: subprocess.Popen[bytes], error: DriverError) -> DriverError:
+    """It may have ended by itself, and then that is why."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    if process.returncode is None:
+        process.kill()
+        process.wait(5)
+        return error
+    return DriverError(f"its server ended with status {process.returncode}: {error}")

@@ -1,0 +1,26 @@
+"""What a VM is started with for its folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cove.drivers.base import SharedFolder
+from cove.machine.settings import Settings
+from cove.share import choice, folders
+from cove.share.choice import Choice
+from cove.share.folders import Folder
+
+
+def settle(wanted: Settings, program: Path) -> tuple[list[Folder], Choice, list[str]]:
+    """The folders, what carries them, and what is to be said. Blocks for a moment. Raises `SettingsError`."""
+    listed, said = folders.wanted(wanted)
+    if not listed:
+        return [], Choice("agent", ""), said
+    return listed, choice.choose(wanted.folder_driver, program), said
+
+
+def needs(listed: Sequence[Folder], carrier: str) -> tuple[tuple[SharedFolder, ...], bool]:
+    """`VmSpec.folders` and `.shared_memory`."""
+    own = tuple(SharedFolder(one.tag, one.path, one.read_only) for one in listed) if carrier == "9p" else ()
+    return own, carrier == "virtiofs" and bool(listed)

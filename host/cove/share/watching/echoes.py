@@ -1,0 +1,120 @@
+"""What the guest itself did to shared files comes back from the laptop's file system as an event: here it is recognised.
+
+A server of Cove's own says what it does for the guest before it does it; so creations, removals and moves are recognised one by
+one, and what was written by the time and size that the guest left. Of other servers (virtiofsd, QEMU's) nothing is heard.
+There only that is recognised which the telling of a change does to a file itself, see `told`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from cove.share.watching.source import Seen
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+FRESH_S = 2.0
+"""How long an event may take to come; a busy computer's."""
+MAX_KNOWN = 4096
+
+
+class Echoes:
+    """Of one shared folder. Times are of the monotonic clock."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._expected: Counter[tuple[str, str, str]] = Counter()
+        self._touched: OrderedDict[str, float] = OrderedDict()
+        """Files whose attributes the guest changed, or which were told to it."""
+        self._writing: OrderedDict[str, float] = OrderedDict()
+        self._written: OrderedDict[str, tuple[int, int] | None] = OrderedDict()
+        self._due: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+
+    def guest_does(self, op: str, path: str, to: str = "") -> None:
+        """The server is about to do it, absolute paths of the host; or, for ``written``, has done it."""
+        now = self._clock()
+        self._forget(now)
+        match op:
+            case "create" | "delete" | "move":
+                key = (op, path, to)
+                self._expected[key] += 1
+                _remember(self._due, key, now)
+                if op == "create":
+                    _remember(self._touched, path, now)
+                if op == "move":
+                    self._rename(path, to)
+            case "attrib":
+                _remember(self._touched, path, now)
+            case "write":
+                _remember(self._writing, path, now)
+            case "written":
+                self._writing.pop(path, None)
+                _remember(self._written, path, _state(path))
+                _remember(self._touched, path, now)
+
+    def lost(self) -> None:
+        """Some of what the guest did was not heard of: better an echo than a change that is never told."""
+        for known in (self._expected, self._due, self._touched, self._writing, self._written):
+            known.clear()
+
+    def told(self, path: str) -> None:
+        """The guest is told of a change, and touches the file's attributes to tell its containers."""
+        _remember(self._touched, path, self._clock())
+
+    def is_echo(self, folder: Path, one: Seen) -> bool:
+        path = str(folder / one.path) if one.path else str(folder)
+        if one.kind in ("create", "delete", "move"):
+            return self._expected_one((one.kind, path, str(folder / one.to) if one.to else ""))
+        if one.kind == "attrib":
+            return self._recent(path)
+        if path in self._writing:
+            return True
+        if path not in self._written:
+            return one.kind == "close" and self._recent(path)
+        return self._written[path] == _state(path)
+
+    def _expected_one(self, key: tuple[str, str, str]) -> bool:
+        if self._expected[key] <= 0:
+            del self._expected[key]
+            return False
+        self._expected[key] -= 1
+        return True
+
+    def _recent(self, path: str) -> bool:
+        return self._clock() - self._touched.get(path, -FRESH_S) < FRESH_S
+
+    def _rename(self, path: str, to: str) -> None:
+        _carry(self._writing, path, to)
+        _carry(self._written, path, to)
+        _carry(self._touched, path, to)
+
+    def _forget(self, now: float) -> None:
+        while self._due and now - next(iter(self._due.values())) > FRESH_S:
+            key, _ = self._due.popitem(last=False)
+            self._expected.pop(key, None)
+
+
+def _remember(known: OrderedDict[K, V], key: K, value: V) -> None:
+    known[key] = value
+    known.move_to_end(key)
+    while len(known) > MAX_KNOWN:
+        known.popitem(last=False)
+
+
+def _carry(known: OrderedDict[str, V], path: str, to: str) -> None:
+    if path in known:
+        _remember(known, to, known.pop(path))
+
+
+def _state(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size

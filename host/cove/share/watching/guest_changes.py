@@ -1,0 +1,82 @@
+"""What a 9p server of Cove's own says on its control socket: what the guest changes in the shared folder."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import socket
+from pathlib import Path
+
+from cove.share.watching.echoes import Echoes
+
+log = logging.getLogger(__name__)
+
+_READ = 1 << 16
+_MAX_LINE = 64 << 10
+
+
+class GuestChanges:
+    """One connection. The server repeats paths that the guest chose, and nothing here is done but to compare them."""
+
+    def __init__(self, path: Path, token: str, echoes: Echoes) -> None:
+        self._path = path
+        self._token = token
+        self._echoes = echoes
+        self._socket: socket.socket | None = None
+        self._buffer = b""
+
+    @property
+    def hears(self) -> bool:
+        """Whether the server is there."""
+        return self._socket is not None
+
+    def open(self) -> None:
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            made.connect(str(self._path))
+            made.sendall(json.dumps({"token": self._token}).encode() + b"\n")
+        except OSError as error:
+            made.close()
+            log.warning("the server of %s does not answer: %s", self._path.stem, error.strerror)
+            return
+        made.setblocking(False)
+        self._socket = made
+        asyncio.get_running_loop().add_reader(made, self.drain)
+
+    def drain(self) -> None:
+        """Take in at once all that has been said."""
+        while self._socket is not None:
+            try:
+                data = self._socket.recv(_READ)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self.close()
+                self._echoes.lost()
+                return
+            *lines, self._buffer = (self._buffer + data).split(b"\n")
+            if len(self._buffer) > _MAX_LINE:
+                self._buffer = b""
+            for line in lines:
+                self._heard(line)
+
+    def _heard(self, line: bytes) -> None:
+        with contextlib.suppress(ValueError):
+            said = json.loads(line)
+            if not isinstance(said, dict):
+                return
+            op, path, to = said.get("op"), said.get("path", ""), said.get("to", "")
+            if op == "lost":
+                self._echoes.lost()
+            elif isinstance(op, str) and isinstance(path, str) and isinstance(to, str):
+                self._echoes.guest_does(op, path, to)
+
+    def close(self) -> None:
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None

@@ -1,0 +1,99 @@
+"""Which folders a machine has, by its settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cove.errors import SettingsError
+from cove.machine.settings import Settings
+from cove.share import choice, folders, starting
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    home = tmp_path / "me"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    return home
+
+
+def paths(settings: Settings) -> dict[str, bool]:
+    return {str(one.path): one.read_only for one in folders.wanted(settings)[0]}
+
+
+def test_the_home_is_shared_unless_it_is_not_to_be(home: Path) -> None:
+    assert paths(Settings()) == {str(home): False}
+    assert paths(Settings(share_home="read-only")) == {str(home): True}
+    assert paths(Settings(share_home="no")) == {}
+
+
+def test_folders_in_folders_come_with_them(home: Path, tmp_path: Path) -> None:
+    for name in ("src", "data/mine"):
+        (home / name).mkdir(parents=True)
+    other = tmp_path / "other"
+    (other / "in").mkdir(parents=True)
+    asked = ("~/src", str(other), f"{other}/in", f"{other}:ro")
+    assert paths(Settings(shared_folders=asked)) == {str(home): False, str(other): True, f"{other}/in": False}
+    assert paths(Settings(share_home="read-only", shared_folders=("~/src",))) == {
+        str(home): True,
+        str(home / "src"): False,
+    }
+    with pytest.raises(SettingsError, match="cannot be read-only within"):
+        folders.wanted(Settings(shared_folders=("~/src:ro",)))
+
+
+def test_what_is_not_there_is_told_and_no_trouble(home: Path) -> None:
+    (home / "file").write_text("x")
+    listed, said = folders.wanted(Settings(shared_folders=("/nosuch", f"{home}/file")))
+    assert [one.path for one in listed] == [home]
+    assert said == [
+        "/nosuch is not shared: there is no such folder",
+        f"{home}/file is not shared: there is no such folder",
+    ]
+
+
+def test_a_folder_may_be_named_by_a_link(home: Path, tmp_path: Path) -> None:
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.mkdir()
+    link.symlink_to(real)
+    listed, _ = folders.wanted(Settings(share_home="no", shared_folders=(str(link),)))
+    assert folders.names(listed) == [(listed[0], str(real)), (listed[0], str(link))]
+
+
+def test_too_many_are_refused(home: Path, tmp_path: Path) -> None:
+    many = [tmp_path / f"f{index}" for index in range(folders.MAX_FOLDERS)]
+    for one in many:
+        one.mkdir()
+    with pytest.raises(SettingsError, match="more than the 8"):
+        folders.wanted(Settings(shared_folders=tuple(map(str, many))))
+
+
+def test_the_reason_for_a_driver_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = {"virtiofs": "v is missing", "9p": "n is missing"}
+    monkeypatch.setattr(choice, "unusable", lambda name, program: missing.get(name, ""))
+    assert choice.choose("auto", Path("/q")).name == "agent"
+    with pytest.raises(SettingsError, match="folder_driver: 9p does not work here: n is missing"):
+        choice.choose("9p", Path("/q"))
+
+
+def test_only_qemus_own_server_needs_the_folders_on_its_command_line(home: Path) -> None:
+    listed, _ = folders.wanted(Settings())
+    assert [(one.tag, one.path) for one in starting.needs(listed, "9p")[0]] == [("folder0", home)]
+    assert starting.needs(listed, "virtiofs") == ((), True)
+    assert starting.needs(listed, "agent") == ((), False)
+
+
+def test_qemu_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "cache_dir", lambda: tmp_path / "cache")
+    monkeypatch.setattr("sys.platform", "linux")
+    program, asked = tmp_path / "qemu", tmp_path / "asked"
+    program.write_text(f'#!/bin/sh\necho "$2" >> {asked}\ncase $2 in virtio-9p*) exit 0; esac; exit 1\n')
+    program.chmod(0o755)
+    for _ in range(2):
+        assert choice.unusable("9p", program) == ""
+        assert not choice.has_virtiofs(program)
+    assert asked.read_text().split() == ["virtio-9p-pci,help", "vhost-user-fs-pci,help"]
+    program.write_text("#!/bin/sh\nexit 1\n")
+    assert "built without its 9p server" in choice.unusable("9p", program)
+    assert choice.unusable("9p", tmp_path / "nowhere")

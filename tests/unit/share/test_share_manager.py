@@ -1,0 +1,199 @@
+"""The folders of a VM that runs, on a driver and a guest that only say what they were told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from cove.errors import CoveError, DriverError
+from cove.machine.paths import MachinePaths
+from cove.share import servers
+from cove.share.folders import Folder
+from cove.share.manager import Folders
+from coved.link.protocol import Shared
+
+HOME = Folder("folder0", Path("/home/me"), False, Path("/home/me"))
+DATA = Folder("folder1", Path("/data"), True, Path("/link"))
+
+
+class Vm:
+    """A driver, and the guest at the other end of the link."""
+
+    def __init__(self) -> None:
+        self.devices: set[str] = set()
+        self.done: list[str] = []
+        self.told: list[dict[str, Any]] = []
+        self.in_use: tuple[str, ...] = ()
+        self.errors: dict[str, str] = {}
+        self.refused: set[str] = set()
+        self.held: list[str] = []
+        self.gone = False
+        self.folders: Folders | None = None
+
+    async def plugged(self) -> set[str]:
+        if self.gone:
+            raise DriverError("QEMU has ended")
+        return {*self.devices}
+
+    async def plug_folder(self, tag: str) -> None:
+        if tag in self.refused:
+            raise DriverError("no such fsdev")
+        self.devices.add(tag)
+        self.done.append(f"+{tag}")
+
+    async def unplug(self, tag: str) -> None:
+        self.devices.discard(tag)
+        self.done.append(f"-{tag}")
+
+    async def held_by(self) -> list[str]:
+        return self.held
+
+    def send(self, message: dict[str, Any]) -> None:
+        self.told.append(message)
+        assert self.folders is not None
+        wanted = {one["tag"] for one in message["shares"]}
+        errors = {tag: words for tag, words in self.errors.items() if tag in wanted}
+        in_use = () if wanted or message["lost"] else self.in_use
+        asyncio.get_running_loop().call_soon(self.folders.answered, Shared(message["id"], errors, in_use))
+
+
+@contextlib.asynccontextmanager
+async def running(vm: Vm, *folders: Folder, carrier: str = "9p") -> Any:
+    made = Folders(MachinePaths("x"), vm, folders, carrier)  # type: ignore[arg-type]
+    made.send, vm.folders = vm.send, made
+    made.plug()
+    made.wanted_by_guest()
+    await settle()
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def settle() -> None:
+    for _ in range(30):
+        await asyncio.sleep(0)
+
+
+def states(folders: Folders) -> list[str]:
+    return [one["state"] for one in folders.status()]
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("COVE_HOME", str(tmp_path / "c"))
+    yield
+
+
+def test_devices_come_first_and_then_the_guest_is_told() -> None:
+    async def run() -> None:
+        vm = Vm()
+        vm.refused, vm.errors = {"folder2"}, {"folder1": "Invalid argument"}
+        broken = Folder("folder2", Path("/b"), False, Path("/b"))
+        async with running(vm, HOME, DATA, broken) as folders:
+            assert vm.devices == {"folder0", "folder1"}
+            (told,) = vm.told
+            assert [(one["tag"], one["path"], one["read_only"]) for one in told["shares"]] == [
+                ("folder0", "/home/me", False), ("folder1", "/data", True), ("folder1", "/link", True),
+            ]  # fmt: skip
+            assert states(folders) == ["shared", "the machine cannot mount it: Invalid argument", "no such fsdev"]
+            assert [one.guest for one in folders.carried()] == [f"/run/cove/host/folder{number}" for number in range(3)]
+
+    asyncio.run(run())
+
+
+def test_an_agent_that_comes_later_leaves_devices_alone() -> None:
+    async def run() -> None:
+        vm = Vm()
+        vm.devices = {"folder0"}
+        async with running(vm, HOME) as folders:
+            assert (vm.done, states(folders)) == ([], ["shared"])
+
+    asyncio.run(run())
+
+
+def test_a_suspension_takes_them_away_when_nobody_uses_them() -> None:
+    async def run() -> None:
+        vm = Vm()
+        async with running(vm, HOME) as folders:
+            async with folders.away():
+                assert (vm.devices, vm.told[-1]["shares"]) == (set(), [])
+                folders.wanted_by_guest()  # an engine that starts meanwhile gets none
+                await settle()
+                assert len(vm.told) == 2
+            vm.devices = {"folder0"}
+            vm.in_use = ("web", "db")
+            with pytest.raises(CoveError, match=r"cannot be suspended while containers use .*: web, db"):
+                async with folders.away():
+                    raise AssertionError
+            await settle()
+            assert vm.devices == {"folder0"}
+            assert [one["tag"] for one in vm.told[-1]["shares"]] == ["folder0"]
+
+    asyncio.run(run())
+
+
+def test_a_vm_that_could_not_be_saved_gets_them_back() -> None:
+    async def run() -> None:
+        vm = Vm()
+        async with running(vm, HOME) as folders:
+            vm.held = ["somebody has it mounted"]
+            with pytest.raises(DriverError, match="somebody has it mounted"):
+                async with folders.away():
+                    raise AssertionError
+            await settle()
+            assert (vm.devices, states(folders)) == ({"folder0"}, ["shared"])
+            vm.held = []
+            with pytest.raises(CoveError, match="the disk is full"):
+                async with folders.away():
+                    raise CoveError("the disk is full")
+            await settle()
+            assert (vm.devices, states(folders)) == ({"folder0"}, ["shared"])
+
+    asyncio.run(run())
+
+
+def test_a_server_that_ends_is_started_again_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        vm = Vm()
+        ends: asyncio.Queue[None] = asyncio.Queue()
+
+        async def serve(paths: object, driver: Vm, folder: Folder) -> Any:
+            await driver.plug_folder(folder.tag)
+            return SimpleNamespace(pid=1)
+
+        async def ended(paths: object, tag: str) -> None:
+            await ends.get()
+
+        monkeypatch.setattr(servers, "serve_9p", serve)
+        monkeypatch.setattr(servers, "ended", ended)
+        async with running(vm, HOME, carrier="agent") as folders:
+            for _ in range(3):
+                ends.put_nowait(None)
+                await settle()
+                assert [one["lost"] for one in vm.told[-2:]] == [["folder0"], []]
+                assert vm.done[-2:] == ["-folder0", "+folder0"]
+                assert states(folders) == ["shared"]
+            ends.put_nowait(None)
+            await settle()
+            assert vm.done[-1] == "-folder0"
+            assert "its server has ended" in states(folders)[0]
+
+        vm.devices.clear()
+        async with running(vm, HOME, carrier="agent"):
+            said, vm.gone = len(vm.told), True
+            ends.put_nowait(None)  # with QEMU
+            await settle()
+            assert len(vm.told) == said
+
+    asyncio.run(run())
+
+
+def test_read_only_folders_go_by_what_can_keep_a_guest_from_writing() -> None:
+    folders = Folders(MachinePaths("x"), Vm(), (HOME, DATA), "virtiofs")  # type: ignore[arg-type]
+    assert [folders.carrier(one) for one in (HOME, DATA)] == ["virtiofs", "agent"]

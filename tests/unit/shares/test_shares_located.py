@@ -1,0 +1,158 @@
+"""What a bind gets in the VM, and what is said when it gets nothing; mounting itself is left to machines' tests."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import ParamSpec
+
+import pytest
+from coved.containers.binds import Binds
+from coved.containers.mountpoints import MountPoint, collect
+from coved.errors import EngineError, InvalidParameter
+from coved.shares import Share, Table, mounting, shares
+from coved.shares.shares import Located, Shares
+
+P = ParamSpec("P")
+
+
+def looped(test: Callable[P, Coroutine[None, None, None]]) -> Callable[P, None]:
+    @functools.wraps(test)
+    def run(*arguments: P.args, **named: P.kwargs) -> None:
+        asyncio.run(test(*arguments, **named))
+
+    return run
+
+
+HOME = Share("folder0", "/home/me")
+DATA = Share("folder1", "/data", read_only=True)
+
+
+@pytest.fixture
+def mounted(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What is "mounted", by tag, with how it was: the kernel's part."""
+    kept: dict[str, str] = {}
+
+    def mount(share: Share, place: Path) -> None:
+        if share.driver == "virtiofs":
+            raise OSError(22, "Invalid argument")
+        place.mkdir(exist_ok=True)
+        kept[share.tag] = share.path
+
+    monkeypatch.setattr(mounting, "mount", mount)
+    monkeypatch.setattr(mounting, "mounted", lambda root: {*kept})
+    monkeypatch.setattr(mounting, "unmount", lambda place: kept.pop(place.name))
+    monkeypatch.setattr(mounting, "drop", lambda place: kept.pop(place.name, None))
+    return kept
+
+
+@pytest.fixture
+def engine(tmp_path: Path, mounted: dict[str, str]) -> Shares:
+    return Shares(tmp_path)
+
+
+@looped
+async def test_folders_are_exactly_those_told(engine: Shares, mounted: dict[str, str]) -> None:
+    assert await engine.set(Table((HOME, DATA))) == ({}, [])
+    assert set(mounted) == {"folder0", "folder1"}
+    assert await engine.set(Table((HOME,))) == ({}, [])
+    assert set(mounted) == {"folder0"}
+    # One folder by two names is mounted once.
+    assert await engine.set(Table((HOME, Share("folder0", "/users/me")))) == ({}, [])
+    assert engine.table.find("/users/me/x") is not None
+
+
+@looped
+async def test_what_is_in_use_stays(engine: Shares, mounted: dict[str, str]) -> None:
+    await engine.set(Table((HOME, DATA)))
+    engine.users = lambda: [("web", "/home/me/src"), ("db", "/var/lib/cove/x")]
+    assert await engine.set(Table()) == ({}, ["web"])
+    assert set(mounted) == {"folder0", "folder1"}
+    assert await engine.set(Table((HOME,))) == ({}, [])
+    # What answers no more goes, whoever has it.
+    assert await engine.set(Table(), lost=["folder0"]) == ({}, [])
+    assert not mounted
+
+
+@looped
+async def test_a_bind_waits_for_folders_that_come_back(
+    engine: Shares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shares, "TOLD_S", 0.05)
+    with pytest.raises(EngineError, match="has not been given the folders"):
+        await engine.locate("/home/me", create=False)
+    await engine.set(Table((HOME,)))
+    assert await engine.locate("/home/me", create=False) == Located(str(tmp_path / "folder0"))
+    await engine.set(Table())  # a suspension takes them away
+    with pytest.raises(EngineError, match="has not been given the folders"):
+        await engine.locate("/home/me", create=False)
+    assert await engine.locate("/var/run/docker.sock", create=False) == Located("/var/run/docker.sock")
+
+
+@looped
+async def test_what_is_not_shared_is_refused_with_what_to_do(engine: Shares, tmp_path: Path) -> None:
+    await engine.set(Table((HOME,)))
+    (tmp_path / "folder0/evil").symlink_to("/var/lib/cove")
+    with pytest.raises(
+        InvalidParameter, match=r"exist: /nosuch/x \(/nosuch/x is not in .* set shared_folders /nosuch/x"
+    ):
+        await engine.locate("/nosuch/x", create=True)
+    with pytest.raises(InvalidParameter, match=r"\(/var/lib/cove, where /home/me/evil leads, is not in .* machine\)"):
+        await engine.locate("/home/me/evil", create=True)
+    assert await engine.locate("/etc", create=False) == Located("/etc")
+    assert "/etc is a path in Cove's VM" in engine.warning("/etc")
+    assert not engine.warning("/home/me/x")
+    assert not engine.warning("/dev/null")
+
+
+@looped
+async def test_a_folder_that_could_not_be_mounted_says_so(engine: Shares) -> None:
+    broken = Share("folder1", "/data", driver="virtiofs")
+    assert await engine.set(Table((HOME, broken))) == ({"folder1": "Invalid argument"}, [])
+    with pytest.raises(EngineError, match=r"/data of this computer could not be shared .* Invalid argument"):
+        await engine.locate("/data/x", create=True)
+
+
+@looped
+async def test_mounts_of_a_container(engine: Shares, tmp_path: Path) -> None:
+    await engine.set(Table((HOME,)))
+    (tmp_path / "folder0/src").mkdir()
+    binds = Binds(None, engine)  # type: ignore[arg-type]
+    v = MountPoint("bind", "/v", "/home/me/new", create_source=True)
+    mount = MountPoint("bind", "/m", "/home/me/src", create_source=False)
+    assert await binds.check([v, mount]) == []
+    assert list((tmp_path / "folder0").iterdir()) == [
+        tmp_path / "folder0/src"
+    ]  # a container that is only made makes nothing
+    ((first, source), (second, _)) = await binds.ready([v, mount])
+    assert (first.subpath, second.subpath, source) == ("new", "src", str(tmp_path / "folder0"))
+    assert first.source == "/home/me/new"  # as an inspect tells
+    assert (tmp_path / "folder0/new").is_dir()
+    gone = MountPoint("bind", "/m", "/home/me/gone", create_source=False)
+    with pytest.raises(InvalidParameter, match=r"exist: /home/me/gone$"):
+        await binds.check([gone])
+    assert await binds.there([gone]) == []
+
+
+@looped
+async def test_windows_paths_are_binds_where_the_computer_has_windows(engine: Shares, tmp_path: Path) -> None:
+    binds = Binds(None, engine)  # type: ignore[arg-type]
+    home = Share("folder0", "C:\\Users\\me")
+    await engine.set(Table((home,), windows=True, fold_case=True))
+    (tmp_path / "folder0/src").mkdir()
+    asked = ["C:\\Users\\me\\src:/a", "c:/Users/me/src:/b:ro", "/c/Users/me/src:/c", "//c/users/Me/src:/d", "vol:/e"]
+    host = {"Binds": asked, "Mounts": None, "Tmpfs": None, "VolumeDriver": ""}
+    mounts = collect({"Volumes": None}, host, [], **await binds.reading(host))
+    assert [mount.kind for mount in mounts] == ["bind"] * 4 + ["volume"]
+    assert mounts[0].source == "C:\\Users\\me\\src"
+    assert not mounts[1].writable
+    assert {mount.subpath for mount, _ in await binds.ready(mounts[:4])} == {"src"}
+    raw = {"Type": "bind", "Source": "C:\\Users\\me\\src", "Target": "/m"}
+    host = {"Binds": None, "Mounts": [raw], "Tmpfs": None, "VolumeDriver": ""}
+    (mount,) = collect({"Volumes": None}, host, [], **await binds.reading(host))
+    assert (await binds.ready([mount]))[0][0].subpath == "src"
+    await engine.set(Table((HOME,)))
+    with pytest.raises(InvalidParameter, match="mount path must be absolute"):
+        collect({"Volumes": None}, host, [], **await binds.reading(host))
