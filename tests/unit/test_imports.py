@@ -52,7 +52,14 @@ LAZY = {
 """What the engine imports in its functions only, beside what it imports for the type checker."""
 
 
-SHARED = {"coved.link.protocol", "coved.grpc", "coved.buildkit.filemode", "coved.buildkit.messages", "coved.dockerfile"}
+SHARED = {
+    "coved.link.protocol",
+    "coved.link.relay",
+    "coved.grpc",
+    "coved.buildkit.filemode",
+    "coved.buildkit.messages",
+    "coved.dockerfile",
+}
 """What the host imports of the guest."""
 
 

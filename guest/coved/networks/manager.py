@@ -70,7 +70,7 @@ class Networks:
         self._kernel = Kernel()
         self._publisher: PortPublisher
         if link is not None:
-            self._publisher = LinkPublisher(link)
+            self._publisher = LinkPublisher(link, UPLINK)
             link.live_ports = self._publisher.live_ports
         else:
             self._publisher = LocalPublisher()

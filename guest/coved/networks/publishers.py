@@ -6,6 +6,7 @@ import asyncio
 import errno
 import ipaddress
 import logging
+import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -65,6 +66,9 @@ class PortPublisher(Protocol):
 
     def rule(self, port: PublishedPort, container_address: str) -> PortRule: ...
 
+    def listener(self, port: PublishedPort) -> socket.socket:
+        """A socket that gets what comes in for a port to which no rule leads. Raises OSError."""
+
     def close(self) -> None: ...
 
 
@@ -102,10 +106,15 @@ class Link(Protocol):
 
 
 class LinkPublisher:
-    """The host forwards its port to a port of the VM that is this publisher's own choice."""
+    """The host forwards its port to a port of the VM that is this publisher's own choice.
 
-    def __init__(self, link: Link) -> None:
+    Args:
+        uplink: the device by which it comes in; "" is any.
+    """
+
+    def __init__(self, link: Link, uplink: str = "") -> None:
         self._link = link
+        self._uplink = uplink
         self._live: dict[int, PublishedPort] = {}
         self.owner: Callable[[PublishedPort], str] = lambda port: ""
         """The name of the container that has a port."""
@@ -143,6 +152,17 @@ class LinkPublisher:
 
     def rule(self, port: PublishedPort, container_address: str) -> PortRule:
         return PortRule(port.proto, "", port.guest_port, container_address, port.container_port)
+
+    def listener(self, port: PublishedPort) -> socket.socket:
+        made = _socket(port.proto)
+        try:
+            if self._uplink:  # containers have no way to each other by it
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self._uplink.encode())
+            made.bind(("", port.guest_port))
+        except OSError:
+            made.close()
+            raise
+        return made
 
     def close(self) -> None:
         pass
@@ -255,6 +275,12 @@ class LocalPublisher:
         address = "" if port.host_ip == "0.0.0.0" else port.host_ip
         return PortRule(port.proto, address, port.host_port, container_address, port.container_port)
 
+    def listener(self, port: PublishedPort) -> socket.socket:
+        held = self._sockets.get(port)
+        if held is None:
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        return held.dup()
+
     def close(self) -> None:
         for held in self._sockets.values():
             held.close()
@@ -282,11 +308,16 @@ class LocalPublisher:
         raise PublishError.in_use(request)
 
 
+def _socket(proto: str) -> socket.socket:
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM)
+    if proto == "tcp":
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections must not hold the port
+    return made
+
+
 def _hold(proto: str, host_ip: str, port: int) -> socket.socket:
-    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM)
+    held = _socket(proto)
     try:
-        if proto == "tcp":
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections must not hold the port
         held.bind((host_ip, port))
         if proto == "tcp":
             held.listen(1)

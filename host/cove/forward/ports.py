@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from coved.link.protocol import PortForward
+from coved.link.relay import Relay
 
 from cove.drivers.base import Driver, Forward
 from cove.errors import DriverError, PortInUse
 from cove.forward import holders
-from cove.forward.relay import LOOPBACK, Relay
 
 log = logging.getLogger(__name__)
 
 _ATTEMPTS = 8
+LOOPBACK = "127.0.0.1"
 SSH_PORT = 22
 """Of the guest: its forward is the agent's own."""
 
@@ -136,7 +137,7 @@ class PortForwards:
                 except PortInUse:
                     if attempt == _ATTEMPTS - 1:
                         raise DriverError("no port of 127.0.0.1 can be had") from None
-            relay.serve(inner.host_port)
+            relay.serve(LOOPBACK, inner.host_port)
         except BaseException:
             relay.close()
             raise
