@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 from coved import versions
@@ -20,6 +20,8 @@ from coved.link.protocol import (
     FrameDecoder,
     GuestMessage,
     Hello,
+    HostMessage,
+    Lost,
     PortForward,
     ProtocolError,
     Publish,
@@ -59,6 +61,7 @@ class LinkClient:
 
     Attributes:
         live_ports: asked at every connection for the forwards that the host shall have.
+        on_lost: told which of them it has not, after each sync, and whenever that changes.
         on_shutdown: told the seconds in which containers shall be stopped; then the machine is powered off.
         power_off: called at the end of a shutdown.
     """
@@ -75,6 +78,7 @@ class LinkClient:
         self._ready = False
         self._shutdown: asyncio.Task[None] | None = None
         self.live_ports: Callable[[], Iterable[PortForward]] = tuple
+        self.on_lost: Callable[[Sequence[PortForward]], None] = lambda ports: None
         self.on_shutdown: Callable[[float], Awaitable[None]] | None = None
         self.power_off: Callable[[], None] = lambda: os.kill(1, POWER_OFF)
 
@@ -166,7 +170,7 @@ class LinkClient:
         except (ProtocolError, ConnectionError) as error:
             self._begin_anew(error)
 
-    def _handle(self, message: Hello | Reply | Time | Shutdown) -> None:
+    def _handle(self, message: HostMessage) -> None:
         match message:
             case Hello():
                 self._hello(message)
@@ -174,6 +178,8 @@ class LinkClient:
                 future = self._replies.get(message.id)
                 if future is not None and not future.done():
                     future.set_result(message)
+            case Lost():
+                self.on_lost(message.ports)
             case Time():
                 self._adjust_clock(message.unix_ns)
             case Shutdown():

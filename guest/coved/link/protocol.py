@@ -222,6 +222,16 @@ class Time:
 
 
 @dataclass(frozen=True)
+class Lost:
+    """Host to guest: of the forwards that it shall have, exactly these it has not, because others have the ports."""
+
+    ports: tuple[PortForward, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "lost", "ports": [port.to_json() for port in self.ports]}
+
+
+@dataclass(frozen=True)
 class Shutdown:
     """Host to guest: stop the containers, write everything out, power off."""
 
@@ -239,7 +249,7 @@ class Stopping:
         return {"type": "stopping"}
 
 
-HostMessage = Hello | Reply | Time | Shutdown
+HostMessage = Hello | Reply | Lost | Time | Shutdown
 GuestMessage = Ready | Sync | Publish | Unpublish | Stopping
 
 
@@ -259,6 +269,8 @@ def parse_host_message(message: Mapping[str, Any]) -> HostMessage:
             return Reply(number, ok=False, error=_text(message, "error"), in_use=_boolean(message, "in_use", False))
         case "time":
             return Time(_integer(message, "unix_ns", 0, 1 << 63))
+        case "lost":
+            return Lost(_ports(message))
         case "shutdown":
             return Shutdown(_integer(message, "timeout_s", 0, 3600))
         case other:

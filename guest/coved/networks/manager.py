@@ -72,6 +72,7 @@ class Networks:
         if link is not None:
             self._publisher = LinkPublisher(link, UPLINK)
             link.live_ports = self._publisher.live_ports
+            link.on_lost = self._publisher.set_lost
         else:
             self._publisher = LocalPublisher()
         self.sandboxes = Sandboxes(

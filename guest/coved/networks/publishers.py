@@ -8,7 +8,7 @@ import ipaddress
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from typing import Protocol
 
@@ -54,6 +54,12 @@ class PortPublisher(Protocol):
 
     owner: Callable[[PublishedPort], str]
     """The name of the container that has a port, "" when it is not known; for the errors of others."""
+
+    lost: Set[PublishedPort]
+    """Those that somebody else has taken while nobody could hold them. They come back when they are free again."""
+
+    on_lost: Callable[[PublishedPort, bool], None]
+    """Told of each that is lost (True), and that is back (False); MUST NOT raise."""
 
     async def publish(self, requests: Sequence[PortRequest]) -> tuple[PublishedPort, ...]:
         """All or none; MUST have bound them when it returns. Raises PublishError, or EngineError."""
@@ -118,12 +124,22 @@ class LinkPublisher:
         self._live: dict[int, PublishedPort] = {}
         self.owner: Callable[[PublishedPort], str] = lambda port: ""
         """The name of the container that has a port."""
+        self.lost: Set[PublishedPort] = frozenset()
+        self.on_lost: Callable[[PublishedPort, bool], None] = lambda port, lost: None
         self._reserved: set[int] = set()
         self._next = 0
 
     def live_ports(self) -> Iterable[PortForward]:
         """The forwards that the host shall have."""
         return [_forward(port) for port in self._live.values()]
+
+    def set_lost(self, forwards: Iterable[PortForward]) -> None:
+        """Exactly these are lost."""
+        named = {forward.guest_port for forward in forwards}
+        before, self.lost = self.lost, frozenset(port for port in self._live.values() if port.guest_port in named)
+        for port in before ^ self.lost:
+            if port.guest_port in self._live:
+                self.on_lost(port, port in self.lost)
 
     async def publish(self, requests: Sequence[PortRequest]) -> tuple[PublishedPort, ...]:
         tasks = [asyncio.ensure_future(self._publish(request)) for request in requests]
@@ -201,6 +217,7 @@ class LinkPublisher:
 
     async def _unpublish(self, port: PublishedPort) -> None:
         self._live.pop(port.guest_port, None)
+        self.lost -= {port}
         try:
             reply = await self._link.unpublish(_forward(port))
         except EngineError as error:
@@ -247,6 +264,8 @@ class LocalPublisher:
     def __init__(self, default_host_ip: str = DEFAULT_HOST_IP) -> None:
         self._default = default_host_ip
         self.owner: Callable[[PublishedPort], str] = lambda port: ""
+        self.lost: Set[PublishedPort] = frozenset()
+        self.on_lost: Callable[[PublishedPort, bool], None] = lambda port, lost: None
         self._sockets: dict[PublishedPort, socket.socket] = {}
 
     async def publish(self, requests: Sequence[PortRequest]) -> tuple[PublishedPort, ...]:

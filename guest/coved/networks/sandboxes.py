@@ -67,6 +67,7 @@ class Sandboxes:
         self._kernel = kernel
         self._publisher = publisher
         publisher.owner = self._owner
+        publisher.on_lost = self._lost
         self._relays = Relays(publisher)
         self._events = events
         self._records = Records(state / "sandboxes")
@@ -233,6 +234,8 @@ class Sandboxes:
         if record is not None:
             key = str(self._namespaces / container_id) if record.has_namespace else ""
             alone = self._catalog.get(record.mode) if record.mode in ("host", "none") else None
+            if self._publisher.lost:
+                record = replace(record, ports=tuple(one for one in record.ports if one not in self._publisher.lost))
             return views.settings_json(record, key, "bridge", wanted, alone)
         return views.closed_settings_json(request, wanted)
 
@@ -598,6 +601,17 @@ class Sandboxes:
 
     def _owner(self, port: PublishedPort) -> str:
         return next((record.container_name for record in self._open.values() if port in record.ports), "")
+
+    def _lost(self, port: PublishedPort, lost: bool) -> None:
+        record = next((one for one in self._open.values() if port in one.ports), None)
+        if record is None:
+            return
+        host = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip
+        shown = f"{host}:{port.host_port}->{port.container_port}/{port.proto}"
+        log.warning("port %s of container %s is %s", shown, record.container_name, "lost" if lost else "back")
+        attributes = {"name": record.container_name, "port": shown}
+        self._events.publish("container", "port_lost" if lost else "port_back", record.container_id, attributes)
+        self.on_change(record.container_id)
 
     def _rules(self, record: Record) -> list[PortRule]:
         way = _published(record)

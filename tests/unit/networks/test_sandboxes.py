@@ -57,6 +57,8 @@ class World:
         self.route = record.endpoints[0].gateway
         self.taken: set[str] = set()
         self.published = set(record.ports)
+        self.lost: set[PublishedPort] = set()
+        self.on_lost: Any = None
         self.listeners: dict[PublishedPort, socket.socket] = {}
         self.joined: dict[str, EndpointRequest] = {}
         self.left: set[str] = set()
@@ -356,6 +358,26 @@ def test_an_exchange_of_networks_keeps_the_ports(tmp_path: Path) -> None:
         await sandboxes.connect(SECOND.id, ID, "web", EndpointRequest(SECOND.name), ASKED)
         assert world.published == {PORT}
         assert world.rules == {world.rule(PORT, endpoint(SECOND, 0).address)}
+
+    asyncio.run(scenario())
+
+
+def test_a_port_that_is_lost_is_told_and_not_shown(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        world = World(BOTH)
+        sandboxes = await adopted(world, tmp_path, BOTH)
+        told: list[Any] = []
+        sandboxes._events = SimpleNamespace(publish=lambda *words: told.append(words))  # type: ignore[assignment]
+        shown = [{"HostIp": "", "HostPort": "8080"}]
+        assert sandboxes.settings(ID)["Ports"] == {"80/tcp": shown}
+        world.lost = {PORT}
+        world.on_lost(PORT, True)
+        assert sandboxes.settings(ID)["Ports"] == {}
+        world.lost = set()
+        world.on_lost(PORT, False)
+        assert sandboxes.settings(ID)["Ports"] == {"80/tcp": shown}
+        attributes = {"name": BOTH.container_name, "port": ":8080->80/tcp"}
+        assert told == [("container", action, ID, attributes) for action in ("port_lost", "port_back")]
 
     asyncio.run(scenario())
 
