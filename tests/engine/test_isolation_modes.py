@@ -122,6 +122,14 @@ def test_the_machines_network_brings_its_name(engine: Any, make: Make) -> None:
         ({"NetworkMode": "container:"}, {}, "Invalid network mode: invalid container format container:<name|id>"),
         ({"UTSMode": "host"}, {"Hostname": "x"}, "conflicting options: hostname and the UTS mode"),
         ({"NetworkMode": "container:x"}, {"Hostname": "x"}, "conflicting options: hostname and the network mode"),
+        *(
+            ({"ExtraHosts": ["a:::1", "b:host-gateway", entry]}, {}, f'bad format for add-host: "{entry}"')
+            for entry in ("", "a", ":1.2.3.4", "a=1.2.3.4")
+        ),
+        *(
+            ({"ExtraHosts": [f"a:{address}"]}, {}, f'invalid IP address in add-host: "{address}"')
+            for address in ("", "b", "[::1]", "1.2.3.4:5", "01.2.3.4", "fe80::1%eth0")
+        ),
         ({"NetworkMode": "container:x", "Dns": ["1.1.1.1"]}, {}, "conflicting options: dns and the network mode"),
         (
             {"NetworkMode": "container:x", "ExtraHosts": ["a:1.1.1.1"]}, {},

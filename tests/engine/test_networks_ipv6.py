@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from docker.errors import APIError
 from docker.types import IPAMConfig, IPAMPool
 
 pytestmark = pytest.mark.native
+
+_ASK_UDP = """
+import socket, sys
+one = socket.socket(type=socket.SOCK_DGRAM)
+one.settimeout(3)
+one.connect(("127.0.0.1", int(sys.argv[1])))
+one.send(b"asked")
+print(one.recv(100).decode())
+"""
+_ANSWER_UDP = """
+import socket, sys
+one = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+one.settimeout(10)
+one.bind(("::", int(sys.argv[1])))
+print("ready", flush=True)
+one.sendto(*one.recvfrom(100))
+"""
 
 
 @pytest.fixture
@@ -132,8 +149,31 @@ def test_without_ipv4(network: Any, run: Any) -> None:
     assert ways(second) == {"default via fd00:251::1 dev eth0"}
     assert say(second, "ping -6 -c1 -W1 first").startswith("PING first (fd00:251::2)")
     assert len({place(one, "six")["MacAddress"] for one in (first, second)}) == 2
-    with pytest.raises(APIError, match="ports are published on IPv4 addresses of containers, and this one has none"):
-        run("third", "six", ports={"80/tcp": 0})
+
+
+def test_ports_of_a_container_without_ipv4_are_relayed(network: Any, run: Any, own_engine: Any) -> None:
+    network("six", "fd00:251::/64", ipv4=False)
+    ports = {"80/tcp": ("127.0.0.1", 28081), "81/udp": ("127.0.0.1", 28081)}
+    server = run("server", "six", ports=ports)
+    server.reload()
+    assert server.attrs["NetworkSettings"]["Ports"]["80/tcp"] == [{"HostIp": "127.0.0.1", "HostPort": "28081"}]
+    say(server, "echo hello > /tmp/page; httpd -p 80 -h /tmp")
+    fetch = own_engine.in_network("curl", "-s", "-m3", "http://127.0.0.1:28081/page")
+    ask = own_engine.in_network(sys.executable, "-c", _ASK_UDP, "28081")
+    assert subprocess.run(fetch, check=False, capture_output=True, text=True, timeout=20).stdout == "hello\n"
+    inside = ["nsenter", "-t", str(server.attrs["State"]["Pid"]), "-n", sys.executable, "-c", _ANSWER_UDP, "81"]
+    with subprocess.Popen(inside, stdout=subprocess.PIPE, text=True) as answering:
+        assert answering.stdout is not None
+        assert answering.stdout.readline() == "ready\n"
+        assert subprocess.run(ask, check=False, capture_output=True, text=True, timeout=20).stdout == "asked\n"
+    own_engine.kill()
+    own_engine.start()
+    assert subprocess.run(fetch, check=False, capture_output=True, text=True, timeout=20).stdout == "hello\n"
+    server.restart(timeout=0)
+    say(server, "httpd -p 80 -h /tmp")
+    assert subprocess.run(fetch, check=False, capture_output=True, text=True, timeout=20).stdout == "hello\n"
+    server.stop(timeout=0)
+    assert subprocess.run(fetch, check=False, capture_output=True, timeout=20).returncode == 7  # refused
 
 
 def test_networks_are_apart_by_ipv6_too(network: Any, run: Any) -> None:
@@ -268,5 +308,10 @@ def test_published_ports_follow_the_networks_that_lead_out_by_ipv4(
     six.connect(server)
     assert page() == "hello\n"
     outer.disconnect(server)
+    assert page() == "hello\n"  # relayed: it has no other way but by IPv6
+    outer.connect(server)
+    assert page() == "hello\n"
+    outer.disconnect(server)
+    six.disconnect(server)
     # It is nobody's now.
     run("other", "outer", ports={"80/tcp": ("127.0.0.1", 28080)})

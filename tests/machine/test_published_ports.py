@@ -260,9 +260,10 @@ def test_a_container_that_ends_ends_its_connections(client: Any) -> None:
     assert server.is_free(18302)
 
 
-def test_two_hundred_connections_are_held_and_answered(box: Any) -> None:
+def test_a_thousand_connections_are_held_and_answered(box: Any) -> None:
+    """All are opened before the first has been answered: a burst, which the VM's queues have to take."""
     with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(server.connect(18300)) for _ in range(200)]
+        held = [stack.enter_context(server.connect(18300, timeout_s=120)) for _ in range(1000)]
         server.echo_all(held)
         server.echo_all(held)
 

@@ -59,6 +59,7 @@ SHARED = {
     "coved.link.protocol",
     "coved.streams.frames",
     "coved.outside",
+    "coved.link.relay",
     "coved.grpc",
     "coved.buildkit.filemode",
     "coved.buildkit.messages",

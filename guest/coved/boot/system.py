@@ -25,6 +25,8 @@ _MOUNTS = (
 _SYSCTLS = {
     "net/ipv4/ip_forward": "1",
     "net/core/somaxconn": "4096",
+    # Of a burst of connections through a bridge, the first packets of all of them lie in one such queue.
+    "net/core/netdev_max_backlog": "8192",
     "net/ipv4/ip_local_port_range": "32768 48999",  # above are the ports that the host forwards to
     "fs/inotify/max_user_instances": "8192",
     "fs/inotify/max_user_watches": "524288",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from coved.containers.config_schema import CONFIG, HOST_CONFIG, Json, read
 from coved.containers.logs import options as log_options
 from coved.errors import EngineError, InvalidParameter
 from coved.networks import EndpointRequest, PortRequest, SandboxRequest, endpoint_settings
+from coved.networks.addresses import parse_address
 
 DEFAULT_SHM = 64 << 20
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -57,8 +58,22 @@ def parse(body: Mapping[str, Any], image: Mapping[str, Any]) -> Request:
     if not (config["Entrypoint"] or config["Cmd"]):
         raise InvalidParameter("no command specified")
     _check_config(config)
+    _check_extra_hosts(host["ExtraHosts"] or ())
     warnings = [*_normalise_host(host), *modes.warnings(host), *security.warnings(host)]
     return Request(config, host, _endpoints(folded.get("networkingconfig") or {}), tuple(warnings))
+
+
+def _check_extra_hosts(entries: Iterable[str]) -> None:
+    """Raises InvalidParameter for what is neither "name:address" nor "name:host-gateway"."""
+    for entry in entries:
+        name, separator, address = entry.partition(":")
+        if not (name and separator):
+            raise InvalidParameter(f"bad format for add-host: {log_options.quoted(entry)}")
+        try:
+            if address != "host-gateway":
+                parse_address(address.strip())
+        except ValueError:
+            raise InvalidParameter(f"invalid IP address in add-host: {log_options.quoted(address)}") from None
 
 
 def inherit(config: Json, image: Mapping[str, Any]) -> None:

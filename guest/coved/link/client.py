@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +25,7 @@ from coved.link.protocol import (
     GuestMessage,
     Hello,
     HostMessage,
+    Lost,
     News,
     PortForward,
     ProtocolError,
@@ -75,6 +76,7 @@ class LinkClient:
         on_changes: told what happened in them, to be answered with ``changed``.
         on_shares: told the folders that the host's computer shares; gives errors by tag, and names of containers that use what shall go.
             While there is none the host is not asked for any.
+        on_lost: told which of them it has not, after each sync, and whenever that changes.
         on_shutdown: told the seconds in which containers shall be stopped; then the machine is powered off.
         power_off: called at the end of a shutdown.
     """
@@ -97,6 +99,7 @@ class LinkClient:
         self.on_changes: Callable[[Changes], None] = lambda changes: self.changed(changes.id)
         self.on_shares: Callable[[Shares], Awaitable[tuple[dict[str, str], list[str]]]] | None = None
         self._sharing: set[asyncio.Task[None]] = set()
+        self.on_lost: Callable[[Sequence[PortForward]], None] = lambda ports: None
         self.on_shutdown: Callable[[float], Awaitable[None]] | None = None
         self.power_off: Callable[[], None] = lambda: os.kill(1, POWER_OFF)
 
@@ -211,6 +214,8 @@ class LinkClient:
                     future.set_result(message)
             case News():
                 self.on_outside(message.outside)
+            case Lost():
+                self.on_lost(message.ports)
             case Time():
                 self._adjust_clock(message.unix_ns)
             case Changes():

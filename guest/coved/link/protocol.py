@@ -246,6 +246,16 @@ class Time:
 
 
 @dataclass(frozen=True)
+class Lost:
+    """Host to guest: of the forwards that it shall have, exactly these it has not, because others have the ports."""
+
+    ports: tuple[PortForward, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "lost", "ports": [port.to_json() for port in self.ports]}
+
+
+@dataclass(frozen=True)
 class Shutdown:
     """Host to guest: stop the containers, write everything out, power off."""
 
@@ -436,7 +446,7 @@ class Shared:
         return {"type": "shared", "id": self.id, "errors": errors, "in_use": [name[:255] for name in self.in_use[:64]]}
 
 
-HostMessage = Hello | News | Reply | Time | Shutdown | Shares | Changes
+HostMessage = Hello | Lost | News | Reply | Time | Shutdown | Shares | Changes
 GuestMessage = Ready | Sync | Publish | Unpublish | Stopping | Activity | WantShares | Shared | Watch | Changed
 
 
@@ -459,6 +469,8 @@ def parse_host_message(message: Mapping[str, Any]) -> HostMessage:
             return Reply(number, ok=False, error=_text(message, "error"), in_use=_boolean(message, "in_use", False))
         case "time":
             return Time(_integer(message, "unix_ns", 0, 1 << 63))
+        case "lost":
+            return Lost(_ports(message))
         case "shutdown":
             return Shutdown(_integer(message, "timeout_s", 0, 3600))
         case "changes":

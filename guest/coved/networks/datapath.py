@@ -154,7 +154,15 @@ class Datapath:
 
     def drop_bridge(self, name: str) -> None:
         """Waits for all processors to have let go of it, which takes tens of milliseconds."""
-        self._netlink.run([delete_link(name)], ignore=GONE)
+        self._drop_bridge(name, self._netlink)
+
+    def drop_bridge_aside(self, name: str) -> None:
+        """The same, for another thread than that of all other methods; the bridge is not asked for again before it is done."""
+        with contextlib.closing(Netlink()) as netlink:
+            self._drop_bridge(name, netlink)
+
+    def _drop_bridge(self, name: str, netlink: Netlink) -> None:
+        netlink.run([delete_link(name)], ignore=GONE)
         (self._bridges / name).unlink(missing_ok=True)
 
     def open(

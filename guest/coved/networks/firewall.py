@@ -28,7 +28,7 @@ table inet {table} {{
   map published {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
   chain guard {{
     type filter hook prerouting priority raw; policy accept;
-    iifname @bridges ip daddr 127.0.0.0/8 drop comment "route_localnet is for the host's side only"
+    ip daddr 127.0.0.0/8 iifname @bridges drop comment "route_localnet is for the host's side only"
   }}
   chain publish {{
     meta l4proto {{ tcp, udp }} dnat ip to meta l4proto . ip daddr . th dport map @published_at
@@ -44,15 +44,15 @@ table inet {table} {{
   }}
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
-    ip saddr @outbound4 oifname != @bridges masquerade
-    ip6 saddr @outbound6 oifname != @bridges masquerade
+    meta nfproto ipv4 oifname != @bridges ip saddr @outbound4 masquerade
+    meta nfproto ipv6 oifname != @bridges ip6 saddr @outbound6 masquerade
     ct status dnat ip saddr . ip daddr @hairpin masquerade
     ip saddr 127.0.0.0/8 oifname @bridges masquerade
   }}
   chain forward {{
     type filter hook forward priority filter; policy accept;
-    iifname != @bridges oifname != @bridges meta nfproto @unrouted drop
     ct state established,related accept
+    iifname != @bridges oifname != @bridges meta nfproto @unrouted drop
     iifname . oifname @inside accept
     iifname @internal drop
     oifname @internal drop

@@ -16,10 +16,14 @@ T = TypeVar("T")
 
 
 class Kernel:
-    """One thread: the kernel's calls block, and a thread that visits another namespace must do nothing else meanwhile."""
+    """One thread: the kernel's calls block, and a thread that visits another namespace must do nothing else meanwhile.
+
+    Beside it one for bridges that are taken down, which takes tens of milliseconds: nobody waits for that.
+    """
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "networks")
+        self._slow = ThreadPoolExecutor(1, "bridges")
         self._datapath: Datapath | None = None
 
     async def open(self, namespaces: Path, table: str, uplink: str = "") -> None:
@@ -34,6 +38,7 @@ class Kernel:
         if self._datapath is not None:
             await self.run(self._datapath.close)
             self._datapath = None
+        self._slow.shutdown()
         self._thread.shutdown()
 
     @property
@@ -50,6 +55,11 @@ class Kernel:
     def submit(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
         """It comes before all that is asked for later; ``result`` waits for it."""
         return asyncio.get_running_loop().run_in_executor(self._thread, partial(function, *arguments))
+
+    async def drop_bridge(self, name: str) -> None:
+        """What else is asked for goes on meanwhile. Raises EngineError."""
+        loop = asyncio.get_running_loop()
+        await self.result(loop.run_in_executor(self._slow, self.datapath.drop_bridge_aside, name))
 
     async def result(self, call: asyncio.Future[T]) -> T:
         """Of what was submitted, as ``run`` gives it."""

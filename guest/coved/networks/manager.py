@@ -65,13 +65,15 @@ class Networks:
         self._table = "cove" if link else f"cove-{hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:8]}"
         self._uplink = UPLINK if link else ""
         self._changing = asyncio.Lock()
-        self._dropping: set[asyncio.Task[None]] = set()
+        self._dropping: dict[str, tuple[Network, asyncio.Task[None]]] = {}
+        """By bridge: networks that are no more, whose bridges the kernel has not taken down yet."""
         self._catalog = Catalog(database)
         self._kernel = Kernel()
         self._publisher: PortPublisher
         if link is not None:
-            self._publisher = LinkPublisher(link)
+            self._publisher = LinkPublisher(link, UPLINK)
             link.live_ports = self._publisher.live_ports
+            link.on_lost = self._publisher.set_lost
         else:
             self._publisher = LocalPublisher()
         self.sandboxes = Sandboxes(
@@ -95,7 +97,7 @@ class Networks:
 
     async def close(self) -> None:
         """Lets go of threads and sockets. Sandboxes stay as they are, for the next engine."""
-        await asyncio.gather(*self._dropping)
+        await asyncio.gather(*(task for _, task in self._dropping.values()))
         self.sandboxes.release()
         await self._kernel.close()
         self._publisher.close()
@@ -119,7 +121,13 @@ class Networks:
             Conflict: the name is taken. InvalidParameter, Forbidden, NotFound: the request cannot be met.
         """
         async with self._changing:
+            going = [
+                network for network, _ in self._dropping.values()
+            ]  # before: one that goes meanwhile is still there
             foreign, devices = await self._kernel.run(self._kernel.datapath.surroundings)
+            blocks = {block.subnet for network in going for block in network.blocks}
+            foreign = [subnet for subnet in foreign if subnet not in blocks]
+            devices -= {network.bridge for network in going}
             network = create.definition(config, [*self._catalog], foreign, devices, self._pools6())
             if any(other.name == network.name for other in self._catalog):
                 raise Conflict(f"network with name {network.name} already exists")
@@ -127,6 +135,8 @@ class Networks:
                 parented.check_shared(network, self._catalog)
             elif self._uplink:
                 create.spare(network, UPLINK_SUBNET)
+            if network.bridge in self._dropping:
+                await asyncio.wait({self._dropping[network.bridge][1]})
             if not network.config_only:
                 await self._kernel.run(self._kernel.datapath.add_network, network)
             try:
@@ -190,18 +200,18 @@ class Networks:
             await self._kernel.run(self._kernel.datapath.parents.drop, network.parent)
 
     def _drop_bridge(self, network: Network) -> None:
-        """Not waited for: the kernel takes its time, and whatever is asked of it next comes after this, in its one thread."""
+        """Not waited for: the kernel takes its time. Its name and its subnets are free at once."""
 
         async def drop() -> None:
             try:
-                await self._kernel.run(self._kernel.datapath.drop_bridge, network.bridge)
+                await self._kernel.drop_bridge(network.bridge)
             except (EngineError, OSError) as error:
                 # Its file is still there, so the next start of the engine tries again.
                 log.warning("the bridge %s of network %s stays for now: %s", network.bridge, network.name, error)
 
         task = asyncio.get_running_loop().create_task(drop())
-        self._dropping.add(task)
-        task.add_done_callback(self._dropping.discard)
+        self._dropping[network.bridge] = network, task
+        task.add_done_callback(lambda done: self._dropping.pop(network.bridge))
 
     async def _add_predefined(self) -> None:
         names = {network.name for network in self._catalog}

@@ -6,8 +6,9 @@ import asyncio
 import errno
 import ipaddress
 import logging
+import os
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from typing import Protocol
 
@@ -54,6 +55,12 @@ class PortPublisher(Protocol):
     owner: Callable[[PublishedPort], str]
     """The name of the container that has a port, "" when it is not known; for the errors of others."""
 
+    lost: Set[PublishedPort]
+    """Those that somebody else has taken while nobody could hold them. They come back when they are free again."""
+
+    on_lost: Callable[[PublishedPort, bool], None]
+    """Told of each that is lost (True), and that is back (False); MUST NOT raise."""
+
     async def publish(self, requests: Sequence[PortRequest]) -> tuple[PublishedPort, ...]:
         """All or none; MUST have bound them when it returns. Raises PublishError, or EngineError."""
 
@@ -64,6 +71,9 @@ class PortPublisher(Protocol):
         """Takes over ports that an earlier engine published."""
 
     def rule(self, port: PublishedPort, container_address: str) -> PortRule: ...
+
+    def listener(self, port: PublishedPort) -> socket.socket:
+        """A socket that gets what comes in for a port to which no rule leads. Raises OSError."""
 
     def close(self) -> None: ...
 
@@ -102,19 +112,34 @@ class Link(Protocol):
 
 
 class LinkPublisher:
-    """The host forwards its port to a port of the VM that is this publisher's own choice."""
+    """The host forwards its port to a port of the VM that is this publisher's own choice.
 
-    def __init__(self, link: Link) -> None:
+    Args:
+        uplink: the device by which it comes in; "" is any.
+    """
+
+    def __init__(self, link: Link, uplink: str = "") -> None:
         self._link = link
+        self._uplink = uplink
         self._live: dict[int, PublishedPort] = {}
         self.owner: Callable[[PublishedPort], str] = lambda port: ""
         """The name of the container that has a port."""
+        self.lost: Set[PublishedPort] = frozenset()
+        self.on_lost: Callable[[PublishedPort, bool], None] = lambda port, lost: None
         self._reserved: set[int] = set()
         self._next = 0
 
     def live_ports(self) -> Iterable[PortForward]:
         """The forwards that the host shall have."""
         return [_forward(port) for port in self._live.values()]
+
+    def set_lost(self, forwards: Iterable[PortForward]) -> None:
+        """Exactly these are lost."""
+        named = {forward.guest_port for forward in forwards}
+        before, self.lost = self.lost, frozenset(port for port in self._live.values() if port.guest_port in named)
+        for port in before ^ self.lost:
+            if port.guest_port in self._live:
+                self.on_lost(port, port in self.lost)
 
     async def publish(self, requests: Sequence[PortRequest]) -> tuple[PublishedPort, ...]:
         tasks = [asyncio.ensure_future(self._publish(request)) for request in requests]
@@ -143,6 +168,17 @@ class LinkPublisher:
 
     def rule(self, port: PublishedPort, container_address: str) -> PortRule:
         return PortRule(port.proto, "", port.guest_port, container_address, port.container_port)
+
+    def listener(self, port: PublishedPort) -> socket.socket:
+        made = _socket(port.proto)
+        try:
+            if self._uplink:  # containers have no way to each other by it
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self._uplink.encode())
+            made.bind(("", port.guest_port))
+        except OSError:
+            made.close()
+            raise
+        return made
 
     def close(self) -> None:
         pass
@@ -181,6 +217,7 @@ class LinkPublisher:
 
     async def _unpublish(self, port: PublishedPort) -> None:
         self._live.pop(port.guest_port, None)
+        self.lost -= {port}
         try:
             reply = await self._link.unpublish(_forward(port))
         except EngineError as error:
@@ -227,6 +264,8 @@ class LocalPublisher:
     def __init__(self, default_host_ip: str = DEFAULT_HOST_IP) -> None:
         self._default = default_host_ip
         self.owner: Callable[[PublishedPort], str] = lambda port: ""
+        self.lost: Set[PublishedPort] = frozenset()
+        self.on_lost: Callable[[PublishedPort, bool], None] = lambda port, lost: None
         self._sockets: dict[PublishedPort, socket.socket] = {}
 
     async def publish(self, requests: Sequence[PortRequest]) -> tuple[PublishedPort, ...]:
@@ -255,6 +294,12 @@ class LocalPublisher:
         address = "" if port.host_ip == "0.0.0.0" else port.host_ip
         return PortRule(port.proto, address, port.host_port, container_address, port.container_port)
 
+    def listener(self, port: PublishedPort) -> socket.socket:
+        held = self._sockets.get(port)
+        if held is None:
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        return held.dup()
+
     def close(self) -> None:
         for held in self._sockets.values():
             held.close()
@@ -282,11 +327,16 @@ class LocalPublisher:
         raise PublishError.in_use(request)
 
 
+def _socket(proto: str) -> socket.socket:
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM)
+    if proto == "tcp":
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections must not hold the port
+    return made
+
+
 def _hold(proto: str, host_ip: str, port: int) -> socket.socket:
-    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM)
+    held = _socket(proto)
     try:
-        if proto == "tcp":
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections must not hold the port
         held.bind((host_ip, port))
         if proto == "tcp":
             held.listen(1)

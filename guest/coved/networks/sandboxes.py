@@ -33,6 +33,7 @@ from coved.networks.names import Names, wanted
 from coved.networks.opened import Opened
 from coved.networks.publishers import PortPublisher, PublishError
 from coved.networks.records import Record, Records
+from coved.networks.relays import Relays
 from coved.networks.turns import Turns
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Sandboxes:
         self._kernel = kernel
         self._publisher = publisher
         publisher.owner = self._owner
+        publisher.on_lost = self._lost
+        self._relays = Relays(publisher)
         self._events = events
         self._records = Records(state / "sandboxes")
         self._namespaces = state / "netns"
@@ -128,6 +131,9 @@ class Sandboxes:
         await self._kernel.run(self._kernel.datapath.start, networks, keep, rules)
         await self._kernel.run(self._kernel.datapath.remove_namespaces_except, set(self._open))
         await self._names.adopt()
+        for record in self._open.values():
+            with _told(record, "its published ports lead nowhere"):
+                self._lead(record)
         for record in stale:
             self._records.remove(record.container_id)
             self.on_change(record.container_id)
@@ -209,6 +215,7 @@ class Sandboxes:
 
     def release(self) -> None:
         """The engine ends; what is open stays."""
+        self._relays.close()
         self._names.release()
 
     async def close(self, container_id: str) -> None:
@@ -227,6 +234,8 @@ class Sandboxes:
         if record is not None:
             key = str(self._namespaces / container_id) if record.has_namespace else ""
             alone = self._catalog.get(record.mode) if record.mode in ("host", "none") else None
+            if self._publisher.lost:
+                record = replace(record, ports=tuple(one for one in record.ports if one not in self._publisher.lost))
             return views.settings_json(record, key, "bridge", wanted, alone)
         return views.closed_settings_json(request, wanted)
 
@@ -415,6 +424,7 @@ class Sandboxes:
                 self._rules(record),
                 request.namespace,
             )
+            self._lead(record)
             if wanted(record):
                 await self._names.open(record)
             if endpoints:  # which has used it up: the next one, while this one's processes are being made
@@ -426,8 +436,6 @@ class Sandboxes:
         if outer is None or not outer.host_interface:
             return ()
         try:
-            if not outer.address:
-                raise PublishError("ports are published on IPv4 addresses of containers, and this one has none")
             return await self._publisher.publish(self._bound(request.ports, outer))
         except PublishError as error:
             raise EngineError(
@@ -451,6 +459,7 @@ class Sandboxes:
         if self._open.pop(record.container_id, None) is None:
             return
         self._names.close(record.container_id)
+        self._relays.lead(record.ports, "")
         if record.has_namespace:
             shared = any(other.shares == record.container_id for other in self._open.values())
             arguments = (record.container_id, record.endpoints, self._rules(record), shared)
@@ -558,15 +567,22 @@ class Sandboxes:
 
     async def _move_ports(self, old: Record, new: Record) -> None:
         """Published ports lead to where ``new`` is from now on; when that cannot be, to where ``old`` is."""
-        if self._rules(old) == self._rules(new):
+        if self._rules(old) == self._rules(new) and _relayed(old) == _relayed(new):
             return
         await self._kernel.run(self._kernel.datapath.remove_ports, self._rules(old))
         try:
+            self._relays.lead(old.ports, "")
             await self._kernel.run(self._kernel.datapath.add_ports, self._rules(new))
+            self._lead(new)
         except BaseException:
             with _told(old, "its published ports have no way back to it"):
                 await self._kernel.run(self._kernel.datapath.add_ports, self._rules(old))
+                self._lead(old)
             raise
+
+    def _lead(self, record: Record) -> None:
+        """Its ports that no rule can lead to it. Raises EngineError."""
+        self._relays.lead(record.ports, _relayed(record))
 
     def reached_by(self, host_port: int) -> tuple[str, int] | None:
         """The container's address and port that ``localhost:host_port`` (TCP) leads to on the computer that people use."""
@@ -575,7 +591,7 @@ class Sandboxes:
             for port in record.ports if outer is not None else ():
                 local = port.host_ip in ("", "0.0.0.0") or port.host_ip.startswith("127.")
                 if outer is not None and local and (port.proto, port.host_port) == ("tcp", host_port):
-                    return outer.address, port.container_port
+                    return outer.address or outer.address6, port.container_port
         return None
 
     def _bound(self, ports: Sequence[PortRequest], outer: Endpoint) -> Sequence[PortRequest]:
@@ -586,9 +602,21 @@ class Sandboxes:
     def _owner(self, port: PublishedPort) -> str:
         return next((record.container_name for record in self._open.values() if port in record.ports), "")
 
+    def _lost(self, port: PublishedPort, lost: bool) -> None:
+        record = next((one for one in self._open.values() if port in one.ports), None)
+        if record is None:
+            return
+        host = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip
+        shown = f"{host}:{port.host_port}->{port.container_port}/{port.proto}"
+        log.warning("port %s of container %s is %s", shown, record.container_name, "lost" if lost else "back")
+        attributes = {"name": record.container_name, "port": shown}
+        self._events.publish("container", "port_lost" if lost else "port_back", record.container_id, attributes)
+        self.on_change(record.container_id)
+
     def _rules(self, record: Record) -> list[PortRule]:
         way = _published(record)
-        return [self._publisher.rule(port, way.address) for port in record.ports] if way is not None else []
+        led = record.ports if way is not None and way.address else ()
+        return [self._publisher.rule(port, way.address) for port in led] if way is not None else []
 
     def _sandbox(self, record: Record, request: SandboxRequest) -> Sandbox:
         owner, path = record, None
@@ -629,10 +657,16 @@ def _outer(record: Record) -> Endpoint | None:
 
 
 def _published(record: Record) -> Endpoint | None:
-    """The endpoint that ports are published at, if there is one: by IPv4 alone, and not at a macvlan or an ipvlan, as with
-    Docker."""
-    way = gateways(record.endpoints).ipv4
-    return way if way is not None and way.host_interface and way.address else None
+    """The endpoint that ports are published at, if there is one: by IPv4, or by IPv6 where there is no IPv4, and not at a macvlan
+    or an ipvlan, as with Docker."""
+    way = _outer(record)
+    return way if way is not None and way.host_interface and any(way.addresses) else None
+
+
+def _relayed(record: Record) -> str:
+    """The address that no rule can lead its published ports to; "" when rules do."""
+    way = _published(record)
+    return way.address6 if way is not None and not way.address else ""
 
 
 def _check_connection(network: Network, mode: str) -> None:

@@ -66,6 +66,7 @@ class Link:
         """Called when that changes."""
         self.watcher: Watcher | None = None
         """Of the folders that the guest has, once it has any."""
+        self._told_lost: tuple[protocol.PortForward, ...] | None = None
 
     async def open(self) -> None:
         """Raises `AgentError`."""
@@ -102,6 +103,7 @@ class Link:
                 log.error("%s", error)
                 return
         self._decoder.reset()
+        self._told_lost = None
         if self.watcher is not None:
             self.watcher.guest_began()
         self._send(protocol.Hello(protocol.VERSION, time.time_ns(), self._outside).to_json())
@@ -134,6 +136,26 @@ class Link:
     def tell_changes(self, changes: protocol.Changes) -> None:
         """Of folders that the guest has asked for."""
         self._send(changes.to_json())
+
+    async def retake_ports(self) -> None:
+        """Take those published ports that others had, and that are free by now."""
+        if self._ports.lost and self._told_lost is not None:
+            await self._ports.retake()
+            self._tell_lost()
+
+    @property
+    def lost_ports(self) -> dict[str, str]:
+        """Why each is lost: "127.0.0.1:8080/tcp", and who has it."""
+        return {
+            f"{f'[{port.host_ip}]' if ':' in port.host_ip else port.host_ip}:{port.host_port}/{port.proto}": why
+            for port, why in self._ports.lost.items()
+        }
+
+    def _tell_lost(self) -> None:
+        lost = tuple(self._ports.lost)
+        if lost != self._told_lost:
+            self._told_lost = lost
+            self._send(protocol.Lost(lost).to_json())
 
     def shutdown(self, timeout_s: int) -> None:
         """Ask the engine to stop the containers and power off."""
@@ -215,6 +237,8 @@ class Link:
             log.exception("the machine's %s failed", type(message).__name__.lower())
             reply = Reply(message.id, ok=False, error=f"the machine's agent failed: {error!r}")
         self._send(reply.to_json())
+        if isinstance(message, protocol.Sync):
+            self._tell_lost()
         if self._writer is not None:
             with contextlib.suppress(ConnectionError):
                 await self._writer.drain()

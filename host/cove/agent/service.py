@@ -36,6 +36,7 @@ TOLD_S = 5.0
 """Seconds in which whoever started an agent in vain comes to hear why."""
 LAST_WORDS_S = 1.0
 LEAVING_S = 0.5
+RETAKING_S = 2.0
 TIDY_S = 3.0
 """An image that nobody waits for is written, or its unfinished pieces removed, in less."""
 
@@ -75,6 +76,7 @@ class Service:
         self._holders = 0
         """Those who use the machine in another way than through its engine: it is not suspended for want of use."""
         self._idle = Idle(self._wish, self._unused, self._suspend_unused)
+        self._retaking: asyncio.Task[None] | None = None
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[Any]] = set()
         self._told = asyncio.Event()
@@ -242,9 +244,27 @@ class Service:
             return error
         return None
 
+    def _look(self) -> None:
+        """A client has come: what nothing tells of is looked at now."""
+        self._clock.look()
+        if self._vm is not None and self._vm.link is not None and self._vm.link.lost_ports and self._retaking is None:
+            self._retaking = self._loop.create_task(self._vm.link.retake_ports())
+            self._retaking.add_done_callback(self._retook)
+
+    def _retook(self, task: asyncio.Task[None]) -> None:
+        self._retaking = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("lost ports could not be taken back: %s", error)
+
+    async def _retake_ports(self) -> None:
+        """For somebody who looks; a hypervisor that does not answer keeps nobody waiting."""
+        self._look()
+        if self._retaking is not None:
+            await asyncio.wait({self._retaking}, timeout=RETAKING_S)
+
     def _open_stream(self) -> Stream:
         """A stream to the engine, whose VM is started for it when there is none; in the thread of a docker client."""
-        self._loop.call_soon_threadsafe(self._clock.look)
+        self._loop.call_soon_threadsafe(self._look)
         tried = None
         while True:
             door = self._door or asyncio.run_coroutine_threadsafe(self._up(), self._loop).result()
@@ -290,6 +310,7 @@ class Service:
             request = json.loads(await asyncio.wait_for(reader.readline(), 10))
             operation = request.get("op")
             if operation == "status":
+                await self._retake_ports()
                 send({"done": True, **self._status()})
             elif operation == "ready":
                 await self._watch(send, reader, writer)

@@ -529,6 +529,8 @@ class Vm:
         if engine is not None:
             result |= {"engine_version": engine.engine_version, "api_version": engine.api_version}
         result["host_memory"] = _resident(self.pid)
+        if self.link is not None and (lost := self.link.lost_ports):
+            result["lost_ports"] = lost
         if self._driver is not None and self._driver.disk_is_full():
             result["trouble"] = str(self._disk_full())
         return result

@@ -180,6 +180,10 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("agent", "none; the next command that needs the machine starts one"))
     if trouble := value.get("trouble"):
         rows += [("trouble", trouble), ("", f"make room, then: cove machine start {value['machine']}")]
+    for number, (port, why) in enumerate(value.get("lost_ports", {}).items()):
+        rows.append(("" if number else "lost ports", f"{port}: {why or 'another program has it'}"))
+    if value.get("lost_ports"):
+        rows.append(("", "each is published again as soon as it is free and this is asked again"))
     if crash := value.get("crash"):
         rows.append(("ended", f"{crash['how']}, without being told to"))
         rows += [("" if number else "last words", word) for number, word in enumerate(crash["words"])]

@@ -34,6 +34,11 @@ def refusal(proto: str, address: str, port: int) -> DriverError | None:
     return PortInUse(f"{who} has it" if who else "", _command(proto, port))
 
 
+def is_free(proto: str, address: str, port: int) -> bool:
+    """Whether a port can be bound at this moment."""
+    return not _bind_error(proto, address, port)
+
+
 def holder(proto: str, address: str, port: int) -> str:
     """Who has a port, as "nginx (process 123)"; "" when that cannot be told. Linux only: proc_net(5), proc_pid_fd(5)."""
     if sys.platform != "linux":

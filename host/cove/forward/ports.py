@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from coved.link.protocol import PortForward
+from coved.link.relay import Relay
 
 from cove.drivers.base import Driver, Forward
 from cove.errors import DriverError, PortInUse
 from cove.forward import holders
-from cove.forward.relay import LOOPBACK, Relay
 
 log = logging.getLogger(__name__)
 
 _ATTEMPTS = 8
+LOOPBACK = "127.0.0.1"
 SSH_PORT = 22
 """Of the guest: its forward is the agent's own."""
 
@@ -37,6 +38,8 @@ class PortForwards:
         self._relays: dict[Forward, tuple[Relay, Forward]] = {}
         """Those the hypervisor cannot bind, and the forward of its that each leads to."""
         self._lock = asyncio.Lock()
+        self.lost: dict[PortForward, str] = {}
+        """Those that the guest shall have, and that could not be bound again: why, as far as it is known."""
 
     @property
     def any_bound(self) -> bool:
@@ -52,6 +55,7 @@ class PortForwards:
         """Free a port; one that is not bound is no error."""
         async with self._lock:
             forward = self._forward(port)
+            self.lost.pop(port, None)
             if port.host_port:
                 await self._unbind(forward)
                 return
@@ -69,13 +73,30 @@ class PortForwards:
                     await self._unbind(forward)
                 except DriverError as error:
                     log.warning("port %s:%d is not freed: %s", forward.host_ip, forward.host_port, error)
+            self.lost.clear()
             result = []
             for port in ports:
                 try:
                     result.append(await self._publish(port))
                 except DriverError as error:
+                    self.lost[port] = str(error)
                     log.warning("published port %s:%d is lost: %s", port.host_ip, port.host_port, error)
             return result
+
+    async def retake(self) -> None:
+        """Bind those that were lost and are free by now. Nothing tells when that is so: whoever wants to know asks."""
+        async with self._lock:
+            for port in [*self.lost]:
+                forward = self._forward(port)
+                if not holders.is_free(forward.proto, forward.host_ip, forward.host_port):
+                    continue
+                try:
+                    await self._publish(port)
+                except DriverError as error:
+                    self.lost[port] = str(error)
+                else:
+                    del self.lost[port]
+                    log.info("published port %s:%d is back", port.host_ip, port.host_port)
 
     def close(self) -> None:
         """End the relays; what the hypervisor has bound stays."""
@@ -141,7 +162,7 @@ class PortForwards:
                 except PortInUse:
                     if attempt == _ATTEMPTS - 1:
                         raise DriverError("no port of 127.0.0.1 can be had") from None
-            relay.serve(inner.host_port)
+            relay.serve(LOOPBACK, inner.host_port)
         except BaseException:
             relay.close()
             raise

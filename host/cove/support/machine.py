@@ -46,13 +46,18 @@ def look_at_processes(paths: MachinePaths) -> Found:
         return
     if agent:
         try:
-            state = ask(paths, "status", 4).get("state", "?")
+            told = ask(paths, "status", 4)
         except NoAgent:
-            state = "stopped"
+            told = {"state": "stopped"}
         except CoveError as error:
             yield PROBLEM, error.message, error.hint
             return
-        yield OK, f"the agent answers; the machine is {state}"
+        yield OK, f"the agent answers; the machine is {told.get('state', '?')}"
+        for port, why in told.get("lost_ports", {}).items():
+            yield (
+                WARNING, f"the published port {port} is lost: {why or 'another program has it'}",
+                "end that program; docker and `cove machine status` take the port again when they are asked next",
+            )  # fmt: skip
     elif vm:
         yield (
             WARNING,

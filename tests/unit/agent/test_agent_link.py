@@ -13,6 +13,7 @@ from cove.agent.link import MAX_WORK, Link
 from cove.errors import AgentError, DriverError, PortInUse
 from coved.link.protocol import (
     FrameDecoder,
+    Lost,
     PortForward,
     Publish,
     Ready,
@@ -35,6 +36,7 @@ class Ports:
         self.gate.set()
         self.working = 0
         self.most = 0
+        self.lost: dict[PortForward, str] = {}
 
     async def publish(self, port: PortForward) -> PortForward:
         self.working += 1
@@ -57,8 +59,13 @@ class Ports:
         self.bound.remove(port)
 
     async def sync(self, ports: Any) -> list[PortForward]:
-        self.bound = list(ports)
+        self.bound = [port for port in ports if port.host_port != 81]
+        self.lost = {port: "nginx (process 3) has it" for port in ports if port.host_port == 81}
         return self.bound
+
+    async def retake(self) -> None:
+        self.bound += self.lost
+        self.lost.clear()
 
 
 class Guest:
@@ -169,6 +176,20 @@ def test_an_engine_that_goes_answers_no_more_until_it_is_ready_again(tmp_path: P
             assert (await guest.hear())["type"] == "hello"
             assert not link.ready.is_set()
             await ready(guest, link)
+
+    linked(tmp_path, scenario)
+
+
+def test_a_guest_is_told_what_is_lost_and_when_it_is_back(tmp_path: Path) -> None:
+    async def scenario(guest: Guest, link: Link, ports: Ports) -> None:
+        mine, lost = PortForward("tcp", 49001, "127.0.0.1", 8080), PortForward("udp", 49002, "::1", 81)
+        guest.say(Sync(1, (mine, lost)))
+        assert [PortForward.from_json(one) for one in (await guest.hear())["ports"]] == [mine]
+        assert await guest.hear() == Lost((lost,)).to_json()
+        assert link.lost_ports == {"[::1]:81/udp": "nginx (process 3) has it"}
+        await link.retake_ports()
+        assert await guest.hear() == Lost(()).to_json()
+        assert (ports.bound, link.lost_ports) == ([mine, lost], {})
 
     linked(tmp_path, scenario)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from dataclasses import replace
 from typing import Any
 
@@ -66,6 +68,36 @@ def test_sync_makes_the_forwards_exactly_those() -> None:
 
     asyncio.run(scenario())
     assert {one.host_port for one in driver.bound} == {8081, 8082}
+
+
+def test_a_port_that_others_took_is_lost_until_it_is_free_and_somebody_asks() -> None:
+    driver: Any = Remembers()
+    ports = PortForwards(driver, "127.0.0.1")
+    mine = PortForward("tcp", 49002, "127.0.0.1", 0)
+
+    async def scenario() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            lost = replace(mine, host_port=other.getsockname()[1])
+            driver.taken = {lost.host_port}
+            assert await ports.sync([lost]) == []
+            assert [*ports.lost] == [lost]
+            assert ports.lost[lost].endswith(f" (process {os.getpid()}) has it")
+            await ports.retake()
+            assert ports.lost.keys() == {lost}
+        driver.taken = set()
+        await ports.retake()
+        assert (ports.lost, {one.host_port for one in driver.bound}) == ({}, {lost.host_port})
+        # Whoever gives up a port that is lost does not want it back.
+        await ports.unpublish(lost)
+        driver.taken = {lost.host_port}
+        with socket.create_server(("127.0.0.1", lost.host_port)):
+            await ports.sync([lost])
+        await ports.unpublish(lost)
+        driver.taken = set()
+        await ports.retake()
+        assert (ports.lost, driver.bound) == ({}, set())
+
+    asyncio.run(scenario())
 
 
 def test_sync_takes_over_what_an_earlier_agent_bound() -> None:

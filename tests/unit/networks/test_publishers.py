@@ -65,6 +65,23 @@ def test_the_host_says_what_it_bound_and_the_rule_leads_there() -> None:
     assert host.bound == {}
 
 
+def test_what_the_host_has_lost_is_known_until_it_is_back() -> None:
+    publisher = LinkPublisher(Host())
+    told: list[tuple[PublishedPort, bool]] = []
+    publisher.on_lost = lambda port, lost: told.append((port, lost))
+    first, second = asyncio.run(publisher.publish([request(80, 8080), request(443, 8443)]))
+    forwards = {port.guest_port: port for port in publisher.live_ports()}
+    publisher.set_lost([forwards[first.guest_port], PortForward("tcp", 1, "127.0.0.1", 9)])
+    publisher.set_lost([forwards[first.guest_port]])
+    assert (publisher.lost, told) == ({first}, [(first, True)])
+    publisher.set_lost([forwards[second.guest_port]])
+    assert {*told[1:]} == {(first, False), (second, True)}
+    asyncio.run(publisher.unpublish([second]))
+    assert publisher.lost == set()
+    publisher.set_lost([])
+    assert len(told) == 3
+
+
 def test_all_or_none() -> None:
     host = Host({8081: "nginx (process 7) has it"})
     publisher = LinkPublisher(host)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +57,9 @@ class World:
         self.route = record.endpoints[0].gateway
         self.taken: set[str] = set()
         self.published = set(record.ports)
+        self.lost: set[PublishedPort] = set()
+        self.on_lost: Any = None
+        self.listeners: dict[PublishedPort, socket.socket] = {}
         self.joined: dict[str, EndpointRequest] = {}
         self.left: set[str] = set()
 
@@ -76,6 +80,11 @@ class World:
 
     def links_now(self) -> set[str]:
         return set(self.links)
+
+    def listener(self, port: PublishedPort) -> socket.socket:
+        self._step("listener")
+        self.listeners[port] = made = socket.socket()
+        return made
 
     def remove_ports(self, rules: list[PortRule]) -> None:
         self._step("remove_ports")
@@ -353,15 +362,45 @@ def test_an_exchange_of_networks_keeps_the_ports(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_ports_end_when_what_is_left_has_no_ipv4(tmp_path: Path) -> None:
+def test_a_port_that_is_lost_is_told_and_not_shown(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        world = World(BOTH)
+        sandboxes = await adopted(world, tmp_path, BOTH)
+        told: list[Any] = []
+        sandboxes._events = SimpleNamespace(publish=lambda *words: told.append(words))  # type: ignore[assignment]
+        shown = [{"HostIp": "", "HostPort": "8080"}]
+        assert sandboxes.settings(ID)["Ports"] == {"80/tcp": shown}
+        world.lost = {PORT}
+        world.on_lost(PORT, True)
+        assert sandboxes.settings(ID)["Ports"] == {}
+        world.lost = set()
+        world.on_lost(PORT, False)
+        assert sandboxes.settings(ID)["Ports"] == {"80/tcp": shown}
+        attributes = {"name": BOTH.container_name, "port": ":8080->80/tcp"}
+        assert told == [("container", action, ID, attributes) for action in ("port_lost", "port_back")]
+
+    asyncio.run(scenario())
+
+
+def test_ports_are_relayed_when_what_is_left_has_no_ipv4(tmp_path: Path) -> None:
     async def scenario() -> None:
         both = replace(BOTH, endpoints=(BOTH.endpoints[0], SIX))
         world = World(both)
         sandboxes = await adopted(world, tmp_path, both)
         assert sandboxes.reached_by(8080) == (BOTH.endpoints[0].address, 80)
+        # A port that cannot be relayed keeps it where it is.
+        world.failing = "listener"
+        with pytest.raises(EngineError):
+            await sandboxes.disconnect(FIRST.id, ID, request=ASKED)
+        assert world.rules == {world.rule(port, BOTH.endpoints[0].address) for port in BOTH.ports}
+        assert not world.listeners
         await sandboxes.disconnect(FIRST.id, ID, request=ASKED)
-        assert (world.published, world.rules) == (set(), set())
-        assert [*sandboxes] == on_disk(tmp_path) == [replace(both, endpoints=(SIX,), ports=())]
-        assert sandboxes.reached_by(8080) is None
+        assert (world.published, world.rules) == (set(BOTH.ports), set())
+        assert world.listeners.keys() == set(BOTH.ports)
+        assert [*sandboxes] == on_disk(tmp_path) == [replace(both, endpoints=(SIX,))]
+        assert sandboxes.reached_by(8080) == (SIX.address6, 80)
+        await sandboxes.connect(FIRST.id, ID, "web", EndpointRequest(FIRST.id), request=ASKED)
+        assert {one.container_address for one in world.rules} != set()
+        assert all(one.fileno() < 0 for one in world.listeners.values())
 
     asyncio.run(scenario())

@@ -1,7 +1,9 @@
-"""A port that the hypervisor cannot bind (QEMU's user networking knows no IPv6), relayed to one of 127.0.0.1 that it can.
+"""A published port that nothing else can carry, relayed from one socket to another: on the laptop those of IPv6 addresses, which
+QEMU's user networking cannot bind; beside the containers those of containers without IPv4, for no kernel translates from one family
+to the other.
 
-The bytes of its connections go through the agent, those of all other ports do not. Memory is bounded: a connection has one
-buffer for each direction, and nothing is read before the last has been taken.
+The bytes of these connections go through the agent or the engine, those of all other ports do not. Memory is bounded: a connection
+has one buffer for each direction, and nothing is read before the last has been taken.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ import struct
 from collections import OrderedDict
 from typing import Any
 
-LOOPBACK = "127.0.0.1"
 _BUFFER = 128 << 10
 _BACKLOG = 1024
 _SHORTAGE_S = 0.1
@@ -34,35 +35,43 @@ class Relay:
 
     def __init__(self, listener: socket.socket) -> None:
         self.listener = listener
-        self._inner = 0
+        self._inner = ("", 0)
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
     def listen(cls, proto: str, address: str, port: int) -> Relay:
+        """At an address of either family."""
         kind = socket.SOCK_DGRAM if proto == "udp" else socket.SOCK_STREAM
-        listener = socket.socket(socket.AF_INET6, kind)
+        listener = socket.socket(_family(address), kind)
         try:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 is the hypervisor's
+            if listener.family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 is the hypervisor's
             if proto == "tcp":
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             else:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _QUEUE)
             listener.bind((address, port))
-            if proto == "tcp":
-                listener.listen(_BACKLOG)
-            listener.setblocking(False)
+            return cls.at(listener)
         except OSError:
             listener.close()
             raise
-        return (DatagramRelay if proto == "udp" else StreamRelay)(listener)
+
+    @classmethod
+    def at(cls, listener: socket.socket) -> Relay:
+        """At a socket that is bound already, and the relay's from now on."""
+        stream = listener.type == socket.SOCK_STREAM
+        if stream:
+            listener.listen(_BACKLOG)
+        listener.setblocking(False)
+        return (StreamRelay if stream else DatagramRelay)(listener)
 
     @property
     def port(self) -> int:
         return int(self.listener.getsockname()[1])
 
-    def serve(self, inner: int) -> None:
-        """Relay to this port of 127.0.0.1 from now on."""
-        self._inner = inner
+    def serve(self, address: str, port: int) -> None:
+        """Relay to this address from now on."""
+        self._inner = address, port
         self._start(self._run())
 
     def close(self) -> None:
@@ -99,12 +108,12 @@ class StreamRelay(Relay):
             self._start(self._connection(client))
 
     async def _connection(self, client: socket.socket) -> None:
-        with client, socket.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
+        with client, socket.socket(_family(self._inner[0]), socket.SOCK_STREAM) as server:
             try:
                 for one in (client, server):
                     one.setblocking(False)
                     one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                await asyncio.get_running_loop().sock_connect(server, (LOOPBACK, self._inner))
+                await asyncio.get_running_loop().sock_connect(server, self._inner)
                 async with asyncio.TaskGroup() as both:
                     both.create_task(_pass_on(client, server))
                     both.create_task(_pass_on(server, client))
@@ -156,10 +165,10 @@ class DatagramRelay(Relay):
         else:
             if len(self._peers) >= MAX_PEERS:
                 self._forget(next(iter(self._peers)))
-            found = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            found = socket.socket(_family(self._inner[0]), socket.SOCK_DGRAM)
             try:
                 found.setblocking(False)
-                found.connect((LOOPBACK, self._inner))
+                found.connect(self._inner)
             except OSError:
                 found.close()
                 raise
@@ -178,3 +187,7 @@ class DatagramRelay(Relay):
         timer.cancel()
         asyncio.get_running_loop().remove_reader(found)
         found.close()
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
