@@ -148,9 +148,6 @@ def test_an_agent_that_is_killed_amid_an_upgrade(
 ) -> None:
     """Before what it was to start is noted, before that it answers is; when it has been given its seed."""
     started_anew(cove)
-    cove.run("machine", "start")
-    cove.run("machine", "stop")
-    publish_image("2")
     site = cove.home / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(KILLER.format(folder=str(cove.home), name=name, count=count))
@@ -159,9 +156,7 @@ def test_an_agent_that_is_killed_amid_an_upgrade(
     assert len((cove.home / "seen").read_text()) >= count
     cove.run("machine", "start")
     images = cove.status()["images"]
-    assert (images["used"], images["before"], images["failed"]) == ("2" * 64, NEW, None)
-    cove.run("machine", "restart")
-    assert cove.status()["image"] == "2" * 64
+    assert (images["used"], images["before"], images["failed"]) == (NEW, OLD, None)
 
 
 def _killed(step: int, digit: str) -> bool:
