@@ -60,7 +60,7 @@ def test_it_is_shown(cove: Any) -> None:
     cove.run("machine", "start")
     cove.run("machine", "stop")
     lines = cove.run("machine", "logs", "--agent").stdout.splitlines()
-    assert all(line[:4].isdecimal() and " INFO " in line for line in lines), lines
+    assert [line for line in lines if not (line[:4].isdecimal() and " INFO " in line)] == []
     assert lines[-1].endswith("root: the agent ends")
     assert cove.run("machine", "logs", "--agent", "--tail", "2").stdout.splitlines() == lines[-2:]
     told = [json.loads(line) for line in cove.run("machine", "logs", "--agent", "--json").stdout.splitlines()]
