@@ -20,7 +20,7 @@ class Wires:
     """As much of ``Registries`` as downloads need."""
 
     async def wire(self, endpoint: Endpoint) -> Wire:
-        return Wire(ssl.create_default_context(), environment={})
+        return Wire(ssl.create_default_context())
 
 
 def registries() -> Registries:

@@ -250,7 +250,7 @@ def test_what_is_being_mounted_is_not_removed(tmp_path: Path, monkeypatch: pytes
     """A server may take minutes; a removal meanwhile would find nothing mounted, and then delete the server's files."""
     begun, go_on = threading.Event(), threading.Event()
 
-    def slow(place: Path, options: Mapping[str, str]) -> None:
+    def slow(place: Path, options: Mapping[str, str], found: object) -> None:
         begun.set()
         go_on.wait(10)
         raise EngineError("no answer")
@@ -281,10 +281,10 @@ def test_what_nobody_waits_for_any_more_is_not_mounted(tmp_path: Path, monkeypat
     begun, go_on = threading.Event(), threading.Event()
     mount = mounting._mount
 
-    def slow(place: Path, options: Mapping[str, str]) -> None:
+    def slow(place: Path, options: Mapping[str, str], found: object) -> None:
         begun.set()
         go_on.wait(10)
-        mount(place, options)
+        mount(place, options, None)
         assert mounting.mounts_below(tmp_path)
 
     monkeypatch.setattr(mounting, "_mount", slow)
