@@ -168,8 +168,8 @@ class Engine:
         await self.volumes.start()
         await self.containers.start()
         await self.snapshots.start()  # when what an earlier engine's builds ran is ended
-        upgrading.let_in(self.config.root / "metadata.db")
         if self.link is None:
+            upgrading.let_in(self.config.root / "metadata.db")
             await self.containers.life.settle(SETTLE_S)
             answer()
             if self._keeper is not None:
@@ -179,6 +179,7 @@ class Engine:
         self.link.on_shutdown = self.containers.shutdown
         await self.link.start()  # before containers are started: their ports are published through it
         await self.containers.life.settle(SETTLE_S)
+        upgrading.let_in(self.config.root / "metadata.db")  # the host lets nobody in before it hears that all is ready
         if self._gives_back is not None:
             self._gives_back.happened()  # the boot was a load, too
             self.events.on_event = self._gives_back.happened

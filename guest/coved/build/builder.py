@@ -84,8 +84,7 @@ class Builder:
         Raises BuildError, EngineError. A caller that is cancelled leaves nothing but the results of whole steps.
         """
         await self._begin()
-        if proxies := self._outward.build_args(request.build_args):
-            request = replace(request, build_args={**proxies, **request.build_args})
+        request = replace(request, proxies=self._outward.proxies(request.build_args))
         vertices = Vertices(progress)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self.upkeep.bound)

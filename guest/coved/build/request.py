@@ -48,6 +48,8 @@ class Request:
     platforms: Sequence[str] = ()
     """Empty is this machine's."""
     build_args: Mapping[str, str | None] = field(default_factory=dict)
+    proxies: Mapping[str, str] = field(default_factory=dict)
+    """The engine's own, for commands' environments alone: no ARG, no history and no image may have their passwords."""
     labels: Mapping[str, str] = field(default_factory=dict)
     no_cache: bool = False
     no_cache_stages: Sequence[str] = ()

@@ -49,8 +49,8 @@ class Outward:
             return []
         return [f"{name}={value}" for name, value in self._told.now.bundle_variables(BUNDLE, _names(env)).items()]
 
-    def build_args(self, given: Iterable[str]) -> dict[str, str]:
-        """Build arguments that need no ARG, beside those with these names."""
+    def proxies(self, given: Iterable[str]) -> dict[str, str]:
+        """What the commands of a build are told of proxies, beside build arguments with these names."""
         return self._told.now.proxy_variables(given)
 
     def mounts(self) -> list[Mount]:

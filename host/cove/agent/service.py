@@ -77,6 +77,7 @@ class Service:
         """Those who use the machine in another way than through its engine: it is not suspended for want of use."""
         self._idle = Idle(self._wish, self._unused, self._suspend_unused)
         self._retaking: asyncio.Task[None] | None = None
+        self._renew_later = False
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[Any]] = set()
         self._told = asyncio.Event()
@@ -187,6 +188,9 @@ class Service:
         if self._vm.link is not None:
             self._vm.link.on_level = self._idle.look
         self._idle.look()
+        if self._renew_later:
+            self._renew_later = False
+            await self._renew()
         return True
 
     async def _start_vm(self) -> None:
@@ -239,6 +243,8 @@ class Service:
         try:
             if self._vm is not None and self._state == "running":
                 await self._vm.renew()
+            elif self._state == "starting":
+                self._renew_later = True  # the start has looked at them already
         except CoveError as error:
             log.error("the engine keeps the proxies and certificates that it has: %s", error)
             return error
@@ -400,16 +406,20 @@ class Service:
         return True
 
     async def _suspend(self, send: Send, *, anyway: bool) -> None:
-        if self._state != "running" or self._vm is None or self._stopping is not None:
-            send(_last(CoveError(f"the machine {self._paths.name} is not running")))
+        vm = self._vm
+        if self._state != "running" or vm is None or self._stopping is not None:
+            send(_last(self._not_running()))
             return
         if not anyway and (clients := await self._still_connected()):
             # Theirs would end as if what they wait for had, and the next thing that they ask would wake the machine.
             send(_last(_in_use(self._paths.name, clients)))
             return
         if self._suspending is None:
-            self._suspending = self._loop.create_task(self._put_to_sleep(self._vm, anyway=anyway))
+            self._suspending = self._loop.create_task(self._put_to_sleep(vm, anyway=anyway))
         await self._follow(self._suspending, send)
+
+    def _not_running(self) -> CoveError:
+        return CoveError(f"the machine {self._paths.name} is not running")
 
     async def _still_connected(self) -> int:
         """How many docker clients are, but for those that are just leaving."""
@@ -423,6 +433,10 @@ class Service:
         """From its end on the VM is as before, or there is none. Clients that come meanwhile wait for that."""
         self._door = None
         try:
+            if self._stopping is not None or self._vm is not vm:
+                raise self._not_running()
+            if self._holders and idle_since is not None:
+                raise CoveError(f"the machine {self._paths.name} is in use")
             # Only now: whoever has come before the door was shut is counted, whoever comes after it waits.
             if not anyway and (clients := self._docker.clients):
                 raise _in_use(self._paths.name, clients)
@@ -469,7 +483,10 @@ class Service:
         self._holders += 1
         self._idle.look()
         try:
-            send({"done": True})
+            await self._suspended()
+            if not self._ending:
+                self._begin()
+            send(_last(await asyncio.shield(self._outcome)))
             await writer.drain()
             await reader.read()
         finally:
@@ -493,7 +510,11 @@ class Service:
             send({"done": True, "error": str(problem), "hint": f"the agent's log is {self._paths.agent_log}"})
 
     async def _stop(self, send: Send) -> None:
-        await self._suspended()
+        if self._suspending is not None:
+            await self._suspended()
+            if self._state == "resting" and suspended.load(self._paths) is not None:
+                self._begin()  # it fell asleep before it was told to stop: what runs in it is to end in order
+                await asyncio.shield(self._outcome)
         if self._state == "starting":
             self._ending = True
             self._give_up()

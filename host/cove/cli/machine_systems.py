@@ -66,7 +66,7 @@ def upgrade(
     if noted.pinned:
         systems.save(paths, replace(noted, pinned=False))
     state, shown = status["state"], digest[:SHOWN]
-    if digest == (status.get("image") or noted.used) and state != "suspended":
+    if digest == (status.get("image") or noted.used):
         said = f"machine {name} uses the newest VM image, {shown}"
     elif state == "stopped":
         said = f"machine {name} takes the VM image {shown} at its next start"
@@ -94,6 +94,8 @@ def rollback(name: str, as_json: bool, stop: Callable[[str], None], start: Calla
     systems.save(paths, target)
     try:
         start(name)
+        if systems.load(paths).used != target.used:
+            raise CoveError("another command has started it with its present image", "try again")
     except BaseException as error:
         systems.save(paths, noted)
         if not isinstance(error, CoveError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from coved.outside import proxy_problem
+from coved.outside import PROXY_MAX, proxy_problem
 
 from cove.machine.settings import Settings
 
@@ -86,7 +86,13 @@ def for_machine(proxies: Proxies) -> tuple[str, str, str]:
         return "", "", ""
     more = [] if proxies.no_proxy.strip() == "*" else [*NOT_PROXIED]
     own = [entry.strip() for entry in proxies.no_proxy.split(",") if entry.strip()]
-    return seen_by_machine(proxies.http), seen_by_machine(proxies.https), ",".join(dict.fromkeys([*own, *more]))
+    # No more than the machine takes: it would take nothing else either.
+    taken, room = list[str](), PROXY_MAX - len(",".join(more)) - 1
+    for entry in own:
+        room -= len(entry) + 1
+        if entry.isascii() and "\0" not in entry and room >= 0:
+            taken.append(entry)
+    return seen_by_machine(proxies.http), seen_by_machine(proxies.https), ",".join(dict.fromkeys([*taken, *more]))
 
 
 def seen_by_machine(proxy: str) -> str:

@@ -174,7 +174,7 @@ def _settings(paths: MachinePaths, clean: Redactor) -> Any:
     except CoveError as error:
         return {"error": clean(error.message)}
     return {
-        name: {"toml": clean(SCHEMA[name].show(each.value)), "origin": each.origin} for name, each in values.items()
+        name: {"toml": clean(SCHEMA[name].public(each.value)), "origin": each.origin} for name, each in values.items()
     }
 
 

@@ -38,7 +38,7 @@ _FORMS: tuple[tuple[re.Pattern[str], str], ...] = (
     # PEM, also one that a log has cut off (RFC 7468); and in JSON, where the ends of lines are \n.
     (re.compile(rf"{_BEGIN}(?:.{{0,16384}}?{_END}|.{{0,16384}})", re.DOTALL), GONE),
     # The name and the password of an address (RFC 3986, section 3.2.1).
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)[^\s/?#\"'<>]*@"), rf"\1{GONE}@"),
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)[^\s/?#\"]*@"), rf"\1{GONE}@"),
     # What follows a name in headers: "Authorization: Bearer abc", "X-Registry-Auth: abc".
     (
         re.compile(

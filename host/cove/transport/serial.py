@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
+import struct
 import threading
 import time
 from collections import deque
@@ -191,11 +192,18 @@ class _Connection:
             self._streams.pop(number, None)
 
     def finish(self) -> None:
-        """Close it with no frame half on its way."""
+        """Close it with no frame half on its way; of a guest that does not read, nobody knows what it has."""
         self._farewell = secrets.token_bytes(NONCE_SIZE)
-        with contextlib.suppress(OSError):
-            self.send(frame(HELLO, 0, self._farewell))
-            self._gone.wait(HELLO_TIMEOUT_S)
+        if self._sending.acquire(timeout=HELLO_TIMEOUT_S):
+            try:
+                with contextlib.suppress(OSError):
+                    self._sock.setsockopt(
+                        socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(HELLO_TIMEOUT_S), 0)
+                    )
+                    self._sock.sendall(frame(HELLO, 0, self._farewell))
+                    self._gone.wait(HELLO_TIMEOUT_S)
+            finally:
+                self._sending.release()
         self.close()
 
     def close(self) -> None:

@@ -67,7 +67,7 @@ def test_changes_say_where_the_file_is_by_now(tmp_path: Path) -> None:
         Seen("create", "tmp"), Seen("modify", "tmp"), Seen("move", "tmp", to="c/final"), Seen("move", "c", True, "d"),
         Seen("create", "gone"), Seen("modify", "gone"), Seen("delete", "gone"), Seen("create", "link"),
     ]  # fmt: skip
-    assert describe(tmp_path, seen) == [
+    assert describe(tmp_path, tmp_path, seen) == [
         Change("create", "tmp", "file", real="d/final"),
         Change("modify", "tmp", size=5),
         Change("move", "tmp", "file", "c/final", real="d/final"),
@@ -81,7 +81,7 @@ def test_changes_say_where_the_file_is_by_now(tmp_path: Path) -> None:
 def test_an_overwritten_file_is_not_taken_for_the_one_that_took_its_name(tmp_path: Path) -> None:
     (tmp_path / "b").write_text("of a")
     seen = [Seen("create", "b"), Seen("move", "a", to="b")]
-    assert describe(tmp_path, seen)[0] == Change("create", "b", "file", real=None)
+    assert describe(tmp_path, tmp_path, seen)[0] == Change("create", "b", "file", real=None)
 
 
 def test_what_the_guest_did_is_an_echo_once(tmp_path: Path) -> None:

@@ -186,8 +186,12 @@ class Stage:
 
     @property
     def proxies(self) -> dict[str, str]:
-        """Proxies of the client, which RUN sees although no ARG has declared them."""
-        return {name: value for name, value in self._job.request.build_args.items() if name in PROXIES and value}
+        """Proxies of the engine and of the client, which RUN sees although no ARG has declared them."""
+        request = self._job.request
+        return {
+            **request.proxies,
+            **{name: value for name, value in request.build_args.items() if name in PROXIES and value},
+        }
 
     def doing(self, what: str) -> AbstractContextManager[Doing]:
         """The stage's next step."""

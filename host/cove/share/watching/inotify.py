@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from cove.share.watching.below import OPEN, open_below
 from cove.share.watching.source import Seen, Tell
 
 IN_MODIFY, IN_ATTRIB, IN_CLOSE_WRITE = 0x2, 0x4, 0x8
@@ -39,7 +40,6 @@ GATHER_S = 0.005
 """What belongs together (both halves of a move, a write and its close) comes within it."""
 READ = 1 << 18
 _EVENT = struct.Struct("iIII")
-_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @cache
@@ -119,7 +119,7 @@ class Inotify:
 
     def watch(self, within: Path, folder: Path, *, deep: bool = True) -> None:
         root = _Root(within, folder, deep)
-        fd = _open_below(within, folder)
+        fd = open_below(within, folder)
         try:
             with self._lock:
                 self._drop(folder)
@@ -194,7 +194,7 @@ class Inotify:
         while rest:
             at, path = rest.popleft()
             try:
-                fd = _open_below(root.within, root.folder / path)
+                fd = open_below(root.within, root.folder / path)
             except OSError:
                 continue  # moved or removed meanwhile, of which there is an event
             try:
@@ -211,7 +211,7 @@ class Inotify:
     def _add_below(self, fd: int, at: _Directory, name: str) -> _Directory | None:
         """None when it is watched already, or cannot be."""
         try:
-            child = os.open(name, _OPEN, dir_fd=fd)
+            child = os.open(name, OPEN, dir_fd=fd)
         except OSError:
             return None  # removed meanwhile, or not for this user
         try:
@@ -334,7 +334,7 @@ class Inotify:
         if not root.deep:
             return
         try:
-            fd = _open_below(root.within, root.folder / at.path() / name)
+            fd = open_below(root.within, root.folder / at.path() / name)
         except OSError:
             return  # gone again, of which there is an event
         try:
@@ -378,15 +378,3 @@ def _entries(fd: int) -> list[tuple[str, bool]]:
             return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     except OSError:
         return []
-
-
-def _open_below(within: Path, folder: Path) -> int:
-    """A descriptor of a folder, on the way to which from ``within`` no symlink is followed. Raises OSError."""
-    fd = os.open(within, _OPEN & ~os.O_NOFOLLOW)
-    for name in folder.relative_to(within).parts:
-        try:
-            below = os.open(name, _OPEN, dir_fd=fd)
-        finally:
-            os.close(fd)
-        fd = below
-    return fd

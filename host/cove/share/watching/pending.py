@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from coved.link.protocol import Change, What
 
+from cove.share.watching.below import lstat_below
 from cove.share.watching.source import Seen
 
 MAX_PENDING = 1024
@@ -85,14 +85,14 @@ def _tellable(one: Seen) -> bool:
     return len(one.path) + len(one.to) < 3000
 
 
-def describe(folder: Path, seen: Sequence[Seen]) -> list[Change]:
+def describe(within: Path, folder: Path, seen: Sequence[Seen]) -> list[Change]:
     """The changes with what the guest needs to know of the files now; those of files that have gone, and to which only
     that matters, are left out. It looks at each file, so it is not for an event loop.
     """
     changes = []
     for index, one in enumerate(seen):
         real = _now_at(one.to if one.kind == "move" else one.path, seen[index + 1 :])
-        found = _lstat(folder / real) if real is not None else None
+        found = lstat_below(within, folder / real) if real is not None else None
         what = _what(found.st_mode) if found is not None else "dir" if one.directory else "file"
         if what is None:
             continue
@@ -121,13 +121,6 @@ def _now_at(path: str, later: Sequence[Seen]) -> str | None:
         ):
             return None
     return at
-
-
-def _lstat(path: Path) -> os.stat_result | None:
-    try:
-        return path.lstat()
-    except OSError:
-        return None
 
 
 def _what(mode: int) -> What | None:

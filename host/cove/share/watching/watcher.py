@@ -187,7 +187,7 @@ class Watcher:
     async def _tell(self, one: _Watched) -> None:
         seen, lost = one.pending.take()
         try:
-            changes = await asyncio.to_thread(describe, one.host, seen)
+            changes = await asyncio.to_thread(describe, one.shared.host, one.host, seen)
         except Exception:
             log.exception("changes of %s could not be described", one.host)
             changes, lost = [], True

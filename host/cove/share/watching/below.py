@@ -1,0 +1,37 @@
+"""Files of a shared folder, to which no symlink leads out of it: a container may put one on the way at any moment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+OPEN = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+"""A directory that is no link."""
+_BY_DESCRIPTOR = os.open in os.supports_dir_fd
+"""Not on Windows, where the machine's containers make no links."""
+
+
+def open_below(within: Path, folder: Path) -> int:
+    """A descriptor of a folder, on the way to which from ``within`` no symlink is followed. Raises OSError."""
+    fd = os.open(within, OPEN & ~os.O_NOFOLLOW)
+    for name in folder.relative_to(within).parts:
+        try:
+            below = os.open(name, OPEN, dir_fd=fd)
+        finally:
+            os.close(fd)
+        fd = below
+    return fd
+
+
+def lstat_below(within: Path, path: Path) -> os.stat_result | None:
+    """Of a file that is reached as by `open_below`; None when there is none."""
+    try:
+        if not _BY_DESCRIPTOR or path == within:
+            return path.lstat()
+        fd = open_below(within, path.parent)
+        try:
+            return os.stat(path.name, dir_fd=fd, follow_symlinks=False)
+        finally:
+            os.close(fd)
+    except (OSError, ValueError):
+        return None
