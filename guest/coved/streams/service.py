@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import select
 import socket
 import sys
@@ -36,6 +37,7 @@ from coved.streams.frames import (
 
 _READ_SIZE = 1 << 17
 BACKLOG = 64
+DESCRIPTORS = 1 << 16
 MAX_UNSENT = 1 << 20
 """Bytes that wait for room in the port before no more are read from sockets."""
 
@@ -78,6 +80,8 @@ class Streams:
         self._next = GUEST
         self._unsent: deque[bytes] = deque()
         self._unsent_size = 0
+        self._cut = False
+        """The host has a part of the first of them."""
 
     def run(self) -> None:
         self._open_port()
@@ -111,6 +115,7 @@ class Streams:
         self._decoder.reset()
         self._unsent.clear()
         self._unsent_size = 0
+        self._cut = False
 
     # The port.
 
@@ -149,10 +154,11 @@ class Streams:
                 self._forget()
                 break
             self._unsent_size -= count
-            if count == len(data):
-                self._unsent.popleft()
-            else:
+            self._cut = count < len(data)
+            if self._cut:
                 self._unsent[0] = data[count:]
+            else:
+                self._unsent.popleft()
         reading = self._unsent_size < MAX_UNSENT
         if reading != self._reading:
             self._reading = reading
@@ -160,7 +166,11 @@ class Streams:
 
     def _handle(self, one: Frame) -> None:
         if one.kind == HELLO:
+            rest = self._unsent[0] if self._cut else b""
             self._forget()
+            if rest:  # a host that says farewell reads frames to the end
+                self._say(rest)
+                self._cut = True
             self._say(frame(HELLO, 0, one.payload))
             return
         if one.kind == OPEN:
@@ -188,11 +198,13 @@ class Streams:
     def _open(self, number: int, target: bytes) -> None:
         if number in self._streams:
             raise FrameError(f"stream {number} is open already")
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        connection = None
         try:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
             connection.connect(target)
         except (OSError, ValueError) as error:
-            connection.close()
+            if connection is not None:
+                connection.close()
             reason = error.strerror if isinstance(error, OSError) else None
             self._say(frame(RESET, number, (reason or str(error)).encode()[:MAX_DATA]))
             return
@@ -223,7 +235,11 @@ class Streams:
     def _accept(self, listener: socket.socket, path: bytes) -> None:
         try:
             connection, _ = listener.accept()
-        except OSError:
+        except BlockingIOError:
+            return
+        except OSError as error:  # no descriptors: who waits would be told of without pause
+            print(f"no connection to a service of the host: {error}", file=sys.stderr, flush=True)
+            self._sockets.unregister(listener)
             return
         connection.setblocking(False)
         self._say(frame(OPEN, self._next, path))
@@ -333,5 +349,10 @@ def _socket_file(path: bytes) -> Path:
 
 
 def main(port: str) -> int:
+    try:  # each stream has one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+    except (OSError, ValueError):  # not as root
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     Streams(port).run()
     return 0

@@ -1,6 +1,6 @@
 """The docker socket on the host: each connection becomes a stream to the engine's socket in the guest.
 
-Two threads for each connection: paramiko blocks, and a blocked thread costs nothing while nobody speaks.
+Two threads for each connection: streams block, and a blocked thread costs nothing while nobody speaks.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class DockerSocket:
 
 
 def _relay(target: Callable[..., None], *args: Any, name: str | None = None) -> threading.Thread:
-    """A running thread with a small stack. Other threads, such as paramiko's, keep theirs. Raises `RuntimeError`."""
+    """A running thread with a small stack. Other threads keep theirs. Raises `RuntimeError`."""
     thread = threading.Thread(target=target, args=args, name=name, daemon=True)
     with _relays:
         before = threading.stack_size(_STACK)

@@ -275,6 +275,8 @@ class _SerialStream(Stream):
         self._ended = False
         """The guest has nothing more to say."""
         self._said_end = False
+        self._closed = False
+        """What still comes is for nobody: the guest may not know yet."""
         self._broken = ""
         """Why, when it did not end in order."""
 
@@ -289,6 +291,8 @@ class _SerialStream(Stream):
     def handle(self, kind: int, payload: bytes) -> None:
         """What the guest says of this stream; called by one thread. Raises `FrameError`."""
         with self._changed:
+            if self._closed:
+                return
             if kind == DATA:
                 self._received_size += len(payload)
                 if self._received_size > WINDOW or self._ended:
@@ -355,7 +359,7 @@ class _SerialStream(Stream):
     def close(self) -> None:
         with self._changed:
             over = self._ended and (self._said_end or bool(self._broken))
-            self._ended = True
+            self._ended = self._closed = True
             self._broken = self._broken or "the stream is closed"
             self._received.clear()
             self._changed.notify_all()
