@@ -102,7 +102,11 @@ class Load:
             while not self._over.is_set():
                 kind = chance.choice([*DOCKERFILES])
                 n = str(chance.randrange(4))
-                patience = chance.randrange(1, 12) if kind == "long" or chance.random() < 0.3 else 1000
+                patience = (
+                    chance.randrange(1, 9 if kind == "long" else 12)
+                    if kind == "long" or chance.random() < 0.3
+                    else 1000
+                )
                 self._build(client, kind, n, patience)
 
     def _build(self, client: Any, kind: str, n: str, patience: int) -> None:
