@@ -14,6 +14,7 @@ from coved.containers.mountpoints import MountPoint, collect
 from coved.errors import EngineError, InvalidParameter
 from coved.shares import Share, Table, mounting, shares
 from coved.shares.shares import Located, Shares
+from coved.watching.watched import Watched
 
 P = ParamSpec("P")
 
@@ -134,6 +135,29 @@ async def test_mounts_of_a_container(engine: Shares, tmp_path: Path) -> None:
     with pytest.raises(InvalidParameter, match=r"exist: /home/me/gone$"):
         await binds.check([gone])
     assert await binds.there([gone]) == []
+
+
+class _Volumes:
+    def device(self, name: str) -> str:
+        return {"src": "/home/me/src", "away": "/nowhere"}.get(name, "")
+
+    def path(self, name: str) -> str:
+        return f"/volumes/{name}"
+
+
+@looped
+async def test_folders_that_come_by_volumes_are_watched_like_binds(engine: Shares, tmp_path: Path) -> None:
+    await engine.set(Table((HOME,)))
+    (tmp_path / "folder0/src").mkdir()
+    told: list[tuple[str, ...]] = []
+    binds = Binds(_Volumes(), engine, Watched(told.append))  # type: ignore[arg-type]
+    mounts = [MountPoint("volume", "/v", name) for name in ("src", "away", "own")]
+    await binds.begin_again("ended", mounts, lambda: False)
+    assert told == []
+    await binds.begin("c", await binds.ready(mounts))
+    binds.end("c")
+    await binds.begin_again("c", mounts, lambda: True)
+    assert told == [(str(tmp_path / "folder0/src"),), (), (str(tmp_path / "folder0/src"),)]
 
 
 @looped
