@@ -102,7 +102,7 @@ class Binds:
                     located = await self._shares.locate(mount.source, create=False)
                 except MissingSource:
                     continue
-                pairs.append((replace(mount, subpath=located.below), located.source))
+                pairs.append((_as_located(mount, located), located.source))
             else:
                 pairs.append((mount, self.source(mount)))
         return pairs
@@ -110,7 +110,7 @@ class Binds:
     async def _ready(self, mount: MountPoint) -> Pair:
         if mount.kind == "bind" and self._shares is not None:
             located = await self._shares.locate(mount.source, create=mount.create_source)
-            return replace(mount, subpath=located.below), located.source
+            return _as_located(mount, located), located.source
         if mount.kind == "bind":
             ensure_source(mount)
         return mount, self.source(mount)
@@ -120,3 +120,7 @@ class Binds:
         if mount.kind == "image":
             return ""
         return str(self._volumes.path(mount.source)) if mount.kind == "volume" else mount.source
+
+
+def _as_located(mount: MountPoint, located: Located) -> MountPoint:
+    return replace(mount, subpath=located.below, writable=mount.writable and not located.read_only)
