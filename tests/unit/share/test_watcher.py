@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from cove.share.manager import Carried
-from cove.share.watching.echoes import FRESH_S, Echoes
+from cove.share.watching.echoes import FRESH_S, MAX_KNOWN, Echoes
 from cove.share.watching.pending import MAX_PENDING, Pending, describe
 from cove.share.watching.source import Seen, Tell
 from cove.share.watching.watcher import Watcher
@@ -96,8 +96,15 @@ def test_what_the_guest_did_is_an_echo_once(tmp_path: Path) -> None:
     assert echoes.is_echo(tmp_path, Seen("move", "a", to="b"))
     echoes.guest_does("delete", a)
     now[0] += FRESH_S + 1
-    echoes.guest_does("attrib", a)
     assert not echoes.is_echo(tmp_path, Seen("delete", "a")), "an operation that failed must not hide a later one"
+
+
+def test_what_a_guest_says_that_it_does_has_bounds(tmp_path: Path) -> None:
+    echoes = Echoes()
+    for number in range(MAX_KNOWN + 10):
+        echoes.guest_does("delete", str(tmp_path / str(number)))
+    echoed = [echoes.is_echo(tmp_path, Seen("delete", str(number))) for number in range(MAX_KNOWN + 10)]
+    assert echoed == [False] * 10 + [True] * MAX_KNOWN
 
 
 def test_a_write_of_the_guests_is_an_echo_and_one_of_the_users_after_it_is_not(tmp_path: Path) -> None:
