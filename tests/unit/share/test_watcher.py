@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from cove.share.manager import Carried
+from cove.share.watching import echoes
 from cove.share.watching.echoes import FRESH_S, MAX_KNOWN, Echoes
 from cove.share.watching.pending import MAX_PENDING, Pending, describe
 from cove.share.watching.source import Seen, Tell
@@ -190,7 +191,10 @@ def test_one_message_is_under_way_at_a_time_and_the_next_has_all_that_came_meanw
         assert sent.empty()
         watcher.answered(first.id)
         assert [one.path for one in (await sent.get()).changes] == ["b", "c"]
-        watcher.guest_began()  # which never answers that; the next is told all the same
+        watcher.guest_began()  # which never answers that: it is told that it may have missed some
+        again = await sent.get()
+        assert (again.lost, again.changes) == (True, ())
+        watcher.answered(again.id)
         sources[0].tell(tmp_path / "src", [Seen("delete", "c")], False)
         assert [one.kind for one in (await sent.get()).changes] == ["delete"]
 
@@ -258,15 +262,47 @@ def test_what_the_server_says_that_the_guest_does_is_not_told_to_it(tmp_path: Pa
 
 
 @pytest.mark.parametrize("carrier", ["virtiofs", "9p"])
-def test_the_touch_by_which_another_carrier_is_told_is_not_told_again(tmp_path: Path, carrier: str) -> None:
+def test_the_touch_by_which_another_carrier_is_told_is_not_told_again(
+    tmp_path: Path, carrier: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a").touch()
 
     async def scenario(watcher: Watcher, sent: asyncio.Queue[Changes], sources: list[FakeSource]) -> None:
         await begun(watcher, sent, [GUEST])
         sources[0].tell(tmp_path, [Seen("modify", "a")], False)
-        watcher.answered((await sent.get()).id)
+        message = await sent.get()
+        monkeypatch.setattr(echoes, "FRESH_S", 0.0)  # however long it takes the guest
+        sources[0].tell(tmp_path, [Seen("attrib", "a"), Seen("close", "a"), Seen("attrib", "")], False)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        monkeypatch.undo()
+        watcher.answered(message.id)
+        await asyncio.sleep(0)
         sources[0].tell(tmp_path, [Seen("attrib", "a"), Seen("close", "a"), Seen("attrib", "")], False)
         sources[0].tell(tmp_path, [Seen("delete", "b")], False)
         assert [(one.kind, one.path) for one in (await sent.get()).changes] == [("delete", "b")]
 
     watching(tmp_path, scenario, carrier=carrier)
+
+
+def test_a_message_that_cannot_be_sent_does_not_end_the_telling(tmp_path: Path) -> None:
+    async def scenario(watcher: Watcher, sent: asyncio.Queue[Changes], sources: list[FakeSource]) -> None:
+        await begun(watcher, sent, [GUEST])
+        failed = asyncio.Event()
+        send, failures = watcher._send, [OSError("no link")] * 2
+
+        def failing(message: Changes) -> None:
+            if failures:
+                if len(failures) == 1:
+                    failed.set()
+                raise failures.pop()
+            send(message)
+
+        watcher._send = failing
+        sources[0].tell(tmp_path, [Seen("delete", "a")], False)
+        await failed.wait()
+        watcher.guest_began()
+        message = await sent.get()
+        assert (message.lost, message.changes) == (True, ())
+
+    watching(tmp_path, scenario)

@@ -2,15 +2,16 @@
 
 A server of Cove's own says what it does for the guest before it does it; so creations, removals and moves are recognised one by
 one, and what was written by the time and size that the guest left. Of other servers (virtiofsd, QEMU's) nothing is heard.
-There only that is recognised which the telling of a change does to a file itself, see `told`.
+There only that is recognised which the telling of a change does to a file itself, see `telling`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +32,7 @@ class Echoes:
         self._clock = clock
         self._expected: OrderedDict[tuple[str, str, str], tuple[int, float]] = OrderedDict()
         """How often, and since when; the oldest first."""
+        self._telling: frozenset[str] = frozenset()
         self._touched: OrderedDict[str, float] = OrderedDict()
         """Files whose attributes the guest changed, or which were told to it."""
         self._writing: OrderedDict[str, float] = OrderedDict()
@@ -62,9 +64,17 @@ class Echoes:
         for known in (self._expected, self._touched, self._writing, self._written):
             known.clear()
 
-    def told(self, path: str) -> None:
-        """The guest is told of a change, and touches the file's attributes to tell its containers."""
-        _remember(self._touched, path, self._clock())
+    @contextlib.contextmanager
+    def telling(self, paths: Iterable[str]) -> Iterator[None]:
+        """While the guest is told of changes of these: it touches files' attributes to tell its containers, some time or other."""
+        self._telling = frozenset(paths)
+        try:
+            yield
+        finally:
+            now = self._clock()
+            for path in self._telling:
+                _remember(self._touched, path, now)
+            self._telling = frozenset()
 
     def is_echo(self, folder: Path, one: Seen) -> bool:
         self._forget(self._clock())
@@ -88,7 +98,7 @@ class Echoes:
         return count > 0
 
     def _recent(self, path: str) -> bool:
-        return self._clock() - self._touched.get(path, -FRESH_S) < FRESH_S
+        return path in self._telling or self._clock() - self._touched.get(path, -FRESH_S) < FRESH_S
 
     def _rename(self, path: str, to: str) -> None:
         _carry(self._writing, path, to)
