@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from coved.containers.config_schema import Json
 from coved.containers.mountpoints import MountPoint, ensure_source
-from coved.shares.shares import MissingSource, Shares
+from coved.errors import EngineError
+from coved.shares.shares import Located, MissingSource, Shares
 from coved.volumes import Volumes
 from coved.watching.watched import Watched
 
+log = logging.getLogger(__name__)
 Pair = tuple[MountPoint, str]
 """A mount, and the path that it comes from, "" for a tmpfs; its ``subpath`` is what of that it is."""
 
@@ -54,16 +57,36 @@ class Binds:
 
     async def begin(self, container_id: str, mounted: Iterable[Pair]) -> None:
         """Before a container has these mounted: what the user's computer changes in them is to be seen in it."""
-        if self._watched is not None and self._shares is not None:
-            root = self._shares.root
-            await self._watched.begin(
-                container_id,
-                [
-                    f"{source}/{mount.subpath}".rstrip("/")
-                    for mount, source in mounted
-                    if mount.kind == "bind" and source.startswith(root)
-                ],
-            )
+        if self._watched is not None:
+            await self._watched.begin(container_id, await self._of_the_user(mounted))
+
+    async def begin_again(self, container_id: str, mounts: Iterable[MountPoint], running: Callable[[], bool]) -> None:
+        """As `begin`, for one that runs since before this engine, unless it has ended meanwhile. Raises EngineError."""
+        if self._watched is not None:
+            theirs = await self._of_the_user(await self.there(mounts))
+            if running():
+                await self._watched.begin(container_id, theirs)
+
+    async def _of_the_user(self, mounted: Iterable[Pair]) -> list[str]:
+        """Where in the VM lies what these have of the user's computer."""
+        if self._shares is None:
+            return []
+        found = []
+        for mount, source in mounted:
+            located = Located(source, mount.subpath)
+            if mount.kind == "volume":
+                if not (device := self._volumes.device(mount.source)):
+                    continue
+                try:
+                    located = await self._shares.locate(device, create=False)
+                except EngineError as error:
+                    log.warning("changes in the volume %s are not watched: %s", mount.source, error)
+                    continue
+            elif mount.kind != "bind":
+                continue
+            if located.source.startswith(self._shares.root):
+                found.append(f"{located.source}/{located.below}".rstrip("/"))
+        return found
 
     def end(self, container_id: str) -> None:
         """A container has ended, or was not started."""
@@ -79,7 +102,7 @@ class Binds:
                     located = await self._shares.locate(mount.source, create=False)
                 except MissingSource:
                     continue
-                pairs.append((replace(mount, subpath=located.below), located.source))
+                pairs.append((_as_located(mount, located), located.source))
             else:
                 pairs.append((mount, self.source(mount)))
         return pairs
@@ -87,7 +110,7 @@ class Binds:
     async def _ready(self, mount: MountPoint) -> Pair:
         if mount.kind == "bind" and self._shares is not None:
             located = await self._shares.locate(mount.source, create=mount.create_source)
-            return replace(mount, subpath=located.below), located.source
+            return _as_located(mount, located), located.source
         if mount.kind == "bind":
             ensure_source(mount)
         return mount, self.source(mount)
@@ -97,3 +120,7 @@ class Binds:
         if mount.kind == "image":
             return ""
         return str(self._volumes.path(mount.source)) if mount.kind == "volume" else mount.source
+
+
+def _as_located(mount: MountPoint, located: Located) -> MountPoint:
+    return replace(mount, subpath=located.below, writable=mount.writable and not located.read_only)

@@ -199,7 +199,10 @@ class Containers:
         """What containers that run since before this engine have of the user's computer is watched, too."""
         for container in list(self._registry):
             if container.state.running:
-                await self.binds.begin(container.id, await self.binds.there(container.mounts))
+                try:
+                    await self.binds.begin_again(container.id, container.mounts, functools.partial(_runs, container))
+                except (EngineError, OSError) as error:
+                    log.warning("the folders of container %s are not watched: %s", container.short_id, error)
 
     def _folders_used(self) -> Iterator[tuple[str, str]]:
         """Names of containers that run, and what they have bound."""
@@ -539,3 +542,7 @@ class Containers:
 def _others_ending(container: Container) -> asyncio.Task[None] | None:
     """Its coming to its end, when that is under way and not what the caller itself is doing."""
     return container.ending if container.ending is not asyncio.current_task() else None
+
+
+def _runs(container: Container) -> bool:
+    return container.state.running

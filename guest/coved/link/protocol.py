@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,7 +25,7 @@ MAX_PORTS = 4096
 into one frame, however long their addresses."""
 
 MAX_WATCHED = 256
-"""The most folders and files that the host is asked to watch; with paths of 4096 bytes they fit into one frame."""
+"""The most folders and files that the host is asked to watch."""
 MAX_CHANGES = 512
 """The most changes of one ``changes``."""
 MAX_SHARES = 64
@@ -573,6 +573,21 @@ def _ports(message: Mapping[str, Any]) -> tuple[PortForward, ...]:
 
 def _watched(message: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(_absolute(path) for path in _list(message, "paths", MAX_WATCHED))
+
+
+def watchable(paths: Iterable[str]) -> tuple[str, ...]:
+    """Of paths in the guest, those that a ``watch`` can carry: names may be no UTF-8, and paths longer than one of a message."""
+    kept: list[str] = []
+    room = MAX_FRAME - _MAX_TEXT
+    for path in paths:
+        try:
+            size = len(json.dumps(_absolute(path), ensure_ascii=False).encode()) + 1
+        except (ProtocolError, UnicodeEncodeError):
+            continue
+        if len(kept) < MAX_WATCHED and size <= room:
+            kept.append(path)
+            room -= size
+    return tuple(kept)
 
 
 def _changes(message: Mapping[str, Any]) -> tuple[Change, ...]:

@@ -70,14 +70,17 @@ def _when_there(work: Callable[[], None], events: Events, timeout_s: float) -> N
 
 
 def _mount(share: Share, place: Path) -> None:
-    flags = _NO_SUID | _NO_DEV | (_READ_ONLY if share.read_only else 0)
+    # The kernel refuses on a read-only mount what is pretended, too. So with Cove's own server only it refuses, and containers' mounts
+    # are made read-only one by one (`Located.read_only`).
+    read_only = share.read_only and share.driver in ("virtiofs", "9p")
+    flags = _NO_SUID | _NO_DEV | (_READ_ONLY if read_only else 0)
     if share.driver == "virtiofs":
         _call(share.tag, place, "virtiofs", flags, "")
     elif share.driver == "9p":
         options = f"trans=virtio,version=9p2000.L,msize={MSIZE},cache=mmap"
         _call(share.tag, place, "9p", flags, options)
     else:
-        from coved.shares import stream  # only where the host's computer has neither
+        from coved.shares import stream  # only where Cove's own server carries it
 
         stream.mount(share, lambda options: _call(share.tag, place, "9p", flags, options))
 

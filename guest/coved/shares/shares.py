@@ -40,6 +40,8 @@ class Located:
 
     source: str
     below: str = ""
+    read_only: bool = False
+    """As the folder is, whose mount may not say so (`coved.shares.mounting`)."""
 
 
 class Shares:
@@ -141,7 +143,7 @@ class Shares:
             raise EngineError(
                 f"error while {doing} mount source path '{source}': {(error.strerror or str(error)).lower()}"
             ) from None
-        return Located(str(self.place(place.share)), place.below)
+        return Located(str(self.place(place.share)), place.below, place.share.read_only)
 
     async def known(self) -> None:
         """Return when the host has told what it shares, or does not in time."""

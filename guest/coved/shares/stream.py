@@ -1,4 +1,4 @@
-"""Folders that the agent itself serves: 9p over a port of the VM, which a process of its own carries to the kernel (``pump``)."""
+"""Folders that a server of Cove's own serves: 9p over a port of the VM, which a process of its own carries to the kernel (``pump``)."""
 
 from __future__ import annotations
 

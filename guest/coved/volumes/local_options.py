@@ -17,7 +17,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)*) ?([kKmMgGtTpP])?(?:[iI]?[bB])?")
 _PAGE = 4095
 """Bytes of options that mount(2) passes on."""
 
-MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC = 1, 32, 4096, 16384
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC = 1, 2, 4, 32, 4096, 16384
 MS_SLAVE = 1 << 19
 _UNBINDABLE, _PRIVATE, _SHARED = 1 << 17, 1 << 18, 1 << 20
 PROPAGATION = _UNBINDABLE | _PRIVATE | MS_SLAVE | _SHARED

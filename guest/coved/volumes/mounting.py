@@ -26,6 +26,8 @@ from coved.finishing import to_the_end
 from coved.shares.shares import Located, MissingSource, Shares
 from coved.volumes.local_options import (
     MS_BIND,
+    MS_NODEV,
+    MS_NOSUID,
     MS_RDONLY,
     MS_REC,
     MS_REMOUNT,
@@ -180,6 +182,8 @@ def _mount(place: Path, options: Mapping[str, str], found: Located | None = None
         raise EngineError(f"{failed}{error}") from None
     kinds = wanted.flags & PROPAGATION
     flags = wanted.flags & ~PROPAGATION
+    if found is not None and found.read_only:
+        flags |= MS_RDONLY | MS_NOSUID | MS_NODEV
     target = os.fspath(place)
     unmount(place)  # whatever was left there: two mounts on one another would both be there for ever
     try:

@@ -7,11 +7,15 @@ Neither contents nor times of the user's file are touched.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import stat
+import sys
 
 from coved.link.protocol import Change
 from coved.watching.place import Place
+
+_AT_FDCWD, _FORCE_SYNC, _TYPE_AND_MODE = -100, 0x2000, 3
 
 
 class Nearest:
@@ -43,7 +47,7 @@ class Nearest:
 
     def _touch(self, path: str) -> None:
         with self._place.itself(self._name(path)) as at:
-            mode = os.stat(at).st_mode  # noqa: PTH116
+            mode = _mode(at)
             if not stat.S_ISLNK(mode):  # which has none of its own
                 os.chmod(at, stat.S_IMODE(mode))  # noqa: PTH101
 
@@ -54,6 +58,16 @@ class Nearest:
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
             finally:
                 os.close(fd)
+
+
+def _mode(path: str) -> int:
+    """As it is on the user's computer now, not as it is cached here: what is set must be what it is. Raises OSError. See statx(2)."""
+    found = ctypes.create_string_buffer(256)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.statx(_AT_FDCWD, os.fsencode(path), _FORCE_SYNC, _TYPE_AND_MODE, found) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
+    return int.from_bytes(found.raw[28:30], sys.byteorder)
 
 
 def _above(path: str) -> str:

@@ -30,6 +30,10 @@ class Place:
         finally:
             os.close(fd)
 
+    def directory(self, path: str) -> int:
+        """A descriptor of the directory at ``path``, by which it is only found. Raises OSError."""
+        return self._open(path, os.O_DIRECTORY)
+
     @contextlib.contextmanager
     def itself(self, path: str) -> Iterator[str]:
         """A path by which the file at ``path`` is met, be it a symlink itself. Raises OSError."""

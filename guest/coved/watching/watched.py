@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable, Iterable
 
-from coved.link.protocol import MAX_WATCHED
+from coved.link.protocol import watchable
 from coved.watching import mounted
-from coved.watching.pins import Pins
+from coved.watching.pins import Pins, within
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +25,7 @@ class Watched:
     @property
     def paths(self) -> tuple[str, ...]:
         """What the host shall watch; the excess over what a message can carry is not."""
-        return tuple(sorted({path for paths in self._by_container.values() for path in paths}))[:MAX_WATCHED]
+        return watchable(sorted({path for paths in self._by_container.values() for path in paths}))
 
     async def begin(self, container_id: str, sources: Iterable[str]) -> None:
         """Before a container is started with these paths bound: it sees them as they are, whatever was cached while nobody watched."""
@@ -35,21 +34,14 @@ class Watched:
         if theirs:
             self._by_container[container_id] = theirs
         new = [
-            (path, mount) for path in theirs if not _within(path, watched) and (mount := mounted.find(path)) is not None
+            (path, mount) for path in theirs if not within(path, watched) and (mount := mounted.find(path)) is not None
         ]
-        for path, mount in new:
-            if mount.kind == "qemu":
-                threading.Thread(target=self.pins.hold, args=(path,), name="holding", daemon=True).start()
+        self.pins.want(self.paths)
         for mount in {mount.point: mount for _, mount in new}.values():
             try:
                 await asyncio.to_thread(mount.forget)
             except OSError as error:
                 log.warning("what is cached of %s cannot be dropped: %s", mount.point, error)
-        self._tell_when_new()
-
-    def again(self, containers: Iterable[tuple[str, Iterable[str]]]) -> None:
-        """Containers that run since before this engine."""
-        self._by_container |= {container: frozenset(sources) for container, sources in containers if sources}
         self._tell_when_new()
 
     def end(self, container_id: str) -> None:
@@ -59,12 +51,7 @@ class Watched:
 
     def _tell_when_new(self) -> None:
         paths = self.paths
+        self.pins.want(paths)
         if paths != self._told:
-            for gone in set(self._told).difference(paths):
-                self.pins.let_go(gone)
             self._told = paths
             self._tell(paths)
-
-
-def _within(path: str, folders: set[str]) -> bool:
-    return any(path == folder or path.startswith(folder.rstrip("/") + "/") for folder in folders)

@@ -14,6 +14,9 @@ from cove.machine.settings import Settings
 MAX_FOLDERS = 8
 """The most folders that a machine can have: each needs a slot for its device."""
 
+MAX_LINKS = 40
+"""As systems have it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Folder:
@@ -50,6 +53,12 @@ def wanted(settings: Settings) -> tuple[list[Folder], list[str]]:
             said.append(f"{os.fsencode(path)!r} is not shared: its name is not UTF-8")
             continue
         asked[path] = (read_only, named)  # the last word counts
+    for path, within in _by_ways_of_containers(asked).items():
+        _, named = asked.pop(path)
+        said.append(
+            f"{named} is not shared: a symbolic link in {within}, which containers can change, leads to {path};"
+            " name that folder itself in shared_folders"
+        )
     roots = _outermost(asked)
     if len(roots) > MAX_FOLDERS:
         raise SettingsError(
@@ -58,6 +67,39 @@ def wanted(settings: Settings) -> tuple[list[Folder], list[str]]:
         )
     folders = [Folder(f"folder{index}", path, *asked[path]) for index, path in enumerate(roots)]
     return folders, said
+
+
+def _by_ways_of_containers(asked: dict[Path, tuple[bool, Path]]) -> dict[Path, Path]:
+    """Folders named by a link that lies in a writable one and leads out of it, and that one: containers could lead it to all else."""
+    writable = [path for path, (read_only, _) in asked.items() if not read_only]
+    found = {}
+    for path, (_, named) in asked.items():
+        for at in _links(named.absolute()):
+            for one in writable:
+                if at.is_relative_to(one) and not path.is_relative_to(one):
+                    found[path] = one
+    return found
+
+
+def _links(path: Path) -> list[Path]:
+    """The directories that have symbolic links on the way to a path that is there."""
+    found: list[Path] = []
+    at, rest = Path(path.anchor), [*reversed(path.parts[1:])]
+    while rest and len(found) < MAX_LINKS:
+        name = rest.pop()
+        if name == "..":
+            at = at.parent
+            continue
+        try:
+            target = Path((at / name).readlink().as_posix().removeprefix("//?/"))
+        except OSError:  # no link
+            at /= name
+            continue
+        found.append(at)
+        if target.anchor:
+            at = Path(target.anchor)
+        rest.extend(reversed([part for part in target.parts if part != target.anchor]))
+    return found
 
 
 def _is_text(path: Path) -> bool:

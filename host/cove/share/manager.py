@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ MOUNTED_AT = "/run/cove/host"
 """In the guest (`coved.shares.shares`)."""
 MAX_ENDS, ENDS_S = 3, 60.0
 """A server that ends more often than that in so many seconds is not started again."""
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+"""A container's (dockerd's `daemon/names`)."""
 Send = Callable[[dict[str, Any]], None]
 
 
@@ -60,15 +63,20 @@ class Folders:
         self._folders = tuple(folders)
         self._carrier = carrier
         self._plugging: asyncio.Task[None] | None = None
-        self._errors: dict[str, str] = {}
-        """Of devices, and what the guest said, by tag."""
+        self._plug_turn = asyncio.Lock()
+        self._trouble = ""
+        """Why none can be plugged in."""
+        self._broken: dict[str, str] = {}
+        """What is wrong with devices, by tag."""
+        self._unmounted: dict[str, str] = {}
+        """What the guest said at last, by tag."""
         self._mounted: set[str] = set()
         self._away = False
         self._guards: dict[str, asyncio.Task[None]] = {}
         self._ends: dict[str, list[float]] = {}
         self._next = 1
         self._answers: dict[int, asyncio.Future[Shared]] = {}
-        self._telling: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self.send: Send | None = None
         """The link's, while there is one."""
 
@@ -77,24 +85,35 @@ class Folders:
     def plug(self) -> None:
         """Give the VM what it does not have yet, while it goes on; `wanted_by_guest` waits for that."""
         self._away = False
-        self._plugging = asyncio.get_running_loop().create_task(self._plug())
+        self._plugging = self._begin(self._plug())
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _plug(self) -> None:
+        async with self._plug_turn:
+            await self._plug_missing()
+
+    async def _plug_missing(self) -> None:
         if not self._folders:
             return
         try:
             there = await self._driver.plugged()
         except CoveError as error:
-            self._errors = dict.fromkeys((folder.tag for folder in self._folders), str(error))
+            self._trouble = str(error)
             return
+        self._trouble = ""
         for folder in self._folders:
             if folder.tag not in there:
                 try:
                     await self._plug_one(folder)
-                    self._errors.pop(folder.tag, None)
+                    self._broken.pop(folder.tag, None)
                 except (CoveError, OSError) as error:
                     log.error("%s cannot be shared: %s", folder.path, error)
-                    self._errors[folder.tag] = str(error)
+                    self._broken[folder.tag] = str(error)
                     continue
             self._guard(folder)
 
@@ -125,7 +144,7 @@ class Folders:
         ends = [*(one for one in self._ends.get(folder.tag, ()) if now - one < ENDS_S), now]
         self._ends[folder.tag] = ends
         self._mounted.discard(folder.tag)
-        self._errors[folder.tag] = f"its server has ended (see {self._paths.folders_log})"
+        self._broken[folder.tag] = f"its server has ended (see {self._paths.folders_log})"
         try:
             with contextlib.suppress(TimeoutError):
                 await self._tell(self._sound(), lost=(folder.tag,))
@@ -141,7 +160,7 @@ class Folders:
         self.wanted_by_guest()
 
     def _sound(self) -> list[Folder]:
-        return [folder for folder in self._folders if folder.tag not in self._errors]
+        return [folder for folder in self._folders if folder.tag not in self._broken and not self._trouble]
 
     def carrier(self, folder: Folder) -> str:
         """What carries a folder. Virtiofsd in C cannot keep a guest from writing, so read-only ones go by Cove's own server then."""
@@ -151,11 +170,12 @@ class Folders:
 
     def wanted_by_guest(self) -> None:
         """An engine has started, or the agent has: it is told."""
-        task = asyncio.get_running_loop().create_task(self._tell_all())
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
+        self._begin(self._tell_all())
 
     def answered(self, message: Shared) -> None:
+        """The guest's words are shown to the user: they are to move no cursor."""
+        errors = {tag: printable(words) for tag, words in message.errors.items()}
+        message = Shared(message.id, errors, tuple(map(printable, message.in_use)))
         if (answer := self._answers.get(message.id)) is not None and not answer.done():
             answer.set_result(message)
 
@@ -165,11 +185,10 @@ class Folders:
         if self._away:
             return
         with contextlib.suppress(TimeoutError):
-            said = await self._tell(self._sound())
-            self._mounted = {folder.tag for folder in self._folders} - set(self._errors) - set(said.errors)
-            for folder in self._folders:
-                if folder.tag in said.errors:
-                    self._errors[folder.tag] = f"the machine cannot mount it: {said.errors[folder.tag]}"
+            told = self._sound()
+            said = await self._tell(told)
+            self._mounted = {folder.tag for folder in told} - set(said.errors)
+            self._unmounted = {tag: f"the machine cannot mount it: {words}" for tag, words in said.errors.items()}
 
     async def _tell(self, folders: Sequence[Folder], lost: tuple[str, ...] = ()) -> Shared:
         """Raises TimeoutError."""
@@ -226,7 +245,7 @@ class Folders:
             raise CoveError(
                 f"the machine {self._paths.name} cannot be suspended while containers use folders of this computer:"
                 f" {', '.join(said.in_use)}",
-                f"stop them first: docker stop {' '.join(said.in_use[:5])}",
+                f"stop them first: docker stop {' '.join(filter(NAME.fullmatch, said.in_use[:5]))}",
             )
         if said.errors:
             raise CoveError(
@@ -240,7 +259,7 @@ class Folders:
 
     async def close(self) -> None:
         """Let go of it all; the VM keeps its folders."""
-        tasks = [*self._telling, *self._guards.values(), *([self._plugging] if self._plugging is not None else [])]
+        tasks = [*self._tasks, *self._guards.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -258,9 +277,14 @@ class Folders:
         ]
 
     def _state(self, folder: Folder) -> str:
-        if folder.tag in self._errors:
-            return self._errors[folder.tag]
+        if wrong := self._trouble or self._broken.get(folder.tag) or self._unmounted.get(folder.tag):
+            return wrong
         return "shared" if folder.tag in self._mounted else "not mounted yet"
+
+
+def printable(text: str) -> str:
+    """What the guest says, without what a terminal would do."""
+    return "".join(one if one.isprintable() else "?" for one in text)
 
 
 def to_json(folders: Sequence[Folder]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -174,13 +174,11 @@ class Client:
 
 
 @contextmanager
-def serving(
-    root: Path, *, read_only: bool = False, control: socket.socket | None = None, protected: Sequence[Path] = ()
-) -> Iterator[socket.socket]:
+def serving(root: Path, *, read_only: bool = False, control: socket.socket | None = None) -> Iterator[socket.socket]:
     """A connection to a server of a folder, in a thread of this process."""
     ours, theirs = socket.socketpair()
     before = os.umask(0)
-    how = {"read_only": read_only, "control": control, "protected": protected}
+    how = {"read_only": read_only, "control": control}
     thread = threading.Thread(target=serve, args=(theirs, root), kwargs=how, daemon=True)
     thread.start()
     try:
@@ -201,10 +199,9 @@ def connected(
     read_only: bool = False,
     uid: int = 0,
     control: socket.socket | None = None,
-    protected: Sequence[Path] = (),
 ) -> Iterator[Client]:
     """A client that has attached as fid 0."""
-    with serving(root, read_only=read_only, control=control, protected=protected) as connection:
+    with serving(root, read_only=read_only, control=control) as connection:
         client = Client(connection)
         client.version()
         client.attach(uid=uid)

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cove.share.ninep import wire
+from cove.share.ninep import session, wire
 from cove.share.ninep.wire import MARK, T
 from ninep_client import O_EXCL, O_RDWR, O_TRUNC, O_WRONLY, REMOVEDIR, Client, RefusedError, connected, serving, text
 
@@ -295,33 +295,18 @@ def test_read_only_is_read_only(root: Path) -> None:
     assert (root / "a").read_bytes() == b"hello"
 
 
-def test_a_folder_in_the_folder_may_be_read_only(root: Path) -> None:
-    inner = root / "d"
-    (inner / "below").mkdir()
-    (root / "up").mkdir()
-    with connected(root, protected=[inner, root / "missing"]) as client:
-        folder, file, plain = client.walk("d"), client.walk("d/e"), client.walk("a")
-        client.rename("a", "b")  # the rest is not
-        client.mkdir("new")
-        assert client.read(client.open("d/e")) == b"deep"
-        changes = [
-            lambda: client.lopen(file, O_WRONLY), lambda: client.lopen(file, O_TRUNC), lambda: client.create("n", parent=folder),
-            lambda: client.mkdir("n", client.walk("d/below")), lambda: client.unlink("e", folder),
-            lambda: client.rename("e", "n", folder, 0), lambda: client.rename("b", "n", 0, folder),
-            lambda: client.link(plain, "n", folder), lambda: client.link(file, "n"),
-            lambda: client.setattr(file, 1, mode=0o777), lambda: client.setattr(folder, 0x20),
-            lambda: client.set_xattr("d/e", "user.x", b"1"), lambda: client.unlink("d", flags=REMOVEDIR),
-            lambda: client.rename("d", "n"), lambda: client.rename("new", "d"),
-            lambda: client.ask(T.RENAME, struct.pack("<II", file, 0) + text("n")),
-            lambda: client.ask(T.RENAME, struct.pack("<II", plain, folder) + text("n")),
-        ]  # fmt: skip
-        for change in changes:
-            with pytest.raises(RefusedError, match="Read-only"):
-                change()
-        inner.rename(root / "up" / "under another name")
-        with pytest.raises(RefusedError, match="Read-only"):
-            client.create("n", parent=client.walk("up/under another name/below"))
-    assert {path.name for path in (root / "up" / "under another name").iterdir()} == {"e", "below"}
+def test_attributes_that_are_under_way_have_bounds(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "MAX_XATTRS", 100_000)
+    with connected(root) as client:
+        name = text("user.x")
+        first, second = client.walk("a"), client.walk("a")
+        announced = name + struct.pack("<QI", 60_000, 0)
+        client.ask(T.XATTRCREATE, struct.pack("<I", first) + announced)
+        with pytest.raises(RefusedError, match="memory"):
+            client.ask(T.XATTRCREATE, struct.pack("<I", second) + announced)
+        with pytest.raises(RefusedError):
+            client.clunk(first)  # less than what was announced
+        client.ask(T.XATTRCREATE, struct.pack("<I", second) + announced)
 
 
 def test_the_agent_hears_what_the_guest_changes(root: Path, tmp_path: Path) -> None:

@@ -61,6 +61,24 @@ def test_a_folder_may_be_named_by_a_link(home: Path, tmp_path: Path) -> None:
     assert folders.names(listed) == [(listed[0], str(real)), (listed[0], str(link))]
 
 
+def test_a_link_that_containers_can_change_names_no_folder(home: Path, tmp_path: Path) -> None:
+    project, other = tmp_path / "p", tmp_path / "other"
+    for one in (project / "in", other):
+        one.mkdir(parents=True)
+    (project / "data").symlink_to("/")
+    (project / "same").symlink_to("in")
+    (tmp_path / "way").symlink_to("p/data")
+    for named in (project / "data", tmp_path / "way", tmp_path / "way" / "usr"):
+        listed, said = folders.wanted(Settings(share_home="no", shared_folders=(str(project), f"{named}:ro")))
+        assert [one.path for one in listed] == [project]
+        assert len(said) == 1 and f"a symbolic link in {project}, which containers can change" in said[0]
+        listed, said = folders.wanted(Settings(share_home="no", shared_folders=(f"{project}:ro", f"{named}:ro")))
+        assert len(listed) in (1, 2) and not said, "who cannot change the link may be shared it"
+    assert paths(Settings(share_home="no", shared_folders=(str(project), str(project / "same")))) == {
+        str(project): False
+    }
+
+
 def test_too_many_are_refused(home: Path, tmp_path: Path) -> None:
     many = [tmp_path / f"f{index}" for index in range(folders.MAX_FOLDERS)]
     for one in many:

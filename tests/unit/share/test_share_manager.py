@@ -197,3 +197,42 @@ def test_a_server_that_ends_is_started_again_but_not_for_ever(monkeypatch: pytes
 def test_read_only_folders_go_by_what_can_keep_a_guest_from_writing() -> None:
     folders = Folders(MachinePaths("x"), Vm(), (HOME, DATA), "virtiofs")  # type: ignore[arg-type]
     assert [folders.carrier(one) for one in (HOME, DATA)] == ["virtiofs", "agent"]
+
+
+def test_what_the_guest_says_is_shown_without_what_a_terminal_would_do() -> None:
+    async def run() -> None:
+        vm = Vm()
+        vm.errors = {"folder0": "\x1b[2Jgone"}
+        async with running(vm, HOME) as folders:
+            assert states(folders) == ["the machine cannot mount it: ?[2Jgone"]
+            vm.errors = {}
+            folders.wanted_by_guest()
+            await settle()
+            assert states(folders) == ["shared"], "an engine that came later has mounted it"
+            vm.in_use = ("web", "x;rm", "\x1b]0;t\x07")
+            with pytest.raises(CoveError, match=r"web, x;rm, \?\]0;t\?") as refused:
+                async with folders.away():
+                    raise AssertionError
+            assert refused.value.hint == "stop them first: docker stop web"
+
+    asyncio.run(run())
+
+
+def test_a_folder_is_plugged_once_however_often_that_is_begun() -> None:
+    async def run() -> None:
+        vm = Vm()
+        plug = vm.plug_folder
+
+        async def slow(tag: str) -> None:
+            await asyncio.sleep(0)
+            await plug(tag)
+
+        vm.plug_folder = slow  # type: ignore[method-assign]
+        async with running(vm, HOME, DATA) as folders:
+            vm.devices.clear()
+            folders.plug()
+            folders.plug()
+            await settle()
+            assert vm.done == ["+folder0", "+folder1"] * 2
+
+    asyncio.run(run())

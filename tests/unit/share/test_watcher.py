@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from cove.share.manager import Carried
-from cove.share.watching.echoes import FRESH_S, Echoes
+from cove.share.watching import echoes
+from cove.share.watching.echoes import FRESH_S, MAX_KNOWN, Echoes
 from cove.share.watching.pending import MAX_PENDING, Pending, describe
 from cove.share.watching.source import Seen, Tell
 from cove.share.watching.watcher import Watcher
@@ -96,8 +97,15 @@ def test_what_the_guest_did_is_an_echo_once(tmp_path: Path) -> None:
     assert echoes.is_echo(tmp_path, Seen("move", "a", to="b"))
     echoes.guest_does("delete", a)
     now[0] += FRESH_S + 1
-    echoes.guest_does("attrib", a)
     assert not echoes.is_echo(tmp_path, Seen("delete", "a")), "an operation that failed must not hide a later one"
+
+
+def test_what_a_guest_says_that_it_does_has_bounds(tmp_path: Path) -> None:
+    echoes = Echoes()
+    for number in range(MAX_KNOWN + 10):
+        echoes.guest_does("delete", str(tmp_path / str(number)))
+    echoed = [echoes.is_echo(tmp_path, Seen("delete", str(number))) for number in range(MAX_KNOWN + 10)]
+    assert echoed == [False] * 10 + [True] * MAX_KNOWN
 
 
 def test_a_write_of_the_guests_is_an_echo_and_one_of_the_users_after_it_is_not(tmp_path: Path) -> None:
@@ -183,7 +191,10 @@ def test_one_message_is_under_way_at_a_time_and_the_next_has_all_that_came_meanw
         assert sent.empty()
         watcher.answered(first.id)
         assert [one.path for one in (await sent.get()).changes] == ["b", "c"]
-        watcher.guest_began()  # which never answers that; the next is told all the same
+        watcher.guest_began()  # which never answers that: it is told that it may have missed some
+        again = await sent.get()
+        assert (again.lost, again.changes) == (True, ())
+        watcher.answered(again.id)
         sources[0].tell(tmp_path / "src", [Seen("delete", "c")], False)
         assert [one.kind for one in (await sent.get()).changes] == ["delete"]
 
@@ -251,15 +262,47 @@ def test_what_the_server_says_that_the_guest_does_is_not_told_to_it(tmp_path: Pa
 
 
 @pytest.mark.parametrize("carrier", ["virtiofs", "9p"])
-def test_the_touch_by_which_another_carrier_is_told_is_not_told_again(tmp_path: Path, carrier: str) -> None:
+def test_the_touch_by_which_another_carrier_is_told_is_not_told_again(
+    tmp_path: Path, carrier: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a").touch()
 
     async def scenario(watcher: Watcher, sent: asyncio.Queue[Changes], sources: list[FakeSource]) -> None:
         await begun(watcher, sent, [GUEST])
         sources[0].tell(tmp_path, [Seen("modify", "a")], False)
-        watcher.answered((await sent.get()).id)
+        message = await sent.get()
+        monkeypatch.setattr(echoes, "FRESH_S", 0.0)  # however long it takes the guest
+        sources[0].tell(tmp_path, [Seen("attrib", "a"), Seen("close", "a"), Seen("attrib", "")], False)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        monkeypatch.undo()
+        watcher.answered(message.id)
+        await asyncio.sleep(0)
         sources[0].tell(tmp_path, [Seen("attrib", "a"), Seen("close", "a"), Seen("attrib", "")], False)
         sources[0].tell(tmp_path, [Seen("delete", "b")], False)
         assert [(one.kind, one.path) for one in (await sent.get()).changes] == [("delete", "b")]
 
     watching(tmp_path, scenario, carrier=carrier)
+
+
+def test_a_message_that_cannot_be_sent_does_not_end_the_telling(tmp_path: Path) -> None:
+    async def scenario(watcher: Watcher, sent: asyncio.Queue[Changes], sources: list[FakeSource]) -> None:
+        await begun(watcher, sent, [GUEST])
+        failed = asyncio.Event()
+        send, failures = watcher._send, [OSError("no link")] * 2
+
+        def failing(message: Changes) -> None:
+            if failures:
+                if len(failures) == 1:
+                    failed.set()
+                raise failures.pop()
+            send(message)
+
+        watcher._send = failing
+        sources[0].tell(tmp_path, [Seen("delete", "a")], False)
+        await failed.wait()
+        watcher.guest_began()
+        message = await sent.get()
+        assert (message.lost, message.changes) == (True, ())
+
+    watching(tmp_path, scenario)

@@ -12,8 +12,9 @@ import pytest
 from coved.containers.binds import Binds
 from coved.containers.mountpoints import MountPoint, collect
 from coved.errors import EngineError, InvalidParameter
-from coved.shares import Share, Table, mounting, shares
+from coved.shares import Share, Table, mounting, shares, stream
 from coved.shares.shares import Located, Shares
+from coved.watching.watched import Watched
 
 P = ParamSpec("P")
 
@@ -134,6 +135,50 @@ async def test_mounts_of_a_container(engine: Shares, tmp_path: Path) -> None:
     with pytest.raises(InvalidParameter, match=r"exist: /home/me/gone$"):
         await binds.check([gone])
     assert await binds.there([gone]) == []
+
+
+@looped
+async def test_what_a_container_has_of_a_read_only_folder_is_read_only(engine: Shares, tmp_path: Path) -> None:
+    await engine.set(Table((HOME, DATA)))
+    (tmp_path / "folder1/x").mkdir()
+    binds = Binds(None, engine)  # type: ignore[arg-type]
+    mounts = [MountPoint("bind", "/a", source, create_source=False) for source in ("/data/x", "/home/me")]
+    assert [mount.writable for mount, _ in await binds.ready(mounts)] == [False, True]
+    assert [mount.writable for mount, _ in await binds.there(mounts)] == [False, True]
+
+
+@pytest.mark.parametrize(("driver", "read_only"), [("agent", 0), ("9p", 1), ("virtiofs", 1)])
+def test_only_where_changes_can_be_pretended_a_read_only_folder_is_not_mounted_so(
+    driver: str, read_only: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags: list[int] = []
+    monkeypatch.setattr(mounting, "_call", lambda source, target, kind, given, options: flags.append(given))
+    monkeypatch.setattr(stream, "mount", lambda share, mount: mount(""))
+    mounting.mount(Share("folder1", "/data", read_only=True, driver=driver), tmp_path)
+    assert flags == [2 | 4 | read_only]
+
+
+class _Volumes:
+    def device(self, name: str) -> str:
+        return {"src": "/home/me/src", "away": "/nowhere"}.get(name, "")
+
+    def path(self, name: str) -> str:
+        return f"/volumes/{name}"
+
+
+@looped
+async def test_folders_that_come_by_volumes_are_watched_like_binds(engine: Shares, tmp_path: Path) -> None:
+    await engine.set(Table((HOME,)))
+    (tmp_path / "folder0/src").mkdir()
+    told: list[tuple[str, ...]] = []
+    binds = Binds(_Volumes(), engine, Watched(told.append))  # type: ignore[arg-type]
+    mounts = [MountPoint("volume", "/v", name) for name in ("src", "away", "own")]
+    await binds.begin_again("ended", mounts, lambda: False)
+    assert told == []
+    await binds.begin("c", await binds.ready(mounts))
+    binds.end("c")
+    await binds.begin_again("c", mounts, lambda: True)
+    assert told == [(str(tmp_path / "folder0/src"),), (), (str(tmp_path / "folder0/src"),)]
 
 
 @looped

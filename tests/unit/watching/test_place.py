@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from coved.link.protocol import Change, Changes
+from coved.watching import mounted
 from coved.watching.emitter import emit
+from coved.watching.mounted import Mounted
 from coved.watching.nearest import Nearest
 from coved.watching.pins import Pins
 from coved.watching.place import Place
@@ -61,17 +63,40 @@ def held() -> int:
     return len([*Path("/proc/self/fd").iterdir()])
 
 
-def test_directories_are_held_and_let_go_of(tmp_path: Path) -> None:
+@pytest.fixture
+def qemus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(mounted, "find", lambda path: Mounted(str(tmp_path), "qemu", 0))
+    return tmp_path
+
+
+def test_directories_are_held_while_they_are_wanted(qemus: Path) -> None:
     for name in ("a/b", "c"):
-        (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "link").symlink_to("/etc")
+        (qemus / name).mkdir(parents=True)
+    (qemus / "link").symlink_to("/etc")
     before = held()
     pins = Pins()
-    pins.hold(str(tmp_path))
-    assert held() == before + 4
-    pins.hold(str(tmp_path / "a"))
-    assert held() == before + 4
-    pins.let_go(str(tmp_path / "a"))
-    assert held() == before + 2
-    pins.let_go(str(tmp_path))
+    pins.hold(str(qemus))
+    assert held() == before, "nobody wants it"
+    for wanted, count in (
+        ([""], 4),
+        (["", "a"], 4),
+        (["a"], 2),
+        ([], 0),
+        (["a", "c"], 3),
+        (["c"], 1),
+        ([""], 4),
+        ([], 0),
+    ):
+        pins.want(str(qemus / name).rstrip("/") for name in wanted)
+        pins.settle(10)
+        assert held() == before + count, wanted
+
+
+def test_no_link_on_the_way_is_followed_when_a_directory_is_held(qemus: Path) -> None:
+    (qemus / "out/deep").mkdir(parents=True)
+    (qemus / "in").symlink_to("out")
+    before = held()
+    pins = Pins()
+    pins.want([str(qemus / "in/deep"), str(qemus / "in")])
+    pins.settle(10)
     assert held() == before

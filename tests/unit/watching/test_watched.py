@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
-from coved.link.protocol import Change, Changes, ProtocolError, parse_host_message
+from coved.link.protocol import (
+    MAX_WATCHED,
+    Change,
+    Changes,
+    ProtocolError,
+    Watch,
+    encode,
+    parse_guest_message,
+    parse_host_message,
+    watchable,
+)  # fmt: skip
 from coved.watching import mounted
 from coved.watching.mounted import Mounted
 from coved.watching.watched import Watched
@@ -82,3 +93,12 @@ def test_changes_come_out_as_they_went_in() -> None:
     )
     message = Changes(7, "/h/x", "t", changes, True)
     assert parse_host_message(message.to_json()) == message
+
+
+def test_paths_that_no_message_can_carry_are_left_out() -> None:
+    long = [f"/h/{index}/" + "\x01" * 4000 for index in range(200)]
+    kept = watchable(["/h/\udcff", "/h/" + "x" * 5000, "/h/a", *long])
+    assert kept[0] == "/h/a"
+    assert 10 < len(kept) < 100
+    assert parse_guest_message(json.loads(encode(Watch(kept).to_json())[4:])) == Watch(kept)
+    assert len(watchable(f"/h/{index}" for index in range(999))) == MAX_WATCHED

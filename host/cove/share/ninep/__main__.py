@@ -1,5 +1,5 @@
 """Serve a folder on an inherited socket: ``python -m cove.share.ninep --fd N --root PATH [--read-only] [--owner UID:GID]
-[--protect PATH]... [--control PATH]``.
+[--control PATH]``.
 
 Ends with the connection; the socket at the control's PATH stays, for a confined process cannot remove it.
 What goes wrong is said on standard error, one line each.
@@ -26,7 +26,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--read-only", action="store_true")
     parser.add_argument("--owner", default="0:0")
-    parser.add_argument("--protect", type=Path, action="append", default=[])
     parser.add_argument("--control", default="")
     said = parser.parse_args(arguments)
     uid, _, gid = said.owner.partition(":")
@@ -50,7 +49,6 @@ def main(arguments: list[str] | None = None) -> int:
             read_only=said.read_only,
             control=control,
             owner=(int(uid), int(gid)),
-            protected=said.protect,
         )
     except OSError as error:
         print(f"{said.root} cannot be served: {error.strerror}", file=sys.stderr)

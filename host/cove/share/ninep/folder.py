@@ -11,7 +11,6 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 from cove.share.ninep import wire
@@ -37,20 +36,14 @@ XATTR_PREFIX = b"user."
 class Folder:
     """The host's files below a folder.
 
-    `read_only`, and `protected`, the directories in it that are read-only when it is not, are for the session to hold: here they
-    are only told. They are known by what they are, under whatever name; one that is not there is no concern.
+    `read_only` is for the session to hold: here it is only told.
     """
 
-    def __init__(self, root: int, *, read_only: bool = False, protected: Iterable[Path] = ()) -> None:
+    def __init__(self, root: int, *, read_only: bool = False) -> None:
         self.tree = Tree(root)
         self.read_only = read_only
         self._devices: dict[tuple[int, int], int] = {}
         self._forbidden = _kernels()
-        found = set()
-        for path in protected:
-            with contextlib.suppress(OSError):
-                found.add(self.number(look_at(-1, os.fsencode(path))))
-        self.protected = frozenset(found)
 
     def close(self) -> None:
         self.tree.close()

@@ -15,7 +15,6 @@ import struct
 import sys
 import threading
 import traceback
-from collections.abc import Iterable
 from pathlib import Path
 
 from cove.share.ninep import wire
@@ -40,17 +39,14 @@ def serve(
     read_only: bool,
     control: socket.socket | None = None,
     owner: tuple[int, int] = (0, 0),
-    protected: Iterable[Path] = (),
 ) -> None:
     """Serve a folder on a connection until its end. `control`: a listening socket, for `Control`. Raises `OSError` for the folder.
-
-    `protected`: directories in it that are read-only though the folder is not, for they are shared so themselves.
 
     The process should have umask 0: modes are the guest's. `owner`: of files whose owner nobody has changed.
     """
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        folder = Folder(descriptor, read_only=read_only, protected=protected)
+        folder = Folder(descriptor, read_only=read_only)
         notices, pretences = Notices(os.fsencode(root)), Pretences(folder)
         if control is not None:
             Control(control, notices, pretences).start()

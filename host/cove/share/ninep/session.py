@@ -5,7 +5,6 @@ A session is for one thread at a time; what may take long is handed back as `Lat
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
@@ -28,6 +27,8 @@ MAX_FIDS = 1 << 19
 """Linux's client keeps one for each name that it remembers."""
 MAX_LISTED = 256 << 20
 """Bytes of all directories' entries that are being read."""
+MAX_XATTRS = 64 << 20
+"""Bytes of all attributes' values that are being read or written."""
 SLOW_BYTES = 1 << 16
 """Reads and writes of so many bytes let others go on meanwhile."""
 _RESERVED_DESCRIPTORS = 1024
@@ -64,6 +65,7 @@ class Session:
         self._max_open = max(64, max_open - _RESERVED_DESCRIPTORS)
         self._open = 0
         self._listed = 0
+        self._xattrs = 0
         self._handlers: dict[int, Handler] = {
             T.STATFS: self._statfs, T.LOPEN: self._lopen, T.LCREATE: self._lcreate, T.SYMLINK: self._symlink, T.MKNOD: self._mknod,
             T.RENAME: self._rename, T.READLINK: self._readlink, T.GETATTR: self._getattr, T.SETATTR: self._setattr,
@@ -88,7 +90,7 @@ class Session:
             raise OSError(errno.EBADF, "no such fid")
         if fid.pretender and (answer := self._pretences.answer(self, kind, fid, body)) is not None:
             return answer
-        if kind in wire.CHANGES and self._is_read_only(fid):
+        if kind in wire.CHANGES and self._folder.read_only:
             if kind == T.REMOVE:
                 self._forget(number)
             raise OSError(errno.EROFS, "read-only")
@@ -116,6 +118,8 @@ class Session:
             self._open -= 1
         if fid.listing is not None:
             self._listed -= len(fid.listing.entries)
+        if fid.xattr is not None:
+            self._xattrs -= fid.xattr.size
         fid.close()
         self._tree.release(fid.node)
 
@@ -149,9 +153,7 @@ class Session:
                     raise
                 return wire.U16.pack(len(qids)) + b"".join(qids)
             kind, version, file = self._qid(look)
-            protected = node.protected or file in self._folder.protected
             node, is_dir = self._tree.child(node, name), look.is_dir
-            node.protected = protected
             qids.append(wire.QID.pack(kind, version, file))
         walked = Fid(node, file, fid.uid, is_dir=is_dir, pretender=fid.pretender)
         if new == number:
@@ -309,7 +311,7 @@ class Session:
         if access == wire.O_ACCMODE:
             raise OSError(errno.EINVAL, "no such access")
         changes = access != wire.O_RDONLY or bool(flags & wire.O_TRUNC)
-        if changes and self._is_read_only(fid):
+        if changes and self._folder.read_only:
             raise OSError(errno.EROFS, "read-only")
         if fid.is_dir:
             if changes:
@@ -514,8 +516,6 @@ class Session:
         return b""
 
     def _move(self, parent: Node, name: bytes, to: Node, new: bytes) -> None:
-        self._spare(parent, name)
-        self._spare(to, new)
         self._notices.tell("move", parent, name, to, new)
         self._folder.rename(parent, name, to, new)
 
@@ -524,20 +524,7 @@ class Session:
         other = self.fids.get(number)
         if other is None or other.pretender != fid.pretender:
             raise OSError(errno.EBADF, "no such fid")
-        if self._is_read_only(other):
-            raise OSError(errno.EROFS, "read-only")
         return other
-
-    def _is_read_only(self, fid: Fid) -> bool:
-        return self._folder.read_only or fid.node.protected
-
-    def _spare(self, parent: Node, name: bytes) -> None:
-        """Refuse to move or remove a directory that is protected: its own place is not."""
-        if not self._folder.protected:
-            return
-        with contextlib.suppress(FileNotFoundError):
-            if self._folder.number(self._folder.look_below(parent, name)) in self._folder.protected:
-                raise OSError(errno.EROFS, "read-only")
 
     def _unlinkat(self, fid: Fid, body: memoryview) -> bytes:
         name, offset = wire.name(body, 4)
@@ -546,7 +533,6 @@ class Session:
         return b""
 
     def _unlink(self, parent: Node, name: bytes, *, directory: bool) -> None:
-        self._spare(parent, name)
         self._notices.tell("delete", parent, name)
         if directory:
             self._folder.remove_directory(parent, name)
@@ -560,16 +546,26 @@ class Session:
         name, _ = wire.string(body, 8)
         walked = Fid(fid.node, fid.file, fid.uid, is_dir=fid.is_dir, pretender=fid.pretender)
         walked.xattr = xattrs.found(self._folder, fid.node, name)
+        self._spend(walked.xattr.size)
         self.add(new, walked)
-        return wire.U64.pack(len(walked.xattr.value))
+        self._xattrs += walked.xattr.size
+        return wire.U64.pack(walked.xattr.size)
 
     def _xattrcreate(self, fid: Fid, body: memoryview) -> bytes:
         name, offset = wire.string(body, 4)
         size, flags = struct.unpack_from("<QI", body, offset)
         if fid.is_open:
             raise OSError(errno.EBADF, "open")
-        fid.xattr = xattrs.announced(name, size, flags)
+        xattr = xattrs.announced(name, size, flags)
+        self._spend(size)
+        fid.xattr = xattr
+        self._xattrs += size
         return b""
+
+    def _spend(self, size: int) -> None:
+        """Raises `OSError` when there is no room for so many bytes of attributes."""
+        if self._xattrs + size > MAX_XATTRS:
+            raise OSError(errno.ENOMEM, "too many attributes at a time")
 
 
 _U64 = 0xFFFFFFFFFFFFFFFF

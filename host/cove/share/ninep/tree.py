@@ -41,7 +41,6 @@ class Node:
         "owner",
         "owner_key",
         "parent",
-        "protected",
         "refs",
     )
 
@@ -57,8 +56,6 @@ class Node:
         """What the descriptor is of."""
         self.checked = 0.0
         self.gone = False
-        self.protected = False
-        """Nothing is changed here, though elsewhere in the folder."""
         self.open: set[Fid] | None = None
         """Fids here that have a file open: what they have outlives its name."""
         self.owner = (-1, -1)

@@ -20,7 +20,7 @@ _REPLACE = 2
 
 @dataclass(slots=True)
 class Xattr:
-    """One that is read, or that is being written: `name` is empty for the former, `size` what was announced of the latter."""
+    """One that is read, or that is being written: `name` is empty for the former, `size` what it has or was announced to have."""
 
     value: bytearray
     name: bytes = b""
@@ -49,10 +49,14 @@ def found(folder: Folder, node: Node, name: bytes) -> Xattr:
     """An attribute's value; all attributes' names for no name. Raises `OSError`."""
     if not name:
         shown = [each for each in folder.list_xattrs(node) if _is_ours_to_give(each)]
-        return Xattr(bytearray(b"".join(each + b"\0" for each in shown)))
+        return _read(b"".join(each + b"\0" for each in shown))
     if not _is_ours_to_give(name):  # Linux asks for security.capability at every write
         raise OSError(errno.ENODATA if name.startswith(XATTR_PREFIX) else errno.EOPNOTSUPP, "not here")
-    return Xattr(bytearray(folder.get_xattr(node, name)))
+    return _read(folder.get_xattr(node, name))
+
+
+def _read(value: bytes) -> Xattr:
+    return Xattr(bytearray(value), size=len(value))
 
 
 def announced(name: bytes, size: int, flags: int) -> Xattr:

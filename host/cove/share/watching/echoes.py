@@ -2,15 +2,16 @@
 
 A server of Cove's own says what it does for the guest before it does it; so creations, removals and moves are recognised one by
 one, and what was written by the time and size that the guest left. Of other servers (virtiofsd, QEMU's) nothing is heard.
-There only that is recognised which the telling of a change does to a file itself, see `told`.
+There only that is recognised which the telling of a change does to a file itself, see `telling`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,12 +30,13 @@ class Echoes:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._expected: Counter[tuple[str, str, str]] = Counter()
+        self._expected: OrderedDict[tuple[str, str, str], tuple[int, float]] = OrderedDict()
+        """How often, and since when; the oldest first."""
+        self._telling: frozenset[str] = frozenset()
         self._touched: OrderedDict[str, float] = OrderedDict()
         """Files whose attributes the guest changed, or which were told to it."""
         self._writing: OrderedDict[str, float] = OrderedDict()
         self._written: OrderedDict[str, tuple[int, int] | None] = OrderedDict()
-        self._due: OrderedDict[tuple[str, str, str], float] = OrderedDict()
 
     def guest_does(self, op: str, path: str, to: str = "") -> None:
         """The server is about to do it, absolute paths of the host; or, for ``written``, has done it."""
@@ -43,8 +45,7 @@ class Echoes:
         match op:
             case "create" | "delete" | "move":
                 key = (op, path, to)
-                self._expected[key] += 1
-                _remember(self._due, key, now)
+                _remember(self._expected, key, (self._expected.get(key, (0, now))[0] + 1, now))
                 if op == "create":
                     _remember(self._touched, path, now)
                 if op == "move":
@@ -60,14 +61,23 @@ class Echoes:
 
     def lost(self) -> None:
         """Some of what the guest did was not heard of: better an echo than a change that is never told."""
-        for known in (self._expected, self._due, self._touched, self._writing, self._written):
+        for known in (self._expected, self._touched, self._writing, self._written):
             known.clear()
 
-    def told(self, path: str) -> None:
-        """The guest is told of a change, and touches the file's attributes to tell its containers."""
-        _remember(self._touched, path, self._clock())
+    @contextlib.contextmanager
+    def telling(self, paths: Iterable[str]) -> Iterator[None]:
+        """While the guest is told of changes of these: it touches files' attributes to tell its containers, some time or other."""
+        self._telling = frozenset(paths)
+        try:
+            yield
+        finally:
+            now = self._clock()
+            for path in self._telling:
+                _remember(self._touched, path, now)
+            self._telling = frozenset()
 
     def is_echo(self, folder: Path, one: Seen) -> bool:
+        self._forget(self._clock())
         path = str(folder / one.path) if one.path else str(folder)
         if one.kind in ("create", "delete", "move"):
             return self._expected_one((one.kind, path, str(folder / one.to) if one.to else ""))
@@ -80,14 +90,15 @@ class Echoes:
         return self._written[path] == _state(path)
 
     def _expected_one(self, key: tuple[str, str, str]) -> bool:
-        if self._expected[key] <= 0:
-            del self._expected[key]
-            return False
-        self._expected[key] -= 1
-        return True
+        count, since = self._expected.get(key, (0, 0.0))
+        if count > 1:
+            self._expected[key] = count - 1, since
+        else:
+            self._expected.pop(key, None)
+        return count > 0
 
     def _recent(self, path: str) -> bool:
-        return self._clock() - self._touched.get(path, -FRESH_S) < FRESH_S
+        return path in self._telling or self._clock() - self._touched.get(path, -FRESH_S) < FRESH_S
 
     def _rename(self, path: str, to: str) -> None:
         _carry(self._writing, path, to)
@@ -95,9 +106,8 @@ class Echoes:
         _carry(self._touched, path, to)
 
     def _forget(self, now: float) -> None:
-        while self._due and now - next(iter(self._due.values())) > FRESH_S:
-            key, _ = self._due.popitem(last=False)
-            self._expected.pop(key, None)
+        while self._expected and now - next(iter(self._expected.values()))[1] > FRESH_S:
+            self._expected.popitem(last=False)
 
 
 def _remember(known: OrderedDict[K, V], key: K, value: V) -> None:

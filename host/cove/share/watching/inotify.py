@@ -39,6 +39,8 @@ MAX_WATCHES = 65536
 GATHER_S = 0.005
 """What belongs together (both halves of a move, a write and its close) comes within it."""
 READ = 1 << 18
+MAX_READS = 16
+"""Then what has been seen is told, though more is coming all the time."""
 _EVENT = struct.Struct("iIII")
 
 
@@ -241,7 +243,9 @@ class Inotify:
         moves: Moves = {}
         for last in (False, True):
             time.sleep(GATHER_S)
-            while data := self._read():
+            for _ in range(MAX_READS):
+                if not (data := self._read()):
+                    break
                 for wd, mask, cookie, name in _parse(data):
                     self._event(wd, mask, cookie, name, moves)
             if not moves or last:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from coved.link.protocol import Changes
+from coved.link.protocol import Change, Changes
 
 from cove.share.manager import Carried
 from cove.share.watching.echoes import Echoes
@@ -55,7 +55,7 @@ class Watcher:
         self._heard: dict[Path, GuestChanges] = {}
         """By the control socket of a server of Cove's own."""
         self._next = 1
-        self._answer: tuple[int, asyncio.Future[None]] | None = None
+        self._answer: tuple[int, asyncio.Future[bool]] | None = None
         self._news = asyncio.Event()
         self._setting = asyncio.Lock()
         self._telling = self._loop.create_task(self._tell_guest())
@@ -137,12 +137,13 @@ class Watcher:
     def answered(self, number: int) -> None:
         """The guest's kernel knows what message ``number`` told."""
         if self._answer is not None and self._answer[0] == number and not self._answer[1].done():
-            self._answer[1].set_result(None)
+            self._answer[1].set_result(True)
 
     def guest_began(self) -> None:
-        """Another engine, or one that has connected anew: what was under way is not answered."""
+        """Another engine, or one that has connected anew: what was under way is not answered, and may not have been done."""
         if self._answer is not None and not self._answer[1].done():
-            self._answer[1].cancel()
+            self._answer[1].set_result(False)
+        self._news.set()
 
     async def close(self) -> None:
         self._telling.cancel()
@@ -182,9 +183,11 @@ class Watcher:
             self._news.clear()
             for one in list(self._watched.values()):
                 while one.pending and self._watched.get(one.host) is one:
-                    await self._tell(one)
+                    if not await self._tell(one):
+                        break
 
-    async def _tell(self, one: _Watched) -> None:
+    async def _tell(self, one: _Watched) -> bool:
+        """Whether the next may be told."""
         seen, lost = one.pending.take()
         try:
             changes = await asyncio.to_thread(describe, one.shared.host, one.host, seen)
@@ -192,29 +195,34 @@ class Watcher:
             log.exception("changes of %s could not be described", one.host)
             changes, lost = [], True
         if not changes and not lost:
-            return
+            return True
+        touched: set[Path] = set()
         if one.shared.carrier != "agent":
-            echoes = self._echoes[one.shared.host]
-            for change in changes:
-                echoes.told(str(one.host / change.path))
-                echoes.told(str((one.host / change.path).parent))
-                if change.to:
-                    echoes.told(str(one.host / change.to))
-                    echoes.told(str((one.host / change.to).parent))
+            named = {one.host / path for change in changes for path in (change.path, change.to) if path}
+            touched = named | {path.parent for path in named} | {one.host}
+        with self._echoes[one.shared.host].telling(map(str, touched)):
+            try:
+                await self._told(one, changes, lost)
+            except Exception:
+                log.exception("changes of %s could not be told", one.host)
+                one.pending.lose()
+                return bool(changes)  # that some were lost may be told still
+        return True
+
+    async def _told(self, one: _Watched, changes: Sequence[Change], lost: bool) -> None:
+        """Send a message, and wait for the guest to have done what it says."""
         number = self._next
         self._next += 1
-        future: asyncio.Future[None] = self._loop.create_future()
+        future: asyncio.Future[bool] = self._loop.create_future()
         self._answer = number, future
-        self._send(Changes(number, one.guest, one.shared.token, tuple(changes), lost))
         try:
+            self._send(Changes(number, one.guest, one.shared.token, tuple(changes), lost))
             async with asyncio.timeout(ANSWER_S):
-                await future
+                if not await future:
+                    one.pending.lose()
         except TimeoutError:
             log.warning("the machine took more than %g s for %d changes in %s", ANSWER_S, len(changes), one.host)
             one.pending.lose()
-        except asyncio.CancelledError:
-            if not future.cancelled():
-                raise
         finally:
             self._answer = None
 
