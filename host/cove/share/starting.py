@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cove.drivers.base import SharedFolder
+from cove.errors import SettingsError
 from cove.machine.settings import Settings
 from cove.share import choice, folders
 from cove.share.choice import Choice
@@ -17,7 +18,13 @@ def settle(wanted: Settings, program: Path) -> tuple[list[Folder], Choice, list[
     listed, said = folders.wanted(wanted)
     if not listed:
         return [], Choice("agent", ""), said
-    return listed, choice.choose(wanted.folder_driver, program), said
+    try:
+        return listed, choice.choose(wanted.folder_driver, program), said
+    except SettingsError as error:
+        if wanted.folder_driver != "auto":
+            raise
+        # Nobody asked for a driver: a machine without folders is better than none.
+        return [], Choice("agent", ""), [*said, f"no folder is shared: {error.message}"]
 
 
 def needs(listed: Sequence[Folder], carrier: str) -> tuple[tuple[SharedFolder, ...], bool]:

@@ -115,3 +115,16 @@ def test_qemu_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     program.write_text("#!/bin/sh\nexit 1\n")
     assert "built without its 9p server" in choice.unusable("9p", program)
     assert choice.unusable("9p", tmp_path / "nowhere")
+
+
+def test_where_nothing_carries_folders_a_machine_starts_without_them(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "unusable", lambda name, program: f"no {name} here")
+    listed, _, said = starting.settle(Settings(), Path("/q"))
+    assert (listed, said) == (
+        [],
+        ["no folder is shared: folder_driver: auto does not work here: no 9p here; no agent here"],
+    )
+    with pytest.raises(SettingsError, match="no agent here"):
+        starting.settle(Settings(folder_driver="agent"), Path("/q"))
