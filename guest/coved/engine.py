@@ -44,7 +44,6 @@ log = logging.getLogger(__name__)
 
 SETTLE_S = 10.0
 """Seconds that the first client waits for what restart policies start, as dockerd lets it wait."""
-SETTLE_PINS_S = 5.0
 STARTER = Path("/usr/share/cove/starter.tar")
 
 
@@ -189,8 +188,6 @@ class Engine:
 
     async def _share(self, told: protocol.Shares) -> tuple[dict[str, str], list[str]]:
         assert self.shares is not None
-        if self.watched is not None:
-            await asyncio.to_thread(self.watched.pins.settle, SETTLE_PINS_S)  # what is held cannot be unmounted
         folders = tuple(Share(one.tag, one.path, one.read_only, one.driver, one.token) for one in told.shares)
         answer = await self.shares.set(Table(folders, told.windows, told.fold_case), told.lost)
         self._watching = asyncio.get_running_loop().create_task(self.containers.watch_again())  # when this is answered
@@ -204,7 +201,7 @@ class Engine:
         from coved.watching.emitter import Emitter  # only for containers that have folders of the user's computer
 
         assert self.link is not None and self.watched is not None
-        return Emitter(self.link.changed, self.watched.pins)
+        return Emitter(self.link.changed)
 
     def request_stop(self) -> None:
         """Asks for the engine's end by ``stopping``; safe to call more than once."""

@@ -68,7 +68,12 @@ def look(root: str, state: str, table: str, files: list[str], pids: list[int]) -
         "netns": names(f"{state}/netns"),
         "sandboxes": [json.loads(text(f"{state}/sandboxes/{name}") or "null") for name in names(f"{state}/sandboxes")],
         "cgroups": names(f"{mount_point()}/cove"),
-        "mounts": [path for path in mounts if path.startswith((f"{root}/", f"{state}/"))],
+        # Folders of the computer that the machine runs on come and go with the machine.
+        "mounts": [
+            path
+            for path in mounts
+            if path.startswith((f"{root}/", f"{state}/")) and not path.startswith(f"{state}/host/")
+        ],
         "links": [name for name in links if name != "lo" and not os.path.exists(f"/sys/class/net/{name}/device")],
         "rules": rules,
     }

@@ -11,8 +11,6 @@ from collections.abc import Callable
 
 from coved.link.protocol import Change, Changes
 from coved.watching import mounted
-from coved.watching.nearest import Nearest
-from coved.watching.pins import Pins
 from coved.watching.place import Place
 from coved.watching.pretend import Pretender, become
 
@@ -23,11 +21,10 @@ MAX_WAITING = 16
 
 
 class Emitter:
-    """Args: answer: called in the event loop with the id of a message whose changes have been done; pins: of QEMU's directories."""
+    """Args: answer: called in the event loop with the id of a message whose changes have been done."""
 
-    def __init__(self, answer: Callable[[int], None], pins: Pins) -> None:
+    def __init__(self, answer: Callable[[int], None]) -> None:
         self._answer = answer
-        self._pins = pins
         self._waiting: queue.Queue[Changes] = queue.Queue(MAX_WAITING)
         self._thread: threading.Thread | None = None
 
@@ -46,41 +43,31 @@ class Emitter:
         while True:
             changes = self._waiting.get()
             try:
-                emit(changes, self._pins)
+                emit(changes)
             except Exception:
                 log.exception("changes in %s could not be shown to containers", changes.path)
             with contextlib.suppress(RuntimeError):  # the engine has ended
                 loop.call_soon_threadsafe(self._answer, changes.id)
 
 
-def emit(changes: Changes, pins: Pins) -> None:
+def emit(changes: Changes) -> None:
     """Do the changes again; those that cannot be are left out, for the next may undo what they are about."""
     mount = mounted.find(changes.path)
-    if mount is None:
-        log.warning("changes in %s are told, which is no folder of the user's computer", changes.path)
+    if mount is None or mount.kind != "own":
+        log.warning("changes in %s are told, which is no folder of Cove's own server", changes.path)
         return
     if changes.lost:
         mount.forget()
     with contextlib.closing(Place(mount.point)) as place:
-        below = mount.below(changes.path)
-        does = Pretender(place, below, changes.token) if mount.kind == "own" else Nearest(place, below)
+        does = Pretender(place, mount.below(changes.path), changes.token)
         for change in changes.changes:
             _do(does, change)
-            if mount.kind == "qemu" and change.what == "dir":
-                _hold(pins, changes.path, change)
         if changes.lost:
             _do(does, Change("attrib", "", "dir"))
         does.done()
 
 
-def _hold(pins: Pins, folder: str, change: Change) -> None:
-    if change.kind in ("delete", "move"):
-        pins.let_go(f"{folder}/{change.path}")
-    if change.kind in ("create", "move"):
-        pins.hold(f"{folder}/{change.to or change.path}")
-
-
-def _do(does: Pretender | Nearest, change: Change) -> None:
+def _do(does: Pretender, change: Change) -> None:
     try:
         does.do(change)
     except OSError as error:

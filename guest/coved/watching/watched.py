@@ -1,4 +1,8 @@
-"""Which folders of the user's computer are watched: those that running containers have bound."""
+"""Which folders of the user's computer are watched: those that running containers have bound, where what changed can be done again.
+
+That is Cove's own server, which pretends. To touch a file of another to make an event, while a container writes to it, takes back what
+the kernel knows of its size.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,6 @@ from collections.abc import Callable, Iterable
 
 from coved.link.protocol import watchable
 from coved.watching import mounted
-from coved.watching.pins import Pins, within
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +23,6 @@ class Watched:
         self._tell = tell
         self._by_container: dict[str, frozenset[str]] = {}
         self._told: tuple[str, ...] = ()
-        self.pins = Pins()
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -29,15 +31,12 @@ class Watched:
 
     async def begin(self, container_id: str, sources: Iterable[str]) -> None:
         """Before a container is started with these paths bound: it sees them as they are, whatever was cached while nobody watched."""
-        theirs = frozenset(sources)
+        mounts = {path: mount for path in sources if (mount := mounted.find(path)) is not None and mount.kind == "own"}
         watched = set(self.paths)
-        if theirs:
-            self._by_container[container_id] = theirs
-        new = [
-            (path, mount) for path in theirs if not within(path, watched) and (mount := mounted.find(path)) is not None
-        ]
-        self.pins.want(self.paths)
-        for mount in {mount.point: mount for _, mount in new}.values():
+        if mounts:
+            self._by_container[container_id] = frozenset(mounts)
+        new = {mount.point: mount for path, mount in mounts.items() if not _within(path, watched)}
+        for mount in new.values():
             try:
                 await asyncio.to_thread(mount.forget)
             except OSError as error:
@@ -51,7 +50,10 @@ class Watched:
 
     def _tell_when_new(self) -> None:
         paths = self.paths
-        self.pins.want(paths)
         if paths != self._told:
             self._told = paths
             self._tell(paths)
+
+
+def _within(path: str, folders: Iterable[str]) -> bool:
+    return any(path == folder or path.startswith(folder.rstrip("/") + "/") for folder in folders)
