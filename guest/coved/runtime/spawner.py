@@ -28,6 +28,8 @@ _REQUEST_TIMEOUT_S = 5.0
 _CACHED_BYTES = 1 << 20
 """Of profiles; the usual one has some 10 kB."""
 _FILES = 1 << 20
+_NPTL = (32, 33)
+"""Signals of the C library (nptl(7)), which Python does not know."""
 
 
 class Spawner:
@@ -226,6 +228,8 @@ def main() -> int:
     # Whatever was ignored where the engine was started: containers' processes shall not inherit that.
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, *setup.IGNORED}:
         signal.signal(number, signal.SIG_DFL)
+    for own in _NPTL:
+        syscalls.reset_signal(own)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     _raise_limits()
     spare_this()  # and the shims that it forks; a container's processes get a score of their own

@@ -18,11 +18,11 @@ _waiting_syscall = ctypes.CDLL(None, use_errno=True).syscall
 _waiting_syscall.restype = ctypes.c_long
 
 _BY_ARCHITECTURE = {
-    # pivot_root, keyctl, capset, bpf
-    "x86_64": (155, 250, 126, 321),
-    "aarch64": (41, 219, 91, 280),
+    # pivot_root, keyctl, capset, bpf, rt_sigaction
+    "x86_64": (155, 250, 126, 321, 13),
+    "aarch64": (41, 219, 91, 280, 134),
 }
-SYS_pivot_root, SYS_keyctl, SYS_capset, SYS_bpf = _BY_ARCHITECTURE[os.uname().machine]
+SYS_pivot_root, SYS_keyctl, SYS_capset, SYS_bpf, SYS_rt_sigaction = _BY_ARCHITECTURE[os.uname().machine]
 SYS_open_tree, SYS_move_mount, SYS_fsopen, SYS_fsconfig, SYS_fsmount = 428, 429, 430, 431, 432
 SYS_clone3, SYS_close_range, SYS_openat2, SYS_mount_setattr = 435, 436, 437, 442
 
@@ -91,6 +91,15 @@ def _fail(call: str, path: str | None = None) -> OSError:
     number = ctypes.get_errno()
     text = f"{call}: {describe(number)}"
     return OSError(number, text, path) if path is not None else OSError(number, text)
+
+
+def reset_signal(number: int) -> None:
+    """Sets a signal to its default, also one that the C library keeps to itself (nptl(7): 32, 33) and glibc's posix_spawn(3) leaves
+    ignored in what it starts. Raises OSError.
+    """
+    action = bytes(32)  # rt_sigaction(2): SIG_DFL, no flags, nothing blocked
+    if _syscall(SYS_rt_sigaction, c_int(number), action, None, ctypes.c_size_t(8)) != 0:
+        raise _fail("rt_sigaction")
 
 
 def _path(path: str) -> bytes:
