@@ -39,6 +39,11 @@ class Mounted:
         if self.kind == "virtiofs":
             return
         libc = ctypes.CDLL(None, use_errno=True)
+        fd = os.open(self.point, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            libc.syncfs(fd)  # who looks a file up again sees what the server has
+        finally:
+            os.close(fd)
         if libc.mount(None, os.fsencode(self.point), None, ctypes.c_ulong(_MS_REMOUNT | self.flags), None) < 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number), self.point)

@@ -93,9 +93,8 @@ class Watcher:
                     self._complain(
                         one.guest, f"changes in {host} are not seen by containers: {error.strerror or error}"
                     )
-                # The guest forgot what it had cached before it asked; what happened since then nobody has seen.
-                one.pending.lose()
-                self._news.set()
+                # The guest forgot what it had cached before it asked. What happened in the moment since then nobody has seen; but to
+                # have it forget once more would be amid what its containers write by now.
             if left_out := source.unwatched():
                 self._complain(
                     "/",
