@@ -16,7 +16,7 @@ from isolation_support import making
 from raw_client import ask, connect
 from runtime_support import Client, Harness, frames, process, with_harness
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.native]
 
 ANSWER = b"HTTP/1.1 101 UPGRADED\r\n\r\n"
 

@@ -15,7 +15,7 @@ from typing import Any
 import docker
 import pytest
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.native]
 
 
 class Host:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
+
 from isolation_support import shim_of
 from life_support import ask
+
+pytestmark = pytest.mark.native
 
 
 def test_a_network_that_cannot_be_closed_keeps_nobody_from_the_next_start(engine: Any, make: Any) -> None:

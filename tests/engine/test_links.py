@@ -14,7 +14,7 @@ import pytest
 
 from raw_client import ask_json
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.native]
 
 
 @pytest.fixture

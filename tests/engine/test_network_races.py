@@ -11,6 +11,8 @@ import pytest
 
 from life_support import ask
 
+pytestmark = pytest.mark.native
+
 ROUNDS = 25
 
 

@@ -19,7 +19,7 @@ import pytest
 from isolation_support import making
 from life_support import eventually
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.native]
 
 
 @pytest.fixture
