@@ -47,7 +47,7 @@ Try next:
   docker --context {docker_context} ps          docker's own client works too
 Stop:
   {cove} rm -f {NAME}                  this container
-  {cove.partition(" ")[0]} machine stop{_machine_argument(engine)}                 the machine; the next command starts it again"""
+  {cove.partition(" ")[0]} machine stop{_machine_argument(engine)}                 the machine; the next cove command starts it again"""
     )
     return 0
 
