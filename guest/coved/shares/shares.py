@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from coved.finishing import to_the_end
 from coved.shares import mounting
 from coved.shares.resolve import NotShared, Place, resolve
 from coved.shares.table import Share, Table, is_of_the_vm
+from coved.threads import abandonable
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -77,17 +77,17 @@ class Shares:
         async with self._turn:
             for tag in lost:
                 log.error("the folder %s does not answer any more", tag)
-                await to_the_end(_alone(lambda tag=tag: mounting.drop(self._root / tag)))  # type: ignore[misc]
+                await to_the_end(abandonable(lambda tag=tag: mounting.drop(self._root / tag)))  # type: ignore[misc]
             gone = [share for share in self.table.shares if share not in table.shares and share.tag not in {*lost}]
             if busy := self.used_by(gone):
                 return {}, busy
             self._told.clear()
             errors: dict[str, str] = {}
-            there = await _alone(lambda: mounting.mounted(self._root))
+            there = await abandonable(lambda: mounting.mounted(self._root))
             keep = {share.tag for share in table.shares} - {share.tag for share in gone}
             for tag in sorted(there - keep):
                 try:
-                    await to_the_end(_alone(lambda tag=tag: mounting.unmount(self._root / tag)))  # type: ignore[misc]
+                    await to_the_end(abandonable(lambda tag=tag: mounting.unmount(self._root / tag)))  # type: ignore[misc]
                     there.discard(tag)
                 except OSError as error:
                     errors[tag] = error.strerror or str(error)
@@ -104,7 +104,7 @@ class Shares:
 
     async def _mount(self, share: Share) -> tuple[Share, str]:
         try:
-            await to_the_end(_alone(lambda: mounting.mount(share, self.place(share))))
+            await to_the_end(abandonable(lambda: mounting.mount(share, self.place(share))))
         except OSError as error:
             log.error("%s of the user's computer cannot be mounted: %s", share.path, error)
             return share, error.strerror or str(error)
@@ -129,7 +129,7 @@ class Shares:
         place: Place | None = None
         try:
             async with asyncio.timeout(ANSWER_S):
-                place = await _alone(lambda: resolve(self.table, source, self.place, create=create))
+                place = await abandonable(lambda: resolve(self.table, source, self.place, create=create))
         except TimeoutError:
             raise EngineError(
                 f"{source}: the folder of this computer does not answer (see: cove machine status)"
@@ -169,7 +169,7 @@ class Shares:
                     f"{source}: the folder {share.path} of this computer could not be shared with the machine:"
                     f" {self._errors.get(share.tag, 'unknown error')} (see: cove machine status)"
                 )
-        if led_to == self.table.normal(source) and await _alone(lambda: Path(source).exists()):
+        if led_to == self.table.normal(source) and await abandonable(lambda: Path(source).exists()):
             return Located(source)
         through = "" if led_to == self.table.normal(source) else f", where {source} leads,"
         raise InvalidParameter(
@@ -190,28 +190,3 @@ class Shares:
         if is_of_the_vm(source) or self.table.find(source):
             return ""
         return f"{source} is a path in Cove's VM: this computer does not share its own{self._how(source)}"
-
-
-async def _alone(work: Callable[[], T]) -> T:
-    """In a thread of its own, which nobody waits for at the engine's end: a folder may never answer, and must take no worker."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if not future.done():
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        result, failure = None, None
-        try:
-            result = work()
-        except BaseException as error:
-            failure = error
-        with contextlib.suppress(RuntimeError):  # the engine has ended meanwhile
-            loop.call_soon_threadsafe(settle, result, failure)
-
-    threading.Thread(target=run, daemon=True).start()
-    return await future

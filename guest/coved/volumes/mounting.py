@@ -16,7 +16,6 @@ import logging
 import os
 import re
 import socket
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +23,7 @@ from typing import TypeVar
 from coved.errors import EngineError
 from coved.finishing import to_the_end
 from coved.shares.shares import Located, MissingSource, Shares
+from coved.threads import abandonable
 from coved.volumes.local_options import (
     MS_BIND,
     MS_NODEV,
@@ -71,7 +71,7 @@ class Mounting:
                 found = await self._found(options)
                 # To its end: what was mounted for somebody who has left would be nobody's to take off.
                 try:
-                    await to_the_end(_alone(lambda: _mount(place, options, found)))
+                    await to_the_end(abandonable(lambda: _mount(place, options, found)))
                 except asyncio.CancelledError:
                     await self._take_off(name)
                     raise
@@ -98,7 +98,7 @@ class Mounting:
     async def _take_off(self, name: str) -> None:
         place = self._place(name)
         try:
-            await to_the_end(_alone(lambda: unmount(place)))
+            await to_the_end(abandonable(lambda: unmount(place)))
         except OSError as error:
             log.error("volume %s stays mounted: %s", name, error)
 
@@ -114,7 +114,7 @@ class Mounting:
             if any(path == one or path.startswith(f"{one}/") for one in kept):
                 continue
             try:
-                await _alone(lambda path=path: unmount(Path(path)))  # type: ignore[misc]
+                await abandonable(lambda path=path: unmount(Path(path)))  # type: ignore[misc]
             except OSError as error:
                 log.error("%s stays mounted: %s", path, error)
 
@@ -242,27 +242,3 @@ def _go_words(error: Exception) -> str:
     if isinstance(error, socket.gaierror) and error.errno not in (socket.EAI_NONAME, socket.EAI_NODATA):
         return str(error.strerror).lower()
     return "no such host"
-
-
-async def _alone(work: Callable[[], T]) -> T:
-    """In a thread of its own, which nobody waits for at the engine's end: a server may never answer, and must take no worker."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def tell(settle: Callable[[], None]) -> None:
-        if not future.done():
-            settle()
-
-    def run() -> None:
-        settle: Callable[[], None]
-        try:
-            result = work()
-            settle = lambda: future.set_result(result)  # noqa: E731
-        except BaseException as error:
-            failure = error
-            settle = lambda: future.set_exception(failure)  # noqa: E731
-        with contextlib.suppress(RuntimeError):  # the engine has ended meanwhile
-            loop.call_soon_threadsafe(tell, settle)
-
-    threading.Thread(target=run, daemon=True).start()
-    return await future

@@ -12,7 +12,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from coved.streams.frames import (
@@ -39,9 +39,7 @@ from coved.streams.frames import (
 )
 
 from cove.errors import TransportError
-from cove.transport.base import SERVICES, Stream, Transport
-
-Handler = Callable[[Stream], None]
+from cove.transport.base import Handler, Reconnecting, Stream
 
 CONNECT_TIMEOUT_S = 60.0
 HELLO_TIMEOUT_S = 5.0
@@ -52,22 +50,12 @@ MOST = 256
 """Streams that the guest may have open to this computer's services."""
 
 
-class SerialTransport(Transport):
-    """Connects to the hypervisor's socket at `path` when a stream is first needed, and again after the connection broke."""
+class SerialTransport(Reconnecting["_Connection"]):
+    """`path` is the hypervisor's socket."""
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         self._path = path
-        self._lock = threading.Lock()
-        self._connection: _Connection | None = None
-        self._closed = False
-        self._services: dict[str, Handler] = {}
-
-    def serve(self, name: str, handler: Handler) -> None:
-        self._services[f"{SERVICES}/{name}.sock"] = handler
-
-    def connect(self) -> None:
-        """Make the connection now, so that the first stream need not wait. Raises `TransportError`."""
-        self._connected()
 
     def open_stream(self, target: str) -> Stream:
         connection = self._connected()
@@ -91,19 +79,8 @@ class SerialTransport(Transport):
             if self._connection is not None:
                 self._connection.finish()
 
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            if self._connection is not None:
-                self._connection.close()
-
-    def _connected(self) -> _Connection:
-        with self._lock:
-            if self._closed:
-                raise TransportError("the connection into the machine is closed")
-            if self._connection is None or self._connection.broken:
-                self._connection = _greeted(self._path, self._services)
-            return self._connection
+    def _connect(self) -> _Connection:
+        return _greeted(self._path, self._services)
 
 
 def _greeted(path: Path, services: Mapping[str, Handler]) -> _Connection:
@@ -186,6 +163,9 @@ class _Connection:
         """Raises `OSError`."""
         with self._sending:
             self._sock.sendall(data)
+
+    def is_active(self) -> bool:
+        return not self.broken
 
     def forget(self, number: int) -> None:
         with self._lock:

@@ -11,7 +11,7 @@ from pathlib import Path
 import paramiko
 
 from cove.errors import TransportError
-from cove.transport.base import SERVICES, Stream, Transport
+from cove.transport.base import Reconnecting, Stream
 
 CONNECT_TIMEOUT_S = 60.0
 OPEN_TIMEOUT_S = 20.0
@@ -104,27 +104,14 @@ class _StreamlocalTransport(paramiko.Transport):
         super()._send_user_message(data)  # type: ignore[misc]
 
 
-class SshTransport(Transport):
-    """Connects when a stream is first needed, and again after the connection broke.
-
-    `port` is on 127.0.0.1; `key` and `host_key` are files with private keys: ours, and the guest's, which is pinned.
-    """
+class SshTransport(Reconnecting[_StreamlocalTransport]):
+    """`port` is on 127.0.0.1; `key` and `host_key` are files with private keys: ours, and the guest's, which is pinned."""
 
     def __init__(self, port: int, key: Path, host_key: Path) -> None:
+        super().__init__()
         self._port = port
         self._key = paramiko.Ed25519Key.from_private_key_file(str(key))
         self._host_key = paramiko.Ed25519Key.from_private_key_file(str(host_key))
-        self._lock = threading.Lock()
-        self._connection: _StreamlocalTransport | None = None
-        self._closed = False
-        self._services: dict[str, Callable[[Stream], None]] = {}
-
-    def serve(self, name: str, handler: Callable[[Stream], None]) -> None:
-        self._services[f"{SERVICES}/{name}.sock"] = handler
-
-    def connect(self) -> None:
-        """Make the connection now, so that the first stream need not wait. Raises `TransportError`."""
-        self._connected()
 
     def open_stream(self, target: str) -> Stream:
         connection = self._connected()
@@ -138,27 +125,6 @@ class SshTransport(Transport):
             return _ChannelStream(self._connected().open_streamlocal(target))
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise TransportError(f"{target} in the machine does not answer: {error}") from error
-
-    def disconnect(self) -> None:
-        """End the connection; the next stream makes another."""
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            if self._connection is not None:
-                self._connection.close()
-
-    def _connected(self) -> _StreamlocalTransport:
-        with self._lock:
-            if self._closed:
-                raise TransportError("the connection into the machine is closed")
-            if self._connection is not None and self._connection.is_active():
-                return self._connection
-            self._connection = self._connect()
-            return self._connection
 
     def _connect(self) -> _StreamlocalTransport:
         connection = None

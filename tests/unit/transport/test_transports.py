@@ -158,7 +158,7 @@ def test_after_close_there_is_nothing(either_way: Any) -> None:
 def test_the_guest_opens_streams_to_a_service_of_this_computer(
     serial_way: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cove.transport.serial.SERVICES", str(serial_way.engine.parent))
+    monkeypatch.setattr("cove.transport.base.SERVICES", str(serial_way.engine.parent))
     transport = serial_way.transport()
 
     def shout(stream: Any) -> None:
