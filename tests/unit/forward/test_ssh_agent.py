@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 from cove.forward import ssh_agent
-from cove.transport.ssh import SERVICES, SshTransport
+from cove.transport.base import SERVICES
+from cove.transport.ssh import SshTransport
 from coved.link.services import HostService
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="OpenSSH's programs of a Unix")

@@ -14,7 +14,6 @@ from coved.containers.mountpoints import MountPoint, collect
 from coved.errors import EngineError, InvalidParameter
 from coved.shares import Share, Table, mounting, shares, stream
 from coved.shares.shares import Located, Shares
-from coved.watching import mounted
 from coved.watching.mounted import Mounted
 from coved.watching.watched import Watched
 
@@ -172,7 +171,7 @@ class _Volumes:
 async def test_folders_that_come_by_volumes_are_watched_like_binds(
     engine: Shares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mounted, "find", lambda path: Mounted(str(tmp_path / "folder0"), "own", 0))
+    monkeypatch.setattr("coved.watching.mounted.find", lambda path: Mounted(str(tmp_path / "folder0"), "own", 0))
     monkeypatch.setattr(Mounted, "forget", lambda mount: None)
     await engine.set(Table((HOME,)))
     (tmp_path / "folder0/src").mkdir()
