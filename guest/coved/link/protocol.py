@@ -295,8 +295,6 @@ class Change:
     """Of a move: the new path."""
     real: str | None = None
     """Where the object of a ``create`` or ``move`` is now, for more may have happened to it; None: nowhere."""
-    size: int = 0
-    """Of a ``modify``: bytes."""
 
     def to_json(self) -> dict[str, Any]:
         value: dict[str, Any] = {"kind": self.kind, "path": self.path, "what": self.what}
@@ -304,8 +302,6 @@ class Change:
             value["to"] = self.to
         if self.kind in ("move", "create"):
             value["real"] = self.real
-        if self.kind == "modify":
-            value["size"] = self.size
         return value
 
     @classmethod
@@ -324,7 +320,6 @@ class Change:
             what=what,
             to=_below(value, "to") if kind == "move" else "",
             real=None if real is None else _below(value, "real"),
-            size=_integer(value, "size", 0, (1 << 63) - 1) if kind == "modify" else 0,
         )
 
 

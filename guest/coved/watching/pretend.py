@@ -23,6 +23,8 @@ PRETENDER = 0xC07E0001
 ARMING = ".cove-pretend"
 _MODES = {"file": stat.S_IFREG | 0o644, "fifo": stat.S_IFIFO | 0o644, "socket": stat.S_IFSOCK | 0o644}
 _CAPABILITIES_V3 = 0x20080522
+_ATTEMPTS = 3
+"""For a file that the user's computer writes to meanwhile; when it has written, it tells so again."""
 
 
 class _Header(ctypes.Structure):
@@ -62,7 +64,7 @@ class Pretender:
             case "create":
                 self._create(path, change.what, change.real)
             case "modify" | "close":
-                self._write(path, change.size if change.kind == "modify" else None)
+                self._write(path, contents=change.kind == "modify")
             case "attrib":
                 self._attrib(path)
             case "delete":
@@ -107,14 +109,13 @@ class Pretender:
                 self._arm(order)
                 _make(parent, name, what)
 
-    def _write(self, path: str, size: int | None) -> None:
+    def _write(self, path: str, *, contents: bool) -> None:
         with self._place.parent(path) as (parent, name):
             fd = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
             try:
-                if size is not None:
-                    os.ftruncate(fd, size)
-                    _forget_pages(parent, name, size)
-                    os.ftruncate(fd, size)  # who read too early hears of it again
+                if contents:
+                    _forget_pages(parent, name, _take_size(fd))
+                    _take_size(fd)  # who read too early hears of it again
                     os.stat(name, dir_fd=parent, follow_symlinks=False)  # times are fetched anew
             finally:
                 os.close(fd)
@@ -147,6 +148,20 @@ class Pretender:
         with contextlib.suppress(FileNotFoundError):
             self._delete(path, what)
         self._create(to, what, real)
+
+
+def _take_size(fd: int) -> int:
+    """Set the size that the file has on the user's computer, and give it. Raises OSError: EBUSY when a container writes to the file."""
+    for attempts_left in reversed(range(_ATTEMPTS)):
+        size = os.fstatvfs(fd).f_blocks  # as the server tells it the pretender
+        try:
+            os.ftruncate(fd, size)
+        except OSError as error:
+            if error.errno != errno.ESTALE or not attempts_left:
+                raise
+        else:
+            return size
+    raise AssertionError("unreachable")
 
 
 def _forget_pages(parent: int, name: str, size: int) -> None:

@@ -36,13 +36,12 @@ Send = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """A folder that the guest has: where it is mounted there, where it is here, what carries it; and of Cove's own server, where it takes
+    """A folder that the guest has from Cove's own server: where it is mounted there, where it is here, and where the server takes
     orders."""
 
     guest: str
     host: Path
-    carrier: str
-    control: Path | None
+    control: Path
     token: str
 
 
@@ -209,14 +208,12 @@ class Folders:
             del self._answers[number]
 
     def carried(self) -> list[Carried]:
-        """The folders that the guest has or shall have, for who tells it of changes in them."""
+        """The folders that the guest has or shall have from Cove's own server, for who tells it of changes in them."""
         return [
-            Carried(
-                f"{MOUNTED_AT}/{folder.tag}", folder.path, self.carrier(folder),
-                servers.control(self._paths, folder.tag) if self.carrier(folder) == "agent" else None, self._token,
-            )
+            Carried(f"{MOUNTED_AT}/{folder.tag}", folder.path, servers.control(self._paths, folder.tag), self._token)
             for folder in self._folders
-        ]  # fmt: skip
+            if self.carrier(folder) == "agent"
+        ]
 
     # -- suspension
 

@@ -6,7 +6,6 @@ import json
 import socket
 import stat
 import struct
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,13 +37,8 @@ def client(root: Path, request: pytest.FixtureRequest) -> Iterator[Client]:
         agent.connect(str(root.parent / "control"))
         agent.sendall(json.dumps({"token": TOKEN}).encode() + b"\n")
         client.attach(HELPER, PRETENDER_UID)
-        end = time.monotonic() + 20
-        while time.monotonic() < end:
-            try:
-                arm(client, "none", "x")
-                break
-            except RefusedError:  # the server takes the token a little later than the agent has sent it
-                time.sleep(0.01)
+        agent.settimeout(20)
+        assert b"listening" in agent.recv(100)
         yield client
     agent.close()
     listener.close()
@@ -57,6 +51,12 @@ def arm(client: Client, kind: str, path: str, to: str = "", *, token: str = TOKE
         client.symlink(".cove-pretend", words, HELPER)
     if refused.value.number != 125:
         raise refused.value
+
+
+def told_size(client: Client, fid: int) -> int:
+    """As fstatvfs(3) tells it the helper: the number of blocks."""
+    blocks: int = struct.unpack_from("<Q", client.ask(T.STATFS, struct.pack("<I", fid)), 8)[0]
+    return blocks
 
 
 def fails(what: str) -> object:
@@ -162,9 +162,11 @@ def test_a_move_over_a_file_that_was_looked_up_already(client: Client, root: Pat
 def test_contents_and_attributes_are_never_changed(client: Client, root: Path) -> None:
     before = (root / "d" / "f").stat()
     fid = client.walk("d/f", HELPER)
-    client.setattr(fid, 1 | 2 | 8 | 0x20, mode=0o777, uid=5)
+    client.setattr(fid, 1 | 2 | 0x20, mode=0o777, uid=5)
     client.lopen(fid, O_WRONLY | 0o1000)
-    client.setattr(fid, 8, size=0)
+    with fails("stale|Stale"):
+        client.setattr(fid, 8, size=0)
+    client.setattr(fid, 8, size=told_size(client, fid))
     client.ask(T.FSYNC, struct.pack("<II", fid, 0))
     assert client.read(fid) == b""
     with fails("not permitted"):
@@ -197,6 +199,41 @@ def test_the_helper_changes_nothing_else(client: Client, root: Path) -> None:
         with pytest.raises(RefusedError):
             ask()
     assert [path.name for path in root.iterdir()] == ["d"]
+
+
+def test_what_a_container_writes_is_left_to_its_kernel(
+    client: Client, root: Path, request: pytest.FixtureRequest
+) -> None:
+    if "read-only" in request.node.name:
+        with fails("[Rr]ead-only"):
+            client.lopen(client.walk("d/f"), O_WRONLY)
+        return
+    writer = client.walk("d/f")
+    before = client.getattr(writer)["version"]
+    client.lopen(writer, O_WRONLY)
+    client.write(writer, b"longer by some")
+    assert client.getattr(client.walk("d/f"))["version"] == before, (
+        "the kernel has pages to write, and must keep their inode"
+    )
+    fid = client.walk("d/f", HELPER)
+    client.lopen(fid, O_WRONLY)
+    with fails("[Bb]usy"):
+        client.setattr(fid, 8, size=told_size(client, fid))
+    with fails("[Bb]usy"):
+        arm(client, "create", "d/f", real="d/f", what="file")
+    with fails("not permitted"):
+        client.mknod("f", 0o100644, client.walk("d", HELPER))
+    client.clunk(writer)
+    assert client.getattr(client.walk("d/f"))["version"] == before, "nobody else has changed it"
+    client.setattr(client.walk("d/f"), 1, mode=0o600)
+    assert client.getattr(client.walk("d/f"))["version"] == before
+    client.setattr(fid, 8, size=told_size(client, fid))
+    (root / "d/f").write_bytes(b"by the user")
+    assert client.getattr(client.walk("d/f"))["version"] != before
+    with fails("[Ss]tale"):
+        client.setattr(fid, 8, size=len(b"longer by some"))
+    assert told_size(client, fid) == len(b"by the user")
+    arm(client, "create", "d/f", real="d/f", what="file")
 
 
 BAD = [

@@ -23,5 +23,5 @@ def test_nothing_above_a_folder_is_opened(tmp_path: Path) -> None:
 
 def test_what_is_told_of_a_path_of_the_vm_is_not_done(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("mine")
-    emit(Changes(1, str(tmp_path), "t", (Change("delete", "a"), Change("modify", "a", size=0)), lost=True))
+    emit(Changes(1, str(tmp_path), "t", (Change("delete", "a"), Change("modify", "a")), lost=True))
     assert (tmp_path / "a").read_text() == "mine"

@@ -1,7 +1,7 @@
 """What the agent says to the server and hears from it: JSON lines on a unix socket that the server listens on.
 
 The agent says ``{"token": "<hex>"}``, by which the guest's helper may pretend (`pretender`), and hears on the same connection
-what the guest changes (`notices`). An agent that is started later connects anew.
+what the guest changes (`notices`), from the word ``listening`` on. An agent that is started later connects anew.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Control:
                     token = json.loads(line)["token"]
                     if not isinstance(token, str) or not token:
                         return
-                    self._notices.listen(connection)  # first: who may pretend can rely on being heard
                     self._pretences.token = token
+                    self._notices.listen(connection)
             finally:
                 self._notices.leave(connection)
 

@@ -1,7 +1,7 @@
 """What the guest changes, told to whoever watches the folder for changes of the host: one JSON line before each.
 
-``{"op": "create|delete|move|attrib|write|written", "path": "/absolute", "to": ""}``, and ``{"op": "lost"}`` where lines had to be left out
-because nobody read them.
+``{"op": "create|delete|move|attrib|write|written", "path": "/absolute", "to": ""}``. The first is ``{"op": "listening"}``, and one is
+``{"op": "lost"}`` where lines had to be left out because nobody read them.
 """
 
 from __future__ import annotations
@@ -28,11 +28,14 @@ class Notices:
         self._lost = False
 
     def listen(self, connection: socket.socket) -> None:
-        """Tell this connection from now on, and no other."""
+        """Tell this connection from now on, and no other. Raises `OSError`."""
         with self._lock:
+            if self._listener is connection:
+                return
             self._listener = connection
             self._pending.clear()
             self._lost = False
+            connection.sendall(b'{"op": "listening"}\n')  # the first bytes of a connection always have room
 
     def leave(self, connection: socket.socket) -> None:
         with self._lock:

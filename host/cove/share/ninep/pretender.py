@@ -8,7 +8,10 @@ The helper says what it is about to repeat by a symbolic link ``.cove-pretend`` 
 ``{"token", "kind": "create|delete|move|none", "path", "to", "real": path or null, "what": "file|dir|symlink|fifo",
 "over": bool}``.
 The answer is the error ECANCELED when it is taken, so that the kernel remembers no such link. Changes of a file's contents
-and attributes need no such words: for this helper they succeed always.
+and attributes need no such words.
+
+What a container has open for writing is refused (EBUSY), and so is another size than a file has now (ESTALE): the guest's kernel has pages
+of it to write, which it would drop. Which size that is the helper asks by fstatvfs(3), whose answer no kernel caches: its blocks.
 """
 
 from __future__ import annotations
@@ -85,7 +88,9 @@ class Pretences:
         if kind == T.GETATTR:
             return self._getattr(session, fid)
         if kind == T.SETATTR:
-            return b""
+            return self._setattr(session, fid, body)
+        if kind == T.STATFS:
+            return self._statfs(fid)
         if kind == T.LOPEN:
             return self._lopen(session, fid, body)
         if kind == T.READ and fid.pretended:
@@ -204,7 +209,31 @@ class Pretences:
         look, _ = self._find(path)  # a directory that is gone, perhaps
         return session.attributes(look, session.owner(fid.node, look))
 
+    def _statfs(self, fid: Fid) -> bytes:
+        look = fid.ghost[1] if fid.ghost is not None else self._folder.look(fid.node)
+        return wire.STATFS.pack(wire.V9FS_MAGIC, 1, look.size, 0, 0, 0, 0, 0, wire.MAX_NAME)
+
     # What is said to have been done.
+
+    def _setattr(self, session: Session, fid: Fid, body: memoryview) -> bytes:
+        valid, _, _, _, size, *_ = wire.SETATTR.unpack_from(body, 4)
+        if valid & wire.SET_SIZE and fid.ghost is None:
+            look = self._folder.look(fid.node)
+            if session.is_being_written(look):
+                raise OSError(errno.EBUSY, "a container writes to it")
+            if size != look.size:
+                raise OSError(errno.ESTALE, "it has another size")
+        return b""
+
+    def _is_free(self, session: Session, now: Pretence) -> None:
+        """Raises `OSError` (EBUSY) when the file that comes to be is being written by a container, as when it has made it itself."""
+        if now.kind == "create" and now.real is not None:
+            try:
+                busy = session.is_being_written(self._look(now.real))
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            if busy:
+                raise OSError(errno.EBUSY, "a container writes to it")
 
     def _lopen(self, session: Session, fid: Fid, body: memoryview) -> bytes | None:
         (flags,) = wire.U32.unpack_from(body, 4)
@@ -219,11 +248,12 @@ class Pretences:
     def _create(self, session: Session, kind: int, fid: Fid, body: memoryview) -> bytes:
         name, offset = wire.name(body, 8 if kind == T.LINK else 4)
         if kind == T.SYMLINK and name == ARMING and fid.node is session.folder.tree.root:
-            self._arm(wire.string(body, offset)[0])
+            self._arm(session, wire.string(body, offset)[0])
             raise OSError(errno.ECANCELED, "agreed")
         now = self._now
         if now is None or now.kind != "create" or now.done or _below(fid, name) != now.path:
             raise OSError(errno.EPERM, "the pretender changes nothing")
+        self._is_free(session, now)
         now.done = True
         look = self._real(now)
         if kind != T.LCREATE:
@@ -254,8 +284,8 @@ class Pretences:
         session.move_fids(fid.node, name, to.node, new)
         return b""
 
-    def _arm(self, words: bytes) -> None:
-        """Take what the helper is about to repeat. Raises `OSError` (EPERM)."""
+    def _arm(self, session: Session, words: bytes) -> None:
+        """Take what the helper is about to repeat. Raises `OSError` (EPERM, EBUSY)."""
         try:
             if len(words) > _MAX_WORDS:
                 raise ValueError
@@ -273,13 +303,16 @@ class Pretences:
             if kind not in ("create", "delete", "move"):
                 raise ValueError
             real = said.get("real")
+            self._now = None
             self._serial += 1
-            self._now = Pretence(
+            now = Pretence(
                 self._serial, kind, _path(said["path"]), _path(said["to"]) if kind == "move" else (),
                 None if real is None else _path(real), _MODES[said.get("what", "file")], bool(said.get("over", False)),
             )  # fmt: skip
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise OSError(errno.EPERM, "not agreed") from error
+        self._is_free(session, now)
+        self._now = now
 
 
 def _below(fid: Fid, name: bytes) -> Path:

@@ -21,6 +21,7 @@ from cove.share.ninep.notices import Notices
 from cove.share.ninep.owners import Owners
 from cove.share.ninep.pretender import PRETENDER_UID, Pretences
 from cove.share.ninep.tree import Node
+from cove.share.ninep.versions import Versions
 from cove.share.ninep.wire import MalformedError, T
 
 MAX_FIDS = 1 << 19
@@ -61,6 +62,7 @@ class Session:
         self._owners = owners
         self._pretences = pretences
         self._notices = notices
+        self._versions = Versions()
         self._msize = msize
         self._max_open = max(64, max_open - _RESERVED_DESCRIPTORS)
         self._open = 0
@@ -116,6 +118,8 @@ class Session:
         fid = self.fids.pop(number)
         if fid.descriptor >= 0:
             self._open -= 1
+            if fid.writable:
+                self._versions.end(fid.file, look_fd(fid.descriptor))
         if fid.listing is not None:
             self._listed -= len(fid.listing.entries)
         if fid.xattr is not None:
@@ -196,12 +200,12 @@ class Session:
 
     def _qid(self, look: Look) -> tuple[int, int, int]:
         kind = look.mode & 0o170000
-        if kind == stat.S_IFREG:  # a file that has changed is another: the guest keeps pages of what it had open before
-            version = hash(look[4:5] + look[8:14])
-            return wire.QTFILE, version & 0xFFFFFFFF or 1, self._folder.number(look)
-        number = hash(look[8:10]) & 0xFFFFFFFF or 1  # 0 would keep the kernel from caching
+        if kind == stat.S_IFREG:
+            number = self._folder.number(look)
+            return wire.QTFILE, self._versions.of(number, look), number
+        version = hash(look[8:10]) & 0xFFFFFFFF or 1  # 0 would keep the kernel from caching
         kind = wire.QTDIR if kind == stat.S_IFDIR else wire.QTSYMLINK if kind == stat.S_IFLNK else wire.QTFILE
-        return kind, number, self._folder.number(look)
+        return kind, version, self._folder.number(look)
 
     def look(self, fid: Fid) -> Look:
         """What a fid is of now; of a file that has lost its name, as long as it is open. Raises `OSError` (ENOENT)."""
@@ -261,7 +265,19 @@ class Session:
         look = self.look(fid)
         return self.attributes(look, self._owners.of(fid.node, look))
 
+    def is_being_written(self, look: Look) -> bool:
+        """Whether the guest has this file open for writing: then its kernel knows better than the host what the file is."""
+        return self._versions.is_being_written(self._folder.number(look))
+
     def _setattr(self, fid: Fid, body: memoryview) -> bytes:
+        if not self._versions.knows(fid.file):
+            return self._set_attributes(fid, body)
+        before = self.look(fid)
+        answer = self._set_attributes(fid, body)
+        self._versions.changed(fid.file, before, self.look(fid))
+        return answer
+
+    def _set_attributes(self, fid: Fid, body: memoryview) -> bytes:
         valid, mode, uid, gid, size, atime, atime_ns, mtime, mtime_ns = wire.SETATTR.unpack_from(body, 4)
         node = fid.node
         descriptor = fid.descriptor if fid.descriptor >= 0 else self._elsewhere_open(fid) if node.gone else -1
@@ -325,12 +341,13 @@ class Session:
         self._may_open()
         if flags & wire.O_TRUNC:
             self._notices.tell("write", fid.node)
+        before = self.look(fid) if access != wire.O_RDONLY else None
         other = self._elsewhere_open(fid) if fid.node.gone else -1
         if other >= 0:
             descriptor = self._folder.reopen(other, access)
         else:
             descriptor = self._folder.open(fid.node, access, truncate=bool(flags & wire.O_TRUNC))
-        look = self._opened(fid, descriptor, access)
+        look = self._opened(fid, descriptor, before)
         fid.wrote = bool(flags & wire.O_TRUNC)
         return self.qid(look) + _NO_IOUNIT
 
@@ -352,7 +369,7 @@ class Session:
         self._tree.hold(node)
         self._tree.release(parent)
         fid.node = node
-        look = self._opened(fid, descriptor, access)
+        look = self._opened(fid, descriptor, look_fd(descriptor) if access != wire.O_RDONLY else None)
         fid.wrote = True
         if made:
             self._made(node, look, fid.uid, gid)
@@ -362,11 +379,14 @@ class Session:
         if self._open >= self._max_open:
             raise OSError(errno.EMFILE, "too many open files")
 
-    def _opened(self, fid: Fid, descriptor: int, access: int) -> Look:
-        fid.opened(descriptor, writable=access != wire.O_RDONLY)
+    def _opened(self, fid: Fid, descriptor: int, before: Look | None) -> Look:
+        """`before`: what was there until then, when it is open for writing."""
+        fid.opened(descriptor, writable=before is not None)
         self._open += 1
         look = look_fd(descriptor)
         fid.file, fid.is_dir = self._folder.number(look), False
+        if before is not None:
+            self._versions.begin(fid.file, before if before.same_file(look) else look)
         return look
 
     def _made(self, node: Node, look: Look, uid: int, gid: int) -> None:

@@ -1,17 +1,15 @@
 """What the guest itself did to shared files comes back from the laptop's file system as an event: here it is recognised.
 
 A server of Cove's own says what it does for the guest before it does it; so creations, removals and moves are recognised one by
-one, and what was written by the time and size that the guest left. Of other servers (virtiofsd, QEMU's) nothing is heard.
-There only that is recognised which the telling of a change does to a file itself, see `telling`.
+one, and what was written by the time and size that the guest left.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,11 +30,16 @@ class Echoes:
         self._clock = clock
         self._expected: OrderedDict[tuple[str, str, str], tuple[int, float]] = OrderedDict()
         """How often, and since when; the oldest first."""
-        self._telling: frozenset[str] = frozenset()
         self._touched: OrderedDict[str, float] = OrderedDict()
-        """Files whose attributes the guest changed, or which were told to it."""
+        """Files whose attributes the guest changed."""
         self._writing: OrderedDict[str, float] = OrderedDict()
         self._written: OrderedDict[str, tuple[int, int] | None] = OrderedDict()
+        self._missed = -FRESH_S
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether what is seen now may be what the guest did while nobody heard it. To do that again would harm what it writes."""
+        return self._clock() - self._missed < FRESH_S
 
     def guest_does(self, op: str, path: str, to: str = "") -> None:
         """The server is about to do it, absolute paths of the host; or, for ``written``, has done it."""
@@ -60,21 +63,10 @@ class Echoes:
                 _remember(self._touched, path, now)
 
     def lost(self) -> None:
-        """Some of what the guest did was not heard of: better an echo than a change that is never told."""
+        """Some of what the guest did was not heard of."""
         for known in (self._expected, self._touched, self._writing, self._written):
             known.clear()
-
-    @contextlib.contextmanager
-    def telling(self, paths: Iterable[str]) -> Iterator[None]:
-        """While the guest is told of changes of these: it touches files' attributes to tell its containers, some time or other."""
-        self._telling = frozenset(paths)
-        try:
-            yield
-        finally:
-            now = self._clock()
-            for path in self._telling:
-                _remember(self._touched, path, now)
-            self._telling = frozenset()
+        self._missed = self._clock()
 
     def is_echo(self, folder: Path, one: Seen) -> bool:
         self._forget(self._clock())
@@ -98,7 +90,7 @@ class Echoes:
         return count > 0
 
     def _recent(self, path: str) -> bool:
-        return path in self._telling or self._clock() - self._touched.get(path, -FRESH_S) < FRESH_S
+        return self._clock() - self._touched.get(path, -FRESH_S) < FRESH_S
 
     def _rename(self, path: str, to: str) -> None:
         _carry(self._writing, path, to)

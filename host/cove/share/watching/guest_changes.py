@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 _READ = 1 << 16
 _MAX_LINE = 64 << 10
+ANSWER_S = 10.0
+"""How long a server may take to begin telling; one that was started just now, on a busy computer."""
 
 
 class GuestChanges:
@@ -26,13 +28,15 @@ class GuestChanges:
         self._echoes = echoes
         self._socket: socket.socket | None = None
         self._buffer = b""
+        self._listening: asyncio.Future[None] | None = None
 
     @property
     def hears(self) -> bool:
         """Whether the server is there."""
         return self._socket is not None
 
-    def open(self) -> None:
+    async def open(self) -> None:
+        """Returns when the server tells all that the guest does from now on, or is not there."""
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             made.connect(str(self._path))
@@ -43,7 +47,15 @@ class GuestChanges:
             return
         made.setblocking(False)
         self._socket = made
-        asyncio.get_running_loop().add_reader(made, self.drain)
+        loop = asyncio.get_running_loop()
+        self._listening = loop.create_future()
+        loop.add_reader(made, self.drain)
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await self._listening
+        except TimeoutError:
+            log.warning("the server of %s does not say what the machine does", self._path.stem)
+            self.close()
 
     def drain(self) -> None:
         """Take in at once all that has been said."""
@@ -70,12 +82,19 @@ class GuestChanges:
             if not isinstance(said, dict):
                 return
             op, path, to = said.get("op"), said.get("path", ""), said.get("to", "")
-            if op == "lost":
+            if op == "listening":
+                self._heard_begin()
+            elif op == "lost":
                 self._echoes.lost()
             elif isinstance(op, str) and isinstance(path, str) and isinstance(to, str):
                 self._echoes.guest_does(op, path, to)
 
+    def _heard_begin(self) -> None:
+        if self._listening is not None and not self._listening.done():
+            self._listening.set_result(None)
+
     def close(self) -> None:
+        self._heard_begin()
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()

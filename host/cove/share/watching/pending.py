@@ -101,7 +101,7 @@ def describe(within: Path, folder: Path, seen: Sequence[Seen]) -> list[Change]:
                 changes.append(Change(one.kind, one.path, what, one.to, real if found is not None else None))
             case "modify" | "close":
                 if found is not None and what == "file":
-                    changes.append(Change(one.kind, one.path, size=found.st_size if one.kind == "modify" else 0))
+                    changes.append(Change(one.kind, one.path))
             case "attrib":
                 if found is not None:
                     changes.append(Change(one.kind, one.path, what))

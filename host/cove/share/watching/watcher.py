@@ -68,7 +68,7 @@ class Watcher:
             carried = sorted(self._carried(), key=lambda one: len(one.guest), reverse=True)
             wanted = await asyncio.to_thread(self._wanted, carried, tuple(paths))
             for shared in {one.shared for one in wanted.values()}:
-                self._listen(shared)
+                await self._listen(shared)
             if wanted and self._source is None:
                 try:
                     self._source = self._make_source(self._from_source)
@@ -104,15 +104,15 @@ class Watcher:
             else:
                 self.trouble.pop("/", None)
 
-    def _listen(self, one: Carried) -> None:
+    async def _listen(self, one: Carried) -> None:
         """To a server of Cove's own, for what the guest does; it may have been started anew since the last time."""
         echoes = self._echoes.setdefault(one.host, Echoes())
-        if one.control is None:
-            return
         heard = self._heard.get(one.control)
         if heard is None or not heard.hears:
             self._heard[one.control] = heard = GuestChanges(one.control, one.token, echoes)
-            heard.open()
+            await heard.open()
+            if not heard.hears:
+                echoes.lost()
 
     def _wanted(self, carried: Sequence[Carried], paths: Iterable[str]) -> dict[Path, _Watched]:
         """By folder of this computer; one that lies in another that is watched is left out."""
@@ -162,15 +162,18 @@ class Watcher:
         for heard in self._heard.values():
             heard.drain()  # what the guest did was said before it was done
         echoes = self._echoes[one.shared.host]
-        if lost:
-            one.pending.lose()
-        lost = lost or one.pending.lost
-        one.pending.add(
+        changes = [
             change
             for change in seen
             if (one.names is None or change.path in one.names or change.to in one.names)
             and not echoes.is_echo(one.host, change)
-        )
+        ]
+        if changes and echoes.uncertain:
+            changes, lost = [], True
+        if lost:
+            one.pending.lose()
+        lost = lost or one.pending.lost
+        one.pending.add(changes)
         if one.pending.lost and not lost:
             log.info("too much changed in %s to be told one by one", one.host)
         if one.pending:
@@ -195,17 +198,12 @@ class Watcher:
             changes, lost = [], True
         if not changes and not lost:
             return True
-        touched: set[Path] = set()
-        if one.shared.carrier != "agent":
-            named = {one.host / path for change in changes for path in (change.path, change.to) if path}
-            touched = named | {path.parent for path in named} | {one.host}
-        with self._echoes[one.shared.host].telling(map(str, touched)):
-            try:
-                await self._told(one, changes, lost)
-            except Exception:
-                log.exception("changes of %s could not be told", one.host)
-                one.pending.lose()
-                return bool(changes)  # that some were lost may be told still
+        try:
+            await self._told(one, changes, lost)
+        except Exception:
+            log.exception("changes of %s could not be told", one.host)
+            one.pending.lose()
+            return bool(changes)  # that some were lost may be told still
         return True
 
     async def _told(self, one: _Watched, changes: Sequence[Change], lost: bool) -> None:
