@@ -98,7 +98,7 @@ class Networks:
     async def close(self) -> None:
         """Lets go of threads and sockets. Sandboxes stay as they are, for the next engine."""
         await asyncio.gather(*(task for _, task in self._dropping.values()))
-        self.sandboxes.release()
+        await self.sandboxes.release()
         await self._kernel.close()
         self._publisher.close()
 

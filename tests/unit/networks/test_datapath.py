@@ -419,6 +419,34 @@ def test_a_sandbox_that_closes_leaves_nothing(lab: Lab) -> None:
     lab.run(datapath.close_sandbox, "c1", [mine], [port], True)  # a second time does no harm
 
 
+def test_an_address_is_its_next_containers_even_while_the_last_ones_namespace_is_held(lab: Lab) -> None:
+    net = network(1)
+    datapath = lab.datapath()
+    lab.run(datapath.start, [net], {}, [])
+    first, second = endpoint(net, 2, name="vfirst"), endpoint(net, 2, name="vsecond")
+    opened(lab, datapath, "c1", [(net, first)], [])
+    opened(lab, datapath, "c3", [(net, endpoint(net, 3))], [])
+
+    def answer() -> str:
+        return within(datapath.path("c3"), lambda: fetch("10.201.0.2", 80))
+
+    with datapath.path("c1").open("rb") as held:
+        kept = Path(f"/proc/self/fd/{held.fileno()}")
+        with tcp_server(kept, 80, b"first"):
+            assert answer() == "first 10.201.0.3"
+            lab.run(datapath.close_sandbox, "c1", [first], [], False)
+            opened(lab, datapath, "c2", [(net, second)], [])
+            assert "vfirst" in lab.run(datapath.links)
+            with tcp_server(datapath.path("c2"), 80, b"second"):
+                # What is left of the first says that the address is behind its own port.
+                assert within(kept, lambda: fetch("10.201.0.3", 80, 0.2)) == ""
+                assert answer() == "second 10.201.0.3"
+                lab.run(datapath.drop_pairs_aside, [first])
+                assert {"vfirst", "vsecond"} & lab.run(datapath.links) == {"vsecond"}
+                assert answer() == "second 10.201.0.3"
+    lab.run(datapath.drop_pairs_aside, [first])  # a second time does no harm
+
+
 def test_an_open_that_fails_leaves_nothing(lab: Lab) -> None:
     net = network(1)
     datapath = lab.datapath()
