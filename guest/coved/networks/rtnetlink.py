@@ -62,6 +62,8 @@ _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_TABLE = 1, 4, 5, 6, 15
 _IP6_RT_PRIO_USER = 1024  # linux/ipv6_route.h
 _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST = 254, 3, 0, 1
 
+_AT_ONCE = 128
+"""The answers to one batch must have room in the socket's buffer, or the kernel drops them."""
 LOOPBACK_INDEX = 1
 """The loopback is the first link of every network namespace."""
 
@@ -280,7 +282,7 @@ class Netlink:
         self.close()
 
     def run(self, requests: Sequence[Request], ignore: Sequence[int] = ()) -> None:
-        """Sends all requests at once and waits for every answer.
+        """Sends all requests, many at once, and waits for every answer.
 
         The kernel works through them in order and goes on after one that failed.
 
@@ -290,8 +292,14 @@ class Netlink:
         Raises:
             NetlinkError: of the first request that failed.
         """
-        if not requests:
-            return
+        failure: NetlinkError | None = None
+        for start in range(0, len(requests), _AT_ONCE):
+            failed = self._run(requests[start : start + _AT_ONCE], ignore)
+            failure = failure or failed
+        if failure:
+            raise failure
+
+    def _run(self, requests: Sequence[Request], ignore: Sequence[int]) -> NetlinkError | None:
         first = self._sequence + 1
         data = b"".join(self._message(request, NLM_F_ACK) for request in requests)
         self._socket.send(data)
@@ -305,8 +313,7 @@ class Netlink:
                 error = _error(requests[sequence - first].what, flags, body)
                 if error and error.errno not in ignore and failure is None:
                     failure = error
-        if failure:
-            raise failure
+        return failure
 
     def dump(self, kind: int, body: bytes) -> list[bytes]:
         """The bodies of all objects that a dump request lists."""
