@@ -10,6 +10,7 @@ import socket
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from coved.errors import EngineError
 from coved.networks import namespaces, subdevices
 from coved.networks.addresses import Subnet, mac_of
 from coved.networks.definition import INHIBIT_IPV4, Network
@@ -315,7 +316,7 @@ class Datapath:
             [
                 add_veth(
                     endpoint.host_interface,
-                    interface_index(network.bridge),
+                    _bridge_index(network),
                     endpoint.interface,
                     endpoint.mac_address,
                     namespace.fd,
@@ -405,6 +406,15 @@ class Datapath:
             conntrack.forget_udp({port.port for port in udp}, addresses)
         except OSError as error:
             log.warning("old UDP connections may go astray for half a minute: %s", error)
+
+
+def _bridge_index(network: Network) -> int:
+    """Raises EngineError when somebody has taken it away: the kernel would make a pair that leads nowhere."""
+    if index := interface_index(network.bridge):
+        return index
+    raise EngineError(
+        f"network {network.name} has lost its bridge {network.bridge}: remove the network and create it again"
+    )
 
 
 def _interfaces(endpoint: Endpoint) -> Iterator[Interface]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from coved.errors import EngineError
 from coved.networks import namespaces
 from coved.networks.datapath import Datapath
 from coved.networks.definition import Network
@@ -25,6 +26,7 @@ from coved.networks.firewall import PortRule
 from coved.networks.model import Endpoint
 from coved.networks.nftables import FirewallError, Nftables
 from coved.networks.rtnetlink import LOOPBACK_INDEX, Netlink, NetlinkError, add_bridge, delete_link, set_up
+from coved.networks.subdevices import GONE
 
 pytestmark = pytest.mark.root
 
@@ -514,6 +516,30 @@ def test_rules_are_all_or_nothing_and_errors_have_nftables_words(lab: Lab) -> No
         nft.close()
 
     lab.run(scenario)
+
+
+def test_a_thousand_requests_are_all_answered(lab: Lab) -> None:
+    def scenario() -> None:
+        with Netlink() as netlink:
+            gone = [delete_link(f"gone{number}") for number in range(999)]
+            netlink.run([add_bridge("many", "02:42:00:00:00:01"), *gone, set_up(LOOPBACK_INDEX)], ignore=GONE)
+            with pytest.raises(NetlinkError, match="cannot delete link gone0: "):
+                netlink.run([*gone, delete_link("many")])
+            assert "many" not in {link.name for link in netlink.links()}
+
+    lab.run(scenario)
+
+
+def test_a_pair_for_a_bridge_that_somebody_took_away_is_refused(lab: Lab) -> None:
+    net = network(1)
+    datapath = lab.datapath()
+    lab.run(datapath.start, [net], {}, [])
+    lab.shell("ip link del tb1")
+    before = lab.run(datapath.links)
+    with pytest.raises(EngineError, match="network net1 has lost its bridge tb1"):
+        opened(lab, datapath, "c1", [(net, endpoint(net, 2))], [])
+    assert lab.run(datapath.links) == before
+    assert not datapath.path("c1").exists()
 
 
 def test_the_kernels_words_are_in_netlinks_errors(lab: Lab) -> None:
