@@ -499,6 +499,8 @@ class Sandboxes:
     async def _attach(
         self, record: Record, network: Network, endpoint: EndpointRequest, request: SandboxRequest | None
     ) -> None:
+        if network.id not in self._catalog:  # any more
+            raise NotFound(f"network {network.name} not found")
         (made,) = self._catalog.allocate([(network, endpoint)], _next_interface(record))
         grown = replace(record, endpoints=(*record.endpoints, made))
         ways = gateways(grown.endpoints)
