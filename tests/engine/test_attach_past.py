@@ -7,9 +7,9 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import websocket
@@ -31,12 +31,17 @@ def attach(engine: Any, container: Any) -> socket.socket:
 
 def everything(client: socket.socket, *, tty: bool) -> bytes:
     with client, client.makefile("rb") as stream:
-        if tty:
-            return stream.read()
-        data = b""
-        while head := stream.read(8):
-            data += stream.read(struct.unpack(">BxxxI", head)[1])
-        return data
+        return stream.read() if tty else b"".join(said(stream))
+
+
+def said(stream: BinaryIO) -> Iterator[bytes]:
+    """What the frames of a connection hold. Where one ends says nothing of lines: what is read together goes out together."""
+    while head := stream.read(8):
+        kind, size = struct.unpack(">BxxxI", head)
+        assert kind == 1, "the process says nothing on stderr"
+        data = stream.read(size)
+        assert len(data) == size, "the connection ended within a frame"
+        yield data
 
 
 def raw(engine: Any, container: Any, tty: bool) -> bytes:
@@ -93,17 +98,15 @@ def attached(container: Any) -> int:
 
 def test_a_start_while_the_past_is_sent(engine: Any, make: Any) -> None:
     container = make("sh", "-c", "echo one; usleep 2000; echo two; exec sleep 300", start=False)
-    line = b"\1\0\0\0\0\0\0\4one\n\1\0\0\0\0\0\0\4two\n"
+    lines = b"one\ntwo\n"
     for number in range(1, 11):
         starting = threading.Timer(random.uniform(0, 0.01), container.start)
         starting.start()
-        with attach(engine, container) as client:
-            data = b""
-            while len(data) < len(line) * number:
-                data += client.recv(65536)
+        with attach(engine, container) as client, client.makefile("rb") as stream:
+            frames, data = said(stream), b""
+            while len(data) < len(lines) * number:
+                data += next(frames)  # or else StopIteration: the connection has ended
             starting.join()
             container.kill()
             container.wait()
-            while more := client.recv(65536):
-                data += more
-        assert data == line * number
+            assert data + b"".join(frames) == lines * number

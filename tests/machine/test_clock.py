@@ -41,11 +41,15 @@ def name(client: Any) -> Iterator[str]:
 def jump(machine: Any) -> Iterator[Jump]:
     """Moves the guest's clock by so many seconds; afterwards it is right again."""
     moved = 0
+    read = "import time; print(time.time_ns() - time.monotonic_ns())"
+    right = int(machine.cove("machine", "ssh", f"python3 -c '{read}'").stdout)
 
     def by(seconds: int) -> None:
         nonlocal moved
-        machine.cove("machine", "ssh", f"date -s @$(($(date +%s) + {seconds})) > /dev/null")
         moved += seconds
+        # From the clock that nobody sets: else each jump would leave this one behind by what it takes to set it.
+        now = f"time.monotonic_ns() + {right + moved * 10**9}"
+        machine.cove("machine", "ssh", f"python3 -c 'import time; time.clock_settime_ns(time.CLOCK_REALTIME, {now})'")
 
     yield by
     if moved:

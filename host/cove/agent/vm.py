@@ -299,9 +299,9 @@ class Vm:
                 f"the machine {self._paths.name} cannot be suspended: its QEMU was not started so that it could be saved",
                 "stop it instead: cove machine stop",
             )
-        report(Event("suspend", "writing its memory to the disk"))
         assert self.folders is not None
-        async with self.folders.away():  # with them it could not be saved
+        async with self.folders.away():  # with them it could not be saved, and some may be in use
+            report(Event("suspend", "writing its memory to the disk"))
             await asyncio.to_thread(self._transport.disconnect)
             await self._save(idle_since)
         await self._driver.quit()

@@ -233,6 +233,13 @@ def test_what_a_container_writes_is_left_to_its_kernel(
     with fails("[Ss]tale"):
         client.setattr(fid, 8, size=len(b"longer by some"))
     assert told_size(client, fid) == len(b"by the user")
+    looked_up = client.walk("d/f")
+    (root / "d/saved").write_bytes(b"as editors save")
+    (root / "d/saved").replace(root / "d/f")
+    client.lopen(looked_up, O_WRONLY)  # by a name that the kernel remembers
+    client.write(looked_up, b"AS")
+    client.clunk(looked_up)
+    assert (root / "d/f").read_bytes() == b"AS editors save"
     arm(client, "create", "d/f", real="d/f", what="file")
 
 

@@ -5,6 +5,7 @@ A session is for one thread at a time; what may take long is handed back as `Lat
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -341,13 +342,16 @@ class Session:
         self._may_open()
         if flags & wire.O_TRUNC:
             self._notices.tell("write", fid.node)
-        before = self.look(fid) if access != wire.O_RDONLY else None
+        before = None
+        if access != wire.O_RDONLY:
+            with contextlib.suppress(FileNotFoundError):  # another file has that name now
+                before = self.look(fid)
         other = self._elsewhere_open(fid) if fid.node.gone else -1
         if other >= 0:
             descriptor = self._folder.reopen(other, access)
         else:
             descriptor = self._folder.open(fid.node, access, truncate=bool(flags & wire.O_TRUNC))
-        look = self._opened(fid, descriptor, before)
+        look = self._opened(fid, descriptor, access, before)
         fid.wrote = bool(flags & wire.O_TRUNC)
         return self.qid(look) + _NO_IOUNIT
 
@@ -369,7 +373,7 @@ class Session:
         self._tree.hold(node)
         self._tree.release(parent)
         fid.node = node
-        look = self._opened(fid, descriptor, look_fd(descriptor) if access != wire.O_RDONLY else None)
+        look = self._opened(fid, descriptor, access)
         fid.wrote = True
         if made:
             self._made(node, look, fid.uid, gid)
@@ -379,14 +383,14 @@ class Session:
         if self._open >= self._max_open:
             raise OSError(errno.EMFILE, "too many open files")
 
-    def _opened(self, fid: Fid, descriptor: int, before: Look | None) -> Look:
-        """`before`: what was there until then, when it is open for writing."""
-        fid.opened(descriptor, writable=before is not None)
+    def _opened(self, fid: Fid, descriptor: int, access: int, before: Look | None = None) -> Look:
+        """`before`: what was there until then."""
+        fid.opened(descriptor, writable=access != wire.O_RDONLY)
         self._open += 1
         look = look_fd(descriptor)
         fid.file, fid.is_dir = self._folder.number(look), False
-        if before is not None:
-            self._versions.begin(fid.file, before if before.same_file(look) else look)
+        if fid.writable:
+            self._versions.begin(fid.file, before if before is not None and before.same_file(look) else look)
         return look
 
     def _made(self, node: Node, look: Look, uid: int, gid: int) -> None:
