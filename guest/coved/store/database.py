@@ -69,10 +69,9 @@ class Database:
             for step in steps[version:]:
                 for statement in _statements(step):
                     self.execute(statement)
-            self.execute(
-                "INSERT OR REPLACE INTO schema_versions VALUES (?, ?)",
-                (domain, len(steps)),
-            )
+            if version < len(steps):  # or every start would wait for the disk, once for each domain
+                sql = "INSERT OR REPLACE INTO schema_versions VALUES (?, ?)"
+                self.execute(sql, (domain, len(steps)))
         return version
 
     @contextlib.contextmanager
