@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from coved.activity import Activity
 from coved.build.cache.snapshots import Snapshots
+from coved.build.cache.steps import Steps
 from coved.containers import Containers
 from coved.containers.outward import Outward
 from coved.events import Events
@@ -106,6 +107,7 @@ class Engine:
         self.images = Images(self.database, self.events, config.root)
         # Not with the builder, which few sessions need: the layers that are the build cache's must not go with their images.
         self.snapshots = Snapshots(self.database, self.images, config.root)
+        self.steps = Steps(self.database, self.snapshots)
         self.volumes = Volumes(self.database, self.events, config.root)
         self.networks = Networks(self.database, self.events, config.state, self.link, keeper)
         self.registries = Registries(
@@ -152,8 +154,8 @@ class Engine:
         from coved.build.builder import Builder  # most sessions of an engine build nothing
 
         return Builder(
-            self.database, self.images, self.registries, self.networks, self.spawner, self.snapshots, self.config.root,
-            self.outward,
+            self.database, self.images, self.registries, self.networks, self.spawner, self.snapshots, self.steps,
+            self.config.root, self.outward,
         )  # fmt: skip
 
     async def start(self, answer: Callable[[], None]) -> None:
@@ -168,6 +170,7 @@ class Engine:
         await self.volumes.start()
         await self.containers.start()
         await self.snapshots.start()  # when what an earlier engine's builds ran is ended
+        self.steps.start()
         if self.link is None:
             upgrading.let_in(self.config.root / "metadata.db")
             await self.containers.life.settle(SETTLE_S)

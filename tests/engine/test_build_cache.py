@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import docker
 import pytest
 from coved.build.cache.steps import key
 
+import build_load
+from kill_look import Netns
 from test_build_classic import context
 
 pytestmark = [pytest.mark.root, pytest.mark.native]
@@ -115,6 +119,24 @@ def test_times_do_not_count(builds: Builds) -> None:
     first = builds.image(dockerfile, files={"f": "same"})
     time.sleep(1.1)  # the archive's members are as old as 1970 in any case; what they become is not
     assert builds.image(dockerfile, files={"f": "same"}) == first
+
+
+def test_equal_steps_that_are_carried_out_anew_leave_one_result(own_engine: Any) -> None:
+    """The first is needed until the build has ended, and no step's by then."""
+    stage = f"FROM busybox AS {{}}\nRUN {RANDOM} > /a\n"
+    dockerfile = f"{stage.format('one')}{stage.format('two')}COPY --from=one /a /b\n"
+    with (
+        closing(docker.DockerClient(own_engine.url, timeout=60)) as client,
+        closing(Netns(own_engine.namespace_pid)) as netns,
+    ):
+        builds = Builds(client)
+        image = builds.image(dockerfile, nocache=True)
+        assert len({*builds.says(image, "cat", "/a", "/b").split("  -\n")} - {""}) == 2
+        assert build_load.wrong_in(own_engine, netns) == {}
+        client.images.remove(image)
+        client.api.prune_builds(all=True)
+        assert os.listdir(own_engine.root / "build" / "snapshots") == []
+        assert build_load.wrong_in(own_engine, netns) == {}
 
 
 def retold(api: Any, name: str, says: Callable[[list[dict[str, Any]], dict[str, Any]], None]) -> None:

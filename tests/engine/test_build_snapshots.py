@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import json
 import os
+import secrets
 import signal
 import stat
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from coved.build.cache.snapshots import Snapshots
+from coved.build.cache.steps import Steps
 from coved.errors import EngineError
 from coved.events import Events
 from coved.images import Images
@@ -37,10 +40,12 @@ class Stores:
         self.database = Database(root / "metadata.db")
         self.images = Images(self.database, Events(), root)
         self.snapshots = Snapshots(self.database, self.images, root)
+        self.steps = Steps(self.database, self.snapshots)
 
     async def __aenter__(self) -> Stores:
         await self.images.start(self.root / "no starter")
         await self.snapshots.start()
+        self.steps.start()
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -48,10 +53,22 @@ class Stores:
         await self.images.close()
         self.database.close()
 
-    async def sealed(self, fill: Callable[[Path], object]) -> str:
+    async def sealed(
+        self, fill: Callable[[Path], object], key: str = "", hold: Callable[[str], object] = lambda _: None
+    ) -> str:
+        """A step's result; the step has the key, or any."""
+        key = key or secrets.token_hex(8)
+
+        def note(ref: str) -> None:
+            self.steps.record(key, ref, "", key, same=False, hold=hold)
+
         async with self.snapshots.draft() as draft:
             fill(draft.upper)
-            return await self.snapshots.seal(draft)
+            return await self.snapshots.seal(draft, note)
+
+    def steps_of(self, refs: Iterable[str]) -> list[str]:
+        """Keys of the steps that have snapshots."""
+        return [step.key for step in self.steps.all() if step.ref in {*refs}]
 
     async def image(self, *diff_ids: str, name: str = "") -> str:
         config = {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": [*diff_ids]}}
@@ -288,7 +305,9 @@ def test_an_engine_that_ends_leaves_everything_settled(tmp_path: Path) -> None:
 def test_whoever_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
     async def work(stores: Stores) -> None:
         async def step() -> None:
-            ref = await stores.sealed(text("a"))
+            async with stores.snapshots.draft() as draft:
+                text("a")(draft.upper)
+                ref = await stores.snapshots.seal(draft)
             await stores.snapshots.remove([ref])
 
         for turns in range(24):
@@ -300,6 +319,59 @@ def test_whoever_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
             await stores.snapshots.close()
             assert not any(stores.files().values())
         assert [*stores.snapshots] == []
+
+    run(tmp_path, work)
+
+
+def test_whoever_is_cancelled_leaves_whole_steps(tmp_path: Path) -> None:
+    async def work(stores: Stores) -> None:
+        kept = 0
+        for turns in range(24):
+            task = asyncio.create_task(stores.sealed(text("a"), "a"))  # and replaces what there is
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await stores.snapshots.close()
+            assert stores.files()["snapshots"] == [*stores.snapshots] == [one.ref for one in stores.steps.all()]
+            kept += len([*stores.snapshots])
+        assert kept
+
+    run(tmp_path, work)
+
+
+def test_what_a_full_disk_lets_nobody_note_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(stores: Stores) -> None:
+        kept = await stores.sealed(text("a"), "a")
+
+        def full(*arguments: Any, **options: Any) -> None:
+            raise EngineError("no space left on device")
+
+        with monkeypatch.context() as patch, pytest.raises(EngineError, match="no space"):
+            patch.setattr(stores.steps, "record", full)
+            await stores.sealed(text("b"), "a")
+        assert stores.files()["snapshots"] == [*stores.snapshots] == [kept] == [one.ref for one in stores.steps.all()]
+
+    run(tmp_path, work)
+
+
+def test_what_is_replaced_goes_with_the_last_who_holds_it(tmp_path: Path) -> None:
+    async def work(stores: Stores) -> None:
+        with stores.steps.holding() as hold:
+            with stores.steps.holding() as late:
+                first = await stores.sealed(text("a", "1"), "a", hold)
+                late(first)
+                second = await stores.sealed(text("a", "2"), "a", hold)
+                third = await stores.sealed(text("a", "3"), "a", late)
+                fourth = await stores.sealed(text("a", "4"), "a")
+            await stores.snapshots.close()
+            assert {*stores.files()["snapshots"]} == {*stores.snapshots} == {first, second, fourth} and third
+        await stores.snapshots.close()
+        assert stores.files()["snapshots"] == [*stores.snapshots] == [fourth]
+        assert stores.steps_of([fourth]) == ["a"]
+        fifth = await stores.sealed(text("a", "5"), "a")
+        await stores.snapshots.close()
+        assert stores.files()["snapshots"] == [fifth]
 
     run(tmp_path, work)
 
@@ -332,22 +404,46 @@ def test_what_cannot_be_recorded_is_as_it_was(tmp_path: Path, monkeypatch: pytes
 _INSTANTS: tuple[tuple[Any, str], ...] = (
     (os, "mkdir"), (os, "rename"), (os, "symlink"), (os, "unlink"), (os, "rmdir"), (os, "fsync"), (syscalls, "exchange"),
     (BlobStore, "publish"), (LayerStore, "adopt"), (Catalog, "add_layer"), (Database, "execute"), (Adoption, "_add"),
+    (LayerStore, "sync"), (Snapshots, "_forget"), (Snapshots, "remove_soon"),
 )  # fmt: skip
 
 
 def test_an_engine_that_is_killed_at_any_instant_leaves_whole_things_only(tmp_path: Path) -> None:
-    """Killed before, and after, each call that changes files or rows."""
+    """Killed before, and after, each call that changes files or rows; and what was a step's result then is so still."""
 
-    async def scenario(stores: Stores) -> None:
-        first, same, second = [await stores.sealed(text(name)) for name in ("a", "a", "b")]
+    async def scenario(count: int, stores: Stores) -> None:
+        def whole(*keys: str) -> None:
+            (stores.root / "whole").write_text(" ".join(keys))
+
+        async def prune(*refs: str) -> None:
+            stores.steps.forget(stores.steps_of(refs))
+            await stores.snapshots.remove(refs)
+
+        _die_at(count)
+        first = await stores.sealed(text("a"), "first")
+        same = await stores.sealed(text("a"), "same")
+        second = await stores.sealed(text("b"), "second")
+        whole("first", "same", "second")
         await stores.snapshots.diff_ids([first, same, second])
-        third = await stores.sealed(text("c"))
+        third = await stores.sealed(text("c"), "third")
+        whole("first", "same", "second", "third")
         await stores.image(stores.snapshots.layer_of(first), name="docker.io/library/x:latest")
-        await stores.snapshots.remove([second, third])
+        with stores.steps.holding() as hold:
+            hold(third)
+            third = await stores.sealed(text("d"), "third")
+        whole("first", "same")
+        await prune(second, third)
         await stores.images.remove("x")
-        await stores.snapshots.remove([first])
+        whole("same")
+        await prune(first)
 
     async def look(stores: Stores) -> None:
+        await stores.snapshots.close()  # what the start has begun is done
+        noted = {step.key: step.ref for step in stores.steps.all()}
+        assert sorted(noted.values()) == sorted(stores.snapshots)
+        expected = (stores.root / "whole").read_text().split() if (stores.root / "whole").exists() else []
+        assert {*expected} <= {*noted}
+        assert all(stores.steps.find(key) for key in noted)
         layers = {*stores.files()["layers"]}
         plain = set()
         for ref in stores.snapshots:
@@ -373,8 +469,7 @@ def test_an_engine_that_is_killed_at_any_instant_leaves_whole_things_only(tmp_pa
         pid = os.fork()
         if not pid:
             try:
-                _die_at(count)
-                run(root, scenario)
+                run(root, functools.partial(scenario, count))
                 os._exit(0)
             finally:
                 os._exit(1)

@@ -44,13 +44,13 @@ class Builder:
 
     def __init__(
         self, database: Database, images: Images, registries: Registries, networks: Networks, spawner: SpawnerClient,
-        snapshots: Snapshots, root: Path, outward: Outward,
+        snapshots: Snapshots, steps: Steps, root: Path, outward: Outward,
     ) -> None:  # fmt: skip
         self._images = images
         self._registries = registries
         self._stores = Stores(registries, root / "build")
         self.snapshots = snapshots
-        self.steps = Steps(database, self.snapshots)
+        self.steps = steps
         self.incoming = Incoming(self.snapshots)
         self._copier = Copier(self.snapshots, root / "build" / "hashes")
         self._outward = outward
@@ -66,7 +66,6 @@ class Builder:
         async with self._beginning:
             if not self._begun:
                 await self._executor.start()
-                await self.upkeep.start()
                 self._begun = True
 
     async def close(self) -> None:

@@ -117,11 +117,6 @@ class Upkeep:
         self._timer: asyncio.TimerHandle | None = None
         self._stores = stores
 
-    async def start(self) -> None:
-        """Removes snapshots whose steps were not noted before the engine died."""
-        noted = {step.ref for step in self._steps.all()}
-        await self._snapshots.remove([ref for ref in self._snapshots if ref not in noted])
-
     async def entries(self, filters: Sequence[filtering.Filter] = ()) -> list[Entry]:
         """The least recently used first."""
         return [one for one in await self._entries() if filtering.matches(filters, one.fields)]

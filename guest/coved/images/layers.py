@@ -7,6 +7,7 @@ once its content is on the disk; the database row comes after. What has no row i
 import ctypes
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,6 +145,15 @@ class LayerStore:
         if tree.is_symlink():
             syscalls.exchange(str(self.path(diff_id)), str(tree))
         self.remove(diff_id)
+
+    def recover(self, tree: Path) -> None:
+        """Gives a tree back whose adoption an engine was killed in: what its link leads to is the only copy, and ``clean``, which
+        must come later, would delete it. Other trees are left alone. Raises OSError."""
+        if not tree.is_symlink():
+            return
+        diff_id = f"sha256:{tree.readlink().parent.name}"
+        if not self._is_known(diff_id) and stat.S_ISDIR(self.path(diff_id).lstat().st_mode):
+            self.give_back(tree, diff_id)
 
     def discard(self, rooms: Iterable[Path]) -> None:
         """Deletes what is left in rooms: nothing when it was published."""

@@ -221,6 +221,10 @@ class Images:
             trees, record
         )
 
+    def recover(self, tree: Path) -> None:
+        """Before ``start``: see ``LayerStore.recover``."""
+        self._layers.recover(tree)
+
     async def import_(
         self,
         chunks: AsyncIterator[bytes],

@@ -2,7 +2,8 @@
 kernel's documentation), under ``<root>/build/snapshots``, until it is made a layer of the images' store.
 
 A row comes after its files. What has no row, or no files, goes at the next start; and so does what was sealed before the
-machine died without having been settled, for nobody knows how much of it had come to the disk.
+machine died without having been settled, for nobody knows how much of it had come to the disk. What an engine was killed over
+while it became a layer is a snapshot again.
 """
 
 from __future__ import annotations
@@ -110,6 +111,7 @@ class Snapshots:
         self._finished: set[Path] = set()
         """Drafts that have been sealed."""
         images.set_layer_users(self._layers_needed)
+        self._recover()
 
     async def start(self) -> None:
         """Removes what interrupted work has left, and what may not be whole after a machine's death. Commands that have outlived
@@ -117,6 +119,19 @@ class Snapshots:
         self._forget([ref for ref, one in self._snapshots.items() if not self._is_whole(ref, one)])
         kept = {ref for ref, one in self._snapshots.items() if not one.diff_id}
         await asyncio.to_thread(self._clean, kept)
+
+    def _recover(self) -> None:
+        """Brings trees back that were being made layers when an engine was killed: now, before the images' start removes what has
+        no row there."""
+        with os.scandir(self._directory) as entries:
+            links = [Path(entry.path) for entry in entries if entry.is_symlink()]
+        for tree in links:
+            snapshot = self._snapshots.get(tree.name)
+            if snapshot is not None and not snapshot.diff_id:
+                try:
+                    self._images.recover(tree)
+                except OSError as error:  # no reason to do without the engine: the step is carried out again
+                    log.error("the snapshot %s is lost: %s", tree.name, error)
 
     @property
     def directory(self) -> Path:
@@ -240,19 +255,29 @@ class Snapshots:
                 self._finished.remove(made.directory)
                 self._begin(removal)
 
-    async def seal(self, draft: Draft) -> str:
+    async def seal(self, draft: Draft, note: Callable[[str], object] | None = None) -> str:
         """Makes a snapshot of what has been changed, and gives its ref; "" when nothing has. Nothing may be mounted there
-        any more. A caller that is cancelled leaves none."""
+        any more.
+
+        Args:
+            note: called with the ref within the transaction that records the snapshot: none is without whoever needs it, even
+                when the engine is killed. Without it, what is made goes at the engine's next start.
+
+        A caller that is cancelled leaves none, but for what has been noted.
+        """
         ref = secrets.token_hex(16)
 
         async def work() -> bool:
             size = await asyncio.to_thread(self._take, draft, ref)
+            with self._database.transaction(lasting=False):
+                if size is not None:
+                    made = _Snapshot(size, self._boot)
+                    self._database.execute("INSERT INTO build_snapshots VALUES (?, ?, ?, '')", (ref, size, self._boot))
+                    self._database.after_commit(lambda: self._snapshots.__setitem__(ref, made))
+                if note is not None:
+                    note(ref if size is not None else "")
             if size is None:
                 return False
-            made = _Snapshot(size, self._boot)
-            with self._database.transaction(lasting=False):
-                self._database.execute("INSERT INTO build_snapshots VALUES (?, ?, ?, '')", (ref, size, self._boot))
-                self._database.after_commit(lambda: self._snapshots.__setitem__(ref, made))
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(_SETTLE_S, self._settle_soon)
             return True
@@ -260,7 +285,8 @@ class Snapshots:
         try:
             changed = await to_the_end(work())
         except BaseException:
-            await self.remove([ref])
+            if note is None or ref not in self._snapshots:
+                await self.remove([ref])
             raise
         self._finished.add(draft.directory)
         return ref if changed else ""
@@ -324,10 +350,18 @@ class Snapshots:
         going = [ref for ref in dict.fromkeys(refs) if not ref.startswith(_LAYER)]
         layers = {one.diff_id for ref in going if (one := self._snapshots.get(ref)) is not None} - {""}
         self._forget([ref for ref in going if ref in self._snapshots])
-        for ref in going:
-            await to_the_end(asyncio.to_thread(remove_tree, self._directory / ref))
-        if layers:
-            await self._images.drop_layers(layers)
+
+        async def work() -> None:
+            await asyncio.to_thread(_remove_all, [self._directory / ref for ref in going])
+            if layers:
+                await self._images.drop_layers(layers)
+
+        if going:
+            await to_the_end(work())
+
+    def remove_soon(self, refs: Collection[str]) -> None:
+        """See ``remove``; in the background. What fails, or is killed over, goes at the next start."""
+        self._begin(self.remove(refs))
 
     def _forget(self, refs: Collection[str]) -> None:
         if not refs:

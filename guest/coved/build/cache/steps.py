@@ -74,9 +74,21 @@ class Steps:
         self._held: Counter[str] = Counter()
         self._known: dict[str, Step] = {}
         """As the table has them, but for when they were used."""
+        self._replaced: set[str] = set()
+        """Snapshots that are no step's any more, and that somebody still held."""
         self._used: dict[str, tuple[int, int]] = {}
         """Of keys that were found since the table was told: when for the last time, and how often."""
         database.migrate("build_steps", _TABLES)
+
+    def start(self) -> None:
+        """Removes what an engine was killed over: steps whose snapshots are gone, and snapshots that are no step's."""
+        noted = {row["ref"] for row in self._database.query("SELECT ref FROM build_steps WHERE ref != ''")}
+        if gone := [ref for ref in noted if ref not in self._snapshots]:
+            with self._database.transaction():
+                for ref in gone:
+                    self._database.execute("DELETE FROM build_steps WHERE ref = ?", (ref,))
+        if left := [ref for ref in self._snapshots if ref not in noted]:
+            self._snapshots.remove_soon(left)
 
     @contextlib.asynccontextmanager
     async def turn(self, key: str) -> AsyncIterator[None]:
@@ -112,21 +124,38 @@ class Steps:
                 self._database.execute(sql, (last, uses, one))
         self._used.clear()
 
-    def record(self, key: str, ref: str, parent: str, description: str, *, same: bool) -> Step:
-        """Notes a step's result.
+    def record(
+        self, key: str, ref: str, parent: str, description: str, *, same: bool, hold: Callable[[str], None]
+    ) -> Step:
+        """Notes a step's result. What it made before goes, as soon as nobody holds that.
 
         Args:
             same: it is what the step always makes (files that are copied); other steps are another's parent each time.
+            hold: called with ``ref`` before anybody else can find, and remove, the result; see ``holding``.
         """
         now = time.time_ns()
         step = Step(key, key[:_ID] if same else secrets.token_hex(_ID)[:_ID], ref, parent, description, now, now, 1)
+
+        def recorded() -> None:
+            self._know(step)
+            hold(ref)
+            if before is not None and before["ref"] not in ("", ref):
+                self._replaced.add(before["ref"])
+                self._remove_replaced()
+
         with self._database.transaction(lasting=False):
+            before = self._database.query_one("SELECT ref FROM build_steps WHERE key = ?", (key,))
             self._database.execute(
                 "INSERT OR REPLACE INTO build_steps VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (key, step.id, ref, parent, description, now, now, 1),
             )
-            self._database.after_commit(lambda: self._know(step))
+            self._database.after_commit(recorded)
         return step
+
+    def _remove_replaced(self) -> None:
+        if free := {ref for ref in self._replaced if not self.is_held(ref)}:
+            self._replaced -= free
+            self._snapshots.remove_soon(free)
 
     def _know(self, step: Step) -> None:
         self._known[step.key] = step
@@ -162,6 +191,7 @@ class Steps:
             finally:
                 self._held.subtract(held)
                 self._held = +self._held
+                self._remove_replaced()
 
     def is_held(self, ref: str) -> bool:
         return self._held[ref] > 0

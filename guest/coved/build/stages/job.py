@@ -181,11 +181,12 @@ class Job:
                 if before is not None:
                     self.used.append(key)
                 return replace(found, key=told)
+            made: list[Step] = []
+
+            def note(ref: str) -> None:
+                made.append(self.steps.record(key, ref, parent, description, same=same, hold=self.hold))
+
             async with self.snapshots.draft() as draft:
                 await work(draft)
-                ref = await self.snapshots.seal(draft)
-            self.hold(ref)
-            step = self.steps.record(key, ref, parent, description, same=same)
-            if before is not None and before.ref not in ("", ref) and not self.steps.is_held(before.ref):
-                await self.snapshots.remove([before.ref])
-            return replace(step, key=told)
+                await self.snapshots.seal(draft, note)
+            return replace(made[0], key=told)

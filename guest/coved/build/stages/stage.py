@@ -168,7 +168,7 @@ class Stage:
         if self._cache and self._job.steps.find(one) is not None:
             self._job.progress.note(" ---> Using cache")
         else:
-            self._job.steps.record(one, "", now.key, instruction.source, same=True)
+            self._job.steps.record(one, "", now.key, instruction.source, same=True, hold=self._job.hold)
 
     # -- for the modules that carry out instructions
 
