@@ -15,11 +15,10 @@ from coved.files import tarwriter
 from coved.files.stream import ArchiveStream, IteratorSource
 from coved.images.compression import DecompressedStream
 from coved.images.extract import REMEMBERED_MAX, Extractor, Limits
-from coved.images.layers import sync_file_system
 from coved.images.streams import OwnThreads, ThreadStream, in_thread
 from coved.images.tar import BadArchive, TarReader
 from coved.runtime.ids import Ids
-from coved.store.trees import is_empty, opened_directory, remove_entry
+from coved.store.trees import is_empty, opened_directory, remove_entry, sync_file_system
 from coved.volumes import Volume, Volumes, validate_name
 from coved.volumes.exchange import NotEmpty
 

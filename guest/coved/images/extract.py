@@ -24,12 +24,12 @@ from coved.images.tar import (
     Entry,
     TarReader,
 )
+from coved.store.trees import OPAQUE as OPAQUE_ATTRIBUTE
 from coved.store.trees import settle_entry
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _AUFS_PRIVATE = ".wh..wh."
-_OPAQUE_ATTRIBUTE = "trusted.overlay.opaque"
 _WHITEOUT_DEVICE = os.makedev(0, 0)
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -193,7 +193,7 @@ class Extractor:
 
     def _white_out(self, parent: int, name: str) -> None:
         if name == _OPAQUE:
-            os.setxattr(parent, _OPAQUE_ATTRIBUTE, b"y")
+            os.setxattr(parent, OPAQUE_ATTRIBUTE, b"y")
             return
         if name.startswith(_AUFS_PRIVATE):
             return
@@ -209,7 +209,7 @@ class Extractor:
 
     def _make_opaque(self, parent: int, name: str) -> None:
         with _directory(name, parent) as fd:
-            os.setxattr(fd, _OPAQUE_ATTRIBUTE, b"y")
+            os.setxattr(fd, OPAQUE_ATTRIBUTE, b"y")
 
     def _clear(self, parent: int, name: str) -> None:
         """A later entry of the same name takes the place of an earlier one."""

@@ -4,7 +4,6 @@ Layers are named by their diff id (the digest of the uncompressed archive). The 
 once its content is on the disk; the database row comes after. What has no row is a leftover and goes at the next start.
 """
 
-import ctypes
 import os
 import secrets
 import stat
@@ -19,7 +18,7 @@ from coved.images.extract import Extractor
 from coved.images.tar import BadArchive, TarReader
 from coved.runtime import syscalls
 from coved.store.blobs import BlobWriter
-from coved.store.trees import remove_tree
+from coved.store.trees import remove_tree, sync, sync_file_system
 
 _TEMPORARY = "incomplete-"
 
@@ -120,7 +119,7 @@ class LayerStore:
         final = self.path(layer.diff_id).parent
         self.remove(layer.diff_id)  # a leftover without a row
         room.rename(final)
-        _sync_directory(self._directory)
+        sync(self._directory)
 
     def adopt(self, tree: Path, diff_id: str) -> None:
         """Moves a tree of the same file system to where a layer's files are, which is to be on the disk (``sync``) before there
@@ -179,18 +178,3 @@ class LayerStore:
         for path in self._directory.iterdir():
             if not self._is_known(f"sha256:{path.name}"):
                 remove_tree(path)
-
-
-def _sync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def sync_file_system(fd: int) -> None:
-    """syncfs(2): one call for thousands of small files, where fsync would be one each."""
-    if ctypes.CDLL(None, use_errno=True).syncfs(fd) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))

@@ -7,7 +7,6 @@ replace, and the journal as long as neither state is complete. docs/decisions/00
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import stat
@@ -15,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from coved.runtime import syscalls
-from coved.store.trees import copy_attributes, opened_directory
+from coved.store.trees import copy_attributes, opened_directory, sync, sync_file_system
 
 _NEW, _OLD, _JOURNAL = "_data", "old", "exchange.json"
 
@@ -60,7 +59,7 @@ def exchange(folder: Path, volume: str, target: Path, *, replace: bool, lasting:
             _move(new / name, target / name, over=replace)
         _dress(new, target, status)
         if lasting:
-            sync_file_system(target)
+            _sync_all(target)
     except BaseException as error:
         try:
             undo(folder, target)
@@ -98,7 +97,7 @@ def undo(folder: Path, target: Path) -> None:
     if failed:
         raise NotPutBack("; ".join(failed[:3]))
     if target.exists():
-        sync_file_system(target)
+        _sync_all(target)
     _end(folder)
 
 
@@ -109,12 +108,9 @@ def give_up(folder: Path, place: Path) -> None:
     _end(folder)
 
 
-def sync_file_system(directory: Path) -> None:
-    """syncfs(2). Raises OSError."""
+def _sync_all(directory: Path) -> None:
     with opened_directory(directory) as fd:
-        if ctypes.CDLL(None, use_errno=True).syncfs(fd) != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code))
+        sync_file_system(fd)
 
 
 def _try(source: Path, target: Path, failed: list[str]) -> None:
@@ -156,7 +152,7 @@ def _write(folder: Path, journal: _Journal, lasting: bool) -> None:
             os.fsync(file.fileno())
     draft.rename(folder / _JOURNAL)
     if lasting:
-        _sync(folder)
+        sync(folder)
 
 
 def _read(folder: Path) -> _Journal | None:
@@ -171,9 +167,4 @@ def _read(folder: Path) -> _Journal | None:
 def _end(folder: Path, *, lasting: bool = True) -> None:
     (folder / _JOURNAL).unlink(missing_ok=True)
     if lasting:
-        _sync(folder)
-
-
-def _sync(folder: Path) -> None:
-    with opened_directory(folder) as fd:
-        os.fsync(fd)
+        sync(folder)

@@ -19,8 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from coved.images.layers import sync_file_system
-from coved.store.trees import remove_tree, tree_size
+from coved.store.trees import remove_tree, sync, sync_file_system, tree_size
 
 log = logging.getLogger(__name__)
 
@@ -185,9 +184,9 @@ class Contexts:
             elif path.suffix != ".json" or not trusted or not path.with_suffix("").is_dir():
                 remove_tree(path)
         (self._root / _BOOT).write_text(boot)
-        self._sync_directory()  # before what follows is trusted no more
+        sync(self._root)  # before what follows is trusted no more
         (self._root / _SYNCED).unlink(missing_ok=True)
-        self._sync_directory()
+        sync(self._root)
         return sorted(found, key=lambda kept: kept.used_ns)
 
     def _sync(self) -> None:
@@ -197,14 +196,7 @@ class Contexts:
         finally:
             os.close(fd)
         (self._root / _SYNCED).write_text("")
-        self._sync_directory()
-
-    def _sync_directory(self) -> None:
-        fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync(self._root)
 
 
 def _read(path: Path) -> str:

@@ -23,11 +23,10 @@ from typing import TYPE_CHECKING, Any
 from coved.errors import EngineError
 from coved.finishing import to_the_end
 from coved.images import Images
-from coved.images.layers import sync_file_system
 from coved.runtime import syscalls
 from coved.runtime.ids import Ids
 from coved.store.database import Database
-from coved.store.trees import is_empty, remove_tree, tree_size
+from coved.store.trees import is_empty, remove_tree, sync_file_system, tree_size
 
 if TYPE_CHECKING:
     from coved.build.orders import Refs

@@ -20,8 +20,7 @@ from pathlib import Path
 
 from coved.build.remote.holdings import Holding
 from coved.finishing import to_the_end
-from coved.images.layers import sync_file_system
-from coved.store.trees import remove_tree, tree_size
+from coved.store.trees import remove_tree, sync_file_system, tree_size
 
 _NOTE = "note"
 _USES = "uses"

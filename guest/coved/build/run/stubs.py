@@ -14,11 +14,11 @@ from pathlib import Path
 
 from coved.build.files.places import OPEN_DIRECTORY
 from coved.runtime import syscalls
+from coved.store.trees import OPAQUE
 
 _STAY = ("/dev", "/proc", "/sys")
 _LITERALLY = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
 _OVERLAYS_OWN = "trusted.overlay."
-_OPAQUE = "trusted.overlay.opaque"
 
 
 def remove(upper: Path, lower: Sequence[Path], made: Sequence[str]) -> None:
@@ -57,7 +57,7 @@ def _remove(upper: Path, path: str) -> None:
 def _forget_copy(upper: Path, lower: Sequence[Path], path: str) -> None:
     """Removes a folder without anything in it that is as the layers below have it: it says nothing."""
     with _opened(upper, path) as fd:
-        if fd is None or os.listdir(fd) or _attribute(fd, _OPAQUE):  # noqa: PTH208 - of a descriptor
+        if fd is None or os.listdir(fd) or _attribute(fd, OPAQUE):  # noqa: PTH208 - of a descriptor
             return
         below = next((found for root in lower if (found := _look(root, path)) is not None), None)
         if below is None or below != _description(fd):
