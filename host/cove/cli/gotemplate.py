@@ -10,15 +10,27 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from cove.cli.errors import CliError
 
 Missing = Callable[[str], str]
+Functions = Mapping[str, Callable[..., Any]]
 
 
 class GoMap(dict[str, Any]):
     """A map, not a struct: a name that is not in it has no value and is no mistake."""
+
+
+class GoStruct(dict[str, Any]):
+    """A line of a list: its fields, and functions that are methods with arguments."""
+
+    def marshalled(self) -> str:
+        """What `json` makes of it: the fields alone, by name, as Go's json.Marshal writes them (`MarshalJSON` in
+        docker's `cli/command/formatter/reflect.go`).
+        """
+        return to_html_safe_json({name: self[name] for name in sorted(self) if not callable(self[name])})
 
 
 class TemplateError(CliError):
@@ -27,6 +39,10 @@ class TemplateError(CliError):
 
 def to_json(value: Any) -> str:
     """Compact JSON."""
+    if isinstance(value, GoStruct):
+        return value.marshalled()
+    if isinstance(value, list) and any(isinstance(item, GoStruct) for item in value):
+        return f"[{','.join(to_json(item) for item in value)}]"
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -43,7 +59,9 @@ def to_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping):
-        return "map[" + " ".join(f"{key}:{to_text(value[key])}" for key in sorted(value)) + "]"
+        return (
+            "map[" + " ".join(f"{key}:{to_text(value[key])}" for key in sorted(value) if not callable(value[key])) + "]"
+        )
     if isinstance(value, list | tuple):
         return "[" + " ".join(to_text(item) for item in value) + "]"
     return str(value)
@@ -76,8 +94,9 @@ Scope = dict[str, Any]
 class _Expression:
     """One pipeline: commands separated by "|", each a function or a value with arguments."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, functions: Functions) -> None:
         self.source = source.strip()
+        self._functions = functions
         self._tokens = _tokens(source)
         self.variables: list[str] = []
         head = [index for index, token in enumerate(self._tokens) if token[0] == "assign"]
@@ -113,7 +132,7 @@ class _Expression:
     def _check(self, command: list[Any]) -> None:
         if command and isinstance(command[0], tuple) and command[0][0] == "word":
             name = command[0][1]
-            if name not in FUNCTIONS and name not in ("true", "false", "nil", "and", "or"):
+            if name not in self._functions and name not in ("true", "false", "nil", "and", "or"):
                 raise TemplateError(f'template: :1: function "{name}" not defined')
 
     def value(self, data: Any, scope: Scope, missing: Missing) -> Any:
@@ -133,9 +152,9 @@ class _Expression:
         if isinstance(first, tuple) and first[0] == "word" and first[1] in ("and", "or"):
             return self._logic(first[1], rest, data, scope, missing, piped)
         arguments = [self._operand(item, data, scope, missing) for item in rest] + piped
-        if isinstance(first, tuple) and first[0] == "word" and first[1] in FUNCTIONS:
+        if isinstance(first, tuple) and first[0] == "word" and first[1] in self._functions:
             try:
-                return FUNCTIONS[first[1]](*arguments)
+                return self._functions[first[1]](*arguments)
             except (TypeError, LookupError, ValueError) as error:
                 raise self._failure(f"error calling {first[1]}: {error}", first[1]) from error
         if isinstance(first, tuple) and first[0] == "field" and first[1] != ".":
@@ -170,7 +189,7 @@ class _Expression:
         constants = {"true": True, "false": False, "nil": None}
         if text in constants:
             return constants[text]
-        return FUNCTIONS[text]()
+        return self._functions[text]()
 
     def _field(self, data: Any, path: str, missing: Missing, arguments: list[Any]) -> Any:
         names = path.lstrip(".").split(".")
@@ -186,7 +205,10 @@ class _Expression:
                 raise self._failure(missing(name), f".{name}" if index == 0 else path)
             data = data[name]
             if callable(data):
-                data = data(*(arguments if index == len(names) - 1 else []))
+                try:
+                    data = data(*(arguments if index == len(names) - 1 else []))
+                except ValueError as error:
+                    raise self._failure(str(error), f".{name}" if index == 0 else path) from error
         return data
 
     def _failure(self, reason: str, where: str) -> TemplateError:
@@ -229,7 +251,7 @@ def _slice(collection: Any, *bounds: int) -> Any:
     return collection[slice(*bounds)] if len(bounds) > 1 else collection[bounds[0] if bounds else 0 :]
 
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {
+FUNCTIONS: Functions = {
     "eq": lambda first, *others: any(first == other for other in others),
     "ge": lambda first, second: first >= second,
     "gt": lambda first, second: first > second,
@@ -253,6 +275,19 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "upper": lambda text: text.upper(),
 }
 
+
+def _untouched(text: Any, *_: Any) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"wrong type for value; expected string; got {type(text).__name__}")
+    return text
+
+
+HEADER_FUNCTIONS: Functions = {
+    **FUNCTIONS,
+    **dict.fromkeys(("join", "json", "lower", "split", "title", "truncate", "upper"), _untouched),
+}
+"""What leaves the name of a column as it is (`HeaderFunctions` in docker's `templates/templates.go`)."""
+
 Node = tuple[str, Any, list[Any], list[Any]]
 """(kind, text or expression, body, else body)"""
 
@@ -260,7 +295,8 @@ Node = tuple[str, Any, list[Any], list[Any]]
 class Template:
     """A parsed template. Raises `TemplateError`."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, functions: Functions = FUNCTIONS) -> None:
+        self._functions = functions
         self._pieces = self._split(source)
         self._nodes, end = self._block(nested=False)
         if end:
@@ -303,13 +339,13 @@ class Template:
             if word in ("if", "range", "with"):
                 nodes.append(self._control(word, rest))
             else:
-                nodes.append(("value", _Expression(text), [], []))
+                nodes.append(("value", _Expression(text, self._functions), [], []))
         if nested:
             raise TemplateError("template: :1: unexpected EOF")
         return nodes, ""
 
     def _control(self, word: str, condition: str) -> Node:
-        expression = _Expression(condition)
+        expression = _Expression(condition, self._functions)
         body, end = self._block(nested=True)
         other: list[Node] = []
         if end.startswith("else "):
@@ -323,6 +359,13 @@ class Template:
         """Apply to `data`; `missing` words the error for a name that is not there. Raises `TemplateError`."""
         out: list[str] = []
         self._run(self._nodes, data, {"$": data}, missing, out)
+        return "".join(out)
+
+    def begin(self, data: Any, missing: Missing) -> str:
+        """What comes before the first mistake when it is applied to `data`; all of it when there is none."""
+        out: list[str] = []
+        with suppress(TemplateError):
+            self._run(self._nodes, data, {"$": data}, missing, out)
         return "".join(out)
 
     def _run(self, nodes: list[Node], data: Any, scope: Scope, missing: Missing, out: list[str]) -> None:

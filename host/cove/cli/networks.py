@@ -100,7 +100,7 @@ def ls(context: Context, values: Values) -> int:
                 "Internal": str(item.get("Internal", False)).lower(),
                 "Labels": ",".join(f"{key}={value}" for key, value in sorted(labels.items())),
                 "CreatedAt": fmt.go_time(item.get("Created", "")),
-                "Label": lambda name, labels=labels: labels.get(name, ""),
+                "Label": fmt.label_of(labels),
             }
         )
     if values["quiet"] and form in ("", "table"):

@@ -48,7 +48,7 @@ def row(item: dict[str, Any]) -> dict[str, Any]:
         "Availability": "N/A",
         "Group": "N/A",
         "Status": "N/A",
-        "Label": lambda name: labels.get(name, ""),
+        "Label": fmt.label_of(labels),
     }
 
 
