@@ -67,21 +67,39 @@ def to_text(value: Any) -> str:
     return str(value)
 
 
+class _Text(str):
+    """A piece of a template; `at` is where it stands: line and column as Go counts them, from one and from zero."""
+
+    at = (1, 0)
+
+    @classmethod
+    def of(cls, source: str, start: int, end: int) -> _Text:
+        made = cls(source[start:end])
+        made.at = (1 + source.count("\n", 0, start), start - (source.rfind("\n", 0, start) + 1))
+        return made
+
+    def part(self, start: int, end: int | None = None) -> _Text:
+        """Of a text on one line, or the first line of one."""
+        made = _Text(self[start:end])
+        made.at = (self.at[0], self.at[1] + start)
+        return made
+
+
 _TOKEN = re.compile(
     r"""\s*(?:(?P<string>"(?:\\.|[^"\\])*"|`[^`]*`)|(?P<number>-?\d+(?:\.\d+)?)|(?P<variable>\$\w*(?:\.\w+)*)"""
     r"""|(?P<field>(?:\.\w+)+|\.)|(?P<assign>:?=)|(?P<punctuation>[()|,])|(?P<word>\w+))"""
 )
 
 
-def _tokens(source: str) -> list[tuple[str, str]]:
-    tokens, position = [], 0
-    source = source.strip()
+def _tokens(source: _Text) -> list[tuple[str, str]]:
+    tokens: list[tuple[str, str]] = []
+    position = 0
     while position < len(source):
         match = _TOKEN.match(source, position)
         if match is None:
             raise TemplateError(f'template: :1: unexpected "{source[position]}" in command')
         kind = match.lastgroup or ""
-        tokens.append((kind, match[kind]))
+        tokens.append((kind, source.part(match.start(kind), match.end(kind))))
         position = match.end()
         while position < len(source) and source[position].isspace():
             position += 1
@@ -94,8 +112,8 @@ Scope = dict[str, Any]
 class _Expression:
     """One pipeline: commands separated by "|", each a function or a value with arguments."""
 
-    def __init__(self, source: str, functions: Functions) -> None:
-        self.source = source.strip()
+    def __init__(self, source: _Text, functions: Functions) -> None:
+        self.source = source
         self._functions = functions
         self._tokens = _tokens(source)
         self.variables: list[str] = []
@@ -182,17 +200,17 @@ class _Expression:
         if kind == "field":
             return data if text == "." else self._field(data, text, missing, [])
         if kind == "variable":
-            name, dot, fields = text.partition(".")
+            name, dot, _ = text.partition(".")
             if name not in scope:
                 raise TemplateError(f'template: :1: undefined variable "{name}"')
-            return self._field(scope[name], dot + fields, missing, []) if dot else scope[name]
+            return self._field(scope[name], text, missing, []) if dot else scope[name]
         constants = {"true": True, "false": False, "nil": None}
         if text in constants:
             return constants[text]
         return self._functions[text]()
 
     def _field(self, data: Any, path: str, missing: Missing, arguments: list[Any]) -> Any:
-        names = path.lstrip(".").split(".")
+        names = path.split(".")[1:]
         for index, name in enumerate(names):
             if not isinstance(data, Mapping):
                 if data is None:
@@ -202,17 +220,27 @@ class _Expression:
             if name not in data and isinstance(data, GoMap):
                 return None
             if name not in data:
-                raise self._failure(missing(name), f".{name}" if index == 0 else path)
+                raise self._failure(missing(name), path)
             data = data[name]
             if callable(data):
                 try:
                     data = data(*(arguments if index == len(names) - 1 else []))
                 except ValueError as error:
-                    raise self._failure(str(error), f".{name}" if index == 0 else path) from error
+                    raise self._failure(str(error), path) from error
         return data
 
     def _failure(self, reason: str, where: str) -> TemplateError:
-        return TemplateError(f'template: :1:2: executing "" at <{where}>: {reason}')
+        # Go says where the last name of several begins.
+        line, column = where.at if isinstance(where, _Text) else self.source.at
+        column += max(where.rfind("."), 0) if where.startswith((".", "$")) else 0
+        return TemplateError(f'template: :{line}:{column}: executing "" at <{where}>: {reason}')
+
+
+def _first_word(text: _Text) -> tuple[str, _Text]:
+    """It, and what follows it."""
+    word = text.partition(" ")[0]
+    start = len(word) + len(text[len(word) :]) - len(text[len(word) :].lstrip())
+    return word, text.part(start)
 
 
 def _index(collection: Any, *keys: Any) -> Any:
@@ -303,8 +331,8 @@ class Template:
             raise TemplateError(f"template: :1: unexpected {{{{{end}}}}}")
 
     @staticmethod
-    def _split(source: str) -> list[tuple[str, str]]:
-        pieces: list[tuple[str, str]] = []
+    def _split(source: str) -> list[tuple[str, _Text]]:
+        pieces: list[tuple[str, _Text]] = []
         position = 0
         trim = False
         for match in re.finditer(
@@ -314,18 +342,19 @@ class Template:
             if "{{" in literal:
                 raise TemplateError("template: :1: unclosed action")
             literal = literal.lstrip() if trim else literal
-            pieces.append(("text", literal.rstrip() if match[1] else literal))
-            body = match[2].strip()
+            pieces.append(("text", _Text(literal.rstrip() if match[1] else literal)))
+            start = match.start(2) + len(match[2]) - len(match[2].lstrip())
+            body = _Text.of(source, start, start + len(match[2].strip()))
             if not body.startswith("/*"):
                 pieces.append(("action", body))
             position, trim = match.end(), bool(match[3])
         literal = source[position:]
         if "{{" in literal:
             raise TemplateError("template: :1: unclosed action")
-        pieces.append(("text", literal.lstrip() if trim else literal))
+        pieces.append(("text", _Text(literal.lstrip() if trim else literal)))
         return pieces
 
-    def _block(self, *, nested: bool) -> tuple[list[Node], str]:
+    def _block(self, *, nested: bool) -> tuple[list[Node], _Text]:
         nodes: list[Node] = []
         while self._pieces:
             kind, text = self._pieces.pop(0)
@@ -333,7 +362,7 @@ class Template:
                 if text:
                     nodes.append(("text", text, [], []))
                 continue
-            word, _, rest = text.partition(" ")
+            word, rest = _first_word(text)
             if word in ("end", "else"):
                 return nodes, text
             if word in ("if", "range", "with"):
@@ -342,15 +371,14 @@ class Template:
                 nodes.append(("value", _Expression(text, self._functions), [], []))
         if nested:
             raise TemplateError("template: :1: unexpected EOF")
-        return nodes, ""
+        return nodes, _Text()
 
-    def _control(self, word: str, condition: str) -> Node:
+    def _control(self, word: str, condition: _Text) -> Node:
         expression = _Expression(condition, self._functions)
         body, end = self._block(nested=True)
         other: list[Node] = []
         if end.startswith("else "):
-            inner, _, rest = end[5:].strip().partition(" ")
-            other = [self._control(inner, rest)]
+            other = [self._control(*_first_word(_first_word(end)[1]))]
         elif end == "else":
             other, _ = self._block(nested=True)
         return word, expression, body, other
