@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import ipaddress
 import logging
 import os
+import secrets
 import socket
+import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from typing import Protocol
 
 from coved.errors import EngineError
-from coved.link.protocol import MAX_PORTS, PortForward, Reply
+from coved.link.protocol import MAX_PORTS, PortForward, Reply, in_each_others_way
 from coved.networks.firewall import PortRule
 from coved.networks.model import PortRequest, PublishedPort
 
@@ -22,6 +25,7 @@ log = logging.getLogger(__name__)
 DEFAULT_HOST_IP = "127.0.0.1"
 GUEST_PORTS = range(49152, 65536)
 """The dynamic ports of RFC 6335, section 6."""
+_BACKLOG = 128
 
 
 class PublishError(EngineError):
@@ -31,21 +35,21 @@ class PublishError(EngineError):
     def allocated(cls, request: PortRequest, holder: str = "") -> PublishError:
         """A container has it: ``holder``, when that is known; docker's words stand before it."""
         ports = f"{request.host_port}-{request.host_port_end}" if request.host_port_end else f"{request.host_port}"
-        return cls(f"Bind for {_address(request)}:{ports} failed: port is already allocated{_told(holder)}")
+        return cls(f"Bind for {_address(request)}:{ports} failed: port is already allocated{_bracketed(holder)}")
 
     @classmethod
     def in_use(cls, request: PortRequest, holder: str = "") -> PublishError:
         """Another program has it. The words are Go's, which dockerd and Docker Desktop pass on."""
         family = "6" if ":" in request.host_ip else "4"
         where = f"{_address(request)}:{request.host_port}"
-        return cls(f"listen {request.proto}{family} {where}: bind: address already in use{_told(holder)}")
+        return cls(f"listen {request.proto}{family} {where}: bind: address already in use{_bracketed(holder)}")
 
 
 def _address(request: PortRequest) -> str:
     return f"[{request.host_ip}]" if ":" in request.host_ip else request.host_ip or DEFAULT_HOST_IP
 
 
-def _told(holder: str) -> str:
+def _bracketed(holder: str) -> str:
     return f" ({holder})" if holder else ""
 
 
@@ -97,8 +101,7 @@ def _collide(port: PublishedPort, request: PortRequest, number: int) -> bool:
     """Whether the one keeps ``number`` from being had for the other."""
     if (port.proto, port.host_port) != (request.proto, number):
         return False
-    ours, theirs = (ipaddress.ip_address(ip or DEFAULT_HOST_IP) for ip in (request.host_ip, port.host_ip))
-    return ours.version == theirs.version and (ours == theirs or ours.is_unspecified or theirs.is_unspecified)
+    return in_each_others_way(request.host_ip or DEFAULT_HOST_IP, port.host_ip or DEFAULT_HOST_IP)
 
 
 def _host_ports(request: PortRequest) -> Iterator[int]:
@@ -127,7 +130,8 @@ class LinkPublisher:
         self.lost: Set[PublishedPort] = frozenset()
         self.on_lost: Callable[[PublishedPort, bool], None] = lambda port, lost: None
         self._reserved: set[int] = set()
-        self._next = 0
+        # Elsewhere than the engine before, whose ports may have been in use a moment ago.
+        self._next = secrets.randbelow(len(GUEST_PORTS))
 
     def live_ports(self) -> Iterable[PortForward]:
         """The forwards that the host shall have."""
@@ -197,6 +201,9 @@ class LinkPublisher:
                     raise
                 if reply.ok and reply.ports:
                     bound = reply.ports[0]
+                    if (bound.proto, bound.guest_port) != (wanted.proto, wanted.guest_port):
+                        self._withdraw(wanted)
+                        raise PublishError("the host answered for another port")
                     port = PublishedPort(
                         request.proto, request.container_port, bound.host_ip, bound.host_port, guest_port
                     )
@@ -259,7 +266,10 @@ def _forward(port: PublishedPort) -> PortForward:
 
 
 class LocalPublisher:
-    """Without a VM: a socket holds each port, so that no other program takes it; the packets never reach it."""
+    """Without a VM: a socket holds each port, so that no other program takes it; the packets never reach it.
+
+    What comes before there is a rule, or when there is none any more, gets a reset, as from a port that nobody has.
+    """
 
     def __init__(self, default_host_ip: str = DEFAULT_HOST_IP) -> None:
         self._default = default_host_ip
@@ -280,8 +290,9 @@ class LocalPublisher:
 
     async def unpublish(self, ports: Sequence[PublishedPort]) -> None:
         for port in ports:
+            self.lost -= {port}
             if held := self._sockets.pop(port, None):
-                held.close()
+                _let_go(held)
 
     def adopt(self, ports: Sequence[PublishedPort]) -> None:
         for port in ports:
@@ -289,6 +300,8 @@ class LocalPublisher:
                 self._sockets[port] = _hold(port.proto, port.host_ip, port.host_port)
             except OSError as error:
                 log.warning("port %s:%d was taken in the meantime: %s", port.host_ip, port.host_port, error)
+                self.lost |= {port}
+                self.on_lost(port, True)
 
     def rule(self, port: PublishedPort, container_address: str) -> PortRule:
         address = "" if port.host_ip == "0.0.0.0" else port.host_ip
@@ -298,11 +311,12 @@ class LocalPublisher:
         held = self._sockets.get(port)
         if held is None:
             raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        asyncio.get_running_loop().remove_reader(held)  # who connects is the caller's from now on
         return held.dup()
 
     def close(self) -> None:
         for held in self._sockets.values():
-            held.close()
+            _let_go(held)
         self._sockets.clear()
 
     def _publish(self, request: PortRequest) -> PublishedPort:
@@ -339,8 +353,24 @@ def _hold(proto: str, host_ip: str, port: int) -> socket.socket:
     try:
         held.bind((host_ip, port))
         if proto == "tcp":
-            held.listen(1)
+            held.setblocking(False)
+            held.listen(_BACKLOG)  # with SO_REUSEADDR, two may be bound until one listens
+            asyncio.get_running_loop().add_reader(held, _refuse, held)
     except OSError:
         held.close()
         raise
     return held
+
+
+def _refuse(held: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            client, _ = held.accept()
+            with client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("@ii", 1, 0))  # closing resets
+
+
+def _let_go(held: socket.socket) -> None:
+    with contextlib.suppress(RuntimeError):  # of a loop that has ended, and with it what it waited for
+        asyncio.get_running_loop().remove_reader(held)
+    held.close()

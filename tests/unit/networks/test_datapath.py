@@ -9,6 +9,7 @@ import ipaddress
 import os
 import re
 import socket
+import struct
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from coved.errors import EngineError
 from coved.networks import namespaces
 from coved.networks.datapath import Datapath
 from coved.networks.definition import Network
@@ -25,6 +27,7 @@ from coved.networks.firewall import PortRule
 from coved.networks.model import Endpoint
 from coved.networks.nftables import FirewallError, Nftables
 from coved.networks.rtnetlink import LOOPBACK_INDEX, Netlink, NetlinkError, add_bridge, delete_link, set_up
+from coved.networks.subdevices import GONE
 
 pytestmark = pytest.mark.root
 
@@ -258,6 +261,37 @@ def test_where_ports_come_in_by_one_device_no_other_network_reaches_them(lab: La
             assert within(path, lambda: fetch("10.201.0.1", 8080, 0.5)) == ""
 
 
+def test_nothing_leaves_with_a_containers_own_address(lab: Lab) -> None:
+    """What connection tracking does not know it cannot translate: here, the reset of a connection that there is not."""
+    net = network(1)
+    with neighbour(lab, "up0", 2) as outside:
+        datapath = lab.datapath()
+        lab.run(datapath.start, [net], {}, [])
+        path = opened(lab, datapath, "c1", [(net, endpoint(net, 2))], [])
+
+        def heard() -> socket.socket:
+            made = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
+            made.bind(("far", 0x0800))
+            made.settimeout(5)
+            return made
+
+        def say() -> None:
+            with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as raw:
+                segment = struct.pack("!HHIIBBHHH", 40000, 80, 1, 0, 5 << 4, 4, 0, 0, 0)  # RST
+                pseudo = socket.inet_aton("10.201.0.2") + socket.inet_aton("192.0.2.2") + struct.pack("!HH", 6, 20)
+                total = sum(struct.unpack("!16H", pseudo + segment))
+                total = (total & 0xFFFF) + (total >> 16)
+                checksum = ~(total + (total >> 16)) & 0xFFFF
+                raw.sendto(segment[:16] + struct.pack("!H", checksum) + segment[18:], ("192.0.2.2", 0))
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+                datagrams.sendto(b"after it", ("192.0.2.2", 9))
+
+        with within(outside, heard) as listening:
+            within(path, say)
+            packet = listening.recv(2000)
+            assert (socket.inet_ntoa(packet[12:16]), packet[28:]) == ("192.0.2.1", b"after it")
+
+
 @pytest.mark.parametrize("was_router", [False, True])
 def test_the_machine_does_not_become_a_router_for_its_neighbours(lab: Lab, was_router: bool) -> None:
     lab.shell(f"sysctl -w net.ipv4.ip_forward={int(was_router)}")
@@ -419,6 +453,34 @@ def test_a_sandbox_that_closes_leaves_nothing(lab: Lab) -> None:
     lab.run(datapath.close_sandbox, "c1", [mine], [port], True)  # a second time does no harm
 
 
+def test_an_address_is_its_next_containers_even_while_the_last_ones_namespace_is_held(lab: Lab) -> None:
+    net = network(1)
+    datapath = lab.datapath()
+    lab.run(datapath.start, [net], {}, [])
+    first, second = endpoint(net, 2, name="vfirst"), endpoint(net, 2, name="vsecond")
+    opened(lab, datapath, "c1", [(net, first)], [])
+    opened(lab, datapath, "c3", [(net, endpoint(net, 3))], [])
+
+    def answer() -> str:
+        return within(datapath.path("c3"), lambda: fetch("10.201.0.2", 80))
+
+    with datapath.path("c1").open("rb") as held:
+        kept = Path(f"/proc/self/fd/{held.fileno()}")
+        with tcp_server(kept, 80, b"first"):
+            assert answer() == "first 10.201.0.3"
+            lab.run(datapath.close_sandbox, "c1", [first], [], False)
+            opened(lab, datapath, "c2", [(net, second)], [])
+            assert "vfirst" in lab.run(datapath.links)
+            with tcp_server(datapath.path("c2"), 80, b"second"):
+                # What is left of the first says that the address is behind its own port.
+                assert within(kept, lambda: fetch("10.201.0.3", 80, 0.2)) == ""
+                assert answer() == "second 10.201.0.3"
+                lab.run(datapath.drop_pairs_aside, [first])
+                assert {"vfirst", "vsecond"} & lab.run(datapath.links) == {"vsecond"}
+                assert answer() == "second 10.201.0.3"
+    lab.run(datapath.drop_pairs_aside, [first])  # a second time does no harm
+
+
 def test_an_open_that_fails_leaves_nothing(lab: Lab) -> None:
     net = network(1)
     datapath = lab.datapath()
@@ -486,6 +548,30 @@ def test_rules_are_all_or_nothing_and_errors_have_nftables_words(lab: Lab) -> No
         nft.close()
 
     lab.run(scenario)
+
+
+def test_a_thousand_requests_are_all_answered(lab: Lab) -> None:
+    def scenario() -> None:
+        with Netlink() as netlink:
+            gone = [delete_link(f"gone{number}") for number in range(999)]
+            netlink.run([add_bridge("many", "02:42:00:00:00:01"), *gone, set_up(LOOPBACK_INDEX)], ignore=GONE)
+            with pytest.raises(NetlinkError, match="cannot delete link gone0: "):
+                netlink.run([*gone, delete_link("many")])
+            assert "many" not in {link.name for link in netlink.links()}
+
+    lab.run(scenario)
+
+
+def test_a_pair_for_a_bridge_that_somebody_took_away_is_refused(lab: Lab) -> None:
+    net = network(1)
+    datapath = lab.datapath()
+    lab.run(datapath.start, [net], {}, [])
+    lab.shell("ip link del tb1")
+    before = lab.run(datapath.links)
+    with pytest.raises(EngineError, match="network net1 has lost its bridge tb1"):
+        opened(lab, datapath, "c1", [(net, endpoint(net, 2))], [])
+    assert lab.run(datapath.links) == before
+    assert not datapath.path("c1").exists()
 
 
 def test_the_kernels_words_are_in_netlinks_errors(lab: Lab) -> None:
