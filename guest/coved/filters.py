@@ -76,11 +76,26 @@ class Filters:
             raise InvalidParameter(f"invalid filter '{name}=[{' '.join(wanted)}]'")
         return values == {True}
 
+    def found_in(self, name: str, text: str) -> bool:
+        """Whether a value of the filter is ``text``, or a regular expression that is found in it, as dockerd has it."""
+        wanted = self.get(name)
+        return not wanted or text in wanted or any(found(pattern, text) for pattern in wanted)
+
     def matches_labels(self, labels: Mapping[str, str]) -> bool:
         """All of ``label=`` (key, or key=value) and none of ``label!=`` hold for ``labels``."""
         return all(_has_label(labels, wanted) for wanted in self.get("label")) and not any(
             _has_label(labels, unwanted) for unwanted in self.get("label!")
         )
+
+
+def found(pattern: str, text: str) -> bool:
+    """Whether a regular expression is found in ``text``; what is none is found nowhere."""
+    import re  # few calls ask for it
+
+    try:
+        return re.search(pattern, text) is not None
+    except re.error:
+        return False
 
 
 _TRUTH = {"1": True, "true": True, "True": True, "t": True, "0": False, "false": False, "False": False, "f": False}

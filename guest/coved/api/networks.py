@@ -10,13 +10,11 @@ from coved.api.http import Request, Response, json_response
 from coved.api.router import Router
 from coved.errors import InvalidParameter, NotFound
 from coved.networks import endpoint_settings
+from coved.networks.definition import FALSE, TRUE
 from coved.times import parse_time_ns
 
 if TYPE_CHECKING:
     from coved.engine import Engine
-
-
-_BOOLEANS = frozenset({"1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"})
 
 
 def routes(router: Router) -> None:
@@ -39,7 +37,7 @@ async def list_networks(engine: Engine, request: Request) -> Response:
 async def inspect(engine: Engine, request: Request) -> Response:
     reference = request.match["id"]
     verbose = request.query.str("verbose")
-    if verbose and verbose not in _BOOLEANS:
+    if verbose and verbose not in TRUE | FALSE:
         raise InvalidParameter(
             f'invalid value for verbose: {verbose}: strconv.ParseBool: parsing "{verbose}": invalid syntax'
         )

@@ -9,7 +9,7 @@ from coved.containers.config_schema import CONFIG, HOST_CONFIG, shown
 from coved.containers.container import Container
 from coved.containers.durations import rfc3339
 from coved.containers.mountpoints import MountPoint
-from coved.filters import Filters
+from coved.filters import Filters, found
 
 if TYPE_CHECKING:
     from coved.containers.manager import Containers
@@ -160,15 +160,7 @@ def _meets(containers: Containers, container: Container, filters: Filters) -> bo
         return name not in filters or holds
 
     def named(text: str) -> bool:
-        import re
-
-        try:
-            return (
-                re.search(text.removeprefix("/"), container.name) is not None
-                or re.search(text, f"/{container.name}") is not None
-            )
-        except re.error:
-            return False
+        return found(text.removeprefix("/"), container.name) or found(text, f"/{container.name}")
 
     mounted = {place for mount in container.mounts for place in (mount.source, mount.destination)}
     networks = containers.network_settings(container)["Networks"] if "network" in filters else {}

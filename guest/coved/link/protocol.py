@@ -101,6 +101,12 @@ def _parse(text: bytes) -> dict[str, Any]:
     return message
 
 
+def in_each_others_way(one: str, other: str) -> bool:
+    """Whether a port of one IP address cannot be bound while somebody has it of the other."""
+    first, second = ipaddress.ip_address(one), ipaddress.ip_address(other)
+    return first.version == second.version and (first == second or first.is_unspecified or second.is_unspecified)
+
+
 @dataclass(frozen=True)
 class PortForward:
     """A port of the host that is forwarded to a port of the VM's own address."""

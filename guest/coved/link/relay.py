@@ -18,8 +18,9 @@ from typing import Any
 
 _BUFFER = 128 << 10
 _BACKLOG = 1024
-_SHORTAGE_S = 0.1
-_TOO_MANY = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_PAUSE_S = 0.1
+_ONE_CLIENTS = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM)
+"""What accept(2) fails with because of the one that wanted to connect."""
 _RESET = struct.pack("@ii", 1, 0)
 """SO_LINGER, socket(7): closing sends a reset."""
 MAX_PEERS = 1024
@@ -74,6 +75,10 @@ class Relay:
         self._inner = address, port
         self._start(self._run())
 
+    def lead(self, address: str, port: int) -> None:
+        """New connections go there from now on; those of TCP that are open stay as they are."""
+        self._inner = address, port
+
     def close(self) -> None:
         """The port is free when this returns; connections end."""
         for task in self._tasks:
@@ -102,25 +107,41 @@ class StreamRelay(Relay):
             except OSError as error:
                 if error.errno == errno.EBADF:
                     return
-                if error.errno in _TOO_MANY:
-                    await asyncio.sleep(_SHORTAGE_S)  # nothing tells when there is room again
+                if error.errno not in _ONE_CLIENTS:
+                    # A shortage, mostly, and nothing tells when there is room again. One that stays must not be asked about
+                    # without a pause either: nothing else would be done meanwhile.
+                    await asyncio.sleep(_PAUSE_S)
                 continue
             self._start(self._connection(client))
 
     async def _connection(self, client: socket.socket) -> None:
-        with client, socket.socket(_family(self._inner[0]), socket.SOCK_STREAM) as server:
+        with client:
             try:
-                for one in (client, server):
-                    one.setblocking(False)
-                    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                await asyncio.get_running_loop().sock_connect(server, self._inner)
-                async with asyncio.TaskGroup() as both:
-                    both.create_task(_pass_on(client, server))
-                    both.create_task(_pass_on(server, client))
-            except (OSError, ExceptionGroup):
-                for one in (client, server):
-                    with contextlib.suppress(OSError):
-                        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                server = socket.socket(_family(self._inner[0]), socket.SOCK_STREAM)
+            except OSError:  # a shortage
+                _end_with_reset(client)
+                return
+            with server:
+                await self._join(client, server)
+
+    async def _join(self, client: socket.socket, server: socket.socket) -> None:
+        try:
+            for one in (client, server):
+                one.setblocking(False)
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await asyncio.get_running_loop().sock_connect(server, self._inner)
+            async with asyncio.TaskGroup() as both:
+                both.create_task(_pass_on(client, server))
+                both.create_task(_pass_on(server, client))
+        except (OSError, ExceptionGroup):
+            _end_with_reset(client)
+            _end_with_reset(server)
+
+
+def _end_with_reset(connection: socket.socket) -> None:
+    """When it is closed."""
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
 
 async def _pass_on(source: socket.socket, sink: socket.socket) -> None:
@@ -141,10 +162,17 @@ class DatagramRelay(Relay):
     async def _run(self) -> None:
         asyncio.get_running_loop().add_reader(self.listener, self._received)
 
+    def lead(self, address: str, port: int) -> None:
+        self._forget_all()
+        super().lead(address, port)
+
     def close(self) -> None:
+        self._forget_all()
+        super().close()
+
+    def _forget_all(self) -> None:
         for peer in [*self._peers]:
             self._forget(peer)
-        super().close()
 
     def _received(self) -> None:
         with contextlib.suppress(BlockingIOError):

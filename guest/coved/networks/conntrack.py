@@ -43,8 +43,7 @@ def forget_udp(ports: Collection[int], containers: Collection[IPv4Address]) -> N
             if _ID in tags:  # so that a newer connection with the same addresses stays
                 entry += attribute(_ID, tags[_ID])
             doomed.append(Request(_DELETE, 0, _HEADER + entry, "forget a UDP connection"))
-        for start in range(0, len(doomed), 256):
-            netlink.run(doomed[start : start + 256], ignore=(errno.ENOENT,))
+        netlink.run(doomed, ignore=(errno.ENOENT,))
 
 
 def _tuple(data: bytes) -> tuple[bytes, int, int]:

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from coved.errors import EngineError
 from coved.networks import namespaces, subdevices
 from coved.networks.addresses import Subnet, mac_of
 from coved.networks.definition import INHIBIT_IPV4, Network
@@ -26,6 +27,7 @@ from coved.networks.rtnetlink import (
     add_bridge,
     add_device_route,
     add_veth,
+    cut_off,
     delete_link,
     forward_to,
     interface_index,
@@ -222,7 +224,8 @@ class Datapath:
     def close_sandbox(
         self, container_id: str, endpoints: Sequence[Endpoint], ports: Sequence[PortRule], shared: bool
     ) -> None:
-        """Ends ports and namespace; does as much as it can. The kernel removes the pairs when the namespace ends.
+        """Ends ports and namespace; does as much as it can. Its pairs lead nowhere when this returns, and end later: with the
+        namespace, unless somebody else holds that, and else by :meth:`drop_pairs_aside`.
 
         Args:
             shared: another container is in the namespace, so the pairs are removed here (which takes far longer).
@@ -233,13 +236,32 @@ class Datapath:
             log.warning("ports of %s: %s", container_id, error)
         self.drop_devices(container_id, endpoints)
         pairs = [delete_link(endpoint.host_interface) for endpoint in endpoints if endpoint.host_interface]
-        if shared:
-            self._netlink.run(pairs, ignore=GONE)
         try:
+            if shared:
+                self._netlink.run(pairs, ignore=GONE)
+            else:
+                self._cut_off(endpoints)
+        finally:
             namespaces.remove(self.path(container_id))
-        except OSError:
-            self._netlink.run(pairs, ignore=GONE)  # their addresses are about to be given to others
-            raise
+
+    def _cut_off(self, endpoints: Sequence[Endpoint]) -> None:
+        """Their addresses are about to be given to others, and the far ends answer for as long as they are there."""
+        indexes = [index for one in endpoints if (index := interface_index(one.host_interface))]
+        try:
+            self._netlink.run([cut_off(index) for index in indexes], ignore=GONE)
+        except OSError as error:
+            log.warning("pairs of a container that has ended: %s", error)
+            self._netlink.run([delete_link(one.host_interface) for one in endpoints if one.host_interface], ignore=GONE)
+
+    def drop_pairs_aside(self, endpoints: Sequence[Endpoint]) -> None:
+        """What is left of their pairs, for another thread than that of the other methods: the kernel waits for all processors.
+
+        A namespace may outlive its container: whoever has a descriptor of it or is in it holds it. (A copy of the machine's
+        mounts does not, for with the file that it was mounted on, the kernel takes away what is mounted there anywhere.)
+        """
+        pairs = [delete_link(endpoint.host_interface) for endpoint in endpoints if endpoint.host_interface]
+        with contextlib.closing(Netlink()) as netlink:
+            netlink.run(pairs, ignore=GONE)
 
     def connect(self, container_id: str, network: Network, endpoint: Endpoint, ways: Gateways) -> None:
         """Adds an endpoint to a namespace in use, whose ways out are ``ways`` from now on."""
@@ -294,7 +316,7 @@ class Datapath:
             [
                 add_veth(
                     endpoint.host_interface,
-                    interface_index(network.bridge),
+                    _bridge_index(network),
                     endpoint.interface,
                     endpoint.mac_address,
                     namespace.fd,
@@ -384,6 +406,15 @@ class Datapath:
             conntrack.forget_udp({port.port for port in udp}, addresses)
         except OSError as error:
             log.warning("old UDP connections may go astray for half a minute: %s", error)
+
+
+def _bridge_index(network: Network) -> int:
+    """Raises EngineError when somebody has taken it away: the kernel would make a pair that leads nowhere."""
+    if index := interface_index(network.bridge):
+        return index
+    raise EngineError(
+        f"network {network.name} has lost its bridge {network.bridge}: remove the network and create it again"
+    )
 
 
 def _interfaces(endpoint: Endpoint) -> Iterator[Interface]:

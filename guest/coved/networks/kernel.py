@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from coved.errors import EngineError
 from coved.networks.datapath import Datapath
+from coved.networks.model import Endpoint
 
 T = TypeVar("T")
 
@@ -18,7 +19,7 @@ T = TypeVar("T")
 class Kernel:
     """One thread: the kernel's calls block, and a thread that visits another namespace must do nothing else meanwhile.
 
-    Beside it one for bridges that are taken down, which takes tens of milliseconds: nobody waits for that.
+    Beside it one for bridges and pairs that are taken down, which takes tens of milliseconds: nobody waits for that.
     """
 
     def __init__(self) -> None:
@@ -58,8 +59,14 @@ class Kernel:
 
     async def drop_bridge(self, name: str) -> None:
         """What else is asked for goes on meanwhile. Raises EngineError."""
-        loop = asyncio.get_running_loop()
-        await self.result(loop.run_in_executor(self._slow, self.datapath.drop_bridge_aside, name))
+        await self._aside(self.datapath.drop_bridge_aside, name)
+
+    async def drop_pairs(self, endpoints: Sequence[Endpoint]) -> None:
+        """The same of what is left of these endpoints' pairs."""
+        await self._aside(self.datapath.drop_pairs_aside, endpoints)
+
+    async def _aside(self, function: Callable[..., object], *arguments: Any) -> None:
+        await self.result(asyncio.get_running_loop().run_in_executor(self._slow, partial(function, *arguments)))
 
     async def result(self, call: asyncio.Future[T]) -> T:
         """Of what was submitted, as ``run`` gives it."""

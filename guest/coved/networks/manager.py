@@ -16,6 +16,7 @@ from typing import Any
 from coved.errors import Conflict, EngineError, Forbidden, InvalidParameter, NotFound
 from coved.events import Events
 from coved.filters import Filters
+from coved.finishing import to_the_end
 from coved.link.client import LinkClient
 from coved.names.keeping import Keeper
 from coved.networks import create, parented, views
@@ -98,7 +99,7 @@ class Networks:
     async def close(self) -> None:
         """Lets go of threads and sockets. Sandboxes stay as they are, for the next engine."""
         await asyncio.gather(*(task for _, task in self._dropping.values()))
-        self.sandboxes.release()
+        await self.sandboxes.release()
         await self._kernel.close()
         self._publisher.close()
 
@@ -137,14 +138,15 @@ class Networks:
                 create.spare(network, UPLINK_SUBNET)
             if network.bridge in self._dropping:
                 await asyncio.wait({self._dropping[network.bridge][1]})
-            if not network.config_only:
-                await self._kernel.run(self._kernel.datapath.add_network, network)
             try:
+                if not network.config_only:
+                    await self._kernel.run(self._kernel.datapath.add_network, network)
                 self._catalog.add(network)
+            except EngineError:  # of the kernel, which has left nothing
+                raise
             except BaseException:
                 if not network.config_only:
-                    await self._kernel.run(self._kernel.datapath.remove_network, network)
-                    await self._drop(network)
+                    await to_the_end(self._take_back(network))
                 raise
         self._event("create", network)
         return network.id
@@ -193,6 +195,12 @@ class Networks:
     def _pools6(self) -> Pools:
         return local_pools(self._catalog.get("bridge").id)
 
+    async def _take_back(self, network: Network) -> None:
+        """One that was asked of the kernel, which may have made it."""
+        with contextlib.suppress(EngineError):
+            await self._kernel.run(self._kernel.datapath.remove_network, network)
+        await self._drop(network)
+
     async def _drop(self, network: Network) -> None:
         if network.bridge:
             self._drop_bridge(network)
@@ -237,8 +245,8 @@ class Networks:
         wanted = filters.get
         return (
             (not wanted("driver") or network.driver in wanted("driver"))
-            and (not wanted("id") or any(network.id.startswith(value) for value in wanted("id")))
-            and (not wanted("name") or any(value in network.name for value in wanted("name")))
+            and filters.found_in("id", network.id)
+            and filters.found_in("name", network.name)
             and (not wanted("scope") or network.scope in wanted("scope"))
             and (not wanted("type") or kind in wanted("type"))
             and ("dangling" not in filters or filters.flag("dangling") is not used)

@@ -7,13 +7,14 @@ import errno
 import ipaddress
 import logging
 import os
+import secrets
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from typing import Protocol
 
 from coved.errors import EngineError
-from coved.link.protocol import MAX_PORTS, PortForward, Reply
+from coved.link.protocol import MAX_PORTS, PortForward, Reply, in_each_others_way
 from coved.networks.firewall import PortRule
 from coved.networks.model import PortRequest, PublishedPort
 
@@ -31,21 +32,21 @@ class PublishError(EngineError):
     def allocated(cls, request: PortRequest, holder: str = "") -> PublishError:
         """A container has it: ``holder``, when that is known; docker's words stand before it."""
         ports = f"{request.host_port}-{request.host_port_end}" if request.host_port_end else f"{request.host_port}"
-        return cls(f"Bind for {_address(request)}:{ports} failed: port is already allocated{_told(holder)}")
+        return cls(f"Bind for {_address(request)}:{ports} failed: port is already allocated{_bracketed(holder)}")
 
     @classmethod
     def in_use(cls, request: PortRequest, holder: str = "") -> PublishError:
         """Another program has it. The words are Go's, which dockerd and Docker Desktop pass on."""
         family = "6" if ":" in request.host_ip else "4"
         where = f"{_address(request)}:{request.host_port}"
-        return cls(f"listen {request.proto}{family} {where}: bind: address already in use{_told(holder)}")
+        return cls(f"listen {request.proto}{family} {where}: bind: address already in use{_bracketed(holder)}")
 
 
 def _address(request: PortRequest) -> str:
     return f"[{request.host_ip}]" if ":" in request.host_ip else request.host_ip or DEFAULT_HOST_IP
 
 
-def _told(holder: str) -> str:
+def _bracketed(holder: str) -> str:
     return f" ({holder})" if holder else ""
 
 
@@ -97,8 +98,7 @@ def _collide(port: PublishedPort, request: PortRequest, number: int) -> bool:
     """Whether the one keeps ``number`` from being had for the other."""
     if (port.proto, port.host_port) != (request.proto, number):
         return False
-    ours, theirs = (ipaddress.ip_address(ip or DEFAULT_HOST_IP) for ip in (request.host_ip, port.host_ip))
-    return ours.version == theirs.version and (ours == theirs or ours.is_unspecified or theirs.is_unspecified)
+    return in_each_others_way(request.host_ip or DEFAULT_HOST_IP, port.host_ip or DEFAULT_HOST_IP)
 
 
 def _host_ports(request: PortRequest) -> Iterator[int]:
@@ -127,7 +127,8 @@ class LinkPublisher:
         self.lost: Set[PublishedPort] = frozenset()
         self.on_lost: Callable[[PublishedPort, bool], None] = lambda port, lost: None
         self._reserved: set[int] = set()
-        self._next = 0
+        # Elsewhere than the engine before, whose ports may have been in use a moment ago.
+        self._next = secrets.randbelow(len(GUEST_PORTS))
 
     def live_ports(self) -> Iterable[PortForward]:
         """The forwards that the host shall have."""
@@ -197,6 +198,9 @@ class LinkPublisher:
                     raise
                 if reply.ok and reply.ports:
                     bound = reply.ports[0]
+                    if (bound.proto, bound.guest_port) != (wanted.proto, wanted.guest_port):
+                        self._withdraw(wanted)
+                        raise PublishError("the host answered for another port")
                     port = PublishedPort(
                         request.proto, request.container_port, bound.host_ip, bound.host_port, guest_port
                     )

@@ -213,8 +213,9 @@ class Sandboxes:
         self.on_change(container_id)
         return self._sandbox(record, request)
 
-    def release(self) -> None:
+    async def release(self) -> None:
         """The engine ends; what is open stays."""
+        await asyncio.gather(*self._closing)
         self._relays.close()
         self._names.release()
 
@@ -463,16 +464,16 @@ class Sandboxes:
         if record.has_namespace:
             shared = any(other.shares == record.container_id for other in self._open.values())
             arguments = (record.container_id, record.endpoints, self._rules(record), shared)
-            closed = self._kernel.result(self._kernel.submit(self._kernel.datapath.close_sandbox, *arguments))
-            closing = self._close(record, closed)
+            # The kernel takes a millisecond to end a mount, and ends the namespace and its pairs when it likes: nobody
+            # need wait. Whoever gets these addresses next comes after this in the one thread.
+            closed = self._kernel.submit(self._kernel.datapath.close_sandbox, *arguments)
+            task = asyncio.get_running_loop().create_task(self._end(record, closed))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
             if record.ports or shared:
-                await asyncio.gather(closing, self._close(record, self._publisher.unpublish(record.ports)))
-            else:
-                # The kernel takes a millisecond to end a mount, and ends the namespace and its pairs when it likes: nobody
-                # need wait. Whoever gets these addresses next comes after this in the one thread.
-                task = asyncio.get_running_loop().create_task(closing)
-                self._closing.add(task)
-                task.add_done_callback(self._closing.discard)
+                await asyncio.gather(
+                    asyncio.wait({closed}), self._close(record, self._publisher.unpublish(record.ports))
+                )
             self._catalog.release(record.endpoints)
         try:
             self._records.remove(record.container_id)
@@ -483,6 +484,12 @@ class Sandboxes:
             for endpoint in record.endpoints:
                 self._event("disconnect", endpoint.network_id, record.container_id)
 
+    async def _end(self, record: Record, closed: asyncio.Future[None]) -> None:
+        ended = self._kernel.result(closed)
+        await self._close(record, ended)
+        if record.endpoints:
+            await self._close(record, self._kernel.drop_pairs(record.endpoints))
+
     async def _close(self, record: Record, step: Awaitable[object]) -> None:
         try:
             await step
@@ -492,6 +499,8 @@ class Sandboxes:
     async def _attach(
         self, record: Record, network: Network, endpoint: EndpointRequest, request: SandboxRequest | None
     ) -> None:
+        if network.id not in self._catalog:  # any more
+            raise NotFound(f"network {network.name} not found")
         (made,) = self._catalog.allocate([(network, endpoint)], _next_interface(record))
         grown = replace(record, endpoints=(*record.endpoints, made))
         ways = gateways(grown.endpoints)

@@ -47,7 +47,7 @@ class View:
         """The same in a copy of its namespace; ``proc`` is the host's /proc. For a thread that ends with it."""
         syscalls.unshare(syscalls.CLONE_FS)
         syscalls.setns(self._namespace, syscalls.CLONE_NEWNS)
-        _own_mounts()
+        _own_mounts(syscalls.MS_SLAVE)  # what is private in the first stays so
         return _view(proc, self._place, self.ids)
 
     def path_of(self, fd: int) -> str:
@@ -82,7 +82,7 @@ def of_process(pid: int, ids: Ids, *, upper: Path | None, alone: bool = False) -
             if alone:
                 root = syscalls.open_tree(syscalls.AT_FDCWD, "/", syscalls.OPEN_TREE_CLONE)
                 return _harmless(View(root, _namespace(proc), "/", ids))
-            _own_mounts()
+            _own_mounts(syscalls.MS_PRIVATE)  # what the container mounts meanwhile, and where, is not to be seen
             for point in _mount_points(proc):
                 if point in _KERNELS_OWN:
                     _hide(point, empty)
@@ -104,7 +104,7 @@ def of_layers(overlay: Mount, place: Path) -> View:
     def enter() -> View:
         proc = os.open("/proc", _DIRECTORY)
         try:
-            _own_mounts()
+            _own_mounts(syscalls.MS_SLAVE)  # what the engine unmounts meanwhile is not to be held
             target = os.open(place, _DIRECTORY)
             syscalls.move_mount(prepared.fd, target)
             os.close(target)
@@ -160,9 +160,9 @@ def of_image(layers: Sequence[Path]) -> Iterator[int]:
         os.close(root)
 
 
-def _own_mounts() -> None:
+def _own_mounts(propagation: int) -> None:
     syscalls.unshare(syscalls.CLONE_NEWNS)
-    syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+    syscalls.mount(None, "/", None, syscalls.MS_REC | propagation)
 
 
 def _hide(point: str, empty: str) -> None:

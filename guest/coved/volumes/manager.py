@@ -180,12 +180,11 @@ class Volumes:
         filters = filters or Filters()
         filters.validate({"dangling", "driver", "label", "name"})
         dangling = filters.flag("dangling") if "dangling" in filters else None
-        names = filters.get("name")
         drivers = filters.get("driver")
         return [
             volume
             for volume in self._all()
-            if (not names or any(wanted in volume.name for wanted in names))
+            if filters.found_in("name", volume.name)
             and (not drivers or DRIVER in drivers)
             and filters.matches_labels(volume.labels)
             and (dangling is None or dangling is not bool(self.users(volume.name)))

@@ -54,6 +54,8 @@ class Link:
         self._decoder = protocol.FrameDecoder()
         self._chunks = 0
         self._greeting: asyncio.Task[None] | None = None
+        self._greetings = 0
+        """Each begins another engine's words: their numbers begin anew."""
         self._work: set[asyncio.Task[None]] = set()
         self.ready = asyncio.Event()
         """Set while an engine answers."""
@@ -106,6 +108,7 @@ class Link:
         self._told_lost = None
         if self.watcher is not None:
             self.watcher.guest_began()
+        self._greetings += 1
         self._send(protocol.Hello(protocol.VERSION, time.time_ns(), self._outside).to_json())
 
     def _lost(self) -> None:
@@ -222,6 +225,7 @@ class Link:
         task.add_done_callback(self._work.discard)
 
     async def _answer(self, message: protocol.Sync | protocol.Publish | protocol.Unpublish) -> None:
+        asked = self._greetings
         try:
             if isinstance(message, protocol.Sync):
                 bound = tuple(await self._ports.sync(message.ports))
@@ -236,6 +240,8 @@ class Link:
         except Exception as error:  # the guest must not wait for an answer that does not come
             log.exception("the machine's %s failed", type(message).__name__.lower())
             reply = Reply(message.id, ok=False, error=f"the machine's agent failed: {error!r}")
+        if asked != self._greetings:
+            return  # the one that asked is no more; the next begins with a sync
         self._send(reply.to_json())
         if isinstance(message, protocol.Sync):
             self._tell_lost()

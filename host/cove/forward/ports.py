@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import contextlib
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from coved.link.protocol import PortForward
+from coved.link.protocol import PortForward, in_each_others_way
 from coved.link.relay import Relay
 
 from cove.drivers.base import Driver, Forward
@@ -34,9 +34,11 @@ class PortForwards:
         self._driver = driver
         self._default = default_address
         self._bound: set[Forward] | None = None
-        """None: what an earlier agent has bound is not known yet."""
+        """None: what an earlier agent has bound is not known yet, or what came of a change that had no answer."""
         self._relays: dict[Forward, tuple[Relay, Forward]] = {}
         """Those the hypervisor cannot bind, and the forward of its that each leads to."""
+        self._owed: set[Forward] = set()
+        """To be freed, as soon as the hypervisor answers again."""
         self._lock = asyncio.Lock()
         self.lost: dict[PortForward, str] = {}
         """Those that the guest shall have, and that could not be bound again: why, as far as it is known."""
@@ -49,24 +51,25 @@ class PortForwards:
     async def publish(self, port: PortForward) -> PortForward:
         """Bind a port and return it as it was bound. Raises `PortInUse`, `DriverError`."""
         async with self._lock:
+            await self._free_owed()
             return await self._publish(port)
 
     async def unpublish(self, port: PortForward) -> None:
         """Free a port; one that is not bound is no error."""
         async with self._lock:
-            forward = self._forward(port)
             self.lost.pop(port, None)
-            if port.host_port:
-                await self._unbind(forward)
-                return
-            # Whoever asked for any port and did not wait for the answer does not know which it is.
-            for bound in [*await self._present()]:
-                if (bound.proto, bound.guest_port) == (forward.proto, forward.guest_port):
-                    await self._unbind(bound)
+            await self._free_owed()
+            forward = self._forward(port)
+            try:
+                await self._free(forward)
+            except DriverError:
+                self._owed.add(forward)
+                raise
 
     async def sync(self, ports: Sequence[PortForward]) -> list[PortForward]:
         """Make the forwards exactly `ports`; those that cannot be had again are left out of the result."""
         async with self._lock:
+            self._owed.clear()  # all that is not wanted is freed here
             wanted = {self._forward(port) for port in ports}
             for forward in await self._present() - wanted:
                 try:
@@ -110,10 +113,43 @@ class PortForwards:
     async def _present(self) -> set[Forward]:
         """After an agent's crash the hypervisor has forwards still, and some whose containers have ended meanwhile."""
         if self._bound is None:
-            self._bound = {one for one in await self._driver.forwards() if one.guest_port != SSH_PORT}
+            inner = {one for _, one in self._relays.values()}
+            found = {one for one in await self._driver.forwards() if one.guest_port != SSH_PORT}
+            self._bound = found - inner | self._relays.keys()
         return self._bound
 
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Around a change that the hypervisor is asked for: one that it does not answer may be made all the same, and later."""
+        try:
+            yield
+        except PortInUse:
+            raise
+        except BaseException:
+            self._bound = None
+            raise
+
+    async def _free_owed(self) -> None:
+        for forward in [*self._owed]:
+            try:
+                await self._free(forward)
+            except DriverError as error:
+                log.warning("port %s:%d is not freed yet: %s", forward.host_ip, forward.host_port, error)
+                return
+            self._owed.discard(forward)
+
+    async def _free(self, forward: Forward) -> None:
+        if forward.host_port:
+            await self._unbind(forward)
+            return
+        # Whoever asked for any port and did not wait for the answer does not know which it is.
+        for bound in [*await self._present()]:
+            if (bound.proto, bound.guest_port) == (forward.proto, forward.guest_port):
+                await self._unbind(bound)
+
     async def _publish(self, port: PortForward) -> PortForward:
+        if port.guest_port == SSH_PORT:
+            raise DriverError(f"port {SSH_PORT} of the machine is not published")
         wanted = self._forward(port)
         for attempt in range(_ATTEMPTS):
             forward = wanted if port.host_port else replace(wanted, host_port=free_port(port.proto, wanted.host_ip))
@@ -133,12 +169,14 @@ class PortForwards:
         bound = await self._present()
         if any(_collide(forward, other) for other in bound):
             raise PortInUse("another container has it")
+        await self._make_way(forward)
         for attempt in range(2):
             try:
                 if _is_ipv6(forward.host_ip):
                     await self._relay(forward)
                 else:
-                    await self._driver.forward(forward)
+                    with self._changing():
+                        await self._driver.forward(forward)
                 break
             except PortInUse:
                 refusal = await asyncio.to_thread(holders.refusal, forward.proto, forward.host_ip, forward.host_port)
@@ -154,26 +192,49 @@ class PortForwards:
         except OSError as error:
             raise PortInUse(str(error)) from error
         try:
-            for attempt in range(_ATTEMPTS):
-                inner = Forward(forward.proto, LOOPBACK, free_port(forward.proto, LOOPBACK), forward.guest_port)
-                try:
-                    await self._driver.forward(inner)
-                    break
-                except PortInUse:
-                    if attempt == _ATTEMPTS - 1:
-                        raise DriverError("no port of 127.0.0.1 can be had") from None
+            inner = await self._bind_inner(forward)
             relay.serve(LOOPBACK, inner.host_port)
         except BaseException:
             relay.close()
             raise
         self._relays[forward] = relay, inner
 
+    async def _bind_inner(self, forward: Forward) -> Forward:
+        for _ in range(_ATTEMPTS):
+            inner = Forward(forward.proto, LOOPBACK, free_port(forward.proto, LOOPBACK), forward.guest_port)
+            try:
+                with self._changing():
+                    await self._driver.forward(inner)
+            except PortInUse:
+                continue
+            except BaseException:
+                self._owed.add(inner)
+                raise
+            return inner
+        raise DriverError("no port of 127.0.0.1 can be had")
+
+    async def _make_way(self, forward: Forward) -> None:
+        """A relay's inner forward has a port that nobody chose: it moves when somebody wants that one."""
+        for outer, (relay, inner) in [*self._relays.items()]:
+            if not _collide(forward, inner):
+                continue
+            other = await self._bind_inner(outer)
+            relay.lead(LOOPBACK, other.host_port)
+            self._relays[outer] = relay, other
+            try:
+                with self._changing():
+                    await self._driver.unforward(inner)
+            except BaseException:
+                self._owed.add(inner)
+                raise
+
     async def _unbind(self, forward: Forward) -> None:
         bound = await self._present()
         if forward not in bound:
             return  # the hypervisor would take away whatever has that port
         relay, inner = self._relays.get(forward, (None, forward))
-        await self._driver.unforward(inner)
+        with self._changing():
+            await self._driver.unforward(inner)
         # Only now: a port that could not be freed is known still, and the next sync tries again.
         if relay is not None:
             relay.close()
@@ -187,9 +248,8 @@ def _is_ipv6(address: str) -> bool:
 
 def _collide(one: Forward, other: Forward) -> bool:
     """Whether the second keeps the first from being bound."""
-    if (one.proto, one.host_port) != (other.proto, other.host_port) or _is_ipv6(one.host_ip) != _is_ipv6(other.host_ip):
-        return False
-    return one.host_ip == other.host_ip or any(ipaddress.ip_address(end.host_ip).is_unspecified for end in (one, other))
+    same = (one.proto, one.host_port) == (other.proto, other.host_port)
+    return same and in_each_others_way(one.host_ip, other.host_ip)
 
 
 def free_port(proto: str, address: str) -> int:

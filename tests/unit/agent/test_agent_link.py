@@ -158,6 +158,26 @@ def test_a_ready_of_another_boot_is_not_believed(tmp_path: Path) -> None:
     linked(tmp_path, scenario)
 
 
+def test_an_answer_to_an_engine_that_has_died_is_not_taken_for_one_to_the_next(tmp_path: Path) -> None:
+    async def scenario(guest: Guest, link: Link, ports: Ports) -> None:
+        link.changed(True)
+        assert (await guest.hear())["type"] == "hello"
+        ports.gate.clear()
+        guest.say(Publish(1, PortForward("tcp", 49001, "", 8080)))
+        while not ports.working:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.005)
+        link.changed(False)
+        link.changed(True)
+        assert (await guest.hear())["type"] == "hello"
+        guest.say(Publish(1, PortForward("tcp", 49002, "", 8081)))
+        ports.gate.set()
+        answer = await guest.hear()
+        assert (answer["id"], answer["ports"][0]["host_port"]) == (1, 8081)
+        assert len(ports.bound) == 2
+
+    linked(tmp_path, scenario)
+
+
 @pytest.mark.parametrize("how", ["stopping", "closed", "gone"])
 def test_an_engine_that_goes_answers_no_more_until_it_is_ready_again(tmp_path: Path, how: str) -> None:
     async def scenario(guest: Guest, link: Link, ports: Ports) -> None:

@@ -20,8 +20,15 @@ class Remembers:
         self.bound: set[Forward] = set()
         self.taken = taken or set()
         self.holds_on = False
+        self.late = False
+        """It does what it is asked for, and says so too late."""
 
     async def forward(self, forward: Forward) -> None:
+        await self._forward(forward)
+        if self.late:
+            raise DriverError("QEMU refused human-monitor-command: no answer in time")
+
+    async def _forward(self, forward: Forward) -> None:
         if forward.host_port in self.taken or any(one.host_port == forward.host_port for one in self.bound):
             raise PortInUse(f"port {forward.host_port} cannot be bound")
         self.bound.add(forward)
@@ -164,3 +171,78 @@ def test_all_addresses_and_one_of_them_are_in_each_others_way(other: str) -> Non
         await ports.publish(PortForward("udp", 49002, "127.0.0.1", 8081))
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("asked", [0, 1])
+def test_a_port_that_was_bound_and_not_answered_for_is_freed(address: str, asked: int) -> None:
+    driver: Any = Remembers()
+    ports = PortForwards(driver, "127.0.0.1")
+
+    async def scenario() -> None:
+        kept = await ports.publish(PortForward("tcp", 49001, "::1"))
+        before = set(driver.bound)
+        port = PortForward("tcp", 49002, address, asked and free_port("tcp", address))
+        driver.late = True
+        with pytest.raises(DriverError, match="no answer in time"):
+            await ports.publish(port)
+        assert len(driver.bound) == 2
+        driver.late = False
+        await ports.unpublish(port)  # as the engine does that has no answer
+        assert driver.bound == before  # of the relay, nothing has gone
+        await ports.publish(port)
+        await ports.unpublish(kept)
+        assert len(driver.bound) == 1
+        await ports.sync([])
+        assert driver.bound == set()
+        ports.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_could_not_be_freed_is_freed_with_the_next_port() -> None:
+    driver: Any = Remembers()
+    ports = PortForwards(driver, "127.0.0.1")
+
+    async def scenario() -> None:
+        bound = await ports.publish(PortForward("tcp", 49001))
+        driver.holds_on = True
+        with pytest.raises(DriverError):
+            await ports.unpublish(bound)
+        driver.holds_on = False
+        await ports.publish(replace(bound, guest_port=49002))
+        assert {one.guest_port for one in driver.bound} == {49002}
+
+    asyncio.run(scenario())
+
+
+def test_a_relays_way_inside_makes_room_for_who_wants_its_port() -> None:
+    driver: Any = Remembers()
+    ports = PortForwards(driver, "127.0.0.1")
+
+    async def scenario() -> None:
+        outer = await ports.publish(PortForward("tcp", 49001, "::1"))
+        (inner,) = driver.bound
+        wanted = PortForward("tcp", 49002, "0.0.0.0", inner.host_port)
+        assert await ports.publish(wanted) == wanted
+        moved = next(one for one in driver.bound if one.guest_port == 49001)
+        assert moved.host_port != inner.host_port
+        with socket.create_server(("127.0.0.1", moved.host_port)) as server:
+            reader, writer = await asyncio.open_connection("::1", outer.host_port)
+            accepted = await asyncio.to_thread(lambda: server.accept()[0])
+            accepted.sendall(b"moved")
+            accepted.close()
+            assert await reader.read() == b"moved"
+            writer.close()
+        await ports.unpublish(outer)
+        assert {one.guest_port for one in driver.bound} == {49002}
+
+    asyncio.run(scenario())
+
+
+def test_the_agents_own_way_into_the_machine_is_not_published() -> None:
+    driver: Any = Remembers()
+    ports = PortForwards(driver, "127.0.0.1")
+    with pytest.raises(DriverError, match="port 22 of the machine is not published"):
+        asyncio.run(ports.publish(PortForward("tcp", 22)))
+    assert driver.bound == set()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from coved.errors import EngineError
 from coved.networks import namespaces
 from coved.networks.datapath import Datapath
 from coved.networks.definition import Network
@@ -25,6 +26,7 @@ from coved.networks.firewall import PortRule
 from coved.networks.model import Endpoint
 from coved.networks.nftables import FirewallError, Nftables
 from coved.networks.rtnetlink import LOOPBACK_INDEX, Netlink, NetlinkError, add_bridge, delete_link, set_up
+from coved.networks.subdevices import GONE
 
 pytestmark = pytest.mark.root
 
@@ -419,6 +421,34 @@ def test_a_sandbox_that_closes_leaves_nothing(lab: Lab) -> None:
     lab.run(datapath.close_sandbox, "c1", [mine], [port], True)  # a second time does no harm
 
 
+def test_an_address_is_its_next_containers_even_while_the_last_ones_namespace_is_held(lab: Lab) -> None:
+    net = network(1)
+    datapath = lab.datapath()
+    lab.run(datapath.start, [net], {}, [])
+    first, second = endpoint(net, 2, name="vfirst"), endpoint(net, 2, name="vsecond")
+    opened(lab, datapath, "c1", [(net, first)], [])
+    opened(lab, datapath, "c3", [(net, endpoint(net, 3))], [])
+
+    def answer() -> str:
+        return within(datapath.path("c3"), lambda: fetch("10.201.0.2", 80))
+
+    with datapath.path("c1").open("rb") as held:
+        kept = Path(f"/proc/self/fd/{held.fileno()}")
+        with tcp_server(kept, 80, b"first"):
+            assert answer() == "first 10.201.0.3"
+            lab.run(datapath.close_sandbox, "c1", [first], [], False)
+            opened(lab, datapath, "c2", [(net, second)], [])
+            assert "vfirst" in lab.run(datapath.links)
+            with tcp_server(datapath.path("c2"), 80, b"second"):
+                # What is left of the first says that the address is behind its own port.
+                assert within(kept, lambda: fetch("10.201.0.3", 80, 0.2)) == ""
+                assert answer() == "second 10.201.0.3"
+                lab.run(datapath.drop_pairs_aside, [first])
+                assert {"vfirst", "vsecond"} & lab.run(datapath.links) == {"vsecond"}
+                assert answer() == "second 10.201.0.3"
+    lab.run(datapath.drop_pairs_aside, [first])  # a second time does no harm
+
+
 def test_an_open_that_fails_leaves_nothing(lab: Lab) -> None:
     net = network(1)
     datapath = lab.datapath()
@@ -486,6 +516,30 @@ def test_rules_are_all_or_nothing_and_errors_have_nftables_words(lab: Lab) -> No
         nft.close()
 
     lab.run(scenario)
+
+
+def test_a_thousand_requests_are_all_answered(lab: Lab) -> None:
+    def scenario() -> None:
+        with Netlink() as netlink:
+            gone = [delete_link(f"gone{number}") for number in range(999)]
+            netlink.run([add_bridge("many", "02:42:00:00:00:01"), *gone, set_up(LOOPBACK_INDEX)], ignore=GONE)
+            with pytest.raises(NetlinkError, match="cannot delete link gone0: "):
+                netlink.run([*gone, delete_link("many")])
+            assert "many" not in {link.name for link in netlink.links()}
+
+    lab.run(scenario)
+
+
+def test_a_pair_for_a_bridge_that_somebody_took_away_is_refused(lab: Lab) -> None:
+    net = network(1)
+    datapath = lab.datapath()
+    lab.run(datapath.start, [net], {}, [])
+    lab.shell("ip link del tb1")
+    before = lab.run(datapath.links)
+    with pytest.raises(EngineError, match="network net1 has lost its bridge tb1"):
+        opened(lab, datapath, "c1", [(net, endpoint(net, 2))], [])
+    assert lab.run(datapath.links) == before
+    assert not datapath.path("c1").exists()
 
 
 def test_the_kernels_words_are_in_netlinks_errors(lab: Lab) -> None:

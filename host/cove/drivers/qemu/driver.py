@@ -331,13 +331,13 @@ class QemuDriver(Driver):
             await self._lengthen_queue(forward)
 
     async def _lengthen_queue(self, forward: Forward) -> None:
-        pid, fd = self.pid(), (await self._descriptors()).get(forward)
-        if pid is None or fd is None:
-            return
+        """Tried only: the port is bound."""
         try:
-            backlog.lengthen(pid, fd)
-        except OSError as error:
-            log.info("port %d lets two connections wait, not more: %s", forward.host_port, error.strerror)
+            pid, fd = self.pid(), (await self._descriptors()).get(forward)
+            if pid is not None and fd is not None:
+                backlog.lengthen(pid, fd)
+        except (OSError, DriverError) as error:
+            log.info("port %d lets two connections wait, not more: %s", forward.host_port, error)
 
     async def forwards(self) -> set[Forward]:
         return {*await self._descriptors()}
