@@ -124,7 +124,11 @@ class Endings:
         before = [task for link in links if (task := self._first_starts.get(link.target_id))]
         if before:
             await asyncio.wait(before, timeout=LINKED_S)
-        await self._restart_now(container)
+        container.first_start = True
+        try:
+            await self._restart_now(container)
+        finally:
+            container.first_start = False
 
     def _note_missed_end(self, container: Container) -> bool:
         """Whether it ended while no engine was there, and not with the machine."""

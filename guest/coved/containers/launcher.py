@@ -134,6 +134,8 @@ class Launcher:
             for field in ("Hostname", "Domainname"):
                 container.config[field] = other.config[field]
         request = config.sandbox_request(container.name, container.request, mode)
+        if container.first_start:
+            request = replace(request, keep_ports=True)
         image, linked = container.config, self.linked.environment(container)
         if linked:
             image = {**image, "Env": [*linked, *image["Env"]]}

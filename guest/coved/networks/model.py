@@ -87,6 +87,8 @@ class SandboxRequest:
     """It is no container's (a build's command): no event tells of it, and no network shows it."""
     namespace: str = ""
     """Path of a network namespace that is there already, to be used instead of a new one (of a user namespace's)."""
+    keep_ports: bool = False
+    """A published port that another program has is lost for now, and does not keep the container from starting."""
 
 
 @dataclass(frozen=True)

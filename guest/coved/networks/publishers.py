@@ -62,8 +62,12 @@ class PortPublisher(Protocol):
     on_lost: Callable[[PublishedPort, bool], None]
     """Told of each that is lost (True), and that is back (False); MUST NOT raise."""
 
-    async def publish(self, requests: Sequence[PortRequest]) -> tuple[PublishedPort, ...]:
-        """All or none; MUST have bound them when it returns. Raises PublishError, or EngineError."""
+    async def publish(self, requests: Sequence[PortRequest], *, keep: bool = False) -> tuple[PublishedPort, ...]:
+        """All or none; MUST have bound them when it returns. Raises PublishError, or EngineError.
+
+        Args:
+            keep: what another program has is ``lost``, where there is a way to take it back, and no error.
+        """
 
     async def unpublish(self, ports: Sequence[PublishedPort]) -> None:
         """Releases the ports; MUST NOT raise, for there is nothing that a caller could do."""
@@ -106,7 +110,7 @@ def _host_ports(request: PortRequest) -> Iterator[int]:
 
 
 class Link(Protocol):
-    async def publish(self, port: PortForward) -> Reply: ...
+    async def publish(self, port: PortForward, *, keep: bool) -> Reply: ...
 
     async def unpublish(self, port: PortForward) -> Reply: ...
 
@@ -126,6 +130,8 @@ class LinkPublisher:
         """The name of the container that has a port."""
         self.lost: Set[PublishedPort] = frozenset()
         self.on_lost: Callable[[PublishedPort, bool], None] = lambda port, lost: None
+        self._lost_ports: set[int] = set()
+        """What the host has said last, by their guest ports: it may do so before it answers a request for them."""
         self._reserved: set[int] = set()
         # Elsewhere than the engine before, whose ports may have been in use a moment ago.
         self._next = secrets.randbelow(len(GUEST_PORTS))
@@ -136,14 +142,17 @@ class LinkPublisher:
 
     def set_lost(self, forwards: Iterable[PortForward]) -> None:
         """Exactly these are lost."""
-        named = {forward.guest_port for forward in forwards}
-        before, self.lost = self.lost, frozenset(port for port in self._live.values() if port.guest_port in named)
+        self._lost_ports = {forward.guest_port for forward in forwards}
+        before, self.lost = self.lost, self._among_lost(self._live.values())
         for port in before ^ self.lost:
             if port.guest_port in self._live:
                 self.on_lost(port, port in self.lost)
 
-    async def publish(self, requests: Sequence[PortRequest]) -> tuple[PublishedPort, ...]:
-        tasks = [asyncio.ensure_future(self._publish(request)) for request in requests]
+    def _among_lost(self, ports: Iterable[PublishedPort]) -> frozenset[PublishedPort]:
+        return frozenset(port for port in ports if port.guest_port in self._lost_ports)
+
+    async def publish(self, requests: Sequence[PortRequest], *, keep: bool = False) -> tuple[PublishedPort, ...]:
+        tasks = [asyncio.ensure_future(self._publish(request, keep)) for request in requests]
         try:
             results = await asyncio.gather(*tasks, return_exceptions=True)
         except asyncio.CancelledError:
@@ -184,14 +193,18 @@ class LinkPublisher:
     def close(self) -> None:
         pass
 
-    async def _publish(self, request: PortRequest) -> PublishedPort:
+    async def _publish(self, request: PortRequest, keep: bool) -> PublishedPort:
         request = _checked(request)
         guest_port = self._free_port()
         try:
             for host_port in _host_ports(request):
+                if self._is_lost_to(request, host_port):
+                    reply = Reply(0, ok=False, in_use=True)
+                    continue
                 wanted = PortForward(request.proto, guest_port, request.host_ip, host_port)
+                last = host_port == max(request.host_port, request.host_port_end)
                 try:
-                    reply = await self._link.publish(wanted)
+                    reply = await self._link.publish(wanted, keep=keep and last)
                 except BaseException:
                     # The host may have bound it all the same: its next sync or this request takes it back.
                     self._withdraw(wanted)
@@ -205,6 +218,7 @@ class LinkPublisher:
                         request.proto, request.container_port, bound.host_ip, bound.host_port, guest_port
                     )
                     self._live[guest_port] = port
+                    self.lost |= self._among_lost([port])
                     return port
                 if not reply.in_use:
                     raise PublishError(reply.error or "the host did not say what it bound")
@@ -219,8 +233,13 @@ class LinkPublisher:
         finally:
             self._reserved.discard(guest_port)
 
+    def _is_lost_to(self, request: PortRequest, number: int) -> bool:
+        """Whether a container has it that has lost it: it comes back to that one."""
+        return any(_collide(one, request, number) for one in self.lost)
+
     async def _unpublish(self, port: PublishedPort) -> None:
         self._live.pop(port.guest_port, None)
+        self._lost_ports.discard(port.guest_port)
         self.lost -= {port}
         try:
             reply = await self._link.unpublish(_forward(port))
@@ -272,7 +291,7 @@ class LocalPublisher:
         self.on_lost: Callable[[PublishedPort, bool], None] = lambda port, lost: None
         self._sockets: dict[PublishedPort, socket.socket] = {}
 
-    async def publish(self, requests: Sequence[PortRequest]) -> tuple[PublishedPort, ...]:
+    async def publish(self, requests: Sequence[PortRequest], *, keep: bool = False) -> tuple[PublishedPort, ...]:
         published: list[PublishedPort] = []
         try:
             for request in requests:

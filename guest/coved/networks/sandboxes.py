@@ -415,6 +415,9 @@ class Sandboxes:
         if request.ports and (ports := await self._publish(record, request)):
             record = self._open[record.container_id] = replace(record, ports=ports)
             self._records.save(record)
+            for port in ports:
+                if port in self._publisher.lost:
+                    self._lost(port, True)
         if record.has_namespace:
             endpoints = [(self._catalog[endpoint.network_id], endpoint) for endpoint in record.endpoints]
             await self._kernel.run(
@@ -437,7 +440,7 @@ class Sandboxes:
         if outer is None or not outer.host_interface:
             return ()
         try:
-            return await self._publisher.publish(self._bound(request.ports, outer))
+            return await self._publisher.publish(self._bound(request.ports, outer), keep=request.keep_ports)
         except PublishError as error:
             raise EngineError(
                 "driver failed programming external connectivity on endpoint "

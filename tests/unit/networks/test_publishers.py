@@ -24,8 +24,10 @@ class Host:
         self.asked: list[int] = []
         self.slow: set[int] = set()
         self.released: list[int] = []
+        self.kept: list[PortForward] = []
+        self.told: Any = None
 
-    async def publish(self, port: PortForward) -> Reply:
+    async def publish(self, port: PortForward, *, keep: bool) -> Reply:
         self.asked.append(port.host_port)
         if port.host_port in self.slow:
             await asyncio.sleep(10)
@@ -34,6 +36,10 @@ class Host:
         number = port.host_port or 40000 + len(self.bound)
         if number == 80:
             return Reply(1, ok=False, error="listen tcp4 127.0.0.1:80: bind: permission denied")
+        if number in self.taken and keep:
+            self.kept.append(PortForward(port.proto, port.guest_port, port.host_ip or "127.0.0.1", number))
+            self.told(self.kept)
+            return Reply(1, ok=True, ports=(self.kept[-1],))
         if number in self.taken or number in self.bound:
             return Reply(1, ok=False, error=self.taken.get(number, ""), in_use=True)
         self.bound[number] = port
@@ -63,6 +69,32 @@ def test_the_host_says_what_it_bound_and_the_rule_leads_there() -> None:
     asyncio.run(publisher.unpublish([first, second]))
     assert [*publisher.live_ports()] == []
     assert host.bound == {}
+
+
+def test_what_the_host_keeps_is_lost_and_nobody_elses_until_it_is_back() -> None:
+    host = Host({8080: "nginx (process 3) has it"})
+    publisher = LinkPublisher(host)
+    host.told = publisher.set_lost
+    told: list[tuple[PublishedPort, bool]] = []
+    publisher.on_lost = lambda port, lost: told.append((port, lost))
+    publisher.owner = lambda port: "web"
+    with pytest.raises(PublishError, match="address already in use"):
+        asyncio.run(publisher.publish([request(80, 8080)]))
+    lost, bound = asyncio.run(publisher.publish([request(80, 8080), request(443, 8443)], keep=True))
+    assert publisher.lost == {lost}
+    assert (lost.host_ip, lost.host_port) == ("127.0.0.1", 8080)
+    assert {port.host_port for port in publisher.live_ports()} == {8080, 8443}
+    for keep in (False, True):
+        with pytest.raises(PublishError, match=r"8080 failed: port is already allocated \(container web has it\)"):
+            asyncio.run(publisher.publish([request(81, 8080)], keep=keep))
+    ranged = asyncio.run(publisher.publish([request(82, 8080, 8081)], keep=True))
+    assert ranged[0].host_port == 8081
+    publisher.set_lost([])
+    assert (publisher.lost, told) == (set(), [(lost, False)])
+    host.kept.clear()
+    publisher.set_lost([PortForward("tcp", lost.guest_port, "127.0.0.1", 8080)])
+    asyncio.run(publisher.unpublish([lost, bound]))
+    assert publisher.lost == set()
 
 
 def test_what_the_host_has_lost_is_known_until_it_is_back() -> None:

@@ -113,7 +113,7 @@ class World:
 
     # -- the publisher
 
-    async def publish(self, requests: list[PortRequest]) -> tuple[PublishedPort, ...]:
+    async def publish(self, requests: list[PortRequest], *, keep: bool = False) -> tuple[PublishedPort, ...]:
         self._step("publish")
         assert not self.published
         ports = tuple(PublishedPort(one.proto, one.container_port, "", one.host_port) for one in requests)
