@@ -33,6 +33,8 @@ class PublishedPort:
     host_port: int
     guest_port: int = 0
     """The port of the VM's own address that the host forwards to; 0 when there is no VM."""
+    inside: bool = False
+    """Containers reach it, too, by ``host_port`` of any address of the VM: no other port has that number there."""
 
 
 @dataclass(frozen=True)

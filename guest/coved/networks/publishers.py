@@ -51,7 +51,7 @@ def _bracketed(holder: str) -> str:
 
 
 class PortPublisher(Protocol):
-    """Binds ports of the host; what comes in there is translated by the rules that ``rule`` gives."""
+    """Binds ports of the host; what comes in there is translated by the rules that ``rules_for`` gives."""
 
     owner: Callable[[PublishedPort], str]
     """The name of the container that has a port, "" when it is not known; for the errors of others."""
@@ -75,7 +75,7 @@ class PortPublisher(Protocol):
     def adopt(self, ports: Sequence[PublishedPort]) -> None:
         """Takes over ports that an earlier engine published."""
 
-    def rule(self, port: PublishedPort, container_address: str) -> PortRule: ...
+    def rules_for(self, port: PublishedPort, container_address: str) -> list[PortRule]: ...
 
     def listener(self, port: PublishedPort) -> socket.socket:
         """A socket that gets what comes in for a port to which no rule leads. Raises OSError."""
@@ -103,6 +103,13 @@ def _collide(port: PublishedPort, request: PortRequest, number: int) -> bool:
     if (port.proto, port.host_port) != (request.proto, number):
         return False
     return in_each_others_way(request.host_ip or DEFAULT_HOST_IP, port.host_ip or DEFAULT_HOST_IP)
+
+
+def _is_inside(request: PortRequest, number: int, others: Iterable[PublishedPort]) -> bool:
+    """Whether containers shall reach it by ``number``, which it was bound to, beside the ``others``."""
+    return request.host_ip in ("", "0.0.0.0") and not any(
+        one.inside and (one.proto, one.host_port) == (request.proto, number) for one in others
+    )
 
 
 def _host_ports(request: PortRequest) -> Iterator[int]:
@@ -176,8 +183,16 @@ class LinkPublisher:
     def adopt(self, ports: Sequence[PublishedPort]) -> None:
         self._live.update({port.guest_port: port for port in ports})
 
-    def rule(self, port: PublishedPort, container_address: str) -> PortRule:
-        return PortRule(port.proto, "", port.guest_port, container_address, port.container_port)
+    def rules_for(self, port: PublishedPort, container_address: str) -> list[PortRule]:
+        """The host's way in, and the one from inside. What was asked for at localhost is at this machine's, for containers
+        with its network; of the host's other addresses none is here."""
+        made = [PortRule(port.proto, "", port.guest_port, container_address, port.container_port)]
+        address = "" if port.inside else port.host_ip
+        if port.inside or address.startswith("127."):
+            made.append(
+                PortRule(port.proto, address, port.host_port, container_address, port.container_port, known=True)
+            )
+        return made
 
     def listener(self, port: PublishedPort) -> socket.socket:
         made = _socket(port.proto)
@@ -215,8 +230,9 @@ class LinkPublisher:
                         self._withdraw(wanted)
                         raise PublishError("the host answered for another port")
                     port = PublishedPort(
-                        request.proto, request.container_port, bound.host_ip, bound.host_port, guest_port
-                    )
+                        request.proto, request.container_port, bound.host_ip, bound.host_port, guest_port,
+                        _is_inside(request, bound.host_port, self._live.values()),
+                    )  # fmt: skip
                     self._live[guest_port] = port
                     self.lost |= self._among_lost([port])
                     return port
@@ -313,9 +329,11 @@ class LocalPublisher:
             except OSError as error:
                 log.warning("port %s:%d was taken in the meantime: %s", port.host_ip, port.host_port, error)
 
-    def rule(self, port: PublishedPort, container_address: str) -> PortRule:
-        address = "" if port.host_ip == "0.0.0.0" else port.host_ip
-        return PortRule(port.proto, address, port.host_port, container_address, port.container_port)
+    def rules_for(self, port: PublishedPort, container_address: str) -> list[PortRule]:
+        to = (port.host_port, container_address, port.container_port)
+        if port.host_ip == "0.0.0.0":
+            return [PortRule(port.proto, "", *to)]
+        return [PortRule(port.proto, port.host_ip, *to), *([PortRule(port.proto, "", *to, known=True)] * port.inside)]
 
     def listener(self, port: PublishedPort) -> socket.socket:
         held = self._sockets.get(port)
@@ -339,7 +357,9 @@ class LocalPublisher:
                 if error.errno != errno.EADDRINUSE:
                     raise PublishError(f"listen {request.proto} {host_ip}:{number}: {error.strerror}") from None
                 continue
-            port = PublishedPort(request.proto, request.container_port, host_ip, held.getsockname()[1])
+            bound = held.getsockname()[1]
+            inside = _is_inside(request, bound, self._sockets)
+            port = PublishedPort(request.proto, request.container_port, host_ip, bound, inside=inside)
             self._sockets[port] = held
             return port
         if request.host_port_end:

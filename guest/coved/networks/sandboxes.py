@@ -627,8 +627,9 @@ class Sandboxes:
 
     def _rules(self, record: Record) -> list[PortRule]:
         way = _published(record)
-        led = record.ports if way is not None and way.address else ()
-        return [self._publisher.rule(port, way.address) for port in led] if way is not None else []
+        if way is None or not way.address:
+            return []
+        return [rule for port in record.ports for rule in self._publisher.rules_for(port, way.address)]
 
     def _sandbox(self, record: Record, request: SandboxRequest) -> Sandbox:
         owner, path = record, None

@@ -64,11 +64,37 @@ def test_the_host_says_what_it_bound_and_the_rule_leads_there() -> None:
     assert (first.host_ip, first.host_port, first.container_port) == ("127.0.0.1", 8080, 80)
     assert second.host_port >= 40000
     assert {first.guest_port, second.guest_port} <= set(GUEST_PORTS)
-    assert publisher.rule(first, "172.17.0.2") == PortRule("tcp", "", first.guest_port, "172.17.0.2", 80)
+    assert publisher.rules_for(first, "172.17.0.2") == [
+        PortRule("tcp", "", first.guest_port, "172.17.0.2", 80),
+        PortRule("tcp", "", 8080, "172.17.0.2", 80, known=True),
+    ]
     assert {port.host_port for port in publisher.live_ports()} == {8080, second.host_port}
     asyncio.run(publisher.unpublish([first, second]))
     assert [*publisher.live_ports()] == []
     assert host.bound == {}
+
+
+def test_what_is_asked_for_at_no_address_or_at_all_is_reached_from_inside() -> None:
+    """By the number that people know, which only one port has there."""
+    host = Host()
+    publisher = LinkPublisher(host)
+
+    def published(address: str) -> PublishedPort:
+        host.bound.clear()  # each is bound, by a host that has many addresses
+        (port,) = asyncio.run(publisher.publish([PortRequest("udp", 5353, address, 53)]))
+        return port
+
+    for address, known in (
+        ("192.0.2.7", []),
+        ("::", []),
+        ("127.0.0.1", [PortRule("udp", "127.0.0.1", 53, "172.17.0.2", 5353, known=True)]),
+        ("0.0.0.0", [PortRule("udp", "", 53, "172.17.0.2", 5353, known=True)]),
+    ):
+        port = published(address)
+        assert publisher.rules_for(port, "172.17.0.2")[1:] == known
+    assert not published("").inside
+    asyncio.run(publisher.unpublish([port]))
+    assert publisher.rules_for(published(""), "172.17.0.2")[1:] == known
 
 
 def test_what_the_host_keeps_is_lost_and_nobody_elses_until_it_is_back() -> None:
@@ -284,8 +310,8 @@ def test_an_address_that_cannot_be_bound_is_refused(address: str, said: str) -> 
 
 def test_all_addresses_are_no_address_in_the_rule() -> None:
     publisher = LocalPublisher()
-    assert publisher.rule(PublishedPort("tcp", 80, "0.0.0.0", 8080), "172.17.0.2").address == ""
-    assert publisher.rule(PublishedPort("tcp", 80, "127.0.0.1", 8080), "172.17.0.2").address == "127.0.0.1"
+    assert publisher.rules_for(PublishedPort("tcp", 80, "0.0.0.0", 8080), "172.17.0.2")[0].address == ""
+    assert publisher.rules_for(PublishedPort("tcp", 80, "127.0.0.1", 8080), "172.17.0.2")[0].address == "127.0.0.1"
 
 
 @pytest.mark.parametrize(
