@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import socket
 import struct
+import subprocess
 from collections.abc import Sequence
 from typing import Any
 
@@ -98,6 +101,66 @@ def echo_all(connections: Sequence[socket.socket]) -> None:
             assert data, "the connection ended amid an answer"
             got += data
         assert got == word
+
+
+def answer(machine: Any, connection: socket.socket, port: int) -> bytes:
+    """All that is answered. When it does not come in time, fails with all that can tell why: see `_evidence`."""
+    got = b""
+    try:
+        while data := connection.recv(1 << 16):
+            got += data
+    except TimeoutError:
+        raise AssertionError(
+            f"no end of the answer in time, but {got!r}\n{_evidence(machine, connection, port)}"
+        ) from None
+    return got
+
+
+def _evidence(machine: Any, connection: socket.socket, port: int) -> str:
+    """Where the bytes of a connection to a published port (of a web server) may have been lost.
+
+    QEMU's monitor is the agent's, so that is killed for the last question; the next command starts another.
+    """
+    own = connection.getsockname()[1]
+    told = [_said("ss", "-tanoi", f"( sport = :{port} or dport = :{port} )"), _said("ss", "-tlnp", f"sport = :{port}")]
+    try:
+        with connect(port, timeout_s=10) as second:
+            second.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            told.append(f"a second request was answered: {second.recv(1000)!r}")
+    except OSError as error:
+        told.append(f"a second request failed: {error!r}")
+    guest = (
+        "ip neigh; ip -o link; for one in /sys/class/net/*/brforward; do echo $one; hexdump -C $one; done;"
+        " cat /proc/net/stat/nf_conntrack /proc/net/nf_conntrack /proc/net/dev /proc/net/snmp; dmesg | tail -n 20;"
+        " for pid in $(pidof httpd); do echo $pid; cat /proc/$pid/net/tcp /proc/$pid/net/arp; done"
+    )
+    try:
+        told.append(machine.cove("machine", "ssh", guest, timeout_s=60, check=False).stdout)
+        told.append(_usernet(machine))
+    except (OSError, ValueError, LookupError, subprocess.SubprocessError) as error:
+        told.append(repr(error))
+    return "\n".join([f"the connection's own port is {own}", *told])
+
+
+def _said(*words: str) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20)
+    return f"$ {' '.join(words)}\n{done.stdout}{done.stderr}"
+
+
+def _usernet(machine: Any) -> str:
+    """What QEMU's user networking knows of its connections."""
+    agent = int(json.loads(machine.cove("machine", "status", "--json").stdout)["agent_pid"])
+    os.killpg(os.getpgid(agent), signal.SIGKILL)
+    with socket.socket(socket.AF_UNIX) as monitor:
+        monitor.settimeout(20)
+        monitor.connect(str(machine.home / "run" / "default" / "qmp.sock"))
+        stream = monitor.makefile("rwb", buffering=0)
+        asked = {"execute": "human-monitor-command", "arguments": {"command-line": "info usernet"}, "id": "usernet"}
+        stream.write(b'{"execute": "qmp_capabilities"}' + json.dumps(asked).encode())
+        for line in stream:
+            if (message := json.loads(line)).get("id") == "usernet":
+                return str(message)
+    return "QEMU's monitor has said nothing"
 
 
 def get(connection: socket.socket, size: int) -> None:

@@ -62,6 +62,8 @@ table inet {table} {{
   chain forward {{
     type filter hook forward priority filter; policy accept;
     ct state established,related accept
+    iifname @bridges oifname != @bridges ct state invalid ip saddr @outbound4 drop comment "cannot be masqueraded"
+    iifname @bridges oifname != @bridges ct state invalid ip6 saddr @outbound6 drop comment "cannot be masqueraded"
     iifname != @bridges oifname != @bridges meta nfproto @unrouted drop
     iifname . oifname @inside accept
     iifname @internal drop

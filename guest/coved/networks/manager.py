@@ -142,8 +142,6 @@ class Networks:
                 if not network.config_only:
                     await self._kernel.run(self._kernel.datapath.add_network, network)
                 self._catalog.add(network)
-            except EngineError:  # of the kernel, which has left nothing
-                raise
             except BaseException:
                 if not network.config_only:
                     await to_the_end(self._take_back(network))
@@ -196,7 +194,7 @@ class Networks:
         return local_pools(self._catalog.get("bridge").id)
 
     async def _take_back(self, network: Network) -> None:
-        """One that was asked of the kernel, which may have made it."""
+        """One that was asked of the kernel, which may have made it, or all but."""
         with contextlib.suppress(EngineError):
             await self._kernel.run(self._kernel.datapath.remove_network, network)
         await self._drop(network)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import ipaddress
 import logging
 import os
 import secrets
 import socket
+import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from typing import Protocol
@@ -23,6 +25,7 @@ log = logging.getLogger(__name__)
 DEFAULT_HOST_IP = "127.0.0.1"
 GUEST_PORTS = range(49152, 65536)
 """The dynamic ports of RFC 6335, section 6."""
+_BACKLOG = 128
 
 
 class PublishError(EngineError):
@@ -298,7 +301,10 @@ def _forward(port: PublishedPort) -> PortForward:
 
 
 class LocalPublisher:
-    """Without a VM: a socket holds each port, so that no other program takes it; the packets never reach it."""
+    """Without a VM: a socket holds each port, so that no other program takes it; the packets never reach it.
+
+    What comes before there is a rule, or when there is none any more, gets a reset, as from a port that nobody has.
+    """
 
     def __init__(self, default_host_ip: str = DEFAULT_HOST_IP) -> None:
         self._default = default_host_ip
@@ -319,8 +325,9 @@ class LocalPublisher:
 
     async def unpublish(self, ports: Sequence[PublishedPort]) -> None:
         for port in ports:
+            self.lost -= {port}
             if held := self._sockets.pop(port, None):
-                held.close()
+                _let_go(held)
 
     def adopt(self, ports: Sequence[PublishedPort]) -> None:
         for port in ports:
@@ -328,6 +335,8 @@ class LocalPublisher:
                 self._sockets[port] = _hold(port.proto, port.host_ip, port.host_port)
             except OSError as error:
                 log.warning("port %s:%d was taken in the meantime: %s", port.host_ip, port.host_port, error)
+                self.lost |= {port}
+                self.on_lost(port, True)
 
     def rules_for(self, port: PublishedPort, container_address: str) -> list[PortRule]:
         to = (port.host_port, container_address, port.container_port)
@@ -339,11 +348,12 @@ class LocalPublisher:
         held = self._sockets.get(port)
         if held is None:
             raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        asyncio.get_running_loop().remove_reader(held)  # who connects is the caller's from now on
         return held.dup()
 
     def close(self) -> None:
         for held in self._sockets.values():
-            held.close()
+            _let_go(held)
         self._sockets.clear()
 
     def _publish(self, request: PortRequest) -> PublishedPort:
@@ -358,7 +368,7 @@ class LocalPublisher:
                     raise PublishError(f"listen {request.proto} {host_ip}:{number}: {error.strerror}") from None
                 continue
             bound = held.getsockname()[1]
-            inside = _is_inside(request, bound, self._sockets)
+            inside = _is_inside(request, bound, [*self._sockets, *self.lost])
             port = PublishedPort(request.proto, request.container_port, host_ip, bound, inside=inside)
             self._sockets[port] = held
             return port
@@ -382,8 +392,24 @@ def _hold(proto: str, host_ip: str, port: int) -> socket.socket:
     try:
         held.bind((host_ip, port))
         if proto == "tcp":
-            held.listen(1)
+            held.setblocking(False)
+            held.listen(_BACKLOG)  # with SO_REUSEADDR, two may be bound until one listens
+            asyncio.get_running_loop().add_reader(held, _refuse, held)
     except OSError:
         held.close()
         raise
     return held
+
+
+def _refuse(held: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            client, _ = held.accept()
+            with client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("@ii", 1, 0))  # closing resets
+
+
+def _let_go(held: socket.socket) -> None:
+    with contextlib.suppress(RuntimeError):  # of a loop that has ended, and with it what it waited for
+        asyncio.get_running_loop().remove_reader(held)
+    held.close()

@@ -87,6 +87,8 @@ class Volumes:
         self._trash = root / "trash"
         self._populating: dict[str, asyncio.Lock] = {}
         self._looked_at: Counter[str] = Counter()
+        self._going: set[str] = set()
+        """Names of volumes that are no more, whose files are being deleted where those of the next of that name would be."""
         self._mounting = Mounting(lambda name: self._directory / name / "_data")
         with database.transaction():  # with what is adopted, or a kill would leave tables that know of no volume
             if not database.migrate("volumes", _SCHEMA):
@@ -149,6 +151,8 @@ class Volumes:
         existing = self._find(name)
         if existing is not None:
             return existing
+        if name in self._going:
+            raise Conflict(f"create {name}: the volume that had this name is being removed")
         options = dict(options or {})
         try:
             local_options.validate(options)
@@ -215,10 +219,17 @@ class Volumes:
                 raise
             # There is no block for another name in that folder. The files go where they are, then.
             condemned = self._directory / name
+            self._going.add(name)
         self._populating.pop(name, None)
         self._mounting.forget(name)
         self._events.publish("volume", "destroy", name, {"driver": DRIVER})
-        await _delete(condemned)
+        if name not in self._going:
+            await _delete(condemned)
+            return
+        try:
+            await to_the_end(_delete(condemned))
+        finally:
+            self._going.discard(name)
 
     async def prune(self, filters: Filters | None = None, *, all_by_default: bool = False) -> Pruned:
         """Removes volumes that no container refers to: the anonymous ones, or all with the filter ``all=true``.

@@ -110,15 +110,17 @@ class Pretender:
                 _make(parent, name, what)
 
     def _write(self, path: str, *, contents: bool) -> None:
+        if contents:
+            # By its path: what containers have to write the kernel would write by any descriptor that is open for that.
+            with self._place.itself(path) as at:
+                size = _take_size(at)
+                with self._place.parent(path) as (parent, name):
+                    _forget_pages(parent, name, size)
+                _take_size(at)  # who read too early hears of it again
+            with self._place.itself(path):  # times are fetched anew
+                pass
         with self._place.parent(path) as (parent, name):
-            fd = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
-            try:
-                if contents:
-                    _forget_pages(parent, name, _take_size(fd))
-                    _take_size(fd)  # who read too early hears of it again
-                    os.stat(name, dir_fd=parent, follow_symlinks=False)  # times are fetched anew
-            finally:
-                os.close(fd)
+            os.close(os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent))
 
     def _attrib(self, path: str) -> None:
         with self._place.itself(path) as at:
@@ -150,12 +152,12 @@ class Pretender:
         self._create(to, what, real)
 
 
-def _take_size(fd: int) -> int:
+def _take_size(at: str) -> int:
     """Set the size that the file has on the user's computer, and give it. Raises OSError: EBUSY when a container writes to the file."""
     for attempts_left in reversed(range(_ATTEMPTS)):
-        size = os.fstatvfs(fd).f_blocks  # as the server tells it the pretender
+        size = os.statvfs(at).f_blocks  # as the server tells it the pretender
         try:
-            os.ftruncate(fd, size)
+            os.truncate(at, size)
         except OSError as error:
             if error.errno != errno.ESTALE or not attempts_left:
                 raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from cove.agent import suspended
+from cove.agent import memory, suspended
 from cove.errors import CoveError
 from cove.image import store
 from cove.image.store import VmImage
@@ -38,10 +38,8 @@ def choose(paths: MachinePaths, progress: Report) -> VmImage:
         # Of a Cove that noted nothing yet: it took what had been made last.
         noted = replace(noted, used=latest.digest)
         systems.save(paths, noted)
-    from cove.image import builder  # not needed to take over a VM, or to wake one
-
     try:
-        image = builder.build(progress)
+        image = store.current() or _made(progress)
     except (CoveError, OSError) as error:
         used = store.find(noted.used)
         if used is None:
@@ -52,6 +50,17 @@ def choose(paths: MachinePaths, progress: Report) -> VmImage:
     if image.digest != noted.used and noted.trying != image.digest:
         systems.save(paths, replace(noted, trying=image.digest))
     return image
+
+
+def _made(progress: Report) -> VmImage:
+    from cove.image import (
+        builder,
+    )  # not needed to take over a VM, to wake one, or to start one of an image that is there
+
+    try:
+        return builder.build(progress)
+    finally:
+        memory.give_back()
 
 
 def answered(paths: MachinePaths, digest: str) -> None:

@@ -121,6 +121,7 @@ def test_a_suspended_machine_goes_on_with_its_own_and_then_takes_the_new_one(cov
 def test_a_machine_of_a_cove_that_noted_nothing_can_go_back(cove: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = cove.make()
     paths.disk.touch()
+    monkeypatch.setattr(store, "current", lambda: None)  # another recipe than the one that OLD was made of
     monkeypatch.setattr(builder, "build", lambda _: store.find(publish_image("1")))
     assert choosing.choose(paths, lambda _: None).digest == NEW
     assert systems.load(paths) == systems.Systems(used=OLD, trying=NEW)

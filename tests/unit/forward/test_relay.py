@@ -16,6 +16,7 @@ from cove.drivers.base import Forward
 from cove.errors import DriverError, PortInUse
 from cove.forward.ports import PortForwards, free_port
 from coved.link.protocol import PortForward
+from coved.link.relay import StreamRelay
 
 
 class Near:
@@ -168,5 +169,17 @@ def test_what_is_taken_or_nobodys_is_refused() -> None:
             pass
         await ports.sync([])
         assert driver.bound == {}
+
+    asyncio.run(scenario())
+
+
+def test_an_error_that_stays_does_not_keep_everything_else_from_being_done() -> None:
+    async def scenario() -> None:
+        relay = StreamRelay(socket.socket())  # which does not listen, so that accept fails with EINVAL
+        relay.listener.setblocking(False)
+        relay.serve("127.0.0.1", 9)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        relay.close()
 
     asyncio.run(scenario())

@@ -9,6 +9,7 @@ import ipaddress
 import os
 import re
 import socket
+import struct
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -301,6 +302,37 @@ def test_what_is_bound_for_all_is_reached_from_inside_as_people_know_it(lab: Lab
                 assert client.recv(9) == b"!"
             lab.run(datapath.remove_ports, rules)
             assert within(other, lambda: fetch("10.202.0.1", 8111, 0.3)) == ""
+
+
+def test_nothing_leaves_with_a_containers_own_address(lab: Lab) -> None:
+    """What connection tracking does not know it cannot translate: here, the reset of a connection that there is not."""
+    net = network(1)
+    with neighbour(lab, "up0", 2) as outside:
+        datapath = lab.datapath()
+        lab.run(datapath.start, [net], {}, [])
+        path = opened(lab, datapath, "c1", [(net, endpoint(net, 2))], [])
+
+        def heard() -> socket.socket:
+            made = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
+            made.bind(("far", 0x0800))
+            made.settimeout(5)
+            return made
+
+        def say() -> None:
+            with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as raw:
+                segment = struct.pack("!HHIIBBHHH", 40000, 80, 1, 0, 5 << 4, 4, 0, 0, 0)  # RST
+                pseudo = socket.inet_aton("10.201.0.2") + socket.inet_aton("192.0.2.2") + struct.pack("!HH", 6, 20)
+                total = sum(struct.unpack("!16H", pseudo + segment))
+                total = (total & 0xFFFF) + (total >> 16)
+                checksum = ~(total + (total >> 16)) & 0xFFFF
+                raw.sendto(segment[:16] + struct.pack("!H", checksum) + segment[18:], ("192.0.2.2", 0))
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+                datagrams.sendto(b"after it", ("192.0.2.2", 9))
+
+        with within(outside, heard) as listening:
+            within(path, say)
+            packet = listening.recv(2000)
+            assert (socket.inet_ntoa(packet[12:16]), packet[28:]) == ("192.0.2.1", b"after it")
 
 
 @pytest.mark.parametrize("was_router", [False, True])

@@ -286,6 +286,44 @@ def test_without_a_vm_a_socket_holds_the_port(proto: Any, kind: int) -> None:
     publisher.close()
 
 
+def test_who_connects_before_there_is_a_rule_is_reset_and_does_not_wait() -> None:
+    async def scenario() -> None:
+        publisher, writers = LocalPublisher(), []
+        (port,) = await publisher.publish([PortRequest("tcp", 80)])
+        for _ in range(300):
+            with pytest.raises(ConnectionResetError):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port.host_port)
+                writers.append(writer)
+                await asyncio.wait_for(reader.read(), 5)
+        for writer in writers:
+            writer.close()
+        # A relay has them for itself.
+        with publisher.listener(port) as relay:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port.host_port)
+            client, _ = await asyncio.get_running_loop().sock_accept(relay)
+            client.send(b"relayed")
+            client.close()
+            assert await asyncio.wait_for(reader.read(), 5) == b"relayed"
+            writer.close()
+        publisher.close()
+
+    asyncio.run(scenario())
+
+
+def test_without_a_vm_too_a_port_that_somebody_has_taken_is_lost() -> None:
+    async def scenario() -> None:
+        publisher, told = LocalPublisher(), []
+        publisher.on_lost = lambda port, lost: told.append((port, lost))
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            taken = PublishedPort("tcp", 80, "127.0.0.1", other.getsockname()[1])
+            publisher.adopt([taken])
+        assert (publisher.lost, told) == ({taken}, [(taken, True)])
+        await publisher.unpublish([taken])
+        assert publisher.lost == set()
+
+    asyncio.run(scenario())
+
+
 def test_without_a_vm_too_it_is_all_or_none() -> None:
     publisher = LocalPublisher()
     with socket.create_server(("127.0.0.1", 0)) as other:

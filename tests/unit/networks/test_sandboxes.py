@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from coved.errors import EngineError
+from coved.errors import EngineError, NotFound
 from coved.networks.definition import Network
 from coved.networks.endpoints import Gateways
 from coved.networks.firewall import PortRule
@@ -62,6 +62,7 @@ class World:
         self.listeners: dict[PublishedPort, socket.socket] = {}
         self.joined: dict[str, EndpointRequest] = {}
         self.left: set[str] = set()
+        self.removed = ""
 
     def _step(self, name: str) -> None:
         if name == self.failing:
@@ -137,7 +138,7 @@ class World:
     __getitem__ = get
 
     def __contains__(self, network_id: str) -> bool:
-        return network_id in (FIRST.id, SECOND.id)
+        return network_id in (FIRST.id, SECOND.id) and network_id != self.removed
 
     def __iter__(self) -> Any:
         return iter((FIRST, SECOND))
@@ -301,6 +302,22 @@ def test_a_connection_that_was_noted_and_not_made_is_forgotten(tmp_path: Path) -
         sandboxes = await adopted(world, tmp_path, BOTH)
         assert [*sandboxes] == on_disk(tmp_path) == [ALONE]
         assert world.taken == {ALONE.endpoints[0].address}
+
+    asyncio.run(scenario())
+
+
+def test_a_network_that_is_removed_meanwhile_is_told_of(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        world = World(ALONE)
+        sandboxes = await adopted(world, tmp_path, ALONE)
+        connection = asyncio.ensure_future(sandboxes.connect(SECOND.id, ID, "web", EndpointRequest(SECOND.id), ASKED))
+        await asyncio.sleep(0)  # it is on record that it shall be there
+        assert world.joined.keys() == {SECOND.id}
+        world.removed = SECOND.id
+        with pytest.raises(NotFound, match=r"^network net2 not found$"):
+            await connection
+        assert [*sandboxes] == on_disk(tmp_path) == [ALONE]
+        assert world.joined == {}
 
     asyncio.run(scenario())
 

@@ -323,6 +323,22 @@ def test_the_agent_hears_what_the_guest_changes(root: Path, tmp_path: Path) -> N
         fid = client.walk("d")
         client.mkdir("x", fid)
         assert json.loads(lines.readline()) == {"op": "create", "path": f"{root}/d/x", "to": ""}
+        made = client.create("long", parent=fid)
+        client.write(made, b"1")
+        client.write(made, b"2", offset=1)
+        assert [json.loads(lines.readline())["op"] for _ in range(2)] == ["create", "write"]
+        with socket.socket(socket.AF_UNIX) as another:
+            another.settimeout(20)
+            another.connect(str(tmp_path / "c"))
+            another.sendall(b'{"token": "t"}\n')
+            heard = another.makefile()
+            assert json.loads(heard.readline()) == {"op": "listening"}
+            client.write(made, b"3", offset=2)
+            client.clunk(made)
+            said = [json.loads(heard.readline()) for _ in range(2)]
+            assert [(one["op"], one["path"]) for one in said] == [(op, f"{root}/d/long") for op in ("write", "written")]
+        agent.sendall(b'{"token": "t"}\n')
+        assert json.loads(lines.readline()) == {"op": "listening"}
         file = client.create("new", parent=fid)
         client.write(file, b"1")
         client.clunk(file)

@@ -216,7 +216,8 @@ def test_what_a_container_writes_is_left_to_its_kernel(
         "the kernel has pages to write, and must keep their inode"
     )
     fid = client.walk("d/f", HELPER)
-    client.lopen(fid, O_WRONLY)
+    with fails("[Bb]usy"):
+        client.lopen(fid, O_WRONLY)
     with fails("[Bb]usy"):
         client.setattr(fid, 8, size=told_size(client, fid))
     with fails("[Bb]usy"):
@@ -224,11 +225,25 @@ def test_what_a_container_writes_is_left_to_its_kernel(
     with fails("not permitted"):
         client.mknod("f", 0o100644, client.walk("d", HELPER))
     client.clunk(writer)
+    assert client.getattr(client.walk("d/f"))["version"] != before, "it has missed something, perhaps"
+    before = client.getattr(client.walk("d/f"))["version"]
+    client.lopen(fid, O_WRONLY)
+    writer = client.walk("d/f")
+    client.lopen(writer, O_WRONLY)
+    client.write(writer, b"longer")
+    client.write(fid, b" still", offset=14)  # the kernel takes any descriptor for its pages
+    client.clunk(writer)
+    assert (root / "d/f").read_bytes() == b"longer by some still"
+    with fails("not permitted"):
+        client.write(fid, b"x")
     assert client.getattr(client.walk("d/f"))["version"] == before, "nobody else has changed it"
     client.setattr(client.walk("d/f"), 1, mode=0o600)
     assert client.getattr(client.walk("d/f"))["version"] == before
     client.setattr(fid, 8, size=told_size(client, fid))
+    writer = client.walk("d/f")
+    client.lopen(writer, O_WRONLY)
     (root / "d/f").write_bytes(b"by the user")
+    client.clunk(writer)
     assert client.getattr(client.walk("d/f"))["version"] != before
     with fails("[Ss]tale"):
         client.setattr(fid, 8, size=len(b"longer by some"))
@@ -236,7 +251,8 @@ def test_what_a_container_writes_is_left_to_its_kernel(
     looked_up = client.walk("d/f")
     (root / "d/saved").write_bytes(b"as editors save")
     (root / "d/saved").replace(root / "d/f")
-    client.lopen(looked_up, O_WRONLY)  # by a name that the kernel remembers
+    client.setattr(looked_up, 1, mode=0o640)  # by a name that the kernel remembers
+    client.lopen(looked_up, O_WRONLY)
     client.write(looked_up, b"AS")
     client.clunk(looked_up)
     assert (root / "d/f").read_bytes() == b"AS editors save"

@@ -108,6 +108,17 @@ def test_what_a_guest_says_that_it_does_has_bounds(tmp_path: Path) -> None:
     assert echoed == [False] * 10 + [True] * MAX_KNOWN
 
 
+def test_who_writes_to_what_has_no_name_any_more_hides_nothing(tmp_path: Path) -> None:
+    echoes = Echoes()
+    for op in ("delete", "create"):
+        echoes.guest_does("write", str(tmp_path / "a"))
+        echoes.guest_does(op, str(tmp_path / "a"))
+        assert not echoes.is_echo(tmp_path, Seen("modify", "a"))
+    echoes.guest_does("write", str(tmp_path / "a"))
+    echoes.guest_does("move", str(tmp_path / "b"), str(tmp_path / "a"))
+    assert not echoes.is_echo(tmp_path, Seen("modify", "a"))
+
+
 def test_a_write_of_the_guests_is_an_echo_and_one_of_the_users_after_it_is_not(tmp_path: Path) -> None:
     echoes = Echoes()
     file = tmp_path / "a"
@@ -289,6 +300,18 @@ def test_what_the_server_says_that_the_guest_does_is_not_told_to_it(tmp_path: Pa
         # Both are there before the loop turns: what was said must be heard before what was seen is told.
         sources[0].tell(tmp_path, [Seen("create", "a"), Seen("delete", "b")], False)
         assert [(one.kind, one.path) for one in (await sent.get()).changes] == [("delete", "b")]
+
+    watching(tmp_path, scenario, server=server)
+
+
+def test_what_the_guest_has_missed_it_is_told_when_it_can_be(tmp_path: Path) -> None:
+    (tmp_path / "log").touch()
+    server = Server(tmp_path.parent / f"{tmp_path.name}.sock")
+
+    async def scenario(watcher: Watcher, sent: asyncio.Queue[Changes], sources: list[FakeSource]) -> None:
+        await begun(watcher, sent, [GUEST])
+        server.say({"op": "missed", "path": "/elsewhere"}, {"op": "missed", "path": str(tmp_path / "log")})
+        assert (await sent.get()).changes == (Change("modify", "log"),)
 
     watching(tmp_path, scenario, server=server)
 

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from coved.errors import Conflict, EngineError, InvalidParameter, NotFound
 from coved.events import Events
 from coved.filters import Filters
 from coved.store.database import Database
-from coved.volumes import Volumes, mounting
+from coved.volumes import Volumes, manager, mounting
 
 
 def with_volumes(root: Path, work: Callable[[Volumes], Awaitable[Any]]) -> Any:
@@ -144,6 +145,52 @@ def test_a_link_inside_a_volume_is_not_followed_when_it_goes(tmp_path: Path) -> 
     assert (outside / "file").exists()
     assert list((tmp_path / "volumes").iterdir()) == []
     assert list((tmp_path / "trash").iterdir()) == []
+
+
+def test_a_new_volume_is_not_removed_with_its_namesake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is too full for the old one to be moved away first."""
+
+    def rename(path: Path, target: Path) -> Path:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def work(volumes: Volumes) -> None:
+        (await volumes.create("data")).path.joinpath("old").touch()
+        monkeypatch.setattr(Path, "rename", rename)
+        begun, may_end = threading.Event(), threading.Event()
+        remove = manager._remove
+
+        def slowly(path: Path) -> None:
+            begun.set()
+            assert may_end.wait(10)
+            remove(path)
+
+        monkeypatch.setattr(manager, "_remove", slowly)
+        removal = asyncio.create_task(volumes.remove("data"))
+        assert await asyncio.to_thread(begun.wait, 10)
+        removal.cancel()  # whoever asked for it is gone
+        with pytest.raises(Conflict, match=r"^create data: the volume that had this name is being removed$"):
+            await volumes.create("data")
+        may_end.set()
+        await asyncio.wait({removal})
+        assert [*(await volumes.create("data")).path.iterdir()] == []
+
+    with_volumes(tmp_path, work)
+
+
+def test_names_are_found_by_regular_expressions_as_dockerd_has_it(tmp_path: Path) -> None:
+    async def work(volumes: Volumes) -> None:
+        for name in ("data", "data2", "my.data"):
+            await volumes.create(name)
+        for wanted, found in (
+            (["data"], ["data", "data2", "my.data"]),
+            (["^data"], ["data", "data2"]),
+            (["^data$", "^my"], ["data", "my.data"]),
+            (["d.t.2"], ["data2"]),
+            (["("], []),
+        ):
+            assert [volume.name for volume in volumes.list(Filters({"name": wanted}))] == found
+
+    with_volumes(tmp_path, work)
 
 
 def test_leftovers_go_at_the_next_start(tmp_path: Path) -> None:

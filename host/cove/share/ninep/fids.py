@@ -26,8 +26,8 @@ class Fid:
     """
 
     __slots__ = (
-        "busy", "closing", "descriptor", "file", "ghost", "is_dir", "listing", "node", "pretended", "pretender", "uid", "writable",
-        "wrote", "xattr",
+        "busy", "closing", "descriptor", "file", "ghost", "is_dir", "listing", "node", "pretended", "pretender", "told", "uid",
+        "writable", "wrote", "xattr",
     )  # fmt: skip
 
     def __init__(self, node: Node, file: int, uid: int, *, is_dir: bool, pretender: bool) -> None:
@@ -39,6 +39,8 @@ class Fid:
         self.descriptor = -1
         self.writable = False
         self.wrote = False
+        self.told = -1
+        """The listener (`Notices.listeners`) that was told that this is written to."""
         self.listing: Listing | None = None
         self.xattr: Xattr | None = None
         self.busy = 0

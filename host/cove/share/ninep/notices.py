@@ -1,6 +1,7 @@
 """What the guest changes, told to whoever watches the folder for changes of the host: one JSON line before each.
 
-``{"op": "create|delete|move|attrib|write|written", "path": "/absolute", "to": ""}``. The first is ``{"op": "listening"}``, and one is
+``{"op": "create|delete|move|attrib|write|written", "path": "/absolute", "to": ""}``, and ``missed`` after a file was closed whose changes
+on the host the guest could not be told. The first is ``{"op": "listening"}``, and one is
 ``{"op": "lost"}`` where lines had to be left out because nobody read them.
 """
 
@@ -26,6 +27,8 @@ class Notices:
         self._lock = threading.Lock()
         self._pending = bytearray()
         self._lost = False
+        self.listeners = 0
+        """How many there have been; one that has lost something begins anew."""
 
     def listen(self, connection: socket.socket) -> None:
         """Tell this connection from now on, and no other. Raises `OSError`."""
@@ -33,6 +36,7 @@ class Notices:
             if self._listener is connection:
                 return
             self._listener = connection
+            self.listeners += 1
             self._pending.clear()
             self._lost = False
             connection.sendall(b'{"op": "listening"}\n')  # the first bytes of a connection always have room
@@ -93,3 +97,4 @@ class Notices:
                     if self._lost and not self._pending:
                         self._pending += b'{"op": "lost"}\n'
                         self._lost = False
+                        self.listeners += 1

@@ -11,7 +11,8 @@ The answer is the error ECANCELED when it is taken, so that the kernel remembers
 and attributes need no such words.
 
 What a container has open for writing is refused (EBUSY), and so is another size than a file has now (ESTALE): the guest's kernel has pages
-of it to write, which it would drop. Which size that is the helper asks by fstatvfs(3), whose answer no kernel caches: its blocks.
+of it to write, which it would drop, or write by the helper's descriptor. Which size that is the helper asks by statvfs(3), whose answer
+no kernel caches: its blocks.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from cove.share.ninep.wire import MalformedError, T
 
 if TYPE_CHECKING:
     from cove.share.ninep.folder import Folder
-    from cove.share.ninep.session import Session
+    from cove.share.ninep.session import Answer, Session
 
 PRETENDER_UID = 0xC07E0001
 ARMING = b".cove-pretend"
@@ -81,7 +82,7 @@ class Pretences:
     def reset(self) -> None:
         self._now = None
 
-    def answer(self, session: Session, kind: int, fid: Fid, body: memoryview) -> bytes | None:
+    def answer(self, session: Session, kind: int, fid: Fid, body: memoryview) -> Answer | None:
         """What the helper is answered; None for what is answered to it as to all others. Raises `OSError`."""
         if kind == T.WALK:
             return self._walk(session, fid, body)
@@ -108,6 +109,8 @@ class Pretences:
             name, offset = wire.name(body, 4)
             new, _ = wire.name(body, offset + 4)
             return self._moved(session, fid, name, wire.U32.unpack_from(body, offset)[0], new)
+        if kind == T.WRITE and fid.pretended and (answer := session.write_elsewhere(fid, body)) is not None:
+            return answer
         if kind in wire.CHANGES:
             raise OSError(errno.EPERM, "the pretender changes nothing")
         return None
@@ -219,8 +222,8 @@ class Pretences:
         valid, _, _, _, size, *_ = wire.SETATTR.unpack_from(body, 4)
         if valid & wire.SET_SIZE and fid.ghost is None:
             look = self._folder.look(fid.node)
-            if session.is_being_written(look):
-                raise OSError(errno.EBUSY, "a container writes to it")
+            session.refuse_if_written(fid.file)
+            session.refuse_if_written(self._folder.number(look))
             if size != look.size:
                 raise OSError(errno.ESTALE, "it has another size")
         return b""
@@ -229,11 +232,10 @@ class Pretences:
         """Raises `OSError` (EBUSY) when the file that comes to be is being written by a container, as when it has made it itself."""
         if now.kind == "create" and now.real is not None:
             try:
-                busy = session.is_being_written(self._look(now.real))
+                look = self._look(now.real)
             except (FileNotFoundError, NotADirectoryError):
                 return
-            if busy:
-                raise OSError(errno.EBUSY, "a container writes to it")
+            session.refuse_if_written(self._folder.number(look))
 
     def _lopen(self, session: Session, fid: Fid, body: memoryview) -> bytes | None:
         (flags,) = wire.U32.unpack_from(body, 4)
@@ -242,6 +244,8 @@ class Pretences:
         if not flags & (wire.O_ACCMODE | wire.O_TRUNC) and fid.ghost is None:
             return None
         look = fid.ghost[1] if fid.ghost is not None else self._folder.look(fid.node)
+        if fid.ghost is None:
+            session.refuse_if_written(self._folder.number(look))
         fid.pretended = True
         return session.qid(look) + wire.U32.pack(0)
 

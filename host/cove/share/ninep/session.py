@@ -117,10 +117,12 @@ class Session:
 
     def _forget(self, number: int) -> None:
         fid = self.fids.pop(number)
+        if fid.wrote:
+            self._notices.tell("written", fid.node)
         if fid.descriptor >= 0:
             self._open -= 1
-            if fid.writable:
-                self._versions.end(fid.file, look_fd(fid.descriptor))
+            if fid.writable and self._versions.end(fid.file, _left(fid.descriptor), wrote=fid.wrote):
+                self._notices.tell("missed", fid.node)
         if fid.listing is not None:
             self._listed -= len(fid.listing.entries)
         if fid.xattr is not None:
@@ -175,8 +177,6 @@ class Session:
     def _clunk(self, fid: Fid, body: memoryview) -> bytes:
         number = int.from_bytes(body[:4], "little")
         xattr = fid.xattr
-        if fid.wrote:
-            self._notices.tell("written", fid.node)
         self._forget(number)
         if xattr is not None and xattr.name:
             self._notices.tell("attrib", fid.node)
@@ -266,16 +266,30 @@ class Session:
         look = self.look(fid)
         return self.attributes(look, self._owners.of(fid.node, look))
 
-    def is_being_written(self, look: Look) -> bool:
-        """Whether the guest has this file open for writing: then its kernel knows better than the host what the file is."""
-        return self._versions.is_being_written(self._folder.number(look))
+    def refuse_if_written(self, file: int) -> None:
+        """Raises `OSError` (EBUSY) when the guest has this file (`Folder.number`) open for writing: then its kernel knows better than
+        the host what it is, and hears of what it missed when it has closed it.
+        """
+        if self._versions.is_being_written(file):
+            self._versions.miss(file)
+            raise OSError(errno.EBUSY, "a container writes to it")
+
+    def write_elsewhere(self, fid: Fid, body: memoryview) -> Answer | None:
+        """What a kernel writes by a descriptor that only pretends to be one: by another, which has the same file open."""
+        for other in fid.node.open or ():
+            if other.writable and other.file == fid.file:
+                return self._write(other, body)
+        return None
 
     def _setattr(self, fid: Fid, body: memoryview) -> bytes:
-        if not self._versions.knows(fid.file):
-            return self._set_attributes(fid, body)
-        before = self.look(fid)
+        before = None
+        if self._versions.knows(fid.file):
+            with contextlib.suppress(OSError):  # another file has that name now
+                before = self.look(fid)
         answer = self._set_attributes(fid, body)
-        self._versions.changed(fid.file, before, self.look(fid))
+        if before is not None:
+            with contextlib.suppress(OSError):
+                self._versions.changed(fid.file, before, self.look(fid))
         return answer
 
     def _set_attributes(self, fid: Fid, body: memoryview) -> bytes:
@@ -285,9 +299,13 @@ class Session:
         if valid & wire.SET_SIZE:
             self._notices.tell("write", node)
             writable = fid.descriptor if fid.writable else self._elsewhere_open(fid, writable=True)
-            self._folder.truncate(node, size, writable)
-            if not fid.writable:
-                self._notices.tell("written", node)
+            try:
+                self._folder.truncate(node, size, writable)
+            finally:
+                if fid.writable:
+                    fid.wrote = True
+                else:
+                    self._notices.tell("written", node)
         if valid & (wire.SET_MODE | wire.SET_UID | wire.SET_GID):
             self._notices.tell("attrib", node)
         if valid & wire.SET_MODE:
@@ -340,8 +358,6 @@ class Session:
         if flags & wire.O_DIRECTORY:
             raise NotADirectoryError(errno.ENOTDIR, "no directory")
         self._may_open()
-        if flags & wire.O_TRUNC:
-            self._notices.tell("write", fid.node)
         before = None
         if access != wire.O_RDONLY:
             with contextlib.suppress(FileNotFoundError):  # another file has that name now
@@ -349,8 +365,15 @@ class Session:
         other = self._elsewhere_open(fid) if fid.node.gone else -1
         if other >= 0:
             descriptor = self._folder.reopen(other, access)
+        elif flags & wire.O_TRUNC:
+            self._notices.tell("write", fid.node)
+            try:
+                descriptor = self._folder.open(fid.node, access, truncate=True)
+            except OSError:
+                self._notices.tell("written", fid.node)
+                raise
         else:
-            descriptor = self._folder.open(fid.node, access, truncate=bool(flags & wire.O_TRUNC))
+            descriptor = self._folder.open(fid.node, access)
         look = self._opened(fid, descriptor, access, before)
         fid.wrote = bool(flags & wire.O_TRUNC)
         return self.qid(look) + _NO_IOUNIT
@@ -385,9 +408,13 @@ class Session:
 
     def _opened(self, fid: Fid, descriptor: int, access: int, before: Look | None = None) -> Look:
         """`before`: what was there until then."""
+        try:
+            look = look_fd(descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
         fid.opened(descriptor, writable=access != wire.O_RDONLY)
         self._open += 1
-        look = look_fd(descriptor)
         fid.file, fid.is_dir = self._folder.number(look), False
         if fid.writable:
             self._versions.begin(fid.file, before if before is not None and before.same_file(look) else look)
@@ -425,9 +452,10 @@ class Session:
             if fid.xattr is None:
                 raise OSError(errno.EBADF, "not open for writing")
             return wire.U32.pack(fid.xattr.write(offset, data))
-        if not fid.wrote:
-            fid.wrote = True
+        if fid.told != self._notices.listeners:
+            fid.told = self._notices.listeners
             self._notices.tell("write", fid.node)
+        fid.wrote = True
         if count < SLOW_BYTES:
             return wire.U32.pack(os.pwrite(descriptor, data, offset))
         fid.start()
@@ -594,6 +622,12 @@ class Session:
 
 _U64 = 0xFFFFFFFFFFFFFFFF
 _NO_IOUNIT = wire.U32.pack(0)
+
+
+def _left(descriptor: int) -> Look | None:
+    with contextlib.suppress(OSError):
+        return look_fd(descriptor)
+    return None
 
 
 def _counted(data: bytes) -> tuple[bytes, bytes]:

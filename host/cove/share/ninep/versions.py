@@ -20,56 +20,69 @@ _State = tuple[int, ...]
 
 
 @dataclass(slots=True)
-class _Written:
+class _Writing:
     version: int
-    state: _State | None
-    """As the guest left it; None while it is being written."""
+    before: _State
     writers: int = 0
+    wrote: bool = False
+    missed: bool = False
 
 
 class Versions:
     """Of one session; files by their numbers (`Folder.number`)."""
 
     def __init__(self) -> None:
-        self._written: OrderedDict[int, _Written] = OrderedDict()
+        self._writing: dict[int, _Writing] = {}
+        """As many as the guest may have open."""
+        self._left: OrderedDict[int, tuple[int, _State]] = OrderedDict()
+        """The version of a file, and as the guest left it; who was closed last is the last."""
 
     def of(self, number: int, look: Look) -> int:
         """32 bits, never 0, which would keep the kernel from caching."""
-        known = self._written.get(number)
-        if known is not None and (known.state is None or known.state == _state(look)):
-            return known.version
-        return hash(_state(look)) & 0xFFFFFFFF or 1
+        if (writing := self._writing.get(number)) is not None:
+            return writing.version
+        state = _state(look)
+        version, left = self._left.get(number, (0, None))
+        return version if state == left else hash(state) & 0xFFFFFFFF or 1
 
     def is_being_written(self, number: int) -> bool:
         """Whether the guest has it open for writing. Its kernel has it open for as long as it has pages to write."""
-        known = self._written.get(number)
-        return known is not None and known.writers > 0
+        return number in self._writing
 
     def begin(self, number: int, before: Look) -> None:
         """The guest opens it for writing; `before`: as it was until then."""
-        version = self.of(number, before)
-        known = self._written.setdefault(number, _Written(version, None))
-        known.version, known.state = version, None
-        known.writers += 1
-        self._written.move_to_end(number)
+        if number not in self._writing:
+            self._writing[number] = _Writing(self.of(number, before), _state(before))
+            self._left.pop(number, None)
+        self._writing[number].writers += 1
 
-    def end(self, number: int, look: Look) -> None:
-        """The guest has closed it, and left it so."""
-        known = self._written[number]
-        known.writers -= 1
-        if not known.writers:
-            known.state = _state(look)
-            while len(self._written) > MAX_KNOWN and not next(iter(self._written.values())).writers:
-                self._written.popitem(last=False)
+    def miss(self, number: int) -> None:
+        """Somebody else has changed it, which the guest could not be told."""
+        if (writing := self._writing.get(number)) is not None:
+            writing.missed = True
+
+    def end(self, number: int, look: Look | None, *, wrote: bool) -> bool:
+        """The guest has closed it, and left it so (None: nobody knows). Whether it has missed something."""
+        writing = self._writing[number]
+        writing.writers -= 1
+        writing.wrote |= wrote
+        if writing.writers:
+            return False
+        del self._writing[number]
+        if look is not None and not writing.missed:
+            self._left[number] = writing.version, _state(look) if writing.wrote else writing.before
+            if len(self._left) > MAX_KNOWN:
+                self._left.popitem(last=False)
+        return writing.missed
 
     def knows(self, number: int) -> bool:
-        return number in self._written
+        return number in self._left
 
     def changed(self, number: int, before: Look, after: Look) -> None:
         """The guest has changed attributes of a file."""
-        known = self._written.get(number)
-        if known is not None and known.state == _state(before):
-            known.state = _state(after)
+        version, left = self._left.get(number, (0, None))
+        if left == _state(before):
+            self._left[number] = version, _state(after)
 
 
 def _state(look: Look) -> _State:

@@ -49,6 +49,10 @@ class Echoes:
             case "create" | "delete" | "move":
                 key = (op, path, to)
                 _remember(self._expected, key, (self._expected.get(key, (0, now))[0] + 1, now))
+                for gone in (path, to):  # who still writes to what was there writes to no name any more
+                    if op != "move" or gone != path:
+                        self._writing.pop(gone, None)
+                        self._written.pop(gone, None)
                 if op == "create":
                     _remember(self._touched, path, now)
                 if op == "move":

@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from cove.share.watching.echoes import Echoes
@@ -22,10 +23,12 @@ ANSWER_S = 10.0
 class GuestChanges:
     """One connection. The server repeats paths that the guest chose, and nothing here is done but to compare them."""
 
-    def __init__(self, path: Path, token: str, echoes: Echoes) -> None:
+    def __init__(self, path: Path, token: str, echoes: Echoes, missed: Callable[[str], None]) -> None:
+        """`missed` is called with the path of a file that the guest has closed, and of whose changes it could not be told meanwhile."""
         self._path = path
         self._token = token
         self._echoes = echoes
+        self._missed = missed
         self._socket: socket.socket | None = None
         self._buffer = b""
         self._listening: asyncio.Future[None] | None = None
@@ -86,6 +89,8 @@ class GuestChanges:
                 self._heard_begin()
             elif op == "lost":
                 self._echoes.lost()
+            elif op == "missed" and isinstance(path, str):
+                self._missed(path)
             elif isinstance(op, str) and isinstance(path, str) and isinstance(to, str):
                 self._echoes.guest_does(op, path, to)
 

@@ -109,10 +109,8 @@ class Watcher:
         echoes = self._echoes.setdefault(one.host, Echoes())
         heard = self._heard.get(one.control)
         if heard is None or not heard.hears:
-            self._heard[one.control] = heard = GuestChanges(one.control, one.token, echoes)
+            self._heard[one.control] = heard = GuestChanges(one.control, one.token, echoes, self._missed)
             await heard.open()
-            if not heard.hears:
-                echoes.lost()
 
     def _wanted(self, carried: Sequence[Carried], paths: Iterable[str]) -> dict[Path, _Watched]:
         """By folder of this computer; one that lies in another that is watched is left out."""
@@ -159,8 +157,8 @@ class Watcher:
         one = self._watched.get(folder)
         if one is None:
             return
-        for heard in self._heard.values():
-            heard.drain()  # what the guest did was said before it was done
+        for each in self._heard.values():
+            each.drain()  # what the guest did was said before it was done
         echoes = self._echoes[one.shared.host]
         changes = [
             change
@@ -168,7 +166,8 @@ class Watcher:
             if (one.names is None or change.path in one.names or change.to in one.names)
             and not echoes.is_echo(one.host, change)
         ]
-        if changes and echoes.uncertain:
+        heard = self._heard.get(one.shared.control)
+        if changes and (echoes.uncertain or heard is None or not heard.hears):
             changes, lost = [], True
         if lost:
             one.pending.lose()
@@ -178,6 +177,14 @@ class Watcher:
             log.info("too much changed in %s to be told one by one", one.host)
         if one.pending:
             self._news.set()
+
+    def _missed(self, path: str) -> None:
+        for host, one in self._watched.items():
+            with contextlib.suppress(ValueError):
+                below = Path(path).relative_to(host).as_posix()
+                if one.names is None or below in one.names:
+                    one.pending.add([Seen("modify", below)])
+                    self._news.set()
 
     async def _tell_guest(self) -> None:
         while True:
