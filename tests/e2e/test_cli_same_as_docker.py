@@ -254,6 +254,8 @@ READ_ONLY = [
     "network ls -q",
     "network ls --no-trunc",
     "network ls --format json",
+    "network ls --format {{json_.}}",
+    "ps -a -f name=%a --format {{json_.}}",
     "volume ls -f name=nobody",
     "version -f {{.Server.Os}}",
     "info -f {{.OSType}}",
@@ -471,10 +473,10 @@ HELP = [
     "container_remove", "container_rm", "cp", "diff", "events", "exec", "export", "history",
     "image_history", "image_import", "image_inspect", "image_load", "image_prune", "image_pull", "image_push",
     "image_save", "image_tag", "import",
-    "info", "inspect", "kill", "load", "login", "logout", "logs", "network_connect", "network_create", "network_list", "pause",
-    "port", "ps", "pull", "push", "rename", "restart", "rm", "save", "search", "stop", "system_df", "system_events",
+    "info", "inspect", "kill", "load", "login", "logout", "logs", "network_connect", "network_create", "network_list",
+    "network_rm", "pause", "port", "ps", "pull", "push", "rename", "restart", "rm", "save", "search", "stop", "system_df", "system_events",
     "system_info", "system_prune", "tag",
-    "top", "unpause", "update", "version", "volume_create", "volume_prune", "volume_remove", "wait",
+    "top", "unpause", "update", "version", "volume_create", "volume_prune", "volume_remove", "volume_update", "wait",
 ]  # fmt: skip
 
 

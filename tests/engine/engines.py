@@ -258,7 +258,8 @@ class VmEngine(AnyEngine):
         return self._shell.run(script)
 
     def nft_ports(self, rules: str, ports: set[tuple[str, str]]) -> tuple[set[str], set[str]]:
-        return set(re.findall(r"6 \. (\d+) : ", rules)), {guest for _, guest in ports}
+        led = re.search(r"map published \{.*?\n\t\}", rules, re.DOTALL)
+        return set(re.findall(r"6 \. (\d+) : ", led[0] if led else "")), {guest for _, guest in ports}
 
     @property
     def pid(self) -> int:

@@ -240,7 +240,7 @@ def test_what_is_kept_can_be_seen_and_removed(cove: Run, folder: Callable[..., P
     assert cove("build", "-q", str(root)).returncode == 0
     listed = cove("builder", "du")
     assert listed.returncode == 0, listed.stderr
-    assert listed.stdout.startswith("ID\t\t\t\t\t\tRECLAIMABLE\tSIZE\t\tLAST ACCESSED\n")
+    assert listed.stdout.splitlines()[0].split() == ["ID", "RECLAIMABLE", "SIZE", "LAST", "ACCESSED"]
     assert "1.235MB" in listed.stdout
     assert "RUN head -c 1234567" in cove("builder", "du", "--verbose").stdout
     removed = cove("builder", "prune", "-af")

@@ -288,3 +288,14 @@ def test_a_killed_engine_leaves_mounts_to_those_who_use_them(engine_with: Any) -
 def mounted_here(engine: Any, *names: str) -> list[int]:
     table = Path("/proc/self/mountinfo").read_text()
     return [table.count(f" {engine.root}/volumes/{name}/_data ") for name in names]
+
+
+def test_a_new_volume_at_etc_may_be_read_only(make: Callable[..., Any], volume: Callable[..., str]) -> None:
+    """It has what the engine mounts there, empty, as dockerd's volumes do."""
+    name = volume()
+    inside = make("sh", "-c", "cat /etc/hosts /etc/passwd; ! touch /etc/x 2>/dev/null", volumes=[f"{name}:/etc:ro"])
+    assert "127.0.0.1" in (said := output(inside)) and "root:" in said
+    shown = make("sh", "-c", "cd /v; cat hostname hosts resolv.conf; stat -c '%n %s %a' *", volumes=[f"{name}:/v"])
+    lines = output(shown).splitlines()
+    assert {"hostname 0 755", "hosts 0 755", "resolv.conf 0 755"} < {*lines}
+    assert not any(line.startswith("x ") for line in lines)

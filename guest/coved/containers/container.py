@@ -88,6 +88,8 @@ class Container:
     """Of its start, in nanoseconds of the monotonic clock: that of the day may jump."""
     held: bool = False
     """The engine itself has paused it, for as long as it copies its files: that is not on record."""
+    first_start: bool = False
+    """Its policy starts it at the engine's start, when nobody is there to be told that a port of the computer is taken."""
     restarted_by_user: bool = False
     """It is being stopped only to be started again."""
     pending: Pending = field(default_factory=Pending)

@@ -124,7 +124,11 @@ class Endings:
         before = [task for link in links if (task := self._first_starts.get(link.target_id))]
         if before:
             await asyncio.wait(before, timeout=LINKED_S)
-        await self._restart_now(container)
+        container.first_start = True
+        try:
+            await self._restart_now(container)
+        finally:
+            container.first_start = False
 
     def _note_missed_end(self, container: Container) -> bool:
         """Whether it ended while no engine was there, and not with the machine."""
@@ -245,13 +249,18 @@ class Endings:
             after_boot=after_boot,
         )
 
-    async def not_started(self, container: Container) -> None:
-        """A start did not succeed; the state says why."""
+    async def not_started(self, container: Container, by_policy: bool) -> None:
+        """A start did not succeed; the state says why.
+
+        As with dockerd, nobody hears of it who waits for the next exit of what has not run: ``docker run`` has the error for
+        an answer, and would print it twice. Who waits for one that a policy was to start has come to the end of it.
+        """
         with _step(container, "closing its network"):
             await self._networks.sandboxes.close(container.id)
         with _step(container, "noting why it did not start"):
             self._registry.save(container)
-        container.wake()
+        if by_policy:
+            container.wake()
         if container.host_config["AutoRemove"]:
             self._later(self._remove(container))
 

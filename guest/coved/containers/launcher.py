@@ -42,6 +42,10 @@ PROFILE_VARIABLE = "COVE_SECCOMP_PROFILE"
 """Environment variable that names another default seccomp profile."""
 
 
+MOUNTPOINTS = {"/etc": ("hostname", "hosts", "resolv.conf")}
+"""What containers have mounted there: a read-only volume has to have it before, and gets it as from dockerd's layer for that."""
+
+
 def default_profile() -> Path:
     """The seccomp profile of containers that ask for no other."""
     return Path(os.environ.get(PROFILE_VARIABLE) or DEFAULT_PATH)
@@ -134,6 +138,8 @@ class Launcher:
             for field in ("Hostname", "Domainname"):
                 container.config[field] = other.config[field]
         request = config.sandbox_request(container.name, container.request, mode)
+        if container.first_start:
+            request = replace(request, keep_ports=True)
         image, linked = container.config, self.linked.environment(container)
         if linked:
             image = {**image, "Env": [*linked, *image["Env"]]}
@@ -247,7 +253,8 @@ class Launcher:
                         place = f"{self._root / container.id}/root{mount.destination}"
                         raise EngineError(f"source {place} is not directory")
                     async with self._volumes.opened([mount.source]):
-                        await self._volumes.populate(mount.source, directory)
+                        empty = MOUNTPOINTS.get(mount.destination, ())
+                        await self._volumes.populate(mount.source, directory, empty)
                 finally:
                     os.close(directory)
 

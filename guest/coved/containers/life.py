@@ -180,12 +180,12 @@ class Life:
                     container, pending, lambda id, exit: self._endings.on_exit(container, id, exit)
                 )
             except (EngineError, RuntimeFailure) as error:
-                raise await self._failed(container, error) from None
+                raise await self._failed(container, error, by_policy) from None
             except OSError as error:  # no room, say, for its files
                 where = f"{error.filename}: " if error.filename else ""
                 what = no_room(error) or no_memory(error) or f"{where}{error.strerror}"
                 reason = EngineError(f"cannot start container {container.id}: {what}")
-                raise await self._failed(container, reason) from None
+                raise await self._failed(container, reason, by_policy) from None
             finally:
                 container.starting = container.restarted_by_user = False
                 for attachment in pending:
@@ -199,14 +199,14 @@ class Life:
         tell_volumes(self._events, container, "mount")
         self._event(container, "start")
 
-    async def _failed(self, container: Container, error: EngineError | RuntimeFailure) -> EngineError:
-        """Tidy up after a start that did not succeed, and tell those who wait; the error to answer with."""
+    async def _failed(self, container: Container, error: EngineError | RuntimeFailure, by_policy: bool) -> EngineError:
+        """Tidy up after a start that did not succeed; the error to answer with."""
         state = container.state
         state.status = "exited" if state.started_at else "created"
         state.exit_code = error.exit_code if isinstance(error, StartError) else NOT_STARTED
         state.error = str(error) if isinstance(error, EngineError) else with_hint(str(error))
         container.pending.drop()
-        await self._endings.not_started(container)
+        await self._endings.not_started(container, by_policy)
         if isinstance(error, EngineError):
             return error
         return InvalidParameter(state.error) if isinstance(error, StartError) else EngineError(state.error)

@@ -118,13 +118,16 @@ class LinkClient:
         self._disconnected()
         self._port.close()
 
-    async def publish(self, port: PortForward, timeout_s: float = REPLY_TIMEOUT_S) -> Reply:
+    async def publish(self, port: PortForward, timeout_s: float = REPLY_TIMEOUT_S, *, keep: bool = False) -> Reply:
         """Asks the host for a forward, and waits for the answer, which may be a refusal.
+
+        Args:
+            keep: what another program has is lost (``on_lost`` is told first), and not refused.
 
         Raises:
             LinkError: no answer within ``timeout_s``, a wait for the host to connect included.
         """
-        return await self._request(lambda number: Publish(number, port), timeout_s)
+        return await self._request(lambda number: Publish(number, port, keep), timeout_s)
 
     async def unpublish(self, port: PortForward, timeout_s: float = REPLY_TIMEOUT_S) -> Reply:
         """Takes a forward back; raises LinkError as ``publish`` does."""

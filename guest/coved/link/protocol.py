@@ -209,9 +209,11 @@ class Publish:
 
     id: int
     port: PortForward
+    keep: bool = False
+    """When another program has the port it is lost (which is told before the reply), and not refused."""
 
     def to_json(self) -> dict[str, Any]:
-        return {"type": "publish", "id": self.id, **self.port.to_json()}
+        return {"type": "publish", "id": self.id, **self.port.to_json(), **({"keep": True} if self.keep else {})}
 
 
 @dataclass(frozen=True)
@@ -506,7 +508,8 @@ def parse_guest_message(message: Mapping[str, Any]) -> GuestMessage:
         case "sync":
             return Sync(_integer(message, "id", 0, 1 << 53), _ports(message))
         case "publish":
-            return Publish(_integer(message, "id", 0, 1 << 53), PortForward.from_json(message))
+            port = PortForward.from_json(message)
+            return Publish(_integer(message, "id", 0, 1 << 53), port, _boolean(message, "keep", False))
         case "unpublish":
             return Unpublish(_integer(message, "id", 0, 1 << 53), PortForward.from_json(message))
         case "stopping":

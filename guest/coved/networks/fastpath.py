@@ -20,7 +20,8 @@ table ip {table} {{
   flowtable fast {{ hook ingress priority filter; devices = {{ {devices} }}; }}
   chain forward {{
     type filter hook forward priority filter + 10; policy accept;
-    meta l4proto tcp ct state established ct status dnat flow add @fast
+    iifname "{uplink}" meta l4proto tcp ct state established ct status dnat flow add @fast
+    oifname "{uplink}" meta l4proto tcp ct state established ct status dnat flow add @fast
   }}
 }}
 """
@@ -42,7 +43,9 @@ class FastPath:
         """Puts the table up anew; connections that are open come into it with their next packet."""
         devices = ", ".join(f'"{name}"' for name in (self._uplink, *bridges))
         lines = [f"add table ip {self._table}", f"delete table ip {self._table}"]
-        self._works = self._run("\n".join([*lines, _RULES.format(table=self._table, devices=devices)]))
+        self._works = self._run(
+            "\n".join([*lines, _RULES.format(table=self._table, devices=devices, uplink=self._uplink)])
+        )
 
     def add(self, bridge: str) -> None:
         if self._works:

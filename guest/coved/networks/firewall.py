@@ -2,6 +2,10 @@
 
 Nothing of it needs br_netfilter: what stays inside one bridge is not filtered. Traffic that a published port sends back
 into the bridge that it came from is masqueraded, or else the answer would take the short way past the translation.
+
+In the VM a published port has two numbers: the laptop leads it to one of the engine's choice, which is in ``published`` and comes in
+by the uplink alone; the one that people know is in ``known``, for containers that ask at an address of the machine, their gateway
+for one, and for the machine itself.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ table inet {table} {{
   set hairpin {{ type ipv4_addr . ipv4_addr; flags interval; }}
   map published_at {{ type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; }}
   map published {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
+  map known {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
   chain guard {{
     type filter hook prerouting priority raw; policy accept;
     ip daddr 127.0.0.0/8 iifname @bridges drop comment "route_localnet is for the host's side only"
@@ -34,12 +39,17 @@ table inet {table} {{
     meta l4proto {{ tcp, udp }} dnat ip to meta l4proto . ip daddr . th dport map @published_at
     meta l4proto {{ tcp, udp }} dnat ip to meta l4proto . th dport map @published
   }}
+  chain within {{
+    meta l4proto {{ tcp, udp }} dnat ip to meta l4proto . th dport map @known
+  }}
   chain prerouting {{
     type nat hook prerouting priority dstnat; policy accept;
+    iifname @bridges meta nfproto ipv4 fib daddr type local jump within
     {way_in}meta nfproto ipv4 fib daddr type local jump publish
   }}
   chain output {{
     type nat hook output priority -100; policy accept;
+    meta nfproto ipv4 fib daddr type local jump within
     meta nfproto ipv4 fib daddr type local jump publish
   }}
   chain postrouting {{
@@ -83,17 +93,22 @@ class BridgeRule:
 
 @dataclass(frozen=True)
 class PortRule:
-    """Packets to ``address:port`` of this machine go to the container; an ``address`` of "" is any. Both are IPv4."""
+    """Packets to ``address:port`` of this machine go to the container; an ``address`` of "" is any. Both are IPv4.
+
+    Args:
+        known: only those of containers and of the machine itself, whose number ``port`` is the one that people know.
+    """
 
     proto: PortProto
     address: str
     port: int
     container_address: str
     container_port: int
+    known: bool = False
 
     @property
     def _map(self) -> str:
-        return "published_at" if self.address else "published"
+        return "published_at" if self.address else "known" if self.known else "published"
 
     @property
     def _key(self) -> str:
@@ -111,8 +126,9 @@ class Firewall:
     """The table named ``table``; every method is one transaction, and raises FirewallError when nothing was changed.
 
     Args:
-        uplink: the device that published ports are reached by, when there is only one, and by none else: what the computer has
-            on its own localhost alone, containers of other networks must not reach at their gateway. "" is any.
+        uplink: the device that published ports are reached by, when there is only one, and by none else but those that are
+            ``known``: what was asked for on the computer's own localhost alone, containers of other networks must not reach
+            at their gateway. "" is any.
     """
 
     def __init__(self, table: str, uplink: str = "") -> None:
@@ -135,7 +151,7 @@ class Firewall:
         ]
         for bridge in bridges:
             lines += self._bridge("add", bridge)
-        lines += [port.added(table) for port in ports]
+        lines += {port.deleted(table): port.added(table) for port in ports}.values()  # two for a place would fail all
         lines += [self._unrouted(family) for family in unrouted]
         self._nft.run("\n".join(lines))
 

@@ -33,6 +33,8 @@ class PublishedPort:
     host_port: int
     guest_port: int = 0
     """The port of the VM's own address that the host forwards to; 0 when there is no VM."""
+    inside: bool = False
+    """Containers reach it, too, by ``host_port`` of any address of the VM: no other port has that number there."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ class SandboxRequest:
     """It is no container's (a build's command): no event tells of it, and no network shows it."""
     namespace: str = ""
     """Path of a network namespace that is there already, to be used instead of a new one (of a user namespace's)."""
+    keep_ports: bool = False
+    """A published port that another program has is lost for now, and does not keep the container from starting."""
 
 
 @dataclass(frozen=True)

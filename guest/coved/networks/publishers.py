@@ -54,7 +54,7 @@ def _bracketed(holder: str) -> str:
 
 
 class PortPublisher(Protocol):
-    """Binds ports of the host; what comes in there is translated by the rules that ``rule`` gives."""
+    """Binds ports of the host; what comes in there is translated by the rules that ``rules_for`` gives."""
 
     owner: Callable[[PublishedPort], str]
     """The name of the container that has a port, "" when it is not known; for the errors of others."""
@@ -65,8 +65,12 @@ class PortPublisher(Protocol):
     on_lost: Callable[[PublishedPort, bool], None]
     """Told of each that is lost (True), and that is back (False); MUST NOT raise."""
 
-    async def publish(self, requests: Sequence[PortRequest]) -> tuple[PublishedPort, ...]:
-        """All or none; MUST have bound them when it returns. Raises PublishError, or EngineError."""
+    async def publish(self, requests: Sequence[PortRequest], *, keep: bool = False) -> tuple[PublishedPort, ...]:
+        """All or none; MUST have bound them when it returns. Raises PublishError, or EngineError.
+
+        Args:
+            keep: what another program has is ``lost``, where there is a way to take it back, and no error.
+        """
 
     async def unpublish(self, ports: Sequence[PublishedPort]) -> None:
         """Releases the ports; MUST NOT raise, for there is nothing that a caller could do."""
@@ -74,7 +78,7 @@ class PortPublisher(Protocol):
     def adopt(self, ports: Sequence[PublishedPort]) -> None:
         """Takes over ports that an earlier engine published."""
 
-    def rule(self, port: PublishedPort, container_address: str) -> PortRule: ...
+    def rules_for(self, port: PublishedPort, container_address: str) -> list[PortRule]: ...
 
     def listener(self, port: PublishedPort) -> socket.socket:
         """A socket that gets what comes in for a port to which no rule leads. Raises OSError."""
@@ -104,12 +108,19 @@ def _collide(port: PublishedPort, request: PortRequest, number: int) -> bool:
     return in_each_others_way(request.host_ip or DEFAULT_HOST_IP, port.host_ip or DEFAULT_HOST_IP)
 
 
+def _is_inside(request: PortRequest, number: int, others: Iterable[PublishedPort]) -> bool:
+    """Whether containers shall reach it by ``number``, which it was bound to, beside the ``others``."""
+    return request.host_ip in ("", "0.0.0.0") and not any(
+        one.inside and (one.proto, one.host_port) == (request.proto, number) for one in others
+    )
+
+
 def _host_ports(request: PortRequest) -> Iterator[int]:
     return iter(range(request.host_port, max(request.host_port, request.host_port_end) + 1))
 
 
 class Link(Protocol):
-    async def publish(self, port: PortForward) -> Reply: ...
+    async def publish(self, port: PortForward, *, keep: bool) -> Reply: ...
 
     async def unpublish(self, port: PortForward) -> Reply: ...
 
@@ -129,6 +140,8 @@ class LinkPublisher:
         """The name of the container that has a port."""
         self.lost: Set[PublishedPort] = frozenset()
         self.on_lost: Callable[[PublishedPort, bool], None] = lambda port, lost: None
+        self._lost_ports: set[int] = set()
+        """What the host has said last, by their guest ports: it may do so before it answers a request for them."""
         self._reserved: set[int] = set()
         # Elsewhere than the engine before, whose ports may have been in use a moment ago.
         self._next = secrets.randbelow(len(GUEST_PORTS))
@@ -139,14 +152,17 @@ class LinkPublisher:
 
     def set_lost(self, forwards: Iterable[PortForward]) -> None:
         """Exactly these are lost."""
-        named = {forward.guest_port for forward in forwards}
-        before, self.lost = self.lost, frozenset(port for port in self._live.values() if port.guest_port in named)
+        self._lost_ports = {forward.guest_port for forward in forwards}
+        before, self.lost = self.lost, self._among_lost(self._live.values())
         for port in before ^ self.lost:
             if port.guest_port in self._live:
                 self.on_lost(port, port in self.lost)
 
-    async def publish(self, requests: Sequence[PortRequest]) -> tuple[PublishedPort, ...]:
-        tasks = [asyncio.ensure_future(self._publish(request)) for request in requests]
+    def _among_lost(self, ports: Iterable[PublishedPort]) -> frozenset[PublishedPort]:
+        return frozenset(port for port in ports if port.guest_port in self._lost_ports)
+
+    async def publish(self, requests: Sequence[PortRequest], *, keep: bool = False) -> tuple[PublishedPort, ...]:
+        tasks = [asyncio.ensure_future(self._publish(request, keep)) for request in requests]
         try:
             results = await asyncio.gather(*tasks, return_exceptions=True)
         except asyncio.CancelledError:
@@ -170,8 +186,16 @@ class LinkPublisher:
     def adopt(self, ports: Sequence[PublishedPort]) -> None:
         self._live.update({port.guest_port: port for port in ports})
 
-    def rule(self, port: PublishedPort, container_address: str) -> PortRule:
-        return PortRule(port.proto, "", port.guest_port, container_address, port.container_port)
+    def rules_for(self, port: PublishedPort, container_address: str) -> list[PortRule]:
+        """The host's way in, and the one from inside. What was asked for at localhost is at this machine's, for containers
+        with its network; of the host's other addresses none is here."""
+        made = [PortRule(port.proto, "", port.guest_port, container_address, port.container_port)]
+        address = "" if port.inside else port.host_ip
+        if port.inside or address.startswith("127."):
+            made.append(
+                PortRule(port.proto, address, port.host_port, container_address, port.container_port, known=True)
+            )
+        return made
 
     def listener(self, port: PublishedPort) -> socket.socket:
         made = _socket(port.proto)
@@ -187,14 +211,18 @@ class LinkPublisher:
     def close(self) -> None:
         pass
 
-    async def _publish(self, request: PortRequest) -> PublishedPort:
+    async def _publish(self, request: PortRequest, keep: bool) -> PublishedPort:
         request = _checked(request)
         guest_port = self._free_port()
         try:
             for host_port in _host_ports(request):
+                if self._is_lost_to(request, host_port):
+                    reply = Reply(0, ok=False, in_use=True)
+                    continue
                 wanted = PortForward(request.proto, guest_port, request.host_ip, host_port)
+                last = host_port == max(request.host_port, request.host_port_end)
                 try:
-                    reply = await self._link.publish(wanted)
+                    reply = await self._link.publish(wanted, keep=keep and last)
                 except BaseException:
                     # The host may have bound it all the same: its next sync or this request takes it back.
                     self._withdraw(wanted)
@@ -205,9 +233,11 @@ class LinkPublisher:
                         self._withdraw(wanted)
                         raise PublishError("the host answered for another port")
                     port = PublishedPort(
-                        request.proto, request.container_port, bound.host_ip, bound.host_port, guest_port
-                    )
+                        request.proto, request.container_port, bound.host_ip, bound.host_port, guest_port,
+                        _is_inside(request, bound.host_port, self._live.values()),
+                    )  # fmt: skip
                     self._live[guest_port] = port
+                    self.lost |= self._among_lost([port])
                     return port
                 if not reply.in_use:
                     raise PublishError(reply.error or "the host did not say what it bound")
@@ -222,8 +252,13 @@ class LinkPublisher:
         finally:
             self._reserved.discard(guest_port)
 
+    def _is_lost_to(self, request: PortRequest, number: int) -> bool:
+        """Whether a container has it that has lost it: it comes back to that one."""
+        return any(_collide(one, request, number) for one in self.lost)
+
     async def _unpublish(self, port: PublishedPort) -> None:
         self._live.pop(port.guest_port, None)
+        self._lost_ports.discard(port.guest_port)
         self.lost -= {port}
         try:
             reply = await self._link.unpublish(_forward(port))
@@ -278,7 +313,7 @@ class LocalPublisher:
         self.on_lost: Callable[[PublishedPort, bool], None] = lambda port, lost: None
         self._sockets: dict[PublishedPort, socket.socket] = {}
 
-    async def publish(self, requests: Sequence[PortRequest]) -> tuple[PublishedPort, ...]:
+    async def publish(self, requests: Sequence[PortRequest], *, keep: bool = False) -> tuple[PublishedPort, ...]:
         published: list[PublishedPort] = []
         try:
             for request in requests:
@@ -303,9 +338,11 @@ class LocalPublisher:
                 self.lost |= {port}
                 self.on_lost(port, True)
 
-    def rule(self, port: PublishedPort, container_address: str) -> PortRule:
-        address = "" if port.host_ip == "0.0.0.0" else port.host_ip
-        return PortRule(port.proto, address, port.host_port, container_address, port.container_port)
+    def rules_for(self, port: PublishedPort, container_address: str) -> list[PortRule]:
+        to = (port.host_port, container_address, port.container_port)
+        if port.host_ip == "0.0.0.0":
+            return [PortRule(port.proto, "", *to)]
+        return [PortRule(port.proto, port.host_ip, *to), *([PortRule(port.proto, "", *to, known=True)] * port.inside)]
 
     def listener(self, port: PublishedPort) -> socket.socket:
         held = self._sockets.get(port)
@@ -330,7 +367,9 @@ class LocalPublisher:
                 if error.errno != errno.EADDRINUSE:
                     raise PublishError(f"listen {request.proto} {host_ip}:{number}: {error.strerror}") from None
                 continue
-            port = PublishedPort(request.proto, request.container_port, host_ip, held.getsockname()[1])
+            bound = held.getsockname()[1]
+            inside = _is_inside(request, bound, [*self._sockets, *self.lost])
+            port = PublishedPort(request.proto, request.container_port, host_ip, bound, inside=inside)
             self._sockets[port] = held
             return port
         if request.host_port_end:

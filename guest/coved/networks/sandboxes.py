@@ -415,6 +415,9 @@ class Sandboxes:
         if request.ports and (ports := await self._publish(record, request)):
             record = self._open[record.container_id] = replace(record, ports=ports)
             self._records.save(record)
+            for port in ports:
+                if port in self._publisher.lost:
+                    self._lost(port, True)
         if record.has_namespace:
             endpoints = [(self._catalog[endpoint.network_id], endpoint) for endpoint in record.endpoints]
             await self._kernel.run(
@@ -437,7 +440,7 @@ class Sandboxes:
         if outer is None or not outer.host_interface:
             return ()
         try:
-            return await self._publisher.publish(self._bound(request.ports, outer))
+            return await self._publisher.publish(self._bound(request.ports, outer), keep=request.keep_ports)
         except PublishError as error:
             raise EngineError(
                 "driver failed programming external connectivity on endpoint "
@@ -624,8 +627,9 @@ class Sandboxes:
 
     def _rules(self, record: Record) -> list[PortRule]:
         way = _published(record)
-        led = record.ports if way is not None and way.address else ()
-        return [self._publisher.rule(port, way.address) for port in led] if way is not None else []
+        if way is None or not way.address:
+            return []
+        return [rule for port in record.ports for rule in self._publisher.rules_for(port, way.address)]
 
     def _sandbox(self, record: Record, request: SandboxRequest) -> Sandbox:
         owner, path = record, None

@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -412,17 +412,20 @@ class Volumes:
         volume = self.get(name)
         return not volume.mounted and not await asyncio.to_thread(is_empty, volume.path)
 
-    async def populate(self, name: str, source: int) -> None:
+    async def populate(self, name: str, source: int, empty: Collection[str] = ()) -> None:
         """Copies a directory's content, owners and modes included, into a volume that is still empty.
 
         This is what gives a new volume the files that the image has at its mount point. A volume with content is
         left as it is. ``source`` is the directory's descriptor. Raises NotFound, OSError; then nothing has been copied.
+
+        Args:
+            empty: names of files that the volume gets, too, where the directory has nothing of that name.
         """
         volume = self.get(name)
         draft = self._trash / f"volume-{secrets.token_hex(8)}"
         async with self._populating.setdefault(name, asyncio.Lock()):
             try:
-                if not await to_the_end(asyncio.to_thread(_copy, source, volume, draft)):
+                if not await to_the_end(asyncio.to_thread(_copy, source, volume, draft, empty)):
                     return
                 if self.users(name) or self._looked_at[name] > 1:
                     await to_the_end(asyncio.to_thread(_move_in, draft, volume))
@@ -469,7 +472,7 @@ def _is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None and len(name) <= _NAME_MAX
 
 
-def _copy(source: int, volume: Volume, draft: Path) -> bool:
+def _copy(source: int, volume: Volume, draft: Path, empty: Collection[str] = ()) -> bool:
     """Copies to ``draft``, which is new then, when the volume is empty; what is mounted is filled where it is. False: nothing is
     left to do. Half a copy would be content that no later container replaces."""
     if not is_empty(volume.path):
@@ -477,14 +480,29 @@ def _copy(source: int, volume: Volume, draft: Path) -> bool:
     if not volume.mounted:
         draft.mkdir(mode=0o700)
         copy_tree(source, draft)
+        _add_empty(draft, empty)
         return True
     try:
         copy_tree(source, volume.path)
+        _add_empty(volume.path, empty)
     except BaseException:
-        for name in os.listdir(source):
+        for name in {*os.listdir(source), *empty}:
             remove_tree(volume.path / name)
         raise
     return False
+
+
+def _add_empty(folder: Path, names: Collection[str]) -> None:
+    """Its owner's, and where nothing is: a symlink there, which may lead anywhere, is not followed."""
+    owner = folder.stat()
+    for name in names:
+        with contextlib.suppress(FileExistsError):
+            fd = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o755)
+            try:
+                os.fchown(fd, owner.st_uid, owner.st_gid)
+                os.fchmod(fd, 0o755)
+            finally:
+                os.close(fd)
 
 
 def _move_in(draft: Path, volume: Volume) -> None:

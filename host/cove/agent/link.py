@@ -230,7 +230,7 @@ class Link:
             if isinstance(message, protocol.Sync):
                 bound = tuple(await self._ports.sync(message.ports))
             elif isinstance(message, protocol.Publish):
-                bound = (await self._ports.publish(message.port),)
+                bound = (await self._ports.publish(message.port, keep=message.keep),)
             else:
                 await self._ports.unpublish(message.port)
                 bound = (message.port,)
@@ -242,6 +242,8 @@ class Link:
             reply = Reply(message.id, ok=False, error=f"the machine's agent failed: {error!r}")
         if asked != self._greetings:
             return  # the one that asked is no more; the next begins with a sync
+        if isinstance(message, protocol.Publish) and message.keep:
+            self._tell_lost()  # first: with the answer the engine knows whether it has the port
         self._send(reply.to_json())
         if isinstance(message, protocol.Sync):
             self._tell_lost()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cove.cli import format as fmt
 from cove.cli import values
 from cove.cli.build_engine import BUILDER, builder_name, dialer
+from cove.cli.build_usage import ago, moment, shown
 from cove.cli.client import filters
 from cove.cli.command import Command, Context, confirm
 from cove.cli.errors import CliError
-from cove.cli.flags import Flag, Values, filters_flag, switch
+from cove.cli.flags import Flag, Values, filters_flag, switch, text
 
 if TYPE_CHECKING:
     from coved.buildkit.messages import UsageRecord
@@ -31,18 +31,20 @@ def du(context: Context, given: Values) -> int:
     """`cove builder du`"""
     from coved.buildkit import messages as m
 
+    if given["format"] and given["verbose"]:
+        raise CliError("ERROR: --format and --verbose cannot be used together")
+    form = given["format"] or ("pretty" if given["verbose"] else "table")
     wanted, _ = _filter(given["filter"])
 
     async def ask(channel: Channel) -> list[UsageRecord]:
         return (await channel.unary(m.DISK_USAGE, m.DiskUsageRequest(wanted))).record
 
     records = sorted(_asked(context, given, ask), key=lambda record: (record.size, record.id), reverse=True)
-    now = time.time()
-    if given["verbose"]:
-        sys.stdout.write("".join(_described(each, now) for each in records))
-    else:
-        sys.stdout.write(tabbed([HEADER, *(_row(each, now) for each in records)]))
-    if not given["filter"]:
+    try:
+        sys.stdout.write(shown(records, form, time.time()))
+    except CliError as error:
+        raise CliError(f"ERROR: {error.message}") from error
+    if form in ("table", "pretty") and not given["filter"]:
         sys.stdout.write(_summary(records))
     return 0
 
@@ -123,14 +125,10 @@ def _filter(given: Iterable[str]) -> tuple[list[str], int]:
     return [",".join(texts)], age
 
 
-def _ago(moment: int, now: float) -> str:
-    return fmt.ago(moment / 10**9, now) if moment else ""
-
-
 def _row(record: UsageRecord, now: float) -> tuple[str, ...]:
     identity = f"{record.id}*" if record.mutable else record.id
     size = fmt.human_size(record.size) + ("*" if record.shared else "")
-    return f"{identity:<40}", f"{_word(not record.in_use):<5}", f"{size:<10}", _ago(record.last_used_at, now)
+    return f"{identity:<40}", f"{_word(not record.in_use):<5}", f"{size:<10}", ago(record.last_used_at, now)
 
 
 def _word(value: bool) -> str:
@@ -141,25 +139,17 @@ def _described(record: UsageRecord, now: float) -> str:
     told = {
         "ID": record.id,
         "Parent": ",".join(record.parents),
-        "Created at": _moment(record.created_at),
+        "Created at": moment(record.created_at),
         "Mutable": _word(record.mutable),
         "Reclaimable": _word(not record.in_use),
         "Shared": _word(record.shared),
         "Size": fmt.human_size(record.size),
         "Description": record.description,
         "Usage count": str(record.usage_count),
-        "Last used": _ago(record.last_used_at, now),
+        "Last used": ago(record.last_used_at, now),
         "Type": record.record_type,
     }
     return tabbed([(f"{name}:", value) for name, value in told.items() if value]) + "\n"
-
-
-def _moment(nanoseconds: int) -> str:
-    """As Go writes a time in UTC."""
-    seconds, rest = divmod(nanoseconds, 10**9)
-    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    fraction = f".{rest:09d}".rstrip("0") if rest else ""
-    return f"{moment:%Y-%m-%d %H:%M:%S}{fraction} +0000 UTC"
 
 
 def _summary(records: Sequence[UsageRecord]) -> str:
@@ -195,7 +185,12 @@ COMMANDS = {
         du,
         "Disk usage",
         "",
-        (BUILDER, filters_flag("", "Provide filter values"), switch("verbose", "", "Provide a more verbose output")),
+        (
+            BUILDER,
+            filters_flag("", "Provide filter values"),
+            text("format", "", "Format the output"),
+            switch("verbose", "", 'Shorthand for "--format=pretty"'),
+        ),
         most=0,
     ),
     "builder prune": Command(

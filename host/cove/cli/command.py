@@ -32,15 +32,23 @@ class Context:
 
 
 class Synopsis:
-    """What is said of a command. `usage` is what follows its name. `most` None means any number of arguments from
-    `least` on.
+    """What is said of a command. `usage` is what follows its name, after "[OPTIONS]" unless `bare`. `most` None means
+    any number of arguments from `least` on.
     """
 
-    __slots__ = ("flags", "least", "most", "short", "usage")
+    __slots__ = ("bare", "flags", "least", "most", "short", "usage")
 
     def __init__(
-        self, short: str, usage: str = "", flags: Sequence[Flag] = (), *, least: int = 0, most: int | None = None
+        self,
+        short: str,
+        usage: str = "",
+        flags: Sequence[Flag] = (),
+        *,
+        least: int = 0,
+        most: int | None = None,
+        bare: bool = False,
     ) -> None:
+        self.bare = bare
         self.short = short
         self.usage = usage
         self.flags = flags
@@ -48,7 +56,7 @@ class Synopsis:
         self.most = most
 
     def usage_line(self, path: str) -> str:
-        parts = [path, "[OPTIONS]" if self.flags else "", self.usage]
+        parts = [path, "[OPTIONS]" if self.flags and not self.bare else "", self.usage]
         return "Usage:  " + " ".join(part for part in parts if part)
 
     def help(self, path: str, aliases: Sequence[str] = ()) -> str:
@@ -58,7 +66,7 @@ class Synopsis:
         text = f"{self.usage_line(path)}\n\n{self.short}\n"
         if aliases:
             text += f"\nAliases:\n  {', '.join(aliases)}\n"
-        if self.flags:
+        if any(not flag.hidden for flag in self.flags):
             columns = (terminal.size(0) or (24, 80))[1]  # of where the user types, as docker: the text may be piped
             text += f"\nOptions:\n{flags.describe(self.flags, columns)}\n"
         return text
@@ -110,8 +118,9 @@ class Command(Synopsis):
         most: int | None = None,
         interspersed: bool = True,
         failure: int = 1,
+        bare: bool = False,
     ) -> None:
-        super().__init__(short, usage, flags, least=least, most=most)
+        super().__init__(short, usage, flags, least=least, most=most, bare=bare)
         self.run = run
         self.interspersed = interspersed
         self.failure = failure

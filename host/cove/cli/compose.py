@@ -49,6 +49,8 @@ GET = {
     "win32": "winget install Docker.DockerCompose",
 }
 """By the system's or the distribution's name, as os-release(5) has it. Debian has version 2 since 13."""
+ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64", "armv6l": "armv6", "armv7l": "armv7"}
+"""Names of processors that are others in the names of a release's files."""
 RELEASES = "https://github.com/docker/compose/releases"
 
 
@@ -119,10 +121,21 @@ def missing() -> str:
     """What is told to whom has no docker compose: how it is had on this system."""
     how = next((GET[name] for name in _system() if name in GET), "")
     folder = DockerConfig.load().path.parent / "cli-plugins"
-    manual = f"the file for this computer from {RELEASES}, executable, as {folder / PLUGIN}"
+    suffix = ".exe" if sys.platform == "win32" else ""
+    manual = f"{_file()} from {RELEASES}, executable, as {folder / PLUGIN}{suffix}"
     return f"cove: docker compose is not installed\n      get it with: {how}\n      or: {manual}" if how else (
         f"cove: docker compose is not installed\n      get {manual}"
     )  # fmt: skip
+
+
+def _file() -> str:
+    """The one of a release's files that runs on this computer."""
+    import platform
+
+    system = {"win32": "windows"}.get(sys.platform, sys.platform)
+    machine = platform.machine()
+    architecture = ARCHITECTURES.get(machine.lower(), machine)
+    return f"{PLUGIN}-{system}-{architecture}{'.exe' if system == 'windows' else ''}"
 
 
 def _system() -> list[str]:

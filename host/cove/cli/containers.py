@@ -11,7 +11,7 @@ from cove.cli import format as fmt
 from cove.cli.client import EngineClient, quote
 from cove.cli.command import Command, Context, for_each, for_each_at_once
 from cove.cli.errors import CliError, DaemonError
-from cove.cli.flags import Flag, Values, parse_int, switch, text
+from cove.cli.flags import Flag, Values, parse_int, parse_uint16, switch, text
 from cove.cli.ports import join_host_port
 
 
@@ -115,29 +115,30 @@ def port(context: Context, values: Values) -> int:
     name, *wanted = values.args
     info = context.engine.json("GET", f"/containers/{quote(name)}/json")
     ports = info["NetworkSettings"]["Ports"] or {}
-    if wanted:
+    if wanted and wanted[0]:
         number, _, protocol = wanted[0].partition("/")
-        if not re.fullmatch(r"\d{1,5}", number):
-            raise CliError(f"Error: invalid port ({number})")
-        key = f"{number}/{protocol or 'tcp'}"
-        bindings = ports.get(key)
+        try:
+            parse_uint16(number)
+        except ValueError as error:
+            raise CliError(f"Error: invalid port ({number}): {error}") from error
+        bindings = ports.get(f"{number}/{protocol or 'tcp'}")
         if not bindings:
             raise CliError(f"Error: No public port '{wanted[0]}' published for {name}")
-        for binding in bindings:
-            print(join_host_port(binding["HostIp"], binding["HostPort"]))
-        return 0
-    lines = [
-        f"{key} -> {join_host_port(binding['HostIp'], binding['HostPort'])}"
-        for key, bindings in ports.items()
-        for binding in bindings or ()
-    ]
+        lines = [join_host_port(binding["HostIp"], binding["HostPort"]) for binding in bindings]
+    else:
+        lines = [
+            f"{key} -> {join_host_port(binding['HostIp'], binding['HostPort'])}"
+            for key, bindings in ports.items()
+            for binding in bindings or ()
+        ]
     for line in sorted(lines, key=_natural):
         print(line)
     return 0
 
 
-def _natural(text: str) -> list[tuple[int, int, str]]:
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.findall(r"\d+|\D+", text)]
+def _natural(text: str) -> list[tuple[str, int]]:
+    """Sorts numbers by what they are worth, all else by its characters."""
+    return [("0", int(part)) if part.isdigit() else (part, 0) for part in re.findall(r"\d+|\D", text)]
 
 
 def top(context: Context, values: Values) -> int:

@@ -46,21 +46,22 @@ def detailed(data: dict[str, Any], form: str) -> str:
 
 
 def _templated(sections: dict[str, list[dict[str, Any]]], form: str) -> str:
-    from cove.cli.gotemplate import Template, TemplateError, to_html_safe_json
+    from cove.cli.gotemplate import GoStruct, Template, TemplateError, to_json
 
-    plain = {
-        name: [{key: row[key] for key in sorted(row) if not callable(row[key])} for row in rows]
-        for name, rows in sections.items()
-    }
+    class Usage(GoStruct):
+        def marshalled(self) -> str:
+            return "{" + ",".join(f'"{name}":{to_json(rows)}' for name, rows in self.items()) + "}"
+
+    usage = Usage({name: [GoStruct(row) for row in rows] for name, rows in sections.items()})
     if form == "json":
-        return to_html_safe_json(plain)
+        return usage.marshalled()
     if form.startswith("table "):
         form = form[6:].strip()
     try:
         template = Template(form.replace("\\t", "\t").replace("\\n", "\n"))
     except TemplateError as error:
         raise CliError(f"template parsing error: {error.message}") from error
-    return template.render(plain, lambda name: f"can't evaluate field {name} in type *formatter.diskUsageContext")
+    return template.render(usage, lambda name: f"can't evaluate field {name} in type *formatter.diskUsageContext")
 
 
 def _image(item: dict[str, Any], *, truncate: bool, now: float) -> dict[str, Any]:

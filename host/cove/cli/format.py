@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 DECIMAL_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
@@ -128,44 +128,58 @@ def short_id(identity: str) -> str:
 Row = Mapping[str, Any]
 
 
+class Method:
+    """A method of a row that takes one text, `{{.Label "x"}}`."""
+
+    def __init__(self, name: str, of: Callable[[str], Any]) -> None:
+        self._name = name
+        self._of = of
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Raises `ValueError` for any other number of arguments."""
+        if len(arguments) != 1:
+            raise ValueError(f"wrong number of args for {self._name}: want 1 got {len(arguments)}")
+        return self._of(arguments[0])
+
+
+def label_of(labels: Mapping[str, str]) -> Method:
+    """`.Label` of what has `labels`."""
+    return Method("Label", lambda name: labels.get(name, ""))
+
+
 def render(rows: Iterable[Row], form: str, headers: Mapping[str, str], default: Sequence[str], kind: str) -> str:
     """What a list command prints: a table of the `default` columns, or what `--format` (`form`) asks for.
 
-    A row maps the names that a template may use to text, or to a function of the template's arguments. `kind` is the
-    type in docker's error for a name that does not exist, of Go's package `formatter` unless it says of which.
+    A row maps the names that a template may use to text, or to a method. `kind` is the type in docker's error for a
+    name that does not exist, of Go's package `formatter` unless it says of which.
     """
     if form in ("", "table"):
         cells = [[headers[name] for name in default]]
         cells += [[str(row[name]) for name in default] for row in rows]
         return table(cells)
+    from cove.cli.gotemplate import HEADER_FUNCTIONS, GoMap, GoStruct, Template, TemplateError
+
     if form == "json":
-        from cove.cli.gotemplate import to_html_safe_json
-
-        def plain(row: Row) -> str:
-            return to_html_safe_json({key: row[key] for key in sorted(row) if not callable(row[key])})
-
-        return "".join(plain(row) + "\n" for row in rows)
-    from cove.cli.gotemplate import Template, TemplateError
-
-    # docker's `ps` looks into the template before all others do, and words it otherwise.
-    of_parsing = of_executing = "template parsing error"
-    if kind == "ContainerContext":
-        of_parsing, of_executing = "failed to parse template", "failed to execute template"
+        return "".join(GoStruct(row).marshalled() + "\n" for row in rows)
     is_table = form.startswith("table ")
     source = (form[6:].strip() if is_table else form).replace("\\t", "\t").replace("\\n", "\n")
-    try:
-        template = Template(source)
-    except TemplateError as error:
-        raise TemplateError(f"{of_parsing}: {error.message}") from error
 
     def missing(name: str) -> str:
         return f"can't evaluate field {name} in type *{kind if '.' in kind else f'formatter.{kind}'}"
 
     try:
-        lines = [template.render(row, missing) for row in rows]
-        head = template.render({**headers, "Label": lambda label: label}, missing) if is_table else ""
+        template = Template(source)
+        lines = [template.render(GoStruct(row), missing) for row in rows]
     except TemplateError as error:
-        raise TemplateError(f"{of_executing}: {error.message}") from error
+        raise TemplateError(f"template parsing error: {error.message}") from error
     if not is_table:
         return "".join(line + "\n" for line in lines)
-    return table([line.split("\t") for line in [head, *lines]])
+    # docker passes over mistakes that only the names of columns bring about.
+    head = GoMap({**headers, "Label": Method("Label", _heading)})
+    begun = Template(source, HEADER_FUNCTIONS).begin(head, missing)
+    return table([line.split("\t") for line in [begun, *lines]])
+
+
+def _heading(label: str) -> str:
+    """The column of a label: `com.example.my-label` is "my label" (`SubHeaderContext.Label`)."""
+    return label.rpartition(".")[2].replace("-", " ").replace("_", " ")

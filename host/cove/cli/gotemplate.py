@@ -10,15 +10,27 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from cove.cli.errors import CliError
 
 Missing = Callable[[str], str]
+Functions = Mapping[str, Callable[..., Any]]
 
 
 class GoMap(dict[str, Any]):
     """A map, not a struct: a name that is not in it has no value and is no mistake."""
+
+
+class GoStruct(dict[str, Any]):
+    """A line of a list: its fields, and functions that are methods with arguments."""
+
+    def marshalled(self) -> str:
+        """What `json` makes of it: the fields alone, by name, as Go's json.Marshal writes them (`MarshalJSON` in
+        docker's `cli/command/formatter/reflect.go`).
+        """
+        return to_html_safe_json({name: self[name] for name in sorted(self) if not callable(self[name])})
 
 
 class TemplateError(CliError):
@@ -27,6 +39,10 @@ class TemplateError(CliError):
 
 def to_json(value: Any) -> str:
     """Compact JSON."""
+    if isinstance(value, GoStruct):
+        return value.marshalled()
+    if isinstance(value, list) and any(isinstance(item, GoStruct) for item in value):
+        return f"[{','.join(to_json(item) for item in value)}]"
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -43,10 +59,30 @@ def to_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping):
-        return "map[" + " ".join(f"{key}:{to_text(value[key])}" for key in sorted(value)) + "]"
+        return (
+            "map[" + " ".join(f"{key}:{to_text(value[key])}" for key in sorted(value) if not callable(value[key])) + "]"
+        )
     if isinstance(value, list | tuple):
         return "[" + " ".join(to_text(item) for item in value) + "]"
     return str(value)
+
+
+class _Text(str):
+    """A piece of a template; `at` is where it stands: line and column as Go counts them, from one and from zero."""
+
+    at = (1, 0)
+
+    @classmethod
+    def of(cls, source: str, start: int, end: int) -> _Text:
+        made = cls(source[start:end])
+        made.at = (1 + source.count("\n", 0, start), start - (source.rfind("\n", 0, start) + 1))
+        return made
+
+    def part(self, start: int, end: int | None = None) -> _Text:
+        """Of a text on one line, or the first line of one."""
+        made = _Text(self[start:end])
+        made.at = (self.at[0], self.at[1] + start)
+        return made
 
 
 _TOKEN = re.compile(
@@ -55,15 +91,15 @@ _TOKEN = re.compile(
 )
 
 
-def _tokens(source: str) -> list[tuple[str, str]]:
-    tokens, position = [], 0
-    source = source.strip()
+def _tokens(source: _Text) -> list[tuple[str, str]]:
+    tokens: list[tuple[str, str]] = []
+    position = 0
     while position < len(source):
         match = _TOKEN.match(source, position)
         if match is None:
             raise TemplateError(f'template: :1: unexpected "{source[position]}" in command')
         kind = match.lastgroup or ""
-        tokens.append((kind, match[kind]))
+        tokens.append((kind, source.part(match.start(kind), match.end(kind))))
         position = match.end()
         while position < len(source) and source[position].isspace():
             position += 1
@@ -76,8 +112,9 @@ Scope = dict[str, Any]
 class _Expression:
     """One pipeline: commands separated by "|", each a function or a value with arguments."""
 
-    def __init__(self, source: str) -> None:
-        self.source = source.strip()
+    def __init__(self, source: _Text, functions: Functions) -> None:
+        self.source = source
+        self._functions = functions
         self._tokens = _tokens(source)
         self.variables: list[str] = []
         head = [index for index, token in enumerate(self._tokens) if token[0] == "assign"]
@@ -113,7 +150,7 @@ class _Expression:
     def _check(self, command: list[Any]) -> None:
         if command and isinstance(command[0], tuple) and command[0][0] == "word":
             name = command[0][1]
-            if name not in FUNCTIONS and name not in ("true", "false", "nil", "and", "or"):
+            if name not in self._functions and name not in ("true", "false", "nil", "and", "or"):
                 raise TemplateError(f'template: :1: function "{name}" not defined')
 
     def value(self, data: Any, scope: Scope, missing: Missing) -> Any:
@@ -133,9 +170,9 @@ class _Expression:
         if isinstance(first, tuple) and first[0] == "word" and first[1] in ("and", "or"):
             return self._logic(first[1], rest, data, scope, missing, piped)
         arguments = [self._operand(item, data, scope, missing) for item in rest] + piped
-        if isinstance(first, tuple) and first[0] == "word" and first[1] in FUNCTIONS:
+        if isinstance(first, tuple) and first[0] == "word" and first[1] in self._functions:
             try:
-                return FUNCTIONS[first[1]](*arguments)
+                return self._functions[first[1]](*arguments)
             except (TypeError, LookupError, ValueError) as error:
                 raise self._failure(f"error calling {first[1]}: {error}", first[1]) from error
         if isinstance(first, tuple) and first[0] == "field" and first[1] != ".":
@@ -163,17 +200,17 @@ class _Expression:
         if kind == "field":
             return data if text == "." else self._field(data, text, missing, [])
         if kind == "variable":
-            name, dot, fields = text.partition(".")
+            name, dot, _ = text.partition(".")
             if name not in scope:
                 raise TemplateError(f'template: :1: undefined variable "{name}"')
-            return self._field(scope[name], dot + fields, missing, []) if dot else scope[name]
+            return self._field(scope[name], text, missing, []) if dot else scope[name]
         constants = {"true": True, "false": False, "nil": None}
         if text in constants:
             return constants[text]
-        return FUNCTIONS[text]()
+        return self._functions[text]()
 
     def _field(self, data: Any, path: str, missing: Missing, arguments: list[Any]) -> Any:
-        names = path.lstrip(".").split(".")
+        names = path.split(".")[1:]
         for index, name in enumerate(names):
             if not isinstance(data, Mapping):
                 if data is None:
@@ -183,14 +220,27 @@ class _Expression:
             if name not in data and isinstance(data, GoMap):
                 return None
             if name not in data:
-                raise self._failure(missing(name), f".{name}" if index == 0 else path)
+                raise self._failure(missing(name), path)
             data = data[name]
             if callable(data):
-                data = data(*(arguments if index == len(names) - 1 else []))
+                try:
+                    data = data(*(arguments if index == len(names) - 1 else []))
+                except ValueError as error:
+                    raise self._failure(str(error), path) from error
         return data
 
     def _failure(self, reason: str, where: str) -> TemplateError:
-        return TemplateError(f'template: :1:2: executing "" at <{where}>: {reason}')
+        # Go says where the last name of several begins.
+        line, column = where.at if isinstance(where, _Text) else self.source.at
+        column += max(where.rfind("."), 0) if where.startswith((".", "$")) else 0
+        return TemplateError(f'template: :{line}:{column}: executing "" at <{where}>: {reason}')
+
+
+def _first_word(text: _Text) -> tuple[str, _Text]:
+    """It, and what follows it."""
+    word = text.partition(" ")[0]
+    start = len(word) + len(text[len(word) :]) - len(text[len(word) :].lstrip())
+    return word, text.part(start)
 
 
 def _index(collection: Any, *keys: Any) -> Any:
@@ -229,7 +279,7 @@ def _slice(collection: Any, *bounds: int) -> Any:
     return collection[slice(*bounds)] if len(bounds) > 1 else collection[bounds[0] if bounds else 0 :]
 
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {
+FUNCTIONS: Functions = {
     "eq": lambda first, *others: any(first == other for other in others),
     "ge": lambda first, second: first >= second,
     "gt": lambda first, second: first > second,
@@ -253,6 +303,19 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "upper": lambda text: text.upper(),
 }
 
+
+def _untouched(text: Any, *_: Any) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"wrong type for value; expected string; got {type(text).__name__}")
+    return text
+
+
+HEADER_FUNCTIONS: Functions = {
+    **FUNCTIONS,
+    **dict.fromkeys(("join", "json", "lower", "split", "title", "truncate", "upper"), _untouched),
+}
+"""What leaves the name of a column as it is (`HeaderFunctions` in docker's `templates/templates.go`)."""
+
 Node = tuple[str, Any, list[Any], list[Any]]
 """(kind, text or expression, body, else body)"""
 
@@ -260,15 +323,16 @@ Node = tuple[str, Any, list[Any], list[Any]]
 class Template:
     """A parsed template. Raises `TemplateError`."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, functions: Functions = FUNCTIONS) -> None:
+        self._functions = functions
         self._pieces = self._split(source)
         self._nodes, end = self._block(nested=False)
         if end:
             raise TemplateError(f"template: :1: unexpected {{{{{end}}}}}")
 
     @staticmethod
-    def _split(source: str) -> list[tuple[str, str]]:
-        pieces: list[tuple[str, str]] = []
+    def _split(source: str) -> list[tuple[str, _Text]]:
+        pieces: list[tuple[str, _Text]] = []
         position = 0
         trim = False
         for match in re.finditer(
@@ -278,18 +342,19 @@ class Template:
             if "{{" in literal:
                 raise TemplateError("template: :1: unclosed action")
             literal = literal.lstrip() if trim else literal
-            pieces.append(("text", literal.rstrip() if match[1] else literal))
-            body = match[2].strip()
+            pieces.append(("text", _Text(literal.rstrip() if match[1] else literal)))
+            start = match.start(2) + len(match[2]) - len(match[2].lstrip())
+            body = _Text.of(source, start, start + len(match[2].strip()))
             if not body.startswith("/*"):
                 pieces.append(("action", body))
             position, trim = match.end(), bool(match[3])
         literal = source[position:]
         if "{{" in literal:
             raise TemplateError("template: :1: unclosed action")
-        pieces.append(("text", literal.lstrip() if trim else literal))
+        pieces.append(("text", _Text(literal.lstrip() if trim else literal)))
         return pieces
 
-    def _block(self, *, nested: bool) -> tuple[list[Node], str]:
+    def _block(self, *, nested: bool) -> tuple[list[Node], _Text]:
         nodes: list[Node] = []
         while self._pieces:
             kind, text = self._pieces.pop(0)
@@ -297,24 +362,23 @@ class Template:
                 if text:
                     nodes.append(("text", text, [], []))
                 continue
-            word, _, rest = text.partition(" ")
+            word, rest = _first_word(text)
             if word in ("end", "else"):
                 return nodes, text
             if word in ("if", "range", "with"):
                 nodes.append(self._control(word, rest))
             else:
-                nodes.append(("value", _Expression(text), [], []))
+                nodes.append(("value", _Expression(text, self._functions), [], []))
         if nested:
             raise TemplateError("template: :1: unexpected EOF")
-        return nodes, ""
+        return nodes, _Text()
 
-    def _control(self, word: str, condition: str) -> Node:
-        expression = _Expression(condition)
+    def _control(self, word: str, condition: _Text) -> Node:
+        expression = _Expression(condition, self._functions)
         body, end = self._block(nested=True)
         other: list[Node] = []
         if end.startswith("else "):
-            inner, _, rest = end[5:].strip().partition(" ")
-            other = [self._control(inner, rest)]
+            other = [self._control(*_first_word(_first_word(end)[1]))]
         elif end == "else":
             other, _ = self._block(nested=True)
         return word, expression, body, other
@@ -323,6 +387,13 @@ class Template:
         """Apply to `data`; `missing` words the error for a name that is not there. Raises `TemplateError`."""
         out: list[str] = []
         self._run(self._nodes, data, {"$": data}, missing, out)
+        return "".join(out)
+
+    def begin(self, data: Any, missing: Missing) -> str:
+        """What comes before the first mistake when it is applied to `data`; all of it when there is none."""
+        out: list[str] = []
+        with suppress(TemplateError):
+            self._run(self._nodes, data, {"$": data}, missing, out)
         return "".join(out)
 
     def _run(self, nodes: list[Node], data: Any, scope: Scope, missing: Missing, out: list[str]) -> None:

@@ -99,6 +99,8 @@ def images(context: Context, values: Values) -> int:
             print(row["ID"])
         return 0
     columns = ["Repository", "Tag", *(["Digest"] if values["digests"] else []), "ID", "CreatedSince", "Size"]
+    if values["digests"] and form.startswith("table ") and "{{.Digest}}" not in form:
+        form += "\t{{.Digest}}"
     sys.stdout.write(fmt.render(rows, form, HEADERS, columns, "imageContext"))
     if not items and context.path.endswith(" images") and values.args and values.args[0] in SUBCOMMANDS:
         sys.stdout.flush()

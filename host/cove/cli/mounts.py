@@ -23,10 +23,17 @@ def _parts(spec: str) -> list[str]:
 
 
 def parse_volume(spec: str) -> tuple[str, str]:
-    """(bind, anonymous volume), one of them empty. A host path that begins with "." or "~" becomes absolute."""
-    parts = _parts(spec)
-    if not spec or not all(parts[:2]):
-        raise ValueError(f"invalid spec: {spec}: empty section between colons")
+    """(bind, anonymous volume), one of them empty. A host path that begins with "." or "~" becomes absolute.
+    Raises `ValueError` in docker's words (`ParseVolume` in its `cli/compose/loader/volume.go`).
+    """
+    if not spec:
+        raise ValueError("invalid empty volume spec")
+    parts = _parts(spec) if len(spec) > 2 else [spec]
+    for index, part in enumerate(parts):
+        if not part:
+            raise ValueError(f"invalid spec: {spec}: empty section between colons")
+        if 1 < index < len(parts) - 1:
+            raise ValueError(f"invalid spec: {spec}: too many colons")
     if len(parts) == 1:
         return "", spec
     source, colon, rest = spec.partition(":")

@@ -19,43 +19,14 @@ HEADERS = {
 }  # fmt: skip
 
 
-def ipam_config(values: Values) -> list[dict[str, Any]]:
-    """The address ranges, each gateway, range and auxiliary address with the subnet that contains it. Raises
-    `CliError`.
-    """
-    import ipaddress
-
-    try:
-        networks = {subnet: ipaddress.ip_network(subnet, strict=False) for subnet in _split(values["subnet"])}
-    except ValueError as error:
-        raise CliError(f"invalid CIDR address: {str(error).split(' ')[0].strip(chr(39))}") from error
-    config: dict[str, dict[str, Any]] = {subnet: {"Subnet": subnet} for subnet in networks}
-
-    def owner(address: str, what: str) -> dict[str, Any]:
-        try:
-            first = ipaddress.ip_network(address, strict=False).network_address
-        except ValueError:
-            raise CliError(f"invalid {what}: {address}") from None
-        for subnet, network in networks.items():
-            if first.version == network.version and first in network:
-                return config[subnet]
-        raise CliError(f"no matching subnet for {what} {address}")
-
-    for addresses in _split(values["ip-range"]):
-        owner(addresses, "range")["IPRange"] = addresses
-    for gateway in _split(values["gateway"]):
-        owner(gateway, "gateway")["Gateway"] = gateway
-    for name, address in pairs(values["aux-address"]).items():
-        owner(address, "aux-address").setdefault("AuxiliaryAddresses", {})[name] = address
-    return list(config.values())
-
-
 def _split(items: list[str]) -> list[str]:
-    return [part for item in items for part in item.split(",")]
+    return [part for item in items if item for part in item.split(",")]
 
 
 def create(context: Context, values: Values) -> int:
     """`cove network create`"""
+    from cove.cli.ipam import ipam_config
+
     name = values.args[0]
     body: dict[str, Any] = {
         "Name": name,
@@ -64,7 +35,12 @@ def create(context: Context, values: Values) -> int:
         "IPAM": {
             "Driver": values["ipam-driver"],
             "Options": pairs(values["ipam-opt"]),
-            "Config": ipam_config(values),
+            "Config": ipam_config(
+                _split(values["subnet"]),
+                _split(values["ip-range"]),
+                _split(values["gateway"]),
+                pairs(values["aux-address"]),
+            ),
         },
         "Internal": values["internal"],
         "Attachable": values["attachable"],
@@ -100,7 +76,7 @@ def ls(context: Context, values: Values) -> int:
                 "Internal": str(item.get("Internal", False)).lower(),
                 "Labels": ",".join(f"{key}={value}" for key, value in sorted(labels.items())),
                 "CreatedAt": fmt.go_time(item.get("Created", "")),
-                "Label": lambda name, labels=labels: labels.get(name, ""),
+                "Label": fmt.label_of(labels),
             }
         )
     if values["quiet"] and form in ("", "table"):
@@ -206,6 +182,7 @@ COMMANDS = {
         "NETWORK [NETWORK...]",
         (switch("force", "f", "Do not error if the network does not exist"),),
         least=1,
+        bare=True,  # docker's own, though it tells of the option below
     ),
     "network connect": Command(
         connect,

@@ -33,14 +33,30 @@ def _split(spec: str) -> tuple[str, str, str]:
     return ip, host, container
 
 
+def _short(spec: str) -> str:
+    """`target=80,published=8080,protocol=tcp,mode=host` as `8080:80/tcp`; a container has but one mode. Raises
+    `ValueError`.
+    """
+    fields = {"published": "", "target": "", "protocol": "tcp"}
+    for field in spec.split(","):
+        name, equals, value = field.partition("=")
+        if not name or not equals:
+            raise ValueError(f"invalid publish opts format (should be name=value but got '{field}')")
+        fields[name] = value
+    return f"{fields['published']}:{fields['target']}/{fields['protocol']}"
+
+
 def parse_publish(specs: Iterable[str]) -> tuple[dict[str, dict[str, Any]], dict[str, list[dict[str, str]]]]:
     """(ExposedPorts, PortBindings) of `-p` values. Raises `ValueError` in docker's words."""
     exposed: dict[str, dict[str, Any]] = {}
     bindings: dict[str, list[dict[str, str]]] = {}
     for spec in specs:
-        ports, slash, protocol = spec.partition("/")
+        if "=" in spec:
+            spec = _short(spec)
+        # What follows a second slash is nothing to docker, and no protocol is TCP.
+        ports, protocol, *_ = *spec.split("/"), ""
         ip, host, container = _split(ports)
-        protocol = protocol.lower() if slash else "tcp"
+        protocol = protocol.lower() or "tcp"
         if ip:
             try:
                 ipaddress.ip_address(ip)

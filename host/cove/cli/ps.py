@@ -49,20 +49,49 @@ def row(item: dict[str, Any], *, truncate: bool, now: float) -> dict[str, Any]:
         "LocalVolumes": str(sum(mount.get("Driver") == "local" for mount in item.get("Mounts") or ())),
         "Networks": ",".join(sorted((item.get("NetworkSettings") or {}).get("Networks") or {})),
         "Platform": None,
-        "Label": lambda name: labels.get(name, ""),
+        "Label": fmt.label_of(labels),
     }
+
+
+def _shows_size(form: str) -> bool:
+    """Whether the template `form` uses the size, which the engine tells only when asked. Raises `TemplateError` for a
+    mistake in the template, even when no container is there: docker words it otherwise than those of other lists.
+    """
+    if form in ("", "table", "json"):
+        return False
+    from cove.cli.gotemplate import GoStruct, Template, TemplateError
+
+    used: set[str] = set()
+
+    class Probe(GoStruct):
+        def __getitem__(self, name: str) -> Any:
+            used.add(name)
+            return super().__getitem__(name)
+
+    try:
+        template = Template(form)
+    except TemplateError as error:
+        raise TemplateError(f"failed to parse template: {error.message}") from error
+    probe = Probe(dict.fromkeys(HEADERS, ""), Label=fmt.label_of({}))
+    try:
+        template.render(probe, lambda name: f"can't evaluate field {name} in type *formatter.ContainerContext")
+    except TemplateError as error:
+        raise TemplateError(f"failed to execute template: {error.message}") from error
+    return "Size" in used
 
 
 def ps(context: Context, values: Values) -> int:
     """`cove ps`"""
     form = values["format"]
     last = 1 if values["latest"] and values["last"] == -1 else values["last"]
-    wants_size = values["size"] or ".Size" in form
+    wants_size = values["size"] or _shows_size(form)
     filtered = filters(values["filter"])
     query = {"all": values["all"], "filters": filtered, "limit": last if last > 0 else None, "size": wants_size}
     items = context.engine.json("GET", "/containers/json", query)
     truncate = not values["no-trunc"]
-    if values["quiet"] and form in ("", "table"):
+    if values["quiet"]:
+        if form:
+            print("WARNING: Ignoring custom format, because both --format and --quiet are set.", file=sys.stderr)
         for item in items:
             print(fmt.short_id(item["Id"]) if truncate else item["Id"])
         return 0

@@ -48,7 +48,7 @@ def row(item: dict[str, Any]) -> dict[str, Any]:
         "Availability": "N/A",
         "Group": "N/A",
         "Status": "N/A",
-        "Label": lambda name: labels.get(name, ""),
+        "Label": fmt.label_of(labels),
     }
 
 
@@ -117,7 +117,10 @@ COMMANDS = {
         update,
         "Update a volume (cluster volumes only)",
         "[VOLUME]",
-        (text("availability", "", 'Cluster Volume availability ("active", "pause", "drain")', "active"),),
+        (
+            # Told of where the engine is one of a swarm's managers, which none of Cove's is.
+            Flag("availability", default="active", help="Cluster Volume availability", hidden=True),
+        ),
         least=1,
         most=1,
     ),

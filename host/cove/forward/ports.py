@@ -48,11 +48,24 @@ class PortForwards:
         """Whether a port is published; also while that is not known yet."""
         return self._bound is None or bool(self._bound)
 
-    async def publish(self, port: PortForward) -> PortForward:
-        """Bind a port and return it as it was bound. Raises `PortInUse`, `DriverError`."""
+    async def publish(self, port: PortForward, *, keep: bool = False) -> PortForward:
+        """Bind a port and return it as it was bound. Raises `PortInUse`, `DriverError`.
+
+        Args:
+            keep: what another program has is lost, to be taken back when it is free, and not refused.
+        """
         async with self._lock:
             await self._free_owed()
-            return await self._publish(port)
+            try:
+                return await self._publish(port)
+            except PortInUse as error:
+                forward = self._forward(port)
+                if not keep or any(_collide(forward, other) for other in await self._present()):
+                    raise
+                kept = PortForward(port.proto, port.guest_port, forward.host_ip, forward.host_port)
+                self.lost[kept] = str(error)
+                log.warning("published port %s:%d is lost: %s", kept.host_ip, kept.host_port, error)
+                return kept
 
     async def unpublish(self, port: PortForward) -> None:
         """Free a port; one that is not bound is no error."""

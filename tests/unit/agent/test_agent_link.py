@@ -38,7 +38,7 @@ class Ports:
         self.most = 0
         self.lost: dict[PortForward, str] = {}
 
-    async def publish(self, port: PortForward) -> PortForward:
+    async def publish(self, port: PortForward, *, keep: bool = False) -> PortForward:
         self.working += 1
         self.most = max(self.most, self.working)
         await self.gate.wait()
@@ -47,6 +47,9 @@ class Ports:
             raise DriverError("listen tcp4 127.0.0.1:80: bind: permission denied")
         if port.host_port == 82:
             raise OSError("too many open files")
+        if port.host_port == 81 and keep:
+            self.lost[port] = "nginx (process 3) has it"
+            return port
         if port.host_port == 81:
             raise PortInUse("nginx (process 3) has it")
         self.bound.append(port)
@@ -210,6 +213,20 @@ def test_a_guest_is_told_what_is_lost_and_when_it_is_back(tmp_path: Path) -> Non
         await link.retake_ports()
         assert await guest.hear() == Lost(()).to_json()
         assert (ports.bound, link.lost_ports) == ([mine, lost], {})
+
+    linked(tmp_path, scenario)
+
+
+def test_a_guest_hears_that_a_port_is_lost_before_the_answer(tmp_path: Path) -> None:
+    async def scenario(guest: Guest, link: Link, ports: Ports) -> None:
+        link.changed(True)
+        await guest.hear()
+        kept = PortForward("tcp", 49002, "127.0.0.1", 81)
+        guest.say(Sync(1, ()), Publish(2, kept, keep=True))
+        words = [await guest.hear() for _ in range(4)]
+        assert [word["type"] for word in words] == ["reply", "lost", "lost", "reply"]
+        assert words[2] == Lost((kept,)).to_json()
+        assert (words[3]["ok"], words[3]["ports"]) == (True, [kept.to_json()])
 
     linked(tmp_path, scenario)
 

@@ -615,17 +615,37 @@ SHARED = m.UsageRecord("def", size=10**6, created_at=T0 + 120, shared=True, pare
 def test_what_is_kept(kit: Kit, cove: Cove) -> None:
     kit.records = [USED, SHARED]
     assert cove("builder", "du")[1] == (
-        "ID\t\t\t\t\t\tRECLAIMABLE\tSIZE\t\tLAST ACCESSED\n"
-        f"{'def':<40}\tfalse\t\t1MB*      \t\n"
-        f"{'abc*':<40}\ttrue \t\t1.5kB     \t\n"
+        "ID        RECLAIMABLE   SIZE      LAST ACCESSED\n"
+        "def       false         1MB*      \nabc*      true          1.5kB     \n"
         "Shared:\t\t1MB\nPrivate:\t1.5kB\nReclaimable:\t1.5kB\nTotal:\t\t1.002MB\n"
     )
-    assert cove("builder", "du", "--verbose", "--filter", "id=a")[1] == (
-        "ID:\t\tdef\nParent:\t\tabc\nCreated at:\t2025-11-26 02:02:16.00000012 +0000 UTC\nMutable:\tfalse\n"
-        "Reclaimable:\tfalse\nShared:\t\ttrue\nSize:\t\t1MB\nUsage count:\t0\n\n"
-        "ID:\t\tabc\nCreated at:\t2025-11-26 02:02:16 +0000 UTC\nMutable:\ttrue\nReclaimable:\ttrue\nShared:\t\tfalse\n"
-        "Size:\t\t1.5kB\nDescription:\ta\nUsage count:\t2\nType:\t\tregular\n\n"
+    pretty = (
+        "ID:           def\nParents:\n - abc\nCreated at:   2025-11-26 02:02:16.00000012 +0000 UTC\n"
+        "Mutable:      false\nReclaimable:  false\nShared:       true\nSize:         1MB\nUsage count:  0\n\n"
+        "ID:           abc\nCreated at:   2025-11-26 02:02:16 +0000 UTC\nMutable:      true\nReclaimable:  true\n"
+        "Shared:       false\nSize:         1.5kB\nDescription:  a\nUsage count:  2\nType:         regular\n\n"
     )
+    for words in (["--verbose"], ["--format", "pretty"]):
+        assert cove("builder", "du", *words, "--filter", "id=a")[1] == pretty
+        assert cove("builder", "du", *words)[1].startswith(f"{pretty}Shared:\t\t1MB\n")
+    as_json = [
+        '{"CreatedAt":"2025-11-26 02:02:16.00000012 +0000 UTC","Description":"","ID":"def","LastUsedAt":"","Mutable":false,'
+        '"Parents":["abc"],"Reclaimable":false,"Shared":true,"Size":"1MB","Type":"","UsageCount":0}',
+        '{"CreatedAt":"2025-11-26 02:02:16 +0000 UTC","Description":"a","ID":"abc","LastUsedAt":"","Mutable":true,'
+        '"Parents":null,"Reclaimable":true,"Shared":false,"Size":"1.5kB","Type":"regular","UsageCount":2}',
+    ]
+    for form in ("json", "{{json .}}"):
+        assert cove("builder", "du", "--format", form)[1].splitlines() == as_json
+    assert cove("builder", "du", "--format", "table {{.ID}}\\t{{upper .Type}}")[1] == (
+        "ID        TYPE\ndef       \nabc*      REGULAR\n"
+    )
+    assert cove("builder", "du", "--format", "{{.Nosuch}}")[2] == (
+        'ERROR: template parsing error: template: :1:2: executing "" at <.Nosuch>: '
+        "can't evaluate field Nosuch in type *commands.diskusageContext\n"
+    )
+    assert cove("builder", "du", "--format", "json", "--verbose") == (
+        1, "", "ERROR: --format and --verbose cannot be used together\n",
+    )  # fmt: skip
 
 
 def test_what_is_removed(kit: Kit, cove: Cove, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,10 +97,10 @@ def test_docker_s_folders_are_looked_into_in_its_order(tmp_path: Path, monkeypat
     ("release", "told"),
     [
         ('ID=debian\nVERSION_ID="13"\n', "get it with: apt install docker-compose\n"),
-        ('ID=debian\nVERSION_ID="12"\n', "get the file"),
+        ('ID=debian\nVERSION_ID="12"\n', "get docker-compose-linux-"),
         ("ID=ubuntu\nID_LIKE=debian\n", "get it with: apt install docker-compose-v2\n"),
         ('ID=rocky\nID_LIKE="rhel centos fedora"\n', "get it with: dnf install docker-compose\n"),
-        ("ID=own\n", "get the file"),
+        ("ID=own\n", "get docker-compose-linux-"),
     ],
 )
 def test_who_has_none_is_told_how_to_get_it(
@@ -115,3 +115,28 @@ def test_who_has_none_is_told_how_to_get_it(
     assert said.startswith("cove: docker compose is not installed\n")
     assert told in said
     assert f"{compose.RELEASES}, executable, as {tmp_path}/cli-plugins/docker-compose" in said
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "file", "as_what"),
+    [
+        ("linux", "x86_64", "docker-compose-linux-x86_64", "docker-compose"),
+        ("linux", "aarch64", "docker-compose-linux-aarch64", "docker-compose"),
+        ("linux", "armv7l", "docker-compose-linux-armv7", "docker-compose"),
+        ("darwin", "arm64", "docker-compose-darwin-aarch64", "docker-compose"),
+        ("darwin", "x86_64", "docker-compose-darwin-x86_64", "docker-compose"),
+        ("win32", "AMD64", "docker-compose-windows-x86_64.exe", "docker-compose.exe"),
+        ("win32", "ARM64", "docker-compose-windows-aarch64.exe", "docker-compose.exe"),
+    ],
+)
+def test_the_file_of_a_release_is_named(
+    system: str, machine: str, file: str, as_what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import platform
+
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with monkeypatch.context() as patched:
+        patched.setattr(compose.sys, "platform", system)
+        said = compose.missing()
+    assert said.endswith(f" {file} from {compose.RELEASES}, executable, as {tmp_path}/cli-plugins/{as_what}")

@@ -89,3 +89,24 @@ def test_says_what_is_missing() -> None:
         Template("{{.Name.First}}").render(DATA, str)
     with pytest.raises(TemplateError):
         Template("{{index .List 9}}").render(DATA, str)
+
+
+@pytest.mark.parametrize(
+    ("source", "where"),
+    [
+        ("{{.Foo}}", ":1:2: <.Foo>"),
+        ("a {{.Name}} {{json .Foo}}", ":1:19: <.Foo>"),
+        ("x\n {{.Foo}}", ":2:3: <.Foo>"),
+        ("{{- .Foo -}}", ":1:4: <.Foo>"),
+        ("{{.Foo.Bar}}", ":1:6: <.Foo.Bar>"),
+        ("{{with .Name}}{{$.Foo}}{{end}}", ":1:17: <$.Foo>"),
+        ("{{if true}}{{  .Foo }}{{end}}", ":1:15: <.Foo>"),
+        ("{{if false}}{{else if .Foo}}{{end}}", ":1:22: <.Foo>"),
+        ("{{range $k, $v := .Foo}}{{end}}", ":1:18: <.Foo>"),
+    ],
+)
+def test_says_where_a_mistake_is(source: str, where: str) -> None:
+    place, _, name = where.partition(" ")
+    with pytest.raises(TemplateError) as caught:
+        Template(source).render(DATA, lambda name: f"no {name}")
+    assert caught.value.message == f'template: {place} executing "" at {name}: no Foo'

@@ -107,6 +107,30 @@ def test_a_port_that_others_took_is_lost_until_it_is_free_and_somebody_asks() ->
     asyncio.run(scenario())
 
 
+def test_a_port_that_is_to_be_kept_is_lost_to_other_programs_alone() -> None:
+    driver: Any = Remembers()
+    ports = PortForwards(driver, "127.0.0.1")
+
+    async def scenario() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            wanted = PortForward("tcp", 49002, "", other.getsockname()[1])
+            driver.taken = {wanted.host_port}
+            with pytest.raises(PortInUse):
+                await ports.publish(wanted)
+            assert ports.lost == {}
+            kept = await ports.publish(wanted, keep=True)
+            assert kept == replace(wanted, host_ip="127.0.0.1")
+            assert ports.lost.keys() == {kept}
+            assert ports.lost[kept].endswith(f" (process {os.getpid()}) has it")
+        driver.taken = set()
+        await ports.retake()
+        assert (ports.lost, {one.guest_port for one in driver.bound}) == ({}, {49002})
+        with pytest.raises(PortInUse, match="another container has it"):
+            await ports.publish(replace(wanted, guest_port=49003), keep=True)
+
+    asyncio.run(scenario())
+
+
 def test_sync_takes_over_what_an_earlier_agent_bound() -> None:
     driver: Any = Remembers()
     asyncio.run(PortForwards(driver, "127.0.0.1").publish(PortForward("tcp", 49001, "", 8080)))

@@ -80,15 +80,18 @@ def test_ports_have_the_map_of_their_address(rules: Any) -> None:
     ports = [
         PortRule("udp", "127.0.0.1", 53, "172.18.0.2", 5353),
         PortRule("tcp", "", 80, "172.18.0.2", 8080),
+        PortRule("tcp", "", 81, "172.18.0.2", 8080, known=True),
     ]
     made.add_ports(ports)
     made.remove_ports(ports)
     made.add_ports([])
     assert texts == [
         "add element inet cove-x published_at { udp . 127.0.0.1 . 53 : 172.18.0.2 . 5353 }\n"
-        "add element inet cove-x published { tcp . 80 : 172.18.0.2 . 8080 }",
+        "add element inet cove-x published { tcp . 80 : 172.18.0.2 . 8080 }\n"
+        "add element inet cove-x known { tcp . 81 : 172.18.0.2 . 8080 }",
         "delete element inet cove-x published_at { udp . 127.0.0.1 . 53 }\n"
-        "delete element inet cove-x published { tcp . 80 }",
+        "delete element inet cove-x published { tcp . 80 }\n"
+        "delete element inet cove-x known { tcp . 81 }",
     ]
 
 

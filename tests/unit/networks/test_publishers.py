@@ -24,8 +24,10 @@ class Host:
         self.asked: list[int] = []
         self.slow: set[int] = set()
         self.released: list[int] = []
+        self.kept: list[PortForward] = []
+        self.told: Any = None
 
-    async def publish(self, port: PortForward) -> Reply:
+    async def publish(self, port: PortForward, *, keep: bool) -> Reply:
         self.asked.append(port.host_port)
         if port.host_port in self.slow:
             await asyncio.sleep(10)
@@ -34,6 +36,10 @@ class Host:
         number = port.host_port or 40000 + len(self.bound)
         if number == 80:
             return Reply(1, ok=False, error="listen tcp4 127.0.0.1:80: bind: permission denied")
+        if number in self.taken and keep:
+            self.kept.append(PortForward(port.proto, port.guest_port, port.host_ip or "127.0.0.1", number))
+            self.told(self.kept)
+            return Reply(1, ok=True, ports=(self.kept[-1],))
         if number in self.taken or number in self.bound:
             return Reply(1, ok=False, error=self.taken.get(number, ""), in_use=True)
         self.bound[number] = port
@@ -58,11 +64,63 @@ def test_the_host_says_what_it_bound_and_the_rule_leads_there() -> None:
     assert (first.host_ip, first.host_port, first.container_port) == ("127.0.0.1", 8080, 80)
     assert second.host_port >= 40000
     assert {first.guest_port, second.guest_port} <= set(GUEST_PORTS)
-    assert publisher.rule(first, "172.17.0.2") == PortRule("tcp", "", first.guest_port, "172.17.0.2", 80)
+    assert publisher.rules_for(first, "172.17.0.2") == [
+        PortRule("tcp", "", first.guest_port, "172.17.0.2", 80),
+        PortRule("tcp", "", 8080, "172.17.0.2", 80, known=True),
+    ]
     assert {port.host_port for port in publisher.live_ports()} == {8080, second.host_port}
     asyncio.run(publisher.unpublish([first, second]))
     assert [*publisher.live_ports()] == []
     assert host.bound == {}
+
+
+def test_what_is_asked_for_at_no_address_or_at_all_is_reached_from_inside() -> None:
+    """By the number that people know, which only one port has there."""
+    host = Host()
+    publisher = LinkPublisher(host)
+
+    def published(address: str) -> PublishedPort:
+        host.bound.clear()  # each is bound, by a host that has many addresses
+        (port,) = asyncio.run(publisher.publish([PortRequest("udp", 5353, address, 53)]))
+        return port
+
+    for address, known in (
+        ("192.0.2.7", []),
+        ("::", []),
+        ("127.0.0.1", [PortRule("udp", "127.0.0.1", 53, "172.17.0.2", 5353, known=True)]),
+        ("0.0.0.0", [PortRule("udp", "", 53, "172.17.0.2", 5353, known=True)]),
+    ):
+        port = published(address)
+        assert publisher.rules_for(port, "172.17.0.2")[1:] == known
+    assert not published("").inside
+    asyncio.run(publisher.unpublish([port]))
+    assert publisher.rules_for(published(""), "172.17.0.2")[1:] == known
+
+
+def test_what_the_host_keeps_is_lost_and_nobody_elses_until_it_is_back() -> None:
+    host = Host({8080: "nginx (process 3) has it"})
+    publisher = LinkPublisher(host)
+    host.told = publisher.set_lost
+    told: list[tuple[PublishedPort, bool]] = []
+    publisher.on_lost = lambda port, lost: told.append((port, lost))
+    publisher.owner = lambda port: "web"
+    with pytest.raises(PublishError, match="address already in use"):
+        asyncio.run(publisher.publish([request(80, 8080)]))
+    lost, bound = asyncio.run(publisher.publish([request(80, 8080), request(443, 8443)], keep=True))
+    assert publisher.lost == {lost}
+    assert (lost.host_ip, lost.host_port) == ("127.0.0.1", 8080)
+    assert {port.host_port for port in publisher.live_ports()} == {8080, 8443}
+    for keep in (False, True):
+        with pytest.raises(PublishError, match=r"8080 failed: port is already allocated \(container web has it\)"):
+            asyncio.run(publisher.publish([request(81, 8080)], keep=keep))
+    ranged = asyncio.run(publisher.publish([request(82, 8080, 8081)], keep=True))
+    assert ranged[0].host_port == 8081
+    publisher.set_lost([])
+    assert (publisher.lost, told) == (set(), [(lost, False)])
+    host.kept.clear()
+    publisher.set_lost([PortForward("tcp", lost.guest_port, "127.0.0.1", 8080)])
+    asyncio.run(publisher.unpublish([lost, bound]))
+    assert publisher.lost == set()
 
 
 def test_what_the_host_has_lost_is_known_until_it_is_back() -> None:
@@ -290,8 +348,8 @@ def test_an_address_that_cannot_be_bound_is_refused(address: str, said: str) -> 
 
 def test_all_addresses_are_no_address_in_the_rule() -> None:
     publisher = LocalPublisher()
-    assert publisher.rule(PublishedPort("tcp", 80, "0.0.0.0", 8080), "172.17.0.2").address == ""
-    assert publisher.rule(PublishedPort("tcp", 80, "127.0.0.1", 8080), "172.17.0.2").address == "127.0.0.1"
+    assert publisher.rules_for(PublishedPort("tcp", 80, "0.0.0.0", 8080), "172.17.0.2")[0].address == ""
+    assert publisher.rules_for(PublishedPort("tcp", 80, "127.0.0.1", 8080), "172.17.0.2")[0].address == "127.0.0.1"
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ class World:
     def __init__(self, record: Record) -> None:
         self.failing = ""
         self.links = {one.host_interface for one in record.endpoints}
-        self.rules = {self.rule(port, record.endpoints[0].address) for port in record.ports}
+        self.rules = {rule for port in record.ports for rule in self.rules_for(port, record.endpoints[0].address)}
         self.route = record.endpoints[0].gateway
         self.taken: set[str] = set()
         self.published = set(record.ports)
@@ -114,7 +114,7 @@ class World:
 
     # -- the publisher
 
-    async def publish(self, requests: list[PortRequest]) -> tuple[PublishedPort, ...]:
+    async def publish(self, requests: list[PortRequest], *, keep: bool = False) -> tuple[PublishedPort, ...]:
         self._step("publish")
         assert not self.published
         ports = tuple(PublishedPort(one.proto, one.container_port, "", one.host_port) for one in requests)
@@ -127,8 +127,8 @@ class World:
     def adopt(self, ports: tuple[PublishedPort, ...]) -> None:
         pass
 
-    def rule(self, port: PublishedPort, address: str) -> PortRule:
-        return PortRule(port.proto, "", port.host_port, address, port.container_port)
+    def rules_for(self, port: PublishedPort, address: str) -> list[PortRule]:
+        return [PortRule(port.proto, "", port.host_port, address, port.container_port)]
 
     # -- the catalog
 
@@ -270,7 +270,7 @@ def test_a_disconnection_is_finished_once_the_pair_is_gone(
         await sandboxes.disconnect(FIRST.id, ID)
         second = BOTH.endpoints[1]
         assert world.links == {second.host_interface}
-        assert world.rules == {world.rule(PORT, second.address)}
+        assert world.rules == {*world.rules_for(PORT, second.address)}
         assert world.taken == {second.address}
         assert world.route == ("" if failing == "set_ways_out" else second.gateway)
         assert [*sandboxes] == [replace(BOTH, endpoints=(second,))]
@@ -338,7 +338,7 @@ def test_ports_are_published_by_the_first_network_that_leads_out(
         if not failing:
             await connected
             assert world.published == {PORT}
-            assert world.rules == {world.rule(PORT, endpoint(SECOND, 1).address)}
+            assert world.rules == {*world.rules_for(PORT, endpoint(SECOND, 1).address)}
             assert (
                 [*sandboxes]
                 == on_disk(tmp_path)
@@ -374,7 +374,7 @@ def test_an_exchange_of_networks_keeps_the_ports(tmp_path: Path) -> None:
         assert (world.published, world.rules) == (set(), set())
         await sandboxes.connect(SECOND.id, ID, "web", EndpointRequest(SECOND.name), ASKED)
         assert world.published == {PORT}
-        assert world.rules == {world.rule(PORT, endpoint(SECOND, 0).address)}
+        assert world.rules == {*world.rules_for(PORT, endpoint(SECOND, 0).address)}
 
     asyncio.run(scenario())
 
@@ -409,7 +409,7 @@ def test_ports_are_relayed_when_what_is_left_has_no_ipv4(tmp_path: Path) -> None
         world.failing = "listener"
         with pytest.raises(EngineError):
             await sandboxes.disconnect(FIRST.id, ID, request=ASKED)
-        assert world.rules == {world.rule(port, BOTH.endpoints[0].address) for port in BOTH.ports}
+        assert world.rules == {rule for port in BOTH.ports for rule in world.rules_for(port, BOTH.endpoints[0].address)}
         assert not world.listeners
         await sandboxes.disconnect(FIRST.id, ID, request=ASKED)
         assert (world.published, world.rules) == (set(BOTH.ports), set())

@@ -293,6 +293,27 @@ def test_populate_copies_into_an_empty_volume_only(tmp_path: Path) -> None:
     with_volumes(tmp_path, work)
 
 
+def test_an_empty_volume_gets_empty_files_where_the_image_has_nothing(tmp_path: Path) -> None:
+    source, outside = tmp_path / "image", tmp_path / "outside"
+    source.mkdir()
+    (source / "hosts").write_text("the image's")
+    (source / "resolv.conf").symlink_to(outside)
+
+    async def work(volumes: Volumes) -> None:
+        volume = await volumes.create("data")
+        directory = os.open(source, os.O_RDONLY | os.O_DIRECTORY)
+        for names in (["hosts", "hostname", "resolv.conf"], ["later"]):
+            await volumes.populate("data", directory, names)
+        os.close(directory)
+        assert {path.name for path in volume.path.iterdir()} == {"hosts", "hostname", "resolv.conf"}
+        assert (volume.path / "hosts").read_text() == "the image's"
+        assert (volume.path / "hostname").read_bytes() == b""
+        assert (volume.path / "resolv.conf").readlink() == outside
+        assert not outside.exists()
+
+    with_volumes(tmp_path, work)
+
+
 def test_what_is_being_mounted_is_not_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server may take minutes; a removal meanwhile would find nothing mounted, and then delete the server's files."""
     begun, go_on = threading.Event(), threading.Event()
