@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import secrets
+import shutil
 import signal
 import stat
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
@@ -479,6 +480,50 @@ def test_an_engine_that_is_killed_at_any_instant_leaves_whole_things_only(tmp_pa
         if status == 0:
             break
     assert count > 100
+
+
+def test_an_engine_that_is_killed_while_it_takes_up_a_killed_ones_layers_loses_none(tmp_path: Path) -> None:
+    def died(work: Callable[[], object]) -> int:
+        pid = os.fork()
+        if not pid:
+            try:
+                work()
+                os._exit(0)
+            finally:
+                os._exit(1)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    async def build(stores: Stores) -> None:
+        refs = [await stores.sealed(text(name), name) for name in "ab"]
+        # Everything is where the layers are by then, and nothing is recorded.
+        Catalog.add_layer = lambda *_: os._exit(77)  # type: ignore[method-assign]
+        await stores.snapshots.diff_ids(refs)
+
+    async def nothing(stores: Stores) -> None:
+        pass
+
+    async def look(stores: Stores) -> None:
+        for name in "ab":
+            step = stores.steps.find(name)
+            assert step is not None
+            assert (stores.snapshots.lower_dirs((step.ref,))[0] / name).read_text() == "x"
+        assert stores.files()["layers"] == stores.files()["blobs"] == []
+
+    def start(root: Path, count: int) -> None:
+        _die_at(count)
+        run(root, nothing)
+
+    assert died(functools.partial(run, tmp_path / "first", build)) == 77
+    assert all(path.is_symlink() for path in (tmp_path / "first/build/snapshots").iterdir())
+    for count in itertools.count():
+        root = tmp_path / str(count)
+        shutil.copytree(tmp_path / "first", root, symlinks=True)
+        status = died(functools.partial(start, root, count))
+        assert status in (0, 77)
+        run(root, look)
+        if status == 0:
+            break
+    assert count > 20
 
 
 def _die_at(count: int) -> None:
