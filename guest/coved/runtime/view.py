@@ -153,7 +153,7 @@ def of_image(layers: Sequence[Path]) -> Iterator[int]:
         root = os.open(layers[0], _DIRECTORY)
     else:
         directories = ":".join(str(path).replace("\\", "\\\\").replace(":", "\\:") for path in layers)
-        root = mounts.open_overlay(mounts.parse_options([f"lowerdir={directories}", "ro"]))
+        root = mounts.open_overlay(mounts.parse_options([f"lowerdir={directories}", "ro", "nodev"]))
     try:
         yield root
     finally:
