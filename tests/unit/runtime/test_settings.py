@@ -71,6 +71,7 @@ def test_mount_options_are_sorted() -> None:
 
 def test_lower_directories_may_hold_protected_colons() -> None:
     assert mounts.split_lower(r"/a:/b\:c:/d\\e") == ["/a", "/b:c", r"/d\e"]
+    assert mounts.join_lower([Path("/a"), Path("/b:c"), Path(r"/d\e")]) == r"/a:/b\:c:/d\\e"
 
 
 def test_device_programs_end_where_a_rule_matches_everything() -> None:
