@@ -55,7 +55,11 @@ async def read(container: Container, path: Path, wanted: Selection) -> AsyncGene
     try:
         last: LogSource | None = None
         decode = decoder(driver)
-        for source, omitted in await _choose(sources, driver, wanted):
+        chosen = await _choose(sources, driver, wanted)
+        if follower is None:  # or it would have no end, where more is written than the client takes
+            for source, _ in chosen:
+                source.end_here()
+        for source, omitted in chosen:
             last, decode = source, decoder(driver)
             formatter.omit = omitted
             async for chunk in _rest_of(source, decode, formatter):
