@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 from coved.containers.logs.reader import Selection, read
+from coved.containers.logs.runs import JsonDecoder
 from coved.runtime.logfile import LogFile
 from coved.runtime.logformats import JsonLines, Records
 
@@ -47,3 +50,37 @@ def test_one_who_does_not_follow_comes_to_an_end_though_more_is_written(
     expected = LINES if tail is None else b"".join(LINES.splitlines(keepends=True)[-tail:])
     assert asyncio.run(reading()) == expected
     written.close()
+
+
+def test_the_last_lines_of_a_long_log_are_looked_for_beside_all_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log(tmp_path / "log", "json-file").close()
+    seek, begun, may_end, descriptors = JsonDecoder.seek_tail, threading.Event(), threading.Event(), []
+
+    def slow(self: JsonDecoder, fd: int, lines: int) -> tuple[int, int]:
+        begun.set()
+        assert may_end.wait(10), "all else waits"
+        descriptors.append(os.fstat(fd).st_ino)
+        return seek(self, fd, lines)
+
+    monkeypatch.setattr(JsonDecoder, "seek_tail", slow)
+
+    async def reading(*, give_up: bool) -> bytes:
+        begun.clear()
+        may_end.clear()
+        first = asyncio.ensure_future(
+            anext(read(container("json-file"), tmp_path / "log", Selection(tail=1, frames=False)))
+        )
+        await asyncio.to_thread(begun.wait, 10)
+        if give_up:
+            first.cancel()
+            await asyncio.sleep(0)
+        may_end.set()
+        return await first
+
+    assert asyncio.run(reading(give_up=False)) == b"99999\n"
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(reading(give_up=True))
+    # It was still open for the one that was given up: another file could have had the descriptor.
+    assert descriptors == [(tmp_path / "log").stat().st_ino] * 2

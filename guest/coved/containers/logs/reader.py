@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import struct
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
@@ -15,11 +16,14 @@ from coved.containers.logs.files import LogSource, close_all, is_rotated, open_a
 from coved.containers.logs.runs import Decoder, Run, decoder
 from coved.containers.logs.watch import LogWatches
 from coved.errors import Conflict, NotImplementedByEngine
+from coved.finishing import to_the_end
 
 log = logging.getLogger(__name__)
 
 _STREAMS = {"stdout": 1, "stderr": 2}
 _watches = LogWatches()
+_SMALL = 64 * 1024
+"""Bytes of a file in which the last lines are found sooner than by a thread, in a millisecond or so at most."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +108,20 @@ async def _choose(sources: list[LogSource], driver: str, wanted: Selection) -> l
             source.rewind()
             found, omitted = min(count, left), max(0, count - left)
         else:
-            found, omitted = decoder(driver).seek_tail(source.fd, left)
+            found, omitted = await _seek_tail(source, driver, left)
         left -= found
         chosen.append((source, omitted))
     chosen.reverse()
     return chosen
+
+
+async def _seek_tail(source: LogSource, driver: str, lines: int) -> tuple[int, int]:
+    """As a decoder does it. The whole of a file may have to be read."""
+    seek = decoder(driver).seek_tail
+    if os.fstat(source.fd).st_size <= _SMALL:
+        return seek(source.fd, lines)
+    # To its end, or another file might have the descriptor.
+    return await to_the_end(asyncio.to_thread(seek, source.fd, lines))
 
 
 async def _count(source: LogSource, driver: str) -> int:
