@@ -29,7 +29,10 @@ def image(docker_client: Any) -> Iterator[str]:
     docker_client.images.remove(name, force=True)
 
 
-def test_a_device_at_a_volumes_place_is_not_opened_and_no_folder(engine: Any, image: str) -> None:
+def test_a_device_at_a_volumes_place_is_not_opened_and_no_folder(engine: Any, docker_client: Any, image: str) -> None:
+    before = [one.name for one in docker_client.volumes.list()]
     status, answer = ask(engine, "POST", "/containers/create", {"Image": image})
     assert status == 500
     assert answer["message"].startswith("source ") and answer["message"].endswith("/root/x is not directory")
+    assert [one.name for one in docker_client.volumes.list()] == before  # and it leaves none behind
+    assert len(engine.names(engine.root / "containers")) == len(docker_client.containers.list(all=True))
