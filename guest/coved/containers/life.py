@@ -19,7 +19,16 @@ from coved.containers.launcher import Launcher
 from coved.containers.probes import Probes
 from coved.containers.registry import Registry
 from coved.containers.survivors import Survivors
-from coved.errors import Conflict, EngineError, InvalidParameter, NotModified, Unavailable, no_memory, no_room
+from coved.errors import (
+    Conflict,
+    EngineError,
+    InvalidParameter,
+    NotModified,
+    StorageFull,
+    Unavailable,
+    no_memory,
+    no_room,
+)
 from coved.events import Events
 from coved.networks import Networks
 from coved.runtime.errors import NotRunning, RuntimeFailure, StartError
@@ -229,8 +238,16 @@ class Life:
         if await self._call_off_restart(container):
             self._event(container, "stop")
         elif container.state.running:
+            self.note_stop(container)
             await self._end(container, timeout_s, number)
             self._event(container, "stop")
+
+    def note_stop(self, container: Container) -> None:
+        """That somebody stops it holds for the next engine, should this one be killed before the container has ended."""
+        container.stopped_by_user = True
+        if restarts.has_policy(container.host_config) and not container.restarted_by_user:
+            with contextlib.suppress(StorageFull):  # which must not keep it from being stopped
+                self._registry.save(container, lasting=False)
 
     async def _call_off_restart(self, container: Container) -> bool:
         """End a container that waits for its restart; False when it was not waiting (or is running by now)."""
@@ -281,6 +298,7 @@ class Life:
             if await self._call_off_restart(container):
                 return
         if number == signal.SIGKILL:
+            self.note_stop(container)
             await self.kill_and_wait(container)
             return
         self._registry.save(container)

@@ -360,7 +360,7 @@ class Containers:
             if container.state.status == "paused":
                 advice = "paused and must be unpaused first"
             raise Conflict(f'cannot remove container "{reference}": container is {advice}')
-        container.stopped_by_user = True
+        self.life.note_stop(container)
         await self.life.kill_and_wait(container)
 
     async def _remove(
