@@ -12,7 +12,7 @@ from typing import Any
 
 from coved.containers import restarts, signals
 from coved.containers.container import Container, Waited
-from coved.containers.ending import Endings, tell_volumes
+from coved.containers.ending import Endings, step, tell_volumes
 from coved.containers.execs import Execs
 from coved.containers.hints import with_hint
 from coved.containers.launcher import Launcher
@@ -92,15 +92,19 @@ class Life:
         await self._launcher.found(one for one in self._registry if one.shim is not None)
         due = []
         for container in self._registry:
+            # What goes wrong with one must not keep the others, and all who would put it right, from their engine.
             if container.shim is not None:
-                await self._probes.sweep(container)
-                self._endings.found(container)
-                if container.state.status == "running" and container.ending is None:
-                    self._probes.begin(container)
-            elif container.state.status == "removing":
-                await self._remove(container)
-            elif await self._endings.take_up(container):
-                due.append(container)
+                with step(container, "ending earlier health checks"):
+                    await self._probes.sweep(container)
+            with step(container, "taking it up"):
+                if container.shim is not None:
+                    self._endings.found(container)
+                    if container.state.status == "running" and container.ending is None:
+                        self._probes.begin(container)
+                elif container.state.status == "removing":
+                    await self._remove(container)
+                elif await self._endings.take_up(container):
+                    due.append(container)
         self._endings.start_first(due)
 
     async def settle(self, timeout_s: float) -> None:
