@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -11,8 +12,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from coved.containers.logs import reader
 from coved.containers.logs.reader import Selection, read
 from coved.containers.logs.runs import JsonDecoder
+from coved.containers.logs.watch import LogWatches
 from coved.runtime.logfile import LogFile
 from coved.runtime.logformats import JsonLines, Records
 
@@ -84,3 +87,27 @@ def test_the_last_lines_of_a_long_log_are_looked_for_beside_all_else(
         asyncio.run(reading(give_up=True))
     # It was still open for the one that was given up: another file could have had the descriptor.
     assert descriptors == [(tmp_path / "log").stat().st_ino] * 2
+
+
+@pytest.mark.parametrize("failing", ["open_all", "_watches"])
+def test_a_follower_that_cannot_open_the_log_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    log(tmp_path / "log", "json-file").close()
+
+    def none(*arguments: Any) -> Any:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    watches = LogWatches()
+    monkeypatch.setattr(reader, "_watches", SimpleNamespace(add=none) if failing == "_watches" else watches)
+    if failing == "open_all":
+        monkeypatch.setattr(reader, "open_all", none)
+    followed = container("json-file")
+
+    async def following() -> None:
+        with pytest.raises(OSError, match="too many open files"):
+            await anext(read(followed, tmp_path / "log", Selection(follow=True)))
+
+    asyncio.run(following())
+    assert not followed.exit_waiters
+    assert watches._fd < 0

@@ -55,8 +55,9 @@ async def read(container: Container, path: Path, wanted: Selection) -> AsyncGene
     formatter = Formatter(wanted)
     driver = container.host_config["LogConfig"]["Type"]
     follower = _Follower(container, path) if wanted.follow and container.state.running else None
-    sources = open_all(path)
+    sources: list[LogSource] = []
     try:
+        sources = open_all(path)
         last: LogSource | None = None
         decode = decoder(driver)
         chosen = await _choose(sources, driver, wanted)
@@ -223,8 +224,8 @@ class _Follower:
         self._woken = asyncio.Event()
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._ended.add_done_callback(lambda future: self._woken.set())
-        container.exit_waiters.add(self._ended)
         self._end_watch = _watches.add(path, self._woken.set)
+        container.exit_waiters.add(self._ended)
         self._own: LogSource | None = None
 
     async def read(
