@@ -29,6 +29,8 @@ _log = logging.getLogger("coved.supervisor")
 QUICK_S = 2.0
 """An engine that ends sooner than this after its start is followed by the next with delay."""
 MAX_DELAY_S = 5.0
+MAX_KILLED_DELAY_S = 0.2
+"""After SIGKILL: somebody's, or the kernel's for want of memory."""
 
 
 class Door:
@@ -79,7 +81,7 @@ def supervise(engine: Callable[[], int], prepare: Callable[[], None]) -> int:
     meant = orders()
     # All are waited for in one place: none is lost between two system calls.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, *meant})
-    delay, following = 0.0, False
+    delay, following, killed = 0.0, False, False
     while True:
         started = time.monotonic()
         try:
@@ -89,15 +91,16 @@ def supervise(engine: Callable[[], int], prepare: Callable[[], None]) -> int:
         except (OSError, Conflict) as error:
             if not following:
                 raise
-            ended = f"cannot be started: {error}"
+            ended, killed = f"cannot be started: {error}", False
         else:
             status, told = _wait(pid, meant)
             if told or status == 0 or -status in meant or (status > 0 and not following):
                 return status if status >= 0 else 128 - status
-            ended = f"has died ({_how(status)})"
+            ended, killed = f"has died ({_how(status)})", status == -signal.SIGKILL
             following = True
         quick = time.monotonic() - started < QUICK_S
-        delay = min(max(2 * delay, 0.1), MAX_DELAY_S) if quick else 0.0
+        # One that is killed again and again may be well; one that ends by itself will hardly do better at once.
+        delay = min(max(2 * delay, 0.1), MAX_KILLED_DELAY_S if killed else MAX_DELAY_S) if quick else 0.0
         _log.warning("the engine %s; here is another%s", ended, f" in {delay:.1f} s" if delay else "")
         if delay and signal.sigtimedwait(meant, delay) is not None:
             return 0

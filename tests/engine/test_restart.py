@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +156,29 @@ def test_the_back_off_survives_a_killed_engine(engine: Any, docker_client: Any, 
         again = events.until("start", events.actions.count("start") + 1)["timeNano"]
     assert again - death > 1.5e9  # it goes on doubling, and does not begin anew
     assert attributes(container)["RestartCount"] > count
+
+
+def test_a_stop_under_way_holds_for_the_next_engine(engine: Any, docker_client: Any, name: str) -> None:
+    slow = "trap 'while [ ! -e /end ]; do sleep 0.05; done; exit 0' TERM; touch /ready; while :; do sleep 0.05; done"
+    container = run(docker_client, name, "always", slow)
+    eventually(lambda: container.exec_run(["test", "-e", "/ready"]).exit_code == 0)
+    with events_of(engine, container) as events:
+        stopping = threading.Thread(target=ask_to_stop, args=(engine, container))
+        stopping.start()
+        events.until("kill")
+        restart(engine)
+    stopping.join(30)
+    assert status(container) == "running"
+    with events_of(engine, container) as events:
+        container.exec_run(["touch", "/end"])
+        events.until("die")
+    eventually(lambda: status(container) == "exited")
+    assert attributes(container)["RestartCount"] == 0
+
+
+def ask_to_stop(engine: Any, container: Any) -> None:
+    with contextlib.suppress(OSError, http.client.HTTPException):  # nobody answers
+        ask(engine, "POST", f"/containers/{container.id}/stop?t=60")
 
 
 def test_what_ended_while_no_engine_was_there_starts_again(engine: Any, docker_client: Any, name: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from coved.runtime.spec import LogTarget, Stdio
 
-from runtime_support import TIMEOUT_S, Harness, frames, process, with_harness
+from runtime_support import TIMEOUT_S, Client, Harness, frames, process, with_harness
 
 pytestmark = pytest.mark.root
 
@@ -104,6 +104,26 @@ async def test_a_slow_client_holds_the_process_back_and_a_lost_one_does_not(made
     slow.close()
     assert frames(await other.read_all()) == {1: b"", 2: b"end\n"}
     assert (await shim.wait()).code == 0
+
+
+@with_harness
+async def test_output_after_an_execs_end_waits_for_its_client_and_not_in_memory(made: Harness) -> None:
+    shim = await made.create(process("sleep", "300"))
+    await shim.start()
+    status = Path(f"/proc/{Path(f'/proc/{shim.pid}/stat').read_text().split()[3]}/status")
+    before = peak_kib(status)
+    slow = Client()
+    await shim.exec(
+        "e", process("sh", "-c", "cat /dev/zero & exit 3"), stdio=Stdio(terminal=False), attach=[slow.attachment()]
+    )
+    slow.handed_over()
+    assert (await shim.wait("e")).code == 3  # two seconds later: others hold its output
+    assert peak_kib(status) - before < 8 * 1024
+    slow.close()
+
+
+def peak_kib(status: Path) -> int:
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
 
 
 @with_harness

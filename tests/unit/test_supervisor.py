@@ -116,6 +116,13 @@ def test_one_that_dies_again_and_again_is_followed_more_slowly(start: Start, tmp
     assert supervisor.wait(10) in (0, 128 + signal.SIGTERM)
 
 
+def test_one_that_is_killed_again_and_again_is_back_within_a_second(start: Start) -> None:
+    supervisor = start("os.kill(os.getpid(), 9)")
+    assert supervisor.stderr is not None
+    told = [supervisor.stderr.readline().rpartition(" in ")[2] for _ in range(6)]
+    assert told == ["0.1 s\n", *["0.2 s\n"] * 5]
+
+
 def test_one_that_cannot_start_is_not_followed(start: Start, path: Path) -> None:
     supervisor = start("os._exit(3)")
     assert supervisor.wait(10) == 3

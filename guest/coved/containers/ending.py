@@ -109,7 +109,7 @@ class Endings:
                 self._restart_later(container, self._count_restart(container, ran_ns))
             else:
                 container.state.status = "restarting"
-                self._registry.save(container)
+                self._save(container)
                 return True
         return False
 
@@ -139,7 +139,7 @@ class Endings:
         ended(container.state, exit or Exit(UNKNOWN_EXIT, False, time.time_ns()))
         if container.health is not None:
             container.health.status = "unhealthy"
-        self._registry.save(container)
+        self._save(container)
         return exit is not None
 
     # -- ends that are seen
@@ -179,7 +179,7 @@ class Endings:
     def _on_oom(self, container: Container) -> None:
         """The kernel has killed a process of the container for want of memory; the container may go on."""
         container.state.oom_killed = True
-        self._registry.save(container)
+        self._save(container)
         self._event(container, "oom")
 
     def _on_gone(self, container: Container, shim: ShimClient) -> None:
@@ -203,27 +203,27 @@ class Endings:
         halting = self._later(self._probes.halt(container))
         discarding = self._later(self._launcher.discard(shim)) if shim is not None else None
         closing = self._later(self._networks.sandboxes.close(container.id))
-        with _step(container, "closing its network"):
+        with step(container, "closing its network"):
             await closing
-        with _step(container, "taking its shim away"):
+        with step(container, "taking its shim away"):
             if discarding is not None:
                 await discarding
-        with _step(container, "taking its volumes off"):
+        with step(container, "taking its volumes off"):
             await self._launcher.release(container)
-        with _step(container, "ending its health checks"):
+        with step(container, "ending its health checks"):
             await halting
-        with _step(container, "ending its execs"):
+        with step(container, "ending its execs"):
             self._execs.forget(container.id, ended=True)
         oom_is_news = exit.oom_killed and not container.state.oom_killed
         ended(container.state, exit)
         restart = self._wants_restart(container)
-        with _step(container, "noting its end"):
+        with step(container, "noting its end"):
             if restart:
                 self._restart_later(container, self._count_restart(container, ran))
             else:
                 # What removes itself is removed after this, which lasts, or after the next boot in any case.
                 self._registry.save(container, lasting=not container.host_config["AutoRemove"])
-        with _step(container, "telling of its end"):
+        with step(container, "telling of its end"):
             tell_volumes(self._events, container, "unmount")
             if oom_is_news:
                 self._event(container, "oom")
@@ -255,9 +255,9 @@ class Endings:
         As with dockerd, nobody hears of it who waits for the next exit of what has not run: ``docker run`` has the error for
         an answer, and would print it twice. Who waits for one that a policy was to start has come to the end of it.
         """
-        with _step(container, "closing its network"):
+        with step(container, "closing its network"):
             await self._networks.sandboxes.close(container.id)
-        with _step(container, "noting why it did not start"):
+        with step(container, "noting why it did not start"):
             self._registry.save(container)
         if by_policy:
             container.wake()
@@ -280,7 +280,7 @@ class Endings:
 
         container.state.status = "restarting"
         container.restart_timer = asyncio.get_running_loop().call_later(delay_s, due)
-        self._registry.save(container)
+        self._save(container)
 
     async def _restart_now(self, container: Container) -> None:
         code = container.state.exit_code
@@ -290,6 +290,11 @@ class Endings:
             # dockerd, too, gives up on a container that cannot be started; it shows how the last run ended.
             log.warning("restarting container %s: %s", container.short_id, error)
             container.state.exit_code = code
+            self._registry.save(container)
+
+    def _save(self, container: Container) -> None:
+        """What cannot be noted, on a full disk say, is no reason not to go on with it."""
+        with step(container, "noting its state"):
             self._registry.save(container)
 
     def _later(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -315,7 +320,7 @@ def tell_volumes(events: Events, container: Container, action: str) -> None:
 
 
 @contextlib.contextmanager
-def _step(container: Container, what: str) -> Iterator[None]:
+def step(container: Container, what: str) -> Iterator[None]:
     """One of several things to do of which each is to be tried: what fails is logged."""
     try:
         yield

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from coved.containers.mountpoints import MountPoint
+from coved.runtime.mounts import join_lower
 from coved.runtime.spec import Mount
 
 
@@ -20,7 +21,7 @@ def of(mount: MountPoint, lower: Sequence[Path], folder: Path) -> Mount:
         return made
     if not lower:
         return {"destination": mount.destination, "type": "tmpfs", "source": "tmpfs", "options": ["ro", "mode=755"]}
-    layers = ":".join(str(path).replace("\\", "\\\\").replace(":", "\\:") for path in lower)
+    layers = join_lower(lower)
     made = {
         "destination": mount.destination, "type": "overlay", "source": "overlay", "options": [f"lowerdir={layers}", "ro"],
     }  # fmt: skip

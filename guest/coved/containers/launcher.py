@@ -245,13 +245,18 @@ class Launcher:
 
                     image = stack.enter_context(view.of_image(self.layout(container).lower))
                 try:
-                    directory = open_in_root(image, mount.destination, os.O_RDONLY | os.O_NONBLOCK)
+                    # Only looked at: what an image has at a volume's place may be a device, whose opening does something.
+                    place = open_in_root(image, mount.destination, os.O_PATH)
                 except OSError:
                     continue  # the image has nothing there
                 try:
-                    if not stat.S_ISDIR(os.fstat(directory).st_mode):
-                        place = f"{self._root / container.id}/root{mount.destination}"
-                        raise EngineError(f"source {place} is not directory")
+                    if not stat.S_ISDIR(os.fstat(place).st_mode):
+                        path = f"{self._root / container.id}/root{mount.destination}"
+                        raise EngineError(f"source {path} is not directory")
+                    directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place)
+                finally:
+                    os.close(place)
+                try:
                     async with self._volumes.opened([mount.source]):
                         empty = MOUNTPOINTS.get(mount.destination, ())
                         await self._volumes.populate(mount.source, directory, empty)

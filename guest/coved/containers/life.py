@@ -12,14 +12,23 @@ from typing import Any
 
 from coved.containers import restarts, signals
 from coved.containers.container import Container, Waited
-from coved.containers.ending import Endings, tell_volumes
+from coved.containers.ending import Endings, step, tell_volumes
 from coved.containers.execs import Execs
 from coved.containers.hints import with_hint
 from coved.containers.launcher import Launcher
 from coved.containers.probes import Probes
 from coved.containers.registry import Registry
 from coved.containers.survivors import Survivors
-from coved.errors import Conflict, EngineError, InvalidParameter, NotModified, Unavailable, no_memory, no_room
+from coved.errors import (
+    Conflict,
+    EngineError,
+    InvalidParameter,
+    NotModified,
+    StorageFull,
+    Unavailable,
+    no_memory,
+    no_room,
+)
 from coved.events import Events
 from coved.networks import Networks
 from coved.runtime.errors import NotRunning, RuntimeFailure, StartError
@@ -83,15 +92,19 @@ class Life:
         await self._launcher.found(one for one in self._registry if one.shim is not None)
         due = []
         for container in self._registry:
+            # What goes wrong with one must not keep the others, and all who would put it right, from their engine.
             if container.shim is not None:
-                await self._probes.sweep(container)
-                self._endings.found(container)
-                if container.state.status == "running" and container.ending is None:
-                    self._probes.begin(container)
-            elif container.state.status == "removing":
-                await self._remove(container)
-            elif await self._endings.take_up(container):
-                due.append(container)
+                with step(container, "ending earlier health checks"):
+                    await self._probes.sweep(container)
+            with step(container, "taking it up"):
+                if container.shim is not None:
+                    self._endings.found(container)
+                    if container.state.status == "running" and container.ending is None:
+                        self._probes.begin(container)
+                elif container.state.status == "removing":
+                    await self._remove(container)
+                elif await self._endings.take_up(container):
+                    due.append(container)
         self._endings.start_first(due)
 
     async def settle(self, timeout_s: float) -> None:
@@ -229,8 +242,16 @@ class Life:
         if await self._call_off_restart(container):
             self._event(container, "stop")
         elif container.state.running:
+            self.note_stop(container)
             await self._end(container, timeout_s, number)
             self._event(container, "stop")
+
+    def note_stop(self, container: Container) -> None:
+        """That somebody stops it holds for the next engine, should this one be killed before the container has ended."""
+        container.stopped_by_user = True
+        if restarts.has_policy(container.host_config) and not container.restarted_by_user:
+            with contextlib.suppress(StorageFull):  # which must not keep it from being stopped
+                self._registry.save(container, lasting=False)
 
     async def _call_off_restart(self, container: Container) -> bool:
         """End a container that waits for its restart; False when it was not waiting (or is running by now)."""
@@ -281,6 +302,7 @@ class Life:
             if await self._call_off_restart(container):
                 return
         if number == signal.SIGKILL:
+            self.note_stop(container)
             await self.kill_and_wait(container)
             return
         self._registry.save(container)

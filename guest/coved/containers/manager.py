@@ -282,9 +282,14 @@ class Containers:
         if not request.config["Hostname"] and request.host["UTSMode"] != "host":
             shared = request.host["NetworkMode"] == "host"
             request.config["Hostname"] = os.uname().nodename if shared else container.short_id
-        container.mounts = [await self._named(mount) for mount in mounts]
-        self._launcher.layout(container).prepare()
+        container.mounts, own = [], []
         try:
+            for mount in mounts:
+                is_new = mount.kind == "volume" and not self._volumes.exists(mount.source)
+                container.mounts.append(await self._named(mount))
+                if is_new and container.mounts[-1].anonymous:
+                    own.append(container.mounts[-1].source)
+            self._launcher.layout(container).prepare()
             await self._launcher.populate(container)
             with self._registry.database.transaction():
                 self._registry.choose_name(name)  # somebody may have been faster
@@ -295,6 +300,9 @@ class Containers:
                 self._registry.links.add(container.id, links)
         except BaseException:
             await asyncio.to_thread(remove_tree, self._root / container.id)
+            for volume in own:  # nobody else has heard of them
+                with contextlib.suppress(EngineError, OSError):
+                    await self._volumes.remove(volume)
             raise
         self._event(container, "create")
         return container
@@ -352,7 +360,7 @@ class Containers:
             if container.state.status == "paused":
                 advice = "paused and must be unpaused first"
             raise Conflict(f'cannot remove container "{reference}": container is {advice}')
-        container.stopped_by_user = True
+        self.life.note_stop(container)
         await self.life.kill_and_wait(container)
 
     async def _remove(
@@ -384,22 +392,37 @@ class Containers:
         await self._launcher.clear(container.id)
         await self._networks.sandboxes.forget(container.id)
         self.execs.forget(container.id)
+        mounts = [mount for mount in container.mounts if mount.kind == "volume"]
+        unneeded = mounts if volumes or container.host_config["AutoRemove"] else []
         with self._registry.database.transaction():
-            for mount in container.mounts:
-                if mount.kind == "volume":
-                    self._volumes.release(mount.source, container.id)
+            for mount in mounts:
+                self._volumes.release(mount.source, container.id)
             self._registry.remove(container)
+            # Together with it: after an engine that is killed from here on, nothing would ever remove them.
+            going = [mount.source for mount in unneeded if self._forget_volume(mount)]
+        deleting = []
+        for name in going:
+            try:
+                deleting.append(self._volumes.put_away(name))
+            except OSError as error:
+                log.warning("the files of volume %s stay for now: %s", name, error)
         async with container.files.urgently():
             self._take_files(self._root / container.id)
         await self._removals.make_room()
-        for mount in container.mounts:
-            if mount.kind == "volume" and (volumes or container.host_config["AutoRemove"]):
-                await self._drop_volume(mount)
+        for one in deleting:
+            await one
+        for mount in unneeded:
+            if mount.source not in going and self._forget_volume(mount):  # its files were being copied until now
+                await self._volumes.put_away(mount.source)
 
-    async def _drop_volume(self, mount: MountPoint) -> None:
-        with contextlib.suppress(EngineError):  # another container uses it, or it is gone
-            if self._volumes.get(mount.source).anonymous if mount.anonymous is None else mount.anonymous:
-                await self._volumes.remove(mount.source)
+    def _forget_volume(self, mount: MountPoint) -> bool:
+        """Whether it was an anonymous volume that nobody uses any more, and its record is removed."""
+        try:
+            if anonymous := self._volumes.get(mount.source).anonymous if mount.anonymous is None else mount.anonymous:
+                self._volumes.forget(mount.source)
+        except (Conflict, NotFound):
+            return False
+        return anonymous
 
     async def prune(self, filters: Filters) -> tuple[list[str], int]:
         """Removes containers that do not run; their ids and the bytes that they took. Raises InvalidParameter."""

@@ -15,6 +15,7 @@ from coved.containers.resources import resources
 from coved.errors import EngineError
 from coved.runtime.errors import CREATE_REFUSED
 from coved.runtime.ids import Remap
+from coved.runtime.mounts import join_lower
 from coved.runtime.spec import Mount, Namespace, NamespaceType, Process, Spec
 
 _NAMESPACES: tuple[tuple[NamespaceType, str], ...] = (
@@ -175,13 +176,12 @@ def environment(image: Json) -> list[str]:
 
 
 def root_mount(layout: Layout) -> list[Mount]:
-    lower = [f"lowerdir={path}" for path in (":".join(map(str, layout.lower)),)]
     return [
         {
             "destination": "/",
             "type": "overlay",
             "source": "overlay",
-            "options": [*lower, f"upperdir={layout.upper}", f"workdir={layout.work}"],
+            "options": [f"lowerdir={join_lower(layout.lower)}", f"upperdir={layout.upper}", f"workdir={layout.work}"],
         }
     ]
 

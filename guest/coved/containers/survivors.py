@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from coved.containers.container import Container
+from coved.containers.ending import step
 from coved.containers.registry import Registry
 from coved.runtime.errors import RuntimeFailure
 from coved.runtime.shim_client import ShimClient
@@ -39,7 +40,11 @@ class Survivors:
     async def find(self) -> None:
         """Connects to all shims there are. What was killed, does not answer, or belongs to nobody, is taken away with its
         processes."""
-        await asyncio.gather(*(self._take_up(id) for id in self._spawner.shims()))
+        ids = [*self._spawner.shims()]
+        done = await asyncio.gather(*map(self._take_up, ids), return_exceptions=True)
+        for id, error in zip(ids, done, strict=True):  # none must keep the others from the engine
+            if error is not None:
+                log.error("taking up container %s failed: %s", id[:12], error, exc_info=error)
 
     async def _take_up(self, id: str) -> None:
         shim = await self._reconnect(id)
@@ -57,7 +62,8 @@ class Survivors:
             state = container.state
             state.status, state.started_at, state.error = "running", shim.started_at_ns, ""
             state.exit_code, state.oom_killed = 0, False
-            self._registry.save(container)
+            with step(container, "noting that it runs"):
+                self._registry.save(container)
         container.shim = shim
         container.age_ns()
         await self._freeze(container, shim)

@@ -181,9 +181,14 @@ class Cgroup:
             _write(f"{self.path}/cgroup.kill", "1")
 
     def freeze(self, frozen: bool, timeout_s: float = 10.0) -> bool:
-        """Freeze or thaw all processes; whether that was so within the time."""
+        """Freeze or thaw all processes; whether that was so within the time. What could not be frozen goes on."""
         _write(f"{self.path}/cgroup.freeze", "1" if frozen else "0")
-        return self._await_event("frozen", int(frozen), timeout_s)
+        done = self._await_event("frozen", int(frozen), timeout_s)
+        if (
+            frozen and not done
+        ):  # those of them that stand still would stand for ever, in a container that is told to run
+            _write(f"{self.path}/cgroup.freeze", "0")
+        return done
 
     def remove(self, timeout_s: float = 5.0) -> bool:
         """Kill what is in it and remove it; whether it is gone. Waits for the kernel's notification."""

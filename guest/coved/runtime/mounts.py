@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from coved.runtime import paths, syscalls
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
     from coved.runtime.spec import Mount
 
 # option: (attributes set, attributes cleared)
@@ -123,6 +126,11 @@ def split_lower(value: str) -> list[str]:
             current += value[index]
         index += 1
     return [*parts, current]
+
+
+def join_lower(directories: "Iterable[Path]") -> str:
+    """What ``split_lower`` takes apart."""
+    return ":".join(str(path).replace("\\", "\\\\").replace(":", "\\:") for path in directories)
 
 
 def open_overlay(options: Options) -> int:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _CREATE_FAILED = CREATE_REFUSED.format("unable to start container process: {}")
 _EXEC_FAILED = "OCI runtime exec failed: exec failed: unable to start container process: {}: unknown"
 
+_ACCEPT_AGAIN_S = 0.2  # after a lack of descriptors or memory
 _COMPRESS_S = 0.3  # how long the end of a container may be held up by the compression of its log
 _LAST_OUTPUT_S = 60.0  # how long a client of a deleted container may still take its output
 
@@ -236,7 +237,11 @@ class Shim:
         os.close(folder)
         listener.listen(16)
         self._listener = listener
-        self.loop.watch(listener.fileno(), READ, lambda events: self._accept())
+        self._watch_listener()
+
+    def _watch_listener(self) -> None:
+        if self._listener.fileno() >= 0:  # the shim may be going by now
+            self.loop.watch(self._listener.fileno(), READ, lambda events: self._accept())
 
     def _remove_folder(self) -> None:
         for name in ("shim.sock", leftovers.STATE_FILE):
@@ -253,9 +258,17 @@ class Shim:
         self.loop.run()
 
     def _accept(self) -> None:
-        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+        try:
             sock, _ = self._listener.accept()
-            self.add_connection(sock)
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError:
+            # No descriptors, or no memory, for the moment; the container must not die of it. The engine that wants in stays
+            # in the queue, and would be told of again at once.
+            self.loop.unwatch(self._listener.fileno())
+            self.loop.call_later(_ACCEPT_AGAIN_S, self._watch_listener)
+            return
+        self.add_connection(sock)
 
     def add_connection(self, sock: socket.socket) -> None:
         connection = Connection(self, sock)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from coved.runtime import terminal
 from coved.runtime.attach import Client
-from coved.runtime.loop import READ, WRITE, Loop, Timer
+from coved.runtime.loop import HANGUP, READ, WRITE, Loop, Timer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +18,8 @@ _READ_SIZE = 64 * 1024
 _INPUT_LIMIT = 256 * 1024
 # After its end, others may still hold a process's pipes (children of an exec); dockerd waits as long for them.
 _DRAIN_S = 2.0
+# What a pipe holds at most, for those without privileges (pipe(7)).
+_PIPE_SIZE = 1024 * 1024
 
 
 class ProcessIO:
@@ -115,7 +117,7 @@ class ProcessIO:
 
     def refresh_outputs(self) -> None:
         """Read on, unless a client has too much waiting: then the process waits with it."""
-        self._paused = self._on_drained is None and any(client.congested for client in self._clients)
+        self._paused = any(client.congested for client in self._clients)
         for fd in self._outputs:
             self._loop.watch(fd, self._output_events(fd), self._on_output)
 
@@ -127,28 +129,31 @@ class ProcessIO:
 
     def _on_output(self, events: int) -> None:
         for fd in list(self._outputs):
-            if not self._paused or self._on_drained is not None:
+            # A pipe that nobody writes to any more holds little, and would be told of again and again.
+            if not self._paused or events & HANGUP:
                 self._read_output(fd)
         if self._input in self._outputs and events & WRITE:
             self._write_pending()
 
-    def _read_output(self, fd: int) -> None:
+    def _read_output(self, fd: int) -> int:
+        """How many bytes there were."""
         data = _read(fd)
         if data is None:
-            return
+            return 0
         if self.is_terminal and data:
             # A terminal passes "line\n" on as "line" and "\r\n", a moment apart; clients shall see the line at once.
             data += _read(fd) or b""
         name = self._outputs[fd]
         if not data:
             self._close_output(fd)
-            return
+            return 0
         if self._log is not None:
             self._log.feed(name, data)
         for client in list(self._clients):
             client.write(name, data)
         if any(client.congested for client in self._clients):
             self.refresh_outputs()
+        return len(data)
 
     def _close_output(self, fd: int) -> None:
         self._loop.unwatch(fd)
@@ -169,9 +174,11 @@ class ProcessIO:
         self._on_drained = on_drained
         self._close_input()
         for fd in list(self._outputs):
-            # What is in the pipe now is all there is in most cases; it fits in a client's buffer on top of its limit.
-            while fd in self._outputs and self._readable(fd):
-                self._read_output(fd)
+            # What is in the pipe now is all there is in most cases; it fits in a client's buffer on top of its limit. What
+            # others write meanwhile waits for the client, as before.
+            size = 0
+            while fd in self._outputs and size <= _PIPE_SIZE and self._readable(fd):
+                size += self._read_output(fd)
         if not self._outputs:
             self._drained()
         else:

@@ -152,8 +152,8 @@ def of_image(layers: Sequence[Path]) -> Iterator[int]:
     if len(layers) == 1:
         root = os.open(layers[0], _DIRECTORY)
     else:
-        directories = ":".join(str(path).replace("\\", "\\\\").replace(":", "\\:") for path in layers)
-        root = mounts.open_overlay(mounts.parse_options([f"lowerdir={directories}", "ro"]))
+        directories = mounts.join_lower(layers)
+        root = mounts.open_overlay(mounts.parse_options([f"lowerdir={directories}", "ro", "nodev"]))
     try:
         yield root
     finally:

@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -179,6 +179,9 @@ class Volumes:
             raise NotFound(f"get {name}: no such volume")
         return volume
 
+    def exists(self, name: str) -> bool:
+        return self._find(name) is not None
+
     def list(self, filters: Filters | None = None) -> list[Volume]:
         """Volumes by name that meet the filters dangling, driver, label and name."""
         filters = filters or Filters()
@@ -203,6 +206,14 @@ class Volumes:
         """
         if self._find(name) is None and force:
             return
+        self.forget(name)
+        await self.put_away(name)
+
+    def forget(self, name: str) -> None:
+        """Removes the record of a volume, with the transaction under way if there is one; ``put_away`` is to follow at once.
+
+        Raises NotFound, Conflict as ``remove`` does.
+        """
         self.get(name)
         users = self.users(name)
         if users:
@@ -210,6 +221,12 @@ class Volumes:
         if self._looked_at[name]:
             raise Conflict(f"remove {name}: volume has active mounts")
         self._database.execute("DELETE FROM volumes WHERE name = ?", (name,))
+
+    def put_away(self, name: str) -> Awaitable[None]:
+        """What is left to do of a removal: the name is free when this returns, the files are gone with what is to be awaited.
+
+        Raises OSError; the files then stay for the next start.
+        """
         # Moved away first: a new volume of this name must not find the old data while it is being deleted.
         condemned = self._trash / f"volume-{secrets.token_hex(8)}"
         try:
@@ -223,6 +240,9 @@ class Volumes:
         self._populating.pop(name, None)
         self._mounting.forget(name)
         self._events.publish("volume", "destroy", name, {"driver": DRIVER})
+        return self._delete(name, condemned)
+
+    async def _delete(self, name: str, condemned: Path) -> None:
         if name not in self._going:
             await _delete(condemned)
             return

@@ -69,8 +69,18 @@ def test_mount_options_are_sorted() -> None:
     )
 
 
+def test_what_cannot_be_frozen_in_time_goes_on(tmp_path: Path) -> None:
+    group = make_cgroup(tmp_path, {"cgroup.freeze": "0", "cgroup.events": "populated 1\nfrozen 0\n"})
+    assert not group.freeze(True, 0.05)
+    assert (tmp_path / "cove/c/cgroup.freeze").read_text() == "0"
+    (tmp_path / "cove/c/cgroup.events").write_text("populated 1\nfrozen 1\n")
+    assert group.freeze(True, 0.05)
+    assert (tmp_path / "cove/c/cgroup.freeze").read_text() == "1"
+
+
 def test_lower_directories_may_hold_protected_colons() -> None:
     assert mounts.split_lower(r"/a:/b\:c:/d\\e") == ["/a", "/b:c", r"/d\e"]
+    assert mounts.join_lower([Path("/a"), Path("/b:c"), Path(r"/d\e")]) == r"/a:/b\:c:/d\\e"
 
 
 def test_device_programs_end_where_a_rule_matches_everything() -> None:

@@ -47,6 +47,31 @@ def test_volumes_outlive_the_engine(tmp_path: Path) -> None:
     with_volumes(tmp_path, look)
 
 
+def test_what_is_forgotten_by_an_engine_that_dies_of_it_is_gone_after_the_next_start(tmp_path: Path) -> None:
+    """As with the record of its container, in one transaction."""
+
+    async def forget(volumes: Volumes) -> None:
+        for name in ("kept", "gone"):
+            (await volumes.create(name)).path.joinpath("file").touch()
+        with pytest.raises(ZeroDivisionError), volumes._database.transaction():
+            volumes.forget("kept")
+            raise ZeroDivisionError
+        volumes.acquire("gone", "c1")
+        with volumes._database.transaction():
+            with pytest.raises(Conflict):
+                volumes.forget("gone")
+            volumes.release("gone", "c1")
+            volumes.forget("gone")
+
+    async def look(volumes: Volumes) -> None:
+        assert [one.name for one in volumes.list()] == ["kept"]
+        assert sorted(path.name for path in (tmp_path / "volumes").iterdir()) == ["kept"]
+        assert (tmp_path / "volumes/kept/_data/file").exists()
+
+    with_volumes(tmp_path, forget)
+    with_volumes(tmp_path, look)
+
+
 @pytest.mark.root
 def test_what_cannot_be_deleted_waits_until_it_can(tmp_path: Path) -> None:
     async def remove(volumes: Volumes) -> None:

@@ -84,7 +84,7 @@ def _target(order: CopyOrder, lower_dirs: Sequence[Path], upper: Path, work: Pat
         finally:
             os.close(root)
         return
-    lower = ":".join(str(path).replace("\\", "\\\\").replace(":", "\\:") for path in lower_dirs)
+    lower = mounts.join_lower(lower_dirs)
     # What is written becomes durable with the snapshot, in one go for a whole build.
     options = [f"lowerdir={lower}", f"upperdir={upper}", f"workdir={work}", "volatile", "nodev", "nosuid", "noexec"]
     root = mounts.open_overlay(mounts.parse_options(options))

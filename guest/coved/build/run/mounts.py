@@ -11,6 +11,7 @@ from pathlib import Path
 from coved.build.cache.snapshots import Draft, Snapshots
 from coved.build.orders import AnyMount, BindMount, CacheMount, RunOrder, SecretMount, SocketMount, TmpfsMount
 from coved.errors import EngineError
+from coved.runtime.mounts import join_lower
 from coved.runtime.paths import open_in_root
 from coved.runtime.spec import Mount
 
@@ -64,7 +65,7 @@ class RunMounts:
         place = self._room(position, "place")
         # Even where nothing is to be written, for overlayfs takes a single directory only along with an upper one.
         upper, work = self._room(position, "upper"), self._room(position, "work")
-        layers = ":".join(str(path).replace("\\", "\\\\").replace(":", "\\:") for path in lower)
+        layers = join_lower(lower)
         return {
             "destination": destination,
             "type": "overlay",

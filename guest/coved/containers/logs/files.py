@@ -27,10 +27,17 @@ class LogSource:
             self.inode = inode or self.inode
         self._unpacker: Any = None
         self._packed = b""
+        self._end: int | None = None
+
+    def end_here(self) -> None:
+        """What is written from now on is not read."""
+        self._end = os.fstat(self.fd).st_size
 
     def read(self, size: int = BLOCK) -> bytes:
         """The next bytes, ``size`` at most, uncompressed; nothing at the end. Raises OSError, ValueError (not a compressed file)."""
         if not self.compressed:
+            if self._end is not None:
+                size = min(size, max(0, self._end - os.lseek(self.fd, 0, os.SEEK_CUR)))
             return os.read(self.fd, size)
         import zlib  # only for those who have such files
 
