@@ -40,6 +40,7 @@ FURNISHED_EVERY = 10
 SLACK = 20
 # What dockerd answers with 500 as well, so that the status alone does not make it a fault.
 NO_FAULTS = (
+    "it is neither a git repository nor a URL",
     "dial tcp",
     "Invalid escape keys",
     "no upgrade proto in request",

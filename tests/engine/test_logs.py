@@ -272,9 +272,9 @@ def test_follow_ends_with_the_container_though_it_is_started_again(start: Start)
     assert next(stream) == b"begin\n"
     container.restart(timeout=0)
     assert list(stream) == []
+    eventually(lambda: container.logs() == b"begin\nbegin\n")
     container.kill()
     container.wait(timeout=60)
-    assert container.logs() == b"begin\nbegin\n"
 
 
 def test_follow_begins_with_the_tail(start: Start) -> None:
