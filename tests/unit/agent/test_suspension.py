@@ -99,8 +99,9 @@ def test_an_agent_that_dies_amid_a_suspension_costs_nothing(cove: Any, eventuall
     cove.faults = "endless-save"
     cove.run("machine", "start")
     status = cove.status()
-    with cove.spawn("machine", "suspend"):
+    with cove.spawn("machine", "suspend") as suspending:
         eventually((paths.folder / "saving").exists)
+        suspending.kill()  # or it may ask the next agent for the same
         os.kill(status["agent_pid"], signal.SIGKILL)
     cove.run("machine", "start")
     assert cove.status()["pid"] == status["pid"]
