@@ -224,12 +224,17 @@ class Session:
         return look_fd(descriptor)
 
     @staticmethod
-    def _elsewhere_open(fid: Fid, *, writable: bool = False) -> int:
-        """A descriptor by which the same file is open at the same place, or -1."""
+    def _same_open(fid: Fid, *, writable: bool) -> Fid | None:
+        """One by which the same file is open at the same place."""
         for other in fid.node.open or ():
             if (other.writable or not writable) and other.file == fid.file:
-                return other.descriptor
-        return -1
+                return other
+        return None
+
+    def _elsewhere_open(self, fid: Fid, *, writable: bool = False) -> int:
+        """A descriptor by which the same file is open at the same place, or -1."""
+        other = self._same_open(fid, writable=writable)
+        return -1 if other is None else other.descriptor
 
     def attributes(self, look: Look, owner: tuple[int, int]) -> bytes:
         mode = look.mode
@@ -276,10 +281,8 @@ class Session:
 
     def write_elsewhere(self, fid: Fid, body: memoryview) -> Answer | None:
         """What a kernel writes by a descriptor that only pretends to be one: by another, which has the same file open."""
-        for other in fid.node.open or ():
-            if other.writable and other.file == fid.file:
-                return self._write(other, body)
-        return None
+        other = self._same_open(fid, writable=True)
+        return None if other is None else self._write(other, body)
 
     def _setattr(self, fid: Fid, body: memoryview) -> bytes:
         before = None
