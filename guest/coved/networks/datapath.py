@@ -28,6 +28,7 @@ from coved.networks.rtnetlink import (
     add_device_route,
     add_veth,
     cut_off,
+    delete_address,
     delete_link,
     forward_to,
     interface_index,
@@ -149,10 +150,13 @@ class Datapath:
             self._fast.add(network.bridge)
 
     def remove_network(self, network: Network) -> None:
-        """Nothing leads to it any more; its bridge is there until :meth:`drop_bridge`."""
+        """Nothing leads to it any more, so that its subnets are free; its bridge is there until :meth:`drop_bridge`."""
         if network.parent:
             return
         self._rules.remove_bridge(network.rule)
+        index = interface_index(network.bridge)
+        addresses = [delete_address(index, interface) for interface in _bridge_interfaces(network)]
+        self._netlink.run(addresses if index else [], ignore=(*GONE, errno.EADDRNOTAVAIL))
 
     def drop_bridge(self, name: str) -> None:
         """Waits for all processors to have let go of it, which takes tens of milliseconds."""
@@ -360,12 +364,7 @@ class Datapath:
         mac = mac_of(ipaddress.ip_address(own))
         self._netlink.run([add_bridge(network.bridge, mac, network.mtu)], ignore=(errno.EEXIST,))
         index = interface_index(network.bridge)
-        requests = [set_up(index)]
-        for block in blocks:
-            inhibited = block.subnet.version == 4 and network.enabled(INHIBIT_IPV4, default=False)
-            if block.gateway and not inhibited:
-                interface = ipaddress.ip_interface(f"{block.gateway}/{block.subnet.prefixlen}")
-                requests.append(add_address(index, interface))
+        requests = [set_up(index), *(add_address(index, interface) for interface in _bridge_interfaces(network))]
         if network.block6 is not None:
             _sysctl(f"net/ipv6/conf/{network.bridge}/disable_ipv6", "0")
         self._netlink.run(requests, ignore=(errno.EEXIST,))
@@ -415,6 +414,13 @@ def _bridge_index(network: Network) -> int:
     raise EngineError(
         f"network {network.name} has lost its bridge {network.bridge}: remove the network and create it again"
     )
+
+
+def _bridge_interfaces(network: Network) -> Iterator[Interface]:
+    for block in network.blocks:
+        inhibited = block.subnet.version == 4 and network.enabled(INHIBIT_IPV4, default=False)
+        if block.gateway and not inhibited:
+            yield ipaddress.ip_interface(f"{block.gateway}/{block.subnet.prefixlen}")
 
 
 def _interfaces(endpoint: Endpoint) -> Iterator[Interface]:

@@ -126,8 +126,6 @@ class Networks:
                 network for network, _ in self._dropping.values()
             ]  # before: one that goes meanwhile is still there
             foreign, devices = await self._kernel.run(self._kernel.datapath.surroundings)
-            blocks = {block.subnet for network in going for block in network.blocks}
-            foreign = [subnet for subnet in foreign if subnet not in blocks]
             devices -= {network.bridge for network in going}
             network = create.definition(config, [*self._catalog], foreign, devices, self._pools6())
             if any(other.name == network.name for other in self._catalog):

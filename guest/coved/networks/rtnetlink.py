@@ -46,7 +46,7 @@ _NETLINK_EXT_ACK = 11
 
 # linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, linux/veth.h
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_SETLINK = 16, 17, 18, 19
-_RTM_NEWADDR, _RTM_GETADDR = 20, 22
+_RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
 _RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
 _RTM_NEWNEIGH = 28
 _AF_BRIDGE, _NTF_MASTER, _NUD_NOARP, _NDA_LLADDR = 7, 4, 0x40, 2
@@ -186,21 +186,28 @@ def delete_link(name: str) -> Request:
 
 def add_address(index: int, interface: Interface) -> Request:
     """IPv6's is there at once: no neighbour is asked whether it has it (RFC 4862, 5.4), for the engine knows."""
+    return Request(_RTM_NEWADDR, NLM_F_CREATE_EXCL, _address(index, interface), f"add address {interface}")
+
+
+def delete_address(index: int, interface: Interface) -> Request:
+    """With it goes the route to its subnet."""
+    return Request(_RTM_DELADDR, 0, _address(index, interface), f"delete address {interface}")
+
+
+def _address(index: int, interface: Interface) -> bytes:
     address = interface.ip.packed
     if interface.version == 6:
-        body = (
+        return (
             _IFADDRMSG.pack(socket.AF_INET6, interface.network.prefixlen, _IFA_F_NODAD, 0, index)
             + attribute(_IFA_LOCAL, address)
             + attribute(_IFA_ADDRESS, address)
         )
-    else:
-        body = (
-            _IFADDRMSG.pack(socket.AF_INET, interface.network.prefixlen, 0, 0, index)
-            + attribute(_IFA_LOCAL, address)
-            + attribute(_IFA_ADDRESS, address)
-            + attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed)
-        )
-    return Request(_RTM_NEWADDR, NLM_F_CREATE_EXCL, body, f"add address {interface}")
+    return (
+        _IFADDRMSG.pack(socket.AF_INET, interface.network.prefixlen, 0, 0, index)
+        + attribute(_IFA_LOCAL, address)
+        + attribute(_IFA_ADDRESS, address)
+        + attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed)
+    )
 
 
 def replace_default_route(index: int, gateway: Address) -> Request:

@@ -109,7 +109,12 @@ class RunningProcess:
 
     def _receive(self) -> dict[str, Any] | None:
         """One message of the new process, None at the end. Raises SetupError when it reports one."""
-        data, fds, _, _ = socket.recv_fds(self._sync, _MESSAGE_MAX, 1)
+        try:
+            data, fds, _, _ = socket.recv_fds(self._sync, _MESSAGE_MAX, 1)
+        except (
+            ConnectionResetError
+        ):  # told once, and before what was said: it ended without having read that it may go on
+            data, fds, _, _ = socket.recv_fds(self._sync, _MESSAGE_MAX, 1)
         if not data:
             return None
         message: dict[str, Any] = json.loads(data)

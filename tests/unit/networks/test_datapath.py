@@ -482,6 +482,21 @@ def test_a_second_network_comes_and_goes_while_the_container_runs(lab: Lab) -> N
     assert "tb2" not in lab.run(datapath.links)
 
 
+def test_a_subnet_is_its_next_networks_even_while_the_last_ones_bridge_is_still_there(lab: Lab) -> None:
+    first = network(1, subnet6="fd00:201::/64", gateway6="fd00:201::1")
+    second = replace(first, id="2" * 64, name="net2", bridge="tb2")
+    datapath = lab.datapath()
+    lab.run(datapath.start, [first], {}, [])
+    lab.run(datapath.remove_network, first)
+    lab.run(datapath.add_network, second)
+    assert {"tb1", "tb2"} <= lab.run(datapath.links)
+    path = opened(lab, datapath, "c1", [(second, endpoint(second, 2))], [PortRule("tcp", "", 8080, "10.201.0.2", 80)])
+    with tcp_server(path, 80, b"page"):
+        assert lab.run(fetch, "127.0.0.1", 8080) == "page 10.201.0.1"
+    assert "tb1" not in lab.shell("ip -o -6 route show fd00:201::/64") + lab.shell("ip -o route")
+    lab.run(datapath.drop_bridge, "tb1")
+
+
 def test_a_sandbox_that_closes_leaves_nothing(lab: Lab) -> None:
     net = network(1)
     datapath = lab.datapath()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from coved.runtime import shim as module
 from coved.runtime import syscalls
-from coved.runtime.process import SetupError
+from coved.runtime.process import RunningProcess, SetupError
 from coved.runtime.rootfs import PreparedRoot
 
 
@@ -55,3 +55,19 @@ def test_without_any_the_kernels_are(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(OSError, match="setns: no such process"):
         made_by(Silent, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"), [([b'{"kind": "create", "error": "no space left"}'], "no space left"), ([], "killed")]
+)
+def test_it_need_not_have_read_that_it_may_go_on(said: list[bytes], told: str) -> None:
+    """The kernel tells that as a reset connection, before what was said."""
+    stdio: Any = None  # which has no part in it
+    process = RunningProcess("", {}, stdio)
+    process.let_go()
+    for message in said:
+        process._child_sync.send(message)
+    process._child_sync.close()
+    with pytest.raises(SetupError, match=told):
+        process.await_ready()
+    process.destroy()
