@@ -175,7 +175,7 @@ def _registry(text: str) -> None:
         fine = False
     if not fine:
         raise ValueError(
-            f'must name registries such as "registry.local:5000" or networks such as "10.0.0.0/8", not {text!r}'
+            f'must name registries such as "registry.local:5000" or networks such as "10.0.0.0/8", not {_shown(text)}'
         )
 
 
@@ -187,23 +187,24 @@ def _mirror(text: str) -> None:
     except ValueError:
         fine = False
     if not fine:
-        raise ValueError(f'must be addresses such as "https://mirror.local:5000", not {text!r}')
+        raise ValueError(f'must be addresses such as "https://mirror.local:5000", not {_shown(text)}')
 
 
 def _proxy(value: Any) -> str:
-    from coved.outside import masked, proxy_problem
+    from coved.outside import proxy_problem
 
     if not isinstance(value, str):
         raise ValueError(f"must be the address of a proxy, not {_shown(value)}")
     if value and (problem := proxy_problem(value)):
-        raise ValueError(f'must be like "http://proxy.example.com:3128", not {_shown(masked(value))}: {problem}')
+        raise ValueError(f'must be like "http://proxy.example.com:3128", not {_shown(value)}: {problem}')
     return value
 
 
 def _unproxied(text: str) -> None:
     if not text.isascii() or not re.fullmatch(r"[^\s,/@]+(?:/[0-9]{1,3})?", text):
         raise ValueError(
-            f'must name hosts such as "corp.example" or "10.0.0.5:8080", or networks such as "10.0.0.0/8", not {text!r}'
+            'must name hosts such as "corp.example" or "10.0.0.5:8080", or networks such as "10.0.0.0/8",'
+            f" not {_shown(text)}"
         )
 
 
@@ -233,7 +234,10 @@ def _folder(text: str) -> None:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    """For an error, which people show to others: what stands before an @ may be a password, whatever setting it was meant for."""
+    from coved.outside import masked
+
+    text = repr(masked(value)) if isinstance(value, str) else masked(repr(value))
     return text if len(text) <= 60 else text[:57] + "..."
 
 

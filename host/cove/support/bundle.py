@@ -81,6 +81,8 @@ def _secrets(environment: Mapping[str, str]) -> Iterator[str]:
     for name in lifecycle.names():
         paths = MachinePaths(name)
         yield from (_text(path) for path in (paths.ssh_key, paths.host_key))
+        yield from redact.of_settings(_text(paths.settings))
+    yield from redact.of_settings(_text(policy.place()))
 
 
 def _members(
@@ -133,7 +135,7 @@ def _text(path: Path, most: int = 256 << 10) -> str:
     return data.decode("utf-8", "replace")
 
 
-def _variables(environment: Mapping[str, str], clean: Redactor) -> dict[str, str]:
+def _variables(environment: Mapping[str, str], clean: Redactor) -> Any:
     """Names alone, but of those that Cove reads the values too."""
     from cove.machine.settings import SCHEMA
 
@@ -148,7 +150,9 @@ def _variables(environment: Mapping[str, str], clean: Redactor) -> dict[str, str
         "XDG_RUNTIME_DIR",
     }
     known |= {effective.variable(name) for name in SCHEMA}
-    return {name: clean(value) if name in known else redact.GONE for name, value in sorted(environment.items())}
+    return clean.document(
+        {name: value if name in known else redact.GONE for name, value in sorted(environment.items())}
+    )
 
 
 def _docker(clean: Redactor) -> Any:

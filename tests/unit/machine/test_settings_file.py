@@ -28,6 +28,14 @@ def test_mistakes_are_named(text: str, said: str) -> None:
         settings.parse(text, "machine.toml")
 
 
+@pytest.mark.parametrize("key", ["http_proxy", "no_proxy", "registry_mirrors", "insecure_registries"])
+@pytest.mark.parametrize("value", ['"joe:hunter2@proxy:1"', '["joe:hunter2@proxy:1"]', '"http://joe:hun/ter2@proxy:1"'])
+def test_a_mistake_is_told_without_a_password(key: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=rf"machine.toml, line 1: {key} must .*@proxy:1") as told:
+        settings.parse(f"{key} = {value}\n", "machine.toml")
+    assert "ter2" not in told.value.message + told.value.hint
+
+
 def test_set_keeps_comments() -> None:
     text = settings.with_value(settings.render(settings.Settings()), "memory", "4GiB", "x")
     assert settings.parse(text, "x").memory == 4 << 30

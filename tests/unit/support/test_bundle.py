@@ -20,7 +20,7 @@ import pytest
 from cove.cli import main as cli
 from cove.machine import lifecycle, policy
 from cove.machine.paths import MachinePaths
-from cove.support import bundle, diagnose, engine, machine
+from cove.support import bundle, diagnose, engine, findings, machine
 from cove.support.findings import PROBLEM, Finding
 from cove.support.redact import GONE, Redactor
 from hypothesis import given, settings
@@ -188,6 +188,61 @@ def test_no_planted_secret_is_in_a_bundle(
     assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
 
 
+LOGINS = [
+    "joe:{}@",
+    "http://joe:{}@",
+    "http://joe:pa/{}@",
+    "http://joe:{}#s@",
+    "http://joe:pa {}@",
+    "http://{}@",
+    "joe:a://{}@x@",
+]
+"""Before the host of a proxy's address: all but the second are none, and what people type all the same."""
+
+
+@pytest.mark.parametrize("login", LOGINS)
+def test_no_password_of_a_proxy_is_in_a_bundle(
+    login: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = Secrets()
+
+    def address() -> str:
+        return login.format(secrets.new()) + "proxy.corp:3128"
+
+    paths = lifecycle.init("default")
+    kept, listed, locked, told, variable, own, docker = (address() for _ in range(7))
+    text = paths.settings.read_text().replace('http_proxy = ""', f'http_proxy = "{kept}"', 1)
+    paths.settings.write_text(text + f'no_proxy = ["{listed}"]\n# https_proxy = "{address()}"\n')
+    broken = address()
+    lifecycle.init("broken").settings.write_text(f'cpus = \nhttp_proxy = "{broken}"\n')
+    folder = tmp_path / "etc"
+    folder.mkdir(mode=0o755)
+    (folder / "policy.toml").write_text(f'[locked]\nhttps_proxy = """\n{locked}"""\n')
+    (home / ".docker/config.json").write_text(json.dumps({"proxies": {"default": {"httpProxy": docker}}}))
+    monkeypatch.setenv("COVE_HTTP_PROXY", own)
+    monkeypatch.setenv("COVE_NO_PROXY", told)
+    monkeypatch.setenv("HTTPS_PROXY", variable)
+    known = [
+        each.removesuffix("@proxy.corp:3128").partition("joe:")[2]
+        for each in (kept, listed, locked, variable, own, docker, broken)
+    ]
+    paths.agent_log.write_text(
+        "\n".join(f"it said {each or 'nothing'} aloud" for each in known) + f"\nproxy: {address()}\n"
+    )
+    paths.run_state.write_text(json.dumps({"HttpProxy": address()}))
+    found = [
+        *findings.run([each for each in diagnose.checks("default") if each.name in ("settings", "policy", "proxy")])
+    ]
+    assert secrets.found_in(repr(found)) == []
+    bundle.write(tmp_path / "b.zip", "default", found, lambda words, bound: f"HTTP_PROXY={address()}")
+    for path, text in contents(tmp_path / "b.zip").items():
+        assert secrets.found_in(text) == [], path
+    # To which host it goes is no secret, and of use.
+    assert json.loads(contents(tmp_path / "b.zip")["b/environment.json"])["COVE_HTTP_PROXY"].endswith(
+        "@proxy.corp:3128"
+    )
+
+
 def test_a_bundle_of_nothing(home: Path, tmp_path: Path) -> None:
     bundle.write(tmp_path / "b.tar.gz", "default", [], lambda words, bound: "")
     assert "b/README.txt" in contents(tmp_path / "b.tar.gz")
@@ -216,6 +271,7 @@ def test_what_is_no_secret_stays() -> None:
         "2026-11-26T05:33:01Z level=info msg=\"image: busybox:1.36\"", "the keyboard: none", "tokenizer started", "author: joe",
         "machine default: 2 CPUs, 2GiB, 60GiB disk", "https://reg.local:5000/v2/ answered 404", "monkey = 3", "/home/joel/x",
         "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "see user@example.com", "bind_address = \"0.0.0.0\"",
+        "https://reg.local:5000/v2/app@1", "http_proxy = \"http://proxy:3128\"", "HTTPS_PROXY: proxy:3128 answers",
     ):  # fmt: skip
         assert clean(text) == text
     assert clean("/home/joe/x and /home/joe") == "~/x and ~"
@@ -225,7 +281,8 @@ def test_what_is_no_secret_stays() -> None:
     "piece",
     [
         "a.", "password", "password=[", 'password="', "password='", "eyJ-", "-eyJaaaaa", "http://", "x://a", '"Env":[', "--password ",
-        "-e A=", "-u a", "-----BEGIN PRIVATE KEY-----", "authorization:", "bearer ", "token" + " " * 50, "ghp_", "[", "key=", "--a-",
+        "-e A=", "-u a", "proxy=", "proxy", "http://a:", "a://b:c",
+        "-----BEGIN PRIVATE KEY-----", "authorization:", "bearer ", "token" + " " * 50, "ghp_", "[", "key=", "--a-",
     ],
 )  # fmt: skip
 def test_no_text_takes_long(piece: str) -> None:
