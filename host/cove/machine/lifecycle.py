@@ -13,7 +13,7 @@ from cove.machine.settings import Settings, render
 
 
 def init(name: str, settings: Settings | None = None) -> MachinePaths:
-    """Make machine `name` and its docker context. Raises `MachineExists`, `CoveError`."""
+    """Make machine `name`, and its docker context unless a machine of another COVE_HOME has that. Raises `MachineExists`, `CoveError`."""
     paths = MachinePaths(name)
     if paths.settings.exists():
         raise MachineExists(
@@ -22,7 +22,8 @@ def init(name: str, settings: Settings | None = None) -> MachinePaths:
     paths.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_whole(paths.settings, render(settings or Settings()).encode())
     paths.make_run_dir()
-    docker_context.create(name, paths.docker_socket)
+    if not docker_context.is_anothers(name, paths.docker_socket):
+        docker_context.create(name, paths.docker_socket)
     return paths
 
 
@@ -45,6 +46,6 @@ def remove(name: str) -> None:
     paths = existing(name)
     if not FileLock(paths.lock).is_free() or not FileLock(paths.vm_lock).is_free():
         raise MachineBusy(f"the machine {name} is running", f"stop it first: cove machine stop {name}")
-    docker_context.remove(name)
+    docker_context.remove(name, paths.docker_socket)
     shutil.rmtree(paths.folder)
     shutil.rmtree(paths.run_dir, ignore_errors=True)
