@@ -131,7 +131,7 @@ def _address(value: Any) -> str:
 def _program(value: Any) -> str:
     if not isinstance(value, str) or "\0" in value:
         raise ValueError(f"must be the path of a program, not {_shown(value)}")
-    if value and not Path(value).expanduser().is_absolute():
+    if value and not _is_absolute(value):
         raise ValueError(f"must be an absolute path, or empty to search for it, not {value!r}")
     return value
 
@@ -209,7 +209,7 @@ def _unproxied(text: str) -> None:
 
 
 def _file(text: str) -> None:
-    if "\0" in text or not Path(text).expanduser().is_absolute():
+    if "\0" in text or not _is_absolute(text):
         raise ValueError(f"must name files by absolute paths (~ is allowed), not {text!r}")
 
 
@@ -222,15 +222,25 @@ def _agent(value: Any) -> str:
 
 
 def _is_socket(text: str) -> bool:
-    return "\0" not in text and (text.startswith("\\\\.\\pipe\\") or Path(text).expanduser().is_absolute())
+    return "\0" not in text and (text.startswith("\\\\.\\pipe\\") or _is_absolute(text))
 
 
 def _folder(text: str) -> None:
     path = text.removesuffix(":ro").removesuffix(":rw")
-    if "\0" in text or not path or not Path(path).expanduser().is_absolute():
+    if "\0" in text or not path or not _is_absolute(path):
         raise ValueError(
             f'must have absolute paths of folders (~ is allowed) such as "/data", or "/data:ro" for a read-only one, not {text!r}'
         )
+
+
+def _is_absolute(text: str) -> bool:
+    """Whether a path, in which ~ is allowed, is absolute. Raises `ValueError` for a ~ that stands for no folder."""
+    try:
+        return Path(text).expanduser().is_absolute()
+    except RuntimeError:
+        user = Path(text).parts[0].removeprefix("~")
+        why = f"there is no user {user}" if user else "you have no home folder"
+        raise ValueError(f"must be below a home folder that is there, not {_shown(text)}: {why}") from None
 
 
 def _shown(value: Any) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from cove.errors import CoveError, SettingsError
-from cove.machine import settings, settings_page
+from cove.machine import policy, settings, settings_page
 from cove.machine.paths import validate_name
 
 
@@ -34,6 +34,25 @@ def test_a_mistake_is_told_without_a_password(key: str, value: str) -> None:
     with pytest.raises(SettingsError, match=rf"machine.toml, line 1: {key} must .*@proxy:1") as told:
         settings.parse(f"{key} = {value}\n", "machine.toml")
     assert "ter2" not in told.value.message + told.value.hint
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("qemu", '"~nobodyhere/q"'),
+        ("shared_folders", '["/a", "~nobodyhere/x:ro"]'),
+        ("extra_certificates", '["~nobodyhere/x.pem"]'),
+        ("ssh_agent", '"~nobodyhere"'),
+    ],
+)
+def test_the_home_of_nobody_is_a_mistake_like_others(key: str, value: str) -> None:
+    said = f"{key} must be below a home folder that is there, not '~nobodyhere.*': there is no user nobodyhere"
+    with pytest.raises(SettingsError, match=f"machine.toml, line 1: {said}"):
+        settings.parse(f"{key} = {value}", "machine.toml")
+    with pytest.raises(SettingsError, match=f"policy.toml, line 2: {said}"):
+        policy.parse(f"[locked]\n{key} = {value}", Path("policy.toml"))
+    with pytest.raises(SettingsError, match=said):
+        settings.with_value("", key, value, "x")
 
 
 def test_set_keeps_comments() -> None:
