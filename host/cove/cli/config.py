@@ -252,6 +252,9 @@ def edit(name: str, as_json: bool) -> None:
 
     paths = lifecycle.existing(name)
     before = settings.text_of(paths.settings)
+    old = None
+    with contextlib.suppress(SettingsError):  # what is there may have a mistake
+        old = settings.parse(before, paths.settings)
     with tempfile.TemporaryDirectory(prefix="cove-edit-") as folder:
         draft = Path(folder) / paths.settings.name
         draft.write_text(before, "utf-8", newline="")
@@ -264,10 +267,10 @@ def edit(name: str, as_json: bool) -> None:
                 return
             try:
                 wanted = settings.parse(text, draft.name)
-                _, given = settings.load_given(draft)
                 locked = policy.load()
-                for key in sorted(given):
-                    if key in locked.locked and getattr(wanted, key) != locked.locked[key]:
+                for key, value in sorted(locked.locked.items()):
+                    # What has not been touched may stay as it is: it counts for nothing.
+                    if getattr(wanted, key) not in (value, getattr(old or wanted, key)):
                         effective.refuse_locked(key, locked)
                 disk.check_size(paths, wanted.disk)
                 _check_certificates(wanted.extra_certificates)
@@ -284,10 +287,7 @@ def edit(name: str, as_json: bool) -> None:
     ):
         raise SettingsError("nothing has been changed", "once more: cove config edit")
     settings.write(paths.settings, text)
-    changed = {*settings.SCHEMA}
-    with contextlib.suppress(SettingsError):  # what was there may have had a mistake
-        old = settings.parse(before, paths.settings)
-        changed = {key for key in changed if getattr(old, key) != getattr(wanted, key)}
+    changed = {key for key in settings.SCHEMA if old is None or getattr(old, key) != getattr(wanted, key)}
     if any(settings.SCHEMA[key].at_once for key in changed):
         _renew(paths)
     json_output.told(

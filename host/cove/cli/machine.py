@@ -38,11 +38,12 @@ def group() -> None:
 @json_output.option
 def init(name: str, as_json: bool, **sizes: Any) -> None:
     """Make a machine; the first command that needs it starts it"""
-    from cove.machine import lifecycle, settings
+    from cove.machine import effective, lifecycle, policy, settings
 
     file = settings.render(settings.Settings())
     for key in ("cpus", "memory", "disk"):
         if sizes[key] is not None:
+            effective.refuse_locked(key, policy.load())
             file = settings.with_value(file, key, str(sizes[key]), "the command line")
     paths = lifecycle.init(name, settings.parse(file, "the command line"))
     json_output.told(

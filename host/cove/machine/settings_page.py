@@ -81,7 +81,7 @@ bind_address = "127.0.0.1"
 registry_mirrors = []
 ```
 
-`[locked]` has settings as above: their values are in force whatever file and environment say, and `config set` refuses to
+`[locked]` has settings as above: their values are in force whatever file and environment say, and `config` and `machine init` refuse to
 change them. `allowed_registries` are hosts, with their ports where they have one; `*.corp.example` is all that is below it.
 The engine refuses to pull from, push to, log in to and search others, for `build`'s `FROM` as for `run`: `pulling from
 quay.io is not allowed by your administrator's policy (/etc/cove/policy.toml)`. Mirrors that are not in the list are not

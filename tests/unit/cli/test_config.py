@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
@@ -135,6 +136,38 @@ def test_edit_takes_what_is_right(
     assert run("config", "edit")[1] == "machine default: nothing has been changed\n"
 
 
+def test_edit_refuses_what_is_locked_only_when_it_was_touched(
+    paths: MachinePaths, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    administer(tmp_path, "[locked]\ncpus = 1\n")
+    editor(tmp_path, monkeypatch, 'sed -i "s/^memory.*/memory = \\"3GiB\\"/" "$2"')
+    assert run("config", "edit")[:2] == (
+        0,
+        "machine default: the settings have been changed, in effect from its next start\n",
+    )
+    before = paths.settings.read_text()
+    assert "\ncpus = 2\n" in before
+    assert '\nmemory = "3GiB"\n' in before
+    for script in ("s/^cpus.*/cpus = 3/", "/^cpus/d"):  # without it its default counts
+        paths.settings.write_text(before.replace("cpus = 2", "cpus = 4"))
+        editor(tmp_path, monkeypatch, f'sed -i "{script}" "$2"')
+        monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+        status, out, err = run("config", "edit")
+        assert status == 1
+        assert "cpus is locked to 1 by your administrator's policy" in out + err
+        assert "\ncpus = 4\n" in paths.settings.read_text()
+    editor(tmp_path, monkeypatch, 'sed -i "s/^cpus.*/cpus = 1/" "$2"')
+    assert run("config", "edit")[0] == 0
+
+
+def test_a_machine_is_not_made_with_what_is_locked(paths: MachinePaths, run: Run, tmp_path: Path) -> None:
+    file = administer(tmp_path, "[locked]\ncpus = 1\n")
+    status, _, err = run("machine", "init", "other", "--cpus", "8")
+    assert (status, err.splitlines()[0]) == (1, f"cove: cpus is locked to 1 by your administrator's policy ({file})")
+    assert lifecycle.names() == ["default"]
+    assert run("machine", "init", "other", "--memory", "1GiB")[0] == 0
+
+
 @pytest.mark.parametrize("answer", ["y", "n"])
 def test_edit_does_not_take_mistakes(
     answer: str, paths: MachinePaths, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -146,8 +179,6 @@ def test_edit_does_not_take_mistakes(
         monkeypatch,
         'grep -q "^cpus = 0" "$2" && sed -i s/^cpus.*/cpus=9/ "$2" || sed -i s/^cpus.*/cpus\\ =\\ 0/ "$2"',
     )
-    import io
-
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{answer}\n"))
     status, out, err = run("config", "edit")
     assert "cove: machine.toml, line 4: cpus must be a whole number" in out or "cpus must be a whole number" in out
