@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -42,13 +43,13 @@ def run(checks: Sequence[Check]) -> Iterator[Finding]:
     A check that does not end in time, or fails itself, is a finding too: nothing keeps the others from being told. Its thread is
     left behind; it ends with the process.
     """
+    begin = time.monotonic()  # of all of them: what has hung while others were waited for gets no more time at its turn
     running = [(check, _start(check)) for check in checks]
     for check, results in running:
-        # Of what waits longer at its turn its own time has run all the while.
         seen = False
         while True:
             try:
-                item = results.get(timeout=check.bound_s)
+                item = results.get(timeout=max(0.0, begin + check.bound_s - time.monotonic()))
             except queue.Empty:
                 yield Finding(
                     check.name, WARNING, f"this could not be found out within {check.bound_s:.0f} s",

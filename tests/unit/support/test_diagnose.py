@@ -138,6 +138,24 @@ def test_what_hangs_or_breaks_is_told_and_holds_nobody_up() -> None:
     never.set()
 
 
+def test_bounds_of_what_hangs_do_not_add_up() -> None:
+    never = threading.Event()
+
+    def hangs() -> Iterator[tuple[str, str]]:
+        never.wait(60)
+        yield OK, ""
+
+    def slow() -> Iterator[tuple[str, str]]:
+        time.sleep(0.5)
+        yield OK, "there"
+
+    begin = time.monotonic()
+    told = [*findings.run([*(Check(str(n), hangs, 1) for n in range(8)), Check("slow", slow, 0.9)])]
+    assert time.monotonic() - begin < 3
+    assert [each.state for each in told] == [WARNING] * 8 + [OK]  # it ended in time, though it was not looked at
+    never.set()
+
+
 def test_without_a_machine_nothing_is_wrong_and_nothing_is_made(home: Path) -> None:
     for check in ("settings", "disk", "processes", "engine", "clock", "ports", "registry", "permissions", "policy"):
         assert worst(check).state in (OK, NOTE), check
