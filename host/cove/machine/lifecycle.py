@@ -8,7 +8,7 @@ from cove.errors import MachineBusy, MachineExists, MachineNotFound
 from cove.machine import docker_context
 from cove.machine.files import write_whole
 from cove.machine.locks import FileLock
-from cove.machine.paths import MachinePaths, machines_dir
+from cove.machine.paths import MachinePaths, is_name, machines_dir
 from cove.machine.settings import Settings, render
 
 
@@ -28,9 +28,10 @@ def init(name: str, settings: Settings | None = None) -> MachinePaths:
 
 
 def names() -> list[str]:
-    """All machines."""
+    """All machines. A folder that no machine can have, such as a copy default.bak, is none."""
     root = machines_dir()
-    return sorted(path.parent.name for path in root.glob("*/machine.toml")) if root.is_dir() else []
+    found = root.glob("*/machine.toml") if root.is_dir() else ()
+    return sorted(path.parent.name for path in found if is_name(path.parent.name))
 
 
 def existing(name: str) -> MachinePaths:

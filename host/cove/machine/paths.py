@@ -25,9 +25,14 @@ MAX_SOCKET_PATH = 100
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,29}[a-z0-9])?")
 
 
+def is_name(name: str) -> bool:
+    """Whether it can name a machine."""
+    return _NAME.fullmatch(name) is not None
+
+
 def validate_name(name: str) -> str:
     """Return `name` when it can name a machine; raise `CoveError` otherwise."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise CoveError(
             f"{name!r} cannot be the name of a machine",
             "use 1 to 31 lower-case letters, digits and dashes; a dash neither first nor last",

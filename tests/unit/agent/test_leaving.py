@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,9 @@ def test_uninstall_leaves_nothing(cove: Any, tmp_path: Path) -> None:
     paths = cove.make("other")
     (paths.folder / "mine").symlink_to(tmp_path)
     (tmp_path / "precious").touch()
+    shutil.copytree(
+        paths.folder, paths.folder.with_name("other.bak"), symlinks=True
+    )  # can be no machine, and goes all the same
     cove.run("machine", "start")
     cove.run("machine", "start", "other")
     assert below(folder) != before

@@ -240,6 +240,14 @@ def test_a_machine_comes_and_goes_with_its_docker_context(home: Path, tmp_path: 
         lifecycle.existing("one")
 
 
+def test_a_copy_of_a_machines_folder_is_no_machine(home: Path) -> None:
+    folder = lifecycle.init("one").folder
+    for name in ("one.bak", "One", "one-", "o" * 32):
+        shutil.copytree(folder, folder.parent / name)
+    shutil.copytree(folder, folder.parent / "two")
+    assert lifecycle.names() == ["one", "two"]
+
+
 def test_dockers_client_does_not_stay_at_a_machine_that_is_gone(home: Path, tmp_path: Path) -> None:
     config = tmp_path / "docker/config.json"
     lifecycle.init("one")
