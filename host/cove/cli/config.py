@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from cove.errors import CoveError, SettingsError
 from cove.machine.paths import MachinePaths
 
 _RENEW_S = 20.0
+_CHANGE_S = 10.0
 
 
 @click.group("config", cls=Group)
@@ -100,7 +103,7 @@ def set_setting(name: str, key: str, value: str, as_json: bool) -> None:
 
     paths = lifecycle.existing(name)
     _refuse_locked(key)
-    _write(paths, key, settings.changed(paths.settings, key, value), as_json)
+    _write(paths, key, lambda text: settings.with_value(text, key, value, paths.settings), as_json)
 
 
 @group.command("unset")
@@ -113,8 +116,7 @@ def unset(name: str, key: str, as_json: bool) -> None:
 
     paths = lifecycle.existing(name)
     _refuse_locked(key)
-    text = settings.without_value(settings.text_of(paths.settings), key, paths.settings)
-    _write(paths, key, text, as_json)
+    _write(paths, key, lambda text: settings.without_value(text, key, paths.settings), as_json)
 
 
 def _refuse_locked(key: str) -> None:
@@ -124,7 +126,17 @@ def _refuse_locked(key: str) -> None:
     effective.refuse_locked(checked_name(key), policy.load())
 
 
-def _write(paths: MachinePaths, key: str, text: str, as_json: bool) -> None:
+@contextlib.contextmanager
+def _changing(paths: MachinePaths) -> Iterator[None]:
+    """For reading the file, changing and writing it: of two commands at a time none undoes what the other has done."""
+    from cove.machine.locks import FileLock
+
+    with FileLock(paths.settings_lock) as lock:
+        lock.acquire(_CHANGE_S, f"the settings of machine {paths.name}")
+        yield
+
+
+def _write(paths: MachinePaths, key: str, change: Callable[[str], str], as_json: bool) -> None:
     """Put a changed file in place, and tell when the change counts."""
     import os
     import sys
@@ -132,12 +144,14 @@ def _write(paths: MachinePaths, key: str, text: str, as_json: bool) -> None:
     from cove.agent import disk
     from cove.machine import effective, settings
 
-    wanted = settings.parse(text, paths.settings)
-    if key == "disk":
-        disk.check_size(paths, wanted.disk)
-    if key == "extra_certificates":
-        _check_certificates(wanted.extra_certificates)
-    settings.write(paths.settings, text)
+    with _changing(paths):
+        text = change(settings.text_of(paths.settings))
+        wanted = settings.parse(text, paths.settings)
+        if key == "disk":
+            disk.check_size(paths, wanted.disk)
+        if key == "extra_certificates":
+            _check_certificates(wanted.extra_certificates)
+        settings.write(paths.settings, text)
     value = getattr(wanted, key)
     if settings.SCHEMA[key].at_once:
         _renew(paths)
@@ -163,8 +177,6 @@ def _check_certificates(files: tuple[str, ...]) -> None:
 
 def _renew(paths: MachinePaths) -> None:
     """Have the machine's agent take over what has changed. Raises `CoveError` when it cannot."""
-    import contextlib
-
     from cove.agent.client import SETTINGS, NoAgent, ask
 
     with contextlib.suppress(NoAgent):
@@ -242,8 +254,6 @@ def path(name: str, as_json: bool) -> None:
 @json_output.option
 def edit(name: str, as_json: bool) -> None:
     """Open the settings in your editor (VISUAL, EDITOR), and check them before they count"""
-    import contextlib
-    import os
     import tempfile
 
     from cove.agent import disk
@@ -282,11 +292,7 @@ def edit(name: str, as_json: bool) -> None:
                     "nothing has been changed: what you wrote has a mistake", "once more: cove config edit"
                 ) from None
             break
-    if settings.text_of(paths.settings) != before and not confirm(
-        f"{os.fspath(paths.settings)} has been changed by somebody else meanwhile. Write over it?"
-    ):
-        raise SettingsError("nothing has been changed", "once more: cove config edit")
-    settings.write(paths.settings, text)
+    _write_over(paths, before, text)
     changed = {key for key in settings.SCHEMA if old is None or getattr(old, key) != getattr(wanted, key)}
     if any(settings.SCHEMA[key].at_once for key in changed):
         _renew(paths)
@@ -294,6 +300,22 @@ def edit(name: str, as_json: bool) -> None:
         as_json, f"machine {name}: the settings have been changed, {_when(paths, changed)}",
         machine=name, changed=sorted(changed), restart_needed=_restart_needed(paths, changed),
     )  # fmt: skip
+
+
+def _write_over(paths: MachinePaths, seen: str, text: str) -> None:
+    """Put `text` in the place of what was `seen` there. Raises `SettingsError` when somebody has changed that, and is to be heeded."""
+    from cove.cli.command import confirm
+    from cove.machine import settings
+
+    while True:
+        with _changing(paths):
+            there = settings.text_of(paths.settings)
+            if there == seen:
+                settings.write(paths.settings, text)
+                return
+        seen = there
+        if not confirm(f"{paths.settings} has been changed by somebody else meanwhile. Write over it?"):
+            raise SettingsError("nothing has been changed", "once more: cove config edit")
 
 
 def _open_editor(file: Path) -> None:

@@ -187,6 +187,11 @@ class MachinePaths:
         return self.folder / "suspended.json"
 
     @property
+    def settings_lock(self) -> Path:
+        """Locked by a command while it reads, changes and writes the settings."""
+        return self.folder / "settings.lock"
+
+    @property
     def lock(self) -> Path:
         """Locked by the agent for as long as it lives."""
         return self.folder / "agent.lock"

@@ -616,11 +616,6 @@ def _typed(key: Key, value: str) -> Any:
     return [one.strip() for one in value.split(",") if one.strip()] if isinstance(key.default, tuple) else value
 
 
-def changed(file: Path, name: str, value: str) -> str:
-    """What the file on disk becomes with one key changed. Raises as `with_value` and `load` do."""
-    return with_value(_read(file), name, value, file)
-
-
 def text_of(file: Path) -> str:
     """The text of the file on disk. Raises `SettingsError`, `MachineNotFound`."""
     return _read(file)
@@ -633,4 +628,4 @@ def write(file: Path, text: str) -> None:
 
 def set_value(file: Path, name: str, value: str) -> None:
     """Change one key of the file on disk, written whole. Raises as `with_value` and `load` do."""
-    write(file, changed(file, name, value))
+    write(file, with_value(_read(file), name, value, file))

@@ -32,7 +32,7 @@ class Leftover:
 def of_reset(paths: MachinePaths) -> list[Leftover]:
     """What goes when a machine becomes as new: all but its settings, the choice of its VM image, and its locks, which must be one for
     whoever has them open."""
-    keep = {paths.settings, paths.systems, paths.lock, paths.vm_lock}
+    keep = {paths.settings, paths.systems, paths.settings_lock, paths.lock, paths.vm_lock}
     found = sorted(paths.folder.iterdir()) if paths.folder.is_dir() else []
     return [Leftover(path.name, path, _size(path)) for path in found if path not in keep]
 

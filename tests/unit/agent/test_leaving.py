@@ -35,7 +35,7 @@ def test_a_reset_machine_is_as_new(cove: Any) -> None:
     told = json.loads(cove.run("machine", "reset", "--force", "--json").stdout)
     assert (told["machine"], told["state"]) == ("default", "reset")
     assert told["freed_bytes"] > 0
-    assert set(below(paths.folder)) == {"machine.toml", "systems.json", "agent.lock", "vm.lock"}
+    assert set(below(paths.folder)) == {"machine.toml", "systems.json", "settings.lock", "agent.lock", "vm.lock"}
     assert paths.settings.read_text() == kept
     assert cove.status()["state"] == "stopped"
     assert (cove.home / "data/images").is_dir()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cove.cli import main as cli
-from cove.machine import lifecycle, policy
+from cove.machine import lifecycle, policy, settings
 from cove.machine.paths import MachinePaths
 from cove.machine.settings import KNOWN
 
@@ -117,6 +120,36 @@ def test_what_is_locked_cannot_be_changed(paths: MachinePaths, run: Run, tmp_pat
     status, _, err = run("config", "list")
     assert status == 1
     assert "others than root may write" in err
+
+
+def test_two_changes_at_a_time_are_both_made(paths: MachinePaths, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = [sys.executable, "-m", "cove", "config", "set", "memory", "5GiB"]
+    other: list[subprocess.Popen[bytes]] = []
+    parse = settings.parse
+
+    def meanwhile(text: str, file: Path | str) -> settings.Settings:
+        if not other:
+            monkeypatch.setattr(settings, "parse", parse)
+            other.append(subprocess.Popen(ask, stdout=subprocess.DEVNULL))
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it waits for us
+                other[0].wait(1.5)
+        return parse(text, file)
+
+    monkeypatch.setattr(settings, "parse", meanwhile)
+    assert run("config", "set", "cpus", "5")[0] == 0
+    assert other[0].wait(20) == 0
+    assert (settings.load(paths.settings).cpus, settings.load(paths.settings).memory) == (5, 5 << 30)
+
+
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_edit_asks_before_it_undoes_what_others_did(
+    answer: str, paths: MachinePaths, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor(tmp_path, monkeypatch, f'sed -i "s/^cpus.*/cpus = 6/" "$2"; sed -i "s/^cpus.*/cpus = 7/" "{paths.settings}"')
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{answer}\n"))
+    status, out, err = run("config", "edit")
+    assert "has been changed by somebody else meanwhile. Write over it?" in out + err
+    assert (status, settings.load(paths.settings).cpus) == ((0, 6) if answer == "y" else (1, 7))
 
 
 def editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
