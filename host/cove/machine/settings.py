@@ -529,7 +529,10 @@ def _read(file: Path) -> str:
             f"create it with: cove machine init {file.parent.name}; see those that exist with: cove machine list",
         ) from None
     except OSError as error:
-        raise SettingsError(f"{file} cannot be read: {error.strerror}") from error
+        from cove.machine import ownership
+
+        told = ownership.refusal(error) if isinstance(error, PermissionError) else None
+        raise SettingsError(f"{file} cannot be read: {error.strerror}", told.hint if told else "") from error
     return decoded(data, file, "a settings file")
 
 

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from cove.errors import CoveError
-from cove.machine import effective, policy
-from cove.machine.paths import DEFAULT_MACHINE, MachinePaths, cache_dir, data_dir, runtime_dir
+from cove.machine import effective, ownership, policy
+from cove.machine.paths import DEFAULT_MACHINE, MachinePaths, cache_dir, data_dir, machines_dir, runtime_dir
 from cove.machine.settings import SCHEMA, Settings
 from cove.machine.sizes import approximate_size, format_size
 from cove.support.findings import NOTE, OK, PROBLEM, WARNING
@@ -186,7 +186,7 @@ def _virtually(reason: str) -> str:
 def look_at_room() -> Found:
     for what, folder in (("data", data_dir()), ("downloads", cache_dir())):
         place = folder
-        while not place.exists():
+        while not os.path.exists(place):  # noqa: PTH110 - Path.exists raises where it may not look
             place = place.parent
         free = shutil.disk_usage(place).free
         text = f"{what}: {approximate_size(free)} are free in {folder}"
@@ -204,7 +204,7 @@ def look_at_room() -> Found:
             yield (
                 PROBLEM,
                 f"you cannot write to {place}",
-                f"it is needed for Cove's {what}: sudo chown -R $USER '{place}'",
+                f"it is needed for Cove's {what}: {ownership.way_out(folder)}",
             )
 
 
@@ -300,22 +300,25 @@ def look_at_permissions(paths: MachinePaths) -> Found:
         yield OK, "folders are below the user's profile"
         return
     wrong = False
+    others: list[Path] = []
     for path, allowed in (
-        (runtime_dir(), 0o700), (paths.run_dir, 0o700), (paths.folder, 0o700), (socket_path, 0o600),
-        (paths.ssh_key, 0o600), (paths.host_key, 0o600), (paths.suspended, 0o600),
+        (data_dir(), 0o7777), (machines_dir(), 0o7777), (paths.folder, 0o700), (runtime_dir(), 0o700), (paths.run_dir, 0o700),
+        (paths.settings, 0o7777), (socket_path, 0o600), (paths.ssh_key, 0o600), (paths.host_key, 0o600), (paths.suspended, 0o600),
     ):  # fmt: skip
-        with contextlib.suppress(FileNotFoundError):
+        if any(path.is_relative_to(each) for each in others):
+            continue  # it goes with that one
+        with contextlib.suppress(OSError):  # what lies where one may not look is told of by its folder
             info = path.lstat()
             mode = stat.S_IMODE(info.st_mode)
             if info.st_uid != os.getuid():
                 wrong = True
-                yield PROBLEM, f"{path} belongs to user {info.st_uid}, not to you", f"sudo chown {os.getuid()} '{path}'"
+                others.append(path)
+                yield PROBLEM, f"{path} belongs to user {info.st_uid}, not to you", f"sudo chown -R $USER '{path}'"
+            elif stat.S_ISDIR(info.st_mode) and mode & 0o700 != 0o700:
+                wrong = True
+                yield PROBLEM, f"you may not use {path} yourself", f"chmod {mode & allowed | 0o700:03o} '{path}'"
             elif mode & ~allowed:
                 wrong = True
                 yield PROBLEM, f"others may use {path} (mode {mode:04o})", f"chmod {allowed:03o} '{path}'"
-    for path in (runtime_dir(), paths.run_dir):
-        if path.is_dir() and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-            wrong = True
-            yield PROBLEM, f"you may not use {path} yourself", f"chmod 700 '{path}'"
     if not wrong:
         yield OK, f"sockets and keys are yours alone ({Path(paths.run_dir)})"

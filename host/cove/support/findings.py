@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cove.machine import ownership
+
 OK, NOTE, WARNING, PROBLEM = "ok", "note", "warning", "problem"
 STATES = (OK, NOTE, WARNING, PROBLEM)
 """In order, nothing to do; told, nothing to do; works, but not well; does not work."""
@@ -73,12 +75,18 @@ def _start(check: Check) -> queue.SimpleQueue[Finding | None]:
                 results.put(Finding(check.name, *found))
         except Exception as error:
             # A broken thing may break its check in ways nobody thought of, and then that is what was found.
-            results.put(Finding(check.name, WARNING, f"this check failed: {type(error).__name__}: {error}"))
+            results.put(_failed(check, error))
         results.put(None)
 
     with contextlib.suppress(RuntimeError):
         threading.Thread(target=work, name=f"check {check.name}", daemon=True).start()
     return results
+
+
+def _failed(check: Check, error: Exception) -> Finding:
+    if isinstance(error, PermissionError) and (told := ownership.refusal(error)) is not None:
+        return Finding(check.name, PROBLEM, told.message, told.hint)
+    return Finding(check.name, WARNING, f"this check failed: {type(error).__name__}: {error}")
 
 
 def count(findings: Iterable[Finding], state: str) -> int:

@@ -243,6 +243,29 @@ def test_no_password_of_a_proxy_is_in_a_bundle(
     )
 
 
+def test_a_part_that_cannot_be_had_is_told_and_the_rest_is_there(
+    planted: tuple[Secrets, MachinePaths], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets, paths = planted
+
+    def breaks(*_: object) -> Any:
+        raise RuntimeError(f"oh, password={secrets.new()}")
+
+    paths.console_log.unlink()
+    paths.console_log.mkdir()
+    monkeypatch.setattr(engine, "get", breaks)
+    monkeypatch.setattr(bundle, "_files", breaks)
+    bundle.write(tmp_path / "b.zip", "default", [], breaks)
+    texts = {path.partition("/")[2]: text for path, text in contents(tmp_path / "b.zip").items()}
+    assert (
+        texts["machines/default/console.log"]
+        == "it could not be had: IsADirectoryError: [Errno 21] Is a directory: '~/c/data/machines/default/console.log'\n"
+    )
+    for name in ("engine.log", "engine-info.json", "files.json"):
+        assert texts[f"machines/default/{name}"] == "it could not be had: RuntimeError: oh, password=[removed]\n"
+    assert "harmless again" in texts["machines/default/agent.log"]
+
+
 def test_a_bundle_of_nothing(home: Path, tmp_path: Path) -> None:
     bundle.write(tmp_path / "b.tar.gz", "default", [], lambda words, bound: "")
     assert "b/README.txt" in contents(tmp_path / "b.tar.gz")

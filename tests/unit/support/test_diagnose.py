@@ -299,6 +299,34 @@ def test_permissions(paths: MachinePaths, home: Path) -> None:
     }
 
 
+def test_a_folder_that_its_owner_may_not_use(paths: MachinePaths) -> None:
+    paths.run_dir.chmod(0o300)
+    assert found("permissions") == [
+        Finding("permissions", PROBLEM, f"you may not use {paths.run_dir} yourself", f"chmod 700 '{paths.run_dir}'")
+    ]
+
+
+def test_what_belongs_to_another_user(paths: MachinePaths, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getuid", lambda: 12345)
+    assert {(each.state, each.fix) for each in found("permissions")} == {
+        (PROBLEM, f"sudo chown -R $USER '{home}/c/data'"),
+        (PROBLEM, f"sudo chown -R $USER '{home}/c/run'"),
+    }
+
+
+def test_a_check_that_may_not_look(paths: MachinePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    for check in ("processes", "disk", "docker"):
+        told = worst(check)
+        assert told.state == PROBLEM
+        assert "cannot be used: permission denied" in told.text
+        assert told.fix.startswith("make it yours: ")
+    assert worst("room").state != PROBLEM
+
+
 def test_an_agent_that_does_not_answer(paths: MachinePaths) -> None:
     lock = FileLock(paths.lock)
     assert lock.try_acquire()
