@@ -116,7 +116,7 @@ class Engine:
             self.images,
             config.root / "tmp",
             config.registries if isinstance(config.registries, Settings) else Settings.of_file(config.registries),
-            self.networks.sandboxes.reached_by,
+            self.networks.sandboxes.ports.reached_by,
             self.told,
         )
         self.spawner = SpawnerClient(config.state / "spawner.sock", config.state / "shims")

@@ -1,4 +1,4 @@
-"""The sandboxes of containers: their place on networks, and their published ports."""
+"""The sandboxes of containers: their place on networks. Their published ports are in ``coved.networks.published``."""
 
 from __future__ import annotations
 
@@ -16,24 +16,22 @@ from coved.finishing import to_the_end
 from coved.networks import endpoints as places
 from coved.networks import resolver, views
 from coved.networks.catalog import Catalog
-from coved.networks.definition import HOST_BINDING, Network
+from coved.networks.definition import Network
 from coved.networks.endpoints import gateways
-from coved.networks.firewall import PortRule
 from coved.networks.kernel import Kernel
 from coved.networks.model import (
     Endpoint,
     EndpointRequest,
-    PortRequest,
-    PublishedPort,
     Sandbox,
     SandboxRequest,
     Settings,
 )
 from coved.networks.names import Names, wanted
 from coved.networks.opened import Opened
-from coved.networks.publishers import PortPublisher, PublishError
+from coved.networks.published import PublishedPorts
+from coved.networks.publishers import PortPublisher
 from coved.networks.records import Record, Records
-from coved.networks.relays import Relays
+from coved.networks.tidying import told
 from coved.networks.turns import Turns
 
 if TYPE_CHECKING:
@@ -65,20 +63,19 @@ class Sandboxes:
     ) -> None:
         self._catalog = catalog
         self._kernel = kernel
-        self._publisher = publisher
-        publisher.owner = self._owner
-        publisher.on_lost = self._lost
-        self._relays = Relays(publisher)
         self._events = events
         self._records = Records(state / "sandboxes")
         self._namespaces = state / "netns"
         self._host_gateway = host_gateway
         self._open = Opened()
+        self.ports = PublishedPorts(
+            self._open, catalog, kernel, publisher, events, lambda container_id: self.on_change(container_id)
+        )
         self._names = Names(self._open, kernel, self._namespaces, lambda: self.host_gateway, keeper)
         self._turns = Turns()
         self._closing: set[asyncio.Task[None]] = set()
         self.on_change: Callable[[str], None] = lambda container_id: None
-        """Told of a container that has joined or left networks; it MUST NOT raise."""
+        """Told of a container that has joined or left networks, and of one whose port is lost or back; it MUST NOT raise."""
 
     @property
     def host_gateway(self) -> str:
@@ -120,11 +117,11 @@ class Sandboxes:
                 self._open[record.container_id] = record
                 for endpoint in record.endpoints:
                     self._catalog.take(endpoint)
-                self._publisher.adopt(record.ports)
+                self.ports.adopt(record)
             else:
                 stale.append(record)
         keep = {endpoint.host_interface: endpoint for record in self._open.values() for endpoint in record.endpoints}
-        rules = [rule for record in self._open.values() for rule in self._rules(record)]
+        rules = [rule for record in self._open.values() for rule in self.ports.rules(record)]
         for record in stale:
             await self._kernel.run(self._kernel.datapath.drop_devices, record.container_id, record.endpoints)
         networks = [network for network in self._catalog if network.takes_containers]
@@ -132,8 +129,8 @@ class Sandboxes:
         await self._kernel.run(self._kernel.datapath.remove_namespaces_except, set(self._open))
         await self._names.adopt()
         for record in self._open.values():
-            with _told(record, "its published ports lead nowhere"):
-                self._lead(record)
+            with told(record, "its published ports lead nowhere"):
+                self.ports.lead(record)
         for record in stale:
             self._records.remove(record.container_id)
             self.on_change(record.container_id)
@@ -216,7 +213,7 @@ class Sandboxes:
     async def release(self) -> None:
         """The engine ends; what is open stays."""
         await asyncio.gather(*self._closing)
-        self._relays.close()
+        self.ports.release()
         self._names.release()
 
     async def close(self, container_id: str) -> None:
@@ -235,9 +232,7 @@ class Sandboxes:
         if record is not None:
             key = str(self._namespaces / container_id) if record.has_namespace else ""
             alone = self._catalog.get(record.mode) if record.mode in ("host", "none") else None
-            if self._publisher.lost:
-                record = replace(record, ports=tuple(one for one in record.ports if one not in self._publisher.lost))
-            return views.settings_json(record, key, "bridge", wanted, alone)
+            return views.settings_json(self.ports.without_lost(record), key, "bridge", wanted, alone)
         return views.closed_settings_json(request, wanted)
 
     def _asked_for(self, container_id: str, request: SandboxRequest | None) -> dict[str, EndpointRequest]:
@@ -319,7 +314,7 @@ class Sandboxes:
                 try:
                     await to_the_end(self._attach(record, network, endpoint, request))
                 except BaseException:
-                    with _told(record, f"its next start will connect it to {network.name}"):
+                    with told(record, f"its next start will connect it to {network.name}"):
                         self._catalog.disconnect(container_id, network)
                     raise
         self.on_change(container_id)
@@ -412,12 +407,10 @@ class Sandboxes:
 
     async def _build(self, record: Record, request: SandboxRequest) -> None:
         self._records.save(record)
-        if request.ports and (ports := await self._publish(record, request)):
+        if request.ports and (ports := await self.ports.publish(record, request)):
             record = self._open[record.container_id] = replace(record, ports=ports)
             self._records.save(record)
-            for port in ports:
-                if port in self._publisher.lost:
-                    self._lost(port, True)
+            self.ports.tell_lost(record)
         if record.has_namespace:
             endpoints = [(self._catalog[endpoint.network_id], endpoint) for endpoint in record.endpoints]
             await self._kernel.run(
@@ -425,27 +418,14 @@ class Sandboxes:
                 record.container_id,
                 endpoints,
                 gateways(record.endpoints),
-                self._rules(record),
+                self.ports.rules(record),
                 request.namespace,
             )
-            self._lead(record)
+            self.ports.lead(record)
             if wanted(record):
                 await self._names.open(record)
             if endpoints:  # which has used it up: the next one, while this one's processes are being made
                 self._kernel.submit(self._kernel.datapath.prepare)
-
-    async def _publish(self, record: Record, request: SandboxRequest) -> tuple[PublishedPort, ...]:
-        """None on a macvlan or ipvlan. Raises EngineError."""
-        outer = _outer(record)
-        if outer is None or not outer.host_interface:
-            return ()
-        try:
-            return await self._publisher.publish(self._bound(request.ports, outer), keep=request.keep_ports)
-        except PublishError as error:
-            raise EngineError(
-                "driver failed programming external connectivity on endpoint "
-                f"{record.container_name} ({outer.endpoint_id}): {error}"
-            ) from None
 
     def _note(self, record: Record) -> None:
         """The sandbox is like this from now on."""
@@ -456,17 +436,17 @@ class Sandboxes:
         """The same, of what cannot be undone: whether it can be written down or not."""
         self._open[record.container_id] = record
         # The next engine finds out by itself which connections are no more.
-        with _told(record, "what its networks are is not on record"):
+        with told(record, "what its networks are is not on record"):
             self._records.save(record)
 
     async def _tear_down(self, record: Record, *, events: bool) -> None:
         if self._open.pop(record.container_id, None) is None:
             return
         self._names.close(record.container_id)
-        self._relays.lead(record.ports, "")
+        self.ports.lead_nowhere(record)
         if record.has_namespace:
             shared = any(other.shares == record.container_id for other in self._open.values())
-            arguments = (record.container_id, record.endpoints, self._rules(record), shared)
+            arguments = (record.container_id, record.endpoints, self.ports.rules(record), shared)
             # The kernel takes a millisecond to end a mount, and ends the namespace and its pairs when it likes: nobody
             # need wait. Whoever gets these addresses next comes after this in the one thread.
             closed = self._kernel.submit(self._kernel.datapath.close_sandbox, *arguments)
@@ -474,9 +454,7 @@ class Sandboxes:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
             if record.ports or shared:
-                await asyncio.gather(
-                    asyncio.wait({closed}), self._close(record, self._publisher.unpublish(record.ports))
-                )
+                await asyncio.gather(asyncio.wait({closed}), self._close(record, self.ports.give_back(record.ports)))
             self._catalog.release(record.endpoints)
         try:
             self._records.remove(record.container_id)
@@ -514,23 +492,23 @@ class Sandboxes:
             await self._kernel.run(self._kernel.datapath.connect, record.container_id, network, made, ways)
             if record.container_id not in self._names and wanted(grown):
                 await self._names.open(record)
-            placed = await self._place_ports(record, grown, request)
+            placed = await self.ports.place(record, grown, request)
             if placed != grown:
                 self._note(placed)
         except BaseException:
             try:
                 if placed is not None:
-                    await self._put_ports_back(placed, record)
+                    await self.ports.put_back(placed, record)
                 await self._kernel.run(self._kernel.datapath.disconnect, record.container_id, made)
                 if made in ways:
-                    with _told(record, "it has no way out"):
+                    with told(record, "it has no way out"):
                         before = gateways(record.endpoints)
                         await self._kernel.run(self._kernel.datapath.set_ways_out, record.container_id, before)
             finally:
                 self._catalog.release([made])
                 self._is_now(record)
             raise
-        await self._end_ports(record, placed)
+        await self.ports.end(record, placed)
 
     async def _detach(self, record: Record, gone: Endpoint | None, request: SandboxRequest | None) -> None:
         """All of it or nothing: what fails before the pair is gone is put back, and after that there is no way but on."""
@@ -538,98 +516,18 @@ class Sandboxes:
             return
         shrunk = replace(record, endpoints=tuple(e for e in record.endpoints if e is not gone))
         before, after = gateways(record.endpoints), gateways(shrunk.endpoints)
-        placed = await self._place_ports(record, shrunk, request)
+        placed = await self.ports.place(record, shrunk, request)
         try:
             await self._kernel.run(self._kernel.datapath.disconnect, record.container_id, gone)
         except BaseException:
-            await self._put_ports_back(placed, record)
+            await self.ports.put_back(placed, record)
             raise
         self._is_now(placed)
         self._catalog.release([gone])
-        await self._end_ports(record, placed)
+        await self.ports.end(record, placed)
         if gone in before and any(after):
-            with _told(record, "it has no way out"):
+            with told(record, "it has no way out"):
                 await self._kernel.run(self._kernel.datapath.set_ways_out, record.container_id, after)
-
-    async def _place_ports(self, old: Record, new: Record, request: SandboxRequest | None) -> Record:
-        """``new`` with its published ports, which go with the way out: they move, or end, or there are some again.
-
-        What fails leaves those of ``old``. Those that end are bound until ``_end_ports``, so that there is a way back.
-        """
-        if _published(new) is None:
-            new = replace(new, ports=())
-        elif not new.ports and request is not None and request.ports:
-            new = replace(new, ports=await self._publish(new, request))
-        try:
-            await self._move_ports(old, new)
-        except BaseException:
-            await self._end_ports(new, old)
-            raise
-        return new
-
-    async def _put_ports_back(self, placed: Record, old: Record) -> None:
-        with _told(old, "its published ports have no way back to it"):
-            await self._move_ports(placed, old)
-        await self._end_ports(placed, old)
-
-    async def _end_ports(self, old: Record, new: Record) -> None:
-        """Releases the ports that ``new`` has no more."""
-        if old.ports and not new.ports:
-            await self._publisher.unpublish(old.ports)
-
-    async def _move_ports(self, old: Record, new: Record) -> None:
-        """Published ports lead to where ``new`` is from now on; when that cannot be, to where ``old`` is."""
-        if self._rules(old) == self._rules(new) and _relayed(old) == _relayed(new):
-            return
-        await self._kernel.run(self._kernel.datapath.remove_ports, self._rules(old))
-        try:
-            self._relays.lead(old.ports, "")
-            await self._kernel.run(self._kernel.datapath.add_ports, self._rules(new))
-            self._lead(new)
-        except BaseException:
-            with _told(old, "its published ports have no way back to it"):
-                await self._kernel.run(self._kernel.datapath.add_ports, self._rules(old))
-                self._lead(old)
-            raise
-
-    def _lead(self, record: Record) -> None:
-        """Its ports that no rule can lead to it. Raises EngineError."""
-        self._relays.lead(record.ports, _relayed(record))
-
-    def reached_by(self, host_port: int) -> tuple[str, int] | None:
-        """The container's address and port that ``localhost:host_port`` (TCP) leads to on the computer that people use."""
-        for record in self._open.values():
-            outer = _published(record)
-            for port in record.ports if outer is not None else ():
-                local = port.host_ip in ("", "0.0.0.0") or port.host_ip.startswith("127.")
-                if outer is not None and local and (port.proto, port.host_port) == ("tcp", host_port):
-                    return outer.address or outer.address6, port.container_port
-        return None
-
-    def _bound(self, ports: Sequence[PortRequest], outer: Endpoint) -> Sequence[PortRequest]:
-        """The ports with the address that the network binds those to which name none."""
-        binding = self._catalog[outer.network_id].options.get(HOST_BINDING)
-        return [replace(port, host_ip=port.host_ip or binding) for port in ports] if binding else ports
-
-    def _owner(self, port: PublishedPort) -> str:
-        return next((record.container_name for record in self._open.values() if port in record.ports), "")
-
-    def _lost(self, port: PublishedPort, lost: bool) -> None:
-        record = next((one for one in self._open.values() if port in one.ports), None)
-        if record is None:
-            return
-        host = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip
-        shown = f"{host}:{port.host_port}->{port.container_port}/{port.proto}"
-        log.warning("port %s of container %s is %s", shown, record.container_name, "lost" if lost else "back")
-        attributes = {"name": record.container_name, "port": shown}
-        self._events.publish("container", "port_lost" if lost else "port_back", record.container_id, attributes)
-        self.on_change(record.container_id)
-
-    def _rules(self, record: Record) -> list[PortRule]:
-        way = _published(record)
-        if way is None or not way.address:
-            return []
-        return [rule for port in record.ports for rule in self._publisher.rules_for(port, way.address)]
 
     def _sandbox(self, record: Record, request: SandboxRequest) -> Sandbox:
         owner, path = record, None
@@ -663,25 +561,6 @@ class Sandboxes:
             self._events.publish("network", action, network_id, attributes)
 
 
-def _outer(record: Record) -> Endpoint | None:
-    """The endpoint that leads outside."""
-    ways = gateways(record.endpoints)
-    return ways.ipv4 or ways.ipv6
-
-
-def _published(record: Record) -> Endpoint | None:
-    """The endpoint that ports are published at, if there is one: by IPv4, or by IPv6 where there is no IPv4, and not at a macvlan
-    or an ipvlan, as with Docker."""
-    way = _outer(record)
-    return way if way is not None and way.host_interface and any(way.addresses) else None
-
-
-def _relayed(record: Record) -> str:
-    """The address that no rule can lead its published ports to; "" when rules do."""
-    way = _published(record)
-    return way.address6 if way is not None and not way.address else ""
-
-
 def _check_connection(network: Network, mode: str) -> None:
     """Raises InvalidParameter when a container of this network mode cannot be on the network as well as on others."""
     if network.driver == "host":
@@ -696,15 +575,6 @@ def _check_connection(network: Network, mode: str) -> None:
         raise InvalidParameter(
             "container cannot be connected to multiple networks with one of the networks in private (none) mode"
         )
-
-
-@contextlib.contextmanager
-def _told(record: Record, consequence: str) -> Iterator[None]:
-    """A step of tidying up: what fails is logged, and does not keep the next from being taken."""
-    try:
-        yield
-    except Exception as error:
-        log.error("the network of container %s: %s, for: %s", record.container_id[:12], consequence, error)
 
 
 def _next_interface(record: Record) -> int:
