@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence, Set
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from coved.errors import Conflict, EngineError, Forbidden, InvalidParameter, Not
 from coved.events import Events
 from coved.finishing import to_the_end
 from coved.networks import endpoints as places
-from coved.networks import resolver, views
+from coved.networks import membership, resolver, views
 from coved.networks.catalog import Catalog
 from coved.networks.definition import Network
 from coved.networks.endpoints import gateways
@@ -188,7 +188,7 @@ class Sandboxes:
         if mode in ("host", "none"):
             record = Record(container_id, request.container_name, mode, exposed=request.exposed, quiet=request.quiet)
         else:
-            endpoints = self._allocate(request, self._wanted(container_id, request))
+            endpoints = self._catalog.allocate(membership.wanted(self._catalog, container_id, request), 0)
             name, hostname = request.container_name, request.hostname
             exposed = request.exposed if any(one.host_interface for one in endpoints) else ()
             record = Record(
@@ -227,25 +227,13 @@ class Sandboxes:
 
     def settings(self, container_id: str, request: SandboxRequest | None = None) -> Settings:
         """NetworkSettings of a container; ``request`` is what it was created with."""
-        wanted = self._asked_for(container_id, request)
+        asked = membership.by_name(self._catalog, container_id, request)
         record = self._open.get(container_id)
         if record is not None:
             key = str(self._namespaces / container_id) if record.has_namespace else ""
             alone = self._catalog.get(record.mode) if record.mode in ("host", "none") else None
-            return views.settings_json(self.ports.without_lost(record), key, "bridge", wanted, alone)
-        return views.closed_settings_json(request, wanted)
-
-    def _asked_for(self, container_id: str, request: SandboxRequest | None) -> dict[str, EndpointRequest]:
-        """What was asked for of each network, by its name."""
-        wanted: dict[str, EndpointRequest] = {}
-        joined, left = self._catalog.joined_and_left(container_id)
-        if request is not None and request.mode in ("host", "none"):
-            wanted[request.mode] = EndpointRequest(request.mode)
-        elif request is not None and not request.mode.startswith("container:"):
-            for key, endpoint in {**self._created_on(request, left), **joined}.items():
-                network = next(iter(self._catalog.matching(key)), None)
-                wanted[network.name if network is not None else key] = endpoint
-        return wanted
+            return views.settings_json(self.ports.without_lost(record), key, "bridge", asked, alone)
+        return views.closed_settings_json(request, asked)
 
     def address(self, container_id: str, network: str) -> str:
         """Where a container is on a network (its name) now; "" when it is not on it."""
@@ -298,7 +286,7 @@ class Sandboxes:
             network = self._catalog.get(reference)
             record = self._open.get(container_id)
             mode = record.mode if record is not None else request.mode if request is not None else ""
-            _check_connection(network, mode)
+            membership.check_mode(network, mode)
             if not places.is_plain(endpoint):
                 places.check(network, endpoint)
             endpoint = replace(endpoint, network=network.id)
@@ -307,7 +295,7 @@ class Sandboxes:
                     raise Forbidden(f"endpoint with name {container_name} already exists in network {network.name}")
             else:
                 joined, left = self._catalog.joined_and_left(container_id)
-                if network.id in joined or network.id in self._created_on(request, left):
+                if network.id in joined or network.id in membership.created_on(self._catalog, request, left):
                     return  # what was said first holds, as in dockerd
             self._catalog.connect(container_id, endpoint)  # first: what cannot be put on record is not done
             if record is not None:
@@ -348,7 +336,7 @@ class Sandboxes:
                 raise EngineError(f"container {container_id} is not connected to the network {reference}") from None
             record = self._open.get(container_id)
             joined, left = self._catalog.joined_and_left(container_id)
-            created_on = network.id in self._created_on(request, left)
+            created_on = network.id in membership.created_on(self._catalog, request, left)
             gone: Endpoint | None = None
             if record is not None:
                 if record.mode == network.driver == "host":
@@ -372,38 +360,6 @@ class Sandboxes:
         self._event("disconnect", network.id, container_id)
 
     # -- inside
-
-    def _created_on(self, request: SandboxRequest | None, left: Set[str]) -> dict[str, EndpointRequest]:
-        """What a container's creation asks of networks, all but those that it has left, by their ids (or names, of what is not
-        there); the mode's own is first."""
-        if request is None or request.mode in ("host", "none") or request.mode.startswith("container:"):
-            return {}
-        asked: dict[str, EndpointRequest] = {}
-        own = "bridge" if request.mode == "default" else request.mode
-        for endpoint in (EndpointRequest(own), *request.endpoints):
-            network = next(iter(self._catalog.matching(endpoint.network)), None)
-            words = {endpoint.network, *((network.id, network.name) if network is not None else ())}
-            if not words & left:
-                asked[network.id if network is not None else endpoint.network] = endpoint
-        return asked
-
-    def _wanted(self, container_id: str, request: SandboxRequest) -> list[tuple[Network, EndpointRequest]]:
-        """The networks to be on; the mode's own is first, unless the container was taken off it. Raises NotFound."""
-        joined, left = self._catalog.joined_and_left(container_id)
-        wanted: dict[str, tuple[Network, EndpointRequest]] = {}
-        for key, endpoint in {**self._created_on(request, left), **joined}.items():
-            network = self._catalog.get(key)
-            _check_connection(network, request.mode)
-            wanted[network.id] = (network, endpoint)
-        return list(wanted.values())
-
-    def _allocate(
-        self, request: SandboxRequest, wanted: Sequence[tuple[Network, EndpointRequest]]
-    ) -> tuple[Endpoint, ...]:
-        if request.mac_address and wanted and not wanted[0][1].mac_address:
-            first, rest = wanted[0], wanted[1:]
-            wanted = [(first[0], replace(first[1], mac_address=request.mac_address)), *rest]
-        return self._catalog.allocate(wanted, 0)
 
     async def _build(self, record: Record, request: SandboxRequest) -> None:
         self._records.save(record)
@@ -559,22 +515,6 @@ class Sandboxes:
         if network_id in self._catalog:
             attributes = self._catalog[network_id].event_attributes(container_id)
             self._events.publish("network", action, network_id, attributes)
-
-
-def _check_connection(network: Network, mode: str) -> None:
-    """Raises InvalidParameter when a container of this network mode cannot be on the network as well as on others."""
-    if network.driver == "host":
-        raise InvalidParameter(
-            "cannot connect container to host network - container must be created in host network mode"
-        )
-    if mode == "host" or mode.startswith("container:"):
-        raise InvalidParameter(
-            "container sharing network namespace with another container or host cannot be connected to any other network"
-        )
-    if mode == "none" or (network.driver == "null" and not network.config_only):
-        raise InvalidParameter(
-            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
-        )
 
 
 def _next_interface(record: Record) -> int:
