@@ -17,6 +17,7 @@ from coved.networks import endpoints as places
 from coved.networks import membership, resolver, views
 from coved.networks.catalog import Catalog
 from coved.networks.definition import Network
+from coved.networks.described import describe
 from coved.networks.endpoints import gateways
 from coved.networks.kernel import Kernel
 from coved.networks.model import (
@@ -237,9 +238,7 @@ class Sandboxes:
 
     def address(self, container_id: str, network: str) -> str:
         """Where a container is on a network (its name) now; "" when it is not on it."""
-        record = self._open.get(container_id)
-        endpoints = record.endpoints if record is not None else ()
-        return next((endpoint.address for endpoint in endpoints if endpoint.network_name == network), "")
+        return self._open.address(container_id, network)
 
     def addresses(self, container_id: str) -> list[str]:
         """Where a container is on its networks now."""
@@ -486,30 +485,7 @@ class Sandboxes:
                 await self._kernel.run(self._kernel.datapath.set_ways_out, record.container_id, after)
 
     def _sandbox(self, record: Record, request: SandboxRequest) -> Sandbox:
-        owner, path = record, None
-        if record.shares:
-            owner = self._open.get(record.shares, record)
-        if owner.has_namespace:
-            path = self._namespaces / owner.container_id
-        host_mode = path is None
-        addresses = [address for endpoint in owner.endpoints for address in endpoint.addresses]
-        linked = [(self.address(id, "bridge"), names) for id, names in request.linked]
-        return Sandbox(
-            container_id=record.container_id,
-            netns_path=path,
-            endpoints=owner.endpoints,
-            ports=record.ports,
-            resolv_conf=resolver.resolv_conf(request, host_mode=host_mode, names=wanted(owner)),
-            hosts=resolver.hosts(
-                request,
-                addresses,
-                self.host_gateway,
-                [one for one in linked if one[0]],
-                host_mode=host_mode,
-                # dockerd, which runs on the user's own machine, has no such name.
-                machine="" if wanted(owner) or owner.mode == "none" else self._host_gateway,
-            ),
-        )
+        return describe(record, request, self._open, self._namespaces, self.host_gateway, self._host_gateway)
 
     def _event(self, action: str, network_id: str, container_id: str) -> None:
         if network_id in self._catalog:
