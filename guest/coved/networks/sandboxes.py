@@ -14,7 +14,7 @@ from coved.errors import Conflict, EngineError, Forbidden, InvalidParameter, Not
 from coved.events import Events
 from coved.finishing import to_the_end
 from coved.networks import endpoints as places
-from coved.networks import membership, resolver, views
+from coved.networks import membership, outlived, resolver, views
 from coved.networks.catalog import Catalog
 from coved.networks.definition import Network
 from coved.networks.described import describe
@@ -101,45 +101,31 @@ class Sandboxes:
         return [one for one in self._open.values() if any(e.network_id == network.id for e in one.endpoints)]
 
     async def adopt(self, running: Collection[str]) -> None:
-        """Takes up those of the containers ``running`` (ids), and makes the kernel's state that of them and of all networks."""
-        stale = []
-        links = await self._kernel.run(self._kernel.datapath.links)
-        for record in self._records.load():
-            # A connection is noted before it is made: an engine that was killed in between has told nobody of it.
-            made = tuple([one for one in record.endpoints if await self._is_made(record, one, links)])
-            if made != record.endpoints and record.container_id in running:
-                record = replace(record, endpoints=made)
-                self._records.save(record)
-            known = all(endpoint.network_id in self._catalog for endpoint in record.endpoints)
-            alive = not record.has_namespace or await self._kernel.run(
-                self._kernel.datapath.has_namespace, record.container_id
-            )
-            if record.container_id in running and known and alive:
-                self._open[record.container_id] = record
-                for endpoint in record.endpoints:
-                    self._catalog.take(endpoint)
-                self.ports.adopt(record)
-            else:
-                stale.append(record)
-        keep = {endpoint.host_interface: endpoint for record in self._open.values() for endpoint in record.endpoints}
-        rules = [rule for record in self._open.values() for rule in self.ports.rules(record)]
+        """Takes up those of the containers ``running`` (ids), and makes the kernel's state that of them and of all networks.
+
+        Raises:
+            EngineError: the kernel refuses. OSError: the records cannot be changed.
+        """
+        alive, stale = await outlived.sort(self._records, self._catalog, self._kernel, running)
+        for record in alive:
+            self._open[record.container_id] = record
+            for endpoint in record.endpoints:
+                self._catalog.take(endpoint)
+            self.ports.adopt(record)
+        keep = {endpoint.host_interface: endpoint for record in alive for endpoint in record.endpoints}
+        rules = [rule for record in alive for rule in self.ports.rules(record)]
         for record in stale:
             await self._kernel.run(self._kernel.datapath.drop_devices, record.container_id, record.endpoints)
         networks = [network for network in self._catalog if network.takes_containers]
         await self._kernel.run(self._kernel.datapath.start, networks, keep, rules)
         await self._kernel.run(self._kernel.datapath.remove_namespaces_except, set(self._open))
         await self._names.adopt()
-        for record in self._open.values():
+        for record in alive:
             with told(record, "its published ports lead nowhere"):
                 self.ports.lead(record)
         for record in stale:
             self._records.remove(record.container_id)
             self.on_change(record.container_id)
-
-    async def _is_made(self, record: Record, endpoint: Endpoint, links: Collection[str]) -> bool:
-        if endpoint.host_interface:
-            return endpoint.host_interface in links
-        return await self._kernel.run(self._kernel.datapath.has_device, record.container_id, endpoint)
 
     async def open(self, container_id: str, request: SandboxRequest) -> Sandbox:
         """Makes the network of a container that is about to start; its published ports answer when this returns.
