@@ -259,7 +259,7 @@ class Launcher:
                 try:
                     async with self._volumes.opened([mount.source]):
                         empty = MOUNTPOINTS.get(mount.destination, ())
-                        await self._volumes.populate(mount.source, directory, empty)
+                        await self._volumes.populate(mount.source, directory, empty, made_for=container.id)
                 finally:
                     os.close(directory)
 
