@@ -39,6 +39,7 @@ GUEST = {
     **dict.fromkeys(sorted(_MIDDLE), _BOTTOM),
     "images": {"dockerfile", *_BOTTOM},
     **{package: set[str]() for package in sorted(_BOTTOM)},
+    "shares": {"runtime"},
     "dockerfile": set(),
     "grpc": set(),
     "streams": set(),
