@@ -45,7 +45,7 @@ GUEST = {
     "streams": set(),
     "boot": {"runtime", "streams"},
 }
-TOOLS = {"activity", "errors", "filters", "finishing", "outside", "threads", "times", "told", "versions"}
+TOOLS = {"activity", "current_outside", "errors", "filters", "finishing", "outside", "threads", "times", "versions"}
 """The guest's modules that every package may use, and that use none."""
 TOP = {"engine", "process", "supervisor", "vm"}
 """The guest's modules that put the packages together; no package uses them, but for the API the engine."""

@@ -21,7 +21,7 @@ from coved.containers.execs import Execs
 from coved.containers.launcher import Launcher
 from coved.containers.life import Life, attach_now
 from coved.containers.mountpoints import MountPoint, collect, inherit
-from coved.containers.outward import Outward
+from coved.containers.proxies_and_certificates import ProxiesAndCertificates
 from coved.containers.registry import Registry
 from coved.containers.removals import Removals
 from coved.containers.spec import Layout
@@ -65,7 +65,7 @@ class Containers:
         networks: Networks,
         spawner: SpawnerClient,
         root: Path,
-        outward: Outward,
+        proxies_and_certificates: ProxiesAndCertificates,
         shares: Shares | None = None,
         watched: Watched | None = None,
         userns_remap: str = "",
@@ -80,12 +80,13 @@ class Containers:
         self.remap = userns.parse(userns_remap) if userns_remap else None
         self.binds = Binds(volumes, shares, watched)
         self._launcher = Launcher(
-            self._root, images, volumes, networks, spawner, self._registry, outward, self.binds, self.remap
-        )
+            self._root, images, volumes, networks, spawner, self._registry, proxies_and_certificates, self.binds,
+            self.remap,
+        )  # fmt: skip
         if shares is not None:
             shares.users = self._folders_used
             volumes.bind_within(shares)
-        self.execs = Execs(events, self._launcher.linked, outward)
+        self.execs = Execs(events, self._launcher.linked, proxies_and_certificates)
         self._pruning = False
         self.life = Life(
             registry=self._registry,

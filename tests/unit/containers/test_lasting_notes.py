@@ -18,7 +18,7 @@ class Engine:
         self.container = container
         self.on_exit: Any = None
         self.saved: list[tuple[str, bool]] = []
-        self.linked = self.outward = self.links = self.sandboxes = self
+        self.linked = self.proxies_and_certificates = self.links = self.sandboxes = self
 
     def get(self, reference: str) -> Container:
         return self.container

@@ -38,7 +38,7 @@ def test_they_hear_of_a_start_that_failed(fails: bool) -> None:
         handed.append(attachment.fd)
 
     class Launcher:
-        linked = outward = None
+        linked = proxies_and_certificates = None
 
         async def start(self, container: Container, attachments: list[Attachment], on_exit: Any) -> None:
             assert attachments == [early.attachment]

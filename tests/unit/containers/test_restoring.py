@@ -23,7 +23,7 @@ class Full:
         self._folder = folder
         self._started: set[str] = set()
         self.both = asyncio.Event()
-        self.linked = self.outward = self.links = self
+        self.linked = self.proxies_and_certificates = self.links = self
 
     def __iter__(self) -> Any:
         return iter(self._containers)

@@ -45,7 +45,7 @@ def running(shim: Shim, number: int) -> Container:
 
 
 def made(registry: Any) -> Life:
-    nothing: Any = SimpleNamespace(publish=lambda *words: None, linked=None, outward=None)
+    nothing: Any = SimpleNamespace(publish=lambda *words: None, linked=None, proxies_and_certificates=None)
     return life_of(nothing, lambda container: asyncio.sleep(0), registry=registry)
 
 
