@@ -14,8 +14,8 @@ import pytest
 from cove.errors import SettingsError
 from cove.machine import certificates, outside, proxies, settings
 from cove.machine.settings import Settings
+from coved.current_outside import CurrentOutside
 from coved.outside import AUTHORITIES_MAX, Outside
-from coved.told import Told
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -221,15 +221,15 @@ def test_what_is_not_as_agreed_is_not_taken(wrong: Any) -> None:
 
 def test_what_was_told_outlives_the_engine(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "outside.json"
-    told = Told(file)
-    assert told.now == Outside()
+    current = CurrentOutside(file)
+    assert current.now == Outside()
     news = Outside("http://joe:s%40cret@a:1", no_proxy="b")
-    told.renew(news)
-    assert Told(file).now == news
+    current.renew(news)
+    assert CurrentOutside(file).now == news
     assert file.stat().st_mode & 0o777 == 0o600
     assert "cret" not in caplog.text
     file.write_text("{")
-    assert Told(file).now == Outside()
+    assert CurrentOutside(file).now == Outside()
 
 
 def test_containers_are_told_unless_they_know() -> None:
