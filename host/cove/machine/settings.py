@@ -79,6 +79,11 @@ class Key:
     """An address that may have a password."""
 
     @property
+    def counts(self) -> str:
+        """From when on a change of it counts."""
+        return "at once" if self.at_once else "at the machine's next start"
+
+    @property
     def default(self) -> Any:
         return getattr(Settings(), self.name)
 
@@ -243,15 +248,14 @@ SCHEMA: dict[str, Key] = {
         Key(
             "cpus",
             f"whole number, 1 to {MAX_CPUS}",
-            "Virtual processors. Takes effect at the next start.",
+            "Virtual processors.",
             _integer(1, MAX_CPUS),
             str,
         ),
         Key(
             "memory",
             f"size, at least {format_size(MIN_MEMORY)}, in whole MiB",
-            "The most memory that the machine can have. It takes what it uses and gives back what it frees."
-            " Takes effect at the next start.",
+            "The most memory that the machine can have. It takes what it uses and gives back what it frees.",
             _size(MIN_MEMORY, 1 << 44, 1 << 20),
             lambda size: json.dumps(format_size(size)),
         ),
@@ -259,7 +263,7 @@ SCHEMA: dict[str, Key] = {
             "disk",
             f"size, at least {format_size(MIN_DISK)}, in whole MiB",
             "The most that containers, images and volumes can take on this computer's disk; the file grows as it is used."
-            " It can be made larger, never smaller. Takes effect at the next start.",
+            " It can be made larger, never smaller.",
             _size(MIN_DISK, MAX_DISK, 1 << 20),
             lambda size: json.dumps(format_size(size)),
         ),
@@ -289,7 +293,7 @@ SCHEMA: dict[str, Key] = {
             "suspend_after",
             f'length of time from {format_span(MIN_QUIET_S)} on, such as "5m" or "1h30m", or "{NEVER}"',
             "When nothing has run in the machine and nobody has used it for so long, it is suspended by itself: it takes no memory"
-            " and no processor then. The next command or connection to its docker socket wakes it. Takes effect at once.",
+            " and no processor then. The next command or connection to its docker socket wakes it.",
             _quiet_span,
             lambda seconds: json.dumps(format_span(seconds) if seconds else NEVER),
             at_once=True,
@@ -298,7 +302,7 @@ SCHEMA: dict[str, Key] = {
             "suspend_running",
             "true or false",
             "Whether the machine is suspended by itself also while containers run in it, provided that they publish no ports and"
-            " nobody asks anything of them. They stand still until it wakes. Takes effect at once.",
+            " nobody asks anything of them. They stand still until it wakes.",
             _boolean,
             json.dumps,
             at_once=True,
@@ -306,15 +310,14 @@ SCHEMA: dict[str, Key] = {
         Key(
             "share_home",
             "one of " + ", ".join(HOME_ACCESS),
-            "Your home folder in containers (-v ~/src:/src): read-write, read-only, or no. Takes effect at the next start.",
+            "Your home folder in containers (-v ~/src:/src): read-write, read-only, or no.",
             _choice(HOME_ACCESS),
             json.dumps,
         ),
         Key(
             "shared_folders",
             "list of folders' absolute paths, each read-only when it ends with :ro",
-            "More folders of this computer that containers may use by -v, --mount and compose files. ~ is allowed."
-            " Takes effect at the next start.",
+            "More folders of this computer that containers may use by -v, --mount and compose files. ~ is allowed.",
             _texts(_folder),
             lambda texts: json.dumps(list(texts)),
         ),
@@ -322,8 +325,7 @@ SCHEMA: dict[str, Key] = {
             "folder_driver",
             "one of " + ", ".join(FOLDER_DRIVERS),
             "What carries shared folders: virtiofs (by virtiofsd, Linux), 9p (QEMU's own, Linux and macOS), agent (9p by Cove"
-            " itself, everywhere), or auto: the best that works here; cove machine status tells which, and why."
-            " Takes effect at the next start.",
+            " itself, everywhere), or auto: the best that works here; cove machine status tells which, and why.",
             _choice(FOLDER_DRIVERS),
             json.dumps,
         ),
@@ -332,7 +334,7 @@ SCHEMA: dict[str, Key] = {
             "list of hosts, with their ports, or networks",
             "Registries that may speak plain HTTP, or have a certificate that nobody vouches for. Those on localhost may always:"
             " that is the machine's own localhost; this computer is 10.0.2.2 to the machine."
-            " Certificates of registries are better kept in ~/.docker/certs.d/HOST/ca.crt. Takes effect at the next start.",
+            " Certificates of registries are better kept in ~/.docker/certs.d/HOST/ca.crt.",
             _texts(_registry),
             lambda texts: json.dumps(list(texts)),
         ),
@@ -340,7 +342,7 @@ SCHEMA: dict[str, Key] = {
             "registry_mirrors",
             "list of addresses",
             "Registries that are asked first for images of docker.io, by addresses that the machine can reach: its localhost is"
-            " its own, and this computer is 10.0.2.2. Takes effect at the next start.",
+            " its own, and this computer is 10.0.2.2.",
             _texts(_mirror),
             lambda texts: json.dumps(list(texts)),
         ),
@@ -536,7 +538,7 @@ def render(settings: Settings) -> str:
     for key in SCHEMA.values():
         value = getattr(settings, key.name)
         lines = [f"# {line}" for line in _wrap(key.doc)]
-        lines.append(f"# ({key.kind})")
+        lines.append(f"# ({key.kind}; takes effect {key.counts})")
         lines.append(f"{'' if value != () else '# '}{key.name} = {key.show(value)}")
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)

@@ -93,6 +93,15 @@ def test_the_document_is_the_schemas() -> None:
     assert (Path(__file__).parents[3] / "docs/settings.md").read_text() == settings_page.reference()
 
 
+@pytest.mark.parametrize("key", settings.SCHEMA.values(), ids=[*settings.SCHEMA])
+def test_each_setting_says_when_it_takes_effect(key: settings.Key) -> None:
+    when = "at once" if key.at_once else "at the machine's next start"
+    _, _, section = settings_page.reference().partition(f"\n## `{key.name}`\n")
+    assert f"\n* takes effect: {when}\n" in section.partition("\n## ")[0]
+    before, _, _ = settings.render(settings.Settings()).partition(f"{key.name} = ")
+    assert before.removesuffix("# ").splitlines()[-1].endswith(f"; takes effect {when})")
+
+
 @pytest.mark.parametrize("name", ["", "A", "-a", "a/b", "..", "a" * 40])
 def test_names_that_cannot_be_folders_are_refused(name: str) -> None:
     with pytest.raises(CoveError):
