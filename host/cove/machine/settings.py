@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import json
+import os
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -616,7 +617,8 @@ def text_of(file: Path) -> str:
 
 def write(file: Path, text: str) -> None:
     """Put `text` in the file's place, whole. Raises `OSError`."""
-    write_whole(file, text.encode())
+    # A link stays one: it may lead to where its owner keeps such files for several computers.
+    write_whole(Path(os.path.realpath(file)), text.encode())
 
 
 def set_value(file: Path, name: str, value: str) -> None:

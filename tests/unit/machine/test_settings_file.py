@@ -34,6 +34,17 @@ def test_set_keeps_comments() -> None:
     assert text.count("#") == settings.render(settings.Settings()).count("#")
 
 
+def test_a_link_stays_one_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    kept, link = tmp_path / "dotfiles/cove.toml", tmp_path / "machine.toml"
+    kept.parent.mkdir()
+    kept.write_text("cpus = 1 # few\n")
+    link.symlink_to(kept)
+    settings.set_value(link, "cpus", "3")
+    assert link.is_symlink()
+    assert kept.read_text() == "cpus = 3 # few\n"
+    assert {*tmp_path.rglob("*")} == {kept.parent, kept, link}
+
+
 @pytest.mark.parametrize(
     "typed",
     [
