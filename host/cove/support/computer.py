@@ -10,17 +10,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from cove.errors import CoveError
 from cove.machine import effective, policy
 from cove.machine.paths import DEFAULT_MACHINE, MachinePaths, cache_dir, data_dir, runtime_dir
-from cove.machine.settings import SCHEMA, Settings
+from cove.machine.settings import SCHEMA
 from cove.machine.sizes import approximate_size, format_size
-from cove.support.findings import NOTE, OK, PROBLEM, WARNING
-
-Found = Iterable[tuple[str, str] | tuple[str, str, str]]
+from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Found, settings_of
 
 LEAST_QEMU = (6, 0)
 """Debian 11 had 5.2, and nobody has tried that."""
@@ -37,15 +35,8 @@ OTHER_VARIABLES = (
     "COVE_DEBIAN_MIRROR",
     "COVE_DEBIAN_SECURITY_MIRROR",
 )
+"""Those of Cove's that are not of a setting."""
 USUAL = "registry-1.docker.io"
-
-
-def settings_of(paths: MachinePaths) -> Settings:
-    """Those in force, or the defaults where there are none or they are broken: another check tells of that."""
-    try:
-        return effective.load(paths.settings)
-    except CoveError:
-        return Settings()
 
 
 def look_at_versions() -> Found:

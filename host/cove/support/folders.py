@@ -5,8 +5,7 @@ from __future__ import annotations
 from cove.agent.client import NoAgent, ask
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
-from cove.support.computer import Found
-from cove.support.findings import NOTE, OK, PROBLEM
+from cove.support.findings import NOTE, OK, PROBLEM, Found
 
 
 def look(paths: MachinePaths) -> Found:

@@ -12,12 +12,11 @@ from cove.agent import disk as disks
 from cove.agent import runstate
 from cove.agent.client import NoAgent, answers, ask
 from cove.errors import CoveError
+from cove.machine import engine
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from cove.machine.sizes import approximate_size, format_size
-from cove.support import engine
-from cove.support.computer import Found, settings_of
-from cove.support.findings import NOTE, OK, PROBLEM, WARNING
+from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Found, settings_of
 
 ENGINE_S = 15.0
 """Under software emulation, on a busy computer, the first question after a start takes half of it."""

@@ -13,12 +13,11 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from coved.outside import Outside, masked
 
 from cove.errors import CoveError
-from cove.machine import certificates, outside, proxies
+from cove.machine import certificates, engine, outside, proxies
 from cove.machine.paths import MachinePaths
 from cove.machine.settings import Settings
-from cove.support import engine
-from cove.support.computer import USUAL, Found, settings_of
-from cove.support.findings import NOTE, OK, PROBLEM, WARNING
+from cove.support.computer import USUAL
+from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Found, settings_of
 from cove.support.machine import ENGINE_S, runs
 
 _CONNECT_S = 3.0

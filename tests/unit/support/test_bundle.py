@@ -18,9 +18,9 @@ from urllib.parse import quote
 
 import pytest
 from cove.cli import main as cli
-from cove.machine import lifecycle, policy
+from cove.machine import engine, lifecycle, policy
 from cove.machine.paths import MachinePaths
-from cove.support import bundle, diagnose, engine, machine
+from cove.support import bundle, diagnose, machine
 from cove.support.findings import PROBLEM, Finding
 from cove.support.redact import GONE, Redactor
 from hypothesis import given, settings
@@ -208,6 +208,12 @@ def test_the_command_writes_one(
     cli.main(["diagnose", "--bundle", "/no/such/place/b.zip"])
     assert statuses == [0, 0, 1]
     assert "there is no folder /no/such/place" in capsys.readouterr().err
+
+
+def test_of_coves_own_variables_the_values_are_told(home: Path, tmp_path: Path) -> None:
+    given = {"COVE_DEBIAN_MIRROR": "http://mirror.example/debian", "COVE_CPUS": "3", "EDITOR": "vi"}
+    bundle.write(tmp_path / "b.zip", "default", [], lambda words, bound: "", given)
+    assert json.loads(contents(tmp_path / "b.zip")["b/environment.json"]) == {**given, "EDITOR": GONE}
 
 
 def test_what_is_no_secret_stays() -> None:
