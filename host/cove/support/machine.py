@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import socket
 import time
@@ -167,18 +168,11 @@ def _moment(text: str) -> float:
 
 def look_at_registry(paths: MachinePaths) -> Found:
     """Names, network, proxy and certificates at once, as a pull meets them: the engine is asked what an image is at its registry."""
-    from cove.machine import policy
-
     if not runs(paths):
         yield NOTE, "the machine does not run, so that nothing can be said of its network"
         return
-    allowed = policy.load().allowed_registries
-    name = "busybox"
-    if allowed is not None and "docker.io" not in allowed:
-        yield NOTE, "Docker Hub is not allowed by the administrator's policy, and is not asked"
-        return
     try:
-        engine.get(paths.docker_socket, f"/distribution/{name}/json", time.monotonic() + REGISTRY_S)
+        engine.get(paths.docker_socket, "/distribution/busybox/json", time.monotonic() + REGISTRY_S)
     except engine.Refusal as error:
         yield from _refused(error)
     except (OSError, ValueError) as error:
@@ -193,7 +187,16 @@ def look_at_registry(paths: MachinePaths) -> Found:
 
 def _refused(error: engine.Refusal) -> Iterator[tuple[str, str] | tuple[str, str, str]]:
     words = error.message
-    if error.status in (401, 403, 404, 429) or "toomanyrequests" in words.lower():
+    if "is not allowed by your administrator's policy" in words:
+        yield NOTE, "Docker Hub is not allowed by the administrator's policy, and is not asked"
+    elif error.status == 403:  # Docker Hub itself says 401: this is most often a page of what filters connections
+        yield (
+            WARNING,
+            f"Docker Hub, or what answers in its place, refuses the machine: {words[:120]}",
+            "a proxy or a firewall may forbid it: ask who runs your network; or give a mirror: cove config set registry_mirrors"
+            " https://MIRROR",
+        )
+    elif error.status in (401, 404, 429) or "toomanyrequests" in words.lower():
         yield OK, f"Docker Hub is reached from the machine (it says: {words[:120]})"
     elif "no such host" in words or "lookup" in words or "server misbehaving" in words:
         yield (
@@ -220,8 +223,9 @@ def look_at_ports(paths: MachinePaths) -> Found:
         yield NOTE, "nothing is published while the machine does not run"
         return
     containers = engine.get(paths.docker_socket, "/containers/json", time.monotonic() + ENGINE_S)
+    published, untried = _published(containers)
     good = 0
-    for name, address, port in _published(containers):
+    for name, address, port in published:
         try:
             socket.create_connection((address, port), 2).close()
             good += 1
@@ -230,15 +234,39 @@ def look_at_ports(paths: MachinePaths) -> Found:
                 PROBLEM, f"{address}:{port}, which the container {name} publishes, is not open on this computer: {error.strerror or error}",
                 f"cove restart {name}; the agent's log may say why: cove machine logs --agent {paths.name}",
             )  # fmt: skip
-    yield OK, f"{good} published ports are open" if good else "no ports are published"
+    if good:
+        yield OK, f"{_ports(good)} open"
+    if untried:
+        yield OK, f"{_ports(untried)} of UDP or IPv6, and not tried"
+    # Those that another program has taken are not in the engine's list.
+    lost = len(_lost(paths))
+    if lost:
+        yield NOTE, f"{_ports(lost)} lost, as is said of processes"
+    if not (published or untried or lost):
+        yield OK, "no ports are published"
 
 
-def _published(containers: list[dict[str, Any]]) -> list[tuple[str, str, int]]:
-    found = set()
+def _ports(number: int) -> str:
+    return "1 published port is" if number == 1 else f"{number} published ports are"
+
+
+def _lost(paths: MachinePaths) -> dict[str, str]:
+    with contextlib.suppress(CoveError):
+        return dict(ask(paths, "status", 4).get("lost_ports", {}))
+    return {}
+
+
+def _published(containers: list[dict[str, Any]]) -> tuple[list[tuple[str, str, int]], int]:
+    """Container, address and port of what a connection can tell of, and how many others there are."""
+    found, others = set(), set()
     for container in containers:
         for port in container.get("Ports") or ():
-            if port.get("PublicPort") and port.get("Type") == "tcp" and ":" not in port.get("IP", ""):
-                address = port.get("IP") or "127.0.0.1"
+            if not port.get("PublicPort"):
+                continue
+            address, number = port.get("IP") or "127.0.0.1", int(port["PublicPort"])
+            if port.get("Type") == "tcp" and ":" not in address:
                 name = str(container["Names"][0]).removeprefix("/")
-                found.add((name, "127.0.0.1" if address == "0.0.0.0" else address, int(port["PublicPort"])))
-    return sorted(found)
+                found.add((name, "127.0.0.1" if address == "0.0.0.0" else address, number))
+            else:
+                others.add((address, number, port.get("Type")))
+    return sorted(found), len(others)

@@ -176,7 +176,6 @@ def test_policy(paths: MachinePaths, home: Path) -> None:
     file.write_text("allowed_registries = []\n[locked]\ncpus = 1\n")
     file.chmod(0o644)
     assert worst("policy").text == f"{file}: locked: cpus; registries allowed: none"
-    assert "Docker Hub is not allowed" not in worst("registry").text  # it does not run
     file.chmod(0o666)
     told = worst("policy")
     assert (told.state, told.fix) == (PROBLEM, f"take that from them: sudo chmod go-w '{file}'")
@@ -346,6 +345,8 @@ def test_a_clock_that_is_wrong(shift: float, said: str, engine: Engine) -> None:
         ((500, "Get https://registry-1.docker.io: dial tcp: lookup registry-1.docker.io: no such host"), WARNING, "names are not found"),
         ((500, "tls: failed to verify certificate: x509: certificate signed by unknown authority"), WARNING, "certificate is not trusted"),
         ((500, "dial tcp 1.2.3.4:443: connect: connection refused"), WARNING, "is not reached"),
+        ((403, "denied: <title>Blocked</title> Your certificate and lookup"), WARNING, "refuses the machine: denied: <title>"),
+        ((403, "pulling from docker.io is not allowed by your administrator's policy (/p)"), NOTE, "is not allowed"),
         ((401, "unauthorized"), OK, "is reached"),
         ((429, "toomanyrequests"), OK, "is reached"),
     ],
@@ -369,9 +370,26 @@ def test_ports(engine: Engine) -> None:
             }
         ]
         told = found("ports")
-    assert [each.state for each in told] == [PROBLEM, OK]
+    assert [each.state for each in told] == [PROBLEM, OK, OK]
     assert f"127.0.0.1:{gone}, which the container web publishes, is not open" in told[0].text
-    assert told[1].text == "1 published ports are open"
+    assert [each.text for each in told[1:]] == [
+        "1 published port is open",
+        "1 published port is of UDP or IPv6, and not tried",
+    ]
+
+
+def test_no_ports_are_said_to_be_published_only_when_none_is(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    web: dict[str, Any] = {"Names": ["/web"], "Ports": []}
+    engine.answers["/containers/json"] = [web]
+    monkeypatch.setattr(machine, "ask", lambda *_: {"lost_ports": {"127.0.0.1:80/tcp": "", "127.0.0.1:81/tcp": ""}})
+    assert found("ports") == [Finding("ports", NOTE, "2 published ports are lost, as is said of processes")]
+    monkeypatch.setattr(machine, "ask", lambda *_: {})
+    assert found("ports") == [Finding("ports", OK, "no ports are published")]
+    web["Ports"] = [{"IP": "127.0.0.1", "PublicPort": 53, "Type": "udp"}]
+    assert [each.text for each in found("ports")] == ["1 published port is of UDP or IPv6, and not tried"]
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        web["Ports"] = [{"IP": "127.0.0.1", "PublicPort": closed.getsockname()[1], "Type": "tcp"}]
+    assert [each.state for each in found("ports")] == [PROBLEM]
 
 
 def test_proxies(home: Path) -> None:
