@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from coved.outside import Outside, masked
 
 from cove.errors import CoveError
-from cove.machine import certificates, engine, outside, proxies
+from cove.machine import certificates, engine, proxies
 from cove.machine.paths import MachinePaths
 from cove.machine.settings import Settings
 from cove.support.computer import USUAL
@@ -128,8 +128,8 @@ def _trusting(settings: Settings) -> ssl.SSLContext:
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.load_verify_locations(certifi.where())
     with contextlib.suppress(CoveError):  # another check tells of that
-        for one in certificates.found(settings):
-            context.load_verify_locations(cadata=one)
+        if pem := certificates.trusted(settings).pem:
+            context.load_verify_locations(cadata=pem)
     return context
 
 
@@ -156,11 +156,17 @@ def _of_machine(
 def look_at_certificates(paths: MachinePaths) -> Found:
     settings = settings_of(paths)
     try:
-        told = outside.told(settings, {})
+        trusted = certificates.trusted(settings)
     except CoveError as error:
         yield PROBLEM, error.message, error.hint
         return
-    count = told.authorities.count("-----BEGIN CERTIFICATE-----")
+    for words in trusted.left_out:
+        yield (
+            WARNING, f"the machine does not trust all that this computer does: {words}",
+            "give it those that it needs alone: cove config set extra_certificates /PATH/TO/THEM.pem; and: cove config set"
+            " certificates none",
+        )  # fmt: skip
+    count = trusted.pem.count("-----BEGIN CERTIFICATE-----")
     whose = "" if settings.certificates == "system" else "; this computer's store is not asked (certificates = none)"
     words = "1 authority beside Mozilla's" if count == 1 else f"{count} authorities beside Mozilla's"
     words = words if count else "Mozilla's list"

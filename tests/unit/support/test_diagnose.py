@@ -22,7 +22,7 @@ from cove.errors import DriverError
 from cove.image import assemble, builder, inputs, store
 from cove.image.recipe import Recipe
 from cove.image.tree import Tree
-from cove.machine import docker_context, lifecycle, policy, settings
+from cove.machine import certificates, docker_context, lifecycle, policy, settings
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from cove.support import computer, diagnose, findings, machine
@@ -446,6 +446,15 @@ def test_a_proxy_that_inspects(paths: MachinePaths, tmp_path: Path) -> None:
         assert "trusts 1 authority beside Mozilla's; this computer's store is not asked" in worst("certificates").text
     (tmp_path / "ca.crt").write_text("hello")
     assert worst("certificates").text == f"extra_certificates: {tmp_path / 'ca.crt'}: it is no certificate"
+
+
+def test_certificates_that_are_left_out(paths: MachinePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = certificates.Trusted("", ("this computer's store cannot be read: no",))
+    monkeypatch.setattr(certificates, "trusted", lambda settings: left)
+    told = worst("certificates")
+    assert (told.state, told.text) == (
+        WARNING, "the machine does not trust all that this computer does: this computer's store cannot be read: no",
+    )  # fmt: skip
 
 
 def test_names(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
