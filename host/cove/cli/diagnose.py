@@ -72,7 +72,7 @@ def command(name: str, bundle: str | None, as_json: bool) -> int:
     if written is not None:
         print(f"wrote {written}; secrets have been taken out, but look through it before you give it away")
     elif problems:
-        print("what a report of this needs: cove diagnose --bundle")
+        print(f"what a report of this needs: cove diagnose {name} --bundle")
     return 1 if problems else 0
 
 

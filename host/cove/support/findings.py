@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 from cove.errors import CoveError
 from cove.machine import effective
-from cove.machine.paths import MachinePaths
+from cove.machine.paths import DEFAULT_MACHINE, MachinePaths
 from cove.machine.settings import Settings
 
 OK, NOTE, WARNING, PROBLEM = "ok", "note", "warning", "problem"
@@ -94,6 +95,12 @@ def settings_of(paths: MachinePaths) -> Settings:
         return effective.load(paths.settings)
     except CoveError:
         return Settings()
+
+
+def cove_of(paths: MachinePaths) -> str:
+    """What a command about this machine begins with."""
+    usual = paths.name == DEFAULT_MACHINE == (os.environ.get("COVE_MACHINE") or DEFAULT_MACHINE)
+    return "cove" if usual else f"cove -m {paths.name}"
 
 
 def count(findings: Iterable[Finding], state: str) -> int:

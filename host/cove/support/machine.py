@@ -17,7 +17,7 @@ from cove.machine import engine
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from cove.machine.sizes import approximate_size, format_size
-from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Found, settings_of
+from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Found, cove_of, settings_of
 
 ENGINE_S = 15.0
 """Under software emulation, on a busy computer, the first question after a start takes half of it."""
@@ -126,7 +126,7 @@ def look_at_engine(paths: MachinePaths) -> Found:
             yield (
                 WARNING,
                 f"the engine answers, but not to all within {ENGINE_S:.0f} s",
-                "the computer, or the machine, may be very busy; once more: cove diagnose",
+                f"the computer, or the machine, may be very busy; once more: cove diagnose {paths.name}",
             )
             return
         yield (
@@ -174,7 +174,7 @@ def look_at_registry(paths: MachinePaths) -> Found:
     try:
         engine.get(paths.docker_socket, "/distribution/busybox/json", time.monotonic() + REGISTRY_S)
     except engine.Refusal as error:
-        yield from _refused(error)
+        yield from _refused(error, cove_of(paths))
     except (OSError, ValueError) as error:
         yield (
             WARNING,
@@ -185,7 +185,7 @@ def look_at_registry(paths: MachinePaths) -> Found:
         yield OK, "Docker Hub is reached from the machine"
 
 
-def _refused(error: engine.Refusal) -> Iterator[tuple[str, str] | tuple[str, str, str]]:
+def _refused(error: engine.Refusal, cove: str) -> Iterator[tuple[str, str] | tuple[str, str, str]]:
     words = error.message
     if "is not allowed by your administrator's policy" in words:
         yield NOTE, "Docker Hub is not allowed by the administrator's policy, and is not asked"
@@ -193,8 +193,8 @@ def _refused(error: engine.Refusal) -> Iterator[tuple[str, str] | tuple[str, str
         yield (
             WARNING,
             f"Docker Hub, or what answers in its place, refuses the machine: {words[:120]}",
-            "a proxy or a firewall may forbid it: ask who runs your network; or give a mirror: cove config set registry_mirrors"
-            " https://MIRROR",
+            "a proxy or a firewall may forbid it: ask who runs your network; or give a mirror:"
+            f" {cove} config set registry_mirrors https://MIRROR",
         )
     elif error.status in (401, 404, 429) or "toomanyrequests" in words.lower():
         yield OK, f"Docker Hub is reached from the machine (it says: {words[:120]})"
@@ -202,19 +202,20 @@ def _refused(error: engine.Refusal) -> Iterator[tuple[str, str] | tuple[str, str
         yield (
             WARNING, f"names are not found from the machine: {words}",
             "the machine asks this computer's own resolver: when this computer finds them, restart the machine after a change"
-            " of networks; else give a mirror: cove config set registry_mirrors https://MIRROR",
+            f" of networks; else give a mirror: {cove} config set registry_mirrors https://MIRROR",
         )  # fmt: skip
     elif "x509" in words or "certificate" in words.lower():
         yield (
             WARNING, f"the registry's certificate is not trusted in the machine: {words}",
             "connections may be inspected where you are: have the authority's certificate put into this computer's store, or give"
-            " it: cove config set extra_certificates /PATH/TO/IT.pem",
+            f" it: {cove} config set extra_certificates /PATH/TO/IT.pem",
         )  # fmt: skip
     else:
         yield (
             WARNING,
             f"Docker Hub is not reached from the machine: {words}",
-            "look at the network of this computer, and its proxy; or give a mirror: cove config set registry_mirrors https://MIRROR",
+            "look at the network of this computer, and its proxy; or give a mirror:"
+            f" {cove} config set registry_mirrors https://MIRROR",
         )
 
 
@@ -232,7 +233,7 @@ def look_at_ports(paths: MachinePaths) -> Found:
         except OSError as error:
             yield (
                 PROBLEM, f"{address}:{port}, which the container {name} publishes, is not open on this computer: {error.strerror or error}",
-                f"cove restart {name}; the agent's log may say why: cove machine logs --agent {paths.name}",
+                f"{cove_of(paths)} restart {name}; the agent's log may say why: cove machine logs --agent {paths.name}",
             )  # fmt: skip
     if good:
         yield OK, f"{_ports(good)} open"

@@ -430,6 +430,39 @@ def test_proxies(home: Path) -> None:
         thread.join(10)
 
 
+def test_a_proxy_is_taken_back_where_it_is_given(
+    paths: MachinePaths, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+    settings.set_value(paths.settings, "https_proxy", address)
+    assert worst("proxy").fix == "correct it, or unset it: cove config unset https_proxy"
+    monkeypatch.setenv("COVE_HTTPS_PROXY", address)
+    assert worst("proxy").fix == "correct it, or unset it: unset COVE_HTTPS_PROXY"
+    file = home / "etc/policy.toml"
+    file.parent.mkdir(mode=0o755)
+    file.write_text(f'[locked]\nhttps_proxy = "{address}"\n')
+    file.chmod(0o644)
+    assert worst("proxy").fix == f"it is your administrator's: ask who administers this computer ({file})"
+
+
+def test_commands_are_about_the_machine_that_is_diagnosed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fixes(name: str) -> set[str]:
+        lifecycle.init(name)
+        settings.set_value(MachinePaths(name).settings, "cpus", "256")
+        settings.set_value(MachinePaths(name).settings, "https_proxy", address)
+        chosen = [each for each in diagnose.checks(name, {}) if each.name in ("settings", "proxy")]
+        return {each.fix.rpartition(": ")[2] for each in findings.run(chosen) if each.fix}
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+    mended = {f"config set cpus {os.cpu_count()}", "config unset https_proxy"}
+    assert fixes("default") == {f"cove {each}" for each in mended}
+    assert fixes("other") == {f"cove -m other {each}" for each in mended}
+    monkeypatch.setenv("COVE_MACHINE", "third")
+    assert fixes("third") == {f"cove -m third {each}" for each in mended}
+
+
 def test_a_proxy_that_inspects(paths: MachinePaths, tmp_path: Path) -> None:
     authority(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as listener:
