@@ -188,12 +188,14 @@ def test_qemu(paths: MachinePaths, monkeypatch: pytest.MonkeyPatch, home: Path) 
     assert worst("qemu").state == PROBLEM
     assert worst("virtualisation").text == "without QEMU nothing can be said of it"
     program = home / "qemu"
-    program.write_text('#!/bin/sh\necho "QEMU emulator version 4.2.1"\n')
+    program.write_text('#!/bin/sh\necho "QEMU emulator version 6.2.0"\n')
     program.chmod(0o755)
     monkeypatch.setenv("COVE_QEMU", str(program))
     told = worst("qemu")
     assert (told.state, told.fix) == (WARNING, binary.install_hint())
-    assert "QEMU 4.2.1" in told.text
+    assert told.text == f"QEMU 6.2.0 ({program}) is old: Cove is tested with 7.2 and later"
+    program.write_text('#!/bin/sh\necho "QEMU emulator version 7.2.22"\n')
+    assert worst("qemu").state == OK
 
 
 @pytest.mark.parametrize(
