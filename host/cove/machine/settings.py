@@ -24,6 +24,7 @@ from cove.machine.spans import format_span, parse_span
 
 PROXIES = ("system", "manual", "none")
 CERTIFICATES = ("system", "none")
+AGENTS = ("system", "none")
 ACCELERATORS = ("auto", "kvm", "hvf", "whpx", "tcg")
 HOME_ACCESS = ("read-write", "read-only", "no")
 FOLDER_DRIVERS = ("auto", "virtiofs", "9p", "agent")
@@ -78,6 +79,8 @@ class Key:
     """Whether it counts at once, and not from the next start on."""
     secret: bool = False
     """An address that may have a password."""
+    words: tuple[str, ...] = ()
+    """What it can be, or be beside other things, when that is words."""
 
     @property
     def counts(self) -> str:
@@ -219,7 +222,7 @@ def _file(text: str) -> None:
 
 
 def _agent(value: Any) -> str:
-    if not isinstance(value, str) or not (value in ("system", "none") or _is_socket(value)):
+    if not isinstance(value, str) or not (value in AGENTS or _is_socket(value)):
         raise ValueError(
             f'must be "system", "none", or the absolute path of a socket (~ is allowed), not {_shown(value)}'
         )
@@ -275,6 +278,7 @@ SCHEMA: dict[str, Key] = {
             " slow), or auto: the best that is proven to run here.",
             _choice(ACCELERATORS),
             json.dumps,
+            words=ACCELERATORS,
         ),
         Key(
             "bind_address",
@@ -298,6 +302,7 @@ SCHEMA: dict[str, Key] = {
             _quiet_span,
             lambda seconds: json.dumps(format_span(seconds) if seconds else NEVER),
             at_once=True,
+            words=(NEVER,),
         ),
         Key(
             "suspend_running",
@@ -307,6 +312,7 @@ SCHEMA: dict[str, Key] = {
             _boolean,
             json.dumps,
             at_once=True,
+            words=("true", "false"),
         ),
         Key(
             "share_home",
@@ -314,6 +320,7 @@ SCHEMA: dict[str, Key] = {
             "Your home folder in containers (-v ~/src:/src): read-write, read-only, or no.",
             _choice(HOME_ACCESS),
             json.dumps,
+            words=HOME_ACCESS,
         ),
         Key(
             "shared_folders",
@@ -329,6 +336,7 @@ SCHEMA: dict[str, Key] = {
             " itself, everywhere), or auto: the best that works here; cove machine status tells which, and why.",
             _choice(FOLDER_DRIVERS),
             json.dumps,
+            words=FOLDER_DRIVERS,
         ),
         Key(
             "insecure_registries",
@@ -357,6 +365,7 @@ SCHEMA: dict[str, Key] = {
             _choice(PROXIES),
             json.dumps,
             at_once=True,
+            words=PROXIES,
         ),
         Key(
             "http_proxy",
@@ -393,6 +402,7 @@ SCHEMA: dict[str, Key] = {
             _boolean,
             json.dumps,
             at_once=True,
+            words=("true", "false"),
         ),
         Key(
             "certificates",
@@ -402,6 +412,7 @@ SCHEMA: dict[str, Key] = {
             _choice(CERTIFICATES),
             json.dumps,
             at_once=True,
+            words=CERTIFICATES,
         ),
         Key(
             "extra_certificates",
@@ -420,6 +431,7 @@ SCHEMA: dict[str, Key] = {
             _boolean,
             json.dumps,
             at_once=True,
+            words=("true", "false"),
         ),
         Key(
             "ssh_agent",
@@ -430,6 +442,7 @@ SCHEMA: dict[str, Key] = {
             _agent,
             json.dumps,
             at_once=True,
+            words=AGENTS,
         ),
     )
 }
