@@ -244,6 +244,7 @@ def edit(name: str, as_json: bool) -> None:
     """Open the settings in your editor (VISUAL, EDITOR), and check them before they count"""
     import contextlib
     import os
+    import sys
     import tempfile
 
     from cove.agent import disk
@@ -251,12 +252,13 @@ def edit(name: str, as_json: bool) -> None:
     from cove.machine import effective, lifecycle, policy, settings
 
     paths = lifecycle.existing(name)
+    asked = sys.stderr if as_json else sys.stdout
     before = settings.text_of(paths.settings)
     with tempfile.TemporaryDirectory(prefix="cove-edit-") as folder:
         draft = Path(folder) / paths.settings.name
         draft.write_text(before, "utf-8", newline="")
         while True:
-            _open_editor(draft)
+            _open_editor(draft, as_json)
             text = settings.text_of(draft)
             if text == before:
                 words = f"machine {name}: nothing has been changed"
@@ -272,15 +274,15 @@ def edit(name: str, as_json: bool) -> None:
                 disk.check_size(paths, wanted.disk)
                 _check_certificates(wanted.extra_certificates)
             except CoveError as error:
-                print(f"cove: {error.message}\n      {error.hint}", flush=True)
-                if confirm("Edit it again? Otherwise the settings stay as they were."):
+                print(f"cove: {error.message}\n      {error.hint}", flush=True, file=asked)
+                if confirm("Edit it again? Otherwise the settings stay as they were.", asked):
                     continue
                 raise SettingsError(
                     "nothing has been changed: what you wrote has a mistake", "once more: cove config edit"
                 ) from None
             break
     if settings.text_of(paths.settings) != before and not confirm(
-        f"{os.fspath(paths.settings)} has been changed by somebody else meanwhile. Write over it?"
+        f"{os.fspath(paths.settings)} has been changed by somebody else meanwhile. Write over it?", asked
     ):
         raise SettingsError("nothing has been changed", "once more: cove config edit")
     settings.write(paths.settings, text)
@@ -296,7 +298,7 @@ def edit(name: str, as_json: bool) -> None:
     )  # fmt: skip
 
 
-def _open_editor(file: Path) -> None:
+def _open_editor(file: Path, as_json: bool) -> None:
     """Raises `CoveError` when there is no editor, or it fails."""
     import os
     import shlex
@@ -313,6 +315,7 @@ def _open_editor(file: Path) -> None:
             f"the editor {words[0]} is not there" if words[0] else "there is no editor on this computer",
             "name one in EDITOR: EDITOR=nano cove config edit",
         )
-    status = subprocess.call([*words, str(file)])
+    # What it draws is no part of the document that is printed.
+    status = subprocess.call([*words, str(file)], stdout=2 if as_json else None)
     if status:
         raise CoveError(f"the editor {words[0]} ended with status {status}", "nothing has been changed")

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cove.errors import CoveError
+from cove.machine import effective
+from cove.machine.paths import DEFAULT_MACHINE, MachinePaths
+from cove.machine.settings import Settings
+
 OK, NOTE, WARNING, PROBLEM = "ok", "note", "warning", "problem"
 STATES = (OK, NOTE, WARNING, PROBLEM)
 """In order, nothing to do; told, nothing to do; works, but not well; does not work."""
+
+Found = Iterable[tuple[str, str] | tuple[str, str, str]]
+"""What a check yields: state, text, and fix where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +38,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`look` yields findings: state, text, and fix where there is one. `bound_s` is how long it may take."""
+    """`bound_s` is how long it may take."""
 
     name: str
-    look: Callable[[], Iterable[tuple[str, str] | tuple[str, str, str]]]
+    look: Callable[[], Found]
     bound_s: float = 5.0
 
 
@@ -78,6 +87,20 @@ def _start(check: Check) -> queue.SimpleQueue[Finding | None]:
     with contextlib.suppress(RuntimeError):
         threading.Thread(target=work, name=f"check {check.name}", daemon=True).start()
     return results
+
+
+def settings_of(paths: MachinePaths) -> Settings:
+    """Those in force, or the defaults where there are none or they are broken: another check tells of that."""
+    try:
+        return effective.load(paths.settings)
+    except CoveError:
+        return Settings()
+
+
+def cove_of(paths: MachinePaths) -> str:
+    """What a command about this machine begins with."""
+    usual = paths.name == DEFAULT_MACHINE == (os.environ.get("COVE_MACHINE") or DEFAULT_MACHINE)
+    return "cove" if usual else f"cove -m {paths.name}"
 
 
 def count(findings: Iterable[Finding], state: str) -> int:
