@@ -21,3 +21,9 @@ class Opened(dict[str, Record]):
     def pop(self, container_id: str, *default: Any) -> Any:
         self.generation += 1
         return super().pop(container_id, *default)
+
+    def address(self, container_id: str, network: str) -> str:
+        """Where a container is on a network (its name) now; "" when it is not on it."""
+        record = self.get(container_id)
+        endpoints = record.endpoints if record is not None else ()
+        return next((endpoint.address for endpoint in endpoints if endpoint.network_name == network), "")

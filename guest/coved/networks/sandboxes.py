@@ -1,11 +1,11 @@
-"""The sandboxes of containers: their place on networks, and their published ports."""
+"""The sandboxes of containers: their place on networks. Their published ports are in ``coved.networks.published``."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence, Set
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,26 +14,25 @@ from coved.errors import Conflict, EngineError, Forbidden, InvalidParameter, Not
 from coved.events import Events
 from coved.finishing import to_the_end
 from coved.networks import endpoints as places
-from coved.networks import resolver, views
+from coved.networks import membership, outlived, resolver, views
 from coved.networks.catalog import Catalog
-from coved.networks.definition import HOST_BINDING, Network
+from coved.networks.definition import Network
+from coved.networks.described import describe
 from coved.networks.endpoints import gateways
-from coved.networks.firewall import PortRule
 from coved.networks.kernel import Kernel
 from coved.networks.model import (
     Endpoint,
     EndpointRequest,
-    PortRequest,
-    PublishedPort,
     Sandbox,
     SandboxRequest,
     Settings,
 )
 from coved.networks.names import Names, wanted
 from coved.networks.opened import Opened
-from coved.networks.publishers import PortPublisher, PublishError
+from coved.networks.published import PublishedPorts
+from coved.networks.publishers import PortPublisher
 from coved.networks.records import Record, Records
-from coved.networks.relays import Relays
+from coved.networks.tidying import told
 from coved.networks.turns import Turns
 
 if TYPE_CHECKING:
@@ -65,20 +64,19 @@ class Sandboxes:
     ) -> None:
         self._catalog = catalog
         self._kernel = kernel
-        self._publisher = publisher
-        publisher.owner = self._owner
-        publisher.on_lost = self._lost
-        self._relays = Relays(publisher)
         self._events = events
         self._records = Records(state / "sandboxes")
         self._namespaces = state / "netns"
         self._host_gateway = host_gateway
         self._open = Opened()
+        self.ports = PublishedPorts(
+            self._open, catalog, kernel, publisher, events, lambda container_id: self.on_change(container_id)
+        )
         self._names = Names(self._open, kernel, self._namespaces, lambda: self.host_gateway, keeper)
         self._turns = Turns()
         self._closing: set[asyncio.Task[None]] = set()
         self.on_change: Callable[[str], None] = lambda container_id: None
-        """Told of a container that has joined or left networks; it MUST NOT raise."""
+        """Told of a container that has joined or left networks, and of one whose port is lost or back; it MUST NOT raise."""
 
     @property
     def host_gateway(self) -> str:
@@ -103,45 +101,31 @@ class Sandboxes:
         return [one for one in self._open.values() if any(e.network_id == network.id for e in one.endpoints)]
 
     async def adopt(self, running: Collection[str]) -> None:
-        """Takes up those of the containers ``running`` (ids), and makes the kernel's state that of them and of all networks."""
-        stale = []
-        links = await self._kernel.run(self._kernel.datapath.links)
-        for record in self._records.load():
-            # A connection is noted before it is made: an engine that was killed in between has told nobody of it.
-            made = tuple([one for one in record.endpoints if await self._is_made(record, one, links)])
-            if made != record.endpoints and record.container_id in running:
-                record = replace(record, endpoints=made)
-                self._records.save(record)
-            known = all(endpoint.network_id in self._catalog for endpoint in record.endpoints)
-            alive = not record.has_namespace or await self._kernel.run(
-                self._kernel.datapath.has_namespace, record.container_id
-            )
-            if record.container_id in running and known and alive:
-                self._open[record.container_id] = record
-                for endpoint in record.endpoints:
-                    self._catalog.take(endpoint)
-                self._publisher.adopt(record.ports)
-            else:
-                stale.append(record)
-        keep = {endpoint.host_interface: endpoint for record in self._open.values() for endpoint in record.endpoints}
-        rules = [rule for record in self._open.values() for rule in self._rules(record)]
+        """Takes up those of the containers ``running`` (ids), and makes the kernel's state that of them and of all networks.
+
+        Raises:
+            EngineError: the kernel refuses. OSError: the records cannot be changed.
+        """
+        alive, stale = await outlived.sort(self._records, self._catalog, self._kernel, running)
+        for record in alive:
+            self._open[record.container_id] = record
+            for endpoint in record.endpoints:
+                self._catalog.take(endpoint)
+            self.ports.adopt(record)
+        keep = {endpoint.host_interface: endpoint for record in alive for endpoint in record.endpoints}
+        rules = [rule for record in alive for rule in self.ports.rules(record)]
         for record in stale:
             await self._kernel.run(self._kernel.datapath.drop_devices, record.container_id, record.endpoints)
         networks = [network for network in self._catalog if network.takes_containers]
         await self._kernel.run(self._kernel.datapath.start, networks, keep, rules)
         await self._kernel.run(self._kernel.datapath.remove_namespaces_except, set(self._open))
         await self._names.adopt()
-        for record in self._open.values():
-            with _told(record, "its published ports lead nowhere"):
-                self._lead(record)
+        for record in alive:
+            with told(record, "its published ports lead nowhere"):
+                self.ports.lead(record)
         for record in stale:
             self._records.remove(record.container_id)
             self.on_change(record.container_id)
-
-    async def _is_made(self, record: Record, endpoint: Endpoint, links: Collection[str]) -> bool:
-        if endpoint.host_interface:
-            return endpoint.host_interface in links
-        return await self._kernel.run(self._kernel.datapath.has_device, record.container_id, endpoint)
 
     async def open(self, container_id: str, request: SandboxRequest) -> Sandbox:
         """Makes the network of a container that is about to start; its published ports answer when this returns.
@@ -191,7 +175,7 @@ class Sandboxes:
         if mode in ("host", "none"):
             record = Record(container_id, request.container_name, mode, exposed=request.exposed, quiet=request.quiet)
         else:
-            endpoints = self._allocate(request, self._wanted(container_id, request))
+            endpoints = self._catalog.allocate(membership.wanted(self._catalog, container_id, request), 0)
             name, hostname = request.container_name, request.hostname
             exposed = request.exposed if any(one.host_interface for one in endpoints) else ()
             record = Record(
@@ -216,7 +200,7 @@ class Sandboxes:
     async def release(self) -> None:
         """The engine ends; what is open stays."""
         await asyncio.gather(*self._closing)
-        self._relays.close()
+        self.ports.release()
         self._names.release()
 
     async def close(self, container_id: str) -> None:
@@ -230,33 +214,17 @@ class Sandboxes:
 
     def settings(self, container_id: str, request: SandboxRequest | None = None) -> Settings:
         """NetworkSettings of a container; ``request`` is what it was created with."""
-        wanted = self._asked_for(container_id, request)
+        asked = membership.by_name(self._catalog, container_id, request)
         record = self._open.get(container_id)
         if record is not None:
             key = str(self._namespaces / container_id) if record.has_namespace else ""
             alone = self._catalog.get(record.mode) if record.mode in ("host", "none") else None
-            if self._publisher.lost:
-                record = replace(record, ports=tuple(one for one in record.ports if one not in self._publisher.lost))
-            return views.settings_json(record, key, "bridge", wanted, alone)
-        return views.closed_settings_json(request, wanted)
-
-    def _asked_for(self, container_id: str, request: SandboxRequest | None) -> dict[str, EndpointRequest]:
-        """What was asked for of each network, by its name."""
-        wanted: dict[str, EndpointRequest] = {}
-        joined, left = self._catalog.joined_and_left(container_id)
-        if request is not None and request.mode in ("host", "none"):
-            wanted[request.mode] = EndpointRequest(request.mode)
-        elif request is not None and not request.mode.startswith("container:"):
-            for key, endpoint in {**self._created_on(request, left), **joined}.items():
-                network = next(iter(self._catalog.matching(key)), None)
-                wanted[network.name if network is not None else key] = endpoint
-        return wanted
+            return views.settings_json(self.ports.without_lost(record), key, "bridge", asked, alone)
+        return views.closed_settings_json(request, asked)
 
     def address(self, container_id: str, network: str) -> str:
         """Where a container is on a network (its name) now; "" when it is not on it."""
-        record = self._open.get(container_id)
-        endpoints = record.endpoints if record is not None else ()
-        return next((endpoint.address for endpoint in endpoints if endpoint.network_name == network), "")
+        return self._open.address(container_id, network)
 
     def addresses(self, container_id: str) -> list[str]:
         """Where a container is on its networks now."""
@@ -303,7 +271,7 @@ class Sandboxes:
             network = self._catalog.get(reference)
             record = self._open.get(container_id)
             mode = record.mode if record is not None else request.mode if request is not None else ""
-            _check_connection(network, mode)
+            membership.check_mode(network, mode)
             if not places.is_plain(endpoint):
                 places.check(network, endpoint)
             endpoint = replace(endpoint, network=network.id)
@@ -312,14 +280,14 @@ class Sandboxes:
                     raise Forbidden(f"endpoint with name {container_name} already exists in network {network.name}")
             else:
                 joined, left = self._catalog.joined_and_left(container_id)
-                if network.id in joined or network.id in self._created_on(request, left):
+                if network.id in joined or network.id in membership.created_on(self._catalog, request, left):
                     return  # what was said first holds, as in dockerd
             self._catalog.connect(container_id, endpoint)  # first: what cannot be put on record is not done
             if record is not None:
                 try:
                     await to_the_end(self._attach(record, network, endpoint, request))
                 except BaseException:
-                    with _told(record, f"its next start will connect it to {network.name}"):
+                    with told(record, f"its next start will connect it to {network.name}"):
                         self._catalog.disconnect(container_id, network)
                     raise
         self.on_change(container_id)
@@ -353,7 +321,7 @@ class Sandboxes:
                 raise EngineError(f"container {container_id} is not connected to the network {reference}") from None
             record = self._open.get(container_id)
             joined, left = self._catalog.joined_and_left(container_id)
-            created_on = network.id in self._created_on(request, left)
+            created_on = network.id in membership.created_on(self._catalog, request, left)
             gone: Endpoint | None = None
             if record is not None:
                 if record.mode == network.driver == "host":
@@ -378,46 +346,12 @@ class Sandboxes:
 
     # -- inside
 
-    def _created_on(self, request: SandboxRequest | None, left: Set[str]) -> dict[str, EndpointRequest]:
-        """What a container's creation asks of networks, all but those that it has left, by their ids (or names, of what is not
-        there); the mode's own is first."""
-        if request is None or request.mode in ("host", "none") or request.mode.startswith("container:"):
-            return {}
-        asked: dict[str, EndpointRequest] = {}
-        own = "bridge" if request.mode == "default" else request.mode
-        for endpoint in (EndpointRequest(own), *request.endpoints):
-            network = next(iter(self._catalog.matching(endpoint.network)), None)
-            words = {endpoint.network, *((network.id, network.name) if network is not None else ())}
-            if not words & left:
-                asked[network.id if network is not None else endpoint.network] = endpoint
-        return asked
-
-    def _wanted(self, container_id: str, request: SandboxRequest) -> list[tuple[Network, EndpointRequest]]:
-        """The networks to be on; the mode's own is first, unless the container was taken off it. Raises NotFound."""
-        joined, left = self._catalog.joined_and_left(container_id)
-        wanted: dict[str, tuple[Network, EndpointRequest]] = {}
-        for key, endpoint in {**self._created_on(request, left), **joined}.items():
-            network = self._catalog.get(key)
-            _check_connection(network, request.mode)
-            wanted[network.id] = (network, endpoint)
-        return list(wanted.values())
-
-    def _allocate(
-        self, request: SandboxRequest, wanted: Sequence[tuple[Network, EndpointRequest]]
-    ) -> tuple[Endpoint, ...]:
-        if request.mac_address and wanted and not wanted[0][1].mac_address:
-            first, rest = wanted[0], wanted[1:]
-            wanted = [(first[0], replace(first[1], mac_address=request.mac_address)), *rest]
-        return self._catalog.allocate(wanted, 0)
-
     async def _build(self, record: Record, request: SandboxRequest) -> None:
         self._records.save(record)
-        if request.ports and (ports := await self._publish(record, request)):
+        if request.ports and (ports := await self.ports.publish(record, request)):
             record = self._open[record.container_id] = replace(record, ports=ports)
             self._records.save(record)
-            for port in ports:
-                if port in self._publisher.lost:
-                    self._lost(port, True)
+            self.ports.tell_lost(record)
         if record.has_namespace:
             endpoints = [(self._catalog[endpoint.network_id], endpoint) for endpoint in record.endpoints]
             await self._kernel.run(
@@ -425,27 +359,14 @@ class Sandboxes:
                 record.container_id,
                 endpoints,
                 gateways(record.endpoints),
-                self._rules(record),
+                self.ports.rules(record),
                 request.namespace,
             )
-            self._lead(record)
+            self.ports.lead(record)
             if wanted(record):
                 await self._names.open(record)
             if endpoints:  # which has used it up: the next one, while this one's processes are being made
                 self._kernel.submit(self._kernel.datapath.prepare)
-
-    async def _publish(self, record: Record, request: SandboxRequest) -> tuple[PublishedPort, ...]:
-        """None on a macvlan or ipvlan. Raises EngineError."""
-        outer = _outer(record)
-        if outer is None or not outer.host_interface:
-            return ()
-        try:
-            return await self._publisher.publish(self._bound(request.ports, outer), keep=request.keep_ports)
-        except PublishError as error:
-            raise EngineError(
-                "driver failed programming external connectivity on endpoint "
-                f"{record.container_name} ({outer.endpoint_id}): {error}"
-            ) from None
 
     def _note(self, record: Record) -> None:
         """The sandbox is like this from now on."""
@@ -456,17 +377,17 @@ class Sandboxes:
         """The same, of what cannot be undone: whether it can be written down or not."""
         self._open[record.container_id] = record
         # The next engine finds out by itself which connections are no more.
-        with _told(record, "what its networks are is not on record"):
+        with told(record, "what its networks are is not on record"):
             self._records.save(record)
 
     async def _tear_down(self, record: Record, *, events: bool) -> None:
         if self._open.pop(record.container_id, None) is None:
             return
         self._names.close(record.container_id)
-        self._relays.lead(record.ports, "")
+        self.ports.lead_nowhere(record)
         if record.has_namespace:
             shared = any(other.shares == record.container_id for other in self._open.values())
-            arguments = (record.container_id, record.endpoints, self._rules(record), shared)
+            arguments = (record.container_id, record.endpoints, self.ports.rules(record), shared)
             # The kernel takes a millisecond to end a mount, and ends the namespace and its pairs when it likes: nobody
             # need wait. Whoever gets these addresses next comes after this in the one thread.
             closed = self._kernel.submit(self._kernel.datapath.close_sandbox, *arguments)
@@ -474,9 +395,7 @@ class Sandboxes:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
             if record.ports or shared:
-                await asyncio.gather(
-                    asyncio.wait({closed}), self._close(record, self._publisher.unpublish(record.ports))
-                )
+                await asyncio.gather(asyncio.wait({closed}), self._close(record, self.ports.give_back(record.ports)))
             self._catalog.release(record.endpoints)
         try:
             self._records.remove(record.container_id)
@@ -514,23 +433,23 @@ class Sandboxes:
             await self._kernel.run(self._kernel.datapath.connect, record.container_id, network, made, ways)
             if record.container_id not in self._names and wanted(grown):
                 await self._names.open(record)
-            placed = await self._place_ports(record, grown, request)
+            placed = await self.ports.place(record, grown, request)
             if placed != grown:
                 self._note(placed)
         except BaseException:
             try:
                 if placed is not None:
-                    await self._put_ports_back(placed, record)
+                    await self.ports.put_back(placed, record)
                 await self._kernel.run(self._kernel.datapath.disconnect, record.container_id, made)
                 if made in ways:
-                    with _told(record, "it has no way out"):
+                    with told(record, "it has no way out"):
                         before = gateways(record.endpoints)
                         await self._kernel.run(self._kernel.datapath.set_ways_out, record.container_id, before)
             finally:
                 self._catalog.release([made])
                 self._is_now(record)
             raise
-        await self._end_ports(record, placed)
+        await self.ports.end(record, placed)
 
     async def _detach(self, record: Record, gone: Endpoint | None, request: SandboxRequest | None) -> None:
         """All of it or nothing: what fails before the pair is gone is put back, and after that there is no way but on."""
@@ -538,173 +457,26 @@ class Sandboxes:
             return
         shrunk = replace(record, endpoints=tuple(e for e in record.endpoints if e is not gone))
         before, after = gateways(record.endpoints), gateways(shrunk.endpoints)
-        placed = await self._place_ports(record, shrunk, request)
+        placed = await self.ports.place(record, shrunk, request)
         try:
             await self._kernel.run(self._kernel.datapath.disconnect, record.container_id, gone)
         except BaseException:
-            await self._put_ports_back(placed, record)
+            await self.ports.put_back(placed, record)
             raise
         self._is_now(placed)
         self._catalog.release([gone])
-        await self._end_ports(record, placed)
+        await self.ports.end(record, placed)
         if gone in before and any(after):
-            with _told(record, "it has no way out"):
+            with told(record, "it has no way out"):
                 await self._kernel.run(self._kernel.datapath.set_ways_out, record.container_id, after)
 
-    async def _place_ports(self, old: Record, new: Record, request: SandboxRequest | None) -> Record:
-        """``new`` with its published ports, which go with the way out: they move, or end, or there are some again.
-
-        What fails leaves those of ``old``. Those that end are bound until ``_end_ports``, so that there is a way back.
-        """
-        if _published(new) is None:
-            new = replace(new, ports=())
-        elif not new.ports and request is not None and request.ports:
-            new = replace(new, ports=await self._publish(new, request))
-        try:
-            await self._move_ports(old, new)
-        except BaseException:
-            await self._end_ports(new, old)
-            raise
-        return new
-
-    async def _put_ports_back(self, placed: Record, old: Record) -> None:
-        with _told(old, "its published ports have no way back to it"):
-            await self._move_ports(placed, old)
-        await self._end_ports(placed, old)
-
-    async def _end_ports(self, old: Record, new: Record) -> None:
-        """Releases the ports that ``new`` has no more."""
-        if old.ports and not new.ports:
-            await self._publisher.unpublish(old.ports)
-
-    async def _move_ports(self, old: Record, new: Record) -> None:
-        """Published ports lead to where ``new`` is from now on; when that cannot be, to where ``old`` is."""
-        if self._rules(old) == self._rules(new) and _relayed(old) == _relayed(new):
-            return
-        await self._kernel.run(self._kernel.datapath.remove_ports, self._rules(old))
-        try:
-            self._relays.lead(old.ports, "")
-            await self._kernel.run(self._kernel.datapath.add_ports, self._rules(new))
-            self._lead(new)
-        except BaseException:
-            with _told(old, "its published ports have no way back to it"):
-                await self._kernel.run(self._kernel.datapath.add_ports, self._rules(old))
-                self._lead(old)
-            raise
-
-    def _lead(self, record: Record) -> None:
-        """Its ports that no rule can lead to it. Raises EngineError."""
-        self._relays.lead(record.ports, _relayed(record))
-
-    def reached_by(self, host_port: int) -> tuple[str, int] | None:
-        """The container's address and port that ``localhost:host_port`` (TCP) leads to on the computer that people use."""
-        for record in self._open.values():
-            outer = _published(record)
-            for port in record.ports if outer is not None else ():
-                local = port.host_ip in ("", "0.0.0.0") or port.host_ip.startswith("127.")
-                if outer is not None and local and (port.proto, port.host_port) == ("tcp", host_port):
-                    return outer.address or outer.address6, port.container_port
-        return None
-
-    def _bound(self, ports: Sequence[PortRequest], outer: Endpoint) -> Sequence[PortRequest]:
-        """The ports with the address that the network binds those to which name none."""
-        binding = self._catalog[outer.network_id].options.get(HOST_BINDING)
-        return [replace(port, host_ip=port.host_ip or binding) for port in ports] if binding else ports
-
-    def _owner(self, port: PublishedPort) -> str:
-        return next((record.container_name for record in self._open.values() if port in record.ports), "")
-
-    def _lost(self, port: PublishedPort, lost: bool) -> None:
-        record = next((one for one in self._open.values() if port in one.ports), None)
-        if record is None:
-            return
-        host = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip
-        shown = f"{host}:{port.host_port}->{port.container_port}/{port.proto}"
-        log.warning("port %s of container %s is %s", shown, record.container_name, "lost" if lost else "back")
-        attributes = {"name": record.container_name, "port": shown}
-        self._events.publish("container", "port_lost" if lost else "port_back", record.container_id, attributes)
-        self.on_change(record.container_id)
-
-    def _rules(self, record: Record) -> list[PortRule]:
-        way = _published(record)
-        if way is None or not way.address:
-            return []
-        return [rule for port in record.ports for rule in self._publisher.rules_for(port, way.address)]
-
     def _sandbox(self, record: Record, request: SandboxRequest) -> Sandbox:
-        owner, path = record, None
-        if record.shares:
-            owner = self._open.get(record.shares, record)
-        if owner.has_namespace:
-            path = self._namespaces / owner.container_id
-        host_mode = path is None
-        addresses = [address for endpoint in owner.endpoints for address in endpoint.addresses]
-        linked = [(self.address(id, "bridge"), names) for id, names in request.linked]
-        return Sandbox(
-            container_id=record.container_id,
-            netns_path=path,
-            endpoints=owner.endpoints,
-            ports=record.ports,
-            resolv_conf=resolver.resolv_conf(request, host_mode=host_mode, names=wanted(owner)),
-            hosts=resolver.hosts(
-                request,
-                addresses,
-                self.host_gateway,
-                [one for one in linked if one[0]],
-                host_mode=host_mode,
-                # dockerd, which runs on the user's own machine, has no such name.
-                machine="" if wanted(owner) or owner.mode == "none" else self._host_gateway,
-            ),
-        )
+        return describe(record, request, self._open, self._namespaces, self.host_gateway, self._host_gateway)
 
     def _event(self, action: str, network_id: str, container_id: str) -> None:
         if network_id in self._catalog:
             attributes = self._catalog[network_id].event_attributes(container_id)
             self._events.publish("network", action, network_id, attributes)
-
-
-def _outer(record: Record) -> Endpoint | None:
-    """The endpoint that leads outside."""
-    ways = gateways(record.endpoints)
-    return ways.ipv4 or ways.ipv6
-
-
-def _published(record: Record) -> Endpoint | None:
-    """The endpoint that ports are published at, if there is one: by IPv4, or by IPv6 where there is no IPv4, and not at a macvlan
-    or an ipvlan, as with Docker."""
-    way = _outer(record)
-    return way if way is not None and way.host_interface and any(way.addresses) else None
-
-
-def _relayed(record: Record) -> str:
-    """The address that no rule can lead its published ports to; "" when rules do."""
-    way = _published(record)
-    return way.address6 if way is not None and not way.address else ""
-
-
-def _check_connection(network: Network, mode: str) -> None:
-    """Raises InvalidParameter when a container of this network mode cannot be on the network as well as on others."""
-    if network.driver == "host":
-        raise InvalidParameter(
-            "cannot connect container to host network - container must be created in host network mode"
-        )
-    if mode == "host" or mode.startswith("container:"):
-        raise InvalidParameter(
-            "container sharing network namespace with another container or host cannot be connected to any other network"
-        )
-    if mode == "none" or (network.driver == "null" and not network.config_only):
-        raise InvalidParameter(
-            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
-        )
-
-
-@contextlib.contextmanager
-def _told(record: Record, consequence: str) -> Iterator[None]:
-    """A step of tidying up: what fails is logged, and does not keep the next from being taken."""
-    try:
-        yield
-    except Exception as error:
-        log.error("the network of container %s: %s, for: %s", record.container_id[:12], consequence, error)
 
 
 def _next_interface(record: Record) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -254,6 +254,7 @@ def path(name: str, as_json: bool) -> None:
 @json_output.option
 def edit(name: str, as_json: bool) -> None:
     """Open the settings in your editor (VISUAL, EDITOR), and check them before they count"""
+    import sys
     import tempfile
 
     from cove.agent import disk
@@ -261,6 +262,7 @@ def edit(name: str, as_json: bool) -> None:
     from cove.machine import effective, lifecycle, policy, settings
 
     paths = lifecycle.existing(name)
+    asked = sys.stderr if as_json else sys.stdout
     before = settings.text_of(paths.settings)
     old = None
     with contextlib.suppress(SettingsError):  # what is there may have a mistake
@@ -269,7 +271,7 @@ def edit(name: str, as_json: bool) -> None:
         draft = Path(folder) / paths.settings.name
         draft.write_text(before, "utf-8", newline="")
         while True:
-            _open_editor(draft)
+            _open_editor(draft, as_json)
             text = settings.text_of(draft)
             if text == before:
                 words = f"machine {name}: nothing has been changed"
@@ -285,14 +287,14 @@ def edit(name: str, as_json: bool) -> None:
                 disk.check_size(paths, wanted.disk)
                 _check_certificates(wanted.extra_certificates)
             except CoveError as error:
-                print(f"cove: {error.message}\n      {error.hint}", flush=True)
-                if confirm("Edit it again? Otherwise the settings stay as they were."):
+                print(f"cove: {error.message}\n      {error.hint}", flush=True, file=asked)
+                if confirm("Edit it again? Otherwise the settings stay as they were.", asked):
                     continue
                 raise SettingsError(
                     "nothing has been changed: what you wrote has a mistake", "once more: cove config edit"
                 ) from None
             break
-    _write_over(paths, before, text)
+    _write_over(paths, before, text, asked)
     changed = {key for key in settings.SCHEMA if old is None or getattr(old, key) != getattr(wanted, key)}
     if any(settings.SCHEMA[key].at_once for key in changed):
         _renew(paths)
@@ -302,7 +304,7 @@ def edit(name: str, as_json: bool) -> None:
     )  # fmt: skip
 
 
-def _write_over(paths: MachinePaths, seen: str, text: str) -> None:
+def _write_over(paths: MachinePaths, seen: str, text: str, asked: TextIO) -> None:
     """Put `text` in the place of what was `seen` there. Raises `SettingsError` when somebody has changed that, and is to be heeded."""
     from cove.cli.command import confirm
     from cove.machine import settings
@@ -314,11 +316,11 @@ def _write_over(paths: MachinePaths, seen: str, text: str) -> None:
                 settings.write(paths.settings, text)
                 return
         seen = there
-        if not confirm(f"{paths.settings} has been changed by somebody else meanwhile. Write over it?"):
+        if not confirm(f"{paths.settings} has been changed by somebody else meanwhile. Write over it?", asked):
             raise SettingsError("nothing has been changed", "once more: cove config edit")
 
 
-def _open_editor(file: Path) -> None:
+def _open_editor(file: Path, as_json: bool) -> None:
     """Raises `CoveError` when there is no editor, or it fails."""
     import os
     import shlex
@@ -335,6 +337,7 @@ def _open_editor(file: Path) -> None:
             f"the editor {words[0]} is not there" if words[0] else "there is no editor on this computer",
             "name one in EDITOR: EDITOR=nano cove config edit",
         )
-    status = subprocess.call([*words, str(file)])
+    # What it draws is no part of the document that is printed.
+    status = subprocess.call([*words, str(file)], stdout=2 if as_json else None)
     if status:
         raise CoveError(f"the editor {words[0]} ended with status {status}", "nothing has been changed")

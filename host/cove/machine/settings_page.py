@@ -9,8 +9,8 @@ BEFORE = """\
 
 Each machine has one file of settings, `machine.toml` in its folder ([on-disk-layout.md](on-disk-layout.md)). `cove config`
 (also `cove machine config`) reads and changes it; so does any editor. A mistake in it is reported with file, line and key,
-and nothing starts until it is mended. Settings take effect at the machine's next start
-(`cove machine restart`), but for those that say otherwise.
+and nothing starts until it is mended. Each says below when a change of it takes effect: at once, or at the machine's next start
+(`cove machine restart`).
 
 | command | does |
 | --- | --- |
@@ -104,7 +104,7 @@ def reference() -> str:
     for key in SCHEMA.values():
         default = key.show(key.default)
         lines += [f"## `{key.name}`", "", key.doc, "", f"* value: {key.kind}", f"* default: `{default}`"]
-        lines += [f"* variable: `COVE_{key.name.upper()}`", ""]
+        lines += [f"* variable: `COVE_{key.name.upper()}`", f"* takes effect: {key.counts}", ""]
     return BEFORE + "\n".join(lines) + "\n" + AFTER
 
 

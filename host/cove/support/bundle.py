@@ -19,9 +19,10 @@ from typing import Any
 from cove.agent import runstate
 from cove.agent.client import ask
 from cove.errors import CoveError
-from cove.machine import docker_context, effective, lifecycle, policy
+from cove.machine import docker_context, effective, engine, lifecycle, policy
 from cove.machine.paths import MachinePaths
-from cove.support import engine, machine, redact
+from cove.support import machine, redact
+from cove.support.computer import OTHER_VARIABLES
 from cove.support.findings import Finding
 from cove.support.redact import Redactor
 
@@ -170,16 +171,7 @@ def _variables(environment: Mapping[str, str], clean: Redactor) -> Any:
     """Names alone, but of those that Cove reads the values too."""
     from cove.machine.settings import SCHEMA
 
-    known = {
-        "COVE_HOME",
-        "COVE_MACHINE",
-        "COVE_HOST",
-        "COVE_DEBUG",
-        "DOCKER_HOST",
-        "DOCKER_CONTEXT",
-        "DOCKER_CONFIG",
-        "XDG_RUNTIME_DIR",
-    }
+    known = {*OTHER_VARIABLES, "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "XDG_RUNTIME_DIR"}
     known |= {effective.variable(name) for name in SCHEMA}
     return clean.document(
         {name: value if name in known else redact.GONE for name, value in sorted(environment.items())}

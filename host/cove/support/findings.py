@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import threading
 import time
@@ -10,11 +11,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cove.machine import ownership
+from cove.errors import CoveError
+from cove.machine import effective, ownership
+from cove.machine.paths import DEFAULT_MACHINE, MachinePaths
+from cove.machine.settings import Settings
 
 OK, NOTE, WARNING, PROBLEM = "ok", "note", "warning", "problem"
 STATES = (OK, NOTE, WARNING, PROBLEM)
 """In order, nothing to do; told, nothing to do; works, but not well; does not work."""
+
+Found = Iterable[tuple[str, str] | tuple[str, str, str]]
+"""What a check yields: state, text, and fix where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +39,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`look` yields findings: state, text, and fix where there is one. `bound_s` is how long it may take."""
+    """`bound_s` is how long it may take."""
 
     name: str
-    look: Callable[[], Iterable[tuple[str, str] | tuple[str, str, str]]]
+    look: Callable[[], Found]
     bound_s: float = 5.0
 
 
@@ -87,6 +94,20 @@ def _failed(check: Check, error: Exception) -> Finding:
     if isinstance(error, PermissionError) and (told := ownership.refusal(error)) is not None:
         return Finding(check.name, PROBLEM, told.message, told.hint)
     return Finding(check.name, WARNING, f"this check failed: {type(error).__name__}: {error}")
+
+
+def settings_of(paths: MachinePaths) -> Settings:
+    """Those in force, or the defaults where there are none or they are broken: another check tells of that."""
+    try:
+        return effective.load(paths.settings)
+    except CoveError:
+        return Settings()
+
+
+def cove_of(paths: MachinePaths) -> str:
+    """What a command about this machine begins with."""
+    usual = paths.name == DEFAULT_MACHINE == (os.environ.get("COVE_MACHINE") or DEFAULT_MACHINE)
+    return "cove" if usual else f"cove -m {paths.name}"
 
 
 def count(findings: Iterable[Finding], state: str) -> int:

@@ -91,6 +91,9 @@ def uninstall(gone: Sequence[Leftover], *, keep_data: bool) -> None:
             continue
         with contextlib.suppress(OSError):  # what is not empty has something that is not Cove's
             folder.rmdir()
+    if names:
+        with contextlib.suppress(OSError):
+            docker_context.folder().rmdir()  # made for a context, when docker has never been used
 
 
 def size_of(gone: Iterable[Leftover]) -> str:

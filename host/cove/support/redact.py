@@ -25,6 +25,8 @@ _KEYWORD = (
     r"auth(?:orization)?(?![a-z])|signature|cookie|session[_-]?id)"
 )
 _WORD = rf"(?:{_KEYWORD}[\w.-]{{0,64}}|(?<![\w.-])(?:key|sig))"
+_OPTION = r"(?:-e[ =]?|(?:--env|--build-arg)[ =])"
+_VARIABLE = r"[A-Za-z_]\w{0,200}"
 _SECRET_NAME = re.compile(rf"(?i){_KEYWORD}|^(?:key|sig)$")
 _NAMES = re.compile(
     r"(?i)(?:^|_)(?:pass(?:word|wd|phrase)?|pwd|secrets?|tokens?|keys?|credentials?|auth|cookie|pat)(?:$|_)"
@@ -60,8 +62,11 @@ _FORMS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (re.compile(r"(?i)\b(bearer|basic)\s{1,8}[\w.~+/=-]{8,}"), rf"\1 {GONE}"),
     # NAME=value of environments, in lists of JSON ("Env": ["A=b"]) and as options (-e A=b, --env A=b, --build-arg A=b).
-    (re.compile(r"(?i)(\"Env\"\s{0,8}:\s{0,8}\[)[^\]]*"), rf"\1{GONE}"),
-    (re.compile(rf"(?<!\S)((?:-e|--env|--build-arg)[ =][\"']?[A-Za-z_]\w{{0,200}}=)({_QUOTED}|\S*)"), rf"\1{GONE}"),
+    # What is quoted may have brackets of its own, and ends with its line where a log has cut it off.
+    (re.compile(r"(?i)(\"Env\"\s{0,8}:\s{0,8}\[)(?:\"(?:[^\"\\\r\n]|\\.)*+\"?|[^\]\"])*+"), rf"\1{GONE}"),
+    (re.compile(rf"(?<!\S)({_OPTION}\"{_VARIABLE}=)(?:[^\"\\\r\n]|\\.)*+"), rf"\1{GONE}"),
+    (re.compile(rf"(?<!\S)({_OPTION}'{_VARIABLE}=)[^'\r\n]*+"), rf"\1{GONE}"),
+    (re.compile(rf"(?<!\S)({_OPTION}{_VARIABLE}=)({_QUOTED}|\S*)"), rf"\1{GONE}"),
     # password = "x", token: x, "secret":"x", ?key=x&
     (re.compile(rf"(?i)({_WORD}[\"']?\s{{0,8}}(?:=|:|%3D)\s{{0,8}}){_VALUE}"), rf"\1{GONE}"),
     # --password x, --registry-token x, -u name:x

@@ -105,6 +105,13 @@ def test_a_context_in_use_is_left(cove: Any) -> None:
     assert json.loads((folder / "config.json").read_text()) == config
 
 
+def test_dockers_folder_goes_when_nothing_but_coves_was_in_it(cove: Any) -> None:
+    cove.make()
+    assert docker_context.folder().is_dir()
+    cove.run("uninstall", "--force", "--keep-data")
+    assert not docker_context.folder().exists()
+
+
 def test_contexts_of_others_stay(cove: Any) -> None:
     cove.make()
     meta = docker_context.meta_file("default")

@@ -224,6 +224,34 @@ def test_edit_does_not_take_mistakes(
         assert paths.settings.read_text() == before
 
 
+def test_edit_prints_one_document_when_json_is_wanted(
+    paths: MachinePaths, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor(
+        tmp_path,
+        monkeypatch,
+        'grep -q "^cpus = 0" "$2" && sed -i s/^cpus.*/cpus=9/ "$2" || sed -i s/^cpus.*/cpus\\ =\\ 0/ "$2"',
+    )
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    status, out, err = run("config", "edit", "--json")
+    assert (status, json.loads(out)["changed"]) == (0, ["cpus"])
+    assert "cpus must be a whole number" in err
+    assert "Edit it again?" in err
+
+
+@pytest.mark.parametrize("words", [("machine", "rm"), ("machine", "reset")])
+def test_nothing_is_asked_when_json_is_wanted(
+    words: tuple[str, ...], paths: MachinePaths, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    status, out, err = run(*words, "--json")
+    assert (status, out) == (1, "")
+    assert f"cove {' '.join(words)} --force default" in err
+    assert paths.settings.exists()
+    status, out, _ = run(*words, "--json", "--force")
+    assert (status, json.loads(out)["machine"]) == (0, "default")
+
+
 def test_edit_without_an_editor(paths: MachinePaths, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISUAL", "/no/such/editor")
     assert run("config", "edit")[2].startswith("cove: the editor /no/such/editor is not there\n")

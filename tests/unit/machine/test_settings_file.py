@@ -61,6 +61,17 @@ def test_set_keeps_comments() -> None:
     assert text.count("#") == settings.render(settings.Settings()).count("#")
 
 
+def test_a_link_stays_one_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    kept, link = tmp_path / "dotfiles/cove.toml", tmp_path / "machine.toml"
+    kept.parent.mkdir()
+    kept.write_text("cpus = 1 # few\n")
+    link.symlink_to(kept)
+    settings.set_value(link, "cpus", "3")
+    assert link.is_symlink()
+    assert kept.read_text() == "cpus = 3 # few\n"
+    assert {*tmp_path.rglob("*")} == {kept.parent, kept, link}
+
+
 @pytest.mark.parametrize(
     "typed",
     [
@@ -118,6 +129,15 @@ def test_a_list_of_several_lines_is_replaced_whole() -> None:
 
 def test_the_document_is_the_schemas() -> None:
     assert (Path(__file__).parents[3] / "docs/settings.md").read_text() == settings_page.reference()
+
+
+@pytest.mark.parametrize("key", settings.SCHEMA.values(), ids=[*settings.SCHEMA])
+def test_each_setting_says_when_it_takes_effect(key: settings.Key) -> None:
+    when = "at once" if key.at_once else "at the machine's next start"
+    _, _, section = settings_page.reference().partition(f"\n## `{key.name}`\n")
+    assert f"\n* takes effect: {when}\n" in section.partition("\n## ")[0]
+    before, _, _ = settings.render(settings.Settings()).partition(f"{key.name} = ")
+    assert before.removesuffix("# ").splitlines()[-1].endswith(f"; takes effect {when})")
 
 
 @pytest.mark.parametrize("name", ["", "A", "-a", "a/b", "..", "a" * 40])

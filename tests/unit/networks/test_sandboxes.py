@@ -59,6 +59,7 @@ class World:
         self.published = set(record.ports)
         self.lost: set[PublishedPort] = set()
         self.on_lost: Any = None
+        self.told: list[Any] = []
         self.listeners: dict[PublishedPort, socket.socket] = {}
         self.joined: dict[str, EndpointRequest] = {}
         self.left: set[str] = set()
@@ -186,7 +187,7 @@ class Datapath:
 async def adopted(world: World, folder: Path, record: Record) -> Sandboxes:
     Records(folder / "sandboxes").save(record)
     kernel: Any = SimpleNamespace(run=world.run, datapath=Datapath(world))
-    events: Any = SimpleNamespace(publish=lambda *words: None)
+    events: Any = SimpleNamespace(publish=lambda *words: world.told.append(words))
     made = Sandboxes(_Catalog(world), kernel, world, events, folder, "")  # type: ignore[arg-type]
     await made.adopt([ID])
     names: Any = {ID}  # its DNS server, for which a namespace would have to be there
@@ -383,8 +384,8 @@ def test_a_port_that_is_lost_is_told_and_not_shown(tmp_path: Path) -> None:
     async def scenario() -> None:
         world = World(BOTH)
         sandboxes = await adopted(world, tmp_path, BOTH)
-        told: list[Any] = []
-        sandboxes._events = SimpleNamespace(publish=lambda *words: told.append(words))  # type: ignore[assignment]
+        changed: list[str] = []
+        sandboxes.on_change = changed.append
         shown = [{"HostIp": "", "HostPort": "8080"}]
         assert sandboxes.settings(ID)["Ports"] == {"80/tcp": shown}
         world.lost = {PORT}
@@ -394,7 +395,8 @@ def test_a_port_that_is_lost_is_told_and_not_shown(tmp_path: Path) -> None:
         world.on_lost(PORT, False)
         assert sandboxes.settings(ID)["Ports"] == {"80/tcp": shown}
         attributes = {"name": BOTH.container_name, "port": ":8080->80/tcp"}
-        assert told == [("container", action, ID, attributes) for action in ("port_lost", "port_back")]
+        assert world.told == [("container", action, ID, attributes) for action in ("port_lost", "port_back")]
+        assert changed == [ID, ID]
 
     asyncio.run(scenario())
 
@@ -404,7 +406,7 @@ def test_ports_are_relayed_when_what_is_left_has_no_ipv4(tmp_path: Path) -> None
         both = replace(BOTH, endpoints=(BOTH.endpoints[0], SIX))
         world = World(both)
         sandboxes = await adopted(world, tmp_path, both)
-        assert sandboxes.reached_by(8080) == (BOTH.endpoints[0].address, 80)
+        assert sandboxes.ports.reached_by(8080) == (BOTH.endpoints[0].address, 80)
         # A port that cannot be relayed keeps it where it is.
         world.failing = "listener"
         with pytest.raises(EngineError):
@@ -415,7 +417,7 @@ def test_ports_are_relayed_when_what_is_left_has_no_ipv4(tmp_path: Path) -> None
         assert (world.published, world.rules) == (set(BOTH.ports), set())
         assert world.listeners.keys() == set(BOTH.ports)
         assert [*sandboxes] == on_disk(tmp_path) == [replace(both, endpoints=(SIX,))]
-        assert sandboxes.reached_by(8080) == (SIX.address6, 80)
+        assert sandboxes.ports.reached_by(8080) == (SIX.address6, 80)
         await sandboxes.connect(FIRST.id, ID, "web", EndpointRequest(FIRST.id), request=ASKED)
         assert {one.container_address for one in world.rules} != set()
         assert all(one.fileno() < 0 for one in world.listeners.values())

@@ -18,9 +18,9 @@ from urllib.parse import quote
 
 import pytest
 from cove.cli import main as cli
-from cove.machine import lifecycle, policy
+from cove.machine import engine, lifecycle, policy
 from cove.machine.paths import MachinePaths
-from cove.support import bundle, diagnose, engine, findings, machine
+from cove.support import bundle, diagnose, findings, machine
 from cove.support.findings import PROBLEM, Finding
 from cove.support.redact import GONE, Redactor
 from hypothesis import given, settings
@@ -59,6 +59,8 @@ def shapes(secrets: Secrets) -> str:
         f"Authorization: Bearer {new()}", f"authorization: Basic {basic}", f"he sent Bearer {new()} there", f"X-Registry-Auth: {new()}",
         f'"Authorization":"Bearer {new()}"', f"GET /x?token={new()}&a=1", f"https://s3/x?X-Amz-Signature={new()}&y=2",
         f"docker run -e DB_PASS={new()} --env HARMLESS={new()} busybox", f'"Env": ["A={new()}", "PATH={new()}"]',
+        f'"Env": ["A=x]y", "B={new()}", "C=\\"]{new()}"]', f"docker run -eDB_PASS={new()} busybox",
+        f"docker run -e 'A=x {new()}' --env \"B=\\\"x {new()}\" busybox", f"-e C='x {new()}'",
         f"cove login -u joe -p x --password {new()}", f"curl -u joe:{new()} https://x", f"identitytoken: {new()}",
         f"using {new('ghp_{}')}", f"using {new('glpat-{}')}", f"using {new('dckr_pat_{}')}",
         f"jwt {new('eyJhbGciOiJIUzI1NiJ9.eyJ{}.sig')}", f"API_KEY={new()} make", f"secret-access-key = \"{new()} {new()}\"",
@@ -69,7 +71,8 @@ def shapes(secrets: Secrets) -> str:
     lines.append(f"-----BEGIN RSA PRIVATE KEY-----\n{key}\n{new()}\n-----END RSA PRIVATE KEY-----")
     secrets.made.append(f"AKIA{os.urandom(8).hex().upper()}")
     lines.append(f"of the account {secrets.made[-1]}")
-    lines.append(f"harmless again\n-----BEGIN PRIVATE KEY-----\n{new()}")  # and the log ends
+    lines.append(f'"Env": ["A=]{new()}')  # cut off
+    lines.append(f"]\nharmless again\n-----BEGIN PRIVATE KEY-----\n{new()}")  # and the log ends
     return "\n".join(lines) + "\n"
 
 
@@ -283,9 +286,16 @@ def test_the_command_writes_one(
     assert told == {"machine": "default", "problems": 0, "warnings": 0, "findings": [], "bundle": "mine.zip"}
     cli.main(["diagnose", "--bundle"])
     assert len([*tmp_path.glob("cove-diagnose-*.tar.gz")]) == 1
+    monkeypatch.setattr(diagnose, "checks", lambda name: pytest.fail("it looks before it knows where to write"))
     cli.main(["diagnose", "--bundle", "/no/such/place/b.zip"])
     assert statuses == [0, 0, 1]
     assert "there is no folder /no/such/place" in capsys.readouterr().err
+
+
+def test_of_coves_own_variables_the_values_are_told(home: Path, tmp_path: Path) -> None:
+    given = {"COVE_DEBIAN_MIRROR": "http://mirror.example/debian", "COVE_CPUS": "3", "EDITOR": "vi"}
+    bundle.write(tmp_path / "b.zip", "default", [], lambda words, bound: "", given)
+    assert json.loads(contents(tmp_path / "b.zip")["b/environment.json"]) == {**given, "EDITOR": GONE}
 
 
 def test_what_is_no_secret_stays() -> None:
@@ -303,6 +313,7 @@ def test_what_is_no_secret_stays() -> None:
 @pytest.mark.parametrize(
     "piece",
     [
+        "-eA=", '"Env":["', '"Env":["\\]', '"Env":["a]', '"Env":["\n',
         "a.", "password", "password=[", 'password="', "password='", "eyJ-", "-eyJaaaaa", "http://", "x://a", '"Env":[', "--password ",
         "-e A=", "-u a", "proxy=", "proxy", "http://a:", "a://b:c",
         "-----BEGIN PRIVATE KEY-----", "authorization:", "bearer ", "token" + " " * 50, "ghp_", "[", "key=", "--a-",
