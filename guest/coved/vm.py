@@ -3,12 +3,16 @@
 import sys
 from pathlib import Path
 
+import coved.events.quiet
+import coved.link.client
+import coved.link.services  # noqa: F401 - loaded before the start, of which it would be a part
 from coved import __version__
 from coved.boot import held
 from coved.boot.places import DATA, LINK_PORT, OUTSIDE, REGISTRIES, RUN, SOCKET, SSH_AGENT, SSH_AGENT_WAY
 from coved.engine import Config
 from coved.networks import nftables
 from coved.process import run
+from coved.rehearsal import rehearse
 
 CONFIG = Config(
     Path(DATA), Path(RUN), Path(SOCKET), Path(LINK_PORT), __version__, registries=Path(REGISTRIES), outside=Path(OUTSIDE),
@@ -22,7 +26,7 @@ def main() -> int:
 
 def _wait() -> None:
     nftables.load()  # the only library that an engine loads while it starts
-    held.wait("engine")
+    held.wait("engine", rehearse)
 
 
 if __name__ == "__main__":

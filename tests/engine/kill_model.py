@@ -302,7 +302,10 @@ class _Answered:
 
     @staticmethod
     def wait(box: Box, line: Line, shim_died: bool) -> bool:
-        if (line.status, line.value) == (200, 0) and "created" in box.status:  # the machine's death has undone its start
+        if (line.status, line.value) == (
+            200,
+            0,
+        ) and "created" in box.status:  # the machine's death has undone its start
             box.status = {"created"}
             return True
         if line.status != 200 or line.value not in box.codes:

@@ -51,8 +51,11 @@ def wait(*loaded: int) -> None:
         os.close(descriptor)
 
 
-def begin() -> None:
+def begin(rehearsing: int) -> None:
     """Become the machine that the host's seed tells of, with its data disk. Raises ``BootError``.
+
+    Args:
+        rehearsing: descriptor by which a service that is held is told to rehearse its beginning meanwhile.
 
     While this waits for the seed the host may save the VM, and start others from what it has saved. So nothing of a machine is
     known until then, not even its disk.
@@ -66,6 +69,7 @@ def begin() -> None:
         raise BootError(f"the host has no port for a seed: {error.strerror}") from error
     told = seed.receive(port)
     os.close(port)
+    os.write(rehearsing, b"\n")
     seed.apply(told)
     disk.attach(disk.take(data))
     disk.tidy()

@@ -18,7 +18,8 @@ MAX_DELAY_S = 5.0
 MAX_SAID = 300
 MAX_CONNECTIONS = 16
 HOLD, LOADED = 4, 5
-"""Descriptors of a service that is started held: at the end of the first it begins, and it closes the second when it has loaded."""
+"""Descriptors of a service that is started held: at the end of the first it begins (and rehearses that when it reads something),
+and it closes the second when it has loaded."""
 
 
 class Service:

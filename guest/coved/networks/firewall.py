@@ -10,6 +10,7 @@ for one, and for the machine itself.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -129,12 +130,13 @@ class Firewall:
         uplink: the device that published ports are reached by, when there is only one, and by none else but those that are
             ``known``: what was asked for on the computer's own localhost alone, containers of other networks must not reach
             at their gateway. "" is any.
+        dry: all is as it would be, but that nothing is changed.
     """
 
-    def __init__(self, table: str, uplink: str = "") -> None:
+    def __init__(self, table: str, uplink: str = "", *, dry: bool = False) -> None:
         self._table = table
         self._way_in = f'iifname "{uplink}" ' if uplink else ""
-        self._nft = Nftables()
+        self._nft = Nftables(dry=dry)
 
     def reset(self, bridges: Iterable[BridgeRule], ports: Iterable[PortRule], unrouted: Iterable[str] = ()) -> None:
         """Puts the table up anew with these networks and ports, whatever an earlier engine left in it.
@@ -196,3 +198,12 @@ class Firewall:
             if rule.modes[family == 6] == "nat-unprotected":
                 elements[f"open{family}"] = name
         return [f"{verb} element inet {self._table} {key} {{ {value} }}" for key, value in elements.items()]
+
+
+def rehearse() -> None:
+    """Has a table with one network put up dry: all of libnftables has run once. Raises FirewallError."""
+    firewall = Firewall("rehearsal", "uplink", dry=True)
+    try:
+        firewall.reset([BridgeRule("rehearsal", (ipaddress.ip_network("192.0.2.0/24"),))], [], ["ipv4"])
+    finally:
+        firewall.close()

@@ -27,6 +27,7 @@ def load() -> ctypes.CDLL:
     library.nft_ctx_new.restype = ctypes.c_void_p
     library.nft_ctx_new.argtypes = [ctypes.c_uint32]
     library.nft_ctx_free.argtypes = [ctypes.c_void_p]
+    library.nft_ctx_set_dry_run.argtypes = [ctypes.c_void_p, ctypes.c_bool]
     for function in (library.nft_ctx_buffer_error, library.nft_ctx_buffer_output):
         function.argtypes = [ctypes.c_void_p]
     for function in (library.nft_ctx_get_error_buffer, library.nft_ctx_get_output_buffer):
@@ -37,13 +38,18 @@ def load() -> ctypes.CDLL:
 
 
 class Nftables:
-    """One libnftables context. It belongs to the thread's network namespace, and is used by one thread at a time."""
+    """One libnftables context. It belongs to the thread's network namespace, and is used by one thread at a time.
 
-    def __init__(self) -> None:
+    Args:
+        dry: nothing is changed (nft's ``--check``).
+    """
+
+    def __init__(self, *, dry: bool = False) -> None:
         self._library = library = load()
         self._context = library.nft_ctx_new(0)
         if not self._context:
             raise FirewallError("libnftables cannot be set up: out of memory, or no permission to use netfilter")
+        library.nft_ctx_set_dry_run(self._context, dry)
         library.nft_ctx_buffer_error(self._context)
         library.nft_ctx_buffer_output(self._context)
 
