@@ -379,9 +379,13 @@ class Vm:
         await self._driver.on_link_change(self.link.changed)
         if self._resumed:
             self.link.changed(True)
-        await self._or_gone(asyncio.gather(self.link.ready.wait(), self._connect(self.link, report)), timeout_s)
+        await self._or_gone(self._answers(self.link, report), timeout_s)
         assert self._transport is not None
         self.door = EngineDoor(self._transport, self.link.answering)
+
+    async def _answers(self, link: Link, report: Report) -> None:
+        await self._connect(link, report)
+        await link.ready.wait()
 
     async def _or_gone(self, work: Awaitable[object], timeout_s: float) -> None:
         """Wait for a step of the boot. Raises `BootError` when the VM ends meanwhile, or it takes too long."""
@@ -515,6 +519,8 @@ class Vm:
             self.watcher = None
         if self.folders is not None:
             await self.folders.close()
+        if self._driver is not None:
+            await self._driver.close()
 
     def status(self) -> dict[str, Any]:
         """What `cove machine status` shows of a VM that runs."""

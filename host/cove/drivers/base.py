@@ -142,6 +142,10 @@ class Driver(ABC):
         """End the VM's process. Bounded; returns when it is gone. Raises `DriverError` when it does not go."""
 
     @abstractmethod
+    async def close(self) -> None:
+        """Let go of a VM, which goes on when it runs: another object can take it over. Bounded; this one is of no use any more."""
+
+    @abstractmethod
     async def wait_exit(self) -> None:
         """Return when the VM is gone, or at once when there is none."""
 

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 QMP_TIMEOUT_S = 20.0
 KILL_TIMEOUT_S = 10.0
 LOOKED_AT_S = 0.5
+LET_GO_S = 2.0
 MAX_CONSOLE = 4 << 20
 NO_ROOM = 1 << 20
 """Bytes of a disk that count for none."""
@@ -311,6 +312,20 @@ class QemuDriver(Driver):
     async def wait_exit(self) -> None:
         if self._exit is not None:
             await asyncio.shield(self._exit)
+
+    async def close(self) -> None:
+        if self._exit is not None and self.pid() is None:
+            # What tells how QEMU has ended is on its way to the log.
+            await asyncio.wait((self._exit,), timeout=KILL_TIMEOUT_S)
+        tasks = [task for task in (*self._listening, self._failures, self._exit) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        client, self._qmp = self._qmp, None
+        if client is not None:  # QEMU talks to one at a time
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(LET_GO_S):
+                    await client.disconnect()
 
     def pid(self) -> int | None:
         if FileLock(self._paths.vm_lock).is_free():
