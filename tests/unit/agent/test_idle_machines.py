@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from cove.agent.client import held
+from cove.agent.idle import Idle, Wish
 from cove.machine.paths import MachinePaths
 
 Eventually = Callable[..., None]
@@ -128,3 +130,24 @@ def test_one_that_cannot_be_saved_goes_on_and_is_not_tried_again_and_again(
     assert paths.agent_log.read_text().count("was not suspended") == 1
     with connect(paths) as client:
         assert repeats(client)
+
+
+def test_a_use_that_nobody_told_of_begins_the_count_anew() -> None:
+    after_s = 0.3
+    quiet = [True]
+    suspended: list[float] = []
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        idle = Idle(lambda: Wish(after_s), lambda running: quiet[0], lambda since: suspended.append(loop.time()))  # type: ignore[arg-type]
+        idle.look()
+        quiet[0] = False
+        await asyncio.sleep(after_s * 1.5)
+        assert (idle.since, suspended) == (None, [])
+        quiet[0] = True
+        idle.look()
+        begun = loop.time()
+        await asyncio.sleep(after_s * 1.5)
+        assert suspended[0] - begun >= after_s * 0.9
+
+    asyncio.run(scenario())
