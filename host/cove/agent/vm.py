@@ -29,6 +29,7 @@ from cove.forward import ssh_agent
 from cove.forward.docker_socket import EngineDoor
 from cove.forward.ports import PortForwards, free_port
 from cove.machine import effective, keys, outside, policy, registries, space, templates
+from cove.machine.files import MAX_CONSOLE, cut
 from cove.machine.paths import MachinePaths
 from cove.machine.settings import Settings
 from cove.machine.sizes import format_size
@@ -473,6 +474,18 @@ class Vm:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._driver.wait_disk_full(), STILL_FULL_S)
             raise self._disk_full()
+
+    def cut_logs(self) -> None:
+        """Keep the guest from filling this computer's disk with what it says. To be called now and then."""
+        try:
+            cut(self._paths.qemu_log, MAX_CONSOLE)
+            if cut(self._paths.console_log, MAX_CONSOLE):
+                self._console_begin = 0
+                if self.run is not None:
+                    self.run = replace(self.run, console_begin=0)
+                    runstate.save(self._paths, self.run)
+        except OSError as error:
+            log.error("the console's log could not be cut: %s", error)
 
     async def wait_exit(self) -> None:
         assert self._driver is not None

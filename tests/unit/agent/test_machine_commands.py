@@ -16,6 +16,7 @@ import pytest
 from cove.agent.launch import ensure_running
 from cove.drivers.qemu.qcow2 import virtual_size
 from cove.errors import CoveError
+from cove.machine import files
 
 Eventually = Callable[[Callable[[], bool]], None]
 
@@ -329,6 +330,24 @@ def test_logs_follow_what_is_added(cove: Any) -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+def test_what_a_guest_says_does_not_fill_the_disk(cove: Any) -> None:
+    paths = cove.make()
+    cove.run("machine", "start")
+    with paths.console_log.open("a") as console:
+        console.write("noise\n" * (files.MAX_CONSOLE // 6) + "the end of the noise\n")
+    pid = cove.status()["pid"]
+    assert paths.console_log.stat().st_size == 0
+    earlier = paths.console_log.with_name("console.log.1")
+    assert earlier.stat().st_size == files.MAX_CONSOLE
+    assert earlier.read_text().endswith("the end of the noise\n")
+    with paths.console_log.open("a") as console:
+        console.write("its last words\n")
+    os.kill(pid, signal.SIGKILL)
+    paths.qemu_log.write_text("")
+    cove.end()
+    assert cove.status()["crash"]["words"] == ["its last words"]
 
 
 def test_logs_of_a_machine_that_never_ran(cove: Any) -> None:

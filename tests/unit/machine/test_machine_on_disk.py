@@ -69,6 +69,19 @@ def test_a_log_is_rotated_when_it_is_too_long(tmp_path: Path) -> None:
     assert (tmp_path / "log.1").read_text() == "123456"
 
 
+def test_a_log_that_others_append_to_is_cut_and_its_end_kept(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert not files.cut(log, 5)
+    with log.open("ab", buffering=0) as other:
+        other.write(b"12345")
+        assert not files.cut(log, 5)
+        other.write(b"6789")
+        assert files.cut(log, 5)
+        assert (tmp_path / "log.1").read_bytes() == b"56789"
+        other.write(b"0")
+        assert log.read_bytes() == b"0"
+
+
 def test_a_tail_reads_the_end_alone(tmp_path: Path) -> None:
     log = tmp_path / "log"
     assert files.tail(log, 3) == []

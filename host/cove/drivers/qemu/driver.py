@@ -23,7 +23,7 @@ from cove.drivers.base import Driver, Forward, VmSpec
 from cove.drivers.qemu import backlog, binary, command, lastwords, migration, plugs, qcow2, statekind
 from cove.drivers.qemu.identity import is_qemu_of
 from cove.errors import CoveError, DriverError, PortInUse, StateError
-from cove.machine.files import rotate, sync_folder
+from cove.machine.files import MAX_CONSOLE, rotate, sync_folder
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from cove.machine.sockets import listen
@@ -34,7 +34,6 @@ QMP_TIMEOUT_S = 20.0
 KILL_TIMEOUT_S = 10.0
 LOOKED_AT_S = 0.5
 LET_GO_S = 2.0
-MAX_CONSOLE = 4 << 20
 NO_ROOM = 1 << 20
 """Bytes of a disk that count for none."""
 GUEST_ADDRESS = "10.0.2.15"
