@@ -35,6 +35,15 @@ def answers(paths: MachinePaths) -> bool:
         return True
 
 
+def out_of_reach(paths: MachinePaths) -> AgentError:
+    """Of an agent that holds its machine and does not answer: it hangs, or its sockets were removed, as at a logout."""
+    return AgentError(
+        f"the agent of machine {paths.name} lives, and does not answer at {paths.agent_socket}",
+        f"see who it is with: fuser -v '{paths.lock}'; end it (kill), then: cove machine start {paths.name}."
+        f" Its log: {paths.agent_log}",
+    )
+
+
 @contextlib.contextmanager
 def held(paths: MachinePaths) -> Iterator[None]:
     """The machine is not suspended by itself as long as the block lasts, or its agent lives."""

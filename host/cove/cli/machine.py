@@ -177,7 +177,7 @@ def status(name: str, as_json: bool) -> None:
 def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("machine", value["machine"]), ("state", _state(value))]
     if "agent_pid" in value and value["agent_pid"] is None and value["state"] != "suspended":
-        rows.append(("agent", "none; the next command that needs the machine starts one"))
+        rows.append(("agent", _no_agent(value["machine"])))
     if trouble := value.get("trouble"):
         rows += [("trouble", trouble), ("", f"make room, then: cove machine start {value['machine']}")]
     for number, (port, why) in enumerate(value.get("lost_ports", {}).items()):
@@ -207,6 +207,15 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
     rows += _folder_rows(value)
     used = "none yet" if value["disk_used"] is None else f"{value['disk_used'] / 2**20:.0f} MiB"
     return [*rows, ("disk", used), ("docker socket", value["docker_socket"])]
+
+
+def _no_agent(name: str) -> str:
+    from cove.machine.locks import FileLock
+    from cove.machine.paths import MachinePaths
+
+    if FileLock(MachinePaths(name).lock).is_free():
+        return "none; the next command that needs the machine starts one"
+    return f"lives, and cannot be reached; what to do: cove diagnose {name}"
 
 
 def _state(value: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from cove.agent import disk as disks
 from cove.agent import runstate
-from cove.agent.client import NoAgent, answers, ask
+from cove.agent.client import NoAgent, answers, ask, out_of_reach
 from cove.errors import CoveError
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
@@ -38,11 +38,8 @@ def look_at_processes(paths: MachinePaths) -> Found:
     if not FileLock(paths.launch_lock).is_free():
         yield NOTE, "a command is starting the machine at this moment"
     if agent and not answers(paths):
-        yield (
-            PROBLEM, f"the agent of machine {paths.name} lives, and does not answer at {paths.agent_socket}",
-            f"see who it is with: fuser -v '{paths.lock}'; end it (kill), then: cove machine start {paths.name}."
-            f" Its log: {paths.agent_log}",
-        )  # fmt: skip
+        error = out_of_reach(paths)
+        yield PROBLEM, error.message, error.hint
         return
     if agent:
         try:

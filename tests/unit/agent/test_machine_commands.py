@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from cove.agent.launch import ensure_running
 from cove.drivers.qemu.qcow2 import virtual_size
-from cove.errors import CoveError
+from cove.errors import AgentError, CoveError
 from cove.machine import files
 
 Eventually = Callable[[Callable[[], bool]], None]
@@ -118,6 +119,19 @@ def test_a_machine_without_its_agent_is_still_a_running_one(cove: Any) -> None:
     after = cove.status()
     assert (after["boot_id"], after["pid"]) == (before["boot_id"], before["pid"])
     assert after["agent_pid"] not in (None, before["agent_pid"])
+
+
+def test_an_agent_whose_sockets_were_removed_is_told_with_the_way_out(
+    cove: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = cove.make()
+    cove.run("machine", "start")
+    shutil.rmtree(paths.run_dir)
+    assert "agent          lives, and cannot be reached" in cove.run("machine", "status").stdout
+    monkeypatch.setattr("cove.agent.launch.AGENT_TIMEOUT_S", 0.2)
+    with pytest.raises(AgentError, match="the agent of machine default lives, and does not answer at ") as raised:
+        ensure_running("default")
+    assert "end it (kill), then: cove machine start default" in raised.value.hint
 
 
 def test_a_machine_whose_settings_broke_meanwhile_can_be_stopped(cove: Any) -> None:
