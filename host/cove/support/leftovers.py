@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cove.errors import CoveError, MachineBusy
+from cove.errors import CoveError
 from cove.machine import docker_context, lifecycle
 from cove.machine.files import write_whole
 from cove.machine.locks import FileLock
@@ -44,8 +44,8 @@ def of_reset(paths: MachinePaths) -> list[Leftover]:
 def reset(paths: MachinePaths) -> int:
     """Make a machine that does not run as new, and return how many bytes are free for it. Raises `MachineBusy`, `CoveError`."""
     with FileLock(paths.launch_lock) as launching:
-        launching.acquire(10, f"the start of machine {paths.name}")
-        _check_stopped(paths)
+        launching.acquire(lifecycle.LAUNCHING_S, f"the start of machine {paths.name}")
+        lifecycle.check_stopped(paths)
         gone = of_reset(paths)
         for each in gone:
             _remove(each.path)
@@ -86,7 +86,7 @@ def uninstall(gone: Sequence[Leftover], *, keep_data: bool) -> None:
     names = lifecycle.names()
     contexts = {each.what.removeprefix(_CONTEXT) for each in gone if each.what.startswith(_CONTEXT)}
     for name in names:
-        _check_stopped(MachinePaths(name))
+        lifecycle.check_stopped(MachinePaths(name))
     for each in gone:
         _remove(each.path)
     _leave_docker(contexts)
@@ -115,11 +115,6 @@ def _check_home() -> None:
                 f"COVE_HOME is {home}, which has other things in it than Cove's: nothing is removed",
                 f"remove by hand what is Cove's: {home / 'data'}, {home / 'config'}, {home / 'cache'}, {home / 'run'}",
             )
-
-
-def _check_stopped(paths: MachinePaths) -> None:
-    if not FileLock(paths.lock).is_free() or not FileLock(paths.vm_lock).is_free():
-        raise MachineBusy(f"the machine {paths.name} is running", f"stop it first: cove machine stop {paths.name}")
 
 
 def _size(path: Path) -> int:

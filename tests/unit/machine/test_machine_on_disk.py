@@ -375,3 +375,26 @@ def test_a_wrong_value_is_refused_and_the_file_stays(tmp_path: Path, key: str, v
     with pytest.raises(CoveError, match=said):
         settings.set_value(file, key, value)
     assert file.read_text() == "# mine\ncpus = 2\n"
+
+
+def test_a_machine_that_somebody_starts_meanwhile_is_not_removed(home: Path) -> None:
+    paths = lifecycle.init("default")
+    told: list[Exception] = []
+
+    def remove() -> None:
+        try:
+            lifecycle.remove("default")
+        except CoveError as error:
+            told.append(error)
+
+    with FileLock(paths.launch_lock) as launching, FileLock(paths.lock) as agent:
+        launching.acquire(1, "the start")
+        removing = threading.Thread(target=remove)
+        removing.start()
+        time.sleep(0.2)
+        assert removing.is_alive()
+        agent.acquire(1, "the machine")
+        launching.release()
+        removing.join(10)
+    assert isinstance(told[0], MachineBusy)
+    assert paths.settings.exists()
