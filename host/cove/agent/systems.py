@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from cove.agent import memory, suspended
+from cove.agent import memory
 from cove.errors import CoveError
 from cove.image import store
 from cove.image.store import VmImage
@@ -17,14 +17,10 @@ log = logging.getLogger(__name__)
 
 
 def choose(paths: MachinePaths, progress: Report) -> VmImage:
-    """The newest image, which is made when it is missing; after a rollback the one that the machine has gone back to; and for a
-    machine that is suspended its own.
+    """The newest image, which is made when it is missing; after a rollback the one that the machine has gone back to.
 
     When the newest cannot be made, the one that it has been using will do. Blocking. Raises `CoveError`, `OSError`.
     """
-    asleep = suspended.load(paths)
-    if asleep is not None and (image := store.find(asleep.run.image)) is not None:
-        return image
     noted = systems.load(paths)
     if noted.pinned:
         image = store.find(noted.used)
