@@ -13,7 +13,7 @@ from typing import Any
 
 from cove.agent import consolewords
 from cove.drivers.qemu import lastwords
-from cove.machine.files import write_whole
+from cove.machine.files import sweep, write_whole
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 
@@ -78,9 +78,10 @@ def save(paths: MachinePaths, run: RunState) -> None:
 
 
 def forget(paths: MachinePaths) -> None:
-    """The VM has ended as it should."""
+    """The VM has ended as it should. For the agent alone."""
     with contextlib.suppress(OSError):
         paths.run_state.unlink()
+    sweep(paths.run_state)
 
 
 def without_agent(paths: MachinePaths) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 from cove.agent import runstate
 from cove.agent.runstate import RunState
-from cove.machine.files import sync_folder, write_whole
+from cove.machine.files import sweep, sync_folder, write_whole
 from cove.machine.paths import MachinePaths
 
 
@@ -56,8 +56,9 @@ def is_of_this_disk(paths: MachinePaths, found: Suspended) -> bool:
 
 
 def forget(paths: MachinePaths) -> None:
-    """Raises `OSError` when the state may be found again."""
+    """For the agent alone. Raises `OSError` when the state may be found again."""
     paths.suspended_run.unlink(missing_ok=True)
+    sweep(paths.suspended_run)
     sync_folder(paths.folder)
     for state in paths.folder.glob(f"{paths.suspended.name}*"):  # unfinished ones too
         with contextlib.suppress(OSError):

@@ -32,6 +32,13 @@ def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:
         raise
 
 
+def sweep(path: Path) -> None:
+    """Remove what processes that were killed in `write_whole` have left of `path`. Nobody may be writing it. Never fails."""
+    for temporary in path.parent.glob(f".{path.name}.*"):
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
 def sync_folder(path: Path) -> None:
     """Have it on the disk for good which files a folder has. Raises `OSError`."""
     if sys.platform == "win32":

@@ -94,6 +94,14 @@ def test_a_note_that_cannot_be_read_is_not_found_again_later(cove: Any, paths: M
     assert [path.name for path in paths.folder.glob("suspended*")] == []
 
 
+def test_what_was_being_written_when_an_agent_was_killed_is_removed(cove: Any, paths: MachinePaths) -> None:
+    for file in (paths.run_state, paths.suspended_run):
+        file.with_name(f".{file.name}.abc").touch()
+    cove.run("machine", "start")
+    assert cove.status()["start"] == "resumed"
+    assert [path.name for path in paths.folder.glob(".*")] == []
+
+
 def test_an_agent_that_dies_amid_a_suspension_costs_nothing(cove: Any, eventually: Callable[..., None]) -> None:
     paths = cove.make()
     cove.faults = "endless-save"

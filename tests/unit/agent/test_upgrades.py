@@ -206,6 +206,7 @@ def test_every_step_of_taking_an_image_can_be_the_last(cove: Any) -> None:
                     assert store.find(folder.name) is not None
             _publish(digits[1])
             assert [path.name for path in images_dir().glob(".new-*")] == []
+            assert [path.name for path in (images_dir() / "inputs").iterdir() if path.name != key] == []
             assert there() == {digits[0] * 64, digits[1] * 64}
             digits = digits[1] + ("0" if digits[1] == "f" else f"{int(digits[1], 16) + 1:x}")
             step += 1
