@@ -72,6 +72,8 @@ class Service:
         self._outcome: asyncio.Future[CoveError | None] = self._loop.create_future()
         self._stopping: asyncio.Task[None] | None = None
         self._suspending: asyncio.Task[None] | None = None
+        self._used_again = asyncio.Event()
+        """Somebody came after a suspension began that nobody has asked for."""
         self._docker = DockerSocket(listeners.docker, self._open_stream, self._clients_changed)
         self._holders = 0
         """Those who use the machine in another way than through its engine: it is not suspended for want of use."""
@@ -288,10 +290,19 @@ class Service:
         if self._suspending is not None:
             await asyncio.wait([self._suspending])
 
+    async def _awake(self, send: Send = lambda _: None) -> None:
+        """For somebody who comes while the machine is being suspended: wait for the end of that, and pass on its progress.
+
+        When nobody has asked for it, it is given up: that takes a moment, and to save and load its memory may take minutes.
+        """
+        if self._suspending is not None:
+            self._used_again.set()
+            await self._pass_on(self._suspending, send)
+
     async def _up(self) -> EngineDoor:
         self._callers += 1
         try:
-            await self._suspended()
+            await self._awake()
             self._begin()
             error = await asyncio.shield(self._outcome)
         finally:
@@ -331,7 +342,7 @@ class Service:
                 self._idle.settings_changed()
                 send(_last(await self._renew()))
             elif operation == "stop":
-                await self._stop(send)
+                await self._stop(send, in_order=request.get("in_order", True))
                 self._told.set()
             else:
                 send(
@@ -362,7 +373,7 @@ class Service:
 
     async def _watch(self, send: Send, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Start the VM when there is none, and pass on progress until the machine is ready, has failed, or the client leaves."""
-        await self._suspended()
+        await self._awake(send)
         if self._ending and self._state == "resting":
             send(_last(self._being_stopped()))
             return
@@ -442,11 +453,14 @@ class Service:
             # Only now: whoever has come before the door was shut is counted, whoever comes after it waits.
             if not anyway and (clients := self._docker.clients):
                 raise _in_use(self._paths.name, clients)
-            await vm.suspend(self._report, idle_since)
+            await vm.suspend(self._report, idle_since, None if idle_since is None else self._used_again)
             await self._rest(quietly=idle_since is not None)
         except BaseException:
             if self._vm is vm:
                 self._door = vm.door
+            if idle_since is not None and self._used_again.is_set():
+                self._idle.cancel()  # and counts anew, even if whoever came is nobody who stays
+                self._idle.look()
             raise
         finally:
             self._suspending = None
@@ -477,6 +491,7 @@ class Service:
         if self._vm is None or self._suspending is not None:
             return
         log.info("nobody has used the machine for %.0f s: it is suspended", time.time() - since)
+        self._used_again.clear()
         self._suspending = self._loop.create_task(self._put_to_sleep(self._vm, anyway=False, idle_since=since))
         self._suspending.add_done_callback(_unused_and_awake)
 
@@ -485,7 +500,7 @@ class Service:
         self._holders += 1
         self._idle.look()
         try:
-            await self._suspended()
+            await self._awake()
             if not self._ending:
                 self._begin()
             send(_last(await asyncio.shield(self._outcome)))
@@ -495,14 +510,18 @@ class Service:
             self._holders -= 1
             self._idle.look()
 
-    async def _follow(self, work: asyncio.Task[None], send: Send) -> None:
-        """Pass on progress until the work is done, and how it ended."""
+    async def _pass_on(self, work: asyncio.Future[Any], send: Send) -> None:
+        """Pass on progress until the work is done."""
         queue: asyncio.Queue[Event | Left | None] = asyncio.Queue()
         self._watchers.add(queue)
         work.add_done_callback(lambda _: queue.put_nowait(None))
         while isinstance(event := await queue.get(), Event):
             send({"event": event.to_json()})
         self._watchers.discard(queue)
+
+    async def _follow(self, work: asyncio.Task[None], send: Send) -> None:
+        """Pass on progress until the work is done, and how it ended."""
+        await self._pass_on(work, send)
         problem = None if work.cancelled() else work.exception()
         if problem is None:
             send({"done": True})
@@ -511,12 +530,15 @@ class Service:
         else:
             send({"done": True, "error": str(problem), "hint": f"the agent's log is {self._paths.agent_log}"})
 
-    async def _stop(self, send: Send) -> None:
-        if self._suspending is not None:
-            await self._suspended()
-            if self._state == "resting" and suspended.load(self._paths) is not None:
-                self._begin()  # it fell asleep before it was told to stop: what runs in it is to end in order
-                await asyncio.shield(self._outcome)
+    async def _stop(self, send: Send, *, in_order: bool) -> None:
+        await self._awake(send)
+        if in_order and self._state in ("resting", "starting") and suspended.load(self._paths) is not None:
+            self._begin()  # what runs in it is to end in order
+            outcome = self._outcome
+            await self._pass_on(outcome, send)
+            if (error := outcome.result()) is not None:
+                send(_last(error))
+                return
         if self._state == "starting":
             self._ending = True
             self._give_up()

@@ -9,7 +9,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,8 @@ ENDING_S = 1.0
 """In which a VM that ends is gone, when its connections are."""
 STILL_FULL_S = 1.0
 """The write that failed is tried at once when the VM goes on."""
+TELL_S = 5.0
+"""Of what may take longer than who waits for it waits without a word."""
 STREAMS_S = 10.0
 """Between the engine's first answer and that of what serves streams beside it."""
 CONTAINERS_S, POWER_OFF_S, BUTTON_S, QUIT_S = 10, 35.0, 20.0, 10.0
@@ -278,7 +280,6 @@ class Vm:
         if not suspended.is_of_this_disk(self._paths, before):
             raise StateError(f"{self._paths.disk} was changed since")
         self._console_begin = consolewords.size(self._paths.console_log)
-        report(Event("boot", "going on where it was suspended"))
 
         async def consume() -> None:
             self.run = replace(run, ssh_port=await self._forward_ssh(), start="resumed")
@@ -286,13 +287,16 @@ class Vm:
             suspended.forget(self._paths)
             self._resumed = self.adopted = True
 
-        await self._driver.wake(spec, self._paths.suspended, consume)
+        async with self._telling(report, Event("boot", "going on where it was suspended")):
+            await self._driver.wake(spec, self._paths.suspended, consume)
         await self._ready_or_full(report, BOOT_TIMEOUT_S)
 
-    async def suspend(self, report: Report, idle_since: float | None = None) -> None:
+    async def suspend(
+        self, report: Report, idle_since: float | None = None, unless: asyncio.Event | None = None
+    ) -> None:  # fmt: skip
         """Write the VM to the disk and end it: the next start goes on where it was. Raises `CoveError`, and then it goes on.
 
-        ``idle_since``: nobody has asked for it.
+        ``idle_since``: nobody has asked for it. ``unless``: it is given up when this is set before the state is whole.
         """
         assert self._driver is not None and self._transport is not None
         if self.run is None or not self.can_be_suspended:
@@ -302,25 +306,46 @@ class Vm:
             )
         assert self.folders is not None
         async with self.folders.away():  # with them it could not be saved, and some may be in use
-            report(Event("suspend", "writing its memory to the disk"))
             await asyncio.to_thread(self._transport.disconnect)
-            await self._save(idle_since)
+            async with self._telling(report, Event("suspend", "writing its memory to the disk")):
+                await self._save(idle_since, unless or asyncio.Event())
         await self._driver.quit()
         if not await self._ended(QUIT_S):
             await self._driver.kill()
         suspended.note(self._paths, self.run, ended=True, idle_since=idle_since)
         runstate.forget(self._paths)
 
-    async def _save(self, idle_since: float | None) -> None:
+    async def _save(self, idle_since: float | None, unless: asyncio.Event) -> None:
         assert self._driver is not None and self.run is not None
         with space.room(self._paths.folder, f"the memory of the machine {self._paths.name}"):
-            await self._driver.suspend(self._paths.suspended)
+            await self._driver.suspend(self._paths.suspended, unless)
             try:
+                if unless.is_set():
+                    raise CoveError("it was given up")
                 suspended.note(self._paths, self.run, ended=False, idle_since=idle_since)
             except BaseException:
                 suspended.forget(self._paths)
                 await self._driver.unfreeze()
                 raise
+
+    @contextlib.asynccontextmanager
+    async def _telling(self, report: Report, event: Event) -> AsyncIterator[None]:
+        """Tell of a step that may take minutes, and again every few seconds: who waits also learns that somebody is there still."""
+        report(event)
+
+        async def tell() -> None:
+            assert self._driver is not None
+            while True:
+                await asyncio.sleep(TELL_S)
+                done, total = await self._driver.written() or (None, None)
+                report(replace(event, done=done, total=total))
+
+        telling = asyncio.create_task(tell())
+        try:
+            yield
+        finally:
+            telling.cancel()
+            await asyncio.wait((telling,))
 
     async def _restore(
         self, spec: VmSpec, template: Path, run: RunState, told: dict[str, Any], report: Report
@@ -340,10 +365,11 @@ class Vm:
         await self._driver.start(spec)
         await self._or_gone(self._driver.wait_held(), BOOT_TIMEOUT_S)
         if key is not None:
-            report(Event("boot", "saving what it has loaded: the next start takes a moment"))
+            saving = Event("boot", "saving what it has loaded: the next start takes a moment")
             try:
-                templates.prepare()
-                await self._driver.save(templates.place(key))
+                async with self._telling(report, saving):
+                    templates.prepare()
+                    await self._driver.save(templates.place(key))
             except (DriverError, OSError) as error:  # this start does without it, and so does the next
                 log.error("no template could be saved: %s", error)
         await self._begin(spec, run, told)

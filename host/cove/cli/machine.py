@@ -88,7 +88,7 @@ def stop_in_order(name: str) -> None:
     """Stop a machine; one that is suspended goes on first, so that what runs in it ends as it should. Raises `CoveError`."""
     if _status(name)["state"] == "suspended":
         _run(name)
-    stop_machine(name)
+    stop_machine(name, in_order=True)
 
 
 @group.command()
@@ -130,8 +130,11 @@ def resume(name: str, as_json: bool) -> None:
     _start(name, as_json)
 
 
-def stop_machine(name: str) -> None:
-    """End a machine, its VM and its agent, whatever their state. Raises `CoveError`."""
+def stop_machine(name: str, *, in_order: bool = False) -> None:
+    """End a machine, its VM and its agent, whatever their state. Raises `CoveError`.
+
+    ``in_order``: one that has just been suspended goes on first, and else stays so.
+    """
     from cove.agent.client import NoAgent, ask
     from cove.agent.launch import start_agent
     from cove.machine import lifecycle
@@ -141,12 +144,12 @@ def stop_machine(name: str) -> None:
     paths = lifecycle.existing(name)
     with renderer(f"Cove is stopping machine {name}") as report:
         try:
-            ask(paths, "stop", STOP_TIMEOUT_S, report)
+            ask(paths, "stop", STOP_TIMEOUT_S, report, in_order=in_order)
         except NoAgent:
             if not FileLock(paths.vm_lock).is_free():
                 # Its agent was killed: a new one takes the VM over and stops it as it should be.
                 start_agent(paths)
-                ask(paths, "stop", STOP_TIMEOUT_S, report)
+                ask(paths, "stop", STOP_TIMEOUT_S, report, in_order=in_order)
     lock = FileLock(paths.lock)
     lock.acquire(30, f"machine {name}")
     lock.release()

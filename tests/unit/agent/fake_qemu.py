@@ -153,6 +153,8 @@ class Fake:
                     (self.folder / "fake_memory").write_text(json.dumps(self.seed))
                 self.status = "postmigrate"
                 self.tell("MIGRATION", {"status": "failed" if "no-save" in FAULTS else "completed"})
+        if name == "query-migrate":
+            return {"ram": {"total": 4 << 20, "remaining": 1 << 20}} if self.status == "finish-migrate" else {}
         if name == "migrate_cancel":
             self.status = "paused"
         if name == "migrate-incoming":

@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 from cove.agent import runstate, suspended
+from cove.agent.client import ask
 from cove.agent.launch import ensure_running
+from cove.errors import CoveError
 from cove.machine.paths import MachinePaths
+from cove.progress import Event
 
 
 @pytest.fixture
@@ -52,6 +55,50 @@ def test_a_stop_wakes_it_first_so_that_containers_end_in_order(cove: Any, paths:
     cove.run("machine", "stop")
     assert cove.status()["state"] == "stopped"
     assert not paths.suspended.exists()
+
+
+def test_a_machine_that_fell_asleep_just_before_it_was_told_to_stop_ends_in_order(paths: MachinePaths) -> None:
+    said: list[str] = []
+    ask(paths, "stop", 30, lambda event: said.append(event.text))
+    assert "going on where it was suspended" in said
+    assert "stopping containers and powering off" in said
+    assert not paths.suspended_run.exists()
+
+
+def test_one_whose_data_are_to_go_is_not_woken_for_that(paths: MachinePaths) -> None:
+    ask(paths, "stop", 30, in_order=False)
+    assert paths.suspended_run.exists()
+
+
+def test_a_machine_that_cannot_be_woken_is_not_said_to_be_stopped(cove: Any, paths: MachinePaths) -> None:
+    cove.qemu.rename(cove.home / "elsewhere")
+    with pytest.raises(CoveError, match="is not a program that can be run"):
+        ask(paths, "stop", 30)
+    assert paths.suspended_run.exists()
+
+
+def test_how_far_it_is_is_told_while_it_takes_long(
+    cove: Any, eventually: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = cove.make()
+    cove.wait_less(monkeypatch, 0.1, "TELL_S")
+    cove.faults = "endless-save"
+    cove.run("machine", "start")
+    with cove.spawn("machine", "suspend") as suspending:
+        eventually((paths.folder / "saving").exists)
+        with pytest.raises(EnoughError):
+            ask(paths, "ready", 30, _enough)  # who waits for its end is told as well
+        os.kill(cove.status()["agent_pid"], signal.SIGKILL)
+        suspending.kill()
+
+
+class EnoughError(Exception):
+    """All that was to be heard has been."""
+
+
+def _enough(event: Event) -> None:
+    assert (event.text, event.done, event.total) == ("writing its memory to the disk", 3 << 20, 4 << 20)
+    raise EnoughError
 
 
 def test_it_goes_on_with_the_settings_that_it_was_started_with(cove: Any, paths: MachinePaths) -> None:

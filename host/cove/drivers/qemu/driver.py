@@ -155,20 +155,29 @@ class QemuDriver(Driver):
         finally:
             await self._execute("cont")
 
-    async def suspend(self, state: Path) -> None:
+    async def suspend(self, state: Path, unless: asyncio.Event | None = None) -> None:
         try:
-            await self._write(state)
+            await self._write(state, unless)
         except BaseException:
             await self._execute("cont")
             raise
 
-    async def _write(self, state: Path) -> None:
+    async def written(self) -> tuple[int, int] | None:
+        if self._qmp is None:
+            return None
+        try:
+            async with asyncio.timeout(QMP_TIMEOUT_S):
+                return await migration.so_far(self._qmp)
+        except (TimeoutError, OSError, QMPError):
+            return None
+
+    async def _write(self, state: Path, unless: asyncio.Event | None = None) -> None:
         if self._qmp is None:
             raise DriverError(f"the VM of machine {self._paths.name} is not running")
         unfinished = state.with_name(f"{state.name}.{os.getpid()}")
         fd = _open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
-            await migration.save(self._qmp, fd)
+            await migration.save(self._qmp, fd, unless)
             await asyncio.to_thread(os.fsync, fd)
             unfinished.replace(state)
             await asyncio.to_thread(sync_folder, state.parent)
