@@ -299,6 +299,15 @@ class Service:
             self._used_again.set()
             await self._pass_on(self._suspending, send)
 
+    async def _pass_on(self, work: asyncio.Future[Any], send: Send) -> None:
+        """Pass on progress until the work is done."""
+        queue: asyncio.Queue[Event | Left | None] = asyncio.Queue()
+        self._watchers.add(queue)
+        work.add_done_callback(lambda _: queue.put_nowait(None))
+        while isinstance(event := await queue.get(), Event):
+            send({"event": event.to_json()})
+        self._watchers.discard(queue)
+
     async def _up(self) -> EngineDoor:
         self._callers += 1
         try:
@@ -509,15 +518,6 @@ class Service:
         finally:
             self._holders -= 1
             self._idle.look()
-
-    async def _pass_on(self, work: asyncio.Future[Any], send: Send) -> None:
-        """Pass on progress until the work is done."""
-        queue: asyncio.Queue[Event | Left | None] = asyncio.Queue()
-        self._watchers.add(queue)
-        work.add_done_callback(lambda _: queue.put_nowait(None))
-        while isinstance(event := await queue.get(), Event):
-            send({"event": event.to_json()})
-        self._watchers.discard(queue)
 
     async def _follow(self, work: asyncio.Task[None], send: Send) -> None:
         """Pass on progress until the work is done, and how it ended."""
