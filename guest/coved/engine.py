@@ -13,7 +13,8 @@ from coved.activity import Activity
 from coved.build.cache.snapshots import Snapshots
 from coved.build.cache.steps import Steps
 from coved.containers import Containers
-from coved.containers.outward import Outward
+from coved.containers.proxies_and_certificates import ProxiesAndCertificates
+from coved.current_outside import CurrentOutside
 from coved.events import Events
 from coved.images import Images
 from coved.networks import Networks
@@ -24,7 +25,6 @@ from coved.shares import Share, Table
 from coved.shares.shares import Shares
 from coved.store import upgrading
 from coved.store.database import Database
-from coved.told import Told
 from coved.volumes import Volumes
 from coved.watching.watched import Watched
 
@@ -97,10 +97,10 @@ class Engine:
             self.watched = Watched(self.link.watch)
             self.link.watched = lambda: self.watched.paths if self.watched is not None else ()
             self.link.on_changes = self._changes_told
-        self.told = Told(config.outside)
-        self.outward = Outward(self.told, config.state)
+        self.outside = CurrentOutside(config.outside)
+        self.proxies_and_certificates = ProxiesAndCertificates(self.outside, config.state)
         if self.link is not None:
-            self.link.on_outside = self.told.renew
+            self.link.on_outside = self.outside.renew
         self.database = upgrading.opened(config.root / "metadata.db")
         self.identity = _identity(self.database)
         self.events = Events()
@@ -117,7 +117,7 @@ class Engine:
             config.root / "tmp",
             config.registries if isinstance(config.registries, Settings) else Settings.of_file(config.registries),
             self.networks.sandboxes.ports.reached_by,
-            self.told,
+            self.outside,
         )
         self.spawner = SpawnerClient(config.state / "spawner.sock", config.state / "shims")
         self.containers = Containers(
@@ -128,7 +128,7 @@ class Engine:
             networks=self.networks,
             spawner=self.spawner,
             root=config.root,
-            outward=self.outward,
+            proxies_and_certificates=self.proxies_and_certificates,
             shares=self.shares,
             watched=self.watched,
             userns_remap=config.userns_remap,
@@ -155,7 +155,7 @@ class Engine:
 
         return Builder(
             self.database, self.images, self.registries, self.networks, self.spawner, self.snapshots, self.steps,
-            self.config.root, self.outward,
+            self.config.root, self.proxies_and_certificates,
         )  # fmt: skip
 
     async def start(self, answer: Callable[[], None]) -> None:

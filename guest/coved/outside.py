@@ -91,7 +91,9 @@ def masked(proxy: str) -> str:
     """A proxy's address without who asks, as dockerd shows it."""
     before, at, host = proxy.rpartition("@")  # the last one: a password may have others
     scheme, separator, _ = before.partition("://")
-    return f"{scheme}{separator}xxxxx:xxxxx@{host}" if separator else f"xxxxx:xxxxx@{host}" if at else proxy
+    if separator and ":" not in scheme:  # else it is a password that has it
+        return f"{scheme}{separator}xxxxx:xxxxx@{host}"
+    return f"xxxxx:xxxxx@{host}" if at else proxy
 
 
 def proxy_problem(proxy: str) -> str:

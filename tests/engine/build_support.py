@@ -39,7 +39,11 @@ class Parts:
         self.engine = Engine(Config(self.root, self.state, folder / "docker.sock", None, "test", folder / "none"))
         self.snapshots = self.engine.snapshots
         self.executor = Executor(
-            self.engine.database, self.snapshots, self.engine.networks, self.engine.spawner, self.engine.outward
+            self.engine.database,
+            self.snapshots,
+            self.engine.networks,
+            self.engine.spawner,
+            self.engine.proxies_and_certificates,
         )
         self.base: tuple[str, ...] = ()
         self._note_names()

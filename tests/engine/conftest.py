@@ -46,9 +46,9 @@ def engine_with() -> Callable[..., contextlib.AbstractContextManager[Engine]]:
 
 
 @contextlib.contextmanager
-def running_engine(*options: str) -> Iterator[Engine]:
-    """An engine with these options of the command line, and busybox in it."""
-    made = Engine(Path(tempfile.mkdtemp(prefix="cove-e", dir="/tmp")), *options)
+def running_engine(*options: str, folder: Path | None = None) -> Iterator[Engine]:
+    """An engine with these options of the command line, and busybox in it; ``folder``, for all that it has, goes with it."""
+    made = Engine(folder or Path(tempfile.mkdtemp(prefix="cove-e", dir="/tmp")), *options)
     try:
         made.start()
         import_busybox(made.url)

@@ -70,6 +70,8 @@ class Box:
         before = set() if surely and not self.in_flight else set(self.status)
         if alive and self.kind in ("lasting", "writer"):
             self.status = (self.status - {"paused"}) | before | {"running", "restarting"}
+            if self.in_flight in ("stop", "kill", "remove"):  # which was noted, and is why it is not started again
+                self.codes |= {UNKNOWN}
         elif alive and self.kind == "flapper":
             self.status |= {"running", "restarting", "exited"}
             self.codes |= {UNKNOWN}
@@ -300,6 +302,12 @@ class _Answered:
 
     @staticmethod
     def wait(box: Box, line: Line, shim_died: bool) -> bool:
+        if (line.status, line.value) == (
+            200,
+            0,
+        ) and "created" in box.status:  # the machine's death has undone its start
+            box.status = {"created"}
+            return True
         if line.status != 200 or line.value not in box.codes:
             return False
         box.status, box.codes = {"exited"}, {line.value}

@@ -111,8 +111,9 @@ def test_exec_has_its_own_status_streams_and_environment(docker_client: Any, nam
 
 def test_stop_takes_the_stop_signal_and_then_kills(docker_client: Any, name: str) -> None:
     container = docker_client.containers.run(
-        "busybox", ["sh", "-c", "trap 'exit 7' TERM; while :; do sleep 0.1; done"], name=name, detach=True
+        "busybox", ["sh", "-c", "trap 'exit 7' TERM; echo; while :; do sleep 0.1; done"], name=name, detach=True
     )
+    next(container.logs(stream=True))  # before it has its trap, init is not reached by the signal
     container.stop(timeout=10)
     assert container.wait()["StatusCode"] == 7
     container.start()

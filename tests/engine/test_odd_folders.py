@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
 
-from busybox_image import import_busybox
-from engines import Engine
-
 pytestmark = [pytest.mark.root, pytest.mark.native]
 
 
-@pytest.fixture
-def odd() -> Iterator[Engine]:
-    above = Path(tempfile.mkdtemp(prefix="cove-e", dir="/tmp"))
-    folder = above / "a:b,c=d e"
-    folder.mkdir()
-    made = Engine(folder)
-    try:
-        made.start()
-        import_busybox(made.url)
-        yield made
-    finally:
-        made.close()
-        shutil.rmtree(above)
-
-
-def test_a_root_with_the_separators_of_mount_options_in_its_path(odd: Engine) -> None:
-    client = docker.DockerClient(odd.url, timeout=60)
-    assert client.containers.run("busybox", ["sh", "-c", "echo $(ls /bin/sh)"], remove=True) == b"/bin/sh\n"
-    client.close()
+def test_a_root_with_the_separators_of_mount_options_in_its_path(engine_with: Callable[..., Any]) -> None:
+    with tempfile.TemporaryDirectory(prefix="cove-e", dir="/tmp") as above:
+        folder = Path(above, "a:b,c=d e")
+        folder.mkdir()
+        with engine_with(folder=folder) as odd, contextlib.closing(docker.DockerClient(odd.url, timeout=60)) as client:
+            assert client.containers.run("busybox", ["sh", "-c", "echo $(ls /bin/sh)"], remove=True) == b"/bin/sh\n"

@@ -1,13 +1,17 @@
-"""What an image has at the place of a volume, when it is no folder."""
+"""Volumes that an image asks for, and that get what it has at their place."""
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import io
 import tarfile
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import docker
 import pytest
 
 from life_support import ask
@@ -36,3 +40,29 @@ def test_a_device_at_a_volumes_place_is_not_opened_and_no_folder(engine: Any, do
     assert answer["message"].startswith("source ") and answer["message"].endswith("/root/x is not directory")
     assert [one.name for one in docker_client.volumes.list()] == before  # and it leaves none behind
     assert len(engine.names(engine.root / "containers")) == len(docker_client.containers.list(all=True))
+
+
+def test_an_engine_that_is_killed_while_a_container_is_created_leaves_no_volume_of_it(own_engine: Any) -> None:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as tar:
+        for number in range(5_000):  # takes a while to copy
+            tar.addfile(tarfile.TarInfo(f"x/{number}"))
+    body = {"Image": "busybox", "Volumes": {"/x": {}}, "HostConfig": {"Mounts": [{"Type": "volume", "Target": "/y"}]}}
+    with contextlib.closing(docker.DockerClient(own_engine.url, timeout=60)) as client:
+        client.api.import_image_from_data(data.getvalue(), "many", "latest", changes=["VOLUME /x"])
+        ask(own_engine, "POST", "/containers/create?name=kept", body)
+        client.api.remove_container("kept")
+        left = {one.name for one in client.volumes.list()}
+        assert len(left) == 2
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            body["Image"], body["Cmd"] = "many", ["/none"]
+            asked = pool.submit(ask, own_engine, "POST", "/containers/create?name=gone", body)
+            while len(own_engine.names(own_engine.root / "volumes")) < 4:
+                time.sleep(0.001)
+            own_engine.kill()
+            with pytest.raises((OSError, ValueError)):  # it has not been answered
+                asked.result(60)
+        own_engine.start()
+        assert client.containers.list(all=True) == []
+        assert {one.name for one in client.volumes.list()} == left
+    assert {*own_engine.names(own_engine.root / "volumes")} == left

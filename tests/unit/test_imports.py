@@ -39,12 +39,13 @@ GUEST = {
     **dict.fromkeys(sorted(_MIDDLE), _BOTTOM),
     "images": {"dockerfile", *_BOTTOM},
     **{package: set[str]() for package in sorted(_BOTTOM)},
+    "shares": {"runtime"},
     "dockerfile": set(),
     "grpc": set(),
     "streams": set(),
     "boot": {"runtime", "streams"},
 }
-TOOLS = {"activity", "errors", "filters", "finishing", "outside", "threads", "times", "told", "versions"}
+TOOLS = {"activity", "current_outside", "errors", "filters", "finishing", "outside", "threads", "times", "versions"}
 """The guest's modules that every package may use, and that use none."""
 TOP = {"engine", "process", "supervisor", "vm"}
 """The guest's modules that put the packages together; no package uses them, but for the API the engine."""

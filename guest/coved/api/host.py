@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from coved.runtime import mountinfo
 from coved.runtime.cgroups import CgroupError, mount_point
 
 _UNKNOWN = "<unknown>"
@@ -88,11 +89,7 @@ def open_descriptors() -> int:
 
 
 def _file_system(path: Path) -> str:
-    """The type of the file system of a path (proc_pid_mountinfo(5))."""
+    """The type of the file system of a path."""
     device = path.stat().st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        mount, _, source = line.partition(" - ")
-        if mount.split()[2] == wanted:
-            return source.split()[0]
-    return _UNKNOWN
+    return next((mounted.kind for mounted in mountinfo.entries() if mounted.device == wanted), _UNKNOWN)

@@ -118,7 +118,7 @@ async def _info(engine: "Engine", request: Request) -> Response:
         "MemTotal": host.memory(),
         "GenericResources": None,
         "DockerRootDir": str(engine.config.root),
-        **engine.told.now.shown(),
+        **engine.outside.now.shown(),
         "Name": system.nodename,
         "Labels": [],
         "ExperimentalBuild": False,

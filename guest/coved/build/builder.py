@@ -28,7 +28,7 @@ from coved.build.stages.job import Job
 from coved.build.stages.plan import plan
 from coved.build.upkeep import Upkeep
 from coved.build.vertices import Vertices
-from coved.containers.outward import Outward
+from coved.containers.proxies_and_certificates import ProxiesAndCertificates
 from coved.dockerfile.instructions import DockerfileError
 from coved.errors import EngineError
 from coved.images import Images, platforms
@@ -44,7 +44,7 @@ class Builder:
 
     def __init__(
         self, database: Database, images: Images, registries: Registries, networks: Networks, spawner: SpawnerClient,
-        snapshots: Snapshots, steps: Steps, root: Path, outward: Outward,
+        snapshots: Snapshots, steps: Steps, root: Path, proxies_and_certificates: ProxiesAndCertificates,
     ) -> None:  # fmt: skip
         self._images = images
         self._registries = registries
@@ -53,8 +53,8 @@ class Builder:
         self.steps = steps
         self.incoming = Incoming(self.snapshots)
         self._copier = Copier(self.snapshots, root / "build" / "hashes")
-        self._outward = outward
-        self._executor = Executor(database, self.snapshots, networks, spawner, outward)
+        self._proxies_and_certificates = proxies_and_certificates
+        self._executor = Executor(database, self.snapshots, networks, spawner, proxies_and_certificates)
         self._exporter = Exporter(images, self.snapshots, self._copier)
         self._definitions = Definitions()
         self._beginning, self._begun = asyncio.Lock(), False
@@ -83,7 +83,7 @@ class Builder:
         Raises BuildError, EngineError. A caller that is cancelled leaves nothing but the results of whole steps.
         """
         await self._begin()
-        request = replace(request, proxies=self._outward.proxies(request.build_args))
+        request = replace(request, proxies=self._proxies_and_certificates.proxies(request.build_args))
         vertices = Vertices(progress)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self.upkeep.bound)

@@ -16,7 +16,7 @@ from coved.containers.config_schema import EXEC, Json, read
 from coved.containers.container import Container
 from coved.containers.hints import with_hint
 from coved.containers.linked import Linked
-from coved.containers.outward import Outward
+from coved.containers.proxies_and_certificates import ProxiesAndCertificates
 from coved.errors import Conflict, EngineError, InvalidParameter, NotFound
 from coved.events import Events
 from coved.runtime.errors import NotRunning, RuntimeFailure, StartError
@@ -58,10 +58,10 @@ class Exec:
 class Execs:
     """All execs by id."""
 
-    def __init__(self, events: Events, linked: Linked, outward: Outward) -> None:
+    def __init__(self, events: Events, linked: Linked, proxies_and_certificates: ProxiesAndCertificates) -> None:
         self._events = events
         self._linked = linked
-        self._outward = outward
+        self._proxies_and_certificates = proxies_and_certificates
         self._execs: dict[str, Exec] = {}
 
     def get(self, id: str) -> Exec:
@@ -103,7 +103,8 @@ class Execs:
         linked = self._linked.environment(container)
         inherited = [entry for entry in container.config["Env"] if entry.partition("=")[0] not in given]
         own = [*linked, *inherited, *config["Env"]]
-        config["Env"] = [*self._outward.environment(own, container.shim.pid if container.shim else 0), *own]
+        pid = container.shim.pid if container.shim else 0
+        config["Env"] = [*self._proxies_and_certificates.environment(own, pid), *own]
         config["User"] = config["User"] or container.config["User"]
         config["WorkingDir"] = config["WorkingDir"] or container.config["WorkingDir"]
         self._prune()

@@ -21,7 +21,7 @@ from coved.containers.linked import Linked
 from coved.containers.logs import options as log_options
 from coved.containers.logs.attributes import Subject
 from coved.containers.mountpoints import MountPoint
-from coved.containers.outward import Outward
+from coved.containers.proxies_and_certificates import ProxiesAndCertificates
 from coved.containers.registry import Registry
 from coved.containers.seccomp_profile import DEFAULT_PATH
 from coved.errors import EngineError, InvalidParameter, NotFound
@@ -62,11 +62,11 @@ class Launcher:
         networks: Networks,
         spawner: SpawnerClient,
         registry: Registry,
-        outward: Outward,
+        proxies_and_certificates: ProxiesAndCertificates,
         binds: Binds,
         remap: Remap | None = None,
     ) -> None:
-        self.outward = outward
+        self.proxies_and_certificates = proxies_and_certificates
         self._root = root
         self._images = images
         self._volumes = volumes
@@ -144,8 +144,8 @@ class Launcher:
         if linked:
             image = {**image, "Env": [*linked, *image["Env"]]}
             request = replace(request, linked=self.linked.hosts(container))
-        if outward := self.outward.environment(image["Env"]):
-            image = {**image, "Env": [*outward, *image["Env"]]}
+        if more := self.proxies_and_certificates.environment(image["Env"]):
+            image = {**image, "Env": [*more, *image["Env"]]}
         remap = self._remap if userns.applies(self._remap, container.host_config) else None
         opening: asyncio.Task[Sandbox] | None = None
         if remap is None:  # the network is made while the shim makes all that needs none
@@ -165,7 +165,7 @@ class Launcher:
                 [self._image_mount(container, mount) for mount in container.mounts if mount.kind == "image"],
             )
             oci = spec.build(container.id, image, container.host_config, layout, around, self._profile)
-            oci["mounts"] += self.outward.mounts()
+            oci["mounts"] += self.proxies_and_certificates.mounts()
             shim = await self._spawner.create(
                 container.id, oci, stdio=self._stdio(container), log=await self._log(container),
                 exit_file=self.exit_file(container), attach=attach, after=opening,
@@ -259,7 +259,7 @@ class Launcher:
                 try:
                     async with self._volumes.opened([mount.source]):
                         empty = MOUNTPOINTS.get(mount.destination, ())
-                        await self._volumes.populate(mount.source, directory, empty)
+                        await self._volumes.populate(mount.source, directory, empty, made_for=container.id)
                 finally:
                     os.close(directory)
 

@@ -69,7 +69,7 @@ class Life:
         self._spawner = spawner
         self._events = events
         self._remove = remove
-        self._probes = Probes(registry, events, launcher.linked, launcher.outward)
+        self._probes = Probes(registry, events, launcher.linked, launcher.proxies_and_certificates)
         self._survivors = Survivors(registry, spawner, lambda shim: launcher.discard(shim))
         self._endings = Endings(
             registry=registry,

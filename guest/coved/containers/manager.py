@@ -21,7 +21,7 @@ from coved.containers.execs import Execs
 from coved.containers.launcher import Launcher
 from coved.containers.life import Life, attach_now
 from coved.containers.mountpoints import MountPoint, collect, inherit
-from coved.containers.outward import Outward
+from coved.containers.proxies_and_certificates import ProxiesAndCertificates
 from coved.containers.registry import Registry
 from coved.containers.removals import Removals
 from coved.containers.spec import Layout
@@ -36,7 +36,6 @@ from coved.runtime.spawner_client import SpawnerClient
 from coved.runtime.spec import Attachment
 from coved.shares.shares import Shares
 from coved.store.database import Database
-from coved.store.trees import remove_tree
 from coved.times import parse_time_ns
 from coved.volumes import Volumes
 from coved.watching.watched import Watched
@@ -66,7 +65,7 @@ class Containers:
         networks: Networks,
         spawner: SpawnerClient,
         root: Path,
-        outward: Outward,
+        proxies_and_certificates: ProxiesAndCertificates,
         shares: Shares | None = None,
         watched: Watched | None = None,
         userns_remap: str = "",
@@ -81,12 +80,13 @@ class Containers:
         self.remap = userns.parse(userns_remap) if userns_remap else None
         self.binds = Binds(volumes, shares, watched)
         self._launcher = Launcher(
-            self._root, images, volumes, networks, spawner, self._registry, outward, self.binds, self.remap
-        )
+            self._root, images, volumes, networks, spawner, self._registry, proxies_and_certificates, self.binds,
+            self.remap,
+        )  # fmt: skip
         if shares is not None:
             shares.users = self._folders_used
             volumes.bind_within(shares)
-        self.execs = Execs(events, self._launcher.linked, outward)
+        self.execs = Execs(events, self._launcher.linked, proxies_and_certificates)
         self._pruning = False
         self.life = Life(
             registry=self._registry,
@@ -105,7 +105,10 @@ class Containers:
         self._root.mkdir(parents=True, exist_ok=True, mode=0o710)
         self._removals.start()
         self._registry.load()
-        self._sweep({container.id for container in self._registry})
+        known = {container.id for container in self._registry}
+        self._sweep(known)
+        for id in self._volumes.made_in_vain(known):
+            await self._volumes.give_up(id)
         self._make_folders()
         self._images.set_users(self._users_of)
         await self.life.restore()
@@ -282,13 +285,10 @@ class Containers:
         if not request.config["Hostname"] and request.host["UTSMode"] != "host":
             shared = request.host["NetworkMode"] == "host"
             request.config["Hostname"] = os.uname().nodename if shared else container.short_id
-        container.mounts, own = [], []
+        container.mounts = []
         try:
             for mount in mounts:
-                is_new = mount.kind == "volume" and not self._volumes.exists(mount.source)
-                container.mounts.append(await self._named(mount))
-                if is_new and container.mounts[-1].anonymous:
-                    own.append(container.mounts[-1].source)
+                container.mounts.append(await self._named(mount, container.id))
             self._launcher.layout(container).prepare()
             await self._launcher.populate(container)
             with self._registry.database.transaction():
@@ -299,10 +299,9 @@ class Containers:
                 self._registry.add(container)
                 self._registry.links.add(container.id, links)
         except BaseException:
-            await asyncio.to_thread(remove_tree, self._root / container.id)
-            for volume in own:  # nobody else has heard of them
-                with contextlib.suppress(EngineError, OSError):
-                    await self._volumes.remove(volume)
+            if container not in self._registry:
+                self._take_files(self._root / container.id)
+                await self._volumes.give_up(container.id)
             raise
         self._event(container, "create")
         return container
@@ -320,18 +319,18 @@ class Containers:
             result += inherit(other.mounts, mode)
         return result
 
-    async def _named(self, mount: MountPoint) -> MountPoint:
-        """A volume's mount with the volume there; a new anonymous one when it has no name."""
+    async def _named(self, mount: MountPoint, container_id: str) -> MountPoint:
+        """A volume's mount with the volume there; a new anonymous one, which is the container's own, when it has no name."""
         if mount.kind == "image":
             return replace(mount, image_id=mount.image_id or self._images.get(mount.source).intact().id)
         if mount.kind != "volume":
             return mount
+        anonymous = not mount.source if mount.anonymous is None else mount.anonymous
         volume = await self._volumes.create(
-            mount.source, driver=mount.driver, labels=mount.labels, options=mount.driver_options
-        )
-        return replace(
-            mount, source=volume.name, anonymous=not mount.source if mount.anonymous is None else mount.anonymous
-        )
+            mount.source, driver=mount.driver, labels=mount.labels, options=mount.driver_options,
+            made_for=container_id if anonymous else "",
+        )  # fmt: skip
+        return replace(mount, source=volume.name, anonymous=anonymous)
 
     async def remove(self, reference: str, *, force: bool = False, volumes: bool = False) -> None:
         """Removes a container. Raises NotFound, Conflict when it runs and ``force`` is not given."""

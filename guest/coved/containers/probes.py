@@ -20,7 +20,7 @@ from coved.containers.container import NS, Container
 from coved.containers.durations import go_duration, rfc3339
 from coved.containers.execs import process_of
 from coved.containers.linked import Linked
-from coved.containers.outward import Outward
+from coved.containers.proxies_and_certificates import ProxiesAndCertificates
 from coved.containers.registry import Registry
 from coved.errors import EngineError
 from coved.events import Events
@@ -46,11 +46,13 @@ class Prober:
 class Probes:
     """The probers of all containers."""
 
-    def __init__(self, registry: Registry, events: Events, linked: Linked, outward: Outward) -> None:
+    def __init__(
+        self, registry: Registry, events: Events, linked: Linked, proxies_and_certificates: ProxiesAndCertificates
+    ) -> None:
         self._registry = registry
         self._events = events
         self._linked = linked
-        self._outward = outward
+        self._proxies_and_certificates = proxies_and_certificates
         self._probers: dict[str, Prober] = {}
 
     def begin(self, container: Container) -> None:
@@ -124,7 +126,7 @@ class Probes:
         id = PREFIX + secrets.token_hex(16)
         try:
             env = [*self._linked.environment(container), *container.config["Env"]]
-            env = [*self._outward.environment(env, container.shim.pid if container.shim else 0), *env]
+            env = [*self._proxies_and_certificates.environment(env, container.shim.pid if container.shim else 0), *env]
         except EngineError as error:
             return -1, str(error)
         process = process_of(container, {**container.config, "Cmd": words, "Tty": False, "Env": env})

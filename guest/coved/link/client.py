@@ -7,18 +7,19 @@ import contextlib
 import logging
 import os
 import signal
-import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from coved import versions
 from coved.errors import EngineError
+from coved.link.clock import HostsClock
 from coved.link.port import EdgePort, read_boot_id
 from coved.link.protocol import (
     MAX_PORTS,
     VERSION,
     Activity,
+    AskTime,
     Changed,
     Changes,
     FrameDecoder,
@@ -51,7 +52,6 @@ log = logging.getLogger(__name__)
 SEED = Path("/run/cove/seed.json")
 """What PID 1 keeps of the host's seed."""
 REPLY_TIMEOUT_S = 10.0
-CLOCK_TOLERANCE_NS = 50_000_000
 POWER_OFF = signal.SIGUSR2
 """Asks PID 1 to power the machine off."""
 
@@ -66,7 +66,7 @@ class LinkClient:
     Args:
         path: the virtio-serial port.
         engine_version: told to the host.
-        set_clock: whether the host's time is set when it differs by more than 50 ms.
+        set_clock: whether this machine's clock follows the host's.
         boot_id: stamp of this boot; by default it is read from the seed.
 
     Attributes:
@@ -83,7 +83,9 @@ class LinkClient:
 
     def __init__(self, path: Path, engine_version: str, *, set_clock: bool = True, boot_id: str | None = None) -> None:
         self._engine_version = engine_version
-        self._set_clock = set_clock
+        self._clock = (
+            HostsClock(lambda number: self._port.write(encode(AskTime(number).to_json()))) if set_clock else None
+        )
         self._boot_id = boot_id
         self._port = EdgePort(path, self._received, self._disconnected)
         self._decoder = FrameDecoder()
@@ -219,8 +221,12 @@ class LinkClient:
                 self.on_outside(message.outside)
             case Lost():
                 self.on_lost(message.ports)
-            case Time():
-                self._adjust_clock(message.unix_ns)
+            case Time(unix_ns, None):
+                if self._clock is not None:
+                    self._clock.told(unix_ns)
+            case Time(unix_ns, int(number)):
+                if self._clock is not None:
+                    self._clock.answered(number, unix_ns)
             case Changes():
                 self.on_changes(message)
             case Shares():
@@ -235,7 +241,8 @@ class LinkClient:
         if hello.version != VERSION:
             raise ProtocolError(f"the host speaks version {hello.version} of the link, the engine {VERSION}")
         self._fail_requests()  # of an earlier connection whose end went unnoticed
-        self._adjust_clock(hello.unix_ns)
+        if self._clock is not None:
+            self._clock.greeted(hello.unix_ns, answers=hello.answers_time)
         if hello.outside is not None:
             self.on_outside(hello.outside)  # before anybody is told that the engine is ready
         number = self._next_id
@@ -275,13 +282,6 @@ class LinkClient:
         for future in list(self._replies.values()):
             if not future.done():
                 future.set_exception(ConnectionError("the host closed the link"))
-
-    def _adjust_clock(self, unix_ns: int) -> None:
-        if self._set_clock and abs(unix_ns - time.time_ns()) > CLOCK_TOLERANCE_NS:
-            try:
-                time.clock_settime_ns(time.CLOCK_REALTIME, unix_ns)
-            except OSError as error:
-                log.warning("cannot set the clock to the host's time: %s", error)
 
     async def _shut_down(self, timeout_s: float) -> None:
         self.announce_stop()

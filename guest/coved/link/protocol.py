@@ -159,9 +159,13 @@ class Hello:
     unix_ns: int
     outside: Outside | None = None
     """None: the host has nothing new to say of it."""
+    answers_time: bool = False
+    """The host may be asked for its time."""
 
     def to_json(self) -> dict[str, Any]:
-        more = {} if self.outside is None else {"outside": self.outside.to_json()}
+        more: dict[str, Any] = {} if self.outside is None else {"outside": self.outside.to_json()}
+        if self.answers_time:
+            more["answers_time"] = True
         return {"type": "hello", "version": self.version, "unix_ns": self.unix_ns, **more}
 
 
@@ -245,12 +249,24 @@ class Reply:
 
 @dataclass(frozen=True)
 class Time:
-    """Host to guest: the host's clock, after it slept or jumped."""
+    """Host to guest: the host's clock, when it was asked, and when it slept or jumped or said nothing of it for a while."""
 
     unix_ns: int
+    id: int | None = None
+    """That of the question."""
 
     def to_json(self) -> dict[str, Any]:
-        return {"type": "time", "unix_ns": self.unix_ns}
+        return {"type": "time", "unix_ns": self.unix_ns, **({} if self.id is None else {"id": self.id})}
+
+
+@dataclass(frozen=True)
+class AskTime:
+    """Guest to host, when it has said that it answers."""
+
+    id: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "ask_time", "id": self.id}
 
 
 @dataclass(frozen=True)
@@ -450,7 +466,9 @@ class Shared:
 
 
 HostMessage = Hello | Lost | News | Reply | Time | Shutdown | Shares | Changes
-GuestMessage = Ready | Sync | Publish | Unpublish | Stopping | Activity | WantShares | Shared | Watch | Changed
+GuestMessage = (
+    Ready | AskTime | Sync | Publish | Unpublish | Stopping | Activity | WantShares | Shared | Watch | Changed
+)
 
 
 def parse_host_message(message: Mapping[str, Any]) -> HostMessage:
@@ -462,7 +480,12 @@ def parse_host_message(message: Mapping[str, Any]) -> HostMessage:
     match message["type"]:
         case "hello":
             outside = _outside(message) if "outside" in message else None
-            return Hello(_integer(message, "version", 1, 1 << 31), _integer(message, "unix_ns", 0, 1 << 63), outside)
+            return Hello(
+                _integer(message, "version", 1, 1 << 31),
+                _integer(message, "unix_ns", 0, 1 << 63),
+                outside,
+                "answers_time" in message and _boolean(message, "answers_time"),
+            )
         case "outside":
             return News(_outside(message))
         case "reply":
@@ -471,7 +494,8 @@ def parse_host_message(message: Mapping[str, Any]) -> HostMessage:
                 return Reply(number, ok=True, ports=_ports(message))
             return Reply(number, ok=False, error=_text(message, "error"), in_use=_boolean(message, "in_use", False))
         case "time":
-            return Time(_integer(message, "unix_ns", 0, 1 << 63))
+            question = _integer(message, "id", 0, 1 << 53) if "id" in message else None
+            return Time(_integer(message, "unix_ns", 0, 1 << 63), question)
         case "lost":
             return Lost(_ports(message))
         case "shutdown":
@@ -505,6 +529,8 @@ def parse_guest_message(message: Mapping[str, Any]) -> GuestMessage:
     match message["type"]:
         case "ready":
             return Ready(_text(message, "boot_id"), _text(message, "engine_version"), _text(message, "api_version"))
+        case "ask_time":
+            return AskTime(_integer(message, "id", 0, 1 << 53))
         case "sync":
             return Sync(_integer(message, "id", 0, 1 << 53), _ports(message))
         case "publish":

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coved.current_outside import CurrentOutside
 from coved.errors import EngineError, Forbidden, InvalidParameter
 from coved.events import Events
 from coved.filters import Filters
@@ -16,7 +17,6 @@ from coved.outside import Outside
 from coved.registry.credentials import Credentials
 from coved.registry.settings import Endpoint, Settings
 from coved.store.database import Database
-from coved.told import Told
 
 if TYPE_CHECKING:
     from coved.registry.progress import Report
@@ -40,10 +40,10 @@ class Registries:
         spool: Path,
         settings: Settings,
         published: Published = lambda _: None,
-        told: Told | None = None,
+        outside: CurrentOutside | None = None,
     ) -> None:
-        """``spool``: a folder, on the images' file system, that is emptied at each start; ``told``: of proxies and authorities."""
-        self._told = told or Told(Outside())
+        """``spool``: a folder, on the images' file system, that is emptied at each start; ``outside``: proxies and authorities."""
+        self._outside = outside or CurrentOutside(Outside())
         self.settings = settings
         self._database = database
         self._events = events
@@ -189,7 +189,7 @@ class Registries:
             target = self._published(port)
             if target is not None:
                 addresses[(host, port)] = target
-        outside = self._told.now
+        outside = self._outside.now
         context = await in_call(lambda: tls.context(endpoint, self.settings.certificates, outside.authorities))
         return Wire(
             context,

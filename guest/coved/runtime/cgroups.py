@@ -7,6 +7,7 @@ import select
 import time
 from typing import TYPE_CHECKING
 
+from coved.runtime import mountinfo
 from coved.runtime.syscalls import describe
 
 if TYPE_CHECKING:
@@ -21,13 +22,10 @@ class CgroupError(Exception):
 
 @functools.cache
 def mount_point() -> str:
-    """Where cgroup v2 is mounted (proc_pid_mountinfo(5)); on hosts that also have v1 that may be a subdirectory."""
-    fd = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
-    with open(fd, "rb") as file:
-        for line in file:
-            fields, _, tail = line.partition(b" - ")
-            if tail.startswith(b"cgroup2 "):
-                return fields.split(b" ")[4].decode("unicode_escape")
+    """Where cgroup v2 is mounted; on hosts that also have v1 that may be a subdirectory."""
+    for mounted in mountinfo.entries():
+        if mounted.kind == "cgroup2":
+            return mounted.point
     raise CgroupError("cgroup v2 is not mounted")
 
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from coved.runtime import mounts, syscalls
+from coved.runtime import mountinfo, mounts, syscalls
 from coved.runtime.ids import Ids
 from coved.runtime.spec import Mount
 
@@ -27,7 +26,6 @@ _UMOUNT_NOFOLLOW = 8
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 # What the kernel makes up, part of it without end; dockerd does not show it either.
 _KERNELS_OWN = ("/proc", "/sys", "/dev")
-_OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
 
 
 class View:
@@ -70,7 +68,7 @@ def of_process(pid: int, ids: Ids, *, upper: Path | None, alone: bool = False) -
         try:
             theirs = os.pidfd_open(pid)
             try:
-                found = upper is None or os.fspath(upper) in _uppers_at_root(proc, pid)
+                found = upper is None or _has_upper(proc, pid, upper)
                 # Alive after that was read, so it was this process's and no successor's.
                 signal.pidfd_send_signal(theirs, 0)
                 if not found:
@@ -83,9 +81,9 @@ def of_process(pid: int, ids: Ids, *, upper: Path | None, alone: bool = False) -
                 root = syscalls.open_tree(syscalls.AT_FDCWD, "/", syscalls.OPEN_TREE_CLONE)
                 return _harmless(View(root, _namespace(proc), "/", ids))
             _own_mounts(syscalls.MS_PRIVATE)  # what the container mounts meanwhile, and where, is not to be seen
-            for point in _mount_points(proc):
-                if point in _KERNELS_OWN:
-                    _hide(point, empty)
+            for mounted in mountinfo.entries("thread-self/mountinfo", proc):
+                if mounted.point in _KERNELS_OWN:
+                    _hide(mounted.point, empty)
             return _harmless(_view(proc, "/", ids))
         finally:
             os.close(proc)
@@ -196,33 +194,11 @@ def _harmless(view: View) -> View:
     return view
 
 
-def _mount_points(proc: int) -> list[str]:
-    """Of the thread's namespace, those on top of others last (proc_pid_mountinfo(5))."""
-    return [_unescaped(line.split(b" ", 5)[4]) for line in _mounts(proc, "thread-self")]
-
-
-def _uppers_at_root(proc: int, pid: int) -> list[str]:
-    """The upper directories of the overlays on a process's root."""
-    uppers = []
-    for line in _mounts(proc, str(pid)):
-        place, _, source = line.partition(b" - ")
-        if place.split(b" ", 5)[4] == b"/":
-            for option in source.split(b" ")[-1].split(b","):
-                name, _, value = option.partition(b"=")
-                if name == b"upperdir":
-                    uppers.append(_unescaped(value))
-    return uppers
-
-
-def _mounts(proc: int, process: str) -> list[bytes]:
-    fd = os.open(f"{process}/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
-    with open(fd, "rb") as file:
-        return file.read().splitlines()
-
-
-def _unescaped(text: bytes) -> str:
-    # A codec for this would be imported on first use, from the container.
-    return os.fsdecode(_OCTAL.sub(lambda match: bytes([int(match[1], 8)]), text))
+def _has_upper(proc: int, pid: int, upper: Path) -> bool:
+    """Whether an overlay with this upper directory is on a process's root."""
+    wanted = f"upperdir={upper}"
+    at_root = (one for one in mountinfo.entries(f"{pid}/mountinfo", proc) if one.point == "/")
+    return any(wanted in one.of_all for one in at_root)
 
 
 def _in_a_thread(work: Callable[[], T]) -> T:

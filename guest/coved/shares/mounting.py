@@ -1,4 +1,4 @@
-"""Folders' mounts in the VM: made when their device is there, taken away, and found. mount(2), umount2(2), proc_pid_mountinfo(5)."""
+"""Folders' mounts in the VM: made when their device is there, taken away, and found. mount(2), umount2(2)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from coved.runtime import mountinfo
 from coved.shares.table import Share
 
 DEVICE_S = 15.0
@@ -123,22 +124,11 @@ def _abort_fuse(minor: int) -> None:
 
 def _device(place: Path) -> tuple[int, str] | None:
     """The minor device number and type of the file system mounted on ``place``, on top of others."""
-    found = None
-    with Path("/proc/self/mountinfo").open("rb") as file:
-        for line in file:
-            words = line.split(b" ")
-            if words[4] == os.fsencode(place):
-                found = int(words[2].partition(b":")[2]), words[words.index(b"-") + 1].decode("ascii", "replace")
-    return found
+    found = [one for one in mountinfo.entries() if one.point == str(place)]
+    return (int(found[-1].device.partition(":")[2]), found[-1].kind) if found else None
 
 
 def mounted(root: Path) -> set[str]:
     """Names of what is mounted directly below ``root``; what is mounted there is not asked."""
-    prefix = os.fsencode(root) + b"/"
-    found = set()
-    with Path("/proc/self/mountinfo").open("rb") as file:
-        for line in file:
-            point = line.split(b" ", 5)[4]
-            if point.startswith(prefix) and b"/" not in (name := point.removeprefix(prefix)):
-                found.add(name.decode("ascii", "replace"))
-    return found
+    split = (one.point.rpartition("/") for one in mountinfo.entries())
+    return {name for folder, _, name in split if folder == str(root)}

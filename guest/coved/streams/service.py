@@ -82,6 +82,8 @@ class Streams:
         self._unsent_size = 0
         self._cut = False
         """The host has a part of the first of them."""
+        self._answer = b""
+        """That to the host's greeting, while the port has taken nothing of it."""
 
     def run(self) -> None:
         self._open_port()
@@ -116,6 +118,7 @@ class Streams:
         self._unsent.clear()
         self._unsent_size = 0
         self._cut = False
+        self._answer = b""
 
     # The port.
 
@@ -128,7 +131,11 @@ class Streams:
             except OSError:
                 data = b""
             if not data:  # virtio_console answers so while the host's end is closed
+                # Or is not known to be open yet, which the kernel may hear after what the host has said: then it takes no
+                # answer either. A host that has come instead of that one passes over it.
+                answer = self._answer
                 self._forget()
+                self._greet(answer)
                 return
             try:
                 for one in self._decoder.feed(data):
@@ -155,6 +162,8 @@ class Streams:
                 break
             self._unsent_size -= count
             self._cut = count < len(data)
+            if data is self._answer and count:
+                self._answer = b""
             if self._cut:
                 self._unsent[0] = data[count:]
             else:
@@ -171,7 +180,7 @@ class Streams:
             if rest:  # a host that says farewell reads frames to the end
                 self._say(rest)
                 self._cut = True
-            self._say(frame(HELLO, 0, one.payload))
+            self._greet(frame(HELLO, 0, one.payload))
             return
         if one.kind == OPEN:
             self._open(one.stream, one.payload)
@@ -194,6 +203,11 @@ class Streams:
             # What it sent before is still delivered, and nothing more is read.
             stream.over_there = stream.over_here = True
             self._flush(stream)
+
+    def _greet(self, answer: bytes) -> None:
+        self._answer = answer
+        if answer:
+            self._say(answer)
 
     def _open(self, number: int, target: bytes) -> None:
         if number in self._streams:

@@ -134,9 +134,14 @@ class Volumes:
         driver: str = "",
         labels: Mapping[str, str] | None = None,
         options: Mapping[str, str] | None = None,
+        made_for: str = "",
     ) -> Volume:
         """Creates a volume, or finds the one of that name, whatever its options; without a name it is anonymous and gets a
         random one.
+
+        Args:
+            made_for: the id of a container that is being created, and without which nobody wants the volume: it refers to a
+                new one from the beginning. If it does not come to be, ``give_up`` is to follow.
 
         Raises:
             InvalidParameter: the name, the driver or an option is not acceptable.
@@ -162,13 +167,15 @@ class Volumes:
         path.mkdir(mode=0o755, parents=True, exist_ok=True)
         path.parent.chmod(0o701)
         path.chmod(0o755)
-        return self._add(name, labels, options)
+        return self._add(name, labels, options, made_for)
 
-    def _add(self, name: str, labels: dict[str, str], options: dict[str, str]) -> Volume:
+    def _add(self, name: str, labels: dict[str, str], options: dict[str, str], made_for: str = "") -> Volume:
         created_ns = int(datetime.now(UTC).timestamp() * 1e9)
-        self._database.execute(
-            "INSERT INTO volumes VALUES (?, ?, ?, ?)", (name, json.dumps(labels), json.dumps(options), created_ns)
-        )
+        row = name, json.dumps(labels), json.dumps(options), created_ns
+        with self._database.transaction():
+            self._database.execute("INSERT INTO volumes VALUES (?, ?, ?, ?)", row)
+            if made_for:
+                self.acquire(name, made_for)
         self._events.publish("volume", "create", name, {"driver": DRIVER})
         return self.get(name)
 
@@ -414,6 +421,40 @@ class Volumes:
         self.get(name)
         self._database.execute("INSERT OR IGNORE INTO volume_references VALUES (?, ?)", (name, container_id))
 
+    def made_in_vain(self, containers: Collection[str]) -> set[str]:
+        """At the engine's start: ids of those that volumes were made for, and that are not among the ``containers`` there are.
+
+        All other references come and go with the record of their container, in one transaction: what is left of none is
+        of a creation that an engine's death has ended.
+        """
+        return {row[0] for row in self._database.query("SELECT container_id FROM volume_references")} - {*containers}
+
+    async def give_up(self, container_id: str) -> None:
+        """The container does not come to be: what was made for it is removed, unless somebody else has come to use it.
+
+        Volumes are gone when this first waits. What fails is logged; it is tried again at the next start.
+        """
+        query = "SELECT volume FROM volume_references WHERE container_id = ? ORDER BY volume"
+        names = [row["volume"] for row in self._database.query(query, (container_id,))]
+        going, deleting = [], []
+        try:
+            with self._database.transaction():
+                for name in names:
+                    self.release(name, container_id)
+                    with contextlib.suppress(Conflict):
+                        self.forget(name)
+                        going.append(name)
+        except EngineError as error:
+            log.warning("the volumes made for container %s stay for now: %s", container_id[:12], error)
+            return
+        for name in going:
+            try:
+                deleting.append(self.put_away(name))
+            except OSError as error:
+                log.warning("the files of volume %s stay for now: %s", name, error)
+        for one in deleting:
+            await one
+
     def release(self, name: str, container_id: str) -> None:
         """The container is removed; does nothing when it does not refer to the volume."""
         self._database.execute(
@@ -432,7 +473,7 @@ class Volumes:
         volume = self.get(name)
         return not volume.mounted and not await asyncio.to_thread(is_empty, volume.path)
 
-    async def populate(self, name: str, source: int, empty: Collection[str] = ()) -> None:
+    async def populate(self, name: str, source: int, empty: Collection[str] = (), *, made_for: str = "") -> None:
         """Copies a directory's content, owners and modes included, into a volume that is still empty.
 
         This is what gives a new volume the files that the image has at its mount point. A volume with content is
@@ -440,6 +481,7 @@ class Volumes:
 
         Args:
             empty: names of files that the volume gets, too, where the directory has nothing of that name.
+            made_for: the container that is being created, which does not look at the volume yet.
         """
         volume = self.get(name)
         draft = self._trash / f"volume-{secrets.token_hex(8)}"
@@ -447,7 +489,7 @@ class Volumes:
             try:
                 if not await to_the_end(asyncio.to_thread(_copy, source, volume, draft, empty)):
                     return
-                if self.users(name) or self._looked_at[name] > 1:
+                if {*self.users(name)} - {made_for} or self._looked_at[name] > 1:
                     await to_the_end(asyncio.to_thread(_move_in, draft, volume))
                 else:  # nobody would be left with the directory that was there: another may take its place, if it is empty
                     draft.rename(volume.path)

@@ -14,7 +14,6 @@ import ctypes
 import errno
 import logging
 import os
-import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import TypeVar
 
 from coved.errors import EngineError
 from coved.finishing import to_the_end
+from coved.runtime import mountinfo
 from coved.shares.shares import Located, MissingSource, Shares
 from coved.threads import abandonable
 from coved.volumes.local_options import (
@@ -44,7 +44,6 @@ T = TypeVar("T")
 # A server that does not answer keeps mount(2) for minutes: unlike the runtime's calls these let go of the interpreter's lock.
 _libc = ctypes.CDLL(None, use_errno=True)
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
-_OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
 
 
 class Mounting:
@@ -130,15 +129,9 @@ def _as_mounted(place: Path) -> str:
 
 
 def mounts_below(folder: Path) -> list[str]:
-    """Where something is mounted in ``folder``, links resolved; one entry for each mount (proc_pid_mountinfo(5))."""
-    wanted = os.fsencode(os.path.realpath(folder)).rstrip(b"/") + b"/"
-    found = []
-    with Path("/proc/self/mountinfo").open("rb") as file:
-        for line in file:
-            point = _OCTAL.sub(lambda match: bytes([int(match[1], 8)]), line.split(b" ", 5)[4])
-            if point.startswith(wanted):
-                found.append(os.fsdecode(point))
-    return found
+    """Where something is mounted in ``folder``, links resolved; one entry for each mount."""
+    wanted = os.path.realpath(folder).rstrip("/") + "/"
+    return [mounted.point for mounted in mountinfo.entries() if mounted.point.startswith(wanted)]
 
 
 def clear_mounts(folder: Path) -> None:

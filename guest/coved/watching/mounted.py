@@ -1,13 +1,14 @@
-"""Which file system of the user's computer a path lies on, by proc_pid_mountinfo(5)."""
+"""Which file system of the user's computer a path lies on."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-import re
+from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
+
+from coved.runtime import mountinfo
 
 Kind = Literal["own", "qemu", "virtiofs"]
 _MS_RDONLY, _MS_SYNCHRONOUS, _MS_REMOUNT = 1, 16, 32
@@ -15,7 +16,6 @@ _FLAGS = {
     "ro": _MS_RDONLY, "nosuid": 2, "nodev": 4, "noexec": 8, "sync": _MS_SYNCHRONOUS,
     "noatime": 1024, "nodiratime": 2048, "relatime": 1 << 21,
 }  # fmt: skip
-_ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
 @dataclass(frozen=True)
@@ -49,28 +49,24 @@ class Mounted:
             raise OSError(number, os.strerror(number), self.point)
 
 
-def find(path: str, mountinfo: Path = Path("/proc/self/mountinfo")) -> Mounted | None:
+def find(path: str, table: str = mountinfo.OWN) -> Mounted | None:
     """The innermost mount that ``path`` (absolute, without symlinks) lies on; None when that is none of the user's computer."""
     best: Mounted | None = None
     length = -1
-    for line in mountinfo.read_text(errors="surrogateescape").splitlines():
-        fields, _, rest = line.partition(" - ")
-        _, _, _, root, point, options, *_ = fields.split(" ")
-        kind, _, of_all = rest.split(" ", 2)
-        point = _ESCAPE.sub(lambda match: chr(int(match[1], 8)), point)
-        inside = path == point or path.startswith(point.rstrip("/") + "/")
-        if not inside or len(point) < length:
+    for one in mountinfo.entries(table):
+        inside = path == one.point or path.startswith(one.point.rstrip("/") + "/")
+        if not inside or len(one.point) < length:
             continue
-        length = len(point)
-        known = _kind(kind, of_all) if root == "/" else None
-        flags = sum({_FLAGS.get(option, 0) for option in (*options.split(","), *of_all.split(","))})
-        best = Mounted(point, known, flags) if known is not None else None
+        length = len(one.point)
+        known = _kind(one.kind, one.of_all) if one.root == "/" else None
+        flags = sum({_FLAGS.get(option, 0) for option in (*one.options, *one.of_all)})
+        best = Mounted(one.point, known, flags) if known is not None else None
     return best
 
 
-def _kind(kind: str, options: str) -> Kind | None:
+def _kind(kind: str, options: Collection[str]) -> Kind | None:
     if kind == "virtiofs":
         return "virtiofs"
     if kind == "9p":
-        return "qemu" if "trans=virtio" in options.split(",") else "own"
+        return "qemu" if "trans=virtio" in options else "own"
     return None

@@ -26,6 +26,11 @@ log = logging.getLogger(__name__)
 
 Level = Literal["busy", "running", "idle"]
 _CHUNK = 1 << 16
+GREET_AGAIN_S = 2.0
+"""A guest's kernel may hear of what the host says before it hears that the host is there, and then takes no answer of the engine's."""
+DRIFT_S, SEEN_S = 600.0, 60.0
+"""Until an engine is told the time again: while it has containers, and when a client comes. A clock that is 100 ppm slower than another
+is 60 ms behind by then."""
 MAX_WORK = 256
 """Requests that are worked on at a time; a guest that sends more, or does not read the answers, waits."""
 
@@ -53,6 +58,7 @@ class Link:
         self._reading: asyncio.Task[None] | None = None
         self._decoder = protocol.FrameDecoder()
         self._chunks = 0
+        self._heard = asyncio.Event()
         self._greeting: asyncio.Task[None] | None = None
         self._greetings = 0
         """Each begins another engine's words: their numbers begin anew."""
@@ -69,6 +75,8 @@ class Link:
         self.watcher: Watcher | None = None
         """Of the folders that the guest has, once it has any."""
         self._told_lost: tuple[protocol.PortForward, ...] | None = None
+        self._told_time = 0.0
+        self._drift: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
         """Raises `AgentError`."""
@@ -104,21 +112,28 @@ class Link:
             except AgentError as error:
                 log.error("%s", error)
                 return
-        self._decoder.reset()
-        self._told_lost = None
-        if self.watcher is not None:
-            self.watcher.guest_began()
-        self._greetings += 1
-        self._send(protocol.Hello(protocol.VERSION, time.time_ns(), self._outside).to_json())
+        read = self._chunks
+        while read == self._chunks and self._writer is not None:
+            self._decoder.reset()
+            self._told_lost = None
+            if self.watcher is not None:
+                self.watcher.guest_began()
+            self._greetings += 1
+            self._heard.clear()
+            self._send(protocol.Hello(protocol.VERSION, time.time_ns(), self._outside, answers_time=True).to_json())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._heard.wait(), GREET_AGAIN_S)
 
     def _lost(self) -> None:
         self.ready.clear()
         self.answering.clear()
         self._leveled("busy")
+        self._await_drift()
 
     def _leveled(self, level: Level) -> None:
         if level != self.level:
             self.level = level
+            self._await_drift()
             self.on_level()
 
     @property
@@ -127,8 +142,22 @@ class Link:
         return self._ports.any_bound
 
     def tell_time(self) -> None:
-        """For a guest whose clock stood still meanwhile, or whose host's was set."""
+        """For a guest whose clock stood still meanwhile, or goes at another pace, or whose host's was set."""
+        self._told_time = time.monotonic()
         self._send(protocol.Time(time.time_ns()).to_json())
+        self._await_drift()
+
+    def seen(self) -> None:
+        """A client has come: the guest's clock matters to somebody."""
+        if self.ready.is_set() and time.monotonic() - self._told_time > SEEN_S:
+            self.tell_time()
+
+    def _await_drift(self) -> None:
+        """Nothing tells of it. An engine without containers is left in peace."""
+        if self._drift is not None:
+            self._drift.cancel()
+        busy = self.level != "idle" and self.ready.is_set()
+        self._drift = asyncio.get_running_loop().call_later(DRIFT_S, self.tell_time) if busy else None
 
     def tell_outside(self, outside: Outside) -> None:
         """Of proxies and certificates, which may have changed."""
@@ -165,6 +194,8 @@ class Link:
         self._send(protocol.Shutdown(timeout_s).to_json())
 
     async def close(self) -> None:
+        if self._drift is not None:
+            self._drift.cancel()
         for task in (self._reading, self._greeting):
             if task is not None:
                 task.cancel()
@@ -179,6 +210,7 @@ class Link:
     async def _read(self, reader: asyncio.StreamReader) -> None:
         while data := await reader.read(_CHUNK):
             self._chunks += 1
+            self._heard.set()
             try:
                 for raw in self._decoder.feed(data):
                     self._handle(protocol.parse_guest_message(raw))
@@ -199,7 +231,11 @@ class Link:
                     return
                 self.engine = message
                 self.ready.set()
+                self._told_time = time.monotonic()  # by the greeting
+                self._await_drift()
                 self.answering.set()
+            case protocol.AskTime():
+                self._send(protocol.Time(time.time_ns(), message.id).to_json())
             case protocol.Sync() | protocol.Publish() | protocol.Unpublish():
                 self._begin(self._answer(message))
             case protocol.Watch():

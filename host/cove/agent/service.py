@@ -257,6 +257,8 @@ class Service:
         self._clock.look()
         if self._vm is not None and self._state == "running":
             self._vm.cut_logs()
+        if self._vm is not None and self._vm.link is not None:
+            self._vm.link.seen()
         if self._vm is not None and self._vm.link is not None and self._vm.link.lost_ports and self._retaking is None:
             self._retaking = self._loop.create_task(self._vm.link.retake_ports())
             self._retaking.add_done_callback(self._retook)

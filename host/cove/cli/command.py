@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from cove.cli import flags
 from cove.cli.errors import CliError, UsageError
@@ -184,9 +184,9 @@ def _named(name: str, done: object) -> str:
     return name
 
 
-def confirm(question: str) -> bool:
-    """Ask on stdout as docker does; no terminal or anything but "y" means no."""
+def confirm(question: str, stream: TextIO | None = None) -> bool:
+    """Ask on stdout as docker does, or on `stream`; no terminal or anything but "y" means no."""
     import sys
 
-    print(f"{question} [y/N] ", end="", flush=True)
+    print(f"{question} [y/N] ", end="", flush=True, file=stream)
     return sys.stdin.readline().strip().lower() == "y"

@@ -280,8 +280,8 @@ def _own_kinds(metavar: str, given: Sequence[str]) -> Iterator[str]:
 
         yield from (f"={key}" for key in SCHEMA)
     elif metavar == "VALUE":
-        from cove.machine.settings import ACCELERATORS
+        from cove.machine.settings import SCHEMA
 
-        yield from (f"={each}" for each in ACCELERATORS if given == ["accelerator"])
+        yield from (f"={each}" for key in given for each in (SCHEMA[key].words if key in SCHEMA else ()))
     else:
         yield "files"

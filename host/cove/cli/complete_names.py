@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cove.support import engine
+from cove.machine import engine
 
 BOUND_S = 1.0
 """An engine that takes longer has no names, for somebody waits with a finger on a key."""

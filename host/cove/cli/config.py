@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -14,6 +16,7 @@ from cove.errors import CoveError, SettingsError
 from cove.machine.paths import MachinePaths
 
 _RENEW_S = 20.0
+_CHANGE_S = 10.0
 
 
 @click.group("config", cls=Group)
@@ -100,7 +103,7 @@ def set_setting(name: str, key: str, value: str, as_json: bool) -> None:
 
     paths = lifecycle.existing(name)
     _refuse_locked(key)
-    _write(paths, key, settings.changed(paths.settings, key, value), as_json)
+    _write(paths, key, lambda text: settings.with_value(text, key, value, paths.settings), as_json)
 
 
 @group.command("unset")
@@ -113,8 +116,7 @@ def unset(name: str, key: str, as_json: bool) -> None:
 
     paths = lifecycle.existing(name)
     _refuse_locked(key)
-    text = settings.without_value(settings.text_of(paths.settings), key, paths.settings)
-    _write(paths, key, text, as_json)
+    _write(paths, key, lambda text: settings.without_value(text, key, paths.settings), as_json)
 
 
 def _refuse_locked(key: str) -> None:
@@ -124,7 +126,17 @@ def _refuse_locked(key: str) -> None:
     effective.refuse_locked(checked_name(key), policy.load())
 
 
-def _write(paths: MachinePaths, key: str, text: str, as_json: bool) -> None:
+@contextlib.contextmanager
+def _changing(paths: MachinePaths) -> Iterator[None]:
+    """For reading the file, changing and writing it: of two commands at a time none undoes what the other has done."""
+    from cove.machine.locks import FileLock
+
+    with FileLock(paths.settings_lock) as lock:
+        lock.acquire(_CHANGE_S, f"the settings of machine {paths.name}")
+        yield
+
+
+def _write(paths: MachinePaths, key: str, change: Callable[[str], str], as_json: bool) -> None:
     """Put a changed file in place, and tell when the change counts."""
     import os
     import sys
@@ -132,12 +144,14 @@ def _write(paths: MachinePaths, key: str, text: str, as_json: bool) -> None:
     from cove.agent import disk
     from cove.machine import effective, settings
 
-    wanted = settings.parse(text, paths.settings)
-    if key == "disk":
-        disk.check_size(paths, wanted.disk)
-    if key == "extra_certificates":
-        _check_certificates(wanted.extra_certificates)
-    settings.write(paths.settings, text)
+    with _changing(paths):
+        text = change(settings.text_of(paths.settings))
+        wanted = settings.parse(text, paths.settings)
+        if key == "disk":
+            disk.check_size(paths, wanted.disk)
+        if key == "extra_certificates":
+            _check_certificates(wanted.extra_certificates)
+        settings.write(paths.settings, text)
     value = getattr(wanted, key)
     if settings.SCHEMA[key].at_once:
         _renew(paths)
@@ -163,8 +177,6 @@ def _check_certificates(files: tuple[str, ...]) -> None:
 
 def _renew(paths: MachinePaths) -> None:
     """Have the machine's agent take over what has changed. Raises `CoveError` when it cannot."""
-    import contextlib
-
     from cove.agent.client import SETTINGS, NoAgent, ask
 
     with contextlib.suppress(NoAgent):
@@ -242,8 +254,7 @@ def path(name: str, as_json: bool) -> None:
 @json_output.option
 def edit(name: str, as_json: bool) -> None:
     """Open the settings in your editor (VISUAL, EDITOR), and check them before they count"""
-    import contextlib
-    import os
+    import sys
     import tempfile
 
     from cove.agent import disk
@@ -251,12 +262,16 @@ def edit(name: str, as_json: bool) -> None:
     from cove.machine import effective, lifecycle, policy, settings
 
     paths = lifecycle.existing(name)
+    asked = sys.stderr if as_json else sys.stdout
     before = settings.text_of(paths.settings)
+    old = None
+    with contextlib.suppress(SettingsError):  # what is there may have a mistake
+        old = settings.parse(before, paths.settings)
     with tempfile.TemporaryDirectory(prefix="cove-edit-") as folder:
         draft = Path(folder) / paths.settings.name
         draft.write_text(before, "utf-8", newline="")
         while True:
-            _open_editor(draft)
+            _open_editor(draft, as_json)
             text = settings.text_of(draft)
             if text == before:
                 words = f"machine {name}: nothing has been changed"
@@ -264,30 +279,23 @@ def edit(name: str, as_json: bool) -> None:
                 return
             try:
                 wanted = settings.parse(text, draft.name)
-                _, given = settings.load_given(draft)
                 locked = policy.load()
-                for key in sorted(given):
-                    if key in locked.locked and getattr(wanted, key) != locked.locked[key]:
+                for key, value in sorted(locked.locked.items()):
+                    # What has not been touched may stay as it is: it counts for nothing.
+                    if getattr(wanted, key) not in (value, getattr(old or wanted, key)):
                         effective.refuse_locked(key, locked)
                 disk.check_size(paths, wanted.disk)
                 _check_certificates(wanted.extra_certificates)
             except CoveError as error:
-                print(f"cove: {error.message}\n      {error.hint}", flush=True)
-                if confirm("Edit it again? Otherwise the settings stay as they were."):
+                print(f"cove: {error.message}\n      {error.hint}", flush=True, file=asked)
+                if confirm("Edit it again? Otherwise the settings stay as they were.", asked):
                     continue
                 raise SettingsError(
                     "nothing has been changed: what you wrote has a mistake", "once more: cove config edit"
                 ) from None
             break
-    if settings.text_of(paths.settings) != before and not confirm(
-        f"{os.fspath(paths.settings)} has been changed by somebody else meanwhile. Write over it?"
-    ):
-        raise SettingsError("nothing has been changed", "once more: cove config edit")
-    settings.write(paths.settings, text)
-    changed = {*settings.SCHEMA}
-    with contextlib.suppress(SettingsError):  # what was there may have had a mistake
-        old = settings.parse(before, paths.settings)
-        changed = {key for key in changed if getattr(old, key) != getattr(wanted, key)}
+    _write_over(paths, before, text, asked)
+    changed = {key for key in settings.SCHEMA if old is None or getattr(old, key) != getattr(wanted, key)}
     if any(settings.SCHEMA[key].at_once for key in changed):
         _renew(paths)
     json_output.told(
@@ -296,7 +304,23 @@ def edit(name: str, as_json: bool) -> None:
     )  # fmt: skip
 
 
-def _open_editor(file: Path) -> None:
+def _write_over(paths: MachinePaths, seen: str, text: str, asked: TextIO) -> None:
+    """Put `text` in the place of what was `seen` there. Raises `SettingsError` when somebody has changed that, and is to be heeded."""
+    from cove.cli.command import confirm
+    from cove.machine import settings
+
+    while True:
+        with _changing(paths):
+            there = settings.text_of(paths.settings)
+            if there == seen:
+                settings.write(paths.settings, text)
+                return
+        seen = there
+        if not confirm(f"{paths.settings} has been changed by somebody else meanwhile. Write over it?", asked):
+            raise SettingsError("nothing has been changed", "once more: cove config edit")
+
+
+def _open_editor(file: Path, as_json: bool) -> None:
     """Raises `CoveError` when there is no editor, or it fails."""
     import os
     import shlex
@@ -313,6 +337,7 @@ def _open_editor(file: Path) -> None:
             f"the editor {words[0]} is not there" if words[0] else "there is no editor on this computer",
             "name one in EDITOR: EDITOR=nano cove config edit",
         )
-    status = subprocess.call([*words, str(file)])
+    # What it draws is no part of the document that is printed.
+    status = subprocess.call([*words, str(file)], stdout=2 if as_json else None)
     if status:
         raise CoveError(f"the editor {words[0]} ended with status {status}", "nothing has been changed")

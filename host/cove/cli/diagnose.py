@@ -49,18 +49,20 @@ def command(name: str, bundle: str | None, as_json: bool) -> int:
 
     if not as_json and sys.stderr.isatty():
         print("Cove is looking; this takes some seconds", file=sys.stderr)
+    file = _bundle_file(bundle) if bundle is not None else None
     found: list[Finding] = []
     for each in findings.run(diagnose.checks(name)):
         found.append(each)
         if not as_json:
             _print(each)
     problems, warnings = findings.count(found, PROBLEM), findings.count(found, WARNING)
-    written = _bundle(name, bundle, found) if bundle is not None else None
+    if file is not None:
+        _bundle(name, file, found)
     if as_json:
         json_output.show(
             {
                 "machine": name, "problems": problems, "warnings": warnings, "findings": [each.shown() for each in found],
-                "bundle": str(written) if written is not None else None,
+                "bundle": str(file) if file is not None else None,
             }
         )  # fmt: skip
         return 1 if problems else 0
@@ -69,10 +71,10 @@ def command(name: str, bundle: str | None, as_json: bool) -> int:
         print("nothing is wrong")
     else:
         print(f"{_count(problems, 'problem')}, {_count(warnings, 'warning')}")
-    if written is not None:
-        print(f"wrote {written}; secrets have been taken out, but look through it before you give it away")
+    if file is not None:
+        print(f"wrote {file}; secrets have been taken out, but look through it before you give it away")
     elif problems:
-        print("what a report of this needs: cove diagnose --bundle")
+        print(f"what a report of this needs: cove diagnose {name} --bundle")
     return 1 if problems else 0
 
 
@@ -89,7 +91,8 @@ def _count(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def _bundle(name: str, given: str, found: list[Finding]) -> Path:
+def _bundle_file(given: str) -> Path:
+    """Raises `CoveError` when it cannot be there: before all checks have been made for nothing."""
     from cove.support import bundle
 
     file = Path(given) if given else Path(bundle.default_name())
@@ -99,6 +102,11 @@ def _bundle(name: str, given: str, found: list[Finding]) -> Path:
         raise CoveError(
             f"there is no folder {file.absolute().parent}", "make it, or name another: cove diagnose --bundle FILE"
         )
+    return file
+
+
+def _bundle(name: str, file: Path, found: list[Finding]) -> None:
+    from cove.support import bundle
 
     def in_guest(words: str, bound_s: float) -> str:
         import subprocess
@@ -117,4 +125,3 @@ def _bundle(name: str, given: str, found: list[Finding]) -> Path:
         return (done.stdout or done.stderr).decode("utf-8", "replace")
 
     bundle.write(file, name, found, in_guest)
-    return file

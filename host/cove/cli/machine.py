@@ -38,11 +38,12 @@ def group() -> None:
 @json_output.option
 def init(name: str, as_json: bool, **sizes: Any) -> None:
     """Make a machine; the first command that needs it starts it"""
-    from cove.machine import lifecycle, settings
+    from cove.machine import effective, lifecycle, policy, settings
 
     file = settings.render(settings.Settings())
     for key in ("cpus", "memory", "disk"):
         if sizes[key] is not None:
+            effective.refuse_locked(key, policy.load())
             file = settings.with_value(file, key, str(sizes[key]), "the command line")
     paths = lifecycle.init(name, settings.parse(file, "the command line"))
     json_output.told(
@@ -307,7 +308,8 @@ def rm(name: str, force: bool, as_json: bool) -> None:
         raise CoveError(
             f"the machine {name} is running", f"stop it first: cove machine stop {name}; or remove it with --force"
         )
-    if not force and not confirm(f"Remove machine {name} with all its containers, images and volumes?"):
+    # What is printed with --json is one document, so that nothing can be asked.
+    if not force and (as_json or not confirm(f"Remove machine {name} with all its containers, images and volumes?")):
         raise CliError(
             f"the removal of machine {name} has been cancelled\n      to remove it without a question: cove machine rm --force {name}"
         )
@@ -373,10 +375,11 @@ def reset(name: str, force: bool, as_json: bool) -> None:
 
     paths = lifecycle.existing(name)
     gone = leftovers.of_reset(paths)
-    if not force and not confirm(
+    question = (
         f"Reset machine {name}? All its containers, images and volumes are removed"
         f" ({leftovers.size_of(gone)}); its settings stay."
-    ):
+    )
+    if not force and (as_json or not confirm(question)):
         raise CliError(
             f"the reset of machine {name} has been cancelled\n      to reset it without a question: cove machine reset --force {name}"
         )

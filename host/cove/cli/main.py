@@ -219,6 +219,10 @@ def report(error: Exception, failure: int = 1) -> int:
         return error.status
     from cove.errors import CoveError, GivenUp
 
+    if isinstance(error, PermissionError):
+        from cove.machine import ownership
+
+        error = ownership.refusal(error) or error
     if isinstance(error, CoveError):
         print("\n      ".join([f"{PROGRAM}: {error.message}", *error.hint.splitlines()]), file=sys.stderr)
         return 130 if isinstance(error, GivenUp) else failure
@@ -346,7 +350,7 @@ def _run(
         raise command.misused(path, error) from None
     try:
         return command.run(context, values)
-    except CoveError as error:
+    except (CoveError, PermissionError) as error:
         if os.environ.get("COVE_DEBUG"):
             raise
         return report(error, command.failure)

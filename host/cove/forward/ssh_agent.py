@@ -130,7 +130,7 @@ class Service:
                 log.warning("the SSH agent at %s does not answer: %s", path, error.strerror or error)
                 return
             try:
-                _answer(stream, agent)
+                self._answer(stream, agent, path)
             except (OSError, EOFError, CoveError) as error:
                 log.info("a connection to the SSH agent has ended: %s", error)
             finally:
@@ -139,16 +139,17 @@ class Service:
             stream.close()
             self._free.release()
 
-
-def _answer(stream: Stream, agent: AgentConnection) -> None:
-    while request := _message(stream.recv):
-        answer = FAILURE
-        if request[4:5] and request[4] in (REQUEST_IDENTITIES, SIGN_REQUEST):
-            agent.write(request)
-            answer = _message(agent.read)
-            if not answer:
-                raise EOFError("the agent does not answer any more")
-        stream.sendall(answer)
+    def _answer(self, stream: Stream, agent: AgentConnection, path: str) -> None:
+        while request := _message(stream.recv):
+            if self._path() != path:  # the setting ssh_agent counts at once, also for who has asked before
+                raise EOFError("another agent is to be asked now, or none")
+            answer = FAILURE
+            if request[4:5] and request[4] in (REQUEST_IDENTITIES, SIGN_REQUEST):
+                agent.write(request)
+                answer = _message(agent.read)
+                if not answer:
+                    raise EOFError("the agent does not answer any more")
+            stream.sendall(answer)
 
 
 def _message(read: Callable[[int], bytes]) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import logging
+import itertools
 import os
 import re
 import ssl
@@ -13,14 +13,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from coved.outside import AUTHORITIES_MAX
 
 from cove.errors import SettingsError
 from cove.machine.settings import Settings
-
-log = logging.getLogger(__name__)
 
 ROOT = Path("/")
 BUNDLES = (
@@ -43,33 +42,29 @@ _SERVERS = "1.3.6.1.5.5.7.3.1"
 """id-kp-serverAuth (RFC 5280, section 4.2.1.12)."""
 
 
-def found(settings: Settings) -> list[bytes]:
-    """Certificates (DER) that the machine is to trust beside Mozilla's, which it has. Raises `SettingsError` that names the file."""
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """`pem` has the certificates as the machine is told them; `left_out` are texts for people, of what it should have had as well."""
+
+    pem: str
+    left_out: tuple[str, ...] = ()
+
+
+def trusted(settings: Settings) -> Trusted:
+    """What the machine is to trust beside Mozilla's, which it has. Raises `SettingsError` that names the file."""
     own = [one for text in settings.extra_certificates for one in of_file(Path(text).expanduser())]
     store: list[bytes] = []
+    left_out = []
     if settings.certificates == "system":
         try:
             store = beyond_mozilla(of_system())
         except (OSError, subprocess.SubprocessError, ssl.SSLError) as error:
-            log.error("this computer's certificates cannot be read: %s", error)
-    return list(dict.fromkeys([*own, *store]))
-
-
-def pem(certificates: Iterable[bytes]) -> str:
-    """In the form in which the machine is told; what is too much is left out, and logged."""
-    parts, size = [], 0
-    for number, one in enumerate(certificates):
-        part = ssl.DER_cert_to_PEM_cert(one)
-        size += len(part)
-        if size > AUTHORITIES_MAX:
-            log.error(
-                "of this computer's certificates the machine gets %d: more are over %d KiB",
-                number,
-                AUTHORITIES_MAX >> 10,
-            )
-            break
-        parts.append(part)
-    return "".join(parts)
+            left_out.append(f"this computer's store cannot be read: {error}")
+    parts = [ssl.DER_cert_to_PEM_cert(one) for one in dict.fromkeys([*own, *store])]
+    fit = sum(size <= AUTHORITIES_MAX for size in itertools.accumulate(map(len, parts)))
+    if fit < len(parts):
+        left_out.append(f"of {len(parts)} certificates it gets {fit}: more are over {AUTHORITIES_MAX >> 10} KiB")
+    return Trusted("".join(parts[:fit]), tuple(left_out))
 
 
 def of_file(file: Path) -> list[bytes]:

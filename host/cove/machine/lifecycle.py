@@ -8,7 +8,7 @@ from cove.errors import MachineBusy, MachineExists, MachineNotFound
 from cove.machine import docker_context
 from cove.machine.files import write_whole
 from cove.machine.locks import FileLock
-from cove.machine.paths import MachinePaths, machines_dir
+from cove.machine.paths import MachinePaths, is_name, machines_dir
 from cove.machine.settings import Settings, render
 
 LAUNCHING_S = 10.0
@@ -16,7 +16,7 @@ LAUNCHING_S = 10.0
 
 
 def init(name: str, settings: Settings | None = None) -> MachinePaths:
-    """Make machine `name` and its docker context. Raises `MachineExists`, `CoveError`."""
+    """Make machine `name`, and its docker context unless a machine of another COVE_HOME has that. Raises `MachineExists`, `CoveError`."""
     paths = MachinePaths(name)
     if paths.settings.exists():
         raise MachineExists(
@@ -25,14 +25,16 @@ def init(name: str, settings: Settings | None = None) -> MachinePaths:
     paths.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_whole(paths.settings, render(settings or Settings()).encode())
     paths.make_run_dir()
-    docker_context.create(name, paths.docker_socket)
+    if not docker_context.is_anothers(name, paths.docker_socket):
+        docker_context.create(name, paths.docker_socket)
     return paths
 
 
 def names() -> list[str]:
-    """All machines."""
+    """All machines. A folder that no machine can have, such as a copy default.bak, is none."""
     root = machines_dir()
-    return sorted(path.parent.name for path in root.glob("*/machine.toml")) if root.is_dir() else []
+    found = root.glob("*/machine.toml") if root.is_dir() else ()
+    return sorted(path.parent.name for path in found if is_name(path.parent.name))
 
 
 def existing(name: str) -> MachinePaths:
@@ -56,6 +58,6 @@ def remove(name: str) -> None:
         launching.acquire(LAUNCHING_S, f"the start of machine {name}")
         existing(name)  # somebody else may have removed it meanwhile
         check_stopped(paths)
-        docker_context.remove(name)
+        docker_context.remove(name, paths.docker_socket)
         shutil.rmtree(paths.folder)
         shutil.rmtree(paths.run_dir, ignore_errors=True)

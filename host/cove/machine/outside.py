@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from coved.outside import Outside
 
 from cove.machine import certificates, proxies
 from cove.machine.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def told(settings: Settings, environment: Mapping[str, str] | None = None) -> Outside:
@@ -17,11 +20,14 @@ def told(settings: Settings, environment: Mapping[str, str] | None = None) -> Ou
         environment: of which proxies are; this process's when it is not given.
     """
     http, https, no_proxy = proxies.for_machine(proxies.found(settings, environment))
+    trusted = certificates.trusted(settings)
+    for words in trusted.left_out:
+        log.error("not all certificates reach the machine: %s", words)
     return Outside(
         http,
         https,
         no_proxy,
-        certificates.pem(certificates.found(settings)),
+        trusted.pem,
         settings.proxy_in_containers,
         settings.certificates_in_containers,
     )

@@ -25,9 +25,14 @@ MAX_SOCKET_PATH = 100
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,29}[a-z0-9])?")
 
 
+def is_name(name: str) -> bool:
+    """Whether it can name a machine."""
+    return _NAME.fullmatch(name) is not None
+
+
 def validate_name(name: str) -> str:
     """Return `name` when it can name a machine; raise `CoveError` otherwise."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise CoveError(
             f"{name!r} cannot be the name of a machine",
             "use 1 to 31 lower-case letters, digits and dashes; a dash neither first nor last",
@@ -180,6 +185,11 @@ class MachinePaths:
     def suspended_run(self) -> Path:
         """There exactly while the machine is suspended: how its VM was started."""
         return self.folder / "suspended.json"
+
+    @property
+    def settings_lock(self) -> Path:
+        """Locked by a command while it reads, changes and writes the settings."""
+        return self.folder / "settings.lock"
 
     @property
     def lock(self) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import json
+import os
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from cove.machine.spans import format_span, parse_span
 
 PROXIES = ("system", "manual", "none")
 CERTIFICATES = ("system", "none")
+AGENTS = ("system", "none")
 ACCELERATORS = ("auto", "kvm", "hvf", "whpx", "tcg")
 HOME_ACCESS = ("read-write", "read-only", "no")
 FOLDER_DRIVERS = ("auto", "virtiofs", "9p", "agent")
@@ -77,6 +79,13 @@ class Key:
     """Whether it counts at once, and not from the next start on."""
     secret: bool = False
     """An address that may have a password."""
+    words: tuple[str, ...] = ()
+    """What it can be, or be beside other things, when that is words."""
+
+    @property
+    def counts(self) -> str:
+        """From when on a change of it counts."""
+        return "at once" if self.at_once else "at the machine's next start"
 
     @property
     def default(self) -> Any:
@@ -131,7 +140,7 @@ def _address(value: Any) -> str:
 def _program(value: Any) -> str:
     if not isinstance(value, str) or "\0" in value:
         raise ValueError(f"must be the path of a program, not {_shown(value)}")
-    if value and not Path(value).expanduser().is_absolute():
+    if value and not _is_absolute(value):
         raise ValueError(f"must be an absolute path, or empty to search for it, not {value!r}")
     return value
 
@@ -175,7 +184,7 @@ def _registry(text: str) -> None:
         fine = False
     if not fine:
         raise ValueError(
-            f'must name registries such as "registry.local:5000" or networks such as "10.0.0.0/8", not {text!r}'
+            f'must name registries such as "registry.local:5000" or networks such as "10.0.0.0/8", not {_shown(text)}'
         )
 
 
@@ -187,33 +196,34 @@ def _mirror(text: str) -> None:
     except ValueError:
         fine = False
     if not fine:
-        raise ValueError(f'must be addresses such as "https://mirror.local:5000", not {text!r}')
+        raise ValueError(f'must be addresses such as "https://mirror.local:5000", not {_shown(text)}')
 
 
 def _proxy(value: Any) -> str:
-    from coved.outside import masked, proxy_problem
+    from coved.outside import proxy_problem
 
     if not isinstance(value, str):
         raise ValueError(f"must be the address of a proxy, not {_shown(value)}")
     if value and (problem := proxy_problem(value)):
-        raise ValueError(f'must be like "http://proxy.example.com:3128", not {_shown(masked(value))}: {problem}')
+        raise ValueError(f'must be like "http://proxy.example.com:3128", not {_shown(value)}: {problem}')
     return value
 
 
 def _unproxied(text: str) -> None:
     if not text.isascii() or not re.fullmatch(r"[^\s,/@]+(?:/[0-9]{1,3})?", text):
         raise ValueError(
-            f'must name hosts such as "corp.example" or "10.0.0.5:8080", or networks such as "10.0.0.0/8", not {text!r}'
+            'must name hosts such as "corp.example" or "10.0.0.5:8080", or networks such as "10.0.0.0/8",'
+            f" not {_shown(text)}"
         )
 
 
 def _file(text: str) -> None:
-    if "\0" in text or not Path(text).expanduser().is_absolute():
+    if "\0" in text or not _is_absolute(text):
         raise ValueError(f"must name files by absolute paths (~ is allowed), not {text!r}")
 
 
 def _agent(value: Any) -> str:
-    if not isinstance(value, str) or not (value in ("system", "none") or _is_socket(value)):
+    if not isinstance(value, str) or not (value in AGENTS or _is_socket(value)):
         raise ValueError(
             f'must be "system", "none", or the absolute path of a socket (~ is allowed), not {_shown(value)}'
         )
@@ -221,19 +231,32 @@ def _agent(value: Any) -> str:
 
 
 def _is_socket(text: str) -> bool:
-    return "\0" not in text and (text.startswith("\\\\.\\pipe\\") or Path(text).expanduser().is_absolute())
+    return "\0" not in text and (text.startswith("\\\\.\\pipe\\") or _is_absolute(text))
 
 
 def _folder(text: str) -> None:
     path = text.removesuffix(":ro").removesuffix(":rw")
-    if "\0" in text or not path or not Path(path).expanduser().is_absolute():
+    if "\0" in text or not path or not _is_absolute(path):
         raise ValueError(
             f'must have absolute paths of folders (~ is allowed) such as "/data", or "/data:ro" for a read-only one, not {text!r}'
         )
 
 
+def _is_absolute(text: str) -> bool:
+    """Whether a path, in which ~ is allowed, is absolute. Raises `ValueError` for a ~ that stands for no folder."""
+    try:
+        return Path(text).expanduser().is_absolute()
+    except RuntimeError:
+        user = Path(text).parts[0].removeprefix("~")
+        why = f"there is no user {user}" if user else "you have no home folder"
+        raise ValueError(f"must be below a home folder that is there, not {_shown(text)}: {why}") from None
+
+
 def _shown(value: Any) -> str:
-    text = repr(value)
+    """For an error, which people show to others: what stands before an @ may be a password, whatever setting it was meant for."""
+    from coved.outside import masked
+
+    text = repr(masked(value)) if isinstance(value, str) else masked(repr(value))
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -243,15 +266,14 @@ SCHEMA: dict[str, Key] = {
         Key(
             "cpus",
             f"whole number, 1 to {MAX_CPUS}",
-            "Virtual processors. Takes effect at the next start.",
+            "Virtual processors.",
             _integer(1, MAX_CPUS),
             str,
         ),
         Key(
             "memory",
             f"size, at least {format_size(MIN_MEMORY)}, in whole MiB",
-            "The most memory that the machine can have. It takes what it uses and gives back what it frees."
-            " Takes effect at the next start.",
+            "The most memory that the machine can have. It takes what it uses and gives back what it frees.",
             _size(MIN_MEMORY, 1 << 44, 1 << 20),
             lambda size: json.dumps(format_size(size)),
         ),
@@ -259,7 +281,7 @@ SCHEMA: dict[str, Key] = {
             "disk",
             f"size, at least {format_size(MIN_DISK)}, in whole MiB",
             "The most that containers, images and volumes can take on this computer's disk; the file grows as it is used."
-            " It can be made larger, never smaller. Takes effect at the next start.",
+            " It can be made larger, never smaller.",
             _size(MIN_DISK, MAX_DISK, 1 << 20),
             lambda size: json.dumps(format_size(size)),
         ),
@@ -270,6 +292,7 @@ SCHEMA: dict[str, Key] = {
             " slow), or auto: the best that is proven to run here.",
             _choice(ACCELERATORS),
             json.dumps,
+            words=ACCELERATORS,
         ),
         Key(
             "bind_address",
@@ -289,32 +312,34 @@ SCHEMA: dict[str, Key] = {
             "suspend_after",
             f'length of time from {format_span(MIN_QUIET_S)} on, such as "5m" or "1h30m", or "{NEVER}"',
             "When nothing has run in the machine and nobody has used it for so long, it is suspended by itself: it takes no memory"
-            " and no processor then. The next command or connection to its docker socket wakes it. Takes effect at once.",
+            " and no processor then. The next command or connection to its docker socket wakes it.",
             _quiet_span,
             lambda seconds: json.dumps(format_span(seconds) if seconds else NEVER),
             at_once=True,
+            words=(NEVER,),
         ),
         Key(
             "suspend_running",
             "true or false",
             "Whether the machine is suspended by itself also while containers run in it, provided that they publish no ports and"
-            " nobody asks anything of them. They stand still until it wakes. Takes effect at once.",
+            " nobody asks anything of them. They stand still until it wakes.",
             _boolean,
             json.dumps,
             at_once=True,
+            words=("true", "false"),
         ),
         Key(
             "share_home",
             "one of " + ", ".join(HOME_ACCESS),
-            "Your home folder in containers (-v ~/src:/src): read-write, read-only, or no. Takes effect at the next start.",
+            "Your home folder in containers (-v ~/src:/src): read-write, read-only, or no.",
             _choice(HOME_ACCESS),
             json.dumps,
+            words=HOME_ACCESS,
         ),
         Key(
             "shared_folders",
             "list of folders' absolute paths, each read-only when it ends with :ro",
-            "More folders of this computer that containers may use by -v, --mount and compose files. ~ is allowed."
-            " Takes effect at the next start.",
+            "More folders of this computer that containers may use by -v, --mount and compose files. ~ is allowed.",
             _texts(_folder),
             lambda texts: json.dumps(list(texts)),
         ),
@@ -322,17 +347,17 @@ SCHEMA: dict[str, Key] = {
             "folder_driver",
             "one of " + ", ".join(FOLDER_DRIVERS),
             "What carries shared folders: virtiofs (by virtiofsd, Linux), 9p (QEMU's own, Linux and macOS), agent (9p by Cove"
-            " itself, everywhere), or auto: the best that works here; cove machine status tells which, and why."
-            " Takes effect at the next start.",
+            " itself, everywhere), or auto: the best that works here; cove machine status tells which, and why.",
             _choice(FOLDER_DRIVERS),
             json.dumps,
+            words=FOLDER_DRIVERS,
         ),
         Key(
             "insecure_registries",
             "list of hosts, with their ports, or networks",
             "Registries that may speak plain HTTP, or have a certificate that nobody vouches for. Those on localhost may always:"
             " that is the machine's own localhost; this computer is 10.0.2.2 to the machine."
-            " Certificates of registries are better kept in ~/.docker/certs.d/HOST/ca.crt. Takes effect at the next start.",
+            " Certificates of registries are better kept in ~/.docker/certs.d/HOST/ca.crt.",
             _texts(_registry),
             lambda texts: json.dumps(list(texts)),
         ),
@@ -340,7 +365,7 @@ SCHEMA: dict[str, Key] = {
             "registry_mirrors",
             "list of addresses",
             "Registries that are asked first for images of docker.io, by addresses that the machine can reach: its localhost is"
-            " its own, and this computer is 10.0.2.2. Takes effect at the next start.",
+            " its own, and this computer is 10.0.2.2.",
             _texts(_mirror),
             lambda texts: json.dumps(list(texts)),
         ),
@@ -354,6 +379,7 @@ SCHEMA: dict[str, Key] = {
             _choice(PROXIES),
             json.dumps,
             at_once=True,
+            words=PROXIES,
         ),
         Key(
             "http_proxy",
@@ -390,6 +416,7 @@ SCHEMA: dict[str, Key] = {
             _boolean,
             json.dumps,
             at_once=True,
+            words=("true", "false"),
         ),
         Key(
             "certificates",
@@ -399,6 +426,7 @@ SCHEMA: dict[str, Key] = {
             _choice(CERTIFICATES),
             json.dumps,
             at_once=True,
+            words=CERTIFICATES,
         ),
         Key(
             "extra_certificates",
@@ -417,6 +445,7 @@ SCHEMA: dict[str, Key] = {
             _boolean,
             json.dumps,
             at_once=True,
+            words=("true", "false"),
         ),
         Key(
             "ssh_agent",
@@ -427,6 +456,7 @@ SCHEMA: dict[str, Key] = {
             _agent,
             json.dumps,
             at_once=True,
+            words=AGENTS,
         ),
     )
 }
@@ -515,7 +545,10 @@ def _read(file: Path) -> str:
             f"create it with: cove machine init {file.parent.name}; see those that exist with: cove machine list",
         ) from None
     except OSError as error:
-        raise SettingsError(f"{file} cannot be read: {error.strerror}") from error
+        from cove.machine import ownership
+
+        told = ownership.refusal(error) if isinstance(error, PermissionError) else None
+        raise SettingsError(f"{file} cannot be read: {error.strerror}", told.hint if told else "") from error
     return decoded(data, file, "a settings file")
 
 
@@ -536,7 +569,7 @@ def render(settings: Settings) -> str:
     for key in SCHEMA.values():
         value = getattr(settings, key.name)
         lines = [f"# {line}" for line in _wrap(key.doc)]
-        lines.append(f"# ({key.kind})")
+        lines.append(f"# ({key.kind}; takes effect {key.counts})")
         lines.append(f"{'' if value != () else '# '}{key.name} = {key.show(value)}")
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
@@ -602,11 +635,6 @@ def _typed(key: Key, value: str) -> Any:
     return [one.strip() for one in value.split(",") if one.strip()] if isinstance(key.default, tuple) else value
 
 
-def changed(file: Path, name: str, value: str) -> str:
-    """What the file on disk becomes with one key changed. Raises as `with_value` and `load` do."""
-    return with_value(_read(file), name, value, file)
-
-
 def text_of(file: Path) -> str:
     """The text of the file on disk. Raises `SettingsError`, `MachineNotFound`."""
     return _read(file)
@@ -614,9 +642,10 @@ def text_of(file: Path) -> str:
 
 def write(file: Path, text: str) -> None:
     """Put `text` in the file's place, whole. Raises `OSError`."""
-    write_whole(file, text.encode())
+    # A link stays one: it may lead to where its owner keeps such files for several computers.
+    write_whole(Path(os.path.realpath(file)), text.encode())
 
 
 def set_value(file: Path, name: str, value: str) -> None:
     """Change one key of the file on disk, written whole. Raises as `with_value` and `load` do."""
-    write(file, changed(file, name, value))
+    write(file, with_value(_read(file), name, value, file))

@@ -9,8 +9,8 @@ BEFORE = """\
 
 Each machine has one file of settings, `machine.toml` in its folder ([on-disk-layout.md](on-disk-layout.md)). `cove config`
 (also `cove machine config`) reads and changes it; so does any editor. A mistake in it is reported with file, line and key,
-and nothing starts until it is mended. Settings take effect at the machine's next start
-(`cove machine restart`), but for those that say otherwise.
+and nothing starts until it is mended. Each says below when a change of it takes effect: at once, or at the machine's next start
+(`cove machine restart`).
 
 | command | does |
 | --- | --- |
@@ -82,7 +82,7 @@ bind_address = "127.0.0.1"
 registry_mirrors = []
 ```
 
-`[locked]` has settings as above: their values are in force whatever file and environment say, and `config set` refuses to
+`[locked]` has settings as above: their values are in force whatever file and environment say, and `config` and `machine init` refuse to
 change them. `allowed_registries` are hosts, with their ports where they have one; `*.corp.example` is all that is below it.
 The engine refuses to pull from, push to, log in to and search others, for `build`'s `FROM` as for `run`: `pulling from
 quay.io is not allowed by your administrator's policy (/etc/cove/policy.toml)`. Mirrors that are not in the list are not
@@ -105,7 +105,7 @@ def reference() -> str:
     for key in SCHEMA.values():
         default = key.show(key.default)
         lines += [f"## `{key.name}`", "", key.doc, "", f"* value: {key.kind}", f"* default: `{default}`"]
-        lines += [f"* variable: `COVE_{key.name.upper()}`", ""]
+        lines += [f"* variable: `COVE_{key.name.upper()}`", f"* takes effect: {key.counts}", ""]
     return BEFORE + "\n".join(lines) + "\n" + AFTER
 
 

@@ -6,8 +6,9 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 
 from cove.errors import CoveError
+from cove.machine import lifecycle
 from cove.machine.files import sync_folder, write_whole
-from cove.machine.paths import MachinePaths, machines_dir
+from cove.machine.paths import MachinePaths
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,7 @@ def answered(paths: MachinePaths, digest: str) -> bool:
 def needed() -> set[str]:
     """The images of all machines: to start with, to go back to, and of VMs that run or are suspended."""
     found: set[str] = set()
-    for settings in machines_dir().glob("*/machine.toml"):
-        paths = MachinePaths(settings.parent.name)
+    for paths in map(MachinePaths, lifecycle.names()):
         systems = load(paths)
         found |= {systems.used, systems.before, systems.trying}
         for file, place in ((paths.run_state, ()), (paths.suspended_run, ("run",))):

@@ -12,15 +12,17 @@ import tarfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cove.agent import runstate
 from cove.agent.client import ask
 from cove.errors import CoveError
-from cove.machine import docker_context, effective, lifecycle, policy
+from cove.machine import docker_context, effective, engine, lifecycle, policy
 from cove.machine.paths import MachinePaths
-from cove.support import engine, machine, redact
+from cove.support import machine, redact
+from cove.support.computer import OTHER_VARIABLES
 from cove.support.findings import Finding
 from cove.support.redact import Redactor
 
@@ -54,7 +56,15 @@ def write(
     environment = os.environ if environment is None else environment
     clean = Redactor(_secrets(environment), Path.home())
     folder = file.name.removesuffix(".zip").removesuffix(".gz").removesuffix(".tar").removesuffix(".tgz")
-    members = {f"{folder}/{path}": text.encode() for path, text in _members(name, findings, guest, environment, clean)}
+    members = {}
+    for path, make in _members(name, findings, guest, environment, clean):
+        try:
+            text = make()
+        except Exception as error:
+            # As with checks: what is broken is what the report is about, and the rest is of use all the same.
+            text = clean(f"it could not be had: {type(error).__name__}: {error}\n")
+        if text:
+            members[f"{folder}/{path}"] = text.encode()
     data = io.BytesIO()
     if file.name.endswith(".zip"):
         with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -77,42 +87,66 @@ def write(
 
 def _secrets(environment: Mapping[str, str]) -> Iterator[str]:
     yield from redact.of_environment(environment)
-    yield from redact.of_docker(_text(docker_context.folder() / "config.json"))
-    for name in lifecycle.names():
+    yield from redact.of_docker(_known(docker_context.folder() / "config.json"))
+    for name in _names():
         paths = MachinePaths(name)
-        yield from (_text(path) for path in (paths.ssh_key, paths.host_key))
+        yield from (_known(path) for path in (paths.ssh_key, paths.host_key))
+        yield from redact.of_settings(_known(paths.settings))
+    yield from redact.of_settings(_known(policy.place()))
+
+
+def _known(path: Path) -> str:
+    """A file with secrets to be taken out; "" for one that cannot be read, whose secrets nobody else has been told."""
+    with contextlib.suppress(OSError):
+        return _text(path)
+    return ""
+
+
+def _names() -> list[str]:
+    with contextlib.suppress(OSError):
+        return lifecycle.names()
+    return []
 
 
 def _members(
     name: str, findings: Sequence[Finding], guest: Callable[[str, float], str], environment: Mapping[str, str], clean: Redactor
-) -> Iterator[tuple[str, str]]:  # fmt: skip
+) -> Iterator[tuple[str, Callable[[], str]]]:  # fmt: skip
+    """Names of files, and what makes the text of each, which is left out when that is empty."""
     paths = MachinePaths(name)
-    yield "README.txt", README
+    yield "README.txt", lambda: README
     shown = [clean.document(each.shown()) for each in findings]
-    yield "findings.json", _json({"machine": name, "findings": shown})
-    yield "findings.txt", "".join(f"{each['state']:<9}{each['check']:<16}{each['text']}\n" for each in shown)
-    yield "environment.json", _json(_variables(environment, clean))
-    yield "docker-config.json", _json(_docker(clean))
-    if rules := _text(policy.place()):
-        yield "policy.toml", clean(rules)
-    for one in lifecycle.names():
-        yield f"machines/{one}/machine.toml", clean(_text(MachinePaths(one).settings))
-    yield f"machines/{name}/settings.json", _json(_settings(paths, clean))
-    yield f"machines/{name}/status.json", _json(clean.document(_status(paths)))
-    yield f"machines/{name}/files.json", _json(_files(paths, clean))
+    yield "findings.json", lambda: _json({"machine": name, "findings": shown})
+    yield "findings.txt", lambda: "".join(f"{each['state']:<9}{each['check']:<16}{each['text']}\n" for each in shown)
+    yield "environment.json", lambda: _json(_variables(environment, clean))
+    yield "docker-config.json", lambda: _json(_docker(clean))
+    yield "policy.toml", partial(_cleaned, policy.place(), clean)
+    for one in _names():
+        yield f"machines/{one}/machine.toml", partial(_cleaned, MachinePaths(one).settings, clean)
+    yield f"machines/{name}/settings.json", lambda: _json(_settings(paths, clean))
+    yield f"machines/{name}/status.json", lambda: _json(clean.document(_status(paths)))
+    yield f"machines/{name}/files.json", lambda: _json(_files(paths, clean))
     for log in (paths.console_log, paths.agent_log, paths.qemu_log, paths.folders_log):
         for part in (log.with_name(log.name + ".1"), log):
-            if text := _text(part, LOG_BYTES):
-                yield f"machines/{name}/{part.name}", clean(text)
-    if machine.runs(paths):
+            yield f"machines/{name}/{part.name}", partial(_cleaned, part, clean, LOG_BYTES)
+    if _runs(paths):
         for path in ("/version", "/info", "/system/df?type=image"):
-            with contextlib.suppress(OSError, ValueError):
-                answer = engine.get(paths.docker_socket, path, time.monotonic() + machine.ENGINE_S)
-                yield (
-                    f"machines/{name}/engine{path.partition('?')[0].replace('/', '-')}.json",
-                    _json(clean.document(answer)),
-                )
-        yield f"machines/{name}/engine.log", clean(guest(ENGINE_LOG, ENGINE_LOG_S))
+            place = f"machines/{name}/engine{path.partition('?')[0].replace('/', '-')}.json"
+            yield place, partial(_answer, paths, path, clean)
+        yield f"machines/{name}/engine.log", lambda: clean(guest(ENGINE_LOG, ENGINE_LOG_S))
+
+
+def _runs(paths: MachinePaths) -> bool:
+    with contextlib.suppress(OSError):
+        return machine.runs(paths)
+    return False
+
+
+def _answer(paths: MachinePaths, path: str, clean: Redactor) -> str:
+    return _json(clean.document(engine.get(paths.docker_socket, path, time.monotonic() + machine.ENGINE_S)))
+
+
+def _cleaned(path: Path, clean: Redactor, most: int = 256 << 10) -> str:
+    return clean(_text(path, most))
 
 
 def _json(value: Any) -> str:
@@ -120,35 +154,28 @@ def _json(value: Any) -> str:
 
 
 def _text(path: Path, most: int = 256 << 10) -> str:
-    """The end of a file; "" when it cannot be read."""
+    """The end of a file; "" when there is none. Raises `OSError`."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - most))
             data = file.read(most)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
     if size > most:  # the first line is not whole: what stood before it on that line may be what tells a secret
         data = data.partition(b"\n")[2]
     return data.decode("utf-8", "replace")
 
 
-def _variables(environment: Mapping[str, str], clean: Redactor) -> dict[str, str]:
+def _variables(environment: Mapping[str, str], clean: Redactor) -> Any:
     """Names alone, but of those that Cove reads the values too."""
     from cove.machine.settings import SCHEMA
 
-    known = {
-        "COVE_HOME",
-        "COVE_MACHINE",
-        "COVE_HOST",
-        "COVE_DEBUG",
-        "DOCKER_HOST",
-        "DOCKER_CONTEXT",
-        "DOCKER_CONFIG",
-        "XDG_RUNTIME_DIR",
-    }
+    known = {*OTHER_VARIABLES, "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "XDG_RUNTIME_DIR"}
     known |= {effective.variable(name) for name in SCHEMA}
-    return {name: clean(value) if name in known else redact.GONE for name, value in sorted(environment.items())}
+    return clean.document(
+        {name: value if name in known else redact.GONE for name, value in sorted(environment.items())}
+    )
 
 
 def _docker(clean: Redactor) -> Any:
@@ -189,9 +216,16 @@ def _status(paths: MachinePaths) -> Any:
 
 def _files(paths: MachinePaths, clean: Redactor) -> list[dict[str, Any]]:
     """What lies there, by name, size and mode: of keys too, but not what is in them."""
-    found = []
+    found: list[dict[str, Any]] = []
     for folder in (paths.folder, paths.run_dir):
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        try:
+            inside = sorted(folder.iterdir())
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            found.append({"path": clean(str(folder)), "error": error.strerror})
+            continue
+        for path in inside:
             with contextlib.suppress(OSError):
                 info = path.lstat()
                 found.append(

@@ -10,20 +10,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from cove.errors import CoveError
-from cove.machine import effective, policy
-from cove.machine.paths import DEFAULT_MACHINE, MachinePaths, cache_dir, data_dir, runtime_dir
-from cove.machine.settings import SCHEMA, Settings
+from cove.machine import effective, ownership, policy
+from cove.machine.paths import DEFAULT_MACHINE, MachinePaths, cache_dir, data_dir, machines_dir, runtime_dir
+from cove.machine.settings import SCHEMA
 from cove.machine.sizes import approximate_size, format_size
-from cove.support.findings import NOTE, OK, PROBLEM, WARNING
+from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Found, cove_of, settings_of
 
-Found = Iterable[tuple[str, str] | tuple[str, str, str]]
-
-LEAST_QEMU = (6, 0)
-"""Debian 11 had 5.2, and nobody has tried that."""
+LEAST_QEMU = (7, 2)
+"""Debian 12's; nobody has tried older ones (docs/install.md)."""
 TORN_QEMU = (8, 1)
 """Before it software emulation may run a torn instruction (docs/troubleshooting.md)."""
 NEEDED = 3 << 30
@@ -37,15 +35,8 @@ OTHER_VARIABLES = (
     "COVE_DEBIAN_MIRROR",
     "COVE_DEBIAN_SECURITY_MIRROR",
 )
+"""Those of Cove's that are not of a setting."""
 USUAL = "registry-1.docker.io"
-
-
-def settings_of(paths: MachinePaths) -> Settings:
-    """Those in force, or the defaults where there are none or they are broken: another check tells of that."""
-    try:
-        return effective.load(paths.settings)
-    except CoveError:
-        return Settings()
 
 
 def look_at_versions() -> Found:
@@ -94,19 +85,23 @@ def look_at_settings(paths: MachinePaths, environment: Mapping[str, str]) -> Fou
         return
     over = [f"{name} by {each.place}" for name, each in values.items() if each.origin in ("environment", "policy")]
     yield OK, f"{paths.settings} is in order" + (f"; overridden: {', '.join(over)}" if over else "")
-    yield from _resources(values["cpus"].value, values["memory"].value)
+    yield from _resources(values["cpus"].value, values["memory"].value, cove_of(paths))
 
 
-def _resources(cpus: int, memory: int) -> Found:
+def _resources(cpus: int, memory: int, cove: str) -> Found:
     has = os.cpu_count() or 1
     if cpus > has:
-        yield WARNING, f"the machine has {cpus} CPUs, this computer {has}", f"give it fewer: cove config set cpus {has}"
+        yield (
+            WARNING,
+            f"the machine has {cpus} CPUs, this computer {has}",
+            f"give it fewer: {cove} config set cpus {has}",
+        )
     with contextlib.suppress(ValueError, OSError, AttributeError):
         whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if memory > whole:
             yield (
                 WARNING, f"the machine may take {format_size(memory)}, this computer has {approximate_size(whole)}",
-                "give it less: cove config set memory 2GiB",
+                f"give it less: {cove} config set memory 2GiB",
             )  # fmt: skip
 
 
@@ -157,7 +152,7 @@ def look_at_virtualisation(paths: MachinePaths) -> Found:
     yield (
         WARNING,
         f"software emulation (tcg), five to ten times slower: {found.reason or 'the settings want it'}",
-        _virtually(found.reason),
+        _virtually(found.reason, cove_of(paths)),
     )
     with contextlib.suppress(CoveError):
         version = binary.version(program)
@@ -168,7 +163,7 @@ def look_at_virtualisation(paths: MachinePaths) -> Found:
             )  # fmt: skip
 
 
-def _virtually(reason: str) -> str:
+def _virtually(reason: str, cove: str) -> str:
     if "permission denied" in reason:
         return "sudo usermod -aG kvm $USER, and log in again"
     if "absent" in reason:
@@ -180,13 +175,13 @@ def _virtually(reason: str) -> str:
         return "the accelerator is there and refuses: look into the system's log (dmesg); in a virtual machine, ask who runs it"
     if "did not boot" in reason or "ran no guest code" in reason:
         return "this computer is a virtual machine whose nested virtualisation does not work: ask who runs it"
-    return "cove config set accelerator auto takes the best there is"
+    return f"{cove} config set accelerator auto takes the best there is"
 
 
 def look_at_room() -> Found:
     for what, folder in (("data", data_dir()), ("downloads", cache_dir())):
         place = folder
-        while not place.exists():
+        while not os.path.exists(place):  # noqa: PTH110 - Path.exists raises where it may not look
             place = place.parent
         free = shutil.disk_usage(place).free
         text = f"{what}: {approximate_size(free)} are free in {folder}"
@@ -204,7 +199,7 @@ def look_at_room() -> Found:
             yield (
                 PROBLEM,
                 f"you cannot write to {place}",
-                f"it is needed for Cove's {what}: sudo chown -R $USER '{place}'",
+                f"it is needed for Cove's {what}: {ownership.way_out(folder)}",
             )
 
 
@@ -300,22 +295,25 @@ def look_at_permissions(paths: MachinePaths) -> Found:
         yield OK, "folders are below the user's profile"
         return
     wrong = False
+    others: list[Path] = []
     for path, allowed in (
-        (runtime_dir(), 0o700), (paths.run_dir, 0o700), (paths.folder, 0o700), (socket_path, 0o600),
-        (paths.ssh_key, 0o600), (paths.host_key, 0o600), (paths.suspended, 0o600),
+        (data_dir(), 0o7777), (machines_dir(), 0o7777), (paths.folder, 0o700), (runtime_dir(), 0o700), (paths.run_dir, 0o700),
+        (paths.settings, 0o7777), (socket_path, 0o600), (paths.ssh_key, 0o600), (paths.host_key, 0o600), (paths.suspended, 0o600),
     ):  # fmt: skip
-        with contextlib.suppress(FileNotFoundError):
+        if any(path.is_relative_to(each) for each in others):
+            continue  # it goes with that one
+        with contextlib.suppress(OSError):  # what lies where one may not look is told of by its folder
             info = path.lstat()
             mode = stat.S_IMODE(info.st_mode)
             if info.st_uid != os.getuid():
                 wrong = True
-                yield PROBLEM, f"{path} belongs to user {info.st_uid}, not to you", f"sudo chown {os.getuid()} '{path}'"
+                others.append(path)
+                yield PROBLEM, f"{path} belongs to user {info.st_uid}, not to you", f"sudo chown -R $USER '{path}'"
+            elif stat.S_ISDIR(info.st_mode) and mode & 0o700 != 0o700:
+                wrong = True
+                yield PROBLEM, f"you may not use {path} yourself", f"chmod {mode & allowed | 0o700:03o} '{path}'"
             elif mode & ~allowed:
                 wrong = True
                 yield PROBLEM, f"others may use {path} (mode {mode:04o})", f"chmod {allowed:03o} '{path}'"
-    for path in (runtime_dir(), paths.run_dir):
-        if path.is_dir() and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-            wrong = True
-            yield PROBLEM, f"you may not use {path} yourself", f"chmod 700 '{path}'"
     if not wrong:
         yield OK, f"sockets and keys are yours alone ({Path(paths.run_dir)})"

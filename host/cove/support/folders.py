@@ -5,8 +5,7 @@ from __future__ import annotations
 from cove.agent.client import NoAgent, ask
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
-from cove.support.computer import Found
-from cove.support.findings import NOTE, OK, PROBLEM
+from cove.support.findings import NOTE, OK, PROBLEM, Found, cove_of
 
 
 def look(paths: MachinePaths) -> Found:
@@ -27,10 +26,10 @@ def look(paths: MachinePaths) -> Found:
             yield (
                 PROBLEM,
                 f"containers cannot use {what}: {one['state']}",
-                f"restart the machine: cove machine restart {paths.name}; another driver may do: cove config set folder_driver"
-                f" agent. What the folders' servers said: {paths.folders_log}",
+                f"restart the machine: cove machine restart {paths.name}; another driver may do: {cove_of(paths)} config set"
+                f" folder_driver agent. What the folders' servers said: {paths.folders_log}",
             )
     if not folders:
-        yield NOTE, "no folders of this computer are shared (cove config set share_home read-write)"
+        yield NOTE, f"no folders of this computer are shared ({cove_of(paths)} config set share_home read-write)"
     elif reason := told.get("folder_driver_reason"):
         yield NOTE, f"nothing faster carries folders here: {reason}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
@@ -13,12 +12,9 @@ from typing import Any
 
 from cove.errors import CoveError
 from cove.machine import docker_context, lifecycle
-from cove.machine.files import write_whole
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths, cache_dir, config_dir, data_dir, images_dir, machines_dir, runtime_dir
 from cove.machine.sizes import approximate_size
-
-_CONTEXT = "docker context "
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +32,7 @@ class Leftover:
 def of_reset(paths: MachinePaths) -> list[Leftover]:
     """What goes when a machine becomes as new: all but its settings, the choice of its VM image, and its locks, which must be one for
     whoever has them open."""
-    keep = {paths.settings, paths.systems, paths.lock, paths.vm_lock}
+    keep = {paths.settings, paths.systems, paths.settings_lock, paths.lock, paths.vm_lock}
     found = sorted(paths.folder.iterdir()) if paths.folder.is_dir() else []
     return [Leftover(path.name, path, _size(path)) for path in found if path not in keep]
 
@@ -59,7 +55,7 @@ def of_uninstall(*, keep_data: bool) -> list[Leftover]:
     for name in lifecycle.names():
         meta = docker_context.meta_file(name)
         if docker_context.leads_to(name, MachinePaths(name).docker_socket):
-            found.append(Leftover(_CONTEXT + docker_context.name_for(name), meta.parent, _size(meta.parent)))
+            found.append(Leftover(f"docker context {docker_context.name_for(name)}", meta.parent, _size(meta.parent)))
         if not keep_data:
             folder = MachinePaths(name).folder
             found.append(
@@ -84,17 +80,20 @@ def of_uninstall(*, keep_data: bool) -> list[Leftover]:
 def uninstall(gone: Sequence[Leftover], *, keep_data: bool) -> None:
     """Remove what `of_uninstall` has listed. Raises `MachineBusy` when a machine runs, `CoveError` when something cannot be removed."""
     names = lifecycle.names()
-    contexts = {each.what.removeprefix(_CONTEXT) for each in gone if each.what.startswith(_CONTEXT)}
     for name in names:
         lifecycle.check_stopped(MachinePaths(name))
+    for name in names:
+        docker_context.remove(name, MachinePaths(name).docker_socket)
     for each in gone:
         _remove(each.path)
-    _leave_docker(contexts)
     for folder in (machines_dir(), data_dir(), config_dir(), cache_dir(), *_home()):
         if keep_data and folder in (machines_dir(), data_dir()):
             continue
         with contextlib.suppress(OSError):  # what is not empty has something that is not Cove's
             folder.rmdir()
+    if names:
+        with contextlib.suppress(OSError):
+            docker_context.folder().rmdir()  # made for a context, when docker has never been used
 
 
 def size_of(gone: Iterable[Leftover]) -> str:
@@ -142,19 +141,3 @@ def _remove(path: Path) -> None:
             f"{error.filename or path} cannot be removed: {error.strerror}",
             f"what is left can be removed with: sudo rm -r '{path}'",
         ) from error
-
-
-def _leave_docker(contexts: set[str]) -> None:
-    """docker's client fails as long as its configuration names a context that is gone: the name goes, and nothing else."""
-    for parent in (docker_context.folder() / "contexts" / "meta", docker_context.folder() / "contexts"):
-        with contextlib.suppress(OSError):
-            parent.rmdir()  # ours, when nobody else has one
-    file = docker_context.folder() / "config.json"
-    try:
-        value = json.loads(file.read_text("utf-8"))
-        if not isinstance(value, dict) or value.get("currentContext") not in contexts:
-            return
-        del value["currentContext"]
-        write_whole(file, json.dumps(value, indent="\t", ensure_ascii=False).encode(), file.stat().st_mode & 0o777)
-    except (OSError, ValueError):
-        return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import socket
 import time
@@ -12,12 +13,11 @@ from cove.agent import disk as disks
 from cove.agent import runstate
 from cove.agent.client import NoAgent, answers, ask, out_of_reach
 from cove.errors import CoveError
+from cove.machine import engine
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from cove.machine.sizes import approximate_size, format_size
-from cove.support import engine
-from cove.support.computer import Found, settings_of
-from cove.support.findings import NOTE, OK, PROBLEM, WARNING
+from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Found, cove_of, settings_of
 
 ENGINE_S = 15.0
 """Under software emulation, on a busy computer, the first question after a start takes half of it."""
@@ -123,7 +123,7 @@ def look_at_engine(paths: MachinePaths) -> Found:
             yield (
                 WARNING,
                 f"the engine answers, but not to all within {ENGINE_S:.0f} s",
-                "the computer, or the machine, may be very busy; once more: cove diagnose",
+                f"the computer, or the machine, may be very busy; once more: cove diagnose {paths.name}",
             )
             return
         yield (
@@ -165,20 +165,13 @@ def _moment(text: str) -> float:
 
 def look_at_registry(paths: MachinePaths) -> Found:
     """Names, network, proxy and certificates at once, as a pull meets them: the engine is asked what an image is at its registry."""
-    from cove.machine import policy
-
     if not runs(paths):
         yield NOTE, "the machine does not run, so that nothing can be said of its network"
         return
-    allowed = policy.load().allowed_registries
-    name = "busybox"
-    if allowed is not None and "docker.io" not in allowed:
-        yield NOTE, "Docker Hub is not allowed by the administrator's policy, and is not asked"
-        return
     try:
-        engine.get(paths.docker_socket, f"/distribution/{name}/json", time.monotonic() + REGISTRY_S)
+        engine.get(paths.docker_socket, "/distribution/busybox/json", time.monotonic() + REGISTRY_S)
     except engine.Refusal as error:
-        yield from _refused(error)
+        yield from _refused(error, cove_of(paths))
     except (OSError, ValueError) as error:
         yield (
             WARNING,
@@ -189,27 +182,37 @@ def look_at_registry(paths: MachinePaths) -> Found:
         yield OK, "Docker Hub is reached from the machine"
 
 
-def _refused(error: engine.Refusal) -> Iterator[tuple[str, str] | tuple[str, str, str]]:
+def _refused(error: engine.Refusal, cove: str) -> Iterator[tuple[str, str] | tuple[str, str, str]]:
     words = error.message
-    if error.status in (401, 403, 404, 429) or "toomanyrequests" in words.lower():
+    if "is not allowed by your administrator's policy" in words:
+        yield NOTE, "Docker Hub is not allowed by the administrator's policy, and is not asked"
+    elif error.status == 403:  # Docker Hub itself says 401: this is most often a page of what filters connections
+        yield (
+            WARNING,
+            f"Docker Hub, or what answers in its place, refuses the machine: {words[:120]}",
+            "a proxy or a firewall may forbid it: ask who runs your network; or give a mirror:"
+            f" {cove} config set registry_mirrors https://MIRROR",
+        )
+    elif error.status in (401, 404, 429) or "toomanyrequests" in words.lower():
         yield OK, f"Docker Hub is reached from the machine (it says: {words[:120]})"
     elif "no such host" in words or "lookup" in words or "server misbehaving" in words:
         yield (
             WARNING, f"names are not found from the machine: {words}",
             "the machine asks this computer's own resolver: when this computer finds them, restart the machine after a change"
-            " of networks; else give a mirror: cove config set registry_mirrors https://MIRROR",
+            f" of networks; else give a mirror: {cove} config set registry_mirrors https://MIRROR",
         )  # fmt: skip
     elif "x509" in words or "certificate" in words.lower():
         yield (
             WARNING, f"the registry's certificate is not trusted in the machine: {words}",
             "connections may be inspected where you are: have the authority's certificate put into this computer's store, or give"
-            " it: cove config set extra_certificates /PATH/TO/IT.pem",
+            f" it: {cove} config set extra_certificates /PATH/TO/IT.pem",
         )  # fmt: skip
     else:
         yield (
             WARNING,
             f"Docker Hub is not reached from the machine: {words}",
-            "look at the network of this computer, and its proxy; or give a mirror: cove config set registry_mirrors https://MIRROR",
+            "look at the network of this computer, and its proxy; or give a mirror:"
+            f" {cove} config set registry_mirrors https://MIRROR",
         )
 
 
@@ -218,25 +221,50 @@ def look_at_ports(paths: MachinePaths) -> Found:
         yield NOTE, "nothing is published while the machine does not run"
         return
     containers = engine.get(paths.docker_socket, "/containers/json", time.monotonic() + ENGINE_S)
+    published, untried = _published(containers)
     good = 0
-    for name, address, port in _published(containers):
+    for name, address, port in published:
         try:
             socket.create_connection((address, port), 2).close()
             good += 1
         except OSError as error:
             yield (
                 PROBLEM, f"{address}:{port}, which the container {name} publishes, is not open on this computer: {error.strerror or error}",
-                f"cove restart {name}; the agent's log may say why: cove machine logs --agent {paths.name}",
+                f"{cove_of(paths)} restart {name}; the agent's log may say why: cove machine logs --agent {paths.name}",
             )  # fmt: skip
-    yield OK, f"{good} published ports are open" if good else "no ports are published"
+    if good:
+        yield OK, f"{_ports(good)} open"
+    if untried:
+        yield OK, f"{_ports(untried)} of UDP or IPv6, and not tried"
+    # Those that another program has taken are not in the engine's list.
+    lost = len(_lost(paths))
+    if lost:
+        yield NOTE, f"{_ports(lost)} lost, as is said of processes"
+    if not (published or untried or lost):
+        yield OK, "no ports are published"
 
 
-def _published(containers: list[dict[str, Any]]) -> list[tuple[str, str, int]]:
-    found = set()
+def _ports(number: int) -> str:
+    return "1 published port is" if number == 1 else f"{number} published ports are"
+
+
+def _lost(paths: MachinePaths) -> dict[str, str]:
+    with contextlib.suppress(CoveError):
+        return dict(ask(paths, "status", 4).get("lost_ports", {}))
+    return {}
+
+
+def _published(containers: list[dict[str, Any]]) -> tuple[list[tuple[str, str, int]], int]:
+    """Container, address and port of what a connection can tell of, and how many others there are."""
+    found, others = set(), set()
     for container in containers:
         for port in container.get("Ports") or ():
-            if port.get("PublicPort") and port.get("Type") == "tcp" and ":" not in port.get("IP", ""):
-                address = port.get("IP") or "127.0.0.1"
+            if not port.get("PublicPort"):
+                continue
+            address, number = port.get("IP") or "127.0.0.1", int(port["PublicPort"])
+            if port.get("Type") == "tcp" and ":" not in address:
                 name = str(container["Names"][0]).removeprefix("/")
-                found.add((name, "127.0.0.1" if address == "0.0.0.0" else address, int(port["PublicPort"])))
-    return sorted(found)
+                found.add((name, "127.0.0.1" if address == "0.0.0.0" else address, number))
+            else:
+                others.add((address, number, port.get("Type")))
+    return sorted(found), len(others)

@@ -13,12 +13,11 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from coved.outside import Outside, masked
 
 from cove.errors import CoveError
-from cove.machine import certificates, outside, proxies
+from cove.machine import certificates, effective, engine, proxies
 from cove.machine.paths import MachinePaths
 from cove.machine.settings import Settings
-from cove.support import engine
-from cove.support.computer import USUAL, Found, settings_of
-from cove.support.findings import NOTE, OK, PROBLEM, WARNING
+from cove.support.computer import USUAL
+from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Found, cove_of, settings_of
 from cove.support.machine import ENGINE_S, runs
 
 _CONNECT_S = 3.0
@@ -34,49 +33,58 @@ def look_at_proxy(paths: MachinePaths, environment: Mapping[str, str]) -> Found:
         yield (
             PROBLEM,
             words,
-            "it is like http://proxy.example.com:3128; or give one: cove config set http_proxy ADDRESS",
+            f"it is like http://proxy.example.com:3128; or give one: {cove_of(paths)} config set http_proxy ADDRESS",
         )
     places = dict(found.places)
     addresses = {"http": found.http, "https": found.https}
     for address in dict.fromkeys(value for value in addresses.values() if value):
         kinds = [kind for kind in addresses if addresses[kind] == address]
         names = ", ".join(dict.fromkeys(places[kind] for kind in kinds))
-        yield from _of_one(address, names, settings, through="https" in kinds)
+        yield from _of_one(paths, address, names, settings, through="https" in kinds)
     if not any(addresses.values()) and not found.ignored:
         yield OK, "no proxy is set"
     yield from _of_machine(paths, settings, environment)
 
 
-def _of_one(address: str, names: str, settings: Settings, *, through: bool) -> Found:
+def _of_one(paths: MachinePaths, address: str, names: str, settings: Settings, *, through: bool) -> Found:
     parts = urlsplit(address)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     where = f"{parts.hostname}:{port}"
     try:
         sock = socket.create_connection((parts.hostname, port), _CONNECT_S)
     except OSError as error:
-        yield PROBLEM, f"{names}: nothing answers at {where}: {error.strerror or error}", _mending(names)
+        yield PROBLEM, f"{names}: nothing answers at {where}: {error.strerror or error}", _mending(paths, names)
         return
     with contextlib.closing(sock):
         if not through:
             yield OK, f"{names}: {where} answers"
             return
         try:
-            yield from _tunnelled(sock, parts, f"{names}: {where}", settings)
+            yield from _tunnelled(sock, parts, f"{names}: {where}", settings, cove_of(paths))
         except (OSError, ValueError) as error:
             yield NOTE, f"{names}: {where} answers, and does not say whether it leads to {USUAL}: {error}"
 
 
-def _mending(names: str) -> str:
+def _mending(paths: MachinePaths, names: str) -> str:
     ways = []
     for name in names.split(", "):
         setting = name.removeprefix("the setting ")
-        ways.append(f"cove config unset {setting}" if setting != name else f"unset {name}" if "_" in name else "")
+        if setting == name:
+            ways.append(f"unset {name}" if "_" in name else "")
+            continue
+        with contextlib.suppress(CoveError):  # another check tells of that
+            value = effective.values(paths.settings)[setting]
+            if value.origin == "policy":
+                return f"it is your administrator's: ask who administers this computer ({value.place})"
+            ways.append(
+                f"unset {value.place}" if value.origin == "environment" else f"{cove_of(paths)} config unset {setting}"
+            )
     if not all(ways):
-        return "correct it in this computer's settings; or use none: cove config set proxy none"
+        return f"correct it in this computer's settings; or use none: {cove_of(paths)} config set proxy none"
     return f"correct it, or unset it: {'; '.join(ways)}"
 
 
-def _tunnelled(sock: socket.socket, parts: SplitResult, what: str, settings: Settings) -> Found:
+def _tunnelled(sock: socket.socket, parts: SplitResult, what: str, settings: Settings, cove: str) -> Found:
     """Ask for Docker Hub's registry. Raises `OSError`, `ValueError`."""
     trusted = _trusting(settings)
     sock.settimeout(_ANSWER_S)
@@ -90,7 +98,7 @@ def _tunnelled(sock: socket.socket, parts: SplitResult, what: str, settings: Set
     if status == 407:
         yield (
             PROBLEM, f"{what} wants to know who asks" + (", and does not take what it is told" if login else ""),
-            "give it a name and a password: cove config set https_proxy http://NAME:PASSWORD@HOST:PORT",
+            f"give it a name and a password: {cove} config set https_proxy http://NAME:PASSWORD@HOST:PORT",
         )  # fmt: skip
         return
     if not 200 <= status < 300:
@@ -106,7 +114,7 @@ def _tunnelled(sock: socket.socket, parts: SplitResult, what: str, settings: Set
         yield (
             WARNING, f"{what} shows a certificate for {USUAL} that nobody here trusts: {error.verify_message}",
             "it inspects what goes through it: have your company's authority put into this computer's store, or give its"
-            " certificate: cove config set extra_certificates /PATH/TO/IT.pem",
+            f" certificate: {cove} config set extra_certificates /PATH/TO/IT.pem",
         )  # fmt: skip
 
 
@@ -129,8 +137,8 @@ def _trusting(settings: Settings) -> ssl.SSLContext:
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.load_verify_locations(certifi.where())
     with contextlib.suppress(CoveError):  # another check tells of that
-        for one in certificates.found(settings):
-            context.load_verify_locations(cadata=one)
+        if pem := certificates.trusted(settings).pem:
+            context.load_verify_locations(cadata=pem)
     return context
 
 
@@ -155,13 +163,19 @@ def _of_machine(
 
 
 def look_at_certificates(paths: MachinePaths) -> Found:
-    settings = settings_of(paths)
+    settings, cove = settings_of(paths), cove_of(paths)
     try:
-        told = outside.told(settings, {})
+        trusted = certificates.trusted(settings)
     except CoveError as error:
         yield PROBLEM, error.message, error.hint
         return
-    count = told.authorities.count("-----BEGIN CERTIFICATE-----")
+    for words in trusted.left_out:
+        yield (
+            WARNING, f"the machine does not trust all that this computer does: {words}",
+            f"give it those that it needs alone: {cove} config set extra_certificates /PATH/TO/THEM.pem; and:"
+            f" {cove} config set certificates none",
+        )  # fmt: skip
+    count = trusted.pem.count("-----BEGIN CERTIFICATE-----")
     whose = "" if settings.certificates == "system" else "; this computer's store is not asked (certificates = none)"
     words = "1 authority beside Mozilla's" if count == 1 else f"{count} authorities beside Mozilla's"
     words = words if count else "Mozilla's list"

@@ -25,6 +25,8 @@ _KEYWORD = (
     r"auth(?:orization)?(?![a-z])|signature|cookie|session[_-]?id)"
 )
 _WORD = rf"(?:{_KEYWORD}[\w.-]{{0,64}}|(?<![\w.-])(?:key|sig))"
+_OPTION = r"(?:-e[ =]?|(?:--env|--build-arg)[ =])"
+_VARIABLE = r"[A-Za-z_]\w{0,200}"
 _SECRET_NAME = re.compile(rf"(?i){_KEYWORD}|^(?:key|sig)$")
 _NAMES = re.compile(
     r"(?i)(?:^|_)(?:pass(?:word|wd|phrase)?|pwd|secrets?|tokens?|keys?|credentials?|auth|cookie|pat)(?:$|_)"
@@ -32,6 +34,8 @@ _NAMES = re.compile(
 )
 _QUOTED = r"\"(?:[^\"\\]|\\.){0,4096}\"|'[^']{0,4096}'"
 _VALUE = rf"({_QUOTED}|\[[^\]]{{0,4096}}\]|[^\s,;&\"'}}\]]+)"
+_LOGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)?(.*)@", re.DOTALL)
+"""Of a proxy's address that need be no proper one: all before the last @, for a password may have others."""
 _BEGIN = "-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----"
 _END = "-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----"
 _FORMS: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -39,6 +43,15 @@ _FORMS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"{_BEGIN}(?:.{{0,16384}}?{_END}|.{{0,16384}})", re.DOTALL), GONE),
     # The name and the password of an address (RFC 3986, section 3.2.1).
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)[^\s/?#\"]*@"), rf"\1{GONE}@"),
+    # A password with / ? or # in it, which people type though no address may have it; after a port stands a path.
+    (
+        re.compile(
+            r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)[^\s/?#\"@:]{0,256}:(?![0-9]{1,5}[/?#])[^\s\"]{0,1024}@(?!sha256:)"
+        ),
+        rf"\1{GONE}@",
+    ),
+    # Of a proxy also what is no address at all: http_proxy = "joe:pass word@proxy:3128".
+    (re.compile(r"(?i)(proxy\w{0,32}[\"']?\s{0,8}[=:]\s{0,8}[\"']?)[^\r\n]{0,1024}@"), rf"\1{GONE}@"),
     # What follows a name in headers: "Authorization: Bearer abc", "X-Registry-Auth: abc".
     (
         re.compile(
@@ -49,8 +62,11 @@ _FORMS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (re.compile(r"(?i)\b(bearer|basic)\s{1,8}[\w.~+/=-]{8,}"), rf"\1 {GONE}"),
     # NAME=value of environments, in lists of JSON ("Env": ["A=b"]) and as options (-e A=b, --env A=b, --build-arg A=b).
-    (re.compile(r"(?i)(\"Env\"\s{0,8}:\s{0,8}\[)[^\]]*"), rf"\1{GONE}"),
-    (re.compile(rf"(?<!\S)((?:-e|--env|--build-arg)[ =][\"']?[A-Za-z_]\w{{0,200}}=)({_QUOTED}|\S*)"), rf"\1{GONE}"),
+    # What is quoted may have brackets of its own, and ends with its line where a log has cut it off.
+    (re.compile(r"(?i)(\"Env\"\s{0,8}:\s{0,8}\[)(?:\"(?:[^\"\\\r\n]|\\.)*+\"?|[^\]\"])*+"), rf"\1{GONE}"),
+    (re.compile(rf"(?<!\S)({_OPTION}\"{_VARIABLE}=)(?:[^\"\\\r\n]|\\.)*+"), rf"\1{GONE}"),
+    (re.compile(rf"(?<!\S)({_OPTION}'{_VARIABLE}=)[^'\r\n]*+"), rf"\1{GONE}"),
+    (re.compile(rf"(?<!\S)({_OPTION}{_VARIABLE}=)({_QUOTED}|\S*)"), rf"\1{GONE}"),
     # password = "x", token: x, "secret":"x", ?key=x&
     (re.compile(rf"(?i)({_WORD}[\"']?\s{{0,8}}(?:=|:|%3D)\s{{0,8}}){_VALUE}"), rf"\1{GONE}"),
     # --password x, --registry-token x, -u name:x
@@ -97,7 +113,7 @@ class Redactor:
         """What JSON or TOML has, without secrets: values whose keys are secrets' names go whole."""
         if isinstance(value, Mapping):
             return {
-                self(str(key)): GONE if _is_secret(str(key), each) else self.document(each)
+                self(str(key)): GONE if _is_secret(str(key), each) else self.document(_without_login(str(key), each))
                 for key, each in value.items()
             }
         if isinstance(value, list | tuple):
@@ -107,6 +123,13 @@ class Redactor:
 
 def _is_secret(key: str, value: Any) -> bool:
     return bool(value) and not isinstance(value, bool) and (key == "Env" or _SECRET_NAME.search(key) is not None)
+
+
+def _without_login(key: str, value: Any) -> Any:
+    """A proxy's address without who asks; other values as they are."""
+    if not isinstance(value, str) or "proxy" not in key.lower():
+        return value
+    return _LOGIN.sub(rf"\1{GONE}@", value, count=1)
 
 
 def _encoded(secret: str) -> set[str]:
@@ -129,6 +152,37 @@ def of_environment(environment: Mapping[str, str]) -> Iterator[str]:
         if _NAMES.search(name):
             yield value
         yield from of_addresses(value)
+        if name.lower().endswith("_proxy"):
+            yield from of_proxy(value)
+
+
+def of_proxy(address: str) -> Iterator[str]:
+    """Who asks, and the password, of a proxy's address, also of one that is wrong or has no scheme."""
+    if (match := _LOGIN.match(address)) is None:
+        return
+    user, colon, password = match[2].partition(":")
+    for one in (match[2], password if colon else user):
+        yield one
+        yield unquote(one)
+
+
+def of_settings(text: str) -> Iterator[str]:
+    """Passwords in the addresses of a machine's settings or a policy, which may have mistakes."""
+    import tomli
+
+    yield from of_addresses(text)
+    try:
+        values = tomli.loads(text)
+    except (tomli.TOMLDecodeError, RecursionError):
+        for match in re.finditer(r"(?im)^[^=\r\n]*_proxy[\"']?\s*=[\s\"'\[]*([^\r\n]*@)", text):
+            yield from of_proxy(match[1])
+        return
+    locked = values.get("locked")
+    for table in (values, locked if isinstance(locked, dict) else {}):
+        for name, value in table.items():
+            if name.endswith("_proxy"):
+                for one in value if isinstance(value, list) else [value]:
+                    yield from of_proxy(str(one))
 
 
 def of_addresses(text: str) -> Iterator[str]:
@@ -150,6 +204,10 @@ def of_docker(text: str) -> Iterator[str]:
         return
     if not isinstance(value, dict):
         return
+    proxies = value.get("proxies")
+    for entry in proxies.values() if isinstance(proxies, dict) else ():
+        for one in entry.values() if isinstance(entry, dict) else ():
+            yield from of_proxy(str(one))
     headers = value.get("HttpHeaders")
     yield from (str(each) for each in (headers.values() if isinstance(headers, dict) else ()))
     auths = value.get("auths")

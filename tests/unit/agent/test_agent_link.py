@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cove.agent import link as module
 from cove.agent.link import MAX_WORK, Link
 from cove.errors import AgentError, DriverError, PortInUse
 from coved.link.protocol import (
+    Activity,
+    AskTime,
     FrameDecoder,
     Lost,
     PortForward,
@@ -177,6 +181,58 @@ def test_an_answer_to_an_engine_that_has_died_is_not_taken_for_one_to_the_next(t
         answer = await guest.hear()
         assert (answer["id"], answer["ports"][0]["host_port"]) == (1, 8081)
         assert len(ports.bound) == 2
+
+    linked(tmp_path, scenario)
+
+
+def test_an_engine_whose_kernel_did_not_take_its_answer_is_greeted_until_it_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GREET_AGAIN_S", 0.05)
+
+    async def scenario(guest: Guest, link: Link, ports: Ports) -> None:
+        link.changed(True)
+        for _ in range(3):
+            assert (await guest.hear())["type"] == "hello"
+        guest.say(Sync(1, ()))
+        while (heard := await guest.hear())["type"] == "hello":
+            pass
+        assert heard["type"] == "reply"
+        await asyncio.sleep(0.2)
+        guest.say(Sync(2, ()))
+        assert [(await guest.hear())["type"] for _ in range(2)] == ["lost", "reply"]  # and no more hello
+
+    linked(tmp_path, scenario)
+
+
+def test_an_engine_is_told_the_time_when_it_asks_and_again_while_somebody_cares(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DRIFT_S", 0.1)
+
+    async def scenario(guest: Guest, link: Link, ports: Ports) -> None:
+        link.changed(True)
+        assert (await guest.hear())["answers_time"] is True
+        before = time.time_ns()
+        guest.say(AskTime(7))
+        answer = await guest.hear()
+        assert (answer["type"], answer["id"]) == ("time", 7)
+        assert before <= answer["unix_ns"] <= time.time_ns()
+        guest.say(Activity("running"))
+        await ready(guest, link)
+        for _ in range(2):  # by itself
+            told = await guest.hear()
+            assert (told["type"], "id" in told) == ("time", False)
+        guest.say(Activity("idle"), AskTime(8))
+        while (await guest.hear()).get("id") != 8:
+            pass
+        await asyncio.sleep(0.3)
+        link.seen()  # it has been told just now
+        guest.say(AskTime(9))
+        assert (await guest.hear())["id"] == 9
+        monkeypatch.setattr(module, "SEEN_S", 0.0)
+        link.seen()
+        assert "id" not in await guest.hear()
 
     linked(tmp_path, scenario)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def test_a_reset_machine_is_as_new(cove: Any) -> None:
     told = json.loads(cove.run("machine", "reset", "--force", "--json").stdout)
     assert (told["machine"], told["state"]) == ("default", "reset")
     assert told["freed_bytes"] > 0
-    assert set(below(paths.folder)) == {"machine.toml", "systems.json", "agent.lock", "vm.lock"}
+    assert set(below(paths.folder)) == {"machine.toml", "systems.json", "settings.lock", "agent.lock", "vm.lock"}
     assert paths.settings.read_text() == kept
     assert cove.status()["state"] == "stopped"
     assert (cove.home / "data/images").is_dir()
@@ -61,6 +62,9 @@ def test_uninstall_leaves_nothing(cove: Any, tmp_path: Path) -> None:
     paths = cove.make("other")
     (paths.folder / "mine").symlink_to(tmp_path)
     (tmp_path / "precious").touch()
+    shutil.copytree(
+        paths.folder, paths.folder.with_name("other.bak"), symlinks=True
+    )  # can be no machine, and goes all the same
     cove.run("machine", "start")
     cove.run("machine", "start", "other")
     assert below(folder) != before
@@ -99,6 +103,13 @@ def test_a_context_in_use_is_left(cove: Any) -> None:
     (folder / "config.json").write_text(json.dumps(config | {"currentContext": "cove"}))
     cove.run("uninstall", "--force")
     assert json.loads((folder / "config.json").read_text()) == config
+
+
+def test_dockers_folder_goes_when_nothing_but_coves_was_in_it(cove: Any) -> None:
+    cove.make()
+    assert docker_context.folder().is_dir()
+    cove.run("uninstall", "--force", "--keep-data")
+    assert not docker_context.folder().exists()
 
 
 def test_contexts_of_others_stay(cove: Any) -> None:

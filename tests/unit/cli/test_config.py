@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cove.cli import main as cli
-from cove.machine import lifecycle, policy
+from cove.machine import lifecycle, policy, settings
 from cove.machine.paths import MachinePaths
 from cove.machine.settings import KNOWN
 
@@ -118,6 +122,36 @@ def test_what_is_locked_cannot_be_changed(paths: MachinePaths, run: Run, tmp_pat
     assert "others than root may write" in err
 
 
+def test_two_changes_at_a_time_are_both_made(paths: MachinePaths, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = [sys.executable, "-m", "cove", "config", "set", "memory", "5GiB"]
+    other: list[subprocess.Popen[bytes]] = []
+    parse = settings.parse
+
+    def meanwhile(text: str, file: Path | str) -> settings.Settings:
+        if not other:
+            monkeypatch.setattr(settings, "parse", parse)
+            other.append(subprocess.Popen(ask, stdout=subprocess.DEVNULL))
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it waits for us
+                other[0].wait(1.5)
+        return parse(text, file)
+
+    monkeypatch.setattr(settings, "parse", meanwhile)
+    assert run("config", "set", "cpus", "5")[0] == 0
+    assert other[0].wait(20) == 0
+    assert (settings.load(paths.settings).cpus, settings.load(paths.settings).memory) == (5, 5 << 30)
+
+
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_edit_asks_before_it_undoes_what_others_did(
+    answer: str, paths: MachinePaths, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor(tmp_path, monkeypatch, f'sed -i "s/^cpus.*/cpus = 6/" "$2"; sed -i "s/^cpus.*/cpus = 7/" "{paths.settings}"')
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{answer}\n"))
+    status, out, err = run("config", "edit")
+    assert "has been changed by somebody else meanwhile. Write over it?" in out + err
+    assert (status, settings.load(paths.settings).cpus) == ((0, 6) if answer == "y" else (1, 7))
+
+
 def editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     program = tmp_path / "an editor"
     program.write_text(f"#!/bin/sh\n{script}\n")
@@ -135,6 +169,38 @@ def test_edit_takes_what_is_right(
     assert run("config", "edit")[1] == "machine default: nothing has been changed\n"
 
 
+def test_edit_refuses_what_is_locked_only_when_it_was_touched(
+    paths: MachinePaths, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    administer(tmp_path, "[locked]\ncpus = 1\n")
+    editor(tmp_path, monkeypatch, 'sed -i "s/^memory.*/memory = \\"3GiB\\"/" "$2"')
+    assert run("config", "edit")[:2] == (
+        0,
+        "machine default: the settings have been changed, in effect from its next start\n",
+    )
+    before = paths.settings.read_text()
+    assert "\ncpus = 2\n" in before
+    assert '\nmemory = "3GiB"\n' in before
+    for script in ("s/^cpus.*/cpus = 3/", "/^cpus/d"):  # without it its default counts
+        paths.settings.write_text(before.replace("cpus = 2", "cpus = 4"))
+        editor(tmp_path, monkeypatch, f'sed -i "{script}" "$2"')
+        monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+        status, out, err = run("config", "edit")
+        assert status == 1
+        assert "cpus is locked to 1 by your administrator's policy" in out + err
+        assert "\ncpus = 4\n" in paths.settings.read_text()
+    editor(tmp_path, monkeypatch, 'sed -i "s/^cpus.*/cpus = 1/" "$2"')
+    assert run("config", "edit")[0] == 0
+
+
+def test_a_machine_is_not_made_with_what_is_locked(paths: MachinePaths, run: Run, tmp_path: Path) -> None:
+    file = administer(tmp_path, "[locked]\ncpus = 1\n")
+    status, _, err = run("machine", "init", "other", "--cpus", "8")
+    assert (status, err.splitlines()[0]) == (1, f"cove: cpus is locked to 1 by your administrator's policy ({file})")
+    assert lifecycle.names() == ["default"]
+    assert run("machine", "init", "other", "--memory", "1GiB")[0] == 0
+
+
 @pytest.mark.parametrize("answer", ["y", "n"])
 def test_edit_does_not_take_mistakes(
     answer: str, paths: MachinePaths, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -146,8 +212,6 @@ def test_edit_does_not_take_mistakes(
         monkeypatch,
         'grep -q "^cpus = 0" "$2" && sed -i s/^cpus.*/cpus=9/ "$2" || sed -i s/^cpus.*/cpus\\ =\\ 0/ "$2"',
     )
-    import io
-
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{answer}\n"))
     status, out, err = run("config", "edit")
     assert "cove: machine.toml, line 4: cpus must be a whole number" in out or "cpus must be a whole number" in out
@@ -158,6 +222,34 @@ def test_edit_does_not_take_mistakes(
         assert status == 1
         assert "nothing has been changed" in err
         assert paths.settings.read_text() == before
+
+
+def test_edit_prints_one_document_when_json_is_wanted(
+    paths: MachinePaths, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor(
+        tmp_path,
+        monkeypatch,
+        'grep -q "^cpus = 0" "$2" && sed -i s/^cpus.*/cpus=9/ "$2" || sed -i s/^cpus.*/cpus\\ =\\ 0/ "$2"',
+    )
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    status, out, err = run("config", "edit", "--json")
+    assert (status, json.loads(out)["changed"]) == (0, ["cpus"])
+    assert "cpus must be a whole number" in err
+    assert "Edit it again?" in err
+
+
+@pytest.mark.parametrize("words", [("machine", "rm"), ("machine", "reset")])
+def test_nothing_is_asked_when_json_is_wanted(
+    words: tuple[str, ...], paths: MachinePaths, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    status, out, err = run(*words, "--json")
+    assert (status, out) == (1, "")
+    assert f"cove {' '.join(words)} --force default" in err
+    assert paths.settings.exists()
+    status, out, _ = run(*words, "--json", "--force")
+    assert (status, json.loads(out)["machine"]) == (0, "default")
 
 
 def test_edit_without_an_editor(paths: MachinePaths, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

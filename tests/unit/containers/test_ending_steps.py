@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from coved.containers.config import Request
-from coved.containers.container import NS, Container, State
+from coved.containers.container import NS, Container
 from coved.containers.ending import Endings
 from coved.containers.mountpoints import MountPoint
 from coved.runtime.spec import Exit
+from lives import made, shim
 
 STEPS = ("close", "discard", "halt", "forget", "save", "publish")
 
@@ -54,14 +53,10 @@ class Engine:
 
 
 def container_with(policy: str) -> Container:
-    host = {"RestartPolicy": {"Name": policy, "MaximumRetryCount": 0}, "AutoRemove": False}
-    request = Request({"Labels": {}}, host, ())
-    volume = MountPoint(kind="volume", source="v", destination="/v")
-    state = State(status="running", started_at=NS)
-    made = Container("0" * 64, "web", "sha256:0", "busybox", request, [volume], 0, state)
-    shim: Any = SimpleNamespace(started=True)
-    made.shim = shim
-    return made
+    one = made("web", "running", policy)
+    one.mounts = [MountPoint(kind="volume", source="v", destination="/v")]
+    one.shim = shim()
+    return one
 
 
 @pytest.mark.parametrize("jump", [-86400, 86400])

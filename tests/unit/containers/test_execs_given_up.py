@@ -27,8 +27,8 @@ def test_those_that_were_never_started_are_given_up_when_there_are_too_many(monk
     monkeypatch.setattr(execs, "time", SimpleNamespace(monotonic=lambda: clock))
     events: Any = SimpleNamespace(publish=lambda *words: None)
     linked: Any = SimpleNamespace(environment=lambda container: [])
-    outward: Any = SimpleNamespace(environment=lambda env, pid: [])
-    made, one = Execs(events, linked, outward), container()
+    proxies: Any = SimpleNamespace(environment=lambda env, pid: [])
+    made, one = Execs(events, linked, proxies), container()
 
     def create() -> execs.Exec:
         return made.create(one, {"Cmd": ["true"]}, reference="name")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from coved.containers.config import Request
 from coved.containers.container import NS, Container
-from coved.containers.life import Life
 from coved.runtime.spec import Exit
+from lives import life_of, made, shim
 
 
 class Engine:
@@ -20,7 +18,7 @@ class Engine:
         self.container = container
         self.on_exit: Any = None
         self.saved: list[tuple[str, bool]] = []
-        self.linked = self.outward = self.links = self.sandboxes = self
+        self.linked = self.proxies_and_certificates = self.links = self.sandboxes = self
 
     def get(self, reference: str) -> Container:
         return self.container
@@ -29,9 +27,7 @@ class Engine:
         self.saved.append((container.state.status, lasting))
 
     async def start(self, container: Container, attach: Any, on_exit: Any) -> None:
-        ignore = lambda callback: None  # noqa: E731
-        shim: Any = SimpleNamespace(started=True, on_oom=ignore, on_detach=ignore, on_gone=ignore)
-        container.shim, container.state.status, container.state.started_at = shim, "running", NS
+        container.shim, container.state.status, container.state.started_at = shim(), "running", NS
         self.on_exit = on_exit
 
     async def close(self, container_id: str) -> None:
@@ -52,10 +48,7 @@ class Engine:
     [("no", False, False, True), ("no", True, False, False), ("on-failure", False, True, True)],
 )
 def test_what_waits_for_the_disk(policy: str, auto_remove: bool, start_lasts: bool, end_lasts: bool) -> None:
-    host = {"RestartPolicy": {"Name": policy, "MaximumRetryCount": 0}, "AutoRemove": auto_remove}
-    container = Container(
-        "0" * 64, "web", "sha256:0", "busybox", Request({"Labels": {}, "Healthcheck": None}, host, ()), [], 0
-    )
+    container = made(policy=policy, auto_remove=auto_remove)
     removed: list[Container] = []
 
     async def remove(container: Container) -> None:
@@ -63,17 +56,9 @@ def test_what_waits_for_the_disk(policy: str, auto_remove: bool, start_lasts: bo
 
     async def scenario() -> Engine:
         engine: Any = Engine(container)
-        life = Life(
-            registry=engine,
-            launcher=engine,
-            execs=engine,
-            networks=engine,
-            spawner=engine,
-            events=engine,
-            remove=remove,
-        )
-        await life.start("web")
-        waiter = await life.wait("web", "next-exit")
+        one = life_of(engine, remove)
+        await one.start("web")
+        waiter = await one.wait("web", "next-exit")
         engine.on_exit("", Exit(0, False, 2 * NS))
         async with asyncio.timeout(10):
             await waiter

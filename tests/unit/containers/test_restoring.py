@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from coved.containers.config import Request
-from coved.containers.container import NS, Container, State
-from coved.containers.life import Life
+from coved.containers.container import NS, Container
 from coved.errors import no_space
+from lives import life_of, made, shim
 
 
 class Full:
@@ -20,16 +18,12 @@ class Full:
 
     def __init__(self, containers: list[Container], alive: Container, folder: Path) -> None:
         self._containers = containers
-        ignore = lambda callback: None  # noqa: E731
-        self._shim = SimpleNamespace(
-            started=True, started_at_ns=NS, exits={}, execs={}, frozen=False, oom_killed=True, on_exit=ignore,
-            on_oom=ignore, on_detach=ignore, on_gone=ignore,
-        )  # fmt: skip
+        self._shim = shim(started_at_ns=NS, exits={}, execs={}, frozen=False, oom_killed=True)
         self._alive = alive
         self._folder = folder
         self._started: set[str] = set()
         self.both = asyncio.Event()
-        self.linked = self.outward = self.links = self
+        self.linked = self.proxies_and_certificates = self.links = self
 
     def __iter__(self) -> Any:
         return iter(self._containers)
@@ -71,15 +65,6 @@ class Full:
             raise OSError("that is far enough")
 
 
-def made(name: str, status: str, policy: str = "no", *, auto_remove: bool = False) -> Container:
-    host = {"RestartPolicy": {"Name": policy, "MaximumRetryCount": 0}, "AutoRemove": auto_remove}
-    config = {"Labels": {}, "Healthcheck": None}
-    state = State(status=status, started_at=NS, finished_at=NS)
-    return Container(
-        name.encode().hex().ljust(64, "0"), name, "sha256:0", "busybox", Request(config, host, ()), [], 0, state
-    )
-
-
 def test_a_container_that_cannot_be_noted_or_removed_keeps_no_engine_from_starting(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -98,18 +83,10 @@ def test_a_container_that_cannot_be_noted_or_removed_keeps_no_engine_from_starti
         raise OSError("its files are not to be had")
 
     async def scenario() -> None:
-        life = Life(
-            registry=engine,
-            launcher=engine,
-            execs=engine,
-            networks=engine,
-            spawner=engine,
-            events=engine,
-            remove=remove,
-        )
-        await life.restore()
+        one = life_of(engine, remove)
+        await one.restore()
         async with asyncio.timeout(10):
-            await life.settle(10)
+            await one.settle(10)
             await engine.both.wait()
 
     asyncio.run(scenario())

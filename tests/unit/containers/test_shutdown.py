@@ -15,6 +15,7 @@ from coved.containers.config import Request
 from coved.containers.container import Container, State
 from coved.containers.life import Life
 from coved.errors import EngineError, Unavailable
+from lives import life_of
 
 
 class Shim:
@@ -44,11 +45,8 @@ def running(shim: Shim, number: int) -> Container:
 
 
 def made(registry: Any) -> Life:
-    nothing: Any = SimpleNamespace(publish=lambda *words: None, linked=None, outward=None)
-    return Life(
-        registry=registry, launcher=nothing, execs=nothing, networks=nothing, spawner=nothing, events=nothing,
-        remove=lambda container: asyncio.sleep(0),
-    )  # fmt: skip
+    nothing: Any = SimpleNamespace(publish=lambda *words: None, linked=None, proxies_and_certificates=None)
+    return life_of(nothing, lambda container: asyncio.sleep(0), registry=registry)
 
 
 def shut_down(shims: list[Shim], timeout_s: float) -> float:

@@ -17,9 +17,9 @@ from cove.errors import HypervisorMissing
         ("win32", {}, "winget install SoftwareFreedomConservancy.QEMU"),
         ("linux", {"ID": "debian"}, "sudo apt install qemu-system-x86"),
         ("linux", {"ID": "linuxmint", "ID_LIKE": "ubuntu debian"}, "sudo apt install qemu-system-x86"),
-        ("linux", {"ID": "fedora"}, "sudo dnf install qemu-system-x86"),
-        ("linux", {"ID": "rocky", "ID_LIKE": "rhel centos fedora"}, "sudo dnf install qemu-system-x86"),
-        ("linux", {"ID": "arch"}, "sudo pacman -S qemu-base"),
+        ("linux", {"ID": "fedora"}, "sudo dnf install qemu-system-x86-core"),
+        ("linux", {"ID": "rocky", "ID_LIKE": "rhel centos fedora"}, "sudo dnf install qemu-system-x86-core"),
+        ("linux", {"ID": "arch"}, "sudo pacman -S qemu-system-x86"),
         ("linux", {"ID": "opensuse-tumbleweed", "ID_LIKE": "opensuse suse"}, "sudo zypper install qemu-x86"),
         ("linux", {"ID": "alpine"}, "sudo apk add qemu-system-x86_64"),
         ("linux", {"ID": "nixos"}, "qemu-system-x86_64"),
@@ -31,6 +31,15 @@ def test_the_hint_is_what_to_type_here(
     monkeypatch.setattr(binary.sys, "platform", platform)
     monkeypatch.setattr(binary.platform, "freedesktop_os_release", lambda: release)
     assert command in binary.install_hint()
+
+
+@pytest.mark.parametrize("name", ["debian", "ubuntu", "fedora", "arch", "opensuse", "alpine"])
+def test_the_page_says_the_same(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(binary.sys, "platform", "linux")
+    monkeypatch.setattr(binary.platform, "freedesktop_os_release", lambda: {"ID": name})
+    page = (Path(__file__).parents[3] / "docs/install.md").read_text()
+    (row,) = [line for line in page.splitlines() if line.startswith("|") and name in line.partition("`")[0].lower()]
+    assert f"`{binary.install_hint().removeprefix('install it with: ')} " in row
 
 
 def test_a_system_that_does_not_say_what_it_is_gets_a_hint_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,9 @@ def guest(way: Any) -> Iterator[Guest]:
     made.close()
 
 
-def connected(way: Any, path: str) -> SshTransport:
+def connected(way: Any, place: Callable[[], str]) -> SshTransport:
     transport: SshTransport = way.transport()
-    transport.serve(ssh_agent.NAME, ssh_agent.Service(lambda: path).serve)
+    transport.serve(ssh_agent.NAME, ssh_agent.Service(place).serve)
     transport.connect()
     for _ in range(500):
         with socket.socket(socket.AF_UNIX) as probe:
@@ -93,7 +94,7 @@ def connected(way: Any, path: str) -> SshTransport:
 
 
 def test_it_lists_keys_and_signs_and_does_nothing_else(way: Any, agent: Path, guest: Guest) -> None:
-    transport = connected(way, str(agent))
+    transport = connected(way, lambda: str(agent))
     public = (way.folder / "k.pub").read_text()
     assert add(guest.socket, "-L").stdout == public
     assert add(guest.socket, "-T", str(way.folder / "k.pub")).returncode == 0  # signs with it
@@ -104,20 +105,37 @@ def test_it_lists_keys_and_signs_and_does_nothing_else(way: Any, agent: Path, gu
     # The container keeps its socket: through the next connection it leads there again.
     assert add(guest.socket, "-L").returncode != 0
     (way.folder / "s").unlink()
-    transport = connected(way, str(agent))
+    transport = connected(way, lambda: str(agent))
     assert add(guest.socket, "-L").stdout == public
     transport.close()
 
 
 def test_without_an_agent_it_ends(way: Any, guest: Guest) -> None:
     for nowhere in ("", str(way.folder / "gone")):
-        transport = connected(way, nowhere)
+        transport = connected(way, partial(str, nowhere))
         assert add(guest.socket, "-L").returncode != 0
         transport.close()
 
 
+@pytest.mark.parametrize("after", ["", "/another/agent"])
+def test_the_setting_counts_at_once_also_for_who_is_connected(after: str, way: Any, agent: Path, guest: Guest) -> None:
+    places = [str(agent)]
+    transport = connected(way, lambda: places[-1])
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        client.connect(str(guest.socket))
+        client.sendall(b"\0\0\0\1\x0b")
+        assert client.recv(5)[4] == 12  # SSH_AGENT_IDENTITIES_ANSWER
+        while client.recv(4096)[-1:] != b"k":  # the comment of its one key
+            pass
+        places.append(after)
+        client.sendall(b"\0\0\0\1\x0b")
+        assert client.recv(1) == b""
+    transport.close()
+
+
 def test_what_is_too_long_is_not_waited_for(way: Any, agent: Path, guest: Guest) -> None:
-    transport = connected(way, str(agent))
+    transport = connected(way, lambda: str(agent))
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(10)
         client.connect(str(guest.socket))

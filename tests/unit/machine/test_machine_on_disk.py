@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -250,6 +251,46 @@ def test_a_machine_comes_and_goes_with_its_docker_context(home: Path, tmp_path: 
     assert not meta.exists()
     with pytest.raises(MachineNotFound, match="there is no machine one"):
         lifecycle.existing("one")
+
+
+def test_a_copy_of_a_machines_folder_is_no_machine(home: Path) -> None:
+    folder = lifecycle.init("one").folder
+    for name in ("one.bak", "One", "one-", "o" * 32):
+        shutil.copytree(folder, folder.parent / name)
+    shutil.copytree(folder, folder.parent / "two")
+    assert lifecycle.names() == ["one", "two"]
+
+
+def test_dockers_client_does_not_stay_at_a_machine_that_is_gone(home: Path, tmp_path: Path) -> None:
+    config = tmp_path / "docker/config.json"
+    lifecycle.init("one")
+    config.write_text('{"auths": {}, "currentContext": "cove-two"}')
+    lifecycle.remove("one")
+    assert json.loads(config.read_text()) == {"auths": {}, "currentContext": "cove-two"}
+    lifecycle.init("two")
+    config.rename(tmp_path / "dotfiles.json")
+    config.symlink_to(tmp_path / "dotfiles.json")
+    lifecycle.remove("two")
+    assert json.loads(config.read_text()) == {"auths": {}}
+    assert config.is_symlink()
+
+
+def test_a_context_of_another_place_stays_while_that_is_there(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = lifecycle.init("one").docker_socket
+    monkeypatch.setenv("COVE_HOME", str(home / "b"))
+    second = lifecycle.init("one").docker_socket
+    assert docker_context.leads_to("one", first)
+    lifecycle.remove("one")
+    assert docker_context.leads_to("one", first)
+    shutil.rmtree(first.parent)  # by hand, with all of its COVE_HOME
+    lifecycle.init("one")
+    assert docker_context.leads_to("one", second)
+    docker_context.meta_file("one").write_text('{"Endpoints": {"docker": {"Host": "ssh://elsewhere"}}}')
+    lifecycle.remove("one")
+    lifecycle.init("one")
+    assert "ssh://elsewhere" in docker_context.meta_file("one").read_text()
 
 
 def test_a_directory_of_somebody_elses_is_not_used(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import pytest
 from cove.errors import SettingsError
 from cove.machine import certificates, outside, proxies, settings
 from cove.machine.settings import Settings
+from coved.current_outside import CurrentOutside
 from coved.outside import AUTHORITIES_MAX, Outside
-from coved.told import Told
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -151,9 +151,9 @@ def test_the_stores_certificates_but_for_mozillas(tmp_path: Path, monkeypatch: p
     broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"
     (tmp_path / "bundle").write_bytes(certifi.contents().encode() + own + broken)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "bundle"))
-    found = certificates.found(Settings())
-    assert [ssl.DER_cert_to_PEM_cert(one).encode() for one in found] == [own]
-    assert certificates.found(Settings(certificates="none")) == []
+    found = certificates.trusted(Settings())
+    assert found == certificates.Trusted(own.decode())
+    assert certificates.trusted(Settings(certificates="none")) == certificates.Trusted("")
     # Without one in the environment it is the system's; here it may be any.
     monkeypatch.delenv("SSL_CERT_FILE")
     old = tmp_path / "usr/share/ca-certificates/mozilla/old.crt"
@@ -163,7 +163,7 @@ def test_the_stores_certificates_but_for_mozillas(tmp_path: Path, monkeypatch: p
     with (tmp_path / "bundle").open("ab") as bundle:
         bundle.write(old.read_bytes())
     monkeypatch.setattr(certificates, "BUNDLES", (str(tmp_path / "none"), str(tmp_path / "bundle")))
-    assert certificates.found(Settings()) == found
+    assert certificates.trusted(Settings()) == found
 
 
 def test_files_of_certificates(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_files_of_certificates(tmp_path: Path) -> None:
     (tmp_path / "both.pem").write_bytes(b"some words\n" + first + b"\n# more\n" + second.replace(b"\n", b"\r\n"))
     (tmp_path / "der.cer").write_bytes(ssl.PEM_cert_to_DER_cert(first.decode()))
     given = Settings(certificates="none", extra_certificates=(str(tmp_path / "both.pem"), str(tmp_path / "der.cer")))
-    assert certificates.pem(certificates.found(given)).encode() == first + second
+    assert certificates.trusted(given).pem.encode() == first + second
 
 
 @pytest.mark.parametrize(
@@ -196,13 +196,30 @@ def test_a_file_that_has_none_is_named(tmp_path: Path, text: bytes, words: str) 
         outside.told(Settings(extra_certificates=(str(file),)), {})
 
 
-def test_too_many_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+def test_too_many_are_left_out(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     one = ssl.PEM_cert_to_DER_cert(authority().decode())
-    text = certificates.pem([one] * 2000)
-    assert 0 < len(text) <= AUTHORITIES_MAX
-    assert "of this computer's certificates the machine gets" in caplog.text
+    many = [one + bytes([number & 255, number >> 8]) for number in range(2000)]
+    monkeypatch.setattr(certificates, "of_system", lambda: many)
+    monkeypatch.setattr(certificates, "beyond_mozilla", lambda found: found)
+    found = certificates.trusted(Settings())
+    text, (words,) = found.pem, found.left_out
+    assert 0 < len(text) <= AUTHORITIES_MAX < len(text) + len(authority()) + 4
+    assert words == f"of 2000 certificates it gets {text.count('BEGIN')}: more are over 384 KiB"
     told = Outside("http://a:1", authorities=text)
+    assert outside.told(Settings(), {}) == Outside(authorities=text)
+    assert words in caplog.text
     assert Outside.from_json(json.loads(json.dumps(told.to_json()))) == told
+
+
+def test_a_store_that_cannot_be_read_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> list[bytes]:
+        raise PermissionError(13, "Permission denied", "/store")
+
+    monkeypatch.setattr(certificates, "of_system", broken)
+    (tmp_path / "own.pem").write_bytes(authority())
+    found = certificates.trusted(Settings(extra_certificates=(str(tmp_path / "own.pem"),)))
+    assert found.pem.encode() == (tmp_path / "own.pem").read_bytes()
+    assert found.left_out == ("this computer's store cannot be read: [Errno 13] Permission denied: '/store'",)
 
 
 @pytest.mark.parametrize(
@@ -221,15 +238,15 @@ def test_what_is_not_as_agreed_is_not_taken(wrong: Any) -> None:
 
 def test_what_was_told_outlives_the_engine(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "outside.json"
-    told = Told(file)
-    assert told.now == Outside()
+    current = CurrentOutside(file)
+    assert current.now == Outside()
     news = Outside("http://joe:s%40cret@a:1", no_proxy="b")
-    told.renew(news)
-    assert Told(file).now == news
+    current.renew(news)
+    assert CurrentOutside(file).now == news
     assert file.stat().st_mode & 0o777 == 0o600
     assert "cret" not in caplog.text
     file.write_text("{")
-    assert Told(file).now == Outside()
+    assert CurrentOutside(file).now == Outside()
 
 
 def test_containers_are_told_unless_they_know() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from cove.errors import CoveError, SettingsError
-from cove.machine import settings, settings_page
+from cove.machine import policy, settings, settings_page
 from cove.machine.paths import validate_name
 
 
@@ -28,10 +28,48 @@ def test_mistakes_are_named(text: str, said: str) -> None:
         settings.parse(text, "machine.toml")
 
 
+@pytest.mark.parametrize("key", ["http_proxy", "no_proxy", "registry_mirrors", "insecure_registries"])
+@pytest.mark.parametrize("value", ['"joe:hunter2@proxy:1"', '["joe:hunter2@proxy:1"]', '"http://joe:hun/ter2@proxy:1"'])
+def test_a_mistake_is_told_without_a_password(key: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=rf"machine.toml, line 1: {key} must .*@proxy:1") as told:
+        settings.parse(f"{key} = {value}\n", "machine.toml")
+    assert "ter2" not in told.value.message + told.value.hint
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("qemu", '"~nobodyhere/q"'),
+        ("shared_folders", '["/a", "~nobodyhere/x:ro"]'),
+        ("extra_certificates", '["~nobodyhere/x.pem"]'),
+        ("ssh_agent", '"~nobodyhere"'),
+    ],
+)
+def test_the_home_of_nobody_is_a_mistake_like_others(key: str, value: str) -> None:
+    said = f"{key} must be below a home folder that is there, not '~nobodyhere.*': there is no user nobodyhere"
+    with pytest.raises(SettingsError, match=f"machine.toml, line 1: {said}"):
+        settings.parse(f"{key} = {value}", "machine.toml")
+    with pytest.raises(SettingsError, match=f"policy.toml, line 2: {said}"):
+        policy.parse(f"[locked]\n{key} = {value}", Path("policy.toml"))
+    with pytest.raises(SettingsError, match=said):
+        settings.with_value("", key, value, "x")
+
+
 def test_set_keeps_comments() -> None:
     text = settings.with_value(settings.render(settings.Settings()), "memory", "4GiB", "x")
     assert settings.parse(text, "x").memory == 4 << 30
     assert text.count("#") == settings.render(settings.Settings()).count("#")
+
+
+def test_a_link_stays_one_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    kept, link = tmp_path / "dotfiles/cove.toml", tmp_path / "machine.toml"
+    kept.parent.mkdir()
+    kept.write_text("cpus = 1 # few\n")
+    link.symlink_to(kept)
+    settings.set_value(link, "cpus", "3")
+    assert link.is_symlink()
+    assert kept.read_text() == "cpus = 3 # few\n"
+    assert {*tmp_path.rglob("*")} == {kept.parent, kept, link}
 
 
 @pytest.mark.parametrize(
@@ -91,6 +129,15 @@ def test_a_list_of_several_lines_is_replaced_whole() -> None:
 
 def test_the_document_is_the_schemas() -> None:
     assert (Path(__file__).parents[3] / "docs/settings.md").read_text() == settings_page.reference()
+
+
+@pytest.mark.parametrize("key", settings.SCHEMA.values(), ids=[*settings.SCHEMA])
+def test_each_setting_says_when_it_takes_effect(key: settings.Key) -> None:
+    when = "at once" if key.at_once else "at the machine's next start"
+    _, _, section = settings_page.reference().partition(f"\n## `{key.name}`\n")
+    assert f"\n* takes effect: {when}\n" in section.partition("\n## ")[0]
+    before, _, _ = settings.render(settings.Settings()).partition(f"{key.name} = ")
+    assert before.removesuffix("# ").splitlines()[-1].endswith(f"; takes effect {when})")
 
 
 @pytest.mark.parametrize("name", ["", "A", "-a", "a/b", "..", "a" * 40])

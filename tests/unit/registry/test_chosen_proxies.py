@@ -73,6 +73,7 @@ def test_what_cannot_be_one_is_told_without_who_asks() -> None:
         ("http://joe@proxy:1/x", "http://xxxxx:xxxxx@proxy:1/x"),
         ("http://joe:a@b/c@proxy:1", "http://xxxxx:xxxxx@proxy:1"),
         ("joe:word@proxy:1", "xxxxx:xxxxx@proxy:1"),
+        ("joe:a://b@proxy:1", "xxxxx:xxxxx@proxy:1"),
     ],
 )
 def test_it_is_shown_without_who_asks(given: str, shown: str) -> None:

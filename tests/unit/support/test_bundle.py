@@ -18,9 +18,9 @@ from urllib.parse import quote
 
 import pytest
 from cove.cli import main as cli
-from cove.machine import lifecycle, policy
+from cove.machine import engine, lifecycle, policy
 from cove.machine.paths import MachinePaths
-from cove.support import bundle, diagnose, engine, machine
+from cove.support import bundle, diagnose, findings, machine
 from cove.support.findings import PROBLEM, Finding
 from cove.support.redact import GONE, Redactor
 from hypothesis import given, settings
@@ -59,6 +59,8 @@ def shapes(secrets: Secrets) -> str:
         f"Authorization: Bearer {new()}", f"authorization: Basic {basic}", f"he sent Bearer {new()} there", f"X-Registry-Auth: {new()}",
         f'"Authorization":"Bearer {new()}"', f"GET /x?token={new()}&a=1", f"https://s3/x?X-Amz-Signature={new()}&y=2",
         f"docker run -e DB_PASS={new()} --env HARMLESS={new()} busybox", f'"Env": ["A={new()}", "PATH={new()}"]',
+        f'"Env": ["A=x]y", "B={new()}", "C=\\"]{new()}"]', f"docker run -eDB_PASS={new()} busybox",
+        f"docker run -e 'A=x {new()}' --env \"B=\\\"x {new()}\" busybox", f"-e C='x {new()}'",
         f"cove login -u joe -p x --password {new()}", f"curl -u joe:{new()} https://x", f"identitytoken: {new()}",
         f"using {new('ghp_{}')}", f"using {new('glpat-{}')}", f"using {new('dckr_pat_{}')}",
         f"jwt {new('eyJhbGciOiJIUzI1NiJ9.eyJ{}.sig')}", f"API_KEY={new()} make", f"secret-access-key = \"{new()} {new()}\"",
@@ -69,7 +71,8 @@ def shapes(secrets: Secrets) -> str:
     lines.append(f"-----BEGIN RSA PRIVATE KEY-----\n{key}\n{new()}\n-----END RSA PRIVATE KEY-----")
     secrets.made.append(f"AKIA{os.urandom(8).hex().upper()}")
     lines.append(f"of the account {secrets.made[-1]}")
-    lines.append(f"harmless again\n-----BEGIN PRIVATE KEY-----\n{new()}")  # and the log ends
+    lines.append(f'"Env": ["A=]{new()}')  # cut off
+    lines.append(f"]\nharmless again\n-----BEGIN PRIVATE KEY-----\n{new()}")  # and the log ends
     return "\n".join(lines) + "\n"
 
 
@@ -188,6 +191,84 @@ def test_no_planted_secret_is_in_a_bundle(
     assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
 
 
+LOGINS = [
+    "joe:{}@",
+    "http://joe:{}@",
+    "http://joe:pa/{}@",
+    "http://joe:{}#s@",
+    "http://joe:pa {}@",
+    "http://{}@",
+    "joe:a://{}@x@",
+]
+"""Before the host of a proxy's address: all but the second are none, and what people type all the same."""
+
+
+@pytest.mark.parametrize("login", LOGINS)
+def test_no_password_of_a_proxy_is_in_a_bundle(
+    login: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = Secrets()
+
+    def address() -> str:
+        return login.format(secrets.new()) + "proxy.corp:3128"
+
+    paths = lifecycle.init("default")
+    kept, listed, locked, told, variable, own, docker = (address() for _ in range(7))
+    text = paths.settings.read_text().replace('http_proxy = ""', f'http_proxy = "{kept}"', 1)
+    paths.settings.write_text(text + f'no_proxy = ["{listed}"]\n# https_proxy = "{address()}"\n')
+    broken = address()
+    lifecycle.init("broken").settings.write_text(f'cpus = \nhttp_proxy = "{broken}"\n')
+    folder = tmp_path / "etc"
+    folder.mkdir(mode=0o755)
+    (folder / "policy.toml").write_text(f'[locked]\nhttps_proxy = """\n{locked}"""\n')
+    (home / ".docker/config.json").write_text(json.dumps({"proxies": {"default": {"httpProxy": docker}}}))
+    monkeypatch.setenv("COVE_HTTP_PROXY", own)
+    monkeypatch.setenv("COVE_NO_PROXY", told)
+    monkeypatch.setenv("HTTPS_PROXY", variable)
+    known = [
+        each.removesuffix("@proxy.corp:3128").partition("joe:")[2]
+        for each in (kept, listed, locked, variable, own, docker, broken)
+    ]
+    paths.agent_log.write_text(
+        "\n".join(f"it said {each or 'nothing'} aloud" for each in known) + f"\nproxy: {address()}\n"
+    )
+    paths.run_state.write_text(json.dumps({"HttpProxy": address()}))
+    found = [
+        *findings.run([each for each in diagnose.checks("default") if each.name in ("settings", "policy", "proxy")])
+    ]
+    assert secrets.found_in(repr(found)) == []
+    bundle.write(tmp_path / "b.zip", "default", found, lambda words, bound: f"HTTP_PROXY={address()}")
+    for path, text in contents(tmp_path / "b.zip").items():
+        assert secrets.found_in(text) == [], path
+    # To which host it goes is no secret, and of use.
+    assert json.loads(contents(tmp_path / "b.zip")["b/environment.json"])["COVE_HTTP_PROXY"].endswith(
+        "@proxy.corp:3128"
+    )
+
+
+def test_a_part_that_cannot_be_had_is_told_and_the_rest_is_there(
+    planted: tuple[Secrets, MachinePaths], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets, paths = planted
+
+    def breaks(*_: object) -> Any:
+        raise RuntimeError(f"oh, password={secrets.new()}")
+
+    paths.console_log.unlink()
+    paths.console_log.mkdir()
+    monkeypatch.setattr(engine, "get", breaks)
+    monkeypatch.setattr(bundle, "_files", breaks)
+    bundle.write(tmp_path / "b.zip", "default", [], breaks)
+    texts = {path.partition("/")[2]: text for path, text in contents(tmp_path / "b.zip").items()}
+    assert (
+        texts["machines/default/console.log"]
+        == "it could not be had: IsADirectoryError: [Errno 21] Is a directory: '~/c/data/machines/default/console.log'\n"
+    )
+    for name in ("engine.log", "engine-info.json", "files.json"):
+        assert texts[f"machines/default/{name}"] == "it could not be had: RuntimeError: oh, password=[removed]\n"
+    assert "harmless again" in texts["machines/default/agent.log"]
+
+
 def test_a_bundle_of_nothing(home: Path, tmp_path: Path) -> None:
     bundle.write(tmp_path / "b.tar.gz", "default", [], lambda words, bound: "")
     assert "b/README.txt" in contents(tmp_path / "b.tar.gz")
@@ -205,9 +286,16 @@ def test_the_command_writes_one(
     assert told == {"machine": "default", "problems": 0, "warnings": 0, "findings": [], "bundle": "mine.zip"}
     cli.main(["diagnose", "--bundle"])
     assert len([*tmp_path.glob("cove-diagnose-*.tar.gz")]) == 1
+    monkeypatch.setattr(diagnose, "checks", lambda name: pytest.fail("it looks before it knows where to write"))
     cli.main(["diagnose", "--bundle", "/no/such/place/b.zip"])
     assert statuses == [0, 0, 1]
     assert "there is no folder /no/such/place" in capsys.readouterr().err
+
+
+def test_of_coves_own_variables_the_values_are_told(home: Path, tmp_path: Path) -> None:
+    given = {"COVE_DEBIAN_MIRROR": "http://mirror.example/debian", "COVE_CPUS": "3", "EDITOR": "vi"}
+    bundle.write(tmp_path / "b.zip", "default", [], lambda words, bound: "", given)
+    assert json.loads(contents(tmp_path / "b.zip")["b/environment.json"]) == {**given, "EDITOR": GONE}
 
 
 def test_what_is_no_secret_stays() -> None:
@@ -216,6 +304,7 @@ def test_what_is_no_secret_stays() -> None:
         "2026-11-26T05:33:01Z level=info msg=\"image: busybox:1.36\"", "the keyboard: none", "tokenizer started", "author: joe",
         "machine default: 2 CPUs, 2GiB, 60GiB disk", "https://reg.local:5000/v2/ answered 404", "monkey = 3", "/home/joel/x",
         "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "see user@example.com", "bind_address = \"0.0.0.0\"",
+        "https://reg.local:5000/v2/app@1", "http_proxy = \"http://proxy:3128\"", "HTTPS_PROXY: proxy:3128 answers",
     ):  # fmt: skip
         assert clean(text) == text
     assert clean("/home/joe/x and /home/joe") == "~/x and ~"
@@ -224,8 +313,10 @@ def test_what_is_no_secret_stays() -> None:
 @pytest.mark.parametrize(
     "piece",
     [
+        "-eA=", '"Env":["', '"Env":["\\]', '"Env":["a]', '"Env":["\n',
         "a.", "password", "password=[", 'password="', "password='", "eyJ-", "-eyJaaaaa", "http://", "x://a", '"Env":[', "--password ",
-        "-e A=", "-u a", "-----BEGIN PRIVATE KEY-----", "authorization:", "bearer ", "token" + " " * 50, "ghp_", "[", "key=", "--a-",
+        "-e A=", "-u a", "proxy=", "proxy", "http://a:", "a://b:c",
+        "-----BEGIN PRIVATE KEY-----", "authorization:", "bearer ", "token" + " " * 50, "ghp_", "[", "key=", "--a-",
     ],
 )  # fmt: skip
 def test_no_text_takes_long(piece: str) -> None:

@@ -22,7 +22,7 @@ from cove.errors import DriverError
 from cove.image import assemble, builder, inputs, store
 from cove.image.recipe import Recipe
 from cove.image.tree import Tree
-from cove.machine import docker_context, lifecycle, policy, settings
+from cove.machine import certificates, docker_context, lifecycle, policy, settings
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from cove.support import computer, diagnose, findings, machine
@@ -138,6 +138,24 @@ def test_what_hangs_or_breaks_is_told_and_holds_nobody_up() -> None:
     never.set()
 
 
+def test_bounds_of_what_hangs_do_not_add_up() -> None:
+    never = threading.Event()
+
+    def hangs() -> Iterator[tuple[str, str]]:
+        never.wait(60)
+        yield OK, ""
+
+    def slow() -> Iterator[tuple[str, str]]:
+        time.sleep(0.5)
+        yield OK, "there"
+
+    begin = time.monotonic()
+    told = [*findings.run([*(Check(str(n), hangs, 1) for n in range(8)), Check("slow", slow, 0.9)])]
+    assert time.monotonic() - begin < 3
+    assert [each.state for each in told] == [WARNING] * 8 + [OK]  # it ended in time, though it was not looked at
+    never.set()
+
+
 def test_without_a_machine_nothing_is_wrong_and_nothing_is_made(home: Path) -> None:
     for check in ("settings", "disk", "processes", "engine", "clock", "ports", "registry", "permissions", "policy"):
         assert worst(check).state in (OK, NOTE), check
@@ -176,7 +194,6 @@ def test_policy(paths: MachinePaths, home: Path) -> None:
     file.write_text("allowed_registries = []\n[locked]\ncpus = 1\n")
     file.chmod(0o644)
     assert worst("policy").text == f"{file}: locked: cpus; registries allowed: none"
-    assert "Docker Hub is not allowed" not in worst("registry").text  # it does not run
     file.chmod(0o666)
     told = worst("policy")
     assert (told.state, told.fix) == (PROBLEM, f"take that from them: sudo chmod go-w '{file}'")
@@ -189,12 +206,14 @@ def test_qemu(paths: MachinePaths, monkeypatch: pytest.MonkeyPatch, home: Path) 
     assert worst("qemu").state == PROBLEM
     assert worst("virtualisation").text == "without QEMU nothing can be said of it"
     program = home / "qemu"
-    program.write_text('#!/bin/sh\necho "QEMU emulator version 4.2.1"\n')
+    program.write_text('#!/bin/sh\necho "QEMU emulator version 6.2.0"\n')
     program.chmod(0o755)
     monkeypatch.setenv("COVE_QEMU", str(program))
     told = worst("qemu")
     assert (told.state, told.fix) == (WARNING, binary.install_hint())
-    assert "QEMU 4.2.1" in told.text
+    assert told.text == f"QEMU 6.2.0 ({program}) is old: Cove is tested with 7.2 and later"
+    program.write_text('#!/bin/sh\necho "QEMU emulator version 7.2.22"\n')
+    assert worst("qemu").state == OK
 
 
 @pytest.mark.parametrize(
@@ -281,6 +300,34 @@ def test_permissions(paths: MachinePaths, home: Path) -> None:
     }
 
 
+def test_a_folder_that_its_owner_may_not_use(paths: MachinePaths) -> None:
+    paths.run_dir.chmod(0o300)
+    assert found("permissions") == [
+        Finding("permissions", PROBLEM, f"you may not use {paths.run_dir} yourself", f"chmod 700 '{paths.run_dir}'")
+    ]
+
+
+def test_what_belongs_to_another_user(paths: MachinePaths, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getuid", lambda: 12345)
+    assert {(each.state, each.fix) for each in found("permissions")} == {
+        (PROBLEM, f"sudo chown -R $USER '{home}/c/data'"),
+        (PROBLEM, f"sudo chown -R $USER '{home}/c/run'"),
+    }
+
+
+def test_a_check_that_may_not_look(paths: MachinePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    for check in ("processes", "disk", "docker"):
+        told = worst(check)
+        assert told.state == PROBLEM
+        assert "cannot be used: permission denied" in told.text
+        assert told.fix.startswith("make it yours: ")
+    assert worst("room").state != PROBLEM
+
+
 def test_an_agent_that_does_not_answer(paths: MachinePaths) -> None:
     lock = FileLock(paths.lock)
     assert lock.try_acquire()
@@ -346,6 +393,8 @@ def test_a_clock_that_is_wrong(shift: float, said: str, engine: Engine) -> None:
         ((500, "Get https://registry-1.docker.io: dial tcp: lookup registry-1.docker.io: no such host"), WARNING, "names are not found"),
         ((500, "tls: failed to verify certificate: x509: certificate signed by unknown authority"), WARNING, "certificate is not trusted"),
         ((500, "dial tcp 1.2.3.4:443: connect: connection refused"), WARNING, "is not reached"),
+        ((403, "denied: <title>Blocked</title> Your certificate and lookup"), WARNING, "refuses the machine: denied: <title>"),
+        ((403, "pulling from docker.io is not allowed by your administrator's policy (/p)"), NOTE, "is not allowed"),
         ((401, "unauthorized"), OK, "is reached"),
         ((429, "toomanyrequests"), OK, "is reached"),
     ],
@@ -369,9 +418,26 @@ def test_ports(engine: Engine) -> None:
             }
         ]
         told = found("ports")
-    assert [each.state for each in told] == [PROBLEM, OK]
+    assert [each.state for each in told] == [PROBLEM, OK, OK]
     assert f"127.0.0.1:{gone}, which the container web publishes, is not open" in told[0].text
-    assert told[1].text == "1 published ports are open"
+    assert [each.text for each in told[1:]] == [
+        "1 published port is open",
+        "1 published port is of UDP or IPv6, and not tried",
+    ]
+
+
+def test_no_ports_are_said_to_be_published_only_when_none_is(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    web: dict[str, Any] = {"Names": ["/web"], "Ports": []}
+    engine.answers["/containers/json"] = [web]
+    monkeypatch.setattr(machine, "ask", lambda *_: {"lost_ports": {"127.0.0.1:80/tcp": "", "127.0.0.1:81/tcp": ""}})
+    assert found("ports") == [Finding("ports", NOTE, "2 published ports are lost, as is said of processes")]
+    monkeypatch.setattr(machine, "ask", lambda *_: {})
+    assert found("ports") == [Finding("ports", OK, "no ports are published")]
+    web["Ports"] = [{"IP": "127.0.0.1", "PublicPort": 53, "Type": "udp"}]
+    assert [each.text for each in found("ports")] == ["1 published port is of UDP or IPv6, and not tried"]
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        web["Ports"] = [{"IP": "127.0.0.1", "PublicPort": closed.getsockname()[1], "Type": "tcp"}]
+    assert [each.state for each in found("ports")] == [PROBLEM]
 
 
 def test_proxies(home: Path) -> None:
@@ -412,6 +478,39 @@ def test_proxies(home: Path) -> None:
         thread.join(10)
 
 
+def test_a_proxy_is_taken_back_where_it_is_given(
+    paths: MachinePaths, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+    settings.set_value(paths.settings, "https_proxy", address)
+    assert worst("proxy").fix == "correct it, or unset it: cove config unset https_proxy"
+    monkeypatch.setenv("COVE_HTTPS_PROXY", address)
+    assert worst("proxy").fix == "correct it, or unset it: unset COVE_HTTPS_PROXY"
+    file = home / "etc/policy.toml"
+    file.parent.mkdir(mode=0o755)
+    file.write_text(f'[locked]\nhttps_proxy = "{address}"\n')
+    file.chmod(0o644)
+    assert worst("proxy").fix == f"it is your administrator's: ask who administers this computer ({file})"
+
+
+def test_commands_are_about_the_machine_that_is_diagnosed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fixes(name: str) -> set[str]:
+        lifecycle.init(name)
+        settings.set_value(MachinePaths(name).settings, "cpus", "256")
+        settings.set_value(MachinePaths(name).settings, "https_proxy", address)
+        chosen = [each for each in diagnose.checks(name, {}) if each.name in ("settings", "proxy")]
+        return {each.fix.rpartition(": ")[2] for each in findings.run(chosen) if each.fix}
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+    mended = {f"config set cpus {os.cpu_count()}", "config unset https_proxy"}
+    assert fixes("default") == {f"cove {each}" for each in mended}
+    assert fixes("other") == {f"cove -m other {each}" for each in mended}
+    monkeypatch.setenv("COVE_MACHINE", "third")
+    assert fixes("third") == {f"cove -m third {each}" for each in mended}
+
+
 def test_a_proxy_that_inspects(paths: MachinePaths, tmp_path: Path) -> None:
     authority(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -428,6 +527,15 @@ def test_a_proxy_that_inspects(paths: MachinePaths, tmp_path: Path) -> None:
         assert "trusts 1 authority beside Mozilla's; this computer's store is not asked" in worst("certificates").text
     (tmp_path / "ca.crt").write_text("hello")
     assert worst("certificates").text == f"extra_certificates: {tmp_path / 'ca.crt'}: it is no certificate"
+
+
+def test_certificates_that_are_left_out(paths: MachinePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = certificates.Trusted("", ("this computer's store cannot be read: no",))
+    monkeypatch.setattr(certificates, "trusted", lambda settings: left)
+    told = worst("certificates")
+    assert (told.state, told.text) == (
+        WARNING, "the machine does not trust all that this computer does: this computer's store cannot be read: no",
+    )  # fmt: skip
 
 
 def test_names(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cove.support import computer, machine
+from cove.support import computer, diagnose, folders, machine, outside
+from coved.outside import proxy_problem
 
 PAGE = (Path(__file__).parents[3] / "docs" / "troubleshooting.md").read_text("utf-8")
 BAD = {"WARNING", "PROBLEM"}
@@ -29,9 +30,18 @@ def findings(module: object) -> Iterator[tuple[int, str]]:
                 yield node.lineno, max(words, key=len).strip(" ,:;()'")
 
 
-@pytest.mark.parametrize("module", [computer, machine])
-def test_every_finding_has_its_row(module: object) -> None:
+@pytest.mark.parametrize(("module", "least"), [(computer, 9), (machine, 9), (outside, 5), (folders, 1)])
+def test_every_finding_has_its_row(module: object, least: int) -> None:
     found = [*findings(module)]
-    assert len(found) > 8
+    assert len(found) >= least
     rows = " ".join(PAGE.split())
     assert not [f"line {line}: {words!r}" for line, words in found if " ".join(words.split()) not in rows]
+
+
+@pytest.mark.parametrize("address", ["socks5://a:1", "http://:3128", "http://[a", "http://a/\x7f"])
+def test_every_mistake_in_a_proxys_address_has_its_row(address: str) -> None:
+    assert f"{proxy_problem(address)}`" in PAGE
+
+
+def test_every_check_has_its_row() -> None:
+    assert [each.name for each in diagnose.checks("default", {}) if f"\n| {each.name} | " not in PAGE] == []

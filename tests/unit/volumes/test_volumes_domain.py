@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from coved.errors import Conflict, EngineError, InvalidParameter, NotFound
+from coved.errors import Conflict, EngineError, InvalidParameter, NotFound, no_space
 from coved.events import Events
 from coved.filters import Filters
 from coved.store.database import Database
@@ -70,6 +70,55 @@ def test_what_is_forgotten_by_an_engine_that_dies_of_it_is_gone_after_the_next_s
 
     with_volumes(tmp_path, forget)
     with_volumes(tmp_path, look)
+
+
+def test_what_was_made_for_a_container_that_never_came_to_be_is_removed(tmp_path: Path) -> None:
+    """And nothing else: neither what a removed container has left, nor what somebody has taken into use meanwhile."""
+    names: dict[str, str] = {}
+
+    async def create(volumes: Volumes) -> None:
+        for name in ("left", "its own", "in vain", "taken"):
+            names[name] = (await volumes.create(made_for={"left": "c0", "its own": "c1"}.get(name, "c2"))).name
+            volumes.path(names[name]).joinpath("file").touch()
+        await volumes.create("named")
+        assert volumes.get("named") == await volumes.create("named", made_for="c2")  # it was there before
+        volumes.acquire(names["taken"], "c3")
+        with pytest.raises(Conflict):
+            await volumes.remove(names["in vain"])
+        assert (await volumes.prune()).names == []
+        volumes.release(names["left"], "c0")  # as `docker rm` does without -v
+
+    async def start(volumes: Volumes) -> None:
+        assert volumes.made_in_vain({"c1", "c3"}) == {"c2"}
+        await volumes.give_up("c2")
+        assert volumes.made_in_vain({"c1", "c3"}) == set()
+        there = {"named", names["left"], names["its own"], names["taken"]}
+        assert {one.name for one in volumes.list()} == there
+        assert {path.name for path in (tmp_path / "volumes").iterdir()} == there
+        assert volumes.path(names["left"]).joinpath("file").exists()
+        assert (volumes.users(names["its own"]), volumes.users(names["taken"])) == (["c1"], ["c3"])
+
+    with_volumes(tmp_path, create)
+    with_volumes(tmp_path, start)
+
+
+def test_on_a_full_disk_what_was_made_in_vain_waits_for_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(volumes: Volumes) -> None:
+        name = (await volumes.create(made_for="c1")).name
+
+        def full(self: Volumes, name: str) -> None:
+            raise no_space("the disk")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Volumes, "forget", full)
+            await volumes.give_up("c1")
+        assert volumes.users(name) == ["c1"]
+        await volumes.give_up("c1")
+        assert volumes.list() == []
+
+    with_volumes(tmp_path, work)
 
 
 @pytest.mark.root
@@ -314,6 +363,25 @@ def test_populate_copies_into_an_empty_volume_only(tmp_path: Path) -> None:
         await volumes.populate("data", directory)
         os.close(directory)
         assert (copied / "file").read_text() == "changed"
+
+    with_volumes(tmp_path, work)
+
+
+def test_what_a_new_container_alone_has_gets_the_directory_that_was_copied(tmp_path: Path) -> None:
+    """Nobody looks at the volume yet, and so nothing has to be moved into it."""
+    source = tmp_path / "image"
+    source.mkdir()
+    (source / "file").touch()
+
+    async def work(volumes: Volumes) -> None:
+        directory = os.open(source, os.O_RDONLY | os.O_DIRECTORY)
+        for user, replaced in (("c1", True), ("c2", False)):
+            volume = await volumes.create(made_for="c1")
+            volumes.acquire(volume.name, user)
+            before = volume.path.stat().st_ino
+            await volumes.populate(volume.name, directory, made_for="c1")
+            assert (volume.path / "file").exists() and (volume.path.stat().st_ino != before) is replaced
+        os.close(directory)
 
     with_volumes(tmp_path, work)
 

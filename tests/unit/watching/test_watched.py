@@ -33,13 +33,13 @@ MOUNTINFO = """\
 
 
 @pytest.fixture
-def mountinfo(tmp_path: Path) -> Path:
+def mountinfo(tmp_path: Path) -> str:
     path = tmp_path / "mountinfo"
     path.write_text(MOUNTINFO)
-    return path
+    return str(path)
 
 
-def test_a_path_is_found_on_the_mount_that_it_lies_on(mountinfo: Path) -> None:
+def test_a_path_is_found_on_the_mount_that_it_lies_on(mountinfo: str) -> None:
     own = mounted.find("/run/cove/host/folder0/src/app", mountinfo)
     assert own == Mounted("/run/cove/host/folder0", "own", 2 | 4 | 1 << 21)
     assert own.below("/run/cove/host/folder0/src/app") == "src/app"
@@ -51,7 +51,7 @@ def test_a_path_is_found_on_the_mount_that_it_lies_on(mountinfo: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/etc", "/run/cove/host/folder00", "/run/cove/host/folder0/inner/x", "/bound/x"])
-def test_what_is_not_on_a_folder_of_the_users_computer_is_not_taken_for_one(mountinfo: Path, path: str) -> None:
+def test_what_is_not_on_a_folder_of_the_users_computer_is_not_taken_for_one(mountinfo: str, path: str) -> None:
     assert mounted.find(path, mountinfo) is None
 
 

@@ -18,7 +18,7 @@ from coved.build.run.mounts import RunMounts
 from coved.build.run.output import Output, Take
 from coved.containers import config, spec
 from coved.containers.launcher import default_profile
-from coved.containers.outward import Outward
+from coved.containers.proxies_and_certificates import ProxiesAndCertificates
 from coved.errors import EngineError
 from coved.finishing import to_the_end
 from coved.networks import Networks, Sandbox, SandboxRequest
@@ -41,12 +41,13 @@ class Executor:
     """Belongs to the event loop; blocking work is done in threads."""
 
     def __init__(
-        self, database: Database, snapshots: Snapshots, networks: Networks, spawner: SpawnerClient, outward: Outward
-    ) -> None:
+        self, database: Database, snapshots: Snapshots, networks: Networks, spawner: SpawnerClient,
+        proxies_and_certificates: ProxiesAndCertificates,
+    ) -> None:  # fmt: skip
         self._snapshots = snapshots
         self._networks = networks
         self._spawner = spawner
-        self._outward = outward
+        self._proxies_and_certificates = proxies_and_certificates
         self._profile = default_profile()
         self._ending: set[asyncio.Task[None]] = set()
         self.caches = CacheMounts(database, snapshots)
@@ -99,8 +100,8 @@ class Executor:
             name = f"build-{secrets.token_hex(16)}"
             async with self._network(name, order) as (sandbox, opening):
                 oci = self._spec(name, order, request, draft, sandbox)
-                oci["mounts"] += [*self._outward.mounts(), *mounts]
-                oci["process"]["env"] += self._outward.bundle_variables(order.env)
+                oci["mounts"] += [*self._proxies_and_certificates.mounts(), *mounts]
+                oci["process"]["env"] += self._proxies_and_certificates.bundle_variables(order.env)
                 with Output(output) as printed:
                     async with self._process(name, oci, draft, printed, opening) as shim:
                         ended = await shim.wait()

@@ -45,8 +45,8 @@ def install_hint() -> str:
     family = {release.get("ID", ""), *release.get("ID_LIKE", "").split()}
     for names, command in (
         ({"debian", "ubuntu"}, "sudo apt install qemu-system-x86"),
-        ({"fedora", "rhel", "centos"}, "sudo dnf install qemu-system-x86"),
-        ({"arch"}, "sudo pacman -S qemu-base"),
+        ({"fedora", "rhel", "centos"}, "sudo dnf install qemu-system-x86-core"),
+        ({"arch"}, "sudo pacman -S qemu-system-x86"),
         ({"suse", "opensuse"}, "sudo zypper install qemu-x86"),
         ({"alpine"}, "sudo apk add qemu-system-x86_64"),
     ):

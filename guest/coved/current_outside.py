@@ -1,4 +1,4 @@
-"""What the engine has been told of the outside, kept for the engine that comes after it."""
+"""What the host said last of the outside, proxies and certificates: it is in force, and kept for the engine that comes after this one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from coved.outside import Outside
 log = logging.getLogger(__name__)
 
 
-class Told:
+class CurrentOutside:
     """``now`` counts for what begins from now on. Belongs to the event loop; others read."""
 
     def __init__(self, start: Outside | Path) -> None:
