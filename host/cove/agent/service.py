@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from cove.agent import logs, runstate, suspended, threads
+from cove.agent import logs, threads, unattended
 from cove.agent.client import HOLD, SETTINGS, SUSPEND, SUSPEND_ANYWAY
 from cove.agent.clock import ClockJumps
 from cove.agent.idle import Idle, Wish
@@ -23,7 +23,7 @@ from cove.agent.supervisor import Listeners
 from cove.agent.vm import Vm
 from cove.errors import CoveError, TransportError
 from cove.forward.docker_socket import DockerSocket, EngineDoor
-from cove.machine import effective
+from cove.machine import effective, runstate, suspended
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from cove.progress import REACHABLE, Event
@@ -372,7 +372,7 @@ class Service:
     def _status(self) -> dict[str, Any]:
         state = "stopping" if self._stopping is not None else self._state
         if state == "resting" or (state == "running" and self._vm is not None and self._vm.pid is None):
-            told = runstate.without_agent(self._paths)  # it has died, perhaps this moment
+            told = unattended.status(self._paths)  # it has died, perhaps this moment
             return told | {"agent_pid": os.getpid()} if told["state"] == "suspended" else told
         told = self._vm.status() if self._vm else {}
         return {

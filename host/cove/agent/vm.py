@@ -16,10 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from coved.outside import Outside
 
-from cove.agent import consolewords, disk, runstate, suspended, systems
+from cove.agent import consolewords, disk, images
 from cove.agent.link import Link
-from cove.agent.runstate import RunState
-from cove.agent.suspended import Suspended
 from cove.agent.threads import abandonable
 from cove.drivers.base import Accelerator, Forward, VmSpec
 from cove.drivers.qemu import binary, lastwords, probe
@@ -28,11 +26,13 @@ from cove.errors import AgentError, BootError, CoveError, DriverError, GuestGave
 from cove.forward import ssh_agent
 from cove.forward.docker_socket import EngineDoor
 from cove.forward.ports import PortForwards, free_port
-from cove.machine import effective, keys, outside, policy, registries, space, templates
+from cove.machine import effective, keys, outside, policy, registries, runstate, space, suspended, templates
 from cove.machine.files import MAX_CONSOLE, cut
 from cove.machine.paths import MachinePaths
+from cove.machine.runstate import RunState
 from cove.machine.settings import Settings
 from cove.machine.sizes import format_size
+from cove.machine.suspended import Suspended
 from cove.progress import REACHABLE, Event, Report
 from cove.share import starting as sharing
 from cove.share.manager import Folders, from_json, to_json
@@ -129,11 +129,11 @@ class Vm:
             if isinstance(error, BootError) and (said := lastwords.of_run(self._paths.qemu_log)):
                 error.hint = "\n".join(["QEMU said:", *(f"  {line}" for line in said), error.hint])
             if isinstance(error, (BootError, DriverError, TransportError, AgentError)) and self._image:
-                way = systems.way_back(self._paths, self._image)
+                way = images.way_back(self._paths, self._image)
                 error.hint = "\n".join(filter(None, (error.hint, way)))
             raise
         if self.run is not None:
-            await asyncio.to_thread(systems.answered, self._paths, self.run.image)
+            await asyncio.to_thread(images.answered, self._paths, self.run.image)
         seconds = time.monotonic() - begin
         if not found and self.run is not None:
             self.run = replace(self.run, boot_seconds=seconds)
@@ -183,7 +183,7 @@ class Vm:
                 await self._failed("its suspended state", "as after a power cut", error, report)
         suspended.forget(self._paths)
         try:
-            image = await abandonable(systems.choose, self._paths, image_progress)
+            image = await abandonable(images.choose, self._paths, image_progress)
         finally:
             given_up.set()
         self._image = image.digest

@@ -260,7 +260,7 @@ def _span(seconds: float) -> str:
 
 
 def _status(name: str) -> dict[str, Any]:
-    from cove.agent import runstate
+    from cove.agent import unattended
     from cove.agent.client import NoAgent, ask
     from cove.drivers.qemu.qcow2 import allocated
     from cove.machine import lifecycle
@@ -270,7 +270,7 @@ def _status(name: str) -> dict[str, Any]:
         value = ask(paths, "status", 10)
         value.pop("done", None)
     except NoAgent:
-        value = runstate.without_agent(paths)
+        value = unattended.status(paths)
     used = allocated(paths.disk) if paths.disk.exists() else None
     images = {"images": machine_systems.told(paths)}
     return {"machine": name, **value, **images, "disk_used": used, "docker_socket": str(paths.docker_socket)}

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 
 from cove.errors import CoveError
-from cove.machine import lifecycle
+from cove.machine import lifecycle, runstate, suspended
 from cove.machine.files import sync_folder, write_whole
 from cove.machine.paths import MachinePaths
 
@@ -77,13 +77,5 @@ def needed() -> set[str]:
     found: set[str] = set()
     for paths in map(MachinePaths, lifecycle.names()):
         systems = load(paths)
-        found |= {systems.used, systems.before, systems.trying}
-        for file, place in ((paths.run_state, ()), (paths.suspended_run, ("run",))):
-            try:
-                told = json.loads(file.read_text("utf-8"))
-                for name in place:
-                    told = told[name]
-                found.add(str(told["image"]))
-            except (OSError, ValueError, TypeError, KeyError):
-                continue
+        found |= {systems.used, systems.before, systems.trying, runstate.image(paths), suspended.image(paths)}
     return found - {""}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cove.agent import disk as disks
-from cove.agent import runstate
+from cove.agent import unattended
 from cove.agent.client import NoAgent, answers, ask, out_of_reach
 from cove.errors import CoveError
 from cove.machine import engine
@@ -62,7 +62,7 @@ def look_at_processes(paths: MachinePaths) -> Found:
             f"cove machine start {paths.name} starts another; nothing is lost",
         )
     else:
-        state = runstate.without_agent(paths)["state"]
+        state = unattended.status(paths)["state"]
         yield OK, f"the machine {paths.name} is {state}; the next command starts it"
         for path in (paths.agent_socket, paths.docker_socket, paths.qmp_socket, paths.link_socket):
             if path.exists():
@@ -72,7 +72,7 @@ def look_at_processes(paths: MachinePaths) -> Found:
                     "nothing needs to be done: the next start takes its place",
                 )
                 break
-    if not vm and (crash := runstate.without_agent(paths).get("crash")):
+    if not vm and (crash := unattended.status(paths).get("crash")):
         words = "; ".join(crash["words"])
         yield (
             WARNING, f"the VM ended by itself last time: {crash['how']}" + (f" ({words})" if words else ""),

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from cove.agent import runstate, suspended
 from cove.agent.client import ask
 from cove.agent.launch import ensure_running
 from cove.errors import CoveError
+from cove.machine import runstate, suspended
 from cove.machine.paths import MachinePaths
 from cove.progress import Event
 

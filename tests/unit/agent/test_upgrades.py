@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import publish_image
-from cove.agent import systems as choosing
+from cove.agent import images as choosing
 from cove.image import builder, inputs, store
 from cove.machine import systems, templates
 from cove.machine.paths import MachinePaths, images_dir

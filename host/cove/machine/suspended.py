@@ -11,10 +11,10 @@ import json
 import time
 from dataclasses import asdict, dataclass
 
-from cove.agent import runstate
-from cove.agent.runstate import RunState
+from cove.machine import runstate
 from cove.machine.files import sweep, sync_folder, write_whole
 from cove.machine.paths import MachinePaths
+from cove.machine.runstate import RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,14 @@ def load(paths: MachinePaths) -> Suspended | None:
         return Suspended(runstate.parse(told["run"]), disk, told.get("at"), told.get("idle_since"))
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def image(paths: MachinePaths) -> str:
+    """The digest of the VM image that it goes on with, whatever else of the note can be read; "" when there is none."""
+    try:
+        return str(json.loads(paths.suspended_run.read_text("utf-8"))["run"]["image"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""
 
 
 def note(paths: MachinePaths, run: RunState, *, ended: bool, idle_since: float | None = None) -> None:
