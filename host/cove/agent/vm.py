@@ -302,7 +302,7 @@ class Vm:
         if self.run is None or not self.can_be_suspended:
             raise CoveError(
                 f"the machine {self._paths.name} cannot be suspended: its QEMU was not started so that it could be saved",
-                "stop it instead: cove machine stop",
+                f"stop it instead: cove machine stop {self._paths.name}",
             )
         assert self.folders is not None
         async with self.folders.away():  # with them it could not be saved, and some may be in use

@@ -208,6 +208,18 @@ def test_what_cannot_be_saved_goes_on(cove: Any) -> None:
     assert "QEMU says that it has failed" in cove.run("machine", "suspend", status=1).stderr
 
 
+def test_one_that_was_started_so_that_it_cannot_be_saved_says_what_to_do_instead(cove: Any) -> None:
+    cove.make("other")
+    cove.run("machine", "start", "other")
+    told = MachinePaths("other").run_state
+    told.write_text(json.dumps(json.loads(told.read_text()) | {"kind": ""}))
+    os.kill(cove.status("other")["agent_pid"], signal.SIGKILL)
+    cove.run("machine", "start", "other")  # the next agent has taken it over
+    refused = cove.run("machine", "suspend", "other", status=1).stderr
+    assert "the machine other cannot be suspended: " in refused
+    assert "stop it instead: cove machine stop other\n" in refused
+
+
 def test_who_is_connected_keeps_a_machine_from_being_suspended(cove: Any) -> None:
     paths = cove.make()
     cove.run("machine", "start")
