@@ -196,7 +196,8 @@ class Vm:
             report(Event("machine", line))
         spec = VmSpec(
             self._paths.name, wanted.cpus, wanted.memory, wanted.disk, image.kernel, image.initramfs, image.system,
-            image.command_line, accelerator, *sharing.needs(shared, carried.name),
+            image.command_line, accelerator, sharing.of_hypervisor(shared, carried.name),
+            sharing.need_memory(shared, carried.name),
         )  # fmt: skip
         await self._driver.create(spec)
         version = await asyncio.to_thread(self._driver.version)
@@ -206,6 +207,7 @@ class Vm:
             secrets.token_hex(16), 0, image.digest, accelerator.name, accelerator.reason, version, wanted.cpus,
             wanted.memory, time.time(), wanted.bind_address, kind=kind or "", policy=rules.fingerprint, folders=to_json(shared),
             folder_driver=carried.name, folder_driver_reason=carried.reason, folder_token=secrets.token_hex(16),
+            shared_memory=spec.shared_memory,
         )  # fmt: skip
         told = await asyncio.to_thread(registries.told, wanted, rules)
         if key is not None and (template := templates.find(key)) is not None:
@@ -273,7 +275,7 @@ class Vm:
         accelerator = await self._accelerator(program, image.kernel, wanted)
         spec = VmSpec(
             self._paths.name, run.cpus, run.memory, wanted.disk, image.kernel, image.initramfs, image.system,
-            image.command_line, accelerator, *sharing.needs(shared, run.folder_driver),
+            image.command_line, accelerator, sharing.of_hypervisor(shared, run.folder_driver), run.shared_memory,
         )  # fmt: skip
         if run.kind != await asyncio.to_thread(self._driver.state_kind, spec):
             raise StateError("QEMU or what accelerates it is another one now")

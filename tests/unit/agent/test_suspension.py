@@ -110,6 +110,27 @@ def test_it_goes_on_with_the_settings_that_it_was_started_with(cove: Any, paths:
     assert cove.status()["cpus"] == 1
 
 
+def test_it_goes_on_with_other_folders(cove: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Virtiofs has the VM's memory shared, which its state depends on: with the last folder that does not go."""
+    programs, shared = cove.home / "bin", cove.home / "shared"
+    programs.mkdir()
+    shared.mkdir()
+    (programs / "virtiofsd").write_text("#!/bin/sh\necho --shared-dir\n")
+    (programs / "virtiofsd").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    cove.qemu.write_text(cove.qemu.read_text().replace("exec", 'case "$*" in *,help) exit 0; esac\nexec', 1))
+    cove.make()
+    for name, value in (("folder_driver", "virtiofs"), ("share_home", "no"), ("shared_folders", str(shared))):
+        cove.run("machine", "config", "set", name, value)
+    cove.run("machine", "start")
+    assert (cove.status()["folder_driver"], len(cove.status()["folders"])) == ("virtiofs", 1)
+    for value, folders in (("", 0), (str(shared), 1)):
+        cove.run("machine", "suspend")
+        cove.run("machine", "config", "set", "shared_folders", value)
+        cove.run("machine", "start")
+        assert (cove.status()["start"], len(cove.status()["folders"])) == ("resumed", folders)
+
+
 def change_qemu(paths: MachinePaths) -> None:
     told = json.loads(paths.suspended_run.read_text())
     told["run"]["kind"] = "0" * 64
