@@ -129,7 +129,7 @@ class Vm:
             if isinstance(error, BootError) and (said := lastwords.of_run(self._paths.qemu_log)):
                 error.hint = "\n".join(["QEMU said:", *(f"  {line}" for line in said), error.hint])
             if isinstance(error, (BootError, DriverError, TransportError, AgentError)) and self._image:
-                way = systems.way_back(self._paths, self._image)
+                way = await asyncio.to_thread(systems.failed, self._paths, self._image)
                 error.hint = "\n".join(filter(None, (error.hint, way)))
             raise
         if self.run is not None:
