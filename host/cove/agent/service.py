@@ -76,7 +76,8 @@ class Service:
         """Somebody came after a suspension began that nobody has asked for."""
         self._docker = DockerSocket(listeners.docker, self._open_stream, self._clients_changed)
         self._holders = 0
-        """Those who use the machine in another way than through its engine: it is not suspended for want of use."""
+        """Those who use the machine in another way than through its engine: it is not suspended for want of use, nor ended for an
+        engine that does not answer."""
         self._idle = Idle(self._wish, self._unused, self._suspend_unused)
         self._retaking: asyncio.Task[None] | None = None
         self._renew_later = False
@@ -196,7 +197,7 @@ class Service:
         return True
 
     async def _start_vm(self) -> None:
-        self._vm = Vm(self._paths)
+        self._vm = Vm(self._paths, self._is_held)
         await self._vm.start(self._report)
         if self._vm.outlived_its_policy:
             # Otherwise a machine that sleeps and wakes and never boots would go by the old one for ever.
@@ -205,7 +206,7 @@ class Service:
             )
             await self._vm.stop(self._report)
             await self._vm.close()
-            self._vm = Vm(self._paths)
+            self._vm = Vm(self._paths, self._is_held)
             await self._vm.start(self._report)
 
     def _settle(self, outcome: CoveError | None) -> None:
@@ -507,19 +508,26 @@ class Service:
         self._suspending.add_done_callback(_unused_and_awake)
 
     async def _hold(self, send: Send, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Keep the machine from being suspended by itself until the client goes."""
+        """Keep the machine from being suspended by itself, and from being ended for its engine, until the client goes."""
         self._holders += 1
         self._idle.look()
+        gone = self._loop.create_task(reader.read())
         try:
             await self._awake()
             if not self._ending:
                 self._begin()
-            send(_last(await asyncio.shield(self._outcome)))
-            await writer.drain()
-            await reader.read()
+            await asyncio.wait((gone, self._outcome), return_when=asyncio.FIRST_COMPLETED)
+            if self._outcome.done():
+                send(_last(self._outcome.result()))
+                await writer.drain()
+            await gone
         finally:
+            gone.cancel()
             self._holders -= 1
             self._idle.look()
+
+    def _is_held(self) -> bool:
+        return self._holders > 0
 
     async def _follow(self, work: asyncio.Task[None], send: Send) -> None:
         """Pass on progress until the work is done, and how it ended."""

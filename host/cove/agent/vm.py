@@ -9,7 +9,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ from cove.machine.files import MAX_CONSOLE, cut
 from cove.machine.paths import MachinePaths
 from cove.machine.settings import Settings
 from cove.machine.sizes import format_size
-from cove.progress import REACHABLE, Event, Report
+from cove.progress import REACHABLE, Event, Report, ignore
 from cove.share import starting as sharing
 from cove.share.manager import Folders, from_json, to_json
 from cove.share.watching.watcher import Watcher
@@ -48,6 +48,8 @@ BOOT_TIMEOUT_S = 180.0
 """A first boot under software emulation on a busy computer takes a sixth of it."""
 RESTORED_TIMEOUT_S = 60.0
 """A VM that was restored from a template takes a hundredth of it, and a cold boot helps when it does not come up."""
+HELD_S = 60.0
+"""How often it is told that a VM stays whose engine does not answer, and looked whether it has to."""
 ENDING_S = 1.0
 """In which a VM that ends is gone, when its connections are."""
 STILL_FULL_S = 1.0
@@ -60,10 +62,15 @@ CONTAINERS_S, POWER_OFF_S, BUTTON_S, QUIT_S = 10, 35.0, 20.0, 10.0
 
 
 class Vm:
-    """One run of one machine. Methods are called from one task at a time."""
+    """One run of one machine. Methods are called from one task at a time.
 
-    def __init__(self, paths: MachinePaths) -> None:
+    `held` says whether somebody is in it in another way than through its engine, whose failure is then no reason to end it.
+    """
+
+    def __init__(self, paths: MachinePaths, held: Callable[[], bool] = lambda: False) -> None:
         self._paths = paths
+        self._held = held
+        self._report: Report = ignore
         self.run: RunState | None = None
         self.link: Link | None = None
         self._driver: QemuDriver | None = None
@@ -101,6 +108,7 @@ class Vm:
         task is cancelled, except that a VM which ran before goes on.
         """
         begin = time.monotonic()
+        self._report = report
         self._driver = QemuDriver(self._paths)
         found = False
         try:
@@ -417,12 +425,16 @@ class Vm:
         await link.ready.wait()
 
     async def _or_gone(self, work: Awaitable[object], timeout_s: float) -> None:
-        """Wait for a step of the boot. Raises `BootError` when the VM ends meanwhile, or it takes too long."""
+        """Wait for a step of the boot. Raises `BootError` when the VM ends meanwhile, or it takes too long and nobody is in it."""
         assert self._driver is not None
         up: asyncio.Future[object] = asyncio.ensure_future(work)
         gone: asyncio.Future[None] = asyncio.ensure_future(self._driver.wait_exit())
         try:
             await asyncio.wait((gone, up), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            while not (gone.done() or up.done()) and self._held():
+                stays = "its engine does not answer; it stays up while somebody is in it (cove machine ssh)"
+                self._report(Event("boot", stays))
+                await asyncio.wait((gone, up), timeout=HELD_S, return_when=asyncio.FIRST_COMPLETED)
             if not up.done():
                 raise self._boot_error(None if gone.done() else timeout_s)
             try:

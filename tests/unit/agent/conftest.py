@@ -39,12 +39,12 @@ class Cove:
     def wait_less(self, monkeypatch: pytest.MonkeyPatch, seconds: float, *bounds: str) -> None:
         """Agents that start from now on wait so long where their bounds of `cove.agent.vm` are for real guests."""
         site = self.home / "site"
-        site.mkdir()
-        (site / "sitecustomize.py").write_text(
-            "import sys\n"
-            "if sys.argv[0] == '-m' and 'cove.agent' in sys.orig_argv:\n"
-            "    from cove.agent import vm\n" + "".join(f"    vm.{bound} = {seconds}\n" for bound in bounds)
-        )
+        site.mkdir(exist_ok=True)
+        with (site / "sitecustomize.py").open("a") as file:
+            file.write(
+                "import sys\nif sys.argv[0] == '-m' and 'cove.agent' in sys.orig_argv:\n    from cove.agent import vm\n"
+            )
+            file.writelines(f"    vm.{bound} = {seconds}\n" for bound in bounds)
         monkeypatch.setenv("PYTHONPATH", f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
     def make(self, name: str = "default") -> MachinePaths:
