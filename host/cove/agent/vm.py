@@ -105,14 +105,15 @@ class Vm:
 
     async def start(self, report: Report) -> None:
         """Return when the engine answers. Raises `CoveError`, and then nothing is left running. So it is, and promptly, when the
-        task is cancelled, except that a VM which ran before goes on.
+        task is cancelled. A VM which ran before goes on in either case, unless nobody can speak to its hypervisor.
         """
         begin = time.monotonic()
         self._report = report
         self._driver = QemuDriver(self._paths)
         found = False
+        self.adopted = True
         try:
-            found = self.adopted = await self._adopt()
+            found = self.adopted = await self._adopt(report)
             if not found:
                 with space.room(self._paths.folder, f"what the machine {self._paths.name} needs to start"):
                     await self._boot(report)
@@ -126,7 +127,8 @@ class Vm:
                 await self._ready_or_full(report, BOOT_TIMEOUT_S)
         except BaseException as error:
             cancelled = isinstance(error, asyncio.CancelledError)
-            if not (self.adopted and (cancelled or self._driver.disk_is_full())):
+            full, goes_on = self._driver.disk_is_full(), self.adopted and (cancelled or self._driver.answers())
+            if not goes_on:
                 with contextlib.suppress(CoveError):
                     if cancelled:
                         await self._driver.quit()  # in order, for a guest that boots writes already
@@ -134,6 +136,9 @@ class Vm:
                     await self._driver.kill()
                     runstate.forget(self._paths)
             await self.close()
+            if goes_on and not full and isinstance(error, CoveError):
+                way = f"Its VM goes on, and so do its containers. End it with: cove machine stop {self._paths.name}"
+                error.hint = "\n".join(filter(None, (error.hint, way)))
             if isinstance(error, BootError) and (said := lastwords.of_run(self._paths.qemu_log)):
                 error.hint = "\n".join(["QEMU said:", *(f"  {line}" for line in said), error.hint])
             if isinstance(error, (BootError, DriverError, TransportError, AgentError)) and self._image:
@@ -149,11 +154,14 @@ class Vm:
                 runstate.save(self._paths, self.run)
         report(Event("ready", f"in {seconds:.1f} s"))
 
-    async def _adopt(self) -> bool:
-        """Take over a VM that an earlier agent left."""
+    async def _adopt(self, report: Report) -> bool:
+        """Take over a VM that an earlier agent left, or an earlier start."""
         assert self._driver is not None
         self.run = runstate.load(self._paths)
+        there = self._driver.pid() is not None
         if not await self._driver.adopt():
+            if there:
+                report(Event("boot", "its VM did not answer and was ended, so it boots as after a power cut"))
             return False
         if self.run is None or suspended.load(self._paths) is not None:  # no machine yet, or none any more
             await self._driver.kill()
@@ -551,6 +559,17 @@ class Vm:
             return
         report(Event("stop", "QEMU does not end; killing it"))
         await driver.kill()
+
+    async def stop_left(self, report: Report) -> None:
+        """Stop a VM that runs and of which no start has come to anything: by the ladder, without its engine. Raises `DriverError`."""
+        self._driver = QemuDriver(self._paths)
+        try:
+            with contextlib.suppress(DriverError):  # the ladder ends one that takes no orders
+                if not await self._adopt(report):
+                    return
+            await self.stop(report)
+        finally:
+            await self.close()
 
     async def _ended(self, timeout_s: float) -> bool:
         try:
