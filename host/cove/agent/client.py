@@ -46,7 +46,8 @@ def out_of_reach(paths: MachinePaths) -> AgentError:
 
 @contextlib.contextmanager
 def held(paths: MachinePaths) -> Iterator[None]:
-    """The machine is not suspended by itself as long as the block lasts, or its agent lives."""
+    """The machine is not suspended by itself, nor ended because its engine does not start, as long as the block lasts, or its agent
+    lives."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(CONNECT_TIMEOUT_S)
         with contextlib.suppress(OSError):

@@ -37,6 +37,8 @@ TOLD_S = 5.0
 LAST_WORDS_S = 1.0
 LEAVING_S = 0.5
 RETAKING_S = 2.0
+TAKING_OVER_S = 20.0
+"""In which the engine of a VM that ran before answers, so that it can be stopped in order."""
 TIDY_S = 3.0
 """An image that nobody waits for is written, or its unfinished pieces removed, in less."""
 
@@ -76,7 +78,8 @@ class Service:
         """Somebody came after a suspension began that nobody has asked for."""
         self._docker = DockerSocket(listeners.docker, self._open_stream, self._clients_changed)
         self._holders = 0
-        """Those who use the machine in another way than through its engine: it is not suspended for want of use."""
+        """Those who use the machine in another way than through its engine: it is not suspended for want of use, nor ended for an
+        engine that does not answer."""
         self._idle = Idle(self._wish, self._unused, self._suspend_unused)
         self._retaking: asyncio.Task[None] | None = None
         self._renew_later = False
@@ -90,8 +93,7 @@ class Service:
 
         With `again` an earlier agent has died: its VM is taken over, or else nobody has asked for one yet.
         """
-        left = not FileLock(self._paths.vm_lock).is_free() and suspended.load(self._paths) is None
-        if not again or left:
+        if not again or self._vm_is_left():
             self._begin()
         self._server = await asyncio.start_unix_server(self._serve, sock=self._listeners.agent, limit=MAX_REQUEST)
         self._docker.start()
@@ -109,10 +111,17 @@ class Service:
             if self._serving:  # those who asked hear the end of what they asked for
                 await asyncio.wait(self._serving, timeout=LAST_WORDS_S)
 
+    def _vm_is_left(self) -> bool:
+        """Whether a VM runs that is to be taken over."""
+        return not FileLock(self._paths.vm_lock).is_free() and suspended.load(self._paths) is None
+
     async def _live(self, started_once: bool) -> None:
         while True:
             await self._wanted.wait()
             if self._ending:
+                if not self._outcome.done():
+                    self._settle(self._being_stopped())
+                await self._stopped()
                 return
             if await self._start():
                 started_once = True
@@ -127,11 +136,17 @@ class Service:
                 if self._vm is not vm:
                     continue
                 log.warning("the VM has ended by itself")
-            elif self._ending or not started_once:
+            elif self._stopping is not None or not started_once:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._told.wait(), TOLD_S)
+                await self._stopped()
                 return
             await self._rest()
+
+    async def _stopped(self) -> None:
+        """Wait for what `stop` does, of which whoever has asked for it is told."""
+        if self._stopping is not None:
+            await asyncio.wait([self._stopping])
 
     def _begin(self) -> None:
         """Start the VM unless that is under way or done; `_outcome` tells how it ends."""
@@ -196,7 +211,7 @@ class Service:
         return True
 
     async def _start_vm(self) -> None:
-        self._vm = Vm(self._paths)
+        self._vm = Vm(self._paths, self._is_held)
         await self._vm.start(self._report)
         if self._vm.outlived_its_policy:
             # Otherwise a machine that sleeps and wakes and never boots would go by the old one for ever.
@@ -205,7 +220,7 @@ class Service:
             )
             await self._vm.stop(self._report)
             await self._vm.close()
-            self._vm = Vm(self._paths)
+            self._vm = Vm(self._paths, self._is_held)
             await self._vm.start(self._report)
 
     def _settle(self, outcome: CoveError | None) -> None:
@@ -213,11 +228,14 @@ class Service:
         for watcher in self._watchers:
             watcher.put_nowait(None)
 
-    def _give_up(self) -> None:
-        """End a start that is under way; a VM that ran before is not harmed for it."""
-        if self._starting is not None and self._vm is not None and not self._vm.adopted:
-            self._given_up = True
-            self._starting.cancel()
+    def _give_up(self, *, anyway: bool = False) -> bool:
+        """End a start that is under way, and say whether that is done. One of a VM that ran before ends with `anyway` alone; that VM goes
+        on."""
+        if self._starting is None or self._starting.done() or self._vm is None or (self._vm.adopted and not anyway):
+            return False
+        self._given_up = True
+        self._starting.cancel()
+        return True
 
     def _report(self, event: Event) -> None:
         if event.done is None or event.done == event.total:
@@ -306,8 +324,9 @@ class Service:
         queue: asyncio.Queue[Event | Left | None] = asyncio.Queue()
         self._watchers.add(queue)
         work.add_done_callback(lambda _: queue.put_nowait(None))
-        while isinstance(event := await queue.get(), Event):
-            send({"event": event.to_json()})
+        while isinstance(event := await queue.get(), Event) or not work.done():  # the end of a start is told as well
+            if isinstance(event, Event):
+                send({"event": event.to_json()})
         self._watchers.discard(queue)
 
     async def _up(self) -> EngineDoor:
@@ -373,7 +392,7 @@ class Service:
         state = "stopping" if self._stopping is not None else self._state
         if state == "resting" or (state == "running" and self._vm is not None and self._vm.pid is None):
             told = unattended.status(self._paths)  # it has died, perhaps this moment
-            return told | {"agent_pid": os.getpid()} if told["state"] == "suspended" else told
+            return told | {"agent_pid": os.getpid()} if "agent_pid" in told else told
         told = self._vm.status() if self._vm else {}
         return {
             "state": "paused" if "trouble" in told and state == "running" else state,
@@ -507,19 +526,26 @@ class Service:
         self._suspending.add_done_callback(_unused_and_awake)
 
     async def _hold(self, send: Send, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Keep the machine from being suspended by itself until the client goes."""
+        """Keep the machine from being suspended by itself, and from being ended for its engine, until the client goes."""
         self._holders += 1
         self._idle.look()
+        gone = self._loop.create_task(reader.read())
         try:
             await self._awake()
             if not self._ending:
                 self._begin()
-            send(_last(await asyncio.shield(self._outcome)))
-            await writer.drain()
-            await reader.read()
+            await asyncio.wait((gone, self._outcome), return_when=asyncio.FIRST_COMPLETED)
+            if self._outcome.done():
+                send(_last(self._outcome.result()))
+                await writer.drain()
+            await gone
         finally:
+            gone.cancel()
             self._holders -= 1
             self._idle.look()
+
+    def _is_held(self) -> bool:
+        return self._holders > 0
 
     async def _follow(self, work: asyncio.Task[None], send: Send) -> None:
         """Pass on progress until the work is done, and how it ended."""
@@ -541,21 +567,37 @@ class Service:
             if (error := outcome.result()) is not None:
                 send(_last(error))
                 return
-        if self._state == "starting":
-            self._ending = True
-            self._give_up()
-            await asyncio.shield(self._outcome)
-        if self._state != "running" or self._vm is None or self._outcome.result() is not None:
-            self._ending = True
-            self._wanted.set()
-            runstate.forget(self._paths)
-            send({"done": True})
-            return
         if self._stopping is None:
-            self._listeners.remove_docker()
-            self._docker.close()
-            self._stopping = self._loop.create_task(self._vm.stop(self._report))
+            self._stopping = self._loop.create_task(self._end())
         await self._follow(self._stopping, send)
+
+    async def _end(self) -> None:
+        """End the VM, whatever its state: in order when its engine answers. Raises `CoveError`."""
+        if self._state == "resting" and self._vm_is_left():
+            self._begin()  # an earlier start waited for its engine in vain, which may answer by now
+        elif self._state != "running":
+            self._ending = True
+        if self._state == "starting":
+            await self._end_start()
+        self._listeners.remove_docker()
+        if self._state == "running" and self._vm is not None and self._outcome.result() is None:
+            self._docker.close()
+            await self._vm.stop(self._report)
+            return
+        self._ending = True
+        try:
+            await Vm(self._paths).stop_left(self._report)
+            runstate.forget(self._paths)
+        finally:
+            self._wanted.set()
+
+    async def _end_start(self) -> None:
+        """See to it that a start ends soon, in whichever way."""
+        if not self._give_up():
+            await asyncio.wait([self._outcome], timeout=TAKING_OVER_S)
+            if not self._outcome.done():
+                self._give_up(anyway=True)
+        await asyncio.wait([self._outcome])
 
 
 async def _hear(reader: asyncio.StreamReader, queue: asyncio.Queue[Event | Left | None]) -> None:

@@ -9,7 +9,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ from cove.machine.runstate import RunState
 from cove.machine.settings import Settings
 from cove.machine.sizes import format_size
 from cove.machine.suspended import Suspended
-from cove.progress import REACHABLE, Event, Report
+from cove.progress import REACHABLE, Event, Report, ignore
 from cove.share import starting as sharing
 from cove.share.manager import Folders, from_json, to_json
 from cove.share.watching.watcher import Watcher
@@ -48,6 +48,8 @@ BOOT_TIMEOUT_S = 180.0
 """A first boot under software emulation on a busy computer takes a sixth of it."""
 RESTORED_TIMEOUT_S = 60.0
 """A VM that was restored from a template takes a hundredth of it, and a cold boot helps when it does not come up."""
+HELD_S = 60.0
+"""How often it is told that a VM stays whose engine does not answer, and looked whether it has to."""
 ENDING_S = 1.0
 """In which a VM that ends is gone, when its connections are."""
 STILL_FULL_S = 1.0
@@ -60,10 +62,15 @@ CONTAINERS_S, POWER_OFF_S, BUTTON_S, QUIT_S = 10, 35.0, 20.0, 10.0
 
 
 class Vm:
-    """One run of one machine. Methods are called from one task at a time."""
+    """One run of one machine. Methods are called from one task at a time.
 
-    def __init__(self, paths: MachinePaths) -> None:
+    `held` says whether somebody is in it in another way than through its engine, whose failure is then no reason to end it.
+    """
+
+    def __init__(self, paths: MachinePaths, held: Callable[[], bool] = lambda: False) -> None:
         self._paths = paths
+        self._held = held
+        self._report: Report = ignore
         self.run: RunState | None = None
         self.link: Link | None = None
         self._driver: QemuDriver | None = None
@@ -98,13 +105,15 @@ class Vm:
 
     async def start(self, report: Report) -> None:
         """Return when the engine answers. Raises `CoveError`, and then nothing is left running. So it is, and promptly, when the
-        task is cancelled, except that a VM which ran before goes on.
+        task is cancelled. A VM which ran before goes on in either case, unless nobody can speak to its hypervisor.
         """
         begin = time.monotonic()
+        self._report = report
         self._driver = QemuDriver(self._paths)
         found = False
+        self.adopted = True
         try:
-            found = self.adopted = await self._adopt()
+            found = self.adopted = await self._adopt(report)
             if not found:
                 with space.room(self._paths.folder, f"what the machine {self._paths.name} needs to start"):
                     await self._boot(report)
@@ -118,7 +127,8 @@ class Vm:
                 await self._ready_or_full(report, BOOT_TIMEOUT_S)
         except BaseException as error:
             cancelled = isinstance(error, asyncio.CancelledError)
-            if not (self.adopted and (cancelled or self._driver.disk_is_full())):
+            full, goes_on = self._driver.disk_is_full(), self.adopted and (cancelled or self._driver.answers())
+            if not goes_on:
                 with contextlib.suppress(CoveError):
                     if cancelled:
                         await self._driver.quit()  # in order, for a guest that boots writes already
@@ -126,10 +136,13 @@ class Vm:
                     await self._driver.kill()
                     runstate.forget(self._paths)
             await self.close()
+            if goes_on and not full and isinstance(error, CoveError):
+                way = f"Its VM goes on, and so do its containers. End it with: cove machine stop {self._paths.name}"
+                error.hint = "\n".join(filter(None, (error.hint, way)))
             if isinstance(error, BootError) and (said := lastwords.of_run(self._paths.qemu_log)):
                 error.hint = "\n".join(["QEMU said:", *(f"  {line}" for line in said), error.hint])
             if isinstance(error, (BootError, DriverError, TransportError, AgentError)) and self._image:
-                way = images.way_back(self._paths, self._image)
+                way = await asyncio.to_thread(images.failed, self._paths, self._image)
                 error.hint = "\n".join(filter(None, (error.hint, way)))
             raise
         if self.run is not None:
@@ -141,11 +154,14 @@ class Vm:
                 runstate.save(self._paths, self.run)
         report(Event("ready", f"in {seconds:.1f} s"))
 
-    async def _adopt(self) -> bool:
-        """Take over a VM that an earlier agent left."""
+    async def _adopt(self, report: Report) -> bool:
+        """Take over a VM that an earlier agent left, or an earlier start."""
         assert self._driver is not None
         self.run = runstate.load(self._paths)
+        there = self._driver.pid() is not None
         if not await self._driver.adopt():
+            if there:
+                report(Event("boot", "its VM did not answer and was ended, so it boots as after a power cut"))
             return False
         if self.run is None or suspended.load(self._paths) is not None:  # no machine yet, or none any more
             await self._driver.kill()
@@ -196,7 +212,8 @@ class Vm:
             report(Event("machine", line))
         spec = VmSpec(
             self._paths.name, wanted.cpus, wanted.memory, wanted.disk, image.kernel, image.initramfs, image.system,
-            image.command_line, accelerator, *sharing.needs(shared, carried.name),
+            image.command_line, accelerator, sharing.of_hypervisor(shared, carried.name),
+            sharing.need_memory(shared, carried.name),
         )  # fmt: skip
         await self._driver.create(spec)
         version = await asyncio.to_thread(self._driver.version)
@@ -206,6 +223,7 @@ class Vm:
             secrets.token_hex(16), 0, image.digest, accelerator.name, accelerator.reason, version, wanted.cpus,
             wanted.memory, time.time(), wanted.bind_address, kind=kind or "", policy=rules.fingerprint, folders=to_json(shared),
             folder_driver=carried.name, folder_driver_reason=carried.reason, folder_token=secrets.token_hex(16),
+            shared_memory=spec.shared_memory,
         )  # fmt: skip
         told = await asyncio.to_thread(registries.told, wanted, rules)
         if key is not None and (template := templates.find(key)) is not None:
@@ -273,7 +291,7 @@ class Vm:
         accelerator = await self._accelerator(program, image.kernel, wanted)
         spec = VmSpec(
             self._paths.name, run.cpus, run.memory, wanted.disk, image.kernel, image.initramfs, image.system,
-            image.command_line, accelerator, *sharing.needs(shared, run.folder_driver),
+            image.command_line, accelerator, sharing.of_hypervisor(shared, run.folder_driver), run.shared_memory,
         )  # fmt: skip
         if run.kind != await asyncio.to_thread(self._driver.state_kind, spec):
             raise StateError("QEMU or what accelerates it is another one now")
@@ -302,7 +320,7 @@ class Vm:
         if self.run is None or not self.can_be_suspended:
             raise CoveError(
                 f"the machine {self._paths.name} cannot be suspended: its QEMU was not started so that it could be saved",
-                "stop it instead: cove machine stop",
+                f"stop it instead: cove machine stop {self._paths.name}",
             )
         assert self.folders is not None
         async with self.folders.away():  # with them it could not be saved, and some may be in use
@@ -415,12 +433,16 @@ class Vm:
         await link.ready.wait()
 
     async def _or_gone(self, work: Awaitable[object], timeout_s: float) -> None:
-        """Wait for a step of the boot. Raises `BootError` when the VM ends meanwhile, or it takes too long."""
+        """Wait for a step of the boot. Raises `BootError` when the VM ends meanwhile, or it takes too long and nobody is in it."""
         assert self._driver is not None
         up: asyncio.Future[object] = asyncio.ensure_future(work)
         gone: asyncio.Future[None] = asyncio.ensure_future(self._driver.wait_exit())
         try:
             await asyncio.wait((gone, up), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            while not (gone.done() or up.done()) and self._held():
+                stays = "its engine does not answer; it stays up while somebody is in it (cove machine ssh)"
+                self._report(Event("boot", stays))
+                await asyncio.wait((gone, up), timeout=HELD_S, return_when=asyncio.FIRST_COMPLETED)
             if not up.done():
                 raise self._boot_error(None if gone.done() else timeout_s)
             try:
@@ -537,6 +559,17 @@ class Vm:
             return
         report(Event("stop", "QEMU does not end; killing it"))
         await driver.kill()
+
+    async def stop_left(self, report: Report) -> None:
+        """Stop a VM that runs and of which no start has come to anything: by the ladder, without its engine. Raises `DriverError`."""
+        self._driver = QemuDriver(self._paths)
+        try:
+            with contextlib.suppress(DriverError):  # the ladder ends one that takes no orders
+                if not await self._adopt(report):
+                    return
+            await self.stop(report)
+        finally:
+            await self.close()
 
     async def _ended(self, timeout_s: float) -> bool:
         try:

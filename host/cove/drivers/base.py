@@ -135,6 +135,10 @@ class Driver(ABC):
         """
 
     @abstractmethod
+    def answers(self) -> bool:
+        """Whether the VM runs, and can be spoken to through this object."""
+
+    @abstractmethod
     async def power_button(self) -> None:
         """Ask the guest to power down (ACPI); returns at once."""
 

@@ -47,11 +47,13 @@ class RunState:
     folder_driver_reason: str = ""
     folder_token: str = ""
     """By which the folders' servers, Cove's own, know the engine."""
+    shared_memory: bool = False
+    """`VmSpec.shared_memory`: a saved state goes on with the same, whichever folders the machine has by then."""
 
     def shown(self) -> dict[str, Any]:
         """As `status` has it."""
         told = asdict(self) | {"uptime_seconds": max(0.0, time.time() - self.started_at)}
-        del told["kind"], told["policy"], told["folder_token"], told["folders"]
+        del told["kind"], told["policy"], told["folder_token"], told["folders"], told["shared_memory"]
         return told
 
 

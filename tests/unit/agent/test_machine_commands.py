@@ -326,6 +326,33 @@ def test_ssh_passes_the_commands_own_options_on(cove: Any, monkeypatch: pytest.M
         assert 'HostKeyAlias="cove-other"' in done.stdout
 
 
+def test_a_machine_whose_engine_does_not_start_stays_up_under_a_shell(
+    cove: Any, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    paths = cove.make()
+    cove.run("machine", "start")
+    cove.run("machine", "stop")
+    there, leave, programs = cove.home / "there", cove.home / "leave", cove.home / "bin"
+    programs.mkdir()
+    (programs / "ssh").write_text(f"#!/bin/sh\ntouch {there}\nwhile [ ! -e {leave} ]; do sleep 0.05; done\n")
+    (programs / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    cove.wait_less(monkeypatch, 3, "RESTORED_TIMEOUT_S", "BOOT_TIMEOUT_S")  # time to come in
+    cove.wait_less(monkeypatch, 0.2, "HELD_S")
+    cove.faults = "silent"
+    with cove.spawn("machine", "ssh") as shell:
+        try:
+            eventually(there.exists)
+            (vm,) = processes(cove.home)
+            eventually(lambda: "it stays up while somebody is in it" in paths.agent_log.read_text())
+            time.sleep(0.5)
+            assert processes(cove.home) == [vm]
+        finally:
+            leave.touch()
+        assert shell.wait(10) == 0
+    eventually(lambda: vm not in processes(cove.home))
+
+
 def test_logs_follow_what_is_added(cove: Any) -> None:
     paths = cove.make()
     paths.console_log.write_text("first\n")

@@ -110,6 +110,27 @@ def test_it_goes_on_with_the_settings_that_it_was_started_with(cove: Any, paths:
     assert cove.status()["cpus"] == 1
 
 
+def test_it_goes_on_with_other_folders(cove: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Virtiofs has the VM's memory shared, which its state depends on: with the last folder that does not go."""
+    programs, shared = cove.home / "bin", cove.home / "shared"
+    programs.mkdir()
+    shared.mkdir()
+    (programs / "virtiofsd").write_text("#!/bin/sh\necho --shared-dir\n")
+    (programs / "virtiofsd").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    cove.qemu.write_text(cove.qemu.read_text().replace("exec", 'case "$*" in *,help) exit 0; esac\nexec', 1))
+    cove.make()
+    for name, value in (("folder_driver", "virtiofs"), ("share_home", "no"), ("shared_folders", str(shared))):
+        cove.run("machine", "config", "set", name, value)
+    cove.run("machine", "start")
+    assert (cove.status()["folder_driver"], len(cove.status()["folders"])) == ("virtiofs", 1)
+    for value, folders in (("", 0), (str(shared), 1)):
+        cove.run("machine", "suspend")
+        cove.run("machine", "config", "set", "shared_folders", value)
+        cove.run("machine", "start")
+        assert (cove.status()["start"], len(cove.status()["folders"])) == ("resumed", folders)
+
+
 def change_qemu(paths: MachinePaths) -> None:
     told = json.loads(paths.suspended_run.read_text())
     told["run"]["kind"] = "0" * 64
@@ -206,6 +227,18 @@ def test_what_cannot_be_saved_goes_on(cove: Any) -> None:
     assert (status["state"], status["pid"]) == ("running", pid)
     assert not paths.suspended.exists()
     assert "QEMU says that it has failed" in cove.run("machine", "suspend", status=1).stderr
+
+
+def test_one_that_was_started_so_that_it_cannot_be_saved_says_what_to_do_instead(cove: Any) -> None:
+    cove.make("other")
+    cove.run("machine", "start", "other")
+    told = MachinePaths("other").run_state
+    told.write_text(json.dumps(json.loads(told.read_text()) | {"kind": ""}))
+    os.kill(cove.status("other")["agent_pid"], signal.SIGKILL)
+    cove.run("machine", "start", "other")  # the next agent has taken it over
+    refused = cove.run("machine", "suspend", "other", status=1).stderr
+    assert "the machine other cannot be suspended: " in refused
+    assert "stop it instead: cove machine stop other\n" in refused
 
 
 def test_who_is_connected_keeps_a_machine_from_being_suspended(cove: Any) -> None:

@@ -223,10 +223,14 @@ class QemuDriver(Driver):
             return False
         try:
             await self._connect()
-        except DriverError:
+        except DriverError as error:
+            log.error("QEMU (process %s) is ended, for nobody can speak to it: %s", self.pid(), error)
             await self.kill()
             return False
         return True
+
+    def answers(self) -> bool:
+        return self._qmp is not None and not FileLock(self._paths.vm_lock).is_free()
 
     async def _connect(self) -> None:
         client = QMPClient(f"cove-{self._paths.name}")
