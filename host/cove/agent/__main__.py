@@ -11,11 +11,10 @@ import sys
 from cove.agent.supervisor import Listeners, supervise
 from cove.errors import CoveError
 from cove.machine import descriptors
-from cove.machine.files import rotate
+from cove.machine.files import MAX_LOG, rotate
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 
-MAX_LOG = 2 << 20
 LOOKED_AT_S = 0.5
 
 
@@ -48,7 +47,7 @@ def main() -> None:
 
         return serve(paths, listeners, listening, again)
 
-    sys.exit(supervise(listeners, agent, close_ready))
+    sys.exit(supervise(listeners, agent, close_ready, paths.agent_log))
 
 
 if __name__ == "__main__":

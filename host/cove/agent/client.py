@@ -35,9 +35,19 @@ def answers(paths: MachinePaths) -> bool:
         return True
 
 
+def out_of_reach(paths: MachinePaths) -> AgentError:
+    """Of an agent that holds its machine and does not answer: it hangs, or its sockets were removed, as at a logout."""
+    return AgentError(
+        f"the agent of machine {paths.name} lives, and does not answer at {paths.agent_socket}",
+        f"see who it is with: fuser -v '{paths.lock}'; end it (kill), then: cove machine start {paths.name}."
+        f" Its log: {paths.agent_log}",
+    )
+
+
 @contextlib.contextmanager
 def held(paths: MachinePaths) -> Iterator[None]:
-    """The machine is not suspended by itself as long as the block lasts, or its agent lives."""
+    """The machine is not suspended by itself, nor ended because its engine does not start, as long as the block lasts, or its agent
+    lives."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(CONNECT_TIMEOUT_S)
         with contextlib.suppress(OSError):
@@ -47,8 +57,10 @@ def held(paths: MachinePaths) -> Iterator[None]:
         yield
 
 
-def ask(paths: MachinePaths, operation: str, timeout_s: float, report: Report = ignore) -> dict[str, Any]:
-    """The agent's last line. `timeout_s` bounds the wait for each line.
+def ask(
+    paths: MachinePaths, operation: str, timeout_s: float, report: Report = ignore, **details: Any
+) -> dict[str, Any]:  # fmt: skip
+    """The agent's last line. `timeout_s` bounds the wait for each line; `details` go with the operation.
 
     Raises `NoAgent` when none runs, `CoveError` with the agent's words, `AgentError` when it falls silent. After Ctrl-C the agent
     gives up a start that was waited for, unless somebody else waits for it, and `GivenUp` says so; a second one ends the wait.
@@ -58,7 +70,7 @@ def ask(paths: MachinePaths, operation: str, timeout_s: float, report: Report = 
             sock.settimeout(CONNECT_TIMEOUT_S)
             sock.connect(str(paths.agent_socket))
             sock.settimeout(timeout_s)
-            sock.sendall(json.dumps({"op": operation}).encode() + b"\n")
+            sock.sendall(json.dumps({"op": operation, **details}).encode() + b"\n")
             with sock.makefile("rb") as lines:
                 try:
                     return _answer(lines, report)
@@ -81,7 +93,7 @@ def ask(paths: MachinePaths, operation: str, timeout_s: float, report: Report = 
         pass  # it ended before it took the question
     except TimeoutError as error:
         raise AgentError(
-            f"the agent of machine {paths.name} did not answer within {timeout_s:.0f} s",
+            f"the agent of machine {paths.name} did not answer within {sock.gettimeout():.0f} s",
             f"its log is {paths.agent_log}",
         ) from error
     except (OSError, ValueError, KeyError) as error:

@@ -75,7 +75,9 @@ class Idle:
     def _over(self) -> None:
         self._timer = None
         wish = self._wish()  # somebody may have edited the file
-        if self.since is None or not wish.after_s or not self._quiet(wish.running):
+        if not self._quiet(wish.running):
+            self.cancel()
+        if self.since is None or not wish.after_s:
             return
         if asyncio.get_running_loop().time() < self._begun + wish.after_s:
             self.look()

@@ -13,8 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cove.agent.client import NoAgent, answers, ask
-from cove.errors import AgentError
+from cove.agent.client import NoAgent, answers, ask, out_of_reach
+from cove.errors import AgentError, MachineBusy
 from cove.machine import space
 from cove.machine.locks import FileLock
 from cove.machine.paths import DEFAULT_MACHINE, MachinePaths, machines_dir
@@ -77,7 +77,10 @@ def start_agent(paths: MachinePaths) -> None:
             return  # somebody else has started it meanwhile
         # An agent that is just ending lets go of the machine in a moment; only then can the next one have it.
         machine = FileLock(paths.lock)
-        machine.acquire(AGENT_TIMEOUT_S, f"machine {paths.name}")
+        try:
+            machine.acquire(AGENT_TIMEOUT_S, f"machine {paths.name}")
+        except MachineBusy:
+            raise out_of_reach(paths) from None
         machine.release()
         read_end, write_end = os.pipe()
         try:

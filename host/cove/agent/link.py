@@ -71,7 +71,7 @@ class Link:
         self.level: Level = "busy"
         """What the engine is busy with (`coved.activity`), as far as it has told."""
         self.on_level: Callable[[], None] = lambda: None
-        """Called when that changes."""
+        """Called when that changes, and when the guest has asked for ports or let go of some."""
         self.watcher: Watcher | None = None
         """Of the folders that the guest has, once it has any."""
         self._told_lost: tuple[protocol.PortForward, ...] | None = None
@@ -283,6 +283,7 @@ class Link:
         self._send(reply.to_json())
         if isinstance(message, protocol.Sync):
             self._tell_lost()
+        self.on_level()
         if self._writer is not None:
             with contextlib.suppress(ConnectionError):
                 await self._writer.drain()

@@ -12,10 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cove.machine.files import rotate
-
-MAX_LOG = 2 << 20
-"""Bytes of the log, and of the one before it, `agent.log.1`."""
+from cove.machine.files import MAX_LOG, rotate
 
 
 class Lines(logging.Formatter):

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from cove.agent import logs, runstate, suspended, threads
+from cove.agent import logs, threads, unattended
 from cove.agent.client import HOLD, SETTINGS, SUSPEND, SUSPEND_ANYWAY
 from cove.agent.clock import ClockJumps
 from cove.agent.idle import Idle, Wish
@@ -23,7 +23,7 @@ from cove.agent.supervisor import Listeners
 from cove.agent.vm import Vm
 from cove.errors import CoveError, TransportError
 from cove.forward.docker_socket import DockerSocket, EngineDoor
-from cove.machine import effective
+from cove.machine import effective, runstate, suspended
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from cove.progress import REACHABLE, Event
@@ -37,6 +37,8 @@ TOLD_S = 5.0
 LAST_WORDS_S = 1.0
 LEAVING_S = 0.5
 RETAKING_S = 2.0
+TAKING_OVER_S = 20.0
+"""In which the engine of a VM that ran before answers, so that it can be stopped in order."""
 TIDY_S = 3.0
 """An image that nobody waits for is written, or its unfinished pieces removed, in less."""
 
@@ -72,9 +74,12 @@ class Service:
         self._outcome: asyncio.Future[CoveError | None] = self._loop.create_future()
         self._stopping: asyncio.Task[None] | None = None
         self._suspending: asyncio.Task[None] | None = None
+        self._used_again = asyncio.Event()
+        """Somebody came after a suspension began that nobody has asked for."""
         self._docker = DockerSocket(listeners.docker, self._open_stream, self._clients_changed)
         self._holders = 0
-        """Those who use the machine in another way than through its engine: it is not suspended for want of use."""
+        """Those who use the machine in another way than through its engine: it is not suspended for want of use, nor ended for an
+        engine that does not answer."""
         self._idle = Idle(self._wish, self._unused, self._suspend_unused)
         self._retaking: asyncio.Task[None] | None = None
         self._renew_later = False
@@ -88,8 +93,7 @@ class Service:
 
         With `again` an earlier agent has died: its VM is taken over, or else nobody has asked for one yet.
         """
-        left = not FileLock(self._paths.vm_lock).is_free() and suspended.load(self._paths) is None
-        if not again or left:
+        if not again or self._vm_is_left():
             self._begin()
         self._server = await asyncio.start_unix_server(self._serve, sock=self._listeners.agent, limit=MAX_REQUEST)
         self._docker.start()
@@ -107,10 +111,17 @@ class Service:
             if self._serving:  # those who asked hear the end of what they asked for
                 await asyncio.wait(self._serving, timeout=LAST_WORDS_S)
 
+    def _vm_is_left(self) -> bool:
+        """Whether a VM runs that is to be taken over."""
+        return not FileLock(self._paths.vm_lock).is_free() and suspended.load(self._paths) is None
+
     async def _live(self, started_once: bool) -> None:
         while True:
             await self._wanted.wait()
             if self._ending:
+                if not self._outcome.done():
+                    self._settle(self._being_stopped())
+                await self._stopped()
                 return
             if await self._start():
                 started_once = True
@@ -125,11 +136,17 @@ class Service:
                 if self._vm is not vm:
                     continue
                 log.warning("the VM has ended by itself")
-            elif self._ending or not started_once:
+            elif self._stopping is not None or not started_once:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._told.wait(), TOLD_S)
+                await self._stopped()
                 return
             await self._rest()
+
+    async def _stopped(self) -> None:
+        """Wait for what `stop` does, of which whoever has asked for it is told."""
+        if self._stopping is not None:
+            await asyncio.wait([self._stopping])
 
     def _begin(self) -> None:
         """Start the VM unless that is under way or done; `_outcome` tells how it ends."""
@@ -194,7 +211,7 @@ class Service:
         return True
 
     async def _start_vm(self) -> None:
-        self._vm = Vm(self._paths)
+        self._vm = Vm(self._paths, self._is_held)
         await self._vm.start(self._report)
         if self._vm.outlived_its_policy:
             # Otherwise a machine that sleeps and wakes and never boots would go by the old one for ever.
@@ -203,7 +220,7 @@ class Service:
             )
             await self._vm.stop(self._report)
             await self._vm.close()
-            self._vm = Vm(self._paths)
+            self._vm = Vm(self._paths, self._is_held)
             await self._vm.start(self._report)
 
     def _settle(self, outcome: CoveError | None) -> None:
@@ -211,11 +228,14 @@ class Service:
         for watcher in self._watchers:
             watcher.put_nowait(None)
 
-    def _give_up(self) -> None:
-        """End a start that is under way; a VM that ran before is not harmed for it."""
-        if self._starting is not None and self._vm is not None and not self._vm.adopted:
-            self._given_up = True
-            self._starting.cancel()
+    def _give_up(self, *, anyway: bool = False) -> bool:
+        """End a start that is under way, and say whether that is done. One of a VM that ran before ends with `anyway` alone; that VM goes
+        on."""
+        if self._starting is None or self._starting.done() or self._vm is None or (self._vm.adopted and not anyway):
+            return False
+        self._given_up = True
+        self._starting.cancel()
+        return True
 
     def _report(self, event: Event) -> None:
         if event.done is None or event.done == event.total:
@@ -253,6 +273,8 @@ class Service:
     def _look(self) -> None:
         """A client has come: what nothing tells of is looked at now."""
         self._clock.look()
+        if self._vm is not None and self._state == "running":
+            self._vm.cut_logs()
         if self._vm is not None and self._vm.link is not None:
             self._vm.link.seen()
         if self._vm is not None and self._vm.link is not None and self._vm.link.lost_ports and self._retaking is None:
@@ -288,10 +310,29 @@ class Service:
         if self._suspending is not None:
             await asyncio.wait([self._suspending])
 
+    async def _awake(self, send: Send = lambda _: None) -> None:
+        """For somebody who comes while the machine is being suspended: wait for the end of that, and pass on its progress.
+
+        When nobody has asked for it, it is given up: that takes a moment, and to save and load its memory may take minutes.
+        """
+        if self._suspending is not None:
+            self._used_again.set()
+            await self._pass_on(self._suspending, send)
+
+    async def _pass_on(self, work: asyncio.Future[Any], send: Send) -> None:
+        """Pass on progress until the work is done."""
+        queue: asyncio.Queue[Event | Left | None] = asyncio.Queue()
+        self._watchers.add(queue)
+        work.add_done_callback(lambda _: queue.put_nowait(None))
+        while isinstance(event := await queue.get(), Event) or not work.done():  # the end of a start is told as well
+            if isinstance(event, Event):
+                send({"event": event.to_json()})
+        self._watchers.discard(queue)
+
     async def _up(self) -> EngineDoor:
         self._callers += 1
         try:
-            await self._suspended()
+            await self._awake()
             self._begin()
             error = await asyncio.shield(self._outcome)
         finally:
@@ -331,7 +372,7 @@ class Service:
                 self._idle.settings_changed()
                 send(_last(await self._renew()))
             elif operation == "stop":
-                await self._stop(send)
+                await self._stop(send, in_order=request.get("in_order", True))
                 self._told.set()
             else:
                 send(
@@ -350,8 +391,8 @@ class Service:
     def _status(self) -> dict[str, Any]:
         state = "stopping" if self._stopping is not None else self._state
         if state == "resting" or (state == "running" and self._vm is not None and self._vm.pid is None):
-            told = runstate.without_agent(self._paths)  # it has died, perhaps this moment
-            return told | {"agent_pid": os.getpid()} if told["state"] == "suspended" else told
+            told = unattended.status(self._paths)  # it has died, perhaps this moment
+            return told | {"agent_pid": os.getpid()} if "agent_pid" in told else told
         told = self._vm.status() if self._vm else {}
         return {
             "state": "paused" if "trouble" in told and state == "running" else state,
@@ -362,7 +403,7 @@ class Service:
 
     async def _watch(self, send: Send, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Start the VM when there is none, and pass on progress until the machine is ready, has failed, or the client leaves."""
-        await self._suspended()
+        await self._awake(send)
         if self._ending and self._state == "resting":
             send(_last(self._being_stopped()))
             return
@@ -442,11 +483,14 @@ class Service:
             # Only now: whoever has come before the door was shut is counted, whoever comes after it waits.
             if not anyway and (clients := self._docker.clients):
                 raise _in_use(self._paths.name, clients)
-            await vm.suspend(self._report, idle_since)
+            await vm.suspend(self._report, idle_since, None if idle_since is None else self._used_again)
             await self._rest(quietly=idle_since is not None)
         except BaseException:
             if self._vm is vm:
                 self._door = vm.door
+            if idle_since is not None and self._used_again.is_set():
+                self._idle.cancel()  # and counts anew, even if whoever came is nobody who stays
+                self._idle.look()
             raise
         finally:
             self._suspending = None
@@ -477,32 +521,35 @@ class Service:
         if self._vm is None or self._suspending is not None:
             return
         log.info("nobody has used the machine for %.0f s: it is suspended", time.time() - since)
+        self._used_again.clear()
         self._suspending = self._loop.create_task(self._put_to_sleep(self._vm, anyway=False, idle_since=since))
         self._suspending.add_done_callback(_unused_and_awake)
 
     async def _hold(self, send: Send, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Keep the machine from being suspended by itself until the client goes."""
+        """Keep the machine from being suspended by itself, and from being ended for its engine, until the client goes."""
         self._holders += 1
         self._idle.look()
+        gone = self._loop.create_task(reader.read())
         try:
-            await self._suspended()
+            await self._awake()
             if not self._ending:
                 self._begin()
-            send(_last(await asyncio.shield(self._outcome)))
-            await writer.drain()
-            await reader.read()
+            await asyncio.wait((gone, self._outcome), return_when=asyncio.FIRST_COMPLETED)
+            if self._outcome.done():
+                send(_last(self._outcome.result()))
+                await writer.drain()
+            await gone
         finally:
+            gone.cancel()
             self._holders -= 1
             self._idle.look()
 
+    def _is_held(self) -> bool:
+        return self._holders > 0
+
     async def _follow(self, work: asyncio.Task[None], send: Send) -> None:
         """Pass on progress until the work is done, and how it ended."""
-        queue: asyncio.Queue[Event | Left | None] = asyncio.Queue()
-        self._watchers.add(queue)
-        work.add_done_callback(lambda _: queue.put_nowait(None))
-        while isinstance(event := await queue.get(), Event):
-            send({"event": event.to_json()})
-        self._watchers.discard(queue)
+        await self._pass_on(work, send)
         problem = None if work.cancelled() else work.exception()
         if problem is None:
             send({"done": True})
@@ -511,27 +558,46 @@ class Service:
         else:
             send({"done": True, "error": str(problem), "hint": f"the agent's log is {self._paths.agent_log}"})
 
-    async def _stop(self, send: Send) -> None:
-        if self._suspending is not None:
-            await self._suspended()
-            if self._state == "resting" and suspended.load(self._paths) is not None:
-                self._begin()  # it fell asleep before it was told to stop: what runs in it is to end in order
-                await asyncio.shield(self._outcome)
-        if self._state == "starting":
-            self._ending = True
-            self._give_up()
-            await asyncio.shield(self._outcome)
-        if self._state != "running" or self._vm is None or self._outcome.result() is not None:
-            self._ending = True
-            self._wanted.set()
-            runstate.forget(self._paths)
-            send({"done": True})
-            return
+    async def _stop(self, send: Send, *, in_order: bool) -> None:
+        await self._awake(send)
+        if in_order and self._state in ("resting", "starting") and suspended.load(self._paths) is not None:
+            self._begin()  # what runs in it is to end in order
+            outcome = self._outcome
+            await self._pass_on(outcome, send)
+            if (error := outcome.result()) is not None:
+                send(_last(error))
+                return
         if self._stopping is None:
-            self._listeners.remove_docker()
-            self._docker.close()
-            self._stopping = self._loop.create_task(self._vm.stop(self._report))
+            self._stopping = self._loop.create_task(self._end())
         await self._follow(self._stopping, send)
+
+    async def _end(self) -> None:
+        """End the VM, whatever its state: in order when its engine answers. Raises `CoveError`."""
+        if self._state == "resting" and self._vm_is_left():
+            self._begin()  # an earlier start waited for its engine in vain, which may answer by now
+        elif self._state != "running":
+            self._ending = True
+        if self._state == "starting":
+            await self._end_start()
+        self._listeners.remove_docker()
+        if self._state == "running" and self._vm is not None and self._outcome.result() is None:
+            self._docker.close()
+            await self._vm.stop(self._report)
+            return
+        self._ending = True
+        try:
+            await Vm(self._paths).stop_left(self._report)
+            runstate.forget(self._paths)
+        finally:
+            self._wanted.set()
+
+    async def _end_start(self) -> None:
+        """See to it that a start ends soon, in whichever way."""
+        if not self._give_up():
+            await asyncio.wait([self._outcome], timeout=TAKING_OVER_S)
+            if not self._outcome.done():
+                self._give_up(anyway=True)
+        await asyncio.wait([self._outcome])
 
 
 async def _hear(reader: asyncio.StreamReader, queue: asyncio.Queue[Event | Left | None]) -> None:

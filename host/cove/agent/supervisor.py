@@ -7,13 +7,16 @@ the machine: this module and what it imports are its memory.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+from cove.errors import CoveError
 from cove.machine.paths import MachinePaths
 from cove.machine.sockets import listen
 
@@ -41,7 +44,8 @@ class Listeners:
             raise
 
     def renew(self) -> None:
-        """For an agent that follows one that died, perhaps while it stopped the machine or ended itself. Raises `OSError`."""
+        """For an agent that follows one that died, perhaps while it stopped the machine or ended itself. Raises `OSError`, `CoveError`."""
+        self._paths.make_run_dir()  # with the user's last session its folder may have gone
         self._paths.down.touch()
         if not self._paths.agent_socket.exists():
             self.agent.close()
@@ -61,7 +65,9 @@ class Listeners:
             path.unlink(missing_ok=True)
 
 
-def supervise(listeners: Listeners, agent: Callable[[bool], int], forked: Callable[[], None]) -> int:
+def supervise(
+    listeners: Listeners, agent: Callable[[bool], int], forked: Callable[[], None], log: Path
+) -> int:  # fmt: skip
     """Run `agent` in a child until it has ended by itself, and again whenever it has died. Returns its exit status.
 
     `agent` is told whether it follows one that died; `forked` is called here when the first one runs. Where there is no fork
@@ -92,16 +98,24 @@ def supervise(listeners: Listeners, agent: Callable[[bool], int], forked: Callab
         now = time.monotonic()
         deaths = [*(death for death in deaths if now - death < WITHIN_S), now]
         if len(deaths) >= TOO_OFTEN:
-            _say(f"the agent has died {len(deaths)} times within {WITHIN_S:.0f} s")
+            _say(log, f"the agent has died {len(deaths)} times within {WITHIN_S:.0f} s")
             break
-        _say(f"the agent has died (status {status}); here is another")
-        listeners.renew()
+        _say(log, f"the agent has died (status {status}); here is another")
+        try:
+            listeners.renew()
+        except (OSError, CoveError) as error:
+            _say(log, f"no other agent can be reached: {error}".replace("\\", "/").replace('"', "'"))
+            break
     listeners.remove()
     return status
 
 
-def _say(message: str) -> None:
-    """A line of the agent's log (`cove.agent.logs`), in words that need no quoting: JSON's library is not for this process."""
+def _say(log: Path, message: str) -> None:
+    """A line of the agent's log (`cove.agent.logs`), in words that need no quoting: JSON's library is not for this process.
+
+    It is not what was the agent's log when this process began: the agent has begun another since, when that was full.
+    """
     moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
     line = f'{{"time": "{moment}.000Z", "level": "error", "logger": "cove.agent.supervisor", "message": "{message}"}}'
-    print(line, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")

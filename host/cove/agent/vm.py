@@ -9,17 +9,15 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coved.outside import Outside
 
-from cove.agent import consolewords, disk, runstate, suspended, systems
+from cove.agent import consolewords, disk, images
 from cove.agent.link import Link
-from cove.agent.runstate import RunState
-from cove.agent.suspended import Suspended
 from cove.agent.threads import abandonable
 from cove.drivers.base import Accelerator, Forward, VmSpec
 from cove.drivers.qemu import binary, lastwords, probe
@@ -28,11 +26,14 @@ from cove.errors import AgentError, BootError, CoveError, DriverError, GuestGave
 from cove.forward import ssh_agent
 from cove.forward.docker_socket import EngineDoor
 from cove.forward.ports import PortForwards, free_port
-from cove.machine import effective, keys, outside, policy, registries, space, templates
+from cove.machine import effective, keys, outside, policy, registries, runstate, space, suspended, templates
+from cove.machine.files import MAX_CONSOLE, cut
 from cove.machine.paths import MachinePaths
+from cove.machine.runstate import RunState
 from cove.machine.settings import Settings
 from cove.machine.sizes import format_size
-from cove.progress import REACHABLE, Event, Report
+from cove.machine.suspended import Suspended
+from cove.progress import REACHABLE, Event, Report, ignore
 from cove.share import starting as sharing
 from cove.share.manager import Folders, from_json, to_json
 from cove.share.watching.watcher import Watcher
@@ -47,20 +48,29 @@ BOOT_TIMEOUT_S = 180.0
 """A first boot under software emulation on a busy computer takes a sixth of it."""
 RESTORED_TIMEOUT_S = 60.0
 """A VM that was restored from a template takes a hundredth of it, and a cold boot helps when it does not come up."""
+HELD_S = 60.0
+"""How often it is told that a VM stays whose engine does not answer, and looked whether it has to."""
 ENDING_S = 1.0
 """In which a VM that ends is gone, when its connections are."""
 STILL_FULL_S = 1.0
 """The write that failed is tried at once when the VM goes on."""
+TELL_S = 5.0
+"""Of what may take longer than who waits for it waits without a word."""
 STREAMS_S = 10.0
 """Between the engine's first answer and that of what serves streams beside it."""
 CONTAINERS_S, POWER_OFF_S, BUTTON_S, QUIT_S = 10, 35.0, 20.0, 10.0
 
 
 class Vm:
-    """One run of one machine. Methods are called from one task at a time."""
+    """One run of one machine. Methods are called from one task at a time.
 
-    def __init__(self, paths: MachinePaths) -> None:
+    `held` says whether somebody is in it in another way than through its engine, whose failure is then no reason to end it.
+    """
+
+    def __init__(self, paths: MachinePaths, held: Callable[[], bool] = lambda: False) -> None:
         self._paths = paths
+        self._held = held
+        self._report: Report = ignore
         self.run: RunState | None = None
         self.link: Link | None = None
         self._driver: QemuDriver | None = None
@@ -95,13 +105,15 @@ class Vm:
 
     async def start(self, report: Report) -> None:
         """Return when the engine answers. Raises `CoveError`, and then nothing is left running. So it is, and promptly, when the
-        task is cancelled, except that a VM which ran before goes on.
+        task is cancelled. A VM which ran before goes on in either case, unless nobody can speak to its hypervisor.
         """
         begin = time.monotonic()
+        self._report = report
         self._driver = QemuDriver(self._paths)
         found = False
+        self.adopted = True
         try:
-            found = self.adopted = await self._adopt()
+            found = self.adopted = await self._adopt(report)
             if not found:
                 with space.room(self._paths.folder, f"what the machine {self._paths.name} needs to start"):
                     await self._boot(report)
@@ -115,7 +127,8 @@ class Vm:
                 await self._ready_or_full(report, BOOT_TIMEOUT_S)
         except BaseException as error:
             cancelled = isinstance(error, asyncio.CancelledError)
-            if not (self.adopted and (cancelled or self._driver.disk_is_full())):
+            full, goes_on = self._driver.disk_is_full(), self.adopted and (cancelled or self._driver.answers())
+            if not goes_on:
                 with contextlib.suppress(CoveError):
                     if cancelled:
                         await self._driver.quit()  # in order, for a guest that boots writes already
@@ -123,14 +136,17 @@ class Vm:
                     await self._driver.kill()
                     runstate.forget(self._paths)
             await self.close()
+            if goes_on and not full and isinstance(error, CoveError):
+                way = f"Its VM goes on, and so do its containers. End it with: cove machine stop {self._paths.name}"
+                error.hint = "\n".join(filter(None, (error.hint, way)))
             if isinstance(error, BootError) and (said := lastwords.of_run(self._paths.qemu_log)):
                 error.hint = "\n".join(["QEMU said:", *(f"  {line}" for line in said), error.hint])
             if isinstance(error, (BootError, DriverError, TransportError, AgentError)) and self._image:
-                way = systems.way_back(self._paths, self._image)
+                way = await asyncio.to_thread(images.failed, self._paths, self._image)
                 error.hint = "\n".join(filter(None, (error.hint, way)))
             raise
         if self.run is not None:
-            await asyncio.to_thread(systems.answered, self._paths, self.run.image)
+            await asyncio.to_thread(images.answered, self._paths, self.run.image)
         seconds = time.monotonic() - begin
         if not found and self.run is not None:
             self.run = replace(self.run, boot_seconds=seconds)
@@ -138,11 +154,14 @@ class Vm:
                 runstate.save(self._paths, self.run)
         report(Event("ready", f"in {seconds:.1f} s"))
 
-    async def _adopt(self) -> bool:
-        """Take over a VM that an earlier agent left."""
+    async def _adopt(self, report: Report) -> bool:
+        """Take over a VM that an earlier agent left, or an earlier start."""
         assert self._driver is not None
         self.run = runstate.load(self._paths)
+        there = self._driver.pid() is not None
         if not await self._driver.adopt():
+            if there:
+                report(Event("boot", "its VM did not answer and was ended, so it boots as after a power cut"))
             return False
         if self.run is None or suspended.load(self._paths) is not None:  # no machine yet, or none any more
             await self._driver.kill()
@@ -180,7 +199,7 @@ class Vm:
                 await self._failed("its suspended state", "as after a power cut", error, report)
         suspended.forget(self._paths)
         try:
-            image = await abandonable(systems.choose, self._paths, image_progress)
+            image = await abandonable(images.choose, self._paths, image_progress)
         finally:
             given_up.set()
         self._image = image.digest
@@ -193,7 +212,8 @@ class Vm:
             report(Event("machine", line))
         spec = VmSpec(
             self._paths.name, wanted.cpus, wanted.memory, wanted.disk, image.kernel, image.initramfs, image.system,
-            image.command_line, accelerator, *sharing.needs(shared, carried.name),
+            image.command_line, accelerator, sharing.of_hypervisor(shared, carried.name),
+            sharing.need_memory(shared, carried.name),
         )  # fmt: skip
         await self._driver.create(spec)
         version = await asyncio.to_thread(self._driver.version)
@@ -203,6 +223,7 @@ class Vm:
             secrets.token_hex(16), 0, image.digest, accelerator.name, accelerator.reason, version, wanted.cpus,
             wanted.memory, time.time(), wanted.bind_address, kind=kind or "", policy=rules.fingerprint, folders=to_json(shared),
             folder_driver=carried.name, folder_driver_reason=carried.reason, folder_token=secrets.token_hex(16),
+            shared_memory=spec.shared_memory,
         )  # fmt: skip
         told = await asyncio.to_thread(registries.told, wanted, rules)
         if key is not None and (template := templates.find(key)) is not None:
@@ -270,14 +291,13 @@ class Vm:
         accelerator = await self._accelerator(program, image.kernel, wanted)
         spec = VmSpec(
             self._paths.name, run.cpus, run.memory, wanted.disk, image.kernel, image.initramfs, image.system,
-            image.command_line, accelerator, *sharing.needs(shared, run.folder_driver),
+            image.command_line, accelerator, sharing.of_hypervisor(shared, run.folder_driver), run.shared_memory,
         )  # fmt: skip
         if run.kind != await asyncio.to_thread(self._driver.state_kind, spec):
             raise StateError("QEMU or what accelerates it is another one now")
         if not suspended.is_of_this_disk(self._paths, before):
             raise StateError(f"{self._paths.disk} was changed since")
         self._console_begin = consolewords.size(self._paths.console_log)
-        report(Event("boot", "going on where it was suspended"))
 
         async def consume() -> None:
             self.run = replace(run, ssh_port=await self._forward_ssh(), start="resumed")
@@ -285,41 +305,65 @@ class Vm:
             suspended.forget(self._paths)
             self._resumed = self.adopted = True
 
-        await self._driver.wake(spec, self._paths.suspended, consume)
+        async with self._telling(report, Event("boot", "going on where it was suspended")):
+            await self._driver.wake(spec, self._paths.suspended, consume)
         await self._ready_or_full(report, BOOT_TIMEOUT_S)
 
-    async def suspend(self, report: Report, idle_since: float | None = None) -> None:
+    async def suspend(
+        self, report: Report, idle_since: float | None = None, unless: asyncio.Event | None = None
+    ) -> None:  # fmt: skip
         """Write the VM to the disk and end it: the next start goes on where it was. Raises `CoveError`, and then it goes on.
 
-        ``idle_since``: nobody has asked for it.
+        ``idle_since``: nobody has asked for it. ``unless``: it is given up when this is set before the state is whole.
         """
         assert self._driver is not None and self._transport is not None
         if self.run is None or not self.can_be_suspended:
             raise CoveError(
                 f"the machine {self._paths.name} cannot be suspended: its QEMU was not started so that it could be saved",
-                "stop it instead: cove machine stop",
+                f"stop it instead: cove machine stop {self._paths.name}",
             )
         assert self.folders is not None
         async with self.folders.away():  # with them it could not be saved, and some may be in use
-            report(Event("suspend", "writing its memory to the disk"))
             await asyncio.to_thread(self._transport.disconnect)
-            await self._save(idle_since)
+            async with self._telling(report, Event("suspend", "writing its memory to the disk")):
+                await self._save(idle_since, unless or asyncio.Event())
         await self._driver.quit()
         if not await self._ended(QUIT_S):
             await self._driver.kill()
         suspended.note(self._paths, self.run, ended=True, idle_since=idle_since)
         runstate.forget(self._paths)
 
-    async def _save(self, idle_since: float | None) -> None:
+    async def _save(self, idle_since: float | None, unless: asyncio.Event) -> None:
         assert self._driver is not None and self.run is not None
         with space.room(self._paths.folder, f"the memory of the machine {self._paths.name}"):
-            await self._driver.suspend(self._paths.suspended)
+            await self._driver.suspend(self._paths.suspended, unless)
             try:
+                if unless.is_set():
+                    raise CoveError("it was given up")
                 suspended.note(self._paths, self.run, ended=False, idle_since=idle_since)
             except BaseException:
                 suspended.forget(self._paths)
                 await self._driver.unfreeze()
                 raise
+
+    @contextlib.asynccontextmanager
+    async def _telling(self, report: Report, event: Event) -> AsyncIterator[None]:
+        """Tell of a step that may take minutes, and again every few seconds: who waits also learns that somebody is there still."""
+        report(event)
+
+        async def tell() -> None:
+            assert self._driver is not None
+            while True:
+                await asyncio.sleep(TELL_S)
+                done, total = await self._driver.written() or (None, None)
+                report(replace(event, done=done, total=total))
+
+        telling = asyncio.create_task(tell())
+        try:
+            yield
+        finally:
+            telling.cancel()
+            await asyncio.wait((telling,))
 
     async def _restore(
         self, spec: VmSpec, template: Path, run: RunState, told: dict[str, Any], report: Report
@@ -339,10 +383,11 @@ class Vm:
         await self._driver.start(spec)
         await self._or_gone(self._driver.wait_held(), BOOT_TIMEOUT_S)
         if key is not None:
-            report(Event("boot", "saving what it has loaded: the next start takes a moment"))
+            saving = Event("boot", "saving what it has loaded: the next start takes a moment")
             try:
-                templates.prepare()
-                await self._driver.save(templates.place(key))
+                async with self._telling(report, saving):
+                    templates.prepare()
+                    await self._driver.save(templates.place(key))
             except (DriverError, OSError) as error:  # this start does without it, and so does the next
                 log.error("no template could be saved: %s", error)
         await self._begin(spec, run, told)
@@ -379,17 +424,25 @@ class Vm:
         await self._driver.on_link_change(self.link.changed)
         if self._resumed:
             self.link.changed(True)
-        await self._or_gone(asyncio.gather(self.link.ready.wait(), self._connect(self.link, report)), timeout_s)
+        await self._or_gone(self._answers(self.link, report), timeout_s)
         assert self._transport is not None
         self.door = EngineDoor(self._transport, self.link.answering)
 
+    async def _answers(self, link: Link, report: Report) -> None:
+        await self._connect(link, report)
+        await link.ready.wait()
+
     async def _or_gone(self, work: Awaitable[object], timeout_s: float) -> None:
-        """Wait for a step of the boot. Raises `BootError` when the VM ends meanwhile, or it takes too long."""
+        """Wait for a step of the boot. Raises `BootError` when the VM ends meanwhile, or it takes too long and nobody is in it."""
         assert self._driver is not None
         up: asyncio.Future[object] = asyncio.ensure_future(work)
         gone: asyncio.Future[None] = asyncio.ensure_future(self._driver.wait_exit())
         try:
             await asyncio.wait((gone, up), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            while not (gone.done() or up.done()) and self._held():
+                stays = "its engine does not answer; it stays up while somebody is in it (cove machine ssh)"
+                self._report(Event("boot", stays))
+                await asyncio.wait((gone, up), timeout=HELD_S, return_when=asyncio.FIRST_COMPLETED)
             if not up.done():
                 raise self._boot_error(None if gone.done() else timeout_s)
             try:
@@ -470,6 +523,18 @@ class Vm:
             await asyncio.wait_for(self._driver.wait_disk_full(), STILL_FULL_S)
             raise self._disk_full()
 
+    def cut_logs(self) -> None:
+        """Keep the guest from filling this computer's disk with what it says. To be called now and then."""
+        try:
+            cut(self._paths.qemu_log, MAX_CONSOLE)
+            if cut(self._paths.console_log, MAX_CONSOLE):
+                self._console_begin = 0
+                if self.run is not None:
+                    self.run = replace(self.run, console_begin=0)
+                    runstate.save(self._paths, self.run)
+        except OSError as error:
+            log.error("the console's log could not be cut: %s", error)
+
     async def wait_exit(self) -> None:
         assert self._driver is not None
         await self._driver.wait_exit()
@@ -495,6 +560,17 @@ class Vm:
         report(Event("stop", "QEMU does not end; killing it"))
         await driver.kill()
 
+    async def stop_left(self, report: Report) -> None:
+        """Stop a VM that runs and of which no start has come to anything: by the ladder, without its engine. Raises `DriverError`."""
+        self._driver = QemuDriver(self._paths)
+        try:
+            with contextlib.suppress(DriverError):  # the ladder ends one that takes no orders
+                if not await self._adopt(report):
+                    return
+            await self.stop(report)
+        finally:
+            await self.close()
+
     async def _ended(self, timeout_s: float) -> bool:
         try:
             await asyncio.wait_for(self.wait_exit(), timeout_s)
@@ -515,6 +591,8 @@ class Vm:
             self.watcher = None
         if self.folders is not None:
             await self.folders.close()
+        if self._driver is not None:
+            await self._driver.close()
 
     def status(self) -> dict[str, Any]:
         """What `cove machine status` shows of a VM that runs."""

@@ -89,7 +89,7 @@ def stop_in_order(name: str) -> None:
     """Stop a machine; one that is suspended goes on first, so that what runs in it ends as it should. Raises `CoveError`."""
     if _status(name)["state"] == "suspended":
         _run(name)
-    stop_machine(name)
+    stop_machine(name, in_order=True)
 
 
 @group.command()
@@ -131,8 +131,11 @@ def resume(name: str, as_json: bool) -> None:
     _start(name, as_json)
 
 
-def stop_machine(name: str) -> None:
-    """End a machine, its VM and its agent, whatever their state. Raises `CoveError`."""
+def stop_machine(name: str, *, in_order: bool = False) -> None:
+    """End a machine, its VM and its agent, whatever their state. Raises `CoveError`.
+
+    ``in_order``: one that has just been suspended goes on first, and else stays so.
+    """
     from cove.agent.client import NoAgent, ask
     from cove.agent.launch import start_agent
     from cove.machine import lifecycle
@@ -142,12 +145,12 @@ def stop_machine(name: str) -> None:
     paths = lifecycle.existing(name)
     with renderer(f"Cove is stopping machine {name}") as report:
         try:
-            ask(paths, "stop", STOP_TIMEOUT_S, report)
+            ask(paths, "stop", STOP_TIMEOUT_S, report, in_order=in_order)
         except NoAgent:
             if not FileLock(paths.vm_lock).is_free():
                 # Its agent was killed: a new one takes the VM over and stops it as it should be.
                 start_agent(paths)
-                ask(paths, "stop", STOP_TIMEOUT_S, report)
+                ask(paths, "stop", STOP_TIMEOUT_S, report, in_order=in_order)
     lock = FileLock(paths.lock)
     lock.acquire(30, f"machine {name}")
     lock.release()
@@ -178,7 +181,7 @@ def status(name: str, as_json: bool) -> None:
 def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("machine", value["machine"]), ("state", _state(value))]
     if "agent_pid" in value and value["agent_pid"] is None and value["state"] != "suspended":
-        rows.append(("agent", "none; the next command that needs the machine starts one"))
+        rows.append(("agent", _no_agent(value["machine"])))
     if trouble := value.get("trouble"):
         rows += [("trouble", trouble), ("", f"make room, then: cove machine start {value['machine']}")]
     for number, (port, why) in enumerate(value.get("lost_ports", {}).items()):
@@ -208,6 +211,15 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
     rows += _folder_rows(value)
     used = "none yet" if value["disk_used"] is None else f"{value['disk_used'] / 2**20:.0f} MiB"
     return [*rows, ("disk", used), ("docker socket", value["docker_socket"])]
+
+
+def _no_agent(name: str) -> str:
+    from cove.machine.locks import FileLock
+    from cove.machine.paths import MachinePaths
+
+    if FileLock(MachinePaths(name).lock).is_free():
+        return "none; the next command that needs the machine starts one"
+    return f"lives, and cannot be reached; what to do: cove diagnose {name}"
 
 
 def _state(value: dict[str, Any]) -> str:
@@ -248,7 +260,7 @@ def _span(seconds: float) -> str:
 
 
 def _status(name: str) -> dict[str, Any]:
-    from cove.agent import runstate
+    from cove.agent import unattended
     from cove.agent.client import NoAgent, ask
     from cove.drivers.qemu.qcow2 import allocated
     from cove.machine import lifecycle
@@ -258,7 +270,7 @@ def _status(name: str) -> dict[str, Any]:
         value = ask(paths, "status", 10)
         value.pop("done", None)
     except NoAgent:
-        value = runstate.without_agent(paths)
+        value = unattended.status(paths)
     used = allocated(paths.disk) if paths.disk.exists() else None
     images = {"images": machine_systems.told(paths)}
     return {"machine": name, **value, **images, "disk_used": used, "docker_socket": str(paths.docker_socket)}

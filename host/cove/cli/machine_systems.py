@@ -15,8 +15,8 @@ SHOWN = 16
 
 
 def told(paths: MachinePaths) -> dict[str, Any]:
-    """Digests: the image that the machine uses, the one that it can go back to, the newest (null: yet to be made), and a newer one
-    that has not come to answer; and whether it stays with its own (``pinned``)."""
+    """Digests: the image that the machine uses, the one that it can go back to, the newest (null: yet to be made), and one that has
+    not come to answer; and whether it stays with its own, or with that one (``pinned``)."""
     from cove.image import store
     from cove.machine import systems
 
@@ -33,12 +33,13 @@ def told(paths: MachinePaths) -> dict[str, Any]:
 def rows(value: dict[str, Any]) -> list[tuple[str, str]]:
     """Of a `status`."""
     name, images = value["machine"], value["images"]
-    image = value.get("image") or images["used"]
+    going_back = images["failed"] if images["pinned"] else None
+    image = going_back or value.get("image") or images["used"]
     if image is None:
         return []
     shown = image[:SHOWN]
     if images["pinned"]:
-        shown += f", to which it has gone back; the newest one: cove machine upgrade {name}"
+        shown += f", to which it {'is to go' if going_back else 'has gone'} back; the newest one: cove machine upgrade {name}"
     elif images["newest"] is None:
         shown += "; this Cove has a newer one, which is made for the next start"
     elif images["newest"] != image:
@@ -64,7 +65,7 @@ def upgrade(
         digest = builder.build(report).digest
     noted = systems.load(paths)
     if noted.pinned:
-        systems.save(paths, replace(noted, pinned=False))
+        systems.save(paths, replace(noted, trying="", pinned=False))
     state, shown = status["state"], digest[:SHOWN]
     if digest == (status.get("image") or noted.used):
         said = f"machine {name} uses the newest VM image, {shown}"
@@ -83,29 +84,32 @@ def rollback(name: str, as_json: bool, stop: Callable[[str], None], start: Calla
     from cove.machine import lifecycle, systems
 
     paths = lifecycle.existing(name)
-    noted = systems.load(paths)
-    target = noted.back(name)
-    if store.find(target.used) is None:
+    noted = systems.load(paths).stayed()
+    going = noted.back(name)
+    target = going.kept
+    if store.find(target) is None:
         raise CoveError(
-            f"the VM image {target.used[:SHOWN]}, which the machine {name} used before, is not there any more",
+            f"the VM image {target[:SHOWN]}, which the machine {name} used before, is not there any more",
             "nothing was changed",
         )
     stop(name)
-    systems.save(paths, target)
+    systems.save(paths, going)
     try:
         start(name)
-        if systems.load(paths).used != target.used:
+        if systems.load(paths).used != target:
             raise CoveError("another command has started it with its present image", "try again")
     except BaseException as error:
+        undone = systems.load(paths) == noted  # by the agent, which says so
         systems.save(paths, noted)
         if not isinstance(error, CoveError):
             raise
+        said = "" if undone else "It is stopped, and its next start takes the image that it had."
         raise CoveError(
-            f"the machine {name} cannot go back to the VM image {target.used[:SHOWN]}: {error.message}",
-            "\n".join(filter(None, (error.hint, "It is stopped, and its next start takes the image that it had."))),
+            f"the machine {name} cannot go back to the VM image {target[:SHOWN]}: {error.message}",
+            "\n".join(filter(None, (error.hint, said))),
         ) from error
     json_output.told(
         as_json,
-        f"machine {name} has gone back to the VM image {target.used[:SHOWN]}, and stays there until: cove machine upgrade {name}",
-        machine=name, state="running", image=target.used,
+        f"machine {name} has gone back to the VM image {target[:SHOWN]}, and stays there until: cove machine upgrade {name}",
+        machine=name, state="running", image=target,
     )  # fmt: skip

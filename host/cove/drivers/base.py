@@ -5,6 +5,7 @@ One driver object stands for one machine's VM. All methods are called from the a
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -99,9 +100,13 @@ class Driver(ABC):
         no room: then there is no file."""
 
     @abstractmethod
-    async def suspend(self, state: Path) -> None:
-        """Write a VM that runs to a file; it stands still then, for good. Raises `DriverError`, and `OSError` when there is no room:
-        then it goes on."""
+    async def suspend(self, state: Path, unless: asyncio.Event | None = None) -> None:
+        """Write a VM that runs to a file; it stands still then, for good. Raises `DriverError`, also when `unless` is set before it is
+        written, and `OSError` when there is no room: then it goes on."""
+
+    @abstractmethod
+    async def written(self) -> tuple[int, int] | None:
+        """While it is written: how many bytes of its memory have been, and of how many; None where that is not known."""
 
     @abstractmethod
     async def wake(self, spec: VmSpec, state: Path, consume: Callable[[], Awaitable[None]]) -> None:
@@ -130,6 +135,10 @@ class Driver(ABC):
         """
 
     @abstractmethod
+    def answers(self) -> bool:
+        """Whether the VM runs, and can be spoken to through this object."""
+
+    @abstractmethod
     async def power_button(self) -> None:
         """Ask the guest to power down (ACPI); returns at once."""
 
@@ -140,6 +149,10 @@ class Driver(ABC):
     @abstractmethod
     async def kill(self) -> None:
         """End the VM's process. Bounded; returns when it is gone. Raises `DriverError` when it does not go."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of a VM, which goes on when it runs: another object can take it over. Bounded; this one is of no use any more."""
 
     @abstractmethod
     async def wait_exit(self) -> None:

@@ -122,6 +122,8 @@ def building(progress: Report) -> Iterator[None]:
             time.sleep(_LOOK_S)
         for unfinished in images_dir().glob(".new-*"):
             shutil.rmtree(unfinished, ignore_errors=True)
+        for pointer in _pointer("").glob("*.*"):
+            pointer.unlink(missing_ok=True)
         yield
 
 
@@ -168,7 +170,9 @@ def latest() -> VmImage | None:
 def _published() -> list[tuple[int, Path, str]]:
     """Of each image: when, by which pointer, and its digest."""
     found: list[tuple[int, Path, str]] = []
-    for path in (images_dir() / "inputs").glob("*"):
+    for path in _pointer("").glob("*"):
+        if path.suffix:
+            continue  # of a process that is publishing, or was killed then
         with contextlib.suppress(OSError, UnicodeDecodeError):  # another process prunes as well
             found.append((path.stat().st_mtime_ns, path, path.read_text("ascii").strip()))
     return found

@@ -7,6 +7,11 @@ import os
 import sys
 from pathlib import Path
 
+MAX_LOG = 2 << 20
+"""Bytes of the agent's log, and of the one before it, `agent.log.1`."""
+MAX_CONSOLE = 4 << 20
+"""Bytes of what the guest says on its console, and of what QEMU says: cut when there is more, and the end of it kept beside it."""
+
 
 def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Replace `path` by a file with `data`: written beside it, synced, renamed. Raises `OSError`."""
@@ -27,6 +32,13 @@ def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:
         raise
 
 
+def sweep(path: Path) -> None:
+    """Remove what processes that were killed in `write_whole` have left of `path`. Nobody may be writing it. Never fails."""
+    for temporary in path.parent.glob(f".{path.name}.*"):
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
 def sync_folder(path: Path) -> None:
     """Have it on the disk for good which files a folder has. Raises `OSError`."""
     if sys.platform == "win32":
@@ -45,6 +57,23 @@ def rotate(path: Path, max_bytes: int) -> None:
             path.replace(path.with_name(path.name + ".1"))
     except FileNotFoundError:
         pass
+
+
+def cut(path: Path, max_bytes: int) -> bool:
+    """Empty a log that others append to when it has more than `max_bytes`, whose last ones are in `path`.1 then; say whether it was.
+
+    What they write in between may be lost. Raises `OSError` when it cannot be emptied.
+    """
+    try:
+        if path.stat().st_size <= max_bytes:
+            return False
+        with contextlib.suppress(OSError), path.open("rb") as file:  # no room: all the more it must go
+            file.seek(-max_bytes, os.SEEK_END)
+            path.with_name(path.name + ".1").write_bytes(file.read(max_bytes))
+        os.truncate(path, 0)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def tail(path: Path, lines: int, max_bytes: int = 64 * 1024) -> list[str]:

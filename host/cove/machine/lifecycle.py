@@ -11,6 +11,9 @@ from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths, is_name, machines_dir
 from cove.machine.settings import Settings, render
 
+LAUNCHING_S = 10.0
+"""For a command that is just starting the machine's agent."""
+
 
 def init(name: str, settings: Settings | None = None) -> MachinePaths:
     """Make machine `name`, and its docker context unless a machine of another COVE_HOME has that. Raises `MachineExists`, `CoveError`."""
@@ -42,11 +45,19 @@ def existing(name: str) -> MachinePaths:
     return paths
 
 
-def remove(name: str) -> None:
-    """Remove a machine that does not run, with all its data, and its docker context. Raises `MachineBusy`."""
-    paths = existing(name)
+def check_stopped(paths: MachinePaths) -> None:
+    """Raises `MachineBusy`. Who holds the `launch_lock` knows that it stays so."""
     if not FileLock(paths.lock).is_free() or not FileLock(paths.vm_lock).is_free():
-        raise MachineBusy(f"the machine {name} is running", f"stop it first: cove machine stop {name}")
-    docker_context.remove(name, paths.docker_socket)
-    shutil.rmtree(paths.folder)
-    shutil.rmtree(paths.run_dir, ignore_errors=True)
+        raise MachineBusy(f"the machine {paths.name} is running", f"stop it first: cove machine stop {paths.name}")
+
+
+def remove(name: str) -> None:
+    """Remove a machine that does not run, with all its data, and its docker context. Raises `MachineBusy`, `MachineNotFound`."""
+    paths = existing(name)
+    with FileLock(paths.launch_lock) as launching:
+        launching.acquire(LAUNCHING_S, f"the start of machine {name}")
+        existing(name)  # somebody else may have removed it meanwhile
+        check_stopped(paths)
+        docker_context.remove(name, paths.docker_socket)
+        shutil.rmtree(paths.folder)
+        shutil.rmtree(paths.run_dir, ignore_errors=True)

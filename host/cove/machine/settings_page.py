@@ -55,8 +55,9 @@ cove config set insecure_registries ''
 ## Environment
 
 `COVE_` and the key in capitals overrides the file, in the form that `config set` takes: `COVE_CPUS=4 cove machine start`. A
-machine has what the environment of the command says that starts it; those that only use it change nothing. A variable with a
-mistake in it is named, and nothing starts.
+machine has what the environment of the command says that starts it; those that only use it change nothing, and so do those for
+which it is woken, or booted again after its VM has died, as long as its agent lives. A variable with a mistake in it is named,
+and nothing starts.
 
 Other variables: `COVE_MACHINE` the machine that is meant without `-m`; `COVE_HOST` an engine that is used instead of a
 machine's; `COVE_HOME` a folder for all of Cove's files ([on-disk-layout.md](on-disk-layout.md)); `COVE_DEBIAN_MIRROR` and

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 
 from cove.errors import CoveError
-from cove.machine import lifecycle
+from cove.machine import lifecycle, runstate, suspended
 from cove.machine.files import sync_folder, write_whole
 from cove.machine.paths import MachinePaths
 
@@ -22,18 +22,27 @@ class Systems:
     trying: str = ""
     """It was to start with this one, and has not answered since."""
     pinned: bool = False
-    """It went back: it stays with the one that it uses until an upgrade is asked for."""
+    """It went back: it stays with the one that it uses until an upgrade is asked for. With `trying` it is to go back to that."""
+
+    @property
+    def kept(self) -> str:
+        """The image that one which is `pinned` starts with."""
+        return self.trying or self.used
 
     def answered(self, digest: str) -> Systems:
         """When the engine of that image answers."""
         if digest == self.used:
-            return replace(self, trying="")
+            return replace(self, trying="", pinned=self.pinned and self.kept == digest)
         return Systems(digest, self.used, "", self.pinned)
+
+    def stayed(self) -> Systems:
+        """Without a rollback whose engine has not answered."""
+        return replace(self, trying="", pinned=False) if self.pinned and self.trying else self
 
     def back(self, name: str) -> Systems:
         """For the start that goes back. Raises `CoveError` when there is nothing to go back to."""
         if self.trying and self.used:  # the newer one never answered: what was used last is the one before
-            return Systems(self.used, self.before, "", pinned=True)
+            return replace(self, trying=self.used, pinned=True)
         if self.pinned:
             raise CoveError(
                 f"the machine {name} has gone back already, to the VM image {self.used[:16]}: no older one is kept",
@@ -41,7 +50,7 @@ class Systems:
             )
         if not self.before:
             raise CoveError(f"the machine {name} has used no other VM image before: there is none to go back to")
-        return Systems(self.before, self.used, "", pinned=True)
+        return replace(self, trying=self.before, pinned=True)
 
 
 def load(paths: MachinePaths) -> Systems:
@@ -77,13 +86,5 @@ def needed() -> set[str]:
     found: set[str] = set()
     for paths in map(MachinePaths, lifecycle.names()):
         systems = load(paths)
-        found |= {systems.used, systems.before, systems.trying}
-        for file, place in ((paths.run_state, ()), (paths.suspended_run, ("run",))):
-            try:
-                told = json.loads(file.read_text("utf-8"))
-                for name in place:
-                    told = told[name]
-                found.add(str(told["image"]))
-            except (OSError, ValueError, TypeError, KeyError):
-                continue
+        found |= {systems.used, systems.before, systems.trying, runstate.image(paths), suspended.image(paths)}
     return found - {""}

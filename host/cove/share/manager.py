@@ -236,7 +236,7 @@ class Folders:
             said = await self._tell(())
         except TimeoutError:
             raise CoveError(
-                f"the machine {self._paths.name} does not let go of its folders", "stop it instead"
+                f"the machine {self._paths.name} does not let go of its folders", self._stop_instead()
             ) from None
         if said.in_use:
             raise CoveError(
@@ -247,12 +247,15 @@ class Folders:
         if said.errors:
             raise CoveError(
                 f"the machine {self._paths.name} does not let go of its folders: {', '.join(said.errors.values())}",
-                "stop it instead: cove machine stop",
+                self._stop_instead(),
             )
         for tag in sorted(await self._driver.plugged()):
             await self._driver.unplug(tag)
         if held := await self._driver.held_by():
             raise DriverError(f"QEMU cannot save it: {'; '.join(held)}")
+
+    def _stop_instead(self) -> str:
+        return f"stop it instead: cove machine stop {self._paths.name}"
 
     async def close(self) -> None:
         """Let go of it all; the VM keeps its folders."""

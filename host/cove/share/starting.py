@@ -27,7 +27,11 @@ def settle(wanted: Settings, program: Path) -> tuple[list[Folder], Choice, list[
         return [], Choice("agent", ""), [*said, f"no folder is shared: {error.message}"]
 
 
-def needs(listed: Sequence[Folder], carrier: str) -> tuple[tuple[SharedFolder, ...], bool]:
-    """`VmSpec.folders` and `.shared_memory`."""
-    own = tuple(SharedFolder(one.tag, one.path, one.read_only) for one in listed) if carrier == "9p" else ()
-    return own, carrier == "virtiofs" and bool(listed)
+def of_hypervisor(listed: Sequence[Folder], carrier: str) -> tuple[SharedFolder, ...]:
+    """`VmSpec.folders`."""
+    return tuple(SharedFolder(one.tag, one.path, one.read_only) for one in listed) if carrier == "9p" else ()
+
+
+def need_memory(listed: Sequence[Folder], carrier: str) -> bool:
+    """`VmSpec.shared_memory`, of a VM that boots."""
+    return carrier == "virtiofs" and bool(listed)

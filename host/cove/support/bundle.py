@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cove.agent import runstate
+from cove.agent import unattended
 from cove.agent.client import ask
 from cove.errors import CoveError
 from cove.machine import docker_context, effective, engine, lifecycle, policy
@@ -210,7 +210,7 @@ def _status(paths: MachinePaths) -> Any:
         return ask(paths, "status", 5)
     except (CoveError, OSError):
         with contextlib.suppress(OSError):
-            return runstate.without_agent(paths)
+            return unattended.status(paths)
     return None
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cove.errors import CoveError, MachineBusy
+from cove.errors import CoveError
 from cove.machine import docker_context, lifecycle
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths, cache_dir, config_dir, data_dir, images_dir, machines_dir, runtime_dir
@@ -40,8 +40,8 @@ def of_reset(paths: MachinePaths) -> list[Leftover]:
 def reset(paths: MachinePaths) -> int:
     """Make a machine that does not run as new, and return how many bytes are free for it. Raises `MachineBusy`, `CoveError`."""
     with FileLock(paths.launch_lock) as launching:
-        launching.acquire(10, f"the start of machine {paths.name}")
-        _check_stopped(paths)
+        launching.acquire(lifecycle.LAUNCHING_S, f"the start of machine {paths.name}")
+        lifecycle.check_stopped(paths)
         gone = of_reset(paths)
         for each in gone:
             _remove(each.path)
@@ -81,7 +81,7 @@ def uninstall(gone: Sequence[Leftover], *, keep_data: bool) -> None:
     """Remove what `of_uninstall` has listed. Raises `MachineBusy` when a machine runs, `CoveError` when something cannot be removed."""
     names = lifecycle.names()
     for name in names:
-        _check_stopped(MachinePaths(name))
+        lifecycle.check_stopped(MachinePaths(name))
     for name in names:
         docker_context.remove(name, MachinePaths(name).docker_socket)
     for each in gone:
@@ -114,11 +114,6 @@ def _check_home() -> None:
                 f"COVE_HOME is {home}, which has other things in it than Cove's: nothing is removed",
                 f"remove by hand what is Cove's: {home / 'data'}, {home / 'config'}, {home / 'cache'}, {home / 'run'}",
             )
-
-
-def _check_stopped(paths: MachinePaths) -> None:
-    if not FileLock(paths.lock).is_free() or not FileLock(paths.vm_lock).is_free():
-        raise MachineBusy(f"the machine {paths.name} is running", f"stop it first: cove machine stop {paths.name}")
 
 
 def _size(path: Path) -> int:

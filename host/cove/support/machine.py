@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from cove.agent import disk as disks
-from cove.agent import runstate
-from cove.agent.client import NoAgent, answers, ask
+from cove.agent import unattended
+from cove.agent.client import NoAgent, answers, ask, out_of_reach
 from cove.errors import CoveError
 from cove.machine import engine
 from cove.machine.locks import FileLock
@@ -38,11 +38,8 @@ def look_at_processes(paths: MachinePaths) -> Found:
     if not FileLock(paths.launch_lock).is_free():
         yield NOTE, "a command is starting the machine at this moment"
     if agent and not answers(paths):
-        yield (
-            PROBLEM, f"the agent of machine {paths.name} lives, and does not answer at {paths.agent_socket}",
-            f"see who it is with: fuser -v '{paths.lock}'; end it (kill), then: cove machine start {paths.name}."
-            f" Its log: {paths.agent_log}",
-        )  # fmt: skip
+        error = out_of_reach(paths)
+        yield PROBLEM, error.message, error.hint
         return
     if agent:
         try:
@@ -65,7 +62,7 @@ def look_at_processes(paths: MachinePaths) -> Found:
             f"cove machine start {paths.name} starts another; nothing is lost",
         )
     else:
-        state = runstate.without_agent(paths)["state"]
+        state = unattended.status(paths)["state"]
         yield OK, f"the machine {paths.name} is {state}; the next command starts it"
         for path in (paths.agent_socket, paths.docker_socket, paths.qmp_socket, paths.link_socket):
             if path.exists():
@@ -75,7 +72,7 @@ def look_at_processes(paths: MachinePaths) -> Found:
                     "nothing needs to be done: the next start takes its place",
                 )
                 break
-    if not vm and (crash := runstate.without_agent(paths).get("crash")):
+    if not vm and (crash := unattended.status(paths).get("crash")):
         words = "; ".join(crash["words"])
         yield (
             WARNING, f"the VM ended by itself last time: {crash['how']}" + (f" ({words})" if words else ""),

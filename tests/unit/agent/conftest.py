@@ -37,14 +37,15 @@ class Cove:
         return {**os.environ, "COVE_FAKE": self.faults}
 
     def wait_less(self, monkeypatch: pytest.MonkeyPatch, seconds: float, *bounds: str) -> None:
-        """Agents that start from now on wait so long where their bounds of `cove.agent.vm` are for real guests."""
+        """Agents that start from now on wait so long where their bounds, of `cove.agent.vm` or of the module that is named, are for real
+        guests."""
         site = self.home / "site"
-        site.mkdir()
-        (site / "sitecustomize.py").write_text(
-            "import sys\n"
-            "if sys.argv[0] == '-m' and 'cove.agent' in sys.orig_argv:\n"
-            "    from cove.agent import vm\n" + "".join(f"    vm.{bound} = {seconds}\n" for bound in bounds)
-        )
+        site.mkdir(exist_ok=True)
+        with (site / "sitecustomize.py").open("a") as file:
+            file.write("import importlib, sys\nif sys.argv[0] == '-m' and 'cove.agent' in sys.orig_argv:\n")
+            for bound in bounds:
+                module, _, name = bound.rpartition(".")
+                file.write(f"    importlib.import_module({module or 'cove.agent.vm'!r}).{name} = {seconds}\n")
         monkeypatch.setenv("PYTHONPATH", f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
     def make(self, name: str = "default") -> MachinePaths:

@@ -7,7 +7,8 @@ does not end, once there is a disk), `slow-save` (one takes a second), `bad-imag
 engine says that it is busy with), `published` (it has a port), `qemu-dies-at-COMMAND` and `agent-dies-at-COMMAND` (a command of QMP,
 before it is carried out, or while it does so at `saving` and `loading`; once in a machine's life). What becomes of a saved state is told
 in the file `states`: `saved NAME` and, for each VM that goes on from there, `on NAME`. While there is a file named `full` beside the
-disk, whatever the guest writes finds no room. SIGUSR1 makes it crash with words on stderr, SIGUSR2 makes the guest write.
+disk, whatever the guest writes finds no room; while there is one named `mute`, the engine answers nobody who comes. SIGUSR1 makes it
+crash with words on stderr, SIGUSR2 makes the guest write.
 """
 
 from __future__ import annotations
@@ -153,6 +154,8 @@ class Fake:
                     (self.folder / "fake_memory").write_text(json.dumps(self.seed))
                 self.status = "postmigrate"
                 self.tell("MIGRATION", {"status": "failed" if "no-save" in FAULTS else "completed"})
+        if name == "query-migrate":
+            return {"ram": {"total": 4 << 20, "remaining": 1 << 20}} if self.status == "finish-migrate" else {}
         if name == "migrate_cancel":
             self.status = "paused"
         if name == "migrate-incoming":
@@ -246,7 +249,7 @@ class Fake:
             with Path(option(r"file,id=console,path=([^,]*)")[0]).open("a") as console:
                 console.write("cove: cannot go on: the data is of a newer engine\n")
             os._exit(0)
-        if message["type"] == "hello" and "silent" not in FAULTS:
+        if message["type"] == "hello" and "silent" not in FAULTS and not (self.folder / "mute").exists():
             boot_id = self.seed["boot_id"]
             self.say({"type": "ready", "boot_id": boot_id, "engine_version": "9.8.7", "api_version": "1.51"})
             port = {"proto": "tcp", "host_ip": "127.0.0.1", "host_port": 0, "guest_port": 49152}

@@ -87,6 +87,25 @@ def test_an_agent_that_is_silent_is_given_up_in_time(paths: MachinePaths, agent:
     assert str(paths.agent_log) in error.value.hint
 
 
+def test_an_agent_that_does_not_give_up_is_not_waited_for_as_for_a_start(
+    paths: MachinePaths, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+
+    def behave(client: socket.socket, _: bytes) -> None:
+        client.sendall(lines({"event": Event("boot", "waiting").to_json()}))
+        over.wait(10)
+
+    def interrupt(_: Event) -> None:
+        raise KeyboardInterrupt
+
+    agent(behave)
+    monkeypatch.setattr("cove.agent.client.GIVE_UP_S", 1)
+    with pytest.raises(AgentError, match="did not answer within 1 s"):
+        ask(paths, "ready", 240, interrupt)
+    over.set()
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -264,6 +264,113 @@ def test_a_client_that_vanishes_does_not_end_the_start(cove: Any, never_ready: A
     assert cove.status()["state"] == "starting"
 
 
+@pytest.fixture(params=["the engine answers nobody", "the link is not there"])
+def cut_off(
+    cove: Any, monkeypatch: pytest.MonkeyPatch, eventually: Eventually, request: pytest.FixtureRequest
+) -> dict[str, Any]:
+    """The status of a machine whose VM runs, and whose agent has died and does not come to its engine again."""
+    cove.wait_less(monkeypatch, 1, "BOOT_TIMEOUT_S")
+    cove.wait_less(monkeypatch, 0.3, "POWER_OFF_S", "BUTTON_S", "QUIT_S")
+    paths = cove.make()
+    cove.run("machine", "start")
+    before: dict[str, Any] = cove.status()
+    if "link" in request.param:
+        paths.link_socket.unlink()
+    else:
+        (paths.folder / "mute").touch()
+    kill(before["agent_pid"])
+    return before
+
+
+def test_a_vm_whose_engine_does_not_answer_goes_on(cove: Any, cut_off: dict[str, Any]) -> None:
+    for _ in range(2):
+        failed = cove.run("machine", "start", status=1).stderr
+        assert "Its VM goes on, and so do its containers. End it with: cove machine stop default\n" in failed
+        status = cove.status()
+        assert (status["state"], status["boot_id"]) == ("running", cut_off["boot_id"])
+        assert lives(cut_off["pid"])
+        assert status["agent_pid"] not in (None, cut_off["agent_pid"])
+    paths = MachinePaths("default")
+    if (paths.folder / "mute").exists():
+        (paths.folder / "mute").unlink()
+        assert repeats(paths)
+        assert cove.status()["boot_id"] == cut_off["boot_id"]
+
+
+def test_it_goes_on_when_the_supervisor_has_died_as_well(
+    cove: Any, cut_off: dict[str, Any], eventually: Eventually
+) -> None:
+    cove.run("machine", "start", status=1)
+    agent = cove.status()["agent_pid"]
+    kill(parent(agent))
+    kill(agent)
+    for _ in range(2):
+        assert "Its VM goes on" in cove.run("machine", "start", status=1).stderr
+        eventually(FileLock(MachinePaths("default").lock).is_free)
+        assert cove.status()["state"] == "running"
+        assert lives(cut_off["pid"])
+    cove.run("machine", "stop")
+    assert cove.status()["state"] == "stopped"
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_it_is_stopped_without_its_engine(
+    cove: Any, cut_off: dict[str, Any], eventually: Eventually, waits: bool
+) -> None:
+    """``waits``: for the end of a start that is in vain."""
+    if waits:
+        cove.run("machine", "start", status=1)
+    told = cove.run("machine", "stop").stderr
+    assert "pressing the power button" in told
+    assert cove.status()["state"] == "stopped"
+    assert gone(cove, eventually)
+    (MachinePaths("default").folder / "mute").unlink(missing_ok=True)
+    cove.run("machine", "start")
+
+
+def test_a_stop_does_not_wait_for_the_engine_for_long(
+    cove: Any, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    cove.wait_less(monkeypatch, 0.5, "cove.agent.service.TAKING_OVER_S")
+    paths = cove.make()
+    cove.run("machine", "start")
+    (paths.folder / "mute").touch()
+    kill(cove.status()["agent_pid"])
+    begin = time.monotonic()
+    assert "pressing the power button" in cove.run("machine", "stop").stderr
+    assert time.monotonic() - begin < 10
+    assert gone(cove, eventually)
+
+
+def test_one_that_was_left_and_answers_by_now_is_stopped_in_order(
+    cove: Any, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    cove.wait_less(monkeypatch, 1, "BOOT_TIMEOUT_S")
+    paths = cove.make()
+    cove.run("machine", "start")
+    (paths.folder / "mute").touch()
+    kill(cove.status()["agent_pid"])
+    cove.run("machine", "start", status=1)
+    (paths.folder / "mute").unlink()
+    told = cove.run("machine", "stop").stderr
+    assert "stopping containers and powering off" in told
+    assert "power button" not in told
+    assert gone(cove, eventually)
+
+
+def test_a_vm_that_nobody_can_speak_to_is_ended_and_that_is_said(cove: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    cove.wait_less(monkeypatch, 1, "cove.drivers.qemu.driver.QMP_TIMEOUT_S")
+    paths = cove.make()
+    cove.run("machine", "start")
+    before = cove.status()
+    os.kill(before["pid"], signal.SIGSTOP)
+    os.killpg(os.getpgid(before["agent_pid"]), signal.SIGKILL)
+    told = cove.run("machine", "start").stderr
+    assert "its VM did not answer and was ended, so it boots as after a power cut" in told
+    assert f"QEMU (process {before['pid']}) is ended" in paths.agent_log.read_text()
+    assert cove.status()["boot_id"] != before["boot_id"]
+
+
 def test_work_that_nobody_waits_for_holds_nobody_up() -> None:
     over = threading.Event()
 

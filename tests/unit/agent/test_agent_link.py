@@ -287,6 +287,19 @@ def test_a_guest_hears_that_a_port_is_lost_before_the_answer(tmp_path: Path) -> 
     linked(tmp_path, scenario)
 
 
+def test_who_counts_uses_hears_of_ports(tmp_path: Path) -> None:
+    async def scenario(guest: Guest, link: Link, ports: Ports) -> None:
+        seen: list[list[PortForward]] = []
+        link.on_level = lambda: seen.append([*ports.bound])
+        port = PortForward("tcp", 49001, "127.0.0.1", 8080)
+        for message in (Publish(1, port), Unpublish(2, port), Sync(3, (port,))):
+            guest.say(message)
+            await guest.hear()
+        assert seen == [[port], [], [port]]
+
+    linked(tmp_path, scenario)
+
+
 def test_requests_are_answered_with_what_was_bound_or_why_not(tmp_path: Path) -> None:
     async def scenario(guest: Guest, link: Link, ports: Ports) -> None:
         guest.say(Publish(1, PortForward("tcp", 1, "", 8080)))

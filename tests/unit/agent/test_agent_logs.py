@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cove.agent import logs, supervisor
+from cove.agent import logs
 
 
 def record(message: str, level: int = logging.INFO, **extra: Any) -> logging.LogRecord:
@@ -49,9 +51,15 @@ def test_other_lines_are_messages(line: str) -> None:
     assert logs.readable(line) == line
 
 
-def test_the_supervisor_says_it_in_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
-    supervisor._say("the agent has died (status -9); here is another")
-    value = json.loads(capsys.readouterr().err)
+def test_the_supervisor_says_it_in_the_same_form_and_where_it_is_read(cove: Any, eventually: Any) -> None:
+    paths = cove.make()
+    cove.run("machine", "start")
+    for _ in range(2):  # as the agent does it, which has the file open by its name
+        paths.agent_log.replace(paths.agent_log.with_name("agent.log.1"))
+        paths.agent_log.touch()
+    os.kill(cove.status()["agent_pid"], signal.SIGKILL)
+    eventually(lambda: "the agent has died (status -9); here is another" in paths.agent_log.read_text())
+    value = json.loads(paths.agent_log.read_text().splitlines()[0])
     assert set(value) == {"time", "level", "logger", "message"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -65,6 +66,15 @@ def test_an_agent_that_failed_leaves_the_sockets_to_the_next(paths: MachinePaths
 def test_an_agent_that_has_ended_leaves_none(paths: MachinePaths) -> None:
     run(paths, Listeners(paths), None)
     assert not any(path.exists() for path in (paths.agent_socket, paths.docker_socket, paths.down))
+
+
+def test_the_folder_of_the_sockets_is_made_anew_when_it_was_removed(paths: MachinePaths) -> None:
+    listeners = Listeners(paths)
+    shutil.rmtree(paths.run_dir.parent)
+    listeners.renew()
+    assert paths.down.exists()
+    assert reaches(listeners.agent, paths.agent_socket)
+    assert reaches(listeners.docker, paths.docker_socket)
 
 
 def test_both_sockets_are_made_anew_when_the_agent_died_after_it_had_removed_them(paths: MachinePaths) -> None:

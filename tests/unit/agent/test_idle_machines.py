@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from cove.agent.client import held
+from cove.agent.idle import Idle, Wish
 from cove.machine.paths import MachinePaths
 
 Eventually = Callable[..., None]
@@ -76,16 +78,35 @@ def test_who_is_connected_keeps_it_awake(cove: Any, monkeypatch: pytest.MonkeyPa
     eventually(lambda: cove.status()["state"] == "suspended")
 
 
-def test_who_comes_while_it_falls_asleep_waits_and_is_served(
+@pytest.mark.parametrize("fault", ["slow-save", "endless-save"])
+def test_who_comes_while_it_falls_asleep_is_served_by_the_machine_that_goes_on(
+    cove: Any, monkeypatch: pytest.MonkeyPatch, eventually: Eventually, fault: str
+) -> None:
+    paths = start(cove, monkeypatch, f"idle {fault}")
+    before = cove.status()
+    for _ in range(2):  # once more, when they have gone
+        eventually((paths.folder / "saving").exists)
+        clients = [connect(paths) for _ in range(3)]
+        (paths.folder / "saving").unlink()
+        assert all(repeats(client) for client in clients)
+        assert (cove.status()["pid"], cove.status()["start"]) == (before["pid"], before["start"])
+        assert [path.name for path in paths.folder.glob("suspended*")] == []
+        for client in clients:
+            client.close()
+
+
+def test_one_that_falls_asleep_goes_on_for_whoever_asks_for_it_and_then_counts_anew(
     cove: Any, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
-    paths = start(cove, monkeypatch, "idle slow-save")
+    paths = start(cove, monkeypatch, "idle endless-save")
+    for _ in range(2):
+        eventually((paths.folder / "saving").exists)
+        (paths.folder / "saving").unlink()
+        cove.run("machine", "start")
+        assert cove.status()["state"] == "running"
     eventually((paths.folder / "saving").exists)
-    clients = [connect(paths) for _ in range(3)]
-    assert all(repeats(client) for client in clients)
-    assert cove.status()["start"] == "resumed"
-    for client in clients:
-        client.close()
+    cove.run("machine", "stop")
+    assert cove.status()["state"] == "stopped"
 
 
 def test_a_setting_counts_at_once(cove: Any, eventually: Eventually) -> None:
@@ -128,3 +149,24 @@ def test_one_that_cannot_be_saved_goes_on_and_is_not_tried_again_and_again(
     assert paths.agent_log.read_text().count("was not suspended") == 1
     with connect(paths) as client:
         assert repeats(client)
+
+
+def test_a_use_that_nobody_told_of_begins_the_count_anew() -> None:
+    after_s = 0.3
+    quiet = [True]
+    suspended: list[float] = []
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        idle = Idle(lambda: Wish(after_s), lambda running: quiet[0], lambda since: suspended.append(loop.time()))  # type: ignore[arg-type]
+        idle.look()
+        quiet[0] = False
+        await asyncio.sleep(after_s * 1.5)
+        assert (idle.since, suspended) == (None, [])
+        quiet[0] = True
+        idle.look()
+        begun = loop.time()
+        await asyncio.sleep(after_s * 1.5)
+        assert suspended[0] - begun >= after_s * 0.9
+
+    asyncio.run(scenario())

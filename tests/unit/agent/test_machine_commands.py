@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from typing import Any
 import pytest
 from cove.agent.launch import ensure_running
 from cove.drivers.qemu.qcow2 import virtual_size
-from cove.errors import CoveError
+from cove.errors import AgentError, CoveError
+from cove.machine import files
 
 Eventually = Callable[[Callable[[], bool]], None]
 
@@ -117,6 +119,19 @@ def test_a_machine_without_its_agent_is_still_a_running_one(cove: Any) -> None:
     after = cove.status()
     assert (after["boot_id"], after["pid"]) == (before["boot_id"], before["pid"])
     assert after["agent_pid"] not in (None, before["agent_pid"])
+
+
+def test_an_agent_whose_sockets_were_removed_is_told_with_the_way_out(
+    cove: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = cove.make()
+    cove.run("machine", "start")
+    shutil.rmtree(paths.run_dir)
+    assert "agent          lives, and cannot be reached" in cove.run("machine", "status").stdout
+    monkeypatch.setattr("cove.agent.launch.AGENT_TIMEOUT_S", 0.2)
+    with pytest.raises(AgentError, match="the agent of machine default lives, and does not answer at ") as raised:
+        ensure_running("default")
+    assert "end it (kill), then: cove machine start default" in raised.value.hint
 
 
 def test_a_machine_whose_settings_broke_meanwhile_can_be_stopped(cove: Any) -> None:
@@ -311,6 +326,33 @@ def test_ssh_passes_the_commands_own_options_on(cove: Any, monkeypatch: pytest.M
         assert 'HostKeyAlias="cove-other"' in done.stdout
 
 
+def test_a_machine_whose_engine_does_not_start_stays_up_under_a_shell(
+    cove: Any, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    paths = cove.make()
+    cove.run("machine", "start")
+    cove.run("machine", "stop")
+    there, leave, programs = cove.home / "there", cove.home / "leave", cove.home / "bin"
+    programs.mkdir()
+    (programs / "ssh").write_text(f"#!/bin/sh\ntouch {there}\nwhile [ ! -e {leave} ]; do sleep 0.05; done\n")
+    (programs / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    cove.wait_less(monkeypatch, 3, "RESTORED_TIMEOUT_S", "BOOT_TIMEOUT_S")  # time to come in
+    cove.wait_less(monkeypatch, 0.2, "HELD_S")
+    cove.faults = "silent"
+    with cove.spawn("machine", "ssh") as shell:
+        try:
+            eventually(there.exists)
+            (vm,) = processes(cove.home)
+            eventually(lambda: "it stays up while somebody is in it" in paths.agent_log.read_text())
+            time.sleep(0.5)
+            assert processes(cove.home) == [vm]
+        finally:
+            leave.touch()
+        assert shell.wait(10) == 0
+    eventually(lambda: vm not in processes(cove.home))
+
+
 def test_logs_follow_what_is_added(cove: Any) -> None:
     paths = cove.make()
     paths.console_log.write_text("first\n")
@@ -329,6 +371,24 @@ def test_logs_follow_what_is_added(cove: Any) -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+def test_what_a_guest_says_does_not_fill_the_disk(cove: Any) -> None:
+    paths = cove.make()
+    cove.run("machine", "start")
+    with paths.console_log.open("a") as console:
+        console.write("noise\n" * (files.MAX_CONSOLE // 6) + "the end of the noise\n")
+    pid = cove.status()["pid"]
+    assert paths.console_log.stat().st_size == 0
+    earlier = paths.console_log.with_name("console.log.1")
+    assert earlier.stat().st_size == files.MAX_CONSOLE
+    assert earlier.read_text().endswith("the end of the noise\n")
+    with paths.console_log.open("a") as console:
+        console.write("its last words\n")
+    os.kill(pid, signal.SIGKILL)
+    paths.qemu_log.write_text("")
+    cove.end()
+    assert cove.status()["crash"]["words"] == ["its last words"]
 
 
 def test_logs_of_a_machine_that_never_ran(cove: Any) -> None:

@@ -10,9 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from cove.agent import runstate, suspended
+from cove.agent.client import ask
 from cove.agent.launch import ensure_running
+from cove.errors import CoveError
+from cove.machine import runstate, suspended
 from cove.machine.paths import MachinePaths
+from cove.progress import Event
 
 
 @pytest.fixture
@@ -54,6 +57,50 @@ def test_a_stop_wakes_it_first_so_that_containers_end_in_order(cove: Any, paths:
     assert not paths.suspended.exists()
 
 
+def test_a_machine_that_fell_asleep_just_before_it_was_told_to_stop_ends_in_order(paths: MachinePaths) -> None:
+    said: list[str] = []
+    ask(paths, "stop", 30, lambda event: said.append(event.text))
+    assert "going on where it was suspended" in said
+    assert "stopping containers and powering off" in said
+    assert not paths.suspended_run.exists()
+
+
+def test_one_whose_data_are_to_go_is_not_woken_for_that(paths: MachinePaths) -> None:
+    ask(paths, "stop", 30, in_order=False)
+    assert paths.suspended_run.exists()
+
+
+def test_a_machine_that_cannot_be_woken_is_not_said_to_be_stopped(cove: Any, paths: MachinePaths) -> None:
+    cove.qemu.rename(cove.home / "elsewhere")
+    with pytest.raises(CoveError, match="is not a program that can be run"):
+        ask(paths, "stop", 30)
+    assert paths.suspended_run.exists()
+
+
+def test_how_far_it_is_is_told_while_it_takes_long(
+    cove: Any, eventually: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = cove.make()
+    cove.wait_less(monkeypatch, 0.1, "TELL_S")
+    cove.faults = "endless-save"
+    cove.run("machine", "start")
+    with cove.spawn("machine", "suspend") as suspending:
+        eventually((paths.folder / "saving").exists)
+        with pytest.raises(EnoughError):
+            ask(paths, "ready", 30, _enough)  # who waits for its end is told as well
+        os.kill(cove.status()["agent_pid"], signal.SIGKILL)
+        suspending.kill()
+
+
+class EnoughError(Exception):
+    """All that was to be heard has been."""
+
+
+def _enough(event: Event) -> None:
+    assert (event.text, event.done, event.total) == ("writing its memory to the disk", 3 << 20, 4 << 20)
+    raise EnoughError
+
+
 def test_it_goes_on_with_the_settings_that_it_was_started_with(cove: Any, paths: MachinePaths) -> None:
     cove.run("machine", "config", "set", "cpus", "1")
     cove.run("machine", "start")
@@ -61,6 +108,27 @@ def test_it_goes_on_with_the_settings_that_it_was_started_with(cove: Any, paths:
     assert (status["start"], status["cpus"]) == ("resumed", 2)
     cove.run("machine", "restart")
     assert cove.status()["cpus"] == 1
+
+
+def test_it_goes_on_with_other_folders(cove: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Virtiofs has the VM's memory shared, which its state depends on: with the last folder that does not go."""
+    programs, shared = cove.home / "bin", cove.home / "shared"
+    programs.mkdir()
+    shared.mkdir()
+    (programs / "virtiofsd").write_text("#!/bin/sh\necho --shared-dir\n")
+    (programs / "virtiofsd").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    cove.qemu.write_text(cove.qemu.read_text().replace("exec", 'case "$*" in *,help) exit 0; esac\nexec', 1))
+    cove.make()
+    for name, value in (("folder_driver", "virtiofs"), ("share_home", "no"), ("shared_folders", str(shared))):
+        cove.run("machine", "config", "set", name, value)
+    cove.run("machine", "start")
+    assert (cove.status()["folder_driver"], len(cove.status()["folders"])) == ("virtiofs", 1)
+    for value, folders in (("", 0), (str(shared), 1)):
+        cove.run("machine", "suspend")
+        cove.run("machine", "config", "set", "shared_folders", value)
+        cove.run("machine", "start")
+        assert (cove.status()["start"], len(cove.status()["folders"])) == ("resumed", folders)
 
 
 def change_qemu(paths: MachinePaths) -> None:
@@ -92,6 +160,14 @@ def test_a_note_that_cannot_be_read_is_not_found_again_later(cove: Any, paths: M
     cove.run("machine", "start")
     assert cove.status()["start"] == "template"
     assert [path.name for path in paths.folder.glob("suspended*")] == []
+
+
+def test_what_was_being_written_when_an_agent_was_killed_is_removed(cove: Any, paths: MachinePaths) -> None:
+    for file in (paths.run_state, paths.suspended_run):
+        file.with_name(f".{file.name}.abc").touch()
+    cove.run("machine", "start")
+    assert cove.status()["start"] == "resumed"
+    assert [path.name for path in paths.folder.glob(".*")] == []
 
 
 def test_an_agent_that_dies_amid_a_suspension_costs_nothing(cove: Any, eventually: Callable[..., None]) -> None:
@@ -151,6 +227,18 @@ def test_what_cannot_be_saved_goes_on(cove: Any) -> None:
     assert (status["state"], status["pid"]) == ("running", pid)
     assert not paths.suspended.exists()
     assert "QEMU says that it has failed" in cove.run("machine", "suspend", status=1).stderr
+
+
+def test_one_that_was_started_so_that_it_cannot_be_saved_says_what_to_do_instead(cove: Any) -> None:
+    cove.make("other")
+    cove.run("machine", "start", "other")
+    told = MachinePaths("other").run_state
+    told.write_text(json.dumps(json.loads(told.read_text()) | {"kind": ""}))
+    os.kill(cove.status("other")["agent_pid"], signal.SIGKILL)
+    cove.run("machine", "start", "other")  # the next agent has taken it over
+    refused = cove.run("machine", "suspend", "other", status=1).stderr
+    assert "the machine other cannot be suspended: " in refused
+    assert "stop it instead: cove machine stop other\n" in refused
 
 
 def test_who_is_connected_keeps_a_machine_from_being_suspended(cove: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import publish_image
-from cove.agent import systems as choosing
+from cove.agent import images as choosing
 from cove.image import builder, inputs, store
 from cove.machine import systems, templates
 from cove.machine.paths import MachinePaths, images_dir
@@ -93,6 +93,61 @@ def test_a_rollback_that_fails_changes_nothing(cove: Any) -> None:
     assert "the data is of a newer engine" in failed
     cove.run("machine", "start")
     assert cove.status()["images"] == {"used": NEW, "before": OLD, "newest": NEW, "failed": None, "pinned": False}
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_rollback_whose_command_is_killed_is_gone_through_with_or_changes_nothing(
+    cove: Any, eventually: Any, answered: bool
+) -> None:
+    """``answered``: the engine of the newer image has; without, it never started."""
+    started_anew(cove)
+    paths = MachinePaths("default")
+    if answered:
+        cove.run("machine", "start")
+    else:
+        cove.faults = "bad-image=1111"
+        cove.run("machine", "start", status=1)
+    before = systems.load(paths)
+    for refuses in (True, False):
+        cove.run("machine", "stop")
+        cove.faults = "silent"
+        with cove.spawn("machine", "rollback") as command:
+            eventually(lambda: systems.load(paths).pinned and cove.status()["state"] == "starting")
+            command.kill()
+        assert systems.load(paths).used == before.used
+        cove.run("machine", "stop")
+        assert f"{OLD[:16]}, to which it is to go back" in cove.run("machine", "status").stdout
+        cove.faults = "bad-image=0000" if refuses else ""
+        if refuses:
+            failed = cove.run("machine", "start", status=1).stderr
+            assert f"It was to go back to the VM image {OLD[:16]}, and has not" in failed
+            assert systems.load(paths) == systems.Systems(before.used, before.before)
+            cove.faults = ""
+            cove.run("machine", "start")
+            assert cove.status()["image"] == NEW
+            before = systems.load(paths)
+    cove.run("machine", "start")
+    assert cove.status()["images"] == {"used": OLD, "before": NEW, "newest": NEW, "failed": None, "pinned": True}
+
+
+def test_an_interrupted_rollback_is_asked_for_again_or_given_up_by_an_upgrade(cove: Any) -> None:
+    started_anew(cove)
+    cove.run("machine", "start")
+    cove.run("machine", "stop")
+    paths = MachinePaths("default")
+    before = systems.load(paths)
+    systems.save(paths, before.back("default"))
+    cove.run("machine", "upgrade")
+    assert systems.load(paths) == before
+    systems.save(paths, before.back("default"))
+    cove.faults = "bad-image=0000"
+    failed = cove.run("machine", "rollback", status=1).stderr
+    assert f"cannot go back to the VM image {OLD[:16]}" in failed
+    assert systems.load(paths) == before
+    systems.save(paths, before.back("default"))
+    cove.faults = ""
+    cove.run("machine", "rollback")
+    assert systems.load(paths) == systems.Systems(OLD, NEW, pinned=True)
 
 
 def test_where_a_new_image_cannot_be_made_the_old_one_starts(cove: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,6 +261,7 @@ def test_every_step_of_taking_an_image_can_be_the_last(cove: Any) -> None:
                     assert store.find(folder.name) is not None
             _publish(digits[1])
             assert [path.name for path in images_dir().glob(".new-*")] == []
+            assert [path.name for path in (images_dir() / "inputs").iterdir() if path.name != key] == []
             assert there() == {digits[0] * 64, digits[1] * 64}
             digits = digits[1] + ("0" if digits[1] == "f" else f"{int(digits[1], 16) + 1:x}")
             step += 1

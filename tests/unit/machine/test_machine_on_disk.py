@@ -70,6 +70,19 @@ def test_a_log_is_rotated_when_it_is_too_long(tmp_path: Path) -> None:
     assert (tmp_path / "log.1").read_text() == "123456"
 
 
+def test_a_log_that_others_append_to_is_cut_and_its_end_kept(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert not files.cut(log, 5)
+    with log.open("ab", buffering=0) as other:
+        other.write(b"12345")
+        assert not files.cut(log, 5)
+        other.write(b"6789")
+        assert files.cut(log, 5)
+        assert (tmp_path / "log.1").read_bytes() == b"56789"
+        other.write(b"0")
+        assert log.read_bytes() == b"0"
+
+
 def test_a_tail_reads_the_end_alone(tmp_path: Path) -> None:
     log = tmp_path / "log"
     assert files.tail(log, 3) == []
@@ -403,3 +416,26 @@ def test_a_wrong_value_is_refused_and_the_file_stays(tmp_path: Path, key: str, v
     with pytest.raises(CoveError, match=said):
         settings.set_value(file, key, value)
     assert file.read_text() == "# mine\ncpus = 2\n"
+
+
+def test_a_machine_that_somebody_starts_meanwhile_is_not_removed(home: Path) -> None:
+    paths = lifecycle.init("default")
+    told: list[Exception] = []
+
+    def remove() -> None:
+        try:
+            lifecycle.remove("default")
+        except CoveError as error:
+            told.append(error)
+
+    with FileLock(paths.launch_lock) as launching, FileLock(paths.lock) as agent:
+        launching.acquire(1, "the start")
+        removing = threading.Thread(target=remove)
+        removing.start()
+        time.sleep(0.2)
+        assert removing.is_alive()
+        agent.acquire(1, "the machine")
+        launching.release()
+        removing.join(10)
+    assert isinstance(told[0], MachineBusy)
+    assert paths.settings.exists()

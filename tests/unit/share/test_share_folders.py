@@ -97,9 +97,14 @@ def test_the_reason_for_a_driver_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_only_qemus_own_server_needs_the_folders_on_its_command_line(home: Path) -> None:
     listed, _ = folders.wanted(Settings())
-    assert [(one.tag, one.path) for one in starting.needs(listed, "9p")[0]] == [("folder0", home)]
-    assert starting.needs(listed, "virtiofs") == ((), True)
-    assert starting.needs(listed, "agent") == ((), False)
+    assert [(one.tag, one.path) for one in starting.of_hypervisor(listed, "9p")] == [("folder0", home)]
+    assert starting.of_hypervisor(listed, "virtiofs") == starting.of_hypervisor(listed, "agent") == ()
+
+
+def test_only_virtiofs_needs_the_guests_memory_and_only_with_folders(home: Path) -> None:
+    listed, _ = folders.wanted(Settings())
+    assert [starting.need_memory(listed, name) for name in ("virtiofs", "9p", "agent")] == [True, False, False]
+    assert not starting.need_memory([], "virtiofs")
 
 
 def test_qemu_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

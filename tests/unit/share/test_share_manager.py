@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from cove.errors import CoveError, DriverError
 from cove.machine.paths import MachinePaths
-from cove.share import servers
+from cove.share import manager, servers
 from cove.share.folders import Folder
 from cove.share.manager import Folders
 from coved.link.protocol import Shared
@@ -153,6 +153,27 @@ def test_a_vm_that_could_not_be_saved_gets_them_back() -> None:
                     raise CoveError("the disk is full")
             await settle()
             assert (vm.devices, states(folders)) == ({"folder0"}, ["shared"])
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("errors", [None, {"folder0": "Device or resource busy"}])
+def test_a_guest_that_keeps_them_is_told_with_the_way_out(
+    errors: dict[str, str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        async with running(Vm(), HOME) as folders:
+
+            def send(message: dict[str, Any]) -> None:
+                if errors is not None:
+                    folders.answered(Shared(message["id"], errors, ()))
+
+            monkeypatch.setattr(manager, "ANSWER_S", 0.1)
+            folders.send = send
+            with pytest.raises(CoveError, match="the machine x does not let go of its folders") as told:
+                async with folders.away():
+                    raise AssertionError
+            assert told.value.hint == "stop it instead: cove machine stop x"
 
     asyncio.run(run())
 

@@ -285,6 +285,11 @@ def test_disk(spoil: Callable[[bytes], bytes], said: str, paths: MachinePaths) -
     assert told.fix
 
 
+def test_a_disk_that_is_none_of_coves_names_its_machine(paths: MachinePaths) -> None:
+    paths.disk.write_bytes(b"nonsense" * 100)
+    assert worst("disk").fix.endswith(f"cove machine rm {paths.name}")
+
+
 def test_a_disk_that_the_settings_want_smaller(paths: MachinePaths) -> None:
     qcow2.create(paths.disk, 70 << 30)
     assert "cannot become smaller" in worst("disk").text

@@ -23,7 +23,7 @@ from cove.drivers.base import Driver, Forward, VmSpec
 from cove.drivers.qemu import backlog, binary, command, lastwords, migration, plugs, qcow2, statekind
 from cove.drivers.qemu.identity import is_qemu_of
 from cove.errors import CoveError, DriverError, PortInUse, StateError
-from cove.machine.files import rotate, sync_folder
+from cove.machine.files import MAX_CONSOLE, rotate, sync_folder
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from cove.machine.sockets import listen
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 QMP_TIMEOUT_S = 20.0
 KILL_TIMEOUT_S = 10.0
 LOOKED_AT_S = 0.5
-MAX_CONSOLE = 4 << 20
+LET_GO_S = 2.0
 NO_ROOM = 1 << 20
 """Bytes of a disk that count for none."""
 GUEST_ADDRESS = "10.0.2.15"
@@ -155,20 +155,29 @@ class QemuDriver(Driver):
         finally:
             await self._execute("cont")
 
-    async def suspend(self, state: Path) -> None:
+    async def suspend(self, state: Path, unless: asyncio.Event | None = None) -> None:
         try:
-            await self._write(state)
+            await self._write(state, unless)
         except BaseException:
             await self._execute("cont")
             raise
 
-    async def _write(self, state: Path) -> None:
+    async def written(self) -> tuple[int, int] | None:
+        if self._qmp is None:
+            return None
+        try:
+            async with asyncio.timeout(QMP_TIMEOUT_S):
+                return await migration.so_far(self._qmp)
+        except (TimeoutError, OSError, QMPError):
+            return None
+
+    async def _write(self, state: Path, unless: asyncio.Event | None = None) -> None:
         if self._qmp is None:
             raise DriverError(f"the VM of machine {self._paths.name} is not running")
         unfinished = state.with_name(f"{state.name}.{os.getpid()}")
         fd = _open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
-            await migration.save(self._qmp, fd)
+            await migration.save(self._qmp, fd, unless)
             await asyncio.to_thread(os.fsync, fd)
             unfinished.replace(state)
             await asyncio.to_thread(sync_folder, state.parent)
@@ -214,10 +223,14 @@ class QemuDriver(Driver):
             return False
         try:
             await self._connect()
-        except DriverError:
+        except DriverError as error:
+            log.error("QEMU (process %s) is ended, for nobody can speak to it: %s", self.pid(), error)
             await self.kill()
             return False
         return True
+
+    def answers(self) -> bool:
+        return self._qmp is not None and not FileLock(self._paths.vm_lock).is_free()
 
     async def _connect(self) -> None:
         client = QMPClient(f"cove-{self._paths.name}")
@@ -311,6 +324,20 @@ class QemuDriver(Driver):
     async def wait_exit(self) -> None:
         if self._exit is not None:
             await asyncio.shield(self._exit)
+
+    async def close(self) -> None:
+        if self._exit is not None and self.pid() is None:
+            # What tells how QEMU has ended is on its way to the log.
+            await asyncio.wait((self._exit,), timeout=KILL_TIMEOUT_S)
+        tasks = [task for task in (*self._listening, self._failures, self._exit) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        client, self._qmp = self._qmp, None
+        if client is not None:  # QEMU talks to one at a time
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(LET_GO_S):
+                    await client.disconnect()
 
     def pid(self) -> int | None:
         if FileLock(self._paths.vm_lock).is_free():

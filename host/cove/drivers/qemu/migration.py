@@ -23,10 +23,10 @@ STOPPED = frozenset({"paused", "postmigrate", "prelaunch"})
 """What `query-status` says of a VM that stands still and goes on with `cont`."""
 
 
-async def save(client: QMPClient, fd: int) -> None:
+async def save(client: QMPClient, fd: int, unless: asyncio.Event | None = None) -> None:
     """Writes the state of a VM to a file; the VM stands still then, and goes on with `cont`, also after an error.
 
-    Raises `DriverError`.
+    Raises `DriverError`, and so when `unless` is set meanwhile.
     """
     async with _migrating(client) as states:
         await client.execute("stop")
@@ -34,7 +34,7 @@ async def save(client: QMPClient, fd: int) -> None:
         await client.execute("getfd", {"fdname": _FD_NAME})
         await client.execute("migrate", {"uri": f"fd:{_FD_NAME}"})
         try:
-            ended = await _ended(client, states)
+            ended = await _ended(client, states, unless)
         except BaseException:
             await cancel(client)
             raise
@@ -87,18 +87,30 @@ async def _migrating(client: QMPClient) -> AsyncIterator[EventListener]:
         raise DriverError(str(error) or "QEMU has ended") from error
 
 
-async def _ended(client: QMPClient, states: EventListener) -> str:
-    """ "completed", "failed" or "cancelled". Raises EOFError when QEMU ends, of which no listener is told."""
+async def so_far(client: QMPClient) -> tuple[int, int] | None:
+    """How many bytes of a VM's memory have been written, and of how many; None where QEMU does not tell. Raises `QMPError`."""
+    told: Any = await client.execute("query-migrate")
+    memory = told.get("ram")
+    return (memory["total"] - memory["remaining"], memory["total"]) if memory and memory["total"] else None
+
+
+async def _ended(client: QMPClient, states: EventListener, unless: asyncio.Event | None = None) -> str:
+    """ "completed", "failed" or "cancelled". Raises EOFError when QEMU ends, of which no listener is told, and `DriverError` when
+    `unless` is set.
+    """
     told = asyncio.ensure_future(_told(states))
     gone = asyncio.ensure_future(_gone(client))
+    given_up = asyncio.ensure_future((unless or asyncio.Event()).wait())
     try:
-        await asyncio.wait((told, gone), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((told, gone, given_up), return_when=asyncio.FIRST_COMPLETED)
+        if given_up.done():
+            raise DriverError("it was given up")
         if not told.done():
             raise EOFError("QEMU has ended")
         return told.result()
     finally:
-        told.cancel()
-        gone.cancel()
+        for future in (told, gone, given_up):
+            future.cancel()
 
 
 async def _told(states: EventListener) -> str:

@@ -69,7 +69,8 @@ def virtual_size(path: Path) -> int:
         raise DriverError(f"the disk {path} cannot be read: {error.strerror}") from error
     if len(start) < 32 or int.from_bytes(start[:4], "big") != _MAGIC:
         raise DriverError(
-            f"{path} is not a disk image of Cove's", "restore it from a backup, or remove the machine: cove machine rm"
+            f"{path} is not a disk image of Cove's",
+            f"restore it from a backup, or remove the machine, in whose folder it is: cove machine rm {path.parent.name}",
         )
     return int.from_bytes(start[24:32], "big")
 

@@ -11,10 +11,10 @@ import json
 import time
 from dataclasses import asdict, dataclass
 
-from cove.agent import runstate
-from cove.agent.runstate import RunState
-from cove.machine.files import sync_folder, write_whole
+from cove.machine import runstate
+from cove.machine.files import sweep, sync_folder, write_whole
 from cove.machine.paths import MachinePaths
+from cove.machine.runstate import RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,14 @@ def load(paths: MachinePaths) -> Suspended | None:
         return None
 
 
+def image(paths: MachinePaths) -> str:
+    """The digest of the VM image that it goes on with, whatever else of the note can be read; "" when there is none."""
+    try:
+        return str(json.loads(paths.suspended_run.read_text("utf-8"))["run"]["image"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""
+
+
 def note(paths: MachinePaths, run: RunState, *, ended: bool, idle_since: float | None = None) -> None:
     """The state is whole: from now on the machine is suspended. ``ended``: QEMU has, so that the disk is as it will be found.
 
@@ -56,8 +64,9 @@ def is_of_this_disk(paths: MachinePaths, found: Suspended) -> bool:
 
 
 def forget(paths: MachinePaths) -> None:
-    """Raises `OSError` when the state may be found again."""
+    """For the agent alone. Raises `OSError` when the state may be found again."""
     paths.suspended_run.unlink(missing_ok=True)
+    sweep(paths.suspended_run)
     sync_folder(paths.folder)
     for state in paths.folder.glob(f"{paths.suspended.name}*"):  # unfinished ones too
         with contextlib.suppress(OSError):

@@ -11,10 +11,7 @@ import time
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from cove.agent import consolewords
-from cove.drivers.qemu import lastwords
-from cove.machine.files import write_whole
-from cove.machine.locks import FileLock
+from cove.machine.files import sweep, write_whole
 from cove.machine.paths import MachinePaths
 
 
@@ -50,11 +47,13 @@ class RunState:
     folder_driver_reason: str = ""
     folder_token: str = ""
     """By which the folders' servers, Cove's own, know the engine."""
+    shared_memory: bool = False
+    """`VmSpec.shared_memory`: a saved state goes on with the same, whichever folders the machine has by then."""
 
     def shown(self) -> dict[str, Any]:
         """As `status` has it."""
         told = asdict(self) | {"uptime_seconds": max(0.0, time.time() - self.started_at)}
-        del told["kind"], told["policy"], told["folder_token"], told["folders"]
+        del told["kind"], told["policy"], told["folder_token"], told["folders"], told["shared_memory"]
         return told
 
 
@@ -72,31 +71,21 @@ def parse(told: dict[str, Any]) -> RunState:
     return RunState(**{name: value for name, value in told.items() if name in known})
 
 
+def image(paths: MachinePaths) -> str:
+    """The digest of the VM image of the run on disk, whatever else of it can be read; "" when there is none."""
+    try:
+        return str(json.loads(paths.run_state.read_text("utf-8"))["image"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""
+
+
 def save(paths: MachinePaths, run: RunState) -> None:
     """Raises `OSError`."""
     write_whole(paths.run_state, json.dumps(asdict(run)).encode())
 
 
 def forget(paths: MachinePaths) -> None:
-    """The VM has ended as it should."""
+    """The VM has ended as it should. For the agent alone."""
     with contextlib.suppress(OSError):
         paths.run_state.unlink()
-
-
-def without_agent(paths: MachinePaths) -> dict[str, Any]:
-    """The status of a machine of which no agent tells: its `state`, and how it ended when it was not meant to (`crash`)."""
-    run = load(paths)
-    if not FileLock(paths.vm_lock).is_free():
-        return {"state": "running", "agent_pid": None, **(run.shown() if run else {})}
-    if paths.suspended_run.exists():
-        from cove.agent import suspended  # which knows this module
-
-        found = suspended.load(paths)
-        since = {"suspended_at": found.at, "idle_since": found.idle_since} if found is not None else {}
-        return {"state": "suspended", "agent_pid": None, **since}
-    if run is None:
-        return {"state": "stopped"}
-    # A guest that panics, or powers itself off, ends QEMU without a word: then the console has the last ones.
-    words = lastwords.of_run(paths.qemu_log) or consolewords.of_run(paths.console_log, run.console_begin, 3)
-    how = lastwords.ending(paths.qemu_log) or "QEMU ended"
-    return {"state": "stopped", "crash": {"how": how, "words": words, "started_at": run.started_at}}
+    sweep(paths.run_state)

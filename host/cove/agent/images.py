@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from cove.agent import memory, suspended
+from cove.agent import memory
 from cove.errors import CoveError
 from cove.image import store
 from cove.image.store import VmImage
@@ -17,20 +17,16 @@ log = logging.getLogger(__name__)
 
 
 def choose(paths: MachinePaths, progress: Report) -> VmImage:
-    """The newest image, which is made when it is missing; after a rollback the one that the machine has gone back to; and for a
-    machine that is suspended its own.
+    """The newest image, which is made when it is missing; after a rollback the one that the machine has gone back to.
 
     When the newest cannot be made, the one that it has been using will do. Blocking. Raises `CoveError`, `OSError`.
     """
-    asleep = suspended.load(paths)
-    if asleep is not None and (image := store.find(asleep.run.image)) is not None:
-        return image
     noted = systems.load(paths)
     if noted.pinned:
-        image = store.find(noted.used)
+        image = store.find(noted.kept)
         if image is None:
             raise CoveError(
-                f"the VM image {noted.used[:16]}, to which the machine {paths.name} has gone back, is not there any more",
+                f"the VM image {noted.kept[:16]}, to which the machine {paths.name} has gone back, is not there any more",
                 f"take the newest one with: cove machine upgrade {paths.name}",
             )
         return image
@@ -73,11 +69,20 @@ def answered(paths: MachinePaths, digest: str) -> None:
         log.error("it could not be noted that the VM image %s answers: %s", digest[:16], error)
 
 
-def way_back(paths: MachinePaths, digest: str) -> str:
-    """What to do when that image does not start and the one before did; "" when there is none."""
+def failed(paths: MachinePaths, digest: str) -> str:
+    """That image does not start. What to do when the one before did; "" when there is none. A rollback ends here. Blocking."""
     noted = systems.load(paths)
     if noted.trying != digest or store.find(noted.used) is None:
         return ""
+    if noted.pinned:
+        try:
+            systems.save(paths, noted.stayed())
+        except OSError as error:
+            log.error("it could not be noted that the machine has not gone back: %s", error)
+            return f"It was to go back to the VM image {digest[:16]}. Take the newest one with: cove machine upgrade {paths.name}"
+        return (
+            f"It was to go back to the VM image {digest[:16]}, and has not: its next start takes the one that it had."
+        )
     return (
         f"It was to start with a new VM image ({digest[:16]}) for the first time. Go back to the one before it, with all data: "
         f"cove machine rollback {paths.name}"

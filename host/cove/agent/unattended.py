@@ -1,0 +1,28 @@
+"""What is known of a machine of which no agent tells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cove.agent import consolewords
+from cove.drivers.qemu import lastwords
+from cove.machine import runstate, suspended
+from cove.machine.locks import FileLock
+from cove.machine.paths import MachinePaths
+
+
+def status(paths: MachinePaths) -> dict[str, Any]:
+    """The status of a machine of which no agent tells: its `state`, and how it ended when it was not meant to (`crash`)."""
+    run = runstate.load(paths)
+    if not FileLock(paths.vm_lock).is_free():
+        return {"state": "running", "agent_pid": None, **(run.shown() if run else {})}
+    if paths.suspended_run.exists():
+        found = suspended.load(paths)
+        since = {"suspended_at": found.at, "idle_since": found.idle_since} if found is not None else {}
+        return {"state": "suspended", "agent_pid": None, **since}
+    if run is None:
+        return {"state": "stopped"}
+    # A guest that panics, or powers itself off, ends QEMU without a word: then the console has the last ones.
+    words = lastwords.of_run(paths.qemu_log) or consolewords.of_run(paths.console_log, run.console_begin, 3)
+    how = lastwords.ending(paths.qemu_log) or "QEMU ended"
+    return {"state": "stopped", "crash": {"how": how, "words": words, "started_at": run.started_at}}
