@@ -47,7 +47,7 @@ GUEST = {
 }
 TOOLS = {"activity", "current_outside", "errors", "filters", "finishing", "outside", "threads", "times", "versions"}
 """The guest's modules that every package may use, and that use none."""
-TOP = {"engine", "process", "supervisor", "vm"}
+TOP = {"engine", "process", "rehearsal", "supervisor", "vm"}
 """The guest's modules that put the packages together; no package uses them, but for the API the engine."""
 LAZY = {
     ("engine", "files"): "few sessions copy files: loaded when first asked for",
