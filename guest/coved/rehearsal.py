@@ -7,6 +7,7 @@ template: that is most of an engine's start. While PID 1 mounts the data disk, t
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 def rehearse() -> None:
     """Returns when it is over, for the engine is to be forked by a process of one thread. What fails here is of no consequence."""
+    if os.cpu_count() == 1:  # which PID 1 needs itself
+        return
     network = threading.Thread(target=_try, args=(_network,))
     network.start()
     _try(_database)

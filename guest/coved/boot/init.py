@@ -1,5 +1,6 @@
 """What PID 1 does: bring the system up, then wait for children, connections and orders."""
 
+import contextlib
 import os
 import selectors
 import signal
@@ -69,7 +70,8 @@ def begin(rehearsing: int) -> None:
         raise BootError(f"the host has no port for a seed: {error.strerror}") from error
     told = seed.receive(port)
     os.close(port)
-    os.write(rehearsing, b"\n")
+    with contextlib.suppress(OSError):  # it has ended, and is started again like any other
+        os.write(rehearsing, b"\n")
     seed.apply(told)
     disk.attach(disk.take(data))
     disk.tidy()

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 TOLERANCE_NS = 50_000_000
 FAR_NS = 1_000_000_000
-"""So wrong a clock is set at once, before the host is asked."""
+"""A clock that is so far behind is set at once, before the host is asked. One that is ahead may be right: what the host said may be old."""
 ASKED = 4
 """Times, while answers take so long that they do not tell enough."""
 
@@ -43,7 +43,8 @@ class HostsClock:
         if not self._answers:
             _set(unix_ns, TOLERANCE_NS)
             return
-        _set(unix_ns, FAR_NS)
+        if unix_ns - time.time_ns() > FAR_NS:
+            _set(unix_ns, FAR_NS)
         self._left = ASKED
         self._ask_it()
 

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 DRIVER = "local"
 ANONYMOUS_LABEL = "com.docker.volume.anonymous"
+_RANDOM_NAME = re.compile("[0-9a-f]{64}")
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _NAME_MAX = 255
@@ -432,7 +433,8 @@ class Volumes:
     async def give_up(self, container_id: str) -> None:
         """The container does not come to be: what was made for it is removed, unless somebody else has come to use it.
 
-        Volumes are gone when this first waits. What fails is logged; it is tried again at the next start.
+        Never a volume that somebody has named: there may be a reference of no container, too, when records were lost. Volumes are
+        gone when this first waits. What fails is logged; it is tried again at the next start.
         """
         query = "SELECT volume FROM volume_references WHERE container_id = ? ORDER BY volume"
         names = [row["volume"] for row in self._database.query(query, (container_id,))]
@@ -441,9 +443,10 @@ class Volumes:
             with self._database.transaction():
                 for name in names:
                     self.release(name, container_id)
-                    with contextlib.suppress(Conflict):
-                        self.forget(name)
-                        going.append(name)
+                    if _RANDOM_NAME.fullmatch(name):
+                        with contextlib.suppress(Conflict):
+                            self.forget(name)
+                            going.append(name)
         except EngineError as error:
             log.warning("the volumes made for container %s stay for now: %s", container_id[:12], error)
             return

@@ -83,6 +83,7 @@ def test_what_was_made_for_a_container_that_never_came_to_be_is_removed(tmp_path
         await volumes.create("named")
         assert volumes.get("named") == await volumes.create("named", made_for="c2")  # it was there before
         volumes.acquire(names["taken"], "c3")
+        volumes.acquire("named", "c2")  # whose record was lost
         with pytest.raises(Conflict):
             await volumes.remove(names["in vain"])
         assert (await volumes.prune()).names == []
@@ -94,6 +95,7 @@ def test_what_was_made_for_a_container_that_never_came_to_be_is_removed(tmp_path
         assert volumes.made_in_vain({"c1", "c3"}) == set()
         there = {"named", names["left"], names["its own"], names["taken"]}
         assert {one.name for one in volumes.list()} == there
+        assert volumes.users("named") == []
         assert {path.name for path in (tmp_path / "volumes").iterdir()} == there
         assert volumes.path(names["left"]).joinpath("file").exists()
         assert (volumes.users(names["its own"]), volumes.users(names["taken"])) == (["c1"], ["c3"])
