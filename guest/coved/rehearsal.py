@@ -14,10 +14,30 @@ from pathlib import Path
 
 from coved.boot.places import RUN
 from coved.networks import firewall
+from coved.networks.fastpath import FastPath
+from coved.networks.manager import TABLE, UPLINK
 from coved.networks.rtnetlink import Netlink
 from coved.store.database import Database
 
 log = logging.getLogger(__name__)
+
+
+def hold_rules() -> None:
+    """Puts up the packet rules of a machine without networks, before any is begun.
+
+    The kernel patches itself for the first rules, and when the last ones go, which QEMU before 8.1 may get wrong while the other
+    processor runs (see vm-images/init). An engine that starts replaces these in one transaction, so that there are always some.
+    """
+    _try(_hold_rules)
+
+
+def _hold_rules() -> None:
+    rules = firewall.Firewall(TABLE, UPLINK)
+    rules.reset([], [])
+    rules.close()
+    fast = FastPath(f"{TABLE}-fast", UPLINK)
+    fast.reset([])
+    fast.close()
 
 
 def rehearse() -> None:

@@ -12,7 +12,7 @@ from coved.boot.places import DATA, LINK_PORT, OUTSIDE, REGISTRIES, RUN, SOCKET,
 from coved.engine import Config
 from coved.networks import nftables
 from coved.process import run
-from coved.rehearsal import rehearse
+from coved.rehearsal import hold_rules, rehearse
 
 CONFIG = Config(
     Path(DATA), Path(RUN), Path(SOCKET), Path(LINK_PORT), __version__, registries=Path(REGISTRIES), outside=Path(OUTSIDE),
@@ -26,6 +26,7 @@ def main() -> int:
 
 def _wait() -> None:
     nftables.load()  # the only library that an engine loads while it starts
+    hold_rules()
     held.wait("engine", rehearse)
 
 

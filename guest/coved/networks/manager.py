@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 LAPTOP = "10.0.2.2"
 """The host, as QEMU's user networking shows it to the VM."""
+TABLE = "cove"
+"""The VM's packet rules; elsewhere more follows, for several engines may run beside each other."""
 UPLINK = "eth0"
 """The VM's only network device, by which all published ports are reached."""
 UPLINK_SUBNET = ipaddress.ip_network("10.0.2.0/24")
@@ -62,8 +64,7 @@ class Networks:
     ) -> None:
         self._events = events
         self._namespaces = state / "netns"
-        # In the VM there is one engine; elsewhere several may run beside each other.
-        self._table = "cove" if link else f"cove-{hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:8]}"
+        self._table = TABLE if link else f"{TABLE}-{hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:8]}"
         self._uplink = UPLINK if link else ""
         self._changing = asyncio.Lock()
         self._dropping: dict[str, tuple[Network, asyncio.Task[None]]] = {}
