@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 Level = Literal["busy", "running", "idle"]
 _CHUNK = 1 << 16
-GREET_AGAIN_S = 2.0
+GREET_AGAIN_S, GREET_RARELY_S = 2.0, 30.0
 """A guest's kernel may hear of what the host says before it hears that the host is there, and then takes no answer of the engine's."""
 DRIFT_S, SEEN_S = 600.0, 60.0
 """Until an engine is told the time again: while it has containers, and when a client comes. A clock that is 100 ppm slower than another
@@ -112,7 +112,7 @@ class Link:
             except AgentError as error:
                 log.error("%s", error)
                 return
-        read = self._chunks
+        read, again_s = self._chunks, GREET_AGAIN_S
         while read == self._chunks and self._writer is not None:
             self._decoder.reset()
             self._told_lost = None
@@ -122,7 +122,8 @@ class Link:
             self._heard.clear()
             self._send(protocol.Hello(protocol.VERSION, time.time_ns(), self._outside, answers_time=True).to_json())
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._heard.wait(), GREET_AGAIN_S)
+                await asyncio.wait_for(self._heard.wait(), again_s)
+            again_s = min(2 * again_s, GREET_RARELY_S)
 
     def _lost(self) -> None:
         self.ready.clear()

@@ -37,7 +37,7 @@ TOLD_S = 5.0
 LAST_WORDS_S = 1.0
 LEAVING_S = 0.5
 RETAKING_S = 2.0
-TAKING_OVER_S = 20.0
+TAKING_OVER_S = 60.0
 """In which the engine of a VM that ran before answers, so that it can be stopped in order."""
 TIDY_S = 3.0
 """An image that nobody waits for is written, or its unfinished pieces removed, in less."""
@@ -567,7 +567,7 @@ class Service:
             if (error := outcome.result()) is not None:
                 send(_last(error))
                 return
-        if self._stopping is None:
+        if self._stopping is None or (self._stopping.done() and self._stopping.exception() is not None):
             self._stopping = self._loop.create_task(self._end())
         await self._follow(self._stopping, send)
 
@@ -594,6 +594,7 @@ class Service:
     async def _end_start(self) -> None:
         """See to it that a start ends soon, in whichever way."""
         if not self._give_up():
+            self._report(Event("stop", "waiting for its engine, which is to end in order"))
             await asyncio.wait([self._outcome], timeout=TAKING_OVER_S)
             if not self._outcome.done():
                 self._give_up(anyway=True)

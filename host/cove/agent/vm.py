@@ -125,6 +125,8 @@ class Vm:
                 if self._driver.disk_is_full():
                     await self._driver.resume()
                 await self._ready_or_full(report, BOOT_TIMEOUT_S)
+            if self.run is not None:
+                await asyncio.to_thread(images.answered, self._paths, self.run.image)
         except BaseException as error:
             cancelled = isinstance(error, asyncio.CancelledError)
             full, goes_on = self._driver.disk_is_full(), self.adopted and (cancelled or self._driver.answers())
@@ -145,8 +147,6 @@ class Vm:
                 way = await asyncio.to_thread(images.failed, self._paths, self._image)
                 error.hint = "\n".join(filter(None, (error.hint, way)))
             raise
-        if self.run is not None:
-            await asyncio.to_thread(images.answered, self._paths, self.run.image)
         seconds = time.monotonic() - begin
         if not found and self.run is not None:
             self.run = replace(self.run, boot_seconds=seconds)
@@ -542,8 +542,10 @@ class Vm:
     async def stop(self, report: Report) -> None:
         """The ladder: ask the engine, press the power button, switch off, kill. Each step is bounded and told."""
         assert self._driver is not None
-        driver, link = self._driver, self.link
-        if link is not None and link.ready.is_set():
+        driver, link, button_s = self._driver, self.link, BUTTON_S
+        if link is None:
+            button_s = POWER_OFF_S  # the first that its engine hears of it
+        elif link.ready.is_set():
             report(Event("stop", "stopping containers and powering off"))
             link.shutdown(CONTAINERS_S)
             if await self._ended(POWER_OFF_S):
@@ -551,7 +553,7 @@ class Vm:
         report(Event("stop", "the engine does not stop; pressing the power button"))
         with contextlib.suppress(DriverError):
             await driver.power_button()
-            if await self._ended(BUTTON_S):
+            if await self._ended(button_s):
                 return
         report(Event("stop", "the machine does not power off; switching it off"))
         await driver.quit()

@@ -68,6 +68,8 @@ def load(paths: MachinePaths) -> RunState | None:
 def parse(told: dict[str, Any]) -> RunState:
     """What a newer Cove tells besides is left out. Raises `TypeError`."""
     known = {one.name for one in fields(RunState)}
+    if "shared_memory" not in told:  # of an older Cove
+        told = told | {"shared_memory": told.get("folder_driver") == "virtiofs" and bool(told.get("folders"))}
     return RunState(**{name: value for name, value in told.items() if name in known})
 
 
