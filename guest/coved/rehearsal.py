@@ -70,7 +70,8 @@ def _database() -> None:
     folder.mkdir(mode=0o700)
     try:
         database = Database(folder / "metadata.db")
-        database.migrate("rehearsal", ("CREATE TABLE rehearsal (id TEXT PRIMARY KEY, record TEXT) STRICT;",))
+        with database.transaction():
+            database.execute("CREATE TABLE rehearsal (id TEXT PRIMARY KEY, record TEXT) STRICT")
         database.execute("INSERT INTO rehearsal VALUES (?, ?)", ("id", "record"))
         database.query("SELECT record FROM rehearsal WHERE id = ?", ("id",))
         database.close()

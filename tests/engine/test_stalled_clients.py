@@ -166,7 +166,8 @@ def test_stopped_copies_hold_up_no_removal(engine: Any, impatient: Any, full: An
             waiting.append(stack.enter_context(upload(engine, "PUT", target, layer(), 1_000)))
         impatient.containers.get(full.id).remove(force=True)
         for client in waiting:
-            assert client.recv(12) in (b"HTTP/1.1 409", b"HTTP/1.1 404")  # broken off, or there was nothing any more
+            said = client.recv(12)
+            assert said in (b"HTTP/1.1 409", b"HTTP/1.1 404"), (said, client.recv(2000))
         assert full.id not in engine.sh(f"ls {engine.root}/containers")
 
 

@@ -195,10 +195,15 @@ def _harmless(view: View) -> View:
 
 
 def _has_upper(proc: int, pid: int, upper: Path) -> bool:
-    """Whether an overlay with this upper directory is on a process's root."""
+    """Whether an overlay with this upper directory is on a process's root. Raises ProcessLookupError, OSError."""
     wanted = f"upperdir={upper}"
-    at_root = (one for one in mountinfo.entries(f"{pid}/mountinfo", proc) if one.point == "/")
-    return any(wanted in one.of_all for one in at_root)
+    try:
+        mounted = mountinfo.entries(f"{pid}/mountinfo", proc)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOENT):  # it is ending, and has no mounts any more, or has ended
+            raise ProcessLookupError(errno.ESRCH, "it is ending") from None
+        raise
+    return any(one.point == "/" and wanted in one.of_all for one in mounted)
 
 
 def _in_a_thread(work: Callable[[], T]) -> T:

@@ -17,7 +17,7 @@ NET6 = ipaddress.IPv6Network("fd00:18::/64")
 
 
 class Recorder:
-    def __init__(self) -> None:
+    def __init__(self, *, dry: bool = False) -> None:
         self.texts: list[str] = []
 
     def run(self, text: str) -> str:
