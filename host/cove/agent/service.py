@@ -370,7 +370,7 @@ class Service:
                 await self._hold(send, reader, writer)
             elif operation == SETTINGS:
                 self._idle.settings_changed()
-                send(_last(await self._renew()))
+                send(_last(await self._renew()) | {"overridden": effective.overridden()})
             elif operation == "stop":
                 await self._stop(send, in_order=request.get("in_order", True))
                 self._told.set()

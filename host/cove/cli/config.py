@@ -153,15 +153,21 @@ def _write(paths: MachinePaths, key: str, change: Callable[[str], str], as_json:
             _check_certificates(wanted.extra_certificates)
         settings.write(paths.settings, text)
     value = getattr(wanted, key)
-    if settings.SCHEMA[key].at_once:
-        _renew(paths)
+    variable = effective.variable(key)
+    elsewhere = settings.SCHEMA[key].at_once and key in _renew(paths)
     if as_json:
         needed = _restart_needed(paths, {key})
         json_output.show({**_row(key, effective.values(paths.settings)[key], public=True), "restart_needed": needed})
     else:
-        print(f"machine {paths.name}: {key} = {settings.SCHEMA[key].public(value)}, {_when(paths, {key})}")
-    variable = effective.variable(key)
-    if os.environ.get(variable) is not None:
+        when = "in the file" if elsewhere else _when(paths, {key})
+        print(f"machine {paths.name}: {key} = {settings.SCHEMA[key].public(value)}, {when}")
+    if elsewhere:
+        print(
+            f"cove: the machine's agent was started with {variable}, which counts before the file; when it is not set: "
+            f"cove machine restart {paths.name}",
+            file=sys.stderr,
+        )
+    elif os.environ.get(variable) is not None:
         print(
             f"cove: {variable} is set in the environment, and counts before the file until it is unset", file=sys.stderr
         )
@@ -175,12 +181,16 @@ def _check_certificates(files: tuple[str, ...]) -> None:
         certificates.of_file(Path(one).expanduser())
 
 
-def _renew(paths: MachinePaths) -> None:
-    """Have the machine's agent take over what has changed. Raises `CoveError` when it cannot."""
+def _renew(paths: MachinePaths) -> list[str]:
+    """Have the machine's agent take over what has changed. Raises `CoveError` when it cannot.
+
+    Returns the settings that the agent's own environment decides, whatever the file says.
+    """
     from cove.agent.client import SETTINGS, NoAgent, ask
 
     with contextlib.suppress(NoAgent):
-        ask(paths, SETTINGS, _RENEW_S)
+        return list(ask(paths, SETTINGS, _RENEW_S).get("overridden", ()))
+    return []
 
 
 def _runs(paths: MachinePaths) -> bool:

@@ -47,6 +47,11 @@ def values(file: Path, environment: Mapping[str, str] | None = None, policy: Pol
     return found
 
 
+def overridden() -> list[str]:
+    """Those settings that this process's environment decides."""
+    return [name for name in SCHEMA if os.environ.get(variable(name)) is not None]
+
+
 def load(file: Path) -> Settings:
     """The settings in force for a machine that starts now. Raises as `values` does."""
     return Settings(**{name: found.value for name, found in values(file).items()})

@@ -121,6 +121,19 @@ def test_a_setting_counts_at_once(cove: Any, eventually: Eventually) -> None:
     eventually(paths.suspended_run.exists)
 
 
+def test_a_setting_that_the_agents_own_environment_decides_is_not_said_to_be_in_effect(
+    cove: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cove.make()
+    monkeypatch.setenv("COVE_SSH_AGENT", "none")
+    cove.run("machine", "start")
+    monkeypatch.delenv("COVE_SSH_AGENT")
+    told = cove.run("config", "set", "ssh_agent", "system")
+    assert told.stdout == 'machine default: ssh_agent = "system", in the file\n'
+    assert "the machine's agent was started with COVE_SSH_AGENT" in told.stderr
+    assert "cove machine restart default" in told.stderr
+
+
 def test_containers_that_run_keep_it_awake_unless_a_setting_says_otherwise(
     cove: Any, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
