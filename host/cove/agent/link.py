@@ -75,6 +75,8 @@ class Link:
         self.watcher: Watcher | None = None
         """Of the folders that the guest has, once it has any."""
         self._told_lost: tuple[protocol.PortForward, ...] | None = None
+        self._said_ready = self._synced = False
+        """By the engine that was greeted last: it answers; and the ports are those that it shall have."""
         self._told_time = 0.0
         self._drift: asyncio.TimerHandle | None = None
 
@@ -119,6 +121,7 @@ class Link:
             if self.watcher is not None:
                 self.watcher.guest_began()
             self._greetings += 1
+            self._synced = False
             self._heard.clear()
             self._send(protocol.Hello(protocol.VERSION, time.time_ns(), self._outside, answers_time=True).to_json())
             with contextlib.suppress(TimeoutError):
@@ -126,6 +129,7 @@ class Link:
             again_s = min(2 * again_s, GREET_RARELY_S)
 
     def _lost(self) -> None:
+        self._said_ready = False
         self.ready.clear()
         self.answering.clear()
         self._leveled("busy")
@@ -231,10 +235,8 @@ class Link:
                     log.warning("ready from another boot (%s)", message.boot_id[:32])
                     return
                 self.engine = message
-                self.ready.set()
-                self._told_time = time.monotonic()  # by the greeting
-                self._await_drift()
-                self.answering.set()
+                self._said_ready = True
+                self._let_in()
             case protocol.AskTime():
                 self._send(protocol.Time(time.time_ns(), message.id).to_json())
             case protocol.Sync() | protocol.Publish() | protocol.Unpublish():
@@ -255,6 +257,14 @@ class Link:
             case protocol.Shared():
                 if self._folders is not None:
                     self._folders.answered(message)
+
+    def _let_in(self) -> None:
+        """Clients, once nothing is bound any more of what ended while nobody heard of it."""
+        if self._said_ready and self._synced and not self.ready.is_set():
+            self._told_time = time.monotonic()  # by the greeting
+            self.ready.set()
+            self.answering.set()
+            self._await_drift()
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -284,6 +294,8 @@ class Link:
         self._send(reply.to_json())
         if isinstance(message, protocol.Sync):
             self._tell_lost()
+            self._synced = True
+            self._let_in()
         self.on_level()
         if self._writer is not None:
             with contextlib.suppress(ConnectionError):

@@ -138,8 +138,12 @@ def linked_again(tmp_path: Path, scenario: Callable[[Guests, Link, Ports], Await
 
 
 async def ready(guest: Guest, link: Link) -> None:
-    guest.say(Ready(BOOT, "1.2.3", "1.51"))
+    """An engine without published ports answers; what the host says of it is passed over."""
+    guest.say(Ready(BOOT, "1.2.3", "1.51"), Sync(0, ()))
     await link.ready.wait()
+    guest.say(AskTime(0))
+    while (answer := await guest.hear())["type"] != "time" or answer.get("id") != 0:
+        pass
 
 
 def test_an_engine_that_opens_its_end_is_greeted_and_its_ready_believed(tmp_path: Path) -> None:
@@ -296,6 +300,30 @@ def test_who_counts_uses_hears_of_ports(tmp_path: Path) -> None:
             guest.say(message)
             await guest.hear()
         assert seen == [[port], [], [port]]
+
+    linked(tmp_path, scenario)
+
+
+def test_clients_are_let_in_when_nothing_is_bound_any_more_that_ended_meanwhile(tmp_path: Path) -> None:
+    async def scenario(guest: Guest, link: Link, ports: Ports) -> None:
+        ports.bound = [PortForward("tcp", 49001, "127.0.0.1", 8080)]
+        slow, sync = asyncio.Event(), ports.sync
+
+        async def slowly(wanted: Any) -> list[PortForward]:
+            await slow.wait()
+            return await sync(wanted)
+
+        ports.sync = slowly  # type: ignore[method-assign]
+        link.changed(True)
+        assert (await guest.hear())["type"] == "hello"
+        guest.say(Ready(BOOT, "1.2.3", "1.51"), Sync(1, ()), AskTime(2))
+        assert (await guest.hear())["id"] == 2
+        assert not link.ready.is_set()
+        assert not link.answering.is_set()
+        slow.set()
+        await link.ready.wait()
+        assert link.answering.is_set()
+        assert ports.bound == []
 
     linked(tmp_path, scenario)
 
