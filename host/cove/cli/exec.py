@@ -59,14 +59,16 @@ def execute(context: Context, values: Values) -> int:
     except DaemonError as error:
         raise CliError(error.message, max(start_status(error.reason), 126)) from error
     held_exec(context, exec_id, connection, tty=tty, stdin=stdin, keys=keys)
+    unknown = (
+        f"how the command ended is not known; it may run on in the container {container}: cove top {container} shows it"
+    )
     try:
-        return int(engine.json("GET", f"/exec/{exec_id}/json")["ExitCode"] or 0)
-    except ConnectionFailed as error:
-        raise CliError(
-            f"{error.message}\n      how the command ended is not known; it may run on in the container {container}:"
-            f" cove top {container} shows it",
-            LOST,
-        ) from error
+        code = engine.json("GET", f"/exec/{exec_id}/json")["ExitCode"]
+    except (ConnectionFailed, DaemonError) as error:  # the next engine knows nothing of an earlier one's
+        raise CliError(f"{error.message}\n      {unknown}", LOST) from error
+    if code is None:  # for docker's client that is a success
+        raise CliError(f"the connection to the command has ended, and the command has not\n      {unknown}", LOST)
+    return int(code)
 
 
 COMMANDS = {

@@ -115,6 +115,28 @@ def test_an_exec_asks_the_next_engine_how_it_ended(engine: Engine, tmp_path: Pat
     assert engine.asked.count("GET /exec/e1/json") == 2
 
 
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (
+            answer({"Running": True, "ExitCode": None}),
+            "the connection to the command has ended, and the command has not",
+        ),
+        (
+            answer({"message": "No such exec instance: e1"}).replace(b"200 OK", b"404 Not Found"),
+            "Error response from daemon: No such exec instance: e1",
+        ),
+    ],
+)
+def test_an_exec_whose_end_nobody_knows_is_no_success(engine: Engine, tmp_path: Path, told: bytes, words: str) -> None:
+    told_exec(engine)
+    engine.answers["GET /exec/e1/json"] = told
+    done = cove(tmp_path, "exec", "c", "x")
+    assert (done.returncode, done.stdout) == (255, "hi\n")
+    assert done.stderr.startswith(f"{words}\n")
+    assert "how the command ended is not known" in done.stderr
+
+
 def test_what_changes_something_is_asked_once(engine: Engine, tmp_path: Path) -> None:
     told_exec(engine)
     del engine.answers["POST /containers/c/exec"]
