@@ -161,8 +161,21 @@ def stop_machine(name: str, *, in_order: bool = False) -> None:
 @json_output.option
 def restart(name: str, as_json: bool) -> None:
     """Stop a machine and start it again"""
+    _check_settings(name)
     stop_in_order(name)
     _start(name, as_json)
+
+
+def _check_settings(name: str) -> None:
+    """Raises `CoveError` for what would keep a start from succeeding: better now, when the machine still runs."""
+    from cove.agent import disk
+    from cove.drivers.qemu import binary
+    from cove.machine import effective, lifecycle
+
+    paths = lifecycle.existing(name)
+    wanted = effective.load(paths.settings)
+    disk.check_size(paths, wanted.disk)
+    binary.find(wanted.qemu)
 
 
 @group.command()

@@ -51,6 +51,6 @@ def command(keep_data: bool, force: bool, as_json: bool) -> None:
     # Stopping has written logs, and removed sockets: what there is to remove is what is there now.
     leftovers.uninstall(leftovers.of_uninstall(keep_data=keep_data), keep_data=keep_data)
     json_output.told(
-        as_json, "removed; the program itself goes with what has installed it: pip uninstall cove",
+        as_json, f"{'removed; ' if gone else ''}the program itself goes with what has installed it: pip uninstall cove",
         removed=[each.shown() for each in gone], kept=lifecycle.names(),
     )  # fmt: skip

@@ -172,6 +172,20 @@ def test_a_broken_setting_is_mended_by_setting_it(cove: Any) -> None:
     assert paths.settings.read_text() == "# mine\ncpus = 3\n"
 
 
+@pytest.mark.parametrize(
+    ("line", "words"), [("cpuz = 2", "cpuz is not a setting"), ('qemu = "/nowhere/qemu"', "/nowhere/qemu")]
+)
+def test_a_restart_that_could_not_start_leaves_it_running(cove: Any, line: str, words: str) -> None:
+    paths = cove.make()
+    cove.run("machine", "start")
+    file = paths.settings.read_text()
+    key = line.partition(" ")[0]
+    paths.settings.write_text("\n".join([line, *(one for one in file.split("\n") if not one.startswith(f"{key} "))]))
+    assert words in cove.run("machine", "restart", status=None).stderr
+    paths.settings.write_text(file)
+    assert cove.status()["state"] == "running"
+
+
 def test_a_disk_grows_at_the_next_start_and_never_becomes_smaller(cove: Any) -> None:
     paths = cove.make()
     cove.run("machine", "config", "set", "disk", "20GiB")  # there is no disk yet
