@@ -35,7 +35,7 @@ def _hold_rules() -> None:
     rules = firewall.Firewall(TABLE, UPLINK)
     rules.reset([], [])
     rules.close()
-    fast = FastPath(f"{TABLE}-fast", UPLINK)
+    fast = FastPath(TABLE, UPLINK)
     fast.reset([])
     fast.close()
 

@@ -63,7 +63,7 @@ class Datapath:
         self.parents = Parents(namespaces_dir.parent / "parents", self._netlink)
         self._uplink = uplink
         self._firewall: Firewall | None = None
-        self._fast = FastPath(f"{table}-fast", uplink) if uplink else None
+        self._fast = FastPath(table, uplink) if uplink else None
         self._spare: namespaces.Namespace | None = None
         self._forwards_ipv6 = False
 

@@ -28,13 +28,14 @@ table ip {table} {{
 
 
 class FastPath:
-    """Between ``uplink`` (name of a device) and bridges. What fails is logged: it is a loss of speed, and of nothing else.
+    """Between ``uplink`` (name of a device) and bridges, beside the firewall's ``table``. What fails is logged: it is a loss of
+    speed, and of nothing else.
 
     The kernel takes a bridge that is removed out of the table by itself.
     """
 
     def __init__(self, table: str, uplink: str) -> None:
-        self._table = table
+        self._table = f"{table}-fast"
         self._uplink = uplink
         self._nft = Nftables()
         self._works = False

@@ -114,15 +114,15 @@ class Link:
             except AgentError as error:
                 log.error("%s", error)
                 return
-        read, again_s = self._chunks, GREET_AGAIN_S
-        while read == self._chunks and self._writer is not None:
+        again_s = GREET_AGAIN_S
+        self._heard.clear()
+        while not self._heard.is_set() and self._writer is not None:
             self._decoder.reset()
             self._told_lost = None
             if self.watcher is not None:
                 self.watcher.guest_began()
             self._greetings += 1
             self._synced = False
-            self._heard.clear()
             self._send(protocol.Hello(protocol.VERSION, time.time_ns(), self._outside, answers_time=True).to_json())
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._heard.wait(), again_s)
