@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Where `prerequisites.sh test` puts a docker client when the system has none that is new enough.
 export PATH := $(CURDIR)/build/docker-cli/usr/bin:$(PATH)
 
-.PHONY: run stop test test-vm test-host check unit bench clean
+.PHONY: run stop test test-vm test-host test-platforms installers installers-lock check unit bench clean
 
 run: build/run-packages .venv/stamp
 	@$(BIN)/cove hello
@@ -25,6 +25,10 @@ test-vm:
 test-host:
 	@$(BIN)/pytest --part=host >build/test-host.log 2>&1; status=$$?; cat build/test-host.log; exit $$status
 
+# What clients and installers of other systems do, as far as it runs here.
+test-platforms: build/platforms-packages .venv/stamp installers
+	@$(BIN)/pytest --part=platforms
+
 # What needs neither root nor a VM, in seconds.
 unit: .venv/stamp
 	$(BIN)/pytest tests/unit
@@ -33,6 +37,13 @@ check: .venv/stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# Everything that Cove is installed from, into build/installers (installers/README.md).
+installers: build/platforms-packages .venv/stamp
+	@PYTHONPATH=installers $(BIN)/python -m making
+
+installers-lock: .venv/stamp
+	@PYTHONPATH=installers $(BIN)/python -m making lock
 
 # Tables for docs/benchmarks.md. The machine should have nothing else to do.
 bench: build/test-packages .venv/stamp

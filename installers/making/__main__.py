@@ -1,0 +1,77 @@
+"""`python -m making [lock]`."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from making import dependencies, linux, records, signing, wheel
+from making.plan import ROOT, Plan
+
+Made = TypeVar("Made")
+OUT = ROOT / "build/installers"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="making", description="Make all installers of Cove, or lock what they are made of"
+    )
+    parser.add_argument("what", nargs="?", choices=("all", "lock"), default="all")
+    parser.add_argument("--out", type=Path, default=OUT, help=f"folder for what is made (default: {OUT})")
+    given = parser.parse_args()
+    try:
+        if given.what == "lock":
+            dependencies.lock()
+        else:
+            make(Plan.of_checkout(given.out.absolute()))
+    except RuntimeError as error:
+        print(f"installers: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def make(plan: Plan) -> None:
+    _clear(plan)
+    own = _step("wheel", lambda: wheel.make(plan))
+    made = [own]
+    parts = records.wheels(plan)
+    tree = _step("files for Linux", lambda: linux.tree(plan, own))
+    made.append(_step("Debian package", lambda: linux.deb(plan, tree)))
+    made.append(_step("RPM", lambda: linux.rpm(plan, tree)))
+    signing.sign(*made)
+    written = records.write(plan, made, parts, signing.program() is not None)
+    signing.sign(*written)
+    for path in [*made, *written]:
+        print(f"{path.stat().st_size / 1e6:8.1f} MB  {path.relative_to(plan.out)}")
+    if plan.dirty:
+        print("made of a checkout with changes that are not committed")
+    if signing.program() is None:
+        print(f"unsigned: {signing.VARIABLE} names no program (installers/README.md)")
+
+
+def _clear(plan: Plan) -> None:
+    """Nothing of an earlier run is handed out; what was fetched stays."""
+    plan.out.mkdir(parents=True, exist_ok=True)
+    for path in plan.out.iterdir():
+        if path == plan.work:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _step(what: str, make: Callable[[], Made]) -> Made:
+    started = time.monotonic()
+    made = make()
+    print(f"{what}: {time.monotonic() - started:.1f} s", flush=True)
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(main())
