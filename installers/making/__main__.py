@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from making import dependencies, linux, records, signing, wheel
+from cove.errors import CoveError
+
+from making import dependencies, linux, records, signing, wheel, windows
 from making.plan import ROOT, Plan
 
 Made = TypeVar("Made")
@@ -29,7 +31,7 @@ def main() -> int:
             dependencies.lock()
         else:
             make(Plan.of_checkout(given.out.absolute()))
-    except RuntimeError as error:
+    except (RuntimeError, CoveError) as error:
         print(f"installers: {error}", file=sys.stderr)
         return 1
     return 0
@@ -43,6 +45,9 @@ def make(plan: Plan) -> None:
     tree = _step("files for Linux", lambda: linux.tree(plan, own))
     made.append(_step("Debian package", lambda: linux.deb(plan, tree)))
     made.append(_step("RPM", lambda: linux.rpm(plan, tree)))
+    client, more = _step("files for Windows", lambda: windows.tree(plan, own))
+    parts += more
+    made.append(_step("Windows installer", lambda: windows.exe(plan, client)))
     signing.sign(*made)
     written = records.write(plan, made, parts, signing.program() is not None)
     signing.sign(*written)

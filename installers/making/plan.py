@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from making import dependencies, site
-from making.targets import Target
+from making.targets import WINDOWS_PYTHON, Target
 
 ROOT = Path(__file__).parents[2]
 INSTALLERS = ROOT / "installers"
@@ -46,18 +46,19 @@ class Plan:
         folder.mkdir(parents=True)
         return folder
 
-    def wheels(self, target: Target | None) -> list[Path]:
-        """The locked wheels of all Pythons of a target; `None`: those that are used while things are made."""
+    def wheels(self, use: Target | str) -> list[Path]:
+        """The locked wheels of all Pythons of a target, or those of a role."""
         found: dict[str, Path] = {}
-        for python in target.pythons if target else ("here",):
-            folder = self.work / "wheels" / (target.name if target else "build") / python
-            found |= {wheel.name: wheel for wheel in dependencies.fetch(target, python, folder)}
+        name, pythons = (use, (WINDOWS_PYTHON,)) if isinstance(use, str) else (use.name, use.pythons)
+        for python in pythons:
+            folder = self.work / "wheels" / name / python
+            found |= {wheel.name: wheel for wheel in dependencies.fetch(use, python, folder)}
         return [found[name] for name in sorted(found)]
 
     def lay_site(self, target: Target, own: Path, into: Path) -> None:
         site.lay([own, *self.wheels(target)], into)
 
-    def run(self, words: Sequence[str | Path], cwd: Path | None = None, **environment: str) -> str:
+    def run(self, words: Sequence[str | Path], cwd: Path = ROOT, **environment: str) -> str:
         """Run a program as if now were the time of the commit; return what it prints. Raises `RuntimeError` with what it said."""
         env = {**os.environ, "SOURCE_DATE_EPOCH": str(self.epoch), "TZ": "UTC", "LC_ALL": "C.UTF-8", **environment}
         done = subprocess.run(
