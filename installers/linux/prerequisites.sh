@@ -52,7 +52,7 @@ docker_client() {
 
 # qemu-system-x86 is Debian's name for the emulator of both 32- and 64-bit PCs.
 run_packages="qemu-system-x86 qemu-utils"
-platforms_packages="dpkg-dev rpm nsis wixl libarchive-tools gcc-mingw-w64-x86-64-posix wine64 wine"
+platforms_packages="dpkg-dev rpm nsis wixl msitools libarchive-tools gcc-mingw-w64-x86-64-posix wine64 wine"
 test_packages="procps libnftables1 libseccomp2 erofs-utils openssh-client curl iproute2 tmux git skopeo"
 
 case ${1:?venv, run, platforms or test} in

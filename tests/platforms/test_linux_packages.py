@@ -37,7 +37,8 @@ export PYTHONPATH=/tmp
 as_user() { setpriv --reuid 65534 --regid 65534 --clear-groups env PATH=/usr/bin:/bin "$@"; }
 as_user cove --version
 as_user cove config --help >/dev/null
-echo "modules from $(/usr/lib/cove/bin/python3 -Ic 'import os, cove, coved, paramiko, pysequoia; print(*(os.path.realpath(each.__path__[0]) for each in (cove, coved)))')"
+/usr/lib/cove/bin/python3 -Ic 'import os, cove, coved, paramiko, pysequoia
+print("modules from", *(os.path.realpath(each.__path__[0]) for each in (cove, coved)))'
 echo "compiled: $(find /usr/lib/cove/site/cove -name '*.pyc' | head -n 1 | wc -l)"
 [ -s /usr/lib/cove/site/cove/image/recipe/lock.json ]
 grep -q 'cove completion bash' /usr/share/bash-completion/completions/cove
