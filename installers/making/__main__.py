@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from cove.errors import CoveError
 
-from making import dependencies, linux, records, signing, wheel, windows
+from making import dependencies, linux, macos, msi, records, release, signing, wheel, windows, winget
 from making.plan import ROOT, Plan
 
 Made = TypeVar("Made")
@@ -40,21 +40,27 @@ def main() -> int:
 def make(plan: Plan) -> None:
     _clear(plan)
     own = _step("wheel", lambda: wheel.make(plan))
-    made = [own]
     parts = records.wheels(plan)
     tree = _step("files for Linux", lambda: linux.tree(plan, own))
-    made.append(_step("Debian package", lambda: linux.deb(plan, tree)))
-    made.append(_step("RPM", lambda: linux.rpm(plan, tree)))
+    deb = _step("Debian package", lambda: linux.deb(plan, tree))
+    rpm = _step("RPM", lambda: linux.rpm(plan, tree))
     client, more = _step("files for Windows", lambda: windows.tree(plan, own))
-    parts += more
-    made.append(_step("Windows installer", lambda: windows.exe(plan, client)))
+    exe = _step("Windows installer", lambda: windows.exe(plan, client))
+    package = _step("MSI", lambda: msi.make(plan, client))
+    mac = _step("files for macOS", lambda: macos.tree(plan, own))
+    pkg = _step("macOS package", lambda: macos.pkg(plan, mac))
+    made = [own, deb, rpm, exe, package, pkg]
     signing.sign(*made)
-    written = records.write(plan, made, parts, signing.program() is not None)
-    signing.sign(*written)
+    # What names digests comes after what changes them.
+    made += [*macos.formula(plan, mac), *winget.make(plan, exe, package)]
+    written = records.write(plan, made, [*parts, *more], signing.program() is not None)
+    signing.sign(written[-1])
     for path in [*made, *written]:
         print(f"{path.stat().st_size / 1e6:8.1f} MB  {path.relative_to(plan.out)}")
     if plan.dirty:
         print("made of a checkout with changes that are not committed")
+    if release.base() == release.NOWHERE:
+        print(f"the formula and winget's manifests lead nowhere: {release.VARIABLE} names no address")
     if signing.program() is None:
         print(f"unsigned: {signing.VARIABLE} names no program (installers/README.md)")
 

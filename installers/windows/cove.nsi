@@ -106,6 +106,7 @@ Section Uninstall
   !insertmacro RemoveProgram
   Delete "$INSTDIR\Uninstall.exe"
   RMDir "$INSTDIR"
+  RMDir "$LOCALAPPDATA\Programs" ; when it is empty: Windows makes it for the first program
   DeleteRegKey HKCU "${GONE}"
   DeleteRegKey HKCU "Software\Cove"
 SectionEnd

@@ -52,12 +52,14 @@ def check_nothing_is_left(wine: Wine, files: set[str], registry: dict[str, dict[
 
 
 def changes(before: dict[str, dict[str, str]], after: dict[str, dict[str, str]]) -> dict[str, object]:
-    """Keys that differ; Wine notes what it has looked at, and when, in some of its own."""
-    keys = before.keys() | after.keys()
+    """Keys whose values differ. Wine notes what it has looked at, and when, in some of its own, and its msiexec, unlike Windows', leaves
+    keys without values and a semicolon behind PATH."""
+    tidy = [{key: {name: value.replace(';"', '"') for name, value in values.items()} for key, values in each.items() if values
+             and not key.startswith((r"Software\Wine", "Volatile"))} for each in (before, after)]  # fmt: skip
     return {
-        key: (before.get(key), after.get(key))
-        for key in keys
-        if before.get(key) != after.get(key) and not key.startswith((r"Software\Wine", r"Volatile"))
+        key: (tidy[0].get(key), tidy[1].get(key))
+        for key in tidy[0].keys() | tidy[1].keys()
+        if tidy[0].get(key) != tidy[1].get(key)
     }
 
 
