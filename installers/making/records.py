@@ -54,10 +54,10 @@ def wheels(plan: Plan) -> list[Part]:
     for target in ALL:
         for wheel in plan.wheels(target):
             found.setdefault(wheel.name, (wheel, []))[1].append(target.name)
-    return [_wheel(wheel, targets) for _, (wheel, targets) in sorted(found.items(), key=lambda each: each[0].lower())]
+    return [of_wheel(wheel, targets) for _, (wheel, targets) in sorted(found.items(), key=lambda each: each[0].lower())]
 
 
-def _wheel(path: Path, targets: Iterable[str]) -> Part:
+def of_wheel(path: Path, targets: Iterable[str]) -> Part:
     name, version, _ = dependencies.metadata(path)
     purl = f"pkg:pypi/{name}@{version}?file_name={path.name}"
     return Part(name, version, purl, path.name, digest(path), ", ".join(targets))

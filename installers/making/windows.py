@@ -21,7 +21,7 @@ from cove.image.recipe import LOCK, Recipe, load_lock
 
 from making import dependencies
 from making.plan import INSTALLERS, PUBLISHER, SUMMARY, Plan, fill, total_size
-from making.records import Part
+from making.records import Part, of_wheel
 from making.signing import VARIABLE, program, sign
 from making.targets import WINDOWS, WINDOWS_PYTHON
 
@@ -45,8 +45,7 @@ def tree(plan: Plan, own: Path) -> tuple[Path, list[Part]]:
     root = plan.fresh("windows-tree")
     python = root / "python"
     python.mkdir()
-    _dlls(plan, python)
-    parts = _library(plan, python / "Lib")
+    parts = [_dlls(plan, python), *_library(plan, python / "Lib")]
     (python / f"{DLL}._pth").write_text("Lib\n.\n../site\n")
     plan.lay_site(WINDOWS, own, root / "site")
     (root / "bin").mkdir()
@@ -75,7 +74,7 @@ def exe(plan: Plan, files: Path) -> Path:
     return made
 
 
-def _dlls(plan: Plan, python: Path) -> None:
+def _dlls(plan: Plan, python: Path) -> Part:
     """From a wheel that brings CPython's own for programs that are made with it, with the signatures of python.org."""
     (wheel,) = plan.wheels(dependencies.WINDOWS_PYTHON)
     with ZipFile(wheel) as archive:
@@ -84,6 +83,7 @@ def _dlls(plan: Plan, python: Path) -> None:
             if path.parts[0] != "deploy_libs" or any(fnmatch.fnmatch(path.name.lower(), each) for each in _NOT_SHIPPED):
                 continue
             (python / path.name).write_bytes(archive.read(name))
+    return of_wheel(wheel, [f"{WINDOWS.name} (CPython's DLLs alone)"])
 
 
 def _library(plan: Plan, into: Path) -> list[Part]:
