@@ -142,6 +142,11 @@ class MachinePaths:
         return self.folder / "machine.toml"
 
     @property
+    def settings_draft(self) -> Path:
+        """What `cove config edit` could not take, kept for who wrote it."""
+        return self.folder / "machine.toml.draft"
+
+    @property
     def disk(self) -> Path:
         """The data disk: containers, images, volumes."""
         return self.folder / "data.qcow2"

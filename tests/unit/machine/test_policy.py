@@ -76,14 +76,14 @@ def test_a_link_or_a_pipe_is_no_policy(file: Path, tmp_path: Path) -> None:
     [
         (
             "allowed_registry = []\n",
-            r"policy.toml, line 1: allowed_registry is not known to policies; did you mean allowed_registries\?",
+            r"policy.toml:1:1: allowed_registry is not known to policies; did you mean allowed_registries\?",
         ),
-        ("\n[locked]\n\ncpu = 1\n", r"line 4: cpu is not a setting; did you mean cpus\?"),
-        ("[locked]\ndisk = '60GiB'\ncpus = 'many'\n", r"line 3: cpus must be a whole number"),
-        ("locked = 3\n", r"line 1: locked must be a table"),
-        ("allowed_registries = 'docker.io'\n", r"line 1: allowed_registries must be a list of hosts"),
+        ("\n[locked]\n\ncpu = 1\n", r"policy.toml:4:\d+: cpu is not a setting; did you mean cpus\?"),
+        ("[locked]\ndisk = '60GiB'\ncpus = 'many'\n", r"policy.toml:3:\d+: cpus must be a whole number"),
+        ("locked = 3\n", r"policy.toml:1:\d+: locked must be a table"),
+        ("allowed_registries = 'docker.io'\n", r"policy.toml:1:\d+: allowed_registries must be a list of hosts"),
         ("allowed_registries = ['https://x']\n", r"must be a list of hosts .* not 'https://x'"),
-        ("[locked\n", r"line 1: not valid TOML"),
+        ("[locked\n", r"policy.toml:1:\d+: not valid TOML"),
     ],
 )
 def test_mistakes_are_named(file: Path, text: str, said: str) -> None:

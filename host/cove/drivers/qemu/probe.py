@@ -116,7 +116,7 @@ def run(program: Path, names: Sequence[str], kernel: Path | None = None, bound_s
         reasons: list[str] = []
         trials: list[tuple[str, _Trial]] = []
         for name in names:
-            if reason := _unusable(name):
+            if reason := unusable(name):
                 reasons.append(reason)
             else:
                 trials.append((name, stack.enter_context(_Trial(program, name, rom, sandbox))))
@@ -139,7 +139,7 @@ def run(program: Path, names: Sequence[str], kernel: Path | None = None, bound_s
     )
 
 
-def _unusable(name: str) -> str:
+def unusable(name: str) -> str:
     """Why an accelerator need not even be tried, empty when it is to be tried."""
     if name == "kvm":
         if not KVM_DEVICE.exists():
