@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,19 +45,8 @@ class Misfit:
 
 def misfits(paths: MachinePaths, wanted: Settings, keys: Collection[str] = tuple(SCHEMA)) -> list[Misfit]:
     """What does not fit of these settings. Blocks for a moment."""
-    found = [
-        *_processors(paths, wanted), *_memory(paths, wanted), *_disk(paths, wanted), *_accelerator(paths, wanted),
-        *_address(wanted),
-    ]  # fmt: skip
-    if "qemu" in keys and wanted.qemu:
-        found += _program(wanted)
-    if not {"share_home", "shared_folders"}.isdisjoint(keys):
-        found += _folders(wanted, keys)
-    if "folder_driver" in keys:
-        found += _driver(wanted)
-    if "extra_certificates" in keys:
-        found += _certificates(wanted)
-    return [one for one in found if one.key in keys]
+    checks = dict.fromkeys(_CHECKS[key] for key in SCHEMA if key in keys and key in _CHECKS)
+    return [one for check in checks for one in check(paths, wanted) if one.key in keys]
 
 
 def of_values(paths: MachinePaths, values: Mapping[str, Value], keys: Collection[str] = tuple(SCHEMA)) -> list[Misfit]:
@@ -84,7 +73,8 @@ def told(found: list[Misfit]) -> list[str]:
 
 
 def refusal(found: Collection[Misfit]) -> SettingsError:
-    return SettingsError("\n".join(one.message for one in found), "\n".join(one.hint for one in found if one.hint))
+    messages, hints = ([getattr(one, what) for one in found] for what in ("message", "hint"))
+    return SettingsError("\n".join(dict.fromkeys(messages)), "\n".join(dict.fromkeys(filter(None, hints))))
 
 
 def _of_origin(one: Misfit, found: Value) -> Misfit:
@@ -158,7 +148,7 @@ def _accelerator(paths: MachinePaths, wanted: Settings) -> Iterator[Misfit]:
         yield Misfit("accelerator", f"accelerator: {name} does not work here now: {reason}", way, stops=True)
 
 
-def _address(wanted: Settings) -> Iterator[Misfit]:
+def _address(paths: MachinePaths, wanted: Settings) -> Iterator[Misfit]:
     if not computer.has_address(wanted.bind_address):
         yield Misfit(
             "bind_address",
@@ -167,7 +157,9 @@ def _address(wanted: Settings) -> Iterator[Misfit]:
         )
 
 
-def _program(wanted: Settings) -> Iterator[Misfit]:
+def _program(paths: MachinePaths, wanted: Settings) -> Iterator[Misfit]:
+    if not wanted.qemu:  # it is searched for, and told of when it is needed
+        return
     try:
         binary.version(binary.find(wanted.qemu))
     except CoveError as error:
@@ -175,19 +167,19 @@ def _program(wanted: Settings) -> Iterator[Misfit]:
         yield Misfit("qemu", f"qemu: {said}", _QEMU, refused=True, stops=True)
 
 
-def _folders(wanted: Settings, keys: Collection[str]) -> Iterator[Misfit]:
+def _folders(paths: MachinePaths, wanted: Settings) -> Iterator[Misfit]:
     try:
         _, said = folders.wanted(wanted)
     except SettingsError as error:
-        key = "shared_folders" if "shared_folders" in keys else "share_home"
-        yield Misfit(key, error.message, error.hint, refused=True, stops=True)
+        for key in ("share_home", "shared_folders"):  # either can mend it
+            yield Misfit(key, error.message, error.hint, refused=True, stops=True)
         return
     for line in said:
         key = "share_home" if line.startswith(f"{Path.home()} is ") else "shared_folders"
         yield Misfit(key, f"{key}: {line}")
 
 
-def _driver(wanted: Settings) -> Iterator[Misfit]:
+def _driver(paths: MachinePaths, wanted: Settings) -> Iterator[Misfit]:
     if wanted.folder_driver == "auto":
         return
     try:
@@ -198,9 +190,23 @@ def _driver(wanted: Settings) -> Iterator[Misfit]:
         return
 
 
-def _certificates(wanted: Settings) -> Iterator[Misfit]:
+def _certificates(paths: MachinePaths, wanted: Settings) -> Iterator[Misfit]:
     try:
         for one in wanted.extra_certificates:
             certificates.of_file(Path(one).expanduser())
     except SettingsError as error:
         yield Misfit("extra_certificates", error.message, error.hint, refused=True)
+
+
+_CHECKS: dict[str, Callable[[MachinePaths, Settings], Iterator[Misfit]]] = {
+    "cpus": _processors,
+    "memory": _memory,
+    "disk": _disk,
+    "accelerator": _accelerator,
+    "bind_address": _address,
+    "qemu": _program,
+    "share_home": _folders,
+    "shared_folders": _folders,
+    "folder_driver": _driver,
+    "extra_certificates": _certificates,
+}

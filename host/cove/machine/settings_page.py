@@ -68,10 +68,11 @@ cove config set insecure_registries ''
 
 ## Changing a machine that runs, or is suspended
 
-`config set` says whether a restart is needed: it is not when the machine's VM has the value already, such as after
-a setting has been set back. A suspended machine wakes with what it had, but for its folders; changing settings does not
-harm its state, and `cove machine restart` wakes it first to stop it in order. A machine that was stopped starts from a saved
-VM of its processors, memory and folders' driver; those of the last two such sets are kept, and others boot once.
+`config set` says whether a restart is needed. It is not when the machine's VM has the value already, such as when a setting
+has been set back. A suspended machine wakes with what it had, but for its folders. Changing settings leaves its state as it is; one that
+wakes while `qemu` or `accelerator` name others boots anew. `cove machine restart` wakes it first, to stop it in order. A machine
+that was stopped starts at once from a saved VM of its processors, memory and folders' driver; those of the last two such
+sets are kept, and with others it boots once.
 
 ## Environment
 

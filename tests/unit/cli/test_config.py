@@ -347,6 +347,14 @@ def test_what_is_unwise_is_taken_with_a_warning(
     assert run("config", "validate")[2].startswith(f"cove: warning: COVE_{key.upper()}: {said.partition(' (')[0]}")
 
 
+def test_folders_that_cannot_be_shared_together_are_refused(paths: MachinePaths, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    status, _, err = run("config", "set", "shared_folders", f"{tmp_path},{tmp_path}/in:ro")
+    assert status == 1
+    assert "cannot be read-only within" in err
+    assert err.count("\n") == 2
+
+
 def test_a_machine_is_not_made_with_more_than_there_is(paths: MachinePaths, run: Run) -> None:
     status, _, err = run("machine", "init", "other", "--memory", "64GiB")
     assert (status, lifecycle.names()) == (1, ["default"])

@@ -119,6 +119,19 @@ def test_a_wrong_variable_is_named(file: Path, tmp_path: Path) -> None:
         SettingsError, match=r"^the environment variable COVE_CPUS: cpus must be a whole number .*'many'"
     ):
         effective.values(kept, {"COVE_CPUS": "many"})
+    with pytest.raises(SettingsError) as told:
+        effective.values(kept, {"COVE_CPUS": "many", "COVE_DISK": "1XB"})
+    assert [line.split()[3] for line in told.value.message.splitlines()] == ["COVE_CPUS:", "COVE_DISK:"]
+    assert [line.rpartition(" ")[2] for line in told.value.hint.splitlines()] == ["COVE_CPUS", "COVE_DISK"]
+
+
+def test_all_mistakes_are_told_each_on_its_line(file: Path) -> None:
+    file.write_text("mine = 1\nallowed_registries = 3\n[locked]\ncpu = 1\ncpus = 0\n")
+    with pytest.raises(SettingsError) as told:
+        policy.load()
+    said = [line.removeprefix(f"{file}:") for line in told.value.message.splitlines()]
+    assert [line.partition(" ")[0] for line in said] == ["1:1:", "2:22:", "4:1:", "5:8:"]
+    assert told.value.hint == f"edit {file}"
 
 
 def test_no_variable_of_a_setting_means_something_else() -> None:
