@@ -13,7 +13,7 @@ from cove.drivers.qemu import binary, probe
 from cove.errors import CoveError, SettingsError
 from cove.machine import certificates, computer, effective
 from cove.machine.effective import Value
-from cove.machine.paths import DEFAULT_MACHINE, MachinePaths
+from cove.machine.paths import MachinePaths
 from cove.machine.settings import SCHEMA, Settings
 from cove.machine.sizes import approximate_size, format_size
 from cove.share import choice, folders
@@ -22,7 +22,6 @@ SPARED = 8
 """So small a part of its memory this computer needs for itself."""
 BEFORE_START = ("cpus", "memory", "disk", "accelerator", "bind_address")
 """What is told by a start beforehand; of what else does not fit it tells when it comes to it."""
-_QEMU = f"name a {binary.PROGRAM}, or have it searched for: cove config set qemu ''"
 _SYSTEMS = {"kvm": ("linux", "Linux"), "hvf": ("darwin", "macOS"), "whpx": ("win32", "Windows")}
 
 
@@ -87,7 +86,7 @@ def _of_origin(one: Misfit, found: Value) -> Misfit:
 def _set(paths: MachinePaths, key: str, value: object) -> str:
     if not paths.settings.exists():
         return f"make it with --{key} {value}"
-    return f"cove config set{'' if paths.name == DEFAULT_MACHINE else f' -m {paths.name}'} {key} {value}"
+    return f"cove config set{paths.option} {key} {value}"
 
 
 def _processors(paths: MachinePaths, wanted: Settings) -> Iterator[Misfit]:
@@ -164,7 +163,8 @@ def _program(paths: MachinePaths, wanted: Settings) -> Iterator[Misfit]:
         binary.version(binary.find(wanted.qemu))
     except CoveError as error:
         said, _, _ = error.message.partition("\n")
-        yield Misfit("qemu", f"qemu: {said}", _QEMU, refused=True, stops=True)
+        way = f"name a {binary.PROGRAM}, or have it searched for: " + _set(paths, "qemu", "''")
+        yield Misfit("qemu", f"qemu: {said}", way, refused=True, stops=True)
 
 
 def _folders(paths: MachinePaths, wanted: Settings) -> Iterator[Misfit]:

@@ -431,7 +431,7 @@ def _edited(draft: Path, before: str, paths: MachinePaths, asked: TextIO) -> _Ed
         except CoveError as error:
             print("\n      ".join(f"cove: {error.message}".splitlines()), flush=True, file=asked)
             if not _again(asked):
-                raise _Discarded("nothing has been changed", "once more: cove config edit") from None
+                raise _Discarded("nothing has been changed", f"once more: cove config edit{paths.option}") from None
 
 
 def _checked(text: str, before: str, paths: MachinePaths) -> _Edited:
@@ -508,7 +508,7 @@ def _write_over(paths: MachinePaths, seen: str, text: str, asked: TextIO) -> Non
                 return
         seen = there
         if not confirm(f"{paths.settings} has been changed by somebody else meanwhile. Write over it?", asked):
-            raise SettingsError("nothing has been changed", "once more: cove config edit")
+            raise SettingsError("nothing has been changed", f"once more: cove config edit{paths.option}")
 
 
 def _open_editor(file: Path, paths: MachinePaths, shown: TextIO) -> None:
@@ -525,8 +525,8 @@ def _open_editor(file: Path, paths: MachinePaths, shown: TextIO) -> None:
     if not words and not (sys.stdin.isatty() and shown.isatty()):
         raise CoveError(
             "there is no terminal to edit the settings in",
-            f"change one with: cove config set KEY VALUE; or edit {paths.settings} otherwise,\n"
-            "then: cove config validate",
+            f"change one with: cove config set{paths.option} KEY VALUE; or edit {paths.settings} otherwise,\n"
+            f"then: cove config validate{paths.option}",
         )
     words = words or [next((one for one in usual if shutil.which(one)), "")]
     if not words[0] or shutil.which(words[0]) is None:

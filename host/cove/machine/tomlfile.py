@@ -51,10 +51,12 @@ def refusal(file: Path | str, mistakes: Sequence[Mistake]) -> SettingsError:
 
 def way_out(file: Path | str) -> str:
     """What to do about mistakes in a file."""
-    from cove.machine.paths import DEFAULT_MACHINE, MachinePaths, is_name
+    from cove.machine.paths import MachinePaths, is_name
 
-    if isinstance(file, Path) and is_name(name := file.parent.name) and file == MachinePaths(name).settings:
-        return "mend it with: cove config edit" + ("" if name == DEFAULT_MACHINE else f" -m {name}")
+    if isinstance(file, Path) and is_name(name := file.parent.name):
+        paths = MachinePaths(name)
+        if file == paths.settings:
+            return f"mend it with: cove config edit{paths.option}"
     return f"edit {file}"
 
 

@@ -19,6 +19,14 @@ def test_a_start_tells_of_what_is_unwise(cove: Any, monkeypatch: pytest.MonkeyPa
     assert "COVE_BIND_ADDRESS: bind_address: 203.0.113.9 is none of this computer's addresses now" in said
 
 
+def test_a_start_with_more_memory_than_there_is_tells_so_and_tries(cove: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    cove.make()
+    monkeypatch.setenv("COVE_MEMORY", "15TiB")
+    said = cove.run("machine", "start").stderr
+    assert "COVE_MEMORY: memory: 15TiB is more than this computer has (" in said
+    assert cove.status()["memory"] == 15 << 40
+
+
 def test_a_start_is_refused_before_it_takes_time(cove: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     cove.make()
     monkeypatch.setenv("COVE_ACCELERATOR", "hvf")

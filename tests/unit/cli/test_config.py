@@ -347,6 +347,16 @@ def test_what_is_unwise_is_taken_with_a_warning(
     assert run("config", "validate")[2].startswith(f"cove: warning: COVE_{key.upper()}: {said.partition(' (')[0]}")
 
 
+def test_an_accelerator_that_may_come_is_taken_with_a_warning(
+    paths: MachinePaths, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cove.agent.fit.sys.platform", "linux")
+    monkeypatch.setattr("cove.drivers.qemu.probe.KVM_DEVICE", tmp_path / "kvm")
+    status, _, err = run("config", "set", "accelerator", "kvm")
+    assert status == 0
+    assert err.startswith(f"cove: warning: accelerator: kvm does not work here now: {tmp_path}/kvm is absent")
+
+
 def test_folders_that_cannot_be_shared_together_are_refused(paths: MachinePaths, run: Run, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     status, _, err = run("config", "set", "shared_folders", f"{tmp_path},{tmp_path}/in:ro")
