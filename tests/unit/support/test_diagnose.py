@@ -23,6 +23,7 @@ from cove.image import assemble, builder, inputs, store
 from cove.image.recipe import Recipe
 from cove.image.tree import Tree
 from cove.machine import certificates, docker_context, lifecycle, policy, settings
+from cove.machine.architecture import AMD64
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from cove.support import computer, diagnose, findings, machine
@@ -252,8 +253,8 @@ def test_image(paths: MachinePaths) -> None:
     assert worst("image").state == NOTE
     folder = store.new_directory()
     base = assemble.Base(b"kernel", Tree(), Tree())
-    manifest = builder.write(folder, Recipe.load(inputs.recipe_dir()), base, [])
-    image = store.publish(folder, manifest["digest"], inputs.key())
+    manifest = builder.write(folder, Recipe.load(inputs.recipe_dir(), AMD64), base, [])
+    image = store.publish(folder, manifest["digest"], inputs.key(AMD64))
     assert worst("image") == Finding("image", OK, f"the VM image {image.digest[:12]} is whole")
     for path in (image.kernel, image.initramfs, image.system):
         data = path.read_bytes()
