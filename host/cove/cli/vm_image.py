@@ -6,7 +6,7 @@ import click
 
 from cove.cli import as_json as json_output
 from cove.cli.clicked import Group
-from cove.machine.architecture import ARCHITECTURES, named
+from cove.machine.architecture import AMD64, ARCHITECTURES, ARM64, named
 
 
 @click.group("vm-image", cls=Group)
@@ -57,7 +57,7 @@ def lock(as_json: bool) -> None:
     from cove.progress import renderer
 
     with renderer() as report:
-        written = [str(path) for path in builder.write_locks(report)]
+        written = [str(builder.write_lock(one, report)) for one in (AMD64, ARM64)]
     json_output.told(as_json, "\n".join(written), locks=written)
 
 

@@ -17,7 +17,7 @@ from cove.image.archive import Package
 from cove.image.recipe import Recipe, dump_lock, load_lock
 from cove.image.store import VmImage
 from cove.machine import space
-from cove.machine.architecture import AMD64, ARM64, Architecture
+from cove.machine.architecture import Architecture
 from cove.machine.paths import cache_dir, images_dir
 from cove.progress import Event, Report, ignore
 
@@ -56,16 +56,13 @@ def _build(architecture: Architecture, progress: Report) -> VmImage:
     return image
 
 
-def write_locks(progress: Report = ignore) -> list[Path]:
-    """Resolve the recipe through the signed index of now, write its locks and return where they are. Raises `CoveError`."""
-    recipes = [Recipe.load(inputs.recipe_dir(), architecture) for architecture in (AMD64, ARM64)]
-    resolved = []
-    for recipe in recipes:
-        progress(Event("image", f"reading the signed index for {recipe.architecture.name}"))
-        resolved.append(resolve.resolve(recipe, resolve.index(recipe, mirror.find(), _packages_cache())))
-    for recipe, packages in zip(recipes, resolved, strict=True):
-        recipe.lock.write_bytes(dump_lock(packages))
-    return [recipe.lock for recipe in recipes]
+def write_lock(architecture: Architecture, progress: Report = ignore) -> Path:
+    """Resolve the recipe through the signed index of now, write its lock and return where it is. Raises `CoveError`."""
+    recipe = Recipe.load(inputs.recipe_dir(), architecture)
+    progress(Event("image", f"reading the signed index for {architecture.name}"))
+    packages = resolve.resolve(recipe, resolve.index(recipe, mirror.find(), _packages_cache()))
+    recipe.lock.write_bytes(dump_lock(packages))
+    return recipe.lock
 
 
 def write(

@@ -177,9 +177,9 @@ def test_a_suspended_machine_goes_on_with_its_own_and_then_takes_the_new_one(cov
 def test_a_machine_of_a_cove_that_noted_nothing_can_go_back(cove: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = cove.make()
     paths.disk.touch()
-    monkeypatch.setattr(store, "current", lambda: None)  # another recipe than the one that OLD was made of
-    monkeypatch.setattr(builder, "build", lambda _: store.find(publish_image("1")))
-    assert choosing.choose(paths, lambda _: None).digest == NEW
+    monkeypatch.setattr(store, "current", lambda _: None)  # another recipe than the one that OLD was made of
+    monkeypatch.setattr(builder, "build", lambda *_: store.find(publish_image("1")))
+    assert choosing.choose(paths, AMD64, lambda _: None).digest == NEW
     assert systems.load(paths) == systems.Systems(used=OLD, trying=NEW)
     store.prune()
     assert there() == {OLD, NEW}
@@ -249,7 +249,7 @@ def test_every_step_of_taking_an_image_can_be_the_last(cove: Any) -> None:
     key = inputs.key(AMD64)
     _publish("0")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(inputs, "key", lambda: key)
+        patched.setattr(inputs, "key", lambda _: key)
         digits = "01"
         while _killed(step, digits[1]):
             noted, newest = systems.load(paths), store.current(AMD64)

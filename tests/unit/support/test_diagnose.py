@@ -211,7 +211,7 @@ def test_qemu(paths: MachinePaths, monkeypatch: pytest.MonkeyPatch, home: Path) 
     program.chmod(0o755)
     monkeypatch.setenv("COVE_QEMU", str(program))
     told = worst("qemu")
-    assert (told.state, told.fix) == (WARNING, binary.install_hint())
+    assert (told.state, told.fix) == (WARNING, binary.install_hint(AMD64))
     assert told.text == f"QEMU 6.2.0 ({program}) is old: Cove is tested with 7.2 and later"
     program.write_text('#!/bin/sh\necho "QEMU emulator version 7.2.22"\n')
     assert worst("qemu").state == OK
@@ -226,7 +226,7 @@ def test_qemu(paths: MachinePaths, monkeypatch: pytest.MonkeyPatch, home: Path) 
     ],
 )
 def test_virtualisation(reason: str, fix: str, paths: MachinePaths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(binary, "find", lambda configured: Path("/q"))
+    monkeypatch.setattr(binary, "find", lambda *_: Path("/q"))
     monkeypatch.setattr(binary, "version", lambda program: "7.2.0")
     monkeypatch.setattr(probe, "run", lambda *_: probe.Probe("tcg", reason, False))
     first, second = found("virtualisation")
