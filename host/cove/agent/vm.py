@@ -26,7 +26,19 @@ from cove.errors import AgentError, BootError, CoveError, DriverError, GuestGave
 from cove.forward import ssh_agent
 from cove.forward.docker_socket import EngineDoor
 from cove.forward.ports import PortForwards, free_port
-from cove.machine import effective, keys, outside, policy, registries, runstate, space, suspended, templates
+from cove.image.store import VmImage
+from cove.machine import (
+    architecture,
+    effective,
+    keys,
+    outside,
+    policy,
+    registries,
+    runstate,
+    space,
+    suspended,
+    templates,
+)
 from cove.machine.files import MAX_CONSOLE, cut
 from cove.machine.paths import MachinePaths
 from cove.machine.runstate import RunState
@@ -187,7 +199,7 @@ class Vm:
         wanted = effective.load(self._paths.settings)
         disk.check_size(self._paths, wanted.disk)
         await self._look_outside(wanted)
-        program = binary.find(wanted.qemu)
+        program = binary.find(wanted.qemu, architecture.named(wanted.architecture))
         await asyncio.to_thread(keys.ensure, self._paths)
         # What is on disk is of a VM that has died. The next one is to be taken over only once it has its seed.
         runstate.forget(self._paths)
@@ -199,11 +211,13 @@ class Vm:
                 await self._failed("its suspended state", "as after a power cut", error, report)
         suspended.forget(self._paths)
         try:
-            image = await abandonable(images.choose, self._paths, image_progress)
+            image = await abandonable(
+                images.choose, self._paths, architecture.named(wanted.architecture), image_progress
+            )
         finally:
             given_up.set()
         self._image = image.digest
-        accelerator = await self._accelerator(program, image.kernel, wanted)
+        accelerator = await self._accelerator(program, image, wanted)
         text = f"{self._paths.name}: {wanted.cpus} CPUs, {format_size(wanted.memory)}, {format_size(wanted.disk)} disk"
         detail = f"{accelerator.reason}: cove machine status tells more" if accelerator.reason else ""
         report(Event("machine", f"{text}, {accelerator.description}", detail=detail))
@@ -212,7 +226,7 @@ class Vm:
             report(Event("machine", line))
         spec = VmSpec(
             self._paths.name, wanted.cpus, wanted.memory, wanted.disk, image.kernel, image.initramfs, image.system,
-            image.command_line, accelerator, sharing.of_hypervisor(shared, carried.name),
+            image.command_line, accelerator, image.architecture, sharing.of_hypervisor(shared, carried.name),
             sharing.need_memory(shared, carried.name),
         )  # fmt: skip
         await self._driver.create(spec)
@@ -237,10 +251,12 @@ class Vm:
                 templates.discard(key)
         await self._cold_boot(spec, key, run, told, report)
 
-    async def _accelerator(self, program: Path, kernel: Path, wanted: Settings) -> Accelerator:
+    async def _accelerator(self, program: Path, image: VmImage, wanted: Settings) -> Accelerator:
         """What is to run the VM; the driver is told of program and sandbox."""
         assert self._driver is not None
-        accelerator, probed = await asyncio.to_thread(probe.choose, program, kernel, wanted.accelerator)
+        accelerator, probed = await asyncio.to_thread(
+            probe.choose, program, image.architecture, image.kernel, wanted.accelerator
+        )
         self._driver.program = program
         self._driver.sandbox = probed.sandbox
         return accelerator
@@ -288,10 +304,10 @@ class Vm:
         # Of folders, what the settings say now; but what carries them is a part of the state.
         shared, _, _ = await asyncio.to_thread(sharing.settle, wanted, program)
         run = replace(run, folders=to_json(shared))
-        accelerator = await self._accelerator(program, image.kernel, wanted)
+        accelerator = await self._accelerator(program, image, wanted)
         spec = VmSpec(
             self._paths.name, run.cpus, run.memory, wanted.disk, image.kernel, image.initramfs, image.system,
-            image.command_line, accelerator, sharing.of_hypervisor(shared, run.folder_driver), run.shared_memory,
+            image.command_line, accelerator, image.architecture, sharing.of_hypervisor(shared, run.folder_driver), run.shared_memory,
         )  # fmt: skip
         if run.kind != await asyncio.to_thread(self._driver.state_kind, spec):
             raise StateError("QEMU or what accelerates it is another one now")

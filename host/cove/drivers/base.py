@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from cove.machine.architecture import Architecture
+
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
@@ -48,6 +50,7 @@ class VmSpec:
     system: Path
     command_line: str
     accelerator: Accelerator
+    architecture: Architecture
     folders: tuple[SharedFolder, ...] = ()
     """What it can be asked to plug in by `plug_folder`."""
     shared_memory: bool = False

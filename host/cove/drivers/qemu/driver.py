@@ -50,7 +50,7 @@ class QemuDriver(Driver):
 
     def __init__(self, paths: MachinePaths) -> None:
         self._paths = paths
-        self.program = Path(binary.PROGRAM)
+        self.program = Path()
         self.sandbox = False
         self._qmp: QMPClient | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -127,7 +127,7 @@ class QemuDriver(Driver):
                     pass_fds=inherited, cwd=self._paths.folder,
                 )  # fmt: skip
             except OSError as error:
-                raise DriverError(f"{self.program} cannot be run: {error.strerror}", binary.install_hint()) from error
+                raise DriverError(f"{self.program} cannot be run: {error.strerror}", binary.REINSTALL) from error
         try:
             await self._connect()
             if consume is not None:
