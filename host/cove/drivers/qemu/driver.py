@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
 
 from cove.drivers.base import Driver, Forward, VmSpec
-from cove.drivers.qemu import backlog, binary, command, lastwords, migration, plugs, qcow2, statekind
+from cove.drivers.qemu import backlog, binary, command, inspection, lastwords, migration, plugs, qcow2, statekind
 from cove.drivers.qemu.identity import is_qemu_of
 from cove.errors import CoveError, DriverError, PortInUse, StateError
 from cove.machine.files import MAX_CONSOLE, rotate, sync_folder
@@ -31,6 +31,7 @@ from cove.machine.sockets import listen
 log = logging.getLogger(__name__)
 
 QMP_TIMEOUT_S = 20.0
+INSPECT_TIMEOUT_S = 2.0
 KILL_TIMEOUT_S = 10.0
 LOOKED_AT_S = 0.5
 LET_GO_S = 2.0
@@ -297,6 +298,14 @@ class QemuDriver(Driver):
                 return await self._qmp.execute(name, arguments)
         except (TimeoutError, OSError, QMPError) as error:
             raise DriverError(f"QEMU refused {name}: {error or 'no answer in time'}") from error
+
+    async def inspected(self) -> str:
+        said: list[str] = []
+        with contextlib.suppress(TimeoutError, DriverError):
+            async with asyncio.timeout(INSPECT_TIMEOUT_S):
+                for line in inspection.COMMANDS:
+                    said.append(await self._monitor(line))
+        return inspection.shown(said)
 
     async def power_button(self) -> None:
         await self._execute("system_powerdown")
