@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 BOOT_TIMEOUT_S = 180.0
 """A first boot under software emulation on a busy computer takes a sixth of it."""
-FIRST_TRY_S = 90.0
+FIRST_TRY_S = 120.0
 """In which a guest that boots asks for its seed, when another try follows. That one has the longer time, for a computer that is too
 slow for this."""
 RESTORED_TIMEOUT_S = 60.0
@@ -247,6 +247,7 @@ class Vm:
         accelerator, probed = await asyncio.to_thread(probe.choose, program, kernel, wanted.accelerator)
         self._driver.program = program
         self._driver.sandbox = probed.sandbox
+        self._driver.known_version = probed.version
         return accelerator
 
     async def _look_outside(self, wanted: Settings) -> Outside:
@@ -276,6 +277,7 @@ class Vm:
         self.run = self.link = None
         failed, self._driver = self._driver, QemuDriver(self._paths)
         self._driver.program, self._driver.sandbox = failed.program, failed.sandbox
+        self._driver.known_version = failed.known_version
         self.folders = None
 
     def _folders_of(self, run: RunState) -> Folders:

@@ -44,7 +44,7 @@ _FORWARD = re.compile(r"^ *(TCP|UDP)\[HOST_FORWARD\] +(\d+) +(\*|[\d.]+) +(\d+) 
 
 class QemuDriver(Driver):
     """`program` (from `binary.find`) and `sandbox` (it can confine itself by seccomp: `probe.choose` finds out) are set before
-    `start`; taking over a VM that runs needs neither.
+    `start`; taking over a VM that runs needs neither. `known_version` spares `version` a start of the program.
     """
 
     name: ClassVar[str] = "qemu"
@@ -60,7 +60,7 @@ class QemuDriver(Driver):
         self._full = asyncio.Event()
         self._failures: asyncio.Task[None] | None = None
         self._held = asyncio.Event()
-        self._version = ""
+        self.known_version = ""
 
     @property
     def _pid_file(self) -> Path:
@@ -71,8 +71,8 @@ class QemuDriver(Driver):
             await asyncio.to_thread(qcow2.create, self._paths.disk, spec.disk_size)
 
     def version(self) -> str:
-        self._version = self._version or binary.version(self.program)
-        return self._version
+        self.known_version = self.known_version or binary.version(self.program)
+        return self.known_version
 
     def state_kind(self, spec: VmSpec) -> str | None:
         return statekind.of(spec, self.program, self.version(), self.sandbox)

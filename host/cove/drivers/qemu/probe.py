@@ -19,11 +19,12 @@ import tempfile
 import time
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cove.drivers.base import Accelerator
-from cove.errors import DriverError
+from cove.drivers.qemu import binary
+from cove.errors import DriverError, HypervisorMissing
 from cove.machine.files import write_whole
 from cove.machine.paths import cache_dir
 
@@ -44,11 +45,12 @@ _EXIT_PORT = 0x501
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The result: the accelerator, why not a better one, and whether this QEMU has its seccomp sandbox."""
+    """The result: the accelerator, why not a better one, whether this QEMU has its seccomp sandbox, and its version, if it told."""
 
     accelerator: str
     reason: str
     sandbox: bool
+    version: str = ""
 
 
 def firmware() -> bytes:
@@ -100,6 +102,8 @@ def choose(program: Path, kernel: Path, wanted: str = "auto") -> tuple[Accelerat
     probe = _remembered(cache, key)
     if probe is None:
         probe = run(program, candidates(wanted), kernel)
+        with contextlib.suppress(HypervisorMissing):  # whoever needs it asks again
+            probe = replace(probe, version=binary.version(program))
         _remember(cache, key, probe)
     return Accelerator(probe.accelerator, probe.reason), probe
 
