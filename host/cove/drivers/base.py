@@ -142,6 +142,11 @@ class Driver(ABC):
         """Whether the VM runs, and can be spoken to through this object."""
 
     @abstractmethod
+    async def inspected(self) -> str:
+        """What the hypervisor knows of a VM that does nothing any more, for whoever is to find out why: some lines, "" when it does not
+        answer within two seconds. Never fails."""
+
+    @abstractmethod
     async def power_button(self) -> None:
         """Ask the guest to power down (ACPI); returns at once."""
 

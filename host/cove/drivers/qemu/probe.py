@@ -18,13 +18,13 @@ import tempfile
 import time
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cove.drivers.base import Accelerator
-from cove.drivers.qemu import firmware
+from cove.drivers.qemu import binary, firmware
 from cove.drivers.qemu.firmware import Firmware
-from cove.errors import DriverError
+from cove.errors import DriverError, HypervisorMissing
 from cove.machine.architecture import Architecture, here
 from cove.machine.files import write_whole
 from cove.machine.paths import cache_dir
@@ -42,11 +42,12 @@ SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=de
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The result: the accelerator, why not a better one, and whether this QEMU has its seccomp sandbox."""
+    """The result: the accelerator, why not a better one, whether this QEMU has its seccomp sandbox, and its version, if it told."""
 
     accelerator: str
     reason: str
     sandbox: bool
+    version: str = ""
 
 
 def candidates(wanted: str, architecture: Architecture) -> list[str]:
@@ -69,6 +70,8 @@ def choose(program: Path, architecture: Architecture, kernel: Path, wanted: str 
     probe = _remembered(cache, key)
     if probe is None:
         probe = run(program, architecture, candidates(wanted, architecture), kernel)
+        with contextlib.suppress(HypervisorMissing):  # whoever needs it asks again
+            probe = replace(probe, version=binary.version(program))
         _remember(cache, key, probe)
     return Accelerator(probe.accelerator, probe.reason), probe
 
