@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cove.agent import disk
-from cove.drivers.qemu import binary, probe
+from cove.drivers.qemu import binary, board, probe
 from cove.errors import CoveError, SettingsError
 from cove.machine import certificates, computer, effective
+from cove.machine.architecture import here, named
 from cove.machine.effective import Value
 from cove.machine.paths import MachinePaths
 from cove.machine.settings import SCHEMA, Settings
@@ -140,9 +141,13 @@ def _accelerator(paths: MachinePaths, wanted: Settings) -> Iterator[Misfit]:
     system, called = _SYSTEMS.get(name, (sys.platform, ""))
     way = _set(paths, "accelerator", "auto")
     if system != sys.platform:
-        here = {"linux": "Linux", "darwin": "macOS", "win32": "Windows"}.get(sys.platform, sys.platform)
-        text = f"accelerator: {name} is of {called}, and this computer has {here}"
+        system = {"linux": "Linux", "darwin": "macOS", "win32": "Windows"}.get(sys.platform, sys.platform)
+        text = f"accelerator: {name} is of {called}, and this computer has {system}"
         yield Misfit("accelerator", text, way, refused=True, stops=True)
+    elif called and (kind := named(wanted.architecture)) != here():
+        text = f"accelerator: {name} runs processors of this computer's kind ({here().name}), and architecture is {kind.name}"
+        for key in ("accelerator", "architecture"):
+            yield Misfit(key, text, way, refused=True, stops=True)
     elif reason := probe.unusable(name):
         yield Misfit("accelerator", f"accelerator: {name} does not work here now: {reason}", way, stops=True)
 
@@ -160,10 +165,12 @@ def _program(paths: MachinePaths, wanted: Settings) -> Iterator[Misfit]:
     if not wanted.qemu:  # it is searched for, and told of when it is needed
         return
     try:
-        binary.version(binary.find(wanted.qemu))
+        binary.version(binary.find(wanted.qemu, named(wanted.architecture)))
     except CoveError as error:
         said, _, _ = error.message.partition("\n")
-        way = f"name a {binary.PROGRAM}, or have it searched for: " + _set(paths, "qemu", "''")
+        way = f"name a {board.of(named(wanted.architecture)).program}, or have it searched for: " + _set(
+            paths, "qemu", "''"
+        )
         yield Misfit("qemu", f"qemu: {said}", way, refused=True, stops=True)
 
 
@@ -183,7 +190,7 @@ def _driver(paths: MachinePaths, wanted: Settings) -> Iterator[Misfit]:
     if wanted.folder_driver == "auto":
         return
     try:
-        choice.choose(wanted.folder_driver, binary.find(wanted.qemu))
+        choice.choose(wanted.folder_driver, binary.find(wanted.qemu, named(wanted.architecture)))
     except SettingsError as error:
         yield Misfit("folder_driver", error.message, error.hint, stops=True)
     except CoveError:  # no QEMU: another check's business
@@ -203,6 +210,7 @@ _CHECKS: dict[str, Callable[[MachinePaths, Settings], Iterator[Misfit]]] = {
     "memory": _memory,
     "disk": _disk,
     "accelerator": _accelerator,
+    "architecture": _accelerator,
     "bind_address": _address,
     "qemu": _program,
     "share_home": _folders,

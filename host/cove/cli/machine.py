@@ -175,11 +175,12 @@ def _check_settings(name: str) -> None:
     """Raises `CoveError` for what would keep a start from succeeding: better now, when the machine still runs."""
     from cove.agent import fit
     from cove.drivers.qemu import binary
-    from cove.machine import effective, lifecycle
+    from cove.machine import architecture, effective, lifecycle
 
     paths = lifecycle.existing(name)
     fit.check_startable(paths)
-    binary.find(effective.load(paths.settings).qemu)
+    wanted = effective.load(paths.settings)
+    binary.find(wanted.qemu, architecture.named(wanted.architecture))
 
 
 @group.command()

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from cove.cli import main as cli
 from cove.machine import computer, lifecycle, policy, settings
+from cove.machine.architecture import AMD64
 from cove.machine.paths import MachinePaths
 from cove.machine.settings import KNOWN
 from cove.machine.tomlfile import Mistake
@@ -355,6 +356,17 @@ def test_an_accelerator_that_may_come_is_taken_with_a_warning(
     status, _, err = run("config", "set", "accelerator", "kvm")
     assert status == 0
     assert err.startswith(f"cove: warning: accelerator: kvm does not work here now: {tmp_path}/kvm is absent")
+
+
+@pytest.mark.parametrize(("key", "value", "other"), [("accelerator", "kvm", "arm64"), ("architecture", "arm64", "kvm")])
+def test_processors_of_another_kind_are_not_accelerated(
+    key: str, value: str, other: str, paths: MachinePaths, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cove.agent.fit.sys.platform", "linux")
+    monkeypatch.setattr("cove.agent.fit.here", lambda: AMD64)
+    settings.set_value(paths.settings, "architecture" if key == "accelerator" else "accelerator", other)
+    said = "cove: accelerator: kvm runs processors of this computer's kind (amd64), and architecture is arm64\n"
+    assert run("config", "set", key, value) == (1, "", f"{said}      cove config set accelerator auto\n")
 
 
 def test_folders_that_cannot_be_shared_together_are_refused(paths: MachinePaths, run: Run, tmp_path: Path) -> None:
