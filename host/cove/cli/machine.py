@@ -61,10 +61,13 @@ def start(name: str, as_json: bool) -> None:
 
 
 def _start(name: str, as_json: bool) -> None:
+    from cove.cli import lost_ports
+
     socket = _run(name)
+    lost = lost_ports.told(name)
     json_output.told(
         as_json, f"machine {name} is running; its docker socket is {socket}",
-        machine=name, state="running", docker_socket=str(socket),
+        machine=name, state="running", docker_socket=str(socket), lost_ports=[each.shown() for each in lost],
     )  # fmt: skip
 
 
@@ -197,10 +200,11 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("agent", _no_agent(value["machine"])))
     if trouble := value.get("trouble"):
         rows += [("trouble", trouble), ("", f"make room, then: cove machine start {value['machine']}")]
-    for number, (port, why) in enumerate(value.get("lost_ports", {}).items()):
-        rows.append(("" if number else "lost ports", f"{port}: {why or 'another program has it'}"))
+    for number, one in enumerate(value.get("lost_ports", ())):
+        of = f" of {one['container']}" if one["container"] else ""
+        rows.append(("" if number else "lost ports", f"{one['port']}{of}: {one['reason'] or 'another program has it'}"))
     if value.get("lost_ports"):
-        rows.append(("", "each is published again as soon as it is free and this is asked again"))
+        rows.append(("", "end what has it; each is published again as soon as it is free and this is asked again"))
     if crash := value.get("crash"):
         rows.append(("ended", f"{crash['how']}, without being told to"))
         rows += [("" if number else "last words", word) for number, word in enumerate(crash["words"])]
@@ -284,6 +288,10 @@ def _status(name: str) -> dict[str, Any]:
         value.pop("done", None)
     except NoAgent:
         value = unattended.status(paths)
+    if lost := value.pop("lost_ports", None):
+        from cove.support import lost_ports
+
+        value["lost_ports"] = [each.shown() for each in lost_ports.named(paths, lost)]
     used = allocated(paths.disk) if paths.disk.exists() else None
     images = {"images": machine_systems.told(paths)}
     return {"machine": name, **value, **images, "disk_used": used, "docker_socket": str(paths.docker_socket)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import socket
 import time
@@ -17,6 +16,7 @@ from cove.machine import engine
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from cove.machine.sizes import approximate_size, format_size
+from cove.support import lost_ports
 from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Found, cove_of, settings_of
 
 ENGINE_S = 15.0
@@ -50,11 +50,8 @@ def look_at_processes(paths: MachinePaths) -> Found:
             yield PROBLEM, error.message, error.hint
             return
         yield OK, f"the agent answers; the machine is {told.get('state', '?')}"
-        for port, why in told.get("lost_ports", {}).items():
-            yield (
-                WARNING, f"the published port {port} is lost: {why or 'another program has it'}",
-                "end that program; docker and `cove machine status` take the port again when they are asked next",
-            )  # fmt: skip
+        for one in lost_ports.named(paths, told.get("lost_ports", {})):
+            yield WARNING, f"the published port {one}", lost_ports.way_out()
     elif vm:
         yield (
             WARNING,
@@ -237,7 +234,7 @@ def look_at_ports(paths: MachinePaths) -> Found:
     if untried:
         yield OK, f"{_ports(untried)} of UDP or IPv6, and not tried"
     # Those that another program has taken are not in the engine's list.
-    lost = len(_lost(paths))
+    lost = len(lost_ports.of_machine(paths))
     if lost:
         yield NOTE, f"{_ports(lost)} lost, as is said of processes"
     if not (published or untried or lost):
@@ -246,12 +243,6 @@ def look_at_ports(paths: MachinePaths) -> Found:
 
 def _ports(number: int) -> str:
     return "1 published port is" if number == 1 else f"{number} published ports are"
-
-
-def _lost(paths: MachinePaths) -> dict[str, str]:
-    with contextlib.suppress(CoveError):
-        return dict(ask(paths, "status", 4).get("lost_ports", {}))
-    return {}
 
 
 def _published(containers: list[dict[str, Any]]) -> tuple[list[tuple[str, str, int]], int]:

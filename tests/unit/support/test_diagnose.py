@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from cove.cli import main as cli
+from cove.cli.lost_ports import told as said_after_a_start
 from cove.drivers.qemu import binary, probe, qcow2
 from cove.errors import DriverError
 from cove.image import assemble, builder, inputs, store
@@ -25,7 +26,7 @@ from cove.image.tree import Tree
 from cove.machine import certificates, docker_context, lifecycle, policy, settings
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
-from cove.support import computer, diagnose, findings, machine
+from cove.support import computer, diagnose, findings, lost_ports, machine
 from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Check, Finding
 from intercepting_proxy import Proxy, authority
 
@@ -434,15 +435,66 @@ def test_ports(engine: Engine) -> None:
 def test_no_ports_are_said_to_be_published_only_when_none_is(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     web: dict[str, Any] = {"Names": ["/web"], "Ports": []}
     engine.answers["/containers/json"] = [web]
-    monkeypatch.setattr(machine, "ask", lambda *_: {"lost_ports": {"127.0.0.1:80/tcp": "", "127.0.0.1:81/tcp": ""}})
+    web["Id"] = "abc"
+    engine.answers["/containers/abc/json"] = {"Name": "/web", "HostConfig": {}}
+    monkeypatch.setattr(lost_ports, "ask", lambda *_: {"lost_ports": {"127.0.0.1:80/tcp": "", "127.0.0.1:81/tcp": ""}})
     assert found("ports") == [Finding("ports", NOTE, "2 published ports are lost, as is said of processes")]
-    monkeypatch.setattr(machine, "ask", lambda *_: {})
+    monkeypatch.setattr(lost_ports, "ask", lambda *_: {})
     assert found("ports") == [Finding("ports", OK, "no ports are published")]
     web["Ports"] = [{"IP": "127.0.0.1", "PublicPort": 53, "Type": "udp"}]
     assert [each.text for each in found("ports")] == ["1 published port is of UDP or IPv6, and not tried"]
     with socket.create_server(("127.0.0.1", 0)) as closed:
         web["Ports"] = [{"IP": "127.0.0.1", "PublicPort": closed.getsockname()[1], "Type": "tcp"}]
     assert [each.state for each in found("ports")] == [PROBLEM]
+
+
+LOST = {"127.0.0.1:8080/tcp": "nginx (process 123) has it", "[::1]:53/udp": "", "0.0.0.0:9003/tcp": ""}
+MADE_WITH = {
+    "80/tcp": [{"HostIp": "", "HostPort": "8080"}, {"HostIp": "127.0.0.1", "HostPort": "8081"}],
+    "53/udp": [{"HostIp": "::1", "HostPort": "53"}],
+    "53/tcp": [{"HostIp": "127.0.0.1", "HostPort": "9003"}],  # another address than the one that is lost
+    "9000/tcp": None,
+}
+
+
+def test_a_lost_port_is_told_with_its_container_and_who_has_it(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = [
+        ("a", "/web", MADE_WITH),
+        ("b", "/range", {"1/tcp": [{"HostIp": "0.0.0.0", "HostPort": "9000-9010"}]}),
+        ("c", "/none", None),
+    ]
+    engine.answers["/containers/json"] = [{"Id": each, "Names": [name], "Ports": []} for each, name, _ in ids]
+    for each, name, made in ids:
+        engine.answers[f"/containers/{each}/json"] = {"Name": name, "HostConfig": {"PortBindings": made}}
+    monkeypatch.setattr(lost_ports, "ask", lambda *_: {"lost_ports": LOST})
+    monkeypatch.setattr(machine, "ask", lambda *_: {"state": "running", "lost_ports": LOST})
+    monkeypatch.setattr(machine, "answers", lambda _: True)
+    agent = FileLock(engine.paths.lock)
+    assert agent.try_acquire()
+    told = [each for each in found("processes") if each.state == WARNING]
+    assert [each.text for each in told] == [
+        "the published port 127.0.0.1:8080/tcp of the container web is lost: nginx (process 123) has it",
+        "the published port [::1]:53/udp of the container web is lost: another program has it",
+        "the published port 0.0.0.0:9003/tcp of the container range is lost: another program has it",
+    ]
+    assert all("end that program" in each.fix for each in told)
+    agent.release()
+    shown = said_after_a_start("default")
+    assert [(one.port, one.container) for one in shown] == [
+        ("127.0.0.1:8080/tcp", "web"), ("[::1]:53/udp", "web"), ("0.0.0.0:9003/tcp", "range"),
+    ]  # fmt: skip
+    said = capsys.readouterr().err
+    assert "the published port 127.0.0.1:8080/tcp of the container web is lost: nginx (process 123) has it\n" in said
+    assert said.endswith(
+        "      end that program; each is published again when docker or `cove machine status` asks next\n"
+    )
+
+
+def test_a_lost_port_is_told_though_the_engine_says_nothing(paths: MachinePaths) -> None:
+    (one,) = lost_ports.named(paths, {"127.0.0.1:80/tcp": ""})
+    assert str(one) == "127.0.0.1:80/tcp is lost: another program has it"
 
 
 def test_proxies(home: Path) -> None:
