@@ -136,6 +136,7 @@ class Service:
                 if self._vm is not vm:
                     continue
                 log.warning("the VM has ended by itself")
+                unattended.note_crash(self._paths, seen=True)
             elif self._stopping is not None or not started_once:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._told.wait(), TOLD_S)

@@ -6,7 +6,7 @@ from typing import Any
 
 from cove.agent import consolewords
 from cove.drivers.qemu import lastwords
-from cove.machine import runstate, suspended
+from cove.machine import crashes, runstate, suspended
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 
@@ -25,4 +25,15 @@ def status(paths: MachinePaths) -> dict[str, Any]:
     # A guest that panics, or powers itself off, ends QEMU without a word: then the console has the last ones.
     words = lastwords.of_run(paths.qemu_log) or consolewords.of_run(paths.console_log, run.console_begin, 3)
     how = lastwords.ending(paths.qemu_log) or "QEMU ended"
+    if run.started_at < crashes.computer_began():
+        how = "this computer was restarted or switched off while it ran"
     return {"state": "stopped", "crash": {"how": how, "words": words, "started_at": run.started_at}}
+
+
+def note_crash(paths: MachinePaths, *, seen: bool) -> None:
+    """Keep how the VM ended when it was not meant to, before its next start makes that forgotten. ``seen``: it was this moment."""
+    run, crash = runstate.load(paths), status(paths).get("crash")
+    if run is None or crash is None or run.started_at < crashes.computer_began():
+        return  # of this computer's end its user knows
+    at = None if seen else crashes.changed_last(paths.console_log, paths.qemu_log)
+    crashes.note(paths, "VM", crash["how"], crash["words"], run.boot_id, at)

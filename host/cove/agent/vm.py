@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from coved.outside import Outside
 
-from cove.agent import consolewords, disk, images
+from cove.agent import consolewords, disk, images, unattended
 from cove.agent.link import Link
 from cove.agent.threads import abandonable
 from cove.drivers.base import Accelerator, Forward, VmSpec
@@ -26,7 +26,7 @@ from cove.errors import AgentError, BootError, CoveError, DriverError, GuestGave
 from cove.forward import ssh_agent
 from cove.forward.docker_socket import EngineDoor
 from cove.forward.ports import PortForwards, free_port
-from cove.machine import effective, keys, outside, policy, registries, runstate, space, suspended, templates
+from cove.machine import crashes, effective, keys, outside, policy, registries, runstate, space, suspended, templates
 from cove.machine.files import MAX_CONSOLE, cut
 from cove.machine.paths import MachinePaths
 from cove.machine.runstate import RunState
@@ -190,6 +190,7 @@ class Vm:
         program = binary.find(wanted.qemu)
         await asyncio.to_thread(keys.ensure, self._paths)
         # What is on disk is of a VM that has died. The next one is to be taken over only once it has its seed.
+        unattended.note_crash(self._paths, seen=False)
         runstate.forget(self._paths)
         if (before := suspended.load(self._paths)) is not None:
             try:
@@ -420,6 +421,7 @@ class Vm:
         ports = PortForwards(self._driver, self.run.bind_address)
         self.link = Link(self._paths.link_socket, ports, self.run.boot_id, self._outside, self.folders)
         self.watcher = self.link.watcher = Watcher(self.folders.carried, self.link.tell_changes)
+        self.link.on_engine_death = self._note_engine
         await self.link.open()
         await self._driver.on_link_change(self.link.changed)
         if self._resumed:
@@ -427,6 +429,16 @@ class Vm:
         await self._or_gone(self._answers(self.link, report), timeout_s)
         assert self._transport is not None
         self.door = EngineDoor(self._transport, self.link.answering)
+
+    def _note_engine(self, at: float) -> None:
+        """The engine has died, and here is another."""
+        assert self.run is not None
+        try:
+            said = consolewords.engine_died(consolewords.of_run(self._paths.console_log, self.run.console_begin, 50))
+        except OSError:
+            said = ""
+        log.warning("the engine has died (%s) and was started again", said or "its log says why")
+        crashes.note(self._paths, "engine", said or "its log says why", (), self.run.boot_id, at)
 
     async def _answers(self, link: Link, report: Report) -> None:
         await self._connect(link, report)

@@ -208,6 +208,8 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
     if crash := value.get("crash"):
         rows.append(("ended", f"{crash['how']}, without being told to"))
         rows += [("" if number else "last words", word) for number, word in enumerate(crash["words"])]
+    if last := value.get("last_crash"):
+        rows += _crash_rows(last, bool(crash))
     if "accelerator" in value:
         reason = f" ({value['accelerator_reason']})" if value["accelerator_reason"] else ""
         engine, api = (value.get(key, "?") for key in ("engine_version", "api_version"))
@@ -228,6 +230,19 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
     rows += _folder_rows(value)
     used = "none yet" if value["disk_used"] is None else f"{value['disk_used'] / 2**20:.0f} MiB"
     return [*rows, ("disk", used), ("docker socket", value["docker_socket"])]
+
+
+def _crash_rows(last: dict[str, Any], shown: bool) -> list[tuple[str, str]]:
+    """For a day. ``shown``: it is told already that the VM has ended, and how."""
+    import time
+
+    from cove.machine.crashes import FRESH_S
+
+    if shown:
+        return [("", f"{last['count']} times within 30 days")] if last["count"] > 1 else []
+    if time.time() - last["at"] > FRESH_S:
+        return []
+    return [("last crash", last["text"]), ("", f"what was said: {last['see']}")]
 
 
 def _no_agent(name: str) -> str:
@@ -280,7 +295,7 @@ def _status(name: str) -> dict[str, Any]:
     from cove.agent import unattended
     from cove.agent.client import NoAgent, ask
     from cove.drivers.qemu.qcow2 import allocated
-    from cove.machine import lifecycle
+    from cove.machine import crashes, lifecycle
 
     paths = lifecycle.existing(name)
     try:
@@ -292,6 +307,8 @@ def _status(name: str) -> dict[str, Any]:
         from cove.support import lost_ports
 
         value["lost_ports"] = [each.shown() for each in lost_ports.named(paths, lost)]
+    if (last := crashes.load(paths)) is not None:
+        value["last_crash"] = last.shown(paths)
     used = allocated(paths.disk) if paths.disk.exists() else None
     images = {"images": machine_systems.told(paths)}
     return {"machine": name, **value, **images, "disk_used": used, "docker_socket": str(paths.docker_socket)}

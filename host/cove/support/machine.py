@@ -12,7 +12,7 @@ from cove.agent import disk as disks
 from cove.agent import unattended
 from cove.agent.client import NoAgent, answers, ask, out_of_reach
 from cove.errors import CoveError
-from cove.machine import engine
+from cove.machine import crashes, engine
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from cove.machine.sizes import approximate_size, format_size
@@ -73,8 +73,14 @@ def look_at_processes(paths: MachinePaths) -> Found:
         words = "; ".join(crash["words"])
         yield (
             WARNING, f"the VM ended by itself last time: {crash['how']}" + (f" ({words})" if words else ""),
-            f"the next client boots it again; what it said: cove machine logs {paths.name}",
+            f"the next client boots it again; what it said: cove machine logs {paths.name} ({paths.console_log})",
         )  # fmt: skip
+        return
+    if (last := crashes.load(paths)) is not None:
+        said = f" ({'; '.join(last.words)})" if last.words else ""
+        log = f" ({paths.console_log})" if last.what == "VM" else ""
+        fix = f"what was said: {last.see(paths)}{log}; if it happens again, a report helps: cove diagnose {paths.name} --bundle"
+        yield WARNING if last.is_fresh else NOTE, f"{last}{said}", fix
 
 
 def look_at_disk(paths: MachinePaths) -> Found:

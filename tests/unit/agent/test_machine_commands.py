@@ -93,7 +93,28 @@ def test_a_qemu_that_dies_is_seen_at_once_with_its_last_words(cove: Any) -> None
     shown = cove.run("machine", "status").stdout
     assert "last words     qemu: fatal: the fake was told to crash" in shown
     cove.run("machine", "start")
-    assert "crash" not in cove.status()
+    told = cove.status()
+    assert "crash" not in told
+    # Whoever has come first meanwhile, it is not forgotten.
+    last = told["last_crash"]
+    assert (last["what"], last["count"], last["words"]) == ("VM", 1, ["qemu: fatal: the fake was told to crash"])
+    shown = cove.run("machine", "status").stdout
+    assert "last crash     the VM ended by itself at " in shown
+    assert "what was said: cove machine logs default" in shown
+
+
+def test_a_vm_that_ended_while_nobody_saw_it_is_kept_in_mind(cove: Any) -> None:
+    cove.make()
+    cove.run("machine", "start")
+    told = cove.status()
+    kill_both(told["agent_pid"])
+    os.kill(told["pid"], signal.SIGKILL)
+    while processes(cove.home):
+        time.sleep(0.005)
+    cove.run("machine", "start")
+    last = cove.status()["last_crash"]
+    assert (last["what"], last["how"], last["count"]) == ("VM", "QEMU ended", 1)
+    assert last["words"] == ["the kernel booted", "the guest is up"]
 
 
 def test_how_a_qemu_died_is_told(cove: Any, eventually: Eventually) -> None:

@@ -23,7 +23,7 @@ from cove.errors import DriverError
 from cove.image import assemble, builder, inputs, store
 from cove.image.recipe import Recipe
 from cove.image.tree import Tree
-from cove.machine import certificates, docker_context, lifecycle, policy, settings
+from cove.machine import certificates, crashes, docker_context, lifecycle, policy, settings
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from cove.support import computer, diagnose, findings, lost_ports, machine
@@ -359,6 +359,14 @@ def test_a_vm_that_died_and_one_without_an_agent(paths: MachinePaths, engine: En
     paths.run_state.write_text(json.dumps({**run, "cpus": 1, "memory": 1, "started_at": time.time()}))
     assert worst("processes").text == "the VM ended by itself last time: QEMU ended"
     assert any("is left of a process that was killed" in each.text for each in found("processes"))
+    paths.run_state.unlink()
+    crashes.note(paths, "VM", "QEMU was killed by SIGKILL", ["the guest is up"], "x")
+    told = worst("processes")  # it was started since, and stopped
+    assert told.state == WARNING
+    assert "QEMU was killed by SIGKILL (the guest is up)" in told.text
+    assert str(paths.console_log) in told.fix
+    crashes.note(paths, "engine", "SIGKILL", [], "x", time.time() - 2 * crashes.FRESH_S)
+    assert [each.state for each in found("processes") if "the engine ended by itself at" in each.text] == [NOTE]
 
 
 def test_an_engine_that_answers(engine: Engine) -> None:
