@@ -227,7 +227,7 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
             ),
         ]
     rows += machine_systems.rows(value)
-    rows += _folder_rows(value)
+    rows += _folder_rows(value) + _not_shared_rows(value)
     used = "none yet" if value["disk_used"] is None else f"{value['disk_used'] / 2**20:.0f} MiB"
     return [*rows, ("disk", used), ("docker socket", value["docker_socket"])]
 
@@ -282,6 +282,18 @@ def _folder_rows(value: dict[str, Any]) -> list[tuple[str, str]]:
     return [("" if index else "folders", line) for index, line in enumerate(shown)]
 
 
+def _not_shared_rows(value: dict[str, Any]) -> list[tuple[str, str]]:
+    """Folders of the settings that containers cannot use."""
+    lines = value.get("folders_not_shared")
+    if not lines:
+        return []
+    from cove.machine.paths import MachinePaths
+    from cove.support import folders
+
+    rows = [("" if index else "not shared", line) for index, line in enumerate(lines)]
+    return [*rows, ("", folders.way_out(MachinePaths(value["machine"])))]
+
+
 def _span(seconds: float) -> str:
     """ "42 s", "5 min 3 s", "2 h 4 min", "3 d 2 h"."""
     whole = int(seconds)
@@ -296,6 +308,7 @@ def _status(name: str) -> dict[str, Any]:
     from cove.agent.client import NoAgent, ask
     from cove.drivers.qemu.qcow2 import allocated
     from cove.machine import crashes, lifecycle
+    from cove.support import folders
 
     paths = lifecycle.existing(name)
     try:
@@ -309,6 +322,13 @@ def _status(name: str) -> dict[str, Any]:
         value["lost_ports"] = [each.shown() for each in lost_ports.named(paths, lost)]
     if (last := crashes.load(paths)) is not None:
         value["last_crash"] = last.shown(paths)
+    shared = (
+        [one["path"] for one in value.get("folders", ())]
+        if value["state"] == "running" and "folders" in value
+        else None
+    )
+    if lacking := folders.not_shared(paths, shared):
+        value["folders_not_shared"] = lacking
     used = allocated(paths.disk) if paths.disk.exists() else None
     images = {"images": machine_systems.told(paths)}
     return {"machine": name, **value, **images, "disk_used": used, "docker_socket": str(paths.docker_socket)}

@@ -26,7 +26,7 @@ from cove.image.tree import Tree
 from cove.machine import certificates, crashes, docker_context, lifecycle, policy, settings
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
-from cove.support import computer, diagnose, findings, lost_ports, machine
+from cove.support import computer, diagnose, findings, folders, lost_ports, machine
 from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Check, Finding
 from intercepting_proxy import Proxy, authority
 
@@ -454,6 +454,24 @@ def test_no_ports_are_said_to_be_published_only_when_none_is(engine: Engine, mon
     with socket.create_server(("127.0.0.1", 0)) as closed:
         web["Ports"] = [{"IP": "127.0.0.1", "PublicPort": closed.getsockname()[1], "Type": "tcp"}]
     assert [each.state for each in found("ports")] == [PROBLEM]
+
+
+def test_a_folder_of_the_settings_that_is_missing(
+    paths: MachinePaths, engine: Engine, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COVE_SHARE_HOME", "no")
+    monkeypatch.setenv("COVE_SHARED_FOLDERS", f"{home}/none,{home}/there")
+    (home / "there").mkdir()
+    shared = {"path": str(home / "there"), "access": "read-write", "driver": "9p", "state": "shared"}
+    monkeypatch.setattr(folders, "ask", lambda *_: {"folders": [shared]})
+    told = found("folders")
+    assert [each.state for each in told] == [WARNING, OK]
+    assert f"{home}/none is not shared: there is no such folder" in told[0].text
+    assert "cove machine restart default" in told[0].fix
+    monkeypatch.setattr(folders, "ask", lambda *_: {"folders": [], "state": "running"})
+    assert f"{home}/there is not shared yet: the machine was started without it" in found("folders")[1].text
+    engine._lock.release()
+    assert [each.state for each in found("folders")] == [NOTE, WARNING]
 
 
 LOST = {"127.0.0.1:8080/tcp": "nginx (process 123) has it", "[::1]:53/udp": "", "0.0.0.0:9003/tcp": ""}
