@@ -30,6 +30,11 @@ class Context:
             self._engine = EngineClient.from_environment(self.machine, self._host)
         return self._engine
 
+    @property
+    def lost_machine(self) -> str | None:
+        """The machine whose engine was asked something; None when there was none."""
+        return self._engine.machine if self._engine is not None else None
+
 
 class Synopsis:
     """What is said of a command. `usage` is what follows its name, after "[OPTIONS]" unless `bare`. `most` None means
