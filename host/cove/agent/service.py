@@ -612,9 +612,10 @@ async def _hear(reader: asyncio.StreamReader, queue: asyncio.Queue[Event | Left 
 
 
 def _in_use(name: str, clients: int) -> CoveError:
-    who = "a docker client is" if clients == 1 else f"{clients} docker clients are"
+    # One client may have several connections.
+    who = "a docker client is connected" if clients == 1 else f"docker clients have {clients} connections to it"
     return CoveError(
-        f"the machine {name} is in use: {who} connected (an exec, logs that are followed, a program of yours)",
+        f"the machine {name} is in use: {who} (an exec, logs that are followed, a program of yours)",
         f"end them first, or end their connections with: cove machine suspend --force {name}",
     )
 

@@ -205,8 +205,11 @@ class Vm:
             given_up.set()
         self._image = image.digest
         accelerator = await self._accelerator(program, image.kernel, wanted)
-        text = f"{self._paths.name}: {wanted.cpus} CPUs, {format_size(wanted.memory)}, {format_size(wanted.disk)} disk"
-        detail = f"{accelerator.reason}: cove machine status tells more" if accelerator.reason else ""
+        cpus = "1 CPU" if wanted.cpus == 1 else f"{wanted.cpus} CPUs"
+        text = f"{self._paths.name}: {cpus}, {format_size(wanted.memory)}, {format_size(wanted.disk)} disk"
+        # At its first start alone: from then on `status` tells it whenever somebody asks.
+        first = bool(accelerator.reason) and not self._paths.disk.exists()
+        detail = f"{accelerator.reason}; cove machine status tells it again, cove diagnose what to do" if first else ""
         report(Event("machine", f"{text}, {accelerator.description}", detail=detail))
         shared, carried, said = await asyncio.to_thread(sharing.settle, wanted, program)
         for line in said:

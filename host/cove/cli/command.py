@@ -195,3 +195,13 @@ def confirm(question: str, stream: TextIO | None = None) -> bool:
 
     print(f"{question} [y/N] ", end="", flush=True, file=stream)
     return sys.stdin.readline().strip().lower() == "y"
+
+
+def agreed(question: str, stream: TextIO | None = None) -> bool:
+    """`confirm` of Cove's own commands: what is printed next begins a line, also where no terminal has shown the answer's end."""
+    import sys
+
+    answer = confirm(question, stream)
+    if not sys.stdin.isatty():
+        print(flush=True, file=stream)
+    return answer

@@ -10,7 +10,7 @@ import click
 from cove.cli import as_json as json_output
 from cove.cli import config, machine_systems
 from cove.cli.clicked import Group, Integer, switch
-from cove.cli.command import confirm
+from cove.cli.command import agreed
 from cove.cli.errors import CliError
 from cove.cli.which_machine import chosen, named
 from cove.errors import CoveError, MachineNotFound
@@ -367,7 +367,7 @@ def rm(name: str, force: bool, as_json: bool) -> None:
             f"the machine {name} is running", f"stop it first: cove machine stop {name}; or remove it with --force"
         )
     # What is printed with --json is one document, so that nothing can be asked.
-    if not force and (as_json or not confirm(f"Remove machine {name} with all its containers, images and volumes?")):
+    if not force and (as_json or not agreed(f"Remove machine {name} with all its containers, images and volumes?")):
         raise CliError(
             f"the removal of machine {name} has been cancelled\n      to remove it without a question: cove machine rm --force {name}"
         )
@@ -437,7 +437,7 @@ def reset(name: str, force: bool, as_json: bool) -> None:
         f"Reset machine {name}? All its containers, images and volumes are removed"
         f" ({leftovers.size_of(gone)}); its settings stay."
     )
-    if not force and (as_json or not confirm(question)):
+    if not force and (as_json or not agreed(question)):
         raise CliError(
             f"the reset of machine {name} has been cancelled\n      to reset it without a question: cove machine reset --force {name}"
         )

@@ -30,6 +30,7 @@ LOG_BYTES = 1 << 20
 """Of the end of each log."""
 ENGINE_LOG = "tail -c 1000000 /var/lib/cove/log/engine.log"
 ENGINE_LOG_S = 15.0
+ENDINGS = (".tar.gz", ".tgz", ".zip")
 README = """\
 This was made by `cove diagnose --bundle` for a report of trouble with Cove. Look through it before you give it away.
 

@@ -134,10 +134,14 @@ def look_at_engine(paths: MachinePaths) -> Found:
             f"see why: cove machine ssh -m {paths.name} 'tail -50 /var/lib/cove/log/engine.log'; then: cove machine restart {paths.name}",
         )  # fmt: skip
         return
-    count = f"{info.get('Containers')} containers, {info.get('Images')} images"
+    count = f"{_count(info.get('Containers'), 'container')}, {_count(info.get('Images'), 'image')}"
     yield OK, f"engine {version.get('Version')}, API {version.get('ApiVersion')}, {count}"
     for warning in info.get("Warnings") or ():
         yield NOTE, f"the engine says: {warning}"
+
+
+def _count(number: Any, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def look_at_clock(paths: MachinePaths) -> Found:

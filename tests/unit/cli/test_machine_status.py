@@ -1,10 +1,13 @@
-"""The lines of `cove machine status`: what is wrong is among them, with what to do."""
+"""The lines of `cove machine status`: what is wrong is among them, with what to do. And questions of its kin."""
 
 from __future__ import annotations
 
+import io
 import time
 from typing import Any
 
+import pytest
+from cove.cli.command import agreed
 from cove.cli.machine import _rows
 
 STOPPED = {
@@ -42,3 +45,12 @@ def test_folders_that_are_not_shared() -> None:
         "not shared|/data is not shared: there is no such folder\n|make the folder, or correct the settings:" in shown
     )
     assert "cove machine restart work" in shown
+
+
+@pytest.mark.parametrize(("answer", "said"), [("y\n", True), ("n\n", False), ("", False)])
+def test_what_follows_a_question_begins_a_line(
+    answer: str, said: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    assert agreed("Remove it?") is said
+    assert capsys.readouterr().out == "Remove it? [y/N] \n"

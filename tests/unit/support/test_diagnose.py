@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 from cove.cli import main as cli
+from cove.cli.diagnose import _bundle_file as bundle_file
 from cove.cli.lost_ports import told as said_after_a_start
 from cove.drivers.qemu import binary, probe, qcow2
-from cove.errors import DriverError
+from cove.errors import CoveError, DriverError
 from cove.image import assemble, builder, inputs, store
 from cove.image.recipe import Recipe
 from cove.image.tree import Tree
@@ -165,6 +166,21 @@ def test_without_a_machine_nothing_is_wrong_and_nothing_is_made(home: Path) -> N
     (told,) = findings.run([check])
     assert (told.state, told.text) == (PROBLEM, "there is no machine mistyped")
     assert not (home / "c").exists()
+
+
+def test_of_a_machine_that_was_never_made_is_said_so_once(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(diagnose.OF_A_MACHINE) < {each.name for each in diagnose.checks("default", {})}
+    assert cli._dispatch(["diagnose"]) in (0, 1)
+    shown = capsys.readouterr().out
+    assert shown.count("there is no machine") == 1
+    assert "does not run" not in shown
+
+
+@pytest.mark.parametrize("name", ["foo.rar", "foo", "foo.tar"])
+def test_a_bundle_of_an_unknown_kind_is_refused_at_once(home: Path, name: str) -> None:
+    with pytest.raises(CoveError, match="is no name of a bundle") as refused:
+        bundle_file(str(home / name))
+    assert refused.value.hint == f"cove diagnose --bundle '{home}/foo.tar.gz'"
 
 
 def test_a_machine_that_is_stopped(paths: MachinePaths) -> None:
