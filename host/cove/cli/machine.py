@@ -17,6 +17,8 @@ from cove.errors import CoveError, MachineNotFound
 
 STOP_TIMEOUT_S = 120.0
 SUSPEND_TIMEOUT_S = 120.0
+SSH_LOST = 255
+"""ssh's status when its connection failed (ssh(1))."""
 
 
 RESET_HELP = """Give a machine a new disk: containers, images and volumes go
@@ -208,6 +210,8 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
     if crash := value.get("crash"):
         rows.append(("ended", f"{crash['how']}, without being told to"))
         rows += [("" if number else "last words", word) for number, word in enumerate(crash["words"])]
+    if value.get("ended_with_computer"):
+        rows.append(("ended", "with this computer, which was restarted or switched off while it ran"))
     if last := value.get("last_crash"):
         rows += _crash_rows(last, bool(crash))
     if "accelerator" in value:
@@ -382,9 +386,11 @@ def rm(name: str, force: bool, as_json: bool) -> None:
 def ssh(name: str, words: tuple[str, ...]) -> int:
     """Run a command in the machine itself, or a shell"""
     import subprocess
+    import sys
 
     from cove.agent.client import ask, held
     from cove.agent.launch import ensure_running
+    from cove.cli import ended
     from cove.cli.ssh_words import ssh_words
     from cove.machine.paths import MachinePaths
     from cove.progress import renderer
@@ -394,7 +400,10 @@ def ssh(name: str, words: tuple[str, ...]) -> int:
     with renderer(f"Cove is starting machine {name}") as report:
         ensure_running(name, report, engine=False)
     with held(paths):  # the engine knows nothing of this use of the machine
-        return subprocess.call([*ssh_words(paths, ask(paths, "status", 10)["ssh_port"]), *words])
+        status = subprocess.call([*ssh_words(paths, ask(paths, "status", 10)["ssh_port"]), *words])
+    if status == SSH_LOST and ended.has_ended(name):
+        print("\n      ".join(["cove: the connection has ended", *ended.told(name)]), file=sys.stderr)
+    return status
 
 
 @group.command()

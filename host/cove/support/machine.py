@@ -69,7 +69,10 @@ def look_at_processes(paths: MachinePaths) -> Found:
                     "nothing needs to be done: the next start takes its place",
                 )
                 break
-    if not vm and (crash := unattended.status(paths).get("crash")):
+    ended = {} if vm else unattended.status(paths)
+    if ended.get("ended_with_computer"):
+        yield NOTE, "the VM ended with this computer, which was restarted or switched off while it ran"
+    if crash := ended.get("crash"):
         words = "; ".join(crash["words"])
         yield (
             WARNING, f"the VM ended by itself last time: {crash['how']}" + (f" ({words})" if words else ""),

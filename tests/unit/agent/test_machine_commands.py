@@ -362,6 +362,19 @@ def test_ssh_passes_the_commands_own_options_on(cove: Any, monkeypatch: pytest.M
         assert 'HostKeyAlias="cove-other"' in done.stdout
 
 
+def test_a_shell_whose_machine_ends_says_so(cove: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = cove.make()
+    cove.run("machine", "start")
+    (cove.home / "bin").mkdir()
+    # As ssh ends when its connection does: with the VM, which is gone as soon as nobody holds its lock.
+    kill = f"kill -9 {cove.status()['pid']}; flock '{paths.vm_lock}' true; exit 255"
+    (cove.home / "bin" / "ssh").write_text(f"#!/bin/sh\n{kill}\n")
+    (cove.home / "bin" / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{cove.home}/bin{os.pathsep}{os.environ['PATH']}")
+    said = cove.run("machine", "ssh", status=255).stderr
+    assert "cove: the connection has ended\n      the VM of machine default ended by itself: QEMU was killed by" in said
+
+
 def test_a_machine_whose_engine_does_not_start_stays_up_under_a_shell(
     cove: Any, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:

@@ -37,6 +37,7 @@ def test_a_crash_is_told_for_a_day_and_how_often_it_was() -> None:
     shown = lines(last_crash=last, crash={"how": "QEMU ended", "words": ["oh"]})
     assert "ended|QEMU ended, without being told to\nlast words|oh\n|2 times within 30 days" in shown
     assert "last crash" not in shown
+    assert "ended|with this computer, which was restarted" in lines(ended_with_computer=True)
 
 
 def test_folders_that_are_not_shared() -> None:

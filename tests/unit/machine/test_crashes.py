@@ -66,7 +66,7 @@ def test_the_end_of_the_computer_is_no_crash(paths: MachinePaths, monkeypatch: p
     monkeypatch.setattr(crashes, "computer_began", lambda: time.time() + 1)
     unattended.note_crash(paths, seen=False)
     assert crashes.load(paths) is None
-    assert unattended.status(paths)["crash"]["how"] == "this computer was restarted or switched off while it ran"
+    assert unattended.status(paths) == {"state": "stopped", "ended_with_computer": True}
     monkeypatch.setattr(crashes, "computer_began", lambda: 0.0)
     unattended.note_crash(paths, seen=False)
     assert crashes.load(paths) is not None
