@@ -130,8 +130,9 @@ class Shares:
         """
         if is_of_the_vm(self.table.normal(source)):
             return Located(source)
-        file = await abandonable(lambda: zones.place(self.table.normal(source), self._zone(), self._zones))
-        if file is not None:
+        path, zone = self.table.normal(source), self._zone()
+        if zones.is_known(path, zone):
+            file = await abandonable(lambda: zones.place(path, zone, self._zones))
             return Located(str(file), read_only=True)
         await self._wait(source)
         place: Place | None = None

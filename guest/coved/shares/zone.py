@@ -20,13 +20,11 @@ def is_known(source: str, zone: Zone) -> bool:
     return bool({"/etc/localtime": zone.file, "/etc/timezone": zone.name}.get(source))
 
 
-def place(source: str, zone: Zone, folder: Path) -> Path | None:
-    """The file that stands for ``source``, as the zone is now; None for other paths, and when it is not known. Raises OSError.
+def place(source: str, zone: Zone, folder: Path) -> Path:
+    """The file that stands for ``source``, which is known, as the zone is now. Raises OSError.
 
     One that a container has mounted stays as it is: a new one takes its name.
     """
-    if not is_known(source, zone):
-        return None
     name = _NAMES[source]
     data = zone.data() if name == "localtime" else f"{zone.name}\n".encode()
     file = folder / name
