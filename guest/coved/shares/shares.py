@@ -132,7 +132,10 @@ class Shares:
             return Located(source)
         path, zone = self.table.normal(source), self._zone()
         if zones.is_known(path, zone):
-            file = await abandonable(lambda: zones.place(path, zone, self._zones))
+            try:
+                file = await abandonable(lambda: zones.place(path, zone, self._zones))
+            except OSError as error:
+                raise EngineError(f"{source} cannot be made: {(error.strerror or str(error)).lower()}") from None
             return Located(str(file), read_only=True)
         await self._wait(source)
         place: Place | None = None

@@ -7,6 +7,7 @@ change them for the others.
 from __future__ import annotations
 
 import contextlib
+import threading
 from pathlib import Path
 
 from coved.outside import Zone
@@ -32,7 +33,7 @@ def place(source: str, zone: Zone, folder: Path) -> Path:
         if file.read_bytes() == data:
             return file
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-    new = folder / f".{name}.new"
+    new = folder / f".{name}.{threading.get_ident()}"  # a compose file starts several containers at once
     new.write_bytes(data)
     new.chmod(0o644)
     new.replace(file)
