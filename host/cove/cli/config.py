@@ -268,7 +268,7 @@ def edit(name: str, as_json: bool) -> None:
     import tempfile
 
     from cove.agent import disk
-    from cove.cli.command import confirm
+    from cove.cli.command import agreed
     from cove.machine import effective, lifecycle, policy, settings
 
     paths = lifecycle.existing(name)
@@ -298,7 +298,7 @@ def edit(name: str, as_json: bool) -> None:
                 _check_certificates(wanted.extra_certificates)
             except CoveError as error:
                 print(f"cove: {error.message}\n      {error.hint}", flush=True, file=asked)
-                if confirm("Edit it again? Otherwise the settings stay as they were.", asked):
+                if agreed("Edit it again? Otherwise the settings stay as they were.", asked):
                     continue
                 raise SettingsError(
                     "nothing has been changed: what you wrote has a mistake", "once more: cove config edit"
@@ -316,7 +316,7 @@ def edit(name: str, as_json: bool) -> None:
 
 def _write_over(paths: MachinePaths, seen: str, text: str, asked: TextIO) -> None:
     """Put `text` in the place of what was `seen` there. Raises `SettingsError` when somebody has changed that, and is to be heeded."""
-    from cove.cli.command import confirm
+    from cove.cli.command import agreed
     from cove.machine import settings
 
     while True:
@@ -326,7 +326,7 @@ def _write_over(paths: MachinePaths, seen: str, text: str, asked: TextIO) -> Non
                 settings.write(paths.settings, text)
                 return
         seen = there
-        if not confirm(f"{paths.settings} has been changed by somebody else meanwhile. Write over it?", asked):
+        if not agreed(f"{paths.settings} has been changed by somebody else meanwhile. Write over it?", asked):
             raise SettingsError("nothing has been changed", "once more: cove config edit")
 
 
