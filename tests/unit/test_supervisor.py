@@ -28,7 +28,7 @@ def engine():
     door.listener.setblocking(True)
     exec(sys.argv[2])
     return 0
-status = supervise(engine, door.renew)
+status = supervise(engine, door.renew, Path(sys.argv[1]).with_name("said").write_text)
 door.remove()
 sys.exit(status)
 """
@@ -88,6 +88,7 @@ def test_a_killed_engine_is_followed_and_nobody_is_refused(start: Start, path: P
     assert second == engine_of(supervisor) != first
     assert supervisor.stderr is not None
     assert supervisor.stderr.readline() == "the engine has died (SIGKILL); here is another in 0.1 s\n"
+    assert path.with_name("said").read_text() == "the engine has died (SIGKILL)"
 
 
 def test_the_socket_is_there_again_when_somebody_removed_it(start: Start, path: Path) -> None:

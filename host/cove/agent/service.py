@@ -136,6 +136,7 @@ class Service:
                 if self._vm is not vm:
                     continue
                 log.warning("the VM has ended by itself")
+                unattended.note_crash(self._paths, seen=True)
             elif self._stopping is not None or not started_once:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._told.wait(), TOLD_S)
@@ -611,9 +612,10 @@ async def _hear(reader: asyncio.StreamReader, queue: asyncio.Queue[Event | Left 
 
 
 def _in_use(name: str, clients: int) -> CoveError:
-    who = "a docker client is" if clients == 1 else f"{clients} docker clients are"
+    # One client may have several connections.
+    who = "a docker client is connected" if clients == 1 else f"docker clients have {clients} connections to it"
     return CoveError(
-        f"the machine {name} is in use: {who} connected (an exec, logs that are followed, a program of yours)",
+        f"the machine {name} is in use: {who} (an exec, logs that are followed, a program of yours)",
         f"end them first, or end their connections with: cove machine suspend --force {name}",
     )
 

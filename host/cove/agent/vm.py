@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from coved.outside import Outside
 
-from cove.agent import consolewords, disk, fit, images
+from cove.agent import consolewords, disk, fit, images, unattended
 from cove.agent.link import Link
 from cove.agent.threads import abandonable
 from cove.drivers.base import Accelerator, Forward, VmSpec
@@ -27,18 +27,8 @@ from cove.forward import ssh_agent
 from cove.forward.docker_socket import EngineDoor
 from cove.forward.ports import PortForwards, free_port
 from cove.image.store import VmImage
-from cove.machine import (
-    architecture,
-    effective,
-    keys,
-    outside,
-    policy,
-    registries,
-    runstate,
-    space,
-    suspended,
-    templates,
-)
+from cove.machine import crashes, effective, keys, outside, policy, registries, runstate, space, suspended, templates
+from cove.machine.architecture import named
 from cove.machine.files import MAX_CONSOLE, cut
 from cove.machine.paths import MachinePaths
 from cove.machine.runstate import RunState
@@ -202,9 +192,10 @@ class Vm:
         wanted = effective.load(self._paths.settings)
         disk.check_size(self._paths, wanted.disk)
         await self._look_outside(wanted)
-        program = binary.find(wanted.qemu, architecture.named(wanted.architecture))
+        program = binary.find(wanted.qemu, named(wanted.architecture))
         await asyncio.to_thread(keys.ensure, self._paths)
         # What is on disk is of a VM that has died. The next one is to be taken over only once it has its seed.
+        unattended.note_crash(self._paths, seen=False)
         runstate.forget(self._paths)
         self.run = None
         if (before := suspended.load(self._paths)) is not None:
@@ -217,15 +208,16 @@ class Vm:
         for line in await asyncio.to_thread(fit.look_before_start, self._paths):
             report(Event("machine", line))
         try:
-            image = await abandonable(
-                images.choose, self._paths, architecture.named(wanted.architecture), image_progress
-            )
+            image = await abandonable(images.choose, self._paths, named(wanted.architecture), image_progress)
         finally:
             given_up.set()
         self._image = image.digest
         accelerator = await self._accelerator(program, image, wanted)
-        text = f"{self._paths.name}: {wanted.cpus} CPUs, {format_size(wanted.memory)}, {format_size(wanted.disk)} disk"
-        detail = f"{accelerator.reason}: cove machine status tells more" if accelerator.reason else ""
+        cpus = "1 CPU" if wanted.cpus == 1 else f"{wanted.cpus} CPUs"
+        text = f"{self._paths.name}: {cpus}, {format_size(wanted.memory)}, {format_size(wanted.disk)} disk"
+        # At its first start alone: from then on `status` tells it whenever somebody asks.
+        first = bool(accelerator.reason) and not self._paths.disk.exists()
+        detail = f"{accelerator.reason}; cove machine status tells it again, cove diagnose what to do" if first else ""
         report(Event("machine", f"{text}, {accelerator.description}", detail=detail))
         shared, carried, said = await asyncio.to_thread(sharing.settle, wanted, program)
         for line in said:
@@ -465,6 +457,7 @@ class Vm:
         ports = PortForwards(self._driver, self.run.bind_address)
         self.link = Link(self._paths.link_socket, ports, self.run.boot_id, self._outside, self.folders)
         self.watcher = self.link.watcher = Watcher(self.folders.carried, self.link.tell_changes)
+        self.link.on_engine_death = self._note_engine
         await self.link.open()
         await self._driver.on_link_change(self.link.changed)
         if self._resumed:
@@ -472,6 +465,16 @@ class Vm:
         await self._or_gone(self._answers(self.link, report), timeout_s)
         assert self._transport is not None
         self.door = EngineDoor(self._transport, self.link.answering)
+
+    def _note_engine(self, at: float) -> None:
+        """The engine has died, and here is another."""
+        assert self.run is not None
+        try:
+            said = consolewords.engine_died(consolewords.of_run(self._paths.console_log, self.run.console_begin, 50))
+        except OSError:
+            said = ""
+        log.warning("the engine has died (%s) and was started again", said or "its log says why")
+        crashes.note(self._paths, "engine", said or "its log says why", (), self.run.boot_id, at)
 
     async def _answers(self, link: Link, report: Report) -> None:
         await self._connect(link, report)

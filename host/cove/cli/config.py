@@ -458,10 +458,11 @@ def _again(asked: TextIO) -> bool:
     while True:
         print("Edit it again? n discards what you wrote. [y/n] ", end="", flush=True, file=asked)
         answer = sys.stdin.readline()
+        if not sys.stdin.isatty():  # no terminal has ended the line
+            print(flush=True, file=asked)
         if answer.strip().lower() in ("y", "yes", "n", "no"):
             return answer.strip().lower() in ("y", "yes")
         if not answer:
-            print(flush=True, file=asked)
             raise SettingsError("nothing has been changed: what you wrote has a mistake")
 
 
@@ -497,7 +498,7 @@ def _keeping(draft: Path, before: str, paths: MachinePaths) -> Iterator[None]:
 
 def _write_over(paths: MachinePaths, seen: str, text: str, asked: TextIO) -> None:
     """Put `text` in the place of what was `seen` there. Raises `SettingsError` when somebody has changed that, and is to be heeded."""
-    from cove.cli.command import confirm
+    from cove.cli.command import agreed
     from cove.machine import settings
 
     while True:
@@ -507,7 +508,7 @@ def _write_over(paths: MachinePaths, seen: str, text: str, asked: TextIO) -> Non
                 settings.write(paths.settings, text)
                 return
         seen = there
-        if not confirm(f"{paths.settings} has been changed by somebody else meanwhile. Write over it?", asked):
+        if not agreed(f"{paths.settings} has been changed by somebody else meanwhile. Write over it?", asked):
             raise SettingsError("nothing has been changed", f"once more: cove config edit{paths.option}")
 
 

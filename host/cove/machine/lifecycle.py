@@ -8,7 +8,7 @@ from cove.errors import MachineBusy, MachineExists, MachineNotFound
 from cove.machine import docker_context
 from cove.machine.files import write_whole
 from cove.machine.locks import FileLock
-from cove.machine.paths import MachinePaths, is_name, machines_dir
+from cove.machine.paths import DEFAULT_MACHINE, MachinePaths, is_name, machines_dir
 from cove.machine.settings import Settings, render
 
 LAUNCHING_S = 10.0
@@ -41,6 +41,10 @@ def existing(name: str) -> MachinePaths:
     """The paths of a machine that is there. Raises `MachineNotFound`."""
     paths = MachinePaths(name)
     if not paths.settings.exists():
+        if name == DEFAULT_MACHINE:
+            raise MachineNotFound(
+                f"there is no machine {name} yet", "the first command that needs one makes it; or: cove machine start"
+            )
         raise MachineNotFound(f"there is no machine {name}", f"make it with: cove machine init {name}")
     return paths
 

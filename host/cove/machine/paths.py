@@ -182,6 +182,11 @@ class MachinePaths:
         return self.folder / "run.json"
 
     @property
+    def crash(self) -> Path:
+        """How its VM or its engine ended last without being told to, and how often that was."""
+        return self.folder / "crash.json"
+
+    @property
     def systems(self) -> Path:
         """Which VM image it starts with, and which it can go back to."""
         return self.folder / "systems.json"

@@ -244,6 +244,8 @@ def test_an_engine_is_told_the_time_when_it_asks_and_again_while_somebody_cares(
 @pytest.mark.parametrize("how", ["stopping", "closed", "gone"])
 def test_an_engine_that_goes_answers_no_more_until_it_is_ready_again(tmp_path: Path, how: str) -> None:
     async def scenario(guest: Guest, link: Link, ports: Ports) -> None:
+        deaths: list[float] = []
+        link.on_engine_death = deaths.append
         await ready(guest, link)
         if how == "stopping":
             guest.say(Stopping())
@@ -259,6 +261,8 @@ def test_an_engine_that_goes_answers_no_more_until_it_is_ready_again(tmp_path: P
             assert (await guest.hear())["type"] == "hello"
             assert not link.ready.is_set()
             await ready(guest, link)
+        # One that said that it stops has not died; and of a death is told when there is another engine.
+        assert len(deaths) == (1 if how == "closed" else 0)
 
     linked(tmp_path, scenario)
 

@@ -88,7 +88,7 @@ def test_uninstall_keeps_data(cove: Any) -> None:
     cove.run("machine", "start")
     (paths.folder / "data.qcow2").open("ab").close()
     done = cove.run("uninstall", "--keep-data", "--force")
-    assert "This stays: the machines default\n" in done.stdout
+    assert "This stays, with all that is in it: machine default\n" in done.stdout
     assert below(folder) == before
     assert {path.name for path in cove.home.iterdir()} == {"data", "docker", "qemu"}
     assert {path.name for path in (cove.home / "data").iterdir()} == {"machines"}

@@ -80,7 +80,7 @@ def test_starts_at_the_same_time_start_one_machine(cove: Any) -> None:
 
 def test_a_qemu_that_dies_is_seen_at_once_with_its_last_words(cove: Any) -> None:
     cove.make()
-    cove.run("machine", "start")
+    assert "cove machine status tells it again" in cove.run("machine", "start").stderr  # why it is not faster
     os.kill(cove.status()["pid"], signal.SIGUSR1)
     # The stand-in needs a moment to die; from then on nobody says that it runs.
     deadline = time.monotonic() + 10
@@ -92,8 +92,29 @@ def test_a_qemu_that_dies_is_seen_at_once_with_its_last_words(cove: Any) -> None
     assert told["crash"]["words"] == ["qemu: fatal: the fake was told to crash"]
     shown = cove.run("machine", "status").stdout
     assert "last words     qemu: fatal: the fake was told to crash" in shown
+    assert "tells it again" not in cove.run("machine", "start").stderr
+    told = cove.status()
+    assert "crash" not in told
+    # Whoever has come first meanwhile, it is not forgotten.
+    last = told["last_crash"]
+    assert (last["what"], last["count"], last["words"]) == ("VM", 1, ["qemu: fatal: the fake was told to crash"])
+    shown = cove.run("machine", "status").stdout
+    assert "last crash     the VM ended by itself at " in shown
+    assert "what was said: cove machine logs default" in shown
+
+
+def test_a_vm_that_ended_while_nobody_saw_it_is_kept_in_mind(cove: Any) -> None:
+    cove.make()
     cove.run("machine", "start")
-    assert "crash" not in cove.status()
+    told = cove.status()
+    kill_both(told["agent_pid"])
+    os.kill(told["pid"], signal.SIGKILL)
+    while processes(cove.home):
+        time.sleep(0.005)
+    cove.run("machine", "start")
+    last = cove.status()["last_crash"]
+    assert (last["what"], last["how"], last["count"]) == ("VM", "QEMU ended", 1)
+    assert last["words"] == ["the kernel booted", "the guest is up"]
 
 
 def test_how_a_qemu_died_is_told(cove: Any, eventually: Eventually) -> None:
@@ -238,7 +259,8 @@ def test_rm_of_a_running_machine_wants_force(cove: Any) -> None:
     assert processes(cove.home) == []
     assert not paths.folder.exists()
     assert not paths.run_dir.exists()
-    assert "there is no machine default" in cove.run("machine", "status", status=1).stderr
+    told = cove.run("machine", "status", status=1).stderr
+    assert told.startswith("cove: there is no machine default yet\n      the first command that needs one makes it")
 
 
 def test_rm_asks_before_it_removes(cove: Any) -> None:
@@ -339,6 +361,19 @@ def test_ssh_passes_the_commands_own_options_on(cove: Any, monkeypatch: pytest.M
         done = cove.run("machine", "ssh", *words, "free", "-m", "--", "-h", status=7)
         assert done.stdout.endswith(" root@127.0.0.1 free -m -- -h\n")
         assert 'HostKeyAlias="cove-other"' in done.stdout
+
+
+def test_a_shell_whose_machine_ends_says_so(cove: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = cove.make()
+    cove.run("machine", "start")
+    (cove.home / "bin").mkdir()
+    # As ssh ends when its connection does: with the VM, which is gone as soon as nobody holds its lock.
+    kill = f"kill -9 {cove.status()['pid']}; flock '{paths.vm_lock}' true; exit 255"
+    (cove.home / "bin" / "ssh").write_text(f"#!/bin/sh\n{kill}\n")
+    (cove.home / "bin" / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{cove.home}/bin{os.pathsep}{os.environ['PATH']}")
+    said = cove.run("machine", "ssh", status=255).stderr
+    assert "cove: the connection has ended\n      the VM of machine default ended by itself: QEMU was killed by" in said
 
 
 def test_a_machine_whose_engine_does_not_start_stays_up_under_a_shell(
