@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from coved.outside import Outside
 
-from cove.agent import consolewords, disk, images, unattended
+from cove.agent import consolewords, disk, fit, images, unattended
 from cove.agent.link import Link
 from cove.agent.threads import abandonable
 from cove.drivers.base import Accelerator, Forward, VmSpec
@@ -32,7 +32,7 @@ from cove.machine.architecture import named
 from cove.machine.files import MAX_CONSOLE, cut
 from cove.machine.paths import MachinePaths
 from cove.machine.runstate import RunState
-from cove.machine.settings import Settings
+from cove.machine.settings import SCHEMA, Settings, of_start
 from cove.machine.sizes import format_size
 from cove.machine.suspended import Suspended
 from cove.progress import REACHABLE, Event, Report, ignore
@@ -205,6 +205,8 @@ class Vm:
             except (StateError, BootError) as error:
                 await self._failed("its suspended state", "as after a power cut", error, report)
         suspended.forget(self._paths)
+        for line in await asyncio.to_thread(fit.look_before_start, self._paths):
+            report(Event("machine", line))
         try:
             image = await abandonable(images.choose, self._paths, named(wanted.architecture), image_progress)
         finally:
@@ -233,7 +235,7 @@ class Vm:
             secrets.token_hex(16), 0, image.digest, accelerator.name, accelerator.reason, version, wanted.cpus,
             wanted.memory, time.time(), wanted.bind_address, kind=kind or "", policy=rules.fingerprint, folders=to_json(shared),
             folder_driver=carried.name, folder_driver_reason=carried.reason, folder_token=secrets.token_hex(16),
-            shared_memory=spec.shared_memory,
+            shared_memory=spec.shared_memory, settings=of_start(wanted),
         )  # fmt: skip
         told = await asyncio.to_thread(registries.told, wanted, rules)
         if key is not None and (template := templates.find(key)) is not None:
@@ -307,7 +309,8 @@ class Vm:
             raise StateError(f"the VM image {run.image[:16]}, which it runs, is gone")
         # Of folders, what the settings say now; but what carries them is a part of the state.
         shared, _, _ = await asyncio.to_thread(sharing.settle, wanted, program)
-        run = replace(run, folders=to_json(shared))
+        had = run.settings and {**run.settings, **{k: v for k, v in of_start(wanted).items() if SCHEMA[k].at_wake}}
+        run = replace(run, folders=to_json(shared), settings=had)
         accelerator = await self._accelerator(program, image, wanted)
         spec = VmSpec(
             self._paths.name, run.cpus, run.memory, wanted.disk, image.kernel, image.initramfs, image.system,

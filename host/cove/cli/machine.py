@@ -41,13 +41,18 @@ def group() -> None:
 def init(name: str, as_json: bool, **sizes: Any) -> None:
     """Make a machine; the first command that needs it starts it"""
     from cove.machine import effective, lifecycle, policy, settings
+    from cove.machine.paths import MachinePaths
 
     file = settings.render(settings.Settings())
     for key in ("cpus", "memory", "disk"):
         if sizes[key] is not None:
             effective.refuse_locked(key, policy.load())
             file = settings.with_value(file, key, str(sizes[key]), "the command line")
-    paths = lifecycle.init(name, settings.parse(file, "the command line"))
+    wanted = settings.parse(file, "the command line")
+    given = [key for key in sizes if sizes[key] is not None]
+    config.taken(MachinePaths(name), wanted, given)
+    paths = lifecycle.init(name, wanted)
+    config.warn(config.taken(paths, wanted, given))
     json_output.told(
         as_json, f"made machine {name}; its settings are {paths.settings}",
         machine=name, state="stopped", settings=str(paths.settings), docker_socket=str(paths.docker_socket),
@@ -173,13 +178,13 @@ def restart(name: str, as_json: bool) -> None:
 
 def _check_settings(name: str) -> None:
     """Raises `CoveError` for what would keep a start from succeeding: better now, when the machine still runs."""
-    from cove.agent import disk
+    from cove.agent import fit
     from cove.drivers.qemu import binary
     from cove.machine import architecture, effective, lifecycle
 
     paths = lifecycle.existing(name)
+    fit.check_startable(paths)
     wanted = effective.load(paths.settings)
-    disk.check_size(paths, wanted.disk)
     binary.find(wanted.qemu, architecture.named(wanted.architecture))
 
 

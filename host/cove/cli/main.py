@@ -224,7 +224,8 @@ def report(error: Exception, failure: int = 1) -> int:
 
         error = ownership.refusal(error) or error
     if isinstance(error, CoveError):
-        print("\n      ".join([f"{PROGRAM}: {error.message}", *error.hint.splitlines()]), file=sys.stderr)
+        message = error.message.replace("\n", f"\n{PROGRAM}: ")
+        print("\n      ".join([f"{PROGRAM}: {message}", *error.hint.splitlines()]), file=sys.stderr)
         return 130 if isinstance(error, GivenUp) else failure
     print(f"{PROGRAM}: {type(error).__name__}: {error}", file=sys.stderr)
     print("      this is a bug in Cove; COVE_DEBUG=1 shows where", file=sys.stderr)

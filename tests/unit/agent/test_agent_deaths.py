@@ -117,9 +117,7 @@ def test_a_client_is_told_why_the_machine_does_not_start(cove: Any, eventually: 
         environment = {**os.environ, "DOCKER_HOST": f"unix://{paths.docker_socket}"}
         done = subprocess.run(["docker", "ps"], env=environment, capture_output=True, text=True, timeout=30)
         assert done.returncode == 1
-        assert done.stderr.startswith(
-            f"Error response from daemon: {paths.settings}, line 1: cpus must be a whole number"
-        )
+        assert done.stderr.startswith(f"Error response from daemon: {paths.settings}:1:8: cpus must be a whole number")
     paths.settings.write_text(good)
     assert repeats(paths)
 

@@ -132,7 +132,7 @@ def test_settings_are_checked_without_telling_a_password() -> None:
         ("no_proxy", '["a b"]'), ("no_proxy", '["http://a"]'), ("proxy", '"auto"'), ("extra_certificates", '["ca.crt"]'),
         ("proxy_in_containers", '"yes"'), ("ssh_agent", '"agent"'), ("ssh_agent", "true"),
     ):  # fmt: skip
-        with pytest.raises(SettingsError, match=f"^x, line 1: {name} must ") as told:
+        with pytest.raises(SettingsError, match=rf"^x:1:\d+: {name} must ") as told:
             settings.parse(f"{name} = {wrong}", "x")
         assert "cret" not in told.value.message + told.value.hint
     for name, typed, kept in (

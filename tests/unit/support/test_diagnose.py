@@ -202,7 +202,7 @@ def test_settings(paths: MachinePaths, home: Path) -> None:
     paths.settings.write_text("cpus = 1\nmemroy = 1\n")
     told = worst("settings")
     assert told.state == PROBLEM
-    assert "line 2: memroy is not a setting; did you mean memory?" in told.text
+    assert "machine.toml:2:1: memroy is not a setting; did you mean memory?" in told.text
 
 
 def test_policy(paths: MachinePaths, home: Path) -> None:
