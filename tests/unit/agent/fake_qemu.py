@@ -2,7 +2,8 @@
 
 COVE_FAKE lists what goes wrong, separated by spaces: `refuse` (ends at once with words on stderr), `silent` (no engine),
 `no-streams` (only SSH), `no-shutdown`, `no-button`, `no-quit` (ignored requests), `no-save` (a saving fails), `endless-save` (one
-does not end, once there is a disk), `slow-save` (one takes a second), `bad-image=DIGITS` (a VM image whose digest begins so powers off),
+does not end, once there is a disk, as long as there is no file named `saves` beside that), `slow-save` (one takes a second),
+`bad-image=DIGITS` (a VM image whose digest begins so powers off),
 `bad-template` (ends when it is to go on from one), `mute-template` (no engine in what goes on from one), `idle` and `running` (what the
 engine says that it is busy with), `published` (it has a port), `qemu-dies-at-COMMAND` and `agent-dies-at-COMMAND` (a command of QMP,
 before it is carried out, or while it does so at `saving` and `loading`; once in a machine's life). What becomes of a saved state is told
@@ -139,7 +140,7 @@ class Fake:
         if name == "blockdev-add":
             self.has_disk = True
         if name == "migrate":
-            if "endless-save" in FAULTS and self.has_disk:
+            if "endless-save" in FAULTS and self.has_disk and not (self.folder / "saves").exists():
                 self.status = "finish-migrate"
                 (self.folder / "saving").touch()
             else:
@@ -289,7 +290,7 @@ class GuestStreams(Streams):
 def requests(client: socket.socket) -> Iterator[dict[str, Any]]:
     """QMP's requests follow one another without a separator. Descriptors that come with them (getfd) stay open."""
     text = ""
-    while data := socket.recv_fds(client, 1 << 16, 4)[0]:
+    while data := received(client):
         text += data.decode()
         while text := text.lstrip():
             try:
@@ -298,6 +299,13 @@ def requests(client: socket.socket) -> Iterator[dict[str, Any]]:
                 break
             text = text[end:]
             yield request
+
+
+def received(client: socket.socket) -> bytes:
+    try:
+        return socket.recv_fds(client, 1 << 16, 4)[0]
+    except ConnectionResetError:  # of an agent that was killed before it had read an answer
+        return b""
 
 
 def send(client: socket.socket | None, value: dict[str, Any]) -> None:

@@ -270,6 +270,22 @@ def test_stop_goes_down_the_ladder(cove: Any, faults: str, monkeypatch: pytest.M
     assert processes(cove.home) == []
 
 
+@pytest.mark.parametrize("words", [("machine", "rm"), ("machine", "reset"), ("uninstall",)])
+def test_one_whose_data_are_to_go_is_not_waited_for_for_long(
+    cove: Any, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its containers end all the same: some may have folders of this computer."""
+    cove.wait_less(monkeypatch, 0.2, "FORCED_OFF_S")
+    cove.make()
+    cove.faults = "no-shutdown"
+    cove.run("machine", "start")
+    told = cove.run(*words, "--force").stderr
+    assert "stopping containers and powering off" in told
+    assert "switching it off" in told
+    assert "power button" not in told
+    assert processes(cove.home) == []
+
+
 def test_a_machine_is_named_with_an_argument_or_with_m(cove: Any) -> None:
     cove.make("other")
     for words in (("status", "other", "--json"), ("status", "-m", "other", "--json")):
