@@ -437,6 +437,8 @@ class Service:
         error = outcome.result()
         if error is None and self._stopping is not None:
             error = self._being_stopped()
+        if error is None:
+            await self._retake_ports()
         if error is None and self._vm is not None:
             try:
                 await self._vm.go_on()

@@ -5,8 +5,9 @@ COVE_FAKE lists what goes wrong, separated by spaces: `refuse` (ends at once wit
 does not end, once there is a disk, as long as there is no file named `saves` beside that), `slow-save` (one takes a second),
 `bad-image=DIGITS` (a VM image whose digest begins so powers off),
 `bad-template` (ends when it is to go on from one), `mute-template` (no engine in what goes on from one), `idle` and `running` (what the
-engine says that it is busy with), `published` (it has a port), `qemu-dies-at-COMMAND` and `agent-dies-at-COMMAND` (a command of QMP,
-before it is carried out, or while it does so at `saving` and `loading`; once in a machine's life). What becomes of a saved state is told
+engine says that it is busy with), `published` (it has a port, with `published=NUMBER` that one), `qemu-dies-at-COMMAND` and
+`agent-dies-at-COMMAND` (a command of QMP, before it is carried out, or while it does so at `saving` and `loading`; once in a machine's
+life). What becomes of a saved state is told
 in the file `states`: `saved NAME` and, for each VM that goes on from there, `on NAME`. While there is a file named `full` beside the
 disk, whatever the guest writes finds no room; while there is one named `mute`, the engine answers nobody who comes. SIGUSR1 makes it
 crash with words on stderr, SIGUSR2 makes the guest write.
@@ -253,8 +254,9 @@ class Fake:
         if message["type"] == "hello" and "silent" not in FAULTS and not (self.folder / "mute").exists():
             boot_id = self.seed["boot_id"]
             self.say({"type": "ready", "boot_id": boot_id, "engine_version": "9.8.7", "api_version": "1.51"})
-            port = {"proto": "tcp", "host_ip": "127.0.0.1", "host_port": 0, "guest_port": 49152}
-            self.say({"type": "sync", "id": 1, "ports": [port] if "published" in FAULTS else []})
+            found = [int(fault[10:] or 0) for fault in FAULTS if fault.startswith("published")]
+            port = {"proto": "tcp", "host_ip": "127.0.0.1", "guest_port": 49152}
+            self.say({"type": "sync", "id": 1, "ports": [port | {"host_port": number} for number in found]})
             for level in FAULTS & {"idle", "running"}:
                 self.say({"type": "activity", "level": level})
         if message["type"] == "shutdown" and "no-shutdown" not in FAULTS:

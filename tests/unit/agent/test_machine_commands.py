@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -284,6 +285,19 @@ def test_one_whose_data_are_to_go_is_not_waited_for_for_long(
     assert "switching it off" in told
     assert "power button" not in told
     assert processes(cove.home) == []
+
+
+def test_a_start_takes_back_a_port_that_another_program_had(cove: Any) -> None:
+    cove.make()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        cove.faults = f"published={port}"
+        cove.run("machine", "start")
+        assert [*cove.status()["lost_ports"]] == [f"127.0.0.1:{port}/tcp"]
+    cove.run("machine", "start")
+    with socket.create_connection(("127.0.0.1", port), 10):
+        pass
+    assert "lost_ports" not in cove.status()
 
 
 def test_a_machine_is_named_with_an_argument_or_with_m(cove: Any) -> None:
