@@ -313,6 +313,8 @@ class Link:
             self._tell_lost()
             self._synced = True
             self._let_in()
+        else:  # a moment to look: what has been given up may be what another wants, and nothing tells of other programs'
+            await self.retake_ports()
         self.on_level()
         if self._writer is not None:
             with contextlib.suppress(ConnectionError):

@@ -64,17 +64,27 @@ TELL_S = 5.0
 STREAMS_S = 10.0
 """Between the engine's first answer and that of what serves streams beside it."""
 CONTAINERS_S, POWER_OFF_S, BUTTON_S, QUIT_S = 10, 35.0, 20.0, 10.0
+FORCED_CONTAINERS_S, FORCED_OFF_S = 2, 10.0
+"""For one whose data are to go: what its containers have written to folders of this computer is still to come there, which it does when
+they end."""
 
 
 class Vm:
     """One run of one machine. Methods are called from one task at a time.
 
-    `held` says whether somebody is in it in another way than through its engine, whose failure is then no reason to end it.
+    `held` says whether somebody is in it in another way than through its engine, whose failure is then no reason to end it. `on_hung` is
+    called when what ran before was ended, for nobody could speak to its hypervisor.
     """
 
-    def __init__(self, paths: MachinePaths, held: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        paths: MachinePaths,
+        held: Callable[[], bool] = lambda: False,
+        on_hung: Callable[[], None] = lambda: None,
+    ) -> None:
         self._paths = paths
         self._held = held
+        self._on_hung = on_hung
         self._report: Report = ignore
         self.run: RunState | None = None
         self.link: Link | None = None
@@ -166,7 +176,8 @@ class Vm:
         there = self._driver.pid() is not None
         if not await self._driver.adopt():
             if there:
-                report(Event("boot", "its VM did not answer and was ended, so it boots as after a power cut"))
+                report(Event("boot", "its VM did not answer and was ended, as by a power cut"))
+                self._on_hung()
             return False
         if self.run is None or suspended.load(self._paths) is not None:  # no machine yet, or none any more
             await self._driver.kill()
@@ -346,7 +357,7 @@ class Vm:
                 f"stop it instead: cove machine stop {self._paths.name}",
             )
         assert self.folders is not None
-        async with self.folders.away():  # with them it could not be saved, and some may be in use
+        async with self.folders.away(unless):  # with them it could not be saved, and some may be in use
             await asyncio.to_thread(self._transport.disconnect)
             async with self._telling(report, Event("suspend", "writing its memory to the disk")):
                 await self._save(idle_since, unless or asyncio.Event())
@@ -590,37 +601,43 @@ class Vm:
         assert self._driver is not None
         await self._driver.wait_exit()
 
-    async def stop(self, report: Report) -> None:
-        """The ladder: ask the engine, press the power button, switch off, kill. Each step is bounded and told."""
+    async def stop(self, report: Report, *, forced: bool = False) -> None:
+        """The ladder: ask the engine, press the power button, switch off, kill. Each step is bounded and told.
+
+        ``forced``: its data are to go, so it is not waited for long, and there is no button.
+        """
         assert self._driver is not None
         driver, link, button_s = self._driver, self.link, BUTTON_S
         if link is None:
             button_s = POWER_OFF_S  # the first that its engine hears of it
         elif link.ready.is_set():
             report(Event("stop", "stopping containers and powering off"))
-            link.shutdown(CONTAINERS_S)
-            if await self._ended(POWER_OFF_S):
+            link.shutdown(FORCED_CONTAINERS_S if forced else CONTAINERS_S)
+            if await self._ended(FORCED_OFF_S if forced else POWER_OFF_S):
                 return
-        report(Event("stop", "the engine does not stop; pressing the power button"))
-        with contextlib.suppress(DriverError):
-            await driver.power_button()
-            if await self._ended(button_s):
-                return
-        report(Event("stop", "the machine does not power off; switching it off"))
+        if forced:
+            report(Event("stop", "switching it off"))
+        else:
+            report(Event("stop", "the engine does not stop; pressing the power button"))
+            with contextlib.suppress(DriverError):
+                await driver.power_button()
+                if await self._ended(button_s):
+                    return
+            report(Event("stop", "the machine does not power off; switching it off"))
         await driver.quit()
         if await self._ended(QUIT_S):
             return
         report(Event("stop", "QEMU does not end; killing it"))
         await driver.kill()
 
-    async def stop_left(self, report: Report) -> None:
+    async def stop_left(self, report: Report, *, forced: bool = False) -> None:
         """Stop a VM that runs and of which no start has come to anything: by the ladder, without its engine. Raises `DriverError`."""
         self._driver = QemuDriver(self._paths)
         try:
             with contextlib.suppress(DriverError):  # the ladder ends one that takes no orders
                 if not await self._adopt(report):
                     return
-            await self.stop(report)
+            await self.stop(report, forced=forced)
         finally:
             await self.close()
 

@@ -16,7 +16,8 @@ from cove.cli.which_machine import chosen, named
 from cove.errors import CoveError, MachineNotFound
 
 STOP_TIMEOUT_S = 120.0
-SUSPEND_TIMEOUT_S = 120.0
+SUSPEND_TIMEOUT_S = 240.0
+"""One whose start is under way has come to answer by then."""
 SSH_LOST = 255
 """ssh's status when its connection failed (ssh(1))."""
 
@@ -96,10 +97,40 @@ def stop(name: str, as_json: bool) -> None:
 
 
 def stop_in_order(name: str) -> None:
-    """Stop a machine; one that is suspended goes on first, so that what runs in it ends as it should. Raises `CoveError`."""
-    if _status(name)["state"] == "suspended":
-        _run(name)
-    stop_machine(name, in_order=True)
+    """Stop a machine, its VM and its agent; one that is suspended goes on first, so that what runs in it ends as it should.
+
+    Raises `CoveError`.
+    """
+    _end(name, in_order=True, forced=False)
+
+
+def stop_for_good(name: str, *, forced: bool) -> None:
+    """End a machine whose data are to go, whatever its state; one that is suspended stays so. Raises `CoveError`.
+
+    ``forced``: and soon.
+    """
+    _end(name, in_order=False, forced=forced)
+
+
+def _end(name: str, *, in_order: bool, forced: bool) -> None:
+    from cove.agent.client import NoAgent, ask
+    from cove.agent.launch import start_agent
+    from cove.machine import lifecycle
+    from cove.machine.locks import FileLock
+    from cove.progress import renderer
+
+    paths = lifecycle.existing(name)
+    with renderer(f"Cove is stopping machine {name}") as report:
+        try:
+            ask(paths, "stop", STOP_TIMEOUT_S, report, in_order=in_order, forced=forced)
+        except NoAgent:
+            if (in_order and paths.suspended_run.exists()) or not FileLock(paths.vm_lock).is_free():
+                # Its agent was killed: a new one takes the VM over, or wakes it, and stops it as it should be.
+                start_agent(paths)
+                ask(paths, "stop", STOP_TIMEOUT_S, report, in_order=in_order, forced=forced)
+    lock = FileLock(paths.lock)
+    lock.acquire(30, f"machine {name}")
+    lock.release()
 
 
 @group.command()
@@ -109,7 +140,7 @@ def stop_in_order(name: str) -> None:
 def suspend(name: str, force: bool, as_json: bool) -> None:
     """Write a machine's memory to the disk; the next command that needs it goes on from there"""
     from cove.agent.client import SUSPEND, SUSPEND_ANYWAY, NoAgent, ask
-    from cove.agent.launch import ensure_running
+    from cove.agent.launch import start_agent
     from cove.machine import lifecycle
     from cove.machine.locks import FileLock
     from cove.progress import renderer
@@ -125,7 +156,7 @@ def suspend(name: str, force: bool, as_json: bool) -> None:
         except NoAgent:
             if FileLock(paths.vm_lock).is_free():
                 raise
-            ensure_running(name, report)  # its agent was killed: a new one takes the VM over
+            start_agent(paths)  # the one before was killed: it takes the VM over
             ask(paths, operation, SUSPEND_TIMEOUT_S, report)
     json_output.told(as_json, f"machine {name} is suspended", machine=name, state="suspended")
 
@@ -139,31 +170,6 @@ def resume(name: str, as_json: bool) -> None:
     if state == "stopped":
         raise CoveError(f"the machine {name} is stopped, not suspended", f"start it with: cove machine start {name}")
     _start(name, as_json)
-
-
-def stop_machine(name: str, *, in_order: bool = False) -> None:
-    """End a machine, its VM and its agent, whatever their state. Raises `CoveError`.
-
-    ``in_order``: one that has just been suspended goes on first, and else stays so.
-    """
-    from cove.agent.client import NoAgent, ask
-    from cove.agent.launch import start_agent
-    from cove.machine import lifecycle
-    from cove.machine.locks import FileLock
-    from cove.progress import renderer
-
-    paths = lifecycle.existing(name)
-    with renderer(f"Cove is stopping machine {name}") as report:
-        try:
-            ask(paths, "stop", STOP_TIMEOUT_S, report, in_order=in_order)
-        except NoAgent:
-            if not FileLock(paths.vm_lock).is_free():
-                # Its agent was killed: a new one takes the VM over and stops it as it should be.
-                start_agent(paths)
-                ask(paths, "stop", STOP_TIMEOUT_S, report, in_order=in_order)
-    lock = FileLock(paths.lock)
-    lock.acquire(30, f"machine {name}")
-    lock.release()
 
 
 @group.command()
@@ -380,7 +386,7 @@ def rm(name: str, force: bool, as_json: bool) -> None:
         raise CliError(
             f"the removal of machine {name} has been cancelled\n      to remove it without a question: cove machine rm --force {name}"
         )
-    stop_machine(name)  # whatever its state: an agent may stay after its VM has died
+    stop_for_good(name, forced=force)  # whatever its state: an agent may stay after its VM has died
     lifecycle.remove(name)
     json_output.told(as_json, f"removed machine {name}", machine=name, state="removed")
 
@@ -455,7 +461,7 @@ def reset(name: str, force: bool, as_json: bool) -> None:
         raise CliError(
             f"the reset of machine {name} has been cancelled\n      to reset it without a question: cove machine reset --force {name}"
         )
-    stop_machine(name)
+    stop_for_good(name, forced=force)
     freed = leftovers.reset(paths)
     json_output.told(
         as_json, f"machine {name} is as new; its next start makes an empty disk. {approximate_size(freed)} are free again",

@@ -25,8 +25,8 @@ def init(name: str, settings: Settings | None = None) -> MachinePaths:
     paths.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_whole(paths.settings, render(settings or Settings()).encode())
     paths.make_run_dir()
-    if not docker_context.is_anothers(name, paths.docker_socket):
-        docker_context.create(name, paths.docker_socket)
+    if not docker_context.is_anothers(paths):
+        docker_context.create(paths)
     return paths
 
 
@@ -62,6 +62,6 @@ def remove(name: str) -> None:
         launching.acquire(LAUNCHING_S, f"the start of machine {name}")
         existing(name)  # somebody else may have removed it meanwhile
         check_stopped(paths)
-        docker_context.remove(name, paths.docker_socket)
+        docker_context.remove(paths)
         shutil.rmtree(paths.folder)
         shutil.rmtree(paths.run_dir, ignore_errors=True)

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cove.image import inputs, store
 from cove.machine import lifecycle, settings
-from cove.machine.architecture import AMD64
 from cove.machine.paths import MachinePaths
+from made_vm_images import publish_image
 
 FAKE = Path(__file__).parent / "fake_qemu.py"
 
@@ -109,18 +108,6 @@ def cove(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cove]:
     finally:
         made.end()
         shutil.rmtree(home, ignore_errors=True)
-
-
-def publish_image(digit: str = "0") -> str:
-    """Make an image whose digest is of that digit alone the newest."""
-    digest = digit * 64
-    folder = store.new_directory()
-    for name in ("vmlinuz", "initramfs", "system.erofs"):
-        (folder / name).write_bytes(name.encode())
-    artefacts = {name: {"size": len(name)} for name in ("vmlinuz", "initramfs", "system.erofs")}
-    (folder / "manifest.json").write_text(json.dumps({"command_line": "quiet", "artefacts": artefacts}))
-    store.publish(folder, digest, inputs.key(AMD64))
-    return digest
 
 
 @pytest.fixture

@@ -364,9 +364,50 @@ def test_a_vm_that_nobody_can_speak_to_is_ended_and_that_is_said(cove: Any, monk
     os.kill(before["pid"], signal.SIGSTOP)
     os.killpg(os.getpgid(before["agent_pid"]), signal.SIGKILL)
     told = cove.run("machine", "start").stderr
-    assert "its VM did not answer and was ended, so it boots as after a power cut" in told
+    assert "its VM did not answer and was ended, as by a power cut" in told
     assert f"QEMU (process {before['pid']}) is ended" in paths.agent_log.read_text()
     assert cove.status()["boot_id"] != before["boot_id"]
+
+
+def test_a_stop_of_one_that_nobody_can_speak_to_boots_no_other(cove: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    cove.wait_less(monkeypatch, 1, "cove.drivers.qemu.driver.QMP_TIMEOUT_S")
+    paths = cove.make()
+    cove.run("machine", "start")
+    before = cove.status()
+    os.kill(before["pid"], signal.SIGSTOP)
+    os.killpg(os.getpgid(before["agent_pid"]), signal.SIGKILL)
+    told = cove.run("machine", "stop").stderr
+    assert "its VM did not answer and was ended, as by a power cut" in told
+    assert "loading the system" not in told and "waiting for the engine" not in told
+    assert paths.qemu_log.read_text().count("--- QEMU ") == 1
+    assert cove.status()["state"] == "stopped"
+
+
+def test_a_suspension_takes_over_a_vm_that_was_left(
+    cove: Any, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    cove.wait_less(monkeypatch, 1, "BOOT_TIMEOUT_S")
+    paths = cove.make()
+    cove.run("machine", "start")
+    (paths.folder / "mute").touch()
+    kill(cove.status()["agent_pid"])
+    failed = cove.run("machine", "suspend", status=1).stderr
+    assert "its engine did not answer within 1 s" in failed
+    assert "Its VM goes on, and so do its containers. End it with: cove machine stop default\n" in failed
+    (paths.folder / "mute").unlink()
+    cove.run("machine", "suspend")
+    assert cove.status()["state"] == "suspended"
+
+
+def test_one_whose_data_are_to_go_is_not_waited_for_when_it_was_left(
+    cove: Any, cut_off: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cove.run("machine", "start", status=1)
+    told = cove.run("machine", "rm", "--force").stderr
+    assert "switching it off" in told
+    assert "power button" not in told
+    assert not lives(cut_off["pid"])
+    assert not MachinePaths("default").folder.exists()
 
 
 def test_work_that_nobody_waits_for_holds_nobody_up() -> None:

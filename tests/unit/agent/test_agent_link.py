@@ -281,6 +281,23 @@ def test_a_guest_is_told_what_is_lost_and_when_it_is_back(tmp_path: Path) -> Non
     linked(tmp_path, scenario)
 
 
+def test_a_port_that_was_lost_is_tried_again_when_a_container_gets_one_or_gives_one_back(tmp_path: Path) -> None:
+    async def scenario(guest: Guest, link: Link, ports: Ports) -> None:
+        mine, lost = PortForward("tcp", 49001, "127.0.0.1", 8080), PortForward("udp", 49002, "::1", 81)
+        for message in (Publish(2, PortForward("tcp", 49003, "127.0.0.1", 8081)), Unpublish(2, mine)):
+            link.changed(True)
+            await guest.hear()
+            guest.say(Sync(1, (mine, lost)))
+            await guest.hear()
+            assert await guest.hear() == Lost((lost,)).to_json()
+            guest.say(message)
+            assert (await guest.hear())["type"] == "reply"
+            assert await guest.hear() == Lost(()).to_json()
+            assert lost in ports.bound
+
+    linked(tmp_path, scenario)
+
+
 def test_a_guest_hears_that_a_port_is_lost_before_the_answer(tmp_path: Path) -> None:
     async def scenario(guest: Guest, link: Link, ports: Ports) -> None:
         link.changed(True)

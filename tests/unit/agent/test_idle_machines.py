@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from cove.agent.client import held
+from cove.agent.client import SUSPEND, ask, held
 from cove.agent.idle import Idle, Wish
 from cove.machine.paths import MachinePaths
 
@@ -107,6 +109,23 @@ def test_one_that_falls_asleep_goes_on_for_whoever_asks_for_it_and_then_counts_a
     eventually((paths.folder / "saving").exists)
     cove.run("machine", "stop")
     assert cove.status()["state"] == "stopped"
+
+
+def test_who_asks_for_a_suspension_gets_one_though_another_was_under_way_and_is_given_up(
+    cove: Any, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    cove.wait_less(monkeypatch, 0.1, "TELL_S")
+    paths = start(cove, monkeypatch, "idle endless-save")
+    eventually((paths.folder / "saving").exists)
+    with ThreadPoolExecutor() as pool:
+        joined = threading.Event()
+        asked = pool.submit(ask, paths, SUSPEND, 30, lambda _: joined.set())
+        assert joined.wait(30)
+        (paths.folder / "saves").touch()
+        ask(paths, "ready", 30)  # somebody comes, for whom the one under way is given up
+        asked.result(30)
+    assert "it was given up" in paths.agent_log.read_text()
+    assert cove.status()["state"] == "suspended"
 
 
 def test_a_setting_counts_at_once(cove: Any, eventually: Eventually) -> None:

@@ -115,7 +115,7 @@ def test_dockers_folder_goes_when_nothing_but_coves_was_in_it(cove: Any) -> None
 def test_contexts_of_others_stay(cove: Any) -> None:
     cove.make()
     meta = docker_context.meta_file("default")
-    docker_context.create("default", Path("/another/docker.sock"))
+    meta.write_text('{"Endpoints": {"docker": {"Host": "unix:///another/docker.sock"}}}')
     cove.run("uninstall", "--force")
     assert "/another/docker.sock" in meta.read_text()
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -291,6 +292,35 @@ def test_stop_goes_down_the_ladder(cove: Any, faults: str, monkeypatch: pytest.M
     assert ("killing it" in done.stderr) == ("no-quit" in faults)
     assert "pressing the power button" in done.stderr
     assert processes(cove.home) == []
+
+
+@pytest.mark.parametrize("words", [("machine", "rm"), ("machine", "reset"), ("uninstall",)])
+def test_one_whose_data_are_to_go_is_not_waited_for_for_long(
+    cove: Any, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its containers end all the same: some may have folders of this computer."""
+    cove.wait_less(monkeypatch, 0.2, "FORCED_OFF_S")
+    cove.make()
+    cove.faults = "no-shutdown"
+    cove.run("machine", "start")
+    told = cove.run(*words, "--force").stderr
+    assert "stopping containers and powering off" in told
+    assert "switching it off" in told
+    assert "power button" not in told
+    assert processes(cove.home) == []
+
+
+def test_a_start_takes_back_a_port_that_another_program_had(cove: Any) -> None:
+    cove.make()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        cove.faults = f"published={port}"
+        cove.run("machine", "start")
+        assert [*cove.status()["lost_ports"]] == [f"127.0.0.1:{port}/tcp"]
+    cove.run("machine", "start")
+    with socket.create_connection(("127.0.0.1", port), 10):
+        pass
+    assert "lost_ports" not in cove.status()
 
 
 def test_a_machine_is_named_with_an_argument_or_with_m(cove: Any) -> None:

@@ -279,18 +279,30 @@ def test_a_context_of_another_place_stays_while_that_is_there(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = lifecycle.init("one").docker_socket
+    told = docker_context.meta_file("one").read_text()
     monkeypatch.setenv("COVE_HOME", str(home / "b"))
     second = lifecycle.init("one").docker_socket
-    assert docker_context.leads_to("one", first)
+    assert docker_context.meta_file("one").read_text() == told
     lifecycle.remove("one")
-    assert docker_context.leads_to("one", first)
+    assert docker_context.meta_file("one").read_text() == told
     shutil.rmtree(first.parent)  # by hand, with all of its COVE_HOME
     lifecycle.init("one")
-    assert docker_context.leads_to("one", second)
+    assert f"unix://{second}" in docker_context.meta_file("one").read_text()
     docker_context.meta_file("one").write_text('{"Endpoints": {"docker": {"Host": "ssh://elsewhere"}}}')
     lifecycle.remove("one")
     lifecycle.init("one")
     assert "ssh://elsewhere" in docker_context.meta_file("one").read_text()
+
+
+def test_a_context_goes_with_its_machine_from_another_session_too(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sockets are elsewhere there, and with them what the context leads to."""
+    monkeypatch.delenv("COVE_HOME")
+    monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(home / "a"))
+    lifecycle.init("one")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(home / "b"))
+    lifecycle.remove("one")
+    assert not docker_context.meta_file("one").exists()
 
 
 def test_a_directory_of_somebody_elses_is_not_used(tmp_path: Path) -> None:
