@@ -181,7 +181,7 @@ def test_questions_that_are_none_do_the_agent_no_harm(paths: MachinePaths) -> No
     )
     for question in questions:
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(5)
+            client.settimeout(30)
             client.connect(str(paths.agent_socket))
             try:
                 client.sendall(question)

@@ -21,7 +21,7 @@ def open_descriptors() -> int:
 
 
 def settled(wanted: int) -> int:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (count := open_descriptors()) > wanted and time.monotonic() < deadline:
         time.sleep(0.02)
     return count

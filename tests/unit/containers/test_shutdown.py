@@ -120,7 +120,7 @@ def test_an_end_that_does_not_come_to_its_end_holds_up_no_close(monkeypatch: pyt
         shim: Any = SimpleNamespace(close=lambda: closed.append(True))
         container = running(shim, 1)
         container.ending = asyncio.create_task(asyncio.Event().wait())  # type: ignore[arg-type]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await made([container]).close()
         container.ending.cancel()
 

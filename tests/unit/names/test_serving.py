@@ -65,7 +65,7 @@ class Client:
     async def ask(self, name: str) -> bytes:
         loop = asyncio.get_running_loop()
         await loop.sock_sendall(self.udp, query(name))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return await loop.sock_recv(self.udp, 65535)
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -99,7 +99,7 @@ async def served(forward: Forward = nobody) -> AsyncIterator[Client]:
 
 
 async def reply(reader: asyncio.StreamReader) -> bytes:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         size = int.from_bytes(await reader.readexactly(2), "big")
         return await reader.readexactly(size)
 
