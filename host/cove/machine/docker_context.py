@@ -80,10 +80,12 @@ def meta_file(machine: str) -> Path:
 
 def is_of(paths: MachinePaths) -> bool:
     """Whether the machine's context is there and is of this very one: another COVE_HOME may have a machine of the same name."""
-    found = _read(paths.name)
-    return found is not None and (
-        _host(found) == f"unix://{paths.docker_socket}" or _machine(found) == str(paths.folder)
-    )
+    return leads_to(paths.name, paths.docker_socket) or _machine(_read(paths.name)) == str(paths.folder)
+
+
+def leads_to(machine: str, socket: Path) -> bool:
+    """Whether the machine's context is there and is of this very socket."""
+    return _host(_read(machine)) == f"unix://{socket}"
 
 
 def is_anothers(paths: MachinePaths) -> bool:

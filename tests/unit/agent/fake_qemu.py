@@ -2,10 +2,11 @@
 
 COVE_FAKE lists what goes wrong, separated by spaces: `refuse` (ends at once with words on stderr), `silent` (no engine), `no-streams`
 (only SSH), `no-shutdown`, `no-button`, `no-quit` (ignored requests), `no-save` (a saving fails), `endless-save` (one does not end, once
-there is a disk, as long as there is no file named `saves` beside that), `slow-save` (one takes a second), `bad-image=DIGITS` (a VM image whose digest begins so powers off), `ends-booting=N`
-and `hangs-booting=N` (the first N boots from the beginning do so before the guest asks for its seed, without a word on the console),
-`gives-up-booting=N` (they say why, and end), `bad-template` (ends when it is to go on from one), `mute-template` (no engine in what goes
-on from one), `idle` and `running` (what the engine says that it is busy with), `published` (it has a port, with `published=NUMBER` that one), `qemu-dies-at-COMMAND` and
+there is a disk, as long as there is no file named `saves` beside that), `slow-save` (one lasts until the file `saving` is removed),
+`bad-image=DIGITS` (a VM image whose digest begins so powers off), `ends-booting=N` and `hangs-booting=N` (the first N boots from the
+beginning do so before the guest asks for its seed, without a word on the console), `gives-up-booting=N` (they say why, and end),
+`bad-template` (ends when it is to go on from one), `mute-template` (no engine in what goes on from one), `idle` and `running` (what the
+engine says that it is busy with), `published` (it has a port, with `published=NUMBER` that one), `qemu-dies-at-COMMAND` and
 `agent-dies-at-COMMAND` (a command of QMP, before it is carried out, or while it does so at `saving` and `loading`; once in a machine's
 life). What becomes of a saved state is told in the file `states`: `saved NAME` and, for each VM that goes on from there, `on NAME`. While
 there is a file named `full` beside the disk, whatever the guest writes finds no room; while there is one named `mute`, the engine answers
@@ -25,6 +26,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -167,7 +169,8 @@ class Fake:
                 self.dies("saving", 0.3)
                 if "slow-save" in FAULTS and self.has_disk:
                     (self.folder / "saving").touch()
-                    threading.Event().wait(1)
+                    while (self.folder / "saving").exists():
+                        time.sleep(0.01)
                 if self.has_disk and "no-save" not in FAULTS:
                     self.saved_as = self.seed["saved_as"] = secrets.token_hex(8)
                     self.note(f"saved {self.saved_as}")

@@ -220,8 +220,8 @@ def gone(cove: Any, eventually: Eventually) -> bool:
 def test_stop_ends_a_start_that_is_under_way(cove: Any, never_ready: Any, eventually: Eventually) -> None:
     begin = time.monotonic()
     cove.run("machine", "stop")
-    assert time.monotonic() - begin < 10
-    out, errors = never_ready.communicate(timeout=10)
+    assert time.monotonic() - begin < 60
+    out, errors = never_ready.communicate(timeout=60)
     assert never_ready.returncode == 1
     assert out == ""
     assert errors.endswith(
@@ -233,7 +233,7 @@ def test_stop_ends_a_start_that_is_under_way(cove: Any, never_ready: Any, eventu
 
 def test_ctrl_c_ends_a_start_that_is_under_way(cove: Any, never_ready: Any, eventually: Eventually) -> None:
     never_ready.send_signal(signal.SIGINT)
-    _, errors = never_ready.communicate(timeout=10)
+    _, errors = never_ready.communicate(timeout=60)
     assert never_ready.returncode == 130
     assert "cove: the start of machine default was given up\n" in errors
     assert "Traceback" not in errors
@@ -245,12 +245,12 @@ def test_ctrl_c_does_not_end_what_somebody_else_waits_for(cove: Any, never_ready
     assert other.stderr is not None
     assert "starting machine default" in other.stderr.readline()
     never_ready.send_signal(signal.SIGINT)
-    _, errors = never_ready.communicate(timeout=10)
+    _, errors = never_ready.communicate(timeout=60)
     assert never_ready.returncode == 130
     assert "cove: somebody else waits for the machine: its start goes on\n" in errors
     assert cove.status()["state"] == "starting"
     other.send_signal(signal.SIGINT)
-    assert "was given up" in other.communicate(timeout=10)[1]
+    assert "was given up" in other.communicate(timeout=60)[1]
     assert other.returncode == 130
     assert gone(cove, eventually)
 
@@ -267,10 +267,12 @@ def cut_off(
     cove: Any, monkeypatch: pytest.MonkeyPatch, eventually: Eventually, request: pytest.FixtureRequest
 ) -> dict[str, Any]:
     """The status of a machine whose VM runs, and whose agent has died and does not come to its engine again."""
-    cove.wait_less(monkeypatch, 1, "BOOT_TIMEOUT_S")
-    cove.wait_less(monkeypatch, 0.3, "POWER_OFF_S", "BUTTON_S", "QUIT_S")
+    vain = cove.home / "vain"
+    cove.wait_less(monkeypatch, 1, "BOOT_TIMEOUT_S", there=vain)
+    cove.wait_less(monkeypatch, 0.3, "POWER_OFF_S", "BUTTON_S", "QUIT_S", there=vain)
     paths = cove.make()
     cove.run("machine", "start")
+    vain.touch()
     before: dict[str, Any] = cove.status()
     if "link" in request.param:
         paths.link_socket.unlink()
@@ -323,6 +325,7 @@ def test_it_is_stopped_without_its_engine(
     assert cove.status()["state"] == "stopped"
     assert gone(cove, eventually)
     (MachinePaths("default").folder / "mute").unlink(missing_ok=True)
+    (cove.home / "vain").unlink()
     cove.run("machine", "start")
 
 
@@ -336,16 +339,17 @@ def test_a_stop_does_not_wait_for_the_engine_for_long(
     kill(cove.status()["agent_pid"])
     begin = time.monotonic()
     assert "pressing the power button" in cove.run("machine", "stop").stderr
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 60
     assert gone(cove, eventually)
 
 
 def test_one_that_was_left_and_answers_by_now_is_stopped_in_order(
     cove: Any, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
-    cove.wait_less(monkeypatch, 1, "BOOT_TIMEOUT_S")
+    cove.wait_less(monkeypatch, 1, "BOOT_TIMEOUT_S", there=cove.home / "vain")
     paths = cove.make()
     cove.run("machine", "start")
+    (cove.home / "vain").touch()
     (paths.folder / "mute").touch()
     kill(cove.status()["agent_pid"])
     cove.run("machine", "start", status=1)
@@ -422,14 +426,14 @@ def test_work_that_nobody_waits_for_holds_nobody_up() -> None:
 
     begin = time.monotonic()
     asyncio.run(give_up())
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 20
     assert not over.is_set()
     threads.linger(0.1)
-    assert time.monotonic() - begin < 6
+    assert time.monotonic() - begin < 25
     threading.Timer(0.2, over.set).start()
-    threads.linger(20)
+    threads.linger(60)
     assert over.is_set()
-    assert time.monotonic() - begin < 15
+    assert time.monotonic() - begin < 55
 
     async def wait() -> tuple[str, bool]:
         with pytest.raises(ValueError, match="Expecting value"):

@@ -127,7 +127,7 @@ def linked_again(tmp_path: Path, scenario: Callable[[Guests, Link, Ports], Await
         guests = Guests()
         server = await asyncio.start_unix_server(guests.take, tmp_path / "link")
         link = Link(tmp_path / "link", ports, BOOT)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await link.open()
             await scenario(guests, link, ports)
             await link.close()

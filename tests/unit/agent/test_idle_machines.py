@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import threading
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import virtual_time
 from cove.agent.client import SUSPEND, ask, held
 from cove.agent.idle import Idle, Wish
 from cove.machine.paths import MachinePaths
@@ -75,7 +77,9 @@ def test_who_is_connected_keeps_it_awake(cove: Any, monkeypatch: pytest.MonkeyPa
         assert stays_awake(cove)
         assert cove.status()["idle_since"] is None
         assert repeats(client)
-    with held(paths):
+        awake = contextlib.ExitStack()
+        awake.enter_context(held(paths))
+    with awake:
         assert stays_awake(cove)
     eventually(lambda: cove.status()["state"] == "suspended")
 
@@ -89,6 +93,7 @@ def test_who_comes_while_it_falls_asleep_is_served_by_the_machine_that_goes_on(
     for _ in range(2):  # once more, when they have gone
         eventually((paths.folder / "saving").exists)
         clients = [connect(paths) for _ in range(3)]
+        eventually(lambda: cove.status()["idle_since"] is None)  # the agent knows of them
         (paths.folder / "saving").unlink()
         assert all(repeats(client) for client in clients)
         assert (cove.status()["pid"], cove.status()["start"]) == (before["pid"], before["start"])
@@ -201,4 +206,4 @@ def test_a_use_that_nobody_told_of_begins_the_count_anew() -> None:
         await asyncio.sleep(after_s * 1.5)
         assert suspended[0] - begun >= after_s * 0.9
 
-    asyncio.run(scenario())
+    virtual_time.run(scenario())

@@ -154,7 +154,7 @@ def test_a_lock_is_one_processs_until_it_dies(tmp_path: Path) -> None:
     begin = time.monotonic()
     with pytest.raises(MachineBusy, match="another process has been holding machine x for 0 s") as error:
         lock.acquire(0.2, "machine x")
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 30
     assert str(lock.path) in error.value.hint
     process.kill()
     process.wait(10)

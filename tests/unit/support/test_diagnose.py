@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import functools
 import json
 import os
 import shutil
@@ -116,20 +117,34 @@ def now(shift_s: float = 0) -> str:
     return f"{datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=shift_s):%Y-%m-%dT%H:%M:%S.%f}000Z"
 
 
-def test_what_hangs_or_breaks_is_told_and_holds_nobody_up() -> None:
-    never = threading.Event()
+def after_their_start(monkeypatch: pytest.MonkeyPatch, happened: Callable[[Check], bool]) -> None:
+    """Each check is followed by the next, and looked at, when that has happened."""
+    start = findings._start
 
-    def hangs() -> Iterator[tuple[str, str]]:
+    def started(check: Check) -> Any:
+        results = start(check)
+        assert happened(check)
+        return results
+
+    monkeypatch.setattr(findings, "_start", started)
+
+
+def test_what_hangs_or_breaks_is_told_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    never = threading.Event()
+    said = {"a": threading.Event(), "d": threading.Event()}
+
+    def hangs(check: str) -> Iterator[tuple[str, str]]:
         yield OK, "so far"
+        said[check].set()
         never.wait(60)
 
     def breaks() -> Iterator[tuple[str, str]]:
         raise RuntimeError("oh")
         yield OK, ""
 
-    begin = time.monotonic()
-    told = [*findings.run([Check("a", hangs, 0.2), Check("b", breaks), Check("c", lambda: []), Check("d", hangs, 0.2)])]
-    assert time.monotonic() - begin < 5
+    after_their_start(monkeypatch, lambda check: check.name not in said or said[check.name].wait(10))
+    a, d = (Check(name, functools.partial(hangs, name), 0.2) for name in said)
+    told = [*findings.run([a, Check("b", breaks, 30), Check("c", lambda: [], 30), d])]  # which is less than hangs take
     assert [(each.check, each.state, each.text) for each in told] == [
         ("a", OK, "so far"),
         ("a", WARNING, "this could not be found out within 0 s"),
@@ -141,20 +156,21 @@ def test_what_hangs_or_breaks_is_told_and_holds_nobody_up() -> None:
     never.set()
 
 
-def test_bounds_of_what_hangs_do_not_add_up() -> None:
-    never = threading.Event()
+def test_bounds_of_what_hangs_do_not_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    never, ended = threading.Event(), threading.Event()
 
     def hangs() -> Iterator[tuple[str, str]]:
         never.wait(60)
         yield OK, ""
 
-    def slow() -> Iterator[tuple[str, str]]:
-        time.sleep(0.5)
+    def ends() -> Iterator[tuple[str, str]]:
         yield OK, "there"
+        ended.set()
 
+    after_their_start(monkeypatch, lambda check: check.look is hangs or ended.wait(10))
     begin = time.monotonic()
-    told = [*findings.run([*(Check(str(n), hangs, 1) for n in range(8)), Check("slow", slow, 0.9)])]
-    assert time.monotonic() - begin < 3
+    told = [*findings.run([*(Check(str(n), hangs, 2) for n in range(8)), Check("ends", ends, 0.9)])]
+    assert time.monotonic() - begin < 15
     assert [each.state for each in told] == [WARNING] * 8 + [OK]  # it ended in time, though it was not looked at
     never.set()
 
