@@ -55,6 +55,7 @@ def _document(plan: Plan, files: Path) -> xml.Element:
     local = _element(target, "Directory", Id="LocalAppDataFolder")
     programs = _element(local, "Directory", Id="Programs", Name="Programs")
     components: list[str] = []
+    _shared(programs, components)
     _folder(_element(programs, "Directory", Id="INSTALLDIR", Name="Cove"), files, files, components)
     _start_menu(_element(target, "Directory", Id="ProgramMenuFolder"), components)
     sequence = _element(product, "InstallExecuteSequence")
@@ -99,6 +100,14 @@ def _folder(directory: xml.Element, folder: Path, files: Path, components: list[
         if path.is_dir():
             relative = path.relative_to(files).as_posix()
             _folder(_element(directory, "Directory", Id=_id("D", relative), Name=path.name), path, files, components)
+
+
+def _shared(programs: xml.Element, components: list[str]) -> None:
+    """The folder of all the user's programs, which Windows makes for the first: it goes with the last."""
+    component = _element(programs, "Component", Id="Programs", Guid=_guid("programs"), Win64="yes")
+    _element(component, "RemoveFolder", Id="Programs", On="uninstall")
+    _key(component, "programs", "Programs")
+    components.append("Programs")
 
 
 def _start_menu(directory: xml.Element, components: list[str]) -> None:

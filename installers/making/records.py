@@ -86,7 +86,7 @@ def _sbom(plan: Plan, parts: Sequence[Part]) -> Mapping[str, Any]:
         "metadata": {
             "timestamp": _time(plan.epoch), "component": own, "supplier": {"name": PUBLISHER},
             "properties": [
-                {"name": "cove:vm-image", "value": "made on the user's computer from what cove/image/recipe/lock.json in the wheel names"}
+                {"name": "cove:vm-image", "value": "made on the user's computer from what cove/image/recipe/lock-*.json in the wheel name"}
             ],
         },
         "components": components,

@@ -17,7 +17,8 @@ from pathlib import Path, PurePosixPath
 from zipfile import ZipFile
 
 from cove.image import deb, inputs, mirror, resolve
-from cove.image.recipe import LOCK, Recipe, load_lock
+from cove.image.recipe import Recipe, load_lock
+from cove.machine.architecture import AMD64
 
 from making import dependencies
 from making.plan import INSTALLERS, PUBLISHER, SUMMARY, Plan, fill, total_size
@@ -88,8 +89,8 @@ def _dlls(plan: Plan, python: Path) -> Part:
 
 def _library(plan: Plan, into: Path) -> list[Part]:
     """The modules that are written in Python, from the packages that the VM's Python is of: the same on every system."""
-    recipe = Recipe.load(inputs.recipe_dir())
-    locked = [package for package in load_lock(recipe.directory / LOCK) if package.name in _PACKAGES]
+    recipe = Recipe.load(inputs.recipe_dir(), AMD64)
+    locked = [package for package in load_lock(recipe.lock) if package.name in _PACKAGES]
     only = dataclasses.replace(recipe, packages=_PACKAGES)
     files, _ = resolve.fetch(only, locked, mirror.find(), plan.work / "packages", lambda event: None)
     found = [(package, file) for package, file in files if package.name in _PACKAGES]

@@ -40,7 +40,7 @@ as_user cove config --help >/dev/null
 /usr/lib/cove/bin/python3 -Ic 'import os, cove, coved, paramiko, pysequoia
 print("modules from", *(os.path.realpath(each.__path__[0]) for each in (cove, coved)))'
 echo "compiled: $(find /usr/lib/cove/site/cove -name '*.pyc' | head -n 1 | wc -l)"
-[ -s /usr/lib/cove/site/cove/image/recipe/lock.json ]
+[ -s /usr/lib/cove/site/cove/image/recipe/lock-amd64.json ]
 grep -q 'cove completion bash' /usr/share/bash-completion/completions/cove
 """
 DEB = f"""
@@ -99,7 +99,11 @@ def test_the_wheel_is_all_that_pip_needs(installers: Path, tmp_path: Path) -> No
     run([tmp_path / "venv/bin/pip", "install", "--quiet", "--no-index", "--find-links", str(wheels), str(wheel)])
     assert run([tmp_path / "venv/bin/cove", "--version"]) == "Cove version 0.1.0\n"
     said = run(
-        [tmp_path / "venv/bin/python", "-Ic", "from cove.image import inputs; print(inputs.recipe_dir(), inputs.key())"]
+        [
+            tmp_path / "venv/bin/python",
+            "-Ic",
+            "from cove.image import inputs; from cove.machine import architecture; print(inputs.recipe_dir(), inputs.key(architecture.AMD64))",
+        ]
     )
     assert str(tmp_path / "venv") in said
 

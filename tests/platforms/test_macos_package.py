@@ -47,7 +47,7 @@ def test_its_descriptions_agree(package: Path) -> None:
 
 def test_it_has_cove_its_modules_for_macs_and_a_launcher(package: Path) -> None:
     site = package / "payload/usr/local/lib/cove/site"
-    assert (site / "cove/image/recipe/lock.json").is_file()
+    assert (site / "cove/image/recipe/lock-arm64.json").is_file()
     assert (site / "coved/__main__.py").is_file()
     assert {path.name for path in site.glob("_cffi_backend.*")} == {
         f"_cffi_backend.cpython-3{minor}-darwin.so" for minor in (11, 12, 13, 14)

