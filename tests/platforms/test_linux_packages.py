@@ -102,7 +102,7 @@ def test_the_wheel_is_all_that_pip_needs(installers: Path, tmp_path: Path) -> No
         [
             tmp_path / "venv/bin/python",
             "-Ic",
-            "from cove.image import inputs; from cove.machine import architecture; print(inputs.recipe_dir(), inputs.key(architecture.AMD64))",
+            "from cove.image import inputs; from cove.machine.architecture import AMD64; print(inputs.recipe_dir(), inputs.key(AMD64))",
         ]
     )
     assert str(tmp_path / "venv") in said

