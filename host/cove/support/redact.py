@@ -32,6 +32,8 @@ _NAMES = re.compile(
     r"(?i)(?:^|_)(?:pass(?:word|wd|phrase)?|pwd|secrets?|tokens?|keys?|credentials?|auth|cookie|pat)(?:$|_)"
     r"|password|secret|token"
 )
+_FOLDERS = ("PWD", "OLDPWD")
+"""Variables of shells that are named like passwords; to take their values out would take out the home folder."""
 _QUOTED = r"\"(?:[^\"\\]|\\.){0,4096}\"|'[^']{0,4096}'"
 _VALUE = rf"({_QUOTED}|\[[^\]]{{0,4096}}\]|[^\s,;&\"'}}\]]+)"
 _LOGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)?(.*)@", re.DOTALL)
@@ -149,7 +151,7 @@ def _encoded(secret: str) -> set[str]:
 def of_environment(environment: Mapping[str, str]) -> Iterator[str]:
     """Values that are secrets by their variables' names, and passwords of addresses in any."""
     for name, value in environment.items():
-        if _NAMES.search(name):
+        if _NAMES.search(name) and name not in _FOLDERS:
             yield value
         yield from of_addresses(value)
         if name.lower().endswith("_proxy"):

@@ -20,7 +20,7 @@ import pytest
 from cove.cli import main as cli
 from cove.machine import crashes, engine, lifecycle, policy
 from cove.machine.paths import MachinePaths
-from cove.support import bundle, diagnose, findings, machine
+from cove.support import bundle, diagnose, findings, machine, redact
 from cove.support.findings import PROBLEM, Finding
 from cove.support.redact import GONE, Redactor
 from hypothesis import given, settings
@@ -297,6 +297,10 @@ def test_of_coves_own_variables_the_values_are_told(home: Path, tmp_path: Path) 
     given = {"COVE_DEBIAN_MIRROR": "http://mirror.example/debian", "COVE_CPUS": "3", "EDITOR": "vi"}
     bundle.write(tmp_path / "b.zip", "default", [], lambda words, bound: "", given)
     assert json.loads(contents(tmp_path / "b.zip")["b/environment.json"]) == {**given, "EDITOR": GONE}
+
+
+def test_the_folder_that_a_shell_is_in_is_no_secret() -> None:
+    assert set(redact.of_environment({"PWD": "/home/ann", "OLDPWD": "/tmp", "MYSQL_PWD": "hunter22"})) == {"hunter22"}
 
 
 def test_what_is_no_secret_stays() -> None:
