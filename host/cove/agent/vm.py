@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import secrets
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -418,7 +419,7 @@ class Vm:
         report(Event("boot", "waiting for the engine"))
         self.folders.plug()
         ports = PortForwards(self._driver, self.run.bind_address)
-        self.link = Link(self._paths.link_socket, ports, self.run.boot_id, self._outside, self.folders)
+        self.link = Link(self._driver.connect_link, ports, self.run.boot_id, self._outside, self.folders)
         self.watcher = self.link.watcher = Watcher(self.folders.carried, self.link.tell_changes)
         await self.link.open()
         await self._driver.on_link_change(self.link.changed)
@@ -461,7 +462,7 @@ class Vm:
         """Find the way in while the engine starts: the streams' port, and SSH when nobody comes to answer there."""
         assert self._driver is not None and self.run is not None
         agent = ssh_agent.Service(lambda: ssh_agent.place(self._ssh_agent))
-        streams, listening = SerialTransport(self._paths.streams_socket), asyncio.Event()
+        streams, listening = SerialTransport(self._driver.connect_streams), asyncio.Event()
         streams.serve(ssh_agent.NAME, agent.serve)
         await self._driver.on_streams_change(lambda open: listening.set() if open else streams.drop())
         if self._resumed:
@@ -618,6 +619,8 @@ class Vm:
 
 def _resident(pid: int | None) -> int | None:
     """Bytes of the computer's memory that a process takes, where the system tells."""
+    if sys.platform != "linux":
+        return None
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:  # noqa: PTH123
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -6,6 +6,7 @@ One driver object stands for one machine's VM. All methods are called from the a
 from __future__ import annotations
 
 import asyncio
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
-    """What runs the guest's processors, and why it and not a better one."""
+    """What runs the guest's processors, and why it and not a better one. Options of the accelerator may follow its name, after a comma."""
 
     name: str
     reason: str = ""
@@ -23,7 +24,8 @@ class Accelerator:
     @property
     def description(self) -> str:
         """For people: "software emulation", "KVM"."""
-        return {"tcg": "software emulation", "kvm": "KVM", "hvf": "HVF", "whpx": "WHPX"}.get(self.name, self.name)
+        name = self.name.partition(",")[0]
+        return {"tcg": "software emulation", "kvm": "KVM", "hvf": "HVF", "whpx": "WHPX"}.get(name, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,14 @@ class Driver(ABC):
     @abstractmethod
     async def unforward(self, forward: Forward) -> None:
         """Undo `forward`; a forward that is not there is no error."""
+
+    @abstractmethod
+    def connect_link(self) -> socket.socket:
+        """A connection to the guest's link. There is one at a time; it blocks. Raises `OSError`."""
+
+    @abstractmethod
+    def connect_streams(self, timeout_s: float) -> socket.socket:
+        """A connection to what serves streams in the guest. There is one at a time; it blocks. Raises `OSError`."""
 
     @abstractmethod
     async def on_link_change(self, callback: Callable[[bool], None]) -> None:

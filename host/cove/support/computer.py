@@ -96,7 +96,9 @@ def _resources(cpus: int, memory: int, cove: str) -> Found:
             f"the machine has {cpus} CPUs, this computer {has}",
             f"give it fewer: {cove} config set cpus {has}",
         )
-    with contextlib.suppress(ValueError, OSError, AttributeError):
+    if sys.platform == "win32":
+        return
+    with contextlib.suppress(ValueError, OSError):
         whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if memory > whole:
             yield (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +122,9 @@ def _size(path: Path) -> int:
     total = 0
     with contextlib.suppress(OSError):
         info = path.lstat()
-        total = info.st_blocks * 512 if hasattr(info, "st_blocks") else info.st_size
+        total = info.st_size
+        if sys.platform != "win32":
+            total = info.st_blocks * 512
         if path.is_dir() and not path.is_symlink():
             total += sum(_size(each) for each in path.iterdir())
     return total

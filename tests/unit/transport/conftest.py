@@ -13,11 +13,12 @@ import tempfile
 import threading
 import tty
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cove.machine.sockets import listen
+from cove.local.sockets import connect, listen
 from cove.transport.serial import SerialTransport
 from unix_engine import serve
 
@@ -102,7 +103,7 @@ class SerialWay:
         self._ends: list[Callable[[], None]] = []
 
     def transport(self) -> SerialTransport:
-        self._made.append(SerialTransport(self.guest.socket))
+        self._made.append(SerialTransport(partial(connect, self.guest.socket)))
         return self._made[-1]
 
     def restart(self) -> None:

@@ -23,6 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cove.drivers.base import Accelerator
+from cove.drivers.qemu.binary import firmware as firmware_of
+from cove.drivers.qemu.words import cpu
 from cove.errors import DriverError
 from cove.machine.files import write_whole
 from cove.machine.paths import cache_dir
@@ -35,7 +37,16 @@ TCG_BOUND_S = 15.0
 """Software emulation has no alternative, so a busy computer gets time."""
 
 KVM_DEVICE = Path("/dev/kvm")
+WHPX_LIBRARY = Path(os.environ.get("SYSTEMROOT", r"C:\Windows"), "System32", "WinHvPlatform.dll")
+WHPX_FEATURE = "dism /online /enable-feature /featurename:HypervisorPlatform"
+NO_WINDOW = 0
+if sys.platform == "win32":
+    NO_WINDOW = subprocess.CREATE_NO_WINDOW
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+
+WHPX = ["whpx,kernel-irqchip=off", "whpx"]
+"""With interrupts of the hypervisor's own, QEMU before 11 loses those of virtio devices on x86 ("injection failed, MSI lost"), which no
+trial here has; a QEMU that no longer knows the option is tried without."""
 
 _EXIT_VALUE = 0x31
 _EXIT_STATUS = _EXIT_VALUE << 1 | 1  # isa-debug-exit ends QEMU with (value << 1) | 1
@@ -83,11 +94,11 @@ def firmware() -> bytes:
 def candidates(wanted: str = "auto") -> list[str]:
     """Accelerators to try, best first."""
     if wanted != "auto":
-        return [wanted]
+        return WHPX if wanted == "whpx" else [wanted]
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return ["tcg"]  # the guest is amd64, and processors are accelerated only for their own kind
-    native = {"linux": "kvm", "darwin": "hvf", "win32": "whpx"}.get(sys.platform)
-    return [native, "tcg"] if native else ["tcg"]
+    native = {"linux": ["kvm"], "darwin": ["hvf"], "win32": WHPX}.get(sys.platform, [])
+    return [*native, "tcg"]
 
 
 def choose(program: Path, kernel: Path, wanted: str = "auto") -> tuple[Accelerator, Probe]:
@@ -146,6 +157,8 @@ def _unusable(name: str) -> str:
             return f"{KVM_DEVICE} is absent"
         if not os.access(KVM_DEVICE, os.R_OK | os.W_OK):
             return f"permission denied on {KVM_DEVICE}: add yourself to its group (sudo usermod -aG kvm $USER)"
+    if name.startswith("whpx") and sys.platform == "win32" and not WHPX_LIBRARY.exists():
+        return f"Windows Hypervisor Platform is off: turn it on as administrator, then restart Windows: {WHPX_FEATURE}"
     return ""
 
 
@@ -157,18 +170,35 @@ class _Trial:
         self._accelerator = accelerator
         self._kernel = kernel
         command: list[str | Path] = [program, "-accel", accelerator, "-machine", "q35"]
+        if (folder := firmware_of(program)) is not None:
+            command += ["-L", folder]
         command += ["-nodefaults", "-no-user-config", "-display", "none"]
         if kernel is None:
             command += ["-m", "16", "-bios", rom, "-device", f"isa-debug-exit,iobase={_EXIT_PORT:#x},iosize=1"]
         else:
             # Without a root file system the kernel panics, resets, and so ends QEMU with status 0.
-            command += ["-m", "256", "-cpu", "host", "-no-reboot", "-kernel", kernel, "-append", "quiet panic=-1"]
+            command += [
+                "-m",
+                "256",
+                "-cpu",
+                cpu(accelerator),
+                "-no-reboot",
+                "-kernel",
+                kernel,
+                "-append",
+                "quiet panic=-1",
+            ]
         if sandbox:
             command += ["-sandbox", SANDBOX]
         self._started = time.monotonic()
         try:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                creationflags=NO_WINDOW,
             )
         except OSError as error:
             raise DriverError(f"{program} cannot be run: {error.strerror}") from error

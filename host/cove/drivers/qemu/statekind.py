@@ -10,6 +10,9 @@ from pathlib import Path
 
 from cove.drivers.base import VmSpec
 from cove.drivers.qemu import command
+from cove.drivers.qemu.channels import Ends
+
+NOWHERE = Ends(dict.fromkeys((command.QMP, command.LINK, command.SEED, command.STREAMS), "fd=0"))
 
 
 def of(spec: VmSpec, program: Path, version: str, sandbox: bool) -> str | None:
@@ -20,7 +23,7 @@ def of(spec: VmSpec, program: Path, version: str, sandbox: bool) -> str | None:
     if sys.platform != "linux":
         return None  # QEMU before 8.2 takes the file as a descriptor only, and of saving under HVF and WHPX nothing is known
     spec = replace(spec, name="", kernel=Path(), initramfs=Path(), system=Path(), folders=())
-    words = command.build(Path(), spec, command.Endpoints(0, 0, 0, 0, Path(), Path()), sandbox)
+    words = command.build(Path(), spec, command.Endpoints(Path(), NOWHERE, Path(), Path()), sandbox)
     info = program.resolve().stat()
     parts = [version, str(info.st_size), str(info.st_mtime_ns), *words]
     if spec.accelerator.name != "tcg":  # the guest has the host's processor
