@@ -11,6 +11,9 @@ from pathlib import Path
 from cove.local import certificates
 from cove.local.joined import SIZE, Joined, join
 
+RECORD = 1 << 14
+"""Bytes that are encrypted as one; the most that TLS has."""
+
 
 def connect(port: int, keys: Path, timeout_s: float) -> Joined:
     """A connection to 127.0.0.1, whose other side is known by its certificate, and which knows us by ours. Raises `OSError`."""
@@ -70,7 +73,8 @@ class _Tls:
     def write(self, data: bytes) -> None:
         with self._sending:
             with self._lock:
-                self._tls.write(data)  # into memory: all of it
+                for begin in range(0, len(data), RECORD):
+                    self._tls.write(data[begin : begin + RECORD])  # into memory: all of it
                 encrypted = self._outgoing.read()
             self._raw.sendall(encrypted)
 

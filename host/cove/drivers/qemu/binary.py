@@ -33,10 +33,11 @@ def find(configured: str = "") -> Path:
                 "correct it, or set it to empty to search: cove machine config set [-m MACHINE] qemu ''",
             )
         return path
-    found = shutil.which(PROGRAM) or shutil.which(PROGRAM, path=os.pathsep.join(_places()))
-    if not found:
-        raise HypervisorMissing(f"QEMU ({PROGRAM}) is not installed", install_hint())
-    return Path(found)
+    for folder in (*os.get_exec_path(), *_places()):
+        # One by one: for a bare name, Windows looks into the current folder first, which may be anybody's.
+        if folder and (found := shutil.which(Path(folder) / PROGRAM)):
+            return Path(found)
+    raise HypervisorMissing(f"QEMU ({PROGRAM}) is not installed", install_hint())
 
 
 def firmware(program: Path) -> Path | None:

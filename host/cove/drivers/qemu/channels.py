@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from cove.drivers.qemu.words import escaped, place
 from cove.errors import CoveError, DriverError
@@ -37,7 +38,9 @@ class Ends:
 
 
 class Channels(ABC):
-    """Of one machine."""
+    """Of one machine. `oldest`: the first version of QEMU that has them."""
+
+    oldest: ClassVar[tuple[int, ...]] = ()
 
     def __init__(self, paths: MachinePaths) -> None:
         self._places = {
@@ -75,7 +78,12 @@ class UnixChannels(Channels):
 
 
 class TlsChannels(Channels):
-    """At a channel's path is a file that names its port."""
+    """At a channel's path is a file that names its port.
+
+    QEMU before 8.0 forgets that it has decrypted more than it has read, and does so only when more comes.
+    """
+
+    oldest: ClassVar[tuple[int, ...]] = (8, 0)
 
     def __init__(self, paths: MachinePaths) -> None:
         super().__init__(paths)

@@ -95,6 +95,11 @@ class QemuDriver(Driver):
     async def _launch(
         self, spec: VmSpec, saved_at: Path | None, consume: Callable[[], Awaitable[None]] | None = None
     ) -> None:
+        if oldest := self._channels.oldest:
+            version = await asyncio.to_thread(self.version)
+            if tuple(map(int, version.split("."))) < oldest:
+                needed = ".".join(map(str, oldest))
+                raise DriverError(f"QEMU {version} is too old, {needed} is needed here", binary.install_hint())
         lock = FileLock(self._paths.vm_lock)
         try:
             lock.acquire(LOOKED_AT_S, "QEMU")  # whoever asks whether it is free holds it for a moment
