@@ -35,7 +35,7 @@ def find(configured: str = "") -> Path:
         return path
     for folder in (*os.get_exec_path(), *_places()):
         # One by one: for a bare name, Windows looks into the current folder first, which may be anybody's.
-        if folder and (found := shutil.which(Path(folder) / PROGRAM)):
+        if folder and (found := shutil.which(str(Path(folder) / PROGRAM))):
             return Path(found)
     raise HypervisorMissing(f"QEMU ({PROGRAM}) is not installed", install_hint())
 
