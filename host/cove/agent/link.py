@@ -81,6 +81,11 @@ class Link:
         self._told_time = 0.0
         self._drift: asyncio.TimerHandle | None = None
 
+    @property
+    def was_opened(self) -> bool:
+        """By an engine of the guest's, since this side has it."""
+        return self._greetings > 0
+
     async def open(self) -> None:
         """Raises `AgentError`."""
         try:

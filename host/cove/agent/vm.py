@@ -27,7 +27,19 @@ from cove.errors import AgentError, BootError, CoveError, DriverError, GuestGave
 from cove.forward import ssh_agent
 from cove.forward.docker_socket import EngineDoor
 from cove.forward.ports import PortForwards, free_port
-from cove.machine import effective, keys, outside, policy, registries, runstate, space, suspended, templates
+from cove.image.store import VmImage
+from cove.machine import (
+    architecture,
+    effective,
+    keys,
+    outside,
+    policy,
+    registries,
+    runstate,
+    space,
+    suspended,
+    templates,
+)
 from cove.machine.files import MAX_CONSOLE, cut
 from cove.machine.paths import MachinePaths
 from cove.machine.runstate import RunState
@@ -47,6 +59,9 @@ log = logging.getLogger(__name__)
 
 BOOT_TIMEOUT_S = 180.0
 """A first boot under software emulation on a busy computer takes a sixth of it."""
+FIRST_TRY_S = 120.0
+"""In which a guest that boots asks for its seed, when another try follows. That one has the longer time, for a computer that is too
+slow for this."""
 RESTORED_TIMEOUT_S = 60.0
 """A VM that was restored from a template takes a hundredth of it, and a cold boot helps when it does not come up."""
 HELD_S = 60.0
@@ -188,10 +203,11 @@ class Vm:
         wanted = effective.load(self._paths.settings)
         disk.check_size(self._paths, wanted.disk)
         await self._look_outside(wanted)
-        program = binary.find(wanted.qemu)
+        program = binary.find(wanted.qemu, architecture.named(wanted.architecture))
         await asyncio.to_thread(keys.ensure, self._paths)
         # What is on disk is of a VM that has died. The next one is to be taken over only once it has its seed.
         runstate.forget(self._paths)
+        self.run = None
         if (before := suspended.load(self._paths)) is not None:
             try:
                 await self._resume(wanted, program, before, report)
@@ -200,11 +216,13 @@ class Vm:
                 await self._failed("its suspended state", "as after a power cut", error, report)
         suspended.forget(self._paths)
         try:
-            image = await abandonable(images.choose, self._paths, image_progress)
+            image = await abandonable(
+                images.choose, self._paths, architecture.named(wanted.architecture), image_progress
+            )
         finally:
             given_up.set()
         self._image = image.digest
-        accelerator = await self._accelerator(program, image.kernel, wanted)
+        accelerator = await self._accelerator(program, image, wanted)
         text = f"{self._paths.name}: {wanted.cpus} CPUs, {format_size(wanted.memory)}, {format_size(wanted.disk)} disk"
         detail = f"{accelerator.reason}: cove machine status tells more" if accelerator.reason else ""
         report(Event("machine", f"{text}, {accelerator.description}", detail=detail))
@@ -213,7 +231,7 @@ class Vm:
             report(Event("machine", line))
         spec = VmSpec(
             self._paths.name, wanted.cpus, wanted.memory, wanted.disk, image.kernel, image.initramfs, image.system,
-            image.command_line, accelerator, sharing.of_hypervisor(shared, carried.name),
+            image.command_line, accelerator, image.architecture, sharing.of_hypervisor(shared, carried.name),
             sharing.need_memory(shared, carried.name),
         )  # fmt: skip
         await self._driver.create(spec)
@@ -238,12 +256,15 @@ class Vm:
                 templates.discard(key)
         await self._cold_boot(spec, key, run, told, report)
 
-    async def _accelerator(self, program: Path, kernel: Path, wanted: Settings) -> Accelerator:
+    async def _accelerator(self, program: Path, image: VmImage, wanted: Settings) -> Accelerator:
         """What is to run the VM; the driver is told of program and sandbox."""
         assert self._driver is not None
-        accelerator, probed = await asyncio.to_thread(probe.choose, program, kernel, wanted.accelerator)
+        accelerator, probed = await asyncio.to_thread(
+            probe.choose, program, image.architecture, image.kernel, wanted.accelerator
+        )
         self._driver.program = program
         self._driver.sandbox = probed.sandbox
+        self._driver.known_version = probed.version
         return accelerator
 
     async def _look_outside(self, wanted: Settings) -> Outside:
@@ -262,11 +283,18 @@ class Vm:
         assert self._driver is not None
         log.error("%s cannot be used: %s", what, error)
         report(Event("boot", f"{what} cannot be used, so it boots {how}: {error}"))
+        await self._start_over()
+
+    async def _start_over(self) -> None:
+        """End the VM of a start that has failed, of which nothing shall be left to the next."""
+        assert self._driver is not None
         await self._driver.kill()
         await self.close()
         self._resumed = self.adopted = False
+        self.run = self.link = None
         failed, self._driver = self._driver, QemuDriver(self._paths)
         self._driver.program, self._driver.sandbox = failed.program, failed.sandbox
+        self._driver.known_version = failed.known_version
         self.folders = None
 
     def _folders_of(self, run: RunState) -> Folders:
@@ -289,10 +317,10 @@ class Vm:
         # Of folders, what the settings say now; but what carries them is a part of the state.
         shared, _, _ = await asyncio.to_thread(sharing.settle, wanted, program)
         run = replace(run, folders=to_json(shared))
-        accelerator = await self._accelerator(program, image.kernel, wanted)
+        accelerator = await self._accelerator(program, image, wanted)
         spec = VmSpec(
             self._paths.name, run.cpus, run.memory, wanted.disk, image.kernel, image.initramfs, image.system,
-            image.command_line, accelerator, sharing.of_hypervisor(shared, run.folder_driver), run.shared_memory,
+            image.command_line, accelerator, image.architecture, sharing.of_hypervisor(shared, run.folder_driver), run.shared_memory,
         )  # fmt: skip
         if run.kind != await asyncio.to_thread(self._driver.state_kind, spec):
             raise StateError("QEMU or what accelerates it is another one now")
@@ -378,11 +406,18 @@ class Vm:
     async def _cold_boot(
         self, spec: VmSpec, key: str | None, run: RunState, told: dict[str, Any], report: Report
     ) -> None:  # fmt: skip
-        assert self._driver is not None
-        self._console_begin = consolewords.size(self._paths.console_log)
         report(Event("boot", "loading the system"))
-        await self._driver.start(spec)
-        await self._or_gone(self._driver.wait_held(), BOOT_TIMEOUT_S)
+        try:
+            await self._load_system(spec, FIRST_TRY_S)
+        except GuestGaveUp:
+            raise
+        except BootError as error:
+            # It had no disk yet, so there is nothing that it could have spoilt: see docs/troubleshooting.md.
+            log.error("%s\n%s", error, error.hint)
+            report(Event("boot", "the machine did not boot; trying once more"))
+            await self._start_over()
+            await self._load_system(spec, BOOT_TIMEOUT_S)
+        assert self._driver is not None
         if key is not None:
             saving = Event("boot", "saving what it has loaded: the next start takes a moment")
             try:
@@ -393,6 +428,13 @@ class Vm:
                 log.error("no template could be saved: %s", error)
         await self._begin(spec, run, told)
         await self._ready_or_full(report, BOOT_TIMEOUT_S)
+
+    async def _load_system(self, spec: VmSpec, timeout_s: float) -> None:
+        """Boot until the guest waits for its seed."""
+        assert self._driver is not None
+        self._console_begin = consolewords.size(self._paths.console_log)
+        await self._driver.start(spec)
+        await self._or_gone(self._driver.wait_held(), timeout_s)
 
     async def _begin(self, spec: VmSpec, run: RunState, told: dict[str, Any]) -> None:
         """Make a VM that waits for its seed this machine. It is not to be taken over before: nobody else could give it one."""
@@ -444,6 +486,8 @@ class Vm:
                 stays = "its engine does not answer; it stays up while somebody is in it (cove machine ssh)"
                 self._report(Event("boot", stays))
                 await asyncio.wait((gone, up), timeout=HELD_S, return_when=asyncio.FIRST_COMPLETED)
+            if not (gone.done() or up.done()) and (self.link is None or not self.link.was_opened):
+                log.error("the VM does nothing:\n%s", await self._driver.inspected() or "and QEMU does not answer")
             if not up.done():
                 raise self._boot_error(None if gone.done() else timeout_s)
             try:
@@ -482,7 +526,8 @@ class Vm:
 
     def _boot_error(self, waited_s: float | None) -> BootError:
         """``waited_s``: in vain; None when the VM has ended."""
-        why = "it ended" if waited_s is None else f"its engine did not answer within {waited_s:.0f} s"
+        late = "it did not boot" if self.run is None else "its engine did not answer"
+        why = "it ended" if waited_s is None else f"{late} within {waited_s:.0f} s"
         begin = self.run.console_begin if self.run is not None else self._console_begin
         said = consolewords.of_run(self._paths.console_log, begin, 8)
         last = [f"  {line}" for line in said]

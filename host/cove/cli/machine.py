@@ -170,12 +170,12 @@ def _check_settings(name: str) -> None:
     """Raises `CoveError` for what would keep a start from succeeding: better now, when the machine still runs."""
     from cove.agent import disk
     from cove.drivers.qemu import binary
-    from cove.machine import effective, lifecycle
+    from cove.machine import architecture, effective, lifecycle
 
     paths = lifecycle.existing(name)
     wanted = effective.load(paths.settings)
     disk.check_size(paths, wanted.disk)
-    binary.find(wanted.qemu)
+    binary.find(wanted.qemu, architecture.named(wanted.architecture))
 
 
 @group.command()

@@ -8,6 +8,7 @@ from typing import Any
 
 from cove.cli import as_json as json_output
 from cove.errors import CoveError
+from cove.machine.architecture import Architecture, named
 from cove.machine.paths import MachinePaths
 
 SHOWN = 16
@@ -20,7 +21,7 @@ def told(paths: MachinePaths) -> dict[str, Any]:
     from cove.image import store
     from cove.machine import systems
 
-    noted, newest = systems.load(paths), store.current()
+    noted, newest = systems.load(paths), store.current(_architecture(paths))
     return {
         "used": noted.used or None,
         "before": noted.before if store.find(noted.before) else None,
@@ -62,7 +63,7 @@ def upgrade(
 
     paths = lifecycle.existing(name)
     with renderer(f"Cove is making the VM image for machine {name}") as report:
-        digest = builder.build(report).digest
+        digest = builder.build(_architecture(paths), report).digest
     noted = systems.load(paths)
     if noted.pinned:
         systems.save(paths, replace(noted, trying="", pinned=False))
@@ -113,3 +114,9 @@ def rollback(name: str, as_json: bool, stop: Callable[[str], None], start: Calla
         f"machine {name} has gone back to the VM image {target[:SHOWN]}, and stays there until: cove machine upgrade {name}",
         machine=name, state="running", image=target,
     )  # fmt: skip
+
+
+def _architecture(paths: MachinePaths) -> Architecture:
+    from cove.machine import effective
+
+    return named(effective.load(paths.settings).architecture)

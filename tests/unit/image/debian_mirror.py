@@ -28,13 +28,14 @@ command_line = "quiet"
 packages = ["busybox-static", "tool"]
 packages_drop = {}
 packages_keep = {}
-modules = { initramfs = [], boot = [] }
+modules = { initramfs = [], boot = [], others = [] }
+architectures = { amd64 = { command_line = "", modules = [], interpreters = [] } }
 files = { "etc/motd" = "made by a test" }
 links = { "bin" = "usr/bin" }
 [[suites]]
 name = "trixie"
 archive = "debian"
-index = "main/binary-amd64/Packages.xz"
+index = "main/binary-@arch@/Packages.xz"
 keys = ["test.asc"]
 [drop]
 every = ["usr/share/man/*"]
@@ -99,7 +100,7 @@ class Mirror:
     def pin(self) -> None:
         """Write the recipe's lock: what is in the pool now."""
         pinned = [package for name, package in self._packages.items() if name != "linux-image-test"]
-        (self.recipe / "lock.json").write_bytes(dump_lock(pinned))
+        (self.recipe / "lock-amd64.json").write_bytes(dump_lock(pinned))
 
     def publish(self, *, key: Any = None, valid: timedelta = timedelta(days=7), codename: str = "trixie") -> None:
         """Make the index of what is in the pool now and sign it."""

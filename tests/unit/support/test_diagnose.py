@@ -23,6 +23,7 @@ from cove.image import assemble, builder, inputs, store
 from cove.image.recipe import Recipe
 from cove.image.tree import Tree
 from cove.machine import certificates, docker_context, lifecycle, policy, settings
+from cove.machine.architecture import AMD64
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from cove.support import computer, diagnose, findings, machine
@@ -210,7 +211,7 @@ def test_qemu(paths: MachinePaths, monkeypatch: pytest.MonkeyPatch, home: Path) 
     program.chmod(0o755)
     monkeypatch.setenv("COVE_QEMU", str(program))
     told = worst("qemu")
-    assert (told.state, told.fix) == (WARNING, binary.install_hint())
+    assert (told.state, told.fix) == (WARNING, binary.install_hint(AMD64))
     assert told.text == f"QEMU 6.2.0 ({program}) is old: Cove is tested with 7.2 and later"
     program.write_text('#!/bin/sh\necho "QEMU emulator version 7.2.22"\n')
     assert worst("qemu").state == OK
@@ -225,7 +226,7 @@ def test_qemu(paths: MachinePaths, monkeypatch: pytest.MonkeyPatch, home: Path) 
     ],
 )
 def test_virtualisation(reason: str, fix: str, paths: MachinePaths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(binary, "find", lambda configured: Path("/q"))
+    monkeypatch.setattr(binary, "find", lambda *_: Path("/q"))
     monkeypatch.setattr(binary, "version", lambda program: "7.2.0")
     monkeypatch.setattr(probe, "run", lambda *_: probe.Probe("tcg", reason, False))
     first, second = found("virtualisation")
@@ -252,8 +253,8 @@ def test_image(paths: MachinePaths) -> None:
     assert worst("image").state == NOTE
     folder = store.new_directory()
     base = assemble.Base(b"kernel", Tree(), Tree())
-    manifest = builder.write(folder, Recipe.load(inputs.recipe_dir()), base, [])
-    image = store.publish(folder, manifest["digest"], inputs.key())
+    manifest = builder.write(folder, Recipe.load(inputs.recipe_dir(), AMD64), base, [])
+    image = store.publish(folder, manifest["digest"], inputs.key(AMD64))
     assert worst("image") == Finding("image", OK, f"the VM image {image.digest[:12]} is whole")
     for path in (image.kernel, image.initramfs, image.system):
         data = path.read_bytes()

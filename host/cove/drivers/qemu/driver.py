@@ -20,7 +20,18 @@ from typing import Any, ClassVar
 from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
 
 from cove.drivers.base import Driver, Forward, VmSpec
-from cove.drivers.qemu import backlog, binary, channels, command, lastwords, migration, plugs, qcow2, statekind
+from cove.drivers.qemu import (
+    backlog,
+    binary,
+    channels,
+    command,
+    inspection,
+    lastwords,
+    migration,
+    plugs,
+    qcow2,
+    statekind,
+)
 from cove.drivers.qemu.identity import is_qemu_of
 from cove.errors import CoveError, DriverError, PortInUse, StateError
 from cove.local import processes
@@ -31,6 +42,7 @@ from cove.machine.paths import MachinePaths
 log = logging.getLogger(__name__)
 
 QMP_TIMEOUT_S = 20.0
+INSPECT_TIMEOUT_S = 2.0
 KILL_TIMEOUT_S = 10.0
 LOOKED_AT_S = 0.5
 LET_GO_S = 2.0
@@ -46,7 +58,7 @@ _FORWARD = re.compile(r"^ *(TCP|UDP)\[HOST_FORWARD\] +(\d+) +(\*|[\d.]+) +(\d+) 
 
 class QemuDriver(Driver):
     """`program` (from `binary.find`) and `sandbox` (it can confine itself by seccomp: `probe.choose` finds out) are set before
-    `start`; taking over a VM that runs needs neither.
+    `start`; taking over a VM that runs needs neither. `known_version` spares `version` a start of the program.
     """
 
     name: ClassVar[str] = "qemu"
@@ -54,7 +66,7 @@ class QemuDriver(Driver):
     def __init__(self, paths: MachinePaths) -> None:
         self._paths = paths
         self._channels = channels.of(paths)
-        self.program = Path(binary.PROGRAM)
+        self.program = Path()
         self.sandbox = False
         self._qmp: QMPClient | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -63,7 +75,7 @@ class QemuDriver(Driver):
         self._full = asyncio.Event()
         self._failures: asyncio.Task[None] | None = None
         self._held = asyncio.Event()
-        self._version = ""
+        self.known_version = ""
 
     @property
     def _pid_file(self) -> Path:
@@ -74,8 +86,8 @@ class QemuDriver(Driver):
             await asyncio.to_thread(qcow2.create, self._paths.disk, spec.disk_size)
 
     def version(self) -> str:
-        self._version = self._version or binary.version(self.program)
-        return self._version
+        self.known_version = self.known_version or binary.version(self.program)
+        return self.known_version
 
     def state_kind(self, spec: VmSpec) -> str | None:
         return statekind.of(spec, self.program, self.version(), self.sandbox)
@@ -99,7 +111,7 @@ class QemuDriver(Driver):
             version = await asyncio.to_thread(self.version)
             if tuple(map(int, version.split("."))) < oldest:
                 needed = ".".join(map(str, oldest))
-                raise DriverError(f"QEMU {version} is too old, {needed} is needed here", binary.install_hint())
+                raise DriverError(f"QEMU {version} is too old, {needed} is needed here", binary.REINSTALL)
         lock = FileLock(self._paths.vm_lock)
         try:
             lock.acquire(LOOKED_AT_S, "QEMU")  # whoever asks whether it is free holds it for a moment
@@ -115,7 +127,7 @@ class QemuDriver(Driver):
             stack.callback(lock.release)
             ends = stack.enter_context(self._channels.make())
             endpoints = command.Endpoints(self._paths.folder, ends, self._paths.console_log, self._pid_file)
-            words = command.build(self.program, spec, endpoints, self.sandbox, binary.firmware(self.program))
+            words = command.build(self.program, spec, endpoints, self.sandbox, binary.data_folder(self.program))
             inherited = [*ends.inherited, lock.fd]
             saved = -1
             if saved_at is not None:
@@ -128,7 +140,7 @@ class QemuDriver(Driver):
                 # With the lock's descriptor: QEMU lives on when the agent dies, and holds the lock as long.
                 self._process = processes.start(words, log, inherited=inherited, folder=self._paths.folder)
             except OSError as error:
-                raise DriverError(f"{self.program} cannot be run: {error.strerror}", binary.install_hint()) from error
+                raise DriverError(f"{self.program} cannot be run: {error.strerror}", binary.REINSTALL) from error
         try:
             await self._connect()
             if consume is not None:
@@ -299,6 +311,14 @@ class QemuDriver(Driver):
                 return await self._qmp.execute(name, arguments)
         except (TimeoutError, OSError, QMPError) as error:
             raise DriverError(f"QEMU refused {name}: {error or 'no answer in time'}") from error
+
+    async def inspected(self) -> str:
+        said: list[str] = []
+        with contextlib.suppress(TimeoutError, DriverError):
+            async with asyncio.timeout(INSPECT_TIMEOUT_S):
+                for line in inspection.COMMANDS:
+                    said.append(await self._monitor(line))
+        return inspection.shown(said)
 
     async def power_button(self) -> None:
         await self._execute("system_powerdown")

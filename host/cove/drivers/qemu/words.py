@@ -39,10 +39,13 @@ def accel(accelerator: str) -> str:
     return "tcg,thread=multi,tb-size=256" if accelerator == "tcg" else accelerator
 
 
-def cpu(accelerator: str) -> str:
-    """The value of `-cpu`: the most that the accelerator has.
+def cpu(accelerator: str, emulated: str) -> str:
+    """The value of `-cpu`: the most that the accelerator has; `emulated` is the board's for when there is none.
 
-    Under WHPX the processor is the host's whatever it is called, but for "host" and "max", with which it does not start (lima-vm/lima#931).
+    Under WHPX an amd64 processor is the host's whatever it is called, but for "host" and "max", with which it does not start
+    (lima-vm/lima#931).
     """
     name = accelerator.partition(",")[0]
-    return {"tcg": "max", "whpx": "qemu64"}.get(name, "host")
+    if name == "tcg":
+        return emulated
+    return "qemu64" if name == "whpx" and emulated == "max" else "host"
