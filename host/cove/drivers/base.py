@@ -57,6 +57,8 @@ class VmSpec:
     """What it can be asked to plug in by `plug_folder`."""
     shared_memory: bool = False
     """Other processes than the hypervisor serve folders out of the guest's memory (`plug_virtiofs`)."""
+    vsock_cid: int = 0
+    """The guest's address for sockets of its host; 0 when there are to be none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ def line(
     spec = VmSpec(
         "default", 4, 2 << 30, 60 << 30, image / "vmlinuz", image / "initramfs", image / "system.erofs", "quiet",
         Accelerator(accelerator), architecture, more.pop("folders", ()),
+        vsock_cid=more.pop("vsock_cid", 0),
     )  # fmt: skip
     endpoints = command.Endpoints(folder, ends, folder / "console.log", folder / "qemu.pid")
     return command.build(type(home)(program), spec, endpoints, sandbox=platform == "linux", **more)
@@ -161,6 +162,12 @@ def test_folders_of_macos_are_qemus_own(monkeypatch: pytest.MonkeyPatch) -> None
         f"local,id=folder0,path=/Users/a,,b,security_model={model},multidevs=remap,readonly=off",
         f"local,id=folder1,path=/Volumes/x,security_model={model},multidevs=remap,readonly=on",
     ]
+
+
+def test_a_vm_with_vsock(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = line(monkeypatch, "linux", "kvm", PurePosixPath("/h"), "/q", UNIX, vsock_cid=77)
+    assert said[said.index("vhost-vsock-pci,id=vsock,guest-cid=77") - 1] == "-device"
+    assert "vsock" not in " ".join(line(monkeypatch, "linux", "kvm", PurePosixPath("/h"), "/q", UNIX))
 
 
 def test_a_path_that_qemu_for_windows_cannot_be_told_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,8 @@ def build(
         model = "passthrough" if sys.platform != "win32" and os.geteuid() == 0 else "none"
         options = f"local,id={folder.tag},path={escaped(at(folder.path))},security_model={model},multidevs=remap"
         arguments += ["-fsdev", f"{options},readonly={'on' if folder.read_only else 'off'}"]
+    if spec.vsock_cid:
+        arguments += ["-device", f"vhost-vsock-pci,id=vsock,guest-cid={spec.vsock_cid}"]
     if spec.shared_memory:
         arguments += ["-object", f"memory-backend-memfd,id=memory,size={spec.memory >> 20}M,share=on"]
         arguments += ["-machine", "memory-backend=memory"]
