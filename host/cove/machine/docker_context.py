@@ -12,6 +12,7 @@ import os
 import shutil
 from pathlib import Path
 
+from cove.local.sockets import url
 from cove.machine.files import write_whole
 from cove.machine.paths import DEFAULT_MACHINE
 
@@ -29,7 +30,7 @@ def create(machine: str, socket: Path) -> None:
     meta = {
         "Name": name,
         "Metadata": {"Description": f"Cove machine {machine}"},
-        "Endpoints": {"docker": {"Host": f"unix://{socket}", "SkipTLSVerify": False}},
+        "Endpoints": {"docker": {"Host": url(socket), "SkipTLSVerify": False}},
     }
     write_whole(place / "meta.json", json.dumps(meta).encode(), 0o644)
 
@@ -75,14 +76,14 @@ def meta_file(machine: str) -> Path:
 
 def leads_to(machine: str, socket: Path) -> bool:
     """Whether the machine's context is there and is of this very socket: another COVE_HOME may have a machine of the same name."""
-    return _host(machine) == f"unix://{socket}"
+    return _host(machine) == url(socket)
 
 
 def is_anothers(machine: str, socket: Path) -> bool:
     """Whether the machine's context leads to something else that is there: of a machine that is gone its sockets' folder is, too."""
     host = _host(machine)
     scheme, separator, path = host.partition("://")
-    if not separator or host == f"unix://{socket}":
+    if not separator or host == url(socket):
         return False
     try:
         return scheme != "unix" or Path(path).parent.is_dir()

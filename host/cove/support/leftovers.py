@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cove.errors import CoveError
-from cove.machine import docker_context, lifecycle
+from cove.machine import autostart, docker_context, lifecycle
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths, cache_dir, config_dir, data_dir, images_dir, machines_dir, runtime_dir
 from cove.machine.sizes import approximate_size
@@ -85,6 +85,7 @@ def uninstall(gone: Sequence[Leftover], *, keep_data: bool) -> None:
         lifecycle.check_stopped(MachinePaths(name))
     for name in names:
         docker_context.remove(name, MachinePaths(name).docker_socket)
+        autostart.here().turn_off(name)
     for each in gone:
         _remove(each.path)
     for folder in (machines_dir(), data_dir(), config_dir(), cache_dir(), *_home()):
