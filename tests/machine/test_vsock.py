@@ -27,7 +27,7 @@ SCRIPT = """
 import base64, socket, subprocess, sys, threading
 with open("/tmp/cove-host.zip", "wb") as file:
     file.write(base64.b64decode(ARCHIVE))
-sys.path.insert(0, "/tmp/cove-host.zip")
+sys.path[:0] = ["/tmp/cove-host.zip", "/usr/lib/cove"]
 subprocess.run(["modprobe", "vsock_loopback"], check=True)
 
 from cove.transport.serial import SerialTransport
@@ -69,7 +69,7 @@ def run(machine: Any, *words: str) -> str:
     packed = base64.b64encode(zlib.compress(script.encode())).decode()
     line = f"python3 -c 'import base64,zlib;exec(zlib.decompress(base64.b64decode(\"{packed}\")))' {' '.join(words)}"
     done = machine.cove("machine", "ssh", line, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr[-2000:]
     return str(done.stdout).strip()
 
 
