@@ -32,7 +32,7 @@ _UNLIMITED = 255
 _IDENTIFY_ONLY = 0x0010_0000 | 0x0001_0000
 """SECURITY_SQOS_PRESENT, SECURITY_IDENTIFICATION: whoever serves the pipe may not act as its client."""
 _READ_CONTROL = 0x0002_0000
-_ERROR_PIPE_BUSY, _ERROR_NO_DATA = 231, 232
+_ERROR_PIPE_BUSY, _ERROR_NO_DATA, _ERROR_ABORTED = 231, 232, 995
 _KERNEL_OBJECT, _OWNER = 6, 1
 _TOKEN_QUERY, _TOKEN_USER = 8, 1
 _RIGHTS = "O:{sid}D:P(A;;GA;;;{sid})(A;;GA;;;SY)"
@@ -109,9 +109,9 @@ class PipeListener:
                 self._waiting = _winapi.ConnectNamedPipe(handle, overlapped=True)
                 if self._closed:
                     self._waiting.cancel()
-                self._waiting.GetOverlappedResult(True)
+                _completed(self._waiting)
             except OSError as error:
-                if self._closed or error.winerror != _ERROR_NO_DATA:
+                if self._closed or getattr(error, "winerror", 0) != _ERROR_NO_DATA:
                     raise
                 stream = None  # who came has gone already
             else:
@@ -145,6 +145,13 @@ class PipeListener:
             )  # fmt: skip
 
 
+def _completed(begun: _winapi.Overlapped) -> None:
+    """Wait for the end of what was begun. Raises `OSError`, also when it was cancelled."""
+    _, error = begun.GetOverlappedResult(True)
+    if error == _ERROR_ABORTED:
+        raise BrokenPipeError("it is closed")
+
+
 class _Pipe:
     """One end of one connection (`cove.local.joined.Far`)."""
 
@@ -175,7 +182,7 @@ class _Pipe:
 
     def _finish(self, begun: _winapi.Overlapped) -> None:
         try:
-            begun.GetOverlappedResult(True)
+            _completed(begun)
         finally:
             with self._lock:
                 self._under_way.discard(begun)

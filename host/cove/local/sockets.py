@@ -37,7 +37,7 @@ if sys.platform == "win32":
         """For docker's client."""
         from cove.local import pipes
 
-        return "npipe:" + pipes.name(path).replace("\\", "/")
+        return "npipe://" + pipes.name(path).replace("\\", "/")
 
 else:
 
