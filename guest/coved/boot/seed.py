@@ -12,8 +12,11 @@ import uuid
 from typing import Any
 
 from coved.boot.console import BootError
-from coved.boot.places import CERTIFICATES, OUTSIDE, REGISTRIES, RUN
+from coved.boot.places import CERTIFICATES, OUTSIDE, REGISTRIES, RUN, STREAMS_KEY
 from coved.boot.system import MS_BIND, mount
+
+KEY_SIZE = 32
+"""Of `coved.streams.knock`."""
 
 _MAX = 1 << 20
 _RNDADDENTROPY, _RNDRESEEDCRNG = 0x40085203, 0x5207
@@ -34,9 +37,18 @@ def parse(data: bytes) -> dict[str, Any]:
         texts = {name: seed[name] for name in _TEXTS}
         if not all(isinstance(value, str) and value and "\0" not in value for value in texts.values()):
             raise ValueError("a field is not a text")
+        key = seed.get("streams_key", "")
+        if not isinstance(key, str) or len(bytes.fromhex(key)) not in (0, KEY_SIZE):
+            raise ValueError("the streams' key is none")
         if type(seed["time_ns"]) is not int:
             raise ValueError("the time is not a number")
-        return {**texts, "time_ns": seed["time_ns"], "registries": seed["registries"], "outside": seed.get("outside")}
+        return {
+            **texts,
+            "time_ns": seed["time_ns"],
+            "registries": seed["registries"],
+            "outside": seed.get("outside"),
+            "streams_key": key,
+        }
     except (ValueError, KeyError, TypeError) as error:
         raise BootError(f"the host's seed is not right: {error}") from error
 
@@ -98,6 +110,8 @@ def apply(data: bytes) -> None:
     private(f"{RUN}/ssh/host_key", seed["host_key"].rstrip("\n") + "\n")
     private(f"{RUN}/ssh/authorized_keys", seed["authorized_key"].rstrip("\n") + "\n")
     private(REGISTRIES, told)
+    if seed["streams_key"]:
+        private(STREAMS_KEY, seed["streams_key"])
     if seed["outside"] is not None:
         private(OUTSIDE, json.dumps(seed["outside"]))
     for name, text in certificates.items():

@@ -6,6 +6,7 @@ One driver object stands for one machine's VM. All methods are called from the a
 from __future__ import annotations
 
 import asyncio
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from cove.machine.architecture import Architecture
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
-    """What runs the guest's processors, and why it and not a better one."""
+    """What runs the guest's processors, and why it and not a better one. Options of the accelerator may follow its name, after a comma."""
 
     name: str
     reason: str = ""
@@ -25,7 +26,8 @@ class Accelerator:
     @property
     def description(self) -> str:
         """For people: "software emulation", "KVM"."""
-        return {"tcg": "software emulation", "kvm": "KVM", "hvf": "HVF", "whpx": "WHPX"}.get(self.name, self.name)
+        name = self.name.partition(",")[0]
+        return {"tcg": "software emulation", "kvm": "KVM", "hvf": "HVF", "whpx": "WHPX"}.get(name, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class VmSpec:
     """What it can be asked to plug in by `plug_folder`."""
     shared_memory: bool = False
     """Other processes than the hypervisor serve folders out of the guest's memory (`plug_virtiofs`)."""
+    vsock_cid: int = 0
+    """The guest's address for sockets of its host; 0 when there are to be none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +193,14 @@ class Driver(ABC):
     @abstractmethod
     async def unforward(self, forward: Forward) -> None:
         """Undo `forward`; a forward that is not there is no error."""
+
+    @abstractmethod
+    def connect_link(self) -> socket.socket:
+        """A connection to the guest's link. There is one at a time; it blocks. Raises `OSError`."""
+
+    @abstractmethod
+    def connect_streams(self, timeout_s: float) -> socket.socket:
+        """A connection to what serves streams in the guest. There is one at a time; it blocks. Raises `OSError`."""
 
     @abstractmethod
     async def on_link_change(self, callback: Callable[[bool], None]) -> None:

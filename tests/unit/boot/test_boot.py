@@ -47,7 +47,12 @@ def test_unknown_content_is_never_formatted() -> None:
 
 
 def test_the_seed_gives_its_texts() -> None:
-    assert seed.parse(json.dumps(SEED).encode()) == {name: SEED[name] for name in SEED if name != "version"}
+    texts = {name: SEED[name] for name in SEED if name != "version"}
+    assert seed.parse(json.dumps(SEED).encode()) == texts | {"streams_key": ""}
+    assert seed.parse(json.dumps(SEED | {"streams_key": "ab" * 32}).encode()) == texts | {"streams_key": "ab" * 32}
+    for wrong in ("x", "ab", 7, "ab" * 33):
+        with pytest.raises(BootError, match="seed is not right"):
+            seed.parse(json.dumps(SEED | {"streams_key": wrong}).encode())
     without = {name: SEED[name] for name in SEED if name != "time_ns"}
     with pytest.raises(BootError, match="seed is not right: 'time_ns'"):
         seed.parse(json.dumps(without).encode())
