@@ -8,9 +8,9 @@ import socket
 import struct
 import time
 
-from coved.boot import disk, network, power, seed, system
+from coved.boot import bytecode, disk, network, power, seed, system
 from coved.boot.console import BootError, say
-from coved.boot.places import DATA, SEED_PORT
+from coved.boot.places import SEED_PORT
 from coved.boot.services import Service, Ssh, said, spawn
 from coved.errors import UNFIT
 
@@ -62,14 +62,14 @@ def begin(rehearsing: int) -> None:
     known until then, not even its disk.
     """
     data = disk.let_go()
-    # Where the disk will be mounted: nobody sees it any more, but it would be saved.
-    system.run("/bin/rm", "-rf", f"{DATA}/system")
+    bytecode.put_by()
     try:
         port = os.open(SEED_PORT, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
         raise BootError(f"the host has no port for a seed: {error.strerror}") from error
-    told = seed.receive(port)
+    told = seed.receive(port, {bytecode.ASKED: bytecode.give})
     os.close(port)
+    bytecode.forget()
     with contextlib.suppress(OSError):  # it has ended, and is started again like any other
         os.write(rehearsing, b"\n")
     seed.apply(told)

@@ -41,6 +41,13 @@ class VmImage:
     initramfs: Path
     system: Path
     command_line: str
+    gives_byte_code: bool = False
+    """Its guest tells what it has compiled (`cove.image.byte_code`): those of a Cove before that do not."""
+
+    @property
+    def compiled(self) -> Path:
+        """Another initramfs, with byte code: it is there once the image has been booted."""
+        return self.directory / "initramfs-compiled"
 
     @property
     def manifest(self) -> Path:
@@ -68,14 +75,20 @@ def find(digest: str) -> VmImage | None:
     try:
         # The manifest is written last, so whoever has one is complete.
         manifest = json.loads((directory / "manifest.json").read_text("utf-8"))
-        command_line = str(manifest["command_line"])
+        command_line, gives = str(manifest["command_line"]), bool(manifest.get("gives_byte_code"))
         artefacts: dict[str, Any] = manifest["artefacts"]
         if any((directory / name).stat().st_size != info["size"] for name, info in artefacts.items()):
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return VmImage(
-        digest, directory, directory / "vmlinuz", directory / "initramfs", directory / "system.erofs", command_line
+        digest,
+        directory,
+        directory / "vmlinuz",
+        directory / "initramfs",
+        directory / "system.erofs",
+        command_line,
+        gives,
     )
 
 
