@@ -99,10 +99,12 @@ class Init:
         self._selector.register(self._wake, selectors.EVENT_READ)
 
     def load_modules(self) -> None:
-        """In the background: containers and the power button have some time."""
+        """In the background, while services load what they need."""
         self._modules = spawn(("/usr/sbin/modprobe", "-a", *MODULES), {})
 
-    def _watch_button(self) -> None:
+    def modules_loaded(self) -> None:
+        """Return when they are. One saved before would go on with it in each start, and for a module the kernel patches itself."""
+        os.waitpid(self._modules, 0)
         self._button = _power_button()
         if self._button >= 0:
             self._selector.register(self._button, selectors.EVENT_READ)
@@ -139,8 +141,6 @@ class Init:
             if not pid:
                 return
             self._ssh.children.discard(pid)
-            if pid == self._modules:
-                self._watch_button()
             if pid == self._engine.pid and os.waitstatus_to_exitcode(status) == UNFIT:
                 say(f"cannot go on: {said(self._engine.name) or 'the engine does not fit the data'}")
                 power.down(0, power.RB_POWER_OFF)
