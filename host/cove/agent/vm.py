@@ -45,6 +45,7 @@ from cove.transport import vsock
 from cove.transport.serial import SerialTransport
 
 if TYPE_CHECKING:
+    from cove.image.store import VmImage
     from cove.transport.ssh import SshTransport  # paramiko: loaded when it is needed
 
 log = logging.getLogger(__name__)
@@ -262,7 +263,7 @@ class Vm:
             except (DriverError, BootError, TransportError, AgentError) as error:
                 await self._failed("its template", "from the beginning", error, report)
                 templates.discard(key)
-        await self._cold_boot(spec, key, run, told, report)
+        await self._cold_boot(spec, key, run, told, report, image)
 
     async def _accelerator(self, program: Path, image: VmImage, wanted: Settings) -> Accelerator:
         """What is to run the VM; the driver is told of program and sandbox."""
@@ -414,11 +415,12 @@ class Vm:
         await self._ready_or_full(report, RESTORED_TIMEOUT_S)
 
     async def _cold_boot(
-        self, spec: VmSpec, key: str | None, run: RunState, told: dict[str, Any], report: Report
-    ) -> None:  # fmt: skip
+        self, spec: VmSpec, key: str | None, run: RunState, told: dict[str, Any], report: Report, image: VmImage
+    ) -> None:
         report(Event("boot", "loading the system"))
+        has_byte_code = image.gives_byte_code and image.compiled.exists()
         try:
-            await self._load_system(spec, FIRST_TRY_S)
+            await self._load_system(replace(spec, initramfs=image.compiled) if has_byte_code else spec, FIRST_TRY_S)
         except GuestGaveUp:
             raise
         except BootError as error:
@@ -427,7 +429,10 @@ class Vm:
             report(Event("boot", "the machine did not boot; trying once more"))
             await self._start_over()
             await self._load_system(spec, BOOT_TIMEOUT_S)
+            has_byte_code = False  # it may be what was wrong, and is made anew
         assert self._driver is not None
+        if image.gives_byte_code and not has_byte_code:
+            await self._keep_byte_code(image)
         if key is not None:
             saving = Event("boot", "saving what it has loaded: the next start takes a moment")
             try:
@@ -438,6 +443,17 @@ class Vm:
                 log.error("no template could be saved: %s", error)
         await self._begin(spec, run, told)
         await self._ready_or_full(report, BOOT_TIMEOUT_S)
+
+    async def _keep_byte_code(self, image: VmImage) -> None:
+        """Tried only: it makes the boots that follow faster."""
+        from cove.image import byte_code  # most starts are from a template
+
+        assert self._driver is not None
+        try:
+            if archive := await self._driver.byte_code(byte_code.MAX):
+                await asyncio.to_thread(byte_code.keep, image, archive)
+        except (DriverError, BootError, OSError) as error:
+            log.error("the next boot has to compile again: %s", error)
 
     async def _load_system(self, spec: VmSpec, timeout_s: float) -> None:
         """Boot until the guest waits for its seed."""

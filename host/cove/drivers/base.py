@@ -102,6 +102,11 @@ class Driver(ABC):
         """Return when the guest waits for its seed."""
 
     @abstractmethod
+    async def byte_code(self, most: int) -> bytes:
+        """What a guest that waits for its seed has compiled, as an archive; empty when the host has given it that (`VmSpec.initramfs`). For
+        an image that `gives_byte_code`. Raises `DriverError`, also for more than so many bytes."""
+
+    @abstractmethod
     async def save(self, template: Path) -> None:
         """Write a VM that waits for its seed to a file; it then goes on waiting. Raises `DriverError`, and `OSError` when there is
         no room: then there is no file."""

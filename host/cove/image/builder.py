@@ -103,6 +103,7 @@ def write(
         "command_line": f"{recipe.command_line} cove.image={digest[:16]}",
         "debian": recipe.debian,
         "built": datetime.now(UTC).isoformat(timespec="seconds"),
+        "gives_byte_code": True,
         "resolved_again": resolved_again,
         "artefacts": artefacts,
         "packages": [
