@@ -122,13 +122,11 @@ class HyperVDriver(Driver):
         rotate(self._paths.console_log, MAX_CONSOLE)
         switch = await self._switch()
         try:
-            await self._run("forget a saved state", scripts.FORGET_SAVED(id=vm))
-            await self._run("enlarge the disk", scripts.GROW_DISK(disk=self.data_disk, size=spec.disk_size))
             await self._run(
                 "set up the VM",
                 scripts.EQUIP(
                     id=vm, cpus=spec.cpus, memory=spec.memory, system=self.system_disk, boot_disk=spec.boot_disk,
-                    data=self.data_disk, switch=switch,
+                    data=self.data_disk, size=spec.disk_size, switch=switch,
                 ),
             )  # fmt: skip
             await self._run("start the VM", scripts.START(id=vm))

@@ -104,17 +104,14 @@ class HyperV(PowerShell):
         if not Path(disk).exists():
             Path(disk).write_text(str(size))
 
-    def _grow_disk(self, disk: str, size: int) -> int:
-        size = max(size, int(Path(disk).read_text()))
-        Path(disk).write_text(str(size))
-        return size
-
     def _equip(
-        self, id: str, cpus: int, memory: int, system: str, boot_disk: str, data: str, switch: str
+        self, id: str, cpus: int, memory: int, system: str, boot_disk: str, data: str, size: int, switch: str
     ) -> None:  # fmt: skip
         vm = self._vm(id)
-        if vm.state != "Off":
+        if vm.state not in ("Off", "Saved"):
             raise ScriptError("it is not off", f"InvalidState,{COMMANDS}.SetVMProcessor")
+        vm.state = "Off"
+        Path(data).write_text(str(max(size, int(Path(data).read_text()))))
         Path(system).write_text(boot_disk)
         vm.disks, vm.sizes = [system, data], (cpus, memory)
 
@@ -142,10 +139,6 @@ class HyperV(PowerShell):
 
     def _save(self, id: str) -> None:
         self.ended(self._vm(id), "Saved")
-
-    def _forget_saved(self, id: str) -> None:
-        if self._vm(id).state == "Saved":
-            self.vms[id].state = "Off"
 
     def _continue(self, id: str) -> None:
         self._vm(id).state = "Running"

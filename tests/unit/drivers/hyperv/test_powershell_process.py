@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
-import os
+import socket
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,14 +23,11 @@ answer = {"ok": True, "answer": {"script": script.encode("utf-16", "surrogatepas
 print("cove:" + base64.b64encode(json.dumps(answer).encode()).decode())
 """
 HANG = """
-import os, sys, time
-with open(sys.argv[1], "w") as file:
-    file.write(str(os.getpid()))
-    file.flush()
-    os.fsync(file.fileno())
-os.rename(sys.argv[1], sys.argv[1] + ".done")
+import socket, sys, time
+connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
 time.sleep(3600)
 """
+"""Its connection ends with it, whatever the system."""
 
 
 def answer(**said: Any) -> bytes:
@@ -91,36 +88,27 @@ def test_no_powershell() -> None:
         shell.run_blocking("Get-VM")
 
 
-def ended(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
+def test_who_is_cancelled_ends_the_process() -> None:
+    async def cancel() -> bytes:
+        connected: asyncio.Future[asyncio.StreamReader] = asyncio.get_running_loop().create_future()
+        server = await asyncio.start_server(lambda reader, _: connected.set_result(reader), "127.0.0.1", 0)
+        async with server:
+            port = str(server.sockets[0].getsockname()[1])
+            running = asyncio.ensure_future(PowerShell([sys.executable, "-c", HANG, port]).run("x"))
+            reader = await connected
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            return await reader.read()
+
+    with contextlib.suppress(ConnectionResetError):  # which is Windows' way
+        assert asyncio.run(cancel()) == b""
 
 
-async def started(path: Path) -> int:
-    done = path.with_name(f"{path.name}.done")
-    while not done.exists():  # noqa: ASYNC110 - another process makes it
-        await asyncio.sleep(0.01)
-    return int(done.read_text())
-
-
-def test_who_is_cancelled_ends_the_process(tmp_path: Path) -> None:
-    async def cancel() -> int:
-        running = asyncio.ensure_future(PowerShell([sys.executable, "-c", HANG, str(tmp_path / "pid")]).run("x"))
-        pid = await started(tmp_path / "pid")
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-        return pid
-
-    assert ended(asyncio.run(cancel()))
-
-
-def test_a_script_that_does_not_end_is_ended(tmp_path: Path) -> None:
-    shell = PowerShell([sys.executable, "-c", HANG, str(tmp_path / "pid")])
-    with pytest.raises(DriverError, match="in time"):
-        asyncio.run(shell.run("x", timeout_s=0.1))
-    with pytest.raises(DriverError, match="in time"):
-        PowerShell([sys.executable, "-c", HANG, str(tmp_path / "other")], timeout_s=0.1).run_blocking("x")
+def test_a_script_that_does_not_end_is_ended() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        words = [sys.executable, "-c", HANG, str(server.getsockname()[1])]
+        with pytest.raises(DriverError, match="in time"):
+            asyncio.run(PowerShell(words).run("x", timeout_s=0.1))
+        with pytest.raises(DriverError, match="in time"):
+            PowerShell(words, timeout_s=0.1).run_blocking("x")
