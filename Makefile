@@ -20,10 +20,10 @@ test: build/test-packages .venv/stamp check
 	@$(MAKE) --no-print-directory -j2 -k test-vm test-host
 
 test-vm:
-	@$(BIN)/pytest --part=vm
+	@$(BIN)/python tests/run_part.py vm
 
 test-host:
-	@$(BIN)/pytest --part=host >build/test-host.log 2>&1; status=$$?; cat build/test-host.log; exit $$status
+	@$(BIN)/python tests/run_part.py host >build/test-host.log 2>&1; status=$$?; cat build/test-host.log; exit $$status
 
 # What is for other systems than Linux, as far as it can be shown on one: real firmware boots the disk for Hyper-V. Minutes.
 test-platforms: build/platforms-packages .venv/stamp

@@ -65,3 +65,11 @@ def test_docker_info_has_no_line_without_a_value(engine: Any) -> None:
     lines = run(engine, "info").stdout.splitlines()
     assert " runc version: N/A" in lines and " Init Binary: docker-init" in lines
     assert [line for line in lines if line.endswith(": ")] == []
+
+
+def test_an_engine_of_the_same_version_copies_no_database(engine_with: Any) -> None:
+    with engine_with() as engine:
+        for _ in range(2):  # the first makes what an engine has at its start, and nothing was pulled or built
+            engine.kill()
+            engine.start()
+        assert "there is a copy of the database" not in engine.log()

@@ -17,7 +17,7 @@ from coved.errors import UNFIT
 ORDERS = {signal.SIGUSR2: power.RB_POWER_OFF, signal.SIGTERM: power.RB_POWER_OFF, signal.SIGINT: power.RB_AUTOBOOT}
 # The power button's, the balloon, and those that networks want soon: loaded while the engine imports its modules.
 MODULES = (
-    "button",
+    "button" if os.uname().machine == "x86_64" else "gpio_keys",
     "evdev",
     "virtio_balloon",  # by it free memory goes back to the host (free page reporting)
     "bridge",
@@ -150,11 +150,11 @@ class Init:
 
 
 def _power_button() -> int:
-    """The input device of the ACPI power button (linux/input.h), or -1."""
+    """The input device of the power button (linux/input.h), ACPI's or that of a board without it, or -1."""
     for name in os.listdir("/sys/class/input") if os.path.isdir("/sys/class/input") else ():
         try:
             with open(f"/sys/class/input/{name}/device/name") as file:
-                if name.startswith("event") and file.read().strip() == "Power Button":
+                if name.startswith("event") and file.read().strip() in ("Power Button", "gpio-keys"):
                     return os.open(f"/dev/input/{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             continue

@@ -29,8 +29,8 @@ KNOWN = {
     "build cache mounts": 1,
 }
 """The versions that each domain's tables have (``Database.migrate``)."""
-LATER = frozenset({"build_steps", "build cache mounts"})
-"""Domains that make their tables when something is built for the first time, and not at the start."""
+LATER = frozenset({"registry", "build_steps", "build cache mounts"})
+"""Domains that make their tables when something is pulled or built for the first time, and not at the start."""
 _LOG_HEADER = 32
 
 
@@ -79,6 +79,7 @@ def _keep(database: Database, copy: Path) -> None:
         _sync(unfinished)
         unfinished.replace(copy)
         _sync(copy.parent)
+        _log.info("there is a copy of the database as it was, until clients are let in: what comes is a newer version")
     except (EngineError, OSError, sqlite3.Error) as error:
         # A full disk must let things be removed: the engine starts without.
         _log.warning("the database is brought up to date without a copy: %s", error)

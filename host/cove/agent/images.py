@@ -10,14 +10,15 @@ from cove.errors import CoveError
 from cove.image import store
 from cove.image.store import VmImage
 from cove.machine import systems, templates
+from cove.machine.architecture import Architecture
 from cove.machine.paths import MachinePaths
 from cove.progress import Event, Report
 
 log = logging.getLogger(__name__)
 
 
-def choose(paths: MachinePaths, progress: Report) -> VmImage:
-    """The newest image, which is made when it is missing; after a rollback the one that the machine has gone back to.
+def choose(paths: MachinePaths, architecture: Architecture, progress: Report) -> VmImage:
+    """The newest image for these processors, which is made when it is missing; after a rollback the one that the machine has gone back to.
 
     When the newest cannot be made, the one that it has been using will do. Blocking. Raises `CoveError`, `OSError`.
     """
@@ -35,7 +36,7 @@ def choose(paths: MachinePaths, progress: Report) -> VmImage:
         noted = replace(noted, used=latest.digest)
         systems.save(paths, noted)
     try:
-        image = store.current() or _made(progress)
+        image = store.current(architecture) or _made(architecture, progress)
     except (CoveError, OSError) as error:
         used = store.find(noted.used)
         if used is None:
@@ -48,13 +49,13 @@ def choose(paths: MachinePaths, progress: Report) -> VmImage:
     return image
 
 
-def _made(progress: Report) -> VmImage:
+def _made(architecture: Architecture, progress: Report) -> VmImage:
     from cove.image import (
         builder,
     )  # not needed to take over a VM, to wake one, or to start one of an image that is there
 
     try:
-        return builder.build(progress)
+        return builder.build(architecture, progress)
     finally:
         memory.give_back()
 

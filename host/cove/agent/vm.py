@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from coved.outside import Outside
 
-from cove.agent import consolewords, disk, images
+from cove.agent import consolewords, disk, fit, images, unattended
 from cove.agent.link import Link
 from cove.agent.threads import abandonable
 from cove.drivers.base import Accelerator, Forward, VmSpec
@@ -26,11 +26,13 @@ from cove.errors import AgentError, BootError, CoveError, DriverError, GuestGave
 from cove.forward import ssh_agent
 from cove.forward.docker_socket import EngineDoor
 from cove.forward.ports import PortForwards, free_port
-from cove.machine import effective, keys, outside, policy, registries, runstate, space, suspended, templates
+from cove.image.store import VmImage
+from cove.machine import crashes, effective, keys, outside, policy, registries, runstate, space, suspended, templates
+from cove.machine.architecture import named
 from cove.machine.files import MAX_CONSOLE, cut
 from cove.machine.paths import MachinePaths
 from cove.machine.runstate import RunState
-from cove.machine.settings import Settings
+from cove.machine.settings import SCHEMA, Settings, of_start
 from cove.machine.sizes import format_size
 from cove.machine.suspended import Suspended
 from cove.progress import REACHABLE, Event, Report, ignore
@@ -46,6 +48,9 @@ log = logging.getLogger(__name__)
 
 BOOT_TIMEOUT_S = 180.0
 """A first boot under software emulation on a busy computer takes a sixth of it."""
+FIRST_TRY_S = 120.0
+"""In which a guest that boots asks for its seed, when another try follows. That one has the longer time, for a computer that is too
+slow for this."""
 RESTORED_TIMEOUT_S = 60.0
 """A VM that was restored from a template takes a hundredth of it, and a cold boot helps when it does not come up."""
 HELD_S = 60.0
@@ -59,17 +64,27 @@ TELL_S = 5.0
 STREAMS_S = 10.0
 """Between the engine's first answer and that of what serves streams beside it."""
 CONTAINERS_S, POWER_OFF_S, BUTTON_S, QUIT_S = 10, 35.0, 20.0, 10.0
+FORCED_CONTAINERS_S, FORCED_OFF_S = 2, 10.0
+"""For one whose data are to go: what its containers have written to folders of this computer is still to come there, which it does when
+they end."""
 
 
 class Vm:
     """One run of one machine. Methods are called from one task at a time.
 
-    `held` says whether somebody is in it in another way than through its engine, whose failure is then no reason to end it.
+    `held` says whether somebody is in it in another way than through its engine, whose failure is then no reason to end it. `on_hung` is
+    called when what ran before was ended, for nobody could speak to its hypervisor.
     """
 
-    def __init__(self, paths: MachinePaths, held: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        paths: MachinePaths,
+        held: Callable[[], bool] = lambda: False,
+        on_hung: Callable[[], None] = lambda: None,
+    ) -> None:
         self._paths = paths
         self._held = held
+        self._on_hung = on_hung
         self._report: Report = ignore
         self.run: RunState | None = None
         self.link: Link | None = None
@@ -161,7 +176,8 @@ class Vm:
         there = self._driver.pid() is not None
         if not await self._driver.adopt():
             if there:
-                report(Event("boot", "its VM did not answer and was ended, so it boots as after a power cut"))
+                report(Event("boot", "its VM did not answer and was ended, as by a power cut"))
+                self._on_hung()
             return False
         if self.run is None or suspended.load(self._paths) is not None:  # no machine yet, or none any more
             await self._driver.kill()
@@ -187,10 +203,12 @@ class Vm:
         wanted = effective.load(self._paths.settings)
         disk.check_size(self._paths, wanted.disk)
         await self._look_outside(wanted)
-        program = binary.find(wanted.qemu)
+        program = binary.find(wanted.qemu, named(wanted.architecture))
         await asyncio.to_thread(keys.ensure, self._paths)
         # What is on disk is of a VM that has died. The next one is to be taken over only once it has its seed.
+        unattended.note_crash(self._paths, seen=False)
         runstate.forget(self._paths)
+        self.run = None
         if (before := suspended.load(self._paths)) is not None:
             try:
                 await self._resume(wanted, program, before, report)
@@ -198,21 +216,26 @@ class Vm:
             except (StateError, BootError) as error:
                 await self._failed("its suspended state", "as after a power cut", error, report)
         suspended.forget(self._paths)
+        for line in await asyncio.to_thread(fit.look_before_start, self._paths):
+            report(Event("machine", line))
         try:
-            image = await abandonable(images.choose, self._paths, image_progress)
+            image = await abandonable(images.choose, self._paths, named(wanted.architecture), image_progress)
         finally:
             given_up.set()
         self._image = image.digest
-        accelerator = await self._accelerator(program, image.kernel, wanted)
-        text = f"{self._paths.name}: {wanted.cpus} CPUs, {format_size(wanted.memory)}, {format_size(wanted.disk)} disk"
-        detail = f"{accelerator.reason}: cove machine status tells more" if accelerator.reason else ""
+        accelerator = await self._accelerator(program, image, wanted)
+        cpus = "1 CPU" if wanted.cpus == 1 else f"{wanted.cpus} CPUs"
+        text = f"{self._paths.name}: {cpus}, {format_size(wanted.memory)}, {format_size(wanted.disk)} disk"
+        # At its first start alone: from then on `status` tells it whenever somebody asks.
+        first = bool(accelerator.reason) and not self._paths.disk.exists()
+        detail = f"{accelerator.reason}; cove machine status tells it again, cove diagnose what to do" if first else ""
         report(Event("machine", f"{text}, {accelerator.description}", detail=detail))
         shared, carried, said = await asyncio.to_thread(sharing.settle, wanted, program)
         for line in said:
             report(Event("machine", line))
         spec = VmSpec(
             self._paths.name, wanted.cpus, wanted.memory, wanted.disk, image.kernel, image.initramfs, image.system,
-            image.command_line, accelerator, sharing.of_hypervisor(shared, carried.name),
+            image.command_line, accelerator, image.architecture, sharing.of_hypervisor(shared, carried.name),
             sharing.need_memory(shared, carried.name),
         )  # fmt: skip
         await self._driver.create(spec)
@@ -223,7 +246,7 @@ class Vm:
             secrets.token_hex(16), 0, image.digest, accelerator.name, accelerator.reason, version, wanted.cpus,
             wanted.memory, time.time(), wanted.bind_address, kind=kind or "", policy=rules.fingerprint, folders=to_json(shared),
             folder_driver=carried.name, folder_driver_reason=carried.reason, folder_token=secrets.token_hex(16),
-            shared_memory=spec.shared_memory,
+            shared_memory=spec.shared_memory, settings=of_start(wanted),
         )  # fmt: skip
         told = await asyncio.to_thread(registries.told, wanted, rules)
         if key is not None and (template := templates.find(key)) is not None:
@@ -237,12 +260,15 @@ class Vm:
                 templates.discard(key)
         await self._cold_boot(spec, key, run, told, report)
 
-    async def _accelerator(self, program: Path, kernel: Path, wanted: Settings) -> Accelerator:
+    async def _accelerator(self, program: Path, image: VmImage, wanted: Settings) -> Accelerator:
         """What is to run the VM; the driver is told of program and sandbox."""
         assert self._driver is not None
-        accelerator, probed = await asyncio.to_thread(probe.choose, program, kernel, wanted.accelerator)
+        accelerator, probed = await asyncio.to_thread(
+            probe.choose, program, image.architecture, image.kernel, wanted.accelerator
+        )
         self._driver.program = program
         self._driver.sandbox = probed.sandbox
+        self._driver.known_version = probed.version
         return accelerator
 
     async def _look_outside(self, wanted: Settings) -> Outside:
@@ -261,11 +287,18 @@ class Vm:
         assert self._driver is not None
         log.error("%s cannot be used: %s", what, error)
         report(Event("boot", f"{what} cannot be used, so it boots {how}: {error}"))
+        await self._start_over()
+
+    async def _start_over(self) -> None:
+        """End the VM of a start that has failed, of which nothing shall be left to the next."""
+        assert self._driver is not None
         await self._driver.kill()
         await self.close()
         self._resumed = self.adopted = False
+        self.run = self.link = None
         failed, self._driver = self._driver, QemuDriver(self._paths)
         self._driver.program, self._driver.sandbox = failed.program, failed.sandbox
+        self._driver.known_version = failed.known_version
         self.folders = None
 
     def _folders_of(self, run: RunState) -> Folders:
@@ -287,11 +320,12 @@ class Vm:
             raise StateError(f"the VM image {run.image[:16]}, which it runs, is gone")
         # Of folders, what the settings say now; but what carries them is a part of the state.
         shared, _, _ = await asyncio.to_thread(sharing.settle, wanted, program)
-        run = replace(run, folders=to_json(shared))
-        accelerator = await self._accelerator(program, image.kernel, wanted)
+        had = run.settings and {**run.settings, **{k: v for k, v in of_start(wanted).items() if SCHEMA[k].at_wake}}
+        run = replace(run, folders=to_json(shared), settings=had)
+        accelerator = await self._accelerator(program, image, wanted)
         spec = VmSpec(
             self._paths.name, run.cpus, run.memory, wanted.disk, image.kernel, image.initramfs, image.system,
-            image.command_line, accelerator, sharing.of_hypervisor(shared, run.folder_driver), run.shared_memory,
+            image.command_line, accelerator, image.architecture, sharing.of_hypervisor(shared, run.folder_driver), run.shared_memory,
         )  # fmt: skip
         if run.kind != await asyncio.to_thread(self._driver.state_kind, spec):
             raise StateError("QEMU or what accelerates it is another one now")
@@ -323,7 +357,7 @@ class Vm:
                 f"stop it instead: cove machine stop {self._paths.name}",
             )
         assert self.folders is not None
-        async with self.folders.away():  # with them it could not be saved, and some may be in use
+        async with self.folders.away(unless):  # with them it could not be saved, and some may be in use
             await asyncio.to_thread(self._transport.disconnect)
             async with self._telling(report, Event("suspend", "writing its memory to the disk")):
                 await self._save(idle_since, unless or asyncio.Event())
@@ -377,11 +411,18 @@ class Vm:
     async def _cold_boot(
         self, spec: VmSpec, key: str | None, run: RunState, told: dict[str, Any], report: Report
     ) -> None:  # fmt: skip
-        assert self._driver is not None
-        self._console_begin = consolewords.size(self._paths.console_log)
         report(Event("boot", "loading the system"))
-        await self._driver.start(spec)
-        await self._or_gone(self._driver.wait_held(), BOOT_TIMEOUT_S)
+        try:
+            await self._load_system(spec, FIRST_TRY_S)
+        except GuestGaveUp:
+            raise
+        except BootError as error:
+            # It had no disk yet, so there is nothing that it could have spoilt: see docs/troubleshooting.md.
+            log.error("%s\n%s", error, error.hint)
+            report(Event("boot", "the machine did not boot; trying once more"))
+            await self._start_over()
+            await self._load_system(spec, BOOT_TIMEOUT_S)
+        assert self._driver is not None
         if key is not None:
             saving = Event("boot", "saving what it has loaded: the next start takes a moment")
             try:
@@ -392,6 +433,13 @@ class Vm:
                 log.error("no template could be saved: %s", error)
         await self._begin(spec, run, told)
         await self._ready_or_full(report, BOOT_TIMEOUT_S)
+
+    async def _load_system(self, spec: VmSpec, timeout_s: float) -> None:
+        """Boot until the guest waits for its seed."""
+        assert self._driver is not None
+        self._console_begin = consolewords.size(self._paths.console_log)
+        await self._driver.start(spec)
+        await self._or_gone(self._driver.wait_held(), timeout_s)
 
     async def _begin(self, spec: VmSpec, run: RunState, told: dict[str, Any]) -> None:
         """Make a VM that waits for its seed this machine. It is not to be taken over before: nobody else could give it one."""
@@ -420,6 +468,7 @@ class Vm:
         ports = PortForwards(self._driver, self.run.bind_address)
         self.link = Link(self._paths.link_socket, ports, self.run.boot_id, self._outside, self.folders)
         self.watcher = self.link.watcher = Watcher(self.folders.carried, self.link.tell_changes)
+        self.link.on_engine_death = self._note_engine
         await self.link.open()
         await self._driver.on_link_change(self.link.changed)
         if self._resumed:
@@ -427,6 +476,16 @@ class Vm:
         await self._or_gone(self._answers(self.link, report), timeout_s)
         assert self._transport is not None
         self.door = EngineDoor(self._transport, self.link.answering)
+
+    def _note_engine(self, at: float) -> None:
+        """The engine has died, and here is another."""
+        assert self.run is not None
+        try:
+            said = consolewords.engine_died(consolewords.of_run(self._paths.console_log, self.run.console_begin, 50))
+        except OSError:
+            said = ""
+        log.warning("the engine has died (%s) and was started again", said or "its log says why")
+        crashes.note(self._paths, "engine", said or "its log says why", (), self.run.boot_id, at)
 
     async def _answers(self, link: Link, report: Report) -> None:
         await self._connect(link, report)
@@ -443,6 +502,8 @@ class Vm:
                 stays = "its engine does not answer; it stays up while somebody is in it (cove machine ssh)"
                 self._report(Event("boot", stays))
                 await asyncio.wait((gone, up), timeout=HELD_S, return_when=asyncio.FIRST_COMPLETED)
+            if not (gone.done() or up.done()) and (self.link is None or not self.link.was_opened):
+                log.error("the VM does nothing:\n%s", await self._driver.inspected() or "and QEMU does not answer")
             if not up.done():
                 raise self._boot_error(None if gone.done() else timeout_s)
             try:
@@ -481,7 +542,8 @@ class Vm:
 
     def _boot_error(self, waited_s: float | None) -> BootError:
         """``waited_s``: in vain; None when the VM has ended."""
-        why = "it ended" if waited_s is None else f"its engine did not answer within {waited_s:.0f} s"
+        late = "it did not boot" if self.run is None else "its engine did not answer"
+        why = "it ended" if waited_s is None else f"{late} within {waited_s:.0f} s"
         begin = self.run.console_begin if self.run is not None else self._console_begin
         said = consolewords.of_run(self._paths.console_log, begin, 8)
         last = [f"  {line}" for line in said]
@@ -539,37 +601,43 @@ class Vm:
         assert self._driver is not None
         await self._driver.wait_exit()
 
-    async def stop(self, report: Report) -> None:
-        """The ladder: ask the engine, press the power button, switch off, kill. Each step is bounded and told."""
+    async def stop(self, report: Report, *, forced: bool = False) -> None:
+        """The ladder: ask the engine, press the power button, switch off, kill. Each step is bounded and told.
+
+        ``forced``: its data are to go, so it is not waited for long, and there is no button.
+        """
         assert self._driver is not None
         driver, link, button_s = self._driver, self.link, BUTTON_S
         if link is None:
             button_s = POWER_OFF_S  # the first that its engine hears of it
         elif link.ready.is_set():
             report(Event("stop", "stopping containers and powering off"))
-            link.shutdown(CONTAINERS_S)
-            if await self._ended(POWER_OFF_S):
+            link.shutdown(FORCED_CONTAINERS_S if forced else CONTAINERS_S)
+            if await self._ended(FORCED_OFF_S if forced else POWER_OFF_S):
                 return
-        report(Event("stop", "the engine does not stop; pressing the power button"))
-        with contextlib.suppress(DriverError):
-            await driver.power_button()
-            if await self._ended(button_s):
-                return
-        report(Event("stop", "the machine does not power off; switching it off"))
+        if forced:
+            report(Event("stop", "switching it off"))
+        else:
+            report(Event("stop", "the engine does not stop; pressing the power button"))
+            with contextlib.suppress(DriverError):
+                await driver.power_button()
+                if await self._ended(button_s):
+                    return
+            report(Event("stop", "the machine does not power off; switching it off"))
         await driver.quit()
         if await self._ended(QUIT_S):
             return
         report(Event("stop", "QEMU does not end; killing it"))
         await driver.kill()
 
-    async def stop_left(self, report: Report) -> None:
+    async def stop_left(self, report: Report, *, forced: bool = False) -> None:
         """Stop a VM that runs and of which no start has come to anything: by the ladder, without its engine. Raises `DriverError`."""
         self._driver = QemuDriver(self._paths)
         try:
             with contextlib.suppress(DriverError):  # the ladder ends one that takes no orders
                 if not await self._adopt(report):
                     return
-            await self.stop(report)
+            await self.stop(report, forced=forced)
         finally:
             await self.close()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from cove.cli import as_json as json_output
 from cove.errors import CoveError
+from cove.machine.architecture import Architecture, named
 from cove.machine.paths import MachinePaths
 
 SHOWN = 16
@@ -19,8 +20,10 @@ def told(paths: MachinePaths) -> dict[str, Any]:
     not come to answer; and whether it stays with its own, or with that one (``pinned``)."""
     from cove.image import store
     from cove.machine import systems
+    from cove.support.findings import settings_of
 
-    noted, newest = systems.load(paths), store.current()
+    # With settings, or a policy, that nothing starts with a machine can be looked at and stopped all the same.
+    noted, newest = systems.load(paths), store.current(named(settings_of(paths).architecture))
     return {
         "used": noted.used or None,
         "before": noted.before if store.find(noted.before) else None,
@@ -62,7 +65,7 @@ def upgrade(
 
     paths = lifecycle.existing(name)
     with renderer(f"Cove is making the VM image for machine {name}") as report:
-        digest = builder.build(report).digest
+        digest = builder.build(_architecture(paths), report).digest
     noted = systems.load(paths)
     if noted.pinned:
         systems.save(paths, replace(noted, trying="", pinned=False))
@@ -113,3 +116,9 @@ def rollback(name: str, as_json: bool, stop: Callable[[str], None], start: Calla
         f"machine {name} has gone back to the VM image {target[:SHOWN]}, and stays there until: cove machine upgrade {name}",
         machine=name, state="running", image=target,
     )  # fmt: skip
+
+
+def _architecture(paths: MachinePaths) -> Architecture:
+    from cove.machine import effective
+
+    return named(effective.load(paths.settings).architecture)

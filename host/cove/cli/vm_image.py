@@ -6,6 +6,7 @@ import click
 
 from cove.cli import as_json as json_output
 from cove.cli.clicked import Group
+from cove.machine.architecture import AMD64, ARCHITECTURES, ARM64, named
 
 
 @click.group("vm-image", cls=Group)
@@ -13,26 +14,36 @@ def group() -> None:
     """Build and look into the VM image"""
 
 
+_architecture = click.option(
+    "--architecture",
+    type=click.Choice(ARCHITECTURES),
+    default="auto",
+    help="The processors that it is for (default: this computer's)",
+)
+
+
 @group.command(short_help="Build the image of this version of Cove, or find it built")
+@_architecture
 @json_output.option
-def build(as_json: bool) -> None:
+def build(architecture: str, as_json: bool) -> None:
     """Build the image of this version of Cove, or find it built, and print where it lies"""
     from cove.image import builder
     from cove.progress import renderer
 
     with renderer() as report:
-        image = builder.build(report)
+        image = builder.build(named(architecture), report)
     json_output.told(as_json, str(image.directory), digest=image.digest, directory=str(image.directory))
 
 
 @group.command(short_help="Print where the image lies")
+@_architecture
 @json_output.option
-def path(as_json: bool) -> None:
+def path(architecture: str, as_json: bool) -> None:
     """Print where the image lies; fails when it has yet to be built"""
     from cove.errors import CoveError
     from cove.image import store
 
-    image = store.current()
+    image = store.current(named(architecture))
     if image is None:
         raise CoveError("the VM image has not been built", "build it with `cove vm-image build`")
     json_output.told(as_json, str(image.directory), digest=image.digest, directory=str(image.directory))
@@ -47,8 +58,8 @@ def lock(as_json: bool) -> None:
 
     with renderer() as report:
         bootdisk.write_lock(report)
-        written = builder.write_lock(report)
-    json_output.told(as_json, str(written), lock=str(written))
+        written = [str(builder.write_lock(one, report)) for one in (AMD64, ARM64)]
+    json_output.told(as_json, "\n".join(written), locks=written)
 
 
 @group.command(short_help="Write the image as one disk that UEFI boots")
@@ -64,21 +75,22 @@ def disk(file: str, as_json: bool) -> None:
 
     path = Path(file).absolute()
     with renderer() as report:
-        image = builder.build(report)
+        image = builder.build(bootdisk.ARCHITECTURE, report)
         bootdisk.write(image, path, report)
     json_output.told(as_json, str(path), digest=image.digest, disk=str(path))
 
 
 @group.command()
+@_architecture
 @json_output.option
-def report(as_json: bool) -> None:
+def report(architecture: str, as_json: bool) -> None:
     """Tell what is in the image: packages, versions, licences, sizes"""
     from cove.image import builder
     from cove.image import report as contents
     from cove.progress import renderer
 
     with renderer() as progress:
-        image = builder.build(progress)
+        image = builder.build(named(architecture), progress)
     sizes = contents.compressed_sizes(image)
     lines = contents.packages(image)
     if as_json:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from cove.machine.architecture import Architecture
+
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
@@ -48,6 +50,7 @@ class VmSpec:
     system: Path
     command_line: str
     accelerator: Accelerator
+    architecture: Architecture
     folders: tuple[SharedFolder, ...] = ()
     """What it can be asked to plug in by `plug_folder`."""
     shared_memory: bool = False
@@ -141,6 +144,11 @@ class Driver(ABC):
     @abstractmethod
     def answers(self) -> bool:
         """Whether the VM runs, and can be spoken to through this object."""
+
+    @abstractmethod
+    async def inspected(self) -> str:
+        """What the hypervisor knows of a VM that does nothing any more, for whoever is to find out why: some lines, "" when it does not
+        answer within two seconds. Never fails."""
 
     @abstractmethod
     async def power_button(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,6 @@ from cove.image.kernel_modules import Module
 from cove.image.recipe import Recipe
 from cove.image.tree import Node, Tree, character_device, directory, file, symlink
 
-_LIBRARY_DIRECTORIES = ("usr/lib/x86_64-linux-gnu", "usr/lib")
 _ENGINE = "usr/lib/cove/coved"
 _KERNEL = ("boot/vmlinuz-", "usr/lib/modules/")
 _INITRAMFS_APPLETS = ("insmod", "mkdir", "mount", "poweroff", "sh", "switch_root", "sync")
@@ -72,8 +71,8 @@ def _finish(recipe: Recipe, system: Tree, kernel_files: dict[str, bytes]) -> Bas
     ]
     system.add("etc/ssl/certs/ca-certificates.crt", file(b"".join(certificates)))
     page = (recipe.directory / "starter.html").read_bytes()
-    system.add("usr/share/cove/starter.tar", file(starter.archive(busybox, page)))
-    check_libraries(system)
+    system.add("usr/share/cove/starter.tar", file(starter.archive(recipe.architecture.name, busybox, page)))
+    check_libraries(system, (f"usr/lib/{recipe.architecture.multiarch}", "usr/lib"))
 
     return Base(kernel_files[kernel_path], system, _initramfs(recipe, busybox, modules))
 
@@ -115,10 +114,10 @@ def with_engine(system: Tree, engine: Iterable[tuple[str, Path]]) -> Tree:
     return result
 
 
-def check_libraries(system: Tree) -> None:
-    """Raise `CoveError` when a program or library in `system` needs a library that is not there."""
+def check_libraries(system: Tree, places: Sequence[str]) -> None:
+    """Raise `CoveError` when a program or library in `system` needs a library that is in none of the `places`."""
     missing = sorted(
-        {f"{library} (for /{path})" for path, node in _elf_files(system) for library in _missing(system, node)}
+        {f"{library} (for /{path})" for path, node in _elf_files(system) for library in _missing(system, node, places)}
     )
     if missing:
         raise CoveError(f"the VM image lacks {', '.join(missing)}", "the recipe must name the packages that have them")
@@ -130,9 +129,9 @@ def _elf_files(system: Tree) -> Iterator[tuple[str, Node]]:
             yield path, node
 
 
-def _missing(system: Tree, node: Node) -> list[str]:
+def _missing(system: Tree, node: Node, places: Sequence[str]) -> list[str]:
     return [
         library
         for library in elf.needed(node.data)
-        if all(system.resolve(f"{place}/{library}") is None for place in _LIBRARY_DIRECTORIES)
+        if all(system.resolve(f"{place}/{library}") is None for place in places)
     ]

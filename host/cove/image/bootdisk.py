@@ -23,6 +23,7 @@ from cove.image.recipe import Recipe, dump_lock, load_lock
 from cove.image.store import VmImage
 from cove.image.tree import Tree, file
 from cove.machine import space
+from cove.machine.architecture import AMD64
 from cove.machine.paths import cache_dir
 from cove.progress import Event, Report, ignore
 
@@ -32,6 +33,8 @@ SYSTEM = "cove-system"
 """The partition's name."""
 PROGRAM = ("EFI", "BOOT", "BOOTX64.EFI")
 """What firmware boots from a disk of which it knows nothing."""
+ARCHITECTURE = AMD64
+"""The only one so far: nobody has asked for Hyper-V on Arm, whose program has another name, and stub."""
 
 
 def write(image: VmImage, path: Path, progress: Report = ignore) -> None:
@@ -39,7 +42,7 @@ def write(image: VmImage, path: Path, progress: Report = ignore) -> None:
 
     Raises `CoveError`.
     """
-    recipe = Recipe.load(inputs.recipe_dir())
+    recipe = Recipe.load(inputs.recipe_dir(), ARCHITECTURE)
     program = _program(recipe, image, progress)
     volume = fat.volume(PROGRAM, program, "COVE")
     system_size = image.system.stat().st_size
@@ -71,7 +74,7 @@ def write(image: VmImage, path: Path, progress: Report = ignore) -> None:
 
 def write_lock(progress: Report = ignore) -> Path:
     """Pin the newest package of the stub in Debian's signed index, and return where. Raises `CoveError`."""
-    recipe = Recipe.load(inputs.recipe_dir())
+    recipe = Recipe.load(inputs.recipe_dir(), ARCHITECTURE)
     progress(Event("image", "reading the signed index"))
     path = recipe.directory / LOCK
     path.write_bytes(dump_lock([_newest(recipe)]))

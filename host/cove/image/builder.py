@@ -14,31 +14,32 @@ from typing import Any
 
 from cove.image import assemble, base_cache, cpio, erofs, inputs, mirror, package_cache, resolve, store
 from cove.image.archive import Package
-from cove.image.recipe import LOCK, Recipe, dump_lock, load_lock
+from cove.image.recipe import Recipe, dump_lock, load_lock
 from cove.image.store import VmImage
 from cove.machine import space
+from cove.machine.architecture import Architecture
 from cove.machine.paths import cache_dir, images_dir
 from cove.progress import Event, Report, ignore
 
 _LABEL = "cove-system"
 
 
-def build(progress: Report = ignore) -> VmImage:
-    """Return the image of the present recipe and engine, building it when it is not there.
+def build(architecture: Architecture, progress: Report = ignore) -> VmImage:
+    """Return the image of the present recipe and engine, building it when it is not there; on any computer, of any processor.
 
     Raises `CoveError` when no mirror is known, a download fails or does not verify, the recipe cannot be carried out, or the
     disk is full.
     """
-    image = store.current()
+    image = store.current(architecture)
     if image is not None:
         return image
     with space.room(images_dir(), "the VM image"), store.building(progress):
-        return store.current() or _build(progress)
+        return store.current(architecture) or _build(architecture, progress)
 
 
-def _build(progress: Report) -> VmImage:
-    input_key = inputs.key()
-    recipe = Recipe.load(inputs.recipe_dir())
+def _build(architecture: Architecture, progress: Report) -> VmImage:
+    input_key = inputs.key(architecture)
+    recipe = Recipe.load(inputs.recipe_dir(), architecture)
     base, packages, resolved_again = _base(recipe, progress)
     progress(Event("image", "writing the system"))
     directory = store.new_directory()
@@ -61,14 +62,13 @@ def parts(recipe: Recipe, progress: Report) -> assemble.Base:
     return base
 
 
-def write_lock(progress: Report = ignore) -> Path:
+def write_lock(architecture: Architecture, progress: Report = ignore) -> Path:
     """Resolve the recipe through the signed index of now, write its lock and return where it is. Raises `CoveError`."""
-    recipe = Recipe.load(inputs.recipe_dir())
-    progress(Event("image", "reading the signed index"))
+    recipe = Recipe.load(inputs.recipe_dir(), architecture)
+    progress(Event("image", f"reading the signed index for {architecture.name}"))
     packages = resolve.resolve(recipe, resolve.index(recipe, mirror.find(), _packages_cache()))
-    path = recipe.directory / LOCK
-    path.write_bytes(dump_lock(packages))
-    return path
+    recipe.lock.write_bytes(dump_lock(packages))
+    return recipe.lock
 
 
 def write(
@@ -105,6 +105,7 @@ def write(
     digest = hashlib.sha256(whole.encode()).hexdigest()
     manifest = {
         "digest": digest,
+        "architecture": recipe.architecture.name,
         "command_line": f"{recipe.command_line} cove.image={digest[:16]}",
         "debian": recipe.debian,
         "built": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -124,8 +125,9 @@ def _packages_cache() -> Path:
 
 
 def _base(recipe: Recipe, progress: Report) -> tuple[assemble.Base, list[Package], bool]:
-    locked = load_lock(recipe.directory / LOCK)
-    cached = base_cache.load(_base_cache(), _base_key(locked))
+    locked = load_lock(recipe.lock)
+    key = inputs.base_key(recipe.architecture) + hashlib.sha256(dump_lock(locked)).hexdigest()[:16]
+    cached = base_cache.load(_base_cache(), key)
     if cached is not None:
         return cached, locked, False
     files, resolved_again = resolve.fetch(recipe, locked, mirror.find(), _packages_cache(), progress)
@@ -142,13 +144,9 @@ def _base(recipe: Recipe, progress: Report) -> tuple[assemble.Base, list[Package
     if not resolved_again:
         # A disk that is too full for it makes the next build slow, not this one fail.
         with contextlib.suppress(OSError):
-            base_cache.save(_base_cache(), _base_key(locked), base)
+            base_cache.save(_base_cache(), key, base)
     return base, packages, resolved_again
 
 
 def _base_cache() -> Path:
     return cache_dir() / "vm-image-base"
-
-
-def _base_key(locked: Sequence[Package]) -> str:
-    return inputs.base_key() + hashlib.sha256(dump_lock(locked)).hexdigest()[:16]

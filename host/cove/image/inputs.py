@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cove.errors import CoveError
+from cove.image.recipe import lock_path
+from cove.machine.architecture import Architecture
 
 
 def recipe_dir() -> Path:
@@ -38,18 +40,19 @@ def engine_files() -> Iterator[tuple[str, Path]]:
     yield from _files(engine_dir(), ".py")
 
 
-def key() -> str:
+def key(architecture: Architecture) -> str:
     """The key of the present recipe, engine and builder: 64 hexadecimal digits."""
-    return _key(("recipe", _recipe_files()), ("engine", engine_files()), ("builder", _builder_files()))
+    recipe = _recipe_files(architecture)
+    return _key(architecture, ("recipe", recipe), ("engine", engine_files()), ("builder", _builder_files()))
 
 
-def base_key() -> str:
+def base_key(architecture: Architecture) -> str:
     """The key of all but the engine."""
-    return _key(("recipe", _recipe_files()), ("builder", _builder_files()))
+    return _key(architecture, ("recipe", _recipe_files(architecture)), ("builder", _builder_files()))
 
 
-def _key(*parts: tuple[str, Iterator[tuple[str, Path]]]) -> str:
-    digest = hashlib.sha256()
+def _key(architecture: Architecture, *parts: tuple[str, Iterator[tuple[str, Path]]]) -> str:
+    digest = hashlib.sha256(architecture.name.encode())
     for label, files in parts:
         for name, path in files:
             content = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -57,8 +60,10 @@ def _key(*parts: tuple[str, Iterator[tuple[str, Path]]]) -> str:
     return digest.hexdigest()
 
 
-def _recipe_files() -> Iterator[tuple[str, Path]]:
-    return _files(recipe_dir(), "")
+def _recipe_files(architecture: Architecture) -> Iterator[tuple[str, Path]]:
+    """Without what pins the packages of other processors."""
+    own = lock_path(recipe_dir(), architecture).name
+    return ((name, path) for name, path in _files(recipe_dir(), "") if name == own or not name.startswith("lock-"))
 
 
 def _builder_files() -> Iterator[tuple[str, Path]]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from cove.errors import CoveError
 from cove.image import inputs
 from cove.image.download import lock_of
-from cove.image.recipe import LOCK, load_lock
+from cove.image.recipe import load_lock, lock_path
+from cove.machine.architecture import here
 
 KEEP_S = 30 * 24 * 3600.0
 """Seconds that a package may go without being used."""
@@ -23,7 +24,7 @@ IN_USE_S = 3600.0
 def pinned() -> frozenset[str]:
     """The digests of what the present VM image is made of; none when that cannot be read."""
     try:
-        return frozenset(package.sha256 for package in load_lock(inputs.recipe_dir() / LOCK))
+        return frozenset(package.sha256 for package in load_lock(lock_path(inputs.recipe_dir(), here())))
     except (CoveError, OSError, ValueError, KeyError):
         return frozenset()
 

@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import translate
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from cove.errors import CoveError
 from cove.image.archive import Package
-
-LOCK = "lock.json"
-"""In the recipe's directory: which packages the image is made of."""
+from cove.machine.architecture import Architecture
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,7 @@ class Recipe:
     """vm-images/recipe.toml; the file's comments explain the fields."""
 
     directory: Path
+    architecture: Architecture
     debian: int
     kernel: str
     command_line: str
@@ -59,17 +59,26 @@ class Recipe:
     boot_disk: BootDisk
 
     @classmethod
-    def load(cls, directory: Path) -> Recipe:
+    def load(cls, directory: Path, architecture: Architecture) -> Recipe:
         """Read `directory`/recipe.toml. Raises `CoveError` when it is not right."""
         path = directory / "recipe.toml"
         try:
-            raw: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+            text = path.read_text("utf-8")
+            text = text.replace("@arch@", architecture.name).replace("@multiarch@", architecture.multiarch)
+            raw: dict[str, Any] = tomllib.loads(text)
+            own = raw["architectures"][architecture.name]
+            raw["modules"]["others"] += own["modules"]
+            raw["packages_keep"]["qemu-user"] = [
+                "usr/share/doc/*",
+                *chain.from_iterable(map(_interpreter, own["interpreters"])),
+            ]
             modes = raw["directories"]["modes"]
             return cls(
                 directory,
+                architecture,
                 raw["debian"],
                 raw["kernel"],
-                raw["command_line"],
+                f"{raw['command_line']} {own['command_line']}".strip(),
                 tuple(raw["packages"]),
                 tuple(Suite(s["name"], s["archive"], s["index"], tuple(s["keys"])) for s in raw["suites"]),
                 tuple(raw["drop"]["every"]),
@@ -83,6 +92,11 @@ class Recipe:
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CoveError(f"the recipe {path} cannot be used: {error!r}") from error
+
+    @property
+    def lock(self) -> Path:
+        """Where the packages that the image is made of are pinned."""
+        return lock_path(self.directory, self.architecture)
 
     @cached_property
     def _dropped(self) -> re.Pattern[str]:
@@ -98,6 +112,19 @@ class Recipe:
 
 def _globs(patterns: Sequence[str]) -> re.Pattern[str]:
     return re.compile("|".join(translate(pattern) for pattern in patterns) or r"(?!)")
+
+
+def lock_path(directory: Path, architecture: Architecture) -> Path:
+    return directory / f"lock-{architecture.name}.json"
+
+
+def _interpreter(name: str) -> list[str]:
+    """The files of qemu-user by which programs of another processor are run."""
+    return [
+        f"usr/bin/qemu-{name}",
+        f"usr/share/qemu/binfmt.d/qemu-{name}.conf",
+        f"usr/libexec/qemu-binfmt/{name}-binfmt-P",
+    ]
 
 
 def load_lock(path: Path) -> list[Package]:

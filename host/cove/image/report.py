@@ -44,7 +44,7 @@ def compressed_sizes(image: VmImage) -> dict[str, int]:
 def packages(image: VmImage) -> list[Line]:
     """The image's packages with the licences that their copyright files name (DEP-5), largest first."""
     manifest: dict[str, Any] = json.loads(image.manifest.read_text("utf-8"))
-    recipe = Recipe.load(recipe_dir())
+    recipe = Recipe.load(recipe_dir(), image.architecture)
     downloads = Downloader(cache_dir() / "packages")
     lines = []
     for entry in manifest["packages"]:

@@ -53,7 +53,7 @@ def applets(busybox: bytes) -> list[str]:
     return [name.decode() for name in names]
 
 
-def archive(busybox: bytes, page: bytes) -> bytes:
+def archive(architecture: str, busybox: bytes, page: bytes) -> bytes:
     """The `docker save` archive. `page` is served by cove/starter at /."""
     layer = _tar(_layer(busybox, page))
     layer_id = hashlib.sha256(layer).hexdigest()
@@ -73,7 +73,7 @@ def archive(busybox: bytes, page: bytes) -> bytes:
             },
         ),
     ):
-        document = _config(config, f"sha256:{layer_id}")
+        document = _config(architecture, config, f"sha256:{layer_id}")
         name = f"{hashlib.sha256(document).hexdigest()}.json"
         result.add(name, file(document))
         manifest.append({"Config": name, "RepoTags": [tag], "Layers": [f"{layer_id}/layer.tar"]})
@@ -81,9 +81,9 @@ def archive(busybox: bytes, page: bytes) -> bytes:
     return _tar(result)
 
 
-def _config(config: dict[str, Any], layer: str) -> bytes:
+def _config(architecture: str, config: dict[str, Any], layer: str) -> bytes:
     document = {
-        "architecture": "amd64",
+        "architecture": architecture,
         "os": "linux",
         "created": _CREATED,
         "config": {"Env": [_PATH], "WorkingDir": "/", **config},

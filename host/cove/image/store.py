@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cove.machine import systems
+from cove.machine.architecture import AMD64, Architecture, named
 from cove.machine.files import sync_folder
 from cove.machine.locks import FileLock
 from cove.machine.paths import images_dir
@@ -36,6 +37,7 @@ class VmImage:
     """
 
     digest: str
+    architecture: Architecture
     directory: Path
     kernel: Path
     initramfs: Path
@@ -48,11 +50,11 @@ class VmImage:
         return self.directory / "manifest.json"
 
 
-def current() -> VmImage | None:
+def current(architecture: Architecture) -> VmImage | None:
     """Return the image of the present recipe and engine, or None when it has yet to be built."""
     from cove.image.inputs import key
 
-    pointer = _pointer(key())
+    pointer = _pointer(key(architecture))
     try:
         digest = pointer.read_text("ascii").strip()
     except (FileNotFoundError, UnicodeDecodeError):
@@ -69,14 +71,16 @@ def find(digest: str) -> VmImage | None:
         # The manifest is written last, so whoever has one is complete.
         manifest = json.loads((directory / "manifest.json").read_text("utf-8"))
         command_line = str(manifest["command_line"])
+        architecture = named(
+            manifest.get("architecture", AMD64.name)
+        )  # which images of before there was a choice do not say
         artefacts: dict[str, Any] = manifest["artefacts"]
         if any((directory / name).stat().st_size != info["size"] for name, info in artefacts.items()):
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return VmImage(
-        digest, directory, directory / "vmlinuz", directory / "initramfs", directory / "system.erofs", command_line
-    )
+    kernel, initramfs, system = (directory / name for name in ("vmlinuz", "initramfs", "system.erofs"))
+    return VmImage(digest, architecture, directory, kernel, initramfs, system, command_line)
 
 
 def folders() -> list[Path]:

@@ -16,7 +16,9 @@ from cove.machine.paths import MachinePaths
 
 def ensure(paths: MachinePaths) -> None:
     """Make the keys that are missing, and the host key in the form of known_hosts."""
-    from cove.transport.ssh import make_key  # paramiko and cryptography: heavy
+    if all(path.exists() for path in (paths.ssh_key, paths.host_key, paths.known_hosts)):
+        return
+    from cove.transport.ssh import make_key  # paramiko and cryptography: a tenth of a second of every start
 
     if not paths.ssh_key.exists():
         private, public = make_key()

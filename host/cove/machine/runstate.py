@@ -50,10 +50,14 @@ class RunState:
     shared_memory: bool = False
     """`VmSpec.shared_memory`: a saved state goes on with the same, whichever folders the machine has by then."""
 
+    settings: dict[str, str] = field(default_factory=dict)
+    """`cove.machine.settings.of_start`; empty of an older Cove."""
+
     def shown(self) -> dict[str, Any]:
         """As `status` has it."""
         told = asdict(self) | {"uptime_seconds": max(0.0, time.time() - self.started_at)}
         del told["kind"], told["policy"], told["folder_token"], told["folders"], told["shared_memory"]
+        del told["settings"]
         return told
 
 

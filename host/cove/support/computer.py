@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cove.errors import CoveError
 from cove.machine import effective, ownership, policy
+from cove.machine.architecture import named
 from cove.machine.paths import DEFAULT_MACHINE, MachinePaths, cache_dir, data_dir, machines_dir, runtime_dir
 from cove.machine.settings import SCHEMA
 from cove.machine.sizes import approximate_size, format_size
@@ -109,7 +110,8 @@ def look_at_qemu(paths: MachinePaths) -> Found:
     from cove.drivers.qemu import binary
 
     try:
-        program = binary.find(settings_of(paths).qemu)
+        architecture = named(settings_of(paths).architecture)
+        program = binary.find(settings_of(paths).qemu, architecture)
         version = binary.version(program)
     except CoveError as error:
         yield PROBLEM, error.message, error.hint
@@ -120,7 +122,7 @@ def look_at_qemu(paths: MachinePaths) -> Found:
         yield (
             WARNING,
             f"QEMU {version} ({program}) is old: Cove is tested with {least} and later",
-            binary.install_hint(),
+            binary.install_hint(architecture),
         )
     else:
         yield OK, f"QEMU {version}, {program}"
@@ -131,17 +133,18 @@ def look_at_virtualisation(paths: MachinePaths) -> Found:
     from cove.image import store
 
     wanted = settings_of(paths)
+    architecture = named(wanted.architecture)
     try:
-        program = binary.find(wanted.qemu)
+        program = binary.find(wanted.qemu, architecture)
     except CoveError:
         yield NOTE, "without QEMU nothing can be said of it"
         return
-    image = store.current()
+    image = store.current(architecture)
     try:
         if image is not None:
-            _, found = probe.choose(program, image.kernel, wanted.accelerator)
+            _, found = probe.choose(program, architecture, image.kernel, wanted.accelerator)
         else:
-            found = probe.run(program, probe.candidates(wanted.accelerator))
+            found = probe.run(program, architecture, probe.candidates(wanted.accelerator, architecture))
     except CoveError as error:
         yield PROBLEM, error.message, error.hint
         return
@@ -203,10 +206,10 @@ def look_at_room() -> Found:
             )
 
 
-def look_at_image() -> Found:
+def look_at_image(paths: MachinePaths) -> Found:
     from cove.image import store
 
-    image = store.current()
+    image = store.current(named(settings_of(paths).architecture))
     if image is None:
         yield (
             NOTE,

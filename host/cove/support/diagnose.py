@@ -10,6 +10,9 @@ from cove.machine.paths import MachinePaths
 from cove.support import computer, folders, machine, outside
 from cove.support.findings import Check
 
+OF_A_MACHINE = ("disk", "processes", "engine", "clock", "ports", "folders", "registry")
+"""Those that have nothing to look at before there is one."""
+
 
 def checks(name: str, environment: Mapping[str, str] | None = None) -> list[Check]:
     """In the order in which they are told. They need neither a machine nor one that runs, and start nothing."""
@@ -22,7 +25,7 @@ def checks(name: str, environment: Mapping[str, str] | None = None) -> list[Chec
         Check("qemu", partial(computer.look_at_qemu, paths), 12),
         Check("virtualisation", partial(computer.look_at_virtualisation, paths), 25),
         Check("room", computer.look_at_room),
-        Check("image", computer.look_at_image, 20),
+        Check("image", partial(computer.look_at_image, paths), 20),
         Check("disk", partial(machine.look_at_disk, paths), 20),
         Check("permissions", partial(computer.look_at_permissions, paths)),
         Check("processes", partial(machine.look_at_processes, paths), 12),

@@ -1,14 +1,16 @@
 """Stands in for QEMU and the guest in it: QMP, the link, forwards, streams and SSH are real protocols here, the VM is not there.
 
-COVE_FAKE lists what goes wrong, separated by spaces: `refuse` (ends at once with words on stderr), `silent` (no engine),
-`no-streams` (only SSH), `no-shutdown`, `no-button`, `no-quit` (ignored requests), `no-save` (a saving fails), `endless-save` (one
-does not end, once there is a disk), `slow-save` (one takes a second), `bad-image=DIGITS` (a VM image whose digest begins so powers off),
+COVE_FAKE lists what goes wrong, separated by spaces: `refuse` (ends at once with words on stderr), `silent` (no engine), `no-streams`
+(only SSH), `no-shutdown`, `no-button`, `no-quit` (ignored requests), `no-save` (a saving fails), `endless-save` (one does not end, once
+there is a disk, as long as there is no file named `saves` beside that), `slow-save` (one lasts until the file `saving` is removed),
+`bad-image=DIGITS` (a VM image whose digest begins so powers off), `ends-booting=N` and `hangs-booting=N` (the first N boots from the
+beginning do so before the guest asks for its seed, without a word on the console), `gives-up-booting=N` (they say why, and end),
 `bad-template` (ends when it is to go on from one), `mute-template` (no engine in what goes on from one), `idle` and `running` (what the
-engine says that it is busy with), `published` (it has a port), `qemu-dies-at-COMMAND` and `agent-dies-at-COMMAND` (a command of QMP,
-before it is carried out, or while it does so at `saving` and `loading`; once in a machine's life). What becomes of a saved state is told
-in the file `states`: `saved NAME` and, for each VM that goes on from there, `on NAME`. While there is a file named `full` beside the
-disk, whatever the guest writes finds no room; while there is one named `mute`, the engine answers nobody who comes. SIGUSR1 makes it
-crash with words on stderr, SIGUSR2 makes the guest write.
+engine says that it is busy with), `published` (it has a port, with `published=NUMBER` that one), `qemu-dies-at-COMMAND` and
+`agent-dies-at-COMMAND` (a command of QMP, before it is carried out, or while it does so at `saving` and `loading`; once in a machine's
+life). What becomes of a saved state is told in the file `states`: `saved NAME` and, for each VM that goes on from there, `on NAME`. While
+there is a file named `full` beside the disk, whatever the guest writes finds no room; while there is one named `mute`, the engine answers
+nobody who comes. SIGUSR1 makes it crash with words on stderr, SIGUSR2 makes the guest write.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,8 +54,13 @@ class Fake:
         self.folder = Path(words[words.index("-pidfile") + 1]).parent
         self.engine = self.folder / "engine.sock"
         Path(words[words.index("-pidfile") + 1]).write_text(f"{os.getpid()}\n")
+        self.stuck = "" if self.restored else self.boots_badly()
+        said = {
+            "": "the kernel booted\nthe guest is up\n",
+            "gives-up": "cove: cannot go on: there is no network card\n",
+        }
         with Path(option(r"file,id=console,path=([^,]*)")[0]).open("a") as console:
-            console.write("the kernel booted\nthe guest is up\n")
+            console.write(said.get(self.stuck, ""))
         self.chardevs = option(r"\w+,id=(\w+)")
         self.forwards: dict[str, Any] = {}
         self.guest_ports: dict[str, str] = {}
@@ -64,6 +72,15 @@ class Fake:
         self.status = "prelaunch"
         self.running = threading.Event()
 
+    def boots_badly(self) -> str:
+        """How this boot, which counts as one, comes to nothing: "ends", "hangs", "gives-up", or "" when it does not."""
+        with (self.folder / "boots").open("a+") as boots:
+            boots.write("x")
+            boots.seek(0)
+            number = len(boots.read())
+        faults = [fault.partition("-booting=") for fault in FAULTS if "-booting=" in fault]
+        return next((kind for kind, _, most in faults if number <= int(most)), "")
+
     def serve_qmp(self) -> None:
         listener = socket.socket(fileno=int(option(r"socket,id=qmp,fd=(\d+)")[0]))
         while True:
@@ -74,6 +91,8 @@ class Fake:
                 for request in requests(client):
                     answer = self.execute(request["execute"], request.get("arguments") or {})
                     send(client, {"return": answer, "id": request.get("id")})
+                    if request["execute"] == "cont" and self.stuck in ("ends", "gives-up"):
+                        os._exit(0)
                     if request["execute"] == "quit" and "no-quit" not in FAULTS:
                         os._exit(0)
                     if request["execute"] == "system_powerdown" and "no-button" not in FAULTS:
@@ -119,6 +138,8 @@ class Fake:
                 self.saved_as = ""
             self.status = "running"
             self.running.set()
+            if self.stuck:
+                return {}
             if self.link_thread is None:
                 self.link_thread = threading.Thread(target=self.boot, daemon=True)
                 self.link_thread.start()
@@ -129,6 +150,7 @@ class Fake:
             return {"status": status, "running": status == "running"}
         if name == "query-chardev":
             closed = {"streams"} if "no-streams" in FAULTS else set()
+            closed |= {"seed"} if self.stuck else set()
             return [{"label": name, "filename": "", "frontend-open": name not in closed} for name in self.chardevs]
         if name == "block_resize":
             with (self.folder / "data.qcow2").open("r+b") as disk:
@@ -139,7 +161,7 @@ class Fake:
         if name == "blockdev-add":
             self.has_disk = True
         if name == "migrate":
-            if "endless-save" in FAULTS and self.has_disk:
+            if "endless-save" in FAULTS and self.has_disk and not (self.folder / "saves").exists():
                 self.status = "finish-migrate"
                 (self.folder / "saving").touch()
             else:
@@ -147,7 +169,8 @@ class Fake:
                 self.dies("saving", 0.3)
                 if "slow-save" in FAULTS and self.has_disk:
                     (self.folder / "saving").touch()
-                    threading.Event().wait(1)
+                    while (self.folder / "saving").exists():
+                        time.sleep(0.01)
                 if self.has_disk and "no-save" not in FAULTS:
                     self.saved_as = self.seed["saved_as"] = secrets.token_hex(8)
                     self.note(f"saved {self.saved_as}")
@@ -198,6 +221,10 @@ class Fake:
                 f"  {rule.split(':')[0].upper()}[HOST_FORWARD]  9  {rule.split(':')[1]} {rule.split(':')[2]}  10.0.2.15 {port}  0  0\r\n"
                 for rule, port in self.guest_ports.items()
             )
+        if words == ["info", "status"]:
+            return "VM status: running\r\n"
+        if words == ["info", "registers", "-a"]:
+            return "\r\nCPU#0\r\nRIP=ffffffff81000000 HLT=0\r\nXMM00=0000000000000000 0000000000000001\r\n"
         rule = words[2].partition("-")[0]
         if words[0] == "hostfwd_remove":
             self.guest_ports.pop(rule, None)
@@ -252,8 +279,9 @@ class Fake:
         if message["type"] == "hello" and "silent" not in FAULTS and not (self.folder / "mute").exists():
             boot_id = self.seed["boot_id"]
             self.say({"type": "ready", "boot_id": boot_id, "engine_version": "9.8.7", "api_version": "1.51"})
-            port = {"proto": "tcp", "host_ip": "127.0.0.1", "host_port": 0, "guest_port": 49152}
-            self.say({"type": "sync", "id": 1, "ports": [port] if "published" in FAULTS else []})
+            found = [int(fault[10:] or 0) for fault in FAULTS if fault.startswith("published")]
+            port = {"proto": "tcp", "host_ip": "127.0.0.1", "guest_port": 49152}
+            self.say({"type": "sync", "id": 1, "ports": [port | {"host_port": number} for number in found]})
             for level in FAULTS & {"idle", "running"}:
                 self.say({"type": "activity", "level": level})
         if message["type"] == "shutdown" and "no-shutdown" not in FAULTS:
@@ -289,7 +317,7 @@ class GuestStreams(Streams):
 def requests(client: socket.socket) -> Iterator[dict[str, Any]]:
     """QMP's requests follow one another without a separator. Descriptors that come with them (getfd) stay open."""
     text = ""
-    while data := socket.recv_fds(client, 1 << 16, 4)[0]:
+    while data := received(client):
         text += data.decode()
         while text := text.lstrip():
             try:
@@ -298,6 +326,13 @@ def requests(client: socket.socket) -> Iterator[dict[str, Any]]:
                 break
             text = text[end:]
             yield request
+
+
+def received(client: socket.socket) -> bytes:
+    try:
+        return socket.recv_fds(client, 1 << 16, 4)[0]
+    except ConnectionResetError:  # of an agent that was killed before it had read an answer
+        return b""
 
 
 def send(client: socket.socket | None, value: dict[str, Any]) -> None:

@@ -118,3 +118,47 @@ def test_a_guest_that_serves_no_streams_is_reached_over_ssh(cove: Any, monkeypat
         client.sendall(b"ping")
         assert client.recv(4) == b"ping"
     assert "SSH has to do" in paths.agent_log.read_text()
+
+
+@pytest.mark.parametrize("way", ["ends", "hangs"])
+def test_a_boot_that_comes_to_nothing_is_tried_once_more(cove: Any, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = cove.make()
+    if way == "hangs":
+        cove.wait_less(monkeypatch, 0.5, "FIRST_TRY_S")
+    cove.faults = f"{way}-booting=1"
+    said = cove.run("machine", "start").stderr
+    assert said.count("the machine did not boot; trying once more") == 1
+    assert cove.status()["start"] == "cold"
+    assert (paths.folder / "boots").read_text() == "xx"
+    assert ("did not start: it did not boot within" if way == "hangs" else "it ended") in paths.agent_log.read_text()
+
+
+@pytest.mark.parametrize("way", ["ends", "hangs"])
+def test_a_boot_is_not_tried_a_third_time(cove: Any, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = cove.make()
+    if way == "hangs":
+        cove.wait_less(monkeypatch, 0.5, "FIRST_TRY_S", "BOOT_TIMEOUT_S")
+    cove.faults = f"{way}-booting=9"
+    said = cove.run("machine", "start", status=1).stderr
+    assert said.count("trying once more") == 1
+    assert ("it did not boot within" if way == "hangs" else "did not start: it ended") in said
+    assert (paths.folder / "boots").read_text() == "xx"
+    assert cove.status()["state"] == "stopped"
+
+
+def test_what_qemu_knows_of_a_boot_that_hangs_is_in_the_agents_log(cove: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = cove.make()
+    cove.wait_less(monkeypatch, 0.5, "FIRST_TRY_S")
+    cove.faults = "hangs-booting=1"
+    cove.run("machine", "start")
+    (told,) = [line for line in paths.agent_log.read_text().splitlines() if "the VM does nothing" in line]
+    assert "VM status: running" in told and "RIP=ffffffff81000000" in told
+    assert "XMM" not in told
+
+
+def test_a_guest_that_says_why_it_powers_off_is_not_booted_again(cove: Any) -> None:
+    paths = cove.make()
+    cove.faults = "gives-up-booting=1"
+    said = cove.run("machine", "start", status=1).stderr
+    assert "there is no network card" in said and "trying once more" not in said
+    assert (paths.folder / "boots").read_text() == "x"

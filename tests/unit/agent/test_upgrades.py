@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import publish_image
 from cove.agent import images as choosing
 from cove.image import builder, inputs, store
 from cove.machine import systems, templates
+from cove.machine.architecture import AMD64
 from cove.machine.paths import MachinePaths, images_dir
+from made_vm_images import publish_image
 
 OLD, NEW = "0" * 64, "1" * 64
 
@@ -176,9 +177,9 @@ def test_a_suspended_machine_goes_on_with_its_own_and_then_takes_the_new_one(cov
 def test_a_machine_of_a_cove_that_noted_nothing_can_go_back(cove: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = cove.make()
     paths.disk.touch()
-    monkeypatch.setattr(store, "current", lambda: None)  # another recipe than the one that OLD was made of
-    monkeypatch.setattr(builder, "build", lambda _: store.find(publish_image("1")))
-    assert choosing.choose(paths, lambda _: None).digest == NEW
+    monkeypatch.setattr(store, "current", lambda _: None)  # another recipe than the one that OLD was made of
+    monkeypatch.setattr(builder, "build", lambda *_: store.find(publish_image("1")))
+    assert choosing.choose(paths, AMD64, lambda _: None).digest == NEW
     assert systems.load(paths) == systems.Systems(used=OLD, trying=NEW)
     store.prune()
     assert there() == {OLD, NEW}
@@ -244,14 +245,14 @@ def _publish(digit: str) -> None:
 
 def test_every_step_of_taking_an_image_can_be_the_last(cove: Any) -> None:
     paths, step = cove.make(), 1
-    inputs.key()  # its hundreds of files are not what is looked at
-    key = inputs.key()
+    inputs.key(AMD64)  # its hundreds of files are not what is looked at
+    key = inputs.key(AMD64)
     _publish("0")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(inputs, "key", lambda: key)
+        patched.setattr(inputs, "key", lambda _: key)
         digits = "01"
         while _killed(step, digits[1]):
-            noted, newest = systems.load(paths), store.current()
+            noted, newest = systems.load(paths), store.current(AMD64)
             assert noted.used in (digits[0] * 64, digits[1] * 64)
             assert store.find(noted.used) is not None
             assert newest is None or store.find(newest.digest) is not None

@@ -7,25 +7,34 @@ from pathlib import Path
 import pytest
 from cove.drivers.qemu import binary, probe
 from cove.errors import DriverError, HypervisorMissing
+from cove.machine.architecture import AMD64, ARM64
 
 
 def test_software_emulation_runs_the_firmware() -> None:
-    assert probe.run(binary.find(), ["tcg"]).accelerator == "tcg"
+    assert probe.run(binary.find("", AMD64), AMD64, ["tcg"]).accelerator == "tcg"
 
 
 def test_an_accelerator_that_does_not_exist_is_refused_with_its_reason() -> None:
     with pytest.raises(DriverError, match="no accelerator runs guest code here: nosuch failed"):
-        probe.run(binary.find(), ["nosuch"])
+        probe.run(binary.find("", AMD64), AMD64, ["nosuch"])
 
 
 def test_a_device_that_is_absent_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "KVM_DEVICE", Path("/dev/no-such-device"))
-    found = probe.run(binary.find(), ["kvm", "tcg"])
+    found = probe.run(binary.find("", AMD64), AMD64, ["kvm", "tcg"])
     assert (found.accelerator, found.reason) == ("tcg", "/dev/no-such-device is absent")
+
+
+def test_processors_are_accelerated_for_their_own_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe.sys, "platform", "darwin")
+    for machine, own, other in (("arm64", ARM64, AMD64), ("x86_64", AMD64, ARM64)):
+        monkeypatch.setattr("platform.machine", lambda machine=machine: machine)
+        assert probe.candidates("auto", own) == ["hvf", "tcg"]
+        assert probe.candidates("auto", other) == ["tcg"]
 
 
 def test_a_missing_qemu_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     with pytest.raises(HypervisorMissing) as error:
-        binary.find()
+        binary.find("", AMD64)
     assert "install" in error.value.hint

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from cove.drivers.qemu import binary, lastwords
 from cove.errors import HypervisorMissing
+from cove.machine.architecture import AMD64, ARM64
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,9 @@ def test_the_hint_is_what_to_type_here(
 ) -> None:
     monkeypatch.setattr(binary.sys, "platform", platform)
     monkeypatch.setattr(binary.platform, "freedesktop_os_release", lambda: release)
-    assert command in binary.install_hint()
+    assert command in binary.install_hint(AMD64)
+    program = command.rpartition(" ")[2]
+    assert platform != "linux" or program not in binary.install_hint(ARM64)
 
 
 @pytest.mark.parametrize("name", ["debian", "ubuntu", "fedora", "arch", "opensuse", "alpine"])
@@ -39,7 +42,7 @@ def test_the_page_says_the_same(monkeypatch: pytest.MonkeyPatch, name: str) -> N
     monkeypatch.setattr(binary.platform, "freedesktop_os_release", lambda: {"ID": name})
     page = (Path(__file__).parents[3] / "docs/install.md").read_text()
     (row,) = [line for line in page.splitlines() if line.startswith("|") and name in line.partition("`")[0].lower()]
-    assert f"`{binary.install_hint().removeprefix('install it with: ')} " in row
+    assert f"`{binary.install_hint(AMD64).removeprefix('install it with: ')} " in row
 
 
 def test_a_system_that_does_not_say_what_it_is_gets_a_hint_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +51,7 @@ def test_a_system_that_does_not_say_what_it_is_gets_a_hint_too(monkeypatch: pyte
 
     monkeypatch.setattr(binary.sys, "platform", "linux")
     monkeypatch.setattr(binary.platform, "freedesktop_os_release", fail)
-    assert "install your system's QEMU package" in binary.install_hint()
+    assert "install your system's QEMU package" in binary.install_hint(AMD64)
 
 
 @pytest.mark.parametrize("script", ["exit 1", "echo nonsense", "sleep 60", "kill -9 $$"])
@@ -66,7 +69,7 @@ def test_the_configured_program_must_be_one(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "none", tmp_path / "file", tmp_path):
         with pytest.raises(HypervisorMissing, match="is not a program that can be run"):
-            binary.find(str(path))
+            binary.find(str(path), AMD64)
 
 
 def test_last_words_are_of_the_latest_run(tmp_path: Path) -> None:

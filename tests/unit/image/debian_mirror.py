@@ -29,13 +29,14 @@ command_line = "quiet"
 packages = ["busybox-static", "tool"]
 packages_drop = {}
 packages_keep = {}
-modules = { initramfs = [], boot = [] }
+modules = { initramfs = [], boot = [], others = [] }
+architectures = { amd64 = { command_line = "", modules = [], interpreters = [] } }
 files = { "etc/motd" = "made by a test", "etc/os-release" = "ID=test" }
 links = { "bin" = "usr/bin" }
 [[suites]]
 name = "trixie"
 archive = "debian"
-index = "main/binary-amd64/Packages.xz"
+index = "main/binary-@arch@/Packages.xz"
 keys = ["test.asc"]
 [drop]
 every = ["usr/share/man/*"]
@@ -122,7 +123,7 @@ class Mirror:
         """Write the recipe's lock: what is in the pool now."""
         apart = {"linux-image-test", "boot-stub"}
         pinned = [package for name, package in self._packages.items() if name not in apart]
-        (self.recipe / "lock.json").write_bytes(dump_lock(pinned))
+        (self.recipe / "lock-amd64.json").write_bytes(dump_lock(pinned))
         (self.recipe / "boot-disk.json").write_bytes(dump_lock([self._packages["boot-stub"]]))
 
     def publish(self, *, key: Any = None, valid: timedelta = timedelta(days=7), codename: str = "trixie") -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cove.image import bootdisk, builder, fat, gpt, pe, vhdx
+from cove.image import bootdisk, fat, gpt, pe, vhdx
 from cove.image.inputs import recipe_dir
 from cove.image.recipe import Recipe, load_lock
 from cove.image.tree import Tree, file
@@ -196,8 +196,8 @@ def test_modules_come_in_an_order_in_which_they_can_be_loaded() -> None:
 
 
 def test_the_recipe_knows_the_disks_modules_and_pins_its_stub() -> None:
-    recipe = Recipe.load(recipe_dir())
+    recipe = Recipe.load(recipe_dir(), bootdisk.ARCHITECTURE)
     assert set(recipe.boot_disk.modules) <= set(recipe.modules["others"])
     (package,) = load_lock(recipe.directory / bootdisk.LOCK)
     assert package.name == recipe.boot_disk.package and len(package.sha256) == 64
-    assert package.name not in {one.name for one in load_lock(recipe.directory / builder.LOCK)}
+    assert package.name not in {one.name for one in load_lock(recipe.lock)}

@@ -18,6 +18,7 @@ from cove.image.download import Downloader, Gone, Wanted
 from cove.image.inputs import recipe_dir
 from cove.image.recipe import Recipe, load_lock
 from cove.image.tree import Tree, directory, file, symlink
+from cove.machine.architecture import AMD64
 
 
 def small_tree() -> Tree:
@@ -32,7 +33,7 @@ def small_tree() -> Tree:
 
 
 def written(directory: Path) -> str:
-    recipe = Recipe.load(recipe_dir())
+    recipe = Recipe.load(recipe_dir(), AMD64)
     base = assemble.Base(b"kernel", small_tree(), small_tree())
     directory.mkdir()
     return str(builder.write(directory, recipe, base, [])["digest"])
@@ -44,7 +45,7 @@ def test_two_builds_give_one_digest(tmp_path: Path) -> None:
 
 
 def test_the_engine_changes_the_digest(tmp_path: Path) -> None:
-    recipe, base = Recipe.load(recipe_dir()), assemble.Base(b"kernel", small_tree(), small_tree())
+    recipe, base = Recipe.load(recipe_dir(), AMD64), assemble.Base(b"kernel", small_tree(), small_tree())
     (tmp_path / "code.py").write_text("pass\n")
     digests = set()
     for name, engine in (("without", []), ("with", [("code.py", tmp_path / "code.py")])):
@@ -81,14 +82,14 @@ def test_a_missing_library_is_named() -> None:
     tree = Tree()
     tree.add("usr/bin/program", file(Path("/bin/ls").read_bytes(), 0o755))
     with pytest.raises(CoveError, match=r"lacks .*libc\.so\.6 \(for /usr/bin/program\)"):
-        assemble.check_libraries(tree)
+        assemble.check_libraries(tree, ["usr/lib"])
 
 
 def test_the_lock_pins_every_package_of_the_recipe() -> None:
-    recipe = Recipe.load(recipe_dir())
-    pinned = {package.name for package in load_lock(recipe.directory / builder.LOCK)}
+    recipe = Recipe.load(recipe_dir(), AMD64)
+    pinned = {package.name for package in load_lock(recipe.lock)}
     assert set(recipe.packages) <= pinned
-    assert all(len(package.sha256) == 64 for package in load_lock(recipe.directory / builder.LOCK))
+    assert all(len(package.sha256) == 64 for package in load_lock(recipe.lock))
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
-from cove.image import builder, inputs, package_cache
+from cove.image import inputs, package_cache
 from cove.image.download import Downloader, Wanted, lock_of
 from cove.image.package_cache import pinned, trim
-from cove.image.recipe import load_lock
+from cove.image.recipe import load_lock, lock_path
+from cove.machine.architecture import AMD64
 
 HOUR, DAY = 3600, 24 * 3600
 
@@ -71,7 +72,7 @@ def test_no_cache_is_no_error(tmp_path: Path) -> None:
 
 
 def test_the_present_image_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    locked = load_lock(inputs.recipe_dir() / builder.LOCK)
+    locked = load_lock(lock_path(inputs.recipe_dir(), AMD64))
     assert pinned() == {package.sha256 for package in locked}
     monkeypatch.setattr(package_cache.inputs, "recipe_dir", lambda: tmp_path)
     assert pinned() == frozenset()

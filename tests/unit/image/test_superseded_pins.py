@@ -16,6 +16,7 @@ from cove.errors import CoveError
 from cove.image import bootdisk, builder, erofs, inputs, store
 from cove.image.download import Downloader
 from cove.image.recipe import load_lock
+from cove.machine.architecture import AMD64
 from cove.progress import Event
 from debian_mirror import Mirror, efi_stub
 
@@ -41,7 +42,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
 def built() -> tuple[store.VmImage, list[str], dict[str, Any]]:
     """The image, what was said while it was built, and its manifest."""
     events: list[Event] = []
-    image = builder.build(events.append)
+    image = builder.build(AMD64, events.append)
     return image, [event.text for event in events], json.loads(image.manifest.read_text())
 
 
@@ -65,14 +66,14 @@ def test_pins_that_are_there_are_used_and_nothing_else_is_asked_for(mirror: Mirr
     assert "signature good" in said[-1]
     assert b"one" in image.system.read_bytes()
     mirror.asked.clear()
-    assert builder.build().digest == image.digest
+    assert builder.build(AMD64).digest == image.digest
     assert mirror.asked == []
 
 
 def test_a_pin_that_is_gone_is_resolved_again_through_the_signed_index_and_said_so(
     mirror: Mirror, tmp_path: Path
 ) -> None:
-    lock = (mirror.recipe / "lock.json").read_bytes()
+    lock = (mirror.recipe / "lock-amd64.json").read_bytes()
     mirror.add("tool", "1.0-1+deb13u1", {"usr/bin/tool": b"two"})
     mirror.publish()
     image, said, manifest = built()
@@ -83,7 +84,7 @@ def test_a_pin_that_is_gone_is_resolved_again_through_the_signed_index_and_said_
     assert said[-1].endswith("; pins resolved again")
     assert b"two" in image.system.read_bytes()
     # The lock is for people to change; and what was resolved for one build is not passed off as the lock's.
-    assert (mirror.recipe / "lock.json").read_bytes() == lock
+    assert (mirror.recipe / "lock-amd64.json").read_bytes() == lock
     assert not [*(tmp_path / "home/cache").glob("vm-image-base/*")]
 
 
@@ -152,7 +153,7 @@ def test_an_index_that_cannot_be_trusted_is_refused(mirror: Mirror, tmp_path: Pa
     with pytest.raises(CoveError, match=said) as error:
         built()
     assert "COVE_DEBIAN_MIRROR" in error.value.hint or said == "is longer than"
-    assert store.current() is None
+    assert store.current(AMD64) is None
     before = cache(tmp_path)
     assert len(before) == 2  # the pins that are there
     mirror.short.clear()
@@ -181,7 +182,7 @@ def test_a_package_that_is_not_what_it_should_be_is_refused(mirror: Mirror, tmp_
         said.get(how, "the index says" if len(mirror.files[path]) >= len(good) else "ended after")
         in error.value.message
     )
-    assert store.current() is None
+    assert store.current(AMD64) is None
     assert hashlib.sha256(good).hexdigest() not in cache(tmp_path)
     mirror.files[path] = good
     mirror.short.clear()
@@ -210,8 +211,8 @@ def test_a_package_that_debian_dropped_is_named(mirror: Mirror) -> None:
 def test_lock_writes_what_the_signed_index_has(mirror: Mirror) -> None:
     mirror.add("tool", "2.0", {"usr/bin/tool": b"two"})
     mirror.publish()
-    builder.write_lock()
-    assert {package.name: package.version for package in load_lock(mirror.recipe / "lock.json")}["tool"] == "2.0"
+    builder.write_lock(AMD64)
+    assert {package.name: package.version for package in load_lock(mirror.recipe / "lock-amd64.json")}["tool"] == "2.0"
     assert not built()[2]["resolved_again"]
 
 
@@ -221,7 +222,7 @@ def test_a_damaged_cache_is_mended(mirror: Mirror, tmp_path: Path) -> None:
         for path in (tmp_path / "home/cache" / folder).iterdir():
             path.write_bytes(path.read_bytes()[:-1] + b"!")
     (first.directory / "system.erofs").write_bytes(b"cut")
-    assert store.current() is None
+    assert store.current(AMD64) is None
     second, _, _ = built()
     assert second.digest == first.digest
     assert second.system.stat().st_size > 3
@@ -248,7 +249,7 @@ def test_a_full_disk_is_told_and_the_next_build_is_good(
             return
         with pytest.raises(CoveError, match="the disk is full: there is no room in"):
             built()
-    assert store.current() is None
+    assert store.current(AMD64) is None
     assert not [*(tmp_path / "home/data/images").glob(".new-*")]
     assert not [*(tmp_path / "home/cache/packages").glob("*.part")]
     built()
@@ -267,13 +268,13 @@ def test_progress_counts_each_byte_once(mirror: Mirror) -> None:
         built()
     mirror.short.clear()
     events: list[Event] = []
-    builder.build(events.append)
+    builder.build(AMD64, events.append)
     counts = [event.done for event in events if event.text.endswith("Debian packages") and event.done is not None]
     assert max(counts) == counts[-1] == events[0].total
 
 
 def test_the_disk_for_uefi_is_the_image_and_its_stub_and_the_same_each_time(mirror: Mirror, tmp_path: Path) -> None:
-    image = builder.build()
+    image = builder.build(AMD64)
     for name in ("a.raw", "b.raw", "a.vhdx", "b.VHDX"):
         bootdisk.write(image, tmp_path / name)
     disk = (tmp_path / "a.raw").read_bytes()
@@ -286,7 +287,7 @@ def test_the_disk_for_uefi_is_the_image_and_its_stub_and_the_same_each_time(mirr
 
 
 def test_a_stub_whose_pin_is_gone_is_resolved_again(mirror: Mirror, tmp_path: Path) -> None:
-    image = builder.build()
+    image = builder.build(AMD64)
     mirror.add("boot-stub", "1.1", {"usr/lib/stub.efi": efi_stub(b"two")})
     mirror.publish()
     events: list[Event] = []
@@ -305,7 +306,7 @@ def test_a_stub_whose_pin_is_gone_is_resolved_again(mirror: Mirror, tmp_path: Pa
 def test_a_stub_that_is_none_leaves_no_disk(
     mirror: Mirror, tmp_path: Path, files: dict[str, bytes], message: str
 ) -> None:
-    image = builder.build()
+    image = builder.build(AMD64)
     mirror.add("boot-stub", "1.1", files)
     mirror.pin()
     with pytest.raises(CoveError, match=message):
@@ -314,7 +315,7 @@ def test_a_stub_that_is_none_leaves_no_disk(
 
 
 def test_a_disk_is_not_made_of_an_image_of_another_version(mirror: Mirror, tmp_path: Path) -> None:
-    image = builder.build()
+    image = builder.build(AMD64)
     image.kernel.write_bytes(b"another")
     with pytest.raises(CoveError, match="another version"):
         bootdisk.write(image, tmp_path / "disk.raw")

@@ -10,14 +10,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+from cove.drivers.qemu import board
 from cove.errors import HypervisorMissing
+from cove.machine.architecture import ARM64, Architecture
 
-PROGRAM = "qemu-system-x86_64"
+REINSTALL = "install QEMU again, or name another one: cove machine config set [-m MACHINE] qemu PROGRAM"
 _PLACES = ("/opt/homebrew/bin", "/usr/local/bin", "/usr/bin", r"C:\Program Files\qemu")
 
 
-def find(configured: str = "") -> Path:
-    """The QEMU program: the configured one, else on PATH, else in the usual places. Raises `HypervisorMissing`."""
+def find(configured: str, architecture: Architecture) -> Path:
+    """The QEMU program for such processors: the configured one, else on PATH, else in the usual places. Raises `HypervisorMissing`."""
     if configured:
         path = Path(configured).expanduser()
         if not os.access(path, os.X_OK) or path.is_dir():
@@ -26,13 +28,14 @@ def find(configured: str = "") -> Path:
                 "correct it, or set it to empty to search: cove machine config set [-m MACHINE] qemu ''",
             )
         return path
-    found = shutil.which(PROGRAM) or shutil.which(PROGRAM, path=os.pathsep.join(_PLACES))
+    name = board.of(architecture).program
+    found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(_PLACES))
     if not found:
-        raise HypervisorMissing(f"QEMU ({PROGRAM}) is not installed", install_hint())
+        raise HypervisorMissing(f"QEMU ({name}) is not installed", install_hint(architecture))
     return Path(found)
 
 
-def install_hint() -> str:
+def install_hint(architecture: Architecture) -> str:
     """How to install QEMU on this computer."""
     if sys.platform == "darwin":
         return "install it with: brew install qemu"
@@ -43,16 +46,17 @@ def install_hint() -> str:
     except OSError:
         release = {}
     family = {release.get("ID", ""), *release.get("ID_LIKE", "").split()}
-    for names, command in (
-        ({"debian", "ubuntu"}, "sudo apt install qemu-system-x86"),
-        ({"fedora", "rhel", "centos"}, "sudo dnf install qemu-system-x86-core"),
-        ({"arch"}, "sudo pacman -S qemu-system-x86"),
-        ({"suse", "opensuse"}, "sudo zypper install qemu-x86"),
-        ({"alpine"}, "sudo apk add qemu-system-x86_64"),
+    program = board.of(architecture).program
+    for names, command, amd64, arm64 in (
+        ({"debian", "ubuntu"}, "sudo apt install", "qemu-system-x86", "qemu-system-arm"),
+        ({"fedora", "rhel", "centos"}, "sudo dnf install", "qemu-system-x86-core", "qemu-system-aarch64-core"),
+        ({"arch"}, "sudo pacman -S", "qemu-system-x86", "qemu-system-aarch64"),
+        ({"suse", "opensuse"}, "sudo zypper install", "qemu-x86", "qemu-arm"),
+        ({"alpine"}, "sudo apk add", "qemu-system-x86_64", "qemu-system-aarch64"),
     ):
         if names & family:
-            return f"install it with: {command}"
-    return f"install your system's QEMU package, the one with {PROGRAM}"
+            return f"install it with: {command} {arm64 if architecture == ARM64 else amd64}"
+    return f"install your system's QEMU package, the one with {program}"
 
 
 def version(program: Path) -> str:
@@ -62,9 +66,9 @@ def version(program: Path) -> str:
             [program, "--version"], capture_output=True, text=True, timeout=10, check=False, stdin=subprocess.DEVNULL
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise HypervisorMissing(f"{program} does not run: {error}", install_hint()) from error
+        raise HypervisorMissing(f"{program} does not run: {error}", REINSTALL) from error
     match = re.search(r"version (\d+(?:\.\d+)+)", result.stdout)
     if not match:
         said = (result.stderr or result.stdout).strip()[:200]
-        raise HypervisorMissing(f"{program} does not tell its version: {said}", install_hint())
+        raise HypervisorMissing(f"{program} does not tell its version: {said}", REINSTALL)
     return match[1]

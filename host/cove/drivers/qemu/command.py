@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cove.drivers.base import VmSpec
+from cove.drivers.qemu import board
 from cove.drivers.qemu.probe import SANDBOX
 
 NETDEV = "net0"
@@ -43,14 +44,14 @@ class Endpoints:
 
 def build(program: Path, spec: VmSpec, endpoints: Endpoints, sandbox: bool) -> list[str]:
     """The whole command line. The VM starts stopped (-S)."""
-    accelerator = spec.accelerator.name
+    accelerator, machine = spec.accelerator.name, board.of(spec.architecture)
     accel = "tcg,thread=multi,tb-size=256" if accelerator == "tcg" else accelerator
     arguments = [str(program), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-S"]
-    arguments += ["-name", f"cove-{spec.name}", "-machine", "q35,smm=off,vmport=off", "-accel", accel]
-    arguments += ["-cpu", "max" if accelerator == "tcg" else "host"]
+    arguments += ["-name", f"cove-{spec.name}", "-machine", machine.machine, "-accel", accel]
+    arguments += ["-cpu", machine.emulated_cpu if accelerator == "tcg" else "host"]
     arguments += ["-smp", str(spec.cpus), "-m", f"{spec.memory >> 20}M"]
     arguments += ["-kernel", str(spec.kernel), "-initrd", str(spec.initramfs)]
-    arguments += ["-append", f"{spec.command_line} console=ttyS0"]
+    arguments += ["-append", f"{spec.command_line} console={machine.console}"]
     # Appended to, so that truncating a console that has grown too long makes room at once.
     arguments += ["-chardev", f"file,id=console,path={_escaped(endpoints.console_log)},append=on"]
     arguments += ["-serial", "chardev:console"]

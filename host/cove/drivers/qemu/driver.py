@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
 
 from cove.drivers.base import Driver, Forward, VmSpec
-from cove.drivers.qemu import backlog, binary, command, lastwords, migration, plugs, qcow2, statekind
+from cove.drivers.qemu import backlog, binary, command, inspection, lastwords, migration, plugs, qcow2, statekind
 from cove.drivers.qemu.identity import is_qemu_of
 from cove.errors import CoveError, DriverError, PortInUse, StateError
 from cove.machine.files import MAX_CONSOLE, rotate, sync_folder
@@ -31,6 +31,7 @@ from cove.machine.sockets import listen
 log = logging.getLogger(__name__)
 
 QMP_TIMEOUT_S = 20.0
+INSPECT_TIMEOUT_S = 2.0
 KILL_TIMEOUT_S = 10.0
 LOOKED_AT_S = 0.5
 LET_GO_S = 2.0
@@ -43,14 +44,14 @@ _FORWARD = re.compile(r"^ *(TCP|UDP)\[HOST_FORWARD\] +(\d+) +(\*|[\d.]+) +(\d+) 
 
 class QemuDriver(Driver):
     """`program` (from `binary.find`) and `sandbox` (it can confine itself by seccomp: `probe.choose` finds out) are set before
-    `start`; taking over a VM that runs needs neither.
+    `start`; taking over a VM that runs needs neither. `known_version` spares `version` a start of the program.
     """
 
     name: ClassVar[str] = "qemu"
 
     def __init__(self, paths: MachinePaths) -> None:
         self._paths = paths
-        self.program = Path(binary.PROGRAM)
+        self.program = Path()
         self.sandbox = False
         self._qmp: QMPClient | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -59,7 +60,7 @@ class QemuDriver(Driver):
         self._full = asyncio.Event()
         self._failures: asyncio.Task[None] | None = None
         self._held = asyncio.Event()
-        self._version = ""
+        self.known_version = ""
 
     @property
     def _pid_file(self) -> Path:
@@ -70,8 +71,8 @@ class QemuDriver(Driver):
             await asyncio.to_thread(qcow2.create, self._paths.disk, spec.disk_size)
 
     def version(self) -> str:
-        self._version = self._version or binary.version(self.program)
-        return self._version
+        self.known_version = self.known_version or binary.version(self.program)
+        return self.known_version
 
     def state_kind(self, spec: VmSpec) -> str | None:
         return statekind.of(spec, self.program, self.version(), self.sandbox)
@@ -127,7 +128,7 @@ class QemuDriver(Driver):
                     pass_fds=inherited, cwd=self._paths.folder,
                 )  # fmt: skip
             except OSError as error:
-                raise DriverError(f"{self.program} cannot be run: {error.strerror}", binary.install_hint()) from error
+                raise DriverError(f"{self.program} cannot be run: {error.strerror}", binary.REINSTALL) from error
         try:
             await self._connect()
             if consume is not None:
@@ -297,6 +298,14 @@ class QemuDriver(Driver):
                 return await self._qmp.execute(name, arguments)
         except (TimeoutError, OSError, QMPError) as error:
             raise DriverError(f"QEMU refused {name}: {error or 'no answer in time'}") from error
+
+    async def inspected(self) -> str:
+        said: list[str] = []
+        with contextlib.suppress(TimeoutError, DriverError):
+            async with asyncio.timeout(INSPECT_TIMEOUT_S):
+                for line in inspection.COMMANDS:
+                    said.append(await self._monitor(line))
+        return inspection.shown(said)
 
     async def power_button(self) -> None:
         await self._execute("system_powerdown")

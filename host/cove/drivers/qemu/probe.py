@@ -2,7 +2,7 @@
 
 That a device opens proves nothing: some nested clouds offer a /dev/kvm that makes VMs and virtual processors and then never
 runs them, or interprets some instructions and stops at others. So QEMU is started with a firmware of some instructions that
-writes to the isa-debug-exit port; the exit status proves that they ran. An accelerator other than software emulation must then
+ends it (`firmware`); the exit status proves that they ran. An accelerator other than software emulation must then
 boot the machine's own kernel as far as its panic for want of a root file system, which ends QEMU. The answer is remembered
 until the host boots again, or QEMU, the device or the user changes.
 """
@@ -12,18 +12,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cove.drivers.base import Accelerator
-from cove.errors import DriverError
+from cove.drivers.qemu import binary, firmware
+from cove.drivers.qemu.firmware import Firmware
+from cove.errors import DriverError, HypervisorMissing
+from cove.machine.architecture import Architecture, here
 from cove.machine.files import write_whole
 from cove.machine.paths import cache_dir
 
@@ -37,96 +39,72 @@ TCG_BOUND_S = 15.0
 KVM_DEVICE = Path("/dev/kvm")
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
-_EXIT_VALUE = 0x31
-_EXIT_STATUS = _EXIT_VALUE << 1 | 1  # isa-debug-exit ends QEMU with (value << 1) | 1
-_EXIT_PORT = 0x501
-
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The result: the accelerator, why not a better one, and whether this QEMU has its seccomp sandbox."""
+    """The result: the accelerator, why not a better one, whether this QEMU has its seccomp sandbox, and its version, if it told."""
 
     accelerator: str
     reason: str
     sandbox: bool
+    version: str = ""
 
 
-def firmware() -> bytes:
-    """64 KiB of ROM that goes from the reset vector to 32-bit protected mode, counts, writes to the debug-exit port and halts.
-
-    Protected mode is what makes it a proof: real mode may be emulated by the hypervisor's own interpreter, on processors that
-    then run nothing else (seen in nested clouds). The ROM ends at 4 GiB, so an offset in it is an address below 0x10000.
-    """
-    rom = bytearray(b"\xf4" * 65536)
-    base, gdt, pointer, start, protected = 0xFFFF0000, 0xFE00, 0xFE20, 0xFF00, 0xFF40
-    # Null, code and data descriptors, both flat; "accessed" is set, for the processor cannot write to a ROM.
-    rom[gdt : gdt + 24] = bytes(8) + bytes.fromhex("ffff0000009bcf00") + bytes.fromhex("ffff00000093cf00")
-    rom[pointer : pointer + 6] = (23).to_bytes(2, "little") + (base + gdt).to_bytes(4, "little")
-    real_mode = (
-        bytes([0xFA])  # cli
-        + bytes([0x2E, 0x66, 0x0F, 0x01, 0x16]) + pointer.to_bytes(2, "little")  # lgdt cs:[pointer]
-        + bytes([0x0F, 0x20, 0xC0, 0x66, 0x83, 0xC8, 0x01, 0x0F, 0x22, 0xC0])  # mov eax, cr0; or eax, 1; mov cr0, eax
-        + bytes([0x66, 0xEA]) + (base + protected).to_bytes(4, "little") + bytes([0x08, 0x00])  # jmp 8:protected
-    )  # fmt: skip
-    protected_mode = (
-        bytes([0x66, 0xB8, 0x10, 0x00, 0x8E, 0xD8, 0x8E, 0xC0, 0x8E, 0xD0])  # mov ax, 16; mov ds, es, ss, ax
-        + bytes([0xB9]) + (100_000).to_bytes(4, "little") + bytes([0xE2, 0xFE])  # mov ecx, 100000; loop $
-        + bytes([0xB0, _EXIT_VALUE, 0x66, 0xBA]) + _EXIT_PORT.to_bytes(2, "little")  # mov al, value; mov dx, port
-        + bytes([0xEE, 0xF4, 0xEB, 0xFD])  # out dx, al; hlt; jmp to the hlt
-    )  # fmt: skip
-    rom[start : start + len(real_mode)] = real_mode
-    rom[protected : protected + len(protected_mode)] = protected_mode
-    rom[0xFFF0:0xFFF3] = b"\xe9" + (start - 0xFFF3).to_bytes(2, "little", signed=True)  # jmp start
-    return bytes(rom)
-
-
-def candidates(wanted: str = "auto") -> list[str]:
+def candidates(wanted: str, architecture: Architecture) -> list[str]:
     """Accelerators to try, best first."""
     if wanted != "auto":
         return [wanted]
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return ["tcg"]  # the guest is amd64, and processors are accelerated only for their own kind
+    if architecture != here():
+        return ["tcg"]  # processors are accelerated only for their own kind
     native = {"linux": "kvm", "darwin": "hvf", "win32": "whpx"}.get(sys.platform)
     return [native, "tcg"] if native else ["tcg"]
 
 
-def choose(program: Path, kernel: Path, wanted: str = "auto") -> tuple[Accelerator, Probe]:
+def choose(program: Path, architecture: Architecture, kernel: Path, wanted: str = "auto") -> tuple[Accelerator, Probe]:
     """The accelerator to use, from memory when nothing changed. Blocks for a few seconds at most.
 
     Raises `DriverError` when none runs guest code, or the one that the settings demand does not.
     """
-    key = _key(program, wanted)
+    key = _key(program, architecture, wanted)
     cache = cache_dir() / "accelerator.json"
     probe = _remembered(cache, key)
     if probe is None:
-        probe = run(program, candidates(wanted), kernel)
+        probe = run(program, architecture, candidates(wanted, architecture), kernel)
+        with contextlib.suppress(HypervisorMissing):  # whoever needs it asks again
+            probe = replace(probe, version=binary.version(program))
         _remember(cache, key, probe)
     return Accelerator(probe.accelerator, probe.reason), probe
 
 
-def run(program: Path, names: Sequence[str], kernel: Path | None = None, bound_s: float = BOUND_S) -> Probe:
+def run(
+    program: Path,
+    architecture: Architecture,
+    names: Sequence[str],
+    kernel: Path | None = None,
+    bound_s: float = BOUND_S,
+) -> Probe:
     """Try the accelerators side by side and take the first, in the order given, that runs guest code.
 
     With a `kernel`, accelerators that use the processor's own virtualisation have to boot it as well.
     """
-    sandbox = sys.platform == "linux"
+    sandbox, tried = sys.platform == "linux", firmware.of(architecture)
     with tempfile.TemporaryDirectory(prefix="cove-probe-") as folder, contextlib.ExitStack() as stack:
         rom = Path(folder) / "probe.rom"
-        rom.write_bytes(firmware())
+        rom.write_bytes(tried.content)
         reasons: list[str] = []
         trials: list[tuple[str, _Trial]] = []
         for name in names:
-            if reason := _unusable(name):
+            if reason := unusable(name):
                 reasons.append(reason)
             else:
-                trials.append((name, stack.enter_context(_Trial(program, name, rom, sandbox))))
+                trials.append((name, stack.enter_context(_Trial(program, tried, name, rom, sandbox))))
         for name, trial in trials:
             reason = trial.verdict(TCG_BOUND_S if name == "tcg" else bound_s)
             if sandbox and "-sandbox" in reason:
                 sandbox = False
-                reason = stack.enter_context(_Trial(program, name, rom, False)).verdict(TCG_BOUND_S)
+                reason = stack.enter_context(_Trial(program, tried, name, rom, False)).verdict(TCG_BOUND_S)
             if not reason and kernel is not None and name != "tcg":
-                with _Trial(program, name, rom, sandbox, kernel) as boot:
+                with _Trial(program, tried, name, rom, sandbox, kernel) as boot:
                     reason = boot.verdict(KERNEL_BOUND_S)
             if not reason:
                 return Probe(name, "; ".join(reasons), sandbox)
@@ -139,7 +117,7 @@ def run(program: Path, names: Sequence[str], kernel: Path | None = None, bound_s
     )
 
 
-def _unusable(name: str) -> str:
+def unusable(name: str) -> str:
     """Why an accelerator need not even be tried, empty when it is to be tried."""
     if name == "kvm":
         if not KVM_DEVICE.exists():
@@ -152,14 +130,17 @@ def _unusable(name: str) -> str:
 class _Trial:
     """One QEMU that runs the firmware, or a kernel; killed at the end of the block."""
 
-    def __init__(self, program: Path, accelerator: str, rom: Path, sandbox: bool, kernel: Path | None = None) -> None:
+    def __init__(
+        self, program: Path, tried: Firmware, accelerator: str, rom: Path, sandbox: bool, kernel: Path | None = None
+    ) -> None:
         self._program = program
+        self._ends_with = tried.status if kernel is None else 0
         self._accelerator = accelerator
         self._kernel = kernel
-        command: list[str | Path] = [program, "-accel", accelerator, "-machine", "q35"]
+        command: list[str | Path] = [program, "-accel", accelerator, "-machine", tried.machine]
         command += ["-nodefaults", "-no-user-config", "-display", "none"]
         if kernel is None:
-            command += ["-m", "16", "-bios", rom, "-device", f"isa-debug-exit,iobase={_EXIT_PORT:#x},iosize=1"]
+            command += ["-m", "64", "-bios", rom, *tried.arguments]
         else:
             # Without a root file system the kernel panics, resets, and so ends QEMU with status 0.
             command += ["-m", "256", "-cpu", "host", "-no-reboot", "-kernel", kernel, "-append", "quiet panic=-1"]
@@ -193,19 +174,19 @@ class _Trial:
             what = str(KVM_DEVICE) if self._accelerator == "kvm" else self._accelerator
             done = "ran no guest code" if self._kernel is None else "did not boot the kernel"
             return f"{what} is there but {done} within {bound_s:.0f} s"
-        if self._process.returncode == (_EXIT_STATUS if self._kernel is None else 0):
+        if self._process.returncode == self._ends_with:
             return ""
         first = errors.strip().partition("\n")[0].removeprefix(f"{self._program.name}: ")
         said = first[:160] or f"QEMU ended with status {self._process.returncode}"
         return f"{self._accelerator} failed: {said}"
 
 
-def _key(program: Path, wanted: str) -> list[str | int]:
+def _key(program: Path, architecture: Architecture, wanted: str) -> list[str | int]:
     """What the remembered answer depends on."""
     info = program.resolve().stat()
     key: list[str | int] = [
         _boot(),
-        zlib.crc32(firmware()),
+        zlib.crc32(firmware.of(architecture).content),
         wanted,
         str(program.resolve()),
         info.st_mtime_ns,

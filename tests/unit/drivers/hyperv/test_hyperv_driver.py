@@ -15,12 +15,13 @@ from cove.drivers.hyperv import console
 from cove.drivers.hyperv.driver import HyperVDriver
 from cove.drivers.hyperv.powershell import ScriptError
 from cove.errors import DriverError, HypervisorMissing, StateError
+from cove.machine.architecture import AMD64
 from cove.machine.paths import MachinePaths
 from hyperv_model import HyperV, Vm
 
 SPEC = VmSpec(
     "it's", 2, 2 << 30, 60 << 30, Path(), Path(), Path(), "quiet cove.image=0123", Accelerator("hyperv"),
-    boot_disk=Path("/images/boot.vhdx"),
+    AMD64, boot_disk=Path("/images/boot.vhdx"),
 )  # fmt: skip
 
 
@@ -123,6 +124,7 @@ def test_start_equips_the_vm_with_what_the_spec_says_now(paths: MachinePaths, hy
     async def larger_start(driver: HyperVDriver) -> None:
         await driver.start(larger)
         assert driver.answers() and driver.pid() == 4711
+        assert "Running" in await driver.inspected()
 
     run(paths, hyperv, create, larger_start)
     vm = only(hyperv)
