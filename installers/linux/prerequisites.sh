@@ -3,6 +3,7 @@
 #   prerequisites.sh venv    a virtual environment in .venv (PYTHON names the interpreter)
 #   prerequisites.sh run     what Cove itself uses: QEMU
 #   prerequisites.sh test    also what the tests use: a docker CLI, and the native engine's libraries
+#   prerequisites.sh platforms    what the tests of other platforms use: firmware, and tools that read what Cove writes
 set -eu
 
 install() { # PACKAGE...: those of them that are missing
@@ -52,8 +53,9 @@ docker_client() {
 # qemu-system-x86 is Debian's name for the emulator of both 32- and 64-bit PCs.
 run_packages="qemu-system-x86 qemu-utils"
 test_packages="procps libnftables1 libseccomp2 erofs-utils openssh-client curl iproute2 tmux git skopeo"
+platforms_packages="ovmf dosfstools mtools gdisk openssh-client"
 
-case ${1:?venv, run or test} in
+case ${1:?venv, run, test or platforms} in
 venv)
     "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null || install python3-venv
     [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
@@ -67,8 +69,12 @@ test)
     install $run_packages $test_packages
     docker_client
     ;;
+platforms)
+    # shellcheck disable=SC2086
+    install $run_packages $platforms_packages
+    ;;
 *)
-    echo "prerequisites.sh: venv, run or test" >&2
+    echo "prerequisites.sh: venv, run, test or platforms" >&2
     exit 2
     ;;
 esac

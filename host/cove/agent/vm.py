@@ -245,7 +245,7 @@ class Vm:
         await self._driver.create(spec)
         version = await asyncio.to_thread(self._driver.version)
         kind = await asyncio.to_thread(self._driver.state_kind, spec)
-        key = templates.name(image.digest, kind) if kind else None
+        key = templates.name(image.digest, kind) if kind and self._driver.keeps_templates else None
         run = RunState(
             secrets.token_hex(16), 0, image.digest, accelerator.name, accelerator.reason, version, wanted.cpus,
             wanted.memory, time.time(), wanted.bind_address, kind=kind or "", policy=rules.fingerprint, folders=to_json(shared),

@@ -56,6 +56,12 @@ def _build(architecture: Architecture, progress: Report) -> VmImage:
     return image
 
 
+def parts(recipe: Recipe, progress: Report) -> assemble.Base:
+    """What the image of the present recipe is made of. Raises `CoveError`."""
+    base, _, _ = _base(recipe, progress)
+    return base
+
+
 def write_lock(architecture: Architecture, progress: Report = ignore) -> Path:
     """Resolve the recipe through the signed index of now, write its lock and return where it is. Raises `CoveError`."""
     recipe = Recipe.load(inputs.recipe_dir(), architecture)
