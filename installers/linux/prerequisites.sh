@@ -2,8 +2,8 @@
 # Installs what a Debian system lacks, and only that, from the package sources that the system already has.
 #   prerequisites.sh venv    a virtual environment in .venv (PYTHON names the interpreter)
 #   prerequisites.sh run     what Cove itself uses: QEMU
+#   prerequisites.sh platforms  what installers are made with, and what tests them and the clients of other systems
 #   prerequisites.sh test    also what the tests use: a docker CLI, and the native engine's libraries
-#   prerequisites.sh platforms    what the tests of other platforms use: firmware, and tools that read what Cove writes
 set -eu
 
 install() { # PACKAGE...: those of them that are missing
@@ -52,10 +52,11 @@ docker_client() {
 
 # qemu-system-x86 is Debian's name for the emulator of both 32- and 64-bit PCs.
 run_packages="qemu-system-x86 qemu-utils"
+platforms_packages="dpkg-dev rpm nsis wixl msitools libarchive-tools gcc-mingw-w64-x86-64-posix wine64 wine
+    ovmf dosfstools mtools gdisk openssh-client qemu-system-arm"
 test_packages="procps libnftables1 libseccomp2 erofs-utils openssh-client curl iproute2 tmux git skopeo"
-platforms_packages="ovmf dosfstools mtools gdisk openssh-client"
 
-case ${1:?venv, run, test or platforms} in
+case ${1:?venv, run, platforms or test} in
 venv)
     "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null || install python3-venv
     [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
@@ -74,7 +75,7 @@ platforms)
     install $run_packages $platforms_packages
     ;;
 *)
-    echo "prerequisites.sh: venv, run, test or platforms" >&2
+    echo "prerequisites.sh: venv, run, platforms or test" >&2
     exit 2
     ;;
 esac

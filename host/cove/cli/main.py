@@ -182,6 +182,7 @@ OWN_COMMANDS = {
     "completion": ("completion", "Print what completes command lines in bash, fish, PowerShell or zsh"),
     "diagnose": ("diagnose", "Look for what is wrong, say how to mend it, and collect what a report needs"),
     "uninstall": ("uninstall", "Remove everything that Cove has made on this computer"),
+    "verify": ("verify", "Try on this computer what Cove promises, and write a report"),
 }
 """Commands of that kind: name -> (module with the click command `command`, short help)."""
 

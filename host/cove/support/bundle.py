@@ -55,7 +55,7 @@ def write(
     from cove.machine.files import write_whole
 
     environment = os.environ if environment is None else environment
-    clean = Redactor(_secrets(environment), Path.home())
+    clean = cleaner(environment)
     folder = file.name.removesuffix(".zip").removesuffix(".gz").removesuffix(".tar").removesuffix(".tgz")
     members = {}
     for path, make in _members(name, findings, guest, environment, clean):
@@ -84,6 +84,11 @@ def write(
             f"{file} cannot be written: {error.strerror}", "give another place: cove diagnose --bundle FILE"
         ) from error
     return sorted(members)
+
+
+def cleaner(environment: Mapping[str, str] | None = None) -> Redactor:
+    """What takes secrets out of a text that leaves this computer."""
+    return Redactor(_secrets(os.environ if environment is None else environment), Path.home())
 
 
 def _secrets(environment: Mapping[str, str]) -> Iterator[str]:
