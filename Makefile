@@ -25,7 +25,7 @@ test-vm:
 test-host:
 	@$(BIN)/python tests/run_part.py host >build/test-host.log 2>&1; status=$$?; cat build/test-host.log; exit $$status
 
-# What clients and installers of other systems do, as far as it runs here.
+# What is for other systems than Linux, and installers, as far as it can be shown on one. Many minutes.
 test-platforms: build/platforms-packages .venv/stamp installers
 	@$(BIN)/pytest --part=platforms
 
@@ -33,10 +33,13 @@ test-platforms: build/platforms-packages .venv/stamp installers
 unit: .venv/stamp
 	$(BIN)/pytest tests/unit
 
+# What the client is on macOS and Windows, mypy sees here; what is left out there is for other systems (tests/unit/test_other_systems.py).
 check: .venv/stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin --exclude 'share/watching/inotify' host
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 --exclude 'share/watching/inotify|share/ninep' host
 
 # Everything that Cove is installed from, into build/installers (installers/README.md).
 installers: build/platforms-packages .venv/stamp

@@ -52,7 +52,8 @@ docker_client() {
 
 # qemu-system-x86 is Debian's name for the emulator of both 32- and 64-bit PCs.
 run_packages="qemu-system-x86 qemu-utils"
-platforms_packages="dpkg-dev rpm nsis wixl msitools libarchive-tools gcc-mingw-w64-x86-64-posix wine64 wine"
+platforms_packages="dpkg-dev rpm nsis wixl msitools libarchive-tools gcc-mingw-w64-x86-64-posix wine64 wine
+    ovmf dosfstools mtools gdisk openssh-client qemu-system-arm"
 test_packages="procps libnftables1 libseccomp2 erofs-utils openssh-client curl iproute2 tmux git skopeo"
 
 case ${1:?venv, run, platforms or test} in
@@ -64,14 +65,14 @@ run)
     # shellcheck disable=SC2086
     install $run_packages
     ;;
-platforms)
-    # shellcheck disable=SC2086
-    install $platforms_packages
-    ;;
 test)
     # shellcheck disable=SC2086
     install $run_packages $test_packages
     docker_client
+    ;;
+platforms)
+    # shellcheck disable=SC2086
+    install $run_packages $platforms_packages
     ;;
 *)
     echo "prerequisites.sh: venv, run, platforms or test" >&2

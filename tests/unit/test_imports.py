@@ -14,17 +14,18 @@ import coved
 import pytest
 
 HOST = {
-    "cli": {"agent", "build", "debian", "drivers", "image", "machine", "support"},
-    "support": {"agent", "drivers", "forward", "image", "machine", "share"},
-    "agent": {"drivers", "forward", "image", "machine", "share", "transport"},
-    "share": {"drivers", "machine"},
-    "forward": {"drivers", "transport"},
-    "drivers": {"machine"},
+    "cli": {"agent", "build", "debian", "drivers", "image", "local", "machine", "support"},
+    "support": {"agent", "drivers", "forward", "image", "local", "machine", "share"},
+    "agent": {"drivers", "forward", "image", "local", "machine", "share", "transport"},
+    "share": {"drivers", "local", "machine"},
+    "forward": {"drivers", "local", "transport"},
+    "drivers": {"local", "machine"},
     "debian": {"image", "machine"},
     "build": set[str](),
     "image": {"machine"},
-    "machine": {"transport"},
+    "machine": {"local", "transport"},
     "transport": set[str](),
+    "local": set[str](),
 }
 _BOTTOM = {"events", "link", "names", "runtime", "shares", "store"}
 _MIDDLE = {"images", "networks", "volumes"}
@@ -59,6 +60,7 @@ LAZY = {
 SHARED = {
     "coved.link.protocol",
     "coved.streams.frames",
+    "coved.streams.knock",
     "coved.outside",
     "coved.link.relay",
     "coved.grpc",

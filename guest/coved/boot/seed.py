@@ -9,11 +9,15 @@ import socket
 import struct
 import time
 import uuid
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from coved.boot.console import BootError
-from coved.boot.places import CERTIFICATES, OUTSIDE, REGISTRIES, RUN
+from coved.boot.places import CERTIFICATES, OUTSIDE, REGISTRIES, RUN, STREAMS_KEY
 from coved.boot.system import MS_BIND, mount
+
+KEY_SIZE = 32
+"""Of `coved.streams.knock`."""
 
 _MAX = 1 << 20
 _RNDADDENTROPY, _RNDRESEEDCRNG = 0x40085203, 0x5207
@@ -34,9 +38,18 @@ def parse(data: bytes) -> dict[str, Any]:
         texts = {name: seed[name] for name in _TEXTS}
         if not all(isinstance(value, str) and value and "\0" not in value for value in texts.values()):
             raise ValueError("a field is not a text")
+        key = seed.get("streams_key", "")
+        if not isinstance(key, str) or len(bytes.fromhex(key)) not in (0, KEY_SIZE):
+            raise ValueError("the streams' key is none")
         if type(seed["time_ns"]) is not int:
             raise ValueError("the time is not a number")
-        return {**texts, "time_ns": seed["time_ns"], "registries": seed["registries"], "outside": seed.get("outside")}
+        return {
+            **texts,
+            "time_ns": seed["time_ns"],
+            "registries": seed["registries"],
+            "outside": seed.get("outside"),
+            "streams_key": key,
+        }
     except (ValueError, KeyError, TypeError) as error:
         raise BootError(f"the host's seed is not right: {error}") from error
 
@@ -65,8 +78,12 @@ def registries(told: Any) -> tuple[str, dict[str, str]]:
     return json.dumps({**lists, **policy}), files
 
 
-def receive(port: int) -> bytes:
-    """One line from the host, which is told that it has come. Raises ``BootError``."""
+def receive(port: int, asked: Mapping[bytes, Callable[[int], None]]) -> bytes:
+    """One line from the host, which is told that it has come. Raises ``BootError``.
+
+    Args:
+        asked: lines that are no seed, and what then answers on the port.
+    """
     data, changes = b"", select.epoll()
     try:
         changes.register(
@@ -78,6 +95,9 @@ def receive(port: int) -> bytes:
             data += more
             if len(data) > _MAX:
                 raise BootError("the host's seed is too long")
+            if data in asked:
+                asked[data](port)
+                data = b""
         os.write(port, b"ok\n")
     except OSError as error:
         raise BootError(f"the host gave no seed: {error.strerror}") from error
@@ -98,6 +118,8 @@ def apply(data: bytes) -> None:
     private(f"{RUN}/ssh/host_key", seed["host_key"].rstrip("\n") + "\n")
     private(f"{RUN}/ssh/authorized_keys", seed["authorized_key"].rstrip("\n") + "\n")
     private(REGISTRIES, told)
+    if seed["streams_key"]:
+        private(STREAMS_KEY, seed["streams_key"])
     if seed["outside"] is not None:
         private(OUTSIDE, json.dumps(seed["outside"]))
     for name, text in certificates.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 OF_THE_VM = (
     "/var/run/docker.sock", "/run/docker.sock", "/run/host-services", "/dev", "/proc", "/sys", "/lib/modules", "/var/lib/cove",
@@ -72,8 +73,16 @@ class Table:
                 found, length = (share, below), len(root)
         return found
 
+    def _folded(self, path: str) -> str:
+        """What is the same for all ways of writing one name. macOS takes an accent with its letter and after it for the same, which
+        Windows does not."""
+        if not self.fold_case:
+            return path
+        folded = path.casefold()
+        return folded if self.windows or folded.isascii() else _decomposed(folded)
+
     def _below(self, path: str, root: str) -> str | None:
-        head, whole = (path.casefold(), root.casefold()) if self.fold_case else (path, root)
+        head, whole = self._folded(path), self._folded(root)
         if head == whole:
             return ""
         prefix = whole.rstrip("/") + "/"
@@ -81,6 +90,13 @@ class Table:
             return None
         # Folding may change a text's length: what is below begins after as many slashes as the root has.
         return path.split("/", prefix.count("/"))[-1]
+
+
+@lru_cache(256)
+def _decomposed(text: str) -> str:
+    from unicodedata import normalize  # a library of its own, which few paths need
+
+    return normalize("NFD", text)
 
 
 def is_of_the_vm(path: str) -> bool:

@@ -1,4 +1,5 @@
-"""The guest's end of the streams: each leads from a virtio-serial port to a unix socket of this system. One process, one thread.
+"""The guest's end of the streams: each leads from a virtio-serial port to a unix socket of this system. One process, and one thread for
+the port; where the host may come by vsock as well, another for that (`coved.streams.vsock`).
 
 While the host's end of such a port is closed it reports a hang-up without pause; so it is watched for changes only (EPOLLET).
 """
@@ -36,6 +37,8 @@ from coved.streams.frames import (
 )
 
 _READ_SIZE = 1 << 17
+KEY = "/run/cove/streams_key"
+"""What host and guest know each other by on vsock; there when the host may come that way."""
 BACKLOG = 64
 DESCRIPTORS = 1 << 16
 MAX_UNSENT = 1 << 20
@@ -94,6 +97,8 @@ class Streams:
                     self._receive()
                 elif descriptor == self._sockets.fileno():
                     self._serve_sockets()
+                else:
+                    self._other(descriptor)
             self._send()
 
     def _open_port(self) -> None:
@@ -122,6 +127,16 @@ class Streams:
 
     # The port.
 
+    def _hung_up(self) -> None:
+        """virtio_console says so while the host's end is closed, or is not known to be open yet, which the kernel may hear after what
+        the host has said: then it takes no answer either. A host that has come instead of that one passes over it."""
+        answer = self._answer
+        self._forget()
+        self._greet(answer)
+
+    def _other(self, descriptor: int) -> None:
+        """What else changes is looked at."""
+
     def _receive(self) -> None:
         while True:
             try:
@@ -130,12 +145,8 @@ class Streams:
                 return
             except OSError:
                 data = b""
-            if not data:  # virtio_console answers so while the host's end is closed
-                # Or is not known to be open yet, which the kernel may hear after what the host has said: then it takes no
-                # answer either. A host that has come instead of that one passes over it.
-                answer = self._answer
-                self._forget()
-                self._greet(answer)
+            if not data:
+                self._hung_up()
                 return
             try:
                 for one in self._decoder.feed(data):
@@ -368,5 +379,12 @@ def main(port: str) -> int:
     except (OSError, ValueError):  # not as root
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if Path(KEY).exists():
+        import threading
+
+        from coved.streams import vsock
+
+        if (other := vsock.prepared()) is not None:
+            threading.Thread(target=other.run, name="vsock", daemon=True).start()
     Streams(port).run()
     return 0

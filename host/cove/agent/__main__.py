@@ -1,10 +1,12 @@
-"""`python -m cove.agent NAME [READY_FD]`: the background processes of a machine. Started by `cove.agent.launch`.
+"""`python -m cove.agent NAME`: the background processes of a machine. Started by `cove.agent.launch`, which reads a line from it once
+commands are answered, or the end.
 
 What is imported here stays in the supervisor's memory.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -20,7 +22,6 @@ LOOKED_AT_S = 0.5
 
 def main() -> None:
     paths = MachinePaths(sys.argv[1])
-    ready_fd = int(sys.argv[2]) if len(sys.argv) > 2 else None
     rotate(paths.agent_log, MAX_LOG)
     lock = FileLock(paths.lock)
     try:
@@ -31,23 +32,20 @@ def main() -> None:
     paths.make_run_dir()
     listeners = Listeners(paths)
 
-    def close_ready() -> None:
-        nonlocal ready_fd
-        if ready_fd is not None:
-            os.close(ready_fd)
-            ready_fd = None
+    def say_no_more() -> None:
+        os.dup2(2, 1)  # from here on both are the log
 
     def listening() -> None:
-        if ready_fd is not None:
-            os.write(ready_fd, b"\n")
-            close_ready()
+        with contextlib.suppress(OSError):  # nobody waits any more; or it is another agent than the first
+            os.write(1, b"\n")
+        say_no_more()
 
     def agent(again: bool) -> int:
         from cove.agent.service import main as serve
 
         return serve(paths, listeners, listening, again)
 
-    sys.exit(supervise(listeners, agent, close_ready, paths.agent_log))
+    sys.exit(supervise(listeners, agent, say_no_more, paths.agent_log))
 
 
 if __name__ == "__main__":

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 from collections.abc import Iterator
 from typing import IO, Any
 
 from cove.errors import AgentError, CoveError, GivenUp
+from cove.local.sockets import connect
+from cove.machine.locks import whose
 from cove.machine.paths import MachinePaths
 from cove.progress import Event, Report, ignore
 
@@ -26,21 +27,18 @@ class NoAgent(AgentError):
 
 def answers(paths: MachinePaths) -> bool:
     """Whether an agent of this machine takes questions."""
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(CONNECT_TIMEOUT_S)
-        try:
-            sock.connect(str(paths.agent_socket))
-        except OSError:
-            return False
-        return True
+    try:
+        connect(paths.agent_socket, CONNECT_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def out_of_reach(paths: MachinePaths) -> AgentError:
     """Of an agent that holds its machine and does not answer: it hangs, or its sockets were removed, as at a logout."""
     return AgentError(
         f"the agent of machine {paths.name} lives, and does not answer at {paths.agent_socket}",
-        f"see who it is with: fuser -v '{paths.lock}'; end it (kill), then: cove machine start {paths.name}."
-        f" Its log: {paths.agent_log}",
+        f"{whose(paths.lock)}; end it (kill), then: cove machine start {paths.name}. Its log: {paths.agent_log}",
     )
 
 
@@ -48,10 +46,10 @@ def out_of_reach(paths: MachinePaths) -> AgentError:
 def held(paths: MachinePaths) -> Iterator[None]:
     """The machine is not suspended by itself, nor ended because its engine does not start, as long as the block lasts, or its agent
     lives."""
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(CONNECT_TIMEOUT_S)
+    with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
-            sock.connect(str(paths.agent_socket))
+            sock = stack.enter_context(connect(paths.agent_socket, CONNECT_TIMEOUT_S))
+            sock.settimeout(CONNECT_TIMEOUT_S)
             sock.sendall(json.dumps({"op": HOLD}).encode() + b"\n")
             sock.recv(MAX_LINE)
         yield
@@ -66,9 +64,7 @@ def ask(
     gives up a start that was waited for, unless somebody else waits for it, and `GivenUp` says so; a second one ends the wait.
     """
     try:
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(CONNECT_TIMEOUT_S)
-            sock.connect(str(paths.agent_socket))
+        with connect(paths.agent_socket, CONNECT_TIMEOUT_S) as sock:
             sock.settimeout(timeout_s)
             sock.sendall(json.dumps({"op": operation, **details}).encode() + b"\n")
             with sock.makefile("rb") as lines:

@@ -25,7 +25,7 @@ class ClockJumps:
     def __init__(self, jumped: Callable[[], None]) -> None:
         self._jumped = jumped
         self._offset = _offset()
-        self._timer = _timer() if sys.platform == "linux" else -1
+        self._timer = _timer()
         if self._timer >= 0:
             asyncio.get_running_loop().add_reader(self._timer, self._told)
 
@@ -64,6 +64,8 @@ class _Timer(ctypes.Structure):
 
 def _timer() -> int:
     """A timer on the clock that is far from its end; -1 when the system has none."""
+    if sys.platform != "linux":
+        return -1
     with contextlib.suppress(AttributeError):
         timer = ctypes.CDLL(None).timerfd_create(time.CLOCK_REALTIME, os.O_NONBLOCK | os.O_CLOEXEC)
         if isinstance(timer, int) and timer >= 0:

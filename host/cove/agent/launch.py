@@ -11,10 +11,13 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import IO
 
 from cove.agent.client import NoAgent, answers, ask, out_of_reach
 from cove.errors import AgentError, MachineBusy
+from cove.local import processes
 from cove.machine import space
 from cove.machine.locks import FileLock
 from cove.machine.paths import DEFAULT_MACHINE, MachinePaths, machines_dir
@@ -82,29 +85,31 @@ def start_agent(paths: MachinePaths) -> None:
         except MachineBusy:
             raise out_of_reach(paths) from None
         machine.release()
-        read_end, write_end = os.pipe()
-        try:
-            with paths.agent_log.open("ab") as log:
-                process = subprocess.Popen(
-                    [sys.executable, "-m", "cove.agent", paths.name, str(write_end)],
-                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=(write_end,),
-                    cwd=paths.folder,
-                )  # fmt: skip
-            os.close(write_end)
-            write_end = -1
+        with paths.agent_log.open("ab") as log:
+            words = [sys.executable, "-m", "cove.agent", paths.name]
+            process = processes.start(words, log, inherited=(), folder=paths.folder, output=subprocess.PIPE)
+        assert process.stdout is not None
+        with process.stdout as said:
             try:
-                ready, _, _ = select.select([read_end], [], [], AGENT_TIMEOUT_S)
-                if not ready or not os.read(read_end, 1):
+                if not _says_something(said):
                     raise AgentError(
                         f"the agent of machine {paths.name} did not start", f"its log is {paths.agent_log}"
                     )
             except BaseException:
                 _kill(process)
                 raise
-        finally:
-            os.close(read_end)
-            if write_end >= 0:
-                os.close(write_end)
+
+
+def _says_something(output: IO[bytes]) -> bool:
+    """Whether the agent says within its time that it listens."""
+    if sys.platform != "win32":
+        ready, _, _ = select.select([output], [], [], AGENT_TIMEOUT_S)
+        return bool(ready and output.read(1))
+    heard: list[bytes] = []  # Windows can wait for no pipe: a thread does
+    listening = threading.Thread(target=lambda: heard.append(output.read(1)), daemon=True)
+    listening.start()
+    listening.join(AGENT_TIMEOUT_S)
+    return any(heard)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from coved.link import protocol
@@ -40,17 +40,18 @@ class Link:
 
     def __init__(
         self,
-        path: Path,
+        connect: Callable[[], socket.socket],
         ports: PortForwards,
         boot_id: str,
         outside: Outside | None = None,
         folders: Folders | None = None,
     ) -> None:
-        """``outside``: what each engine is told of it; None: what the one before it knew."""
+        """``connect``: makes a connection to the hypervisor's end of the port; blocks. ``outside``: what each engine is told of it;
+        None: what the one before it knew."""
         self._folders = folders
         if folders is not None:
             folders.send = self._send
-        self._path = path
+        self._connect = connect
         self._ports = ports
         self._boot_id = boot_id
         self._outside = outside
@@ -93,9 +94,10 @@ class Link:
     async def open(self) -> None:
         """Raises `AgentError`."""
         try:
-            reader, self._writer = await asyncio.open_unix_connection(str(self._path))
+            sock = await asyncio.to_thread(self._connect)
+            reader, self._writer = await asyncio.open_connection(sock=sock)
         except OSError as error:
-            raise AgentError(f"the link to the machine at {self._path} cannot be opened: {error.strerror}") from error
+            raise AgentError(f"the link to the machine cannot be opened: {error.strerror or error}") from error
         self._reading = asyncio.get_running_loop().create_task(self._read(reader))
 
     def _hang_up(self) -> None:

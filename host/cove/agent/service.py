@@ -23,6 +23,7 @@ from cove.agent.supervisor import Listeners
 from cove.agent.vm import FORCED_OFF_S, Vm
 from cove.errors import CoveError, TransportError
 from cove.forward.docker_socket import DockerSocket, EngineDoor
+from cove.local.serving import Server, serve
 from cove.machine import effective, runstate, suspended
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
@@ -87,7 +88,7 @@ class Service:
         self._idle = Idle(self._wish, self._unused, self._suspend_unused)
         self._retaking: asyncio.Task[None] | None = None
         self._renew_later = False
-        self._server: asyncio.Server | None = None
+        self._server: Server | asyncio.Server | None = None
         self._serving: set[asyncio.Task[Any]] = set()
         self._told = asyncio.Event()
         self._clock = ClockJumps(self._clock_jumped)
@@ -99,7 +100,7 @@ class Service:
         """
         if not again or self._vm_is_left():
             self._begin()
-        self._server = await asyncio.start_unix_server(self._serve, sock=self._listeners.agent, limit=MAX_REQUEST)
+        self._server = await serve(self._listeners.agent, self._serve, MAX_REQUEST)
         self._docker.start()
         listening()
         try:

@@ -10,15 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from cove.errors import CoveError
+from cove.local.sockets import Listener, listen
 from cove.machine.paths import MachinePaths
-from cove.machine.sockets import listen
 
 BACKLOG = 256
 TOO_OFTEN = 3
@@ -35,9 +34,9 @@ class Listeners:
         self._paths = paths
         # Whoever finds the sockets must also find that nothing runs yet.
         paths.down.touch()
-        self.agent: socket.socket = listen(paths.agent_socket, BACKLOG)
+        self.agent: Listener = listen(paths.agent_socket, BACKLOG)
         try:
-            self.docker: socket.socket = listen(paths.docker_socket, BACKLOG)
+            self.docker: Listener = listen(paths.docker_socket, BACKLOG)
         except BaseException:
             self.agent.close()
             paths.agent_socket.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import secrets
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coved.outside import Outside
+from coved.streams.knock import KEY_SIZE
 
 from cove.agent import consolewords, disk, fit, images, unattended
 from cove.agent.link import Link
 from cove.agent.threads import abandonable
 from cove.drivers.base import Accelerator, Forward, VmSpec
-from cove.drivers.qemu import binary, lastwords, probe
+from cove.drivers.qemu import binary, devices, lastwords, probe
 from cove.drivers.qemu.driver import QemuDriver
 from cove.errors import AgentError, BootError, CoveError, DriverError, GuestGaveUp, StateError, TransportError
 from cove.forward import ssh_agent
@@ -39,9 +41,11 @@ from cove.progress import REACHABLE, Event, Report, ignore
 from cove.share import starting as sharing
 from cove.share.manager import Folders, from_json, to_json
 from cove.share.watching.watcher import Watcher
+from cove.transport import vsock
 from cove.transport.serial import SerialTransport
 
 if TYPE_CHECKING:
+    from cove.image.store import VmImage
     from cove.transport.ssh import SshTransport  # paramiko: loaded when it is needed
 
 log = logging.getLogger(__name__)
@@ -236,17 +240,18 @@ class Vm:
         spec = VmSpec(
             self._paths.name, wanted.cpus, wanted.memory, wanted.disk, image.kernel, image.initramfs, image.system,
             image.command_line, accelerator, image.architecture, sharing.of_hypervisor(shared, carried.name),
-            sharing.need_memory(shared, carried.name),
+            sharing.need_memory(shared, carried.name), await asyncio.to_thread(_vsock_cid, program),
         )  # fmt: skip
         await self._driver.create(spec)
         version = await asyncio.to_thread(self._driver.version)
         kind = await asyncio.to_thread(self._driver.state_kind, spec)
-        key = templates.name(image.digest, kind) if kind else None
+        key = templates.name(image.digest, kind) if kind and self._driver.keeps_templates else None
         run = RunState(
             secrets.token_hex(16), 0, image.digest, accelerator.name, accelerator.reason, version, wanted.cpus,
             wanted.memory, time.time(), wanted.bind_address, kind=kind or "", policy=rules.fingerprint, folders=to_json(shared),
             folder_driver=carried.name, folder_driver_reason=carried.reason, folder_token=secrets.token_hex(16),
-            shared_memory=spec.shared_memory, settings=of_start(wanted),
+            shared_memory=spec.shared_memory, settings=of_start(wanted), vsock_cid=spec.vsock_cid,
+            streams_key=secrets.token_hex(KEY_SIZE) if spec.vsock_cid else "",
         )  # fmt: skip
         told = await asyncio.to_thread(registries.told, wanted, rules)
         if key is not None and (template := templates.find(key)) is not None:
@@ -258,7 +263,7 @@ class Vm:
             except (DriverError, BootError, TransportError, AgentError) as error:
                 await self._failed("its template", "from the beginning", error, report)
                 templates.discard(key)
-        await self._cold_boot(spec, key, run, told, report)
+        await self._cold_boot(spec, key, run, told, report, image)
 
     async def _accelerator(self, program: Path, image: VmImage, wanted: Settings) -> Accelerator:
         """What is to run the VM; the driver is told of program and sandbox."""
@@ -326,6 +331,7 @@ class Vm:
         spec = VmSpec(
             self._paths.name, run.cpus, run.memory, wanted.disk, image.kernel, image.initramfs, image.system,
             image.command_line, accelerator, image.architecture, sharing.of_hypervisor(shared, run.folder_driver), run.shared_memory,
+            run.vsock_cid,
         )  # fmt: skip
         if run.kind != await asyncio.to_thread(self._driver.state_kind, spec):
             raise StateError("QEMU or what accelerates it is another one now")
@@ -409,11 +415,12 @@ class Vm:
         await self._ready_or_full(report, RESTORED_TIMEOUT_S)
 
     async def _cold_boot(
-        self, spec: VmSpec, key: str | None, run: RunState, told: dict[str, Any], report: Report
-    ) -> None:  # fmt: skip
+        self, spec: VmSpec, key: str | None, run: RunState, told: dict[str, Any], report: Report, image: VmImage
+    ) -> None:
         report(Event("boot", "loading the system"))
+        has_byte_code = image.gives_byte_code and image.compiled.exists()
         try:
-            await self._load_system(spec, FIRST_TRY_S)
+            await self._load_system(replace(spec, initramfs=image.compiled) if has_byte_code else spec, FIRST_TRY_S)
         except GuestGaveUp:
             raise
         except BootError as error:
@@ -422,7 +429,10 @@ class Vm:
             report(Event("boot", "the machine did not boot; trying once more"))
             await self._start_over()
             await self._load_system(spec, BOOT_TIMEOUT_S)
+            has_byte_code = False  # it may be what was wrong, and is made anew
         assert self._driver is not None
+        if image.gives_byte_code and not has_byte_code:
+            await self._keep_byte_code(image)
         if key is not None:
             saving = Event("boot", "saving what it has loaded: the next start takes a moment")
             try:
@@ -434,6 +444,17 @@ class Vm:
         await self._begin(spec, run, told)
         await self._ready_or_full(report, BOOT_TIMEOUT_S)
 
+    async def _keep_byte_code(self, image: VmImage) -> None:
+        """Tried only: it makes the boots that follow faster."""
+        from cove.image import byte_code  # most starts are from a template
+
+        assert self._driver is not None
+        try:
+            if archive := await self._driver.byte_code(byte_code.MAX):
+                await asyncio.to_thread(byte_code.keep, image, archive)
+        except (DriverError, BootError, OSError) as error:
+            log.error("the next boot has to compile again: %s", error)
+
     async def _load_system(self, spec: VmSpec, timeout_s: float) -> None:
         """Boot until the guest waits for its seed."""
         assert self._driver is not None
@@ -444,7 +465,7 @@ class Vm:
     async def _begin(self, spec: VmSpec, run: RunState, told: dict[str, Any]) -> None:
         """Make a VM that waits for its seed this machine. It is not to be taken over before: nobody else could give it one."""
         assert self._driver is not None
-        await self._driver.begin(spec, keys.seed(self._paths, run.boot_id, told, self._outside))
+        await self._driver.begin(spec, keys.seed(self._paths, run.boot_id, told, self._outside, run.streams_key))
         ssh_port = await self._forward_ssh()
         self.run = replace(run, ssh_port=ssh_port, console_begin=self._console_begin)
         runstate.save(self._paths, self.run)
@@ -466,7 +487,7 @@ class Vm:
         report(Event("boot", "waiting for the engine"))
         self.folders.plug()
         ports = PortForwards(self._driver, self.run.bind_address)
-        self.link = Link(self._paths.link_socket, ports, self.run.boot_id, self._outside, self.folders)
+        self.link = Link(self._driver.connect_link, ports, self.run.boot_id, self._outside, self.folders)
         self.watcher = self.link.watcher = Watcher(self.folders.carried, self.link.tell_changes)
         self.link.on_engine_death = self._note_engine
         await self.link.open()
@@ -522,15 +543,17 @@ class Vm:
         """Find the way in while the engine starts: the streams' port, and SSH when nobody comes to answer there."""
         assert self._driver is not None and self.run is not None
         agent = ssh_agent.Service(lambda: ssh_agent.place(self._ssh_agent))
-        streams, listening = SerialTransport(self._paths.streams_socket), asyncio.Event()
+        streams, listening = SerialTransport(self._driver.connect_streams), asyncio.Event()
         streams.serve(ssh_agent.NAME, agent.serve)
         await self._driver.on_streams_change(lambda open: listening.set() if open else streams.drop())
         if self._resumed:
             listening.set()
         try:
             await _set_soon(listening, link.ready)
-            await asyncio.to_thread(streams.connect)
-            self._transport = streams
+            self._transport = await self._by_vsock(self.run, agent)
+            if self._transport is None:
+                await asyncio.to_thread(streams.connect)
+                self._transport = streams
         except (TimeoutError, TransportError) as error:
             from cove.transport.ssh import SshTransport
 
@@ -539,6 +562,20 @@ class Vm:
             self._transport.serve(ssh_agent.NAME, agent.serve)
             await asyncio.to_thread(self._transport.connect)
         report(Event(REACHABLE, "the machine can be reached"))
+
+    async def _by_vsock(self, run: RunState, agent: ssh_agent.Service) -> SerialTransport | None:
+        """The quickest way into the machine, where there is one; the guest listens there before it opens the streams' port."""
+        if not run.vsock_cid:
+            return None
+        made = SerialTransport(vsock.GuestSocket(run.vsock_cid, bytes.fromhex(run.streams_key)).dial)
+        made.serve(ssh_agent.NAME, agent.serve)
+        try:
+            await asyncio.to_thread(made.connect)
+        except TransportError as error:
+            log.warning("the machine's vsock is of no use, its serial port has to do: %s", error)
+            await asyncio.to_thread(made.close)
+            return None
+        return made
 
     def _boot_error(self, waited_s: float | None) -> BootError:
         """``waited_s``: in vain; None when the VM has ended."""
@@ -684,8 +721,15 @@ class Vm:
         return result
 
 
+def _vsock_cid(program: Path) -> int:
+    """For a new VM; 0 when it can have no vsock here."""
+    return 0 if vsock.unusable() or not devices.has(program, "vhost-vsock-pci") else vsock.any_cid()
+
+
 def _resident(pid: int | None) -> int | None:
     """Bytes of the computer's memory that a process takes, where the system tells."""
+    if sys.platform != "linux":
+        return None
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:  # noqa: PTH123
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

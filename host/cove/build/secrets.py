@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,11 +42,9 @@ def located(secret: Secret) -> Secret:
 def read(secret: Secret) -> bytes:
     """What is secret. Raises `OSError`, `ValueError`."""
     if secret.env:
-        return (
-            os.environb.get(os.fsencode(secret.env), b"")
-            if os.supports_bytes_environ
-            else os.environ.get(secret.env, "").encode()
-        )
+        if sys.platform == "win32":
+            return os.environ.get(secret.env, "").encode()
+        return os.environb.get(os.fsencode(secret.env), b"")
     with Path(secret.path).open("rb") as file:
         data = file.read(LIMIT + 1)
     if len(data) > LIMIT:

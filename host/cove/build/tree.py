@@ -143,7 +143,7 @@ class Tree:
                 link, size = seen[identity], 0
             else:
                 seen.setdefault(identity, path)
-            if stat.S_ISBLK(found.st_mode) or stat.S_ISCHR(found.st_mode):
+            if sys.platform != "win32" and (stat.S_ISBLK(found.st_mode) or stat.S_ISCHR(found.st_mode)):
                 device = (os.major(found.st_rdev), os.minor(found.st_rdev))
         return Entry(path, mode, size, found.st_mtime_ns, link, device, _attributes(here))
 
@@ -227,7 +227,7 @@ class Tree:
 
 def _attributes(path: Path) -> dict[str, bytes]:
     """Extended attributes, where the system has them and Python knows how."""
-    if not hasattr(os, "listxattr"):
+    if sys.platform != "linux":
         return {}
     result = {}
     with suppress(OSError):

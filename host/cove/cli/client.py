@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import h11
 
 from cove.cli.errors import ConnectionFailed, DaemonError
+from cove.local.sockets import connect
 
 if TYPE_CHECKING:
     from cove.cli.upload import Uploader
@@ -169,17 +170,7 @@ class EngineClient:
             ) from error
 
     def _connect(self) -> socket.socket:
-        if not hasattr(socket, "AF_UNIX"):
-            raise ConnectionFailed("this Python has no unix sockets: use Linux, macOS, or a newer Python on Windows")
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.settimeout(CONNECT_TIMEOUT_S)
-        try:
-            sock.connect(str(self.path))
-        except BaseException:
-            sock.close()
-            raise
-        sock.settimeout(None)
-        return sock
+        return connect(self.path, CONNECT_TIMEOUT_S)
 
     def _start_machine(self, name: str) -> None:
         # Only a first or a stopped machine comes here; bars and all that are not for every command to import.

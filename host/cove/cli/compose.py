@@ -17,6 +17,7 @@ from cove.cli.command import Command, Context
 from cove.cli.docker_config import DockerConfig
 from cove.cli.errors import CliError
 from cove.cli.flags import Values
+from cove.local.sockets import url
 
 PLUGIN = "docker-compose"
 SYSTEM_FOLDERS = (
@@ -72,7 +73,7 @@ def _compose(context: Context, values: Values) -> int:
     engine = context.engine
     if needs_engine(values.args):
         engine.connect().close()  # starts the machine when it has to be started
-    return _become(program, values.args, environment(os.environ, f"unix://{engine.path}"))
+    return _become(program, values.args, environment(os.environ, url(engine.path)))
 
 
 def find() -> Path | None:

@@ -365,6 +365,24 @@ def list_machines(as_json: bool) -> None:
 
 
 @group.command()
+@click.argument("wish", metavar="on|off|status", type=click.Choice(["on", "off", "status"]))
+@named
+@json_output.option
+def autostart(wish: str, name: str, as_json: bool) -> None:
+    """Start a machine whenever you log in, or do not"""
+    from cove.machine import autostart, lifecycle
+
+    lifecycle.existing(name)
+    entry = autostart.here()
+    if wish != "status":
+        (entry.turn_on if wish == "on" else entry.turn_off)(name)
+    on = entry.is_on(name)
+    json_output.told(
+        as_json, f"machine {name} is{'' if on else ' not'} started when you log in", machine=name, autostart=on
+    )  # fmt: skip
+
+
+@group.command()
 @named
 @switch("--force", "-f", help="Do not ask; stop it when it runs")
 @json_output.option

@@ -19,6 +19,8 @@ from typing import Any
 
 from cove.errors import AgentError, CoveError
 from cove.forward.taken import wait_until_taken
+from cove.local.joined import Joined
+from cove.local.sockets import Listener
 from cove.transport.base import Stream, Transport
 
 log = logging.getLogger(__name__)
@@ -72,7 +74,7 @@ class DockerSocket:
     """
 
     def __init__(
-        self, listener: socket.socket, open_stream: Callable[[], Stream], changed: Callable[[], None] = lambda: None
+        self, listener: Listener, open_stream: Callable[[], Stream], changed: Callable[[], None] = lambda: None
     ) -> None:
         self._listener = listener
         self._open_stream = open_stream
@@ -205,7 +207,9 @@ def _await_hangup(client: socket.socket) -> None:
     A client that leaves while the engine has nothing to say (a follower of events) looks like one that only has nothing more
     to say itself; the hang-up tells the two apart (poll(2)).
     """
-    if sys.platform != "win32":
+    if isinstance(client, Joined):
+        client.gone.wait()
+    elif sys.platform != "win32":
         hangup = select.poll()
         hangup.register(client, 0)
         hangup.poll()

@@ -151,6 +151,8 @@ def _name(process: Path) -> str:
 
 
 def _user(uid: int) -> str:
+    if sys.platform == "win32":
+        return str(uid)
     import pwd
 
     try:

@@ -14,8 +14,10 @@ import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from cove.errors import CoveError
+from cove.local import sockets
 from cove.transport.base import Stream
 
 log = logging.getLogger(__name__)
@@ -50,14 +52,9 @@ class AgentConnection(ABC):
 
 class SocketConnection(AgentConnection):
     def __init__(self, path: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        try:
-            self._socket.settimeout(_CONNECT_S)
-            self._socket.connect(path)
-            self._socket.settimeout(None)  # a person may have to allow it, or to touch a token
-        except BaseException:
-            self._socket.close()
-            raise
+        self._socket = sockets.connect(
+            Path(path), _CONNECT_S
+        )  # it may be silent: a person has to allow it, or to touch a token
 
     def read(self, size: int) -> bytes:
         return self._socket.recv(size)

@@ -29,6 +29,8 @@ def wait_until_taken(client: socket.socket) -> None:
 
 
 def _unread(client: socket.socket) -> bool:
+    if sys.platform == "win32":
+        return False
     import fcntl
     import termios
 

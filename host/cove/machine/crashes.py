@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -100,8 +101,9 @@ def changed_last(*logs: Path) -> float | None:
 
 def computer_began() -> float:
     """When this computer was switched on, in seconds since the epoch; its sleep counts as running."""
-    clock = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
-    return time.time() - (time.monotonic() if clock is None else time.clock_gettime(clock))
+    if sys.platform == "linux":
+        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.time() - time.monotonic()
 
 
 def _recent(times: Sequence[float]) -> list[float]:

@@ -14,6 +14,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from cove.local.sockets import url
 from cove.machine.files import write_whole
 from cove.machine.paths import DEFAULT_MACHINE, MachinePaths
 
@@ -34,7 +35,7 @@ def create(paths: MachinePaths) -> None:
     meta = {
         "Name": name,
         "Metadata": {"Description": f"Cove machine {paths.name}", FOLDER: str(paths.folder)},
-        "Endpoints": {"docker": {"Host": f"unix://{paths.docker_socket}", "SkipTLSVerify": False}},
+        "Endpoints": {"docker": {"Host": url(paths.docker_socket), "SkipTLSVerify": False}},
     }
     write_whole(place / "meta.json", json.dumps(meta).encode(), 0o644)
 
@@ -85,7 +86,7 @@ def is_of(paths: MachinePaths) -> bool:
 
 def leads_to(machine: str, socket: Path) -> bool:
     """Whether the machine's context is there and is of this very socket."""
-    return _host(_read(machine)) == f"unix://{socket}"
+    return _host(_read(machine)) == url(socket)
 
 
 def is_anothers(paths: MachinePaths) -> bool:

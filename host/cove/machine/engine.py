@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from cove.local.sockets import connect
+
 MAX_ANSWER = 4 << 20
 
 
@@ -25,9 +27,8 @@ def get(path: Path, target: str, deadline: float) -> Any:
 
     Raises `Refusal`; `TimeoutError` and other `OSError`s when nothing answers, `ValueError` for what is no answer.
     """
-    with socket.socket(socket.AF_UNIX) as sock:
+    with connect(path, _left(deadline)) as sock:
         sock.settimeout(_left(deadline))
-        sock.connect(str(path))
         # HTTP/1.0: the answer is what comes until the connection ends, in one piece (RFC 1945, section 7.2.2).
         sock.sendall(f"GET {target} HTTP/1.0\r\nHost: docker\r\nUser-Agent: cove\r\n\r\n".encode())
         parts, size = [], 0

@@ -31,8 +31,9 @@ def ensure(paths: MachinePaths) -> None:
 
 
 def seed(
-    paths: MachinePaths, boot_id: str, registries: dict[str, Any] | None = None, outside: Outside | None = None
-) -> bytes:
+    paths: MachinePaths, boot_id: str, registries: dict[str, Any] | None = None, outside: Outside | None = None,
+    streams_key: str = "",
+) -> bytes:  # fmt: skip
     """What the guest is told (docs/architecture.md, section 1). ``registries`` and ``outside``
     are of the modules of these names."""
     told = {
@@ -44,6 +45,7 @@ def seed(
         "host_key": paths.host_key.read_text("ascii"),
         "registries": registries or {},
         "outside": (outside or Outside()).to_json(),
+        "streams_key": streams_key,
         "time_ns": time.time_ns(),
         "entropy": base64.b64encode(secrets.token_bytes(64)).decode(),
     }

@@ -1,7 +1,7 @@
 """Locks that the operating system holds for a process and lets go of when it dies, however it dies.
 
-flock(2) locks belong to the open file description, so a child that inherits the descriptor shares the lock; QEMU holds its
-machine's `vm_lock` that way. Windows has msvcrt.locking, which is not inherited.
+A lock belongs to an open file, so a child that inherits it shares the lock; QEMU holds its machine's `vm_lock` that way. With flock(2)
+the file is open as any other; on Windows it is open for nobody else (CreateFile, no share mode).
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from types import TracebackType
 from cove.errors import MachineBusy
 
 _RETRY_S = 0.05
-_PROBES = 3
-_PROBE_S = 0.002
 
 
 class FileLock:
@@ -35,27 +33,18 @@ class FileLock:
     def try_acquire(self) -> bool:
         """Take the lock if it is free and say whether we have it now."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-        try:
-            _lock(fd)
-        except OSError:
-            os.close(fd)
-            return False
-        self._fd = fd
-        return True
+        self._fd = _take(self.path)
+        return self._fd is not None
 
     def acquire(self, timeout_s: float, what: str) -> None:
         """Take the lock, waiting at most `timeout_s`. Raises `MachineBusy`, naming `what` the lock is for.
 
-        flock has no timeout, hence the short retries: they happen only while two commands meet.
+        Neither system has a timeout for it, hence the short retries: they happen only while two commands meet.
         """
         deadline = time.monotonic() + timeout_s
         while not self.try_acquire():
             if time.monotonic() > deadline:
-                raise MachineBusy(
-                    f"another process has been holding {what} for {timeout_s:.0f} s",
-                    f"see who it is with: fuser -v {self.path}",
-                )
+                raise MachineBusy(f"another process has been holding {what} for {timeout_s:.0f} s", whose(self.path))
             time.sleep(_RETRY_S)
 
     def release(self) -> None:
@@ -65,15 +54,11 @@ class FileLock:
             self._fd = None
 
     def is_free(self) -> bool:
-        """Whether nobody holds the lock at this moment. Those who ask at the same time do not see each other."""
+        """Whether nobody holds the lock at this moment."""
         try:
-            fd = os.open(self.path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+            return _is_free(self.path)
         except FileNotFoundError:
             return True
-        try:
-            return _probe(fd)
-        finally:
-            os.close(fd)
 
     def __enter__(self) -> FileLock:
         return self
@@ -83,32 +68,66 @@ class FileLock:
 
 
 if sys.platform == "win32":
+    import _winapi
     import msvcrt
 
-    def _lock(fd: int) -> None:
-        msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+    _OPEN_ALWAYS = 4
+    _SHARING_VIOLATION = 32
+    _PROBES = 3
+    _PROBE_S = 0.002
 
-    def _probe(fd: int) -> bool:
-        """msvcrt has no shared locks: another who asks is told apart from a holder by being gone when asked again."""
-        for _ in range(_PROBES):
-            try:
-                _lock(fd)
-            except OSError:
+    def _take(path: Path) -> int | None:
+        return _open(path, _OPEN_ALWAYS)
+
+    def _is_free(path: Path) -> bool:
+        """Another who asks is told apart from a holder by being gone when asked again."""
+        for attempt in range(_PROBES):
+            if attempt:
                 time.sleep(_PROBE_S)
-                continue
-            msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
-            return True
+            if (fd := _open(path, _winapi.OPEN_EXISTING)) is not None:
+                os.close(fd)
+                return True
         return False
+
+    def _open(path: Path, disposition: int) -> int | None:
+        """The file, for this process and its children alone; None when another has it. Raises `OSError`."""
+        try:
+            handle = _winapi.CreateFile(
+                str(path), _winapi.GENERIC_READ | _winapi.GENERIC_WRITE, 0, 0, disposition, 0, 0
+            )  # fmt: skip
+        except OSError as error:
+            if error.winerror == _SHARING_VIOLATION:
+                return None
+            raise
+        return msvcrt.open_osfhandle(handle, os.O_RDWR)
+
+    def whose(path: Path) -> str:
+        """How to see which process holds a lock."""
+        return f"see who it is: Resource Monitor, tab CPU, Associated Handles: {path.name}"
 
 else:
     import fcntl
 
-    def _lock(fd: int) -> None:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def _take(path: Path) -> int | None:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            return None
+        return fd
 
-    def _probe(fd: int) -> bool:
+    def _is_free(path: Path) -> bool:
+        """Those who ask at the same time do not see each other."""
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
             return False
+        finally:
+            os.close(fd)
         return True
+
+    def whose(path: Path) -> str:
+        """How to see which process holds a lock."""
+        return f"see who it is with: fuser -v '{path}'"

@@ -20,6 +20,8 @@ from cove.errors import CoveError
 DEFAULT_MACHINE = "default"
 MAX_SOCKET_PATH = 100
 """Bytes of a socket's path that every supported system accepts."""
+LONGEST = 50
+"""Bytes of the longest name of a machine, and of one of its sockets, with their slashes."""
 
 # Lower case alone: the folders must not collide on file systems that ignore case. It is also a valid host name label.
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,29}[a-z0-9])?")
@@ -90,6 +92,11 @@ def runtime_dir() -> Path:
         import platformdirs
 
         return Path(platformdirs.user_data_dir("cove", appauthor=False)) / "run"
+    if sys.platform == "darwin":
+        # TMPDIR is too long, and what lies in it or in /tmp for three days may be removed.
+        own = Path.home() / ".cove" / "run"
+        if len(os.fsencode(own)) + LONGEST <= MAX_SOCKET_PATH:
+            return own
     uid = os.getuid()
     if xdg := os.environ.get("XDG_RUNTIME_DIR"):
         return Path(xdg) / "cove"
@@ -97,7 +104,7 @@ def runtime_dir() -> Path:
     login = Path(f"/run/user/{uid}")
     if sys.platform == "linux" and login.is_dir() and login.stat().st_uid == uid:
         return login / "cove"
-    # TMPDIR on macOS is per user, private, and too long; in /tmp the ownership check of private_dir protects us.
+    # The ownership check of private_dir protects us.
     return Path(f"/tmp/cove-{uid}")
 
 

@@ -47,6 +47,10 @@ class RunState:
     folder_driver_reason: str = ""
     folder_token: str = ""
     """By which the folders' servers, Cove's own, know the engine."""
+    vsock_cid: int = 0
+    """`VmSpec.vsock_cid`."""
+    streams_key: str = ""
+    """By which the agent and the guest know each other on vsock, 32 bytes as hexadecimal digits."""
     shared_memory: bool = False
     """`VmSpec.shared_memory`: a saved state goes on with the same, whichever folders the machine has by then."""
 
@@ -56,8 +60,17 @@ class RunState:
     def shown(self) -> dict[str, Any]:
         """As `status` has it."""
         told = asdict(self) | {"uptime_seconds": max(0.0, time.time() - self.started_at)}
-        del told["kind"], told["policy"], told["folder_token"], told["folders"], told["shared_memory"]
-        del told["settings"]
+        for name in (
+            "kind",
+            "policy",
+            "folder_token",
+            "folders",
+            "shared_memory",
+            "settings",
+            "vsock_cid",
+            "streams_key",
+        ):
+            del told[name]
         return told
 
 

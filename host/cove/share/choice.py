@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from cove.drivers.qemu import devices
 from cove.errors import SettingsError
-from cove.machine.files import write_whole
-from cove.machine.paths import cache_dir
-
-TRIED_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,45 +54,9 @@ def unusable(name: str, program: Path) -> str:
 def _no_virtfs(program: Path) -> str:
     if sys.platform == "win32":
         return "QEMU for Windows has no 9p server"
-    return "" if _has_device(program, "virtio-9p-pci") else f"{program.name} was built without its 9p server"
+    return "" if devices.has(program, "virtio-9p-pci") else f"{program.name} was built without its 9p server"
 
 
 def has_virtiofs(program: Path) -> bool:
     """Whether QEMU can have a server of virtiofs beside it."""
-    return _has_device(program, "vhost-user-fs-pci")
-
-
-def _has_device(program: Path, device: str) -> bool:
-    """As QEMU tells, which takes a tenth of a second; the answer is kept until QEMU is another one."""
-    cache = cache_dir() / "folders.json"
-    try:
-        info = program.resolve().stat()
-        key = f"{program.resolve()} {info.st_size} {info.st_mtime_ns} {device}"
-    except OSError:
-        return False
-    kept = _kept(cache)
-    if key not in kept:
-        kept = {**dict(list(kept.items())[-8:]), key: _ask(program, device)}
-        with contextlib.suppress(OSError):
-            cache.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(cache, json.dumps(kept).encode())
-    return kept[key]
-
-
-def _kept(cache: Path) -> dict[str, bool]:
-    try:
-        kept = json.loads(cache.read_text("utf-8"))
-        return {key: value is True for key, value in kept.items()}
-    except (OSError, ValueError, AttributeError):
-        return {}
-
-
-def _ask(program: Path, device: str) -> bool:
-    try:
-        said = subprocess.run(
-            [program, "-device", f"{device},help"], stdin=subprocess.DEVNULL, capture_output=True, timeout=TRIED_S,
-            check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return said.returncode == 0
+    return devices.has(program, "vhost-user-fs-pci")

@@ -8,13 +8,15 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from cove.drivers.base import Driver
 from cove.errors import DriverError
+from cove.local import processes
+from cove.local.sockets import listen
 from cove.machine.files import rotate
 from cove.machine.paths import MachinePaths
-from cove.machine.sockets import listen
 from cove.share import virtiofsd
 from cove.share.folders import Folder
 
@@ -60,13 +62,13 @@ async def serve_9p(paths: MachinePaths, driver: Driver, folder: Folder) -> subpr
 
 async def ended(paths: MachinePaths, tag: str) -> None:
     """Return when the server of a folder has ended, whoever started it; never where that cannot be told."""
+    if sys.platform != "linux":
+        await asyncio.get_running_loop().create_future()
+        return
     try:
         pid = int(await asyncio.to_thread(pid_file(paths, tag).read_text))
-        process = os.pidfd_open(pid)  # Linux; it cannot come to mean another process from here on
-    except (OSError, ValueError, AttributeError):
-        if sys.platform == "linux":
-            return
-        await asyncio.get_running_loop().create_future()
+        process = os.pidfd_open(pid)  # it cannot come to mean another process from here on
+    except (OSError, ValueError):
         return
     gone = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -83,7 +85,9 @@ def pid_file(paths: MachinePaths, tag: str) -> Path:
 
 
 @contextlib.contextmanager
-def _listening(place: Path):  # type: ignore[no-untyped-def]
+def _listening(place: Path) -> Iterator[socket.socket]:
+    if sys.platform == "win32":
+        raise DriverError("servers of folders are given no sockets on Windows")
     try:
         listener = listen(place, 1)
     except OSError as error:
@@ -96,10 +100,7 @@ def _start(paths: MachinePaths, words: list[str], inherited: socket.socket) -> s
     rotate(paths.folders_log, MAX_LOG)
     try:
         with paths.folders_log.open("ab") as log:
-            return subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                pass_fds=[inherited.fileno()], cwd="/" if os.name == "posix" else None,
-            )  # fmt: skip
+            return processes.start(words, log, inherited=[inherited.fileno()], folder=Path("/"))
     except OSError as error:
         raise DriverError(f"{words[0]} cannot be run: {error.strerror}") from error
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cove.errors import CoveError
+from cove.local.sockets import url
 from cove.machine import effective, ownership, policy
 from cove.machine.architecture import named
 from cove.machine.paths import DEFAULT_MACHINE, MachinePaths, cache_dir, data_dir, machines_dir, runtime_dir
@@ -97,7 +98,9 @@ def _resources(cpus: int, memory: int, cove: str) -> Found:
             f"the machine has {cpus} CPUs, this computer {has}",
             f"give it fewer: {cove} config set cpus {has}",
         )
-    with contextlib.suppress(ValueError, OSError, AttributeError):
+    if sys.platform == "win32":
+        return
+    with contextlib.suppress(ValueError, OSError):
         whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if memory > whole:
             yield (
@@ -257,7 +260,7 @@ def look_at_docker(paths: MachinePaths, environment: Mapping[str, str]) -> Found
     name = docker_context.name_for(paths.name)
     meta = docker_context.meta_file(paths.name)
     for variable in ("DOCKER_HOST", "DOCKER_CONTEXT"):
-        if (value := environment.get(variable)) and value not in (f"unix://{paths.docker_socket}", name):
+        if (value := environment.get(variable)) and value not in (url(paths.docker_socket), name):
             yield (
                 NOTE,
                 f"{variable} is set: docker's client does not use Cove without --context {name}",
@@ -271,16 +274,16 @@ def look_at_docker(paths: MachinePaths, environment: Mapping[str, str]) -> Found
         yield (
             WARNING,
             f"docker's client has no context {name}",
-            f"docker context create {name} --docker host=unix://{paths.docker_socket}",
+            f"docker context create {name} --docker host={url(paths.docker_socket)}",
         )
         return
     except (OSError, ValueError, KeyError, TypeError):
         yield WARNING, f"the docker context {name} cannot be read: {meta}", f"docker context rm -f {name}"
         return
-    if host != f"unix://{paths.docker_socket}":
+    if host != url(paths.docker_socket):
         yield (
             WARNING, f"the docker context {name} is of another place: {host}",
-            f"docker context update {name} --docker host=unix://{paths.docker_socket}",
+            f"docker context update {name} --docker host={url(paths.docker_socket)}",
         )  # fmt: skip
     else:
         yield OK, f"the docker context {name} leads to the machine"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cove.errors import CoveError
-from cove.machine import docker_context, lifecycle
+from cove.machine import autostart, docker_context, lifecycle
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths, cache_dir, config_dir, data_dir, images_dir, machines_dir, runtime_dir
 from cove.machine.sizes import approximate_size
@@ -84,6 +85,7 @@ def uninstall(gone: Sequence[Leftover], *, keep_data: bool) -> None:
         lifecycle.check_stopped(MachinePaths(name))
     for name in names:
         docker_context.remove(MachinePaths(name))
+        autostart.here().turn_off(name)
     for each in gone:
         _remove(each.path)
     for folder in (machines_dir(), data_dir(), config_dir(), cache_dir(), *_home()):
@@ -121,7 +123,9 @@ def _size(path: Path) -> int:
     total = 0
     with contextlib.suppress(OSError):
         info = path.lstat()
-        total = info.st_blocks * 512 if hasattr(info, "st_blocks") else info.st_size
+        total = info.st_size
+        if sys.platform != "win32":
+            total = info.st_blocks * 512
         if path.is_dir() and not path.is_symlink():
             total += sum(_size(each) for each in path.iterdir())
     return total

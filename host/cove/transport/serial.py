@@ -9,11 +9,11 @@ import contextlib
 import secrets
 import socket
 import struct
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 from coved.streams.frames import (
     CREDIT,
@@ -45,17 +45,18 @@ CONNECT_TIMEOUT_S = 60.0
 HELLO_TIMEOUT_S = 5.0
 """A guest that an earlier agent left in the middle of a frame's head is greeted again."""
 OPEN_TIMEOUT_S = 20.0
+Dial = Callable[[float], socket.socket]
 _READ_SIZE = 1 << 17
 MOST = 256
 """Streams that the guest may have open to this computer's services."""
 
 
 class SerialTransport(Reconnecting["_Connection"]):
-    """`path` is the hypervisor's socket."""
+    """`dial` makes a connection to the hypervisor's end of the port; it is told for how long it may try, and raises `OSError`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, dial: Dial) -> None:
         super().__init__()
-        self._path = path
+        self._dial = dial
 
     def open_stream(self, target: str) -> Stream:
         connection = self._connected()
@@ -80,17 +81,17 @@ class SerialTransport(Reconnecting["_Connection"]):
                 self._connection.finish()
 
     def _connect(self) -> _Connection:
-        return _greeted(self._path, self._services)
+        return _greeted(self._dial, self._services)
 
 
-def _greeted(path: Path, services: Mapping[str, Handler]) -> _Connection:
+def _greeted(dial: Dial, services: Mapping[str, Handler]) -> _Connection:
     """A new connection, which the guest has answered on. Raises `TransportError`."""
     deadline = time.monotonic() + CONNECT_TIMEOUT_S
     while True:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock = None
         try:
+            sock = dial(HELLO_TIMEOUT_S)
             sock.settimeout(HELLO_TIMEOUT_S)
-            sock.connect(str(path))
             hello = frame(HELLO, 0, secrets.token_bytes(NONCE_SIZE))
             sock.sendall(PADDING + hello)
             rest = _after(sock, hello)
@@ -98,17 +99,29 @@ def _greeted(path: Path, services: Mapping[str, Handler]) -> _Connection:
             sock.sendall(b"".join(frame(SERVE, 0, place.encode()) for place in services))
             return _Connection(sock, rest, services)
         except TimeoutError:
-            sock.close()
+            _close(sock)
             if time.monotonic() > deadline:
-                raise TransportError(f"the machine does not answer on {path.name}") from None
+                raise TransportError("the machine does not answer where its streams are served") from None
         except BlockingIOError:  # the hypervisor has others to accept first, which we gave up
-            sock.close()
+            _close(sock)
             if time.monotonic() > deadline:
-                raise TransportError(f"the hypervisor does not answer on {path.name}") from None
+                raise TransportError("the hypervisor does not answer where streams are served") from None
             time.sleep(HELLO_TIMEOUT_S)
         except OSError as error:
-            sock.close()
+            _close(sock)
             raise TransportError(f"no connection into the machine: {error.strerror or error}") from error
+
+
+def _duration(seconds: float) -> bytes:
+    """For SO_SNDTIMEO: a struct timeval, on Windows a number of milliseconds."""
+    if sys.platform == "win32":
+        return struct.pack("@L", int(seconds * 1000))
+    return struct.pack("@ll", int(seconds), 0)
+
+
+def _close(sock: socket.socket | None) -> None:
+    if sock is not None:
+        sock.close()
 
 
 def _after(sock: socket.socket, hello: bytes) -> bytes:
@@ -177,9 +190,7 @@ class _Connection:
         if self._sending.acquire(timeout=HELLO_TIMEOUT_S):
             try:
                 with contextlib.suppress(OSError):
-                    self._sock.setsockopt(
-                        socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(HELLO_TIMEOUT_S), 0)
-                    )
+                    self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _duration(HELLO_TIMEOUT_S))
                     self._sock.sendall(frame(HELLO, 0, self._farewell))
                     self._gone.wait(HELLO_TIMEOUT_S)
             finally:

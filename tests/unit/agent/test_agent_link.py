@@ -6,6 +6,7 @@ import asyncio
 import struct
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from cove.agent import link as module
 from cove.agent.link import MAX_WORK, Link
 from cove.errors import AgentError, DriverError, PortInUse
+from cove.local.sockets import connect
 from coved.link.protocol import (
     Activity,
     AskTime,
@@ -126,7 +128,7 @@ def linked_again(tmp_path: Path, scenario: Callable[[Guests, Link, Ports], Await
         ports: Any = Ports()
         guests = Guests()
         server = await asyncio.start_unix_server(guests.take, tmp_path / "link")
-        link = Link(tmp_path / "link", ports, BOOT)
+        link = Link(partial(connect, tmp_path / "link", 5), ports, BOOT)
         async with asyncio.timeout(60):
             await link.open()
             await scenario(guests, link, ports)
@@ -469,11 +471,11 @@ def test_a_shutdown_is_asked_for(tmp_path: Path) -> None:
     linked(tmp_path, scenario)
 
 
-def test_a_link_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_link_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     async def scenario() -> None:
         ports: Any = Ports()
-        with pytest.raises(AgentError, match="nothing"):
-            await Link(tmp_path / "nothing", ports, BOOT).open()
+        with pytest.raises(AgentError, match="link to the machine cannot be opened: No such file"):
+            await Link(partial(connect, tmp_path / "nothing", 5), ports, BOOT).open()
 
     asyncio.run(scenario())
 

@@ -18,7 +18,7 @@ import pytest
 from cove.errors import TransportError
 from cove.forward import docker_socket
 from cove.forward.docker_socket import DockerSocket, EngineDoor
-from cove.machine.sockets import listen
+from cove.local.sockets import listen
 from cove.transport.base import Stream
 
 

@@ -339,6 +339,20 @@ def test_without_it_sockets_are_in_the_session_directory(monkeypatch: pytest.Mon
     assert paths.runtime_dir() in (Path(f"/run/user/{os.getuid()}/cove"), Path(f"/tmp/cove-{os.getuid()}"))
 
 
+def test_on_macos_they_are_in_a_short_folder_that_nobody_cleans(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COVE_HOME", raising=False)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr("sys.platform", "darwin")
+    longest = MachinePaths("m" * 31)
+    for home, wanted in (
+        ("/Users/firstname.lastname", Path("/Users/firstname.lastname/.cove/run")),
+        (f"/Users/{'x' * 50}", Path(f"/tmp/cove-{os.getuid()}")),
+    ):
+        monkeypatch.setattr(Path, "home", lambda home=home: Path(home))
+        assert paths.runtime_dir() == wanted
+        assert len(os.fsencode(longest.folder_socket("folder10.fs"))) <= paths.MAX_SOCKET_PATH < 104
+
+
 def test_a_socket_path_that_is_too_long_is_told_before_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COVE_HOME", "/" + "x" * 90)
     with pytest.raises(CoveError, match="is too long") as error:

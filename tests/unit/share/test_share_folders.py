@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cove.drivers.qemu import devices
 from cove.errors import SettingsError
 from cove.machine.settings import Settings
 from cove.share import choice, folders, starting
@@ -108,7 +109,7 @@ def test_only_virtiofs_needs_the_guests_memory_and_only_with_folders(home: Path)
 
 
 def test_qemu_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "cache_dir", lambda: tmp_path / "cache")
+    monkeypatch.setattr(devices, "cache_dir", lambda: tmp_path / "cache")
     monkeypatch.setattr("sys.platform", "linux")
     program, asked = tmp_path / "qemu", tmp_path / "asked"
     program.write_text(f'#!/bin/sh\necho "$2" >> {asked}\ncase $2 in virtio-9p*) exit 0; esac; exit 1\n')

@@ -47,6 +47,27 @@ def test_windows_paths_are_one_path(path: str) -> None:
     assert (found[0].tag, found[1]) == ("folder0", "a b")
 
 
+COMPOSED, DECOMPOSED = "Caf\u00e9", "Cafe\u0301"
+
+
+@pytest.mark.parametrize("asked", [COMPOSED, DECOMPOSED, COMPOSED.upper(), DECOMPOSED.lower()])
+@pytest.mark.parametrize("shared", [COMPOSED, DECOMPOSED])
+def test_macos_takes_all_ways_to_write_a_name_for_one(shared: str, asked: str) -> None:
+    """And what is below keeps the form that it was asked in: the file system of the Mac finds it."""
+    folder = Share("folder0", f"/Users/{shared}")
+    table = Table((folder,), fold_case=True)
+    for below in ("", "src", COMPOSED, DECOMPOSED):
+        assert table.find(f"/Users/{asked}/{below}") == (folder, below)
+    assert table.find(f"/Users/{asked}s") is None
+
+
+def test_elsewhere_they_are_two_names() -> None:
+    for windows in (True, False):
+        table = Table((Share("folder0", f"/c/{COMPOSED}"),), windows=windows, fold_case=windows)
+        assert table.find(f"/c/{COMPOSED}/x") is not None
+        assert table.find(f"/c/{DECOMPOSED}/x") is None
+
+
 @pytest.mark.parametrize(
     ("path", "found"),
     [

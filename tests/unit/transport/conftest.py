@@ -1,4 +1,4 @@
-"""Both transports into a guest: over SSH, and over a serial port with the guest's own service behind it."""
+"""The transports into a guest: over SSH, and over a serial port and a socket with the guest's own service behind them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ import tempfile
 import threading
 import tty
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cove.machine.sockets import listen
+from cove.local.sockets import connect, listen
 from cove.transport.serial import SerialTransport
+from cove.transport.vsock import greet
 from unix_engine import serve
 
 
@@ -102,7 +104,7 @@ class SerialWay:
         self._ends: list[Callable[[], None]] = []
 
     def transport(self) -> SerialTransport:
-        self._made.append(SerialTransport(self.guest.socket))
+        self._made.append(SerialTransport(partial(connect, self.guest.socket)))
         return self._made[-1]
 
     def restart(self) -> None:
@@ -132,6 +134,94 @@ def serial_way() -> Iterator[SerialWay]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(params=["ssh", "serial"])
+VSOCK = """
+import socket, sys
+from coved.streams.vsock import VsockStreams
+
+class Here(VsockStreams):
+    def is_host(self, address):
+        return True
+
+Here(socket.socket(fileno=int(sys.argv[1])), bytes.fromhex(sys.argv[2])).run()
+"""
+
+
+class VsockGuest:
+    """The service of the guest on a socket. A unix socket has to do: few computers can speak to themselves by vsock."""
+
+    def __init__(self, folder: Path, key: bytes) -> None:
+        self.socket = folder / "vsock"
+        self.key = key
+        self.connections = 0
+        self._dialed: socket.socket | None = None
+        self._listener = listen(self.socket, 16)
+        self._service = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        fd = self._listener.fileno()
+        return subprocess.Popen([sys.executable, "-c", VSOCK, str(fd), self.key.hex()], pass_fds=[fd])
+
+    def dial(self, timeout_s: float) -> socket.socket:
+        made = connect(self.socket, timeout_s)
+        made.settimeout(timeout_s)
+        greet(made, self.key)
+        self._dialed = made
+        self.connections += 1
+        return made
+
+    def drop(self) -> None:
+        if self._dialed is not None:
+            with contextlib.suppress(OSError):
+                self._dialed.shutdown(socket.SHUT_RDWR)
+
+    def restart(self) -> None:
+        self.close_service()
+        self._service = self._start()
+
+    def close_service(self) -> None:
+        self._service.kill()
+        self._service.wait(10)
+
+    def close(self) -> None:
+        self._listener.close()
+        self.close_service()
+
+
+class VsockWay:
+    def __init__(self, folder: Path) -> None:
+        self.engine = folder / "engine.sock"
+        self.target = str(self.engine)
+        self.guest = VsockGuest(folder, bytes(range(32)))
+        self._ends: list[Callable[[], None]] = []
+
+    def transport(self) -> SerialTransport:
+        return SerialTransport(self.guest.dial)
+
+    def restart(self) -> None:
+        self.guest.restart()
+
+    def serve(self, behave: Callable[[Any], None]) -> Callable[[], None]:
+        end = serve(self.engine, behave)
+        self._ends.append(end)
+        return end
+
+    def close(self) -> None:
+        self.guest.close()
+        for end in self._ends:
+            end()
+
+
+@pytest.fixture
+def vsock_way() -> Iterator[VsockWay]:
+    folder = Path(tempfile.mkdtemp(prefix="cove-v", dir="/tmp"))
+    made = VsockWay(folder)
+    try:
+        yield made
+    finally:
+        made.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["ssh", "serial", "vsock"])
 def either_way(request: pytest.FixtureRequest) -> Any:
-    return request.getfixturevalue("way" if request.param == "ssh" else "serial_way")
+    return request.getfixturevalue({"ssh": "way", "serial": "serial_way", "vsock": "vsock_way"}[request.param])

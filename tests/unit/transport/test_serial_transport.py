@@ -7,12 +7,13 @@ import os
 import socket
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cove.errors import TransportError
-from cove.machine.sockets import listen
+from cove.local.sockets import connect, listen
 from cove.transport.serial import SerialTransport
 from coved.streams.frames import (
     CREDIT,
@@ -150,7 +151,7 @@ def test_a_farewell_leaves_no_frame_half_on_its_way(serial_way: Any) -> None:
 
 def test_nobody_there_is_an_error_at_once(tmp_path: Path) -> None:
     with pytest.raises(TransportError, match="no connection into the machine"):
-        SerialTransport(tmp_path / "streams.sock").connect()
+        SerialTransport(partial(connect, tmp_path / "streams.sock")).connect()
 
 
 def test_a_guest_that_never_answers_is_an_error_in_time(serial_way: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +189,7 @@ def test_a_guest_that_breaks_the_rules_is_cut_off(wire: bytes, tmp_path: Path) -
                                 client.sendall(wire)
 
         threading.Thread(target=guest, daemon=True).start()
-        transport = SerialTransport(tmp_path / "s.sock")
+        transport = SerialTransport(partial(connect, tmp_path / "s.sock"))
         stream = transport.open_stream("/run/docker.sock")
         stream.sendall(b"GET /_ping")
         with pytest.raises(OSError, match="broke"):
@@ -212,5 +213,5 @@ def test_a_machine_that_cuts_every_connection_is_tried_twice(tmp_path: Path) -> 
 
         threading.Thread(target=guest, daemon=True).start()
         with pytest.raises(TransportError, match="broke"):
-            SerialTransport(tmp_path / "s.sock").open_stream("/run/docker.sock")
+            SerialTransport(partial(connect, tmp_path / "s.sock")).open_stream("/run/docker.sock")
         assert greetings == 2

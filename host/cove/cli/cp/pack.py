@@ -144,7 +144,7 @@ def _entry(file: str, name: str, found: os.stat_result) -> Entry | None:
         entry.capability = _capability(file)
     elif kind == SYMBOLIC_LINK:
         entry.link = os.readlink(file).replace(os.sep, "/")
-    elif kind in (CHARACTER, BLOCK_DEVICE):
+    elif sys.platform != "win32" and kind in (CHARACTER, BLOCK_DEVICE):
         entry.device = (os.major(found.st_rdev), os.minor(found.st_rdev))
     return entry
 

@@ -142,7 +142,7 @@ class Unpacker:
                         view = view[os.write(descriptor, view) :]
             if sys.platform == "linux" and entry.capability:
                 self._capability(descriptor, entry.capability, path)
-            if _BY_DESCRIPTOR:
+            if sys.platform != "win32" and _BY_DESCRIPTOR:
                 with self._told("chmod", path):
                     os.fchmod(descriptor, entry.mode)
                 with self._told("chtimes", path):
@@ -233,7 +233,7 @@ class Unpacker:
             parent = self._open(parts[:-1], path, make=False)
             try:
                 at = parent.name(parts[-1])
-                if not _BY_DESCRIPTOR:
+                if sys.platform == "win32" or not _BY_DESCRIPTOR:
                     os.utime(at, ns=_times(mtime))
                     return
                 descriptor = os.open(at, os.O_RDONLY | _DIRECTORY, dir_fd=parent.descriptor)
@@ -271,8 +271,9 @@ class Unpacker:
     def _open(self, parts: tuple[str, ...], name: str, *, make: bool) -> _Parent:
         if not _BY_DESCRIPTOR:
             return self._look(parts, name, make=make)
-        # O_PATH needs no permission to list the directory.
-        access = os.O_PATH if sys.platform == "linux" else os.O_RDONLY
+        access = os.O_RDONLY
+        if sys.platform == "linux":
+            access = os.O_PATH  # which needs no permission to list the directory
         # The root is the user's own word and may be a link.
         at = os.open(self.root, access | (_DIRECTORY & ~getattr(os, "O_NOFOLLOW", 0)))
         for part in parts:

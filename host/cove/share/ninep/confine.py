@@ -28,12 +28,13 @@ def confine(root: Path, *, read_only: bool) -> None:
     """Never fails: what the system cannot do is left out."""
     with contextlib.suppress(OSError):
         os.chdir("/")
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            _restrict(root, read_only=read_only)
+    with contextlib.suppress(OSError):
+        _restrict(root, read_only=read_only)
 
 
 def _restrict(root: Path, *, read_only: bool) -> None:
+    if sys.platform != "linux":
+        return
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     version = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _GET_VERSION)

@@ -25,7 +25,6 @@ _SAFE = (
 )
 """A file may become a link, a pipe or a terminal between a look at it and its being opened."""
 _ACCESS = {wire.O_RDONLY: os.O_RDONLY, wire.O_WRONLY: os.O_WRONLY, wire.O_RDWR: os.O_RDWR}
-_LINUX = sys.platform == "linux"
 FILE_MODE = 0o777
 """Of modes of files, what is set and shown: a program of a container must not become one of the user on the host that runs with
 the user's rights (set-user-id), nor one of the host such a program in a container."""
@@ -124,7 +123,7 @@ class Folder:
     @staticmethod
     def reopen(descriptor: int, access: int) -> int:
         """Open once more what is open, whatever has become of its name."""
-        if not _LINUX:
+        if sys.platform != "linux":
             raise OSError(errno.ENOENT, "gone")
         return os.open(_through(descriptor), _ACCESS[access] | (_SAFE & ~os.O_NOFOLLOW))
 
@@ -156,7 +155,7 @@ class Folder:
             os.close(os.open(name, os.O_WRONLY | _SAFE | os.O_CREAT | os.O_EXCL, mode & FILE_MODE, dir_fd=directory))
         elif kind == stat.S_IFIFO:
             os.mkfifo(name, mode & FILE_MODE, dir_fd=directory)
-        elif kind == stat.S_IFSOCK and _LINUX:
+        elif kind == stat.S_IFSOCK and sys.platform == "linux":
             os.mknod(name, stat.S_IFSOCK | (mode & FILE_MODE), dir_fd=directory)
         else:
             raise PermissionError(errno.EPERM, "no devices")
@@ -191,10 +190,12 @@ class Folder:
             os.fchmod(self.tree.directory(node), mode)
         elif stat.S_ISLNK(look.mode):
             raise OSError(errno.EOPNOTSUPP, "links have no mode")
-        elif not _LINUX:
+        elif sys.platform != "linux":
             os.chmod(node.name, mode, dir_fd=self._parent(node), follow_symlinks=False)
         else:  # chmod(2) follows links; what is open is what was looked at
-            with opened(self._handle(node)) as handle:
+            with opened(
+                os.open(node.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._parent(node))
+            ) as handle:
                 if stat.S_ISLNK(look_fd(handle).mode):
                     raise OSError(errno.EOPNOTSUPP, "links have no mode")
                 Path(os.fsdecode(_through(handle))).chmod(mode)
@@ -224,12 +225,12 @@ class Folder:
     # Extended attributes, which only Linux's Python has. The path that is followed is the kernel's own link to what is open.
 
     def get_xattr(self, node: Node, name: bytes) -> bytes:
-        if not _LINUX:
+        if sys.platform != "linux":
             raise OSError(errno.ENOTSUP, "no extended attributes")
         return os.getxattr(self._place(node), name, follow_symlinks=False)
 
     def list_xattrs(self, node: Node) -> list[bytes]:
-        if not _LINUX:
+        if sys.platform != "linux":
             return []
         try:
             found = os.listxattr(self._place(node), follow_symlinks=False)
@@ -240,12 +241,12 @@ class Folder:
         return [name for name in map(os.fsencode, found) if name.startswith(XATTR_PREFIX)]
 
     def set_xattr(self, node: Node, name: bytes, value: bytes, flags: int = 0) -> None:
-        if not _LINUX:
+        if sys.platform != "linux":
             raise OSError(errno.ENOTSUP, "no extended attributes")
         os.setxattr(self._place(node), name, value, flags & 3, follow_symlinks=False)
 
     def remove_xattr(self, node: Node, name: bytes) -> None:
-        if not _LINUX:
+        if sys.platform != "linux":
             raise OSError(errno.ENOTSUP, "no extended attributes")
         os.removexattr(self._place(node), name, follow_symlinks=False)
 
@@ -255,9 +256,6 @@ class Folder:
         if node.parent is None:
             raise OSError(errno.ENOENT if node.gone else errno.EACCES, "no entry of a directory")
         return self.tree.directory(node.parent)
-
-    def _handle(self, node: Node) -> int:
-        return os.open(node.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._parent(node))
 
     def _place(self, node: Node) -> bytes:
         if node.parent is None:

@@ -13,7 +13,7 @@ _BY_DESCRIPTOR = os.open in os.supports_dir_fd
 
 def open_below(within: Path, folder: Path) -> int:
     """A descriptor of a folder, on the way to which from ``within`` no symlink is followed. Raises OSError."""
-    fd = os.open(within, OPEN & ~os.O_NOFOLLOW)
+    fd = os.open(within, OPEN & ~getattr(os, "O_NOFOLLOW", 0))
     for name in folder.relative_to(within).parts:
         try:
             below = os.open(name, OPEN, dir_fd=fd)

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from cove.local.sockets import connect
 from cove.share.watching.echoes import Echoes
 
 log = logging.getLogger(__name__)
@@ -40,12 +41,13 @@ class GuestChanges:
 
     async def open(self) -> None:
         """Returns when the server tells all that the guest does from now on, or is not there."""
-        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        made = None
         try:
-            made.connect(str(self._path))
+            made = connect(self._path, ANSWER_S)
             made.sendall(json.dumps({"token": self._token}).encode() + b"\n")
         except OSError as error:
-            made.close()
+            if made is not None:
+                made.close()
             log.warning("the server of %s does not answer: %s", self._path.stem, error.strerror)
             return
         made.setblocking(False)

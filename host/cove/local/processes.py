@@ -1,0 +1,67 @@
+"""Processes that live on when the one that started them ends: agents, QEMU, and the servers of folders."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+Words = Sequence[str | Path]
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def start(
+        words: Words, log: IO[bytes], *, inherited: Sequence[int], folder: Path, output: int | None = None
+    ) -> subprocess.Popen[bytes]:
+        """It has no window, and the Ctrl-C of this console is not for it. A process whose children are to end with it (a job, as
+        some terminals and build servers make one) lets go of it where it may.
+
+        Args:
+            log: where it says what it has to say.
+            inherited: descriptors whose files it has open as well.
+            output: for its standard output, when that is not to be the log.
+
+        Raises `OSError`.
+        """
+        handles = [msvcrt.get_osfhandle(fd) for fd in inherited]
+        startup = subprocess.STARTUPINFO(lpAttributeList={"handle_list": handles})
+        flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+        for handle in handles:
+            os.set_handle_inheritable(handle, True)
+        try:
+            for more in (subprocess.CREATE_BREAKAWAY_FROM_JOB, 0):
+                try:
+                    return subprocess.Popen(
+                        words, stdin=subprocess.DEVNULL, stdout=log if output is None else output, stderr=log, cwd=folder,
+                        startupinfo=startup, creationflags=flags | more,
+                    )  # fmt: skip
+                except PermissionError:  # the job does not let it go
+                    if not more:
+                        raise
+            raise AssertionError("not reached")
+        finally:
+            for handle in handles:
+                os.set_handle_inheritable(handle, False)
+
+else:
+
+    def start(
+        words: Words, log: IO[bytes], *, inherited: Sequence[int], folder: Path, output: int | None = None
+    ) -> subprocess.Popen[bytes]:
+        """It has a session of its own.
+
+        Args:
+            log: where it says what it has to say.
+            inherited: descriptors that it has as well.
+            output: for its standard output, when that is not to be the log.
+
+        Raises `OSError`.
+        """
+        return subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=log if output is None else output, stderr=log, cwd=folder,
+            start_new_session=True, pass_fds=inherited,
+        )  # fmt: skip

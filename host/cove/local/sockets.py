@@ -1,0 +1,74 @@
+"""Sockets at paths, for this user alone. On Windows, whose Python has no unix sockets, a named pipe is behind each, and at the path is a
+file that says which.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class Listener(Protocol):
+    """What `socket.socket` has as well."""
+
+    def accept(self) -> tuple[socket.socket, Any]: ...
+    def shutdown(self, how: int, /) -> None: ...
+    def close(self) -> None: ...
+
+
+if sys.platform == "win32":
+
+    def listen(path: Path, backlog: int) -> Listener:
+        """A listener at `path` in the place of what a dead process left there. Raises `OSError`."""
+        from cove.local import pipes
+
+        return pipes.listen(path)
+
+    def connect(path: Path, timeout_s: float) -> socket.socket:
+        """A connection to who listens at `path`. Raises `OSError`."""
+        from cove.local import pipes
+
+        return pipes.connect(path, timeout_s)
+
+    def url(path: Path) -> str:
+        """For docker's client."""
+        from cove.local import pipes
+
+        return "npipe://" + pipes.name(path).replace("\\", "/")
+
+else:
+
+    def listen(path: Path, backlog: int) -> socket.socket:
+        """A listening socket at `path` (0600) in the place of what a dead process left there. Raises `OSError`."""
+        path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            mask = os.umask(0o177)
+            try:
+                listener.bind(str(path))
+            finally:
+                os.umask(mask)
+            listener.listen(backlog)
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
+    def connect(path: Path, timeout_s: float) -> socket.socket:
+        """A connection to who listens at `path`. Raises `OSError`."""
+        made = socket.socket(socket.AF_UNIX)
+        try:
+            made.settimeout(timeout_s)
+            made.connect(str(path))
+            made.settimeout(None)
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def url(path: Path) -> str:
+        """For docker's client."""
+        return f"unix://{path}"

@@ -1,0 +1,149 @@
+"""What is in the place of unix sockets on Windows, with a real Python for Windows (docs/platforms.md says how one runs under Wine)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+if sys.platform != "win32":
+    pytest.skip("of Windows", allow_module_level=True)
+
+from cove.local import pipes, processes, sockets
+from cove.local.serving import serve
+from cove.machine.locks import FileLock
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    folder = tmp_path / "run" / "default"
+    folder.mkdir(parents=True)
+    return folder / "docker.sock"
+
+
+def echo(client: Any) -> None:
+    while data := client.recv(1 << 16):
+        client.sendall(data)
+    client.sendall(b"END")
+    client.shutdown(socket.SHUT_WR)
+    client.gone.wait(30)
+    client.close()
+
+
+@pytest.fixture
+def echoing(path: Path) -> Iterator[Path]:
+    listener = sockets.listen(path, 4)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=echo, args=(listener.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    yield path
+    listener.close()
+
+
+def connect(path: Path) -> socket.socket:
+    made = sockets.connect(path, 10)
+    made.settimeout(60)
+    return made
+
+
+def test_dockers_client_knows_its_address(path: Path) -> None:
+    url = sockets.url(path)
+    assert url.startswith("npipe:////./pipe/cove-")
+    assert url.endswith("-default-docker")
+    assert url != sockets.url(path.parent.parent.with_name("other") / "default" / "docker.sock")
+
+
+def test_nobody_there_is_an_error_as_of_a_unix_socket(path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        sockets.connect(path, 1)
+    sockets.listen(path, 4).close()
+    with pytest.raises(ConnectionRefusedError):
+        sockets.connect(path, 1)
+
+
+def test_each_way_has_its_end(echoing: Path) -> None:
+    with connect(echoing) as sock:
+        sock.sendall(b"hello")
+        assert sock.recv(5) == b"hello"
+        sock.shutdown(socket.SHUT_WR)
+        assert sock.recv(100) == b"END"
+        assert sock.recv(100) == b""
+
+
+def test_many_at_once(echoing: Path) -> None:
+    clients = [connect(echoing) for _ in range(12)]
+    for number, client in enumerate(clients):
+        client.sendall(b"%d" % number)
+    assert [client.recv(9) for client in clients] == [b"%d" % number for number in range(12)]
+    for client in clients:
+        client.close()
+
+
+def test_much_both_ways_at_once(echoing: Path) -> None:
+    much = os.urandom(1 << 20)
+    with connect(echoing) as client:
+
+        def send() -> None:
+            client.sendall(much)
+            client.shutdown(socket.SHUT_WR)
+
+        threading.Thread(target=send, daemon=True).start()
+        got = b""
+        while data := client.recv(1 << 16):
+            got += data
+    assert got == much + b"END"
+
+
+def test_an_event_loop_serves_it(path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"got " + await reader.readline())
+        await writer.drain()
+        writer.close()
+
+    def ask() -> bytes:
+        with connect(path) as sock, sock.makefile("rb") as lines:
+            sock.sendall(b"question\n")
+            return lines.readline()
+
+    async def run() -> bytes:
+        server = await serve(sockets.listen(path, 4), answer, 1 << 16)
+        try:
+            return await asyncio.to_thread(ask)
+        finally:
+            server.close()
+
+    assert asyncio.run(run()) == b"got question\n"
+
+
+def test_a_pipe_is_this_users(path: Path) -> None:
+    listener = pipes.listen(path)
+    assert listener.name == pipes.name(path)
+    assert pipes._owner(listener._next) == pipes._user()
+    listener.close()
+
+
+def test_a_child_holds_the_lock_that_it_inherits_for_as_long_as_it_lives(tmp_path: Path) -> None:
+    lock, other = FileLock(tmp_path / "vm.lock"), FileLock(tmp_path / "vm.lock")
+    assert lock.try_acquire()
+    assert not other.try_acquire()
+    with (tmp_path / "log").open("ab") as log:
+        words = [sys.executable, "-c", "import time; time.sleep(600)"]
+        child = processes.start(words, log, inherited=[lock.fd], folder=tmp_path)
+    lock.release()
+    assert not other.is_free()
+    child.kill()
+    child.wait(60)
+    other.acquire(60, "the lock of a child that is gone")
+    other.release()
