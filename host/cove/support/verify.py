@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
 
+from cove.local import sockets
+
 PASSED, FAILED, SKIPPED = "passed", "FAILED", "skipped"
 MACHINE = "verify"
 IMAGE = "cove/starter"
@@ -174,10 +176,10 @@ class Verification:
             self._call([*compose, "down"])
 
     def _socket(self) -> str:
-        path = str(self._status()["docker_socket"])
+        path = Path(str(self._status()["docker_socket"]))
         if sys.platform == "win32":
-            return path
-        mode = Path(path).stat().st_mode & 0o777
+            return sockets.url(path)
+        mode = path.stat().st_mode & 0o777
         if mode & 0o077:
             raise Failed(f"others may open {path} (mode {mode:o})")
         return f"{path}, mode {mode:o}"
@@ -240,10 +242,7 @@ class Verification:
     def _docker_words(self) -> list[str]:
         if shutil.which("docker") is None:
             raise Skip("there is no docker client")
-        path = str(self._status()["docker_socket"])
-        if sys.platform == "win32":
-            return ["docker", "--host", path if "://" in path else "npipe://" + path.replace("\\", "/")]
-        return ["docker", "--host", f"unix://{path}"]
+        return ["docker", "--host", sockets.url(Path(str(self._status()["docker_socket"])))]
 
     def _timed(self, *words: str) -> tuple[str, float]:
         began = time.monotonic()
