@@ -125,7 +125,10 @@ def _program(plan: Plan, work: Path, source: Path, made: Path, what: str, *libra
 
 
 def _stable_abi(plan: Plan, work: Path, python: Path) -> None:
-    """python3.dll, for modules that are compiled for all Pythons: it has nothing but the names, which lead to the real DLL."""
+    """python3.dll, for modules that are compiled for all Pythons: it has nothing but the names, which lead to the real DLL.
+
+    Its base address is given, for the linker makes one of the path that it writes to.
+    """
     said = plan.run([f"{_TOOL}objdump", "-p", python / f"{DLL}.dll"])
     names = re.findall(r"^\s*\[\s*\d+\]\s+(?:\+base\[\s*\d+\]\s+[0-9a-f]+\s+)?(_?Py\w+)$", said, re.MULTILINE)
     if len(names) < 1000:
@@ -135,7 +138,8 @@ def _stable_abi(plan: Plan, work: Path, python: Path) -> None:
     (work / "empty.c").write_text("")
     plan.run(
         [
-            f"{_TOOL}gcc", "-shared", "-nostdlib", "-s", "-Wl,--no-insert-timestamp", "-Wl,-e,0", "-o", python / "python3.dll",
+            f"{_TOOL}gcc", "-shared", "-nostdlib", "-s", "-Wl,--no-insert-timestamp", "-Wl,-e,0",
+            "-Wl,--image-base,0x180000000", "-o", python / "python3.dll",
             work / "empty.c", definition,
         ]
     )  # fmt: skip
