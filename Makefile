@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Where `prerequisites.sh test` puts a docker client when the system has none that is new enough.
 export PATH := $(CURDIR)/build/docker-cli/usr/bin:$(PATH)
 
-.PHONY: run stop test test-vm test-host check unit bench clean
+.PHONY: run stop test test-vm test-host test-platforms installers installers-lock check unit bench clean
 
 run: build/run-packages .venv/stamp
 	@$(BIN)/cove hello
@@ -25,6 +25,10 @@ test-vm:
 test-host:
 	@$(BIN)/python tests/run_part.py host >build/test-host.log 2>&1; status=$$?; cat build/test-host.log; exit $$status
 
+# What is for other systems than Linux, and installers, as far as it can be shown on one. Many minutes.
+test-platforms: build/platforms-packages .venv/stamp installers
+	@$(BIN)/pytest --part=platforms
+
 # What needs neither root nor a VM, in seconds.
 unit: .venv/stamp
 	$(BIN)/pytest tests/unit
@@ -36,6 +40,13 @@ check: .venv/stamp
 	$(BIN)/mypy
 	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin --exclude 'share/watching/inotify' host
 	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 --exclude 'share/watching/inotify|share/ninep' host
+
+# Everything that Cove is installed from, into build/installers (installers/README.md).
+installers: build/platforms-packages .venv/stamp
+	@PYTHONPATH=installers $(BIN)/python -m making
+
+installers-lock: .venv/stamp
+	@PYTHONPATH=installers $(BIN)/python -m making lock
 
 # Tables for docs/benchmarks.md. The machine should have nothing else to do.
 bench: build/test-packages .venv/stamp

@@ -13,13 +13,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--native", action="store_true", help="run the engine's tests on an engine on this computer, not on the VM's"
     )
-    parser.addoption("--part", choices=("vm", "host"), help="only the tests that need the VM, or only the others")
+    parts = "only the tests that need the VM, only the others, or those of other platforms, which run only when they are asked for"
+    parser.addoption("--part", choices=("vm", "host", "platforms"), help=parts)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if part := config.getoption("--part"):
-        config.hook.pytest_deselected(items=[item for item in items if needs_vm(item) != (part == "vm")])
-        items[:] = [item for item in items if needs_vm(item) == (part == "vm")]
+    part = config.getoption("--part")
+    kept = [item for item in items if part_of(item) == part or (part is None and part_of(item) != "platforms")]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
+
+
+def part_of(item: pytest.Item) -> str:
+    if item.path.relative_to(Path(__file__).parent).parts[0] == "platforms":
+        return "platforms"
+    return "vm" if needs_vm(item) else "host"
 
 
 def needs_vm(item: pytest.Item) -> bool:

@@ -92,7 +92,7 @@ class Engine:
 
             self._gives_back = GivesBack()
             self.link = client.LinkClient(config.link, config.version)
-            self.shares = Shares()
+            self.shares = Shares(zone=lambda: self.outside.now.zone)
             self.link.on_shares = self._share
             self.watched = Watched(self.link.watch)
             self.link.watched = lambda: self.watched.paths if self.watched is not None else ()

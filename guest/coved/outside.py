@@ -6,6 +6,8 @@ and guest, so it imports the standard library's portable part only.
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +16,23 @@ from urllib.parse import urlsplit
 AUTHORITIES_MAX = 384 << 10
 """Bytes of all certificates: they must fit into the seed, and into one frame of the link."""
 PROXY_MAX = 4096
+ZONE_MAX = 16 << 10
+"""Bytes of a file of a time zone, which has 1 to 4 KiB."""
 _BUNDLES = (
     "SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO", "AWS_CA_BUNDLE",
     "PIP_CERT",
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """The user's computer's time zone: its ``name`` ("Europe/Berlin"), and the file of it (TZif) in base64; "" for what is not known."""
+
+    name: str = ""
+    file: str = ""
+
+    def data(self) -> bytes:
+        return base64.b64decode(self.file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +47,16 @@ class Outside:
     authorities: str = ""
     proxies_in_containers: bool = False
     authorities_in_containers: bool = False
+    zone: Zone = Zone()
 
     def to_json(self) -> dict[str, Any]:
+        zone = {} if self.zone == Zone() else {"zone": {"name": self.zone.name, "file": self.zone.file}}
         return {
             "proxies": {
                 "http": self.http, "https": self.https, "no_proxy": self.no_proxy, "containers": self.proxies_in_containers,
             },
             "authorities": {"pem": self.authorities, "containers": self.authorities_in_containers},
+            **zone,
         }  # fmt: skip
 
     @classmethod
@@ -53,6 +71,7 @@ class Outside:
             _text(authorities, "pem", AUTHORITIES_MAX),
             _boolean(proxies),
             _boolean(authorities),
+            _zone(value),
         )
 
     @classmethod
@@ -116,6 +135,19 @@ def _table(value: object, name: str) -> Mapping[str, Any]:
     if not isinstance(table, Mapping):
         raise ValueError(f"{name} are no table")
     return table
+
+
+def _zone(value: object) -> Zone:
+    """Older hosts say nothing of it."""
+    if not isinstance(value, Mapping) or "zone" not in value:
+        return Zone()
+    table = _table(value, "zone")
+    zone = Zone(_text(table, "name", 255), _text(table, "file", 2 * ZONE_MAX))
+    try:
+        base64.b64decode(zone.file, validate=True)
+    except binascii.Error:
+        raise ValueError("the file of the zone is no base64") from None
+    return zone
 
 
 def _text(table: Mapping[str, Any], name: str, most: int) -> str:

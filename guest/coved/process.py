@@ -20,7 +20,7 @@ from coved.errors import UNFIT
 from coved.names.keeping import Keeper
 from coved.store.claim import claim
 from coved.store.database import SchemaTooNew
-from coved.supervisor import Door, orders, supervise
+from coved.supervisor import Door, on_console, orders, supervise
 
 if TYPE_CHECKING:
     from coved.link.services import HostService
@@ -55,7 +55,8 @@ def run(config: Config, *, debug: bool = False, wait: Callable[[], None] | None 
     except Exception as error:
         return _failed(error)
     try:
-        return supervise(lambda: _engine(config, door.listener, keeper, agent), door.renew)
+        say = on_console if config.link is not None else lambda text: None
+        return supervise(lambda: _engine(config, door.listener, keeper, agent), door.renew, say)
     except OSError as error:
         return _failed(error)
     finally:

@@ -63,13 +63,25 @@ def orders() -> set[signal.Signals]:
     return {signal.SIGTERM, signal.SIGINT, *(() if ignored else (signal.SIGHUP,))}
 
 
-def supervise(engine: Callable[[], int], prepare: Callable[[], None]) -> int:
+def on_console(text: str) -> None:
+    """Tell the host, which reads the machine's console; one that is not there is no reason to fail."""
+    with contextlib.suppress(OSError):
+        console = os.open("/dev/console", os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.write(console, f"cove: {text}\n".encode())
+        finally:
+            os.close(console)
+
+
+def supervise(
+    engine: Callable[[], int], prepare: Callable[[], None], say: Callable[[str], None] = lambda text: None
+) -> int:
     """Runs ``engine`` in a child until it has ended by itself, and again whenever it has died. Returns its exit status,
     or 128 and the signal that ended it.
 
-    ``prepare`` is called before each that follows. An engine dies by a signal that nobody meant for it, or with an exit status
-    other than 0; but the first one that ends with such a status could not start, and that is the end. The child is killed when
-    this process ends. To be called while there is one thread, and no event loop.
+    ``prepare`` is called before each that follows, ``say`` with what became of the one before it. An engine dies by a signal that
+    nobody meant for it, or with an exit status other than 0; but the first one that ends with such a status could not start, and
+    that is the end. The child is killed when this process ends. To be called while there is one thread, and no event loop.
     """
     # Objects made so far never end: keep the collector from touching their pages in the engine.
     gc.collect()
@@ -102,6 +114,7 @@ def supervise(engine: Callable[[], int], prepare: Callable[[], None]) -> int:
         # One that is killed again and again may be well; one that ends by itself will hardly do better at once.
         delay = min(max(2 * delay, 0.1), MAX_KILLED_DELAY_S if killed else MAX_DELAY_S) if quick else 0.0
         _log.warning("the engine %s; here is another%s", ended, f" in {delay:.1f} s" if delay else "")
+        say(f"the engine {ended}")
         if delay and signal.sigtimedwait(meant, delay) is not None:
             return 0
 

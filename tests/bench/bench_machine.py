@@ -77,6 +77,9 @@ class Floor:
         first = (image / "initramfs").read_bytes()
         self._initramfs.write_bytes(first + bytes(-len(first) % 4) + over.getvalue())
         self._kernel = image / "vmlinuz"
+        self.words = "quiet panic=-1 random.trust_cpu=on"
+        """The kernel's command line, but for the console."""
+        self.machines_words: str = json.loads((image / "manifest.json").read_text())["command_line"]
         self._options = ["-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max"]
         if status["accelerator"] != "tcg":
             self._options = ["-accel", status["accelerator"], "-cpu", "host"]
@@ -94,7 +97,7 @@ class Floor:
     def running(self, *more: str) -> Iterator[tuple[float, str]]:
         """Seconds until its init said that it is up, and what was on the console."""
         words = [str(find()), *self._options, *more, "-kernel", str(self._kernel), "-initrd", str(self._initramfs)]
-        words += ["-append", "quiet panic=-1 random.trust_cpu=on console=ttyS0"]
+        words += ["-append", f"{self.words} console=ttyS0"]
         begin = time.monotonic()
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         try:
@@ -120,6 +123,7 @@ def _read_until(fd: int, word: bytes, bound_s: float) -> str:
 def start(machine: Machine, folder: Path, rounds: int) -> None:
     """From `cove machine start` to an engine that answers: from the beginning, and from a template."""
     floor = Floor(machine, folder, FLOOR_INIT)
+    floor.words = floor.machines_words  # with two processors from the beginning it may die: see docs/troubleshooting.md
     cold, floors = [], []
     for _ in range(rounds):
         machine.cove("machine", "stop")

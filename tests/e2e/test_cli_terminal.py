@@ -27,7 +27,7 @@ def engine_host() -> str:
     return os.environ["COVE_TEST_DOCKER_HOST"]
 
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class Terminal:

@@ -6,6 +6,7 @@ which under emulation takes half an hour.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -52,12 +53,17 @@ class Application:
             return str(answer.read().decode())
 
 
+_ports = iter(range(18500, 18600))
+"""None that the kernel gives to somebody who connects while the machine is away."""
+
+
 def free_port(kind: int) -> int:
     """One that stays the same when the machine is started again."""
-    with socket.socket(socket.AF_INET, kind) as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+    for port in _ports:
+        with socket.socket(socket.AF_INET, kind) as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            return port
+    pytest.fail("no port is free")
 
 
 def eventually(look: Callable[[], Any], wanted: Callable[[Any], bool] = bool) -> Any:

@@ -145,7 +145,7 @@ NOTHING: dict[str, Any] = {
 
 async def until(condition: Callable[[], object]) -> None:
     """Of what nobody tells a test. Raises TimeoutError."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

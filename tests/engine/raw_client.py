@@ -106,7 +106,7 @@ def descriptors(engine: Any) -> list[str]:
 
 def settled(engine: Any, wanted: int) -> int:
     """How many descriptors the engine has open, when it has had time to close what its clients left."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (count := len(descriptors(engine))) > wanted and time.monotonic() < deadline:
         time.sleep(0.05)
     return count

@@ -257,13 +257,21 @@ def test_a_cache_may_begin_with_files(shared: Session) -> None:
 
 
 async def together(parts: Parts, sharing: str) -> list[str]:
-    """What two commands with the same cache see of each other: each says when it begins and ends, and what it finds."""
+    """What two commands with the same cache see of each other: each says when it begins and ends, and what it finds. The first does
+    not end before the second has, if that may begin."""
     mount = CacheMount(f"of {sharing}", "/c", sharing=sharing)
-    script = "ls /c; touch /c/{0}; sleep 0.4; rm /c/{0}"
-    first = asyncio.create_task(parts.mounting(script.format("a"), mount))
-    await until(lambda: any(one.in_use and "of " + sharing in one.key for one in parts.executor.caches.all()))
-    await asyncio.sleep(0.2)
-    second = asyncio.create_task(parts.mounting(script.format("b"), mount))
+    script = "ls /c; touch /c/a; until [ -e /c/go ]; do usleep 10000; done; rm /c/a /c/go"
+    first = asyncio.create_task(parts.mounting(script, mount))
+    folders = parts.root / "build" / "cache-mounts"
+    await until(lambda: [*folders.glob("*/a")])
+    (of_first,) = folders.glob("*/a")
+    second = asyncio.create_task(parts.mounting("ls /c; touch /c/b; rm /c/b", mount))
+    if sharing == "locked":
+        await asyncio.sleep(0.2)
+        assert not second.done()
+    else:
+        await asyncio.wait([second])
+    of_first.with_name("go").touch()
     return [await first, await second]
 
 

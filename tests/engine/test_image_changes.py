@@ -71,7 +71,7 @@ def test_others_go_on_while_a_spool_is_removed(tmp_path: Path, monkeypatch: pyte
         def remove(path: Path) -> None:
             if path.name.startswith("load-"):
                 loop.call_soon_threadsafe(alive.set)
-                seen.append(alive.wait(5))
+                seen.append(alive.wait(60))
                 loop.call_soon_threadsafe(task.cancel)
             remove_tree(path)
 

@@ -356,7 +356,7 @@ def test_execs_end_with_their_container(engine: Any, docker_client: Any, name: s
     with events_of(engine, container) as events:
         began = time.monotonic()
         container.stop(timeout=0)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
         events.until("stop")
         assert [one for one in events.actions if "die" in one] == ["exec_die", "die"]
     words = {"message": f"No such exec instance: {unused}"}

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.native
 _ASK_UDP = """
 import socket, sys
 one = socket.socket(type=socket.SOCK_DGRAM)
-one.settimeout(3)
+one.settimeout(30)
 one.connect(("127.0.0.1", int(sys.argv[1])))
 one.send(b"asked")
 print(one.recv(100).decode())

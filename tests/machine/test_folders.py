@@ -178,9 +178,14 @@ def its_server_may_die(machine: Any, work: Path) -> None:
     run = machine.home / "run/default"
     before = (run / "folder0.pid").read_text()
     os.kill(int(before), signal.SIGKILL)
-    eventually(
-        lambda: (run / "folder0.pid").read_text() != before and told(machine)["folders"][0]["state"] == "shared", 60
-    )
+
+    def another() -> bool:
+        try:
+            return (run / "folder0.pid").read_text() not in ("", before)
+        except FileNotFoundError:
+            return False
+
+    eventually(lambda: another() and told(machine)["folders"][0]["state"] == "shared", 60)
     done = machine.docker("run", "--rm", "-v", f"{work}:/x", "busybox", "cat", "/x/made", timeout_s=120)
     assert done.stdout == "back\n"
     dead = machine.docker("exec", "waits", "ls", "/x/deep", check=False, timeout_s=60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import virtual_time
 from coved.activity import Activity
 
 SETTLE_S = 0.05
@@ -32,7 +33,7 @@ def followed(scenario: Callable[[Told], Awaitable[None]]) -> None:
         await scenario(told)
         told.activity.close()
 
-    asyncio.run(run())
+    virtual_time.run(run())
 
 
 def test_work_is_told_at_once_and_quiet_a_moment_later() -> None:
@@ -94,4 +95,4 @@ def test_without_a_host_nothing_is_looked_at() -> None:
         await told.quiet()
         assert told.asked == 0
 
-    asyncio.run(scenario())
+    virtual_time.run(scenario())

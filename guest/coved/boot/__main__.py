@@ -36,6 +36,7 @@ def main() -> None:
         foreign.register()  # before anything can run in a container
         system.hold_device_filter()
         init.wait(engine_loaded, spawner_loaded, streams_loaded)
+        one.modules_loaded()
         init.begin(hold_engine)
         # The engine waits for the spawner's socket by itself.
         os.close(hold_spawner)

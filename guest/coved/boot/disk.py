@@ -2,6 +2,7 @@
 
 import os
 import struct
+import time
 
 from coved.boot.console import BootError, say
 from coved.boot.places import DATA
@@ -15,6 +16,8 @@ _SUPERBLOCK = 1024
 _MAGIC = 0xEF53
 TRIM_AFTER_S = 120
 """It takes some seconds under software emulation, and a machine that starts has other things to do."""
+COMES_S, AGAIN_S = 10.0, 0.1
+"""Elsewhere than on virtio a disk may come some time after its driver."""
 _CORRECTED = 2
 """e2fsck's exit status is a set of bits; up to this one everything is well again (e2fsck(8))."""
 
@@ -23,31 +26,80 @@ class UnknownContent(BootError):
     """The disk holds something that is not Cove's."""
 
 
-def find(root: str = "/sys/block") -> str:
-    """The device of the data disk. Raises ``BootError`` when there is none."""
+def find(root: str = "/sys/block", devices: str = "/dev") -> str:
+    """The device of the data disk. Raises ``BootError`` when there is none.
+
+    It is the disk with Cove's serial number. Where the hypervisor gives disks no such numbers it is the one with Cove's file system, and
+    at first the one that is blank, if there is one alone.
+    """
+    if (marked := _marked(root)) is not None:
+        return f"{devices}/{marked}"
+    ours, blank = [], []
+    for name in _whole_disks(root):
+        try:
+            with open(f"{devices}/{name}", "rb") as file:
+                head = file.read(_PROBE)
+            if filesystem_size(head) is None:
+                blank.append(name)
+            elif head[_SUPERBLOCK + 120 :][:16].rstrip(b"\0") == SERIAL.encode():
+                ours.append(name)
+        except (OSError, UnknownContent, struct.error):
+            continue
+    if len(found := ours or blank) != 1:
+        what = "more than one disk is" if found else f"no disk has the serial number {SERIAL}, and none is"
+        raise BootError(f"{what} Cove's or blank")
+    return f"{devices}/{found[0]}"
+
+
+def _marked(root: str) -> str | None:
     for name in sorted(os.listdir(root)):
         try:
             with open(f"{root}/{name}/serial") as file:
                 if file.read().strip() == SERIAL:
-                    return f"/dev/{name}"
+                    return name
         except OSError:
             continue
-    raise BootError(f"no disk has the serial number {SERIAL}")
+    return None
+
+
+def _whole_disks(root: str) -> list[str]:
+    """Disks that are devices, cannot be taken out, and have no partitions."""
+    found = []
+    for name in sorted(os.listdir(root)):
+        place = f"{root}/{name}"
+        try:
+            with open(f"{place}/removable") as file:
+                fixed = file.read().strip() == "0"
+            parts = any(os.path.exists(f"{place}/{part}/partition") for part in os.listdir(place))
+        except OSError:
+            continue
+        if fixed and not parts and os.path.exists(f"{place}/device"):
+            found.append(name)
+    return found
 
 
 def let_go() -> str:
     """Take the data disk from the kernel, which shall know nothing of what is on it yet; returns what ``take`` wants.
 
-    Raises ``BootError``.
+    A disk that has no serial number is left as it is: its hypervisor saves no VMs for others to start from.
     """
-    name = os.path.basename(os.path.realpath(f"/sys/block/{os.path.basename(find())}/device"))
+    if (marked := _marked("/sys/block")) is None:
+        return ""
+    name = os.path.basename(os.path.realpath(f"/sys/block/{marked}/device"))
     write(f"{_DRIVER}/unbind", name)
     return name
 
 
 def take(name: str) -> str:
     """Give the disk to the kernel again, as it is now. Returns its device. Raises ``BootError``."""
-    write(f"{_DRIVER}/bind", name)
+    if name:
+        write(f"{_DRIVER}/bind", name)
+        return find()
+    for _ in range(int(COMES_S / AGAIN_S)):
+        try:
+            return find()
+        except BootError:
+            time.sleep(AGAIN_S)
     return find()
 
 

@@ -8,9 +8,9 @@ import socket
 import struct
 import time
 
-from coved.boot import disk, network, power, seed, system
+from coved.boot import bytecode, disk, network, power, seed, system
 from coved.boot.console import BootError, say
-from coved.boot.places import DATA, SEED_PORT
+from coved.boot.places import SEED_PORT
 from coved.boot.services import Service, Ssh, said, spawn
 from coved.errors import UNFIT
 
@@ -62,14 +62,14 @@ def begin(rehearsing: int) -> None:
     known until then, not even its disk.
     """
     data = disk.let_go()
-    # Where the disk will be mounted: nobody sees it any more, but it would be saved.
-    system.run("/bin/rm", "-rf", f"{DATA}/system")
+    bytecode.put_by()
     try:
         port = os.open(SEED_PORT, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
         raise BootError(f"the host has no port for a seed: {error.strerror}") from error
-    told = seed.receive(port)
+    told = seed.receive(port, {bytecode.ASKED: bytecode.give})
     os.close(port)
+    bytecode.forget()
     with contextlib.suppress(OSError):  # it has ended, and is started again like any other
         os.write(rehearsing, b"\n")
     seed.apply(told)
@@ -99,10 +99,12 @@ class Init:
         self._selector.register(self._wake, selectors.EVENT_READ)
 
     def load_modules(self) -> None:
-        """In the background: containers and the power button have some time."""
+        """In the background, while services load what they need."""
         self._modules = spawn(("/usr/sbin/modprobe", "-a", *MODULES), {})
 
-    def _watch_button(self) -> None:
+    def modules_loaded(self) -> None:
+        """Return when they are. One saved before would go on with it in each start, and for a module the kernel patches itself."""
+        os.waitpid(self._modules, 0)
         self._button = _power_button()
         if self._button >= 0:
             self._selector.register(self._button, selectors.EVENT_READ)
@@ -139,8 +141,6 @@ class Init:
             if not pid:
                 return
             self._ssh.children.discard(pid)
-            if pid == self._modules:
-                self._watch_button()
             if pid == self._engine.pid and os.waitstatus_to_exitcode(status) == UNFIT:
                 say(f"cannot go on: {said(self._engine.name) or 'the engine does not fit the data'}")
                 power.down(0, power.RB_POWER_OFF)

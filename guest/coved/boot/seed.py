@@ -9,6 +9,7 @@ import socket
 import struct
 import time
 import uuid
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from coved.boot.console import BootError
@@ -77,8 +78,12 @@ def registries(told: Any) -> tuple[str, dict[str, str]]:
     return json.dumps({**lists, **policy}), files
 
 
-def receive(port: int) -> bytes:
-    """One line from the host, which is told that it has come. Raises ``BootError``."""
+def receive(port: int, asked: Mapping[bytes, Callable[[int], None]]) -> bytes:
+    """One line from the host, which is told that it has come. Raises ``BootError``.
+
+    Args:
+        asked: lines that are no seed, and what then answers on the port.
+    """
     data, changes = b"", select.epoll()
     try:
         changes.register(
@@ -90,6 +95,9 @@ def receive(port: int) -> bytes:
             data += more
             if len(data) > _MAX:
                 raise BootError("the host's seed is too long")
+            if data in asked:
+                asked[data](port)
+                data = b""
         os.write(port, b"ok\n")
     except OSError as error:
         raise BootError(f"the host gave no seed: {error.strerror}") from error

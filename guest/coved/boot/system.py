@@ -32,6 +32,8 @@ _SYSCTLS = {
     "fs/inotify/max_user_watches": "524288",
     "kernel/keys/maxkeys": "20000",
     "kernel/panic": "-1",
+    # What the kernel runs when Hyper-V asks for an end; it tells PID 1 by SIGUSR2.
+    "kernel/poweroff_cmd": "/usr/bin/poweroff",
     "vm/max_map_count": "262144",
     # What wakes an idle VM twice a second, each second, and every four seconds: huge pages made in advance, counters put together,
     # and the look for processors that hang, which then find it out within a minute and not half of one.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import posixpath
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import TypeVar
 
 from coved.errors import EngineError, InvalidParameter
 from coved.finishing import to_the_end
+from coved.outside import Zone
 from coved.shares import mounting
+from coved.shares import zone as zones
 from coved.shares.resolve import NotShared, Place, resolve
 from coved.shares.table import Share, Table, is_of_the_vm
 from coved.threads import abandonable
@@ -47,8 +50,10 @@ class Located:
 class Shares:
     """Folders as the host has told, from the last ``set`` on."""
 
-    def __init__(self, root: Path = ROOT) -> None:
+    def __init__(self, root: Path = ROOT, zone: Callable[[], Zone] = Zone, zones: Path = zones.FOLDER) -> None:
+        """``zone``: what the host has said of it last; ``zones``: where its files are made."""
         self._root = root
+        self._zone, self._zones = zone, zones
         self._turn = asyncio.Lock()
         self._told = asyncio.Event()
         self.table = Table()
@@ -125,6 +130,13 @@ class Shares:
         """
         if is_of_the_vm(self.table.normal(source)):
             return Located(source)
+        path, zone = self.table.normal(source), self._zone()
+        if zones.is_known(path, zone):
+            try:
+                file = await abandonable(lambda: zones.place(path, zone, self._zones))
+            except OSError as error:
+                raise EngineError(f"{source} cannot be made: {(error.strerror or str(error)).lower()}") from None
+            return Located(str(file), read_only=True)
         await self._wait(source)
         place: Place | None = None
         try:
@@ -178,15 +190,16 @@ class Shares:
         )
 
     def _how(self, path: str) -> str:
-        """How to share a folder that is not; "" when that would be of no use."""
+        """How to share what is not; "" when that would be of no use. Whether it is a folder is not known here."""
         if is_of_the_vm(path):
             return ""
-        if len({share.tag for share in self.table.shares}) > 1:  # set would take others' place
-            return f": add {path} to shared_folders (cove config edit), then: cove machine restart"
-        return f"; share one: cove config set shared_folders {path} && cove machine restart"
+        kept = "beside those of `cove config get shared_folders`" if self.table.shares else ""
+        way = " ".join(filter(None, ("; share it", kept)))
+        file = f"; of a file, share the folder that it lies in: {posixpath.dirname(path)}"
+        return f"{way}: cove config set shared_folders {path} && cove machine restart{file}"
 
     def warning(self, source: str) -> str:
         """For a source that turned out to be the VM's own; "" when that is what people mean by it."""
-        if is_of_the_vm(source) or self.table.find(source):
+        if is_of_the_vm(source) or self.table.find(source) or zones.is_known(self.table.normal(source), self._zone()):
             return ""
         return f"{source} is a path in Cove's VM: this computer does not share its own{self._how(source)}"

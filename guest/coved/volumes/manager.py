@@ -90,6 +90,8 @@ class Volumes:
         self._looked_at: Counter[str] = Counter()
         self._going: set[str] = set()
         """Names of volumes that are no more, whose files are being deleted where those of the next of that name would be."""
+        self._owed: set[str] = set()
+        """Ids of containers that do not come to be, and whose references are still to be given up: nobody uses anything by those."""
         self._mounting = Mounting(lambda name: self._directory / name / "_data")
         with database.transaction():  # with what is adopted, or a kill would leave tables that know of no volume
             if not database.migrate("volumes", _SCHEMA):
@@ -147,6 +149,7 @@ class Volumes:
         Raises:
             InvalidParameter: the name, the driver or an option is not acceptable.
         """
+        await self._settle()
         labels = dict(labels or {})
         if not name:
             name = secrets.token_hex(32)
@@ -216,6 +219,7 @@ class Volumes:
             return
         self.forget(name)
         await self.put_away(name)
+        await self._settle()  # there is more room now
 
     def forget(self, name: str) -> None:
         """Removes the record of a volume, with the transaction under way if there is one; ``put_away`` is to follow at once.
@@ -228,7 +232,9 @@ class Volumes:
             raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
         if self._looked_at[name]:
             raise Conflict(f"remove {name}: volume has active mounts")
-        self._database.execute("DELETE FROM volumes WHERE name = ?", (name,))
+        with self._database.transaction():
+            self._database.execute("DELETE FROM volume_references WHERE volume = ?", (name,))  # of nobody, then
+            self._database.execute("DELETE FROM volumes WHERE name = ?", (name,))
 
     def put_away(self, name: str) -> Awaitable[None]:
         """What is left to do of a removal: the name is free when this returns, the files are gone with what is to be awaited.
@@ -276,6 +282,7 @@ class Volumes:
             raise InvalidParameter(f"invalid filter 'all': {problem}") from None
         removed: list[str] = []
         reclaimed = 0
+        await self._settle()
         for volume in self._all():
             if volume.options or not (everything or volume.anonymous) or not filters.matches_labels(volume.labels):
                 continue
@@ -434,8 +441,18 @@ class Volumes:
         """The container does not come to be: what was made for it is removed, unless somebody else has come to use it.
 
         Never a volume that somebody has named: there may be a reference of no container, too, when records were lost. Volumes are
-        gone when this first waits. What fails is logged; it is tried again at the next start.
+        gone when this first waits. What fails, as on a full disk, is logged; it is tried again when volumes come or go, and at the
+        next start.
         """
+        self._owed.add(container_id)
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """Gives up what is to be; however often this is cancelled, what is no more is deleted."""
+        if deleting := [one for container_id in [*self._owed] for one in self._let_go(container_id)]:
+            await to_the_end(_each(deleting))
+
+    def _let_go(self, container_id: str) -> builtins.list[Awaitable[None]]:
         query = "SELECT volume FROM volume_references WHERE container_id = ? ORDER BY volume"
         names = [row["volume"] for row in self._database.query(query, (container_id,))]
         going, deleting = [], []
@@ -449,14 +466,14 @@ class Volumes:
                             going.append(name)
         except EngineError as error:
             log.warning("the volumes made for container %s stay for now: %s", container_id[:12], error)
-            return
+            return []
+        self._owed.discard(container_id)
         for name in going:
             try:
                 deleting.append(self.put_away(name))
             except OSError as error:
                 log.warning("the files of volume %s stay for now: %s", name, error)
-        for one in deleting:
-            await one
+        return deleting
 
     def release(self, name: str, container_id: str) -> None:
         """The container is removed; does nothing when it does not refer to the volume."""
@@ -465,11 +482,11 @@ class Volumes:
         )
 
     def users(self, name: str) -> builtins.list[str]:
-        """Ids of the containers that refer to a volume."""
+        """Ids of the containers that refer to a volume, but for those that do not come to be."""
         rows = self._database.query(
             "SELECT container_id FROM volume_references WHERE volume = ? ORDER BY container_id", (name,)
         )
-        return [row["container_id"] for row in rows]
+        return [row["container_id"] for row in rows if row["container_id"] not in self._owed]
 
     async def is_filled(self, name: str) -> bool:
         """Whether a volume is a folder with content; of one that is mounted nobody knows before it is. Raises NotFound."""
@@ -581,6 +598,11 @@ def _move_in(draft: Path, volume: Volume) -> None:
     finally:
         if not exchange.unfinished(folder):
             remove_tree(folder)
+
+
+async def _each(works: Iterable[Awaitable[None]]) -> None:
+    for work in works:
+        await work
 
 
 async def _delete(path: Path) -> None:

@@ -137,6 +137,16 @@ class Pretender:
                 os.unlink(name, dir_fd=parent)
 
     def _move(self, path: str, to: str, what: str, real: str | None) -> None:
+        try:
+            self._rename(path, to, what, real)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            # A container writes to it by its new name already, where its kernel knows better. By the old one it is no more.
+            with contextlib.suppress(FileNotFoundError):
+                self._delete(path, what)
+
+    def _rename(self, path: str, to: str, what: str, real: str | None) -> None:
         """Pretends that the target exists, for that is so if the kernel has it cached, and where not it does no harm."""
         self._arm({"kind": "move", "path": path, "to": to, "over": True, "what": what, "real": self._real(real)})
         with self._place.parent(path) as (parent, name), self._place.parent(to) as (new_parent, new_name):

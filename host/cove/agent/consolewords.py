@@ -13,6 +13,8 @@ _A_CONTAINERS_OWN = "Memory cgroup out of memory:"
 _ENGINES_END = re.compile(r"cove: (engine ended with status .*); starting it again")
 """What the guest's PID 1 says of an engine that could not start."""
 
+_ENGINE_DIED = re.compile(r"cove: the engine has died \((.*?)\)")
+"""What its supervisor says of one that ran."""
 
 _GAVE_UP = re.compile(r"cove: cannot go on: (.*)")
 """What it says before it powers off."""
@@ -37,6 +39,11 @@ def of_run(console: Path, begin: int, lines: int) -> list[str]:
 def engines_end(lines: list[str]) -> str:
     """Why the engine ended last, as far as these lines tell; "" when they do not."""
     return next((found[1] for line in reversed(lines) if (found := _ENGINES_END.search(line))), "")
+
+
+def engine_died(lines: list[str]) -> str:
+    """Of what it died, as far as these lines tell; "" when they do not."""
+    return next((found[1] for line in reversed(lines) if (found := _ENGINE_DIED.search(line))), "")
 
 
 def gave_up(lines: list[str]) -> str:

@@ -76,6 +76,11 @@ class Link:
         self.watcher: Watcher | None = None
         """Of the folders that the guest has, once it has any."""
         self._told_lost: tuple[protocol.PortForward, ...] | None = None
+        self.on_engine_death: Callable[[float], None] = lambda at: None
+        """Called when another engine answers in the place of one that ended without a word, at that time."""
+        self._died_at: float | None = None
+        self._stopping = False
+        """The guest or we have said that the engine ends."""
         self._said_ready = self._synced = False
         """By the engine that was greeted last: it answers; and the ports are those that it shall have."""
         self._told_time = 0.0
@@ -103,6 +108,8 @@ class Link:
 
     def changed(self, open: bool) -> None:
         """The guest has opened or closed its end: an engine that starts is greeted, one that ends answers no more."""
+        if not open and self._said_ready and not self._stopping:
+            self._died_at = time.time()
         self._lost()
         if self._greeting is not None:
             self._greeting.cancel()
@@ -203,6 +210,7 @@ class Link:
 
     def shutdown(self, timeout_s: int) -> None:
         """Ask the engine to stop the containers and power off."""
+        self._stopping = True
         self._send(protocol.Shutdown(timeout_s).to_json())
 
     async def close(self) -> None:
@@ -242,7 +250,10 @@ class Link:
                     log.warning("ready from another boot (%s)", message.boot_id[:32])
                     return
                 self.engine = message
-                self._said_ready = True
+                self._said_ready, self._stopping = True, False
+                if self._died_at is not None:
+                    died_at, self._died_at = self._died_at, None
+                    self.on_engine_death(died_at)
                 self._let_in()
             case protocol.AskTime():
                 self._send(protocol.Time(time.time_ns(), message.id).to_json())
@@ -255,6 +266,7 @@ class Link:
                 if self.watcher is not None:
                     self.watcher.answered(message.id)
             case protocol.Stopping():
+                self._stopping = True
                 self._lost()
             case protocol.Activity():
                 self._leveled(message.level)
@@ -303,6 +315,8 @@ class Link:
             self._tell_lost()
             self._synced = True
             self._let_in()
+        else:  # a moment to look: what has been given up may be what another wants, and nothing tells of other programs'
+            await self.retake_ports()
         self.on_level()
         if self._writer is not None:
             with contextlib.suppress(ConnectionError):

@@ -20,7 +20,7 @@ from cove.agent.client import HOLD, SETTINGS, SUSPEND, SUSPEND_ANYWAY
 from cove.agent.clock import ClockJumps
 from cove.agent.idle import Idle, Wish
 from cove.agent.supervisor import Listeners
-from cove.agent.vm import Vm
+from cove.agent.vm import FORCED_OFF_S, Vm
 from cove.errors import CoveError, TransportError
 from cove.forward.docker_socket import DockerSocket, EngineDoor
 from cove.local.serving import Server, serve
@@ -68,6 +68,8 @@ class Service:
         self._ending = False
         self._starting: asyncio.Task[None] | None = None
         self._given_up = False
+        self._hung = asyncio.Event()
+        """Set by a start that has found a VM to which nobody can speak, and ended it."""
         self._events: list[Event] = []
         self._watchers: set[asyncio.Queue[Event | Left | None]] = set()
         self._callers = 0
@@ -75,6 +77,8 @@ class Service:
         self._outcome: asyncio.Future[CoveError | None] = self._loop.create_future()
         self._stopping: asyncio.Task[None] | None = None
         self._suspending: asyncio.Task[None] | None = None
+        self._unasked: asyncio.Task[None] | None = None
+        """The last one that nobody has asked for."""
         self._used_again = asyncio.Event()
         """Somebody came after a suspension began that nobody has asked for."""
         self._docker = DockerSocket(listeners.docker, self._open_stream, self._clients_changed)
@@ -137,6 +141,7 @@ class Service:
                 if self._vm is not vm:
                     continue
                 log.warning("the VM has ended by itself")
+                unattended.note_crash(self._paths, seen=True)
             elif self._stopping is not None or not started_once:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._told.wait(), TOLD_S)
@@ -174,6 +179,7 @@ class Service:
 
     async def _start(self) -> bool:
         self._given_up = False
+        self._hung.clear()
         name = self._paths.name
         try:
             self._starting = self._loop.create_task(self._start_vm())
@@ -212,7 +218,7 @@ class Service:
         return True
 
     async def _start_vm(self) -> None:
-        self._vm = Vm(self._paths, self._is_held)
+        self._vm = Vm(self._paths, self._is_held, self._hung.set)
         await self._vm.start(self._report)
         if self._vm.outlived_its_policy:
             # Otherwise a machine that sleeps and wakes and never boots would go by the old one for ever.
@@ -367,13 +373,15 @@ class Service:
                 self._told.set()
             elif operation in (SUSPEND, SUSPEND_ANYWAY):
                 await self._suspend(send, anyway=operation == SUSPEND_ANYWAY)
+                self._told.set()
             elif operation == HOLD:
                 await self._hold(send, reader, writer)
             elif operation == SETTINGS:
                 self._idle.settings_changed()
                 send(_last(await self._renew()) | {"overridden": effective.overridden()})
             elif operation == "stop":
-                await self._stop(send, in_order=request.get("in_order", True))
+                in_order, forced = request.get("in_order", True), request.get("forced", False)
+                await self._stop(send, in_order=in_order, forced=forced)
                 self._told.set()
             else:
                 send(
@@ -431,6 +439,8 @@ class Service:
         error = outcome.result()
         if error is None and self._stopping is not None:
             error = self._being_stopped()
+        if error is None:
+            await self._retake_ports()
         if error is None and self._vm is not None:
             try:
                 await self._vm.go_on()
@@ -450,6 +460,15 @@ class Service:
         return True
 
     async def _suspend(self, send: Send, *, anyway: bool) -> None:
+        while self._suspending is not None and (unasked := self._suspending) is self._unasked:
+            # It is given up for whoever comes meanwhile; this one was asked for, and is not.
+            await self._pass_on(unasked, send)
+            if not unasked.cancelled() and unasked.exception() is None:
+                send({"done": True})
+                return
+        if (error := await self._taken_over(send)) is not None:
+            send(_last(error))
+            return
         vm = self._vm
         if self._state != "running" or vm is None or self._stopping is not None:
             send(_last(self._not_running()))
@@ -461,6 +480,18 @@ class Service:
         if self._suspending is None:
             self._suspending = self._loop.create_task(self._put_to_sleep(vm, anyway=anyway))
         await self._follow(self._suspending, send)
+
+    async def _taken_over(self, send: Send) -> CoveError | None:
+        """Wait for a start that is under way; a VM that runs and that no start has come to have is begun with. How that ended."""
+        if self._stopping is not None:
+            return self._being_stopped()
+        if self._state == "resting" and self._vm_is_left():
+            self._begin()
+        if self._state != "starting":
+            return None
+        outcome = self._outcome
+        await self._pass_on(outcome, send)
+        return outcome.result()
 
     def _not_running(self) -> CoveError:
         return CoveError(f"the machine {self._paths.name} is not running")
@@ -525,6 +556,7 @@ class Service:
         self._used_again.clear()
         self._suspending = self._loop.create_task(self._put_to_sleep(self._vm, anyway=False, idle_since=since))
         self._suspending.add_done_callback(_unused_and_awake)
+        self._unasked = self._suspending
 
     async def _hold(self, send: Send, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Keep the machine from being suspended by itself, and from being ended for its engine, until the client goes."""
@@ -559,7 +591,8 @@ class Service:
         else:
             send({"done": True, "error": str(problem), "hint": f"the agent's log is {self._paths.agent_log}"})
 
-    async def _stop(self, send: Send, *, in_order: bool) -> None:
+    async def _stop(self, send: Send, *, in_order: bool, forced: bool) -> None:
+        """``in_order``: one that is suspended goes on for it. ``forced``: its data are to go."""
         await self._awake(send)
         if in_order and self._state in ("resting", "starting") and suspended.load(self._paths) is not None:
             self._begin()  # what runs in it is to end in order
@@ -569,34 +602,38 @@ class Service:
                 send(_last(error))
                 return
         if self._stopping is None or (self._stopping.done() and self._stopping.exception() is not None):
-            self._stopping = self._loop.create_task(self._end())
+            self._stopping = self._loop.create_task(self._end(forced))
         await self._follow(self._stopping, send)
 
-    async def _end(self) -> None:
+    async def _end(self, forced: bool) -> None:
         """End the VM, whatever its state: in order when its engine answers. Raises `CoveError`."""
-        if self._state == "resting" and self._vm_is_left():
+        if self._state == "resting" and self._vm_is_left() and not forced:
             self._begin()  # an earlier start waited for its engine in vain, which may answer by now
         elif self._state != "running":
             self._ending = True
         if self._state == "starting":
-            await self._end_start()
+            await self._end_start(FORCED_OFF_S if forced else TAKING_OVER_S)
         self._listeners.remove_docker()
         if self._state == "running" and self._vm is not None and self._outcome.result() is None:
             self._docker.close()
-            await self._vm.stop(self._report)
+            await self._vm.stop(self._report, forced=forced)
             return
         self._ending = True
         try:
-            await Vm(self._paths).stop_left(self._report)
+            await Vm(self._paths).stop_left(self._report, forced=forced)
             runstate.forget(self._paths)
         finally:
             self._wanted.set()
 
-    async def _end_start(self) -> None:
+    async def _end_start(self, taking_over_s: float) -> None:
         """See to it that a start ends soon, in whichever way."""
         if not self._give_up():
             self._report(Event("stop", "waiting for its engine, which is to end in order"))
-            await asyncio.wait([self._outcome], timeout=TAKING_OVER_S)
+            hung = self._loop.create_task(self._hung.wait())  # it is ended by now, and another is not to be booted
+            try:
+                await asyncio.wait((self._outcome, hung), timeout=taking_over_s, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                hung.cancel()
             if not self._outcome.done():
                 self._give_up(anyway=True)
         await asyncio.wait([self._outcome])
@@ -612,9 +649,10 @@ async def _hear(reader: asyncio.StreamReader, queue: asyncio.Queue[Event | Left 
 
 
 def _in_use(name: str, clients: int) -> CoveError:
-    who = "a docker client is" if clients == 1 else f"{clients} docker clients are"
+    # One client may have several connections.
+    who = "a docker client is connected" if clients == 1 else f"docker clients have {clients} connections to it"
     return CoveError(
-        f"the machine {name} is in use: {who} connected (an exec, logs that are followed, a program of yours)",
+        f"the machine {name} is in use: {who} (an exec, logs that are followed, a program of yours)",
         f"end them first, or end their connections with: cove machine suspend --force {name}",
     )
 

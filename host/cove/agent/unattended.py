@@ -6,13 +6,14 @@ from typing import Any
 
 from cove.agent import consolewords
 from cove.drivers.qemu import lastwords
-from cove.machine import runstate, suspended
+from cove.machine import crashes, runstate, suspended
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 
 
 def status(paths: MachinePaths) -> dict[str, Any]:
-    """The status of a machine of which no agent tells: its `state`, and how it ended when it was not meant to (`crash`)."""
+    """The status of a machine of which no agent tells: its `state`, and how it ended when it was not meant to (`crash`, or
+    `ended_with_computer`: its user knows of that)."""
     run = runstate.load(paths)
     if not FileLock(paths.vm_lock).is_free():
         return {"state": "running", "agent_pid": None, **(run.shown() if run else {})}
@@ -22,7 +23,18 @@ def status(paths: MachinePaths) -> dict[str, Any]:
         return {"state": "suspended", "agent_pid": None, **since}
     if run is None:
         return {"state": "stopped"}
+    if run.started_at < crashes.computer_began():
+        return {"state": "stopped", "ended_with_computer": True}
     # A guest that panics, or powers itself off, ends QEMU without a word: then the console has the last ones.
     words = lastwords.of_run(paths.qemu_log) or consolewords.of_run(paths.console_log, run.console_begin, 3)
     how = lastwords.ending(paths.qemu_log) or "QEMU ended"
     return {"state": "stopped", "crash": {"how": how, "words": words, "started_at": run.started_at}}
+
+
+def note_crash(paths: MachinePaths, *, seen: bool) -> None:
+    """Keep how the VM ended when it was not meant to, before its next start makes that forgotten. ``seen``: it was this moment."""
+    run, crash = runstate.load(paths), status(paths).get("crash")
+    if run is None or crash is None:
+        return
+    at = None if seen else crashes.changed_last(paths.console_log, paths.qemu_log)
+    crashes.note(paths, "VM", crash["how"], crash["words"], run.boot_id, at)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from coved.outside import Outside
 from coved.streams.knock import KEY_SIZE
 
-from cove.agent import consolewords, disk, images
+from cove.agent import consolewords, disk, fit, images, unattended
 from cove.agent.link import Link
 from cove.agent.threads import abandonable
 from cove.drivers.base import Accelerator, Forward, VmSpec
@@ -29,22 +29,12 @@ from cove.forward import ssh_agent
 from cove.forward.docker_socket import EngineDoor
 from cove.forward.ports import PortForwards, free_port
 from cove.image.store import VmImage
-from cove.machine import (
-    architecture,
-    effective,
-    keys,
-    outside,
-    policy,
-    registries,
-    runstate,
-    space,
-    suspended,
-    templates,
-)
+from cove.machine import crashes, effective, keys, outside, policy, registries, runstate, space, suspended, templates
+from cove.machine.architecture import named
 from cove.machine.files import MAX_CONSOLE, cut
 from cove.machine.paths import MachinePaths
 from cove.machine.runstate import RunState
-from cove.machine.settings import Settings
+from cove.machine.settings import SCHEMA, Settings, of_start
 from cove.machine.sizes import format_size
 from cove.machine.suspended import Suspended
 from cove.progress import REACHABLE, Event, Report, ignore
@@ -55,6 +45,7 @@ from cove.transport import vsock
 from cove.transport.serial import SerialTransport
 
 if TYPE_CHECKING:
+    from cove.image.store import VmImage
     from cove.transport.ssh import SshTransport  # paramiko: loaded when it is needed
 
 log = logging.getLogger(__name__)
@@ -77,17 +68,27 @@ TELL_S = 5.0
 STREAMS_S = 10.0
 """Between the engine's first answer and that of what serves streams beside it."""
 CONTAINERS_S, POWER_OFF_S, BUTTON_S, QUIT_S = 10, 35.0, 20.0, 10.0
+FORCED_CONTAINERS_S, FORCED_OFF_S = 2, 10.0
+"""For one whose data are to go: what its containers have written to folders of this computer is still to come there, which it does when
+they end."""
 
 
 class Vm:
     """One run of one machine. Methods are called from one task at a time.
 
-    `held` says whether somebody is in it in another way than through its engine, whose failure is then no reason to end it.
+    `held` says whether somebody is in it in another way than through its engine, whose failure is then no reason to end it. `on_hung` is
+    called when what ran before was ended, for nobody could speak to its hypervisor.
     """
 
-    def __init__(self, paths: MachinePaths, held: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        paths: MachinePaths,
+        held: Callable[[], bool] = lambda: False,
+        on_hung: Callable[[], None] = lambda: None,
+    ) -> None:
         self._paths = paths
         self._held = held
+        self._on_hung = on_hung
         self._report: Report = ignore
         self.run: RunState | None = None
         self.link: Link | None = None
@@ -179,7 +180,8 @@ class Vm:
         there = self._driver.pid() is not None
         if not await self._driver.adopt():
             if there:
-                report(Event("boot", "its VM did not answer and was ended, so it boots as after a power cut"))
+                report(Event("boot", "its VM did not answer and was ended, as by a power cut"))
+                self._on_hung()
             return False
         if self.run is None or suspended.load(self._paths) is not None:  # no machine yet, or none any more
             await self._driver.kill()
@@ -205,9 +207,10 @@ class Vm:
         wanted = effective.load(self._paths.settings)
         disk.check_size(self._paths, wanted.disk)
         await self._look_outside(wanted)
-        program = binary.find(wanted.qemu, architecture.named(wanted.architecture))
+        program = binary.find(wanted.qemu, named(wanted.architecture))
         await asyncio.to_thread(keys.ensure, self._paths)
         # What is on disk is of a VM that has died. The next one is to be taken over only once it has its seed.
+        unattended.note_crash(self._paths, seen=False)
         runstate.forget(self._paths)
         self.run = None
         if (before := suspended.load(self._paths)) is not None:
@@ -217,16 +220,19 @@ class Vm:
             except (StateError, BootError) as error:
                 await self._failed("its suspended state", "as after a power cut", error, report)
         suspended.forget(self._paths)
+        for line in await asyncio.to_thread(fit.look_before_start, self._paths):
+            report(Event("machine", line))
         try:
-            image = await abandonable(
-                images.choose, self._paths, architecture.named(wanted.architecture), image_progress
-            )
+            image = await abandonable(images.choose, self._paths, named(wanted.architecture), image_progress)
         finally:
             given_up.set()
         self._image = image.digest
         accelerator = await self._accelerator(program, image, wanted)
-        text = f"{self._paths.name}: {wanted.cpus} CPUs, {format_size(wanted.memory)}, {format_size(wanted.disk)} disk"
-        detail = f"{accelerator.reason}: cove machine status tells more" if accelerator.reason else ""
+        cpus = "1 CPU" if wanted.cpus == 1 else f"{wanted.cpus} CPUs"
+        text = f"{self._paths.name}: {cpus}, {format_size(wanted.memory)}, {format_size(wanted.disk)} disk"
+        # At its first start alone: from then on `status` tells it whenever somebody asks.
+        first = bool(accelerator.reason) and not self._paths.disk.exists()
+        detail = f"{accelerator.reason}; cove machine status tells it again, cove diagnose what to do" if first else ""
         report(Event("machine", f"{text}, {accelerator.description}", detail=detail))
         shared, carried, said = await asyncio.to_thread(sharing.settle, wanted, program)
         for line in said:
@@ -239,12 +245,12 @@ class Vm:
         await self._driver.create(spec)
         version = await asyncio.to_thread(self._driver.version)
         kind = await asyncio.to_thread(self._driver.state_kind, spec)
-        key = templates.name(image.digest, kind) if kind else None
+        key = templates.name(image.digest, kind) if kind and self._driver.keeps_templates else None
         run = RunState(
             secrets.token_hex(16), 0, image.digest, accelerator.name, accelerator.reason, version, wanted.cpus,
             wanted.memory, time.time(), wanted.bind_address, kind=kind or "", policy=rules.fingerprint, folders=to_json(shared),
             folder_driver=carried.name, folder_driver_reason=carried.reason, folder_token=secrets.token_hex(16),
-            shared_memory=spec.shared_memory, vsock_cid=spec.vsock_cid,
+            shared_memory=spec.shared_memory, settings=of_start(wanted), vsock_cid=spec.vsock_cid,
             streams_key=secrets.token_hex(KEY_SIZE) if spec.vsock_cid else "",
         )  # fmt: skip
         told = await asyncio.to_thread(registries.told, wanted, rules)
@@ -257,7 +263,7 @@ class Vm:
             except (DriverError, BootError, TransportError, AgentError) as error:
                 await self._failed("its template", "from the beginning", error, report)
                 templates.discard(key)
-        await self._cold_boot(spec, key, run, told, report)
+        await self._cold_boot(spec, key, run, told, report, image)
 
     async def _accelerator(self, program: Path, image: VmImage, wanted: Settings) -> Accelerator:
         """What is to run the VM; the driver is told of program and sandbox."""
@@ -319,7 +325,8 @@ class Vm:
             raise StateError(f"the VM image {run.image[:16]}, which it runs, is gone")
         # Of folders, what the settings say now; but what carries them is a part of the state.
         shared, _, _ = await asyncio.to_thread(sharing.settle, wanted, program)
-        run = replace(run, folders=to_json(shared))
+        had = run.settings and {**run.settings, **{k: v for k, v in of_start(wanted).items() if SCHEMA[k].at_wake}}
+        run = replace(run, folders=to_json(shared), settings=had)
         accelerator = await self._accelerator(program, image, wanted)
         spec = VmSpec(
             self._paths.name, run.cpus, run.memory, wanted.disk, image.kernel, image.initramfs, image.system,
@@ -356,7 +363,7 @@ class Vm:
                 f"stop it instead: cove machine stop {self._paths.name}",
             )
         assert self.folders is not None
-        async with self.folders.away():  # with them it could not be saved, and some may be in use
+        async with self.folders.away(unless):  # with them it could not be saved, and some may be in use
             await asyncio.to_thread(self._transport.disconnect)
             async with self._telling(report, Event("suspend", "writing its memory to the disk")):
                 await self._save(idle_since, unless or asyncio.Event())
@@ -408,11 +415,12 @@ class Vm:
         await self._ready_or_full(report, RESTORED_TIMEOUT_S)
 
     async def _cold_boot(
-        self, spec: VmSpec, key: str | None, run: RunState, told: dict[str, Any], report: Report
-    ) -> None:  # fmt: skip
+        self, spec: VmSpec, key: str | None, run: RunState, told: dict[str, Any], report: Report, image: VmImage
+    ) -> None:
         report(Event("boot", "loading the system"))
+        has_byte_code = image.gives_byte_code and image.compiled.exists()
         try:
-            await self._load_system(spec, FIRST_TRY_S)
+            await self._load_system(replace(spec, initramfs=image.compiled) if has_byte_code else spec, FIRST_TRY_S)
         except GuestGaveUp:
             raise
         except BootError as error:
@@ -421,7 +429,10 @@ class Vm:
             report(Event("boot", "the machine did not boot; trying once more"))
             await self._start_over()
             await self._load_system(spec, BOOT_TIMEOUT_S)
+            has_byte_code = False  # it may be what was wrong, and is made anew
         assert self._driver is not None
+        if image.gives_byte_code and not has_byte_code:
+            await self._keep_byte_code(image)
         if key is not None:
             saving = Event("boot", "saving what it has loaded: the next start takes a moment")
             try:
@@ -432,6 +443,17 @@ class Vm:
                 log.error("no template could be saved: %s", error)
         await self._begin(spec, run, told)
         await self._ready_or_full(report, BOOT_TIMEOUT_S)
+
+    async def _keep_byte_code(self, image: VmImage) -> None:
+        """Tried only: it makes the boots that follow faster."""
+        from cove.image import byte_code  # most starts are from a template
+
+        assert self._driver is not None
+        try:
+            if archive := await self._driver.byte_code(byte_code.MAX):
+                await asyncio.to_thread(byte_code.keep, image, archive)
+        except (DriverError, BootError, OSError) as error:
+            log.error("the next boot has to compile again: %s", error)
 
     async def _load_system(self, spec: VmSpec, timeout_s: float) -> None:
         """Boot until the guest waits for its seed."""
@@ -467,6 +489,7 @@ class Vm:
         ports = PortForwards(self._driver, self.run.bind_address)
         self.link = Link(self._driver.connect_link, ports, self.run.boot_id, self._outside, self.folders)
         self.watcher = self.link.watcher = Watcher(self.folders.carried, self.link.tell_changes)
+        self.link.on_engine_death = self._note_engine
         await self.link.open()
         await self._driver.on_link_change(self.link.changed)
         if self._resumed:
@@ -474,6 +497,16 @@ class Vm:
         await self._or_gone(self._answers(self.link, report), timeout_s)
         assert self._transport is not None
         self.door = EngineDoor(self._transport, self.link.answering)
+
+    def _note_engine(self, at: float) -> None:
+        """The engine has died, and here is another."""
+        assert self.run is not None
+        try:
+            said = consolewords.engine_died(consolewords.of_run(self._paths.console_log, self.run.console_begin, 50))
+        except OSError:
+            said = ""
+        log.warning("the engine has died (%s) and was started again", said or "its log says why")
+        crashes.note(self._paths, "engine", said or "its log says why", (), self.run.boot_id, at)
 
     async def _answers(self, link: Link, report: Report) -> None:
         await self._connect(link, report)
@@ -605,37 +638,43 @@ class Vm:
         assert self._driver is not None
         await self._driver.wait_exit()
 
-    async def stop(self, report: Report) -> None:
-        """The ladder: ask the engine, press the power button, switch off, kill. Each step is bounded and told."""
+    async def stop(self, report: Report, *, forced: bool = False) -> None:
+        """The ladder: ask the engine, press the power button, switch off, kill. Each step is bounded and told.
+
+        ``forced``: its data are to go, so it is not waited for long, and there is no button.
+        """
         assert self._driver is not None
         driver, link, button_s = self._driver, self.link, BUTTON_S
         if link is None:
             button_s = POWER_OFF_S  # the first that its engine hears of it
         elif link.ready.is_set():
             report(Event("stop", "stopping containers and powering off"))
-            link.shutdown(CONTAINERS_S)
-            if await self._ended(POWER_OFF_S):
+            link.shutdown(FORCED_CONTAINERS_S if forced else CONTAINERS_S)
+            if await self._ended(FORCED_OFF_S if forced else POWER_OFF_S):
                 return
-        report(Event("stop", "the engine does not stop; pressing the power button"))
-        with contextlib.suppress(DriverError):
-            await driver.power_button()
-            if await self._ended(button_s):
-                return
-        report(Event("stop", "the machine does not power off; switching it off"))
+        if forced:
+            report(Event("stop", "switching it off"))
+        else:
+            report(Event("stop", "the engine does not stop; pressing the power button"))
+            with contextlib.suppress(DriverError):
+                await driver.power_button()
+                if await self._ended(button_s):
+                    return
+            report(Event("stop", "the machine does not power off; switching it off"))
         await driver.quit()
         if await self._ended(QUIT_S):
             return
         report(Event("stop", "QEMU does not end; killing it"))
         await driver.kill()
 
-    async def stop_left(self, report: Report) -> None:
+    async def stop_left(self, report: Report, *, forced: bool = False) -> None:
         """Stop a VM that runs and of which no start has come to anything: by the ladder, without its engine. Raises `DriverError`."""
         self._driver = QemuDriver(self._paths)
         try:
             with contextlib.suppress(DriverError):  # the ladder ends one that takes no orders
                 if not await self._adopt(report):
                     return
-            await self.stop(report)
+            await self.stop(report, forced=forced)
         finally:
             await self.close()
 

@@ -176,12 +176,14 @@ class EngineClient:
         # Only a first or a stopped machine comes here; bars and all that are not for every command to import.
         from cove import progress
         from cove.agent.launch import ensure_running
+        from cove.cli import lost_ports
         from cove.machine.paths import MachinePaths
 
         known = MachinePaths(name).folder.is_dir()
         title = "Cove is starting its machine" if known else "Cove is setting up its machine (once, about a minute)"
         with progress.renderer(title) as report:
             self.path = ensure_running(name, report)
+        lost_ports.told(name)
 
     def send(
         self,

@@ -30,6 +30,11 @@ class Context:
             self._engine = EngineClient.from_environment(self.machine, self._host)
         return self._engine
 
+    @property
+    def lost_machine(self) -> str | None:
+        """The machine whose engine was asked something; None when there was none."""
+        return self._engine.machine if self._engine is not None else None
+
 
 class Synopsis:
     """What is said of a command. `usage` is what follows its name, after "[OPTIONS]" unless `bare`. `most` None means
@@ -190,3 +195,13 @@ def confirm(question: str, stream: TextIO | None = None) -> bool:
 
     print(f"{question} [y/N] ", end="", flush=True, file=stream)
     return sys.stdin.readline().strip().lower() == "y"
+
+
+def agreed(question: str, stream: TextIO | None = None) -> bool:
+    """`confirm` of Cove's own commands: what is printed next begins a line, also where no terminal has shown the answer's end."""
+    import sys
+
+    answer = confirm(question, stream)
+    if not sys.stdin.isatty():
+        print(flush=True, file=stream)
+    return answer

@@ -282,6 +282,9 @@ def _own_kinds(metavar: str, given: Sequence[str]) -> Iterator[str]:
     elif metavar == "VALUE":
         from cove.machine.settings import SCHEMA
 
-        yield from (f"={each}" for key in given for each in (SCHEMA[key].words if key in SCHEMA else ()))
+        for key in [SCHEMA[name] for name in given if name in SCHEMA]:
+            yield from (f"={each}" for each in key.words)
+            if key.of_files:
+                yield "files"
     else:
         yield "files"

@@ -47,11 +47,15 @@ passwords, tokens, keys and the values of variables taken out. FILE ends in .tar
 def command(name: str, bundle: str | None, as_json: bool) -> int:
     from cove.support import diagnose, findings
 
+    file = _bundle_file(bundle) if bundle is not None else None
     if not as_json and sys.stderr.isatty():
         print("Cove is looking; this takes some seconds", file=sys.stderr)
-    file = _bundle_file(bundle) if bundle is not None else None
+    checks = diagnose.checks(name)
+    if not MachinePaths(name).settings.exists():
+        # Whatever asks a machine has the same to say of one that was never made.
+        checks = [each for each in checks if each.name not in diagnose.OF_A_MACHINE]
     found: list[Finding] = []
-    for each in findings.run(diagnose.checks(name)):
+    for each in findings.run(checks):
         found.append(each)
         if not as_json:
             _print(each)
@@ -98,6 +102,11 @@ def _bundle_file(given: str) -> Path:
     file = Path(given) if given else Path(bundle.default_name())
     if file.is_dir():
         file = file / bundle.default_name()
+    if not file.name.endswith(bundle.ENDINGS):
+        raise CoveError(
+            f"{file} is no name of a bundle: it is a .tar.gz or a .zip",
+            f"cove diagnose --bundle '{file.with_suffix('.tar.gz')}'",
+        )
     if not file.absolute().parent.is_dir():
         raise CoveError(
             f"there is no folder {file.absolute().parent}", "make it, or name another: cove diagnose --bundle FILE"

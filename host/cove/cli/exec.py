@@ -59,6 +59,11 @@ def execute(context: Context, values: Values) -> int:
     except DaemonError as error:
         raise CliError(error.message, max(start_status(error.reason), 126)) from error
     held_exec(context, exec_id, connection, tty=tty, stdin=stdin, keys=keys)
+    from cove.cli import ended  # nothing of it is needed before the command has ended
+
+    if ended.has_ended(engine.machine):  # to ask it how the command ended would start it again
+        look = f"see how its machine is with: cove machine status {engine.machine}"
+        raise ConnectionFailed(f"the connection to the command has ended\n      {look}", LOST)
     unknown = (
         f"how the command ended is not known; it may run on in the container {container}: cove top {container} shows it"
     )

@@ -24,7 +24,8 @@ def _hello(context: Context, values: Values) -> int:
         raise CliError(f"cove: {port!r} is not a port: give a number from 1 to 65535", status=125)
     engine = context.engine
     cove = _how_to_call(engine)
-    docker_context = "cove" if engine.machine in (None, DEFAULT_MACHINE) else f"cove-{engine.machine}"
+    docker_context = _context(engine)
+    docker = f"docker --context {docker_context}" if docker_context else f"docker -H unix://{engine.path}"
     _container(engine, port, cove)
     url = f"http://localhost:{port}"
     page = _fetch(url)
@@ -44,12 +45,22 @@ Try next:
   open {url} in a browser
   {cove} run --rm -it busybox sh      a shell in a container
   {cove} ps                           what runs;  {cove} logs {NAME}
-  docker --context {docker_context} ps          docker's own client works too
+  {docker} ps          docker's own client works too
 Stop:
-  {cove} rm -f {NAME}                  this container
-  {cove.partition(" ")[0]} machine stop{_machine_argument(engine)}                 the machine; the next cove command starts it again"""
+  {cove} rm -f {NAME}                  this container"""
     )
+    if engine.machine is not None:
+        stop = f"{cove.partition(' ')[0]} machine stop{_machine_argument(engine)}"
+        print(f"  {stop}                 the machine; the next cove command starts it again")
     return 0
+
+
+def _context(engine: EngineClient) -> str | None:
+    """Docker's context of this very engine: that of the name may be of a machine in another COVE_HOME, or not be there."""
+    from cove.machine import docker_context
+
+    machine = engine.machine or DEFAULT_MACHINE
+    return docker_context.name_for(machine) if docker_context.leads_to(machine, engine.path) else None
 
 
 def _how_to_call(engine: EngineClient) -> str:

@@ -115,8 +115,8 @@ def _built(moment: str) -> str:
 def info(context: Context, values: Values) -> int:
     """`cove info`"""
     data = context.engine.json("GET", "/info")
-    if values["format"]:
-        print(_apply(values["format"], data | {"ClientInfo": _client()}))
+    if form := values["format"] or ("json" if values["json"] else ""):
+        print(_apply(form, data | {"ClientInfo": _client()}))
         return 0
     client = _client()
     print(f"Client: Cove\n Version:    {client['Version']}\n Context:    default\n Debug Mode: false\n\nServer:")
@@ -211,5 +211,5 @@ _JSON = switch("json", "", "Print JSON, as Cove's own commands do", hidden=True)
 
 COMMANDS = {
     "version": Command(version, "Show the Docker version information", "", (_FORMAT, _JSON), most=0),
-    "info": Command(info, "Display system-wide information", "", (_FORMAT,), most=0),
+    "info": Command(info, "Display system-wide information", "", (_FORMAT, _JSON), most=0),
 }

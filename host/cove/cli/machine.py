@@ -10,13 +10,16 @@ import click
 from cove.cli import as_json as json_output
 from cove.cli import config, machine_systems
 from cove.cli.clicked import Group, Integer, switch
-from cove.cli.command import confirm
+from cove.cli.command import agreed
 from cove.cli.errors import CliError
 from cove.cli.which_machine import chosen, named
 from cove.errors import CoveError, MachineNotFound
 
 STOP_TIMEOUT_S = 120.0
-SUSPEND_TIMEOUT_S = 120.0
+SUSPEND_TIMEOUT_S = 240.0
+"""One whose start is under way has come to answer by then."""
+SSH_LOST = 255
+"""ssh's status when its connection failed (ssh(1))."""
 
 
 RESET_HELP = """Give a machine a new disk: containers, images and volumes go
@@ -39,13 +42,18 @@ def group() -> None:
 def init(name: str, as_json: bool, **sizes: Any) -> None:
     """Make a machine; the first command that needs it starts it"""
     from cove.machine import effective, lifecycle, policy, settings
+    from cove.machine.paths import MachinePaths
 
     file = settings.render(settings.Settings())
     for key in ("cpus", "memory", "disk"):
         if sizes[key] is not None:
             effective.refuse_locked(key, policy.load())
             file = settings.with_value(file, key, str(sizes[key]), "the command line")
-    paths = lifecycle.init(name, settings.parse(file, "the command line"))
+    wanted = settings.parse(file, "the command line")
+    given = [key for key in sizes if sizes[key] is not None]
+    config.taken(MachinePaths(name), wanted, given)
+    paths = lifecycle.init(name, wanted)
+    config.warn(config.taken(paths, wanted, given))
     json_output.told(
         as_json, f"made machine {name}; its settings are {paths.settings}",
         machine=name, state="stopped", settings=str(paths.settings), docker_socket=str(paths.docker_socket),
@@ -61,10 +69,13 @@ def start(name: str, as_json: bool) -> None:
 
 
 def _start(name: str, as_json: bool) -> None:
+    from cove.cli import lost_ports
+
     socket = _run(name)
+    lost = lost_ports.told(name)
     json_output.told(
         as_json, f"machine {name} is running; its docker socket is {socket}",
-        machine=name, state="running", docker_socket=str(socket),
+        machine=name, state="running", docker_socket=str(socket), lost_ports=[each.shown() for each in lost],
     )  # fmt: skip
 
 
@@ -86,10 +97,40 @@ def stop(name: str, as_json: bool) -> None:
 
 
 def stop_in_order(name: str) -> None:
-    """Stop a machine; one that is suspended goes on first, so that what runs in it ends as it should. Raises `CoveError`."""
-    if _status(name)["state"] == "suspended":
-        _run(name)
-    stop_machine(name, in_order=True)
+    """Stop a machine, its VM and its agent; one that is suspended goes on first, so that what runs in it ends as it should.
+
+    Raises `CoveError`.
+    """
+    _end(name, in_order=True, forced=False)
+
+
+def stop_for_good(name: str, *, forced: bool) -> None:
+    """End a machine whose data are to go, whatever its state; one that is suspended stays so. Raises `CoveError`.
+
+    ``forced``: and soon.
+    """
+    _end(name, in_order=False, forced=forced)
+
+
+def _end(name: str, *, in_order: bool, forced: bool) -> None:
+    from cove.agent.client import NoAgent, ask
+    from cove.agent.launch import start_agent
+    from cove.machine import lifecycle
+    from cove.machine.locks import FileLock
+    from cove.progress import renderer
+
+    paths = lifecycle.existing(name)
+    with renderer(f"Cove is stopping machine {name}") as report:
+        try:
+            ask(paths, "stop", STOP_TIMEOUT_S, report, in_order=in_order, forced=forced)
+        except NoAgent:
+            if (in_order and paths.suspended_run.exists()) or not FileLock(paths.vm_lock).is_free():
+                # Its agent was killed: a new one takes the VM over, or wakes it, and stops it as it should be.
+                start_agent(paths)
+                ask(paths, "stop", STOP_TIMEOUT_S, report, in_order=in_order, forced=forced)
+    lock = FileLock(paths.lock)
+    lock.acquire(30, f"machine {name}")
+    lock.release()
 
 
 @group.command()
@@ -99,7 +140,7 @@ def stop_in_order(name: str) -> None:
 def suspend(name: str, force: bool, as_json: bool) -> None:
     """Write a machine's memory to the disk; the next command that needs it goes on from there"""
     from cove.agent.client import SUSPEND, SUSPEND_ANYWAY, NoAgent, ask
-    from cove.agent.launch import ensure_running
+    from cove.agent.launch import start_agent
     from cove.machine import lifecycle
     from cove.machine.locks import FileLock
     from cove.progress import renderer
@@ -115,7 +156,7 @@ def suspend(name: str, force: bool, as_json: bool) -> None:
         except NoAgent:
             if FileLock(paths.vm_lock).is_free():
                 raise
-            ensure_running(name, report)  # its agent was killed: a new one takes the VM over
+            start_agent(paths)  # the one before was killed: it takes the VM over
             ask(paths, operation, SUSPEND_TIMEOUT_S, report)
     json_output.told(as_json, f"machine {name} is suspended", machine=name, state="suspended")
 
@@ -131,31 +172,6 @@ def resume(name: str, as_json: bool) -> None:
     _start(name, as_json)
 
 
-def stop_machine(name: str, *, in_order: bool = False) -> None:
-    """End a machine, its VM and its agent, whatever their state. Raises `CoveError`.
-
-    ``in_order``: one that has just been suspended goes on first, and else stays so.
-    """
-    from cove.agent.client import NoAgent, ask
-    from cove.agent.launch import start_agent
-    from cove.machine import lifecycle
-    from cove.machine.locks import FileLock
-    from cove.progress import renderer
-
-    paths = lifecycle.existing(name)
-    with renderer(f"Cove is stopping machine {name}") as report:
-        try:
-            ask(paths, "stop", STOP_TIMEOUT_S, report, in_order=in_order)
-        except NoAgent:
-            if not FileLock(paths.vm_lock).is_free():
-                # Its agent was killed: a new one takes the VM over and stops it as it should be.
-                start_agent(paths)
-                ask(paths, "stop", STOP_TIMEOUT_S, report, in_order=in_order)
-    lock = FileLock(paths.lock)
-    lock.acquire(30, f"machine {name}")
-    lock.release()
-
-
 @group.command()
 @named
 @json_output.option
@@ -168,13 +184,13 @@ def restart(name: str, as_json: bool) -> None:
 
 def _check_settings(name: str) -> None:
     """Raises `CoveError` for what would keep a start from succeeding: better now, when the machine still runs."""
-    from cove.agent import disk
+    from cove.agent import fit
     from cove.drivers.qemu import binary
     from cove.machine import architecture, effective, lifecycle
 
     paths = lifecycle.existing(name)
+    fit.check_startable(paths)
     wanted = effective.load(paths.settings)
-    disk.check_size(paths, wanted.disk)
     binary.find(wanted.qemu, architecture.named(wanted.architecture))
 
 
@@ -197,13 +213,18 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("agent", _no_agent(value["machine"])))
     if trouble := value.get("trouble"):
         rows += [("trouble", trouble), ("", f"make room, then: cove machine start {value['machine']}")]
-    for number, (port, why) in enumerate(value.get("lost_ports", {}).items()):
-        rows.append(("" if number else "lost ports", f"{port}: {why or 'another program has it'}"))
+    for number, one in enumerate(value.get("lost_ports", ())):
+        of = f" of {one['container']}" if one["container"] else ""
+        rows.append(("" if number else "lost ports", f"{one['port']}{of}: {one['reason'] or 'another program has it'}"))
     if value.get("lost_ports"):
-        rows.append(("", "each is published again as soon as it is free and this is asked again"))
+        rows.append(("", "end what has it; each is published again as soon as it is free and this is asked again"))
     if crash := value.get("crash"):
         rows.append(("ended", f"{crash['how']}, without being told to"))
         rows += [("" if number else "last words", word) for number, word in enumerate(crash["words"])]
+    if value.get("ended_with_computer"):
+        rows.append(("ended", "with this computer, which was restarted or switched off while it ran"))
+    if last := value.get("last_crash"):
+        rows += _crash_rows(last, bool(crash))
     if "accelerator" in value:
         reason = f" ({value['accelerator_reason']})" if value["accelerator_reason"] else ""
         engine, api = (value.get(key, "?") for key in ("engine_version", "api_version"))
@@ -221,9 +242,22 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
             ),
         ]
     rows += machine_systems.rows(value)
-    rows += _folder_rows(value)
+    rows += _folder_rows(value) + _not_shared_rows(value)
     used = "none yet" if value["disk_used"] is None else f"{value['disk_used'] / 2**20:.0f} MiB"
     return [*rows, ("disk", used), ("docker socket", value["docker_socket"])]
+
+
+def _crash_rows(last: dict[str, Any], shown: bool) -> list[tuple[str, str]]:
+    """For a day. ``shown``: it is told already that the VM has ended, and how."""
+    import time
+
+    from cove.machine.crashes import FRESH_S
+
+    if shown:
+        return [("", f"{last['count']} times within 30 days")] if last["count"] > 1 else []
+    if time.time() - last["at"] > FRESH_S:
+        return []
+    return [("last crash", last["text"]), ("", f"what was said: {last['see']}")]
 
 
 def _no_agent(name: str) -> str:
@@ -263,6 +297,18 @@ def _folder_rows(value: dict[str, Any]) -> list[tuple[str, str]]:
     return [("" if index else "folders", line) for index, line in enumerate(shown)]
 
 
+def _not_shared_rows(value: dict[str, Any]) -> list[tuple[str, str]]:
+    """Folders of the settings that containers cannot use."""
+    lines = value.get("folders_not_shared")
+    if not lines:
+        return []
+    from cove.machine.paths import MachinePaths
+    from cove.support import folders
+
+    rows = [("" if index else "not shared", line) for index, line in enumerate(lines)]
+    return [*rows, ("", folders.way_out(MachinePaths(value["machine"])))]
+
+
 def _span(seconds: float) -> str:
     """ "42 s", "5 min 3 s", "2 h 4 min", "3 d 2 h"."""
     whole = int(seconds)
@@ -276,7 +322,8 @@ def _status(name: str) -> dict[str, Any]:
     from cove.agent import unattended
     from cove.agent.client import NoAgent, ask
     from cove.drivers.qemu.qcow2 import allocated
-    from cove.machine import lifecycle
+    from cove.machine import crashes, lifecycle
+    from cove.support import folders
 
     paths = lifecycle.existing(name)
     try:
@@ -284,6 +331,19 @@ def _status(name: str) -> dict[str, Any]:
         value.pop("done", None)
     except NoAgent:
         value = unattended.status(paths)
+    if lost := value.pop("lost_ports", None):
+        from cove.support import lost_ports
+
+        value["lost_ports"] = [each.shown() for each in lost_ports.named(paths, lost)]
+    if (last := crashes.load(paths)) is not None:
+        value["last_crash"] = last.shown(paths)
+    shared = (
+        [one["path"] for one in value.get("folders", ())]
+        if value["state"] == "running" and "folders" in value
+        else None
+    )
+    if lacking := folders.not_shared(paths, shared):
+        value["folders_not_shared"] = lacking
     used = allocated(paths.disk) if paths.disk.exists() else None
     images = {"images": machine_systems.told(paths)}
     return {"machine": name, **value, **images, "disk_used": used, "docker_socket": str(paths.docker_socket)}
@@ -340,11 +400,11 @@ def rm(name: str, force: bool, as_json: bool) -> None:
             f"the machine {name} is running", f"stop it first: cove machine stop {name}; or remove it with --force"
         )
     # What is printed with --json is one document, so that nothing can be asked.
-    if not force and (as_json or not confirm(f"Remove machine {name} with all its containers, images and volumes?")):
+    if not force and (as_json or not agreed(f"Remove machine {name} with all its containers, images and volumes?")):
         raise CliError(
             f"the removal of machine {name} has been cancelled\n      to remove it without a question: cove machine rm --force {name}"
         )
-    stop_machine(name)  # whatever its state: an agent may stay after its VM has died
+    stop_for_good(name, forced=force)  # whatever its state: an agent may stay after its VM has died
     lifecycle.remove(name)
     json_output.told(as_json, f"removed machine {name}", machine=name, state="removed")
 
@@ -355,9 +415,11 @@ def rm(name: str, force: bool, as_json: bool) -> None:
 def ssh(name: str, words: tuple[str, ...]) -> int:
     """Run a command in the machine itself, or a shell"""
     import subprocess
+    import sys
 
     from cove.agent.client import ask, held
     from cove.agent.launch import ensure_running
+    from cove.cli import ended
     from cove.cli.ssh_words import ssh_words
     from cove.machine.paths import MachinePaths
     from cove.progress import renderer
@@ -367,7 +429,10 @@ def ssh(name: str, words: tuple[str, ...]) -> int:
     with renderer(f"Cove is starting machine {name}") as report:
         ensure_running(name, report, engine=False)
     with held(paths):  # the engine knows nothing of this use of the machine
-        return subprocess.call([*ssh_words(paths, ask(paths, "status", 10)["ssh_port"]), *words])
+        status = subprocess.call([*ssh_words(paths, ask(paths, "status", 10)["ssh_port"]), *words])
+    if status == SSH_LOST and ended.has_ended(name):
+        print("\n      ".join(["cove: the connection has ended", *ended.told(name)]), file=sys.stderr)
+    return status
 
 
 @group.command()
@@ -410,11 +475,11 @@ def reset(name: str, force: bool, as_json: bool) -> None:
         f"Reset machine {name}? All its containers, images and volumes are removed"
         f" ({leftovers.size_of(gone)}); its settings stay."
     )
-    if not force and (as_json or not confirm(question)):
+    if not force and (as_json or not agreed(question)):
         raise CliError(
             f"the reset of machine {name} has been cancelled\n      to reset it without a question: cove machine reset --force {name}"
         )
-    stop_machine(name)
+    stop_for_good(name, forced=force)
     freed = leftovers.reset(paths)
     json_output.told(
         as_json, f"machine {name} is as new; its next start makes an empty disk. {approximate_size(freed)} are free again",

@@ -20,8 +20,10 @@ def told(paths: MachinePaths) -> dict[str, Any]:
     not come to answer; and whether it stays with its own, or with that one (``pinned``)."""
     from cove.image import store
     from cove.machine import systems
+    from cove.support.findings import settings_of
 
-    noted, newest = systems.load(paths), store.current(_architecture(paths))
+    # With settings, or a policy, that nothing starts with a machine can be looked at and stopped all the same.
+    noted, newest = systems.load(paths), store.current(named(settings_of(paths).architecture))
     return {
         "used": noted.used or None,
         "before": noted.before if store.find(noted.before) else None,

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cove.cli import flags
-from cove.cli.errors import CliError, HelpfulError, UnknownCommand, UsageError
+from cove.cli.errors import CliError, ConnectionFailed, HelpfulError, UnknownCommand, UsageError
 
 if TYPE_CHECKING:
     import click
 
-    from cove.cli.command import Command
+    from cove.cli.command import Command, Context
 
 PROGRAM = "cove"
 
@@ -182,6 +182,7 @@ OWN_COMMANDS = {
     "completion": ("completion", "Print what completes command lines in bash, fish, PowerShell or zsh"),
     "diagnose": ("diagnose", "Look for what is wrong, say how to mend it, and collect what a report needs"),
     "uninstall": ("uninstall", "Remove everything that Cove has made on this computer"),
+    "verify": ("verify", "Try on this computer what Cove promises, and write a report"),
 }
 """Commands of that kind: name -> (module with the click command `command`, short help)."""
 
@@ -224,7 +225,8 @@ def report(error: Exception, failure: int = 1) -> int:
 
         error = ownership.refusal(error) or error
     if isinstance(error, CoveError):
-        print("\n      ".join([f"{PROGRAM}: {error.message}", *error.hint.splitlines()]), file=sys.stderr)
+        message = error.message.replace("\n", f"\n{PROGRAM}: ")
+        print("\n      ".join([f"{PROGRAM}: {message}", *error.hint.splitlines()]), file=sys.stderr)
         return 130 if isinstance(error, GivenUp) else failure
     print(f"{PROGRAM}: {type(error).__name__}: {error}", file=sys.stderr)
     print("      this is a bug in Cove; COVE_DEBUG=1 shows where", file=sys.stderr)
@@ -354,10 +356,24 @@ def _run(
         if os.environ.get("COVE_DEBUG"):
             raise
         return report(error, command.failure)
-    except HelpfulError as error:
+    except CliError as error:
+        if ended := _of_the_machine(error, context):
+            raise CliError(ended, error.status) from error
+        if not isinstance(error, HelpfulError):
+            raise
         raise CliError(
             f"{PROGRAM}: {error.message}\n\nRun '{path} --help' for more information", error.status
         ) from None
+
+
+def _of_the_machine(error: CliError, context: Context) -> str:
+    """What a user is told instead when it was the machine that ended, and not only a connection to its engine; "" when it was not."""
+    if not isinstance(error, ConnectionFailed) and not isinstance(error.__cause__, ConnectionFailed):
+        return ""
+    from cove.cli import ended
+
+    lines = ended.told(context.lost_machine)
+    return "\n      ".join([error.message.partition("\n")[0], *lines]) if lines else ""
 
 
 def own(name: str) -> click.Command:

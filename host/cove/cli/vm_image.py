@@ -53,12 +53,31 @@ def path(architecture: str, as_json: bool) -> None:
 @json_output.option
 def lock(as_json: bool) -> None:
     """Pin the newest packages of Debian's signed index (for those who work on Cove)"""
-    from cove.image import builder
+    from cove.image import bootdisk, builder
     from cove.progress import renderer
 
     with renderer() as report:
+        bootdisk.write_lock(report)
         written = [str(builder.write_lock(one, report)) for one in (AMD64, ARM64)]
     json_output.told(as_json, "\n".join(written), locks=written)
+
+
+@group.command(short_help="Write the image as one disk that UEFI boots")
+@click.argument("file", type=click.Path(dir_okay=False))
+@json_output.option
+def disk(file: str, as_json: bool) -> None:
+    """Write the image as one disk that UEFI boots, for Hyper-V (Generation 2) and other hypervisors that load no kernel themselves: as
+    VHDX when the FILE's name ends in .vhdx, else raw"""
+    from pathlib import Path
+
+    from cove.image import bootdisk, builder
+    from cove.progress import renderer
+
+    path = Path(file).absolute()
+    with renderer() as report:
+        image = builder.build(bootdisk.ARCHITECTURE, report)
+        bootdisk.write(image, path, report)
+    json_output.told(as_json, str(path), digest=image.digest, disk=str(path))
 
 
 @group.command()

@@ -1,4 +1,4 @@
-"""What a hypervisor must be able to do. The implementation for QEMU is `cove.drivers.qemu`.
+"""What a hypervisor must be able to do. The implementations are `cove.drivers.qemu` and `cove.drivers.hyperv`.
 
 One driver object stands for one machine's VM. All methods are called from the agent's event loop and MUST NOT block it.
 """
@@ -59,6 +59,8 @@ class VmSpec:
     """Other processes than the hypervisor serve folders out of the guest's memory (`plug_virtiofs`)."""
     vsock_cid: int = 0
     """The guest's address for sockets of its host; 0 when there are to be none."""
+    boot_disk: Path | None = None
+    """Kernel and system as one disk that UEFI boots (`cove.image.bootdisk`), for a hypervisor that loads no kernel itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ class Driver(ABC):
     """One machine's VM."""
 
     name: ClassVar[str]
+    keeps_templates: ClassVar[bool] = True
+    """Whether it can `save` a VM that knows no machine yet, and `start` others from it."""
 
     @abstractmethod
     async def create(self, spec: VmSpec) -> None:
@@ -82,8 +86,8 @@ class Driver(ABC):
 
     @abstractmethod
     async def start(self, spec: VmSpec, template: Path | None = None) -> None:
-        """Start the VM without its data disk, so that it boots until it waits for its seed; with a `template` of `save` it is at
-        that point at once. When this raises, nothing is left running.
+        """Start the VM so that it boots until it waits for its seed, without its data disk when it `keeps_templates`; with a `template`
+        of `save` it is at that point at once. When this raises, nothing is left running.
 
         Raises `DriverError`, `HypervisorMissing`.
         """
@@ -100,6 +104,11 @@ class Driver(ABC):
     @abstractmethod
     async def wait_held(self) -> None:
         """Return when the guest waits for its seed."""
+
+    @abstractmethod
+    async def byte_code(self, most: int) -> bytes:
+        """What a guest that waits for its seed has compiled, as an archive; empty when the host has given it that (`VmSpec.initramfs`). For
+        an image that `gives_byte_code`. Raises `DriverError`, also for more than so many bytes."""
 
     @abstractmethod
     async def save(self, template: Path) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from cove.drivers.qemu.identity import machine_of
 from cove.errors import DriverError, PortInUse
 
 _LISTENING, _UNCONNECTED = "0A", "07"  # include/net/tcp_states.h: TCP_LISTEN; TCP_CLOSE, which a bound UDP socket is in
@@ -40,7 +41,10 @@ def is_free(proto: str, address: str, port: int) -> bool:
 
 
 def holder(proto: str, address: str, port: int) -> str:
-    """Who has a port, as "nginx (process 123)"; "" when that cannot be told. Linux only: proc_net(5), proc_pid_fd(5)."""
+    """Who has a port, as "nginx (process 123)" or "Cove's machine dev (process 123)"; "" when that cannot be told.
+
+    Linux only: proc_net(5), proc_pid_fd(5).
+    """
     if sys.platform != "linux":
         return ""
     owners = dict(_sockets(proto, address, port))
@@ -138,6 +142,8 @@ def _descriptors(process: Path) -> set[str]:
 
 
 def _name(process: Path) -> str:
+    if machine := machine_of(int(process.name)):
+        return f"Cove's machine {machine}"
     try:
         return (process / "comm").read_text("utf-8", "replace").strip()
     except OSError:

@@ -56,6 +56,12 @@ def _build(architecture: Architecture, progress: Report) -> VmImage:
     return image
 
 
+def parts(recipe: Recipe, progress: Report) -> assemble.Base:
+    """What the image of the present recipe is made of. Raises `CoveError`."""
+    base, _, _ = _base(recipe, progress)
+    return base
+
+
 def write_lock(architecture: Architecture, progress: Report = ignore) -> Path:
     """Resolve the recipe through the signed index of now, write its lock and return where it is. Raises `CoveError`."""
     recipe = Recipe.load(inputs.recipe_dir(), architecture)
@@ -103,6 +109,7 @@ def write(
         "command_line": f"{recipe.command_line} cove.image={digest[:16]}",
         "debian": recipe.debian,
         "built": datetime.now(UTC).isoformat(timespec="seconds"),
+        "gives_byte_code": True,
         "resolved_again": resolved_again,
         "artefacts": artefacts,
         "packages": [

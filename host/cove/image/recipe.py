@@ -29,6 +29,16 @@ class Suite:
 
 
 @dataclass(frozen=True)
+class BootDisk:
+    """What a disk that UEFI boots has more: the package with systemd's stub and its path there, and kernel modules."""
+
+    package: str
+    stub: str
+    modules: tuple[str, ...]
+    command_line: str
+
+
+@dataclass(frozen=True)
 class Recipe:
     """vm-images/recipe.toml; the file's comments explain the fields."""
 
@@ -46,6 +56,7 @@ class Recipe:
     files: Mapping[str, str]
     links: Mapping[str, str]
     directories: Mapping[str, int]
+    boot_disk: BootDisk
 
     @classmethod
     def load(cls, directory: Path, architecture: Architecture) -> Recipe:
@@ -77,6 +88,7 @@ class Recipe:
                 raw["files"],
                 raw["links"],
                 {name: int(modes.get(name, "0755"), 8) for name in raw["directories"]["paths"]},
+                BootDisk(**{**raw["boot_disk"], "modules": tuple(raw["boot_disk"]["modules"])}),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CoveError(f"the recipe {path} cannot be used: {error!r}") from error

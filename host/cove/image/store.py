@@ -43,6 +43,13 @@ class VmImage:
     initramfs: Path
     system: Path
     command_line: str
+    gives_byte_code: bool = False
+    """Its guest tells what it has compiled (`cove.image.byte_code`): those of a Cove before that do not."""
+
+    @property
+    def compiled(self) -> Path:
+        """Another initramfs, with byte code: it is there once the image has been booted."""
+        return self.directory / "initramfs-compiled"
 
     @property
     def manifest(self) -> Path:
@@ -71,16 +78,16 @@ def find(digest: str) -> VmImage | None:
         # The manifest is written last, so whoever has one is complete.
         manifest = json.loads((directory / "manifest.json").read_text("utf-8"))
         command_line = str(manifest["command_line"])
-        architecture = named(
-            manifest.get("architecture", AMD64.name)
-        )  # which images of before there was a choice do not say
+        # Images of before there was a choice do not say.
+        architecture = named(manifest.get("architecture", AMD64.name))
+        gives = bool(manifest.get("gives_byte_code"))
         artefacts: dict[str, Any] = manifest["artefacts"]
         if any((directory / name).stat().st_size != info["size"] for name, info in artefacts.items()):
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     kernel, initramfs, system = (directory / name for name in ("vmlinuz", "initramfs", "system.erofs"))
-    return VmImage(digest, architecture, directory, kernel, initramfs, system, command_line)
+    return VmImage(digest, architecture, directory, kernel, initramfs, system, command_line, gives)
 
 
 def folders() -> list[Path]:

@@ -42,3 +42,12 @@ def without_key(text: str, name: str, default: str) -> str:
     document[name] = _MARK
     pattern = rf"^[ \t]*[^\r\n=]*=[ \t]*[\"']{_MARK}[\"']"
     return re.sub(pattern, lambda _: f"# {name} = {default}", tomlkit.dumps(document), count=1, flags=re.MULTILINE)
+
+
+def removed(text: str, name: str) -> str:
+    """`text` without a top-level key or table, whatever it is. Raises as `with_key` does."""
+    import tomlkit
+
+    document = tomlkit.parse(text)
+    del document[name]
+    return tomlkit.dumps(document)

@@ -34,16 +34,23 @@ def values(file: Path, environment: Mapping[str, str] | None = None, policy: Pol
     environment = os.environ if environment is None else environment
     policy = policies.load() if policy is None else policy
     kept, given = settings.load_given(file)
-    found = {}
+    found, wrong = {}, []
     for name in SCHEMA:
         if name in policy.locked:
             found[name] = Value(policy.locked[name], "policy", str(policy.file))
         elif environment.get(variable(name)) is not None:
-            found[name] = Value(_of_variable(name, environment[variable(name)]), "environment", variable(name))
+            try:
+                value = _of_variable(name, environment[variable(name)])
+            except SettingsError as error:
+                wrong.append(error)
+            else:
+                found[name] = Value(value, "environment", variable(name))
         elif name in given:
             found[name] = Value(getattr(kept, name), "file", str(file))
         else:
             found[name] = Value(getattr(kept, name), "default", "")
+    if wrong:
+        raise SettingsError("\n".join(one.message for one in wrong), "\n".join(one.hint for one in wrong))
     return found
 
 

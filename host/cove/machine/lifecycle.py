@@ -8,7 +8,7 @@ from cove.errors import MachineBusy, MachineExists, MachineNotFound
 from cove.machine import autostart, docker_context
 from cove.machine.files import write_whole
 from cove.machine.locks import FileLock
-from cove.machine.paths import MachinePaths, is_name, machines_dir
+from cove.machine.paths import DEFAULT_MACHINE, MachinePaths, is_name, machines_dir
 from cove.machine.settings import Settings, render
 
 LAUNCHING_S = 10.0
@@ -25,8 +25,8 @@ def init(name: str, settings: Settings | None = None) -> MachinePaths:
     paths.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_whole(paths.settings, render(settings or Settings()).encode())
     paths.make_run_dir()
-    if not docker_context.is_anothers(name, paths.docker_socket):
-        docker_context.create(name, paths.docker_socket)
+    if not docker_context.is_anothers(paths):
+        docker_context.create(paths)
     return paths
 
 
@@ -41,6 +41,10 @@ def existing(name: str) -> MachinePaths:
     """The paths of a machine that is there. Raises `MachineNotFound`."""
     paths = MachinePaths(name)
     if not paths.settings.exists():
+        if name == DEFAULT_MACHINE:
+            raise MachineNotFound(
+                f"there is no machine {name} yet", "the first command that needs one makes it; or: cove machine start"
+            )
         raise MachineNotFound(f"there is no machine {name}", f"make it with: cove machine init {name}")
     return paths
 
@@ -58,7 +62,7 @@ def remove(name: str) -> None:
         launching.acquire(LAUNCHING_S, f"the start of machine {name}")
         existing(name)  # somebody else may have removed it meanwhile
         check_stopped(paths)
-        docker_context.remove(name, paths.docker_socket)
+        docker_context.remove(paths)
         autostart.here().turn_off(name)
         shutil.rmtree(paths.folder)
         shutil.rmtree(paths.run_dir, ignore_errors=True)

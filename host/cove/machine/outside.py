@@ -1,4 +1,4 @@
-"""What a machine's engine is told of the world outside: proxies, and whom TLS trusts."""
+"""What a machine's engine is told of the world outside: proxies, whom TLS trusts, and the time zone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from coved.outside import Outside
 
-from cove.machine import certificates, proxies
+from cove.machine import certificates, proxies, zone
 from cove.machine.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -30,4 +30,5 @@ def told(settings: Settings, environment: Mapping[str, str] | None = None) -> Ou
         trusted.pem,
         settings.proxy_in_containers,
         settings.certificates_in_containers,
+        zone.told(),
     )

@@ -149,6 +149,16 @@ class MachinePaths:
         return self.folder / "machine.toml"
 
     @property
+    def option(self) -> str:
+        """What names the machine in a command that is told to a user; nothing for the usual one."""
+        return "" if self.name == DEFAULT_MACHINE else f" -m {self.name}"
+
+    @property
+    def settings_draft(self) -> Path:
+        """What `cove config edit` could not take, kept for who wrote it."""
+        return self.folder / "machine.toml.draft"
+
+    @property
     def disk(self) -> Path:
         """The data disk: containers, images, volumes."""
         return self.folder / "data.qcow2"
@@ -177,6 +187,11 @@ class MachinePaths:
     def run_state(self) -> Path:
         """How the running VM was started; only meaningful while `vm_lock` is held by it."""
         return self.folder / "run.json"
+
+    @property
+    def crash(self) -> Path:
+        """How its VM or its engine ended last without being told to, and how often that was."""
+        return self.folder / "crash.json"
 
     @property
     def systems(self) -> Path:

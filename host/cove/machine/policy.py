@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from cove.errors import SettingsError
+from cove.machine import tomlfile
+from cove.machine.tomlfile import Mistake
 
 OWNER = 0
 """Of whom the file must be: root."""
@@ -66,60 +68,59 @@ def load() -> Policy:
 
 
 def parse(text: str, file: Path) -> Policy:
-    """Raises `SettingsError` that names file, line and key."""
-    from cove.machine import settings
-
-    values = settings.read_toml(text, file, KEYS)
+    """Raises `SettingsError` that tells of each mistake: file, line, column and key."""
+    values = tomlfile.read(text, file)
+    mistakes = []
     for name in values:
         if name not in KEYS:
             close = difflib.get_close_matches(name, KEYS, 1)
-            raise SettingsError(
-                f"{file}, line {settings.line_of(text, name)}: {name} is not known to policies"
-                + (f"; did you mean {close[0]}?" if close else ""),
-                f"a policy has {' and '.join(KEYS)}",
-            )
-    return Policy(file, _locked(values.get("locked", {}), text, file), _registries(values, text, file))
+            meant = f"did you mean {close[0]}?" if close else f"a policy has {' and '.join(KEYS)}"
+            place = tomlfile.place(text, name)
+            mistakes.append(Mistake(name, *place, f"{name} is not known to policies; {meant}"))
+    registries, wrong = _registries(values, text)
+    locked, others = _locked(values.get("locked", {}), text)
+    if mistakes := [*mistakes, *wrong, *others]:
+        raise tomlfile.refusal(file, sorted(mistakes, key=lambda one: one.line))
+    return Policy(file, locked, registries)
 
 
-def _locked(table: Any, text: str, file: Path) -> dict[str, Any]:
+def _locked(table: Any, text: str) -> tuple[dict[str, Any], list[Mistake]]:
     from cove.machine import settings
 
-    begin = settings.line_of(text, "locked")
+    begin, column = tomlfile.place(text, "locked")
     if not isinstance(table, dict):
-        raise SettingsError(f"{file}, line {begin}: locked must be a table of settings", "begin it with [locked]")
+        return {}, [Mistake("locked", begin, column, "locked must be a table of settings: begin it with [locked]")]
     below = "".join(text.splitlines(keepends=True)[begin:])  # the keys of the table stand after its header
-    locked = {}
+    locked, mistakes = {}, []
     for name, value in table.items():
-        line = begin + settings.line_of(below, name) if f"{name}" in below else begin
-        where = f"{file}, line {line}: {name}"
+        line, column = tomlfile.place(below, name, of_value=name in settings.SCHEMA) if name in below else (0, 1)
         if name not in settings.SCHEMA:
-            raise SettingsError(f"{where} is not a setting{settings.suggestion(name)}", settings.KNOWN)
+            what = f"{name} is not a setting{settings.suggestion(name)}"
+            mistakes.append(Mistake(name, begin + line, column, what))
+            continue
         try:
             locked[name] = settings.SCHEMA[name].parse(value)
         except ValueError as error:
-            raise SettingsError(f"{where} {error}", f"allowed: {settings.SCHEMA[name].kind}; edit {file}") from None
-    return locked
+            mistakes.append(Mistake(name, begin + line, column, f"{name} {error}", settings.SCHEMA[name].kind))
+    return locked, mistakes
 
 
-def _registries(values: dict[str, Any], text: str, file: Path) -> tuple[str, ...] | None:
-    from cove.machine import settings
-
-    if "allowed_registries" not in values:
-        return None
-    given = values["allowed_registries"]
+def _registries(values: dict[str, Any], text: str) -> tuple[tuple[str, ...] | None, list[Mistake]]:
+    name = "allowed_registries"
+    if name not in values:
+        return None, []
+    given = values[name]
     for one in given if isinstance(given, list) else [None]:
         if not isinstance(one, str) or not _HOST.fullmatch(one.lower()):
-            raise SettingsError(
-                f"{file}, line {settings.line_of(text, 'allowed_registries')}: allowed_registries must be a list of hosts"
-                f' such as "docker.io", "registry.local:5000" or "*.example.com", not {one!r}',
-                f"edit {file}",
+            what = (
+                'must be a list of hosts such as "docker.io", "registry.local:5000" or "*.example.com",'
+                f" not {given if one is None else one!r}"
             )
-    return tuple(one.lower() for one in given)
+            return None, [Mistake(name, *tomlfile.place(text, name, of_value=True), f"{name} {what}")]
+    return tuple(one.lower() for one in given), []
 
 
 def _read(file: Path) -> str | None:
-    from cove.machine import settings
-
     try:
         descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except (FileNotFoundError, NotADirectoryError):
@@ -131,8 +132,8 @@ def _read(file: Path) -> str | None:
         ) from error
     with os.fdopen(descriptor, "rb") as stream:
         _check(file, os.fstat(descriptor), file.parent.stat())
-        data = stream.read(settings.MAX_FILE + 1)
-    return settings.decoded(data, file, "a policy")
+        data = stream.read(tomlfile.MAX_FILE + 1)
+    return tomlfile.decoded(data, file, "a policy")
 
 
 def _check(file: Path, info: os.stat_result, folder: os.stat_result) -> None:

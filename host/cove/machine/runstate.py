@@ -54,10 +54,22 @@ class RunState:
     shared_memory: bool = False
     """`VmSpec.shared_memory`: a saved state goes on with the same, whichever folders the machine has by then."""
 
+    settings: dict[str, str] = field(default_factory=dict)
+    """`cove.machine.settings.of_start`; empty of an older Cove."""
+
     def shown(self) -> dict[str, Any]:
         """As `status` has it."""
         told = asdict(self) | {"uptime_seconds": max(0.0, time.time() - self.started_at)}
-        for name in ("kind", "policy", "folder_token", "folders", "shared_memory", "vsock_cid", "streams_key"):
+        for name in (
+            "kind",
+            "policy",
+            "folder_token",
+            "folders",
+            "shared_memory",
+            "settings",
+            "vsock_cid",
+            "streams_key",
+        ):
             del told[name]
         return told
 

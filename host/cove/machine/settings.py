@@ -11,17 +11,19 @@ import ipaddress
 import json
 import os
 import re
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from cove.errors import MachineNotFound, SettingsError
+from cove.machine import tomlfile
 from cove.machine.architecture import ARCHITECTURES
 from cove.machine.files import write_whole
 from cove.machine.sizes import format_size, parse_size
 from cove.machine.spans import format_span, parse_span
+from cove.machine.tomlfile import Mistake
 
 PROXIES = ("system", "manual", "none")
 CERTIFICATES = ("system", "none")
@@ -33,7 +35,6 @@ MAX_CPUS = 256
 MIN_MEMORY = 256 << 20
 MIN_DISK = 1 << 30
 MAX_DISK = 64 << 40
-MAX_FILE = 1 << 20
 NEVER = "never"
 MIN_QUIET_S, MAX_QUIET_S = 1, 30 * 86400
 HEADER = "# Settings of a Cove machine. `cove config` shows and sets them too.\n"
@@ -79,10 +80,14 @@ class Key:
     show: Callable[[Any], str]
     at_once: bool = False
     """Whether it counts at once, and not from the next start on."""
+    at_wake: bool = False
+    """Whether a suspended machine has it when it wakes."""
     secret: bool = False
     """An address that may have a password."""
     words: tuple[str, ...] = ()
     """What it can be, or be beside other things, when that is words."""
+    of_files: bool = False
+    """Whether it can be a path, or a list of them."""
 
     @property
     def counts(self) -> str:
@@ -115,10 +120,9 @@ def _size(low: int, high: int, multiple: int) -> Callable[[Any], int]:
             raise ValueError(f'must be a size in quotes, such as "2GiB", not {_shown(value)}')
         size = parse_size(value)
         if not low <= size <= high:
-            raise ValueError(f"must be between {format_size(low)} and {format_size(high)}, not {value}")
-        if size % multiple:
-            raise ValueError(f"must be a multiple of {format_size(multiple)}, not {value}")
-        return size
+            unit = " bytes: a number without a unit counts those" if value.strip().isdigit() else ""
+            raise ValueError(f"must be between {format_size(low)} and {format_size(high)}, not {value}{unit}")
+        return size - size % multiple
 
     return parse
 
@@ -274,14 +278,14 @@ SCHEMA: dict[str, Key] = {
         ),
         Key(
             "memory",
-            f"size, at least {format_size(MIN_MEMORY)}, in whole MiB",
+            f"size such as 4GiB, at least {format_size(MIN_MEMORY)}; kept in whole MiB",
             "The most memory that the machine can have. It takes what it uses and gives back what it frees.",
             _size(MIN_MEMORY, 1 << 44, 1 << 20),
             lambda size: json.dumps(format_size(size)),
         ),
         Key(
             "disk",
-            f"size, at least {format_size(MIN_DISK)}, in whole MiB",
+            f"size such as 100GiB, at least {format_size(MIN_DISK)}; kept in whole MiB",
             "The most that containers, images and volumes can take on this computer's disk; the file grows as it is used."
             " It can be made larger, never smaller.",
             _size(MIN_DISK, MAX_DISK, 1 << 20),
@@ -317,6 +321,7 @@ SCHEMA: dict[str, Key] = {
             "The QEMU program to use. Empty: searched for on PATH and in the usual places.",
             _program,
             json.dumps,
+            of_files=True,
         ),
         Key(
             "suspend_after",
@@ -345,6 +350,7 @@ SCHEMA: dict[str, Key] = {
             _choice(HOME_ACCESS),
             json.dumps,
             words=HOME_ACCESS,
+            at_wake=True,
         ),
         Key(
             "shared_folders",
@@ -352,6 +358,8 @@ SCHEMA: dict[str, Key] = {
             "More folders of this computer that containers may use by -v, --mount and compose files. ~ is allowed.",
             _texts(_folder),
             lambda texts: json.dumps(list(texts)),
+            at_wake=True,
+            of_files=True,
         ),
         Key(
             "folder_driver",
@@ -445,6 +453,7 @@ SCHEMA: dict[str, Key] = {
             _texts(_file),
             lambda texts: json.dumps(list(texts)),
             at_once=True,
+            of_files=True,
         ),
         Key(
             "certificates_in_containers",
@@ -467,12 +476,13 @@ SCHEMA: dict[str, Key] = {
             json.dumps,
             at_once=True,
             words=AGENTS,
+            of_files=True,
         ),
     )
 }
 
 
-KNOWN = f"the settings are {', '.join(SCHEMA)}"
+KNOWN = "cove config set --help lists the settings"
 
 
 def suggestion(name: str) -> str:
@@ -488,50 +498,28 @@ def checked_name(name: str) -> str:
     return name
 
 
-def read_toml(text: str, file: Path | str, known: Collection[str] = SCHEMA) -> dict[str, Any]:
-    """The values of a file. Raises `SettingsError` that names file and line."""
-    import tomli
-
-    try:
-        return tomli.loads(text)
-    except tomli.TOMLDecodeError as error:
-        what, line = _toml_mistake(str(error), text)
-    except RecursionError:
-        what, line = "nested too deeply", 1
-    raise SettingsError(
-        f"{file}, line {line}: not valid TOML: {what}",
-        f"a line is KEY = VALUE; the settings are {', '.join(known)}; edit {file}",
-    )
-
-
 def parse(text: str, file: Path | str) -> Settings:
-    """Settings from the text of a file. Raises `SettingsError` that names file, line and key."""
-    settings = Settings()
-    for name, value in read_toml(text, file).items():
-        where = f"{file}, line {line_of(text, name)}: {name}"
-        if name not in SCHEMA:
-            raise SettingsError(f"{where} is not a setting{suggestion(name)}", KNOWN)
-        try:
-            settings = replace(settings, **{name: SCHEMA[name].parse(value)})
-        except ValueError as error:
-            raise SettingsError(f"{where} {error}", f"allowed: {SCHEMA[name].kind}; edit {file}") from None
+    """Settings from the text of a file. Raises `SettingsError` that tells of each mistake: file, line, column and key."""
+    settings, mistakes = examined(text, file)
+    if mistakes:
+        raise tomlfile.refusal(file, mistakes)
     return settings
 
 
-def _toml_mistake(message: str, text: str) -> tuple[str, int]:
-    """tomli's words without the place, and its line: "Invalid value (at line 1, column 8)", "... (at end of document)"."""
-    match = re.fullmatch(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", message, re.DOTALL)
-    if match is None:
-        return message, 1
-    return match[1], int(match[2]) if match[2] else text.rstrip().count("\n") + 1
-
-
-def line_of(text: str, key: str) -> int:
-    """The line on which a top-level key or table begins, counted from 1."""
-    name = re.escape(key)
-    pattern = rf"""^\s*(?:\[\[?\s*)?(?:{name}|"{name}"|'{name}')\s*(?:[=.\]]|$)"""
-    match = re.search(pattern, text, re.MULTILINE)
-    return text.count("\n", 0, match.start()) + 1 + match[0].count("\n") if match else 1
+def examined(text: str, file: Path | str) -> tuple[Settings, list[Mistake]]:
+    """Settings from the text of a file, and what is wrong with others of it. Raises `SettingsError` for what is no TOML."""
+    values = {}
+    mistakes = []
+    for name, value in tomlfile.read(text, file).items():
+        if name not in SCHEMA:
+            mistakes.append(Mistake(name, *tomlfile.place(text, name), f"{name} is not a setting{suggestion(name)}"))
+            continue
+        try:
+            values[name] = SCHEMA[name].parse(value)
+        except ValueError as error:
+            place = tomlfile.place(text, name, of_value=True)
+            mistakes.append(Mistake(name, *place, f"{name} {error}", SCHEMA[name].kind))
+    return Settings(**values), mistakes
 
 
 def load(file: Path) -> Settings:
@@ -542,13 +530,13 @@ def load(file: Path) -> Settings:
 def load_given(file: Path) -> tuple[Settings, frozenset[str]]:
     """Settings of a machine, and which of them the file has. Raises as `load` does."""
     text = _read(file)
-    return parse(text, file), frozenset(read_toml(text, file))
+    return parse(text, file), frozenset(tomlfile.read(text, file))
 
 
 def _read(file: Path) -> str:
     try:
         with file.open("rb") as stream:
-            data = stream.read(MAX_FILE + 1)
+            data = stream.read(tomlfile.MAX_FILE + 1)
     except FileNotFoundError:
         raise MachineNotFound(
             f"there is no machine {file.parent.name}",
@@ -559,18 +547,7 @@ def _read(file: Path) -> str:
 
         told = ownership.refusal(error) if isinstance(error, PermissionError) else None
         raise SettingsError(f"{file} cannot be read: {error.strerror}", told.hint if told else "") from error
-    return decoded(data, file, "a settings file")
-
-
-def decoded(data: bytes, file: Path, kind: str) -> str:
-    """The text of a file that somebody wrote, of which up to one byte more than `MAX_FILE` was read. Raises `SettingsError`."""
-    if len(data) > MAX_FILE:
-        raise SettingsError(f"{file} has over {MAX_FILE} bytes; {kind} is short")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise SettingsError(f"{file}, line {line}: not UTF-8 text", f"edit {file}") from None
+    return tomlfile.decoded(data, file, "a settings file")
 
 
 def render(settings: Settings) -> str:
@@ -592,7 +569,8 @@ def _wrap(text: str) -> list[str]:
 
 
 def with_value(text: str, name: str, value: str, file: Path | str) -> str:
-    """The text of a settings file with one key changed, comments kept. Raises `SettingsError`.
+    """The text of a settings file with one key changed, comments kept. Raises `SettingsError`, also for mistakes of other keys
+    when `name` was not one of the mistakes.
 
     `value` is what a user typed: `4`, `2GiB`, `auto`, `a:5000,b:5000`, or a value as TOML has it.
     """
@@ -603,19 +581,33 @@ def with_value(text: str, name: str, value: str, file: Path | str) -> str:
         parsed = typed(key, value)
     except ValueError as error:
         raise SettingsError(f"{name} {error}", f"allowed: {key.kind}") from None
-    read_toml(text, file)
-    changed = edit.with_key(text, name, key.show(parsed), HEADER)
-    parse(changed, file)
-    return changed
+    _refuse_others(text, name, file)
+    return edit.with_key(text, name, key.show(parsed), HEADER)
 
 
 def without_value(text: str, name: str, file: Path | str) -> str:
-    """The text of a settings file without one key, so that its default counts. Raises `SettingsError`."""
+    """The text of a settings file without one key, so that its default counts; one that is no setting goes, too.
+    Raises as `with_value` does.
+    """
     from cove.machine import edit
 
+    if name not in SCHEMA and name in tomlfile.read(text, file):
+        return edit.removed(text, name)
     key = SCHEMA[checked_name(name)]
-    read_toml(text, file)
+    _refuse_others(text, name, file)
     return edit.without_key(text, name, key.show(key.default))
+
+
+def _refuse_others(text: str, name: str, file: Path | str) -> None:
+    """A file with mistakes may be mended one by one; else they are told of, by their places in the file as it is."""
+    _, mistakes = examined(text, file)
+    if mistakes and name not in [one.key for one in mistakes]:
+        raise tomlfile.refusal(file, mistakes)
+
+
+def of_start(settings: Settings) -> dict[str, str]:
+    """What a machine keeps until its next start, as the file says it."""
+    return {name: key.show(getattr(settings, name)) for name, key in SCHEMA.items() if not key.at_once}
 
 
 def typed(key: Key, value: str) -> Any:

@@ -8,7 +8,7 @@ BEFORE = """\
 # Settings of a machine
 
 Each machine has one file of settings, `machine.toml` in its folder ([on-disk-layout.md](on-disk-layout.md)). `cove config`
-(also `cove machine config`) reads and changes it; so does any editor. A mistake in it is reported with file, line and key,
+(also `cove machine config`) reads and changes it; so does any editor. A mistake in it is reported with file, line, column and key,
 and nothing starts until it is mended. Each says below when a change of it takes effect: at once, or at the machine's next start
 (`cove machine restart`).
 
@@ -16,13 +16,26 @@ and nothing starts until it is mended. Each says below when a change of it takes
 | --- | --- |
 | `cove config list [--origin]` | what is in force; with `--origin` where it is from, and the variable that overrides it |
 | `cove config get KEY` | one setting, as it is in force |
-| `cove config set KEY VALUE` | changes the file, in which comments and order stay as they are |
-| `cove config unset KEY` | takes it out of the file: the default counts |
+| `cove config set KEY VALUE` | changes the file, in which comments and order stay as they are, and says when it counts |
+| `cove config unset KEY` | takes it out of the file, also what is no setting: the default counts |
 | `cove config edit` | opens the file in `VISUAL` or `EDITOR`; what has a mistake is not taken |
 | `cove config validate [FILE]` | checks the settings, environment and policy included, or a file; status 1 for a mistake |
 | `cove config path` | where the file is |
 
 Each takes `-m NAME` for another machine, and `--json`.
+
+The file of a new machine says most defaults, which `list --origin` calls `file (the default)`: a later Cove, with other
+defaults, leaves them as they are. `default` is what the file does not say.
+
+When what was edited has a mistake, `edit` asks whether to go on editing or to discard it. Where nobody answers (Ctrl-C, no
+terminal), it is kept in `machine.toml.draft` beside the file.
+
+What this computer cannot hold is refused: more `memory` than it has, an `accelerator` of another system, a `qemu` that is no
+such program, a `disk` smaller than the machine's is, files of certificates that are none. What is unwise, or can change, is
+taken with a warning: nearly all the memory, more `cpus` or `disk` than there are, a `bind_address` that is none of this
+computer's now, a folder that is not there, a driver or accelerator that does not work yet. `machine init`, `set`, `edit` and
+`validate` look at that, whether file or environment says it, and a start tells of the same; with too much memory it is
+tried all the same.
 
 What counts, first to last: an administrator's [policy](#policy), the [environment](#environment), the file, the default.
 
@@ -40,8 +53,9 @@ memory = "4GiB"
 shared_folders = ["/data", "/usr/share/datasets:ro"]
 ```
 
-Sizes are a whole number and a unit: `KiB`, `MiB`, `GiB`, `TiB`, or `k`, `m`, `g`, `t` as docker writes them; all are powers
-of 1024.
+Sizes are written as docker takes them: a number, which may have a fraction, and a unit, in any case: `4GiB`, `4GB`, `4gb`
+and `4g` are the same, for units are powers of 1024; `1.5GiB` is `1536MiB`; a number without a unit counts bytes. `config
+set` writes the largest unit that keeps the number whole. In the file sizes are in quotes, as all text is.
 
 A list is `["a:5000", "b:5000"]` in the file, and `config get` prints it so. `config set` takes that form, in quotes for the
 shell, and a shorter one, whose parts are separated by commas; an empty one empties the list:
@@ -51,6 +65,14 @@ cove config set insecure_registries '["a:5000", "b:5000"]'
 cove config set insecure_registries a:5000,b:5000
 cove config set insecure_registries ''
 ```
+
+## Changing a machine that runs, or is suspended
+
+`config set` says whether a restart is needed. It is not when the machine's VM has the value already, such as when a setting
+has been set back. A suspended machine wakes with what it had, but for its folders. Changing settings leaves its state as it is; one that
+wakes while `qemu` or `accelerator` name others boots anew. `cove machine restart` wakes it first, to stop it in order. A machine
+that was stopped starts at once from a saved VM of its processors, memory and folders' driver; those of the last two such
+sets are kept, and with others it boots once.
 
 ## Environment
 

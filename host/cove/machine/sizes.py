@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
-_UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
-_SIZE = re.compile(r"(\d{1,12})\s*(?:([KMGT])(?:iB)?|B)?", re.IGNORECASE)
+_UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
+_SIZE = re.compile(r"([0-9]{1,12}|[0-9]{1,12}\.[0-9]{1,9})\s*(?:([KMGTP])(?:i?B)?|B)?", re.IGNORECASE)
+EXAMPLES = "2GiB, 1.5g, 512MB or 2147483648"
 
 
 def parse_size(text: str) -> int:
-    """Bytes of "2GiB", "512MiB", "2g". Units are powers of 1024. Raises `ValueError` saying what is expected."""
+    """Bytes of "2GiB", "512mb", "1.5g", "2147483648", in whole ones. As in docker units are powers of 1024, however they are written.
+    Raises `ValueError` saying what is expected.
+    """
     match = _SIZE.fullmatch(text.strip())
     if not match:
-        raise ValueError(f'{text!r} is not a size such as "2GiB" or "512MiB"')
-    return int(match[1]) << (10 * _UNITS[(match[2] or "").upper()])
+        raise ValueError(f"{text[:40]!r} is not a size such as {EXAMPLES}")
+    return int(Fraction(match[1]) * (1 << 10 * _UNITS[(match[2] or "").upper()]))
 
 
 def format_size(size: int) -> str:

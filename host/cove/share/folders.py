@@ -45,7 +45,10 @@ def wanted(settings: Settings) -> tuple[list[Folder], list[str]]:
         try:
             path = named.resolve(strict=True)
             if not path.is_dir():
-                raise NotADirectoryError
+                said.append(
+                    f"{named} is not shared: it is no folder, which are shared whole: name the one that it lies in"
+                )
+                continue
         except (OSError, RuntimeError):
             said.append(f"{named} is not shared: there is no such folder")
             continue

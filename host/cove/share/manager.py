@@ -218,22 +218,25 @@ class Folders:
     # -- suspension
 
     @contextlib.asynccontextmanager
-    async def away(self) -> AsyncIterator[None]:
-        """While the VM is saved, and ended after that. When either fails the VM gets its folders back. Raises `CoveError`."""
+    async def away(self, unless: asyncio.Event | None = None) -> AsyncIterator[None]:
+        """While the VM is saved, and ended after that. When either fails the VM gets its folders back. Raises `CoveError`.
+
+        ``unless``: it is given up when this is set before they are gone.
+        """
         try:
-            await self._take_away()
+            await self._take_away(unless or asyncio.Event())
             yield
         except BaseException:
             self.plug()
             self.wanted_by_guest()
             raise
 
-    async def _take_away(self) -> None:
+    async def _take_away(self, unless: asyncio.Event) -> None:
         if not self._folders or not await self._driver.plugged():
             return
         self._away = True
         try:
-            said = await self._tell(())
+            said = await _unless(unless, self._tell(()))
         except TimeoutError:
             raise CoveError(
                 f"the machine {self._paths.name} does not let go of its folders", self._stop_instead()
@@ -250,6 +253,10 @@ class Folders:
                 self._stop_instead(),
             )
         for tag in sorted(await self._driver.plugged()):
+            if (
+                unless.is_set()
+            ):  # only between two: a device that the guest was asked to let go of may go at any time after that
+                raise _given_up()
             await self._driver.unplug(tag)
         if held := await self._driver.held_by():
             raise DriverError(f"QEMU cannot save it: {'; '.join(held)}")
@@ -280,6 +287,23 @@ class Folders:
         if wrong := self._trouble or self._broken.get(folder.tag) or self._unmounted.get(folder.tag):
             return wrong
         return "shared" if folder.tag in self._mounted else "not mounted yet"
+
+
+async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, Shared]) -> Shared:
+    """What the work comes to, unless the event comes first. Raises `CoveError` then."""
+    answer, given_up = asyncio.ensure_future(work), asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait((answer, given_up), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise _given_up()
+        return answer.result()
+    finally:
+        answer.cancel()
+        given_up.cancel()
+
+
+def _given_up() -> CoveError:
+    return CoveError("it was given up")
 
 
 def printable(text: str) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 from cove.agent import unattended
 from cove.agent.client import ask
 from cove.errors import CoveError
-from cove.machine import docker_context, effective, engine, lifecycle, policy
+from cove.machine import crashes, docker_context, effective, engine, lifecycle, policy
 from cove.machine.paths import MachinePaths
 from cove.support import machine, redact
 from cove.support.computer import OTHER_VARIABLES
@@ -30,6 +30,7 @@ LOG_BYTES = 1 << 20
 """Of the end of each log."""
 ENGINE_LOG = "tail -c 1000000 /var/lib/cove/log/engine.log"
 ENGINE_LOG_S = 15.0
+ENDINGS = (".tar.gz", ".tgz", ".zip")
 README = """\
 This was made by `cove diagnose --bundle` for a report of trouble with Cove. Look through it before you give it away.
 
@@ -54,7 +55,7 @@ def write(
     from cove.machine.files import write_whole
 
     environment = os.environ if environment is None else environment
-    clean = Redactor(_secrets(environment), Path.home())
+    clean = cleaner(environment)
     folder = file.name.removesuffix(".zip").removesuffix(".gz").removesuffix(".tar").removesuffix(".tgz")
     members = {}
     for path, make in _members(name, findings, guest, environment, clean):
@@ -83,6 +84,11 @@ def write(
             f"{file} cannot be written: {error.strerror}", "give another place: cove diagnose --bundle FILE"
         ) from error
     return sorted(members)
+
+
+def cleaner(environment: Mapping[str, str] | None = None) -> Redactor:
+    """What takes secrets out of a text that leaves this computer."""
+    return Redactor(_secrets(os.environ if environment is None else environment), Path.home())
 
 
 def _secrets(environment: Mapping[str, str]) -> Iterator[str]:
@@ -124,6 +130,10 @@ def _members(
         yield f"machines/{one}/machine.toml", partial(_cleaned, MachinePaths(one).settings, clean)
     yield f"machines/{name}/settings.json", lambda: _json(_settings(paths, clean))
     yield f"machines/{name}/status.json", lambda: _json(clean.document(_status(paths)))
+    if (crash := crashes.load(paths)) is not None:
+        # In one piece: a key has several lines.
+        told = crash.shown(paths) | {"words": "\n".join(crash.words)}
+        yield f"machines/{name}/crash.json", lambda: _json(clean.document(told))
     yield f"machines/{name}/files.json", lambda: _json(_files(paths, clean))
     for log in (paths.console_log, paths.agent_log, paths.qemu_log, paths.folders_log):
         for part in (log.with_name(log.name + ".1"), log):

@@ -10,6 +10,9 @@ from cove.machine.paths import MachinePaths
 from cove.support import computer, folders, machine, outside
 from cove.support.findings import Check
 
+OF_A_MACHINE = ("disk", "processes", "engine", "clock", "ports", "folders", "registry")
+"""Those that have nothing to look at before there is one."""
+
 
 def checks(name: str, environment: Mapping[str, str] | None = None) -> list[Check]:
     """In the order in which they are told. They need neither a machine nor one that runs, and start nothing."""

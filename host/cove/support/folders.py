@@ -2,22 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from cove.agent.client import NoAgent, ask
+from cove.errors import CoveError
+from cove.machine import effective
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
-from cove.support.findings import NOTE, OK, PROBLEM, Found, cove_of
+from cove.share.folders import wanted
+from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Found, cove_of
+
+
+def not_shared(paths: MachinePaths, shared: Iterable[str] | None) -> list[str]:
+    """Of each folder of the settings that containers cannot use: which it is, and why. ``shared``: what a machine that runs has.
+
+    None are told of settings that are broken.
+    """
+    try:
+        listed, said = wanted(effective.load(paths.settings))
+    except CoveError:
+        return []
+    has = None if shared is None else set(shared)
+    late = [one.path for one in listed if has is not None and str(one.path) not in has]
+    return [*said, *(f"{path} is not shared yet: the machine was started without it" for path in late)]
+
+
+def way_out(paths: MachinePaths) -> str:
+    """What to do about them."""
+    return f"make the folder, or correct the settings: {cove_of(paths)} config edit; then: cove machine restart {paths.name}"
 
 
 def look(paths: MachinePaths) -> Found:
+    told = {}
     if FileLock(paths.vm_lock).is_free() or paths.down.exists():
         yield NOTE, "no folders are shared while the machine does not run"
-        return
-    try:
-        told = ask(paths, "status", 4)
-    except NoAgent:
-        yield NOTE, "the machine's agent, which knows its folders, does not run"
-        return
+    else:
+        try:
+            told = ask(paths, "status", 4)
+        except NoAgent:
+            yield NOTE, "the machine's agent, which knows its folders, does not run"
     folders = told.get("folders") or []
+    for words in not_shared(paths, [one["path"] for one in folders] if told else None):
+        yield WARNING, f"of the folders in the settings, {words}", way_out(paths)
+    if not told:
+        return
     for one in folders:
         what = f"{one['path']} ({one['access']}, by {one['driver']})"
         if one["state"] == "shared":

@@ -55,7 +55,7 @@ def of_uninstall(*, keep_data: bool) -> list[Leftover]:
     found = []
     for name in lifecycle.names():
         meta = docker_context.meta_file(name)
-        if docker_context.leads_to(name, MachinePaths(name).docker_socket):
+        if docker_context.is_of(MachinePaths(name)):
             found.append(Leftover(f"docker context {docker_context.name_for(name)}", meta.parent, _size(meta.parent)))
         if not keep_data:
             folder = MachinePaths(name).folder
@@ -84,7 +84,7 @@ def uninstall(gone: Sequence[Leftover], *, keep_data: bool) -> None:
     for name in names:
         lifecycle.check_stopped(MachinePaths(name))
     for name in names:
-        docker_context.remove(name, MachinePaths(name).docker_socket)
+        docker_context.remove(MachinePaths(name))
         autostart.here().turn_off(name)
     for each in gone:
         _remove(each.path)

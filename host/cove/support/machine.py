@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import socket
 import time
@@ -13,10 +12,11 @@ from cove.agent import disk as disks
 from cove.agent import unattended
 from cove.agent.client import NoAgent, answers, ask, out_of_reach
 from cove.errors import CoveError
-from cove.machine import engine
+from cove.machine import crashes, engine
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from cove.machine.sizes import approximate_size, format_size
+from cove.support import lost_ports
 from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Found, cove_of, settings_of
 
 ENGINE_S = 15.0
@@ -50,11 +50,8 @@ def look_at_processes(paths: MachinePaths) -> Found:
             yield PROBLEM, error.message, error.hint
             return
         yield OK, f"the agent answers; the machine is {told.get('state', '?')}"
-        for port, why in told.get("lost_ports", {}).items():
-            yield (
-                WARNING, f"the published port {port} is lost: {why or 'another program has it'}",
-                "end that program; docker and `cove machine status` take the port again when they are asked next",
-            )  # fmt: skip
+        for one in lost_ports.named(paths, told.get("lost_ports", {})):
+            yield WARNING, f"the published port {one}", lost_ports.way_out()
     elif vm:
         yield (
             WARNING,
@@ -72,12 +69,21 @@ def look_at_processes(paths: MachinePaths) -> Found:
                     "nothing needs to be done: the next start takes its place",
                 )
                 break
-    if not vm and (crash := unattended.status(paths).get("crash")):
+    ended = {} if vm else unattended.status(paths)
+    if ended.get("ended_with_computer"):
+        yield NOTE, "the VM ended with this computer, which was restarted or switched off while it ran"
+    if crash := ended.get("crash"):
         words = "; ".join(crash["words"])
         yield (
             WARNING, f"the VM ended by itself last time: {crash['how']}" + (f" ({words})" if words else ""),
-            f"the next client boots it again; what it said: cove machine logs {paths.name}",
+            f"the next client boots it again; what it said: cove machine logs {paths.name} ({paths.console_log})",
         )  # fmt: skip
+        return
+    if (last := crashes.load(paths)) is not None:
+        said = f" ({'; '.join(last.words)})" if last.words else ""
+        log = f" ({paths.console_log})" if last.what == "VM" else ""
+        fix = f"what was said: {last.see(paths)}{log}; if it happens again, a report helps: cove diagnose {paths.name} --bundle"
+        yield WARNING if last.is_fresh else NOTE, f"{last}{said}", fix
 
 
 def look_at_disk(paths: MachinePaths) -> Found:
@@ -131,10 +137,14 @@ def look_at_engine(paths: MachinePaths) -> Found:
             f"see why: cove machine ssh -m {paths.name} 'tail -50 /var/lib/cove/log/engine.log'; then: cove machine restart {paths.name}",
         )  # fmt: skip
         return
-    count = f"{info.get('Containers')} containers, {info.get('Images')} images"
+    count = f"{_count(info.get('Containers'), 'container')}, {_count(info.get('Images'), 'image')}"
     yield OK, f"engine {version.get('Version')}, API {version.get('ApiVersion')}, {count}"
     for warning in info.get("Warnings") or ():
         yield NOTE, f"the engine says: {warning}"
+
+
+def _count(number: Any, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def look_at_clock(paths: MachinePaths) -> Found:
@@ -237,7 +247,7 @@ def look_at_ports(paths: MachinePaths) -> Found:
     if untried:
         yield OK, f"{_ports(untried)} of UDP or IPv6, and not tried"
     # Those that another program has taken are not in the engine's list.
-    lost = len(_lost(paths))
+    lost = len(lost_ports.of_machine(paths))
     if lost:
         yield NOTE, f"{_ports(lost)} lost, as is said of processes"
     if not (published or untried or lost):
@@ -246,12 +256,6 @@ def look_at_ports(paths: MachinePaths) -> Found:
 
 def _ports(number: int) -> str:
     return "1 published port is" if number == 1 else f"{number} published ports are"
-
-
-def _lost(paths: MachinePaths) -> dict[str, str]:
-    with contextlib.suppress(CoveError):
-        return dict(ask(paths, "status", 4).get("lost_ports", {}))
-    return {}
 
 
 def _published(containers: list[dict[str, Any]]) -> tuple[list[tuple[str, str, int]], int]:

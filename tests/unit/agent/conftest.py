@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cove.image import inputs, store
 from cove.machine import lifecycle, settings
-from cove.machine.architecture import AMD64
 from cove.machine.paths import MachinePaths
+from made_vm_images import publish_image
 
 FAKE = Path(__file__).parent / "fake_qemu.py"
 
@@ -37,16 +36,23 @@ class Cove:
     def environment(self) -> dict[str, str]:
         return {**os.environ, "COVE_FAKE": self.faults}
 
-    def wait_less(self, monkeypatch: pytest.MonkeyPatch, seconds: float, *bounds: str) -> None:
+    def wait_less(
+        self, monkeypatch: pytest.MonkeyPatch, seconds: float, *bounds: str, there: Path | None = None
+    ) -> None:
         """Agents that start from now on wait so long where their bounds, of `cove.agent.vm` or of the module that is named, are for real
-        guests."""
+        guests; with `there` only those that find such a file, as not all may be given up soon that are waited for."""
         site = self.home / "site"
         site.mkdir(exist_ok=True)
         with (site / "sitecustomize.py").open("a") as file:
-            file.write("import importlib, sys\nif sys.argv[0] == '-m' and 'cove.agent' in sys.orig_argv:\n")
+            file.write("import importlib, os, sys\nif sys.argv[0] == '-m' and 'cove.agent' in sys.orig_argv:\n")
             for bound in bounds:
                 module, _, name = bound.rpartition(".")
-                file.write(f"    importlib.import_module({module or 'cove.agent.vm'!r}).{name} = {seconds}\n")
+                module = f"importlib.import_module({module or 'cove.agent.vm'!r})"
+                if there is None:
+                    file.write(f"    {module}.{name} = {seconds}\n")
+                else:  # each agent is a fork of its supervisor
+                    less = f"lambda: os.path.exists({str(there)!r}) and setattr({module}, {name!r}, {seconds})"
+                    file.write(f"    os.register_at_fork(after_in_child={less})\n")
         monkeypatch.setenv("PYTHONPATH", f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
     def make(self, name: str = "default") -> MachinePaths:
@@ -111,24 +117,12 @@ def cove(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cove]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def publish_image(digit: str = "0") -> str:
-    """Make an image whose digest is of that digit alone the newest."""
-    digest = digit * 64
-    folder = store.new_directory()
-    for name in ("vmlinuz", "initramfs", "system.erofs"):
-        (folder / name).write_bytes(name.encode())
-    artefacts = {name: {"size": len(name)} for name in ("vmlinuz", "initramfs", "system.erofs")}
-    (folder / "manifest.json").write_text(json.dumps({"command_line": "quiet", "artefacts": artefacts}))
-    store.publish(folder, digest, inputs.key(AMD64))
-    return digest
-
-
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], bool]], None]:
     """For what no event tells a test: look until it holds."""
     import time
 
-    def look(holds: Callable[[], bool], timeout_s: float = 10) -> None:
+    def look(holds: Callable[[], bool], timeout_s: float = 60) -> None:
         deadline = time.monotonic() + timeout_s
         while not holds():
             assert time.monotonic() < deadline, "it did not come about in time"

@@ -2,10 +2,11 @@
 
 COVE_FAKE lists what goes wrong, separated by spaces: `refuse` (ends at once with words on stderr), `silent` (no engine), `no-streams`
 (only SSH), `no-shutdown`, `no-button`, `no-quit` (ignored requests), `no-save` (a saving fails), `endless-save` (one does not end, once
-there is a disk), `slow-save` (one takes a second), `bad-image=DIGITS` (a VM image whose digest begins so powers off), `ends-booting=N`
-and `hangs-booting=N` (the first N boots from the beginning do so before the guest asks for its seed, without a word on the console),
-`gives-up-booting=N` (they say why, and end), `bad-template` (ends when it is to go on from one), `mute-template` (no engine in what goes
-on from one), `idle` and `running` (what the engine says that it is busy with), `published` (it has a port), `qemu-dies-at-COMMAND` and
+there is a disk, as long as there is no file named `saves` beside that), `slow-save` (one lasts until the file `saving` is removed),
+`bad-image=DIGITS` (a VM image whose digest begins so powers off), `ends-booting=N` and `hangs-booting=N` (the first N boots from the
+beginning do so before the guest asks for its seed, without a word on the console), `gives-up-booting=N` (they say why, and end),
+`bad-template` (ends when it is to go on from one), `mute-template` (no engine in what goes on from one), `idle` and `running` (what the
+engine says that it is busy with), `published` (it has a port, with `published=NUMBER` that one), `qemu-dies-at-COMMAND` and
 `agent-dies-at-COMMAND` (a command of QMP, before it is carried out, or while it does so at `saving` and `loading`; once in a machine's
 life). What becomes of a saved state is told in the file `states`: `saved NAME` and, for each VM that goes on from there, `on NAME`. While
 there is a file named `full` beside the disk, whatever the guest writes finds no room; while there is one named `mute`, the engine answers
@@ -15,6 +16,7 @@ nobody who comes. SIGUSR1 makes it crash with words on stderr, SIGUSR2 makes the
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -24,7 +26,9 @@ import signal
 import socket
 import struct
 import sys
+import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -159,7 +163,7 @@ class Fake:
         if name == "blockdev-add":
             self.has_disk = True
         if name == "migrate":
-            if "endless-save" in FAULTS and self.has_disk:
+            if "endless-save" in FAULTS and self.has_disk and not (self.folder / "saves").exists():
                 self.status = "finish-migrate"
                 (self.folder / "saving").touch()
             else:
@@ -167,7 +171,8 @@ class Fake:
                 self.dies("saving", 0.3)
                 if "slow-save" in FAULTS and self.has_disk:
                     (self.folder / "saving").touch()
-                    threading.Event().wait(1)
+                    while (self.folder / "saving").exists():
+                        time.sleep(0.01)
                 if self.has_disk and "no-save" not in FAULTS:
                     self.saved_as = self.seed["saved_as"] = secrets.token_hex(8)
                     self.note(f"saved {self.saved_as}")
@@ -201,11 +206,15 @@ class Fake:
         if self.seed:
             self.serve_link()
         listener = socket.socket(fileno=int(option(r"socket,id=seed,fd=(\d+)")[0]))
-        client, _ = listener.accept()
-        with client, client.makefile("rb") as stream:
-            self.seed = json.loads(stream.readline())
-            (self.folder / "fake_memory").write_text(json.dumps(self.seed))
-            client.sendall(b"ok\n")
+        while not self.seed:
+            client, _ = listener.accept()
+            with client, client.makefile("rb") as stream:
+                if (line := stream.readline()) == b"bytecode\n":
+                    client.sendall(compiled())
+                    continue
+                self.seed = json.loads(line)
+                (self.folder / "fake_memory").write_text(json.dumps(self.seed))
+                client.sendall(b"ok\n")
         self.write()
         self.room.wait()
         if "mute-template" in FAULTS and self.restored:
@@ -276,8 +285,9 @@ class Fake:
         if message["type"] == "hello" and "silent" not in FAULTS and not (self.folder / "mute").exists():
             boot_id = self.seed["boot_id"]
             self.say({"type": "ready", "boot_id": boot_id, "engine_version": "9.8.7", "api_version": "1.51"})
-            port = {"proto": "tcp", "host_ip": "127.0.0.1", "host_port": 0, "guest_port": 49152}
-            self.say({"type": "sync", "id": 1, "ports": [port] if "published" in FAULTS else []})
+            found = [int(fault[10:] or 0) for fault in FAULTS if fault.startswith("published")]
+            port = {"proto": "tcp", "host_ip": "127.0.0.1", "guest_port": 49152}
+            self.say({"type": "sync", "id": 1, "ports": [port | {"host_port": number} for number in found]})
             for level in FAULTS & {"idle", "running"}:
                 self.say({"type": "activity", "level": level})
         if message["type"] == "shutdown" and "no-shutdown" not in FAULTS:
@@ -310,10 +320,20 @@ class GuestStreams(Streams):
         """This computer's services have no place here."""
 
 
+def compiled() -> bytes:
+    """The answer of a guest that is asked for what it has compiled."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as members:
+        member = tarfile.TarInfo("./usr/lib/cove/coved/__init__.cpython-313.pyc")
+        member.size = 4
+        members.addfile(member, io.BytesIO(b"code"))
+    return b"%d\n" % len(archive.getvalue()) + archive.getvalue()
+
+
 def requests(client: socket.socket) -> Iterator[dict[str, Any]]:
     """QMP's requests follow one another without a separator. Descriptors that come with them (getfd) stay open."""
     text = ""
-    while data := socket.recv_fds(client, 1 << 16, 4)[0]:
+    while data := received(client):
         text += data.decode()
         while text := text.lstrip():
             try:
@@ -322,6 +342,13 @@ def requests(client: socket.socket) -> Iterator[dict[str, Any]]:
                 break
             text = text[end:]
             yield request
+
+
+def received(client: socket.socket) -> bytes:
+    try:
+        return socket.recv_fds(client, 1 << 16, 4)[0]
+    except ConnectionResetError:  # of an agent that was killed before it had read an answer
+        return b""
 
 
 def send(client: socket.socket | None, value: dict[str, Any]) -> None:

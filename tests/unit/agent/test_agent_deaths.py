@@ -117,9 +117,7 @@ def test_a_client_is_told_why_the_machine_does_not_start(cove: Any, eventually: 
         environment = {**os.environ, "DOCKER_HOST": f"unix://{paths.docker_socket}"}
         done = subprocess.run(["docker", "ps"], env=environment, capture_output=True, text=True, timeout=30)
         assert done.returncode == 1
-        assert done.stderr.startswith(
-            f"Error response from daemon: {paths.settings}, line 1: cpus must be a whole number"
-        )
+        assert done.stderr.startswith(f"Error response from daemon: {paths.settings}:1:8: cpus must be a whole number")
     paths.settings.write_text(good)
     assert repeats(paths)
 
@@ -222,8 +220,8 @@ def gone(cove: Any, eventually: Eventually) -> bool:
 def test_stop_ends_a_start_that_is_under_way(cove: Any, never_ready: Any, eventually: Eventually) -> None:
     begin = time.monotonic()
     cove.run("machine", "stop")
-    assert time.monotonic() - begin < 10
-    out, errors = never_ready.communicate(timeout=10)
+    assert time.monotonic() - begin < 60
+    out, errors = never_ready.communicate(timeout=60)
     assert never_ready.returncode == 1
     assert out == ""
     assert errors.endswith(
@@ -235,7 +233,7 @@ def test_stop_ends_a_start_that_is_under_way(cove: Any, never_ready: Any, eventu
 
 def test_ctrl_c_ends_a_start_that_is_under_way(cove: Any, never_ready: Any, eventually: Eventually) -> None:
     never_ready.send_signal(signal.SIGINT)
-    _, errors = never_ready.communicate(timeout=10)
+    _, errors = never_ready.communicate(timeout=60)
     assert never_ready.returncode == 130
     assert "cove: the start of machine default was given up\n" in errors
     assert "Traceback" not in errors
@@ -247,12 +245,12 @@ def test_ctrl_c_does_not_end_what_somebody_else_waits_for(cove: Any, never_ready
     assert other.stderr is not None
     assert "starting machine default" in other.stderr.readline()
     never_ready.send_signal(signal.SIGINT)
-    _, errors = never_ready.communicate(timeout=10)
+    _, errors = never_ready.communicate(timeout=60)
     assert never_ready.returncode == 130
     assert "cove: somebody else waits for the machine: its start goes on\n" in errors
     assert cove.status()["state"] == "starting"
     other.send_signal(signal.SIGINT)
-    assert "was given up" in other.communicate(timeout=10)[1]
+    assert "was given up" in other.communicate(timeout=60)[1]
     assert other.returncode == 130
     assert gone(cove, eventually)
 
@@ -269,10 +267,12 @@ def cut_off(
     cove: Any, monkeypatch: pytest.MonkeyPatch, eventually: Eventually, request: pytest.FixtureRequest
 ) -> dict[str, Any]:
     """The status of a machine whose VM runs, and whose agent has died and does not come to its engine again."""
-    cove.wait_less(monkeypatch, 1, "BOOT_TIMEOUT_S")
-    cove.wait_less(monkeypatch, 0.3, "POWER_OFF_S", "BUTTON_S", "QUIT_S")
+    vain = cove.home / "vain"
+    cove.wait_less(monkeypatch, 1, "BOOT_TIMEOUT_S", there=vain)
+    cove.wait_less(monkeypatch, 0.3, "POWER_OFF_S", "BUTTON_S", "QUIT_S", there=vain)
     paths = cove.make()
     cove.run("machine", "start")
+    vain.touch()
     before: dict[str, Any] = cove.status()
     if "link" in request.param:
         paths.link_socket.unlink()
@@ -325,6 +325,7 @@ def test_it_is_stopped_without_its_engine(
     assert cove.status()["state"] == "stopped"
     assert gone(cove, eventually)
     (MachinePaths("default").folder / "mute").unlink(missing_ok=True)
+    (cove.home / "vain").unlink()
     cove.run("machine", "start")
 
 
@@ -338,16 +339,17 @@ def test_a_stop_does_not_wait_for_the_engine_for_long(
     kill(cove.status()["agent_pid"])
     begin = time.monotonic()
     assert "pressing the power button" in cove.run("machine", "stop").stderr
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 60
     assert gone(cove, eventually)
 
 
 def test_one_that_was_left_and_answers_by_now_is_stopped_in_order(
     cove: Any, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
-    cove.wait_less(monkeypatch, 1, "BOOT_TIMEOUT_S")
+    cove.wait_less(monkeypatch, 1, "BOOT_TIMEOUT_S", there=cove.home / "vain")
     paths = cove.make()
     cove.run("machine", "start")
+    (cove.home / "vain").touch()
     (paths.folder / "mute").touch()
     kill(cove.status()["agent_pid"])
     cove.run("machine", "start", status=1)
@@ -366,9 +368,50 @@ def test_a_vm_that_nobody_can_speak_to_is_ended_and_that_is_said(cove: Any, monk
     os.kill(before["pid"], signal.SIGSTOP)
     os.killpg(os.getpgid(before["agent_pid"]), signal.SIGKILL)
     told = cove.run("machine", "start").stderr
-    assert "its VM did not answer and was ended, so it boots as after a power cut" in told
+    assert "its VM did not answer and was ended, as by a power cut" in told
     assert f"QEMU (process {before['pid']}) is ended" in paths.agent_log.read_text()
     assert cove.status()["boot_id"] != before["boot_id"]
+
+
+def test_a_stop_of_one_that_nobody_can_speak_to_boots_no_other(cove: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    cove.wait_less(monkeypatch, 1, "cove.drivers.qemu.driver.QMP_TIMEOUT_S")
+    paths = cove.make()
+    cove.run("machine", "start")
+    before = cove.status()
+    os.kill(before["pid"], signal.SIGSTOP)
+    os.killpg(os.getpgid(before["agent_pid"]), signal.SIGKILL)
+    told = cove.run("machine", "stop").stderr
+    assert "its VM did not answer and was ended, as by a power cut" in told
+    assert "loading the system" not in told and "waiting for the engine" not in told
+    assert paths.qemu_log.read_text().count("--- QEMU ") == 1
+    assert cove.status()["state"] == "stopped"
+
+
+def test_a_suspension_takes_over_a_vm_that_was_left(
+    cove: Any, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    cove.wait_less(monkeypatch, 1, "BOOT_TIMEOUT_S")
+    paths = cove.make()
+    cove.run("machine", "start")
+    (paths.folder / "mute").touch()
+    kill(cove.status()["agent_pid"])
+    failed = cove.run("machine", "suspend", status=1).stderr
+    assert "its engine did not answer within 1 s" in failed
+    assert "Its VM goes on, and so do its containers. End it with: cove machine stop default\n" in failed
+    (paths.folder / "mute").unlink()
+    cove.run("machine", "suspend")
+    assert cove.status()["state"] == "suspended"
+
+
+def test_one_whose_data_are_to_go_is_not_waited_for_when_it_was_left(
+    cove: Any, cut_off: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cove.run("machine", "start", status=1)
+    told = cove.run("machine", "rm", "--force").stderr
+    assert "switching it off" in told
+    assert "power button" not in told
+    assert not lives(cut_off["pid"])
+    assert not MachinePaths("default").folder.exists()
 
 
 def test_work_that_nobody_waits_for_holds_nobody_up() -> None:
@@ -383,14 +426,14 @@ def test_work_that_nobody_waits_for_holds_nobody_up() -> None:
 
     begin = time.monotonic()
     asyncio.run(give_up())
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 20
     assert not over.is_set()
     threads.linger(0.1)
-    assert time.monotonic() - begin < 6
+    assert time.monotonic() - begin < 25
     threading.Timer(0.2, over.set).start()
-    threads.linger(20)
+    threads.linger(60)
     assert over.is_set()
-    assert time.monotonic() - begin < 15
+    assert time.monotonic() - begin < 55
 
     async def wait() -> tuple[str, bool]:
         with pytest.raises(ValueError, match="Expecting value"):

@@ -129,7 +129,7 @@ def linked_again(tmp_path: Path, scenario: Callable[[Guests, Link, Ports], Await
         guests = Guests()
         server = await asyncio.start_unix_server(guests.take, tmp_path / "link")
         link = Link(partial(connect, tmp_path / "link", 5), ports, BOOT)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await link.open()
             await scenario(guests, link, ports)
             await link.close()
@@ -246,6 +246,8 @@ def test_an_engine_is_told_the_time_when_it_asks_and_again_while_somebody_cares(
 @pytest.mark.parametrize("how", ["stopping", "closed", "gone"])
 def test_an_engine_that_goes_answers_no_more_until_it_is_ready_again(tmp_path: Path, how: str) -> None:
     async def scenario(guest: Guest, link: Link, ports: Ports) -> None:
+        deaths: list[float] = []
+        link.on_engine_death = deaths.append
         await ready(guest, link)
         if how == "stopping":
             guest.say(Stopping())
@@ -261,6 +263,8 @@ def test_an_engine_that_goes_answers_no_more_until_it_is_ready_again(tmp_path: P
             assert (await guest.hear())["type"] == "hello"
             assert not link.ready.is_set()
             await ready(guest, link)
+        # One that said that it stops has not died; and of a death is told when there is another engine.
+        assert len(deaths) == (1 if how == "closed" else 0)
 
     linked(tmp_path, scenario)
 
@@ -275,6 +279,23 @@ def test_a_guest_is_told_what_is_lost_and_when_it_is_back(tmp_path: Path) -> Non
         await link.retake_ports()
         assert await guest.hear() == Lost(()).to_json()
         assert (ports.bound, link.lost_ports) == ([mine, lost], {})
+
+    linked(tmp_path, scenario)
+
+
+def test_a_port_that_was_lost_is_tried_again_when_a_container_gets_one_or_gives_one_back(tmp_path: Path) -> None:
+    async def scenario(guest: Guest, link: Link, ports: Ports) -> None:
+        mine, lost = PortForward("tcp", 49001, "127.0.0.1", 8080), PortForward("udp", 49002, "::1", 81)
+        for message in (Publish(2, PortForward("tcp", 49003, "127.0.0.1", 8081)), Unpublish(2, mine)):
+            link.changed(True)
+            await guest.hear()
+            guest.say(Sync(1, (mine, lost)))
+            await guest.hear()
+            assert await guest.hear() == Lost((lost,)).to_json()
+            guest.say(message)
+            assert (await guest.hear())["type"] == "reply"
+            assert await guest.hear() == Lost(()).to_json()
+            assert lost in ports.bound
 
     linked(tmp_path, scenario)
 

@@ -27,7 +27,7 @@ def paths(monkeypatch: pytest.MonkeyPatch) -> Iterator[MachinePaths]:
 
 def reaches(listener: socket.socket, path: Path) -> bool:
     """Whether who connects to `path` comes to `listener`."""
-    listener.settimeout(5)
+    listener.settimeout(30)
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
         accepted, _ = listener.accept()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from cove.agent.client import held
+import virtual_time
+from cove.agent.client import SUSPEND, ask, held
 from cove.agent.idle import Idle, Wish
 from cove.machine.paths import MachinePaths
 
@@ -73,7 +77,9 @@ def test_who_is_connected_keeps_it_awake(cove: Any, monkeypatch: pytest.MonkeyPa
         assert stays_awake(cove)
         assert cove.status()["idle_since"] is None
         assert repeats(client)
-    with held(paths):
+        awake = contextlib.ExitStack()
+        awake.enter_context(held(paths))
+    with awake:
         assert stays_awake(cove)
     eventually(lambda: cove.status()["state"] == "suspended")
 
@@ -87,6 +93,7 @@ def test_who_comes_while_it_falls_asleep_is_served_by_the_machine_that_goes_on(
     for _ in range(2):  # once more, when they have gone
         eventually((paths.folder / "saving").exists)
         clients = [connect(paths) for _ in range(3)]
+        eventually(lambda: cove.status()["idle_since"] is None)  # the agent knows of them
         (paths.folder / "saving").unlink()
         assert all(repeats(client) for client in clients)
         assert (cove.status()["pid"], cove.status()["start"]) == (before["pid"], before["start"])
@@ -107,6 +114,23 @@ def test_one_that_falls_asleep_goes_on_for_whoever_asks_for_it_and_then_counts_a
     eventually((paths.folder / "saving").exists)
     cove.run("machine", "stop")
     assert cove.status()["state"] == "stopped"
+
+
+def test_who_asks_for_a_suspension_gets_one_though_another_was_under_way_and_is_given_up(
+    cove: Any, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    cove.wait_less(monkeypatch, 0.1, "TELL_S")
+    paths = start(cove, monkeypatch, "idle endless-save")
+    eventually((paths.folder / "saving").exists)
+    with ThreadPoolExecutor() as pool:
+        joined = threading.Event()
+        asked = pool.submit(ask, paths, SUSPEND, 30, lambda _: joined.set())
+        assert joined.wait(30)
+        (paths.folder / "saves").touch()
+        ask(paths, "ready", 30)  # somebody comes, for whom the one under way is given up
+        asked.result(30)
+    assert "it was given up" in paths.agent_log.read_text()
+    assert cove.status()["state"] == "suspended"
 
 
 def test_a_setting_counts_at_once(cove: Any, eventually: Eventually) -> None:
@@ -182,4 +206,4 @@ def test_a_use_that_nobody_told_of_begins_the_count_anew() -> None:
         await asyncio.sleep(after_s * 1.5)
         assert suspended[0] - begun >= after_s * 0.9
 
-    asyncio.run(scenario())
+    virtual_time.run(scenario())

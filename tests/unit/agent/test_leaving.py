@@ -88,7 +88,7 @@ def test_uninstall_keeps_data(cove: Any) -> None:
     cove.run("machine", "start")
     (paths.folder / "data.qcow2").open("ab").close()
     done = cove.run("uninstall", "--keep-data", "--force")
-    assert "This stays: the machines default\n" in done.stdout
+    assert "This stays, with all that is in it: machine default\n" in done.stdout
     assert below(folder) == before
     assert {path.name for path in cove.home.iterdir()} == {"data", "docker", "qemu"}
     assert {path.name for path in (cove.home / "data").iterdir()} == {"machines"}
@@ -115,7 +115,7 @@ def test_dockers_folder_goes_when_nothing_but_coves_was_in_it(cove: Any) -> None
 def test_contexts_of_others_stay(cove: Any) -> None:
     cove.make()
     meta = docker_context.meta_file("default")
-    docker_context.create("default", Path("/another/docker.sock"))
+    meta.write_text('{"Endpoints": {"docker": {"Host": "unix:///another/docker.sock"}}}')
     cove.run("uninstall", "--force")
     assert "/another/docker.sock" in meta.read_text()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -33,6 +35,32 @@ def test_a_run_that_is_over(cove: Any, end: str) -> None:
 
     asyncio.run(run())
     assert paths.qemu_log.read_text().count("--- QEMU ") == 2  # it starts, it ended
+
+
+def test_a_suspension_that_nobody_asked_for_is_given_up_before_its_memory_is_written(cove: Any) -> None:
+    """While folders of this computer are taken away, which takes a guest its time."""
+    paths = cove.make()
+
+    async def run() -> None:
+        vm, wanted = Vm(paths), asyncio.Event()
+        await vm.start(ignore)
+        assert vm.folders is not None
+
+        @contextlib.asynccontextmanager
+        async def away(unless: asyncio.Event) -> AsyncIterator[None]:
+            await unless.wait()
+            raise CoveError("it was given up")
+            yield
+
+        vm.folders.away = away  # type: ignore[method-assign,assignment]
+        going = asyncio.create_task(vm.suspend(ignore, 1.0, wanted))
+        wanted.set()
+        with pytest.raises(CoveError, match="it was given up"):
+            await asyncio.wait_for(going, 30)
+        await vm.stop(ignore)
+        await vm.close()
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("fault", ["refuse", "silent", "no-streams silent"])

@@ -120,6 +120,37 @@ def test_a_guest_that_serves_no_streams_is_reached_over_ssh(cove: Any, monkeypat
     assert "SSH has to do" in paths.agent_log.read_text()
 
 
+def test_what_the_first_boot_has_compiled_is_given_to_those_that_follow(cove: Any) -> None:
+    cove.make()
+    cove.run("machine", "start")
+    assert not booted_with_byte_code(cove)
+    (kept,) = (cove.home / "data" / "images").glob("*/initramfs-compiled")
+    assert kept.read_bytes().startswith(b"initramfs" + bytes(3) + b"070701")
+    made = kept.stat().st_mtime_ns
+    cove.run("machine", "config", "set", "cpus", "1")
+    restart(cove)
+    assert cove.status()["start"] == "cold"
+    assert booted_with_byte_code(cove)
+    assert kept.stat().st_mtime_ns == made  # nobody asked again
+
+
+def test_a_boot_that_comes_to_nothing_is_tried_once_more_without_byte_code(cove: Any) -> None:
+    paths = cove.make()
+    cove.run("machine", "start")
+    (kept,) = (cove.home / "data" / "images").glob("*/initramfs-compiled")
+    kept.write_bytes(b"spoilt")
+    (paths.folder / "boots").unlink()
+    cove.run("machine", "config", "set", "cpus", "1")
+    assert "trying once more" in restart(cove, "ends-booting=1")
+    assert not booted_with_byte_code(cove)
+    assert kept.read_bytes() != b"spoilt"
+
+
+def booted_with_byte_code(cove: Any) -> bool:
+    """As the command line of the VM that runs has it."""
+    return b"/initramfs-compiled\0" in Path(f"/proc/{cove.status()['pid']}/cmdline").read_bytes()
+
+
 @pytest.mark.parametrize("way", ["ends", "hangs"])
 def test_a_boot_that_comes_to_nothing_is_tried_once_more(cove: Any, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = cove.make()

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import publish_image
 from cove.agent import images as choosing
 from cove.image import builder, inputs, store
 from cove.machine import systems, templates
 from cove.machine.architecture import AMD64
 from cove.machine.paths import MachinePaths, images_dir
+from made_vm_images import publish_image
 
 OLD, NEW = "0" * 64, "1" * 64
 

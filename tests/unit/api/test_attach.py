@@ -39,7 +39,7 @@ def test_a_past_that_cannot_be_read_closes_the_connection() -> None:
     )
     request: Any = Request()
     with ours:
-        ours.settimeout(5)
+        ours.settimeout(30)
         with pytest.raises(RuntimeError, match="no such place"):
             asyncio.run(containers.attach(engine, request))
         assert ours.recv(1) == b""

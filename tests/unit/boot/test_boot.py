@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import socket
 import struct
 import time
 from pathlib import Path
 
 import pytest
-from coved.boot import disk, foreign, seed, services, system
+from coved.boot import bytecode, disk, foreign, seed, services, system
 from coved.boot.console import BootError
 from coved.boot.services import MAX_DELAY_S, Service
 
@@ -64,6 +65,30 @@ def test_the_seed_gives_its_texts() -> None:
 def test_a_seed_that_is_not_right_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(BootError, match="seed is not right"):
         seed.parse(json.dumps(SEED | change).encode())
+
+
+def test_a_host_may_ask_for_something_before_it_gives_the_seed() -> None:
+    mine, hosts = socket.socketpair()
+    with mine, hosts:
+        hosts.sendall(b"bytecode\n")
+        got: list[bytes] = []
+        asked = {b"bytecode\n": lambda port: (os.write(port, b"3\nabc"), hosts.sendall(b"{}\n"))}
+        assert seed.receive(mine.fileno(), asked) == b"{}\n"
+        while not b"".join(got).endswith(b"ok\n"):
+            got.append(hosts.recv(100))
+        assert b"".join(got) == b"3\nabcok\n"
+
+
+def test_what_was_compiled_is_given_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tmp_path / "archive"
+    monkeypatch.setattr(bytecode, "_ARCHIVE", str(archive))
+    archive.write_bytes(b"code")
+    for answer in (b"4\ncode", b"0\n"):
+        reading, writing = os.pipe()
+        bytecode.give(writing)
+        os.close(writing)
+        assert os.read(reading, 100) == answer
+        os.close(reading)
 
 
 def test_a_service_that_dies_at_once_is_started_later_and_later() -> None:

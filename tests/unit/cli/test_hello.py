@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cove.machine import docker_context
 from told_engine import COVE, engine_at, stream
 
 MISSING = 404, {"message": "No such image: cove/starter:latest"}
@@ -64,3 +65,24 @@ def test_a_starter_that_was_removed_is_pulled(tmp_path: Path, port: int) -> None
         (pull,) = [one for one in engine.requests if one.path == "/images/create"]
         assert pull.query == {"fromImage": "docker.io/cove/starter", "tag": "latest"}
         assert [one.path for one in engine.requests].count("/containers/create") == 2
+
+
+@pytest.mark.parametrize("leads_here", [True, False])
+def test_dockers_context_is_named_when_it_is_of_this_machine(
+    tmp_path: Path, port: int, leads_here: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket = tmp_path / "engine.sock"
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with engine_at(socket) as engine:
+        engine.answers = Forgetful()
+        engine.answers["POST", "/images/create"] = 200, b""
+        engine.answers["POST", "/containers/hello/start"] = 204, b""
+        environment = os.environ | {"COVE_HOST": f"unix://{socket}"}
+        docker_context.create("default", socket if leads_here else tmp_path / "other.sock")
+        done = subprocess.run(
+            [*COVE, "hello", "-p", str(port)], capture_output=True, text=True, timeout=20, env=environment
+        )
+    assert done.returncode == 0, done.stderr
+    assert ("docker --context cove ps" in done.stdout) is leads_here
+    assert (f"docker -H unix://{socket} ps" in done.stdout) is not leads_here
+    assert "machine stop" not in done.stdout  # it is no machine's engine

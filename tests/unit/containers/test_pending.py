@@ -32,7 +32,7 @@ def test_one_that_cannot_be_watched_keeps_no_other_from_it(monkeypatch: pytest.M
         pending.add("c", Attachment(fd))
         assert len(pending) == 1
         other.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(pending):  # noqa: ASYNC110 - the loop is to tell of its leaving
                 await asyncio.sleep(0.01)
         with pytest.raises(OSError):

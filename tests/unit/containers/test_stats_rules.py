@@ -138,7 +138,7 @@ def test_who_comes_later_has_a_frame_at_once_that_stands_alone(cgroup: str) -> N
         source = made(web)
         first, second = source.follow(web), source.follow(web)
         await anext(first)
-        async with asyncio.timeout(0.5):
+        async with asyncio.timeout(30):
             late = await anext(second)
         assert late.values["preread"] == "0001-01-01T00:00:00Z"
         assert late.values["read"] > "2"
@@ -166,7 +166,7 @@ def test_removal_ends_all_streams_at_once(cgroup: str) -> None:
         source._registry.remove(web)  # type: ignore[attr-defined]
         for waiter in web.removal_waiters:
             waiter.set_result(None)
-        async with asyncio.timeout(0.5):
+        async with asyncio.timeout(30):
             assert await asyncio.gather(*followers) == [1, 1, 1]
             assert [frame async for frame in slow] == []
             assert [frame async for frame in source.follow(web)] == []

@@ -10,7 +10,7 @@ from coved.filters import Filters
 
 async def take(stream: AsyncIterator[Event], count: int) -> list[str]:
     events = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(events) < count:
             event = await anext(stream)
             events.append(f"{event['Type']} {event['Action']} {event['Actor']['ID']}")
@@ -18,7 +18,7 @@ async def take(stream: AsyncIterator[Event], count: int) -> list[str]:
 
 
 async def drain(stream: AsyncIterator[Event]) -> list[str]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return [event["Actor"]["ID"] async for event in stream]
 
 

@@ -7,7 +7,8 @@ import pytest
 from coved.events import quiet
 from coved.events.quiet import WORTH, GivesBack
 
-PATIENCE_S = 0.5
+PATIENCE_S = 0.01
+"""Between two looks whether it has come to rest."""
 
 
 class Proc:
@@ -56,7 +57,8 @@ def looked_at(monkeypatch: pytest.MonkeyPatch, proc: Proc, times: int) -> list[f
         monkeypatch.setattr(quiet.asyncio, "sleep", sleep)
         one.happened()
         one.happened()  # while a timer runs nothing more is armed
-        await asyncio.wait([over], timeout=None if proc.busy else PATIENCE_S)
+        while not over.done() and (one._timer is not None or one._work is not None):
+            await asyncio.wait([over], timeout=PATIENCE_S)
         await one.close()
 
     asyncio.run(run())

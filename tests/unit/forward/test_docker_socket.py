@@ -99,7 +99,7 @@ def test_an_engine_that_has_said_all_hears_the_rest(way: Any, door: Any) -> None
         assert whole(client) == b"output"
         client.sendall(b"input")
         client.shutdown(socket.SHUT_WR)
-        assert heard.wait(5)
+        assert heard.wait(30)
 
 
 def test_input_that_the_engine_does_not_take_is_no_error(way: Any, door: Any) -> None:
@@ -181,7 +181,7 @@ def test_a_client_does_not_wait_for_ever(way: Any, door: Any, answering: Any, mo
     begin = time.monotonic()
     with door() as client:
         head, body = refusal(client)
-    assert 0.2 < time.monotonic() - begin < 5
+    assert 0.2 < time.monotonic() - begin < 25
     assert "does not answer" in json.loads(body)["message"]
     assert f"Content-Length: {len(body)}".encode() in head
     with door() as client:
@@ -196,7 +196,7 @@ def test_nobody_waits_for_the_engine_of_a_machine_that_is_gone(way: Any, answeri
     threading.Timer(0.2, door.close).start()
     with pytest.raises(TransportError):
         door.open()
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 25
     transport.close()
 
 
@@ -281,7 +281,7 @@ def served(folder: Path, open_stream: Callable[[], Stream]) -> Iterator[socket.s
     listening = DockerSocket(listen(folder / "docker.sock", 8), open_stream)
     listening.start()
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(5)
+        client.settimeout(30)
         client.connect(str(folder / "docker.sock"))
         yield client
     listening.close()
@@ -298,7 +298,7 @@ def test_a_client_for_whom_there_is_no_second_thread_is_told(tmp_path: Path, mon
     monkeypatch.setattr(threading.Thread, "start", no_more)
     with served(tmp_path, lambda: stream) as client:
         assert json.loads(refusal(client)[1])["message"] == "this computer allows no more threads"
-        assert stream.closed.wait(5)
+        assert stream.closed.wait(30)
 
 
 def test_a_client_is_told_of_whatever_keeps_a_stream_from_being_opened(tmp_path: Path) -> None:
@@ -323,7 +323,7 @@ def test_a_stream_that_fails_as_none_should_ends_its_client(tmp_path: Path, wher
             client.sendall(b"x")
             if where == "shutdown_write":
                 client.shutdown(socket.SHUT_WR)
-        assert stream.closed.wait(5)
+        assert stream.closed.wait(30)
         assert ended(client)
 
 
@@ -359,7 +359,7 @@ def test_close_ends_all(way: Any, answering: threading.Event) -> None:
     door.start()
     assert path.stat().st_mode & 0o777 == 0o600
     client = socket.socket(socket.AF_UNIX)
-    client.settimeout(5)
+    client.settimeout(30)
     client.connect(str(path))
     client.sendall(b"x")
     assert client.recv(1) == b"x"

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +45,19 @@ def test_the_program_that_has_a_port_is_named(other: tuple[int, int]) -> None:
         assert f"(process {pid}) has it" in error.message
         assert name.startswith("python") is error.message.startswith("python")
         assert str(port) in error.hint
+
+
+def test_another_machine_is_told_by_its_name(tmp_path: Path) -> None:
+    """And not as the program that runs it."""
+    script = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
+    words = ["-name", "cove-dev", "-pidfile", str(tmp_path / "dev/qemu.pid")]
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        assert holders.holder("tcp", "127.0.0.1", port) == f"Cove's machine dev (process {process.pid})"
+        process.kill()
 
 
 @pytest.mark.parametrize(

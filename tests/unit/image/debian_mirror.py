@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import lzma
+import struct
 import tarfile
 import threading
 from datetime import UTC, datetime, timedelta
@@ -30,7 +31,7 @@ packages_drop = {}
 packages_keep = {}
 modules = { initramfs = [], boot = [], others = [] }
 architectures = { amd64 = { command_line = "", modules = [], interpreters = [] } }
-files = { "etc/motd" = "made by a test" }
+files = { "etc/motd" = "made by a test", "etc/os-release" = "ID=test" }
 links = { "bin" = "usr/bin" }
 [[suites]]
 name = "trixie"
@@ -42,7 +43,27 @@ every = ["usr/share/man/*"]
 [directories]
 modes = {}
 paths = ["proc"]
+[boot_disk]
+package = "boot-stub"
+stub = "usr/lib/stub.efi"
+modules = []
+command_line = "console=ttyS0"
 """
+
+
+def efi_stub(content: bytes, headers: int = 1024, sections: int = 1) -> bytes:
+    """A small EFI program: headers of the form that matters, and one section more than once."""
+    optional = bytearray(240)
+    struct.pack_into("<H", optional, 0, 0x20B)
+    struct.pack_into("<II", optional, 32, 4096, 512)
+    struct.pack_into("<III", optional, 56, 0x3000, headers, 0x1234)
+    start = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x80)
+    coff = struct.pack("<4sHHIIIHH", b"PE\0\0", 0x8664, sections, 0, 0, 0, len(optional), 0x22E)
+    table = b"".join(
+        struct.pack("<8sIIIIIIHHI", b".text", 0x1234, 0x1000 + 0x2000 * index, 0x1400, headers, 0, 0, 0, 0, 0x60000020)
+        for index in range(sections)
+    )
+    return (start.ljust(0x80, b"\0") + coff + optional + table).ljust(headers, b"\0") + content.ljust(0x1400, b"\xcc")
 
 
 def deb(files: dict[str, bytes]) -> bytes:
@@ -96,11 +117,14 @@ class Mirror:
         )  # fmt: skip
         self.add("busybox-static", "1.37", {"usr/bin/busybox": BUSYBOX})
         self.add("tool", "1.0-1", {"usr/bin/tool": b"one", "usr/share/man/tool.1": b"unwanted"})
+        self.add("boot-stub", "1.0", {"usr/lib/stub.efi": efi_stub(b"one"), "usr/lib/other.efi": b""})
 
     def pin(self) -> None:
         """Write the recipe's lock: what is in the pool now."""
-        pinned = [package for name, package in self._packages.items() if name != "linux-image-test"]
+        apart = {"linux-image-test", "boot-stub"}
+        pinned = [package for name, package in self._packages.items() if name not in apart]
         (self.recipe / "lock-amd64.json").write_bytes(dump_lock(pinned))
+        (self.recipe / "boot-disk.json").write_bytes(dump_lock([self._packages["boot-stub"]]))
 
     def publish(self, *, key: Any = None, valid: timedelta = timedelta(days=7), codename: str = "trixie") -> None:
         """Make the index of what is in the pool now and sign it."""

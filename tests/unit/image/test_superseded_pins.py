@@ -13,12 +13,12 @@ from typing import Any
 import pysequoia
 import pytest
 from cove.errors import CoveError
-from cove.image import builder, erofs, inputs, store
+from cove.image import bootdisk, builder, erofs, inputs, store
 from cove.image.download import Downloader
 from cove.image.recipe import load_lock
 from cove.machine.architecture import AMD64
 from cove.progress import Event
-from debian_mirror import Mirror
+from debian_mirror import Mirror, efi_stub
 
 
 @pytest.fixture
@@ -271,3 +271,51 @@ def test_progress_counts_each_byte_once(mirror: Mirror) -> None:
     builder.build(AMD64, events.append)
     counts = [event.done for event in events if event.text.endswith("Debian packages") and event.done is not None]
     assert max(counts) == counts[-1] == events[0].total
+
+
+def test_the_disk_for_uefi_is_the_image_and_its_stub_and_the_same_each_time(mirror: Mirror, tmp_path: Path) -> None:
+    image = builder.build(AMD64)
+    for name in ("a.raw", "b.raw", "a.vhdx", "b.VHDX"):
+        bootdisk.write(image, tmp_path / name)
+    disk = (tmp_path / "a.raw").read_bytes()
+    assert disk == (tmp_path / "b.raw").read_bytes()
+    assert (tmp_path / "a.vhdx").read_bytes() == (tmp_path / "b.VHDX").read_bytes()
+    assert (tmp_path / "a.vhdx").read_bytes().startswith(b"vhdxfile")
+    assert image.system.read_bytes() in disk and b"the kernel" in disk and b"BOOTX64 EFI" in disk
+    assert f"{image.command_line} console=ttyS0\0".encode() in disk
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_stub_whose_pin_is_gone_is_resolved_again(mirror: Mirror, tmp_path: Path) -> None:
+    image = builder.build(AMD64)
+    mirror.add("boot-stub", "1.1", {"usr/lib/stub.efi": efi_stub(b"two")})
+    mirror.publish()
+    events: list[Event] = []
+    bootdisk.write(image, tmp_path / "disk.raw", events.append)
+    assert efi_stub(b"two")[1024:] in (tmp_path / "disk.raw").read_bytes()
+    assert any("superseded" in event.text for event in events)
+    bootdisk.write_lock()
+    (pinned,) = load_lock(mirror.recipe / bootdisk.LOCK)
+    assert pinned.version == "1.1"
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [({"usr/lib/other.efi": b"x"}, "has no usr/lib/stub.efi"), ({"usr/lib/stub.efi": b"x"}, "no boot program")],
+)
+def test_a_stub_that_is_none_leaves_no_disk(
+    mirror: Mirror, tmp_path: Path, files: dict[str, bytes], message: str
+) -> None:
+    image = builder.build(AMD64)
+    mirror.add("boot-stub", "1.1", files)
+    mirror.pin()
+    with pytest.raises(CoveError, match=message):
+        bootdisk.write(image, tmp_path / "disk.raw")
+    assert not list(tmp_path.glob("*disk.raw*"))
+
+
+def test_a_disk_is_not_made_of_an_image_of_another_version(mirror: Mirror, tmp_path: Path) -> None:
+    image = builder.build(AMD64)
+    image.kernel.write_bytes(b"another")
+    with pytest.raises(CoveError, match="another version"):
+        bootdisk.write(image, tmp_path / "disk.raw")

@@ -21,7 +21,7 @@ def with_port(scenario: Callable[[HostEnd, EdgePort, list[bytes], asyncio.Event]
         port = EdgePort(host.path, heard.append, gone.set)
         port.open()
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await scenario(host, port, heard, gone)
         finally:
             port.close()

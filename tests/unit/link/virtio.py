@@ -59,7 +59,7 @@ class HostEnd:
                 data = data[os.write(self._master, data) :]
             await asyncio.sleep(0)
 
-    async def receive(self, kind: str, timeout_s: float = 5) -> dict[str, Any]:
+    async def receive(self, kind: str, timeout_s: float = 30) -> dict[str, Any]:
         """The next message of that type; others before it are passed over."""
         async with asyncio.timeout(timeout_s):
             while True:

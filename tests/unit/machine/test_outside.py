@@ -12,10 +12,10 @@ from typing import Any
 import certifi
 import pytest
 from cove.errors import SettingsError
-from cove.machine import certificates, outside, proxies, settings
+from cove.machine import certificates, outside, proxies, settings, zone
 from cove.machine.settings import Settings
 from coved.current_outside import CurrentOutside
-from coved.outside import AUTHORITIES_MAX, Outside
+from coved.outside import AUTHORITIES_MAX, Outside, Zone
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -132,7 +132,7 @@ def test_settings_are_checked_without_telling_a_password() -> None:
         ("no_proxy", '["a b"]'), ("no_proxy", '["http://a"]'), ("proxy", '"auto"'), ("extra_certificates", '["ca.crt"]'),
         ("proxy_in_containers", '"yes"'), ("ssh_agent", '"agent"'), ("ssh_agent", "true"),
     ):  # fmt: skip
-        with pytest.raises(SettingsError, match=f"^x, line 1: {name} must ") as told:
+        with pytest.raises(SettingsError, match=rf"^x:1:\d+: {name} must ") as told:
             settings.parse(f"{name} = {wrong}", "x")
         assert "cret" not in told.value.message + told.value.hint
     for name, typed, kept in (
@@ -206,7 +206,8 @@ def test_too_many_are_left_out(monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
     assert 0 < len(text) <= AUTHORITIES_MAX < len(text) + len(authority()) + 4
     assert words == f"of 2000 certificates it gets {text.count('BEGIN')}: more are over 384 KiB"
     told = Outside("http://a:1", authorities=text)
-    assert outside.told(Settings(), {}) == Outside(authorities=text)
+    monkeypatch.setattr(zone, "told", lambda: Zone("UTC", "VFppZg=="))
+    assert outside.told(Settings(), {}) == Outside(authorities=text, zone=Zone("UTC", "VFppZg=="))
     assert words in caplog.text
     assert Outside.from_json(json.loads(json.dumps(told.to_json()))) == told
 
@@ -229,11 +230,34 @@ def test_a_store_that_cannot_be_read_is_told_of(tmp_path: Path, monkeypatch: pyt
         {**Outside().to_json(), "authorities": {"pem": "", "containers": 1}},
         {**Outside().to_json(), "authorities": {"pem": "x" * (AUTHORITIES_MAX + 1), "containers": False}},
         {**Outside().to_json(), "proxies": {**Outside().to_json()["proxies"], "http": "http://\0"}},
+        {**Outside().to_json(), "zone": "UTC"}, {**Outside().to_json(), "zone": {"name": "UTC", "file": "?"}},
     ],
 )  # fmt: skip
 def test_what_is_not_as_agreed_is_not_taken(wrong: Any) -> None:
     with pytest.raises(ValueError, match=r" no | neither "):
         Outside.from_json(wrong)
+
+
+def test_the_zone_is_that_of_the_computers_own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, text = tmp_path / "localtime", tmp_path / "timezone"
+    monkeypatch.setattr(zone, "LOCALTIME", file)
+    monkeypatch.setattr(zone, "TIMEZONE", text)
+    assert zone.told() == Zone()
+    (tmp_path / "zoneinfo/Europe").mkdir(parents=True)
+    berlin = tmp_path / "zoneinfo/Europe/Berlin"
+    berlin.write_bytes(b"TZif2")
+    text.write_text("Etc/UTC\n")  # of no consequence where there is a link
+    file.symlink_to(berlin)
+    told = Outside(zone=zone.told())
+    assert (told.zone.name, told.zone.data()) == ("Europe/Berlin", b"TZif2")
+    assert Outside.from_json(json.loads(json.dumps(told.to_json()))) == told
+    file.unlink()
+    file.write_bytes(b"TZif2")
+    assert zone.told().name == "Etc/UTC"
+    text.write_text("../../x\n")
+    assert zone.told().name == ""
+    file.write_bytes(b"not one")
+    assert zone.told() == Zone()
 
 
 def test_what_was_told_outlives_the_engine(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -76,14 +76,14 @@ def test_a_link_or_a_pipe_is_no_policy(file: Path, tmp_path: Path) -> None:
     [
         (
             "allowed_registry = []\n",
-            r"policy.toml, line 1: allowed_registry is not known to policies; did you mean allowed_registries\?",
+            r"policy.toml:1:1: allowed_registry is not known to policies; did you mean allowed_registries\?",
         ),
-        ("\n[locked]\n\ncpu = 1\n", r"line 4: cpu is not a setting; did you mean cpus\?"),
-        ("[locked]\ndisk = '60GiB'\ncpus = 'many'\n", r"line 3: cpus must be a whole number"),
-        ("locked = 3\n", r"line 1: locked must be a table"),
-        ("allowed_registries = 'docker.io'\n", r"line 1: allowed_registries must be a list of hosts"),
+        ("\n[locked]\n\ncpu = 1\n", r"policy.toml:4:\d+: cpu is not a setting; did you mean cpus\?"),
+        ("[locked]\ndisk = '60GiB'\ncpus = 'many'\n", r"policy.toml:3:\d+: cpus must be a whole number"),
+        ("locked = 3\n", r"policy.toml:1:\d+: locked must be a table"),
+        ("allowed_registries = 'docker.io'\n", r"policy.toml:1:\d+: allowed_registries must be a list of hosts"),
         ("allowed_registries = ['https://x']\n", r"must be a list of hosts .* not 'https://x'"),
-        ("[locked\n", r"line 1: not valid TOML"),
+        ("[locked\n", r"policy.toml:1:\d+: not valid TOML"),
     ],
 )
 def test_mistakes_are_named(file: Path, text: str, said: str) -> None:
@@ -119,6 +119,19 @@ def test_a_wrong_variable_is_named(file: Path, tmp_path: Path) -> None:
         SettingsError, match=r"^the environment variable COVE_CPUS: cpus must be a whole number .*'many'"
     ):
         effective.values(kept, {"COVE_CPUS": "many"})
+    with pytest.raises(SettingsError) as told:
+        effective.values(kept, {"COVE_CPUS": "many", "COVE_DISK": "1XB"})
+    assert [line.split()[3] for line in told.value.message.splitlines()] == ["COVE_CPUS:", "COVE_DISK:"]
+    assert [line.rpartition(" ")[2] for line in told.value.hint.splitlines()] == ["COVE_CPUS", "COVE_DISK"]
+
+
+def test_all_mistakes_are_told_each_on_its_line(file: Path) -> None:
+    file.write_text("mine = 1\nallowed_registries = 3\n[locked]\ncpu = 1\ncpus = 0\n")
+    with pytest.raises(SettingsError) as told:
+        policy.load()
+    said = [line.removeprefix(f"{file}:") for line in told.value.message.splitlines()]
+    assert [line.partition(" ")[0] for line in said] == ["1:1:", "2:22:", "4:1:", "5:8:"]
+    assert told.value.hint == f"edit {file}"
 
 
 def test_no_variable_of_a_setting_means_something_else() -> None:

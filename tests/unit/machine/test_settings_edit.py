@@ -60,7 +60,7 @@ def test_a_key_that_is_none_is_suggested() -> None:
     for name, meant in (("cpu", "cpus"), ("Memory", "memory"), ("insecure-registry", "insecure_registries")):
         with pytest.raises(SettingsError, match=rf"{name} is not a setting; did you mean {meant}\?"):
             settings.with_value("", name, "1", "x")
-    with pytest.raises(SettingsError, match=r"line 2: cpu is not a setting; did you mean cpus\?"):
+    with pytest.raises(SettingsError, match=r"^x:2:1: cpu is not a setting; did you mean cpus\?"):
         settings.parse("disk = '60GiB'\ncpu = 1\n", "x")
     with pytest.raises(SettingsError, match=r"zebra is not a setting$"):
         settings.without_value("", "zebra", "x")

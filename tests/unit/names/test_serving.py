@@ -65,7 +65,7 @@ class Client:
     async def ask(self, name: str) -> bytes:
         loop = asyncio.get_running_loop()
         await loop.sock_sendall(self.udp, query(name))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return await loop.sock_recv(self.udp, 65535)
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -99,7 +99,7 @@ async def served(forward: Forward = nobody) -> AsyncIterator[Client]:
 
 
 async def reply(reader: asyncio.StreamReader) -> bytes:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         size = int.from_bytes(await reader.readexactly(2), "big")
         return await reader.readexactly(size)
 
@@ -311,24 +311,26 @@ async def test_silence_is_a_server_failure_in_time(monkeypatch: pytest.MonkeyPat
         started = time.monotonic()
         found = await forwarding.ask(asked, servers, by_tcp=False)
         assert message.code(found) == message.SERVER_FAILURE
-        assert 0.3 < time.monotonic() - started < 3
+        assert time.monotonic() - started > 0.3
         assert [len(one.asked) for one in made] == [1, 1]
-    started = time.monotonic()
-    found = await forwarding.ask(asked, servers, by_tcp=False)  # nobody is there: the kernel says so at once
+    monkeypatch.setattr(forwarding, "PATIENCE_S", 200.0)
+    async with asyncio.timeout(60):
+        found = await forwarding.ask(asked, servers, by_tcp=False)  # nobody is there: the kernel says so at once
     assert message.code(found) == message.SERVER_FAILURE
-    assert time.monotonic() - started < 0.3
     assert message.code(await forwarding.ask(asked, [], by_tcp=False)) == message.SERVER_FAILURE
 
 
 @in_a_loop
 async def test_a_silent_server_has_a_head_start_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forwarding, "HEAD_START_S", 0.1)
+    monkeypatch.setattr(forwarding, "PATIENCE_S", 200.0)
     asked = message.parse(query("example.com"))
     async with upstreams(monkeypatch, lambda data: [], lambda data: [said(data, message.NO_DOMAIN)]) as (made, servers):
         started = time.monotonic()
         assert message.code(await forwarding.ask(asked, servers, by_tcp=False)) == message.NO_DOMAIN
-        assert 0.1 <= time.monotonic() - started < 1
+        assert time.monotonic() - started >= 0.1
         assert [len(one.asked) for one in made] == [1, 1]
+        monkeypatch.setattr(forwarding, "HEAD_START_S", 60.0)
         assert message.code(await forwarding.ask(asked, servers[::-1], by_tcp=False)) == message.NO_DOMAIN
         assert [len(one.asked) for one in made] == [1, 2]
 

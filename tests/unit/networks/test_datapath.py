@@ -294,8 +294,8 @@ def test_what_is_bound_for_all_is_reached_from_inside_as_people_know_it(lab: Lab
             server = within(path, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
             server.bind(("", 53))
             with server, within(other, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
-                client.settimeout(3)
-                server.settimeout(3)
+                client.settimeout(30)
+                server.settimeout(30)
                 client.connect(("10.202.0.1", 8111))
                 client.send(b"?")
                 server.sendto(b"!", server.recvfrom(9)[1])
@@ -315,7 +315,7 @@ def test_nothing_leaves_with_a_containers_own_address(lab: Lab) -> None:
         def heard() -> socket.socket:
             made = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
             made.bind(("far", 0x0800))
-            made.settimeout(5)
+            made.settimeout(30)
             return made
 
         def say() -> None:
@@ -389,7 +389,7 @@ def test_datagrams_that_keep_coming_find_the_container_that_has_the_port_now(lab
     lab.run(datapath.start, [net], {}, [])
     rules = [PortRule("udp", "", 8053, f"10.201.0.{last}", 53) for last in (2, 3)]
     client = lab.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
-    client.settimeout(3)
+    client.settimeout(30)
 
     def send() -> None:
         with contextlib.suppress(ConnectionRefusedError):  # it is told so of the one before
@@ -397,7 +397,7 @@ def test_datagrams_that_keep_coming_find_the_container_that_has_the_port_now(lab
 
     def heard(server: socket.socket) -> bool:
         send()
-        server.settimeout(3)
+        server.settimeout(30)
         try:
             return server.recv(9) == b"?"
         except TimeoutError:

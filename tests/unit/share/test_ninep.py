@@ -221,6 +221,33 @@ def test_what_a_file_is_changes_with_its_contents_only(root: Path) -> None:
         assert what("a")[1] != file[1]
 
 
+def test_a_file_is_what_it_was_under_another_name_that_the_guest_gives_it(root: Path) -> None:
+    """The kernel has an inode of it, which may be watched, or open: another one beside that would have other contents."""
+    with connected(root) as client:
+
+        def what(path: str) -> tuple[int, int]:
+            got = client.getattr(client.walk(path))
+            return got["path"], got["version"]
+
+        first = what("a")
+        client.rename("a", "b")
+        assert what("b") == first
+        client.link(client.walk("b"), "c")
+        assert what("b") == what("c") == first
+        writer = client.open("b", O_WRONLY)
+        client.rename("c", "a", to=client.walk("d"))
+        client.clunk(writer)  # nothing was written
+        assert what("b") == what("d/a") == first
+        writer = client.open("b", O_WRONLY)
+        client.write(writer, b"changed")
+        client.clunk(writer)
+        client.rename("b", "a")
+        assert what("a") == what("d/a") == first
+        (root / "a").write_bytes(b"changed by the user")
+        client.rename("a", "b")
+        assert what("b") != first
+
+
 def test_host_moves_directories_under_the_guest(root: Path) -> None:
     with connected(root) as client:
         fid, deep = client.walk("d"), client.walk("d/e")

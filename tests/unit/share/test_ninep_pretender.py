@@ -159,6 +159,36 @@ def test_a_move_over_a_file_that_was_looked_up_already(client: Client, root: Pat
         assert client.read(each) == b"newer"
 
 
+def test_a_move_of_what_a_container_writes_by_its_new_name_already_is_left_to_its_kernel(
+    client: Client, root: Path, request: pytest.FixtureRequest
+) -> None:
+    if "read-only" in request.node.name:
+        return
+    (root / "new").write_bytes(b"newer")
+    known = client.walk("d/f")  # a name that the kernel remembers, with the inode of what was there
+    (root / "new").rename(root / "d" / "f")
+    arm(client, "move", "new", "d/f", real="d/f", over=True)
+    client.lopen(known, O_WRONLY)
+    with fails("[Bb]usy"):
+        client.rename("new", "f", HELPER, client.walk("d", HELPER))
+    with fails("[Bb]usy"):
+        arm(client, "move", "new", "d/f", real="d/f", over=True)
+    client.clunk(known)
+    arm(client, "move", "new", "d/f", real="d/f", over=True)
+
+
+def test_a_move_takes_along_who_writes_to_it(client: Client, root: Path, request: pytest.FixtureRequest) -> None:
+    if "read-only" in request.node.name:
+        return
+    writer = client.walk("d/f")
+    client.lopen(writer, O_WRONLY)
+    (root / "d" / "f").rename(root / "g")
+    arm(client, "move", "d/f", "g", real="g", over=True)
+    client.rename("f", "g", client.walk("d", HELPER), HELPER)
+    client.write(writer, b"FINE")
+    assert (root / "g").read_bytes() == b"FINE"
+
+
 def test_contents_and_attributes_are_never_changed(client: Client, root: Path) -> None:
     before = (root / "d" / "f").stat()
     fid = client.walk("d/f", HELPER)

@@ -157,6 +157,50 @@ def test_a_vm_that_could_not_be_saved_gets_them_back() -> None:
     asyncio.run(run())
 
 
+def test_a_suspension_that_nobody_asked_for_is_given_up_while_the_guest_lets_go_of_them() -> None:
+    async def run() -> None:
+        vm, asked, wanted = Vm(), asyncio.Event(), asyncio.Event()
+        async with running(vm, HOME, DATA) as folders:
+            folders.send = lambda _: asked.set()  # a guest that takes its time
+
+            async def take_away() -> None:
+                async with folders.away(wanted):
+                    raise AssertionError
+
+            going = asyncio.create_task(take_away())
+            await asked.wait()
+            wanted.set()
+            folders.send = vm.send
+            with pytest.raises(CoveError, match="it was given up"):
+                await going
+            await settle()
+            assert (vm.devices, states(folders)) == ({"folder0", "folder1"}, ["shared", "shared"])
+            assert {one["tag"] for one in vm.told[-1]["shares"]} == {"folder0", "folder1"}
+
+    asyncio.run(run())
+
+
+def test_devices_that_are_there_still_when_it_is_given_up_stay() -> None:
+    async def run() -> None:
+        vm, wanted = Vm(), asyncio.Event()
+        unplug = vm.unplug
+
+        async def unplug_slowly(tag: str) -> None:
+            await unplug(tag)
+            wanted.set()
+
+        vm.unplug = unplug_slowly  # type: ignore[method-assign]
+        async with running(vm, HOME, DATA) as folders:
+            with pytest.raises(CoveError, match="it was given up"):
+                async with folders.away(wanted):
+                    raise AssertionError
+            await settle()
+            assert vm.done == ["+folder0", "+folder1", "-folder0", "+folder0"]
+            assert states(folders) == ["shared", "shared"]
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("errors", [None, {"folder0": "Device or resource busy"}])
 def test_a_guest_that_keeps_them_is_told_with_the_way_out(
     errors: dict[str, str] | None, monkeypatch: pytest.MonkeyPatch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import functools
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 from coved.containers.binds import Binds
 from coved.containers.mountpoints import MountPoint, collect
 from coved.errors import EngineError, InvalidParameter
+from coved.outside import Zone
 from coved.shares import Share, Table, mounting, shares, stream
+from coved.shares import zone as zones
 from coved.shares.shares import Located, Shares
 from coved.watching.mounted import Mounted
 from coved.watching.watched import Watched
@@ -98,7 +101,8 @@ async def test_what_is_not_shared_is_refused_with_what_to_do(engine: Shares, tmp
     await engine.set(Table((HOME,)))
     (tmp_path / "folder0/evil").symlink_to("/var/lib/cove")
     with pytest.raises(
-        InvalidParameter, match=r"exist: /nosuch/x \(/nosuch/x is not in .* set shared_folders /nosuch/x"
+        InvalidParameter,
+        match=r"exist: /nosuch/x \(/nosuch/x is not in .* set shared_folders /nosuch/x && cove machine restart; of a file, .*: /nosuch\)",
     ):
         await engine.locate("/nosuch/x", create=True)
     with pytest.raises(InvalidParameter, match=r"\(/var/lib/cove, where /home/me/evil leads, is not in .* machine\)"):
@@ -107,6 +111,33 @@ async def test_what_is_not_shared_is_refused_with_what_to_do(engine: Shares, tmp
     assert "/etc is a path in Cove's VM" in engine.warning("/etc")
     assert not engine.warning("/home/me/x")
     assert not engine.warning("/dev/null")
+
+
+@looped
+async def test_the_files_of_the_time_zone_are_the_users_own_for_reading_alone(tmp_path: Path) -> None:
+    zone = Zone("Europe/Berlin", base64.b64encode(b"TZif2...").decode())
+    told = [zone]
+    engine = Shares(tmp_path, lambda: told[0], tmp_path / "zone")
+    for path, data in (("/etc/localtime", b"TZif2..."), ("/etc/timezone", b"Europe/Berlin\n")):
+        file = tmp_path / "zone" / Path(path).name
+        assert await engine.locate(path, create=True) == Located(str(file), read_only=True)
+        assert file.read_bytes() == data
+        assert not engine.warning(path)
+    (tmp_path / "zone/localtime").unlink()
+    await asyncio.gather(
+        *(engine.locate("/etc/localtime", create=False) for _ in range(8))
+    )  # as compose starts containers
+    first = (tmp_path / "zone/localtime").stat().st_ino
+    await engine.locate("/etc/localtime", create=False)
+    assert (tmp_path / "zone/localtime").stat().st_ino == first
+    told[0] = Zone("", base64.b64encode(b"TZif3").decode())  # of another place: who has the old one keeps it
+    await engine.locate("/etc/localtime", create=False)
+    assert (tmp_path / "zone/localtime").stat().st_ino != first
+    assert [one.name for one in sorted((tmp_path / "zone").iterdir())] == ["localtime", "timezone"]
+    assert not zones.is_known("/etc/timezone", told[0])  # its name is not
+    assert not zones.is_known("/etc/passwd", zone)
+    ((mount, _),) = await Binds(None, engine).ready([MountPoint("bind", "/l", "/etc/localtime", create_source=True)])  # type: ignore[arg-type]
+    assert not mount.writable
 
 
 @looped

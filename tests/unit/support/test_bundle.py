@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import pytest
 from cove.cli import main as cli
-from cove.machine import engine, lifecycle, policy
+from cove.machine import crashes, engine, lifecycle, policy
 from cove.machine.paths import MachinePaths
 from cove.support import bundle, diagnose, findings, machine
 from cove.support.findings import PROBLEM, Finding
@@ -101,6 +101,7 @@ def planted(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tupl
     lifecycle.init("other")
     for path in (paths.console_log, paths.agent_log, paths.qemu_log, paths.agent_log.with_name("agent.log.1")):
         path.write_text("the beginning\n" + shapes(secrets))
+    crashes.note(paths, "VM", "QEMU ended", shapes(secrets).splitlines(), "x")
     variable, key, auth, token, header, loose = (new() for _ in range(6))
     monkeypatch.setenv("MY_API_TOKEN", variable)
     monkeypatch.setenv("HARMLESS", new())
@@ -175,7 +176,7 @@ def test_no_planted_secret_is_in_a_bundle(
     assert set(texts) == {
         "README.txt", "findings.json", "findings.txt", "environment.json", "docker-config.json", "policy.toml",
         "machines/default/machine.toml", "machines/other/machine.toml", "machines/default/settings.json",
-        "machines/default/status.json", "machines/default/files.json", "machines/default/console.log",
+        "machines/default/status.json", "machines/default/files.json", "machines/default/crash.json", "machines/default/console.log",
         "machines/default/agent.log", "machines/default/agent.log.1", "machines/default/qemu.log",
         "machines/default/engine-version.json", "machines/default/engine-info.json", "machines/default/engine-system-df.json",
         "machines/default/engine.log",

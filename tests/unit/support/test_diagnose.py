@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import functools
 import json
 import os
 import shutil
@@ -17,16 +18,18 @@ from typing import Any
 
 import pytest
 from cove.cli import main as cli
+from cove.cli.diagnose import _bundle_file as bundle_file
+from cove.cli.lost_ports import told as said_after_a_start
 from cove.drivers.qemu import binary, probe, qcow2
-from cove.errors import DriverError
+from cove.errors import CoveError, DriverError
 from cove.image import assemble, builder, inputs, store
 from cove.image.recipe import Recipe
 from cove.image.tree import Tree
-from cove.machine import certificates, docker_context, lifecycle, policy, settings
+from cove.machine import certificates, crashes, docker_context, lifecycle, policy, settings
 from cove.machine.architecture import AMD64
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
-from cove.support import computer, diagnose, findings, machine
+from cove.support import computer, diagnose, findings, folders, lost_ports, machine
 from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Check, Finding
 from intercepting_proxy import Proxy, authority
 
@@ -114,20 +117,34 @@ def now(shift_s: float = 0) -> str:
     return f"{datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=shift_s):%Y-%m-%dT%H:%M:%S.%f}000Z"
 
 
-def test_what_hangs_or_breaks_is_told_and_holds_nobody_up() -> None:
-    never = threading.Event()
+def after_their_start(monkeypatch: pytest.MonkeyPatch, happened: Callable[[Check], bool]) -> None:
+    """Each check is followed by the next, and looked at, when that has happened."""
+    start = findings._start
 
-    def hangs() -> Iterator[tuple[str, str]]:
+    def started(check: Check) -> Any:
+        results = start(check)
+        assert happened(check)
+        return results
+
+    monkeypatch.setattr(findings, "_start", started)
+
+
+def test_what_hangs_or_breaks_is_told_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    never = threading.Event()
+    said = {"a": threading.Event(), "d": threading.Event()}
+
+    def hangs(check: str) -> Iterator[tuple[str, str]]:
         yield OK, "so far"
+        said[check].set()
         never.wait(60)
 
     def breaks() -> Iterator[tuple[str, str]]:
         raise RuntimeError("oh")
         yield OK, ""
 
-    begin = time.monotonic()
-    told = [*findings.run([Check("a", hangs, 0.2), Check("b", breaks), Check("c", lambda: []), Check("d", hangs, 0.2)])]
-    assert time.monotonic() - begin < 5
+    after_their_start(monkeypatch, lambda check: check.name not in said or said[check.name].wait(10))
+    a, d = (Check(name, functools.partial(hangs, name), 0.2) for name in said)
+    told = [*findings.run([a, Check("b", breaks, 30), Check("c", lambda: [], 30), d])]  # which is less than hangs take
     assert [(each.check, each.state, each.text) for each in told] == [
         ("a", OK, "so far"),
         ("a", WARNING, "this could not be found out within 0 s"),
@@ -139,20 +156,21 @@ def test_what_hangs_or_breaks_is_told_and_holds_nobody_up() -> None:
     never.set()
 
 
-def test_bounds_of_what_hangs_do_not_add_up() -> None:
-    never = threading.Event()
+def test_bounds_of_what_hangs_do_not_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    never, ended = threading.Event(), threading.Event()
 
     def hangs() -> Iterator[tuple[str, str]]:
         never.wait(60)
         yield OK, ""
 
-    def slow() -> Iterator[tuple[str, str]]:
-        time.sleep(0.5)
+    def ends() -> Iterator[tuple[str, str]]:
         yield OK, "there"
+        ended.set()
 
+    after_their_start(monkeypatch, lambda check: check.look is hangs or ended.wait(10))
     begin = time.monotonic()
-    told = [*findings.run([*(Check(str(n), hangs, 1) for n in range(8)), Check("slow", slow, 0.9)])]
-    assert time.monotonic() - begin < 3
+    told = [*findings.run([*(Check(str(n), hangs, 2) for n in range(8)), Check("ends", ends, 0.9)])]
+    assert time.monotonic() - begin < 15
     assert [each.state for each in told] == [WARNING] * 8 + [OK]  # it ended in time, though it was not looked at
     never.set()
 
@@ -165,6 +183,21 @@ def test_without_a_machine_nothing_is_wrong_and_nothing_is_made(home: Path) -> N
     (told,) = findings.run([check])
     assert (told.state, told.text) == (PROBLEM, "there is no machine mistyped")
     assert not (home / "c").exists()
+
+
+def test_of_a_machine_that_was_never_made_is_said_so_once(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(diagnose.OF_A_MACHINE) < {each.name for each in diagnose.checks("default", {})}
+    assert cli._dispatch(["diagnose"]) in (0, 1)
+    shown = capsys.readouterr().out
+    assert shown.count("there is no machine") == 1
+    assert "does not run" not in shown
+
+
+@pytest.mark.parametrize("name", ["foo.rar", "foo", "foo.tar"])
+def test_a_bundle_of_an_unknown_kind_is_refused_at_once(home: Path, name: str) -> None:
+    with pytest.raises(CoveError, match="is no name of a bundle") as refused:
+        bundle_file(str(home / name))
+    assert refused.value.hint == f"cove diagnose --bundle '{home}/foo.tar.gz'"
 
 
 def test_a_machine_that_is_stopped(paths: MachinePaths) -> None:
@@ -185,7 +218,7 @@ def test_settings(paths: MachinePaths, home: Path) -> None:
     paths.settings.write_text("cpus = 1\nmemroy = 1\n")
     told = worst("settings")
     assert told.state == PROBLEM
-    assert "line 2: memroy is not a setting; did you mean memory?" in told.text
+    assert "machine.toml:2:1: memroy is not a setting; did you mean memory?" in told.text
 
 
 def test_policy(paths: MachinePaths, home: Path) -> None:
@@ -359,6 +392,14 @@ def test_a_vm_that_died_and_one_without_an_agent(paths: MachinePaths, engine: En
     paths.run_state.write_text(json.dumps({**run, "cpus": 1, "memory": 1, "started_at": time.time()}))
     assert worst("processes").text == "the VM ended by itself last time: QEMU ended"
     assert any("is left of a process that was killed" in each.text for each in found("processes"))
+    paths.run_state.unlink()
+    crashes.note(paths, "VM", "QEMU was killed by SIGKILL", ["the guest is up"], "x")
+    told = worst("processes")  # it was started since, and stopped
+    assert told.state == WARNING
+    assert "QEMU was killed by SIGKILL (the guest is up)" in told.text
+    assert str(paths.console_log) in told.fix
+    crashes.note(paths, "engine", "SIGKILL", [], "x", time.time() - 2 * crashes.FRESH_S)
+    assert [each.state for each in found("processes") if "the engine ended by itself at" in each.text] == [NOTE]
 
 
 def test_an_engine_that_answers(engine: Engine) -> None:
@@ -435,15 +476,84 @@ def test_ports(engine: Engine) -> None:
 def test_no_ports_are_said_to_be_published_only_when_none_is(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     web: dict[str, Any] = {"Names": ["/web"], "Ports": []}
     engine.answers["/containers/json"] = [web]
-    monkeypatch.setattr(machine, "ask", lambda *_: {"lost_ports": {"127.0.0.1:80/tcp": "", "127.0.0.1:81/tcp": ""}})
+    web["Id"] = "abc"
+    engine.answers["/containers/abc/json"] = {"Name": "/web", "HostConfig": {}}
+    monkeypatch.setattr(lost_ports, "ask", lambda *_: {"lost_ports": {"127.0.0.1:80/tcp": "", "127.0.0.1:81/tcp": ""}})
     assert found("ports") == [Finding("ports", NOTE, "2 published ports are lost, as is said of processes")]
-    monkeypatch.setattr(machine, "ask", lambda *_: {})
+    monkeypatch.setattr(lost_ports, "ask", lambda *_: {})
     assert found("ports") == [Finding("ports", OK, "no ports are published")]
     web["Ports"] = [{"IP": "127.0.0.1", "PublicPort": 53, "Type": "udp"}]
     assert [each.text for each in found("ports")] == ["1 published port is of UDP or IPv6, and not tried"]
     with socket.create_server(("127.0.0.1", 0)) as closed:
         web["Ports"] = [{"IP": "127.0.0.1", "PublicPort": closed.getsockname()[1], "Type": "tcp"}]
     assert [each.state for each in found("ports")] == [PROBLEM]
+
+
+def test_a_folder_of_the_settings_that_is_missing(
+    paths: MachinePaths, engine: Engine, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COVE_SHARE_HOME", "no")
+    monkeypatch.setenv("COVE_SHARED_FOLDERS", f"{home}/none,{home}/there")
+    (home / "there").mkdir()
+    shared = {"path": str(home / "there"), "access": "read-write", "driver": "9p", "state": "shared"}
+    monkeypatch.setattr(folders, "ask", lambda *_: {"folders": [shared]})
+    told = found("folders")
+    assert [each.state for each in told] == [WARNING, OK]
+    assert f"{home}/none is not shared: there is no such folder" in told[0].text
+    assert "cove machine restart default" in told[0].fix
+    monkeypatch.setattr(folders, "ask", lambda *_: {"folders": [], "state": "running"})
+    assert f"{home}/there is not shared yet: the machine was started without it" in found("folders")[1].text
+    engine._lock.release()
+    assert [each.state for each in found("folders")] == [NOTE, WARNING]
+
+
+LOST = {"127.0.0.1:8080/tcp": "nginx (process 123) has it", "[::1]:53/udp": "", "0.0.0.0:9003/tcp": ""}
+MADE_WITH = {
+    "80/tcp": [{"HostIp": "", "HostPort": "8080"}, {"HostIp": "127.0.0.1", "HostPort": "8081"}],
+    "53/udp": [{"HostIp": "::1", "HostPort": "53"}],
+    "53/tcp": [{"HostIp": "127.0.0.1", "HostPort": "9003"}],  # another address than the one that is lost
+    "9000/tcp": None,
+}
+
+
+def test_a_lost_port_is_told_with_its_container_and_who_has_it(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = [
+        ("a", "/web", MADE_WITH),
+        ("b", "/range", {"1/tcp": [{"HostIp": "0.0.0.0", "HostPort": "9000-9010"}]}),
+        ("c", "/none", None),
+    ]
+    engine.answers["/containers/json"] = [{"Id": each, "Names": [name], "Ports": []} for each, name, _ in ids]
+    for each, name, made in ids:
+        engine.answers[f"/containers/{each}/json"] = {"Name": name, "HostConfig": {"PortBindings": made}}
+    monkeypatch.setattr(lost_ports, "ask", lambda *_: {"lost_ports": LOST})
+    monkeypatch.setattr(machine, "ask", lambda *_: {"state": "running", "lost_ports": LOST})
+    monkeypatch.setattr(machine, "answers", lambda _: True)
+    agent = FileLock(engine.paths.lock)
+    assert agent.try_acquire()
+    told = [each for each in found("processes") if each.state == WARNING]
+    assert [each.text for each in told] == [
+        "the published port 127.0.0.1:8080/tcp of the container web is lost: nginx (process 123) has it",
+        "the published port [::1]:53/udp of the container web is lost: another program has it",
+        "the published port 0.0.0.0:9003/tcp of the container range is lost: another program has it",
+    ]
+    assert all("end that program" in each.fix for each in told)
+    agent.release()
+    shown = said_after_a_start("default")
+    assert [(one.port, one.container) for one in shown] == [
+        ("127.0.0.1:8080/tcp", "web"), ("[::1]:53/udp", "web"), ("0.0.0.0:9003/tcp", "range"),
+    ]  # fmt: skip
+    said = capsys.readouterr().err
+    assert "the published port 127.0.0.1:8080/tcp of the container web is lost: nginx (process 123) has it\n" in said
+    assert said.endswith(
+        "      end that program; each is published again when docker or `cove machine status` asks next\n"
+    )
+
+
+def test_a_lost_port_is_told_though_the_engine_says_nothing(paths: MachinePaths) -> None:
+    (one,) = lost_ports.named(paths, {"127.0.0.1:80/tcp": ""})
+    assert str(one) == "127.0.0.1:80/tcp is lost: another program has it"
 
 
 def test_proxies(home: Path) -> None:

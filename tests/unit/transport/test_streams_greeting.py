@@ -52,7 +52,7 @@ class Kernel:
 @pytest.fixture
 def ends(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[socket.socket, Kernel]]:
     host, guest = socket.socketpair()
-    host.settimeout(5)
+    host.settimeout(30)
     kernel = Kernel(guest.fileno())
     monkeypatch.setattr(module, "os", kernel)
     threading.Thread(target=Port(guest).run, daemon=True).start()
@@ -68,7 +68,7 @@ def test_it_is_sent_as_soon_as_it_is_taken_and_the_last_one_alone(ends: tuple[so
         with pytest.raises(TimeoutError):
             host.settimeout(0.3)
             host.recv(100)
-    host.settimeout(5)
+    host.settimeout(30)
     kernel.heard = True
     host.sendall(credit(1, 1))  # of no stream: the news, which here comes with it
     assert host.recv(1000) == second

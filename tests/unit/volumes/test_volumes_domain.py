@@ -104,21 +104,63 @@ def test_what_was_made_for_a_container_that_never_came_to_be_is_removed(tmp_path
     with_volumes(tmp_path, start)
 
 
-def test_on_a_full_disk_what_was_made_in_vain_waits_for_the_next_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("tries", ["create", "remove", "prune", "give_up"])
+def test_on_a_full_disk_what_was_made_in_vain_waits_until_volumes_come_or_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tries: str
 ) -> None:
+    """And nobody is said to use it meanwhile."""
+
     async def work(volumes: Volumes) -> None:
         name = (await volumes.create(made_for="c1")).name
+        for named in ("mine", "other"):
+            await volumes.create(named)
+            volumes.acquire(named, "c1")
 
-        def full(self: Volumes, name: str) -> None:
+        def full(self: Volumes, name: str, container_id: str) -> None:
             raise no_space("the disk")
 
         with monkeypatch.context() as patch:
-            patch.setattr(Volumes, "forget", full)
+            patch.setattr(Volumes, "release", full)
             await volumes.give_up("c1")
-        assert volumes.users(name) == ["c1"]
-        await volumes.give_up("c1")
-        assert volumes.list() == []
+        assert volumes.users(name) == volumes.users("mine") == []
+        if tries == "create":
+            await volumes.create("mine")
+        elif tries == "remove":
+            await volumes.remove("other")
+        elif tries == "prune":
+            await volumes.prune()
+        else:
+            await volumes.give_up("c2")
+        assert {one.name for one in volumes.list()} == {"mine", "other"} - ({"other"} if tries == "remove" else set())
+        assert volumes.made_in_vain(()) == set()
+
+    with_volumes(tmp_path, work)
+
+
+def test_what_was_made_in_vain_is_deleted_however_often_its_creation_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(volumes: Volumes) -> None:
+        for _ in range(3):
+            await volumes.create(made_for="c1")
+        begun, goes_on = asyncio.Event(), asyncio.Event()
+        delete = manager._delete
+
+        async def slowly(path: Path) -> None:
+            begun.set()
+            await goes_on.wait()
+            await delete(path)
+
+        monkeypatch.setattr(manager, "_delete", slowly)
+        giving_up = asyncio.create_task(volumes.give_up("c1"))
+        await begun.wait()
+        for _ in range(2):
+            giving_up.cancel()
+            await asyncio.sleep(0)
+        goes_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await giving_up
+        assert [*(tmp_path / "trash").iterdir()] == []
 
     with_volumes(tmp_path, work)
 

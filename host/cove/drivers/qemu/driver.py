@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -162,6 +162,29 @@ class QemuDriver(Driver):
         await self._on_port_change(command.SEED, lambda open: self._held.set() if open else None)
         await self._held.wait()
 
+    async def byte_code(self, most: int) -> bytes:
+        what = f"what the machine {self._paths.name} has compiled"
+        try:
+            async with self._guest_waits() as (reader, writer):
+                writer.write(b"bytecode\n")
+                size = int(await reader.readline())
+                if not 0 <= size <= most:
+                    raise DriverError(f"{what} has {size} bytes")
+                return await reader.readexactly(size)
+        except (OSError, ValueError, EOFError) as error:  # of which TimeoutError is one
+            raise DriverError(f"{what} cannot be had: {error or 'no answer in time'}") from error
+
+    @contextlib.asynccontextmanager
+    async def _guest_waits(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """The port on which the guest waits for its seed. Raises `OSError`."""
+        async with asyncio.timeout(QMP_TIMEOUT_S):
+            sock = await asyncio.to_thread(self._channels.connect, command.SEED, QMP_TIMEOUT_S)
+            reader, writer = await asyncio.open_connection(sock=sock)
+            try:
+                yield reader, writer
+            finally:
+                writer.close()
+
     async def save(self, template: Path) -> None:
         try:
             await self._write(template)
@@ -214,12 +237,9 @@ class QemuDriver(Driver):
         await self._attach_disk()
         await self._grow(spec.disk_size)
         try:
-            async with asyncio.timeout(QMP_TIMEOUT_S):
-                sock = await asyncio.to_thread(self._channels.connect, command.SEED, QMP_TIMEOUT_S)
-                reader, writer = await asyncio.open_connection(sock=sock)
+            async with self._guest_waits() as (reader, writer):
                 writer.write(seed + b"\n")
                 answer = await reader.readline()  # QEMU forgets what the guest has not read when this connection ends
-                writer.close()
         except OSError as error:  # and TimeoutError, which is one
             raise DriverError(
                 f"the machine {self._paths.name} takes no seed: {error or 'no answer in time'}"

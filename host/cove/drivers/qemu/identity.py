@@ -1,4 +1,4 @@
-"""Whether a process is the QEMU that a pid file tells of: the number may have gone to another since."""
+"""Whose QEMU a process is: the number in a pid file may have gone to another since."""
 
 from __future__ import annotations
 
@@ -10,6 +10,18 @@ from pathlib import Path
 _PS_TIMEOUT_S = 5.0
 _CLOCKS_S = 2.0
 """By which a file's time may be behind that of a process (FAT's are so coarse)."""
+
+
+def machine_of(pid: int) -> str:
+    """The machine whose QEMU a process is, of whatever COVE_HOME; "" when it is none, or that cannot be told. Linux only."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace").split("\0")
+    except OSError:
+        return ""
+    told = dict(itertools.pairwise(words))
+    name = told.get("-name", "").removeprefix("cove-")
+    return name if name and Path(told.get("-pidfile", "")).parent.name == name else ""
+
 
 if sys.platform == "win32":
     import _winapi

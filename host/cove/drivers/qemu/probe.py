@@ -105,7 +105,7 @@ def run(
         reasons: list[str] = []
         trials: list[tuple[str, _Trial]] = []
         for name in names:
-            if reason := _unusable(name):
+            if reason := unusable(name):
                 reasons.append(reason)
             else:
                 trials.append((name, stack.enter_context(_Trial(program, tried, name, rom, sandbox))))
@@ -129,7 +129,7 @@ def run(
     )
 
 
-def _unusable(name: str) -> str:
+def unusable(name: str) -> str:
     """Why an accelerator need not even be tried, empty when it is to be tried."""
     if name == "kvm":
         if not KVM_DEVICE.exists():

@@ -35,6 +35,7 @@ from cove.share.ninep.wire import MalformedError, T
 if TYPE_CHECKING:
     from cove.share.ninep.folder import Folder
     from cove.share.ninep.session import Answer, Session
+    from cove.share.ninep.tree import Node
 
 PRETENDER_UID = 0xC07E0001
 ARMING = b".cove-pretend"
@@ -192,11 +193,14 @@ class Pretences:
         return Look(4096, 1, mode or now.mode, ino, 0, 0, *(seconds, nanoseconds) * 4, _NOWHERE, _NOWHERE)
 
     def _look(self, path: Path) -> Look:
+        return self._folder.look(self._node(path))
+
+    def _node(self, path: Path) -> Node:
         tree = self._folder.tree
         node = tree.root
         for name in path:
             node = tree.child(node, name)
-        return self._folder.look(node)
+        return node
 
     def _getattr(self, session: Session, fid: Fid) -> bytes | None:
         now = self._now
@@ -229,13 +233,19 @@ class Pretences:
         return b""
 
     def _is_free(self, session: Session, now: Pretence) -> None:
-        """Raises `OSError` (EBUSY) when the file that comes to be is being written by a container, as when it has made it itself."""
-        if now.kind == "create" and now.real is not None:
-            try:
-                look = self._look(now.real)
-            except (FileNotFoundError, NotADirectoryError):
-                return
-            session.refuse_if_written(self._folder.number(look))
+        """Raises `OSError` (EBUSY) when the file that comes to be is being written by a container, as when it has made it itself.
+
+        So it is with one that comes to another place, where a container was faster: the kernel would have another inode there then. Who has
+        had it open before goes along.
+        """
+        if now.kind == "delete" or now.real is None:
+            return
+        try:
+            file = self._folder.number(self._look(now.real))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        if now.kind == "create" or any(fid.writable and fid.file == file for fid in self._node(now.to).open or ()):
+            session.refuse_if_written(file)
 
     def _lopen(self, session: Session, fid: Fid, body: memoryview) -> bytes | None:
         (flags,) = wire.U32.unpack_from(body, 4)
@@ -284,6 +294,7 @@ class Pretences:
             raise OSError(errno.EBADF, "no such fid")
         if now is None or now.kind != "move" or now.done or (_below(fid, name), _below(to, new)) != (now.path, now.to):
             raise OSError(errno.EPERM, "the pretender changes nothing")
+        self._is_free(session, now)
         now.done = True
         session.move_fids(fid.node, name, to.node, new)
         return b""

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from cove.share.ninep import wire, xattrs
@@ -550,7 +550,8 @@ class Session:
         name, _ = wire.name(body, 8)
         source = self._other(number, fid)
         self._notices.tell("create", fid.node, name)
-        self._folder.make_hard_link(source.node, fid.node, name)
+        with self._keeping_version(source.node, fid.node, name):
+            self._folder.make_hard_link(source.node, fid.node, name)
         return b""
 
     def _rename(self, fid: Fid, body: memoryview) -> bytes:
@@ -572,7 +573,21 @@ class Session:
 
     def _move(self, parent: Node, name: bytes, to: Node, new: bytes) -> None:
         self._notices.tell("move", parent, name, to, new)
-        self._folder.rename(parent, name, to, new)
+        with self._keeping_version(self._tree.child(parent, name), to, new):
+            self._folder.rename(parent, name, to, new)
+
+    @contextlib.contextmanager
+    def _keeping_version(self, node: Node, to: Node, new: bytes) -> Iterator[None]:
+        """While a file gets another name. It stays what it is for the guest's kernel, which may have an inode of it by the one before."""
+        before = None
+        with contextlib.suppress(OSError):  # which tells whoever renames it
+            before = self._folder.look(node)
+        yield
+        if before is not None and before.is_file:
+            with contextlib.suppress(OSError):
+                after = self._folder.look_below(to, new)
+                if after.same_file(before) and _contents(after) == _contents(before):
+                    self._versions.changed(self._folder.number(after), before, after)
 
     def _other(self, number: int, fid: Fid) -> Fid:
         """The second fid of a request. Raises `OSError`."""
@@ -625,6 +640,11 @@ class Session:
 
 _U64 = 0xFFFFFFFFFFFFFFFF
 _NO_IOUNIT = wire.U32.pack(0)
+
+
+def _contents(look: Look) -> tuple[int, ...]:
+    """What changes with them."""
+    return look.size, look.mtime, look.mtime_ns
 
 
 def _left(descriptor: int) -> Look | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from cove.share.ninep.looks import Look
 
 MAX_KNOWN = 1 << 16
-"""Files that the guest has written to and closed. One that is forgotten is read anew."""
+"""Files that the guest has written to and closed, or given another name. One that is forgotten is read anew."""
 
 _State = tuple[int, ...]
 
@@ -70,19 +70,23 @@ class Versions:
             return False
         del self._writing[number]
         if look is not None and not writing.missed:
-            self._left[number] = writing.version, _state(look) if writing.wrote else writing.before
-            if len(self._left) > MAX_KNOWN:
-                self._left.popitem(last=False)
+            self._leave(number, writing.version, _state(look) if writing.wrote else writing.before)
         return writing.missed
 
+    def _leave(self, number: int, version: int, state: _State) -> None:
+        self._left[number] = version, state
+        if len(self._left) > MAX_KNOWN:
+            self._left.popitem(last=False)
+
     def knows(self, number: int) -> bool:
-        return number in self._left
+        return number in self._left or number in self._writing
 
     def changed(self, number: int, before: Look, after: Look) -> None:
-        """The guest has changed attributes of a file."""
-        version, left = self._left.get(number, (0, None))
-        if left == _state(before):
-            self._left[number] = version, _state(after)
+        """The guest has changed attributes of a file, or its names, of which its time of change tells."""
+        if (writing := self._writing.get(number)) is None:
+            self._leave(number, self.of(number, before), _state(after))
+        elif writing.before == _state(before):
+            writing.before = _state(after)
 
 
 def _state(look: Look) -> _State:

@@ -1,0 +1,34 @@
+# Filled in by `make installers`; goes into a tap's Formula/cove.rb.
+class Cove < Formula
+  desc "Container desktop: docker commands on a laptop, run in a small VM"
+  homepage "@HOMEPAGE@"
+  url "@URL@"
+  sha256 "@SHA256@"
+  version "@VERSION@"
+
+  depends_on arch: :arm64
+  depends_on :macos
+  depends_on "python@@PYTHON@"
+  depends_on "qemu"
+
+  def install
+    (libexec/"site").install Dir["*"]
+    (bin/"cove").write_env_script formula_python, "-m cove", PYTHONPATH: libexec/"site", PYTHONSAFEPATH: "1"
+    generate_completions_from_executable(bin/"cove", "completion")
+  end
+
+  def formula_python
+    Formula["python@@PYTHON@"].opt_bin/"python@PYTHON@"
+  end
+
+  def caveats
+    <<~EOS
+      First container:            cove hello
+      Before `brew uninstall`:    cove uninstall
+    EOS
+  end
+
+  test do
+    assert_match version.to_s, shell_output("#{bin}/cove --version")
+  end
+end

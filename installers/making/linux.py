@@ -1,0 +1,73 @@
+"""The Debian package and the RPM: one tree, /usr/lib/cove, run by the system's own Python (docs/decisions/0057).
+
+The tree is a virtual environment that finds its modules under every supported Python: all `lib/python3.X/site-packages` are one folder.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from making.plan import INSTALLERS, PUBLISHER, SUMMARY, Plan, fill, total_size
+from making.targets import LINUX, PYTHONS
+
+HERE = INSTALLERS / "linux"
+_PYVENV = "home = /usr/bin\ninclude-system-site-packages = false\nversion = 3.11\n"
+
+
+def tree(plan: Plan, own: Path) -> Path:
+    """The files of both packages, as they lie on the system."""
+    root = plan.fresh("linux-tree")
+    cove = root / "usr/lib/cove"
+    plan.lay_site(LINUX, own, cove / "site")
+    (cove / "bin").mkdir()
+    (cove / "bin/python3").symlink_to("/usr/bin/python3")
+    (cove / "pyvenv.cfg").write_text(_PYVENV)
+    for python in PYTHONS:
+        (cove / f"lib/python{python}").mkdir(parents=True)
+        (cove / f"lib/python{python}/site-packages").symlink_to("../../site")
+    launcher = root / "usr/bin/cove"
+    launcher.parent.mkdir()
+    shutil.copy(HERE / "cove.py", launcher)
+    launcher.chmod(0o755)
+    shutil.copy(HERE / "compile.sh", cove / "compile")
+    (cove / "compile").chmod(0o755)
+    completions = root / "usr/share/bash-completion/completions/cove"
+    completions.parent.mkdir(parents=True)
+    completions.write_text("source <(cove completion bash)\n")
+    plan.settle(root)
+    return root
+
+
+def deb(plan: Plan, files: Path) -> Path:
+    root = plan.fresh("deb")
+    shutil.copytree(files, root, symlinks=True, dirs_exist_ok=True)
+    fill(
+        HERE / "deb/control", root / "DEBIAN/control", VERSION=plan.version, PUBLISHER=PUBLISHER, SUMMARY=SUMMARY,
+        SIZE=str(total_size(root.rglob("*")) // 1024),
+    )  # fmt: skip
+    for script in ("postinst", "prerm", "triggers"):
+        shutil.copy(HERE / "deb" / script, root / "DEBIAN" / script)
+        (root / "DEBIAN" / script).chmod(0o644 if script == "triggers" else 0o755)
+    plan.settle(root)
+    made = plan.out / f"cove_{plan.version}_amd64.deb"
+    # One thread: how many there are changes what xz writes. Level 1: a tenth larger than 6, in a fifth of the time.
+    plan.run(["dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--threads-max=1", "--build", root, made])
+    return made
+
+
+def rpm(plan: Plan, files: Path) -> Path:
+    folder = plan.fresh("rpm")
+    fill(
+        HERE / "cove.spec", folder / "cove.spec", VERSION=plan.version, SUMMARY=SUMMARY, PUBLISHER=PUBLISHER, TREE=str(files)
+    )  # fmt: skip
+    plan.run(
+        [
+            "rpmbuild", "-bb", "--target", "x86_64-linux", "--define", f"_topdir {folder}",
+            "--define", f"_rpmdir {folder}/made", "--define", "_buildhost localhost",
+            "--define", "use_source_date_epoch_as_buildtime 1", "--define", "clamp_mtime_to_source_date_epoch 1",
+            "--define", "_binary_payload w1.xzdio", folder / "cove.spec",
+        ]
+    )  # fmt: skip
+    (made,) = folder.glob("made/*/*.rpm")
+    return Path(shutil.copy(made, plan.out / made.name))

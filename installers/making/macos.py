@@ -1,0 +1,109 @@
+"""The package for macOS, and a formula for Homebrew with the archive that it takes.
+
+A flat package is an archive in xar's format: a description, the files as gzipped cpio, and the bill of materials.
+"""
+
+from __future__ import annotations
+
+import gzip
+import stat
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from making import bom, release
+from making.plan import INSTALLERS, Plan, fill, total_size
+from making.records import digest
+from making.targets import MACOS, WINDOWS_PYTHON
+
+HERE = INSTALLERS / "macos"
+IDENTIFIER = "org.cove.cove"
+_LIB = "usr/local/lib/cove"
+FORMULA_PYTHON = WINDOWS_PYTHON
+"""Homebrew's Python for the formula: the one that Windows has, so that two systems try the same."""
+
+
+def tree(plan: Plan, own: Path) -> Path:
+    root = plan.fresh("macos-tree")
+    plan.lay_site(MACOS, own, root / _LIB / "site")
+    launcher = root / "usr/local/bin/cove"
+    fill(HERE / "cove.sh", launcher, LIB=f"/{_LIB}/site")
+    fill(HERE / "uninstall.sh", root / _LIB / "uninstall.sh", IDENTIFIER=IDENTIFIER)
+    for program in (launcher, root / _LIB / "uninstall.sh"):
+        program.chmod(0o755)
+    plan.settle(root)
+    return root
+
+
+def pkg(plan: Plan, files: Path) -> Path:
+    work = plan.fresh("pkg")
+    inner = work / "cove.pkg"
+    inner.mkdir()
+    paths = [files, *sorted(files.rglob("*"))]
+    size = str(total_size(paths) // 1024)
+    fill(HERE / "Distribution.xml", work / "Distribution", VERSION=plan.version, IDENTIFIER=IDENTIFIER, SIZE=size)
+    fill(
+        HERE / "PackageInfo.xml", inner / "PackageInfo", VERSION=plan.version, IDENTIFIER=IDENTIFIER, SIZE=size,
+        FILES=str(len(paths)),
+    )  # fmt: skip
+    (inner / "Bom").write_bytes(bom.made(list(_entries(plan, files, paths))))
+    with gzip.GzipFile(inner / "Payload", "wb", mtime=plan.epoch) as payload:
+        payload.writelines(_cpio(files, paths))
+    plan.settle(work)
+    made = plan.out / f"cove-{plan.version}-macos-arm64.pkg"
+    plan.run(
+        ["bsdtar", "--format", "xar", "--uid", "0", "--gid", "0", "-cf", made, "Distribution", "cove.pkg"], cwd=work
+    )
+    return made
+
+
+def formula(plan: Plan, files: Path) -> list[Path]:
+    """The archive that the formula takes, and the formula."""
+    archive = plan.out / f"cove-{plan.version}-macos-arm64.tar.gz"
+    with gzip.GzipFile(archive, "wb", mtime=plan.epoch) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.add(files / _LIB / "site", f"cove-{plan.version}", filter=_nobodys)
+    made = plan.out / "homebrew/cove.rb"
+    fill(
+        HERE / "cove.rb", made, HOMEPAGE=release.base(), URL=release.url(plan, archive), SHA256=digest(archive),
+        VERSION=plan.version, PYTHON=FORMULA_PYTHON,
+    )  # fmt: skip
+    return [archive, made]
+
+
+def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
+
+
+def _entries(plan: Plan, root: Path, paths: list[Path]) -> Iterator[bom.Entry]:
+    regular = [path for path in paths if path.is_file()]
+    # In lots: a command line has room for so many names.
+    lots = [regular[begin : begin + 500] for begin in range(0, len(regular), 500)]
+    lines = [line for lot in lots for line in plan.run(["cksum", *lot]).splitlines()]
+    sums = {path: int(line.split()[0]) for path, line in zip(regular, lines, strict=True)}
+    for path in paths:
+        info = path.lstat()
+        yield bom.Entry(
+            _name(path, root), info.st_mode, int(info.st_mtime), info.st_size if path in sums else 0, sums.get(path, 0)
+        )
+
+
+def _cpio(root: Path, paths: list[Path]) -> Iterator[bytes]:
+    """cpio's oldest portable format, which macOS takes."""
+    for number, path in enumerate(paths, 1):
+        info = path.lstat()
+        content = path.read_bytes() if stat.S_ISREG(info.st_mode) else b""
+        yield _cpio_member(number, info.st_mode, int(info.st_mtime), _name(path, root), content)
+    yield _cpio_member(0, 0, 0, "TRAILER!!!", b"")
+
+
+def _cpio_member(number: int, mode: int, mtime: int, name: str, content: bytes) -> bytes:
+    encoded = name.encode() + b"\0"
+    links = 2 if stat.S_ISDIR(mode) else 1
+    head = f"070707{0:06o}{number:06o}{mode:06o}{0:06o}{0:06o}{links:06o}{0:06o}{mtime:011o}{len(encoded):06o}{len(content):011o}"
+    return head.encode() + encoded + content
+
+
+def _name(path: Path, root: Path) -> str:
+    return "." if path == root else f"./{path.relative_to(root).as_posix()}"

@@ -1,0 +1,141 @@
+"""The MSI: the files of the other Windows installer for those who roll programs out by policy. wixl makes it, and knows no environment
+variables: their table is filled in afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from pathlib import Path
+from xml.etree import ElementTree as xml
+
+from making.plan import PUBLISHER, Plan
+
+_NAMESPACE = "http://schemas.microsoft.com/wix/2006/wi"
+UPGRADE_CODE = "6C0F0D5E-2C5B-5B0C-9D3B-7F6B9E7A1C11"
+"""Says of two versions that they are one product: never to be changed."""
+_ENVIRONMENT = (
+    "CREATE TABLE `Environment` (`Environment` CHAR(72) NOT NULL, `Name` CHAR(255) NOT NULL LOCALIZABLE, "
+    "`Value` CHAR(255) LOCALIZABLE, `Component_` CHAR(72) NOT NULL PRIMARY KEY `Environment`)",
+    # "=-": set when it is installed and taken out when it is removed, of the user's; "[~]": behind what is there.
+    "INSERT INTO `Environment` (`Environment`, `Name`, `Value`, `Component_`) VALUES ('path', '=-PATH', '[~];[{bin}]', '{component}')",
+    "INSERT INTO `InstallExecuteSequence` (`Action`, `Condition`, `Sequence`) VALUES ('RemoveEnvironmentStrings', '', 3300)",
+    "INSERT INTO `InstallExecuteSequence` (`Action`, `Condition`, `Sequence`) VALUES ('WriteEnvironmentStrings', '', 5200)",
+)
+
+
+def make(plan: Plan, files: Path) -> Path:
+    work = plan.fresh("msi")
+    source = work / "cove.wxs"
+    source.write_bytes(xml.tostring(_document(plan, files), encoding="utf-8", xml_declaration=True))
+    made = plan.out / f"cove-{plan.version}-windows-amd64.msi"
+    plan.run(["wixl", "--arch", "x64", "--output", made, source], cwd=files)
+    for statement in _ENVIRONMENT:
+        plan.run(
+            ["msibuild", made, "-q", statement.format(bin=_id("D", "bin"), component=_id("C", "bin"))]
+        )  # one at a time: of several it carries out the first
+    return made
+
+
+def product_code(plan: Plan) -> str:
+    """Says of two packages that they are one version, for winget."""
+    return str(uuid.uuid5(uuid.UUID(UPGRADE_CODE), plan.version)).upper()
+
+
+def _document(plan: Plan, files: Path) -> xml.Element:
+    xml.register_namespace("", _NAMESPACE)
+    root = _element(None, "Wix")
+    product = _element(
+        root, "Product", Id=product_code(plan), Name="Cove", Language="1033", Version=plan.version,
+        Manufacturer=PUBLISHER, UpgradeCode=UPGRADE_CODE,
+    )  # fmt: skip
+    _element(product, "Package", InstallerVersion="500", Compressed="yes", InstallScope="perUser")
+    _element(product, "MajorUpgrade", DowngradeErrorMessage="A newer version of Cove is installed.")
+    _element(product, "Media", Id="1", Cabinet="cove.cab", EmbedCab="yes")
+    target = _element(product, "Directory", Id="TARGETDIR", Name="SourceDir")
+    local = _element(target, "Directory", Id="LocalAppDataFolder")
+    programs = _element(local, "Directory", Id="Programs", Name="Programs")
+    components: list[str] = []
+    _shared(programs, components)
+    _folder(_element(programs, "Directory", Id="INSTALLDIR", Name="Cove"), files, files, components)
+    _start_menu(_element(target, "Directory", Id="ProgramMenuFolder"), components)
+    sequence = _element(product, "InstallExecuteSequence")
+    for name, program, words, condition in (
+        ("StopMachines", "python/python.exe", '"[INSTALLDIR]setup\\stop_machines.py"', 'REMOVE="ALL"'),
+        (
+            "RemoveOwn",
+            "bin/cove.exe",
+            "uninstall --force --keep-data",
+            'REMOVE="ALL" AND NOT UPGRADINGPRODUCTCODE',
+        ),
+    ):
+        _element(
+            product, "CustomAction", Id=name, FileKey=_id("F", program), ExeCommand=words, Return="ignore", Execute="deferred",
+            Impersonate="yes",
+        )  # fmt: skip
+        action = _element(
+            sequence, "Custom", Action=name, After="InstallInitialize" if name == "StopMachines" else "StopMachines"
+        )
+        action.text = condition
+    feature = _element(product, "Feature", Id="Everything", Level="1")
+    for component in components:
+        _element(feature, "ComponentRef", Id=component)
+    return root
+
+
+def _folder(directory: xml.Element, folder: Path, files: Path, components: list[str]) -> None:
+    """A component for each folder, which takes the folder along when it goes."""
+    name = folder.relative_to(files).as_posix()
+    entries = sorted(folder.iterdir())
+    component = _element(directory, "Component", Id=_id("C", name), Guid=_guid(name), Win64="yes")
+    _element(component, "RemoveFolder", Id=_id("R", name), On="uninstall")
+    here = [path for path in entries if path.is_file()]
+    for path in here:
+        relative = path.relative_to(files).as_posix()
+        attributes = {"KeyPath": "yes"} if path == here[0] else {}
+        _element(component, "File", Id=_id("F", relative), Name=path.name, Source=relative, **attributes)
+    if not here:
+        _key(component, name, "Folder")
+    components.append(_id("C", name))
+    for path in entries:
+        if path.is_dir():
+            relative = path.relative_to(files).as_posix()
+            _folder(_element(directory, "Directory", Id=_id("D", relative), Name=path.name), path, files, components)
+
+
+def _shared(programs: xml.Element, components: list[str]) -> None:
+    """The folder of all the user's programs, which Windows makes for the first: it goes with the last."""
+    component = _element(programs, "Component", Id="Programs", Guid=_guid("programs"), Win64="yes")
+    _element(component, "RemoveFolder", Id="Programs", On="uninstall")
+    _key(component, "programs", "Programs")
+    components.append("Programs")
+
+
+def _start_menu(directory: xml.Element, components: list[str]) -> None:
+    component = _element(directory, "Component", Id="StartMenu", Guid=_guid("start menu"), Win64="yes")
+    _element(
+        component, "Shortcut", Id="Cove", Name="Cove", Target="[SystemFolder]cmd.exe",
+        Arguments=f'/k ""[{_id("D", "bin")}]cove.exe" hello"', WorkingDirectory=_id("D", "bin"),
+    )  # fmt: skip
+    _key(component, "start menu", "StartMenu")
+    components.append("StartMenu")
+
+
+def _key(component: xml.Element, what: str, name: str) -> None:
+    """What says that a component without files is there."""
+    _element(
+        component, "RegistryValue", Root="HKCU", Key="Software\\Cove\\Installed", Name=f"{name} {what}", Type="string",
+        Value="1", KeyPath="yes",
+    )  # fmt: skip
+
+
+def _element(parent: xml.Element | None, name: str, **attributes: str) -> xml.Element:
+    tag = f"{{{_NAMESPACE}}}{name}"
+    return xml.Element(tag, attributes) if parent is None else xml.SubElement(parent, tag, attributes)
+
+
+def _id(kind: str, name: str) -> str:
+    return f"{kind}{hashlib.sha256(name.encode()).hexdigest()[:24]}"
+
+
+def _guid(name: str) -> str:
+    return str(uuid.uuid5(uuid.UUID(UPGRADE_CODE), name)).upper()

@@ -1,0 +1,112 @@
+; Per user, without administrator rights. Silent: /S; another folder: /D=FOLDER (last, unquoted). The uninstaller's /S keeps the machines.
+Unicode true
+Target amd64-unicode
+SetCompressor zlib
+ManifestDPIAware true
+ManifestSupportedOS Win10
+RequestExecutionLevel user
+!include MUI2.nsh
+!include LogicLib.nsh
+!include x64.nsh
+!include WinVer.nsh
+
+Name "Cove"
+OutFile "@OUT@"
+InstallDir "$LOCALAPPDATA\Programs\Cove"
+InstallDirRegKey HKCU "Software\Cove" "InstallDir"
+VIProductVersion "@VERSION@.0"
+VIAddVersionKey ProductName "Cove"
+VIAddVersionKey CompanyName "@PUBLISHER@"
+VIAddVersionKey FileDescription "@SUMMARY@"
+VIAddVersionKey FileVersion "@VERSION@"
+VIAddVersionKey ProductVersion "@VERSION@"
+VIAddVersionKey LegalCopyright "@PUBLISHER@"
+@SIGN@
+
+!define GONE "Software\Microsoft\Windows\CurrentVersion\Uninstall\Cove"
+!define MUI_ABORTWARNING
+!define MUI_FINISHPAGE_RUN
+!define MUI_FINISHPAGE_RUN_FUNCTION FirstContainer
+!define MUI_FINISHPAGE_RUN_TEXT "Run a first container (cove hello)"
+!insertmacro MUI_PAGE_DIRECTORY
+!insertmacro MUI_PAGE_INSTFILES
+!insertmacro MUI_PAGE_FINISH
+!insertmacro MUI_UNPAGE_CONFIRM
+!insertmacro MUI_UNPAGE_INSTFILES
+!insertmacro MUI_LANGUAGE "English"
+
+; Files of a program that runs cannot be replaced: its machines are asked to stop, whatever becomes of that.
+!macro StopMachines
+  ${If} ${FileExists} "$INSTDIR\bin\cove.exe"
+    nsExec::Exec '"$INSTDIR\python\python.exe" "$INSTDIR\setup\stop_machines.py"'
+    Pop $0
+  ${EndIf}
+!macroend
+
+!macro RemoveProgram
+  RMDir /r "$INSTDIR\bin"
+  RMDir /r "$INSTDIR\python"
+  RMDir /r "$INSTDIR\setup"
+  RMDir /r "$INSTDIR\site"
+!macroend
+
+Function FirstContainer
+  Exec '"$SYSDIR\cmd.exe" /k ""$INSTDIR\bin\cove.exe" hello"'
+FunctionEnd
+
+Function .onInit
+  ${IfNot} ${RunningX64}
+  ${OrIfNot} ${AtLeastWin10}
+    MessageBox MB_ICONSTOP "Cove needs 64-bit Windows 10 or later." /SD IDOK
+    SetErrorLevel 2
+    Quit
+  ${EndIf}
+FunctionEnd
+
+Section
+  SetShellVarContext current
+  !insertmacro StopMachines
+  !insertmacro RemoveProgram
+  SetOutPath "$INSTDIR"
+  File /r "@TREE@/*"
+  WriteUninstaller "$INSTDIR\Uninstall.exe"
+  WriteRegStr HKCU "Software\Cove" "InstallDir" "$INSTDIR"
+  WriteRegStr HKCU "${GONE}" "DisplayName" "Cove"
+  WriteRegStr HKCU "${GONE}" "DisplayVersion" "@VERSION@"
+  WriteRegStr HKCU "${GONE}" "Publisher" "@PUBLISHER@"
+  WriteRegStr HKCU "${GONE}" "InstallLocation" "$INSTDIR"
+  WriteRegStr HKCU "${GONE}" "UninstallString" '"$INSTDIR\Uninstall.exe"'
+  WriteRegStr HKCU "${GONE}" "QuietUninstallString" '"$INSTDIR\Uninstall.exe" /S'
+  WriteRegDWORD HKCU "${GONE}" "EstimatedSize" @SIZE@
+  WriteRegDWORD HKCU "${GONE}" "NoModify" 1
+  WriteRegDWORD HKCU "${GONE}" "NoRepair" 1
+  CreateShortCut "$SMPROGRAMS\Cove.lnk" "$SYSDIR\cmd.exe" '/k ""$INSTDIR\bin\cove.exe" hello"' "$INSTDIR\bin\cove.exe"
+  nsExec::ExecToLog '"$INSTDIR\python\python.exe" "$INSTDIR\setup\user_path.py" add "$INSTDIR\bin"'
+  Pop $0
+  ${If} $0 != 0
+    DetailPrint "PATH could not be changed: add $INSTDIR\bin to it"
+  ${EndIf}
+SectionEnd
+
+Section Uninstall
+  SetShellVarContext current
+  MessageBox MB_YESNO|MB_ICONQUESTION|MB_DEFBUTTON2 "Remove Cove's machines too, with all containers, images and volumes in them?" /SD IDNO IDYES all
+    nsExec::ExecToLog '"$INSTDIR\bin\cove.exe" uninstall --force --keep-data'
+    Goto done
+  all:
+    nsExec::ExecToLog '"$INSTDIR\bin\cove.exe" uninstall --force'
+  done:
+  Pop $0
+  ${If} $0 != 0
+    DetailPrint "What Cove has made could not be removed, or a machine does not stop (status $0)"
+  ${EndIf}
+  nsExec::ExecToLog '"$INSTDIR\python\python.exe" "$INSTDIR\setup\user_path.py" remove "$INSTDIR\bin"'
+  Pop $0
+  Delete "$SMPROGRAMS\Cove.lnk"
+  !insertmacro RemoveProgram
+  Delete "$INSTDIR\Uninstall.exe"
+  RMDir "$INSTDIR"
+  RMDir "$LOCALAPPDATA\Programs" ; when it is empty: Windows makes it for the first program
+  DeleteRegKey HKCU "${GONE}"
+  DeleteRegKey HKCU "Software\Cove"
+SectionEnd

@@ -1,0 +1,110 @@
+"""The disk of `cove vm-image disk`, booted by real firmware to a working engine: what Hyper-V would do with it, as far as QEMU can."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cove.machine import keys
+from cove.machine.paths import MachinePaths
+from machine_support import Machine, shared_cache
+from uefi_vm import UefiVm, running
+
+pytestmark = pytest.mark.timeout(1800)
+NAME = "uefi"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("uefi")
+
+
+@pytest.fixture(scope="module")
+def paths(place: Path) -> Iterator[MachinePaths]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COVE_HOME", str(place / "home"))
+        made = MachinePaths(NAME)
+        made.folder.mkdir(parents=True)
+        keys.ensure(made)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def disks(place: Path, paths: MachinePaths) -> dict[str, Path]:
+    """The disk in both forms, and one for data."""
+    (place / "home/user").mkdir()
+    (place / "home/cache").symlink_to(shared_cache(), target_is_directory=True)
+    cove = Machine(place / "home")
+    made = {"vhdx": place / "boot.vhdx", "raw": place / "boot.raw", "data": place / "data.raw"}
+    for form in ("vhdx", "raw"):
+        cove.cove("vm-image", "disk", str(made[form]), timeout_s=600)
+    made["data"].touch()
+    os.truncate(made["data"], 2 << 30)
+    return made
+
+
+def said(*words: str | Path) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_others_read_the_disk(place: Path, disks: dict[str, Path]) -> None:
+    """Their makers' tools find no fault in VHDX, partition table and FAT, and the program where firmware looks for it."""
+    said("qemu-img", "check", "-f", "vhdx", disks["vhdx"])
+    said("qemu-img", "compare", "-f", "raw", "-F", "vhdx", disks["raw"], disks["vhdx"])
+    assert "No problems found" in said("sgdisk", "-v", disks["raw"])
+    sizes = [line.split() for line in said("sgdisk", "-i", "1", disks["raw"]).splitlines()]
+    first, sectors = (
+        next(int(line[2]) for line in sizes if line[:2] == words)
+        for words in (["First", "sector:"], ["Partition", "size:"])
+    )
+    volume = place / "volume.img"
+    with disks["raw"].open("rb") as disk:
+        disk.seek(first * 512)
+        volume.write_bytes(disk.read(sectors * 512))
+    said("fsck.vfat", "-n", volume)
+    said("mcopy", "-n", "-i", volume, "::EFI/BOOT/BOOTX64.EFI", place / "boot.efi")
+    assert (place / "boot.efi").read_bytes()[:2] == b"MZ"
+
+
+def ran(vm: UefiVm) -> str:
+    """What a container of the starter's image says. The image is loaded in the background of a first boot."""
+    status = 404
+    while status == 404:
+        status, answer = vm.api(
+            "POST", "/containers/create?name=hello", {"Image": "cove/starter", "Cmd": ["uname", "-s"], "Tty": True}
+        )
+    assert status == 201, answer
+    assert vm.api("POST", "/containers/hello/start")[0] == 204
+    assert vm.api("POST", "/containers/hello/wait")[0] == 200
+    return vm.api("GET", "/containers/hello/logs?stdout=1")[1].decode().strip()
+
+
+def test_firmware_boots_the_disk_to_a_working_engine(place: Path, paths: MachinePaths, disks: dict[str, Path]) -> None:
+    with running(place / "first", paths, [("vhdx", disks["vhdx"]), ("raw", disks["data"])]) as vm:
+        assert vm.boot().boot_id == vm.boot_id
+        assert ran(vm) == "Linux"
+        # By SSH, so the address that the network has given is that of the VM.
+        assert "nameserver 10.0.2.3" in vm.sh("cat /etc/resolv.conf")
+        assert "default via 10.0.2.2" in vm.sh("ip route")
+        assert "efivars" in vm.sh("ls /sys/firmware/efi")
+        mounts = vm.sh("cat /proc/mounts")
+        assert "/dev/vdb /var/lib/cove ext4" in mounts
+        # What Hyper-V's service in the kernel runs when the host asks for an end.
+        vm.sh("$(cat /proc/sys/kernel/poweroff_cmd)")
+        vm.wait_off()
+
+    os.truncate(disks["data"], 3 << 30)
+    # The other way round, and the other form: neither disk is known by its place.
+    with running(place / "second", paths, [("raw", disks["data"]), ("raw", disks["raw"])]) as vm:
+        assert vm.boot().boot_id == vm.boot_id
+        assert vm.api("GET", "/containers/hello/json")[0] == 200
+        assert "/dev/vda /var/lib/cove ext4" in vm.sh("cat /proc/mounts")
+        assert int(vm.sh("df -k /var/lib/cove | tail -n 1").split()[1]) > 2 << 20
+        assert "recover" not in vm.console
+        vm.sh("kill -USR2 1")
+        vm.wait_off()
