@@ -101,9 +101,9 @@ def changed_last(*logs: Path) -> float | None:
 
 def computer_began() -> float:
     """When this computer was switched on, in seconds since the epoch; its sleep counts as running."""
-    if sys.platform == "win32":
-        return time.time() - time.monotonic()
-    return time.time() - time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    if sys.platform == "linux":
+        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.time() - time.monotonic()
 
 
 def _recent(times: Sequence[float]) -> list[float]:

@@ -213,9 +213,9 @@ def test_windows_without_its_hypervisor_platform_says_how_to_have_it(
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(probe, "WHPX_LIBRARY", tmp_path / "none")
     for name in probe.WHPX:
-        assert "dism /online /enable-feature /featurename:HypervisorPlatform" in probe._unusable(name)
+        assert "dism /online /enable-feature /featurename:HypervisorPlatform" in probe.unusable(name)
     (tmp_path / "none").touch()
-    assert probe._unusable("whpx") == ""
+    assert probe.unusable("whpx") == ""
 
 
 def test_a_name_with_options_is_described_without_them() -> None:

@@ -11,11 +11,12 @@ from cove.errors import BootError
 from cove.image import byte_code, cpio
 from cove.image.store import VmImage
 from cove.image.tree import Tree, file
+from cove.machine.architecture import AMD64
 
 
 @pytest.fixture
 def image(tmp_path: Path) -> VmImage:
-    made = VmImage("0" * 64, tmp_path, tmp_path, tmp_path / "initramfs", tmp_path, "", True)
+    made = VmImage("0" * 64, AMD64, tmp_path, tmp_path, tmp_path / "initramfs", tmp_path, "", True)
     made.initramfs.write_bytes(b"own")
     return made
 
