@@ -33,7 +33,7 @@ test-platforms: build/platforms-packages .venv/stamp installers
 unit: .venv/stamp
 	$(BIN)/pytest tests/unit
 
-# What the client is on macOS and Windows, mypy sees here; what is left out there is for other systems (tests/unit/test_platforms.py).
+# What the client is on macOS and Windows, mypy sees here; what is left out there is for other systems (tests/unit/test_other_systems.py).
 check: .venv/stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
