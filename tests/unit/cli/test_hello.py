@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -78,7 +79,10 @@ def test_dockers_context_is_named_when_it_is_of_this_machine(
         engine.answers["POST", "/images/create"] = 200, b""
         engine.answers["POST", "/containers/hello/start"] = 204, b""
         environment = os.environ | {"COVE_HOST": f"unix://{socket}"}
-        docker_context.create("default", socket if leads_here else tmp_path / "other.sock")
+        paths: Any = SimpleNamespace(
+            name="default", folder=tmp_path, docker_socket=socket if leads_here else tmp_path / "other.sock"
+        )
+        docker_context.create(paths)
         done = subprocess.run(
             [*COVE, "hello", "-p", str(port)], capture_output=True, text=True, timeout=20, env=environment
         )
