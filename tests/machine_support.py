@@ -70,12 +70,14 @@ class Machine:
 
 
 @contextlib.contextmanager
-def running_machine() -> Iterator[Machine]:
+def running_machine(**settings: str) -> Iterator[Machine]:
+    """With these settings, by their keys."""
     # Short, for the paths of sockets; the cache of downloads is the user's own, so that they are fetched once.
     home = Path(tempfile.mkdtemp(prefix="cove-t", dir="/tmp"))
     (home / "user").mkdir()
     (home / "cache").symlink_to(shared_cache(), target_is_directory=True)
     made = Machine(home)
+    made.environment |= {f"COVE_{key.upper()}": value for key, value in settings.items()}
     try:
         made.cove("machine", "start", timeout_s=START_S)
         yield made
