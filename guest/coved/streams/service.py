@@ -373,6 +373,15 @@ def _socket_file(path: bytes) -> Path:
     return Path(os.fsdecode(path))
 
 
+def _or_end(streams: Streams) -> None:
+    """Serve; when that fails, this process ends, which PID 1 starts again: nobody else would see that one thread is gone."""
+    try:
+        streams.run()
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        os._exit(1)
+
+
 def main(port: str) -> int:
     try:  # each stream has one
         resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
@@ -385,6 +394,6 @@ def main(port: str) -> int:
         from coved.streams import vsock
 
         if (other := vsock.prepared()) is not None:
-            threading.Thread(target=other.run, name="vsock", daemon=True).start()
+            threading.Thread(target=_or_end, args=(other,), name="vsock", daemon=True).start()
     Streams(port).run()
     return 0

@@ -227,6 +227,7 @@ class Service:
             )
             await self._vm.stop(self._report)
             await self._vm.close()
+            runstate.forget(self._paths)  # it was told to end
             self._vm = Vm(self._paths, self._is_held)
             await self._vm.start(self._report)
 

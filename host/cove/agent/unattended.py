@@ -23,7 +23,7 @@ def status(paths: MachinePaths) -> dict[str, Any]:
         return {"state": "suspended", "agent_pid": None, **since}
     if run is None:
         return {"state": "stopped"}
-    if run.started_at < crashes.computer_began():
+    if max(run.started_at, run.resumed_at) < crashes.computer_began():
         return {"state": "stopped", "ended_with_computer": True}
     # A guest that panics, or powers itself off, ends QEMU without a word: then the console has the last ones.
     words = lastwords.of_run(paths.qemu_log) or consolewords.of_run(paths.console_log, run.console_begin, 3)

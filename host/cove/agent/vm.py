@@ -10,7 +10,7 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,13 +39,14 @@ from cove.machine.sizes import format_size
 from cove.machine.suspended import Suspended
 from cove.progress import REACHABLE, Event, Report, ignore
 from cove.share import starting as sharing
+from cove.share.choice import Choice
+from cove.share.folders import Folder
 from cove.share.manager import Folders, from_json, to_json
 from cove.share.watching.watcher import Watcher
 from cove.transport import vsock
 from cove.transport.serial import SerialTransport
 
 if TYPE_CHECKING:
-    from cove.image.store import VmImage
     from cove.transport.ssh import SshTransport  # paramiko: loaded when it is needed
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ BOOT_TIMEOUT_S = 180.0
 FIRST_TRY_S = 120.0
 """In which a guest that boots asks for its seed, when another try follows. That one has the longer time, for a computer that is too
 slow for this."""
+VSOCK_S = 10.0
+"""In which a guest answers there that has one: it listens before it opens its other streams."""
 RESTORED_TIMEOUT_S = 60.0
 """A VM that was restored from a template takes a hundredth of it, and a cold boot helps when it does not come up."""
 HELD_S = 60.0
@@ -242,6 +245,22 @@ class Vm:
             image.command_line, accelerator, image.architecture, sharing.of_hypervisor(shared, carried.name),
             sharing.need_memory(shared, carried.name), await asyncio.to_thread(_vsock_cid, program),
         )  # fmt: skip
+        try:
+            await self._boot_as(spec, image, wanted, rules, carried, shared, report)
+        except DriverError as error:
+            if not spec.vsock_cid:
+                raise
+            # QEMU and the kernel may refuse a device that is there (docs/decisions/0056).
+            await self._failed("vsock", "without it", error, report)
+            await self._boot_as(replace(spec, vsock_cid=0), image, wanted, rules, carried, shared, report)
+
+    async def _boot_as(
+        self, spec: VmSpec, image: VmImage, wanted: Settings, rules: policy.Policy, carried: Choice,
+        shared: Sequence[Folder], report: Report,
+    ) -> None:  # fmt: skip
+        """From a template, or else from the beginning. Raises `CoveError`."""
+        assert self._driver is not None
+        accelerator = spec.accelerator
         await self._driver.create(spec)
         version = await asyncio.to_thread(self._driver.version)
         kind = await asyncio.to_thread(self._driver.state_kind, spec)
@@ -333,6 +352,8 @@ class Vm:
             image.command_line, accelerator, image.architecture, sharing.of_hypervisor(shared, run.folder_driver), run.shared_memory,
             run.vsock_cid,
         )  # fmt: skip
+        if run.vsock_cid and (why := vsock.unusable()):
+            raise StateError(f"it has a vsock, which cannot be had any more: {why}")
         if run.kind != await asyncio.to_thread(self._driver.state_kind, spec):
             raise StateError("QEMU or what accelerates it is another one now")
         if not suspended.is_of_this_disk(self._paths, before):
@@ -340,7 +361,7 @@ class Vm:
         self._console_begin = consolewords.size(self._paths.console_log)
 
         async def consume() -> None:
-            self.run = replace(run, ssh_port=await self._forward_ssh(), start="resumed")
+            self.run = replace(run, ssh_port=await self._forward_ssh(), start="resumed", resumed_at=time.time())
             runstate.save(self._paths, self.run)  # from here on an agent that comes after can take it over
             suspended.forget(self._paths)
             self._resumed = self.adopted = True
@@ -430,9 +451,11 @@ class Vm:
             await self._start_over()
             await self._load_system(spec, BOOT_TIMEOUT_S)
             has_byte_code = False  # it may be what was wrong, and is made anew
+        if image.gives_byte_code and not has_byte_code and not await self._keep_byte_code(image):
+            # Half of it may lie in the port, and go where the answer to the seed is looked for.
+            await self._start_over()
+            await self._load_system(spec, BOOT_TIMEOUT_S)
         assert self._driver is not None
-        if image.gives_byte_code and not has_byte_code:
-            await self._keep_byte_code(image)
         if key is not None:
             saving = Event("boot", "saving what it has loaded: the next start takes a moment")
             try:
@@ -444,16 +467,22 @@ class Vm:
         await self._begin(spec, run, told)
         await self._ready_or_full(report, BOOT_TIMEOUT_S)
 
-    async def _keep_byte_code(self, image: VmImage) -> None:
-        """Tried only: it makes the boots that follow faster."""
+    async def _keep_byte_code(self, image: VmImage) -> bool:
+        """It makes the boots that follow faster. Returns whether the guest can go on: it has given all that was asked of it."""
         from cove.image import byte_code  # most starts are from a template
 
         assert self._driver is not None
         try:
-            if archive := await self._driver.byte_code(byte_code.MAX):
+            archive = await self._driver.byte_code(byte_code.MAX)
+        except DriverError as error:
+            log.error("the guest does not tell what it has compiled: %s", error)
+            return False
+        try:
+            if archive:
                 await asyncio.to_thread(byte_code.keep, image, archive)
-        except (DriverError, BootError, OSError) as error:
+        except (BootError, OSError) as error:
             log.error("the next boot has to compile again: %s", error)
+        return True
 
     async def _load_system(self, spec: VmSpec, timeout_s: float) -> None:
         """Boot until the guest waits for its seed."""
@@ -567,7 +596,7 @@ class Vm:
         """The quickest way into the machine, where there is one; the guest listens there before it opens the streams' port."""
         if not run.vsock_cid:
             return None
-        made = SerialTransport(vsock.GuestSocket(run.vsock_cid, bytes.fromhex(run.streams_key)).dial)
+        made = SerialTransport(vsock.GuestSocket(run.vsock_cid, bytes.fromhex(run.streams_key)).dial, VSOCK_S)
         made.serve(ssh_agent.NAME, agent.serve)
         try:
             await asyncio.to_thread(made.connect)

@@ -27,7 +27,7 @@ from cove.machine.architecture import AMD64
 from cove.machine.paths import cache_dir
 from cove.progress import Event, Report, ignore
 
-LOCK = "boot-disk.json"
+LOCK = "lock-boot-disk.json"
 """In the recipe's directory: the package of the stub."""
 SYSTEM = "cove-system"
 """The partition's name."""

@@ -28,7 +28,7 @@ def keep(image: VmImage, archive: bytes) -> None:
     """For the boots that follow. Raises `BootError` for what is no archive of byte code, `OSError`."""
     tree = Tree()
     try:
-        with tarfile.open(fileobj=io.BytesIO(archive)) as members:
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as members:
             for member in members:
                 if member.isdir():
                     continue

@@ -103,6 +103,8 @@ def computer_began() -> float:
     """When this computer was switched on, in seconds since the epoch; its sleep counts as running."""
     if sys.platform == "linux":
         return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    if sys.platform == "darwin":  # time.monotonic() stands still there while it sleeps
+        return time.time() - time.clock_gettime(time.CLOCK_MONOTONIC)
     return time.time() - time.monotonic()
 
 

@@ -35,6 +35,8 @@ class RunState:
     """How long it took until the engine answered; None until then."""
     start: str = "cold"
     """"cold", "template" (`cove.machine.templates`), or "resumed"."""
+    resumed_at: float = 0.0
+    """When it has gone on last where it was suspended, in seconds since the epoch; 0 when it never was."""
     kind: str = ""
     """What a saved state of it fits to (`Driver.state_kind`); "" when it cannot be saved."""
 
@@ -61,6 +63,7 @@ class RunState:
         """As `status` has it."""
         told = asdict(self) | {"uptime_seconds": max(0.0, time.time() - self.started_at)}
         for name in (
+            "resumed_at",
             "kind",
             "policy",
             "folder_token",

@@ -52,11 +52,15 @@ MOST = 256
 
 
 class SerialTransport(Reconnecting["_Connection"]):
-    """`dial` makes a connection to the hypervisor's end of the port; it is told for how long it may try, and raises `OSError`."""
+    """`dial` makes a connection to the hypervisor's end of the port; it is told for how long it may try, and raises `OSError`.
 
-    def __init__(self, dial: Dial) -> None:
+    `answers_s`: in which the guest is to answer; `CONNECT_TIMEOUT_S` when it is not given.
+    """
+
+    def __init__(self, dial: Dial, answers_s: float | None = None) -> None:
         super().__init__()
         self._dial = dial
+        self._answers_s = answers_s
 
     def open_stream(self, target: str) -> Stream:
         connection = self._connected()
@@ -81,12 +85,13 @@ class SerialTransport(Reconnecting["_Connection"]):
                 self._connection.finish()
 
     def _connect(self) -> _Connection:
-        return _greeted(self._dial, self._services)
+        within_s = CONNECT_TIMEOUT_S if self._answers_s is None else self._answers_s
+        return _greeted(self._dial, self._services, within_s)
 
 
-def _greeted(dial: Dial, services: Mapping[str, Handler]) -> _Connection:
+def _greeted(dial: Dial, services: Mapping[str, Handler], within_s: float) -> _Connection:
     """A new connection, which the guest has answered on. Raises `TransportError`."""
-    deadline = time.monotonic() + CONNECT_TIMEOUT_S
+    deadline = time.monotonic() + within_s
     while True:
         sock = None
         try:

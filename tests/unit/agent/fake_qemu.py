@@ -5,12 +5,13 @@ COVE_FAKE lists what goes wrong, separated by spaces: `refuse` (ends at once wit
 there is a disk, as long as there is no file named `saves` beside that), `slow-save` (one lasts until the file `saving` is removed),
 `bad-image=DIGITS` (a VM image whose digest begins so powers off), `ends-booting=N` and `hangs-booting=N` (the first N boots from the
 beginning do so before the guest asks for its seed, without a word on the console), `gives-up-booting=N` (they say why, and end),
-`bad-template` (ends when it is to go on from one), `mute-template` (no engine in what goes on from one), `idle` and `running` (what the
-engine says that it is busy with), `published` (it has a port, with `published=NUMBER` that one), `qemu-dies-at-COMMAND` and
-`agent-dies-at-COMMAND` (a command of QMP, before it is carried out, or while it does so at `saving` and `loading`; once in a machine's
-life). What becomes of a saved state is told in the file `states`: `saved NAME` and, for each VM that goes on from there, `on NAME`. While
-there is a file named `full` beside the disk, whatever the guest writes finds no room; while there is one named `mute`, the engine answers
-nobody who comes. SIGUSR1 makes it crash with words on stderr, SIGUSR2 makes the guest write.
+`half-compiled` (what it has compiled is given by half), `no-vsock` (that device is refused), `bad-template` (ends when it is to go on
+from one), `mute-template` (no engine in what goes on from one), `idle` and `running` (what the engine says that it is busy with),
+`published` (it has a port, with `published=NUMBER` that one), `qemu-dies-at-COMMAND` and `agent-dies-at-COMMAND` (a command of QMP,
+before it is carried out, or while it does so at `saving` and `loading`; once in a machine's life). What becomes of a saved state is told
+in the file `states`: `saved NAME` and, for each VM that goes on from there, `on NAME`. While there is a file named `full` beside the
+disk, whatever the guest writes finds no room; while there is one named `mute`, the engine answers nobody who comes. SIGUSR1 makes it
+crash with words on stderr, SIGUSR2 makes the guest write.
 """
 
 from __future__ import annotations
@@ -210,7 +211,7 @@ class Fake:
             client, _ = listener.accept()
             with client, client.makefile("rb") as stream:
                 if (line := stream.readline()) == b"bytecode\n":
-                    client.sendall(compiled())
+                    client.sendall(b"1000\nhalf" if "half-compiled" in FAULTS else compiled())
                     continue
                 self.seed = json.loads(line)
                 (self.folder / "fake_memory").write_text(json.dumps(self.seed))
@@ -377,6 +378,8 @@ def main() -> None:
         sys.exit("fake: there is no such accelerator")
     elif "refuse" in FAULTS:
         sys.exit("qemu: -m: the fake was told to refuse")
+    elif "no-vsock" in FAULTS and any("vhost-vsock" in word for word in sys.argv):
+        sys.exit("qemu: -device vhost-vsock-pci: the fake was told to refuse it")
     else:
         signal.signal(signal.SIGUSR1, crash)
         fake = Fake()

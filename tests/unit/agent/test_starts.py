@@ -146,6 +146,30 @@ def test_a_boot_that_comes_to_nothing_is_tried_once_more_without_byte_code(cove:
     assert kept.read_bytes() != b"spoilt"
 
 
+def test_a_guest_that_gives_by_half_what_it_has_compiled_is_booted_anew_and_not_asked(cove: Any) -> None:
+    cove.faults = "half-compiled"
+    cove.make()
+    cove.run("machine", "start")
+    assert cove.status()["state"] == "running"
+    assert not list((cove.home / "data" / "images").glob("*/initramfs-compiled"))
+    log = cove.home / "data" / "machines" / "default" / "agent.log"
+    assert "the guest does not tell what it has compiled" in log.read_text()
+
+
+def test_a_vsock_that_qemu_refuses_is_done_without(cove: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = cove.home / "site"
+    site.mkdir(exist_ok=True)
+    (site / "sitecustomize.py").write_text(
+        "import sys\nif 'cove.agent' in sys.orig_argv:\n    from cove.agent import vm\n    vm._vsock_cid = lambda program: 77\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    cove.faults = "no-vsock"
+    cove.make()
+    told = cove.run("machine", "start").stderr
+    assert "vsock cannot be used, so it boots without it" in told
+    assert cove.status()["state"] == "running"
+
+
 def booted_with_byte_code(cove: Any) -> bool:
     """As the command line of the VM that runs has it."""
     return b"/initramfs-compiled\0" in Path(f"/proc/{cove.status()['pid']}/cmdline").read_bytes()

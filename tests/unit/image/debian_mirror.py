@@ -124,7 +124,7 @@ class Mirror:
         apart = {"linux-image-test", "boot-stub"}
         pinned = [package for name, package in self._packages.items() if name not in apart]
         (self.recipe / "lock-amd64.json").write_bytes(dump_lock(pinned))
-        (self.recipe / "boot-disk.json").write_bytes(dump_lock([self._packages["boot-stub"]]))
+        (self.recipe / "lock-boot-disk.json").write_bytes(dump_lock([self._packages["boot-stub"]]))
 
     def publish(self, *, key: Any = None, valid: timedelta = timedelta(days=7), codename: str = "trixie") -> None:
         """Make the index of what is in the pool now and sign it."""

@@ -240,12 +240,13 @@ class QemuDriver(Driver):
             async with self._guest_waits() as (reader, writer):
                 writer.write(seed + b"\n")
                 answer = await reader.readline()  # QEMU forgets what the guest has not read when this connection ends
-        except OSError as error:  # and TimeoutError, which is one
+        except (OSError, ValueError) as error:  # TimeoutError is one; so is a line without an end
             raise DriverError(
                 f"the machine {self._paths.name} takes no seed: {error or 'no answer in time'}"
             ) from error
-        if not answer:
-            raise DriverError(f"the machine {self._paths.name} ended while it was given its seed")
+        if answer != b"ok\n":
+            said = f"answers {answer[:64]!r}" if answer else "ended while it was given it"
+            raise DriverError(f"the machine {self._paths.name} takes no seed: it {said}")
 
     async def _grow(self, size: int) -> None:
         """Make the data disk as large as `size` before the guest looks at it; it then grows its file system (coved.boot.disk)."""
