@@ -1,4 +1,5 @@
-; Per user, without administrator rights. Silent: /S; another folder: /D=FOLDER (last, unquoted). The uninstaller's /S keeps the machines.
+; Per user, without administrator rights. Silent: /S; another folder: /D=FOLDER (last, unquoted; status 2 when it is another's).
+; The uninstaller's /S keeps the machines.
 Unicode true
 Target amd64-unicode
 SetCompressor zlib
@@ -28,6 +29,7 @@ VIAddVersionKey LegalCopyright "@PUBLISHER@"
 !define MUI_FINISHPAGE_RUN
 !define MUI_FINISHPAGE_RUN_FUNCTION FirstContainer
 !define MUI_FINISHPAGE_RUN_TEXT "Run a first container (cove hello)"
+!define MUI_PAGE_CUSTOMFUNCTION_LEAVE LeaveFolder
 !insertmacro MUI_PAGE_DIRECTORY
 !insertmacro MUI_PAGE_INSTFILES
 !insertmacro MUI_PAGE_FINISH
@@ -37,18 +39,51 @@ VIAddVersionKey LegalCopyright "@PUBLISHER@"
 
 ; Files of a program that runs cannot be replaced: its machines are asked to stop, whatever becomes of that.
 !macro StopMachines
-  ${If} ${FileExists} "$INSTDIR\bin\cove.exe"
-    nsExec::Exec '"$INSTDIR\python\python.exe" "$INSTDIR\setup\stop_machines.py"'
-    Pop $0
-  ${EndIf}
+  nsExec::Exec '"$INSTDIR\python\python.exe" "$INSTDIR\setup\stop_machines.py"'
+  Pop $0
 !macroend
 
+; Others may have folders of these names where somebody lets Cove be installed.
 !macro RemoveProgram
   RMDir /r "$INSTDIR\bin"
   RMDir /r "$INSTDIR\python"
   RMDir /r "$INSTDIR\setup"
   RMDir /r "$INSTDIR\site"
 !macroend
+
+; $0: "cove" when there is a Cove in the folder, "free" when there may be one, "taken" when the folder is not empty. Cove's own name for its
+; folder is always free: an installation that was broken off is mended.
+Function LookAtFolder
+  ${If} ${FileExists} "$INSTDIR\bin\cove.exe"
+  ${AndIf} ${FileExists} "$INSTDIR\setup\stop_machines.py"
+    StrCpy $0 "cove"
+    Return
+  ${EndIf}
+  StrCpy $0 "free"
+  ${If} $INSTDIR == "$LOCALAPPDATA\Programs\Cove"
+    Return
+  ${EndIf}
+  ClearErrors
+  FindFirst $1 $2 "$INSTDIR\*"
+  ${DoUntil} ${Errors}
+    ${If} $2 != "."
+    ${AndIf} $2 != ".."
+      StrCpy $0 "taken"
+    ${EndIf}
+    FindNext $1 $2
+  ${Loop}
+  FindClose $1
+FunctionEnd
+
+!define TAKEN "$INSTDIR is not empty, and there is no Cove in it. Choose another folder: Cove wants one of its own."
+
+Function LeaveFolder
+  Call LookAtFolder
+  ${If} $0 == "taken"
+    MessageBox MB_ICONSTOP "${TAKEN}"
+    Abort
+  ${EndIf}
+FunctionEnd
 
 Function FirstContainer
   Exec '"$SYSDIR\cmd.exe" /k ""$INSTDIR\bin\cove.exe" hello"'
@@ -65,8 +100,16 @@ FunctionEnd
 
 Section
   SetShellVarContext current
-  !insertmacro StopMachines
-  !insertmacro RemoveProgram
+  Call LookAtFolder
+  ${If} $0 == "taken" ; silently: no page has asked
+    MessageBox MB_ICONSTOP "${TAKEN}" /SD IDOK
+    SetErrorLevel 2
+    Quit
+  ${EndIf}
+  ${If} $0 == "cove"
+    !insertmacro StopMachines
+    !insertmacro RemoveProgram
+  ${EndIf}
   SetOutPath "$INSTDIR"
   File /r "@TREE@/*"
   WriteUninstaller "$INSTDIR\Uninstall.exe"
@@ -103,7 +146,11 @@ Section Uninstall
   nsExec::ExecToLog '"$INSTDIR\python\python.exe" "$INSTDIR\setup\user_path.py" remove "$INSTDIR\bin"'
   Pop $0
   Delete "$SMPROGRAMS\Cove.lnk"
-  !insertmacro RemoveProgram
+  ; An uninstaller that has been copied elsewhere, or is told another folder (_?=), leaves that alone. One of the two may be lost.
+  ${If} ${FileExists} "$INSTDIR\bin\cove.exe"
+  ${OrIf} ${FileExists} "$INSTDIR\setup\stop_machines.py"
+    !insertmacro RemoveProgram
+  ${EndIf}
   Delete "$INSTDIR\Uninstall.exe"
   RMDir "$INSTDIR"
   RMDir "$LOCALAPPDATA\Programs" ; when it is empty: Windows makes it for the first program

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +87,26 @@ def test_the_installer_leaves_nothing(installers: Path, wine: Wine) -> None:
     assert wine.path() == f'str(2):"{others}"'
     set_path(wine, r"C:\other")
     check_nothing_is_left(wine, files, registry)
+
+
+def test_a_folder_of_others_is_left_alone(installers: Path, wine: Wine) -> None:
+    (setup,) = installers.glob("*-windows-amd64.exe")
+    tools = wine.prefix / "drive_c/Tools"
+    theirs = [tools / folder / "theirs.txt" for folder in ("bin", "python", "setup", "site")]
+    for path in theirs:
+        path.parent.mkdir(parents=True)
+        path.write_text("theirs")
+    files, registry = wine.files(), wine.registry()
+    wine.run(setup, "/S", r"/D=C:\Tools", status=2)
+    assert {path for path in tools.rglob("*") if path.is_file()} == set(theirs)
+    check_nothing_is_left(wine, files, registry)
+    # Nor does an uninstaller touch it that lies there, or is told that it does.
+    wine.run(setup, "/S")
+    uninstaller = wine.home / FOLDER / "Uninstall.exe"
+    shutil.copy(uninstaller, tools)
+    wine.run(tools / "Uninstall.exe", "/S")
+    assert all(path.exists() for path in theirs)
+    wine.run(uninstaller, "/S")
 
 
 def test_the_msi_leaves_nothing(installers: Path, wine: Wine) -> None:
