@@ -116,13 +116,17 @@ class PipeListener:
                 stream = None  # who came has gone already
             else:
                 stream = _Pipe(handle)
-            self._next = self._make(first=False)
+            try:
+                self._next = self._make(first=False)
+            except OSError:  # the name stays ours, and this one waits for the next client
+                _disconnect(handle)
+                raise
             if stream is None:
                 _winapi.CloseHandle(handle)
                 continue
             try:
                 return join(stream), self.name
-            except RuntimeError:  # no more threads
+            except (RuntimeError, OSError):  # no more threads, or sockets
                 continue
         raise OSError("it is closed")
 
@@ -136,6 +140,10 @@ class PipeListener:
                 with contextlib.suppress(OSError):
                     self._waiting.cancel()
             _winapi.CloseHandle(self._next)
+
+    def fileno(self) -> int:
+        """Below 0 when it is closed."""
+        return -1 if self._closed else self._next
 
     def _make(self, *, first: bool) -> int:
         with _rights() as rights:
@@ -268,6 +276,13 @@ def _text(identifier: int | None) -> str:
         return text.value or ""
     finally:
         _local_free(ctypes.cast(text, wintypes.LPVOID))
+
+
+def _disconnect(handle: int) -> None:
+    """Whoever is at a pipe's other end is no more."""
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+    kernel.DisconnectNamedPipe.argtypes = (wintypes.HANDLE,)
+    kernel.DisconnectNamedPipe(handle)
 
 
 def _local_free(memory: wintypes.LPVOID) -> None:

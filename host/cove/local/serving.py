@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable
 
 from cove.local.sockets import Listener
 
+log = logging.getLogger(__name__)
+
+_SHORTAGE_S = 0.1
 Callback = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -36,11 +41,19 @@ class Server:
         self._listener.close()
 
     def _accept(self) -> None:
+        told = False
         while True:
             try:
                 client, _ = self._listener.accept()
-            except OSError:
-                return  # closed
+            except OSError as error:
+                if self._listener.fileno() < 0 or self._loop.is_closed():
+                    return
+                if not told:
+                    log.warning("clients have to wait: %s", error)
+                    told = True
+                time.sleep(_SHORTAGE_S)  # nothing tells when there is room again
+                continue
+            told = False
             try:
                 self._loop.call_soon_threadsafe(self._begin, client)
             except RuntimeError:  # the loop has ended

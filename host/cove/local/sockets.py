@@ -18,6 +18,9 @@ class Listener(Protocol):
     def shutdown(self, how: int, /) -> None: ...
     def close(self) -> None: ...
 
+    def fileno(self) -> int:
+        """Below 0 when it is closed."""
+
 
 if sys.platform == "win32":
 

@@ -127,6 +127,32 @@ def test_an_event_loop_serves_it(path: Path) -> None:
     assert asyncio.run(run()) == b"got question\n"
 
 
+def test_a_pipe_that_cannot_be_made_costs_one_client(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = pipes.listen(path)
+
+    def fails(*, first: bool) -> int:
+        raise OSError("no room")
+
+    try:
+        with connect(path) as lost, monkeypatch.context() as patch:
+            patch.setattr(listener, "_make", fails)
+            with pytest.raises(OSError, match="no room"):
+                listener.accept()
+            assert lost.recv(1) == b""
+        assert listener.fileno() >= 0
+
+        def greet() -> None:
+            with listener.accept()[0] as served:
+                served.sendall(b"hello")
+
+        threading.Thread(target=greet, daemon=True).start()
+        with connect(path) as sock:
+            assert sock.recv(5) == b"hello"
+    finally:
+        listener.close()
+    assert listener.fileno() < 0
+
+
 def test_a_pipe_is_this_users(path: Path) -> None:
     listener = pipes.listen(path)
     assert listener.name == pipes.name(path)
