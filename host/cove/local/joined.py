@@ -43,7 +43,7 @@ class Joined(socket.socket):
 def join(far: Far) -> Joined:
     """Raises `OSError`, and `RuntimeError` when there can be no more threads; `far` is closed then."""
     try:
-        near, ours = socket.socketpair()
+        near, ours = _pair()
         joined = Joined(near.family, near.type, near.proto, near.detach())
         joined.gone = threading.Event()
         joined._join = _Join(ours, far, joined.gone)
@@ -52,6 +52,19 @@ def join(far: Far) -> Joined:
         far.close()
         raise
     return joined
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    """Raises `OSError`."""
+    near, ours = socket.socketpair()
+    # Windows' Python makes it of a listener on 127.0.0.1, and does not look who has connected to that before 3.12.5.
+    if near.family == socket.AF_INET and (
+        near.getpeername() != ours.getsockname() or ours.getpeername() != near.getsockname()
+    ):
+        near.close()
+        ours.close()
+        raise ConnectionAbortedError("another process has taken an end of a pair of sockets")
+    return near, ours
 
 
 class _Join:

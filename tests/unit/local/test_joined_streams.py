@@ -139,3 +139,29 @@ def test_a_docker_client_that_only_listens_is_told_from_one_that_has_left(far: F
     far.close()
     served.close()
     assert stream.closed.wait(10)
+
+
+def _by_network() -> tuple[socket.socket, socket.socket]:
+    """As Windows' Python makes a pair of sockets."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        near = socket.create_connection(listener.getsockname())
+        return near, listener.accept()[0]
+
+
+def test_a_pair_by_the_network_serves(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socketpair", _by_network)
+    with join(far) as near:
+        near.sendall(b"question")
+        assert far.heard.get(timeout=60) == b"question"
+
+
+def test_who_has_taken_an_end_of_the_pair_hears_nothing(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    (near, theirs), (other, ours) = _by_network(), _by_network()
+    monkeypatch.setattr(socket, "socketpair", lambda: (near, ours))
+    with pytest.raises(OSError, match="another process"):
+        join(far)
+    assert far.closed.is_set()
+    for sock in (theirs, other):
+        sock.settimeout(60)
+        assert sock.recv(1) == b""
+        sock.close()
