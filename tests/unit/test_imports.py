@@ -60,6 +60,7 @@ LAZY = {
 SHARED = {
     "coved.link.protocol",
     "coved.streams.frames",
+    "coved.streams.key",
     "coved.streams.knock",
     "coved.outside",
     "coved.link.relay",

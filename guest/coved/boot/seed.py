@@ -13,11 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from coved.boot.console import BootError
-from coved.boot.places import CERTIFICATES, OUTSIDE, REGISTRIES, RUN, STREAMS_KEY
+from coved.boot.places import CERTIFICATES, OUTSIDE, REGISTRIES, RUN
 from coved.boot.system import MS_BIND, mount
-
-KEY_SIZE = 32
-"""Of `coved.streams.knock`."""
+from coved.streams.key import KEY, KEY_SIZE
 
 _MAX = 1 << 20
 _RNDADDENTROPY, _RNDRESEEDCRNG = 0x40085203, 0x5207
@@ -119,7 +117,7 @@ def apply(data: bytes) -> None:
     private(f"{RUN}/ssh/authorized_keys", seed["authorized_key"].rstrip("\n") + "\n")
     private(REGISTRIES, told)
     if seed["streams_key"]:
-        private(STREAMS_KEY, seed["streams_key"])
+        private(KEY, seed["streams_key"])
     if seed["outside"] is not None:
         private(OUTSIDE, json.dumps(seed["outside"]))
     for name, text in certificates.items():

@@ -35,10 +35,9 @@ from coved.streams.frames import (
     frame,
     granted,
 )
+from coved.streams.key import KEY
 
 _READ_SIZE = 1 << 17
-KEY = "/run/cove/streams_key"
-"""What host and guest know each other by on vsock; there when the host may come that way."""
 BACKLOG = 64
 DESCRIPTORS = 1 << 16
 MAX_UNSENT = 1 << 20

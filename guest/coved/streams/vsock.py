@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from coved.streams.knock import KEY_SIZE, NONCE_SIZE, PORT, PROOF_SIZE, guests_proof, hosts_proof, same
-from coved.streams.service import KEY, Streams
+from coved.streams.key import KEY, KEY_SIZE
+from coved.streams.knock import NONCE_SIZE, PORT, PROOF_SIZE, guests_proof, hosts_proof, same
+from coved.streams.service import Streams
 
 MODULES = ("vmw_vsock_virtio_transport", "hv_sock")
 MOST = 8

@@ -5,12 +5,12 @@ A VM is known by its identifier, for Hyper-V lets two have the same name. All sc
 
 from __future__ import annotations
 
+from coved.streams.knock import HYPERV_PORTS
+
 from cove.drivers.hyperv.powershell import Script
 
 DEFAULT_SWITCH = "c08cb7b8-9b3c-408e-8e30-5e16a3aeb444"
 """Windows' own: it has this identifier on every computer, and names in several languages."""
-PORT_SERVICE = "-facb-11e6-bd58-64006a7986d3"
-"""What follows a port of vsock, eight hexadecimal digits, in the identifier of its service (hvsocket)."""
 
 HOST = Script("""
 $vmms = Get-Service -Name vmms -ErrorAction SilentlyContinue
@@ -140,7 +140,7 @@ def service(port: int) -> str:
     """The identifier by which the host knows a port of vsock. Raises ``ValueError``."""
     if not 0 <= port < 1 << 32:
         raise ValueError(f"{port} is no port of vsock")
-    return f"{port:08x}{PORT_SERVICE}"
+    return f"{port:08x}{HYPERV_PORTS}"
 
 
 def unregistered(ports: list[int]) -> str:

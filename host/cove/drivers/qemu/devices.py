@@ -15,7 +15,7 @@ TRIED_S = 10.0
 
 def has(program: Path, device: str) -> bool:
     """As QEMU tells, which takes a tenth of a second; the answer is kept until QEMU is another one."""
-    cache = cache_dir() / "folders.json"
+    cache = cache_dir() / "qemu-devices.json"
     try:
         info = program.resolve().stat()
         key = f"{program.resolve()} {info.st_size} {info.st_mtime_ns} {device}"
