@@ -57,8 +57,7 @@ def lock(as_json: bool) -> None:
     from cove.progress import renderer
 
     with renderer() as report:
-        bootdisk.write_lock(report)
-        written = [str(builder.write_lock(one, report)) for one in (AMD64, ARM64)]
+        written = [str(bootdisk.write_lock(report)), *(str(builder.write_lock(one, report)) for one in (AMD64, ARM64))]
     json_output.told(as_json, "\n".join(written), locks=written)
 
 
