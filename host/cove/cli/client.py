@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import h11
 
 from cove.cli.errors import ConnectionFailed, DaemonError
-from cove.local.sockets import connect
+from cove.local.sockets import connect, url
 
 if TYPE_CHECKING:
     from cove.cli.upload import Uploader
@@ -157,7 +157,7 @@ class EngineClient:
         except (FileNotFoundError, ConnectionRefusedError) as error:
             if self.machine is None:
                 raise ConnectionFailed(
-                    f"Cannot connect to the Docker daemon at unix://{self.path}. Is the docker daemon running?"
+                    f"Cannot connect to the Docker daemon at {url(self.path)}. Is the docker daemon running?"
                 ) from error
         except OSError as error:
             raise ConnectionFailed(f"cannot connect to {self.path}: {error.strerror or error}") from error

@@ -6,6 +6,7 @@ Application Autostart"). Each runs `cove machine start NAME` once.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from abc import ABC, abstractmethod
@@ -16,8 +17,9 @@ from cove.errors import CoveError
 from cove.machine.files import write_whole
 from cove.machine.ownership import way_out
 
-KEPT = ("COVE_HOME", "DOCKER_CONFIG")
-"""What of the environment decides which machine it is; a login session may not have it."""
+KEPT = ("COVE_HOME", "DOCKER_CONFIG", "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONPYCACHEPREFIX")
+"""What of the environment decides which machine it is, and where Python finds Cove (the packages for macOS say it so); a login session
+may not have it."""
 
 
 class Autostart(ABC):
@@ -25,6 +27,14 @@ class Autostart(ABC):
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._kept = {name: environment[name] for name in KEPT if environment.get(name)}
+        self._home = ""
+        if home := self._kept.get("COVE_HOME"):
+            self._home = self._kept["COVE_HOME"] = str(Path(home).absolute())
+
+    def _named(self, machine: str) -> str:
+        """What an entry is called by: machines of one name in two homes have one each, and neither's removal takes the other's. Names of
+        machines have no dots."""
+        return f"{machine}.{hashlib.sha256(self._home.encode()).hexdigest()[:8]}" if self._home else machine
 
     @abstractmethod
     def is_on(self, machine: str) -> bool: ...
@@ -71,9 +81,8 @@ class LaunchAgents(Files):
     def place(self, machine: str) -> Path:
         return Path.home() / "Library" / "LaunchAgents" / f"{self._label(machine)}.plist"
 
-    @staticmethod
-    def _label(machine: str) -> str:
-        return f"org.cove.machine.{machine}"
+    def _label(self, machine: str) -> str:
+        return f"org.cove.machine.{self._named(machine)}"
 
     def content(self, machine: str) -> bytes:
         import plistlib
@@ -86,7 +95,7 @@ class LaunchAgents(Files):
                 "EnvironmentVariables": self._kept,
                 # The agent and QEMU, which it starts, are to stay when it has ended.
                 "AbandonProcessGroup": True,
-                "ProcessType": "Background",
+                # No ProcessType: as "Background" launchd would hold back the processor and the disk of all that runs in the VM.
             }
         )
 
@@ -96,22 +105,29 @@ class DesktopEntries(Files):
 
     def place(self, machine: str) -> Path:
         base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-        return Path(base) / "autostart" / f"cove-{machine}.desktop"
+        return Path(base) / "autostart" / f"cove-{self._named(machine)}.desktop"
 
     def content(self, machine: str) -> bytes:
         words = _words(machine)
         if self._kept:
             words = ["env", *(f"{name}={value}" for name, value in self._kept.items()), *words]
         line = " ".join(map(_quoted, words))
-        text = f"[Desktop Entry]\nType=Application\nName=Cove machine {machine}\nExec={line}\nTerminal=false\nNoDisplay=true\n"
-        return text.encode()
+        # TryExec: with Cove's own Python its package is gone, and nothing is to be tried at each login from then on.
+        program = _escaped(sys.executable)
+        text = f"[Desktop Entry]\nType=Application\nName=Cove machine {machine}\nTryExec={program}\nExec={line}\n"
+        return f"{text}Terminal=false\nNoDisplay=true\n".encode()
+
+
+def _escaped(text: str) -> str:
+    """A string of the file."""
+    return text.replace("\\", "\\\\").replace("\n", "\\n")
 
 
 def _quoted(word: str) -> str:
     """A word of Exec (Desktop Entry Specification, "The Exec key"): twice, as a string of the file and as an argument."""
     for special in '\\"`$':
         word = word.replace(special, f"\\{special}")
-    return '"' + word.replace("\\", "\\\\").replace("%", "%%").replace("\n", "\\n") + '"'
+    return '"' + _escaped(word).replace("%", "%%") + '"'
 
 
 def _words(machine: str) -> Sequence[str]:
@@ -127,9 +143,8 @@ if sys.platform == "win32":
     class RunKey(Autostart):
         """Windows. What is told of the environment has to be in the user's own there (setx)."""
 
-        @staticmethod
-        def _name(machine: str) -> str:
-            return f"Cove machine {machine}"
+        def _name(self, machine: str) -> str:
+            return f"Cove machine {self._named(machine)}"
 
         def is_on(self, machine: str) -> bool:
             try:

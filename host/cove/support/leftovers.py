@@ -88,7 +88,7 @@ def uninstall(gone: Sequence[Leftover], *, keep_data: bool) -> None:
         autostart.here().turn_off(name)
     for each in gone:
         _remove(each.path)
-    for folder in (machines_dir(), data_dir(), config_dir(), cache_dir(), *_home()):
+    for folder in (machines_dir(), data_dir(), config_dir(), cache_dir(), *_home(), *_around_sockets()):
         if keep_data and folder in (machines_dir(), data_dir()):
             continue
         with contextlib.suppress(OSError):  # what is not empty has something that is not Cove's
@@ -105,6 +105,12 @@ def size_of(gone: Iterable[Leftover]) -> str:
 def _home() -> list[Path]:
     home = os.environ.get("COVE_HOME")
     return [Path(home).absolute()] if home else []
+
+
+def _around_sockets() -> list[Path]:
+    """On macOS the folder of sockets is in one of ours; elsewhere in one of the system's."""
+    around = runtime_dir().parent
+    return [around] if around == Path.home() / ".cove" else []
 
 
 def _check_home() -> None:

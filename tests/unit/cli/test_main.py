@@ -119,6 +119,13 @@ def test_no_engine_at_cove_host_is_said_as_docker_says_it() -> None:
     assert (done.returncode, done.stdout) == (1, "")
 
 
+def test_without_streams_as_pythonw_has_none_it_works_all_the_same() -> None:
+    bare = "import runpy, sys; sys.stdout = sys.stderr = None; sys.argv[1:] = %r; runpy.run_module('cove', run_name='__main__')"
+    for words, status in ((["--version"], 0), (["-H", "unix:///nosuch/docker.sock", "ps"], 1)):
+        done = subprocess.run([sys.executable, "-c", bare % words], capture_output=True, text=True, timeout=30)
+        assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
+
+
 def test_every_name_of_a_command_is_in_its_help(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     monkeypatch.setattr("os._exit", lambda status: None)
     for words, names in (

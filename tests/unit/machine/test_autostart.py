@@ -37,18 +37,46 @@ def test_on_and_off_and_each_machine_for_itself(kind: Callable[[dict[str, str]],
     assert not entries.is_on("default")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_machines_of_one_name_in_two_homes_have_one_each(
+    kind: Callable[[dict[str, str]], Autostart], tmp_path: Path
+) -> None:
+    homes = [kind({}), kind({"COVE_HOME": str(tmp_path / "a")}), kind({"COVE_HOME": str(tmp_path / "b")})]
+    for entries in homes:
+        assert not entries.is_on("web")
+        entries.turn_on("web")
+    for number, entries in enumerate(homes):
+        entries.turn_off("web")
+        assert [each.is_on("web") for each in homes] == [later > number for later in range(3)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="of other systems")
+def test_a_home_that_is_named_from_here_is_the_same_at_the_login(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    LaunchAgents({"COVE_HOME": "own"}).turn_on("web")
+    assert LaunchAgents({"COVE_HOME": str(tmp_path / "own")}).is_on("web")
+    (file,) = (home / "Library/LaunchAgents").iterdir()
+    assert plistlib.loads(file.read_bytes())["EnvironmentVariables"] == {"COVE_HOME": str(tmp_path / "own")}
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="of other systems")
 def test_launchd_is_told_what_to_run_and_to_leave_what_stays(home: Path) -> None:
-    LaunchAgents({"COVE_HOME": "/Users/a b/cove", "PATH": "/bin"}).turn_on("web")
+    python = {
+        "PYTHONPATH": "/usr/local/lib/cove/site",
+        "PYTHONSAFEPATH": "1",
+        "PYTHONPYCACHEPREFIX": "/Users/a b/cache",
+    }
+    LaunchAgents({"DOCKER_CONFIG": "/Users/a b/docker", "PATH": "/bin", **python}).turn_on("web")
     file = home / "Library/LaunchAgents/org.cove.machine.web.plist"
     told = plistlib.loads(file.read_bytes())
     assert told == {
         "Label": "org.cove.machine.web",
         "ProgramArguments": [sys.executable, "-m", "cove", "machine", "start", "web"],
         "RunAtLoad": True,
-        "EnvironmentVariables": {"COVE_HOME": "/Users/a b/cove"},
+        "EnvironmentVariables": {"DOCKER_CONFIG": "/Users/a b/docker", **python},
         "AbandonProcessGroup": True,
-        "ProcessType": "Background",
     }
     assert file.stat().st_mode & 0o777 == 0o644  # launchd takes none that others may write
 
@@ -56,8 +84,10 @@ def test_launchd_is_told_what_to_run_and_to_leave_what_stays(home: Path) -> None
 @pytest.mark.skipif(sys.platform == "win32", reason="of other systems")
 def test_a_desktop_is_told_in_its_own_quotes(home: Path) -> None:
     DesktopEntries({"COVE_HOME": '/a "b" $c/100%'}).turn_on("web")
-    lines = (home / ".config/autostart/cove-web.desktop").read_text().splitlines()
+    (file,) = (home / ".config/autostart").glob("cove-web.*.desktop")
+    lines = file.read_text().splitlines()
     assert lines[0] == "[Desktop Entry]"
+    assert f"TryExec={sys.executable}" in lines
     (line,) = [line for line in lines if line.startswith("Exec=")]
     assert line.startswith(r'Exec="env" "COVE_HOME=/a \\"b\\" \\$c/100%%" "')
     assert line.endswith('" "-m" "cove" "machine" "start" "web"')

