@@ -65,7 +65,7 @@ class Place:
         self.programs.mkdir()
         (self.programs / "cat").symlink_to(shutil.which("cat") or "")
         self.environment = os.environ | {
-            "COVE_HOST": f"unix://{engine.path}",
+            "COVE_HOST": engine.url,
             "DOCKER_CONFIG": str(self.config.parent),
             "PATH": str(self.programs),  # and no helper that this machine may have
         }
