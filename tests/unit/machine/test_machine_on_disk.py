@@ -289,14 +289,14 @@ def test_a_context_of_another_place_stays_while_that_is_there(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = lifecycle.init("one")
-    first = machine.docker_socket
+    gone = machine.docker_socket.parent, machine.folder
     told = docker_context.meta_file("one").read_text()
     monkeypatch.setenv("COVE_HOME", str(home / "b"))
     second = lifecycle.init("one").docker_socket
     assert docker_context.meta_file("one").read_text() == told
     lifecycle.remove("one")
     assert docker_context.meta_file("one").read_text() == told
-    for folder in (first.parent, machine.folder):  # by hand, with all of its COVE_HOME
+    for folder in gone:  # by hand, with all of its COVE_HOME
         shutil.rmtree(folder)
     lifecycle.init("one")
     assert sockets.url(second) in docker_context.meta_file("one").read_text()
