@@ -21,18 +21,23 @@ class Wine:
     def home(self) -> Path:
         return self.prefix / "drive_c/users" / getpass.getuser()
 
-    def run(self, *words: str | Path, status: int = 0) -> str:
+    def run(
+        self, *words: str | Path, status: int = 0, cwd: Path | None = None, bound_s: float = BOUND_S, **more: str
+    ) -> str:
         """Run a Windows program and all that it leaves running, to the end; return what it says. Both streams are pipes: a file of Linux's
-        is no standard stream to Windows' Python under Wine."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("COVE", "PYTHON"))}
-        environment |= {"WINEPREFIX": str(self.prefix), "WINEDEBUG": "-all", "WINEDLLOVERRIDES": "mscoree,mshtml="}
+        is no standard stream to Windows' Python under Wine. `more`: of its environment."""
+        environment = self.environment(**more)
         done = subprocess.run(
             ["wine", *map(str, words)], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, timeout=BOUND_S,
+            stderr=subprocess.STDOUT, text=True, errors="replace", timeout=bound_s, cwd=cwd,
         )  # fmt: skip
         subprocess.run(["wineserver", "--wait"], env=environment, timeout=BOUND_S, check=True)
         assert done.returncode == status, done.stdout
         return done.stdout.replace("\r\n", "\n")
+
+    def environment(self, **more: str) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("COVE", "PYTHON"))}
+        return kept | {"WINEPREFIX": str(self.prefix), "WINEDEBUG": "-all", "WINEDLLOVERRIDES": "mscoree,mshtml=", **more}
 
     def files(self) -> set[str]:
         """All files and folders of the user, but the folder for what lasts a moment."""

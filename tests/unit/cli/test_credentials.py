@@ -63,7 +63,8 @@ class Place:
         self.config = folder / "docker" / "config.json"
         self.programs = folder / "programs"
         self.programs.mkdir()
-        (self.programs / "cat").symlink_to(shutil.which("cat") or "")
+        if sys.platform != "win32":
+            (self.programs / "cat").symlink_to(shutil.which("cat") or "")
         self.environment = os.environ | {
             "COVE_HOST": engine.url,
             "DOCKER_CONFIG": str(self.config.parent),
@@ -81,6 +82,8 @@ class Place:
         path = self.programs / f"docker-credential-{name}"
         path.write_text(text)
         path.chmod(0o755)
+        if sys.platform == "win32":  # which finds programs by the ends of their names
+            path.with_name(f"{path.name}.bat").write_text(f'@"{sys.executable}" "%~dp0{path.name}" %*\n')
 
     def calls(self) -> list[list[str]]:
         return [json.loads(line) for line in (self.programs / "calls").read_text().splitlines()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,8 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     made.write_text(TEXT)
     made.chmod(0o644)
     monkeypatch.setattr(policy, "place", lambda: made)
-    monkeypatch.setattr(policy, "OWNER", os.getuid())
+    if sys.platform != "win32":
+        monkeypatch.setattr(policy, "OWNER", os.getuid())
     return made
 
 
