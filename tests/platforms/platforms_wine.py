@@ -37,7 +37,12 @@ class Wine:
 
     def environment(self, **more: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("COVE", "PYTHON"))}
-        return kept | {"WINEPREFIX": str(self.prefix), "WINEDEBUG": "-all", "WINEDLLOVERRIDES": "mscoree,mshtml=", **more}
+        return kept | {
+            "WINEPREFIX": str(self.prefix),
+            "WINEDEBUG": "-all",
+            "WINEDLLOVERRIDES": "mscoree,mshtml=",
+            **more,
+        }
 
     def files(self) -> set[str]:
         """All files and folders of the user, but the folder for what lasts a moment."""

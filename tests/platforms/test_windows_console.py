@@ -51,7 +51,9 @@ def test_each_mode_is_set_and_the_one_before_comes_back(installers: Path, tmp_pa
     environment = wine.environment(PYTHONPATH=";".join(map(windows_python.path, folders)), PYTHONDONTWRITEBYTECODE="1")
     ours, theirs = pty.openpty()
     words = ["wine", python, windows_python.path(script), windows_python.path(said)]
-    running = subprocess.Popen(words, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    running = subprocess.Popen(
+        words, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
     os.close(theirs)
     try:
         assert running.wait(120) == 0
@@ -59,7 +61,11 @@ def test_each_mode_is_set_and_the_one_before_comes_back(installers: Path, tmp_pa
         running.kill()
         running.wait(10)
         os.close(ours)
-    found = {what: tuple(map(int, modes)) for what, *modes in map(str.split, said.read_text().splitlines()) if modes[0] != "True"}
+    found = {
+        what: tuple(map(int, modes))
+        for what, *modes in map(str.split, said.read_text().splitlines())
+        if modes[0] != "True"
+    }
     stdin, stdout, stderr = found["before"]
     assert stdin & PROCESSED and stdin & LINE and stdin & ECHO
     assert found["raw"] == (stdin & ~(PROCESSED | LINE | ECHO) | KEYS, stdout | DRAWN | NO_RETURN, found["raw"][2])

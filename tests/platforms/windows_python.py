@@ -32,8 +32,24 @@ def make(installers: Path) -> tuple[Path, list[Path]]:
         shutil.copytree(shipped / "python", folder / "python", ignore=shutil.ignore_patterns("*._pth"))
         (folder / "prng.c").write_text(PRNG)
         _run("x86_64-w64-mingw32-gcc", "-shared", "-o", folder / "python/bcryptprimitives.dll", folder / "prng.c")
-        options = ("--platform=win_amd64", "--python-version=3.13", "--only-binary=:all:", "--disable-pip-version-check")
-        _run(sys.executable, "-m", "pip", "install", "--quiet", *options, "--target", folder / "site", *pinned, "colorama")
+        options = (
+            "--platform=win_amd64",
+            "--python-version=3.13",
+            "--only-binary=:all:",
+            "--disable-pip-version-check",
+        )
+        _run(
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            *options,
+            "--target",
+            folder / "site",
+            *pinned,
+            "colorama",
+        )
         stamp.write_text(wanted)
     return folder / "python/python.exe", [ROOT / "host", ROOT / "guest", folder / "site", shipped / "site"]
 

@@ -182,7 +182,7 @@ def test_a_file_that_cannot_be_read_is_told_of(
 ) -> None:
     assert credentials.find(load(text), "a") == Credentials()
     told = capsys.readouterr().err
-    assert told.startswith(f"WARNING: Error parsing config file ({tmp_path}/config.json): {reason}")
+    assert told.startswith(f"WARNING: Error parsing config file ({tmp_path / 'config.json'}): {reason}")
 
 
 def test_a_file_that_is_no_json_is_not_written_over(load: Callable[[Any], DockerConfig], tmp_path: Path) -> None:

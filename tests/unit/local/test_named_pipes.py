@@ -236,7 +236,9 @@ def test_a_pipe_has_a_url_as_docker_writes_it(url: str) -> None:
         sockets.connect(path, 1)
 
 
-@pytest.mark.parametrize("url", ["unix:///c/docker.sock", "npipe://", "npipe:////./pipe/", "npipe:////server/pipe/x", "npipe://C:/x"])
+@pytest.mark.parametrize(
+    "url", ["unix:///c/docker.sock", "npipe://", "npipe:////./pipe/", "npipe:////server/pipe/x", "npipe://C:/x"]
+)
 def test_no_other_place_is_one_of_an_engine(url: str) -> None:
     assert sockets.at(url) is None
 

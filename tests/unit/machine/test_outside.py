@@ -193,7 +193,9 @@ def test_a_file_that_has_none_is_named(tmp_path: Path, text: bytes, words: str) 
     with pytest.raises(SettingsError, match=f"^extra_certificates: {re.escape(str(file))}:? {words}"):
         outside.told(Settings(extra_certificates=(str(file),)), {})
     file.unlink()
-    with pytest.raises(SettingsError, match=f"^extra_certificates: {re.escape(str(file))} cannot be read: No such file"):
+    with pytest.raises(
+        SettingsError, match=f"^extra_certificates: {re.escape(str(file))} cannot be read: No such file"
+    ):
         outside.told(Settings(extra_certificates=(str(file),)), {})
 
 

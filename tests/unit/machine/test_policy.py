@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -29,8 +28,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     made.write_text(TEXT)
     made.chmod(0o644)
     monkeypatch.setattr(policy, "place", lambda: made)
-    if sys.platform != "win32":
-        monkeypatch.setattr(policy, "OWNER", os.getuid())
+    monkeypatch.setattr(policy, "OWNER", getattr(os, "getuid", int)())
     return made
 
 
