@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+PYCACHE = ROOT / "build/windows-units/pycache"
 PACKAGES = ("pytest", "pytest-timeout", "hypothesis")
 PRNG = """\
 #include <windows.h>
