@@ -48,10 +48,7 @@ def test_each_mode_is_set_and_the_one_before_comes_back(installers: Path, tmp_pa
     python, folders = windows_python.make(installers)
     script, said = tmp_path / "modes.py", tmp_path / "said"
     script.write_text(SCRIPT)
-    environment = wine.environment(
-        PYTHONPATH=";".join(map(windows_python.path, folders)),
-        PYTHONPYCACHEPREFIX=windows_python.path(windows_python.PYCACHE),
-    )
+    environment = wine.environment(**windows_python.importing(*folders))
     ours, theirs = pty.openpty()
     words = ["wine", python, windows_python.path(script), windows_python.path(said)]
     running = subprocess.Popen(

@@ -26,11 +26,10 @@ def wine(tmp_path_factory: pytest.TempPathFactory) -> Wine:
 
 def test_the_clients_unit_tests_pass_on_windows(installers: Path, wine: Wine, tmp_path: Path) -> None:
     python, folders = windows_python.make(installers)
-    path = ";".join(windows_python.path(each) for each in [*folders, Path(__file__).parent])
     said = wine.run(
         python, "-m", "pytest", "-q", "-p", "wine_lacks", "-p", "no:cacheprovider", "--timeout=120",
         *(f"tests/unit/{each}" for each in MEANT_FOR_WINDOWS),
-        cwd=ROOT, bound_s=BOUND_S, PYTHONPATH=path, PYTHONPYCACHEPREFIX=windows_python.path(windows_python.PYCACHE),
+        cwd=ROOT, bound_s=BOUND_S, **windows_python.importing(*folders, Path(__file__).parent),
     )  # fmt: skip
     print(said)
     passed = re.search(r"^(\d+) passed, ", said.splitlines()[-1])

@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PYCACHE = ROOT / "build/windows-units/pycache"
 PACKAGES = ("pytest", "pytest-timeout", "hypothesis")
 PRNG = """\
 #include <windows.h>
@@ -58,6 +57,14 @@ def make(installers: Path) -> tuple[Path, list[Path]]:
 def path(here: Path) -> str:
     """Wine has all of this computer's files on a drive of theirs."""
     return "Z:" + str(here).replace("/", "\\")
+
+
+def importing(*folders: Path) -> dict[str, str]:
+    """An environment in which modules are imported from these. What is compiled is kept, but not among the sources."""
+    return {
+        "PYTHONPATH": ";".join(map(path, folders)),
+        "PYTHONPYCACHEPREFIX": path(ROOT / "build/windows-units/pycache"),
+    }
 
 
 def _run(*words: str | Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import cove
 import pytest
+from not_on_windows import LEFT_OUT, UNIT
 
 assert cove.__file__ is not None
 HOST = Path(cove.__file__).parent
@@ -152,3 +153,10 @@ def test_it_would_be_seen(line: str, tmp_path: Path) -> None:
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout.startswith("coved: ")) == (1, True), done.stderr
+
+
+def test_what_windows_leaves_out_is_there() -> None:
+    for file, left_out in LEFT_OUT.items():
+        text = (UNIT / file).read_text()
+        for test in () if isinstance(left_out, str) else left_out:
+            assert re.search(rf"^(async )?def {test}\(", text, re.MULTILINE), f"{file} has no {test}"

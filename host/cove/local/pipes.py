@@ -131,20 +131,20 @@ class PipeListener:
                 if error.winerror != _ERROR_NO_DATA:
                     raise
                 came = False
-        error = None
+        failure: OSError | None = None
         if self._waiting is not None:
             try:
                 _completed(self._waiting)
-            except OSError as failed:
-                error, came = failed, False
+            except OSError as error:
+                failure, came = error, False
         with self._lock:
             self._waiting = None
             self._settled.notify_all()
             if self._closed:
                 _winapi.CloseHandle(handle)
                 raise OSError("it is closed")
-            if error is not None and getattr(error, "winerror", 0) != _ERROR_NO_DATA:
-                raise error
+            if failure is not None and getattr(failure, "winerror", 0) != _ERROR_NO_DATA:
+                raise failure
             try:
                 self._next = self._make(first=False)
             except OSError:  # the name stays ours, and this one waits for the next client
