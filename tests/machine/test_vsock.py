@@ -33,12 +33,13 @@ subprocess.run(["modprobe", "vsock_loopback"], check=True)
 from cove.transport.serial import SerialTransport
 from cove.transport.vsock import GuestSocket
 from coved.streams import knock, vsock
+from coved.streams.key import KEY_SIZE
 
 class Here(vsock.VsockStreams):
     def is_host(self, address):
         return address[0] == 1  # VMADDR_CID_LOCAL
 
-KEY = b"k" * knock.KEY_SIZE
+KEY = b"k" * KEY_SIZE
 listener = socket.socket(socket.AF_VSOCK)
 listener.bind((socket.VMADDR_CID_ANY, knock.PORT))
 listener.listen(8)

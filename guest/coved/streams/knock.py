@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hmac
 
-from coved.streams.key import KEY_SIZE as KEY_SIZE
-
 PORT = 0xC07E
 """Of vsock. As a service of Hyper-V: `HYPERV_SERVICE`."""
 HYPERV_PORTS = "-facb-11e6-bd58-64006a7986d3"

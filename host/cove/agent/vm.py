@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coved.outside import Outside
-from coved.streams.knock import KEY_SIZE
+from coved.streams.key import KEY_SIZE
 
 from cove.agent import consolewords, disk, fit, images, unattended
 from cove.agent.link import Link
