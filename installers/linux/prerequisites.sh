@@ -54,7 +54,7 @@ docker_client() {
 run_packages="qemu-system-x86 qemu-utils"
 platforms_packages="dpkg-dev rpm nsis wixl msitools libarchive-tools gcc-mingw-w64-x86-64-posix wine64 wine
     ovmf dosfstools mtools gdisk openssh-client qemu-system-arm"
-test_packages="procps libnftables1 libseccomp2 erofs-utils openssh-client curl iproute2 tmux git skopeo"
+test_packages="procps libnftables1 libseccomp2 erofs-utils openssh-client curl iproute2 tmux git skopeo dbus-daemon"
 
 case ${1:?venv, run, platforms or test} in
 venv)

@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,10 +20,12 @@ from cove.agent import logs, threads, unattended
 from cove.agent.client import HOLD, SETTINGS, SUSPEND, SUSPEND_ANYWAY
 from cove.agent.clock import ClockJumps
 from cove.agent.idle import Idle, Wish
+from cove.agent.shutdown import Shutdown
 from cove.agent.supervisor import Listeners
 from cove.agent.vm import FORCED_OFF_S, Vm
 from cove.errors import CoveError, TransportError
 from cove.forward.docker_socket import DockerSocket, EngineDoor
+from cove.local import processes
 from cove.local.serving import Server, serve
 from cove.machine import effective, runstate, suspended
 from cove.machine.locks import FileLock
@@ -92,6 +95,8 @@ class Service:
         self._serving: set[asyncio.Task[Any]] = set()
         self._told = asyncio.Event()
         self._clock = ClockJumps(self._clock_jumped)
+        self._shutdown = Shutdown(self.end)
+        self._unasked_stop: asyncio.Task[None] | None = None
 
     async def run(self, listening: Callable[[], None], *, again: bool = False) -> None:
         """Serve until the end; `listening` is called when commands are answered.
@@ -112,6 +117,7 @@ class Service:
             self._clock.close()
             if self._vm is not None:
                 await self._vm.close()
+            self._shutdown.close()
             self._server.close()
             if self._serving:  # those who asked hear the end of what they asked for
                 await asyncio.wait(self._serving, timeout=LAST_WORDS_S)
@@ -212,6 +218,7 @@ class Service:
         if self._vm.link is not None:
             self._vm.link.on_level = self._idle.look
         self._idle.look()
+        self._shutdown.await_it()
         if self._renew_later:
             self._renew_later = False
             await self._renew()
@@ -606,6 +613,19 @@ class Service:
             self._stopping = self._loop.create_task(self._end(forced))
         await self._follow(self._stopping, send)
 
+    def end(self) -> None:
+        """Stop the VM in order and end, unless that is under way: the system or somebody ends this process. One that is suspended stays
+        so."""
+        if self._unasked_stop is None or self._unasked_stop.done():
+            log.info("the agent is told to end, and so is the machine")
+            self._unasked_stop = self._loop.create_task(self._stop_unasked())
+
+    async def _stop_unasked(self) -> None:
+        await self._stop(
+            lambda told: log.error("%s", told["error"]) if "error" in told else None, in_order=False, forced=False
+        )
+        self._told.set()
+
     async def _end(self, forced: bool) -> None:
         """End the VM, whatever its state: in order when its engine answers. Raises `CoveError`."""
         if self._state == "resting" and self._vm_is_left() and not forced:
@@ -675,7 +695,11 @@ def main(paths: MachinePaths, listeners: Listeners, listening: Callable[[], None
     logs.begin(paths.agent_log)
 
     async def run() -> None:
-        await Service(paths, listeners).run(listening, again=again)
+        service = Service(paths, listeners)
+        if sys.platform != "win32":
+            for number in processes.TO_END:
+                asyncio.get_running_loop().add_signal_handler(number, service.end)
+        await service.run(listening, again=again)
 
     try:
         asyncio.run(run())

@@ -180,11 +180,11 @@ def test_an_agent_that_dies_again_and_again_is_let_go(cove: Any, eventually: Eve
     assert repeats(paths)
 
 
-def test_an_agent_that_is_asked_to_end_is_not_replaced(cove: Any, eventually: Eventually) -> None:
+def test_an_agent_that_is_interrupted_is_not_replaced(cove: Any, eventually: Eventually) -> None:
     paths = cove.make()
     cove.run("machine", "start")
     supervisor = parent(cove.status()["agent_pid"])
-    os.kill(cove.status()["agent_pid"], signal.SIGTERM)
+    os.kill(cove.status()["agent_pid"], signal.SIGINT)
     eventually(lambda: not lives(supervisor))
     assert cove.status()["state"] == "running"
     assert not paths.docker_socket.exists()

@@ -138,7 +138,7 @@ class QemuDriver(Driver):
             log = stack.enter_context(self._paths.qemu_log.open("ab"))
             try:
                 # With the lock's descriptor: QEMU lives on when the agent dies, and holds the lock as long.
-                self._process = processes.start(words, log, inherited=inherited, folder=self._paths.folder)
+                self._process = processes.start(words, log, inherited=inherited, folder=self._paths.folder, spared=True)
             except OSError as error:
                 raise DriverError(f"{self.program} cannot be run: {error.strerror}", binary.REINSTALL) from error
         try:
