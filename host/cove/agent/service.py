@@ -22,7 +22,7 @@ from cove.agent.clock import ClockJumps
 from cove.agent.idle import Idle, Wish
 from cove.agent.shutdown import Shutdown
 from cove.agent.supervisor import Listeners
-from cove.agent.vm import FORCED_OFF_S, Vm
+from cove.agent.vm import Vm, one_of
 from cove.errors import CoveError, TransportError
 from cove.forward.docker_socket import DockerSocket, EngineDoor
 from cove.local import processes
@@ -79,6 +79,8 @@ class Service:
         """Docker's clients that wait for the start."""
         self._outcome: asyncio.Future[CoveError | None] = self._loop.create_future()
         self._stopping: asyncio.Task[None] | None = None
+        self._forced = asyncio.Event()
+        """Its data are to go: set before a stop, or while one is under way."""
         self._suspending: asyncio.Task[None] | None = None
         self._unasked: asyncio.Task[None] | None = None
         """The last one that nobody has asked for."""
@@ -610,7 +612,10 @@ class Service:
                 send(_last(error))
                 return
         if self._stopping is None or (self._stopping.done() and self._stopping.exception() is not None):
-            self._stopping = self._loop.create_task(self._end(forced))
+            self._forced.clear()
+            self._stopping = self._loop.create_task(self._end())
+        if forced:
+            self._forced.set()
         await self._follow(self._stopping, send)
 
     def end(self) -> None:
@@ -626,33 +631,33 @@ class Service:
         )
         self._told.set()
 
-    async def _end(self, forced: bool) -> None:
+    async def _end(self) -> None:
         """End the VM, whatever its state: in order when its engine answers. Raises `CoveError`."""
-        if self._state == "resting" and self._vm_is_left() and not forced:
+        if self._state == "resting" and self._vm_is_left() and not self._forced.is_set():
             self._begin()  # an earlier start waited for its engine in vain, which may answer by now
         elif self._state != "running":
             self._ending = True
         if self._state == "starting":
-            await self._end_start(FORCED_OFF_S if forced else TAKING_OVER_S)
+            await self._end_start()
         self._listeners.remove_docker()
         if self._state == "running" and self._vm is not None and self._outcome.result() is None:
             self._docker.close()
-            await self._vm.stop(self._report, forced=forced)
+            await self._vm.stop(self._report, self._forced)
             return
         self._ending = True
         try:
-            await Vm(self._paths).stop_left(self._report, forced=forced)
+            await Vm(self._paths).stop_left(self._report, self._forced)
             runstate.forget(self._paths)
         finally:
             self._wanted.set()
 
-    async def _end_start(self, taking_over_s: float) -> None:
+    async def _end_start(self) -> None:
         """See to it that a start ends soon, in whichever way."""
         if not self._give_up():
             self._report(Event("stop", "waiting for its engine, which is to end in order"))
             hung = self._loop.create_task(self._hung.wait())  # it is ended by now, and another is not to be booted
             try:
-                await asyncio.wait((self._outcome, hung), timeout=taking_over_s, return_when=asyncio.FIRST_COMPLETED)
+                await one_of((self._outcome, hung), TAKING_OVER_S, self._forced)
             finally:
                 hung.cancel()
             if not self._outcome.done():

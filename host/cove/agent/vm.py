@@ -10,7 +10,7 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -667,51 +667,55 @@ class Vm:
         assert self._driver is not None
         await self._driver.wait_exit()
 
-    async def stop(self, report: Report, *, forced: bool = False) -> None:
+    async def stop(self, report: Report, forced: asyncio.Event | None = None) -> None:
         """The ladder: ask the engine, press the power button, switch off, kill. Each step is bounded and told.
 
-        ``forced``: its data are to go, so it is not waited for long, and there is no button.
+        ``forced``: its data are to go, so from when this is set on it is not waited for long, and there is no button.
         """
         assert self._driver is not None
-        driver, link, button_s = self._driver, self.link, BUTTON_S
+        driver, link, button_s, forced = self._driver, self.link, BUTTON_S, forced or asyncio.Event()
         if link is None:
             button_s = POWER_OFF_S  # the first that its engine hears of it
         elif link.ready.is_set():
             report(Event("stop", "stopping containers and powering off"))
-            link.shutdown(FORCED_CONTAINERS_S if forced else CONTAINERS_S)
-            if await self._ended(FORCED_OFF_S if forced else POWER_OFF_S):
+            link.shutdown(FORCED_CONTAINERS_S if forced.is_set() else CONTAINERS_S)
+            if await self._ended(POWER_OFF_S, forced):
                 return
-        if forced:
-            report(Event("stop", "switching it off"))
-        else:
+        if not forced.is_set():
             report(Event("stop", "the engine does not stop; pressing the power button"))
             with contextlib.suppress(DriverError):
                 await driver.power_button()
-                if await self._ended(button_s):
+                if await self._ended(button_s, forced):
                     return
-            report(Event("stop", "the machine does not power off; switching it off"))
+        report(
+            Event("stop", "switching it off" if forced.is_set() else "the machine does not power off; switching it off")
+        )
         await driver.quit()
         if await self._ended(QUIT_S):
             return
         report(Event("stop", "QEMU does not end; killing it"))
         await driver.kill()
 
-    async def stop_left(self, report: Report, *, forced: bool = False) -> None:
+    async def stop_left(self, report: Report, forced: asyncio.Event | None = None) -> None:
         """Stop a VM that runs and of which no start has come to anything: by the ladder, without its engine. Raises `DriverError`."""
         self._driver = QemuDriver(self._paths)
         try:
             with contextlib.suppress(DriverError):  # the ladder ends one that takes no orders
                 if not await self._adopt(report):
                     return
-            await self.stop(report, forced=forced)
+            await self.stop(report, forced)
         finally:
             await self.close()
 
-    async def _ended(self, timeout_s: float) -> bool:
+    async def _ended(self, timeout_s: float, forced: asyncio.Event | None = None) -> bool:
+        exit = asyncio.ensure_future(self.wait_exit())
         try:
-            await asyncio.wait_for(self.wait_exit(), timeout_s)
-        except TimeoutError:
-            return False
+            await one_of((exit,), timeout_s, forced or asyncio.Event())
+            if not exit.done():
+                return False
+            await exit
+        finally:
+            exit.cancel()
         return self.pid is None
 
     async def close(self) -> None:
@@ -748,6 +752,17 @@ class Vm:
         if self._driver is not None and self._driver.disk_is_full():
             result["trouble"] = str(self._disk_full())
         return result
+
+
+async def one_of(what: Collection[asyncio.Future[Any]], timeout_s: float, forced: asyncio.Event) -> None:
+    """Wait until something of `what` is done: so long, or, once `forced` is set, so long as for one whose data are to go."""
+    hurry = asyncio.ensure_future(forced.wait())
+    try:
+        await asyncio.wait((*what, hurry), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if hurry.done() and not any(one.done() for one in what):
+            await asyncio.wait(what, timeout=FORCED_OFF_S, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        hurry.cancel()
 
 
 def _vsock_cid(program: Path) -> int:

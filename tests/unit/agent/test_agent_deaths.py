@@ -414,6 +414,22 @@ def test_one_whose_data_are_to_go_is_not_waited_for_when_it_was_left(
     assert not MachinePaths("default").folder.exists()
 
 
+def test_a_removal_does_not_wait_for_a_stop_that_is_under_way(
+    cove: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cove.wait_less(monkeypatch, 0.5, "FORCED_OFF_S")
+    cove.wait_less(monkeypatch, 600, "POWER_OFF_S")
+    paths = cove.make()
+    cove.faults = "no-shutdown"
+    cove.run("machine", "start")
+    stop = cove.spawn("machine", "stop")
+    eventually(lambda: "stopping containers and powering off" in paths.agent_log.read_text())
+    assert "switching it off" in cove.run("machine", "rm", "--force").stderr
+    assert not paths.folder.exists()
+    _, told = stop.communicate(timeout=60)
+    assert "power button" not in told
+
+
 def test_work_that_nobody_waits_for_holds_nobody_up() -> None:
     over = threading.Event()
 
