@@ -1,6 +1,7 @@
 """Stands in for QEMU and the guest in it: QMP, the link, forwards, streams and SSH are real protocols here, the VM is not there.
 
-COVE_FAKE lists what goes wrong, separated by spaces: `refuse` (ends at once with words on stderr), `silent` (no engine), `no-streams`
+COVE_FAKE lists what goes wrong, separated by spaces: `refuse` (ends at once with words on stderr), `ports-taken=N` (the first N
+starts find a port of theirs taken), `silent` (no engine), `no-streams`
 (only SSH), `no-shutdown`, `no-button`, `no-quit` (ignored requests), `no-save` (a saving fails), `endless-save` (one does not end, once
 there is a disk, as long as there is no file named `saves` beside that), `slow-save` (one lasts until the file `saving` is removed),
 `bad-image=DIGITS` (a VM image whose digest begins so powers off), `ends-booting=N` and `hangs-booting=N` (the first N boots from the
@@ -369,6 +370,15 @@ def crash(*_: object) -> None:
     os.abort()
 
 
+def ports_are_taken() -> bool:
+    most = max((int(fault[12:]) for fault in FAULTS if fault.startswith("ports-taken=")), default=0)
+    if not most:
+        return False
+    with Path("starts").open("a") as starts:
+        starts.write("x")
+        return starts.tell() <= most
+
+
 def main() -> None:
     if "--version" in sys.argv:
         print("QEMU emulator version 9.9.9 (fake)")
@@ -376,6 +386,8 @@ def main() -> None:
         if "tcg" in sys.argv:
             sys.exit(0x31 << 1 | 1)
         sys.exit("fake: there is no such accelerator")
+    elif ports_are_taken():
+        sys.exit("qemu: -chardev socket,id=qmp,port=4711: Failed to find an available port: Address already in use")
     elif "refuse" in FAULTS:
         sys.exit("qemu: -m: the fake was told to refuse")
     elif "no-vsock" in FAULTS and any("vhost-vsock" in word for word in sys.argv):

@@ -69,6 +69,20 @@ def test_a_machine_starts_tells_of_itself_and_stops(cove: Any) -> None:
     assert processes(cove.home) == []
 
 
+def test_a_qemu_whose_ports_were_taken_meanwhile_is_started_again_with_others(cove: Any) -> None:
+    cove.make()
+    cove.faults = "ports-taken=2"
+    cove.run("machine", "start")
+    assert cove.status()["state"] == "running"
+    cove.run("machine", "stop")
+
+
+def test_one_that_finds_no_port_says_so(cove: Any) -> None:
+    cove.make()
+    cove.faults = "ports-taken=1000"
+    assert "Failed to find an available port: Address already in use" in cove.run("machine", "start", status=1).stderr
+
+
 def test_starts_at_the_same_time_start_one_machine(cove: Any) -> None:
     cove.make()
     starts = [cove.spawn("machine", "start") for _ in range(3)]

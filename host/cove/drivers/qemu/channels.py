@@ -130,7 +130,7 @@ def of(paths: MachinePaths) -> Channels:
 
 
 def _free_ports(count: int) -> list[int]:
-    """TCP ports that nobody has at this moment. Should one be taken before QEMU has it, QEMU ends with words about it."""
+    """TCP ports that nobody has at this moment. Should one be taken before QEMU has it, QEMU says so and is started again."""
     with contextlib.ExitStack() as stack:
         listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
         for listener in listeners:

@@ -49,6 +49,9 @@ LET_GO_S = 2.0
 NO_ROOM = 1 << 20
 """Bytes of a disk that count for none."""
 GUEST_ADDRESS = "10.0.2.15"
+_LAUNCHES = 3
+_PORT_TAKEN = "Failed to find an available port"
+"""What QEMU says before the system's own words."""
 _KILL = signal.SIGTERM  # with which os.kill ends a process at once on Windows
 if sys.platform != "win32":
     _KILL = signal.SIGKILL
@@ -107,6 +110,15 @@ class QemuDriver(Driver):
     async def _launch(
         self, spec: VmSpec, saved_at: Path | None, consume: Callable[[], Awaitable[None]] | None = None
     ) -> None:
+        """Again when somebody was faster with a port that was free for one of the channels."""
+        for _ in range(_LAUNCHES - 1):
+            with contextlib.suppress(PortInUse):
+                return await self._launch_once(spec, saved_at, consume)
+        return await self._launch_once(spec, saved_at, consume)
+
+    async def _launch_once(
+        self, spec: VmSpec, saved_at: Path | None, consume: Callable[[], Awaitable[None]] | None
+    ) -> None:  # fmt: skip
         if oldest := self._channels.oldest:
             version = await asyncio.to_thread(self.version)
             if tuple(map(int, version.split("."))) < oldest:
@@ -154,7 +166,8 @@ class QemuDriver(Driver):
             said = " ".join(lastwords.of_run(self._paths.qemu_log))
             await self.kill()
             if said and isinstance(error, DriverError):
-                kind = StateError if isinstance(error, StateError) else DriverError
+                taken = PortInUse if _PORT_TAKEN in said else DriverError
+                kind = StateError if isinstance(error, StateError) else taken
                 raise kind(f"QEMU did not start: {said}", f"its log is {self._paths.qemu_log}") from None
             raise
 
