@@ -23,7 +23,7 @@ from cove.agent.idle import Idle, Wish
 from cove.agent.shutdown import Shutdown
 from cove.agent.supervisor import Listeners
 from cove.agent.vm import Vm, one_of
-from cove.errors import CoveError, TransportError
+from cove.errors import AgentError, CoveError, TransportError
 from cove.forward.docker_socket import DockerSocket, EngineDoor
 from cove.local import processes
 from cove.local.serving import Server, serve
@@ -86,7 +86,11 @@ class Service:
         """The last one that nobody has asked for."""
         self._used_again = asyncio.Event()
         """Somebody came after a suspension began that nobody has asked for."""
-        self._docker = DockerSocket(listeners.docker, self._open_stream, self._clients_changed)
+        lost = AgentError(
+            f"the machine {paths.name} or its engine ended before it answered: what was asked for may have been done",
+            f"see how it is with: cove machine status {paths.name}",
+        )
+        self._docker = DockerSocket(listeners.docker, self._open_stream, self._clients_changed, lost)
         self._holders = 0
         """Those who use the machine in another way than through its engine: it is not suspended for want of use, nor ended for an
         engine that does not answer."""

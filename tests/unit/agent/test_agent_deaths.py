@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -11,9 +12,11 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 from cove.agent import threads
 from cove.agent.threads import abandonable
@@ -120,6 +123,23 @@ def test_a_client_is_told_why_the_machine_does_not_start(cove: Any, eventually: 
         assert done.stderr.startswith(f"Error response from daemon: {paths.settings}:1:8: cpus must be a whole number")
     paths.settings.write_text(good)
     assert repeats(paths)
+
+
+def test_dockers_own_sdk_is_told_when_the_vm_dies_before_the_answer(cove: Any, eventually: Eventually) -> None:
+    paths = cove.make()
+    cove.faults = "deaf"
+    cove.run("machine", "start")
+    pid = cove.status()["pid"]
+    client = docker.APIClient(f"unix://{paths.docker_socket}", version="1.43", timeout=60)
+    with contextlib.closing(client), ThreadPoolExecutor() as threads:
+        asked = threads.submit(client.containers)
+        eventually((paths.folder / "asked").exists)
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(docker.errors.APIError) as told:
+            asked.result(60)
+    assert told.value.status_code == 502
+    said = "the machine default or its engine ended before it answered: what was asked for may have been done\n"
+    assert told.value.explanation == f"{said}see how it is with: cove machine status default"
 
 
 def test_a_machine_whose_vm_has_died_is_stopped_and_removed_as_any(cove: Any, eventually: Eventually) -> None:
