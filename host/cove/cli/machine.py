@@ -368,7 +368,7 @@ def list_machines(as_json: bool) -> None:
 @click.argument("wish", metavar="on|off|status", type=click.Choice(["on", "off", "status"]))
 @named
 @json_output.option
-def autostart(wish: str, name: str, as_json: bool) -> None:
+def autostart(name: str, wish: str, as_json: bool) -> None:
     """Start a machine whenever you log in, or do not"""
     from cove.machine import autostart, lifecycle
 
@@ -376,10 +376,12 @@ def autostart(wish: str, name: str, as_json: bool) -> None:
     entry = autostart.here()
     if wish != "status":
         (entry.turn_on if wish == "on" else entry.turn_off)(name)
-    on = entry.is_on(name)
-    json_output.told(
-        as_json, f"machine {name} is{'' if on else ' not'} started when you log in", machine=name, autostart=on
-    )  # fmt: skip
+    on, current = entry.is_on(name), entry.is_current(name)
+    said = f"machine {name} is{'' if on else ' not'} started when you log in"
+    if on and not current:
+        # It is not renewed unasked: another Cove may have made it, which is to start the machine still.
+        said += f", by what another Cove has made, or one in another place; have this one do it: cove machine autostart on {name}"
+    json_output.told(as_json, said, machine=name, autostart=on, current=current)
 
 
 @group.command()

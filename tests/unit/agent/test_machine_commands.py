@@ -549,3 +549,28 @@ def test_a_machine_that_stands_still_for_want_of_room_says_so_and_goes_on(cove: 
     after = cove.status()
     assert (after["state"], after["boot_id"]) == ("running", before["boot_id"])
     assert "trouble" not in after
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="entries of other systems are not where this looks")
+def test_a_start_at_the_login_is_turned_on_renewed_and_off(
+    cove: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    cove.make("web")
+
+    def said(wish: str) -> str:
+        return str(cove.run("machine", "autostart", wish, "web").stdout)
+
+    is_on, is_off = "machine web is started when you log in", "machine web is not started when you log in\n"
+    assert said("status") == is_off
+    assert said("on") == f"{is_on}\n"
+    (entry,) = (tmp_path / "autostart").iterdir()
+    entry.write_text("[Desktop Entry]\nExec=/opt/earlier/cove machine start web\n")
+    told = said("status")
+    assert told.startswith(f"{is_on}, by what another Cove has made")
+    assert told.endswith("cove machine autostart on web\n")
+    found = json.loads(cove.run("machine", "autostart", "status", "web", "--json").stdout)
+    assert found == {"machine": "web", "autostart": True, "current": False}
+    assert said("on") == f"{is_on}\n"
+    assert said("off") == is_off
+    assert not entry.exists()
