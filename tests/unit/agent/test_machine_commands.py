@@ -167,7 +167,7 @@ def test_an_agent_whose_sockets_were_removed_is_told_with_the_way_out(
     monkeypatch.setattr("cove.agent.launch.AGENT_TIMEOUT_S", 0.2)
     with pytest.raises(AgentError, match="the agent of machine default lives, and does not answer at ") as raised:
         ensure_running("default")
-    assert "end it (kill), then: cove machine start default" in raised.value.hint
+    assert "end what that names (kill -9), then: cove machine start default" in raised.value.hint
 
 
 def test_a_machine_whose_settings_broke_meanwhile_can_be_stopped(cove: Any) -> None:
