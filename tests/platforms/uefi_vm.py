@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import secrets
 import queue
+import secrets
 import shutil
 import socket
 import subprocess
@@ -148,9 +148,7 @@ class UefiVm:
 
 
 @contextlib.contextmanager
-def running(
-    place: Path, paths: MachinePaths, disks: list[tuple[str, Path]], *, ports: bool = True
-) -> Iterator[UefiVm]:
+def running(place: Path, paths: MachinePaths, disks: list[tuple[str, Path]], *, ports: bool = True) -> Iterator[UefiVm]:
     """``disks``: format and path, in the order in which the VM has them; none of the files but those named data* is changed."""
     if not FIRMWARE.exists():
         pytest.fail("OVMF is missing: sh installers/linux/prerequisites.sh platforms")
