@@ -4,8 +4,8 @@ Nothing of it needs br_netfilter: what stays inside one bridge is not filtered. 
 into the bridge that it came from is masqueraded, or else the answer would take the short way past the translation.
 
 In the VM a published port has two numbers: the laptop leads it to one of the engine's choice, which is in ``published`` and comes in
-by the uplink alone, or from the streams' service; the one that people know is in ``known``, for containers that ask at an address of the machine, their gateway
-for one, and for the machine itself.
+by the uplink alone, or from the streams' service where no hypervisor forwards ports; the one that people know is in ``known``, for
+containers that ask at an address of the machine, their gateway for one, and for the machine itself.
 """
 
 from __future__ import annotations

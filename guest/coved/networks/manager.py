@@ -20,7 +20,7 @@ from coved.finishing import to_the_end
 from coved.link.client import LinkClient
 from coved.names.keeping import Keeper
 from coved.networks import create, parented, views
-from coved.networks.addresses import Pools, free_subnet, local_pools
+from coved.networks.addresses import Pools, default_gateway, free_subnet, local_pools
 from coved.networks.catalog import Catalog
 from coved.networks.definition import PREDEFINED, Network
 from coved.networks.kernel import Kernel
@@ -80,9 +80,7 @@ class Networks:
             link.on_lost = self._publisher.set_lost
         else:
             self._publisher = LocalPublisher()
-        self.sandboxes = Sandboxes(
-            self._catalog, self._kernel, self._publisher, events, state, LAPTOP if link is not None else "", keeper
-        )
+        self.sandboxes = Sandboxes(self._catalog, self._kernel, self._publisher, events, state, _laptop(link), keeper)
 
     # -- life of the engine
 
@@ -261,6 +259,13 @@ def _way_in(link: LinkClient | None) -> str:
     if link is None:
         return ""
     return UPLINK if link.has_port else INSIDE
+
+
+def _laptop(link: LinkClient | None) -> str:
+    """The host's address, "" for none: elsewhere than on QEMU it is the one that leads out (Hyper-V's Default Switch)."""
+    if link is None:
+        return ""
+    return LAPTOP if link.has_port else default_gateway() or LAPTOP
 
 
 def _named(network: Network, users: Collection[Record]) -> str:
