@@ -165,7 +165,8 @@ def unfit(paths: MachinePaths, wanted: Settings) -> SettingsError | None:
     if wanted.driver != "auto" and (there := has(paths)) not in ("", wanted.driver):
         return SettingsError(
             f"driver: the machine {paths.name} has its data on a disk of {_LABELS[there]}'s, which {_LABELS[wanted.driver]} does not take",
-            f"keep it ({_setting(paths, there)}), or make another machine: cove machine init NAME --driver {wanted.driver}",
+            f"keep it ({_setting(paths, there)}), or make another machine:"
+            f" cove machine init NAME; cove config set -m NAME driver {wanted.driver}",
         )
     return None
 

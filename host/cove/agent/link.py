@@ -120,6 +120,7 @@ class Link:
             self.changed(True)
             assert self._reading is not None
             await asyncio.wait((self._reading,))
+            await asyncio.sleep(again_s)  # a guest that sends us away again and again shall not keep us busy
 
     def leave(self) -> None:
         """Be away until `keep` is called again: the guest is about to stand still."""
@@ -153,6 +154,8 @@ class Link:
             for _ in range(3):  # the loop looks at the socket, the stream takes what is there, and _read has it
                 await asyncio.sleep(0)
         if self._writer is None:
+            if self._keeping is not None:
+                return  # it has ended since, and `_keep` comes again
             try:
                 await self.open()
             except AgentError as error:

@@ -666,7 +666,7 @@ class Vm:
         """For threads. Raises `OSError`."""
         try:
             return join(FarStream(self._open_stream(LINK)))
-        except TransportError as error:
+        except (TransportError, RuntimeError) as error:  # nobody there, or no more threads here
             raise ConnectionRefusedError(str(error)) from error
 
     async def _by_vsock(self, run: RunState, agent: ssh_agent.Service) -> SerialTransport | None:
