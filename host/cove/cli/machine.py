@@ -115,6 +115,7 @@ def stop_for_good(name: str, *, forced: bool) -> None:
 def _end(name: str, *, in_order: bool, forced: bool) -> None:
     from cove.agent.client import NoAgent, ask
     from cove.agent.launch import start_agent
+    from cove.agent.unattended import vm_may_run
     from cove.machine import lifecycle
     from cove.machine.locks import FileLock
     from cove.progress import renderer
@@ -124,7 +125,7 @@ def _end(name: str, *, in_order: bool, forced: bool) -> None:
         try:
             ask(paths, "stop", STOP_TIMEOUT_S, report, in_order=in_order, forced=forced)
         except NoAgent:
-            if (in_order and paths.suspended_run.exists()) or not FileLock(paths.vm_lock).is_free():
+            if (in_order and paths.suspended_run.exists()) or vm_may_run(paths):
                 # Its agent was killed: a new one takes the VM over, or wakes it, and stops it as it should be.
                 start_agent(paths)
                 ask(paths, "stop", STOP_TIMEOUT_S, report, in_order=in_order, forced=forced)
@@ -191,7 +192,8 @@ def _check_settings(name: str) -> None:
     paths = lifecycle.existing(name)
     fit.check_startable(paths)
     wanted = effective.load(paths.settings)
-    binary.find(wanted.qemu, architecture.named(wanted.architecture))
+    if wanted.driver != "hyperv" and not paths.vhdx.exists():
+        binary.find(wanted.qemu, architecture.named(wanted.architecture))
 
 
 @group.command()
@@ -232,7 +234,7 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
         used = value.get("host_memory")
         rows += [
             ("accelerator", f"{value['accelerator']}{reason}"),
-            ("versions", f"engine {engine}, API {api}, QEMU {value['qemu_version']}"),
+            ("versions", f"engine {engine}, API {api}, {_hypervisor(value)}"),
             ("uptime", f"{_span(value['uptime_seconds'])}{started}"),
             (
                 "memory",
@@ -245,6 +247,11 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
     rows += _folder_rows(value) + _not_shared_rows(value)
     used = "none yet" if value["disk_used"] is None else f"{value['disk_used'] / 2**20:.0f} MiB"
     return [*rows, ("disk", used), ("docker socket", value["docker_socket"])]
+
+
+def _hypervisor(value: dict[str, Any]) -> str:
+    """Hyper-V is a part of Windows, and has its version."""
+    return f"{'Windows' if value['accelerator'] == 'hyperv' else 'QEMU'} {value['qemu_version']}"
 
 
 def _crash_rows(last: dict[str, Any], shown: bool) -> list[tuple[str, str]]:
@@ -345,6 +352,8 @@ def _status(name: str) -> dict[str, Any]:
     if lacking := folders.not_shared(paths, shared):
         value["folders_not_shared"] = lacking
     used = allocated(paths.disk) if paths.disk.exists() else None
+    if paths.vhdx.exists():
+        used = paths.vhdx.stat().st_size
     images = {"images": machine_systems.told(paths)}
     return {"machine": name, **value, **images, "disk_used": used, "docker_socket": str(paths.docker_socket)}
 
@@ -390,6 +399,7 @@ def autostart(name: str, wish: str, as_json: bool) -> None:
 @json_output.option
 def rm(name: str, force: bool, as_json: bool) -> None:
     """Remove a machine with all its containers, images and volumes"""
+    from cove.agent import removal
     from cove.machine import lifecycle
 
     try:
@@ -407,6 +417,7 @@ def rm(name: str, force: bool, as_json: bool) -> None:
             f"the removal of machine {name} has been cancelled\n      to remove it without a question: cove machine rm --force {name}"
         )
     stop_for_good(name, forced=force)  # whatever its state: an agent may stay after its VM has died
+    removal.take_away(lifecycle.existing(name))
     lifecycle.remove(name)
     json_output.told(as_json, f"removed machine {name}", machine=name, state="removed")
 
