@@ -3,6 +3,7 @@ class Cove < Formula
   desc "Container desktop: docker commands on a laptop, run in a small VM"
   homepage "@HOMEPAGE@"
   version "@VERSION@"
+  license "@LICENCE@"
 
   on_arm do
     url "@ARM_URL@"

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from cove.errors import CoveError
 
-from making import dependencies, linux, macos, msi, records, release, signing, wheel, windows, winget
+from making import dependencies, linux, macos, msi, publisher, records, signing, wheel, windows, winget
 from making.plan import ROOT, Plan
 from making.targets import Target
 
@@ -58,8 +58,10 @@ def make(plan: Plan) -> None:
         print(f"{path.stat().st_size / 1e6:8.1f} MB  {path.relative_to(plan.out)}")
     if plan.dirty:
         print("made of a checkout with changes that are not committed")
-    if release.base() == release.NOWHERE:
-        print(f"the formula and winget's manifests lead nowhere: {release.VARIABLE} names no address")
+    if publisher.PLACEHOLDERS:
+        print(
+            f"placeholders, which {publisher.FILE.name} says nothing of: {', '.join(publisher.PLACEHOLDERS)} (installers/README.md)"
+        )
     if signing.program() is None:
         print(f"unsigned: {signing.VARIABLE} names no program (installers/README.md)")
 

@@ -9,7 +9,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from making.plan import INSTALLERS, PUBLISHER, SUMMARY, Plan, fill, total_size
+from making.plan import INSTALLERS, SUMMARY, Plan, fill, total_size
+from making.publisher import PUBLISHER
 from making.targets import LINUX, LINUX_ARM64, PYTHONS, Target
 
 HERE = INSTALLERS / "linux"
@@ -52,6 +53,7 @@ def tree(plan: Plan, own: Path, kind: Kind) -> Path:
     completions = root / "usr/share/bash-completion/completions/cove"
     completions.parent.mkdir(parents=True)
     completions.write_text("source <(cove completion bash)\n")
+    fill(HERE / "copyright", root / "usr/share/doc/cove/copyright", PUBLISHER=PUBLISHER.name, LICENCE=PUBLISHER.licence)
     plan.settle(root)
     return root
 
@@ -60,7 +62,8 @@ def deb(plan: Plan, files: Path, kind: Kind) -> Path:
     root = plan.fresh(f"deb-{kind.deb}")
     shutil.copytree(files, root, symlinks=True, dirs_exist_ok=True)
     fill(
-        HERE / "deb/control", root / "DEBIAN/control", VERSION=plan.version, PUBLISHER=PUBLISHER, SUMMARY=SUMMARY,
+        HERE / "deb/control", root / "DEBIAN/control", VERSION=plan.version, SUMMARY=SUMMARY,
+        PUBLISHER=f"{PUBLISHER.name} <{PUBLISHER.email}>", HOMEPAGE=PUBLISHER.homepage,
         ARCHITECTURE=kind.deb, QEMU=kind.deb_qemu, SIZE=str(total_size(root.rglob("*")) // 1024),
     )  # fmt: skip
     for script in ("postinst", "prerm", "triggers"):
@@ -76,7 +79,8 @@ def deb(plan: Plan, files: Path, kind: Kind) -> Path:
 def rpm(plan: Plan, files: Path, kind: Kind) -> Path:
     folder = plan.fresh(f"rpm-{kind.rpm}")
     fill(
-        HERE / "cove.spec", folder / "cove.spec", VERSION=plan.version, SUMMARY=SUMMARY, PUBLISHER=PUBLISHER, TREE=str(files),
+        HERE / "cove.spec", folder / "cove.spec", VERSION=plan.version, SUMMARY=SUMMARY, PUBLISHER=PUBLISHER.name, TREE=str(files),
+        LICENCE=PUBLISHER.licence, HOMEPAGE=PUBLISHER.homepage,
         QEMU=kind.rpm_qemu,
     )  # fmt: skip
     plan.run(

@@ -11,13 +11,13 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from making import bom, release
+from making import bom
 from making.plan import INSTALLERS, Plan, fill, total_size
+from making.publisher import PUBLISHER
 from making.records import digest
 from making.targets import MACOS, MACOS_INTEL, WINDOWS_PYTHON, Target
 
 HERE = INSTALLERS / "macos"
-IDENTIFIER = "org.cove.cove"
 _LIB = "usr/local/lib/cove"
 FORMULA_PYTHON = WINDOWS_PYTHON
 """Homebrew's Python for the formula: the one that Windows has, so that two systems try the same."""
@@ -29,7 +29,7 @@ def tree(plan: Plan, own: Path, target: Target) -> Path:
     plan.lay_site(target, own, root / _LIB / "site")
     launcher = root / "usr/local/bin/cove"
     fill(HERE / "cove.sh", launcher, LIB=f"/{_LIB}/site")
-    fill(HERE / "uninstall.sh", root / _LIB / "uninstall.sh", IDENTIFIER=IDENTIFIER)
+    fill(HERE / "uninstall.sh", root / _LIB / "uninstall.sh", IDENTIFIER=PUBLISHER.macos_identifier)
     for program in (launcher, root / _LIB / "uninstall.sh"):
         program.chmod(0o755)
     plan.settle(root)
@@ -43,11 +43,11 @@ def pkg(plan: Plan, files: Path, target: Target) -> Path:
     paths = [files, *sorted(files.rglob("*"))]
     size = str(total_size(paths) // 1024)
     fill(
-        HERE / "Distribution.xml", work / "Distribution", VERSION=plan.version, IDENTIFIER=IDENTIFIER, SIZE=size,
+        HERE / "Distribution.xml", work / "Distribution", VERSION=plan.version, IDENTIFIER=PUBLISHER.macos_identifier, SIZE=size,
         MACHINE=target.markers["platform_machine"],
     )  # fmt: skip
     fill(
-        HERE / "PackageInfo.xml", inner / "PackageInfo", VERSION=plan.version, IDENTIFIER=IDENTIFIER, SIZE=size,
+        HERE / "PackageInfo.xml", inner / "PackageInfo", VERSION=plan.version, IDENTIFIER=PUBLISHER.macos_identifier, SIZE=size,
         FILES=str(len(paths)),
     )  # fmt: skip
     (inner / "Bom").write_bytes(bom.made(list(_entries(plan, files, paths))))
@@ -66,8 +66,8 @@ def formula(plan: Plan, trees: Mapping[str, Path]) -> list[Path]:
     arm, intel = (_archive(plan, trees[target.name], target) for target in KINDS)
     made = plan.out / "homebrew/cove.rb"
     fill(
-        HERE / "cove.rb", made, HOMEPAGE=release.base(), VERSION=plan.version, PYTHON=FORMULA_PYTHON,
-        ARM_URL=release.url(plan, arm), ARM_SHA256=digest(arm), INTEL_URL=release.url(plan, intel), INTEL_SHA256=digest(intel),
+        HERE / "cove.rb", made, HOMEPAGE=PUBLISHER.homepage, LICENCE=PUBLISHER.licence, VERSION=plan.version, PYTHON=FORMULA_PYTHON,
+        ARM_URL=plan.url(arm), ARM_SHA256=digest(arm), INTEL_URL=plan.url(intel), INTEL_SHA256=digest(intel),
     )  # fmt: skip
     return [arm, intel, made]
 

@@ -21,7 +21,8 @@ from cove.image.recipe import Recipe, load_lock
 from cove.machine.architecture import AMD64
 
 from making import dependencies
-from making.plan import INSTALLERS, PUBLISHER, SUMMARY, Plan, fill, total_size
+from making.plan import INSTALLERS, SUMMARY, Plan, fill, total_size
+from making.publisher import PUBLISHER
 from making.records import Part, of_wheel
 from making.signing import VARIABLE, program, sign
 from making.targets import WINDOWS, WINDOWS_PYTHON
@@ -68,7 +69,7 @@ def exe(plan: Plan, files: Path) -> Path:
     script = plan.fresh("nsis") / "cove.nsi"
     call = f'!uninstfinalize \'"{os.environ[VARIABLE]}" "%1"\' = 0' if program() else ""
     fill(
-        HERE / "cove.nsi", script, OUT=str(made), TREE=str(files), VERSION=plan.version, PUBLISHER=PUBLISHER,
+        HERE / "cove.nsi", script, OUT=str(made), TREE=str(files), VERSION=plan.version, PUBLISHER=PUBLISHER.name,
         SUMMARY=SUMMARY, SIZE=str(total_size(files.rglob("*")) // 1024), SIGN=call,
     )  # fmt: skip
     plan.run(["makensis", "-V2", "-INPUTCHARSET", "UTF8", script])
@@ -113,7 +114,7 @@ def _library(plan: Plan, into: Path) -> list[Part]:
 def _program(plan: Plan, work: Path, source: Path, made: Path, what: str, *libraries: Path) -> None:
     resource = work / f"{made.stem}.rc"
     numbers = ",".join([*plan.version.split("."), "0"])
-    fill(HERE / "program.rc", resource, NUMBERS=numbers, VERSION=plan.version, PUBLISHER=PUBLISHER, WHAT=what)
+    fill(HERE / "program.rc", resource, NUMBERS=numbers, VERSION=plan.version, PUBLISHER=PUBLISHER.name, WHAT=what)
     shutil.copy(HERE / "program.manifest", work)
     plan.run([f"{_TOOL}windres", "-i", resource, "-o", work / f"{made.stem}.o"], cwd=work)
     plan.run(
