@@ -44,6 +44,14 @@ _PACKAGES = (f"libpython{WINDOWS_PYTHON}-minimal", f"libpython{WINDOWS_PYTHON}-s
 
 def tree(plan: Plan, own: Path) -> tuple[Path, list[Part]]:
     """The files as they lie in the folder that the user chooses, and those of others' that are no wheels."""
+    root, parts = lay(plan, own)
+    _compile(plan, root)
+    plan.settle(root)
+    return root, parts
+
+
+def lay(plan: Plan, own: Path) -> tuple[Path, list[Part]]:
+    """The same without what Python makes of modules when it has them first."""
     root = plan.fresh("windows-tree")
     python = root / "python"
     python.mkdir()
@@ -59,8 +67,6 @@ def tree(plan: Plan, own: Path) -> tuple[Path, list[Part]]:
     for script in ("user_path.py", "stop_machines.py"):
         shutil.copy(HERE / script, root / "setup" / script)
     sign(python / "python.exe", root / "bin/cove.exe", python / "python3.dll")
-    _compile(plan, root)
-    plan.settle(root)
     return root, parts
 
 

@@ -1,5 +1,5 @@
-"""Installers of an earlier version, made as the others are, of the same files but for the version, a module that has been given up since, and
-QEMU, which is most of what Windows' installers take time for."""
+"""Installers of an earlier version, made as the others are, of the same files but for the version, a module that has been given up
+since, and QEMU, which is most of what Windows' installers take time for."""
 
 from __future__ import annotations
 
