@@ -11,11 +11,13 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cove.forward.ports import free_port
+from cove.local.sockets import connect
 from cove.machine import keys
 from cove.machine.paths import MachinePaths
 from cove.transport.serial import SerialTransport
@@ -35,7 +37,7 @@ class UefiVm:
         self._process = process
         self._ssh_port = ssh_port
         self.boot_id = secrets.token_hex(16)
-        self.streams = SerialTransport(place / "streams.sock")
+        self.streams = SerialTransport(partial(connect, place / "streams.sock"))
 
     def boot(self) -> protocol.Ready:
         """Give it its seed when it asks for it, and return what its engine says."""
