@@ -44,7 +44,7 @@ def kept(wine: Wine) -> dict[str, str]:
         path.relative_to(wine.home).as_posix(): path.read_text("utf-8", "replace")
         for folder in folders
         for path in folder.rglob("*")
-        if path.is_file()
+        if path.is_file() and path.suffix != ".lock"  # which whoever stops a machine holds
     }
     assert "cpus = 1" in found[SETTINGS]
     assert len(found) > 2, "the docker context is missing"
