@@ -52,6 +52,9 @@ class Wine:
                 values[name.strip('"').lower()] = value.replace("\\\\", "\\")
         return found
 
+    def set_path(self, path: str) -> None:
+        self.run("reg", "add", r"HKCU\Environment", "/v", "Path", "/t", "REG_EXPAND_SZ", "/d", path, "/f")
+
     def path(self) -> str:
         """The user's PATH."""
         return self.registry().get("Environment", {}).get("path", "")
