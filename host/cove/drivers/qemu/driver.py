@@ -296,7 +296,8 @@ class QemuDriver(Driver):
             try:
                 return await asyncio.to_thread(self._channels.connect, command.QMP, QMP_TIMEOUT_S)
             except ConnectionRefusedError:
-                if not self._channels.qemu_listens or self.pid() is None or time.monotonic() > deadline:
+                ended = FileLock(self._paths.vm_lock).is_free()
+                if ended or not self._channels.qemu_listens or time.monotonic() > deadline:
                     raise
             await asyncio.sleep(LISTENS_YET_S)  # nothing tells when it does
 

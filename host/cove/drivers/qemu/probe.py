@@ -201,7 +201,10 @@ class _Trial:
             return ""
         self._said.seek(0)
         lines = self._said.read().decode("utf-8", "replace").strip().splitlines() or [""]
-        said = lines[0].removeprefix(f"{self._program.name}: ")[:160] or f"QEMU ended with status {self._process.returncode}"
+        said = (
+            lines[0].removeprefix(f"{self._program.name}: ")[:160]
+            or f"QEMU ended with status {self._process.returncode}"
+        )
         return f"{self._accelerator} failed: {said}"
 
 
