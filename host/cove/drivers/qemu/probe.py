@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cove.drivers.base import Accelerator
-from cove.drivers.qemu import binary, board, firmware
+from cove.drivers.qemu import binary, board, firmware, lastwords
 from cove.drivers.qemu.firmware import Firmware
 from cove.drivers.qemu.words import cpu
 from cove.errors import DriverError, HypervisorMissing
@@ -200,11 +200,9 @@ class _Trial:
         if self._process.returncode == self._ends_with:
             return ""
         self._said.seek(0)
-        lines = self._said.read().decode("utf-8", "replace").strip().splitlines() or [""]
-        said = (
-            lines[0].removeprefix(f"{self._program.name}: ")[:160]
-            or f"QEMU ended with status {self._process.returncode}"
-        )
+        lines = lastwords.telling(self._said.read().decode("utf-8", "replace").splitlines()) or [""]
+        first = lines[0].strip().removeprefix(f"{self._program.name}: ")[:160]
+        said = first or f"QEMU ended with status {self._process.returncode}"
         return f"{self._accelerator} failed: {said}"
 
 
