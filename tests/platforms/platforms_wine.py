@@ -11,6 +11,12 @@ from pathlib import Path
 
 BOUND_S = 250
 LAST_WORDS_S = 2.0
+PRIMITIVES = """
+#include <windows.h>
+#include <ntsecapi.h>
+__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE data, SIZE_T length) { return RtlGenRandom(data, (ULONG)length); }
+"""
+"""What Windows has since its version 8 in bcryptprimitives.dll, and Wine 8 has not: where `cryptography` takes its random numbers from."""
 
 
 class Wine:
@@ -26,6 +32,14 @@ class Wine:
         self.run("wineboot", "--init")
         # Wine 8 says that it is Windows 7 to some.
         self.run("winecfg", "-v", "win10")
+
+    def lay_primitives(self) -> None:
+        """For programs that want `PRIMITIVES`."""
+        folder = self.prefix / "drive_c/windows/system32"
+        source = folder / "bcryptprimitives.c"
+        source.write_text(PRIMITIVES)
+        made = ["x86_64-w64-mingw32-gcc", "-shared", "-O1", "-o", folder / "bcryptprimitives.dll", source]
+        subprocess.run(made, timeout=BOUND_S, check=True)
 
     @property
     def home(self) -> Path:

@@ -5,6 +5,7 @@ the image, to the end of its last process. Real Windows has not seen it, nor has
 from __future__ import annotations
 
 import json
+import shutil
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from cove.forward.ports import free_port
 from cove.image import mirror
+from machine_support import shared_cache
 from platforms_wine import Wine
 
 FOLDER = "AppData/Local/Programs/Cove"
@@ -55,8 +57,13 @@ def client(installers: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     found = mirror.find()
     mirrors = {"COVE_DEBIAN_MIRROR": found.debian, "COVE_DEBIAN_SECURITY_MIRROR": found.debian_security}
     wine = Wine(tmp_path_factory.mktemp("wine") / "prefix", mirrors)
+    wine.lay_primitives()
     (setup,) = installers.glob("*-windows-amd64.exe")
     wine.run(setup, "/S")
+    if (
+        packages := shared_cache() / "packages"
+    ).is_dir():  # what this computer has downloaded, of which the image is made
+        shutil.copytree(packages, wine.home / DATA / "Cache/packages")
     yield Client(wine)
     wine.end()
 
@@ -86,7 +93,7 @@ def test_a_container_runs(client: Client, started: str) -> None:
 def test_any_program_finds_the_engine_at_its_pipe(client: Client, started: str) -> None:
     (url,) = [word for word in started.split() if word.startswith("npipe:")]
     python = client.wine.home / FOLDER / "python/python.exe"
-    said = client.wine.call(python, "-c", ASK, url.removeprefix("npipe:").replace("/", "\\"))
+    said = client.wine.call(python, "-c", ASK, url.removeprefix("npipe://").replace("/", "\\"))
     assert said.startswith("HTTP/1.1 200 OK\n")
     assert said.endswith("\n\nOK\n")
 
