@@ -14,6 +14,7 @@ from cove.cli.command import agreed
 from cove.cli.errors import CliError
 from cove.cli.which_machine import chosen, named
 from cove.errors import CoveError, MachineNotFound
+from cove.local import sockets
 
 STOP_TIMEOUT_S = 120.0
 SUSPEND_TIMEOUT_S = 240.0
@@ -74,7 +75,7 @@ def _start(name: str, as_json: bool) -> None:
     socket = _run(name)
     lost = lost_ports.told(name)
     json_output.told(
-        as_json, f"machine {name} is running; its docker socket is {socket}",
+        as_json, f"machine {name} is running; its docker socket is {sockets.shown(socket)}",
         machine=name, state="running", docker_socket=str(socket), lost_ports=[each.shown() for each in lost],
     )  # fmt: skip
 
@@ -246,7 +247,7 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
     rows += machine_systems.rows(value)
     rows += _folder_rows(value) + _not_shared_rows(value)
     used = "none yet" if value["disk_used"] is None else f"{value['disk_used'] / 2**20:.0f} MiB"
-    return [*rows, ("disk", used), ("docker socket", value["docker_socket"])]
+    return [*rows, ("disk", used), ("docker socket", sockets.shown(Path(value["docker_socket"])))]
 
 
 def _hypervisor(value: dict[str, Any]) -> str:
@@ -370,7 +371,8 @@ def list_machines(as_json: bool) -> None:
         return
     print(f"{'NAME':<20}{'STATE':<12}{'ACCELERATOR':<14}DOCKER SOCKET")
     for one in machines:
-        print(f"{one['machine']:<20}{one['state']:<12}{one.get('accelerator', '-'):<14}{one['docker_socket']}")
+        socket = sockets.shown(Path(one["docker_socket"]))
+        print(f"{one['machine']:<20}{one['state']:<12}{one.get('accelerator', '-'):<14}{socket}")
 
 
 @group.command()

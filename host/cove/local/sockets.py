@@ -42,6 +42,10 @@ if sys.platform == "win32":
 
         return "npipe://" + pipes.name(path).replace("\\", "/")
 
+    def shown(path: Path) -> str:
+        """As people are told of it: what they can hand on."""
+        return url(path)
+
 else:
 
     def listen(path: Path, backlog: int) -> socket.socket:
@@ -75,3 +79,7 @@ else:
     def url(path: Path) -> str:
         """For docker's client."""
         return f"unix://{path}"
+
+    def shown(path: Path) -> str:
+        """As people are told of it: what they can hand on."""
+        return str(path)

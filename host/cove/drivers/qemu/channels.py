@@ -38,9 +38,10 @@ class Ends:
 
 
 class Channels(ABC):
-    """Of one machine. `oldest`: the first version of QEMU that has them."""
+    """Of one machine. `oldest`: the first version of QEMU that has them. `qemu_listens`: not before QEMU has come so far."""
 
     oldest: ClassVar[tuple[int, ...]] = ()
+    qemu_listens: ClassVar[bool] = False
 
     def __init__(self, paths: MachinePaths) -> None:
         self._places = {
@@ -84,6 +85,7 @@ class TlsChannels(Channels):
     """
 
     oldest: ClassVar[tuple[int, ...]] = (8, 0)
+    qemu_listens: ClassVar[bool] = True
 
     def __init__(self, paths: MachinePaths) -> None:
         super().__init__(paths)

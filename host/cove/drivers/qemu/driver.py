@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -42,6 +43,9 @@ from cove.machine.paths import MachinePaths
 log = logging.getLogger(__name__)
 
 QMP_TIMEOUT_S = 20.0
+LISTENING_S = 60.0
+"""In which QEMU listens where it does so itself: what looks at each program for viruses may have a hundred of its libraries to read."""
+LISTENS_YET_S = 0.1
 INSPECT_TIMEOUT_S = 2.0
 KILL_TIMEOUT_S = 10.0
 LOOKED_AT_S = 0.5
@@ -285,8 +289,9 @@ class QemuDriver(Driver):
         failures = EventListener(names={"BLOCK_IO_ERROR"})
         client.register_listener(failures)
         try:
+            sock = await self._dial()
             async with asyncio.timeout(QMP_TIMEOUT_S):
-                await client.connect(await asyncio.to_thread(self._channels.connect, command.QMP, QMP_TIMEOUT_S))
+                await client.connect(sock)
         except (TimeoutError, OSError, QMPError) as error:
             raise DriverError(
                 f"QEMU does not answer on {self._paths.qmp_socket}: {error or 'no answer in time'}"
@@ -296,6 +301,18 @@ class QemuDriver(Driver):
         self._failures = asyncio.get_running_loop().create_task(self._watch_disk(failures))
         if (await self._execute("query-status"))["status"] == "io-error":
             self._full.set()
+
+    async def _dial(self) -> socket.socket:
+        """A connection to QMP. Raises `OSError`."""
+        deadline = time.monotonic() + LISTENING_S
+        while True:
+            try:
+                return await asyncio.to_thread(self._channels.connect, command.QMP, QMP_TIMEOUT_S)
+            except ConnectionRefusedError:
+                ended = FileLock(self._paths.vm_lock).is_free()
+                if ended or not self._channels.qemu_listens or time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(LISTENS_YET_S)  # nothing tells when it does
 
     async def _watch(self, client: QMPClient) -> None:
         """End when QEMU does: its QMP connection breaks, and then it lets go of its lock."""
