@@ -45,12 +45,14 @@ class Wine:
     def home(self) -> Path:
         return self.prefix / "drive_c/users" / getpass.getuser()
 
-    def run(self, *words: str | Path, status: int = 0) -> str:
+    def run(
+        self, *words: str | Path, status: int = 0, cwd: Path | None = None, bound_s: float = BOUND_S, **more: str
+    ) -> str:
         """Run a Windows program and all that it leaves running, to the end; return what it says. Both streams are pipes: a file of Linux's
-        is no standard stream to Windows' Python under Wine."""
+        is no standard stream to Windows' Python under Wine. `more`: of its environment."""
         done = subprocess.run(
-            ["wine", *map(str, words)], env=self._environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, timeout=BOUND_S,
+            ["wine", *map(str, words)], env=self.environment(**more), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors="replace", timeout=bound_s, cwd=cwd,
         )  # fmt: skip
         self.wait()
         assert done.returncode == status, done.stdout
@@ -90,6 +92,9 @@ class Wine:
     def end(self) -> None:
         """All that runs in it, at once."""
         subprocess.run(["wineserver", "--kill"], env=self._environment, timeout=BOUND_S, check=False)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        return self._environment | more
 
     def files(self) -> set[str]:
         """All files and folders of the user, but the folder for what lasts a moment."""

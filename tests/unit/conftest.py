@@ -1,13 +1,37 @@
-"""A guest's SSH and the way into it, for the tests of the host's side."""
+"""A guest's SSH and the way into it, for the tests of the host's side; and what is left out on Windows."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from not_on_windows import left_out
 from ways import Way
+
+if sys.platform == "win32":
+
+    class LeftOut(pytest.Module):
+        """A file of tests that is not even imported."""
+
+        reason = ""
+
+        def collect(self) -> Any:
+            raise pytest.skip.Exception(self.reason, allow_module_level=True)
+
+    def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+        reason = left_out(module_path)
+        if not reason:
+            return None
+        made = LeftOut.from_parent(parent, path=module_path)
+        made.reason = reason
+        return made
+
+    def pytest_itemcollected(item: pytest.Item) -> None:
+        if reason := left_out(item.path, getattr(item, "originalname", item.name)):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 class SshWay(Way):

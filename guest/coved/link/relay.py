@@ -13,6 +13,7 @@ import contextlib
 import errno
 import socket
 import struct
+import sys
 from collections import OrderedDict
 from typing import Any
 
@@ -47,9 +48,11 @@ class Relay:
         try:
             if listener.family == socket.AF_INET6:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 is the hypervisor's
-            if proto == "tcp":
+            if sys.platform == "win32":  # where SO_REUSEADDR would give us a port that another program has
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+            elif proto == "tcp":
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            else:
+            if proto == "udp":
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _QUEUE)
             listener.bind((address, port))
             return cls.at(listener)
@@ -83,8 +86,7 @@ class Relay:
         """The port is free when this returns; connections end."""
         for task in self._tasks:
             task.cancel()
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self.listener)
+        _unwatch(self.listener)
         self.listener.close()
 
     def _start(self, work: Any) -> None:
@@ -160,7 +162,17 @@ class DatagramRelay(Relay):
         self._peers: OrderedDict[Any, tuple[socket.socket, asyncio.TimerHandle]] = OrderedDict()
 
     async def _run(self) -> None:
-        asyncio.get_running_loop().add_reader(self.listener, self._received)
+        if sys.platform != "win32":
+            asyncio.get_running_loop().add_reader(self.listener, self._received)
+            return
+        # Windows' event loop tells of no socket that something can be read from it.
+        loop = asyncio.get_running_loop()
+        while self.listener.fileno() >= 0:
+            with contextlib.suppress(OSError):  # one that may come of an answer that nobody took
+                data, peer = await loop.sock_recvfrom(self.listener, _DATAGRAM)
+                self._socket(peer).send(data)
+                continue
+            await asyncio.sleep(_PAUSE_S)
 
     def lead(self, address: str, port: int) -> None:
         self._forget_all()
@@ -200,7 +212,10 @@ class DatagramRelay(Relay):
             except OSError:
                 found.close()
                 raise
-            loop.add_reader(found, self._answered, found, peer)
+            if sys.platform == "win32":
+                self._start(self._answers(found, peer))
+            else:
+                loop.add_reader(found, self._answered, found, peer)
         self._peers[peer] = found, loop.call_later(SILENCE_S, self._forget, peer)
         self._peers.move_to_end(peer)
         return found
@@ -210,11 +225,25 @@ class DatagramRelay(Relay):
             for _ in range(64):
                 self.listener.sendto(found.recv(_DATAGRAM), peer)
 
+    async def _answers(self, found: socket.socket, peer: Any) -> None:
+        loop = asyncio.get_running_loop()
+        while found.fileno() >= 0:
+            with contextlib.suppress(OSError):
+                self.listener.sendto(await loop.sock_recv(found, _DATAGRAM), peer)
+                continue
+            await asyncio.sleep(_PAUSE_S)
+
     def _forget(self, peer: Any) -> None:
         found, timer = self._peers.pop(peer)
         timer.cancel()
-        asyncio.get_running_loop().remove_reader(found)
+        _unwatch(found)
         found.close()
+
+
+def _unwatch(one: socket.socket) -> None:
+    """Before it is closed, when its number may come to mean another."""
+    if sys.platform != "win32":
+        asyncio.get_running_loop().remove_reader(one)
 
 
 def _family(address: str) -> socket.AddressFamily:

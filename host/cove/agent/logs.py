@@ -40,8 +40,10 @@ class Rotating(logging.FileHandler):
             # None after `close`, when the library opens the file again by itself.
             if self.stream is not None and self.stream.tell() > self._max:
                 self.stream.close()
-                rotate(Path(self.baseFilename), self._max)
-                self.stream = self._open()
+                try:
+                    rotate(Path(self.baseFilename), self._max)
+                finally:
+                    self.stream = self._open()
         except OSError:
             self.handleError(record)
             return

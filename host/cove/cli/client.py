@@ -1,4 +1,4 @@
-"""A thin client of the Docker Engine API over a unix socket.
+"""A thin client of the Docker Engine API over a unix socket, or a named pipe.
 
 h11 keeps the protocol; nothing here imports http.client or requests, which cost more than a whole command may.
 Requests carry no API version: the engine then answers in its own newest one, and no round trip is spent on agreeing.
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import h11
 
 from cove.cli.errors import ConnectionFailed, DaemonError
-from cove.local.sockets import connect, url
+from cove.local.sockets import EXAMPLE, KIND, at, connect, url
 
 if TYPE_CHECKING:
     from cove.cli.upload import Uploader
@@ -135,17 +135,16 @@ class EngineClient:
 
     @classmethod
     def from_environment(cls, machine: str | None = None, host: str | None = None) -> EngineClient:
-        """`host` or COVE_HOST (unix:///path) points at any engine, otherwise `machine` or COVE_MACHINE names a
-        machine.
+        """`host` or COVE_HOST (unix:///path, on Windows npipe:////./pipe/NAME) points at any engine, otherwise `machine` or
+        COVE_MACHINE names a machine.
         """
         host = host or (None if machine else os.environ.get("COVE_HOST"))
         if host:
-            scheme, separator, path = host.partition("://")
-            if scheme != "unix" or not separator or not path.startswith("/"):
+            if (path := at(host)) is None:
                 raise ConnectionFailed(
-                    f"{host!r} is not the address of an engine\n      it must be a unix socket: COVE_HOST=unix:///path/docker.sock"
+                    f"{host!r} is not the address of an engine\n      it must be a {KIND}: COVE_HOST={EXAMPLE}"
                 )
-            return cls(Path(path))
+            return cls(path)
         from cove.machine.paths import DEFAULT_MACHINE, MachinePaths
 
         name = machine or os.environ.get("COVE_MACHINE") or DEFAULT_MACHINE

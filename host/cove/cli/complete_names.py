@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cove.local.sockets import at
 from cove.machine import engine
 
 BOUND_S = 1.0
@@ -70,7 +71,9 @@ class Names:
         from cove.machine.paths import DEFAULT_MACHINE, MachinePaths
 
         if host := self._host or ("" if self._machine else os.environ.get("COVE_HOST", "")):
-            return Path(host.removeprefix("unix://"))
+            if (path := at(host)) is None:
+                raise FileNotFoundError(host)
+            return path
         paths = MachinePaths(self._machine or os.environ.get("COVE_MACHINE") or DEFAULT_MACHINE)
         if paths.down.exists() or paths.suspended_run.exists():
             raise FileNotFoundError(paths.docker_socket)

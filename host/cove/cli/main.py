@@ -188,7 +188,11 @@ OWN_COMMANDS = {
 
 GLOBAL_FLAGS = (
     flags.text("machine", "m", "Machine to use (COVE_MACHINE)"),
-    flags.text("host", "H", "Engine to use instead of a machine's, unix:///path (COVE_HOST, not DOCKER_HOST)"),
+    flags.text(
+        "host",
+        "H",
+        "Engine to use instead of a machine's, unix:///path or npipe:////./pipe/NAME (COVE_HOST, not DOCKER_HOST)",
+    ),
     flags.switch("debug", "D", "Show tracebacks"),
     flags.switch("version", "v", "Print version information and quit"),
 )

@@ -59,5 +59,5 @@ def _modes(*wanted: tuple[int, int, int]) -> Iterator[None]:
                 kernel32.SetConsoleMode(handle, mode.value & ~cleared | added)
         yield
     finally:
-        for handle, value in before:
+        for handle, value in reversed(before):  # both outputs are mostly of one console, with one mode
             kernel32.SetConsoleMode(handle, value)

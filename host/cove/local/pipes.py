@@ -33,7 +33,11 @@ _IDENTIFY_ONLY = 0x0010_0000 | 0x0001_0000
 """SECURITY_SQOS_PRESENT, SECURITY_IDENTIFICATION: whoever serves the pipe may not act as its client."""
 _READ_CONTROL = 0x0002_0000
 _ERROR_PIPE_BUSY, _ERROR_NO_DATA, _ERROR_ABORTED = 231, 232, 995
+_CANCELLED_S = 10.0
+"""Within which a thread whose waiting was cancelled has heard of that."""
 _KERNEL_OBJECT, _OWNER = 6, 1
+SERVICES = frozenset({"S-1-5-18", "S-1-5-32-544"})
+"""The system itself and administrators: whose a service's pipe is, such as that of a Docker engine."""
 _TOKEN_QUERY, _TOKEN_USER = 8, 1
 _RIGHTS = "O:{sid}D:P(A;;GA;;;{sid})(A;;GA;;;SY)"
 """The owner; and protected from inheritance: all rights for the owner and for the system, none for others."""
@@ -66,8 +70,8 @@ def connect(path: Path, timeout_s: float) -> Joined:
         raise ConnectionRefusedError(f"nobody listens at {path} any more") from None
 
 
-def open_pipe(pipe: str, timeout_s: float) -> Joined:
-    """A connection to a pipe of this user's. Raises `OSError`."""
+def open_pipe(pipe: str, timeout_s: float, *, or_of: frozenset[str] = frozenset()) -> Joined:
+    """A connection to a pipe of this user's, or of one of these (security identifiers). Raises `OSError`."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:
@@ -84,7 +88,7 @@ def open_pipe(pipe: str, timeout_s: float) -> Joined:
                 _winapi.WaitNamedPipe(pipe, max(1, int(left * 1000)))
     stream = _Pipe(handle)
     try:
-        if _owner(handle) != _user():
+        if (owner := _owner(handle)) != _user() and owner not in or_of:
             raise PermissionError(f"{pipe} is another user's")
     except BaseException:
         stream.close()
@@ -93,53 +97,79 @@ def open_pipe(pipe: str, timeout_s: float) -> Joined:
 
 
 class PipeListener:
-    """Raises `OSError`, when another process has the name."""
+    """For one thread that accepts, and any that closes it. Raises `OSError`, when another process has the name."""
 
     def __init__(self, pipe: str) -> None:
         self.name = pipe
         self._closed = False
+        self._lock = threading.Lock()
+        self._settled = threading.Condition(self._lock)
         self._waiting: _winapi.Overlapped | None = None
+        """A client is waited for; whoever waits has `_next`, and closes it when the listener is closed meanwhile."""
         self._next = self._make(first=True)
 
     def accept(self) -> tuple[socket.socket, str]:
         """Raises `OSError` when it is closed."""
-        while not self._closed:
+        while True:
+            if (handle := self._connected()) is None:
+                continue
+            try:
+                return join(_Pipe(handle)), self.name
+            except (RuntimeError, OSError):  # no more threads, or sockets
+                continue
+
+    def _connected(self) -> int | None:
+        """The pipe of the next client; None when who came has gone already. Raises `OSError`."""
+        came = True
+        with self._lock:
+            if self._closed:
+                raise OSError("it is closed")
             handle = self._next
             try:
                 self._waiting = _winapi.ConnectNamedPipe(handle, overlapped=True)
-                if self._closed:
-                    self._waiting.cancel()
-                _completed(self._waiting)
             except OSError as error:
-                if self._closed or getattr(error, "winerror", 0) != _ERROR_NO_DATA:
+                if error.winerror != _ERROR_NO_DATA:
                     raise
-                stream = None  # who came has gone already
-            else:
-                stream = _Pipe(handle)
+                came = False
+        error = None
+        if self._waiting is not None:
+            try:
+                _completed(self._waiting)
+            except OSError as failed:
+                error, came = failed, False
+        with self._lock:
+            self._waiting = None
+            self._settled.notify_all()
+            if self._closed:
+                _winapi.CloseHandle(handle)
+                raise OSError("it is closed")
+            if error is not None and getattr(error, "winerror", 0) != _ERROR_NO_DATA:
+                raise error
             try:
                 self._next = self._make(first=False)
             except OSError:  # the name stays ours, and this one waits for the next client
                 _disconnect(handle)
                 raise
-            if stream is None:
-                _winapi.CloseHandle(handle)
-                continue
-            try:
-                return join(stream), self.name
-            except (RuntimeError, OSError):  # no more threads, or sockets
-                continue
-        raise OSError("it is closed")
+        if came:
+            return handle
+        _winapi.CloseHandle(handle)
+        return None
 
     def shutdown(self, how: int, /) -> None:
         self.close()
 
     def close(self) -> None:
-        if not self._closed:
+        """The name is free when this returns."""
+        with self._lock:
+            if self._closed:
+                return
             self._closed = True
-            if self._waiting is not None:
-                with contextlib.suppress(OSError):
-                    self._waiting.cancel()
-            _winapi.CloseHandle(self._next)
+            if self._waiting is None:
+                _winapi.CloseHandle(self._next)
+                return
+            with contextlib.suppress(OSError):
+                self._waiting.cancel()
+            self._settled.wait_for(lambda: self._waiting is None, _CANCELLED_S)
 
     def fileno(self) -> int:
         """Below 0 when it is closed."""

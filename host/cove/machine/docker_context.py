@@ -98,6 +98,8 @@ def is_anothers(paths: MachinePaths) -> bool:
     if not separator:
         return False
     try:
+        if scheme == "npipe" and (machine := _machine(found)):
+            return Path(machine).is_dir()  # a pipe has no folder
         return scheme != "unix" or Path(path).parent.is_dir()
     except PermissionError:  # another user's
         return True

@@ -20,7 +20,12 @@ def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:
     fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
-        with os.fdopen(fd, "wb") as file:
+        try:
+            file = os.fdopen(fd, "wb")
+        except BaseException:
+            os.close(fd)
+            raise
+        with file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -51,12 +56,19 @@ def sync_folder(path: Path) -> None:
 
 
 def rotate(path: Path, max_bytes: int) -> None:
-    """Rename `path` to `path`.1 when it has more than `max_bytes`, so that a log keeps at most two such files."""
+    """Rename `path` to `path`.1 when it has more than `max_bytes`, so that a log keeps at most two such files.
+
+    Windows renames nothing that somebody has open, who reads along, for one: there its end is copied, and it is emptied.
+    """
     try:
         if path.stat().st_size > max_bytes:
             path.replace(path.with_name(path.name + ".1"))
     except FileNotFoundError:
         pass
+    except PermissionError:
+        if sys.platform != "win32":
+            raise
+        cut(path, max_bytes)
 
 
 def cut(path: Path, max_bytes: int) -> bool:

@@ -298,7 +298,7 @@ class MachinePaths:
 
     def _socket(self, file: str) -> Path:
         path = self.run_dir / file
-        if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        if sys.platform != "win32" and len(os.fsencode(path)) > MAX_SOCKET_PATH:  # there it is a file that names a pipe
             raise CoveError(
                 f"the path of the socket {path} is too long ({len(os.fsencode(path))} bytes, at most {MAX_SOCKET_PATH})",
                 "set COVE_HOME or XDG_RUNTIME_DIR to a shorter folder",

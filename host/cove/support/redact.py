@@ -11,7 +11,7 @@ import contextlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -89,7 +89,7 @@ _FORMS: tuple[tuple[re.Pattern[str], str], ...] = (
 class Redactor:
     """`secrets` are known; `home` becomes ~ in paths, and its user's name goes with it."""
 
-    def __init__(self, secrets: Iterable[str] = (), home: Path | None = None) -> None:
+    def __init__(self, secrets: Iterable[str] = (), home: PurePath | None = None) -> None:
         forms: set[str] = set()
         for secret in secrets:
             for one in {secret, secret.strip(), *secret.split("\n")}:
@@ -99,9 +99,7 @@ class Redactor:
         self._known = (
             re.compile("|".join(re.escape(each) for each in sorted(forms, key=len, reverse=True))) if forms else None
         )
-        self._home = (
-            re.compile(rf"{re.escape(str(home))}(?![\w-])") if home is not None and len(str(home)) > 1 else None
-        )
+        self._home = _leading_to(str(home)) if home is not None and len(str(home)) > 1 else None
 
     def __call__(self, text: str) -> str:
         """`text` without secrets."""
@@ -121,6 +119,14 @@ class Redactor:
         if isinstance(value, list | tuple):
             return [self.document(each) for each in value]
         return self(value) if isinstance(value, str) else value
+
+
+def _leading_to(home: str) -> re.Pattern[str]:
+    """All forms of a folder's path in texts. On Windows a backslash may be doubled (JSON), or be a slash, and case is no matter."""
+    if "\\" not in home:
+        return re.compile(rf"{re.escape(home)}(?![\w-])")
+    names = map(re.escape, home.split("\\"))
+    return re.compile(r"(?:\\{1,2}|/)".join(names) + r"(?![\w-])", re.IGNORECASE)
 
 
 def _is_secret(key: str, value: Any) -> bool:

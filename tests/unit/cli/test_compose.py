@@ -36,7 +36,7 @@ def call(home: Path, *words: str, **environment: str) -> tuple[int, str, str, in
 def test_the_plugin_takes_the_place_of_cove(tmp_path: Path) -> None:
     plugin = program(tmp_path / ".docker/cli-plugins/docker-compose")
     with engine_at(tmp_path / "engine.sock") as engine:
-        host = f"unix://{engine.path}"
+        host = engine.url
         status, out, err, pid = call(
             tmp_path, "-f", "x.yaml", "up", "--wait", "-d", "--", "--help",
             COVE_HOST=host, DOCKER_HOST="tcp://elsewhere:1", DOCKER_CONTEXT="other", DOCKER_TLS_VERIFY="1",

@@ -30,7 +30,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MachinePaths:
     monkeypatch.setenv("COVE_HOME", str(tmp_path / "c"))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
     monkeypatch.setattr(policy, "place", lambda: tmp_path / "etc/policy.toml")
-    monkeypatch.setattr(policy, "OWNER", os.getuid())
+    monkeypatch.setattr(policy, "OWNER", getattr(os, "getuid", int)())
     monkeypatch.setattr(computer, "processors", lambda: 16)
     monkeypatch.setattr(computer, "memory", lambda: 32 << 30)
     return lifecycle.init("default")

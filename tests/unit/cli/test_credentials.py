@@ -63,9 +63,10 @@ class Place:
         self.config = folder / "docker" / "config.json"
         self.programs = folder / "programs"
         self.programs.mkdir()
-        (self.programs / "cat").symlink_to(shutil.which("cat") or "")
+        if sys.platform != "win32":
+            (self.programs / "cat").symlink_to(shutil.which("cat") or "")
         self.environment = os.environ | {
-            "COVE_HOST": f"unix://{engine.path}",
+            "COVE_HOST": engine.url,
             "DOCKER_CONFIG": str(self.config.parent),
             "PATH": str(self.programs),  # and no helper that this machine may have
         }
@@ -81,6 +82,8 @@ class Place:
         path = self.programs / f"docker-credential-{name}"
         path.write_text(text)
         path.chmod(0o755)
+        if sys.platform == "win32":  # which finds programs by the ends of their names
+            path.with_name(f"{path.name}.bat").write_text(f'@"{sys.executable}" "%~dp0{path.name}" %*\n')
 
     def calls(self) -> list[list[str]]:
         return [json.loads(line) for line in (self.programs / "calls").read_text().splitlines()]
@@ -179,7 +182,7 @@ def test_a_file_that_cannot_be_read_is_told_of(
 ) -> None:
     assert credentials.find(load(text), "a") == Credentials()
     told = capsys.readouterr().err
-    assert told.startswith(f"WARNING: Error parsing config file ({tmp_path}/config.json): {reason}")
+    assert told.startswith(f"WARNING: Error parsing config file ({tmp_path / 'config.json'}): {reason}")
 
 
 def test_a_file_that_is_no_json_is_not_written_over(load: Callable[[Any], DockerConfig], tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 @pytest.fixture
 def run(engine: Engine) -> Run:
     def cove(*words: str) -> tuple[int, str, str]:
-        environment = os.environ | {"COVE_HOST": f"unix://{engine.path}"}
+        environment = os.environ | {"COVE_HOST": engine.url}
         done = subprocess.run([*COVE, *words], env=environment, capture_output=True, text=True, timeout=20)
         return done.returncode, done.stdout, done.stderr
 

@@ -59,7 +59,7 @@ def test_a_starter_that_was_removed_is_pulled(tmp_path: Path, port: int) -> None
         done = subprocess.run(
             [*COVE, "hello", "-p", str(port)], capture_output=True, text=True, timeout=20,
             env=os.environ
-            | {"COVE_HOST": f"unix://{engine.path}", "DOCKER_CONFIG": str(tmp_path)}
+            | {"COVE_HOST": engine.url, "DOCKER_CONFIG": str(tmp_path)}
             | {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""},  # which has another localhost
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

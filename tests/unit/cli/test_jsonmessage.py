@@ -26,7 +26,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 @pytest.fixture
 def environment(engine: Engine, tmp_path: Path) -> dict[str, str]:
-    return os.environ | {"COVE_HOST": f"unix://{engine.path}", "DOCKER_CONFIG": str(tmp_path), "TZ": "UTC"}
+    return os.environ | {"COVE_HOST": engine.url, "DOCKER_CONFIG": str(tmp_path), "TZ": "UTC"}
 
 
 @pytest.mark.parametrize("columns", list(RECORDED["drawn"]))

@@ -66,7 +66,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 @pytest.fixture
 def run(engine: Engine, tmp_path: Path) -> Run:
-    environment = os.environ | {"COVE_HOST": f"unix://{engine.path}", "DOCKER_CONFIG": str(tmp_path), "TZ": "UTC"}
+    environment = os.environ | {"COVE_HOST": engine.url, "DOCKER_CONFIG": str(tmp_path), "TZ": "UTC"}
 
     def cove(*words: str) -> tuple[int, str, str]:
         done = subprocess.run([*COVE, *words], env=environment, capture_output=True, text=True, timeout=20)

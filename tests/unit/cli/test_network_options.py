@@ -93,7 +93,7 @@ def port(tmp_path: Path) -> Iterator[Callable[..., tuple[int, str, str]]]:
         engine.answers["GET", "/containers/c/json"] = 200, {"NetworkSettings": {"Ports": ports}}
 
         def asked(*words: str) -> tuple[int, str, str]:
-            environment = os.environ | {"COVE_HOST": f"unix://{engine.path}"}
+            environment = os.environ | {"COVE_HOST": engine.url}
             done = subprocess.run(
                 [*COVE, "port", "c", *words], env=environment, capture_output=True, text=True, timeout=20
             )

@@ -33,7 +33,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 @pytest.fixture
 def environment(engine: Engine, tmp_path: Path) -> dict[str, str]:
     (tmp_path / "config.json").write_text(json.dumps(AUTHS))
-    return os.environ | {"COVE_HOST": f"unix://{engine.path}", "DOCKER_CONFIG": str(tmp_path)}
+    return os.environ | {"COVE_HOST": engine.url, "DOCKER_CONFIG": str(tmp_path)}
 
 
 @pytest.fixture

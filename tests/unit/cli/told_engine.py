@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import socket
 import socketserver
 import subprocess
 import sys
@@ -16,6 +18,8 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from cove.local import sockets
 
 COVE = (sys.executable, "-m", "cove")
 
@@ -29,16 +33,32 @@ class Request:
     body: bytes
 
 
-class Engine(socketserver.ThreadingUnixStreamServer):
+class Engine(socketserver.ThreadingMixIn, socketserver.BaseServer):
     """Answers the requests of `answers`, (method, path), with (status, body) and keeps all that come in `requests`."""
 
     daemon_threads = True
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.url = sockets.url(path)
         self.answers: dict[tuple[str, str], tuple[int, Any]] = {}
         self.requests: list[Request] = []
         super().__init__(str(path), Handler)
+        self._listener = sockets.listen(path, 16)
+
+    def serve_forever(self, poll_interval: float = 0) -> None:
+        with contextlib.suppress(OSError):  # it is closed
+            while True:
+                self.process_request(*self._listener.accept())
+
+    def shutdown(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def shutdown_request(self, request: Any) -> None:
+        with contextlib.suppress(OSError):
+            request.shutdown(socket.SHUT_WR)
+        request.close()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -86,7 +106,7 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def engine_at(path: Path) -> Iterator[Engine]:
     with Engine(path) as made:
-        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.05})
+        thread = threading.Thread(target=made.serve_forever)
         thread.start()
         try:
             yield made

@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -173,3 +174,96 @@ def test_a_child_holds_the_lock_that_it_inherits_for_as_long_as_it_lives(tmp_pat
     child.wait(60)
     other.acquire(60, "the lock of a child that is gone")
     other.release()
+
+
+def test_a_closed_listener_leaves_its_name_free_and_nobody_waiting(path: Path) -> None:
+    for _ in range(30):
+        listener = pipes.listen(path)
+        ended = threading.Event()
+
+        def accept(listener: pipes.PipeListener = listener, ended: threading.Event = ended) -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    listener.accept()[0].close()
+            ended.set()
+
+        threading.Thread(target=accept, daemon=True).start()
+        listener.close()  # at whatever it is
+        assert ended.wait(60)
+        assert listener.fileno() < 0
+
+
+def test_a_client_that_comes_while_it_is_closed_keeps_no_pipe(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = pipes.listen(path)
+    make, closing = listener._make, threading.Thread(target=listener.close, daemon=True)
+
+    def closed_meanwhile(*, first: bool) -> int:
+        closing.start()
+        return make(first=first)
+
+    monkeypatch.setattr(listener, "_make", closed_meanwhile)
+    accepted: list[Any] = []
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            accepted.append(listener.accept()[0])
+
+    accepting = threading.Thread(target=accept, daemon=True)
+    accepting.start()
+    with connect(path) as client:
+        accepting.join(60)
+        closing.join(60)
+        assert not closing.is_alive()
+        (served,) = accepted
+        served.sendall(b"served all the same")
+        served.close()
+        assert client.recv(100) == b"served all the same"
+    with pytest.raises(OSError, match=r".") as told:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:  # the system lets go of the ends when both are closed
+            pipes.open_pipe(listener.name, 1).close()
+    assert isinstance(told.value, FileNotFoundError)
+    pipes.listen(path).close()
+
+
+@pytest.mark.parametrize("url", ["npipe:////./pipe/docker_engine", r"npipe://\\.\pipe\docker_engine"])
+def test_a_pipe_has_a_url_as_docker_writes_it(url: str) -> None:
+    path = sockets.at(url)
+    assert path is not None
+    assert str(path) == r"\\.\pipe\docker_engine"
+    assert sockets.url(path) == "npipe:////./pipe/docker_engine"
+    with pytest.raises(FileNotFoundError):
+        sockets.connect(path, 1)
+
+
+@pytest.mark.parametrize(
+    "url", ["unix:///c/docker.sock", "npipe://", "npipe:////./pipe/", "npipe:////server/pipe/x", "npipe://C:/x"]
+)
+def test_no_other_place_is_one_of_an_engine(url: str) -> None:
+    assert sockets.at(url) is None
+
+
+def test_a_pipe_is_reached_by_its_url(echoing: Path) -> None:
+    path = sockets.at(sockets.url(echoing))
+    assert path is not None
+    with connect(path) as sock:
+        sock.sendall(b"hello")
+        assert sock.recv(5) == b"hello"
+
+
+def test_a_pipe_of_a_stranger_is_refused(echoing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipes, "_owner", lambda handle: "S-1-5-21-1-2-3-1001")
+    path = sockets.at(sockets.url(echoing))
+    assert path is not None
+    for place in (echoing, path):
+        with pytest.raises(PermissionError, match="is another user's"):
+            sockets.connect(place, 5)
+
+
+def test_a_service_s_pipe_is_one_that_a_url_may_lead_to(echoing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipes, "_owner", lambda handle: "S-1-5-18")
+    path = sockets.at(sockets.url(echoing))
+    assert path is not None
+    connect(path).close()
+    with pytest.raises(PermissionError):
+        sockets.connect(echoing, 5)

@@ -17,6 +17,7 @@ from typing import Any
 import paramiko
 import pytest
 from cove.errors import CoveError, MachineBusy, MachineExists, MachineNotFound
+from cove.local import sockets
 from cove.machine import docker_context, files, keys, lifecycle, paths, settings, sizes, space, tomlfile
 from cove.machine.follow import follow
 from cove.machine.locks import FileLock
@@ -70,6 +71,15 @@ def test_a_log_is_rotated_when_it_is_too_long(tmp_path: Path) -> None:
     assert (tmp_path / "log.1").read_text() == "123456"
 
 
+def test_a_log_that_somebody_reads_is_rotated_all_the_same(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"123456")
+    with log.open("rb"):
+        files.rotate(log, 5)
+    assert not log.exists() or not log.stat().st_size
+    assert (tmp_path / "log.1").read_bytes().endswith(b"23456")
+
+
 def test_a_log_that_others_append_to_is_cut_and_its_end_kept(tmp_path: Path) -> None:
     log = tmp_path / "log"
     assert not files.cut(log, 5)
@@ -88,7 +98,7 @@ def test_a_tail_reads_the_end_alone(tmp_path: Path) -> None:
     assert files.tail(log, 3) == []
     log.write_bytes(b"first\r\n\xff\xfe noise\nlast")
     assert files.tail(log, 2) == ["\ufffd\ufffd noise", "last"]
-    log.write_text("x" * 100 + "\nend\n")
+    log.write_bytes(b"x" * 100 + b"\nend\n")
     assert files.tail(log, 5, max_bytes=10) == ["xxxxx", "end"]
 
 
@@ -155,7 +165,7 @@ def test_a_lock_is_one_processs_until_it_dies(tmp_path: Path) -> None:
     with pytest.raises(MachineBusy, match="another process has been holding machine x for 0 s") as error:
         lock.acquire(0.2, "machine x")
     assert time.monotonic() - begin < 30
-    assert str(lock.path) in error.value.hint
+    assert lock.path.name in error.value.hint
     process.kill()
     process.wait(10)
     lock.acquire(5, "machine x")
@@ -238,7 +248,7 @@ def test_a_machine_comes_and_goes_with_its_docker_context(home: Path, tmp_path: 
     (meta,) = (tmp_path / "docker/contexts/meta").glob("*/meta.json")
     told = json.loads(meta.read_text())
     assert told["Name"] == docker_context.name_for("one") == "cove-one"
-    assert told["Endpoints"]["docker"]["Host"] == f"unix://{machine.docker_socket}"
+    assert told["Endpoints"]["docker"]["Host"] == sockets.url(machine.docker_socket)
     with pytest.raises(MachineExists):
         lifecycle.init("one")
     with FileLock(machine.vm_lock) as lock:
@@ -278,16 +288,18 @@ def test_dockers_client_does_not_stay_at_a_machine_that_is_gone(home: Path, tmp_
 def test_a_context_of_another_place_stays_while_that_is_there(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = lifecycle.init("one").docker_socket
+    machine = lifecycle.init("one")
+    gone = machine.docker_socket.parent, machine.folder
     told = docker_context.meta_file("one").read_text()
     monkeypatch.setenv("COVE_HOME", str(home / "b"))
     second = lifecycle.init("one").docker_socket
     assert docker_context.meta_file("one").read_text() == told
     lifecycle.remove("one")
     assert docker_context.meta_file("one").read_text() == told
-    shutil.rmtree(first.parent)  # by hand, with all of its COVE_HOME
+    for folder in gone:  # by hand, with all of its COVE_HOME
+        shutil.rmtree(folder)
     lifecycle.init("one")
-    assert f"unix://{second}" in docker_context.meta_file("one").read_text()
+    assert sockets.url(second) in docker_context.meta_file("one").read_text()
     docker_context.meta_file("one").write_text('{"Endpoints": {"docker": {"Host": "ssh://elsewhere"}}}')
     lifecycle.remove("one")
     lifecycle.init("one")

@@ -28,7 +28,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     made.write_text(TEXT)
     made.chmod(0o644)
     monkeypatch.setattr(policy, "place", lambda: made)
-    monkeypatch.setattr(policy, "OWNER", os.getuid())
+    monkeypatch.setattr(policy, "OWNER", getattr(os, "getuid", int)())
     return made
 
 

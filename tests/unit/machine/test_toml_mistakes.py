@@ -63,4 +63,4 @@ def test_a_machines_file_is_mended_by_a_command(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("COVE_HOME", str(tmp_path))
     assert tomlfile.way_out(MachinePaths("default").settings) == "mend it with: cove config edit"
     assert tomlfile.way_out(MachinePaths("work").settings) == "mend it with: cove config edit -m work"
-    assert tomlfile.way_out(tmp_path / "work/machine.toml") == f"edit {tmp_path}/work/machine.toml"
+    assert tomlfile.way_out(tmp_path / "work/machine.toml") == f"edit {tmp_path / 'work/machine.toml'}"

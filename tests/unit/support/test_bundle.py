@@ -12,7 +12,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 from urllib.parse import quote
 
@@ -82,10 +82,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.delenv(name)
     home = Path(tempfile.mkdtemp(prefix="margaret", dir="/tmp"))  # short, for the paths of sockets
     monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
     monkeypatch.setenv("COVE_HOME", str(home / "c"))
     monkeypatch.setenv("DOCKER_CONFIG", str(home / ".docker"))
     monkeypatch.setattr(policy, "place", lambda: tmp_path / "etc/policy.toml")
-    monkeypatch.setattr(policy, "OWNER", os.getuid())
+    monkeypatch.setattr(policy, "OWNER", getattr(os, "getuid", int)())
     yield home
     shutil.rmtree(home)
 
@@ -313,6 +314,13 @@ def test_what_is_no_secret_stays() -> None:
     ):  # fmt: skip
         assert clean(text) == text
     assert clean("/home/joe/x and /home/joe") == "~/x and ~"
+
+
+@pytest.mark.parametrize("text", [r"C:\Users\joe", r"C:\\Users\\joe", "C:/Users/joe", r"c:\users\JOE"])
+def test_a_home_on_windows_is_known_however_it_is_written(text: str) -> None:
+    clean = Redactor(home=PureWindowsPath(r"C:\Users\joe"))
+    assert clean(f"at {text}, {text}\\x") == "at ~, ~\\x"
+    assert clean(f"{text}l") == f"{text}l"
 
 
 @pytest.mark.parametrize(

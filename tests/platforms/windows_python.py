@@ -1,0 +1,63 @@
+"""A Python for Windows that runs the client's unit tests under Wine: the very one that the installers bring, with what tests need."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("pytest", "pytest-timeout", "hypothesis")
+PRNG = """\
+#include <windows.h>
+#include <ntsecapi.h>
+__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE data, SIZE_T size) { return RtlGenRandom(data, (ULONG)size); }
+"""
+"""bcryptprimitives.dll, which Windows has since 7 and Wine 8 has not; `cryptography` wants this one function of it."""
+BOUND_S = 600
+
+
+def make(installers: Path) -> tuple[Path, list[Path]]:
+    """The program, and the folders that modules are imported from. They stay in build/windows-units until something of it is another."""
+    shipped = installers / "work/windows-tree"
+    folder = ROOT / "build/windows-units"
+    pinned = [f"{name}=={version(name)}" for name in PACKAGES]
+    program = shipped / "python/python.exe"
+    stamp, wanted = folder / "made", f"{program.stat().st_mtime_ns} {pinned}"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        shutil.rmtree(folder, ignore_errors=True)
+        # Without its ._pth, with which it would look at no other folder.
+        shutil.copytree(shipped / "python", folder / "python", ignore=shutil.ignore_patterns("*._pth"))
+        (folder / "prng.c").write_text(PRNG)
+        _run("x86_64-w64-mingw32-gcc", "-shared", "-o", folder / "python/bcryptprimitives.dll", folder / "prng.c")
+        options = (
+            "--platform=win_amd64",
+            "--python-version=3.13",
+            "--only-binary=:all:",
+            "--disable-pip-version-check",
+        )
+        _run(
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            *options,
+            "--target",
+            folder / "site",
+            *pinned,
+            "colorama",
+        )
+        stamp.write_text(wanted)
+    return folder / "python/python.exe", [ROOT / "host", ROOT / "guest", folder / "site", shipped / "site"]
+
+
+def path(here: Path) -> str:
+    """Wine has all of this computer's files on a drive of theirs."""
+    return "Z:" + str(here).replace("/", "\\")
+
+
+def _run(*words: str | Path) -> None:
+    subprocess.run(words, check=True, timeout=BOUND_S, stdin=subprocess.DEVNULL)
