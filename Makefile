@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Where `prerequisites.sh test` puts a docker client when the system has none that is new enough.
 export PATH := $(CURDIR)/build/docker-cli/usr/bin:$(PATH)
 
-.PHONY: run stop test test-vm test-host test-platforms installers installers-lock check unit bench clean
+.PHONY: run stop test test-vm test-host test-beside test-smoke test-platforms installers installers-lock check unit bench clean
 
 run: build/run-packages .venv/stamp
 	@$(BIN)/cove hello
@@ -17,13 +17,22 @@ stop:
 # What needs the VM, which takes its time, and beside it what does not. Not with &, for a shell lets such processes ignore Ctrl-C,
 # which tests send.
 test: build/test-packages .venv/stamp check
-	@$(MAKE) --no-print-directory -j2 -k test-vm test-host
+	@$(MAKE) --no-print-directory -j2 -k test-vm test-beside
 
 test-vm:
 	@$(BIN)/python tests/run_part.py vm
 
 test-host:
 	@$(BIN)/python tests/run_part.py host >build/test-host.log 2>&1; status=$$?; cat build/test-host.log; exit $$status
+
+# The host's tests are done minutes before the VM's: there is time for a short look at the other platforms.
+test-beside:
+	@$(MAKE) --no-print-directory test-host; status=$$?; $(MAKE) --no-print-directory test-smoke && exit $$status
+
+# A disk booted by real firmware, a machine of arm64, Windows' client under Wine (docs/decisions/0062).
+test-smoke: .venv/stamp
+	@{ $(MAKE) --no-print-directory build/smoke-packages && $(BIN)/python tests/run_part.py smoke; } >build/test-smoke.log 2>&1; status=$$?; \
+		cat build/test-smoke.log; exit $$status
 
 # What is for other systems than Linux, and installers, as far as it can be shown on one. Many minutes.
 test-platforms: build/platforms-packages .venv/stamp installers

@@ -9,14 +9,14 @@ import sys
 NAME = "debian:13-slim"
 
 
-def have_base_image(host: str) -> str:
-    """Make `NAME` in the engine at the address `host`, unless it has it; return its id."""
-    inspect = ["docker", "--host", host, "image", "inspect", "--format", "{{.Id}}", NAME]
+def have_base_image(host: str, name: str = NAME) -> str:
+    """Make `name` in the engine at the address `host`, unless it has it; return its id."""
+    inspect = ["docker", "--host", host, "image", "inspect", "--format", "{{.Id}}", name]
     found = subprocess.run(inspect, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
     if found.returncode == 0:
         return found.stdout.strip()
     made = subprocess.run(
-        [sys.executable, "-m", "cove", "image", "bootstrap", NAME],
+        [sys.executable, "-m", "cove", "image", "bootstrap", name],
         env=os.environ | {"COVE_HOST": host}, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr

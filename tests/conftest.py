@@ -13,13 +13,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--native", action="store_true", help="run the engine's tests on an engine on this computer, not on the VM's"
     )
-    parts = "only the tests that need the VM, only the others, or those of other platforms, which run only when they are asked for"
-    parser.addoption("--part", choices=("vm", "host", "platforms"), help=parts)
+    parts = "only the tests that need the VM, only the others, or those of other platforms, which run only when asked for: all, or some"
+    parser.addoption("--part", choices=("vm", "host", "platforms", "smoke"), help=parts)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     part = config.getoption("--part")
-    kept = [item for item in items if part_of(item) == part or (part is None and part_of(item) != "platforms")]
+    if part == "smoke":
+        kept = [item for item in items if item.get_closest_marker("smoke")]
+    else:
+        kept = [item for item in items if part_of(item) == part or (part is None and part_of(item) != "platforms")]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
     items[:] = kept
 

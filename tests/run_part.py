@@ -1,8 +1,8 @@
-"""One part of the tests (`vm` or `host`), as `make test` runs it: beside the other part, on a computer that has no core to spare.
+"""One part of the tests (`vm`, `host` or `smoke`), as `make test` runs it: beside another part, on a computer that has no core to spare.
 
 A few tests that failed there are run anew, three times in a row, each of them again from its beginning, and all three MUST pass: a test
 that fails because of what it tests fails again, one that the crowd has upset does not. It is never silent: what happened is told last,
-and is to be looked at like any failure (docs/decisions/0053).
+and is to be looked at like any failure (docs/decisions/0053). For `smoke` there is no time for that: it is over after a limit of its own.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ FEW = 4
 TIMES = 3
 LIMIT_S = 400.0
 """For running them once."""
+SMOKE_S = 720.0
+"""For the tests of other platforms: what the whole of CI leaves them (docs/decisions/0062)."""
 CLEANED_S = 60.0
 """Within which an interrupted pytest has ended its machine."""
 
@@ -27,6 +29,8 @@ def main(part: str) -> int:
     signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is pytest's, which cleans up and ends
     cache = ROOT / f"build/pytest-{part}"
     options = [f"--part={part}", "-o", f"cache_dir={cache}"]
+    if part == "smoke":
+        return pytest([*options, "tests/platforms"], SMOKE_S)
     kept = cache / "v/cache/lastfailed"
     kept.unlink(missing_ok=True)
     if (status := pytest(options)) != 1:

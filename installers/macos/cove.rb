@@ -2,11 +2,18 @@
 class Cove < Formula
   desc "Container desktop: docker commands on a laptop, run in a small VM"
   homepage "@HOMEPAGE@"
-  url "@URL@"
-  sha256 "@SHA256@"
   version "@VERSION@"
+  license "@LICENCE@"
 
-  depends_on arch: :arm64
+  on_arm do
+    url "@ARM_URL@"
+    sha256 "@ARM_SHA256@"
+  end
+  on_intel do
+    url "@INTEL_URL@"
+    sha256 "@INTEL_SHA256@"
+  end
+
   depends_on :macos
   depends_on "python@@PYTHON@"
   depends_on "qemu"

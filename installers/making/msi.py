@@ -8,7 +8,8 @@ import uuid
 from pathlib import Path
 from xml.etree import ElementTree as xml
 
-from making.plan import PUBLISHER, Plan
+from making.plan import Plan
+from making.publisher import PUBLISHER
 
 _NAMESPACE = "http://schemas.microsoft.com/wix/2006/wi"
 UPGRADE_CODE = "6C0F0D5E-2C5B-5B0C-9D3B-7F6B9E7A1C11"
@@ -46,7 +47,7 @@ def _document(plan: Plan, files: Path) -> xml.Element:
     root = _element(None, "Wix")
     product = _element(
         root, "Product", Id=product_code(plan), Name="Cove", Language="1033", Version=plan.version,
-        Manufacturer=PUBLISHER, UpgradeCode=UPGRADE_CODE,
+        Manufacturer=PUBLISHER.name, UpgradeCode=UPGRADE_CODE,
     )  # fmt: skip
     _element(product, "Package", InstallerVersion="500", Compressed="yes", InstallScope="perUser")
     _element(product, "MajorUpgrade", DowngradeErrorMessage="A newer version of Cove is installed.")

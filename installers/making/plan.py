@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from making import dependencies, site
+from making.publisher import PUBLISHER
 from making.targets import WINDOWS_PYTHON, Target
 
 ROOT = Path(__file__).parents[2]
 INSTALLERS = ROOT / "installers"
-PUBLISHER = "The Cove maintainers"
 SUMMARY = "A container desktop: docker commands on a laptop, run in a small VM"
 STEP_S = 600
 """Seconds that any program may take."""
@@ -70,6 +70,10 @@ class Plan:
                 f"{words[0]} ended with status {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
             )
         return done.stdout
+
+    def url(self, file: Path) -> str:
+        """Where what is made will be downloaded from."""
+        return f"{PUBLISHER.releases.rstrip('/')}/{self.version}/{file.name}"
 
     def settle(self, folder: Path) -> None:
         """Give all in it the time of the commit, and modes that do not depend on the umask."""

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from making import dependencies
-from making.plan import PUBLISHER, Plan
+from making.plan import Plan
+from making.publisher import PUBLISHER
 from making.targets import ALL
 
 SUMS, SBOM, PROVENANCE = "SHA256SUMS", "sbom.cdx.json", "provenance.intoto.json"
@@ -84,7 +85,7 @@ def _sbom(plan: Plan, parts: Sequence[Part]) -> Mapping[str, Any]:
         "bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1,
         "serialNumber": f"urn:uuid:{uuid.uuid5(_NAMESPACE, plan.commit + content)}",
         "metadata": {
-            "timestamp": _time(plan.epoch), "component": own, "supplier": {"name": PUBLISHER},
+            "timestamp": _time(plan.epoch), "component": own, "supplier": {"name": PUBLISHER.name, "url": [PUBLISHER.homepage]},
             "properties": [
                 {"name": "cove:vm-image", "value": "made on the user's computer from what cove/image/recipe/lock-*.json in the wheel name"}
             ],

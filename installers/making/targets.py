@@ -32,13 +32,18 @@ def _markers(sys_platform: str, system: str, os_name: str, machine: str) -> dict
     }  # fmt: skip
 
 
-LINUX = Target(
-    "linux-x86_64",
-    (*(f"manylinux_2_{minor}_x86_64" for minor in _GLIBC), "manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64"),
-    PYTHONS,
-    _markers("linux", "Linux", "posix", "x86_64"),
-)  # fmt: skip
+def _linux(machine: str, *older: str) -> Target:
+    platforms = [f"manylinux_2_{minor}_{machine}" for minor in _GLIBC]
+    platforms += [f"manylinux{name}_{machine}" for name in ("2014", *older)]
+    return Target(f"linux-{machine}", tuple(platforms), PYTHONS, _markers("linux", "Linux", "posix", machine))
+
+
+def _macos(machine: str) -> Target:
+    platforms = (f"macosx_13_0_{machine}",)
+    return Target(f"macos-{machine}", platforms, PYTHONS, _markers("darwin", "Darwin", "posix", machine))
+
+
+LINUX, LINUX_ARM64 = _linux("x86_64", "2010", "1"), _linux("aarch64")
 WINDOWS = Target("windows-amd64", ("win_amd64",), (WINDOWS_PYTHON,), _markers("win32", "Windows", "nt", "AMD64"))
-# No Intel Macs: cryptography has made no wheels for them since 48.
-MACOS = Target("macos-arm64", ("macosx_13_0_arm64",), PYTHONS, _markers("darwin", "Darwin", "posix", "arm64"))
-ALL = (LINUX, WINDOWS, MACOS)
+MACOS, MACOS_INTEL = _macos("arm64"), _macos("x86_64")
+ALL = (LINUX, LINUX_ARM64, WINDOWS, MACOS, MACOS_INTEL)

@@ -21,7 +21,8 @@ from cove.image.recipe import Recipe, load_lock
 from cove.machine.architecture import AMD64
 
 from making import dependencies
-from making.plan import INSTALLERS, PUBLISHER, SUMMARY, Plan, fill, total_size
+from making.plan import INSTALLERS, SUMMARY, Plan, fill, total_size
+from making.publisher import PUBLISHER
 from making.records import Part, of_wheel
 from making.signing import VARIABLE, program, sign
 from making.targets import WINDOWS, WINDOWS_PYTHON
@@ -43,6 +44,14 @@ _PACKAGES = (f"libpython{WINDOWS_PYTHON}-minimal", f"libpython{WINDOWS_PYTHON}-s
 
 def tree(plan: Plan, own: Path) -> tuple[Path, list[Part]]:
     """The files as they lie in the folder that the user chooses, and those of others' that are no wheels."""
+    root, parts = lay(plan, own)
+    _compile(plan, root)
+    plan.settle(root)
+    return root, parts
+
+
+def lay(plan: Plan, own: Path) -> tuple[Path, list[Part]]:
+    """The same without what Python makes of modules when it has them first."""
     root = plan.fresh("windows-tree")
     python = root / "python"
     python.mkdir()
@@ -58,8 +67,6 @@ def tree(plan: Plan, own: Path) -> tuple[Path, list[Part]]:
     for script in ("user_path.py", "stop_machines.py"):
         shutil.copy(HERE / script, root / "setup" / script)
     sign(python / "python.exe", root / "bin/cove.exe", python / "python3.dll")
-    _compile(plan, root)
-    plan.settle(root)
     return root, parts
 
 
@@ -68,7 +75,7 @@ def exe(plan: Plan, files: Path) -> Path:
     script = plan.fresh("nsis") / "cove.nsi"
     call = f'!uninstfinalize \'"{os.environ[VARIABLE]}" "%1"\' = 0' if program() else ""
     fill(
-        HERE / "cove.nsi", script, OUT=str(made), TREE=str(files), VERSION=plan.version, PUBLISHER=PUBLISHER,
+        HERE / "cove.nsi", script, OUT=str(made), TREE=str(files), VERSION=plan.version, PUBLISHER=PUBLISHER.name,
         SUMMARY=SUMMARY, SIZE=str(total_size(files.rglob("*")) // 1024), SIGN=call,
     )  # fmt: skip
     plan.run(["makensis", "-V2", "-INPUTCHARSET", "UTF8", script])
@@ -113,7 +120,7 @@ def _library(plan: Plan, into: Path) -> list[Part]:
 def _program(plan: Plan, work: Path, source: Path, made: Path, what: str, *libraries: Path) -> None:
     resource = work / f"{made.stem}.rc"
     numbers = ",".join([*plan.version.split("."), "0"])
-    fill(HERE / "program.rc", resource, NUMBERS=numbers, VERSION=plan.version, PUBLISHER=PUBLISHER, WHAT=what)
+    fill(HERE / "program.rc", resource, NUMBERS=numbers, VERSION=plan.version, PUBLISHER=PUBLISHER.name, WHAT=what)
     shutil.copy(HERE / "program.manifest", work)
     plan.run([f"{_TOOL}windres", "-i", resource, "-o", work / f"{made.stem}.o"], cwd=work)
     plan.run(

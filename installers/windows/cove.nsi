@@ -1,4 +1,5 @@
-; Per user, without administrator rights. Silent: /S; another folder: /D=FOLDER (last, unquoted; status 2 when it is another's).
+; Per user, without administrator rights. Silent: /S; another folder: /D=FOLDER (last, unquoted). Status 2: the folder is another's, a newer
+; Cove is installed, or Windows is too old.
 ; The uninstaller's /S keeps the machines.
 Unicode true
 Target amd64-unicode
@@ -8,6 +9,7 @@ ManifestSupportedOS Win10
 RequestExecutionLevel user
 !include MUI2.nsh
 !include LogicLib.nsh
+!include WordFunc.nsh
 !include x64.nsh
 !include WinVer.nsh
 
@@ -38,17 +40,17 @@ VIAddVersionKey LegalCopyright "@PUBLISHER@"
 !insertmacro MUI_LANGUAGE "English"
 
 ; Files of a program that runs cannot be replaced: its machines are asked to stop, whatever becomes of that.
-!macro StopMachines
-  nsExec::Exec '"$INSTDIR\python\python.exe" "$INSTDIR\setup\stop_machines.py"'
+!macro StopMachines FOLDER
+  nsExec::Exec '"${FOLDER}\python\python.exe" "${FOLDER}\setup\stop_machines.py"'
   Pop $0
 !macroend
 
 ; Others may have folders of these names where somebody lets Cove be installed.
-!macro RemoveProgram
-  RMDir /r "$INSTDIR\bin"
-  RMDir /r "$INSTDIR\python"
-  RMDir /r "$INSTDIR\setup"
-  RMDir /r "$INSTDIR\site"
+!macro RemoveProgram FOLDER
+  RMDir /r "${FOLDER}\bin"
+  RMDir /r "${FOLDER}\python"
+  RMDir /r "${FOLDER}\setup"
+  RMDir /r "${FOLDER}\site"
 !macroend
 
 ; $0: "cove" when there is a Cove in the folder, "free" when there may be one, "taken" when the folder is not empty. Cove's own name for its
@@ -89,10 +91,30 @@ Function FirstContainer
   Exec '"$SYSDIR\cmd.exe" /k ""$INSTDIR\bin\cove.exe" hello"'
 FunctionEnd
 
+; Machines of a newer version may be none that this one knows. $0: the version that is installed and newer, or nothing.
+Function LookAtVersion
+  StrCpy $0 ""
+  ReadRegStr $1 HKCU "${GONE}" "DisplayVersion"
+  ReadRegStr $2 HKCU "${GONE}" "InstallLocation"
+  ${If} $1 != ""
+  ${AndIf} ${FileExists} "$2\bin\cove.exe"
+    ${VersionCompare} "$1" "@VERSION@" $3
+    ${If} $3 == 1
+      StrCpy $0 $1
+    ${EndIf}
+  ${EndIf}
+FunctionEnd
+
 Function .onInit
   ${IfNot} ${RunningX64}
   ${OrIfNot} ${AtLeastWin10}
     MessageBox MB_ICONSTOP "Cove needs 64-bit Windows 10 or later." /SD IDOK
+    SetErrorLevel 2
+    Quit
+  ${EndIf}
+  Call LookAtVersion
+  ${If} $0 != ""
+    MessageBox MB_ICONSTOP "Cove $0 is installed, which is newer than @VERSION@. Uninstall it first (Settings, Apps)." /SD IDOK
     SetErrorLevel 2
     Quit
   ${EndIf}
@@ -107,8 +129,21 @@ Section
     Quit
   ${EndIf}
   ${If} $0 == "cove"
-    !insertmacro StopMachines
-    !insertmacro RemoveProgram
+    !insertmacro StopMachines "$INSTDIR"
+    !insertmacro RemoveProgram "$INSTDIR"
+  ${EndIf}
+  ; There is one Cove: an earlier one in another folder makes way.
+  ReadRegStr $4 HKCU "Software\Cove" "InstallDir"
+  ${If} $4 != ""
+  ${AndIf} $4 != $INSTDIR
+  ${AndIf} ${FileExists} "$4\bin\cove.exe"
+  ${AndIf} ${FileExists} "$4\setup\stop_machines.py"
+    !insertmacro StopMachines "$4"
+    nsExec::ExecToLog '"$4\python\python.exe" "$4\setup\user_path.py" remove "$4\bin"'
+    Pop $0
+    !insertmacro RemoveProgram "$4"
+    Delete "$4\Uninstall.exe"
+    RMDir "$4"
   ${EndIf}
   SetOutPath "$INSTDIR"
   File /r "@TREE@/*"
@@ -149,7 +184,7 @@ Section Uninstall
   ; An uninstaller that has been copied elsewhere, or is told another folder (_?=), leaves that alone. One of the two may be lost.
   ${If} ${FileExists} "$INSTDIR\bin\cove.exe"
   ${OrIf} ${FileExists} "$INSTDIR\setup\stop_machines.py"
-    !insertmacro RemoveProgram
+    !insertmacro RemoveProgram "$INSTDIR"
   ${EndIf}
   Delete "$INSTDIR\Uninstall.exe"
   RMDir "$INSTDIR"

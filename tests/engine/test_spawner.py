@@ -141,7 +141,7 @@ def test_a_second_engine_on_the_same_data_is_refused_and_harms_nothing(engine: A
         [sys.executable, *words, "--socket", str(engine.folder / "other.sock")],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert (second.returncode, second.stderr) == (1, f"coved: another engine uses {engine.root}\n")
     assert len(spawners(engine)) == 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -152,24 +154,58 @@ def test_dockers_own_client_boots_a_machine_whose_qemu_was_killed(machine: Any) 
     machine.docker("rm", "-f", "stays")
 
 
-def test_stop_ends_a_start_that_is_under_way(machine: Any) -> None:
-    machine.cove("machine", "stop", timeout_s=180)
-    start = subprocess.Popen(
-        [sys.executable, "-m", "cove", "machine", "start"],
-        env=machine.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+def ask_agent(machine: Any) -> dict[str, Any]:
+    """Its status as the agent itself tells it, which takes less than a command does."""
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.settimeout(60)
+        agent.connect(str(machine.home / "run/default/agent.sock"))
+        agent.sendall(b'{"op": "status"}\n')
+        return dict(json.loads(agent.makefile().readline()))
+
+
+@pytest.fixture
+def held_start(machine: Any) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A start that cannot end, for its QEMU, whose process it is, stands still."""
+    for _ in range(10):
+        machine.cove("machine", "stop", timeout_s=180)
+        start = subprocess.Popen(
+            [sys.executable, "-m", "cove", "machine", "start"],
+            env=machine.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        pid = 0
+        try:
+            assert start.stderr is not None
+            while "waiting for the engine" not in (line := start.stderr.readline()):
+                assert line
+            pid = ask_agent(machine)["pid"]
+            os.kill(pid, signal.SIGSTOP)
+            if ask_agent(machine)["state"] == "starting":
+                yield start, pid
+                return
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                if pid:
+                    os.kill(pid, signal.SIGCONT)
+            start.kill()
+            start.wait()
+    pytest.fail("each start was over before it could be held")
+
+
+def test_stop_ends_a_start_that_is_under_way(machine: Any, held_start: tuple[subprocess.Popen[str], int]) -> None:
+    start, pid = held_start
+    stop = subprocess.Popen([sys.executable, "-m", "cove", "machine", "stop"], env=machine.environment)
     try:
-        assert start.stderr is not None
-        while "waiting for the engine" not in (line := start.stderr.readline()):
-            assert line
+        eventually(lambda: ask_agent(machine)["state"] == "stopping")
+        os.kill(pid, signal.SIGCONT)
         begin = time.monotonic()
-        machine.cove("machine", "stop")
+        assert stop.wait(60) == 0
         assert time.monotonic() - begin < 10
-        assert "the start of machine default was given up" in start.stderr.read()
-        assert start.wait(10) == 1
     finally:
-        start.kill()
-        start.wait()
+        stop.kill()
+        stop.wait()
+    assert start.stderr is not None
+    assert "the start of machine default was given up" in start.stderr.read()
+    assert start.wait(10) == 1
     machine.cove("machine", "start", timeout_s=300)
     assert status(machine)["state"] == "running"
 

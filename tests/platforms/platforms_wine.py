@@ -5,17 +5,41 @@ from __future__ import annotations
 import getpass
 import os
 import subprocess
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 BOUND_S = 250
+LAST_WORDS_S = 2.0
+PRIMITIVES = """
+#include <windows.h>
+#include <ntsecapi.h>
+__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE data, SIZE_T length) { return RtlGenRandom(data, (ULONG)length); }
+"""
+"""What Windows has since its version 8 in bcryptprimitives.dll, and Wine 8 has not: where `cryptography` takes its random numbers from."""
 
 
 class Wine:
-    def __init__(self, prefix: Path) -> None:
+    """`more`: of the environment that its programs have."""
+
+    def __init__(self, prefix: Path, more: Mapping[str, str] | None = None) -> None:
         self.prefix = prefix
+        self._environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("COVE", "PYTHON"))
+        }
+        self._environment |= {"WINEPREFIX": str(prefix), "WINEDEBUG": "-all", "WINEDLLOVERRIDES": "mscoree,mshtml="}
+        self._environment |= more or {}
         self.run("wineboot", "--init")
         # Wine 8 says that it is Windows 7 to some.
         self.run("winecfg", "-v", "win10")
+
+    def lay_primitives(self) -> None:
+        """For programs that want `PRIMITIVES`."""
+        folder = self.prefix / "drive_c/windows/system32"
+        source = folder / "bcryptprimitives.c"
+        source.write_text(PRIMITIVES)
+        made = ["x86_64-w64-mingw32-gcc", "-shared", "-O1", "-o", folder / "bcryptprimitives.dll", source]
+        subprocess.run(made, timeout=BOUND_S, check=True)
 
     @property
     def home(self) -> Path:
@@ -26,23 +50,51 @@ class Wine:
     ) -> str:
         """Run a Windows program and all that it leaves running, to the end; return what it says. Both streams are pipes: a file of Linux's
         is no standard stream to Windows' Python under Wine. `more`: of its environment."""
-        environment = self.environment(**more)
         done = subprocess.run(
-            ["wine", *map(str, words)], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            ["wine", *map(str, words)], env=self.environment(**more), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, errors="replace", timeout=bound_s, cwd=cwd,
         )  # fmt: skip
-        subprocess.run(["wineserver", "--wait"], env=environment, timeout=BOUND_S, check=True)
+        self.wait()
         assert done.returncode == status, done.stdout
         return done.stdout.replace("\r\n", "\n")
 
+    def call(self, *words: str | Path, status: int = 0, given: str = "", bound_s: float = BOUND_S) -> str:
+        """Run a Windows program, whatever it leaves running; return its output. Under Wine each process has, to Linux, the standard error
+        of the one that started it, so the end of that is not waited for."""
+        ours, its = os.pipe()
+        errors: list[bytes] = []
+
+        def hear() -> None:
+            while data := os.read(ours, 1 << 16):
+                errors.append(data)
+            os.close(ours)
+
+        hearing = threading.Thread(target=hear, daemon=True)
+        hearing.start()
+        try:
+            done = subprocess.run(
+                ["wine", *map(str, words)], env=self._environment, input=given, stdout=subprocess.PIPE, stderr=its, text=True,
+                timeout=bound_s,
+            )  # fmt: skip
+        finally:
+            os.close(its)
+        if done.returncode != status:
+            hearing.join(LAST_WORDS_S)
+            raise AssertionError(
+                f"status {done.returncode}: {done.stdout}{b''.join(errors).decode('utf-8', 'replace')}"
+            )
+        return done.stdout.replace("\r\n", "\n")
+
+    def wait(self) -> None:
+        """Until none of its programs runs any more."""
+        subprocess.run(["wineserver", "--wait"], env=self._environment, timeout=BOUND_S, check=True)
+
+    def end(self) -> None:
+        """All that runs in it, at once."""
+        subprocess.run(["wineserver", "--kill"], env=self._environment, timeout=BOUND_S, check=False)
+
     def environment(self, **more: str) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("COVE", "PYTHON"))}
-        return kept | {
-            "WINEPREFIX": str(self.prefix),
-            "WINEDEBUG": "-all",
-            "WINEDLLOVERRIDES": "mscoree,mshtml=",
-            **more,
-        }
+        return self._environment | more
 
     def files(self) -> set[str]:
         """All files and folders of the user, but the folder for what lasts a moment."""
@@ -61,6 +113,9 @@ class Wine:
                 name, _, value = line.partition("=")
                 values[name.strip('"').lower()] = value.replace("\\\\", "\\")
         return found
+
+    def set_path(self, path: str) -> None:
+        self.run("reg", "add", r"HKCU\Environment", "/v", "Path", "/t", "REG_EXPAND_SZ", "/d", path, "/f")
 
     def path(self) -> str:
         """The user's PATH."""

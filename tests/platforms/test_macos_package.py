@@ -13,11 +13,16 @@ from xml.etree import ElementTree
 import pytest
 
 
+@pytest.fixture(scope="module", params=["arm64", "x86_64"])
+def machine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def package(installers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def package(installers: Path, machine: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Unpacked, its files in `payload`."""
     folder = tmp_path_factory.mktemp("pkg")
-    (made,) = installers.glob("*-macos-arm64.pkg")
+    (made,) = installers.glob(f"*-macos-{machine}.pkg")
     run("bsdtar", "-xf", made, "-C", folder)
     (folder / "payload").mkdir()
     run("bsdtar", "-xf", folder / "cove.pkg/Payload", "-C", folder / "payload")
@@ -36,8 +41,9 @@ def test_the_bill_of_materials_has_exactly_the_files(package: Path) -> None:
         assert told[name][2] == int(run("cksum", laid[name]).split()[0])
 
 
-def test_its_descriptions_agree(package: Path) -> None:
+def test_its_descriptions_agree(package: Path, machine: str) -> None:
     distribution = ElementTree.parse(package / "Distribution").getroot()
+    assert distribution.find("options").get("hostArchitectures") == machine  # type: ignore[union-attr]
     info = ElementTree.parse(package / "cove.pkg/PackageInfo").getroot()
     assert {each.get("id") for each in distribution.iter("pkg-ref")} == {info.get("identifier")}
     assert info.get("version") == "0.1.0"
@@ -45,13 +51,14 @@ def test_its_descriptions_agree(package: Path) -> None:
     assert info.find("payload").get("numberOfFiles") == str(files)  # type: ignore[union-attr]
 
 
-def test_it_has_cove_its_modules_for_macs_and_a_launcher(package: Path) -> None:
+def test_it_has_cove_its_modules_for_macs_and_a_launcher(package: Path, machine: str) -> None:
     site = package / "payload/usr/local/lib/cove/site"
     assert (site / "cove/image/recipe/lock-arm64.json").is_file()
     assert (site / "coved/__main__.py").is_file()
     assert {path.name for path in site.glob("_cffi_backend.*")} == {
         f"_cffi_backend.cpython-3{minor}-darwin.so" for minor in (11, 12, 13, 14)
     }
+    assert all(machine in machines(path) for path in site.rglob("*.so"))
     launcher = package / "payload/usr/local/bin/cove"
     run("sh", "-n", launcher)
     assert launcher.stat().st_mode & 0o777 == 0o755
@@ -60,13 +67,26 @@ def test_it_has_cove_its_modules_for_macs_and_a_launcher(package: Path) -> None:
     assert done.returncode == 125 or Path("/usr/local/bin/python3.11").exists()
 
 
-def test_the_formula_names_the_archive(installers: Path) -> None:
+def test_the_formula_names_the_archives(installers: Path) -> None:
     formula = (installers / "homebrew/cove.rb").read_text()
-    (archive,) = installers.glob("*-macos-arm64.tar.gz")
-    assert re.search(r'^  sha256 "(.*)"$', formula, re.MULTILINE).group(1) == sha256(archive.read_bytes()).hexdigest()  # type: ignore[union-attr]
-    assert f'/0.1.0/{archive.name}"' in formula
+    for block, machine in (("on_arm", "arm64"), ("on_intel", "x86_64")):
+        (archive,) = installers.glob(f"*-macos-{machine}.tar.gz")
+        told = re.search(rf'^  {block} do\n    url "(.*)"\n    sha256 "(.*)"\n  end$', formula, re.MULTILINE)
+        assert told
+        assert told[1].endswith(f"/0.1.0/{archive.name}")
+        assert told[2] == sha256(archive.read_bytes()).hexdigest()
+        assert "cove-0.1.0/cove/__main__.py" in run("bsdtar", "-tf", archive).splitlines()
     assert "@" not in formula.replace("python@3.13", "")
-    assert "cove-0.1.0/cove/__main__.py" in run("bsdtar", "-tf", archive).splitlines()
+
+
+def machines(path: Path) -> set[str]:
+    """For which a library is: Mach-O of one, or a universal file of several (mach-o/fat.h)."""
+    names = {0x01000007: "x86_64", 0x0100000C: "arm64"}
+    content = path.read_bytes()
+    if content[:4] == b"\xca\xfe\xba\xbe":
+        (count,) = struct.unpack_from(">I", content, 4)
+        return {names[struct.unpack_from(">I", content, 8 + 20 * each)[0]] for each in range(count)}
+    return {names[struct.unpack_from("<I", content, 4)[0]]}
 
 
 def bill_of_materials(content: bytes) -> Iterator[tuple[str, tuple[int, int, int]]]:

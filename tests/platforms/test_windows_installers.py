@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,17 +14,6 @@ BIN = r"Programs\Cove\bin"
 GONE = r"Software\Microsoft\Windows\CurrentVersion\Uninstall\Cove"
 
 pytestmark = pytest.mark.timeout(1200)
-
-
-@pytest.fixture(scope="module")
-def wine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wine]:
-    wine = Wine(tmp_path_factory.mktemp("wine") / "prefix")
-    set_path(wine, r"C:\other")  # another program's, which must outlive both installers
-    yield wine
-
-
-def set_path(wine: Wine, path: str) -> None:
-    wine.run("reg", "add", r"HKCU\Environment", "/v", "Path", "/t", "REG_EXPAND_SZ", "/d", path, "/f")
 
 
 def used(wine: Wine) -> None:
@@ -82,10 +70,10 @@ def test_the_installer_leaves_nothing(installers: Path, wine: Wine) -> None:
     assert wine.files() == laid
     # Longer than NSIS can have a string, and than Wine hands on.
     others = ";".join([r"C:\other"] * 150)
-    set_path(wine, rf"C:\users\{wine.home.name}\AppData\Local\{BIN};{others}")
+    wine.set_path(rf"C:\users\{wine.home.name}\AppData\Local\{BIN};{others}")
     wine.run(wine.home / FOLDER / "Uninstall.exe", "/S")
     assert wine.path() == f'str(2):"{others}"'
-    set_path(wine, r"C:\other")
+    wine.set_path(r"C:\other")
     check_nothing_is_left(wine, files, registry)
 
 

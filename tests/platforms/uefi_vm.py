@@ -1,26 +1,37 @@
 """A VM that OVMF boots from a disk of `cove vm-image disk`, as Hyper-V's Generation 2 would: no kernel is given to it, and its disks
-have no serial numbers. Seed, link and streams go over the ports that QEMU has for them."""
+have no serial numbers. Seed, link and streams go over the ports that QEMU has for them; without those (`ports`) the seed is on a disk, as
+under Hyper-V, and the link is a stream, which SSH has to carry: QEMU has no vsock here."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import queue
 import secrets
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cove.errors import TransportError
 from cove.forward.ports import free_port
+from cove.local.sockets import connect
 from cove.machine import keys
 from cove.machine.paths import MachinePaths
+from cove.transport.base import Stream, Transport
 from cove.transport.serial import SerialTransport
+from cove.transport.ssh import SshTransport
 from coved.boot.places import SOCKET
 from coved.link import protocol
+from coved.link.client import DOOR
+from coved.link.protocol import PortForward
 
 BOOT_S = 600.0
 """Firmware, kernel and Python under software emulation, on a computer that has other things to do."""
@@ -35,7 +46,9 @@ class UefiVm:
         self._process = process
         self._ssh_port = ssh_port
         self.boot_id = secrets.token_hex(16)
-        self.streams = SerialTransport(place / "streams.sock")
+        self.streams: Transport = SerialTransport(partial(connect, place / "streams.sock"))
+        self.bound: list[PortForward] = []
+        """What the engine has had published, of a VM without ports."""
 
     def boot(self) -> protocol.Ready:
         """Give it its seed when it asks for it, and return what its engine says."""
@@ -55,6 +68,38 @@ class UefiVm:
                             message = protocol.parse_guest_message(raw)
                             if isinstance(message, protocol.Ready):
                                 return message
+
+    def boot_by_disk(self) -> protocol.Ready:
+        """The same of one that has its seed: be its host on the link from now on, which publishes whatever it is asked for."""
+        deadline = time.monotonic() + BOOT_S
+        self.streams = SshTransport(self._ssh_port, self._paths.ssh_key, self._paths.host_key)
+        while True:
+            try:
+                link = self.streams.open_stream(str(DOOR))
+                break
+            except TransportError:
+                assert time.monotonic() < deadline and self._process.poll() is None, self.console
+        link.sendall(protocol.encode(protocol.Hello(protocol.VERSION, time.time_ns()).to_json()))
+        ready: queue.Queue[protocol.Ready] = queue.Queue()
+        threading.Thread(target=self._answer, args=(link, ready), daemon=True).start()
+        try:
+            return ready.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            raise AssertionError(self.console) from None
+
+    def _answer(self, link: Stream, ready: queue.Queue[protocol.Ready]) -> None:
+        decoder = protocol.FrameDecoder()
+        while data := link.recv(1 << 16):
+            for raw in decoder.feed(data):
+                match protocol.parse_guest_message(raw):
+                    case protocol.Ready() as message:
+                        ready.put(message)
+                    case protocol.Publish(number, port):
+                        self.bound.append(replace(port, host_ip="127.0.0.1", host_port=port.host_port or 8080))
+                        link.sendall(protocol.encode(protocol.Reply(number, True, (self.bound[-1],)).to_json()))
+                    case protocol.Sync(number, ports) | protocol.Unpublish(number, ports):
+                        bound = ports if isinstance(ports, tuple) else (ports,)
+                        link.sendall(protocol.encode(protocol.Reply(number, True, bound).to_json()))
 
     def api(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
         """A request to the engine: its status, and what it answers."""
@@ -103,8 +148,8 @@ class UefiVm:
 
 
 @contextlib.contextmanager
-def running(place: Path, paths: MachinePaths, disks: list[tuple[str, Path]]) -> Iterator[UefiVm]:
-    """``disks``: format and path, in the order in which the VM has them; none of the files but the raw ones named data* is changed."""
+def running(place: Path, paths: MachinePaths, disks: list[tuple[str, Path]], *, ports: bool = True) -> Iterator[UefiVm]:
+    """``disks``: format and path, in the order in which the VM has them; none of the files but those named data* is changed."""
     if not FIRMWARE.exists():
         pytest.fail("OVMF is missing: sh installers/linux/prerequisites.sh platforms")
     place.mkdir()
@@ -130,9 +175,9 @@ def running(place: Path, paths: MachinePaths, disks: list[tuple[str, Path]]) -> 
         f"if=pflash,format=raw,file={variables}",
     ]
     words += ["-chardev", f"file,id=console,path={place}/console.log", "-serial", "chardev:console"]
-    words += ["-device", "virtio-serial-pci"]
+    words += ["-device", "virtio-serial-pci"] if ports else []
     listeners = []
-    for name in ("seed", "link", "streams"):
+    for name in ("seed", "link", "streams") if ports else ():
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(place / f"{name}.sock"))
         listener.listen()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from not_on_windows import left_out
+from ways import Way
 
 if sys.platform == "win32":
 
@@ -35,15 +34,14 @@ if sys.platform == "win32":
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
-class Way:
-    """`engine` is a unix socket behind the guest's sshd; `serve` says what answers there."""
+class SshWay(Way):
+    """By the guest's sshd."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
         from cove.transport.ssh import make_key
         from guest_ssh import GuestSsh
 
-        self.folder = folder
-        self.engine = folder / "engine.sock"
         self.key, self.host_key = folder / "key", folder / "host_key"
         private, self.public = make_key()
         self.key.write_text(private)
@@ -51,7 +49,6 @@ class Way:
         self.target = "/run/docker.sock"
         self.targets = {self.target: self.engine}
         self.guest = GuestSsh(self.host_key, self.public, self.targets)
-        self._ends: list[Callable[[], None]] = []
 
     def transport(self) -> Any:
         from cove.transport.ssh import SshTransport
@@ -66,26 +63,8 @@ class Way:
         self.guest.close()
         self.guest = GuestSsh(self.host_key, self.public, self.targets, port)
 
-    def serve(self, behave: Callable[[Any], None]) -> Callable[[], None]:
-        """An engine that does `behave` with each connection; what is returned ends it."""
-        from unix_engine import serve
-
-        end = serve(self.engine, behave)
-        self._ends.append(end)
-        return end
-
-    def close(self) -> None:
-        self.guest.close()
-        for end in self._ends:
-            end()
-
 
 @pytest.fixture
 def way() -> Iterator[Way]:
-    folder = Path(tempfile.mkdtemp(prefix="cove-w", dir="/tmp"))
-    made = Way(folder)
-    try:
+    with SshWay.made() as made:
         yield made
-    finally:
-        made.close()
-        shutil.rmtree(folder, ignore_errors=True)

@@ -19,7 +19,7 @@ HOST = {
     "agent": {"drivers", "forward", "image", "local", "machine", "share", "transport"},
     "share": {"drivers", "local", "machine"},
     "forward": {"drivers", "local", "transport"},
-    "drivers": {"local", "machine"},
+    "drivers": {"image", "local", "machine"},
     "debian": {"image", "machine"},
     "build": set[str](),
     "image": {"machine"},
@@ -58,6 +58,7 @@ LAZY = {
 
 
 SHARED = {
+    "coved.boot.seedform",
     "coved.link.protocol",
     "coved.streams.frames",
     "coved.streams.key",

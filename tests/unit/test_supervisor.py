@@ -174,6 +174,7 @@ def test_an_engine_ends_with_its_supervisor_and_the_data_is_free(
     engine = os.pidfd_open(engine_of(supervisor))
     assert supervisor.stdout is not None
     assert supervisor.stdout.readline() == "claimed\n"
+    monkeypatch.setattr("coved.store.claim.PATIENCE_S", 0.2)
     with pytest.raises(Conflict, match="another engine uses"):
         claim(tmp_path)
     monkeypatch.setattr("coved.store.claim.PATIENCE_S", 60.0)  # on a computer that stands still for a while, too

@@ -35,7 +35,7 @@ def find(root: str = "/sys/block", devices: str = "/dev") -> str:
     if (marked := _marked(root)) is not None:
         return f"{devices}/{marked}"
     ours, blank = [], []
-    for name in _whole_disks(root):
+    for name in whole_disks(root):
         try:
             with open(f"{devices}/{name}", "rb") as file:
                 head = file.read(_PROBE)
@@ -62,7 +62,7 @@ def _marked(root: str) -> str | None:
     return None
 
 
-def _whole_disks(root: str) -> list[str]:
+def whole_disks(root: str) -> list[str]:
     """Disks that are devices, cannot be taken out, and have no partitions."""
     found = []
     for name in sorted(os.listdir(root)):

@@ -59,22 +59,35 @@ def begin(rehearsing: int) -> None:
         rehearsing: descriptor by which a service that is held is told to rehearse its beginning meanwhile.
 
     While this waits for the seed the host may save the VM, and start others from what it has saved. So nothing of a machine is
-    known until then, not even its disk.
+    known until then, not even its disk. Where the hypervisor has no such port, nobody saves VMs, and the seed is on a disk.
     """
     data = disk.let_go()
     bytecode.put_by()
-    try:
-        port = os.open(SEED_PORT, os.O_RDWR | os.O_CLOEXEC)
-    except OSError as error:
-        raise BootError(f"the host has no port for a seed: {error.strerror}") from error
-    told = seed.receive(port, {bytecode.ASKED: bytecode.give})
-    os.close(port)
+    told = _from_port() if os.path.exists(SEED_PORT) else _from_disk()
     bytecode.forget()
     with contextlib.suppress(OSError):  # it has ended, and is started again like any other
         os.write(rehearsing, b"\n")
     seed.apply(told)
     disk.attach(disk.take(data))
     disk.tidy()
+
+
+def _from_port() -> bytes:
+    """The seed, once the host gives it. Raises ``BootError``."""
+    try:
+        port = os.open(SEED_PORT, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise BootError(f"the host's port for a seed cannot be opened: {error.strerror}") from error
+    told = seed.receive(port, {bytecode.ASKED: bytecode.give})
+    os.close(port)
+    return told
+
+
+def _from_disk() -> bytes:
+    """The seed that has been there before the VM was. Raises ``BootError``."""
+    from coved.boot import seeddisk  # no QEMU has one
+
+    return seeddisk.take()
 
 
 class Init:

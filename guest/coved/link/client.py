@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from coved import versions
 from coved.errors import EngineError
@@ -47,10 +47,14 @@ from coved.link.protocol import (
 )
 from coved.outside import Outside
 
+if TYPE_CHECKING:
+    from coved.link.doorway import Doorway
+
 log = logging.getLogger(__name__)
 
 SEED = Path("/run/cove/seed.json")
 """What PID 1 keeps of the host's seed."""
+DOOR = Path("/run/cove/link.sock")
 REPLY_TIMEOUT_S = 10.0
 POWER_OFF = signal.SIGUSR2
 """Asks PID 1 to power the machine off."""
@@ -64,7 +68,7 @@ class LinkClient:
     """Construct it, set the hooks, then ``start()`` once the API answers.
 
     Args:
-        path: the virtio-serial port.
+        path: the virtio-serial port. Where it is not there when the link starts, the host comes to ``door`` instead.
         engine_version: told to the host.
         set_clock: whether this machine's clock follows the host's.
         boot_id: stamp of this boot; by default it is read from the seed.
@@ -81,13 +85,16 @@ class LinkClient:
         power_off: called at the end of a shutdown.
     """
 
-    def __init__(self, path: Path, engine_version: str, *, set_clock: bool = True, boot_id: str | None = None) -> None:
+    def __init__(
+        self, path: Path, engine_version: str, *, set_clock: bool = True, boot_id: str | None = None, door: Path = DOOR
+    ) -> None:
         self._engine_version = engine_version
         self._clock = (
             HostsClock(lambda number: self._port.write(encode(AskTime(number).to_json()))) if set_clock else None
         )
         self._boot_id = boot_id
-        self._port = EdgePort(path, self._received, self._disconnected)
+        self._port: EdgePort | Doorway = EdgePort(path, self._received, self._disconnected)
+        self._path, self._door = path, door
         self._decoder = FrameDecoder()
         self._next_id = 1
         self._replies: dict[int, asyncio.Future[Reply]] = {}
@@ -106,6 +113,11 @@ class LinkClient:
         self.power_off: Callable[[], None] = lambda: os.kill(1, POWER_OFF)
 
     @property
+    def has_port(self) -> bool:
+        """Whether the hypervisor has a port for the link, and so forwards the host's ports to the machine's address."""
+        return self._path.exists()
+
+    @property
     def connected(self) -> bool:
         """Whether the host has said hello on the present connection."""
         return self._connected.is_set()
@@ -114,6 +126,10 @@ class LinkClient:
         """Opens the port; the host may connect now or later, and as often as it likes."""
         if self._boot_id is None:
             self._boot_id = read_boot_id(SEED)
+        if not self.has_port:
+            from coved.link.doorway import Doorway  # no QEMU is without a port
+
+            self._port = Doorway(self._door, self._received, self._disconnected)
         self._port.open()
 
     async def close(self) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TypeAlias
 
 from coved.errors import EngineError, Forbidden, InvalidParameter
@@ -12,6 +14,8 @@ from coved.errors import EngineError, Forbidden, InvalidParameter
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Subnet: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_RTF_GATEWAY = 2
+"""route(4)"""
 Pools: TypeAlias = Sequence[tuple[Subnet, int]]
 """Blocks, each with the prefix length of the subnets taken from it."""
 
@@ -30,6 +34,15 @@ def parse_address(text: str) -> Address:
     if "%" in text:  # Go's net.ParseIP, and so dockerd, knows no zones
         raise ValueError(f"{text!r} has a zone")
     return ipaddress.ip_address(text)
+
+
+def default_gateway(routes: Path = Path("/proc/net/route")) -> str:
+    """Where packets leave this machine; "" when they do not (proc_net(5): numbers as the machine has them in memory)."""
+    for line in routes.read_text("ascii").splitlines()[1:]:
+        _, destination, gateway, flags, *_ = line.split()
+        if int(destination, 16) == 0 and int(flags, 16) & _RTF_GATEWAY:
+            return str(ipaddress.IPv4Address(int(gateway, 16).to_bytes(4, sys.byteorder)))
+    return ""
 
 
 def local_pools(seed: str) -> Pools:

@@ -4,8 +4,8 @@ Nothing of it needs br_netfilter: what stays inside one bridge is not filtered. 
 into the bridge that it came from is masqueraded, or else the answer would take the short way past the translation.
 
 In the VM a published port has two numbers: the laptop leads it to one of the engine's choice, which is in ``published`` and comes in
-by the uplink alone; the one that people know is in ``known``, for containers that ask at an address of the machine, their gateway
-for one, and for the machine itself.
+by the uplink alone, or from the streams' service where no hypervisor forwards ports; the one that people know is in ``known``, for
+containers that ask at an address of the machine, their gateway for one, and for the machine itself.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from coved.networks.addresses import Subnet
 from coved.networks.model import PortProto
 from coved.networks.nftables import Nftables
 
+STREAMS = 0xC07E
+"""Mark of packets by which the host comes to a published port where no hypervisor forwards it (`coved.streams.inside`)."""
 _RULES = """
 table inet {table} {{
   set bridges {{ type ifname; }}
@@ -50,7 +52,7 @@ table inet {table} {{
   }}
   chain output {{
     type nat hook output priority -100; policy accept;
-    meta nfproto ipv4 fib daddr type local jump within
+    meta mark != {streams} meta nfproto ipv4 fib daddr type local jump within
     meta nfproto ipv4 fib daddr type local jump publish
   }}
   chain postrouting {{
@@ -149,7 +151,7 @@ class Firewall:
         lines += [
             f"add table inet {table}",
             f"delete table inet {table}",
-            _RULES.format(table=table, way_in=self._way_in),
+            _RULES.format(table=table, way_in=self._way_in, streams=STREAMS),
         ]
         for bridge in bridges:
             lines += self._bridge("add", bridge)

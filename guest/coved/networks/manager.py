@@ -20,7 +20,7 @@ from coved.finishing import to_the_end
 from coved.link.client import LinkClient
 from coved.names.keeping import Keeper
 from coved.networks import create, parented, views
-from coved.networks.addresses import Pools, free_subnet, local_pools
+from coved.networks.addresses import Pools, default_gateway, free_subnet, local_pools
 from coved.networks.catalog import Catalog
 from coved.networks.definition import PREDEFINED, Network
 from coved.networks.kernel import Kernel
@@ -36,7 +36,9 @@ LAPTOP = "10.0.2.2"
 TABLE = "cove"
 """The VM's packet rules; elsewhere more follows, for several engines may run beside each other."""
 UPLINK = "eth0"
-"""The VM's only network device, by which all published ports are reached."""
+"""The VM's only network device, by which all published ports are reached where its hypervisor forwards them."""
+INSIDE = "lo"
+"""By which they are where it does not: the host comes by streams (`coved.streams.inside`), and nobody else by the network."""
 UPLINK_SUBNET = ipaddress.ip_network("10.0.2.0/24")
 """The network that it is in, with the laptop and the resolver."""
 LIST_FILTERS = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
@@ -65,7 +67,7 @@ class Networks:
         self._events = events
         self._namespaces = state / "netns"
         self._table = TABLE if link else f"{TABLE}-{hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:8]}"
-        self._uplink = UPLINK if link else ""
+        self._uplink = _way_in(link)
         self._changing = asyncio.Lock()
         self._dropping: dict[str, tuple[Network, asyncio.Task[None]]] = {}
         """By bridge: networks that are no more, whose bridges the kernel has not taken down yet."""
@@ -73,14 +75,12 @@ class Networks:
         self._kernel = Kernel()
         self._publisher: PortPublisher
         if link is not None:
-            self._publisher = LinkPublisher(link, UPLINK)
+            self._publisher = LinkPublisher(link, self._uplink)
             link.live_ports = self._publisher.live_ports
             link.on_lost = self._publisher.set_lost
         else:
             self._publisher = LocalPublisher()
-        self.sandboxes = Sandboxes(
-            self._catalog, self._kernel, self._publisher, events, state, LAPTOP if link is not None else "", keeper
-        )
+        self.sandboxes = Sandboxes(self._catalog, self._kernel, self._publisher, events, state, _laptop(link), keeper)
 
     # -- life of the engine
 
@@ -133,7 +133,7 @@ class Networks:
                 raise Conflict(f"network with name {network.name} already exists")
             if network.parent:
                 parented.check_shared(network, self._catalog)
-            elif self._uplink:
+            elif self._uplink == UPLINK:
                 create.spare(network, UPLINK_SUBNET)
             if network.bridge in self._dropping:
                 await asyncio.wait({self._dropping[network.bridge][1]})
@@ -252,6 +252,20 @@ class Networks:
 
     def _event(self, action: str, network: Network) -> None:
         self._events.publish("network", action, network.id, network.event_attributes())
+
+
+def _way_in(link: LinkClient | None) -> str:
+    """The device by which published ports are reached; "" is any."""
+    if link is None:
+        return ""
+    return UPLINK if link.has_port else INSIDE
+
+
+def _laptop(link: LinkClient | None) -> str:
+    """The host's address, "" for none: elsewhere than on QEMU it is the one that leads out (Hyper-V's Default Switch)."""
+    if link is None:
+        return ""
+    return LAPTOP if link.has_port else default_gateway() or LAPTOP
 
 
 def _named(network: Network, users: Collection[Record]) -> str:

@@ -9,8 +9,9 @@ from typing import NoReturn
 
 from coved.errors import Conflict
 
-PATIENCE_S = 1.0
-"""So long does an engine that was killed along with its supervisor take to end, at most."""
+PATIENCE_S = 10.0
+"""An engine that was killed along with its supervisor has ended by then, also where the kernel has much of it to tidy up or much else to
+do. Only who is refused waits so long."""
 
 
 def claim(root: Path) -> int:

@@ -7,7 +7,8 @@ first `HELLO` as fill up whatever frame an earlier host was killed in.
 
 =========  =============================================================================================
 `HELLO`    stream 0; the 16 bytes
-`OPEN`     the host asks for a stream to the unix socket whose path follows, by a number that it has not used
+`OPEN`     the host asks for a stream to the unix socket whose path follows, by a number that it has not used; to a port of this
+           system when it is `tcp:PORT` or `udp:PORT` instead (`coved.streams.inside`)
 `OPENED`   the guest's answer; or else `RESET`, with the reason
 `DATA`     bytes, never more than the other side has room for: `WINDOW` at first, and what it grants
 `CREDIT`   room for so many more bytes (4 bytes)

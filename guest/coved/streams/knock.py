@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import hmac
 
-from coved.streams.key import KEY_SIZE as KEY_SIZE
-
 PORT = 0xC07E
 """Of vsock. As a service of Hyper-V: `HYPERV_SERVICE`."""
-HYPERV_PORTS = "-facb-11e6-bd58-64006a7986d3"
-"""What follows a port, eight hexadecimal digits, in Hyper-V's name of it in a Linux guest ("Make your own integration services" in
-its documentation)."""
-HYPERV_SERVICE = f"{PORT:08x}{HYPERV_PORTS}"
+HYPERV_SERVICE = f"{PORT:08x}-facb-11e6-bd58-64006a7986d3"
+"""Hyper-V's name of it in a Linux guest ("Make your own integration services" in its documentation)."""
 NONCE_SIZE = 16
 PROOF_SIZE = 32
 

@@ -1,5 +1,5 @@
 """The guest's end of the streams: each leads from a virtio-serial port to a unix socket of this system. One process, and one thread for
-the port; where the host may come by vsock as well, another for that (`coved.streams.vsock`).
+the port; where the host may come by vsock as well, another for that (`coved.streams.vsock`). Where there is no such port, vsock is all.
 
 While the host's end of such a port is closed it reports a hang-up without pause; so it is watched for changes only (EPOLLET).
 """
@@ -44,7 +44,9 @@ MAX_UNSENT = 1 << 20
 """Bytes that wait for room in the port before no more are read from sockets."""
 
 
-class _Stream:
+class Stream:
+    """One, and the socket that it leads to."""
+
     def __init__(self, number: int, connection: socket.socket) -> None:
         self.number = number
         self.connection = connection
@@ -60,6 +62,18 @@ class _Stream:
         self.over_here = False
         """Nor has the socket."""
         self.watched = 0
+        self.least = 1
+        """So much room the host must have before the socket is read."""
+        self.connecting = False
+        """It is not known yet whether there is anybody."""
+
+    def sent(self, data: bytes) -> int:
+        """How much of it the socket has taken. Raises ``OSError``."""
+        return self.connection.send(data, socket.MSG_NOSIGNAL)
+
+    def heard(self) -> bytes:
+        """What the socket has to say, for which there is room; nothing at its end. Raises ``OSError``."""
+        return self.connection.recv(min(self.room, MAX_DATA))
 
 
 class Streams:
@@ -74,7 +88,7 @@ class Streams:
         self._reading = True
         """Sockets are looked at; not while the port has no room."""
         self._decoder = FrameDecoder()
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, Stream] = {}
         self._numbers: dict[int, int] = {}
         """Streams by their socket's descriptor."""
         self._listeners: dict[int, tuple[socket.socket, bytes]] = {}
@@ -222,6 +236,9 @@ class Streams:
     def _open(self, number: int, target: bytes) -> None:
         if number in self._streams:
             raise FrameError(f"stream {number} is open already")
+        if not target.startswith(b"/"):
+            self._open_port_inside(number, target)
+            return
         connection = None
         try:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -229,15 +246,38 @@ class Streams:
         except (OSError, ValueError) as error:
             if connection is not None:
                 connection.close()
-            reason = error.strerror if isinstance(error, OSError) else None
-            self._say(frame(RESET, number, (reason or str(error)).encode()[:MAX_DATA]))
+            self._refuse(number, error)
             return
         self._say(frame(OPENED, number))
-        self._begin(number, connection)
+        self._begin(Stream(number, connection))
 
-    def _begin(self, number: int, connection: socket.socket) -> None:
-        stream = self._streams[number] = _Stream(number, connection)
-        self._numbers[connection.fileno()] = number
+    def _refuse(self, number: int, error: OSError | ValueError) -> None:
+        reason = error.strerror if isinstance(error, OSError) else None
+        self._say(frame(RESET, number, (reason or str(error)).encode()[:MAX_DATA]))
+
+    def _open_port_inside(self, number: int, target: bytes) -> None:
+        from coved.streams import inside  # no QEMU's host asks for it
+
+        try:
+            stream = inside.connecting(number, target)
+        except (OSError, ValueError) as error:
+            self._refuse(number, error)
+            return
+        self._begin(stream)
+
+    def _connected(self, stream: Stream) -> None:
+        """Tell the host that somebody is there, or that nobody is."""
+        stream.connecting = False
+        if failure := stream.connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self._refuse(stream.number, OSError(failure, os.strerror(failure)))
+            self._drop(stream)
+            return
+        self._say(frame(OPENED, stream.number))
+        self._watch(stream)
+
+    def _begin(self, stream: Stream) -> None:
+        self._streams[stream.number] = stream
+        self._numbers[stream.connection.fileno()] = stream.number
         self._watch(stream)
 
     # Services of the host.
@@ -267,7 +307,7 @@ class Streams:
             return
         connection.setblocking(False)
         self._say(frame(OPEN, self._next, path))
-        self._begin(self._next, connection)
+        self._begin(Stream(self._next, connection))
         self._next = GUEST + (self._next + 1) % GUEST
 
     # Sockets.
@@ -280,14 +320,17 @@ class Streams:
             stream = self._streams.get(self._numbers.get(descriptor, -1))
             if stream is None:
                 continue
+            if stream.connecting:
+                self._connected(stream)
+                continue
             if events & select.EPOLLOUT and not self._flush(stream):
                 continue
             if events & ~select.EPOLLOUT and stream.watched & select.EPOLLIN:
                 self._read(stream)
 
-    def _read(self, stream: _Stream) -> None:
+    def _read(self, stream: Stream) -> None:
         try:
-            data = stream.connection.recv(min(stream.room, MAX_DATA))
+            data = stream.heard()
         except BlockingIOError:
             return
         except OSError:
@@ -295,25 +338,26 @@ class Streams:
             return
         if data:
             stream.room -= len(data)
-            self._say(frame(DATA, stream.number, data))
+            for begin in range(0, len(data), MAX_DATA):
+                self._say(frame(DATA, stream.number, data[begin : begin + MAX_DATA]))
         else:
             stream.over_here = True
             self._say(frame(END, stream.number))
         self._settle(stream)
 
-    def _take(self, stream: _Stream, data: bytes) -> None:
+    def _take(self, stream: Stream, data: bytes) -> None:
         if stream.pending_size + len(data) > WINDOW:
             raise FrameError(f"more of stream {stream.number} than there is room for")
         stream.pending.append(data)
         stream.pending_size += len(data)
         self._flush(stream)
 
-    def _flush(self, stream: _Stream) -> bool:
+    def _flush(self, stream: Stream) -> bool:
         """Give the socket what it takes. Whether the stream goes on."""
         while stream.pending:
             data = stream.pending[0]
             try:
-                count = stream.connection.send(data, socket.MSG_NOSIGNAL)
+                count = stream.sent(data)
             except BlockingIOError:
                 break
             except OSError:
@@ -336,17 +380,19 @@ class Streams:
                     raise
         return self._settle(stream)
 
-    def _settle(self, stream: _Stream) -> bool:
+    def _settle(self, stream: Stream) -> bool:
         if stream.over_there and stream.over_here and not stream.pending:
             self._drop(stream)
             return False
         self._watch(stream)
         return True
 
-    def _watch(self, stream: _Stream) -> None:
+    def _watch(self, stream: Stream) -> None:
         """Have epoll tell of what can be done; a socket with which nothing can be would tell of its hang-up without pause."""
-        wanted = select.EPOLLIN if stream.room > 0 and not stream.over_here else 0
-        if stream.pending:
+        wanted = select.EPOLLIN if stream.room >= stream.least and not stream.over_here else 0
+        if stream.connecting:
+            wanted = select.EPOLLOUT
+        elif stream.pending:
             wanted |= select.EPOLLOUT
         if wanted == stream.watched:
             return
@@ -358,11 +404,11 @@ class Streams:
             self._sockets.modify(stream.connection, wanted)
         stream.watched = wanted
 
-    def _break(self, stream: _Stream) -> None:
+    def _break(self, stream: Stream) -> None:
         self._say(frame(RESET, stream.number))
         self._drop(stream)
 
-    def _drop(self, stream: _Stream) -> None:
+    def _drop(self, stream: Stream) -> None:
         del self._streams[stream.number]
         del self._numbers[stream.connection.fileno()]
         stream.connection.close()  # epoll forgets it with that
@@ -387,12 +433,16 @@ def main(port: str) -> int:
     except (OSError, ValueError):  # not as root
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    by_vsock = None
     if Path(KEY).exists():
-        import threading
-
         from coved.streams import vsock
 
-        if (other := vsock.prepared()) is not None:
-            threading.Thread(target=_or_end, args=(other,), name="vsock", daemon=True).start()
+        by_vsock = vsock.prepared()
+    if by_vsock is not None and not Path(port).exists():
+        by_vsock.run()
+    elif by_vsock is not None:
+        import threading
+
+        threading.Thread(target=_or_end, args=(by_vsock,), name="vsock", daemon=True).start()
     Streams(port).run()
     return 0

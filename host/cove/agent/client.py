@@ -38,7 +38,7 @@ def out_of_reach(paths: MachinePaths) -> AgentError:
     """Of an agent that holds its machine and does not answer: it hangs, or its sockets were removed, as at a logout."""
     return AgentError(
         f"the agent of machine {paths.name} lives, and does not answer at {paths.agent_socket}",
-        f"{whose(paths.lock)}; end it (kill), then: cove machine start {paths.name}. Its log: {paths.agent_log}",
+        f"{whose(paths.lock)}; end what that names (kill -9), then: cove machine start {paths.name}. Its log: {paths.agent_log}",
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cove.agent import disk
+from cove.agent import disk, hypervisor
 from cove.drivers.qemu import binary, board, probe
 from cove.errors import CoveError, SettingsError
 from cove.machine import certificates, computer, effective
@@ -136,6 +136,11 @@ def _disk(paths: MachinePaths, wanted: Settings) -> Iterator[Misfit]:
         )
 
 
+def _hypervisor(paths: MachinePaths, wanted: Settings) -> Iterator[Misfit]:
+    if (wrong := hypervisor.unfit(paths, wanted)) is not None:
+        yield Misfit("driver", wrong.message, wrong.hint, refused=True, stops=True)
+
+
 def _accelerator(paths: MachinePaths, wanted: Settings) -> Iterator[Misfit]:
     name = wanted.accelerator
     system, called = _SYSTEMS.get(name, (sys.platform, ""))
@@ -209,6 +214,7 @@ _CHECKS: dict[str, Callable[[MachinePaths, Settings], Iterator[Misfit]]] = {
     "cpus": _processors,
     "memory": _memory,
     "disk": _disk,
+    "driver": _hypervisor,
     "accelerator": _accelerator,
     "architecture": _accelerator,
     "bind_address": _address,

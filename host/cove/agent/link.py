@@ -28,6 +28,8 @@ Level = Literal["busy", "running", "idle"]
 _CHUNK = 1 << 16
 GREET_AGAIN_S, GREET_RARELY_S = 2.0, 30.0
 """A guest's kernel may hear of what the host says before it hears that the host is there, and then takes no answer of the engine's."""
+KEEP_S, KEEP_RARELY_S = 0.1, 2.0
+"""Between tries for an engine that is not there yet."""
 DRIFT_S, SEEN_S = 600.0, 60.0
 """Until an engine is told the time again: while it has containers, and when a client comes. A clock that is 100 ppm slower than another
 is 60 ms behind by then."""
@@ -85,6 +87,7 @@ class Link:
         """By the engine that was greeted last: it answers; and the ports are those that it shall have."""
         self._told_time = 0.0
         self._drift: asyncio.TimerHandle | None = None
+        self._keeping: asyncio.Task[None] | None = None
 
     @property
     def was_opened(self) -> bool:
@@ -99,6 +102,34 @@ class Link:
         except OSError as error:
             raise AgentError(f"the link to the machine cannot be opened: {error.strerror or error}") from error
         self._reading = asyncio.get_running_loop().create_task(self._read(reader))
+
+    def keep(self) -> None:
+        """Come to each engine from now on, where nothing tells when one opens its end: it is tried while there is none."""
+        self._keeping = asyncio.get_running_loop().create_task(self._keep())
+
+    async def _keep(self) -> None:
+        again_s = KEEP_S
+        while True:
+            try:
+                await self.open()
+            except AgentError:
+                await asyncio.sleep(again_s)
+                again_s = min(2 * again_s, KEEP_RARELY_S)
+                continue
+            again_s = KEEP_S
+            self.changed(True)
+            assert self._reading is not None
+            await asyncio.wait((self._reading,))
+            await asyncio.sleep(again_s)  # a guest that sends us away again and again shall not keep us busy
+
+    def leave(self) -> None:
+        """Be away until `keep` is called again: the guest is about to stand still."""
+        for task in (self._keeping, self._reading, self._greeting):
+            if task is not None:
+                task.cancel()
+        self._keeping = None
+        self._lost()
+        self._hang_up()
 
     def _hang_up(self) -> None:
         if self._writer is not None:
@@ -123,6 +154,8 @@ class Link:
             for _ in range(3):  # the loop looks at the socket, the stream takes what is there, and _read has it
                 await asyncio.sleep(0)
         if self._writer is None:
+            if self._keeping is not None:
+                return  # it has ended since, and `_keep` comes again
             try:
                 await self.open()
             except AgentError as error:
@@ -216,7 +249,7 @@ class Link:
     async def close(self) -> None:
         if self._drift is not None:
             self._drift.cancel()
-        for task in (self._reading, self._greeting):
+        for task in (self._keeping, self._reading, self._greeting):
             if task is not None:
                 task.cancel()
         if self._writer is not None:
@@ -240,6 +273,9 @@ class Link:
                 break
             while len(self._work) >= MAX_WORK:
                 await asyncio.wait(self._work, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            if self._keeping is not None:
+                self.changed(False)  # its end is the engine's
         self._lost()
         self._hang_up()
 

@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,10 +20,12 @@ from cove.agent import logs, threads, unattended
 from cove.agent.client import HOLD, SETTINGS, SUSPEND, SUSPEND_ANYWAY
 from cove.agent.clock import ClockJumps
 from cove.agent.idle import Idle, Wish
+from cove.agent.shutdown import Shutdown
 from cove.agent.supervisor import Listeners
-from cove.agent.vm import FORCED_OFF_S, Vm
-from cove.errors import CoveError, TransportError
+from cove.agent.vm import Vm, one_of
+from cove.errors import AgentError, CoveError, TransportError
 from cove.forward.docker_socket import DockerSocket, EngineDoor
+from cove.local import processes
 from cove.local.serving import Server, serve
 from cove.machine import effective, runstate, suspended
 from cove.machine.locks import FileLock
@@ -76,12 +79,18 @@ class Service:
         """Docker's clients that wait for the start."""
         self._outcome: asyncio.Future[CoveError | None] = self._loop.create_future()
         self._stopping: asyncio.Task[None] | None = None
+        self._forced = asyncio.Event()
+        """Its data are to go: set before a stop, or while one is under way."""
         self._suspending: asyncio.Task[None] | None = None
         self._unasked: asyncio.Task[None] | None = None
         """The last one that nobody has asked for."""
         self._used_again = asyncio.Event()
         """Somebody came after a suspension began that nobody has asked for."""
-        self._docker = DockerSocket(listeners.docker, self._open_stream, self._clients_changed)
+        lost = AgentError(
+            f"the machine {paths.name} or its engine ended before it answered: what was asked for may have been done",
+            f"see how it is with: cove machine status {paths.name}",
+        )
+        self._docker = DockerSocket(listeners.docker, self._open_stream, self._clients_changed, lost)
         self._holders = 0
         """Those who use the machine in another way than through its engine: it is not suspended for want of use, nor ended for an
         engine that does not answer."""
@@ -92,6 +101,8 @@ class Service:
         self._serving: set[asyncio.Task[Any]] = set()
         self._told = asyncio.Event()
         self._clock = ClockJumps(self._clock_jumped)
+        self._shutdown = Shutdown(self.end)
+        self._unasked_stop: asyncio.Task[None] | None = None
 
     async def run(self, listening: Callable[[], None], *, again: bool = False) -> None:
         """Serve until the end; `listening` is called when commands are answered.
@@ -112,6 +123,7 @@ class Service:
             self._clock.close()
             if self._vm is not None:
                 await self._vm.close()
+            self._shutdown.close()
             self._server.close()
             if self._serving:  # those who asked hear the end of what they asked for
                 await asyncio.wait(self._serving, timeout=LAST_WORDS_S)
@@ -212,6 +224,7 @@ class Service:
         if self._vm.link is not None:
             self._vm.link.on_level = self._idle.look
         self._idle.look()
+        self._shutdown.await_it()
         if self._renew_later:
             self._renew_later = False
             await self._renew()
@@ -603,36 +616,52 @@ class Service:
                 send(_last(error))
                 return
         if self._stopping is None or (self._stopping.done() and self._stopping.exception() is not None):
-            self._stopping = self._loop.create_task(self._end(forced))
+            self._forced.clear()
+            self._stopping = self._loop.create_task(self._end())
+        if forced:
+            self._forced.set()
         await self._follow(self._stopping, send)
 
-    async def _end(self, forced: bool) -> None:
+    def end(self) -> None:
+        """Stop the VM in order and end, unless that is under way: the system or somebody ends this process. One that is suspended stays
+        so."""
+        if self._unasked_stop is None or self._unasked_stop.done():
+            log.info("the agent is told to end, and so is the machine")
+            self._unasked_stop = self._loop.create_task(self._stop_unasked())
+
+    async def _stop_unasked(self) -> None:
+        await self._stop(
+            lambda told: log.error("%s", told["error"]) if "error" in told else None, in_order=False, forced=False
+        )
+        self._told.set()
+
+    async def _end(self) -> None:
         """End the VM, whatever its state: in order when its engine answers. Raises `CoveError`."""
-        if self._state == "resting" and self._vm_is_left() and not forced:
+        if self._state == "resting" and self._vm_is_left() and not self._forced.is_set():
             self._begin()  # an earlier start waited for its engine in vain, which may answer by now
         elif self._state != "running":
             self._ending = True
         if self._state == "starting":
-            await self._end_start(FORCED_OFF_S if forced else TAKING_OVER_S)
+            await self._end_start()
         self._listeners.remove_docker()
         if self._state == "running" and self._vm is not None and self._outcome.result() is None:
             self._docker.close()
-            await self._vm.stop(self._report, forced=forced)
+            await self._vm.stop(self._report, self._forced)
             return
         self._ending = True
         try:
-            await Vm(self._paths).stop_left(self._report, forced=forced)
+            await Vm(self._paths).stop_left(self._report, self._forced)
             runstate.forget(self._paths)
         finally:
             self._wanted.set()
 
-    async def _end_start(self, taking_over_s: float) -> None:
+    async def _end_start(self) -> None:
         """See to it that a start ends soon, in whichever way."""
         if not self._give_up():
             self._report(Event("stop", "waiting for its engine, which is to end in order"))
             hung = self._loop.create_task(self._hung.wait())  # it is ended by now, and another is not to be booted
             try:
-                await asyncio.wait((self._outcome, hung), timeout=taking_over_s, return_when=asyncio.FIRST_COMPLETED)
+                await one_of((self._outcome, hung), TAKING_OVER_S, self._forced)
             finally:
                 hung.cancel()
             if not self._outcome.done():
@@ -675,7 +704,11 @@ def main(paths: MachinePaths, listeners: Listeners, listening: Callable[[], None
     logs.begin(paths.agent_log)
 
     async def run() -> None:
-        await Service(paths, listeners).run(listening, again=again)
+        service = Service(paths, listeners)
+        if sys.platform != "win32":
+            for number in processes.TO_END:
+                asyncio.get_running_loop().add_signal_handler(number, service.end)
+        await service.run(listening, again=again)
 
     try:
         asyncio.run(run())

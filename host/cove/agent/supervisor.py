@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from cove.errors import CoveError
@@ -81,6 +82,8 @@ def supervise(
     while True:
         pid = os.fork()
         if not pid:
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
             status = 1
             try:
                 status = agent(bool(deaths))
@@ -88,6 +91,9 @@ def supervise(
                 sys.excepthook(*sys.exc_info())
             finally:
                 os._exit(status)  # threads that were left behind (`threads.abandonable`) hold nobody up
+        # What is sent to this process is for the agent, which ends in order; both may get it.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, partial(_pass_on, pid))
         if not deaths:
             forked()
         _, ended = os.waitpid(pid, 0)
@@ -107,6 +113,11 @@ def supervise(
             break
     listeners.remove()
     return status
+
+
+def _pass_on(pid: int, number: int, frame: object) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _say(log: Path, message: str) -> None:

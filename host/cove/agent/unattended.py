@@ -11,11 +11,20 @@ from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 
 
+def vm_may_run(paths: MachinePaths) -> bool:
+    """Whether a VM of the machine runs, agent or no agent. Of one that Hyper-V has, which holds no lock of ours, it is taken for true
+    until an agent has looked, unless the computer was restarted since."""
+    if not FileLock(paths.vm_lock).is_free():
+        return True
+    run = runstate.load(paths) if paths.hyperv.exists() and not paths.suspended_run.exists() else None
+    return run is not None and max(run.started_at, run.resumed_at) >= crashes.computer_began()
+
+
 def status(paths: MachinePaths) -> dict[str, Any]:
     """The status of a machine of which no agent tells: its `state`, and how it ended when it was not meant to (`crash`, or
     `ended_with_computer`: its user knows of that)."""
     run = runstate.load(paths)
-    if not FileLock(paths.vm_lock).is_free():
+    if vm_may_run(paths):
         return {"state": "running", "agent_pid": None, **(run.shown() if run else {})}
     if paths.suspended_run.exists():
         found = suspended.load(paths)
@@ -27,7 +36,7 @@ def status(paths: MachinePaths) -> dict[str, Any]:
         return {"state": "stopped", "ended_with_computer": True}
     # A guest that panics, or powers itself off, ends QEMU without a word: then the console has the last ones.
     words = lastwords.of_run(paths.qemu_log) or consolewords.of_run(paths.console_log, run.console_begin, 3)
-    how = lastwords.ending(paths.qemu_log) or "QEMU ended"
+    how = lastwords.ending(paths.qemu_log) or ("its VM ended" if paths.hyperv.exists() else "QEMU ended")
     return {"state": "stopped", "crash": {"how": how, "words": words, "started_at": run.started_at}}
 
 

@@ -7,28 +7,31 @@ import contextlib
 import logging
 import os
 import secrets
+import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coved.outside import Outside
-from coved.streams.knock import KEY_SIZE
+from coved.streams.key import KEY_SIZE
 
-from cove.agent import consolewords, disk, fit, images, unattended
+from cove.agent import consolewords, disk, fit, hypervisor, images, unattended
+from cove.agent.hypervisor import Hypervisor
 from cove.agent.link import Link
 from cove.agent.threads import abandonable
-from cove.drivers.base import Accelerator, Forward, VmSpec
-from cove.drivers.qemu import binary, devices, lastwords, probe
-from cove.drivers.qemu.driver import QemuDriver
+from cove.drivers.base import Driver, Forward, Forwarding, VmSpec
+from cove.drivers.qemu import lastwords
 from cove.errors import AgentError, BootError, CoveError, DriverError, GuestGaveUp, StateError, TransportError
 from cove.forward import ssh_agent
 from cove.forward.docker_socket import EngineDoor
 from cove.forward.ports import PortForwards, free_port
+from cove.forward.streamed import FarStream, StreamForwards
 from cove.image.store import VmImage
+from cove.local.joined import join
 from cove.machine import crashes, effective, keys, outside, policy, registries, runstate, space, suspended, templates
 from cove.machine.architecture import named
 from cove.machine.files import MAX_CONSOLE, cut
@@ -44,6 +47,7 @@ from cove.share.folders import Folder
 from cove.share.manager import Folders, from_json, to_json
 from cove.share.watching.watcher import Watcher
 from cove.transport import vsock
+from cove.transport.base import Stream
 from cove.transport.serial import SerialTransport
 
 if TYPE_CHECKING:
@@ -56,6 +60,10 @@ BOOT_TIMEOUT_S = 180.0
 FIRST_TRY_S = 120.0
 """In which a guest that boots asks for its seed, when another try follows. That one has the longer time, for a computer that is too
 slow for this."""
+SOCKETS_S, AGAIN_S = 5.0, 0.25
+"""In which a guest that is there answers who comes by sockets; and how soon it is tried again while it boots."""
+LINK = "/run/cove/link.sock"
+"""Where an engine takes the link (`coved.link.doorway`)."""
 VSOCK_S = 10.0
 """In which a guest answers there that has one: it listens before it opens its other streams."""
 RESTORED_TIMEOUT_S = 60.0
@@ -88,14 +96,19 @@ class Vm:
         paths: MachinePaths,
         held: Callable[[], bool] = lambda: False,
         on_hung: Callable[[], None] = lambda: None,
+        run_by: Hypervisor | None = None,
     ) -> None:
+        """``run_by``: what runs it, where that is not for the settings to say."""
         self._paths = paths
+        self._run_by = run_by
         self._held = held
         self._on_hung = on_hung
         self._report: Report = ignore
         self.run: RunState | None = None
         self.link: Link | None = None
-        self._driver: QemuDriver | None = None
+        self._hypervisor: Hypervisor | None = None
+        self._driver: Driver | None = None
+        self._forwards: Forwarding | None = None
         self._transport: SerialTransport | SshTransport | None = None
         self.folders: Folders | None = None
         self.watcher: Watcher | None = None
@@ -131,7 +144,8 @@ class Vm:
         """
         begin = time.monotonic()
         self._report = report
-        self._driver = QemuDriver(self._paths)
+        self._take(self._run_by or hypervisor.of_machine(self._paths))
+        assert self._driver is not None
         found = False
         self.adopted = True
         try:
@@ -176,6 +190,16 @@ class Vm:
                 runstate.save(self._paths, self.run)
         report(Event("ready", f"in {seconds:.1f} s"))
 
+    def _take(self, one: Hypervisor) -> None:
+        self._hypervisor, self._driver = one, one.driver
+        self._forwards = one.driver if one.driver.has_ports else StreamForwards(self._open_stream)
+
+    def _open_stream(self, target: str) -> Stream:
+        """For threads. Raises `TransportError`."""
+        if self._transport is None:
+            raise TransportError(f"the machine {self._paths.name} cannot be reached yet")
+        return self._transport.open_stream(target)
+
     async def _adopt(self, report: Report) -> bool:
         """Take over a VM that an earlier agent left, or an earlier start."""
         assert self._driver is not None
@@ -192,10 +216,13 @@ class Vm:
         log.info("found the running VM again, process %s", self._driver.pid())
         suspended.forget(self._paths)  # of one whose agent died before it was whole
         await self._driver.unfreeze()
+        if not self._driver.has_ports:  # what leads to them has ended with that agent
+            self.run = replace(self.run, ssh_port=await self._forward_ssh())
+            runstate.save(self._paths, self.run)
         return True
 
     async def _boot(self, report: Report) -> None:
-        assert self._driver is not None
+        assert self._driver is not None and self._hypervisor is not None
         loop = asyncio.get_running_loop()
         given_up = threading.Event()
 
@@ -210,7 +237,13 @@ class Vm:
         wanted = effective.load(self._paths.settings)
         disk.check_size(self._paths, wanted.disk)
         await self._look_outside(wanted)
-        program = binary.find(wanted.qemu, named(wanted.architecture))
+        if self._run_by is None:
+            chosen, said = await asyncio.to_thread(hypervisor.choose, self._paths, wanted)
+            if said:
+                report(Event("machine", said))
+            if chosen.name != self._hypervisor.name:
+                self._take(chosen)
+        await asyncio.to_thread(self._hypervisor.find, wanted)
         await asyncio.to_thread(keys.ensure, self._paths)
         # What is on disk is of a VM that has died. The next one is to be taken over only once it has its seed.
         unattended.note_crash(self._paths, seen=False)
@@ -218,7 +251,7 @@ class Vm:
         self.run = None
         if (before := suspended.load(self._paths)) is not None:
             try:
-                await self._resume(wanted, program, before, report)
+                await self._resume(wanted, before, report)
                 return
             except (StateError, BootError) as error:
                 await self._failed("its suspended state", "as after a power cut", error, report)
@@ -227,23 +260,25 @@ class Vm:
             report(Event("machine", line))
         try:
             image = await abandonable(images.choose, self._paths, named(wanted.architecture), image_progress)
+            boot_disk = await abandonable(self._hypervisor.boot_disk, image, image_progress)
         finally:
             given_up.set()
         self._image = image.digest
-        accelerator = await self._accelerator(program, image, wanted)
+        accelerator = await asyncio.to_thread(self._hypervisor.accelerator, image, wanted)
         cpus = "1 CPU" if wanted.cpus == 1 else f"{wanted.cpus} CPUs"
         text = f"{self._paths.name}: {cpus}, {format_size(wanted.memory)}, {format_size(wanted.disk)} disk"
         # At its first start alone: from then on `status` tells it whenever somebody asks.
         first = bool(accelerator.reason) and not self._paths.disk.exists()
         detail = f"{accelerator.reason}; cove machine status tells it again, cove diagnose what to do" if first else ""
         report(Event("machine", f"{text}, {accelerator.description}", detail=detail))
-        shared, carried, said = await asyncio.to_thread(sharing.settle, wanted, program)
-        for line in said:
+        shared, carried, lines = await asyncio.to_thread(self._hypervisor.folders, wanted)
+        for line in lines:
             report(Event("machine", line))
         spec = VmSpec(
             self._paths.name, wanted.cpus, wanted.memory, wanted.disk, image.kernel, image.initramfs, image.system,
             image.command_line, accelerator, image.architecture, sharing.of_hypervisor(shared, carried.name),
-            sharing.need_memory(shared, carried.name), await asyncio.to_thread(_vsock_cid, program),
+            sharing.need_memory(shared, carried.name), await asyncio.to_thread(self._hypervisor.vsock_cid),
+            boot_disk,
         )  # fmt: skip
         try:
             await self._boot_as(spec, image, wanted, rules, carried, shared, report)
@@ -270,7 +305,7 @@ class Vm:
             wanted.memory, time.time(), wanted.bind_address, kind=kind or "", policy=rules.fingerprint, folders=to_json(shared),
             folder_driver=carried.name, folder_driver_reason=carried.reason, folder_token=secrets.token_hex(16),
             shared_memory=spec.shared_memory, settings=of_start(wanted), vsock_cid=spec.vsock_cid,
-            streams_key=secrets.token_hex(KEY_SIZE) if spec.vsock_cid else "",
+            streams_key=secrets.token_hex(KEY_SIZE) if spec.vsock_cid or not self._driver.has_ports else "",
         )  # fmt: skip
         told = await asyncio.to_thread(registries.told, wanted, rules)
         if key is not None and (template := templates.find(key)) is not None:
@@ -283,17 +318,6 @@ class Vm:
                 await self._failed("its template", "from the beginning", error, report)
                 templates.discard(key)
         await self._cold_boot(spec, key, run, told, report, image)
-
-    async def _accelerator(self, program: Path, image: VmImage, wanted: Settings) -> Accelerator:
-        """What is to run the VM; the driver is told of program and sandbox."""
-        assert self._driver is not None
-        accelerator, probed = await asyncio.to_thread(
-            probe.choose, program, image.architecture, image.kernel, wanted.accelerator
-        )
-        self._driver.program = program
-        self._driver.sandbox = probed.sandbox
-        self._driver.known_version = probed.version
-        return accelerator
 
     async def _look_outside(self, wanted: Settings) -> Outside:
         self._ssh_agent = wanted.ssh_agent
@@ -320,9 +344,8 @@ class Vm:
         await self.close()
         self._resumed = self.adopted = False
         self.run = self.link = None
-        failed, self._driver = self._driver, QemuDriver(self._paths)
-        self._driver.program, self._driver.sandbox = failed.program, failed.sandbox
-        self._driver.known_version = failed.known_version
+        assert self._hypervisor is not None
+        self._take(self._hypervisor.again())
         self.folders = None
 
     def _folders_of(self, run: RunState) -> Folders:
@@ -330,12 +353,12 @@ class Vm:
         listed = from_json(run.folders)
         return Folders(self._paths, self._driver, listed, run.folder_driver, run.folder_token)
 
-    async def _resume(self, wanted: Settings, program: Path, before: Suspended, report: Report) -> None:
+    async def _resume(self, wanted: Settings, before: Suspended, report: Report) -> None:
         """Raises `StateError` when the state does not fit any more, `CoveError`; the state is there still until the VM goes on.
 
         No image is built for it, and no processors or memory are asked of the settings: it goes on with what it had.
         """
-        assert self._driver is not None
+        assert self._driver is not None and self._hypervisor is not None
         from cove.image import store
 
         run = before.run
@@ -343,10 +366,10 @@ class Vm:
         if image is None:
             raise StateError(f"the VM image {run.image[:16]}, which it runs, is gone")
         # Of folders, what the settings say now; but what carries them is a part of the state.
-        shared, _, _ = await asyncio.to_thread(sharing.settle, wanted, program)
+        shared, _, _ = await asyncio.to_thread(self._hypervisor.folders, wanted)
         had = run.settings and {**run.settings, **{k: v for k, v in of_start(wanted).items() if SCHEMA[k].at_wake}}
         run = replace(run, folders=to_json(shared), settings=had)
-        accelerator = await self._accelerator(program, image, wanted)
+        accelerator = await asyncio.to_thread(self._hypervisor.accelerator, image, wanted)
         spec = VmSpec(
             self._paths.name, run.cpus, run.memory, wanted.disk, image.kernel, image.initramfs, image.system,
             image.command_line, accelerator, image.architecture, sharing.of_hypervisor(shared, run.folder_driver), run.shared_memory,
@@ -377,7 +400,7 @@ class Vm:
 
         ``idle_since``: nobody has asked for it. ``unless``: it is given up when this is set before the state is whole.
         """
-        assert self._driver is not None and self._transport is not None
+        assert self._driver is not None
         if self.run is None or not self.can_be_suspended:
             raise CoveError(
                 f"the machine {self._paths.name} cannot be suspended: its QEMU was not started so that it could be saved",
@@ -385,14 +408,29 @@ class Vm:
             )
         assert self.folders is not None
         async with self.folders.away(unless):  # with them it could not be saved, and some may be in use
-            await asyncio.to_thread(self._transport.disconnect)
-            async with self._telling(report, Event("suspend", "writing its memory to the disk")):
-                await self._save(idle_since, unless or asyncio.Event())
+            async with self._out_of_reach():
+                async with self._telling(report, Event("suspend", "writing its memory to the disk")):
+                    await self._save(idle_since, unless or asyncio.Event())
         await self._driver.quit()
         if not await self._ended(QUIT_S):
             await self._driver.kill()
         suspended.note(self._paths, self.run, ended=True, idle_since=idle_since)
         runstate.forget(self._paths)
+
+    @contextlib.asynccontextmanager
+    async def _out_of_reach(self) -> AsyncIterator[None]:
+        """With no word half on its way. The next one finds the way again, when the VM goes on after all."""
+        assert self._driver is not None and self._transport is not None
+        kept = self.link if not self._driver.has_ports else None  # it goes the same way
+        if kept is not None:
+            kept.leave()
+        await asyncio.to_thread(self._transport.disconnect)
+        try:
+            yield
+        except BaseException:
+            if kept is not None:
+                kept.keep()
+            raise
 
     async def _save(self, idle_since: float | None, unless: asyncio.Event) -> None:
         assert self._driver is not None and self.run is not None
@@ -438,7 +476,14 @@ class Vm:
     async def _cold_boot(
         self, spec: VmSpec, key: str | None, run: RunState, told: dict[str, Any], report: Report, image: VmImage
     ) -> None:
+        assert self._driver is not None
         report(Event("boot", "loading the system"))
+        if not self._driver.has_ports:
+            self._console_begin = consolewords.size(self._paths.console_log)
+            await self._driver.start(spec)
+            await self._begin(spec, run, told)
+            await self._ready_or_full(report, BOOT_TIMEOUT_S)
+            return
         has_byte_code = image.gives_byte_code and image.compiled.exists()
         try:
             await self._load_system(replace(spec, initramfs=image.compiled) if has_byte_code else spec, FIRST_TRY_S)
@@ -500,29 +545,31 @@ class Vm:
         runstate.save(self._paths, self.run)
 
     async def _forward_ssh(self) -> int:
-        assert self._driver is not None
+        assert self._forwards is not None
         for _ in range(8):
             port = free_port("tcp", "127.0.0.1")
             try:
-                await self._driver.forward(Forward("tcp", "127.0.0.1", port, 22))
+                await self._forwards.forward(Forward("tcp", "127.0.0.1", port, 22))
                 return port
             except DriverError as error:
                 problem = error
         raise problem
 
     async def _ready(self, report: Report, timeout_s: float) -> None:
-        assert self._driver is not None and self.run is not None
+        assert self._driver is not None and self._forwards is not None and self.run is not None
         self.folders = self.folders or self._folders_of(self.run)
         report(Event("boot", "waiting for the engine"))
         self.folders.plug()
-        ports = PortForwards(self._driver, self.run.bind_address)
-        self.link = Link(self._driver.connect_link, ports, self.run.boot_id, self._outside, self.folders)
+        ports = PortForwards(self._forwards, self.run.bind_address)
+        connect = self._driver.connect_link if self._driver.has_ports else self._connect_link
+        self.link = Link(connect, ports, self.run.boot_id, self._outside, self.folders)
         self.watcher = self.link.watcher = Watcher(self.folders.carried, self.link.tell_changes)
         self.link.on_engine_death = self._note_engine
-        await self.link.open()
-        await self._driver.on_link_change(self.link.changed)
-        if self._resumed:
-            self.link.changed(True)
+        if self._driver.has_ports:
+            await self.link.open()
+            await self._driver.on_link_change(self.link.changed)
+            if self._resumed:
+                self.link.changed(True)
         await self._or_gone(self._answers(self.link, report), timeout_s)
         assert self._transport is not None
         self.door = EngineDoor(self._transport, self.link.answering)
@@ -538,7 +585,12 @@ class Vm:
         crashes.note(self._paths, "engine", said or "its log says why", (), self.run.boot_id, at)
 
     async def _answers(self, link: Link, report: Report) -> None:
-        await self._connect(link, report)
+        assert self._driver is not None
+        if self._driver.has_ports:
+            await self._connect(link, report)
+        else:
+            await self._come_by_sockets(link)
+        report(Event(REACHABLE, "the machine can be reached"))
         await link.ready.wait()
 
     async def _or_gone(self, work: Awaitable[object], timeout_s: float) -> None:
@@ -590,7 +642,32 @@ class Vm:
             self._transport = SshTransport(self.run.ssh_port, self._paths.ssh_key, self._paths.host_key)
             self._transport.serve(ssh_agent.NAME, agent.serve)
             await asyncio.to_thread(self._transport.connect)
-        report(Event(REACHABLE, "the machine can be reached"))
+
+    async def _come_by_sockets(self, link: Link) -> None:
+        """The only way into a guest that has no ports; nothing tells when it is there."""
+        assert self._hypervisor is not None and self.run is not None
+        agent = ssh_agent.Service(lambda: ssh_agent.place(self._ssh_agent))
+        made = SerialTransport(self._hypervisor.dial(bytes.fromhex(self.run.streams_key)), SOCKETS_S)
+        made.serve(ssh_agent.NAME, agent.serve)
+        self._transport = made
+        told = ""
+        while True:
+            try:
+                await asyncio.to_thread(made.connect)
+                break
+            except TransportError as error:
+                if str(error) != told:
+                    told = str(error)
+                    log.info("the guest does not answer yet: %s", told)
+                await asyncio.sleep(AGAIN_S)
+        link.keep()
+
+    def _connect_link(self) -> socket.socket:
+        """For threads. Raises `OSError`."""
+        try:
+            return join(FarStream(self._open_stream(LINK)))
+        except (TransportError, RuntimeError) as error:  # nobody there, or no more threads here
+            raise ConnectionRefusedError(str(error)) from error
 
     async def _by_vsock(self, run: RunState, agent: ssh_agent.Service) -> SerialTransport | None:
         """The quickest way into the machine, where there is one; the guest listens there before it opens the streams' port."""
@@ -667,51 +744,56 @@ class Vm:
         assert self._driver is not None
         await self._driver.wait_exit()
 
-    async def stop(self, report: Report, *, forced: bool = False) -> None:
+    async def stop(self, report: Report, forced: asyncio.Event | None = None) -> None:
         """The ladder: ask the engine, press the power button, switch off, kill. Each step is bounded and told.
 
-        ``forced``: its data are to go, so it is not waited for long, and there is no button.
+        ``forced``: its data are to go, so from when this is set on it is not waited for long, and there is no button.
         """
         assert self._driver is not None
-        driver, link, button_s = self._driver, self.link, BUTTON_S
+        driver, link, button_s, forced = self._driver, self.link, BUTTON_S, forced or asyncio.Event()
         if link is None:
             button_s = POWER_OFF_S  # the first that its engine hears of it
         elif link.ready.is_set():
             report(Event("stop", "stopping containers and powering off"))
-            link.shutdown(FORCED_CONTAINERS_S if forced else CONTAINERS_S)
-            if await self._ended(FORCED_OFF_S if forced else POWER_OFF_S):
+            link.shutdown(FORCED_CONTAINERS_S if forced.is_set() else CONTAINERS_S)
+            if await self._ended(POWER_OFF_S, forced):
                 return
-        if forced:
-            report(Event("stop", "switching it off"))
-        else:
+        if not forced.is_set():
             report(Event("stop", "the engine does not stop; pressing the power button"))
             with contextlib.suppress(DriverError):
                 await driver.power_button()
-                if await self._ended(button_s):
+                if await self._ended(button_s, forced):
                     return
-            report(Event("stop", "the machine does not power off; switching it off"))
+        report(
+            Event("stop", "switching it off" if forced.is_set() else "the machine does not power off; switching it off")
+        )
         await driver.quit()
         if await self._ended(QUIT_S):
             return
-        report(Event("stop", "QEMU does not end; killing it"))
+        assert self._hypervisor is not None
+        report(Event("stop", f"{self._hypervisor.label} does not end it; killing it"))
         await driver.kill()
 
-    async def stop_left(self, report: Report, *, forced: bool = False) -> None:
+    async def stop_left(self, report: Report, forced: asyncio.Event | None = None) -> None:
         """Stop a VM that runs and of which no start has come to anything: by the ladder, without its engine. Raises `DriverError`."""
-        self._driver = QemuDriver(self._paths)
+        self._take(self._run_by or hypervisor.of_machine(self._paths))
         try:
             with contextlib.suppress(DriverError):  # the ladder ends one that takes no orders
                 if not await self._adopt(report):
                     return
-            await self.stop(report, forced=forced)
+            await self.stop(report, forced)
         finally:
             await self.close()
 
-    async def _ended(self, timeout_s: float) -> bool:
+    async def _ended(self, timeout_s: float, forced: asyncio.Event | None = None) -> bool:
+        exit = asyncio.ensure_future(self.wait_exit())
         try:
-            await asyncio.wait_for(self.wait_exit(), timeout_s)
-        except TimeoutError:
-            return False
+            await one_of((exit,), timeout_s, forced or asyncio.Event())
+            if not exit.done():
+                return False
+            await exit
+        finally:
+            exit.cancel()
         return self.pid is None
 
     async def close(self) -> None:
@@ -727,6 +809,8 @@ class Vm:
             self.watcher = None
         if self.folders is not None:
             await self.folders.close()
+        if isinstance(self._forwards, StreamForwards):
+            await asyncio.to_thread(self._forwards.close)
         if self._driver is not None:
             await self._driver.close()
 
@@ -750,9 +834,15 @@ class Vm:
         return result
 
 
-def _vsock_cid(program: Path) -> int:
-    """For a new VM; 0 when it can have no vsock here."""
-    return 0 if vsock.unusable() or not devices.has(program, "vhost-vsock-pci") else vsock.any_cid()
+async def one_of(what: Collection[asyncio.Future[Any]], timeout_s: float, forced: asyncio.Event) -> None:
+    """Wait until something of `what` is done: so long, or, once `forced` is set, so long as for one whose data are to go."""
+    hurry = asyncio.ensure_future(forced.wait())
+    try:
+        await asyncio.wait((*what, hurry), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if hurry.done() and not any(one.done() for one in what):
+            await asyncio.wait(what, timeout=FORCED_OFF_S, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        hurry.cancel()
 
 
 def _resident(pid: int | None) -> int | None:

@@ -28,6 +28,8 @@ DOWN = "down"
 """Beside a machine's socket while whoever connects would wait for its start without seeing its progress (`MachinePaths.down`)."""
 MAX_ERROR_BODY = 1 << 20
 IDEMPOTENT = ("GET", "HEAD")
+LOST = 502
+"""What a machine's agent answers in place of an engine that has ended. The engine does not."""
 """Methods of which a second request does no harm; none of ours carries an upload."""
 
 Query = Mapping[str, "str | int | bool | Iterable[str] | None"]
@@ -227,6 +229,7 @@ class EngineClient:
                 event = _next_event(sock, protocol)
             if not isinstance(event, h11.Response):
                 raise h11.RemoteProtocolError("no answer")
+            self._check_lost(event.status_code)
         except (OSError, h11.RemoteProtocolError) as error:
             sock.close()
             _check_upload(uploader)
@@ -253,6 +256,11 @@ class EngineClient:
                 return sock, protocol, True
             sock.close()  # the engine has ended while nobody asked: there is nothing else that it could have to say
         return self.connect(), h11.Connection(our_role=h11.CLIENT), False
+
+    def _check_lost(self, status: int) -> None:
+        """Raises `OSError` for what the agent answers when the machine has ended: here more is known of that (`cove.cli.ended`)."""
+        if status == LOST and self.machine is not None:
+            raise ConnectionResetError
 
     def _failed(self, error: Exception, protocol: h11.Connection) -> ConnectionFailed:
         """What a user is told of a request without an answer."""
@@ -363,6 +371,7 @@ class EngineClient:
             event = _next_event(sock, protocol)
             if not isinstance(event, h11.Response | h11.InformationalResponse):
                 raise h11.RemoteProtocolError("no answer")
+            self._check_lost(event.status_code)
         except (OSError, h11.RemoteProtocolError) as error:
             sock.close()
             raise self._failed(error, protocol) from error

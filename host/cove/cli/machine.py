@@ -14,6 +14,7 @@ from cove.cli.command import agreed
 from cove.cli.errors import CliError
 from cove.cli.which_machine import chosen, named
 from cove.errors import CoveError, MachineNotFound
+from cove.local import sockets
 
 STOP_TIMEOUT_S = 120.0
 SUSPEND_TIMEOUT_S = 240.0
@@ -74,7 +75,7 @@ def _start(name: str, as_json: bool) -> None:
     socket = _run(name)
     lost = lost_ports.told(name)
     json_output.told(
-        as_json, f"machine {name} is running; its docker socket is {socket}",
+        as_json, f"machine {name} is running; its docker socket is {sockets.shown(socket)}",
         machine=name, state="running", docker_socket=str(socket), lost_ports=[each.shown() for each in lost],
     )  # fmt: skip
 
@@ -115,6 +116,7 @@ def stop_for_good(name: str, *, forced: bool) -> None:
 def _end(name: str, *, in_order: bool, forced: bool) -> None:
     from cove.agent.client import NoAgent, ask
     from cove.agent.launch import start_agent
+    from cove.agent.unattended import vm_may_run
     from cove.machine import lifecycle
     from cove.machine.locks import FileLock
     from cove.progress import renderer
@@ -124,7 +126,7 @@ def _end(name: str, *, in_order: bool, forced: bool) -> None:
         try:
             ask(paths, "stop", STOP_TIMEOUT_S, report, in_order=in_order, forced=forced)
         except NoAgent:
-            if (in_order and paths.suspended_run.exists()) or not FileLock(paths.vm_lock).is_free():
+            if (in_order and paths.suspended_run.exists()) or vm_may_run(paths):
                 # Its agent was killed: a new one takes the VM over, or wakes it, and stops it as it should be.
                 start_agent(paths)
                 ask(paths, "stop", STOP_TIMEOUT_S, report, in_order=in_order, forced=forced)
@@ -191,7 +193,8 @@ def _check_settings(name: str) -> None:
     paths = lifecycle.existing(name)
     fit.check_startable(paths)
     wanted = effective.load(paths.settings)
-    binary.find(wanted.qemu, architecture.named(wanted.architecture))
+    if wanted.driver != "hyperv" and not paths.vhdx.exists():
+        binary.find(wanted.qemu, architecture.named(wanted.architecture))
 
 
 @group.command()
@@ -232,7 +235,7 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
         used = value.get("host_memory")
         rows += [
             ("accelerator", f"{value['accelerator']}{reason}"),
-            ("versions", f"engine {engine}, API {api}, QEMU {value['qemu_version']}"),
+            ("versions", f"engine {engine}, API {api}, {_hypervisor(value)}"),
             ("uptime", f"{_span(value['uptime_seconds'])}{started}"),
             (
                 "memory",
@@ -244,7 +247,12 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
     rows += machine_systems.rows(value)
     rows += _folder_rows(value) + _not_shared_rows(value)
     used = "none yet" if value["disk_used"] is None else f"{value['disk_used'] / 2**20:.0f} MiB"
-    return [*rows, ("disk", used), ("docker socket", value["docker_socket"])]
+    return [*rows, ("disk", used), ("docker socket", sockets.shown(Path(value["docker_socket"])))]
+
+
+def _hypervisor(value: dict[str, Any]) -> str:
+    """Hyper-V is a part of Windows, and has its version."""
+    return f"{'Windows' if value['accelerator'] == 'hyperv' else 'QEMU'} {value['qemu_version']}"
 
 
 def _crash_rows(last: dict[str, Any], shown: bool) -> list[tuple[str, str]]:
@@ -345,6 +353,8 @@ def _status(name: str) -> dict[str, Any]:
     if lacking := folders.not_shared(paths, shared):
         value["folders_not_shared"] = lacking
     used = allocated(paths.disk) if paths.disk.exists() else None
+    if paths.vhdx.exists():
+        used = paths.vhdx.stat().st_size
     images = {"images": machine_systems.told(paths)}
     return {"machine": name, **value, **images, "disk_used": used, "docker_socket": str(paths.docker_socket)}
 
@@ -361,14 +371,15 @@ def list_machines(as_json: bool) -> None:
         return
     print(f"{'NAME':<20}{'STATE':<12}{'ACCELERATOR':<14}DOCKER SOCKET")
     for one in machines:
-        print(f"{one['machine']:<20}{one['state']:<12}{one.get('accelerator', '-'):<14}{one['docker_socket']}")
+        socket = sockets.shown(Path(one["docker_socket"]))
+        print(f"{one['machine']:<20}{one['state']:<12}{one.get('accelerator', '-'):<14}{socket}")
 
 
 @group.command()
 @click.argument("wish", metavar="on|off|status", type=click.Choice(["on", "off", "status"]))
 @named
 @json_output.option
-def autostart(wish: str, name: str, as_json: bool) -> None:
+def autostart(name: str, wish: str, as_json: bool) -> None:
     """Start a machine whenever you log in, or do not"""
     from cove.machine import autostart, lifecycle
 
@@ -376,10 +387,12 @@ def autostart(wish: str, name: str, as_json: bool) -> None:
     entry = autostart.here()
     if wish != "status":
         (entry.turn_on if wish == "on" else entry.turn_off)(name)
-    on = entry.is_on(name)
-    json_output.told(
-        as_json, f"machine {name} is{'' if on else ' not'} started when you log in", machine=name, autostart=on
-    )  # fmt: skip
+    on, current = entry.is_on(name), entry.is_current(name)
+    said = f"machine {name} is{'' if on else ' not'} started when you log in"
+    if on and not current:
+        # It is not renewed unasked: another Cove may have made it, which is to start the machine still.
+        said += f", by what another Cove has made, or one in another place; have this one do it: cove machine autostart on {name}"
+    json_output.told(as_json, said, machine=name, autostart=on, current=current)
 
 
 @group.command()
@@ -388,6 +401,7 @@ def autostart(wish: str, name: str, as_json: bool) -> None:
 @json_output.option
 def rm(name: str, force: bool, as_json: bool) -> None:
     """Remove a machine with all its containers, images and volumes"""
+    from cove.agent import removal
     from cove.machine import lifecycle
 
     try:
@@ -405,6 +419,7 @@ def rm(name: str, force: bool, as_json: bool) -> None:
             f"the removal of machine {name} has been cancelled\n      to remove it without a question: cove machine rm --force {name}"
         )
     stop_for_good(name, forced=force)  # whatever its state: an agent may stay after its VM has died
+    removal.take_away(lifecycle.existing(name))
     lifecycle.remove(name)
     json_output.told(as_json, f"removed machine {name}", machine=name, state="removed")
 

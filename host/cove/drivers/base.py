@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from cove.errors import DriverError
 from cove.machine.architecture import Architecture
 
 
@@ -27,7 +28,9 @@ class Accelerator:
     def description(self) -> str:
         """For people: "software emulation", "KVM"."""
         name = self.name.partition(",")[0]
-        return {"tcg": "software emulation", "kvm": "KVM", "hvf": "HVF", "whpx": "WHPX"}.get(name, name)
+        return {"tcg": "software emulation", "kvm": "KVM", "hvf": "HVF", "whpx": "WHPX", "hyperv": "Hyper-V"}.get(
+            name, name
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +76,31 @@ class Forward:
     guest_port: int
 
 
-class Driver(ABC):
+class Forwarding(ABC):
+    """What leads ports of this computer into a VM."""
+
+    @abstractmethod
+    async def forward(self, forward: Forward) -> None:
+        """Forward a port. Raises `PortInUse`, `DriverError`."""
+
+    @abstractmethod
+    async def forwards(self) -> set[Forward]:
+        """Those that there are, whoever asked for them. Raises `DriverError`."""
+
+    @abstractmethod
+    async def unforward(self, forward: Forward) -> None:
+        """Undo `forward`; a forward that is not there is no error."""
+
+
+class Driver(Forwarding):
     """One machine's VM."""
 
     name: ClassVar[str]
     keeps_templates: ClassVar[bool] = True
     """Whether it can `save` a VM that knows no machine yet, and `start` others from it."""
+    has_ports: ClassVar[bool] = True
+    """Whether the VM has ports for its seed, its link and its streams, and ports of this computer can be forwarded to it. Where there are
+    none it boots in `begin` alone, has its seed then, and all else goes to `guest` by sockets of the host's (`cove.transport.vsock`)."""
 
     @abstractmethod
     async def create(self, spec: VmSpec) -> None:
@@ -87,10 +109,14 @@ class Driver(ABC):
     @abstractmethod
     async def start(self, spec: VmSpec, template: Path | None = None) -> None:
         """Start the VM so that it boots until it waits for its seed, without its data disk when it `keeps_templates`; with a `template`
-        of `save` it is at that point at once. When this raises, nothing is left running.
+        of `save` it is at that point at once. When this raises, nothing is left running. One that `has_ports` not is only made ready.
 
         Raises `DriverError`, `HypervisorMissing`.
         """
+
+    def guest(self) -> str:
+        """By what sockets of the host find a VM that `has_ports` not. Raises `DriverError`."""
+        raise DriverError(f"{self.name} has no sockets to its guests")
 
     @abstractmethod
     def version(self) -> str:
@@ -190,18 +216,6 @@ class Driver(ABC):
     @abstractmethod
     async def resume(self) -> None:
         """Let such a VM go on; it will stand still again when there is still no room. Raises `DriverError`."""
-
-    @abstractmethod
-    async def forward(self, forward: Forward) -> None:
-        """Forward a port. Raises `PortInUse`, `DriverError`."""
-
-    @abstractmethod
-    async def forwards(self) -> set[Forward]:
-        """Those that there are, whoever asked for them. Raises `DriverError`."""
-
-    @abstractmethod
-    async def unforward(self, forward: Forward) -> None:
-        """Undo `forward`; a forward that is not there is no error."""
 
     @abstractmethod
     def connect_link(self) -> socket.socket:

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import json
 import logging
+import re
 import select
 import socket
 import sys
@@ -31,6 +32,7 @@ ENGINE_WAIT_S = 30.0
 _AGAIN_S = 0.1
 _CHUNK = 1 << 16
 _UPGRADED = b"HTTP/1.1 101 "
+_REQUEST = re.compile(rb"[A-Z]+ [^ ]+ HTTP/1\.[01]\r?\n")
 _TOO_MANY = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _SHORTAGE_S = 0.1
 _REFUSED_S = 5.0
@@ -71,11 +73,17 @@ class EngineDoor:
 class DockerSocket:
     """Serves who connects to `listener` from `start` to `close`: each gets a stream from `open_stream`, which may take its
     time, and whose `CoveError` the client is told. `changed` is called in a client's thread when it has come, and has gone.
+    `lost` is what a client is told whose stream ends before it was answered.
     """
 
     def __init__(
-        self, listener: Listener, open_stream: Callable[[], Stream], changed: Callable[[], None] = lambda: None
+        self,
+        listener: Listener,
+        open_stream: Callable[[], Stream],
+        changed: Callable[[], None] = lambda: None,
+        lost: CoveError | None = None,
     ) -> None:
+        self._lost = lost or AgentError("the engine ended before it answered")
         self._listener = listener
         self._open_stream = open_stream
         self._changed = changed
@@ -125,7 +133,8 @@ class DockerSocket:
         try:
             try:
                 stream = self._open_stream()
-                back = _answers(stream, client)
+                asked = _Asked()
+                back = _answers(stream, client, asked, self._lost)
             except CoveError as error:
                 log.warning("a docker client cannot be served: %s", error)
                 _refuse(client, error)
@@ -135,7 +144,7 @@ class DockerSocket:
                 _refuse(client, CoveError(f"the machine's agent failed: {error}"))
                 return
             try:
-                _to_guest(client, stream)
+                _to_guest(client, stream, asked)
             finally:
                 back.join()
         finally:
@@ -166,32 +175,42 @@ def _relay(target: Callable[..., None], *args: Any, name: str | None = None) -> 
     return thread
 
 
-def _answers(stream: Stream, client: socket.socket) -> threading.Thread:
+class _Asked:
+    """What a client said first."""
+
+    def __init__(self) -> None:
+        self.first = b""
+
+
+def _answers(stream: Stream, client: socket.socket, asked: _Asked, lost: CoveError) -> threading.Thread:
     """The thread that passes on what the engine says. Raises `AgentError`, with the stream closed."""
     try:
-        return _relay(_to_client, stream, client)
+        return _relay(_to_client, stream, client, asked, lost)
     except RuntimeError as error:
         stream.close()
         raise AgentError("this computer allows no more threads") from error
 
 
 def _refuse(client: socket.socket, error: CoveError) -> None:
-    """Answer in the engine's place, in the form of its errors: docker shows its users the `message`."""
-    body = json.dumps({"message": "\n".join(part for part in (error.message, error.hint) if part)}).encode()
-    head = (
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
+    """Answer in the engine's place."""
     client.settimeout(_REFUSED_S)
     with contextlib.suppress(OSError):
         asked = client.recv(_CHUNK)
-        client.sendall(head.encode() + (b"" if asked.startswith(b"HEAD ") else body))
+        client.sendall(_answer(error, b"503 Service Unavailable", asked))
         client.shutdown(socket.SHUT_WR)
 
 
-def _to_guest(client: socket.socket, stream: Stream) -> None:
+def _answer(error: CoveError, status: bytes, asked: bytes) -> bytes:
+    """In the form of the engine's errors: docker shows its users the `message`."""
+    body = json.dumps({"message": "\n".join(part for part in (error.message, error.hint) if part)}).encode()
+    head = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    return head % (status, len(body)) + (b"" if asked.startswith(b"HEAD ") else body)
+
+
+def _to_guest(client: socket.socket, stream: Stream, asked: _Asked) -> None:
     try:
         while data := client.recv(_CHUNK):
+            asked.first = asked.first or data
             stream.sendall(data)
         stream.shutdown_write()
         _await_hangup(client)
@@ -226,17 +245,33 @@ def _send_head(client: socket.socket, data: bytes) -> bytes:
     return rest
 
 
-def _to_client(stream: Stream, client: socket.socket) -> None:
+def _to_client(stream: Stream, client: socket.socket, asked: _Asked, lost: CoveError) -> None:
+    answered = False
     try:
         while data := stream.recv(_CHUNK):
+            answered = True
             if data.startswith(_UPGRADED):
                 data = _send_head(client, data)
             client.sendall(data)
+        if not answered:
+            _tell_lost(client, asked, lost)
         client.shutdown(socket.SHUT_WR)
     except BaseException as error:
         # The client is gone, or the guest: either way the other direction has no use any more.
         with contextlib.suppress(OSError):
+            if not answered:
+                _tell_lost(client, asked, lost)
             client.shutdown(socket.SHUT_RDWR)
         stream.close()
         if not isinstance(error, OSError | EOFError):
             raise
+
+
+def _tell_lost(client: socket.socket, asked: _Asked, lost: CoveError) -> None:
+    """Tell who waits for the first answer that none will come.
+
+    After other answers the end of the connection has to do: whether a request is under way is not known here, and a client asks what
+    does no harm once more when a connection that it has used before ends, but not after an error.
+    """
+    if _REQUEST.match(asked.first):
+        client.sendall(_answer(lost, b"502 Bad Gateway", asked.first))

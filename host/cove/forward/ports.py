@@ -12,7 +12,7 @@ from dataclasses import replace
 from coved.link.protocol import PortForward, in_each_others_way
 from coved.link.relay import Relay
 
-from cove.drivers.base import Driver, Forward
+from cove.drivers.base import Forward, Forwarding
 from cove.errors import DriverError, PortInUse
 from cove.forward import holders
 
@@ -30,7 +30,7 @@ class PortForwards:
     A `PortInUse` that it raises has as its message who has the port, or nothing: the engine puts docker's words before it.
     """
 
-    def __init__(self, driver: Driver, default_address: str) -> None:
+    def __init__(self, driver: Forwarding, default_address: str) -> None:
         self._driver = driver
         self._default = default_address
         self._bound: set[Forward] | None = None

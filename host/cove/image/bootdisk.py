@@ -27,6 +27,8 @@ from cove.machine.architecture import AMD64
 from cove.machine.paths import cache_dir
 from cove.progress import Event, Report, ignore
 
+NAME = "boot.vhdx"
+"""In the folder of the image, for machines that Hyper-V runs."""
 LOCK = "lock-boot-disk.json"
 """In the recipe's directory: the package of the stub."""
 SYSTEM = "cove-system"

@@ -15,8 +15,9 @@ if sys.platform == "win32":
     import msvcrt
 
     def start(
-        words: Words, log: IO[bytes], *, inherited: Sequence[int], folder: Path, output: int | None = None
-    ) -> subprocess.Popen[bytes]:
+        words: Words, log: IO[bytes], *, inherited: Sequence[int], folder: Path, output: int | None = None,
+        spared: bool = False,
+    ) -> subprocess.Popen[bytes]:  # fmt: skip
         """It has no window, and the Ctrl-C of this console is not for it. A process whose children are to end with it (a job, as
         some terminals and build servers make one) lets go of it where it may.
 
@@ -24,6 +25,7 @@ if sys.platform == "win32":
             log: where it says what it has to say.
             inherited: descriptors whose files it has open as well.
             output: for its standard output, when that is not to be the log.
+            spared: means nothing here, where there are no such signals.
 
         Raises `OSError`.
         """
@@ -48,20 +50,31 @@ if sys.platform == "win32":
                 os.set_handle_inheritable(handle, False)
 
 else:
+    import signal
+
+    TO_END = (signal.SIGTERM, signal.SIGHUP)
+    """What the system sends to all processes of a user (systemd to a session's: both)."""
 
     def start(
-        words: Words, log: IO[bytes], *, inherited: Sequence[int], folder: Path, output: int | None = None
-    ) -> subprocess.Popen[bytes]:
+        words: Words, log: IO[bytes], *, inherited: Sequence[int], folder: Path, output: int | None = None,
+        spared: bool = False,
+    ) -> subprocess.Popen[bytes]:  # fmt: skip
         """It has a session of its own.
 
         Args:
             log: where it says what it has to say.
             inherited: descriptors that it has as well.
             output: for its standard output, when that is not to be the log.
+            spared: it does not end when the system asks all processes to, at a shutdown or a logout: whoever started it sees to its end.
 
         Raises `OSError`.
         """
-        return subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=log if output is None else output, stderr=log, cwd=folder,
-            start_new_session=True, pass_fds=inherited,
-        )  # fmt: skip
+        # A process has from the thread that starts it which signals wait, and QEMU and virtiofsd leave that as it is.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, TO_END if spared else ())
+        try:
+            return subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=log if output is None else output, stderr=log, cwd=folder,
+                start_new_session=True, pass_fds=inherited,
+            )  # fmt: skip
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)

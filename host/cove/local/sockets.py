@@ -58,6 +58,10 @@ if sys.platform == "win32":
     def _is_pipe(path: Path) -> bool:
         return str(path).lower().startswith(_PIPES) and len(str(path)) > len(_PIPES)
 
+    def shown(path: Path) -> str:
+        """As people are told of it: what they can hand on."""
+        return url(path)
+
 else:
 
     def listen(path: Path, backlog: int) -> socket.socket:
@@ -91,6 +95,10 @@ else:
     def url(path: Path) -> str:
         """For docker's client."""
         return f"unix://{path}"
+
+    def shown(path: Path) -> str:
+        """As people are told of it: what they can hand on."""
+        return str(path)
 
     def at(url: str) -> Path | None:
         """The place that a URL of docker's leads to; None when it is none of this system."""

@@ -40,6 +40,10 @@ class Autostart(ABC):
     def is_on(self, machine: str) -> bool: ...
 
     @abstractmethod
+    def is_current(self, machine: str) -> bool:
+        """Whether it is on as `turn_on` would have it: of another Cove, or one that was moved since, it may start nothing."""
+
+    @abstractmethod
     def turn_on(self, machine: str) -> None:
         """Also when it is on already: the program may be in another place by now."""
 
@@ -59,6 +63,12 @@ class Files(Autostart):
 
     def is_on(self, machine: str) -> bool:
         return self.place(machine).exists()
+
+    def is_current(self, machine: str) -> bool:
+        try:
+            return self.place(machine).read_bytes() == self.content(machine)
+        except OSError:
+            return False
 
     def turn_on(self, machine: str) -> None:
         place = self.place(machine)
@@ -147,19 +157,27 @@ if sys.platform == "win32":
             return f"Cove machine {self._named(machine)}"
 
         def is_on(self, machine: str) -> bool:
+            return self._found(machine) is not None
+
+        def is_current(self, machine: str) -> bool:
+            return self._found(machine) == self._line(machine)
+
+        def _found(self, machine: str) -> str | None:
             try:
                 with winreg.OpenKey(winreg.HKEY_CURRENT_USER, _RUN) as key:
-                    winreg.QueryValueEx(key, self._name(machine))
+                    return str(winreg.QueryValueEx(key, self._name(machine))[0])
             except OSError:
-                return False
-            return True
+                return None
 
-        def turn_on(self, machine: str) -> None:
+        def _line(self, machine: str) -> str:
             windowless = Path(sys.executable).with_name("pythonw.exe")
             words = [str(windowless) if windowless.exists() else sys.executable, *_words(machine)[1:]]
+            return subprocess.list2cmdline(words)
+
+        def turn_on(self, machine: str) -> None:
             try:
                 with winreg.CreateKey(winreg.HKEY_CURRENT_USER, _RUN) as key:
-                    winreg.SetValueEx(key, self._name(machine), 0, winreg.REG_SZ, subprocess.list2cmdline(words))
+                    winreg.SetValueEx(key, self._name(machine), 0, winreg.REG_SZ, self._line(machine))
             except OSError as error:
                 raise CoveError(f"the registry's {_RUN} cannot be written: {error.strerror}") from error
 

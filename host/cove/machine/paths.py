@@ -160,8 +160,18 @@ class MachinePaths:
 
     @property
     def disk(self) -> Path:
-        """The data disk: containers, images, volumes."""
+        """The data disk of a machine that QEMU runs: containers, images, volumes."""
         return self.folder / "data.qcow2"
+
+    @property
+    def vhdx(self) -> Path:
+        """That of one that Hyper-V runs."""
+        return self.folder / "data.vhdx"
+
+    @property
+    def hyperv(self) -> Path:
+        """There while Hyper-V has a VM for the machine: its identifier."""
+        return self.folder / "hyper-v.json"
 
     @property
     def console_log(self) -> Path:

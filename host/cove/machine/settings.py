@@ -28,6 +28,7 @@ from cove.machine.tomlfile import Mistake
 PROXIES = ("system", "manual", "none")
 CERTIFICATES = ("system", "none")
 AGENTS = ("system", "none")
+DRIVERS = ("auto", "qemu", "hyperv")
 ACCELERATORS = ("auto", "kvm", "hvf", "whpx", "tcg")
 HOME_ACCESS = ("read-write", "read-only", "no")
 FOLDER_DRIVERS = ("auto", "virtiofs", "9p", "agent")
@@ -47,6 +48,7 @@ class Settings:
     cpus: int = 2
     memory: int = 2 << 30
     disk: int = 60 << 30
+    driver: str = "auto"
     accelerator: str = "auto"
     architecture: str = "auto"
     bind_address: str = "127.0.0.1"
@@ -290,6 +292,15 @@ SCHEMA: dict[str, Key] = {
             " It can be made larger, never smaller.",
             _size(MIN_DISK, MAX_DISK, 1 << 20),
             lambda size: json.dumps(format_size(size)),
+        ),
+        Key(
+            "driver",
+            "one of " + ", ".join(DRIVERS),
+            "What runs the machine: qemu (everywhere), hyperv (Windows' own), or auto: on Windows Hyper-V when it is ready for Cove"
+            " (docs/hyper-v.md), else QEMU. A machine that has a disk stays with what has made that.",
+            _choice(DRIVERS),
+            json.dumps,
+            words=DRIVERS,
         ),
         Key(
             "accelerator",

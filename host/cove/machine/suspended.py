@@ -19,7 +19,8 @@ from cove.machine.runstate import RunState
 
 @dataclass(frozen=True, slots=True)
 class Suspended:
-    """How the VM was started, and the disk's size in bytes and time of change in nanoseconds, None until QEMU has ended.
+    """How the VM was started, and the disk's size in bytes and time of change in nanoseconds, None until QEMU has ended, and where
+    another hypervisor keeps state and disk together.
 
     `at` and `idle_since` in seconds since the epoch; the latter None when somebody asked for it.
     """
@@ -53,7 +54,7 @@ def note(paths: MachinePaths, run: RunState, *, ended: bool, idle_since: float |
 
     Raises `OSError`.
     """
-    disk = _disk(paths) if ended else None
+    disk = _disk(paths) if ended and paths.disk.exists() else None
     told = {"run": asdict(run), "disk": disk, "at": time.time(), "idle_since": idle_since}
     write_whole(paths.suspended_run, json.dumps(told).encode())
     sync_folder(paths.folder)

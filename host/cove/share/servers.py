@@ -100,7 +100,8 @@ def _start(paths: MachinePaths, words: list[str], inherited: socket.socket) -> s
     rotate(paths.folders_log, MAX_LOG)
     try:
         with paths.folders_log.open("ab") as log:
-            return processes.start(words, log, inherited=[inherited.fileno()], folder=Path("/"))
+            # What containers write when they end is to come through it.
+            return processes.start(words, log, inherited=[inherited.fileno()], folder=Path("/"), spared=True)
     except OSError as error:
         raise DriverError(f"{words[0]} cannot be run: {error.strerror}") from error
 

@@ -109,9 +109,16 @@ def _resources(cpus: int, memory: int, cove: str) -> Found:
             )  # fmt: skip
 
 
-def look_at_qemu(paths: MachinePaths) -> Found:
+def look_at_hypervisor(paths: MachinePaths) -> Found:
     from cove.drivers.qemu import binary
 
+    if _is_hyperv(paths):
+        from cove.agent import hypervisor
+        from cove.drivers.hyperv.driver import HyperVDriver
+
+        wrong = hypervisor.unusable(HyperVDriver(paths))
+        yield (PROBLEM, wrong.message, wrong.hint) if wrong is not None else (OK, "Hyper-V is ready for Cove")
+        return
     try:
         architecture = named(settings_of(paths).architecture)
         program = binary.find(settings_of(paths).qemu, architecture)
@@ -131,10 +138,18 @@ def look_at_qemu(paths: MachinePaths) -> Found:
         yield OK, f"QEMU {version}, {program}"
 
 
+def _is_hyperv(paths: MachinePaths) -> bool:
+    """Whether Hyper-V is to run the machine, or has."""
+    return paths.vhdx.exists() or settings_of(paths).driver == "hyperv"
+
+
 def look_at_virtualisation(paths: MachinePaths) -> Found:
     from cove.drivers.qemu import binary, probe
     from cove.image import store
 
+    if _is_hyperv(paths):
+        yield NOTE, "Hyper-V's own"
+        return
     wanted = settings_of(paths)
     architecture = named(wanted.architecture)
     try:

@@ -22,7 +22,7 @@ def checks(name: str, environment: Mapping[str, str] | None = None) -> list[Chec
         Check("versions", computer.look_at_versions),
         Check("policy", computer.look_at_policy),
         Check("settings", partial(computer.look_at_settings, paths, environment)),
-        Check("qemu", partial(computer.look_at_qemu, paths), 12),
+        Check("qemu", partial(computer.look_at_hypervisor, paths), 12),
         Check("virtualisation", partial(computer.look_at_virtualisation, paths), 25),
         Check("room", computer.look_at_room),
         Check("image", partial(computer.look_at_image, paths), 20),

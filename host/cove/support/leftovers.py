@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cove.agent import removal
 from cove.errors import CoveError
 from cove.machine import autostart, docker_context, lifecycle
 from cove.machine.locks import FileLock
@@ -44,6 +45,7 @@ def reset(paths: MachinePaths) -> int:
         launching.acquire(lifecycle.LAUNCHING_S, f"the start of machine {paths.name}")
         lifecycle.check_stopped(paths)
         gone = of_reset(paths)
+        removal.take_away(paths)
         for each in gone:
             _remove(each.path)
     return sum(each.size for each in gone)
@@ -86,6 +88,8 @@ def uninstall(gone: Sequence[Leftover], *, keep_data: bool) -> None:
     for name in names:
         docker_context.remove(MachinePaths(name))
         autostart.here().turn_off(name)
+        if not keep_data:
+            removal.take_away(MachinePaths(name))
     for each in gone:
         _remove(each.path)
     for folder in (machines_dir(), data_dir(), config_dir(), cache_dir(), *_home(), *_around_sockets()):

@@ -89,6 +89,9 @@ def look_at_processes(paths: MachinePaths) -> Found:
 def look_at_disk(paths: MachinePaths) -> Found:
     from cove.drivers.qemu import qcow2
 
+    if paths.vhdx.exists():
+        yield OK, f"{approximate_size(paths.vhdx.stat().st_size)} of this computer's disk taken"
+        return
     if not paths.disk.exists():
         yield NOTE, "the machine has no disk yet: its first start makes it"
         return

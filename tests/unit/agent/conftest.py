@@ -108,6 +108,8 @@ def cove(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cove]:
     places = [str(Path(place).absolute()) for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))
     monkeypatch.setenv("DOCKER_CONFIG", str(home / "docker"))
+    # Shutdowns of the computer that the tests run on are none of theirs.
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={home}/no-bus")
     publish_image()
     made = Cove(home)
     try:

@@ -1,17 +1,18 @@
 """Stands in for QEMU and the guest in it: QMP, the link, forwards, streams and SSH are real protocols here, the VM is not there.
 
-COVE_FAKE lists what goes wrong, separated by spaces: `refuse` (ends at once with words on stderr), `silent` (no engine), `no-streams`
-(only SSH), `no-shutdown`, `no-button`, `no-quit` (ignored requests), `no-save` (a saving fails), `endless-save` (one does not end, once
-there is a disk, as long as there is no file named `saves` beside that), `slow-save` (one lasts until the file `saving` is removed),
-`bad-image=DIGITS` (a VM image whose digest begins so powers off), `ends-booting=N` and `hangs-booting=N` (the first N boots from the
-beginning do so before the guest asks for its seed, without a word on the console), `gives-up-booting=N` (they say why, and end),
-`half-compiled` (what it has compiled is given by half), `no-vsock` (that device is refused), `bad-template` (ends when it is to go on
-from one), `mute-template` (no engine in what goes on from one), `idle` and `running` (what the engine says that it is busy with),
-`published` (it has a port, with `published=NUMBER` that one), `qemu-dies-at-COMMAND` and `agent-dies-at-COMMAND` (a command of QMP,
-before it is carried out, or while it does so at `saving` and `loading`; once in a machine's life). What becomes of a saved state is told
-in the file `states`: `saved NAME` and, for each VM that goes on from there, `on NAME`. While there is a file named `full` beside the
-disk, whatever the guest writes finds no room; while there is one named `mute`, the engine answers nobody who comes. SIGUSR1 makes it
-crash with words on stderr, SIGUSR2 makes the guest write.
+COVE_FAKE lists what goes wrong, separated by spaces: `refuse` (ends at once with words on stderr), `ports-taken=N` (the first N starts
+find a port of theirs taken), `silent` (no engine), `deaf` (one that answers no client; `asked` is a file when one has said something),
+`no-streams` (only SSH), `no-shutdown`, `no-button`, `no-quit` (ignored requests), `no-save` (a saving fails), `endless-save` (one does not
+end, once there is a disk, as long as there is no file named `saves` beside that), `slow-save` (one lasts until the file `saving` is
+removed), `bad-image=DIGITS` (a VM image whose digest begins so powers off), `ends-booting=N` and `hangs-booting=N` (the first N boots from
+the beginning do so before the guest asks for its seed, without a word on the console), `gives-up-booting=N` (they say why, and end),
+`half-compiled` (what it has compiled is given by half), `no-vsock` (that device is refused), `bad-template` (ends when it is to go on from
+one), `mute-template` (no engine in what goes on from one), `idle` and `running` (what the engine says that it is busy with), `published`
+(it has a port, with `published=NUMBER` that one), `qemu-dies-at-COMMAND` and `agent-dies-at-COMMAND` (a command of QMP, before it is
+carried out, or while it does so at `saving` and `loading`; once in a machine's life). What becomes of a saved state is told in the file
+`states`: `saved NAME` and, for each VM that goes on from there, `on NAME`. While there is a file named `full` beside the disk, whatever
+the guest writes finds no room; while there is one named `mute`, the engine answers nobody who comes. SIGUSR1 makes it crash with words on
+stderr, SIGUSR2 makes the guest write.
 """
 
 from __future__ import annotations
@@ -360,6 +361,9 @@ def send(client: socket.socket | None, value: dict[str, Any]) -> None:
 
 def echo(client: socket.socket) -> None:
     while data := client.recv(1 << 16):
+        if "deaf" in FAULTS:
+            Path("asked").touch()
+            continue
         client.sendall(data)
 
 
@@ -369,6 +373,15 @@ def crash(*_: object) -> None:
     os.abort()
 
 
+def ports_are_taken() -> bool:
+    most = max((int(fault[12:]) for fault in FAULTS if fault.startswith("ports-taken=")), default=0)
+    if not most:
+        return False
+    with Path("starts").open("a") as starts:
+        starts.write("x")
+        return starts.tell() <= most
+
+
 def main() -> None:
     if "--version" in sys.argv:
         print("QEMU emulator version 9.9.9 (fake)")
@@ -376,6 +389,8 @@ def main() -> None:
         if "tcg" in sys.argv:
             sys.exit(0x31 << 1 | 1)
         sys.exit("fake: there is no such accelerator")
+    elif ports_are_taken():
+        sys.exit("qemu: -chardev socket,id=qmp,port=4711: Failed to find an available port: Address already in use")
     elif "refuse" in FAULTS:
         sys.exit("qemu: -m: the fake was told to refuse")
     elif "no-vsock" in FAULTS and any("vhost-vsock" in word for word in sys.argv):

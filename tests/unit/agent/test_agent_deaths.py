@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -11,9 +12,11 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 from cove.agent import threads
 from cove.agent.threads import abandonable
@@ -122,6 +125,23 @@ def test_a_client_is_told_why_the_machine_does_not_start(cove: Any, eventually: 
     assert repeats(paths)
 
 
+def test_dockers_own_sdk_is_told_when_the_vm_dies_before_the_answer(cove: Any, eventually: Eventually) -> None:
+    paths = cove.make()
+    cove.faults = "deaf"
+    cove.run("machine", "start")
+    pid = cove.status()["pid"]
+    client = docker.APIClient(f"unix://{paths.docker_socket}", version="1.43", timeout=60)
+    with contextlib.closing(client), ThreadPoolExecutor() as threads:
+        asked = threads.submit(client.containers)
+        eventually((paths.folder / "asked").exists)
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(docker.errors.APIError) as told:
+            asked.result(60)
+    assert told.value.status_code == 502
+    said = "the machine default or its engine ended before it answered: what was asked for may have been done\n"
+    assert told.value.explanation == f"{said}see how it is with: cove machine status default"
+
+
 def test_a_machine_whose_vm_has_died_is_stopped_and_removed_as_any(cove: Any, eventually: Eventually) -> None:
     paths = cove.make()
     cove.run("machine", "start")
@@ -180,11 +200,11 @@ def test_an_agent_that_dies_again_and_again_is_let_go(cove: Any, eventually: Eve
     assert repeats(paths)
 
 
-def test_an_agent_that_is_asked_to_end_is_not_replaced(cove: Any, eventually: Eventually) -> None:
+def test_an_agent_that_is_interrupted_is_not_replaced(cove: Any, eventually: Eventually) -> None:
     paths = cove.make()
     cove.run("machine", "start")
     supervisor = parent(cove.status()["agent_pid"])
-    os.kill(cove.status()["agent_pid"], signal.SIGTERM)
+    os.kill(cove.status()["agent_pid"], signal.SIGINT)
     eventually(lambda: not lives(supervisor))
     assert cove.status()["state"] == "running"
     assert not paths.docker_socket.exists()
@@ -412,6 +432,22 @@ def test_one_whose_data_are_to_go_is_not_waited_for_when_it_was_left(
     assert "power button" not in told
     assert not lives(cut_off["pid"])
     assert not MachinePaths("default").folder.exists()
+
+
+def test_a_removal_does_not_wait_for_a_stop_that_is_under_way(
+    cove: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cove.wait_less(monkeypatch, 0.5, "FORCED_OFF_S")
+    cove.wait_less(monkeypatch, 600, "POWER_OFF_S")
+    paths = cove.make()
+    cove.faults = "no-shutdown"
+    cove.run("machine", "start")
+    stop = cove.spawn("machine", "stop")
+    eventually(lambda: "stopping containers and powering off" in paths.agent_log.read_text())
+    assert "switching it off" in cove.run("machine", "rm", "--force").stderr
+    assert not paths.folder.exists()
+    _, told = stop.communicate(timeout=60)
+    assert "power button" not in told
 
 
 def test_work_that_nobody_waits_for_holds_nobody_up() -> None:

@@ -69,6 +69,20 @@ def test_a_machine_starts_tells_of_itself_and_stops(cove: Any) -> None:
     assert processes(cove.home) == []
 
 
+def test_a_qemu_whose_ports_were_taken_meanwhile_is_started_again_with_others(cove: Any) -> None:
+    cove.make()
+    cove.faults = "ports-taken=2"
+    cove.run("machine", "start")
+    assert cove.status()["state"] == "running"
+    cove.run("machine", "stop")
+
+
+def test_one_that_finds_no_port_says_so(cove: Any) -> None:
+    cove.make()
+    cove.faults = "ports-taken=1000"
+    assert "Failed to find an available port: Address already in use" in cove.run("machine", "start", status=1).stderr
+
+
 def test_starts_at_the_same_time_start_one_machine(cove: Any) -> None:
     cove.make()
     starts = [cove.spawn("machine", "start") for _ in range(3)]
@@ -153,7 +167,7 @@ def test_an_agent_whose_sockets_were_removed_is_told_with_the_way_out(
     monkeypatch.setattr("cove.agent.launch.AGENT_TIMEOUT_S", 0.2)
     with pytest.raises(AgentError, match="the agent of machine default lives, and does not answer at ") as raised:
         ensure_running("default")
-    assert "end it (kill), then: cove machine start default" in raised.value.hint
+    assert "end what that names (kill -9), then: cove machine start default" in raised.value.hint
 
 
 def test_a_machine_whose_settings_broke_meanwhile_can_be_stopped(cove: Any) -> None:
@@ -535,3 +549,28 @@ def test_a_machine_that_stands_still_for_want_of_room_says_so_and_goes_on(cove: 
     after = cove.status()
     assert (after["state"], after["boot_id"]) == ("running", before["boot_id"])
     assert "trouble" not in after
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="entries of other systems are not where this looks")
+def test_a_start_at_the_login_is_turned_on_renewed_and_off(
+    cove: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    cove.make("web")
+
+    def said(wish: str) -> str:
+        return str(cove.run("machine", "autostart", wish, "web").stdout)
+
+    is_on, is_off = "machine web is started when you log in", "machine web is not started when you log in\n"
+    assert said("status") == is_off
+    assert said("on") == f"{is_on}\n"
+    (entry,) = (tmp_path / "autostart").iterdir()
+    entry.write_text("[Desktop Entry]\nExec=/opt/earlier/cove machine start web\n")
+    told = said("status")
+    assert told.startswith(f"{is_on}, by what another Cove has made")
+    assert told.endswith("cove machine autostart on web\n")
+    found = json.loads(cove.run("machine", "autostart", "status", "web", "--json").stdout)
+    assert found == {"machine": "web", "autostart": True, "current": False}
+    assert said("on") == f"{is_on}\n"
+    assert said("off") == is_off
+    assert not entry.exists()

@@ -112,6 +112,16 @@ def test_a_container_that_is_held(machine: Machine) -> None:
     assert done.stderr == "\n      ".join([first, *CRASHED]) + "\n"
 
 
+def test_a_first_request_that_the_agent_answers_in_the_engines_place(machine: Machine) -> None:
+    body = b'{"message": "the machine default or its engine ended before it answered"}'
+    lost = b"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    machine.engine.answers |= {"GET /containers/json": under(machine, machine.crash, lost)}
+    done = cove("ps")
+    assert done.returncode == 1
+    first = f"the engine at {machine.paths.docker_socket} closed the connection"
+    assert done.stderr == "\n      ".join([first, *CRASHED]) + "\n"
+
+
 def test_an_exec_does_not_start_it_again(machine: Machine) -> None:
     machine.engine.answers |= {
         "GET /containers/c/json": answer(CONTAINER),

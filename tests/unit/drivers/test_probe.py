@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
-from cove.drivers.qemu import binary, probe
+from cove.drivers.qemu import binary, firmware, probe
 from cove.errors import DriverError, HypervisorMissing
 from cove.machine.architecture import AMD64, ARM64
 
 
 def test_software_emulation_runs_the_firmware() -> None:
     assert probe.run(binary.find("", AMD64), AMD64, ["tcg"]).accelerator == "tcg"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the program is a script")
+def test_what_qemu_has_started_may_go_on(tmp_path: Path) -> None:
+    """It has the same standard streams, whose end is not waited for."""
+    program, left = tmp_path / "qemu", tmp_path / "left"
+    program.write_text(f"#!/bin/sh\nsleep 1000 &\necho $! >{left}\nexit {firmware.of(AMD64).status}\n")
+    program.chmod(0o700)
+    try:
+        assert probe.run(program, AMD64, ["tcg"]).accelerator == "tcg"
+    finally:
+        os.kill(int(left.read_text()), signal.SIGKILL)
 
 
 def test_an_accelerator_that_does_not_exist_is_refused_with_its_reason() -> None:

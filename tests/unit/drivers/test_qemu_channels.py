@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cove.drivers.qemu import binary, command
-from cove.drivers.qemu.channels import Channels, TlsChannels, UnixChannels
+from cove.drivers.qemu.channels import Channels, Ends, TlsChannels, UnixChannels
+from cove.drivers.qemu.driver import QemuDriver
 from cove.local import certificates, tls
 from cove.machine.architecture import here
+from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from qemu.qmp import QMPClient
 
@@ -42,26 +45,32 @@ def an_older_qemu_reads_byte_by_byte(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def qemu(paths: MachinePaths, channels: Channels) -> Iterator[None]:
     """One without a VM to speak of, whose link leads to a ring of 64 KiB: what is written there can be read by QMP."""
-    pid_file = paths.folder / "qemu.pid"
-    with channels.make() as ends:
-        words: list[str | Path] = [
-            binary.find("", here()),
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            "-machine",
-            "none",
-            "-S",
-        ]
-        words += [*ends.objects, "-chardev", f"socket,id=qmp,{ends.addresses['qmp']},server=on,wait=off"]
-        words += ["-mon", "chardev=qmp,mode=control", "-pidfile", pid_file]
-        running = subprocess.Popen(words, cwd=paths.folder, pass_fds=ends.inherited, stderr=subprocess.PIPE, text=True)
+    with contextlib.ExitStack() as stack:
+        with channels.make() as ends:
+            stack.enter_context(running(paths, ends))
+        yield
+
+
+@contextmanager
+def running(paths: MachinePaths, ends: Ends) -> Iterator[None]:
+    words: list[str | Path] = [
+        binary.find("", here()),
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-machine",
+        "none",
+        "-S",
+    ]
+    words += [*ends.objects, "-chardev", f"socket,id=qmp,{ends.addresses['qmp']},server=on,wait=off"]
+    words += ["-mon", "chardev=qmp,mode=control", "-pidfile", paths.folder / "qemu.pid"]
+    process = subprocess.Popen(words, cwd=paths.folder, pass_fds=ends.inherited, stderr=subprocess.PIPE, text=True)
     try:
         yield
     finally:
-        running.kill()
-        _, said = running.communicate(timeout=30)
+        process.kill()
+        _, said = process.communicate(timeout=30)
         assert "rror" not in said, said
 
 
@@ -91,6 +100,52 @@ def test_qemu_is_spoken_to_and_outlives_who_spoke_to_it(kind: type[Channels], pa
         assert asyncio.run(speak())["running"] is False
         channels = kind(paths)  # as another agent has it
         assert asyncio.run(speak())["running"] is False
+
+
+class Late(TlsChannels):
+    """QEMU begins when it has been looked for in vain."""
+
+    def __init__(self, paths: MachinePaths, begin: Callable[[], object]) -> None:
+        super().__init__(paths)
+        self._begin = begin
+        self.refused = 0
+
+    def connect(self, name: str, timeout_s: float) -> socket.socket:
+        try:
+            return super().connect(name, timeout_s)
+        except ConnectionRefusedError:
+            self.refused += 1
+            if self.refused == 1:
+                self._begin()
+            raise
+
+
+def test_a_qemu_that_lives_is_waited_for_until_it_listens(paths: MachinePaths) -> None:
+    async def take_over() -> None:
+        driver = QemuDriver(paths)
+        driver._channels = late
+        assert await driver.adopt()
+        assert await driver.plugged() == set()
+        await driver.close()
+
+    with contextlib.ExitStack() as stack:
+        ends = stack.enter_context(TlsChannels(paths).make())
+        late = Late(paths, lambda: stack.enter_context(running(paths, ends)))
+        assert stack.enter_context(FileLock(paths.vm_lock)).try_acquire()
+        asyncio.run(take_over())
+    assert late.refused
+
+
+def test_one_that_has_ended_is_not_waited_for(paths: MachinePaths) -> None:
+    lock = FileLock(paths.vm_lock)
+    late = Late(paths, lock.release)
+    driver = QemuDriver(paths)
+    driver._channels = late
+    with late.make():
+        pass
+    assert lock.try_acquire()
+    assert not asyncio.run(driver.adopt())
+    assert late.refused == 1
 
 
 def test_every_channel_is_told_of() -> None:

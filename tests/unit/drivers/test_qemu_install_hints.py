@@ -73,6 +73,19 @@ def test_the_configured_program_must_be_one(tmp_path: Path) -> None:
             binary.find(str(path), AMD64)
 
 
+def test_what_a_qemu_always_says_is_none_of_its_last_words(tmp_path: Path) -> None:
+    log = tmp_path / "qemu.log"
+    lastwords.started(log)
+    with log.open("a", encoding="utf-8") as file:
+        file.write(
+            "rom: file kvmvapic.bin        : error Failed to open file “kvmvapic.bin”: No such file or directory\n"
+        )
+    assert lastwords.of_run(log) == []
+    with log.open("a", encoding="utf-8") as file:
+        file.write("WHPX: Unexpected VP exit code 4\n")
+    assert lastwords.of_run(log) == ["WHPX: Unexpected VP exit code 4"]
+
+
 def test_last_words_are_of_the_latest_run(tmp_path: Path) -> None:
     log = tmp_path / "qemu.log"
     assert lastwords.of_run(log) == []

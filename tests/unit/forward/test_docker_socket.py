@@ -223,6 +223,54 @@ def test_when_the_guest_vanishes_clients_are_told_and_new_ones_served(way: Any, 
         client.close()
 
 
+@pytest.mark.parametrize("how", ["the guest vanishes", "the engine ends"])
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+def test_who_waits_for_the_first_answer_is_told_that_none_will_come(
+    way: Any, door: Any, how: str, method: bytes
+) -> None:
+    asked, ends = threading.Event(), threading.Event()
+
+    def engine(client: socket.socket) -> None:
+        client.recv(100)
+        asked.set()
+        assert ends.wait(30)
+
+    way.serve(engine)
+    with door() as client:
+        client.sendall(method + b" /v1.51/info HTTP/1.1\r\nHost: docker\r\n\r\n")
+        assert asked.wait(30)
+        if how == "the guest vanishes":
+            way.guest.drop()
+        ends.set()
+        head, _, body = whole(client).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: application/json\r\nConnection: close\r\n")
+    if method == b"HEAD":
+        assert body == b""
+    else:
+        assert json.loads(body) == {"message": "the engine ended before it answered"}
+
+
+@pytest.mark.parametrize("answered", [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 200 OK\r\nTransfer-"])
+def test_nothing_is_added_to_what_was_answered_before(way: Any, door: Any, answered: bytes) -> None:
+    def engine(client: socket.socket) -> None:
+        client.recv(100)
+        client.sendall(answered)
+        client.recv(100)  # and ends
+
+    way.serve(engine)
+    with door() as client:
+        client.sendall(b"GET /v1.51/info HTTP/1.1\r\nHost: docker\r\n\r\n")
+        assert client.recv(len(answered), socket.MSG_WAITALL) == answered
+        client.sendall(b"GET /v1.51/info HTTP/1.1\r\nHost: docker\r\n\r\n")
+        assert ended(client)
+
+
+def test_who_has_asked_for_nothing_is_told_nothing(way: Any, door: Any) -> None:
+    way.serve(lambda client: None)
+    with door() as client:
+        assert ended(client)
+
+
 def test_when_the_client_vanishes_the_engine_is_told(way: Any, door: Any) -> None:
     gone = threading.Event()
 
@@ -264,7 +312,7 @@ class Silent(Stream):
 def test_a_follower_that_leaves_while_nothing_is_said_is_noticed() -> None:
     client, ours = socket.socketpair()
     stream = Silent()
-    thread = threading.Thread(target=docker_socket._to_guest, args=(ours, stream), daemon=True)
+    thread = threading.Thread(target=docker_socket._to_guest, args=(ours, stream, docker_socket._Asked()), daemon=True)
     thread.start()
     client.shutdown(socket.SHUT_WR)
     assert stream.told_the_end.wait(10)

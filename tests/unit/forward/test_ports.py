@@ -58,6 +58,14 @@ def test_any_free_port_is_found() -> None:
     assert bound.host_port > 0
 
 
+def test_any_free_port_is_another_one_when_somebody_was_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver: Any = Remembers({50001, 50002})
+    free = iter([50001, 50002, 50003])
+    monkeypatch.setattr("cove.forward.ports.free_port", lambda proto, address: next(free))
+    bound = asyncio.run(PortForwards(driver, "127.0.0.1").publish(PortForward("udp", 49001)))
+    assert bound.host_port == 50003
+
+
 def test_a_port_that_is_taken_is_refused() -> None:
     driver: Any = Remembers({8080})
     with pytest.raises(PortInUse):

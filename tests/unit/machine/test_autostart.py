@@ -38,6 +38,21 @@ def test_on_and_off_and_each_machine_for_itself(kind: Callable[[dict[str, str]],
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_an_entry_of_another_cove_is_known_and_renewed(
+    kind: Callable[[dict[str, str]], Autostart], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    entries = kind({})
+    assert not entries.is_current("default")
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(sys, "executable", str(tmp_path / "earlier" / "python"))
+        entries.turn_on("default")
+        assert entries.is_current("default")
+    assert (entries.is_on("default"), entries.is_current("default")) == (True, False)
+    entries.turn_on("default")
+    assert entries.is_current("default")
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_machines_of_one_name_in_two_homes_have_one_each(
     kind: Callable[[dict[str, str]], Autostart], tmp_path: Path
 ) -> None:

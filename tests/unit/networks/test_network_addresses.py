@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import sys
+from pathlib import Path
 
 import pytest
 from coved.errors import EngineError, Forbidden, InvalidParameter
-from coved.networks.addresses import AddressPool, Subnet, free_subnet, local_pools, mac_of
+from coved.networks.addresses import AddressPool, Subnet, default_gateway, free_subnet, local_pools, mac_of
 
 NET = ipaddress.IPv4Network("10.0.0.0/29")
 GATEWAY = "10.0.0.1"
@@ -123,3 +125,17 @@ def test_macs_are_local_unicast_and_of_their_address() -> None:
     mac6 = mac_of(ipaddress.IPv6Address("fd00::2"))
     assert mac6 != mac_of(ipaddress.IPv6Address("fd00::3"))
     assert (len(mac6), mac6[:3]) == (17, "02:")
+
+
+def test_the_gateway_is_that_of_the_default_route(tmp_path: Path) -> None:
+    routes = tmp_path / "route"
+    number = int.from_bytes(ipaddress.IPv4Address("172.28.16.1").packed, sys.byteorder)
+    head, end = (
+        "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n",
+        "\t0\t0\t0\t00000000\t0\t0\t0\n",
+    )
+    local = f"eth0\t00101CAC\t00000000\t0001{end}"
+    routes.write_text(f"{head}{local}eth0\t00000000\t{number:08X}\t0003{end}")
+    assert default_gateway(routes) == "172.28.16.1"
+    routes.write_text(head + local)
+    assert default_gateway(routes) == ""

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ import pytest
 from cove.local.sockets import connect, listen
 from cove.transport.serial import SerialTransport
 from cove.transport.vsock import greet
-from unix_engine import serve
+from ways import Way
 
 
 class SerialGuest:
@@ -95,13 +93,12 @@ class SerialGuest:
                     self._client.sendall(data)
 
 
-class SerialWay:
+class SerialWay(Way):
     def __init__(self, folder: Path) -> None:
-        self.engine = folder / "engine.sock"
+        super().__init__(folder)
         self.target = str(self.engine)
         self.guest = SerialGuest(folder)
         self._made: list[SerialTransport] = []
-        self._ends: list[Callable[[], None]] = []
 
     def transport(self) -> SerialTransport:
         self._made.append(SerialTransport(partial(connect, self.guest.socket)))
@@ -112,26 +109,11 @@ class SerialWay:
         for transport in self._made:
             transport.drop()  # the hypervisor tells that the port was closed
 
-    def serve(self, behave: Callable[[Any], None]) -> Callable[[], None]:
-        end = serve(self.engine, behave)
-        self._ends.append(end)
-        return end
-
-    def close(self) -> None:
-        self.guest.close()
-        for end in self._ends:
-            end()
-
 
 @pytest.fixture
 def serial_way() -> Iterator[SerialWay]:
-    folder = Path(tempfile.mkdtemp(prefix="cove-s", dir="/tmp"))
-    made = SerialWay(folder)
-    try:
+    with SerialWay.made() as made:
         yield made
-    finally:
-        made.close()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 VSOCK = """
@@ -187,12 +169,11 @@ class VsockGuest:
         self.close_service()
 
 
-class VsockWay:
+class VsockWay(Way):
     def __init__(self, folder: Path) -> None:
-        self.engine = folder / "engine.sock"
+        super().__init__(folder)
         self.target = str(self.engine)
         self.guest = VsockGuest(folder, bytes(range(32)))
-        self._ends: list[Callable[[], None]] = []
 
     def transport(self) -> SerialTransport:
         return SerialTransport(self.guest.dial)
@@ -200,26 +181,11 @@ class VsockWay:
     def restart(self) -> None:
         self.guest.restart()
 
-    def serve(self, behave: Callable[[Any], None]) -> Callable[[], None]:
-        end = serve(self.engine, behave)
-        self._ends.append(end)
-        return end
-
-    def close(self) -> None:
-        self.guest.close()
-        for end in self._ends:
-            end()
-
 
 @pytest.fixture
 def vsock_way() -> Iterator[VsockWay]:
-    folder = Path(tempfile.mkdtemp(prefix="cove-v", dir="/tmp"))
-    made = VsockWay(folder)
-    try:
+    with VsockWay.made() as made:
         yield made
-    finally:
-        made.close()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(params=["ssh", "serial", "vsock"])

@@ -1,6 +1,7 @@
 """The Hyper-V driver: a Generation 2 VM that Windows keeps, told what to do by PowerShell.
 
-What it does not have says so: templates, folders that the hypervisor serves, and so far streams and forwards (docs/hyper-v.md).
+What it does not have says so: templates, ports for link and streams, forwards, and folders that the hypervisor serves. The seed is on a
+disk, and the agent goes by sockets to the guest for all else (docs/hyper-v.md).
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from cove.drivers.base import Driver, Forward, VmSpec
-from cove.drivers.hyperv import console, scripts, trouble
+from cove.drivers.hyperv import console, scripts, seeddisk, trouble
 from cove.drivers.hyperv.powershell import PowerShell, ScriptError
 from cove.errors import CoveError, DriverError, HypervisorMissing, StateError
 from cove.machine.files import MAX_CONSOLE, rotate, write_whole
+from cove.machine.locks import FileLock, whose
 from cove.machine.paths import MachinePaths
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ SHUT_DOWN_S = 120.0
 SAVE_S = 300.0
 """Memory goes to a disk that may be slow; nothing tells how far it has come."""
 KILL_S = 20.0
+LOCKS, LOCK_AGAIN_S = 20, 0.05
 LOOK_AGAIN_S = 5.0
 """How often it is asked whether the VM is there where its console cannot be read, which would tell."""
 _RUNS = {"Running", "Starting", "Resuming"}
@@ -39,6 +42,7 @@ _ENDED = {"Off", "OffCritical", "Saved", "FastSaved", "Gone"}
 class HyperVDriver(Driver):
     name: ClassVar[str] = "hyperv"
     keeps_templates: ClassVar[bool] = False
+    has_ports: ClassVar[bool] = False
 
     def __init__(
         self, paths: MachinePaths, shell: PowerShell | None = None, open_console: console.Opener = console.open_pipe
@@ -52,6 +56,10 @@ class HyperVDriver(Driver):
         self._state = "Off"
         self._pid: int | None = None
         self._full = asyncio.Event()
+        self._switch_name = ""
+        self._lock = FileLock(paths.vm_lock)
+        """For whoever looks there whether the machine runs: `_held` while the VM is followed."""
+        self._held = False
 
     @property
     def vm_name(self) -> str:
@@ -59,12 +67,17 @@ class HyperVDriver(Driver):
 
     @property
     def data_disk(self) -> Path:
-        return self._paths.folder / "data.vhdx"
+        return self._paths.vhdx
 
     @property
     def system_disk(self) -> Path:
         """The difference to the image's disk; of one start."""
         return self._paths.folder / "system.vhdx"
+
+    @property
+    def seed_disk(self) -> Path:
+        """Of one start; the guest wipes it."""
+        return self._paths.folder / "seed.vhdx"
 
     @property
     def _kept(self) -> Path:
@@ -73,8 +86,7 @@ class HyperVDriver(Driver):
 
     @property
     def _identity(self) -> Path:
-        """There while Hyper-V has a VM for the machine: its identifier."""
-        return self._paths.folder / "hyper-v.json"
+        return self._paths.hyperv
 
     async def create(self, spec: VmSpec) -> None:
         await self._check_host()
@@ -104,7 +116,7 @@ class HyperVDriver(Driver):
         write_whole(self._identity, json.dumps({"id": str(uuid.UUID(made))}).encode())
 
     def version(self) -> str:
-        host = self._shell.run_blocking(scripts.HOST())
+        host = self._shell.run_blocking(scripts.host())
         if (wrong := trouble.of_host(host)) is not None:
             raise wrong
         return str(host["version"])
@@ -119,15 +131,20 @@ class HyperVDriver(Driver):
             self._cannot("start a VM from a template")
         if spec.boot_disk is None:
             raise DriverError("the VM image has no disk that Hyper-V could boot from", "build it: cove vm-image build")
-        vm = self._vm()
+        self._vm()
         rotate(self._paths.console_log, MAX_CONSOLE)
-        switch = await self._switch()
+        self._switch_name = await self._switch()
+
+    async def begin(self, spec: VmSpec, seed: bytes) -> None:
+        vm = self._vm()
+        # Before Hyper-V has the file: who may read it is a part of what it does then.
+        await asyncio.to_thread(seeddisk.write, self.seed_disk, seed)
         try:
             await self._run(
                 "set up the VM",
                 scripts.EQUIP(
                     id=vm, cpus=spec.cpus, memory=spec.memory, system=self.system_disk, boot_disk=spec.boot_disk,
-                    data=self.data_disk, size=spec.disk_size, switch=switch,
+                    data=self.data_disk, size=spec.disk_size, seed=self.seed_disk, switch=self._switch_name,
                 ),
             )  # fmt: skip
             await self._run("start the VM", scripts.START(id=vm))
@@ -136,6 +153,9 @@ class HyperVDriver(Driver):
             with contextlib.suppress(CoveError):
                 await self.kill()
             raise
+
+    def guest(self) -> str:
+        return str(self._vm())
 
     async def suspend(self, state: Path, unless: asyncio.Event | None = None) -> None:
         vm = self._vm()
@@ -219,7 +239,8 @@ class HyperVDriver(Driver):
     async def remove(self) -> None:
         """Take away all that Hyper-V has and knows of the machine. Raises `CoveError`."""
         await self.close()
-        paths = [str(self._kept), str(self.system_disk), str(self.data_disk), str(self._identity)]
+        disks = (self.system_disk, self.data_disk, self.seed_disk)
+        paths = [str(self._kept), *map(str, disks), str(self._identity)]
         known = self._id() or uuid.UUID(int=0)
         await self._run("remove the VM", scripts.REMOVE(id=known, paths=paths))
 
@@ -234,6 +255,7 @@ class HyperVDriver(Driver):
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._console is not None:
             self._console.close()
+        self._let_go()
 
     def disk_is_full(self) -> bool:
         return self._full.is_set()
@@ -273,40 +295,34 @@ class HyperVDriver(Driver):
         self._cannot("plug anything into a VM")
 
     async def wait_held(self) -> None:
-        self._not_yet("a seed")
+        self._cannot("give a guest its seed while it runs")
 
     async def byte_code(self, most: int) -> bytes:
-        self._not_yet("a seed")
-
-    async def begin(self, spec: VmSpec, seed: bytes) -> None:
-        self._not_yet("a seed")
+        self._cannot("ask a guest for what it has compiled")
 
     def connect_link(self) -> socket.socket:
-        self._not_yet("a link")
+        self._cannot("connect a port of a VM")
 
     def connect_streams(self, timeout_s: float) -> socket.socket:
-        self._not_yet("streams")
+        self._cannot("connect a port of a VM")
 
     async def on_link_change(self, callback: Callable[[bool], None]) -> None:
-        self._not_yet("a link")
+        self._cannot("connect a port of a VM")
 
     async def on_streams_change(self, callback: Callable[[bool], None]) -> None:
-        self._not_yet("streams")
+        self._cannot("connect a port of a VM")
 
     async def forward(self, forward: Forward) -> None:
-        self._not_yet("published ports")
+        self._cannot("forward ports")
 
     async def forwards(self) -> set[Forward]:
-        self._not_yet("published ports")
+        self._cannot("forward ports")
 
     async def unforward(self, forward: Forward) -> None:
-        self._not_yet("published ports")
+        self._cannot("forward ports")
 
     def _cannot(self, what: str) -> NoReturn:
         raise DriverError(f"Hyper-V cannot {what}")
-
-    def _not_yet(self, what: str) -> NoReturn:
-        raise DriverError(f"this version of Cove has no {what} for Hyper-V", "take QEMU")
 
     def _id(self) -> uuid.UUID | None:
         return _identifier(self._identity)
@@ -317,7 +333,7 @@ class HyperVDriver(Driver):
         return vm
 
     async def _check_host(self) -> None:
-        if (wrong := trouble.of_host(await self._shell.run(scripts.HOST()))) is not None:
+        if (wrong := trouble.of_host(await self._shell.run(scripts.host()))) is not None:
             raise wrong
 
     async def _switch(self) -> str:
@@ -353,7 +369,21 @@ class HyperVDriver(Driver):
             self._watching.cancel()
         await self._look()
         await self._hear()
+        await self._hold()
         self._watching = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _hold(self) -> None:
+        """The lock, which whoever asks whether it is free holds for a moment. Raises `DriverError`."""
+        for _ in range(LOCKS):
+            if self._held or self._lock.try_acquire():
+                self._held = True
+                return
+            await asyncio.sleep(LOCK_AGAIN_S)
+        raise DriverError(f"another process holds the VM of machine {self._paths.name}", whose(self._paths.vm_lock))
+
+    def _let_go(self) -> None:
+        self._lock.release()
+        self._held = False
 
     async def _hear(self) -> None:
         if self._console is not None:
@@ -377,6 +407,7 @@ class HyperVDriver(Driver):
                 continue
             if self._state not in _ENDED:
                 await self._hear()
+        self._let_go()
 
     async def _run(self, doing: str, script: str, timeout_s: float | None = None) -> Any:
         try:
@@ -389,7 +420,7 @@ class HyperVDriver(Driver):
         found = trouble.find(error)
         if found is None or found.name in ("gone", "rights", "service"):
             with contextlib.suppress(CoveError, KeyError, TypeError):
-                if (wrong := trouble.of_host(await self._shell.run(scripts.HOST()))) is not None:
+                if (wrong := trouble.of_host(await self._shell.run(scripts.host()))) is not None:
                     return wrong
         return trouble.explained(error, doing)
 

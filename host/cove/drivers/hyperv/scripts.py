@@ -5,12 +5,14 @@ A VM is known by its identifier, for Hyper-V lets two have the same name. All sc
 
 from __future__ import annotations
 
-from coved.streams.knock import HYPERV_PORTS
+from coved.streams.knock import HYPERV_SERVICE
 
 from cove.drivers.hyperv.powershell import Script
 
 DEFAULT_SWITCH = "c08cb7b8-9b3c-408e-8e30-5e16a3aeb444"
 """Windows' own: it has this identifier on every computer, and names in several languages."""
+
+SERVICES = "HKLM:\\SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion\\Virtualization\\GuestCommunicationServices"
 
 HOST = Script("""
 $vmms = Get-Service -Name vmms -ErrorAction SilentlyContinue
@@ -20,9 +22,11 @@ $groups = @([Security.Principal.WindowsIdentity]::GetCurrent().Groups | ForEach-
    service = [string]$(if ($vmms) { $vmms.Status } else { 'Missing' })
    hypervisor = [bool](Get-CimInstance -ClassName Win32_ComputerSystem).HypervisorPresent
    may = ($groups -contains 'S-1-5-32-578') -or ([Security.Principal.WindowsPrincipal]::new(
-     [Security.Principal.WindowsIdentity]::GetCurrent())).IsInRole([Security.Principal.WindowsBuiltInRole]::Administrator) }
+     [Security.Principal.WindowsIdentity]::GetCurrent())).IsInRole([Security.Principal.WindowsBuiltInRole]::Administrator)
+   registered = Test-Path -LiteralPath (Join-Path <services> <service>) }
 """)
-"""What there is; needs no rights. S-1-5-32-578 is the group "Hyper-V Administrators" in every language."""
+"""What there is; needs no rights. S-1-5-32-578 is the group "Hyper-V Administrators" in every language. No process of the host reaches
+a guest's port of vsock that is not `registered`."""
 
 SWITCHES = Script("""
 @(Hyper-V\\Get-VMSwitch | Where-Object { $_.Id -eq [Guid]<id> } | ForEach-Object { $_.Name })
@@ -65,6 +69,7 @@ if (Test-Path -LiteralPath <system>) { Remove-Item -LiteralPath <system> -Force 
 $place = @{ VM = $vm; ControllerType = 'SCSI'; ControllerNumber = 0 }
 Hyper-V\\Add-VMHardDiskDrive @place -ControllerLocation 0 -Path <system>
 Hyper-V\\Add-VMHardDiskDrive @place -ControllerLocation 1 -Path <data>
+Hyper-V\\Add-VMHardDiskDrive @place -ControllerLocation 2 -Path <seed>
 Hyper-V\\Set-VMFirmware -VM $vm -FirstBootDevice (Hyper-V\\Get-VMHardDiskDrive @place -ControllerLocation 0)
 Hyper-V\\Get-VMNetworkAdapter -VM $vm | Hyper-V\\Connect-VMNetworkAdapter -SwitchName <switch>
 """)
@@ -118,35 +123,6 @@ foreach ($path in <paths>) { if (Test-Path -LiteralPath $path) { Remove-Item -Li
 """)
 """Remove-VM leaves the disks, and the folder of what it knew of the VM."""
 
-_SERVICES = "HKLM:\\SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion\\Virtualization\\GuestCommunicationServices"
 
-UNREGISTERED = Script("""
-$root = <root>
-@(<services> | Where-Object { -not (Test-Path -LiteralPath (Join-Path $root $_)) })
-""")
-
-REGISTER = Script("""
-$root = <root>
-foreach ($service in <services>) {
-  $key = Join-Path $root $service
-  if (-not (Test-Path -LiteralPath $key)) { [void](New-Item -Path $key -Force) }
-  Set-ItemProperty -LiteralPath $key -Name ElementName -Value <name>
-}
-""")
-"""Needs an administrator, once on a computer: no host process reaches a guest's port of vsock that is not listed there."""
-
-
-def service(port: int) -> str:
-    """The identifier by which the host knows a port of vsock. Raises ``ValueError``."""
-    if not 0 <= port < 1 << 32:
-        raise ValueError(f"{port} is no port of vsock")
-    return f"{port:08x}{HYPERV_PORTS}"
-
-
-def unregistered(ports: list[int]) -> str:
-    """Lists those that are missing; needs no rights."""
-    return UNREGISTERED(root=_SERVICES, services=[service(port) for port in ports])
-
-
-def register(ports: list[int]) -> str:
-    return REGISTER(root=_SERVICES, services=[service(port) for port in ports], name="Cove")
+def host() -> str:
+    return HOST(services=SERVICES, service=HYPERV_SERVICE)

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from coved.streams.knock import HYPERV_SERVICE
+
 from cove.drivers.hyperv.powershell import ScriptError
 from cove.errors import CoveError, DriverError, HypervisorMissing
 
@@ -27,6 +29,12 @@ VIRTUALIZATION = (
     "switch virtualization (VT-x, AMD-V, SVM) on in the computer's firmware; when it is on: "
     "bcdedit /set hypervisorlaunchtype auto, as an administrator, and restart the computer"
 )
+REGISTER = (
+    "once, as an administrator: "
+    r'reg add "HKLM\SOFTWARE\Microsoft\Windows NT\CurrentVersion\Virtualization\GuestCommunicationServices'
+    rf'\{HYPERV_SERVICE}" /v ElementName /t REG_SZ /d Cove /f'
+)
+"""A command for either of Windows' shells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,4 +134,6 @@ def of_host(host: Mapping[str, Any]) -> HypervisorMissing | None:
         return HypervisorMissing("Hyper-V's service (vmms) does not run", SERVICE)
     if not host["may"]:
         return HypervisorMissing("you may not use Hyper-V", JOIN)
+    if not host["registered"]:
+        return HypervisorMissing("Windows does not let Cove into its machines on Hyper-V yet", REGISTER)
     return None

@@ -38,9 +38,10 @@ class Ends:
 
 
 class Channels(ABC):
-    """Of one machine. `oldest`: the first version of QEMU that has them."""
+    """Of one machine. `oldest`: the first version of QEMU that has them. `qemu_listens`: not before QEMU has come so far."""
 
     oldest: ClassVar[tuple[int, ...]] = ()
+    qemu_listens: ClassVar[bool] = False
 
     def __init__(self, paths: MachinePaths) -> None:
         self._places = {
@@ -84,6 +85,7 @@ class TlsChannels(Channels):
     """
 
     oldest: ClassVar[tuple[int, ...]] = (8, 0)
+    qemu_listens: ClassVar[bool] = True
 
     def __init__(self, paths: MachinePaths) -> None:
         super().__init__(paths)
@@ -130,7 +132,7 @@ def of(paths: MachinePaths) -> Channels:
 
 
 def _free_ports(count: int) -> list[int]:
-    """TCP ports that nobody has at this moment. Should one be taken before QEMU has it, QEMU ends with words about it."""
+    """TCP ports that nobody has at this moment. Should one be taken before QEMU has it, QEMU says so and is started again."""
     with contextlib.ExitStack() as stack:
         listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
         for listener in listeners:

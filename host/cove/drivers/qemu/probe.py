@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cove.drivers.base import Accelerator
-from cove.drivers.qemu import binary, board, firmware
+from cove.drivers.qemu import binary, board, firmware, lastwords
 from cove.drivers.qemu.firmware import Firmware
 from cove.drivers.qemu.words import cpu
 from cove.errors import DriverError, HypervisorMissing
@@ -163,17 +163,19 @@ class _Trial:
             command += ["-m", "256", "-cpu", processor, "-no-reboot", "-kernel", kernel, "-append", "quiet panic=-1"]
         if sandbox:
             command += ["-sandbox", SANDBOX]
+        # A file, for a pipe's end comes only when whatever QEMU has started has ended too.
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115
         self._started = time.monotonic()
         try:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
+                stderr=self._said,
                 creationflags=NO_WINDOW,
             )
         except OSError as error:
+            self._said.close()
             raise DriverError(f"{program} cannot be run: {error.strerror}") from error
 
     def __enter__(self) -> _Trial:
@@ -185,21 +187,22 @@ class _Trial:
         # A virtual processor stuck in the host's kernel may not die at once; it is not waited for beyond a moment.
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(2)
-        assert self._process.stderr is not None
-        self._process.stderr.close()
+        self._said.close()
 
     def verdict(self, bound_s: float) -> str:
         """Empty when guest code ran, else what happened instead."""
         try:
-            _, errors = self._process.communicate(timeout=max(0.1, self._started + bound_s - time.monotonic()))
+            self._process.wait(max(0.1, self._started + bound_s - time.monotonic()))
         except subprocess.TimeoutExpired:
             what = str(KVM_DEVICE) if self._accelerator == "kvm" else self._accelerator
             done = "ran no guest code" if self._kernel is None else "did not boot the kernel"
             return f"{what} is there but {done} within {bound_s:.0f} s"
         if self._process.returncode == self._ends_with:
             return ""
-        first = errors.strip().partition("\n")[0].removeprefix(f"{self._program.name}: ")
-        said = first[:160] or f"QEMU ended with status {self._process.returncode}"
+        self._said.seek(0)
+        lines = lastwords.telling(self._said.read().decode("utf-8", "replace").splitlines()) or [""]
+        first = lines[0].strip().removeprefix(f"{self._program.name}: ")[:160]
+        said = first or f"QEMU ended with status {self._process.returncode}"
         return f"{self._accelerator} failed: {said}"
 
 

@@ -12,8 +12,11 @@ from typing import Any
 
 from cove.drivers.hyperv import scripts
 from cove.drivers.hyperv.powershell import PowerShell, Script, ScriptError
+from coved.streams.knock import HYPERV_SERVICE
 
-GOOD = {"version": "10.0.22631.0", "module": True, "service": "Running", "hypervisor": True, "may": True}
+GOOD = {
+    "version": "10.0.22631.0", "module": True, "service": "Running", "hypervisor": True, "may": True, "registered": True,
+}  # fmt: skip
 COMMANDS = "Microsoft.HyperV.PowerShell.Commands"
 
 
@@ -84,7 +87,8 @@ class HyperV(PowerShell):
             raise gone()
         return self.vms[id]
 
-    def _host(self) -> Any:
+    def _host(self, services: str, service: str) -> Any:
+        assert services.startswith("HKLM:") and service == HYPERV_SERVICE
         return self.host
 
     def _switches(self, id: str) -> Any:
@@ -105,7 +109,8 @@ class HyperV(PowerShell):
             Path(disk).write_text(str(size))
 
     def _equip(
-        self, id: str, cpus: int, memory: int, system: str, boot_disk: str, data: str, size: int, switch: str
+        self, id: str, cpus: int, memory: int, system: str, boot_disk: str, data: str, size: int,
+        seed: str, switch: str,
     ) -> None:  # fmt: skip
         vm = self._vm(id)
         if vm.state not in ("Off", "Saved"):
@@ -113,7 +118,8 @@ class HyperV(PowerShell):
         vm.state = "Off"
         Path(data).write_text(str(max(size, int(Path(data).read_text()))))
         Path(system).write_text(boot_disk)
-        vm.disks, vm.sizes = [system, data], (cpus, memory)
+        assert Path(seed).read_bytes().startswith(b"vhdxfile")
+        vm.disks, vm.sizes = [system, data, seed], (cpus, memory)
 
     def _start(self, id: str) -> None:
         vm = self._vm(id)

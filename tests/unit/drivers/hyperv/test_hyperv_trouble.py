@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from cove.drivers.hyperv import trouble
+from cove.drivers.hyperv import scripts, trouble
 from cove.drivers.hyperv.powershell import ScriptError
 from cove.errors import DriverError, HypervisorMissing
+from coved.streams.knock import HYPERV_SERVICE
+from hyperv_model import GOOD
 
 COMMANDS = "Microsoft.HyperV.PowerShell.Commands"
 REPORTED = [
@@ -137,9 +139,6 @@ def test_an_unknown_error_is_told_in_its_own_words() -> None:
     assert str(error) == "Hyper-V could not start the VM: Something else"
 
 
-GOOD = {"version": "10.0.22631.0", "module": True, "service": "Running", "hypervisor": True, "may": True}
-
-
 @pytest.mark.parametrize(
     ("change", "hint"),
     [
@@ -148,6 +147,7 @@ GOOD = {"version": "10.0.22631.0", "module": True, "service": "Running", "hyperv
         ({"hypervisor": False}, "firmware"),
         ({"service": "Stopped"}, "Start-Service vmms"),
         ({"may": False}, "S-1-5-32-578"),
+        ({"registered": False}, f'{scripts.SERVICES.replace(":", "", 1)}\\{HYPERV_SERVICE}"'),
     ],
 )
 def test_what_is_wrong_with_a_computer(change: dict[str, Any], hint: str) -> None:

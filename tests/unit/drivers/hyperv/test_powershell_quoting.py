@@ -111,18 +111,12 @@ def test_a_script_gets_exactly_the_values_that_it_wants(values: dict[str, str]) 
 
 
 def test_no_script_is_put_together_in_another_way() -> None:
-    """No formatting of strings in the module of scripts, but for the identifiers of ports, which are numbers."""
-    tree = ast.parse(inspect.getsource(scripts))
-    (of_ports,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "service")
-    allowed = {id(node) for node in ast.walk(of_ports)}
+    """No formatting of strings in the module of scripts."""
     formatted = [
         node.lineno
-        for node in ast.walk(tree)
-        if id(node) not in allowed
-        and (
-            isinstance(node, ast.JoinedStr | ast.BinOp)
-            or (isinstance(node, ast.Attribute) and node.attr in ("format", "join", "replace"))
-        )
+        for node in ast.walk(ast.parse(inspect.getsource(scripts)))
+        if isinstance(node, ast.JoinedStr | ast.BinOp)
+        or (isinstance(node, ast.Attribute) and node.attr in ("format", "join", "replace"))
     ]
     assert formatted == []
 
@@ -130,7 +124,7 @@ def test_no_script_is_put_together_in_another_way() -> None:
 def all_scripts(value: str) -> dict[str, str]:
     """Each script with its values, of which texts are ``value``."""
     numbers = {"memory": 2 << 30, "size": 60 << 30, "cpus": 2, "pid": 4711}
-    lists = {"paths": [value, value], "services": [value]}
+    lists = {"paths": [value, value]}
     known: dict[str, Any] = {**numbers, **lists, "id": uuid.uuid4()}
     result = {}
     for name, script in vars(scripts).items():
@@ -160,15 +154,6 @@ def test_a_powershell_grammar_finds_no_mistake_and_no_other_shape(value: str) ->
         # An empty literal has no characters, which the grammar tells.
         expected = harmless[name] if value else harmless[name].replace("'x'", "''")
         assert shape(hostile[name]) == shape(expected), name
-
-
-def test_services_of_ports() -> None:
-    assert scripts.service(0x1234) == "00001234-facb-11e6-bd58-64006a7986d3"
-    for port in (-1, 1 << 32):
-        with pytest.raises(ValueError, match="no port"):
-            scripts.service(port)
-    assert "'00000400-facb-11e6-bd58-64006a7986d3'" in scripts.register([1024])
-    assert "'00000400-facb-11e6-bd58-64006a7986d3'" in scripts.unregistered([1024])
 
 
 def test_cmdlets_of_hyper_v_are_called_with_their_module() -> None:
