@@ -45,6 +45,7 @@ DRAWN, NO_RETURN = 4, 8
 
 def test_each_mode_is_set_and_the_one_before_comes_back(installers: Path, tmp_path: Path) -> None:
     wine = Wine(tmp_path / "prefix")
+    wine.lay_primitives()
     python, folders = windows_python.make(installers)
     script, said = tmp_path / "modes.py", tmp_path / "said"
     script.write_text(SCRIPT)

@@ -21,7 +21,9 @@ pytestmark = pytest.mark.timeout(2000)
 
 @pytest.fixture(scope="module")
 def wine(tmp_path_factory: pytest.TempPathFactory) -> Wine:
-    return Wine(tmp_path_factory.mktemp("wine") / "prefix")
+    made = Wine(tmp_path_factory.mktemp("wine") / "prefix")
+    made.lay_primitives()
+    return made
 
 
 def test_the_clients_unit_tests_pass_on_windows(installers: Path, wine: Wine, tmp_path: Path) -> None:

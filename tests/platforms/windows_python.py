@@ -10,12 +10,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("pytest", "pytest-timeout", "hypothesis")
-PRNG = """\
-#include <windows.h>
-#include <ntsecapi.h>
-__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE data, SIZE_T size) { return RtlGenRandom(data, (ULONG)size); }
-"""
-"""bcryptprimitives.dll, which Windows has since 7 and Wine 8 has not; `cryptography` wants this one function of it."""
 BOUND_S = 600
 
 
@@ -30,8 +24,6 @@ def make(installers: Path) -> tuple[Path, list[Path]]:
         shutil.rmtree(folder, ignore_errors=True)
         # Without its ._pth, with which it would look at no other folder.
         shutil.copytree(shipped / "python", folder / "python", ignore=shutil.ignore_patterns("*._pth"))
-        (folder / "prng.c").write_text(PRNG)
-        _run("x86_64-w64-mingw32-gcc", "-shared", "-o", folder / "python/bcryptprimitives.dll", folder / "prng.c")
         options = (
             "--platform=win_amd64",
             "--python-version=3.13",
