@@ -25,6 +25,7 @@ CASE = "two names that differ in case alone are one on Windows"
 INHERITED = "looks into /proc; local/test_named_pipes.py has the same"
 OPEN = "Windows renames no file that is open; machine/test_machine_on_disk.py has what is done instead"
 STORE = "Windows has its certificates in a store, and its time zone in the registry"
+ZONE = "Windows' Python takes no time zone from TZ"
 NOT_SEEN = "Wine 8 does not show it, and nobody has seen it on Windows: "
 
 LEFT_OUT: dict[str, str | dict[str, str]] = {
@@ -45,7 +46,9 @@ LEFT_OUT: dict[str, str | dict[str, str]] = {
     "cli/test_network_options.py": PROCESSES,
     "cli/test_output.py": SOCKETS,
     "cli/test_registry_commands.py": PROCESSES,
+    "cli/test_stats_display.py": {"test_events_as_lines": ZONE},
     "cli/test_stream.py": SOCKETS,
+    "cli/test_timestamp.py": ZONE,
     "cli/test_upload.py": SOCKETS,
     "forward/test_docker_socket.py": SOCKETS,
     "forward/test_port_holders.py": {

@@ -44,6 +44,7 @@ def test_sends_what_docker_sends(case: dict[str, Any], monkeypatch: pytest.Monke
 
 
 # Docker's own words, each seen from docker 28.2.
+NOSUCH = Path("/nosuch")  # with the slashes of the system
 REFUSALS = {
     "-p foo busybox": "invalid containerPort: foo",
     "-p 1-3:5-6 busybox": "invalid ranges specified for container and host Ports: 5-6 and 1-3",
@@ -59,7 +60,7 @@ REFUSALS = {
     "-v /a:/b:ro:x busybox": "invalid spec: /a:/b:ro:x: too many colons",
     "--device foo:bar:baz:x busybox": "bad format for path: foo:bar:baz:x",
     "--no-healthcheck --health-cmd x busybox": "--no-healthcheck conflicts with --health-* options",
-    "--env-file /nosuch busybox": "open /nosuch: no such file or directory",
+    "--env-file /nosuch busybox": f"open {NOSUCH}: no such file or directory",
     "--memory-swappiness 300 busybox": "invalid value: 300. Valid memory swappiness range is 0-100",
     "--mac-address x busybox": "x is not a valid mac address",
     "--network a --network a busybox": 'network "a" is specified multiple times',
@@ -70,7 +71,7 @@ REFUSALS = {
     "--cgroupns x busybox": "--cgroupns: invalid CGROUP mode",
     "--security-opt foo busybox": 'Invalid --security-opt: "foo"',
     "--security-opt seccomp=/nosuch busybox": (
-        "opening seccomp profile (/nosuch) failed: open /nosuch: no such file or directory"
+        f"opening seccomp profile (/nosuch) failed: open {NOSUCH}: no such file or directory"
     ),
     "--storage-opt a busybox": "invalid storage option",
     "--rm --restart always busybox": "conflicting options: cannot specify both --restart and --rm",
@@ -133,8 +134,8 @@ def test_relative_host_paths_are_the_clients(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     words = shlex.split("-v ./a:/b:ro -v .:/c --mount type=bind,src=./x,dst=/y busybox")
     host = body_of(words)["HostConfig"]
-    assert host["Binds"] == [f"{tmp_path}/a:/b:ro", f"{tmp_path}:/c"]
-    assert host["Mounts"][0]["Source"] == f"{tmp_path}/x"
+    assert host["Binds"] == [f"{tmp_path / 'a'}:/b:ro", f"{tmp_path}:/c"]
+    assert host["Mounts"][0]["Source"] == str(tmp_path / "x")
 
 
 def test_files_of_variables_and_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
