@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,19 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     made.chmod(0o644)
     monkeypatch.setattr(policy, "place", lambda: made)
     monkeypatch.setattr(policy, "OWNER", getattr(os, "getuid", int)())
+    if sys.platform == "win32":
+        monkeypatch.setattr(
+            policy, "_check_windows", lambda file: None
+        )  # it is not the administrators', as it has to be
     return made
+
+
+@pytest.mark.skipif(sys.platform != "win32", reason="of Windows")
+def test_what_is_not_the_administrators_is_refused(tmp_path: Path) -> None:
+    mine = tmp_path / "policy.toml"
+    mine.write_text(TEXT)
+    with pytest.raises(SettingsError, match="is not used: it does not belong to the administrators"):
+        policy._check_windows(mine)
 
 
 def test_a_policy_is_read(file: Path) -> None:
