@@ -7,7 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
-BOUND_S = 250
+BOUND_S = 600
 
 
 class Wine:
