@@ -1,5 +1,5 @@
 """The MSI: the files of the other Windows installer for those who roll programs out by policy. wixl makes it, and knows no environment
-variables: their table is filled in afterwards."""
+variables: their table is filled in afterwards. Nor does it heed where actions are to come in the sequence: it puts them last."""
 
 from __future__ import annotations
 
@@ -22,6 +22,13 @@ _ENVIRONMENT = (
     "INSERT INTO `InstallExecuteSequence` (`Action`, `Condition`, `Sequence`) VALUES ('RemoveEnvironmentStrings', '', 3300)",
     "INSERT INTO `InstallExecuteSequence` (`Action`, `Condition`, `Sequence`) VALUES ('WriteEnvironmentStrings', '', 5200)",
 )
+_SEQUENCE = {
+    # Before anything is installed: of a folder that both versions have, what the later one has no more would stay.
+    "RemoveExistingProducts": 1450,
+    # Within the transaction, as programs that run in it must be (between InstallInitialize and InstallFinalize), and while there are files.
+    "StopMachines": 1510,
+    "RemoveOwn": 1520,
+}
 
 
 def make(plan: Plan, files: Path) -> Path:
@@ -30,10 +37,13 @@ def make(plan: Plan, files: Path) -> Path:
     source.write_bytes(xml.tostring(_document(plan, files), encoding="utf-8", xml_declaration=True))
     made = plan.out / f"cove-{plan.version}-windows-amd64.msi"
     plan.run(["wixl", "--arch", "x64", "--output", made, source], cwd=files)
-    for statement in _ENVIRONMENT:
-        plan.run(
-            ["msibuild", made, "-q", statement.format(bin=_id("D", "bin"), component=_id("C", "bin"))]
-        )  # one at a time: of several it carries out the first
+    statements = [statement.format(bin=_id("D", "bin"), component=_id("C", "bin")) for statement in _ENVIRONMENT]
+    statements += [
+        f"UPDATE `InstallExecuteSequence` SET `Sequence` = {at} WHERE `Action` = '{action}'"
+        for action, at in _SEQUENCE.items()
+    ]
+    for statement in statements:
+        plan.run(["msibuild", made, "-q", statement])  # one at a time: of several it carries out the first
     return made
 
 

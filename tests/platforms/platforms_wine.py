@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-BOUND_S = 250
+BOUND_S = 600
 LAST_WORDS_S = 2.0
 PRIMITIVES = """
 #include <windows.h>

@@ -101,7 +101,8 @@ def test_the_first_run_after_installation_leads_to_a_container(ours: Containers,
 def test_the_rpm(ours: Containers, installers: Path, earlier: tuple[Plan, Path], tmp_path: Path) -> None:
     package, old = installers / f"cove-{NOW}-1.x86_64.rpm", linux.rpm(*earlier, linux.AMD64)
     debians = of_debian(tmp_path)
-    with ours.running("debian:13-slim", package, old, debians) as system:
+    # Debian 13's rpm runs a package's scripts in namespaces of their own, which a container without privileges may not make.
+    with ours.running("debian:12-slim", package, old, debians) as system:
         system.install("rpm", "python3", "qemu-system-x86")
         assert "qemu" in system.sh(f"rpm --install /tmp/{package.name}", status=1)  # needs are looked at
         system.sh(f"rpm --install /tmp/{debians.name}")
@@ -139,7 +140,7 @@ def of_debian(folder: Path) -> Path:
     spec = folder / "debians.spec"
     spec.write_text(
         "Name: debians\nVersion: 1\nRelease: 1\nSummary: what Debian's packages have brought\nLicense: none\nBuildArch: noarch\n"
-        "Provides: python3 = 3.13\nProvides: qemu-x86\nProvides: /bin/sh\n%description\n%files\n"
+        "Provides: python3 = 3.11\nProvides: qemu-x86\nProvides: /bin/sh\n%description\n%files\n"
     )
     run(["rpmbuild", "-bb", "--define", f"_topdir {folder}/rpm", "--define", f"_rpmdir {folder}/made", str(spec)])
     (made,) = folder.glob("made/*/*.rpm")

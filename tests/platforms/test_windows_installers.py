@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,26 @@ def test_a_folder_of_others_is_left_alone(installers: Path, wine: Wine) -> None:
     wine.run(tools / "Uninstall.exe", "/S")
     assert all(path.exists() for path in theirs)
     wine.run(uninstaller, "/S")
+
+
+def test_the_msi_does_things_in_an_order_that_windows_takes(installers: Path) -> None:
+    """An earlier version goes first; programs run within the transaction, and while they are there."""
+    (package,) = installers.glob("*-windows-amd64.msi")
+    told = subprocess.run(
+        ["msiinfo", "export", package, "InstallExecuteSequence"], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    order = [line.split("\t")[0] for line in sorted(told.splitlines()[3:], key=lambda line: int(line.split("\t")[2]))]
+    wanted = [
+        "InstallValidate",
+        "RemoveExistingProducts",
+        "InstallInitialize",
+        "StopMachines",
+        "RemoveOwn",
+        "RemoveFiles",
+        "InstallFiles",
+        "InstallFinalize",
+    ]
+    assert [action for action in order if action in wanted] == wanted
 
 
 def test_the_msi_leaves_nothing(installers: Path, wine: Wine) -> None:
