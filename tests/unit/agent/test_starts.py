@@ -160,7 +160,8 @@ def test_a_vsock_that_qemu_refuses_is_done_without(cove: Any, monkeypatch: pytes
     site = cove.home / "site"
     site.mkdir(exist_ok=True)
     (site / "sitecustomize.py").write_text(
-        "import sys\nif 'cove.agent' in sys.orig_argv:\n    from cove.agent import vm\n    vm._vsock_cid = lambda program: 77\n"
+        "import sys\nif 'cove.agent' in sys.orig_argv:\n    from cove.agent import hypervisor\n"
+        "    hypervisor.Qemu.vsock_cid = lambda self: 77\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     cove.faults = "no-vsock"
