@@ -1,0 +1,44 @@
+"""`python -m cove.dashboard NAME`: the dashboard's process. Started by `cove.dashboard.launch`, which reads a line from it once it
+listens."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+
+from cove.agent import logs
+from cove.dashboard.places import Places
+from cove.machine.files import MAX_LOG, rotate
+from cove.machine.locks import FileLock
+
+
+def main() -> int:
+    places = Places(sys.argv[1])
+    places.make()
+    rotate(places.log, MAX_LOG)
+    lock = FileLock(places.lock)
+    if not lock.try_acquire():
+        return 0  # another one serves already: whoever started this one will find it
+    logs.begin(places.log)
+    try:
+        from cove.dashboard.service import main as serve
+
+        serve(places, listening)
+    except Exception:
+        logging.exception("the dashboard failed")
+        return 1
+    logging.shutdown()
+    # Questions that were asked on behalf of a page, and that nobody waits for any more, may be in threads.
+    os._exit(0)
+
+
+def listening() -> None:
+    with contextlib.suppress(OSError):  # nobody waits any more
+        os.write(1, b"\n")
+    os.dup2(2, 1)  # from here on both are the log
+
+
+if __name__ == "__main__":
+    sys.exit(main())

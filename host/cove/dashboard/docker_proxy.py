@@ -1,0 +1,72 @@
+"""Docker's API for the page, streaming both ways. A client who leaves ends the engine's side at once, and the other way round."""
+
+from __future__ import annotations
+
+import asyncio
+
+import h11
+
+from cove.dashboard.engine import Engine, Exchange
+from cove.dashboard.http import Answer, Gone, Headers
+from cove.dashboard.refusal import Refused
+
+TOLD = ("content-type", "accept", "content-length", "transfer-encoding", "x-registry-auth", "x-registry-config")
+"""Headers of the page that the engine gets: not its cookie, and nothing by which a connection becomes another."""
+KEPT = (
+    "connection", "keep-alive", "proxy-authenticate", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "set-cookie",
+    "cache-control", "content-security-policy", "date", "server",
+)  # fmt: skip
+"""Headers of the engine that the page does not get."""
+POLICY = "default-src 'none'; sandbox"
+"""What comes from containers is no page, whatever it says that it is."""
+
+
+async def answer(answer: Answer, engine: Engine) -> None:
+    """Pass on a request, whose target is Docker's. Raises `Refused`, `Gone`."""
+    exchange = await engine.connect()
+    try:
+        await _both_ways(answer, exchange)
+    except (OSError, h11.RemoteProtocolError, h11.LocalProtocolError) as error:
+        if answer.begun:
+            raise Gone from None  # the page sees an answer that is cut short
+        raise Refused(502, f"the engine ended the connection: {error or 'it did not answer'}") from None
+    finally:
+        exchange.abort()
+
+
+async def _both_ways(answer: Answer, exchange: Exchange) -> None:
+    request = answer.request
+    headers = [(name, value) for name, value in request.headers if name in TOLD]
+    await exchange.ask(request.method, request.target, headers)
+    upward, downward = asyncio.ensure_future(_up(answer, exchange)), asyncio.ensure_future(_down(answer, exchange))
+    try:
+        await asyncio.wait((upward, downward), return_when=asyncio.FIRST_COMPLETED)
+        if not downward.done() and not isinstance(upward.exception(), OSError):
+            upward.result()  # the client has left
+            raise Gone
+        # An engine that refuses a body says so, and does not read it.
+        await downward
+    finally:
+        for each in (upward, downward):
+            each.cancel()
+        await asyncio.gather(upward, downward, return_exceptions=True)
+
+
+async def _up(answer: Answer, exchange: Exchange) -> None:
+    async for data in answer.body():
+        await exchange.send(data)
+    await exchange.end()
+    await answer.gone()
+
+
+async def _down(answer: Answer, exchange: Exchange) -> None:
+    head = await exchange.head()
+    await answer.begin(head.status_code, _headers(head))
+    async for data in exchange.body():
+        await answer.send(data)
+    await answer.end()
+
+
+def _headers(head: h11.Response | h11.InformationalResponse) -> Headers:
+    told = [(name.decode("ascii"), value.decode("latin-1")) for name, value in head.headers]
+    return [*((name, value) for name, value in told if name not in KEPT), ("Content-Security-Policy", POLICY)]

@@ -1,0 +1,119 @@
+"""A terminal: an exec that was made with a TTY, behind a WebSocket. Bytes go both ways in binary frames, {"resize": [columns, rows]}
+in text."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import Any
+
+import h11
+
+from cove.dashboard.engine import Engine, Exchange
+from cove.dashboard.http import CHUNK, Gone, Http
+from cove.dashboard.refusal import Refused
+from cove.dashboard.websocket import WebSocket
+
+MAX_CELLS = 2000
+_ID = re.compile(r"[0-9a-f]{64}")
+
+
+async def answer(http: Http, exec_id: str, engine: Engine) -> None:
+    """Start the exec and carry its terminal. Raises `Refused`, `Gone`."""
+    if not _ID.fullmatch(exec_id):
+        raise Refused(404, "there is no such exec")
+    exchange = await engine.connect()
+    try:
+        early = await _started(exchange, exec_id, _size_asked(http.request.query))
+        terminal = WebSocket(http.connection)
+        await terminal.accept(http.request)
+        typing = asyncio.ensure_future(_typed(terminal, exchange, engine, exec_id))
+        showing = asyncio.ensure_future(_shown(terminal, exchange, early))
+        try:
+            await asyncio.wait((typing, showing), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in (typing, showing):
+                each.cancel()
+            await asyncio.gather(typing, showing, return_exceptions=True)
+        await terminal.close()
+    except (OSError, h11.RemoteProtocolError) as error:
+        if http.connection.taken:
+            raise Gone from None
+        raise Refused(502, f"the engine ended the connection: {error}") from None
+    finally:
+        exchange.abort()
+
+
+async def _started(exchange: Exchange, exec_id: str, size: tuple[int, int] | None) -> bytes:
+    """What the engine has said already. Raises `Refused`, `OSError`, `h11.RemoteProtocolError`."""
+    wish: dict[str, Any] = {"Detach": False, "Tty": True}
+    if size is not None:
+        wish["ConsoleSize"] = [size[1], size[0]]
+    body = json.dumps(wish).encode()
+    headers = [
+        ("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Connection", "Upgrade"), ("Upgrade", "tcp"),
+    ]  # fmt: skip
+    await exchange.ask("POST", f"/exec/{exec_id}/start", headers)
+    await exchange.send(body)
+    await exchange.end()
+    head = await exchange.head()
+    if head.status_code == 101:
+        return exchange.early
+    said = b""
+    async for part in exchange.body():
+        said += part
+        if len(said) > CHUNK:
+            break
+    try:
+        message = str(json.loads(said)["message"])
+    except (ValueError, KeyError, TypeError):
+        message = f"the engine answered {head.status_code}"
+    raise Refused(head.status_code if head.status_code >= 400 else 502, message)
+
+
+async def _typed(terminal: WebSocket, exchange: Exchange, engine: Engine, exec_id: str) -> None:
+    async for said in terminal.receive():
+        if isinstance(said, bytes):
+            await exchange.write(said)
+        elif (size := _size_told(said)) is not None:
+            # One after the other: the last size is the one that stays.
+            await _resize(engine, exec_id, size)
+
+
+async def _resize(engine: Engine, exec_id: str, size: tuple[int, int]) -> None:
+    try:
+        await engine.ask("POST", f"/exec/{exec_id}/resize?w={size[0]}&h={size[1]}")
+    except Refused:
+        return  # it has just ended
+
+
+async def _shown(terminal: WebSocket, exchange: Exchange, early: bytes) -> None:
+    data = early
+    while True:
+        if data:
+            await terminal.send(data)
+        data = await exchange.reader.read(CHUNK)
+        if not data:
+            return
+
+
+def _size_asked(query: dict[str, str]) -> tuple[int, int] | None:
+    return _size(query["cols"], query["rows"]) if "cols" in query and "rows" in query else None
+
+
+def _size_told(text: str) -> tuple[int, int] | None:
+    try:
+        columns, rows = json.loads(text)["resize"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return _size(columns, rows)
+
+
+def _size(columns: Any, rows: Any) -> tuple[int, int] | None:
+    """None for what no terminal has."""
+    try:
+        size = int(columns), int(rows)
+    except (ValueError, TypeError):
+        return None
+    return size if all(0 < each <= MAX_CELLS for each in size) else None
