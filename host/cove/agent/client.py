@@ -14,8 +14,9 @@ from cove.machine.paths import MachinePaths
 from cove.progress import Event, Report, ignore
 
 SUSPEND, SUSPEND_ANYWAY = "suspend", "suspend anyway"
-HOLD, SETTINGS = "hold", "settings"
-"""Operations; `SUSPEND` is refused while docker clients are connected. `SETTINGS`: those that count at once have been changed."""
+HOLD, SETTINGS, WATCH = "hold", "settings", "watch"
+"""Operations; `SUSPEND` is refused while docker clients are connected. `SETTINGS`: those that count at once have been changed. `WATCH`:
+the status, and again whenever the state has changed, and progress, until the client or the agent ends; it uses nothing."""
 CONNECT_TIMEOUT_S = 5.0
 MAX_LINE = 1 << 20
 GIVE_UP_S = 20.0

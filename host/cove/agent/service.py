@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cove.agent import logs, threads, unattended
-from cove.agent.client import HOLD, SETTINGS, SUSPEND, SUSPEND_ANYWAY
+from cove.agent.client import HOLD, SETTINGS, SUSPEND, SUSPEND_ANYWAY, WATCH
 from cove.agent.clock import ClockJumps
 from cove.agent.idle import Idle, Wish
 from cove.agent.supervisor import Listeners
@@ -40,6 +40,8 @@ LEAVING_S = 0.5
 RETAKING_S = 2.0
 TAKING_OVER_S = 60.0
 """In which the engine of a VM that ran before answers, so that it can be stopped in order."""
+MAX_UNTOLD = 256
+"""Events for somebody who watches and does not listen."""
 TIDY_S = 3.0
 """An image that nobody waits for is written, or its unfinished pieces removed, in less."""
 
@@ -72,6 +74,8 @@ class Service:
         """Set by a start that has found a VM to which nobody can speak, and ended it."""
         self._events: list[Event] = []
         self._watchers: set[asyncio.Queue[Event | Left | None]] = set()
+        self._onlookers: dict[asyncio.Queue[Event | None], asyncio.StreamWriter] = {}
+        """Who is told of everything and waits for nothing: None is a change of the state."""
         self._callers = 0
         """Docker's clients that wait for the start."""
         self._outcome: asyncio.Future[CoveError | None] = self._loop.create_future()
@@ -113,6 +117,7 @@ class Service:
             if self._vm is not None:
                 await self._vm.close()
             self._server.close()
+            self._dismiss_onlookers()
             if self._serving:  # those who asked hear the end of what they asked for
                 await asyncio.wait(self._serving, timeout=LAST_WORDS_S)
 
@@ -158,6 +163,7 @@ class Service:
         """Start the VM unless that is under way or done; `_outcome` tells how it ends."""
         if self._state == "resting":
             self._state = "starting"
+            self._state_changed()
             self._events.clear()
             if self._outcome.done():
                 self._outcome = self._loop.create_future()
@@ -174,6 +180,7 @@ class Service:
         vm, self._vm, self._door = self._vm, None, None
         self._wanted.clear()
         self._state = "resting"
+        self._state_changed()
         if vm is not None:
             await vm.close()
 
@@ -233,6 +240,7 @@ class Service:
 
     def _settle(self, outcome: CoveError | None) -> None:
         self._outcome.set_result(outcome)
+        self._state_changed()
         for watcher in self._watchers:
             watcher.put_nowait(None)
 
@@ -252,6 +260,17 @@ class Service:
         del self._events[:-200]
         for watcher in self._watchers:
             watcher.put_nowait(event)
+        self._tell_onlookers(event)
+
+    def _state_changed(self) -> None:
+        self._tell_onlookers(None)
+
+    def _tell_onlookers(self, item: Event | None) -> None:
+        for queue, writer in self._onlookers.items():
+            try:
+                queue.put_nowait(item)
+            except asyncio.QueueFull:  # it does not listen
+                writer.transport.abort()
 
     def _so_far(self) -> list[Event]:
         """What somebody who joins a start is told first: the step that is shown, and after it that sshd answers by now."""
@@ -375,6 +394,8 @@ class Service:
             elif operation in (SUSPEND, SUSPEND_ANYWAY):
                 await self._suspend(send, anyway=operation == SUSPEND_ANYWAY)
                 self._told.set()
+            elif operation == WATCH:
+                await self._be_watched(send, reader, writer)
             elif operation == HOLD:
                 await self._hold(send, reader, writer)
             elif operation == SETTINGS:
@@ -448,6 +469,32 @@ class Service:
             except CoveError as problem:
                 error = problem
         send(_last(error))
+
+    async def _be_watched(self, send: Send, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Tell of the status and of progress until the client leaves, or the agent does."""
+        queue: asyncio.Queue[Event | None] = asyncio.Queue(MAX_UNTOLD)
+
+        def look_up(_: object) -> None:
+            with contextlib.suppress(asyncio.QueueFull):
+                queue.put_nowait(None)
+
+        self._onlookers[queue] = writer
+        gone = self._loop.create_task(reader.read())
+        gone.add_done_callback(look_up)
+        try:
+            item: Event | None = None
+            while not gone.done():
+                send({"status": self._status()} if item is None else {"event": item.to_json()})
+                await writer.drain()
+                item = await queue.get()
+        finally:
+            gone.cancel()
+            del self._onlookers[queue]
+
+    def _dismiss_onlookers(self) -> None:
+        """The agent ends: who watches is not waited for."""
+        for writer in self._onlookers.values():
+            writer.close()
 
     async def _leave(self, client: Left, send: Send) -> bool:
         """Let go of a client that waits no more. Whether the start ends for it, as it does when nobody else waits."""
@@ -604,6 +651,7 @@ class Service:
                 return
         if self._stopping is None or (self._stopping.done() and self._stopping.exception() is not None):
             self._stopping = self._loop.create_task(self._end(forced))
+            self._state_changed()
         await self._follow(self._stopping, send)
 
     async def _end(self, forced: bool) -> None:
