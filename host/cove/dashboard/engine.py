@@ -9,6 +9,7 @@ from typing import Any
 
 import h11
 
+from cove.agent.threads import abandonable
 from cove.dashboard.http import CHUNK
 from cove.dashboard.refusal import Refused
 from cove.errors import CoveError
@@ -61,7 +62,7 @@ class Engine:
         if found != "running":
             raise Refused(503, f"the machine {self._paths.name} is {found}", _HINTS[found], machine=found)
         try:
-            sock = await asyncio.to_thread(connect, self._paths.docker_socket, CONNECT_S)
+            sock = await abandonable(connect, self._paths.docker_socket, CONNECT_S)
         except (OSError, CoveError) as error:
             raise Refused(
                 503, f"the engine of machine {self._paths.name} cannot be reached: {error}", "see what is wrong with: cove diagnose",

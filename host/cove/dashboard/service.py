@@ -14,11 +14,15 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
+from cove.dashboard.diagnosis import Diagnosis
 from cove.dashboard.doorkeeper import Doorkeeper
 from cove.dashboard.engine import Engine
 from cove.dashboard.http import Connection, Gone
+from cove.dashboard.machine_actions import ACTIONS, Actions
+from cove.dashboard.machine_state import State
 from cove.dashboard.places import Places
-from cove.dashboard.site import Site
+from cove.dashboard.settings_form import SettingsForm
+from cove.dashboard.site import Handler, Site
 from cove.dashboard.static import Files
 from cove.local.serving import serve
 from cove.local.sockets import listen
@@ -57,8 +61,7 @@ class Service:
         listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
         self._port = listener.getsockname()[1]
         self._doorkeeper = Doorkeeper(self._port)
-        engine = Engine(MachinePaths(self._places.name))
-        self._site = Site(self._doorkeeper, engine, self._files, {}, self._used)
+        self._site = self._made_site()
         pages = await asyncio.start_server(self._serve_page, sock=listener)
         commands = await serve(listen(self._places.socket, BACKLOG), self._serve_command, MAX_REQUEST)
         self._used(0)
@@ -74,6 +77,21 @@ class Service:
                 client.cancel()
             if self._clients:
                 await asyncio.wait(self._clients, timeout=ENDING_S)
+
+    def _made_site(self) -> Site:
+        paths = MachinePaths(self._places.name)
+        engine, state, form = Engine(paths), State(paths), SettingsForm(paths)
+        actions = Actions(paths, engine, self._used)
+        handlers: dict[str, Handler] = {
+            "GET api/machines": state.machines,
+            "GET api/machine": state.machine,
+            "GET api/machine/watch": state.watch,
+            **{f"POST api/machine/{action}": actions.answer for action in ACTIONS},
+            "GET api/settings": form.show,
+            "PUT api/settings": form.change,
+            "GET api/diagnose": Diagnosis(paths).answer,
+        }
+        return Site(self._doorkeeper, engine, self._files, handlers, self._used)
 
     def _used(self, change: int) -> None:
         self._in_use += change
