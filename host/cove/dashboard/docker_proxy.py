@@ -12,11 +12,15 @@ from cove.dashboard.refusal import Refused
 
 TOLD = ("content-type", "accept", "content-length", "transfer-encoding", "x-registry-auth", "x-registry-config")
 """Headers of the page that the engine gets: not its cookie, and nothing by which a connection becomes another."""
-KEPT = (
-    "connection", "keep-alive", "proxy-authenticate", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "set-cookie",
-    "cache-control", "content-security-policy", "date", "server",
-)  # fmt: skip
-"""Headers of the engine that the page does not get."""
+PASSED_ON = (
+    "content-type",
+    "content-length",
+    "api-version",
+    "ostype",
+    "docker-experimental",
+    "x-docker-container-path-stat",
+)
+"""Headers of the engine that the page gets: none that gives others a say."""
 POLICY = "default-src 'none'; sandbox"
 """What comes from containers is no page, whatever it says that it is."""
 
@@ -69,4 +73,4 @@ async def _down(answer: Answer, exchange: Exchange) -> None:
 
 def _headers(head: h11.Response | h11.InformationalResponse) -> Headers:
     told = [(name.decode("ascii"), value.decode("latin-1")) for name, value in head.headers]
-    return [*((name, value) for name, value in told if name not in KEPT), ("Content-Security-Policy", POLICY)]
+    return [*((name, value) for name, value in told if name in PASSED_ON), ("Content-Security-Policy", POLICY)]

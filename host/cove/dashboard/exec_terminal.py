@@ -11,7 +11,7 @@ from typing import Any
 import h11
 
 from cove.dashboard.engine import Engine, Exchange
-from cove.dashboard.http import CHUNK, Gone, Http
+from cove.dashboard.http import CHUNK, Http
 from cove.dashboard.refusal import Refused
 from cove.dashboard.websocket import WebSocket
 
@@ -20,14 +20,25 @@ _ID = re.compile(r"[0-9a-f]{64}")
 
 
 async def answer(http: Http, exec_id: str, engine: Engine) -> None:
-    """Start the exec and carry its terminal. Raises `Refused`, `Gone`."""
-    if not _ID.fullmatch(exec_id):
-        raise Refused(404, "there is no such exec")
+    """Start the exec and carry its terminal. What the page cannot be given is told in a text frame: of a WebSocket that does not come
+    about a browser tells it nothing. Raises `Refused` when that is not asked for, `Gone`.
+    """
+    terminal = WebSocket(http.connection)
+    await terminal.accept(http.request)
+    try:
+        if not _ID.fullmatch(exec_id):
+            raise Refused(404, "there is no such exec")
+        await _carry(terminal, exec_id, engine, _size_asked(http.request.query))
+    except Refused as refused:
+        await terminal.send(json.dumps({"error": refused.message, "hint": refused.hint}))
+    await terminal.close()
+
+
+async def _carry(terminal: WebSocket, exec_id: str, engine: Engine, size: tuple[int, int] | None) -> None:
+    """Raises `Refused`, `Gone`."""
     exchange = await engine.connect()
     try:
-        early = await _started(exchange, exec_id, _size_asked(http.request.query))
-        terminal = WebSocket(http.connection)
-        await terminal.accept(http.request)
+        early = await _started(exchange, exec_id, size)
         typing = asyncio.ensure_future(_typed(terminal, exchange, engine, exec_id))
         showing = asyncio.ensure_future(_shown(terminal, exchange, early))
         try:
@@ -36,10 +47,7 @@ async def answer(http: Http, exec_id: str, engine: Engine) -> None:
             for each in (typing, showing):
                 each.cancel()
             await asyncio.gather(typing, showing, return_exceptions=True)
-        await terminal.close()
     except (OSError, h11.RemoteProtocolError) as error:
-        if http.connection.taken:
-            raise Gone from None
         raise Refused(502, f"the engine ended the connection: {error}") from None
     finally:
         exchange.abort()

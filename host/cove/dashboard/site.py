@@ -75,8 +75,6 @@ class Site:
             try:
                 await exec_terminal.answer(http, request.path.split("/")[3], self._engine)
             except Refused as refused:
-                if http.connection.taken:
-                    raise Gone from None
                 await reply_json(http, refused.shown(), refused.status)
         else:
             await self._in_frames(http, request)
