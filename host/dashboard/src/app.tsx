@@ -60,7 +60,7 @@ export function App() {
         <ul class="nav-rest">{REST.map((each) => <Item key={each} page={each} current={page} />)}</ul>
         <button type="button" class="nav-more" aria-expanded={more} onClick={() => open(true)}><Icon name="more" /><span>{t("nav.more")}</span></button>
         <div class="nav-foot">
-          {machine.value && <a class="nav-machine" href={path("overview")}><Dot state={machine.value.state} /><span>{machine.value.name}</span><span class="muted">{machineWord(machine.value.state)}</span></a>}
+          {machine.value && <a class="nav-machine" href={path("overview")}><Dot state={machine.value.state} /><span>{machine.value.machine}</span><span class="muted">{machineWord(machine.value.state)}</span></a>}
           <Looks help={() => help(true)} />
         </div>
       </nav>

@@ -1,9 +1,10 @@
 /** Docker's API, as much of it as the page uses. */
 
 import { jsonLines } from "../lib/streams";
-import { ask, Failure, json, query, sending } from "./http";
+import { ask, Failure, json, listen, query, sending } from "./http";
 
-export const DOCKER = "/docker";
+/** Below the page's own address, whose first part is secret. */
+export const DOCKER = "docker";
 
 export interface Port {
   IP?: string;
@@ -205,12 +206,12 @@ export const docker = {
     return text;
   },
 
-  logs: async (id: string, options: Record<string, string | number | boolean>, signal: AbortSignal) =>
-    (await ask(`${at("containers", id, "logs")}${query({ stdout: 1, stderr: 1, ...options })}`, { signal })).body!,
+  logs: (id: string, options: Record<string, string | number | boolean>, signal: AbortSignal) =>
+    listen(`${at("containers", id, "logs")}${query({ stdout: 1, stderr: 1, ...options })}`, signal),
   stats: async (id: string, signal: AbortSignal) =>
-    jsonLines<Stats>((await ask(`${at("containers", id, "stats")}?stream=1`, { signal })).body!),
+    jsonLines<Stats>(await listen(`${at("containers", id, "stats")}?stream=1`, signal)),
   top: (id: string) => json<{ Titles: string[]; Processes: string[][] | null }>(at("containers", id, "top")),
-  events: async (signal: AbortSignal) => jsonLines<DockerEvent>((await ask(at("events"), { signal })).body!),
+  events: async (signal: AbortSignal) => jsonLines<DockerEvent>(await listen(at("events"), signal)),
   pull: async (name: string, tag: string, signal: AbortSignal) => {
     const path = `${at("images", "create")}${query({ fromImage: name, tag })}`;
     return jsonLines<PullStep>((await ask(path, { method: "POST", signal })).body!);

@@ -1,35 +1,32 @@
-/** A document for xterm.js, which writes its styles into `<style>` elements: the page's policy allows none of these, and allows style
- *  sheets that a script makes. So what it writes into such an element goes into a sheet of the document's. */
+/** xterm.js writes its styles into `<style>` elements as it opens. The page's policy allows none of these, and allows style sheets that a
+ *  script makes: so the elements that are made meanwhile stand for such sheets. */
 
-export function styledDocument(): { page: Document; release: () => void } {
+export function withSheets(open: () => void): () => void {
   const sheets: CSSStyleSheet[] = [];
-  const element = (): HTMLElement => {
+  const create = document.createElement.bind(document);
+  document.createElement = ((tag: string, options?: ElementCreationOptions) => {
+    if (tag !== "style") return create(tag, options);
     const sheet = new CSSStyleSheet();
     sheets.push(sheet);
     document.adoptedStyleSheets.push(sheet);
-    const stand = document.createElement("div");
+    const stand = create("div");
     stand.hidden = true;
     let text = "";
-    const write = (value: string) => {
-      text = value;
-      sheet.replaceSync(value);
-    };
-    for (const name of ["textContent", "innerHTML", "innerText"]) Object.defineProperty(stand, name, { get: () => text, set: write });
+    Object.defineProperty(stand, "textContent", {
+      get: () => text,
+      set: (value: string) => {
+        text = value;
+        sheet.replaceSync(value);
+      },
+    });
     return stand;
-  };
-  const page = new Proxy(document, {
-    get(target, name) {
-      if (name === "createElement")
-        return (tag: string, options?: ElementCreationOptions) =>
-          tag === "style" ? element() : target.createElement(tag, options);
-      const value: unknown = Reflect.get(target, name, target);
-      return typeof value === "function" ? (value as (...values: unknown[]) => unknown).bind(target) : value;
-    },
-  });
-  return {
-    page,
-    release: () => {
-      document.adoptedStyleSheets = document.adoptedStyleSheets.filter((sheet) => !sheets.includes(sheet));
-    },
+  }) as typeof document.createElement;
+  try {
+    open();
+  } finally {
+    Reflect.deleteProperty(document, "createElement");
+  }
+  return () => {
+    document.adoptedStyleSheets = document.adoptedStyleSheets.filter((sheet) => !sheets.includes(sheet));
   };
 }

@@ -232,8 +232,8 @@ export function ContainerActions({ id, name, state, full = false, gone }: {
       ) : (
         <Doing {...shared} icon="play" label={label(t("start"))} run={() => docker.act(id, "start")} />
       )}
-      {up && <Doing {...shared} class="wide-inline" icon="pause" label={label(t("pause"))} run={() => docker.act(id, "pause")} />}
-      <Doing {...shared} class="wide-inline" icon="restart" label={label(t("restart"))} disabled={!up && !paused} run={() => docker.act(id, "restart")} />
+      {up ? <Doing {...shared} class="wide-inline" icon="pause" label={label(t("pause"))} run={() => docker.act(id, "pause")} /> : !full && <span class="slot wide-inline" />}
+      <Doing {...shared} class="wide-inline" icon="restart" label={label(t("restart"))} run={() => docker.act(id, "restart")} />
       <Doing
         {...shared}
         icon="remove"

@@ -6,7 +6,8 @@ import { useWhile } from "../lib/hooks";
 import { Button, Copy, Empty, Header, Problem } from "../ui/basics";
 import { Icon, type IconName } from "../ui/icon";
 
-const ICONS: Record<string, IconName> = { ok: "good", good: "good", info: "help", warning: "warning", problem: "bad", bad: "bad", error: "bad" };
+const ICONS: Record<Finding["state"], IconName> = { ok: "good", note: "help", warning: "warning", problem: "bad" };
+const RANKS: Record<Finding["state"], number> = { ok: 0, note: 1, warning: 2, problem: 3 };
 
 export function Diagnose() {
   const [round, again] = useState(0);
@@ -18,17 +19,14 @@ export function Diagnose() {
     fail(null);
     work(true);
     try {
-      for await (const { data } of await cove.diagnose(signal)) {
-        if (data.error) throw new Failure(data.error, 500);
-        if (!data.done) set((all) => [...all, data]);
-      }
+      for await (const finding of cove.diagnose(signal)) set((all) => [...all, finding]);
     } catch (reason) {
       if (signal.aborted) return;
       fail(reason instanceof Failure ? reason : new Failure(String(reason), 0));
     }
     work(false);
   }, [round]);
-  const wrong = found.filter(({ state }) => ICONS[state] !== "good").length;
+  const wrong = found.filter(({ state }) => RANKS[state] > 1).length;
   return (
     <>
       <Header title={t("nav.diagnose")} note={<span role="status">{busy ? t("diagnose.busy") : wrong ? t("diagnose.wrong", { count: wrong }) : t("diagnose.good")}</span>}>
@@ -36,7 +34,7 @@ export function Diagnose() {
       </Header>
       {error ? <Problem error={error} again={async () => again(round + 1)} /> : !busy && found.length === 0 ? <Empty icon="good" title={t("diagnose.good")} /> : (
         <ul class="findings">
-          {[...found].sort((one, other) => rank(other) - rank(one)).map((finding, index) => <One key={index} finding={finding} />)}
+          {[...found].sort((one, other) => RANKS[other.state] - RANKS[one.state]).map((finding, index) => <One key={index} finding={finding} />)}
         </ul>
       )}
       <p class="muted foot">{t("diagnose.bundle")} <code>cove diagnose --bundle</code></p>
@@ -44,17 +42,13 @@ export function Diagnose() {
   );
 }
 
-function rank({ state }: Finding): number {
-  return { bad: 2, warning: 1 }[ICONS[state] as string] ?? 0;
-}
-
-function One({ finding: { state, name, text, fix } }: { finding: Finding }) {
-  const icon = ICONS[state] ?? "help";
+function One({ finding: { check, state, text, fix } }: { finding: Finding }) {
+  const icon = ICONS[state];
   return (
     <li class={`finding ${icon}`}>
       <Icon name={icon} />
       <div>
-        <h2>{name}<span class="hidden"> ({state})</span></h2>
+        <h2>{check}<span class="hidden">: {t(`diagnose.${state}`)}</span></h2>
         <p>{text}</p>
         {fix && <p class="fix"><span>{fix}</span><Copy text={fix} /></p>}
       </div>

@@ -11,7 +11,7 @@ import { Json } from "../ui/json";
 export function Inspect({ detail }: { detail: ContainerDetail }) {
   const [view, set] = useState<"facts" | "json">("facts");
   return (
-    <section aria-label={t("tab.inspect")}>
+    <section class="stack" aria-label={t("tab.inspect")}>
       <div class="toolbar">
         <Choice label={t("inspect.view")} value={view} onChange={set} options={[{ value: "facts", text: t("inspect.facts") }, { value: "json", text: "JSON" }]} />
         <Copy text={JSON.stringify(detail, null, 2)} label={t("inspect.copy")} />

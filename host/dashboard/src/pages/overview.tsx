@@ -1,13 +1,13 @@
 import { lazy, Suspense } from "preact/compat";
 import { useEffect } from "preact/hooks";
-import type { Machine, Verb } from "../api/cove";
+import type { Figures, Machine, Verb } from "../api/cove";
 import { nameOf, type Container, type DiskUsage, type DockerEvent } from "../api/docker";
 import { t } from "../i18n";
-import { bytes, clock, count, percent, rate } from "../lib/format";
+import { bytes, clock, count, moment, percent, rate } from "../lib/format";
 import { path } from "../router";
 import { connected, containers, happened, images, usage, volumes } from "../state/engine";
-import { figures, machine, move, moving } from "../state/machine";
-import { Doing, Dot, Facts, Header, Loading, NotRunning, Problem } from "../ui/basics";
+import { figures, machine, move, moving, step } from "../state/machine";
+import { Doing, Dot, Facts, Header, Loading, NotRunning, Problem, why } from "../ui/basics";
 import { confirm } from "../ui/dialog";
 import { ContainerActions, isUp, stateText } from "./containers";
 import { eventText } from "./events";
@@ -29,7 +29,8 @@ export function Overview() {
         <Problem error={error} again={() => containers.refresh()} />
       ) : (
         <>
-          {known?.crash ? <p class="notice bad">{typeof known.crash === "string" ? known.crash : t("machine.crashed")} <a href={path("diagnose")}>{t("nav.diagnose")}</a></p> : null}
+          {known?.last_crash && Date.now() / 1000 - known.last_crash.at < 86_400 && <p class="notice bad">{known.last_crash.text} <a href={path("diagnose")}>{t("nav.diagnose")}</a></p>}
+          {known?.lost_ports?.length ? <p class="notice">{t("machine.lostPorts", { count: known.lost_ports.length })} <a href={path("diagnose")}>{t("nav.diagnose")}</a></p> : null}
           <Load />
           <div class="halves">
             <Running />
@@ -53,17 +54,19 @@ export function machineWord(state: string): string {
     case "starting": return t("machine.starting");
     case "stopping": return t("machine.stopping");
     case "suspending": return t("machine.suspending");
+    case "unknown": return t("machine.unknown");
+    case "paused": return t("machine.paused");
     case "resuming": return t("machine.resuming");
     default: return state;
   }
 }
 
-function MachineLine({ machine: { name, state, why } }: { machine: Machine }) {
-  const told = moving.value;
+function MachineLine({ machine: known }: { machine: Machine }) {
+  const more = step.value?.text || why(known);
   return (
-    <span role="status" data-machine={state}>
-      <Dot state={state} /> {t("machine.line", { name, state: machineWord(state) })}
-      {(told?.text || why) && <> · {told?.text || why}</>}
+    <span role="status" data-machine={known.state}>
+      <Dot state={known.state} /> {t("machine.line", { name: known.machine, state: machineWord(known.state) })}
+      {more && <> · {more}</>}
     </span>
   );
 }
@@ -73,7 +76,8 @@ function MachineActions({ machine: { state } }: { machine: Machine }) {
   const button = (verb: Verb, icon: "play" | "stop" | "suspend" | "restart", label: string) => (
     <Doing key={verb} icon={icon} label={label} disabled={busy} run={() => move(verb)} />
   );
-  if (state !== "running") return state === "stopped" || state === "suspended" ? button("start", "play", t("machine.start")) : null;
+  // Where it does not run, the page's middle has the button.
+  if (state !== "running") return null;
   const up = (containers.data.value ?? []).filter(isUp).length;
   const asking = (verb: "stop" | "restart", icon: "stop" | "restart", label: string) => (
     <Doing
@@ -96,15 +100,16 @@ function Load() {
   const times = known.map(({ time }) => time);
   const last = known.at(-1)?.now;
   if (!last) return null;
-  const values = (key: "cpu" | "memory" | "disk_read" | "disk_written" | "received" | "sent") => known.map(({ now }) => now[key] ?? null);
+  const values = (key: keyof Figures) => known.map(({ now }) => now[key] ?? null);
+  const traffic = last.received !== undefined;
   return (
     <section aria-label={t("overview.load")}>
       <Suspense fallback={<Loading />}>
-        <div class="charts four">
-          <Chart height={96} label={t("stats.cpu")} times={times} top={5} format={percent} series={[{ name: t("stats.cpu"), values: values("cpu") }]} />
+        <div class={`charts ${traffic ? "four" : "three"}`}>
+          <Chart height={96} label={t("stats.cpu")} times={times} top={20} format={percent} series={[{ name: t("stats.cpu"), values: values("cpu") }]} />
           <Chart height={96} label={t("stats.memory")} times={times} top={64e6} format={bytes} series={[{ name: t("stats.memory"), values: values("memory") }]} />
-          <Chart height={96} label={t("stats.disk")} times={times} top={1000} format={rate} series={[{ name: t("stats.read"), values: values("disk_read") }, { name: t("stats.written"), values: values("disk_written") }]} />
-          <Chart height={96} label={t("stats.network")} times={times} top={1000} format={rate} series={[{ name: t("stats.received"), values: values("received") }, { name: t("stats.sent"), values: values("sent") }]} />
+          <Chart height={96} label={t("stats.disk")} times={times} top={1000} format={rate} series={[{ name: t("stats.read"), values: values("read") }, { name: t("stats.written"), values: values("written") }]} />
+          {traffic && <Chart height={96} label={t("stats.network")} times={times} top={1000} format={rate} series={[{ name: t("stats.received"), values: values("received") }, { name: t("stats.sent"), values: values("sent") }]} />}
         </div>
       </Suspense>
     </section>
@@ -198,17 +203,19 @@ function Space() {
 }
 
 function About({ machine: known }: { machine: Machine }) {
-  const versions = Object.entries(known.versions ?? {});
+  const folders = known.folders?.map(({ path: folder }) => folder).join(", ");
   return (
     <section class="block">
-      <h2>{t("overview.machine")}</h2>
+      <div class="block-head"><h2>{t("overview.machine")}</h2><a href={path("settings")}>{t("nav.settings")}</a></div>
       <Facts
         facts={[
-          [t("inspect.cpus"), known.cpus ? count(known.cpus) : ""],
-          [t("stats.memory"), known.memory ? bytes(known.memory) : ""],
-          [t("overview.disk"), known.disk ? bytes(known.disk) : ""],
-          ...(known.accelerator ? ([[t("overview.accelerator"), known.accelerator]] as [string, string][]) : []),
-          ...versions.map(([name, version]) => [name, <span class="mono">{version}</span>] as [string, preact.ComponentChildren]),
+          [t("inspect.cpus"), known.settings ? count(known.settings.cpus) : ""],
+          [t("stats.memory"), known.settings ? bytes(known.settings.memory) : ""],
+          [t("overview.disk"), known.settings ? t("overview.diskOf", { used: bytes(known.disk_used ?? 0), size: bytes(known.settings.disk) }) : ""],
+          [t("overview.accelerator"), known.accelerator],
+          [t("overview.engine"), known.engine_version && <span class="mono">{known.engine_version} (API {known.api_version})</span>],
+          [t("inspect.started"), known.started_at ? moment(known.started_at * 1000) : ""],
+          ...(folders ? ([[t("overview.folders"), <span class="mono">{folders}</span>]] as [string, preact.ComponentChildren][]) : []),
         ]}
       />
     </section>

@@ -1,8 +1,8 @@
 /** A form made of the settings' schema. */
 
 import { useEffect, useState } from "preact/hooks";
-import { cove, type Setting } from "../api/cove";
-import { Failure, sending } from "../api/http";
+import { cove, type Form, type Setting } from "../api/cove";
+import { Failure } from "../api/http";
 import { t } from "../i18n";
 import { move, running } from "../state/machine";
 import { Button, Doing, Header, Loading, Problem } from "../ui/basics";
@@ -12,11 +12,10 @@ import { failed, told } from "../ui/toasts";
 type Draft = ReadonlyMap<string, unknown>;
 
 export function Settings() {
-  const [settings, set] = useState<Setting[] | null>(null);
+  const [form, set] = useState<Form | null>(null);
   const [error, fail] = useState<Failure | null>(null);
   const [draft, edit] = useState<Draft>(new Map());
   const [wrong, mark] = useState<Record<string, string>>({});
-  const [restart, need] = useState(false);
   const [busy, work] = useState(false);
   const look = async () => {
     try {
@@ -28,7 +27,8 @@ export function Settings() {
   };
   useEffect(() => void look(), []);
   if (error) return <><Header title={t("nav.settings")} /><Problem error={error} again={look} /></>;
-  if (!settings) return <><Header title={t("nav.settings")} /><Loading /></>;
+  if (!form) return <><Header title={t("nav.settings")} /><Loading /></>;
+  const { settings } = form;
 
   const change = (key: string, value: unknown) => {
     const next = new Map(draft);
@@ -41,32 +41,29 @@ export function Settings() {
     work(true);
     mark({});
     try {
-      const errors = await changed(Object.fromEntries(draft));
-      if (errors) mark(errors);
-      else {
-        if ([...draft.keys()].some((key) => settings.find((each) => each.key === key)?.needs_restart)) need(true);
-        edit(new Map());
-        await look();
-        told(t("settings.saved"));
-      }
+      const { warnings, overridden } = await cove.change(Object.fromEntries(draft));
+      edit(new Map());
+      await look();
+      told([t("settings.saved"), ...warnings, ...overridden.map((key) => t("settings.overridden", { key }))].join(" "));
     } catch (reason) {
-      failed(reason);
+      if (reason instanceof Failure && Object.keys(reason.errors).length > 0) mark(reason.errors);
+      else failed(reason);
     }
     work(false);
   };
   return (
     <form onSubmit={save} class="settings" noValidate>
-      <Header title={t("nav.settings")} note={t("settings.note")}>
+      <Header title={t("nav.settings")} note={<>{t("settings.note")} <code>{form.file}</code></>}>
         {draft.size > 0 && <Button label={t("settings.discard")} onClick={() => { edit(new Map()); mark({}); }} />}
         <Button type="submit" kind="primary" busy={busy} disabled={draft.size === 0} label={draft.size ? t("settings.save", { count: draft.size }) : t("settings.save.none")} />
       </Header>
-      {restart && running.value && (
+      {form.restart_needed && running.value && (
         <p class="notice" role="status">
           <span>{t("settings.restart")}</span>
           <Doing
             icon="restart"
             label={t("settings.restart.now")}
-            run={async () => confirm({ title: t("settings.restart.ask"), text: <p>{t("settings.restart.text")}</p>, action: t("restart"), run: async () => { await move("restart"); need(false); } })}
+            run={async () => confirm({ title: t("settings.restart.ask"), text: <p>{t("settings.restart.text")}</p>, action: t("restart"), run: async () => { await move("restart"); await look(); } })}
           />
         </p>
       )}
@@ -77,15 +74,6 @@ export function Settings() {
       </div>
     </form>
   );
-}
-
-/** What is wrong, by key; nothing when all was taken. */
-async function changed(values: Record<string, unknown>): Promise<Record<string, string> | null> {
-  const response = await fetch("/api/settings", sending("PUT", values));
-  if (response.ok) return null;
-  const told = (await response.json().catch(() => ({}))) as { errors?: Record<string, string>; message?: string; hint?: string };
-  if (told.errors) return told.errors;
-  throw new Failure(told.message ?? response.statusText, response.status, told.hint ?? "");
 }
 
 function Row({ setting, value, edited, wrong, change }: {
@@ -107,7 +95,7 @@ function Row({ setting, value, edited, wrong, change }: {
         <Input id={id} setting={setting} value={value} wrong={wrong} change={change} />
         {wrong && <span class="field-error" id={`${id}-wrong`} role="alert">{wrong}</span>}
         <span class="muted setting-note">
-          {setting.locked ? t("settings.locked") : setting.needs_restart ? t("settings.later") : t("settings.atOnce")}
+          {setting.locked ? t("settings.locked") : setting.origin === "environment" ? t("settings.environment", { name: setting.variable }) : setting.needs_restart ? t("settings.later") : t("settings.atOnce")}
           {!initial && !setting.locked && <> · <button type="button" class="as-link" onClick={() => change(setting.default)}>{t("settings.default")}<span class="hidden"> {setting.key}</span></button></>}
         </span>
       </div>
@@ -122,15 +110,18 @@ function Input({ id, setting, value, wrong, change }: { id: string; setting: Set
     "aria-describedby": wrong ? `${id}-text ${id}-wrong` : `${id}-text`,
     "aria-invalid": wrong !== undefined,
   };
-  if (typeof setting.default === "boolean")
-    return <input {...shared} type="checkbox" role="switch" class="switch" checked={value === true} onChange={(event) => change(event.currentTarget.checked)} />;
-  if (Array.isArray(setting.default)) {
-    const lines = Array.isArray(value) ? (value as string[]) : [];
-    return <textarea {...shared} class="mono" rows={Math.max(2, Math.min(6, lines.length + 1))} value={lines.join("\n")} placeholder={t("settings.lines")} onChange={(event) => change(event.currentTarget.value.split("\n").map((line) => line.trim()).filter(Boolean))} />;
+  switch (setting.type) {
+    case "boolean":
+      return <input {...shared} type="checkbox" role="switch" class="switch" checked={value === true} onChange={(event) => change(event.currentTarget.checked)} />;
+    case "list": {
+      const lines = Array.isArray(value) ? (value as string[]) : [];
+      return <textarea {...shared} class="mono" rows={Math.max(2, Math.min(6, lines.length + 1))} value={lines.join("\n")} placeholder={t("settings.lines")} onChange={(event) => change(event.currentTarget.value.split("\n").map((line) => line.trim()).filter(Boolean))} />;
+    }
+    case "choice":
+      return <select {...shared} value={String(value)} onChange={(event) => change(event.currentTarget.value)}>{setting.choices.map((choice) => <option key={choice}>{choice}</option>)}</select>;
+    case "integer":
+      return <input {...shared} type="number" class="mono" value={String(value)} onInput={(event) => change(event.currentTarget.value === "" ? null : event.currentTarget.valueAsNumber)} />;
+    default:
+      return <input {...shared} class="mono" value={String(value ?? "")} onInput={(event) => change(event.currentTarget.value)} />;
   }
-  if (setting.choices?.length && setting.choices.includes(String(value)))
-    return <select {...shared} value={String(value)} onChange={(event) => change(event.currentTarget.value)}>{setting.choices.map((choice) => <option key={choice}>{choice}</option>)}</select>;
-  if (typeof setting.default === "number")
-    return <input {...shared} type="number" class="mono" value={String(value)} onInput={(event) => change(event.currentTarget.value === "" ? null : event.currentTarget.valueAsNumber)} />;
-  return <input {...shared} class="mono" value={String(value ?? "")} onInput={(event) => change(event.currentTarget.value)} />;
 }

@@ -71,7 +71,7 @@ export default function Stats({ id, running }: { id: string; running: boolean })
   const times = points.map(({ time }) => time);
   const pick = (key: keyof Point) => points.map((one) => one[key]);
   return (
-    <section aria-label={t("tab.stats")}>
+    <section class="stack" aria-label={t("tab.stats")}>
       <div class="charts">
         <Chart label={t("stats.cpu")} times={times} top={5} format={percent} series={[{ name: t("stats.cpu"), values: pick("cpu") }]} />
         <Chart label={last.limit ? t("stats.memoryOf", { limit: bytes(last.limit) }) : t("stats.memory")} times={times} top={8e6} format={bytes} series={[{ name: t("stats.memory"), values: pick("memory") }]} />

@@ -5,8 +5,9 @@ import { Terminal as Xterm } from "@xterm/xterm";
 import "@xterm/xterm/css/xterm.css";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { docker } from "../api/docker";
+import { socketUrl } from "../api/http";
 import { t } from "../i18n";
-import { styledDocument } from "../lib/styles";
+import { withSheets } from "../lib/styles";
 import { shade } from "../theme";
 import { Button, Empty } from "../ui/basics";
 import { failed } from "../ui/toasts";
@@ -22,9 +23,7 @@ export default function Terminal({ id, running }: { id: string; running: boolean
   useEffect(() => {
     if (!running || !box.current) return;
     end(false);
-    const { page, release } = styledDocument();
     const terminal = new Xterm({
-      documentOverride: page,
       fontFamily: getComputedStyle(document.documentElement).getPropertyValue("--mono"),
       fontSize: 13,
       lineHeight: 1.25,
@@ -34,7 +33,7 @@ export default function Terminal({ id, running }: { id: string; running: boolean
     });
     const fit = new FitAddon();
     terminal.loadAddon(fit);
-    terminal.open(box.current);
+    const release = withSheets(() => terminal.open(box.current!));
     fit.fit();
     terminal.focus();
     let socket: WebSocket | null = null;
@@ -60,7 +59,7 @@ export default function Terminal({ id, running }: { id: string; running: boolean
           Tty: true,
         });
         if (closed) return;
-        socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/api/exec/${exec}/ws?cols=${terminal.cols}&rows=${terminal.rows}`);
+        socket = new WebSocket(socketUrl(`api/exec/${exec}/ws?cols=${terminal.cols}&rows=${terminal.rows}`));
         socket.binaryType = "arraybuffer";
         socket.onmessage = ({ data }) => {
           if (data instanceof ArrayBuffer) terminal.write(new Uint8Array(data));

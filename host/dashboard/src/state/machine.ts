@@ -1,7 +1,7 @@
 /** The machine's state, as it is told. */
 
 import { computed, signal } from "@preact/signals";
-import { cove, type Figures, type Machine, type Verb } from "../api/cove";
+import { cove, type Figures, type Machine, type Progress, type Told, type Verb } from "../api/cove";
 import { Failure } from "../api/http";
 import { reconnect } from "./engine";
 
@@ -13,7 +13,9 @@ export const machine = signal<Machine | null>(null);
 /** Whether Cove's own server answers at all. */
 export const served = signal(true);
 /** What is being done with the machine from this page, and the last that was told of it. */
-export const moving = signal<{ verb: Verb; text: string } | null>(null);
+export const moving = signal<{ verb: Verb; progress: Progress | null } | null>(null);
+/** What is told of a move, from wherever it was asked for. */
+export const progress = signal<Progress | null>(null);
 /** When, and the figures then; oldest first. */
 export const figures = signal<readonly { time: number; now: Figures }[]>([]);
 
@@ -22,10 +24,10 @@ export const running = computed(() => (machine.value ? machine.value.state === "
 export async function follow(): Promise<never> {
   for (let wait = 1000; ; wait = Math.min(wait * 2, LONGEST_WAIT_MS)) {
     try {
-      for await (const { data } of await cove.watch(new AbortController().signal)) {
+      for await (const told of cove.watch(new AbortController().signal)) {
         wait = 1000;
         served.value = true;
-        take(data);
+        take(told);
       }
     } catch (error) {
       if (error instanceof Failure && error.status === 0) served.value = false;
@@ -34,24 +36,29 @@ export async function follow(): Promise<never> {
   }
 }
 
-function take(told: Partial<Machine> & { figures?: Figures }): void {
-  if (told.figures) {
-    figures.value = [...figures.value.slice(1 - KEPT), { time: Date.now() / 1000, now: told.figures }];
-  }
-  if (told.state) {
-    const before = machine.value?.state;
-    machine.value = { ...machine.value, ...told } as Machine;
-    if (told.state === "running" && before !== "running") reconnect();
-  }
+function take(told: Told): void {
+  if (told.figures) figures.value = [...figures.value.slice(1 - KEPT), { time: Date.now() / 1000, now: told.figures }];
+  if (told.progress) progress.value = told.progress;
+  if (!told.state) return;
+  const before = machine.value?.state;
+  machine.value = told.state;
+  if (told.state.state === before) return;
+  progress.value = null;
+  if (told.state.state === "running") reconnect();
+  else figures.value = [];
 }
 
 export async function move(verb: Verb): Promise<void> {
-  moving.value = { verb, text: "" };
+  moving.value = { verb, progress: null };
   try {
-    await cove.move(verb, (step) => {
-      if (step.text) moving.value = { verb, text: step.text };
+    await cove.move(verb, (told) => {
+      moving.value = { verb, progress: told };
     });
   } finally {
     moving.value = null;
+    progress.value = null;
   }
 }
+
+/** The words of what is being done with the machine, if anything is. */
+export const step = computed(() => moving.value?.progress ?? progress.value);

@@ -2,9 +2,11 @@
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
+import type { Machine } from "../api/cove";
 import type { Failure } from "../api/http";
 import { t } from "../i18n";
-import { machine, move, moving, served } from "../state/machine";
+import { ago } from "../lib/format";
+import { machine, move, moving, served, step } from "../state/machine";
 import { Icon, type IconName } from "./icon";
 import { attempt } from "./toasts";
 
@@ -133,17 +135,40 @@ export function Problem({ error, again }: { error: Failure; again: () => Promise
 }
 
 export function NotRunning() {
-  const told = moving.value;
-  const state = machine.value?.state ?? "";
+  const told = step.value;
+  const known = machine.value;
+  const busy = moving.value !== null || told !== null || (known !== null && !["stopped", "suspended", "unknown"].includes(known.state));
   return (
-    <Empty
-      icon="suspend"
-      title={told ? t("machine.moving") : state === "suspended" ? t("machine.isSuspended") : t("machine.isStopped")}
-      text={told?.text || machine.value?.why || t("machine.stopped.text")}
-    >
-      <Doing kind="primary" icon="play" label={t("machine.start")} disabled={told !== null} run={() => move("start")} />
-    </Empty>
+    <div class="empty" role="status">
+      <Icon name="suspend" />
+      <h2>
+        {busy ? t("machine.moving") : known?.missing ? t("machine.isMissing") : known?.state === "suspended" ? t("machine.isSuspended") : t("machine.isStopped")}
+      </h2>
+      {busy && told ? (
+        <>
+          <p>{told.text}</p>
+          {told.total ? <progress max={told.total} value={told.done ?? 0} aria-label={told.text} /> : <span class="spinner" aria-hidden="true" />}
+        </>
+      ) : (
+        <p>{why(known) || (known?.missing ? t("machine.missing.text") : t("machine.stopped.text"))}</p>
+      )}
+      {!busy && (
+        <div class="actions">
+          <Doing kind="primary" icon="play" label={t("machine.start")} run={() => move("start")} />
+        </div>
+      )}
+    </div>
   );
+}
+
+/** Why the machine is as it is, where there is something to say. */
+export function why(known: Machine | null): string {
+  if (!known) return "";
+  if (known.trouble) return [known.trouble, known.hint].filter(Boolean).join(" – ");
+  if (known.crash) return t("machine.crashed", { how: known.crash.how });
+  if (known.ended_with_computer) return t("machine.withComputer");
+  if (known.suspended_at) return t("machine.since", { when: ago(known.suspended_at) });
+  return "";
 }
 
 export function Loading() {

@@ -37,10 +37,10 @@ export default function Chart({ label, times, series, format, top, height = 120 
       {
         width: element.clientWidth || 300,
         height,
-        padding: [8, 4, 0, 0],
+        padding: [8, 26, 0, 0],
         legend: { show: false },
         cursor: { y: false, points: { size: 6 } },
-        scales: { x: { time: true }, y: { range: (_, __, most) => [0, Math.max(top, most * 1.15)] } },
+        scales: { x: { time: true, range: (_, least, most) => [Math.min(least ?? 0, (most ?? 60) - 60), most ?? 60] }, y: { range: (_, __, most) => [0, Math.max(top, most * 1.15)] } },
         axes: [
           { ...axis, grid: { show: false }, size: 24, space: 80, values: (_, at) => at.map(hour) },
           { ...axis, size: 64, space: 36, values: (_, at) => at.map((value) => format(value)) },
