@@ -4,6 +4,7 @@ in text."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from typing import Any
@@ -16,6 +17,9 @@ from cove.dashboard.refusal import Refused
 from cove.dashboard.websocket import WebSocket
 
 MAX_CELLS = 2000
+HANG_UP = b"\x03\x04"
+"""Ctrl-C and Ctrl-D. An exec lives on without its client, and Docker's API can neither end it nor send it a signal."""
+HANG_UP_S = 2.0
 _ID = re.compile(r"[0-9a-f]{64}")
 
 
@@ -43,10 +47,13 @@ async def _carry(terminal: WebSocket, exec_id: str, engine: Engine, size: tuple[
         showing = asyncio.ensure_future(_shown(terminal, exchange, early))
         try:
             await asyncio.wait((typing, showing), return_when=asyncio.FIRST_COMPLETED)
+            ended = showing.done()
         finally:
             for each in (typing, showing):
                 each.cancel()
             await asyncio.gather(typing, showing, return_exceptions=True)
+        if not ended:
+            await _hang_up(exchange)
     except (OSError, h11.RemoteProtocolError) as error:
         raise Refused(502, f"the engine ended the connection: {error}") from None
     finally:
@@ -87,6 +94,15 @@ async def _typed(terminal: WebSocket, exchange: Exchange, engine: Engine, exec_i
         elif (size := _size_told(said)) is not None:
             # One after the other: the last size is the one that stays.
             await _resize(engine, exec_id, size)
+
+
+async def _hang_up(exchange: Exchange) -> None:
+    """Have a shell end whose terminal was closed, as far as that can be done from here."""
+    with contextlib.suppress(TimeoutError, OSError):
+        async with asyncio.timeout(HANG_UP_S):
+            await exchange.write(HANG_UP)
+            while await exchange.reader.read(CHUNK):
+                pass
 
 
 async def _resize(engine: Engine, exec_id: str, size: tuple[int, int]) -> None:
