@@ -35,7 +35,7 @@ async def answer(answer: Answer, engine: Engine) -> None:
             raise Gone from None  # the page sees an answer that is cut short
         raise Refused(502, f"the engine ended the connection: {error or 'it did not answer'}") from None
     finally:
-        exchange.abort()
+        exchange.close()
 
 
 async def _both_ways(answer: Answer, exchange: Exchange) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -68,12 +69,7 @@ class Engine:
                 503, f"the engine of machine {self._paths.name} cannot be reached: {error}", "see what is wrong with: cove diagnose",
                 machine="running",
             ) from None  # fmt: skip
-        try:
-            reader, writer = await asyncio.open_connection(sock=sock)
-        except BaseException:
-            sock.close()
-            raise
-        made = Exchange(reader, writer, self._open.discard)
+        made = Exchange(sock, self._open.discard)
         self._open.add(made)
         return made
 
@@ -95,7 +91,7 @@ class Engine:
                             raise Refused(502, "the engine's answer is too long")
                     return head.status_code, data
                 finally:
-                    exchange.abort()
+                    exchange.close()
         except TimeoutError:
             raise Refused(504, "the engine does not answer") from None
         except (OSError, h11.RemoteProtocolError) as error:
@@ -103,14 +99,17 @@ class Engine:
 
 
 class Exchange:
-    """One request to the engine, on a connection of its own. All raise `OSError` and `h11.RemoteProtocolError`."""
+    """One request to the engine, on a connection of its own. All raise `OSError` and `h11.RemoteProtocolError`.
 
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ended: Callable[[Exchange], None]
-    ) -> None:
-        self.reader = reader
-        self._writer = writer
+    It is no stream of asyncio's: after a write that failed, one of those gives nothing any more of what the engine has said before it
+    closed the connection, such as why it takes no body.
+    """
+
+    def __init__(self, sock: socket.socket, ended: Callable[[Exchange], None]) -> None:
+        sock.setblocking(False)
+        self._sock = sock
         self._ended = ended
+        self._loop = asyncio.get_running_loop()
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
 
     async def ask(self, method: str, target: str, headers: Iterable[tuple[str, str]]) -> None:
@@ -144,17 +143,25 @@ class Exchange:
         """What came behind the head of an answer with which HTTP ended."""
         return bytes(self._h11.trailing_data[0])
 
+    async def read(self) -> bytes:
+        return await self._loop.sock_recv(self._sock, CHUNK)
+
     async def write(self, data: bytes | None) -> None:
         if data:
-            self._writer.write(data)
-            await self._writer.drain()
+            await self._loop.sock_sendall(self._sock, data)
 
     def abort(self) -> None:
-        """End the connection at once: the engine ends what it does for it."""
-        self._writer.transport.abort()
+        """End the connection at once, whoever reads or writes."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """For its owner, when nobody reads or writes any more: the engine ends what it does for it."""
+        self.abort()
+        self._sock.close()
         self._ended(self)
 
     async def _event(self) -> Any:
         while (event := self._h11.next_event()) is h11.NEED_DATA:
-            self._h11.receive_data(await self.reader.read(CHUNK))
+            self._h11.receive_data(await self.read())
         return event

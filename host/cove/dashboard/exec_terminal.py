@@ -19,7 +19,8 @@ from cove.dashboard.websocket import WebSocket
 MAX_CELLS = 2000
 HANG_UP = b"\x03\x04"
 """Ctrl-C and Ctrl-D. An exec lives on without its client, and Docker's API can neither end it nor send it a signal."""
-HANG_UP_S = 2.0
+HANG_UP_S = 10.0
+HANG_UP_AGAIN_S = 0.2
 _ID = re.compile(r"[0-9a-f]{64}")
 
 
@@ -57,7 +58,7 @@ async def _carry(terminal: WebSocket, exec_id: str, engine: Engine, size: tuple[
     except (OSError, h11.RemoteProtocolError) as error:
         raise Refused(502, f"the engine ended the connection: {error}") from None
     finally:
-        exchange.abort()
+        exchange.close()
 
 
 async def _started(exchange: Exchange, exec_id: str, size: tuple[int, int] | None) -> bytes:
@@ -97,12 +98,23 @@ async def _typed(terminal: WebSocket, exchange: Exchange, engine: Engine, exec_i
 
 
 async def _hang_up(exchange: Exchange) -> None:
-    """Have a shell end whose terminal was closed, as far as that can be done from here."""
-    with contextlib.suppress(TimeoutError, OSError):
-        async with asyncio.timeout(HANG_UP_S):
+    """Have a shell end whose terminal was closed, as far as that can be done from here. What is typed while a command is ending may be
+    lost: it is said again."""
+
+    async def insist() -> None:
+        while True:
             await exchange.write(HANG_UP)
-            while await exchange.reader.read(CHUNK):
-                pass
+            await asyncio.sleep(HANG_UP_AGAIN_S)
+
+    insisting = asyncio.ensure_future(insist())
+    try:
+        with contextlib.suppress(TimeoutError, OSError):
+            async with asyncio.timeout(HANG_UP_S):
+                while await exchange.read():
+                    pass
+    finally:
+        insisting.cancel()
+        await asyncio.gather(insisting, return_exceptions=True)
 
 
 async def _resize(engine: Engine, exec_id: str, size: tuple[int, int]) -> None:
@@ -117,7 +129,7 @@ async def _shown(terminal: WebSocket, exchange: Exchange, early: bytes) -> None:
     while True:
         if data:
             await terminal.send(data)
-        data = await exchange.reader.read(CHUNK)
+        data = await exchange.read()
         if not data:
             return
 

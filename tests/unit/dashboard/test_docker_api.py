@@ -162,13 +162,24 @@ def test_a_body_goes_up_as_it_comes(dashboard: Any, engine: Engine) -> None:
 
 
 def test_an_engine_may_refuse_a_body_before_it_has_come(dashboard: Any, engine: Engine) -> None:
-    engine(
-        lambda client: client.recv(1 << 16) and client.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno")
-    )
+    """And end the connection."""
+    refusal = b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno"
+    ended = threading.Event()
+
+    def refuse(client: socket.socket) -> None:
+        client.recv(100)
+        client.sendall(refusal)
+        client.close()
+        ended.set()
+
+    engine(refuse)
     with dashboard.raw(dashboard.head("PUT", "docker/containers/a/archive", "Content-Length: 99999999")) as page:
-        answer = b"".join(iter(lambda: page.recv(1 << 16), b""))
+        assert ended.wait(BOUND_S)
+        page.sendall(bytes(1 << 16))
+        answer = page.recv(1 << 16)
+        while not answer.endswith(b"no"):
+            answer += page.recv(1 << 16)
     assert answer.startswith(b"HTTP/1.1 404")
-    assert answer.endswith(b"no")
 
 
 def test_a_page_that_reads_slowly_is_waited_for(dashboard: Any, engine: Engine) -> None:
@@ -313,7 +324,14 @@ def test_an_exec_that_ends_ends_the_websocket(dashboard: Any, engine: Engine) ->
 
 def test_an_exec_that_cannot_be_started_is_told(dashboard: Any, engine: Engine) -> None:
     refusal = b'HTTP/1.1 409 Conflict\r\nContent-Length: 17\r\n\r\n{"message":"ran"}'
-    engine(lambda client: client.recv(1 << 16) and client.sendall(refusal))
+
+    def refuse(client: socket.socket) -> None:
+        asked = b""
+        while not asked.endswith(b"}"):
+            asked += client.recv(1 << 16)
+        client.sendall(refusal)
+
+    engine(refuse)
     for name, error in ((EXEC, "ran"), ("..", "there is no such exec"), (f"{EXEC}%2f", "there is no such exec")):
         page = dashboard.socket(f"api/exec/{name}/ws")
         assert json.loads(page.recv())["error"] == error
