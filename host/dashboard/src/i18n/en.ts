@@ -36,7 +36,6 @@ export const en = {
   "nav.overview": "Overview",
   "nav.containers": "Containers",
   "nav.images": "Images",
-  "nav.builds": "Builds",
   "nav.volumes": "Volumes",
   "nav.networks": "Networks",
   "nav.settings": "Settings",

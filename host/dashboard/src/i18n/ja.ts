@@ -38,7 +38,6 @@ export const ja: Catalogue = {
   "nav.overview": "概要",
   "nav.containers": "コンテナ",
   "nav.images": "イメージ",
-  "nav.builds": "ビルド",
   "nav.volumes": "ボリューム",
   "nav.networks": "ネットワーク",
   "nav.settings": "設定",

@@ -14,6 +14,15 @@ export function bytes(value: number): string {
   return `${Number(size.toFixed(digits))} ${UNITS[unit]}`;
 }
 
+/** What is counted in powers of two: a machine's memory and disk, as its settings write them. */
+export function binary(value: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let size = value;
+  let unit = 0;
+  for (; size >= 1024 && unit < units.length - 1; unit += 1) size /= 1024;
+  return `${Number(size.toFixed(1))} ${units[unit]}`;
+}
+
 export function rate(value: number): string {
   return `${bytes(value)}/s`;
 }

@@ -2,13 +2,13 @@
 
 import { lazy, Suspense } from "preact/compat";
 import { useEffect, useState } from "preact/hooks";
-import { docker, projectOf, type ContainerDetail } from "../api/docker";
+import { docker, nameOf, projectOf, type ContainerDetail } from "../api/docker";
 import { Failure } from "../api/http";
 import { t } from "../i18n";
 import { ago } from "../lib/format";
 import { go, path } from "../router";
-import { onEvent } from "../state/engine";
-import { Dot, Empty, Loading, Problem, Tabs } from "../ui/basics";
+import { containers, onEvent } from "../state/engine";
+import { Dot, Empty, Header, Loading, Problem, Tabs } from "../ui/basics";
 import { ContainerActions, stateWord } from "./containers";
 import { Files } from "./files";
 import { Inspect } from "./inspect";
@@ -38,12 +38,15 @@ export function ContainerPage({ id, tab }: { id: string; tab: string }) {
 
   if (error?.status === 404)
     return (
-      <Empty icon="containers" title={t("container.gone")} text={t("container.gone.text")}>
+      <Empty whole icon="containers" title={t("container.gone")} text={t("container.gone.text")}>
         <a class="button primary" href={path("containers")}>{t("container.back")}</a>
       </Empty>
     );
   if (error) return <Problem error={error} again={look} />;
-  if (!detail) return <Loading />;
+  if (!detail) {
+    const known = containers.data.value?.find(({ Id }) => Id.startsWith(id));
+    return <><Crumbs /><Header title={known ? nameOf(known) : id} /><Loading /></>;
+  }
 
   const name = detail.Name.replace(/^\//, "");
   const open = tab || "logs";
@@ -55,10 +58,7 @@ export function ContainerPage({ id, tab }: { id: string; tab: string }) {
   const project = projectOf(detail.Config.Labels);
   return (
     <>
-      <nav class="crumbs" aria-label={t("crumbs")}>
-        <a href={path("containers")}>{t("nav.containers")}</a>
-        {project && <span>{project}</span>}
-      </nav>
+      <Crumbs project={project} />
       <header class="page-head">
         <div class="page-title">
           <h1 tabIndex={-1}><Dot state={detail.State.Status} />{name}</h1>
@@ -83,6 +83,15 @@ export function ContainerPage({ id, tab }: { id: string; tab: string }) {
         {open === "files" && <Files key={detail.Id} id={detail.Id} running={detail.State.Running} />}
       </Suspense>
     </>
+  );
+}
+
+function Crumbs({ project = "" }: { project?: string }) {
+  return (
+    <nav class="crumbs" aria-label={t("crumbs")}>
+      <a href={path("containers")}>{t("nav.containers")}</a>
+      {project && <span>{project}</span>}
+    </nav>
   );
 }
 

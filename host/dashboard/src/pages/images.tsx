@@ -4,6 +4,7 @@ import { docker, nameOf, type Image, type Layer, type PullStep } from "../api/do
 import { Failure } from "../api/http";
 import { t } from "../i18n";
 import { ago, bytes, count, moment, percent, short } from "../lib/format";
+import { parseReference } from "../lib/words";
 import { go, path } from "../router";
 import { containers, images } from "../state/engine";
 import { Button, Copy, Empty, Facts, Header, Loading, Problem, Search } from "../ui/basics";
@@ -109,14 +110,6 @@ function RemoveButton({ image, bare = false, gone }: { image: Image; bare?: bool
       }
     />
   );
-}
-
-/** `host:5000/name:tag` parted; a digest stays with the name. */
-export function parseReference(text: string): { name: string; tag: string } {
-  const reference = text.trim();
-  const colon = reference.lastIndexOf(":");
-  if (reference.includes("@") || colon <= reference.lastIndexOf("/")) return { name: reference, tag: reference.includes("@") ? "" : "latest" };
-  return { name: reference.slice(0, colon), tag: reference.slice(colon + 1) };
 }
 
 function PullButton() {
@@ -231,10 +224,10 @@ export function ImagePage({ id }: { id: string }) {
     void look();
   }, [id]);
   if (error?.status === 404)
-    return <Empty icon="images" title={t("images.gone")} text={t("images.gone.text")}><a class="button primary" href={path("images")}>{t("images.back")}</a></Empty>;
+    return <Empty whole icon="images" title={t("images.gone")} text={t("images.gone.text")}><a class="button primary" href={path("images")}>{t("images.back")}</a></Empty>;
   if (error) return <Problem error={error} again={look} />;
   const image = images.data.value?.find(({ Id }) => short(Id).startsWith(id) || Id.startsWith(id));
-  if (!layers || !detail || !image) return <Loading />;
+  if (!layers || !detail || !image) return <><Header title={id} /><Loading /></>;
   const tags = tagsOf(image);
   const config = (detail.Config ?? {}) as { Cmd?: string[] | null; Entrypoint?: string[] | null; Env?: string[] | null; ExposedPorts?: object | null; User?: string; WorkingDir?: string };
   const most = Math.max(1, ...layers.map(({ Size }) => Size));

@@ -174,8 +174,8 @@ export function NetworkPage({ id }: { id: string }) {
   useEffect(want, []);
   const network = networks.data.value?.find(({ Id, Name }) => Id.startsWith(id) || Name === id);
   if (networks.error.value) return <Problem error={networks.error.value} again={() => networks.refresh()} />;
-  if (!networks.data.value || !containers.data.value) return <Loading />;
-  if (!network) return <Empty icon="networks" title={t("networks.gone")} text={t("networks.gone.text")}><a class="button primary" href={path("networks")}>{t("networks.back")}</a></Empty>;
+  if (!networks.data.value || !containers.data.value) return <><Header title={id} /><Loading /></>;
+  if (!network) return <Empty whole icon="networks" title={t("networks.gone")} text={t("networks.gone.text")}><a class="button primary" href={path("networks")}>{t("networks.back")}</a></Empty>;
   const members = membersOf(network);
   return (
     <>

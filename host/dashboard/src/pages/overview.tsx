@@ -3,7 +3,7 @@ import { useEffect } from "preact/hooks";
 import type { Figures, Machine, Verb } from "../api/cove";
 import { nameOf, type Container, type DiskUsage, type DockerEvent } from "../api/docker";
 import { t } from "../i18n";
-import { bytes, clock, count, moment, percent, rate } from "../lib/format";
+import { binary, bytes, clock, count, moment, percent, rate } from "../lib/format";
 import { path } from "../router";
 import { connected, containers, happened, images, usage, volumes } from "../state/engine";
 import { figures, machine, move, moving, step } from "../state/machine";
@@ -210,8 +210,8 @@ function About({ machine: known }: { machine: Machine }) {
       <Facts
         facts={[
           [t("inspect.cpus"), known.settings ? count(known.settings.cpus) : ""],
-          [t("stats.memory"), known.settings ? bytes(known.settings.memory) : ""],
-          [t("overview.disk"), known.settings ? t("overview.diskOf", { used: bytes(known.disk_used ?? 0), size: bytes(known.settings.disk) }) : ""],
+          [t("stats.memory"), known.settings ? binary(known.settings.memory) : ""],
+          [t("overview.disk"), known.settings ? t("overview.diskOf", { used: binary(known.disk_used ?? 0), size: binary(known.settings.disk) }) : ""],
           [t("overview.accelerator"), known.accelerator],
           [t("overview.engine"), known.engine_version && <span class="mono">{known.engine_version} (API {known.api_version})</span>],
           [t("inspect.started"), known.started_at ? moment(known.started_at * 1000) : ""],

@@ -4,6 +4,7 @@ import { useState } from "preact/hooks";
 import { Failure } from "../api/http";
 import { docker } from "../api/docker";
 import { t } from "../i18n";
+import { parsePorts, parseWords } from "../lib/words";
 import { go } from "../router";
 import { images } from "../state/engine";
 import { Button } from "../ui/basics";
@@ -25,27 +26,6 @@ export function RunButton({ image = "", primary = false, bare = false }: { image
   );
 }
 
-/** `8080:80`, `8080:80/udp`, `80` (on any free port), each on a line or after a comma. */
-export function parsePorts(text: string): { exposed: Record<string, object>; bound: Record<string, { HostPort: string }[]> } {
-  const exposed: Record<string, object> = {};
-  const bound: Record<string, { HostPort: string }[]> = {};
-  for (const word of text.split(/[\s,]+/).filter(Boolean)) {
-    const found = /^(?:(\d+):)?(\d+)(?:\/(tcp|udp))?$/.exec(word);
-    if (!found) throw new Failure(t("run.ports.bad", { word }), 400);
-    const port = `${found[2]}/${found[3] ?? "tcp"}`;
-    exposed[port] = {};
-    (bound[port] ??= []).push({ HostPort: found[1] ?? "" });
-  }
-  return { exposed, bound };
-}
-
-/** Words as a shell would part them: quotes hold together. */
-export function parseWords(text: string): string[] {
-  return [...text.matchAll(/"((?:[^"\\]|\\.)*)"|'([^']*)'|(\S+)/g)].map(
-    ([, double, single, bare]) => double?.replace(/\\(.)/g, "$1") ?? single ?? bare ?? "",
-  );
-}
-
 function lines(text: string): string[] {
   return text.split("\n").map((line) => line.trim()).filter(Boolean);
 }
@@ -62,7 +42,8 @@ function RunDialog({ image, close }: { image: string; close: () => void }) {
       ready={form.image.trim() !== ""}
       close={close}
       run={async () => {
-        const { exposed, bound } = parsePorts(form.ports);
+        const { exposed, bound, wrong } = parsePorts(form.ports);
+        if (wrong) throw new Failure(t("run.ports.bad", { word: wrong }), 400);
         const words = parseWords(form.command);
         const { Id } = await docker.createContainer(form.name.trim(), {
           Image: form.image.trim(),

@@ -200,7 +200,7 @@ export function VolumePage({ name }: { name: string }) {
 
   const volume = volumes.data.value?.find(({ Name }) => Name === name);
   if (volumes.data.value && !volume)
-    return <Empty icon="volumes" title={t("volumes.gone")} text={t("volumes.gone.text")}><a class="button primary" href={path("volumes")}>{t("volumes.back")}</a></Empty>;
+    return <Empty whole icon="volumes" title={t("volumes.gone")} text={t("volumes.gone.text")}><a class="button primary" href={path("volumes")}>{t("volumes.back")}</a></Empty>;
   const prefix = folder === "/" ? "" : `${folder.slice(1)}/`;
   const here = sorted(
     (list ?? []).filter(({ path: each }) => each.startsWith(prefix) && each !== prefix && !each.slice(prefix.length).includes("/"))

@@ -94,16 +94,18 @@ export function Dot({ state }: { state: string }) {
   return <span class={`dot ${state}`} aria-hidden="true" />;
 }
 
-export function Empty({ icon, title, text, children }: {
+export function Empty({ icon, title, text, children, whole = false }: {
   icon: IconName;
   title: string;
+  /** It is all that the page has. */
+  whole?: boolean;
   text?: ComponentChildren;
   children?: ComponentChildren;
 }) {
   return (
     <div class="empty">
       <Icon name={icon} />
-      <h2>{title}</h2>
+      {whole ? <h1>{title}</h1> : <h2>{title}</h2>}
       {text && <p>{text}</p>}
       {children && <div class="actions">{children}</div>}
     </div>
