@@ -2,6 +2,7 @@
 # Installs what a Debian system lacks, and only that, from the package sources that the system already has.
 #   prerequisites.sh venv    a virtual environment in .venv (PYTHON names the interpreter)
 #   prerequisites.sh run     what Cove itself uses: QEMU
+#   prerequisites.sh dashboard  the browser that the dashboard is tested with, and letters for its two languages
 #   prerequisites.sh platforms  what installers are made with, and what tests them and the clients of other systems
 #   prerequisites.sh test    also what the tests use: a docker CLI, and the native engine's libraries
 set -eu
@@ -54,9 +55,10 @@ docker_client() {
 run_packages="qemu-system-x86 qemu-utils"
 platforms_packages="dpkg-dev rpm nsis wixl msitools libarchive-tools gcc-mingw-w64-x86-64-posix wine64 wine
     ovmf dosfstools mtools gdisk openssh-client qemu-system-arm"
+dashboard_packages="chromium fonts-dejavu-core fonts-noto-cjk"
 test_packages="procps libnftables1 libseccomp2 erofs-utils openssh-client curl iproute2 tmux git skopeo"
 
-case ${1:?venv, run, platforms or test} in
+case ${1:?venv, run, dashboard, platforms or test} in
 venv)
     "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null || install python3-venv
     [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
@@ -70,12 +72,16 @@ test)
     install $run_packages $test_packages
     docker_client
     ;;
+dashboard)
+    # shellcheck disable=SC2086
+    install $dashboard_packages
+    ;;
 platforms)
     # shellcheck disable=SC2086
     install $run_packages $platforms_packages
     ;;
 *)
-    echo "prerequisites.sh: venv, run, platforms or test" >&2
+    echo "prerequisites.sh: venv, run, dashboard, platforms or test" >&2
     exit 2
     ;;
 esac

@@ -7,10 +7,9 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
+from browser import CHROMIUM, FLAGS, PATIENCE_MS, Dashboard
 from machine_support import Machine
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
-
-from browser import CHROMIUM, FLAGS, PATIENCE_MS, Dashboard
 
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -87,7 +86,9 @@ def name(machine: Machine) -> Iterator[str]:
 @pytest.fixture
 def running(machine: Machine, name: str) -> str:
     """A container that says when it is up, and then nothing."""
-    machine.docker("run", "-d", "--stop-timeout", "1", "--name", name, "busybox", "sh", "-c", "echo up; exec sleep 100000")
+    machine.docker(
+        "run", "-d", "--stop-timeout", "1", "--name", name, "busybox", "sh", "-c", "echo up; exec sleep 100000"
+    )
     return name
 
 

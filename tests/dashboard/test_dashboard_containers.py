@@ -6,10 +6,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from browser import comes_true
 from machine_support import Machine
 from playwright.sync_api import Page, expect
-
-from browser import comes_true
 
 Visit = Callable[[str], Page]
 
@@ -75,14 +74,14 @@ def test_the_dialog_runs_a_container_whose_port_is_a_link(machine: Machine, visi
     page = visit("containers")
     page.get_by_role("button", name=re.compile("Run (a container|the first one)")).first.click()
     dialog = page.get_by_role("dialog")
-    dialog.get_by_label("Image").fill("busybox")
-    dialog.get_by_label("Name").fill(name)
-    dialog.get_by_label("Ports").fill("nonsense")
-    dialog.get_by_label("Command").fill("sh -c 'echo \"$GREETING\"; exec sleep 100000'")
-    dialog.get_by_label("Environment").fill("GREETING=hello from the page")
+    dialog.get_by_label("Image", exact=True).fill("busybox")
+    dialog.get_by_label("Name", exact=True).fill(name)
+    dialog.get_by_label("Ports", exact=True).fill("nonsense")
+    dialog.get_by_label("Command", exact=True).fill("sh -c 'echo \"$GREETING\"; exec sleep 100000'")
+    dialog.get_by_label("Environment", exact=True).fill("GREETING=hello from the page")
     dialog.get_by_role("button", name="Run").click()
     expect(page.get_by_role("alert").filter(has_text="nonsense")).to_be_visible()
-    dialog.get_by_label("Ports").fill("80")
+    dialog.get_by_label("Ports", exact=True).fill("80")
     dialog.get_by_role("button", name="Run").click()
     expect(page.get_by_role("heading", name=name)).to_be_visible()
     expect(page.get_by_role("region", name=f"Log of {name}")).to_contain_text("hello from the page")
@@ -136,8 +135,9 @@ def test_rows_are_walked_and_opened_by_the_keyboard(visit: Visit, running: str) 
 
 
 def test_the_log_is_followed_and_searched(machine: Machine, visit: Visit, name: str) -> None:
-    script = "i=0; while [ $i -lt 500 ]; do echo line $i; i=$((i+1)); done; echo wrong >&2; while read line; do echo $line; done </pipe"  # fmt: skip
-    machine.docker("run", "-d", "--name", name, "busybox", "sh", "-c", f"mkfifo /pipe; sleep 100000 >/pipe & {script}")
+    written = "i=0; while [ $i -lt 500 ]; do echo line $i; i=$((i+1)); done; echo wrong >&2"
+    script = f"mkfifo /pipe; sleep 100000 >/pipe & {written}; exec cat /pipe"
+    machine.docker("run", "-d", "--name", name, "busybox", "sh", "-c", script)
     page = visit("containers")
     page.get_by_role("link", name=name).click()
     log = page.get_by_role("region", name=f"Log of {name}")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from browser import comes_true
 from machine_support import Machine
 from playwright.sync_api import Page, expect
-
-from browser import comes_true
 
 Visit = Callable[[str], Page]
 
@@ -33,7 +32,7 @@ def test_the_terminal_is_one(machine: Machine, visit: Visit, running: str) -> No
 
     before = _read(machine, running, "/size")
     page.set_viewport_size({"width": 900, "height": 600})
-    page.keyboard.type("while [ \"$(stty size)\" = '" + before.strip() + "' ]; do :; done; stty size >/size\n")
+    page.keyboard.type('while [ "$(stty size)" = \'' + before.strip() + "' ]; do :; done; stty size >/size\n")
     comes_true(lambda: _read(machine, running, "/size") != before, "the terminal has the window's size")
     page.keyboard.type("exit\n")
     expect(page.get_by_text("The shell has ended.")).to_be_visible()

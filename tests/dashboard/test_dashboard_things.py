@@ -24,7 +24,7 @@ def test_an_image_is_named_saved_and_removed(machine: Machine, visit: Visit, nam
     image = machine.docker("image", "inspect", "-f", "{{.Id}}", "busybox").stdout.strip().removeprefix("sha256:")
     page = visit(f"images/{image[:12]}")
     page.get_by_role("button", name="Tag").click()
-    page.get_by_role("dialog").get_by_label("Name").fill(f"{name}:good")
+    page.get_by_role("dialog").get_by_label("Name", exact=True).fill(f"{name}:good")
     _confirm(page, "Tag")
     assert f"{name}:good" in json.loads(machine.docker("image", "inspect", "busybox").stdout)[0]["RepoTags"]
     with page.expect_download() as download:
@@ -76,7 +76,7 @@ def test_an_archive_is_loaded(machine: Machine, visit: Visit, running: str, name
 def test_a_pull_that_fails_says_why(visit: Visit) -> None:
     page = visit("images")
     page.get_by_role("button", name="Pull an image").click()
-    page.get_by_role("dialog").get_by_label("Name").fill("localhost:9/no/such:image")
+    page.get_by_role("dialog").get_by_label("Name", exact=True).fill("localhost:9/no/such:image")
     page.get_by_role("dialog").get_by_role("button", name="Pull", exact=True).click()
     expect(page.get_by_role("alert").filter(has_text="localhost:9")).to_be_visible()
     expect(page.get_by_role("dialog")).to_be_visible()
@@ -87,7 +87,7 @@ def test_a_volume_is_made_browsed_exported_imported_and_removed(
 ) -> None:
     page = visit("volumes")
     page.get_by_role("button", name="Create a volume").first.click()
-    page.get_by_role("dialog").get_by_label("Name").fill(name)
+    page.get_by_role("dialog").get_by_label("Name", exact=True).fill(name)
     _confirm(page, "Create")
     link = page.get_by_role("link", name=name, exact=True)
     expect(link).to_be_visible()
@@ -133,8 +133,8 @@ def test_a_network_is_made_drawn_left_and_removed(machine: Machine, visit: Visit
     page = visit("networks")
     page.get_by_role("button", name="Create a network").click()
     dialog = page.get_by_role("dialog")
-    dialog.get_by_label("Name").fill(name)
-    dialog.get_by_label("Subnet").fill("10.211.3.0/24")
+    dialog.get_by_label("Name", exact=True).fill(name)
+    dialog.get_by_label("Subnet", exact=True).fill("10.211.3.0/24")
     dialog.get_by_label("Internal").check()
     _confirm(page, "Create")
     made = json.loads(machine.docker("network", "inspect", name).stdout)[0]

@@ -40,11 +40,7 @@ export function App() {
   useEffect(() => {
     document.title = `${id ? `${id} – ` : ""}${t(`nav.${page}` as Key)} – Cove`;
   }, [page, id, language.value]);
-  const first = useRef(true);
   useEffect(() => {
-    // The focus goes where the eye goes; on the first page the browser knows best.
-    if (!first.current) main.current?.querySelector<HTMLElement>("h1")?.focus({ preventScroll: true });
-    first.current = false;
     main.current?.scrollTo(0, 0);
     open(false);
   }, [page, id]);

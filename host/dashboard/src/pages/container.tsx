@@ -8,7 +8,7 @@ import { t } from "../i18n";
 import { ago } from "../lib/format";
 import { go, path } from "../router";
 import { containers, onEvent } from "../state/engine";
-import { Dot, Empty, Header, Loading, Problem, Tabs } from "../ui/basics";
+import { Crumbs, Empty, Header, Loading, Problem, Tabs } from "../ui/basics";
 import { ContainerActions, stateWord } from "./containers";
 import { Files } from "./files";
 import { Inspect } from "./inspect";
@@ -45,7 +45,7 @@ export function ContainerPage({ id, tab }: { id: string; tab: string }) {
   if (error) return <Problem error={error} again={look} />;
   if (!detail) {
     const known = containers.data.value?.find(({ Id }) => Id.startsWith(id));
-    return <><Crumbs /><Header title={known ? nameOf(known) : id} /><Loading /></>;
+    return <><Crumbs page="containers" /><Header title={known ? nameOf(known) : id} /><Loading /></>;
   }
 
   const name = detail.Name.replace(/^\//, "");
@@ -58,20 +58,14 @@ export function ContainerPage({ id, tab }: { id: string; tab: string }) {
   const project = projectOf(detail.Config.Labels);
   return (
     <>
-      <Crumbs project={project} />
-      <header class="page-head">
-        <div class="page-title">
-          <h1 tabIndex={-1}><Dot state={detail.State.Status} />{name}</h1>
-          <p class="muted">
-            <span data-state={detail.State.Status}>{stateWord(detail.State.Status)}</span>
-            {" · "}
-            {since(detail)}
-            {" · "}
-            <span class="mono">{detail.Config.Image}</span>
-          </p>
-        </div>
+      <Crumbs page="containers" more={project} />
+      <Header
+        title={name}
+        dot={detail.State.Status}
+        note={<>{stateWord(detail.State.Status)} · {since(detail)} · <span class="mono">{detail.Config.Image}</span></>}
+      >
         <ContainerActions full id={detail.Id} name={name} state={detail.State.Status} gone={() => go("containers")} />
-      </header>
+      </Header>
       {detail.State.Error && <p class="notice bad">{detail.State.Error}</p>}
       {detail.State.OOMKilled && <p class="notice bad">{t("container.oom")}</p>}
       <Tabs label={t("container.tabs", { name })} tabs={tabs} current={open} />
@@ -83,15 +77,6 @@ export function ContainerPage({ id, tab }: { id: string; tab: string }) {
         {open === "files" && <Files key={detail.Id} id={detail.Id} running={detail.State.Running} />}
       </Suspense>
     </>
-  );
-}
-
-function Crumbs({ project = "" }: { project?: string }) {
-  return (
-    <nav class="crumbs" aria-label={t("crumbs")}>
-      <a href={path("containers")}>{t("nav.containers")}</a>
-      {project && <span>{project}</span>}
-    </nav>
   );
 }
 

@@ -7,7 +7,7 @@ import { ago, bytes, count, moment, percent, short } from "../lib/format";
 import { parseReference } from "../lib/words";
 import { go, path } from "../router";
 import { containers, images } from "../state/engine";
-import { Button, Copy, Empty, Facts, Header, Loading, Problem, Search } from "../ui/basics";
+import { Button, Copy, Crumbs, Empty, Facts, Header, Loading, Problem, Search } from "../ui/basics";
 import { Field, FormDialog, confirm } from "../ui/dialog";
 import { Icon } from "../ui/icon";
 import { moveAmongRows } from "../ui/rows";
@@ -227,13 +227,13 @@ export function ImagePage({ id }: { id: string }) {
     return <Empty whole icon="images" title={t("images.gone")} text={t("images.gone.text")}><a class="button primary" href={path("images")}>{t("images.back")}</a></Empty>;
   if (error) return <Problem error={error} again={look} />;
   const image = images.data.value?.find(({ Id }) => short(Id).startsWith(id) || Id.startsWith(id));
-  if (!layers || !detail || !image) return <><Header title={id} /><Loading /></>;
+  if (!layers || !detail || !image) return <><Crumbs page="images" /><Header title={id} /><Loading /></>;
   const tags = tagsOf(image);
   const config = (detail.Config ?? {}) as { Cmd?: string[] | null; Entrypoint?: string[] | null; Env?: string[] | null; ExposedPorts?: object | null; User?: string; WorkingDir?: string };
   const most = Math.max(1, ...layers.map(({ Size }) => Size));
   return (
     <>
-      <nav class="crumbs" aria-label={t("crumbs")}><a href={path("images")}>{t("nav.images")}</a></nav>
+      <Crumbs page="images" />
       <Header title={tags[0] ?? short(image.Id)} note={t("images.line", { size: bytes(image.Size), when: ago(image.Created) })}>
         <RunButton image={tags[0] ?? short(image.Id)} />
         <Button icon="tag" label={t("images.tag")} onClick={() => tag(true)} />

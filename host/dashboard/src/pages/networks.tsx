@@ -4,7 +4,7 @@ import { t } from "../i18n";
 import { count, moment, short } from "../lib/format";
 import { go, path } from "../router";
 import { containers, networks } from "../state/engine";
-import { Button, Copy, Doing, Dot, Empty, Facts, Header, Loading, Problem } from "../ui/basics";
+import { Button, Copy, Crumbs, Doing, Dot, Empty, Facts, Header, Loading, Problem } from "../ui/basics";
 import { confirm, Field, FormDialog } from "../ui/dialog";
 import { moveAmongRows } from "../ui/rows";
 import { told } from "../ui/toasts";
@@ -174,12 +174,12 @@ export function NetworkPage({ id }: { id: string }) {
   useEffect(want, []);
   const network = networks.data.value?.find(({ Id, Name }) => Id.startsWith(id) || Name === id);
   if (networks.error.value) return <Problem error={networks.error.value} again={() => networks.refresh()} />;
-  if (!networks.data.value || !containers.data.value) return <><Header title={id} /><Loading /></>;
+  if (!networks.data.value || !containers.data.value) return <><Crumbs page="networks" /><Header title={id} /><Loading /></>;
   if (!network) return <Empty whole icon="networks" title={t("networks.gone")} text={t("networks.gone.text")}><a class="button primary" href={path("networks")}>{t("networks.back")}</a></Empty>;
   const members = membersOf(network);
   return (
     <>
-      <nav class="crumbs" aria-label={t("crumbs")}><a href={path("networks")}>{t("nav.networks")}</a></nav>
+      <Crumbs page="networks" />
       <Header title={network.Name}>{!BUILT_IN.has(network.Name) && <RemoveButton network={network} gone={() => go("networks")} />}</Header>
       <Facts
         facts={[

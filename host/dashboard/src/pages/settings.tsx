@@ -26,8 +26,8 @@ export function Settings() {
     }
   };
   useEffect(() => void look(), []);
-  if (error) return <><Header title={t("nav.settings")} /><Problem error={error} again={look} /></>;
-  if (!form) return <><Header title={t("nav.settings")} /><Loading /></>;
+  if (error) return <div class="settings"><Header title={t("nav.settings")} /><Problem error={error} again={look} /></div>;
+  if (!form) return <form class="settings"><Header title={t("nav.settings")} /><Loading /></form>;
   const { settings } = form;
 
   const change = (key: string, value: unknown) => {

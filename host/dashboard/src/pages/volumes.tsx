@@ -8,7 +8,7 @@ import { save } from "../lib/save";
 import { entries, type Entry } from "../lib/tar";
 import { go, path } from "../router";
 import { containers, usage, volumes } from "../state/engine";
-import { Button, Empty, Facts, Header, Loading, Problem, Search } from "../ui/basics";
+import { Button, Crumbs, Empty, Facts, Header, Loading, Problem, Search } from "../ui/basics";
 import { confirm, Field, FormDialog } from "../ui/dialog";
 import { Icon } from "../ui/icon";
 import { moveAmongRows } from "../ui/rows";
@@ -210,7 +210,7 @@ export function VolumePage({ name }: { name: string }) {
   const size = sizeOf(name);
   return (
     <>
-      <nav class="crumbs" aria-label={t("crumbs")}><a href={path("volumes")}>{t("nav.volumes")}</a></nav>
+      <Crumbs page="volumes" />
       <Header title={name}>
         <ImportButton into={name} />
         <a class="button plain" href={docker.volumeUrl(name)} download={`${name}.tar`}><Icon name="download" /><span>{t("volumes.export")}</span></a>

@@ -6,6 +6,7 @@ import type { Machine } from "../api/cove";
 import type { Failure } from "../api/http";
 import { t } from "../i18n";
 import { ago } from "../lib/format";
+import { arrival, path, type Page } from "../router";
 import { machine, move, moving, served, step } from "../state/machine";
 import { Icon, type IconName } from "./icon";
 import { attempt } from "./toasts";
@@ -61,15 +62,35 @@ export function Doing({ run, ...props }: Omit<ButtonProps, "busy" | "onClick"> &
   );
 }
 
-export function Header({ title, note, children }: { title: string; note?: ComponentChildren; children?: ComponentChildren }) {
+/** The head of a page. It is the same while the page loads and after, so that the focus on it stays. */
+export function Header({ title, dot, note, children }: {
+  title: string;
+  dot?: string;
+  note?: ComponentChildren;
+  children?: ComponentChildren;
+}) {
+  const heading = useRef<HTMLHeadingElement>(null);
+  useEffect(() => {
+    if (arrival.due) heading.current!.focus({ preventScroll: true });
+    arrival.due = false;
+  }, []);
   return (
     <header class="page-head">
       <div class="page-title">
-        <h1 tabIndex={-1}>{title}</h1>
+        <h1 tabIndex={-1} ref={heading}>{dot && <Dot state={dot} />}{title}</h1>
         {note && <p class="muted">{note}</p>}
       </div>
       <div class="actions">{children}</div>
     </header>
+  );
+}
+
+export function Crumbs({ page, more = "" }: { page: Page; more?: string }) {
+  return (
+    <nav class="crumbs" aria-label={t("crumbs")}>
+      <a href={path(page)}>{t(`nav.${page}`)}</a>
+      {more && <span>{more}</span>}
+    </nav>
   );
 }
 

@@ -1,7 +1,7 @@
 /** Dialogs, on the browser's own: it holds the focus in, Escape closes, and the focus goes back to where it was. */
 
 import { signal } from "@preact/signals";
-import type { ComponentChildren } from "preact";
+import { cloneElement, type ComponentChildren, type VNode } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { t } from "../i18n";
 import { Button } from "./basics";
@@ -104,22 +104,14 @@ export function Confirmation() {
   );
 }
 
-export function Field({ label, hint, error, children }: {
-  label: string;
-  hint?: string | undefined;
-  error?: string | undefined;
-  children: ComponentChildren;
-}) {
+/** One control with its label; the hint describes it, and is no part of its name. */
+export function Field({ label, hint, children }: { label: string; hint?: string; children: VNode<Record<string, unknown>> }) {
+  const id = useId();
   return (
-    <label class="field">
-      <span class="field-label">{label}</span>
-      {children}
-      {hint && <span class="muted field-hint">{hint}</span>}
-      {error && (
-        <span class="field-error" role="alert">
-          {error}
-        </span>
-      )}
-    </label>
+    <div class="field">
+      <label class="field-label" for={id}>{label}</label>
+      {cloneElement(children, { id, "aria-describedby": hint ? `${id}-hint` : undefined })}
+      {hint && <span class="muted field-hint" id={`${id}-hint`}>{hint}</span>}
+    </div>
   );
 }
