@@ -12,7 +12,7 @@ from typing import Any
 import h11
 
 from cove.dashboard.engine import Engine, Exchange
-from cove.dashboard.http import CHUNK, Http
+from cove.dashboard.http import CHUNK, Gone, Http
 from cove.dashboard.refusal import Refused
 from cove.dashboard.websocket import WebSocket
 
@@ -48,7 +48,7 @@ async def _carry(terminal: WebSocket, exec_id: str, engine: Engine, size: tuple[
         showing = asyncio.ensure_future(_shown(terminal, exchange, early))
         try:
             await asyncio.wait((typing, showing), return_when=asyncio.FIRST_COMPLETED)
-            ended = showing.done()
+            ended = showing.done() and not isinstance(showing.exception(), Gone)
         finally:
             for each in (typing, showing):
                 each.cancel()
