@@ -68,6 +68,8 @@ def test_an_archive_is_loaded(machine: Machine, visit: Visit, running: str, name
     machine.docker("save", "-o", str(archive), name)
     machine.docker("image", "rm", name)
     page = visit("images")
+    expect(page.get_by_role("link", name="busybox")).to_be_visible()
+    expect(page.get_by_role("link", name=name)).to_have_count(0)
     page.get_by_label("Load archive").set_input_files(archive)
     expect(page.get_by_role("link", name=name)).to_be_visible()
     assert machine.docker("image", "inspect", name).returncode == 0

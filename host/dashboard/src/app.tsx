@@ -3,9 +3,9 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { language, speak, t, type Key } from "./i18n";
 import { go, path, route, type Page } from "./router";
 import { onEvent } from "./state/engine";
-import { machine } from "./state/machine";
+import { machine, served } from "./state/machine";
 import { theme, wear } from "./theme";
-import { Button, Dot, Loading } from "./ui/basics";
+import { Button, Copy, Dot, Loading } from "./ui/basics";
 import { Confirmation, Dialog } from "./ui/dialog";
 import { Icon, type IconName } from "./ui/icon";
 import { announce, Toasts } from "./ui/toasts";
@@ -16,6 +16,7 @@ import { machineWord, Overview } from "./pages/overview";
 
 const Images = lazy(() => import("./pages/images").then((page) => page.Images));
 const ImagePage = lazy(() => import("./pages/images").then((page) => page.ImagePage));
+const Cache = lazy(() => import("./pages/cache").then((page) => page.Cache));
 const Volumes = lazy(() => import("./pages/volumes").then((page) => page.Volumes));
 const VolumePage = lazy(() => import("./pages/volumes").then((page) => page.VolumePage));
 const Networks = lazy(() => import("./pages/networks").then((page) => page.Networks));
@@ -24,9 +25,12 @@ const Settings = lazy(() => import("./pages/settings").then((page) => page.Setti
 const Diagnose = lazy(() => import("./pages/diagnose").then((page) => page.Diagnose));
 const Tour = lazy(() => import("./pages/tour").then((page) => page.Tour));
 
+/** On a phone these are at hand, and the others behind "More". */
 const MAIN: readonly Page[] = ["overview", "containers", "images", "volumes", "networks"];
-const REST: readonly Page[] = ["settings", "diagnose", "tour"];
-const LETTERS: Record<string, Page> = { o: "overview", c: "containers", i: "images", v: "volumes", n: "networks", s: "settings", d: "diagnose", t: "tour" };
+const REST: readonly Page[] = ["cache", "settings", "diagnose", "tour"];
+const LETTERS: Record<string, Page> = { o: "overview", c: "containers", b: "cache", i: "images", v: "volumes", n: "networks", s: "settings", d: "diagnose", t: "tour" };
+/** What a screen reader says as it happens; all of it is on the overview. */
+const SPOKEN = new Set(["start", "die", "destroy", "pause", "unpause", "oom"].map((action) => `container ${action}`));
 const SECOND_KEY_MS = 1500;
 
 export function App() {
@@ -35,7 +39,7 @@ export function App() {
   const main = useRef<HTMLElement>(null);
   const { page, id, tab } = route.value;
   useKeys(() => help(true));
-  useEffect(() => onEvent((event) => announce(eventText(event))), []);
+  useEffect(() => onEvent((event) => SPOKEN.has(`${event.Type} ${event.Action}`) && announce(eventText(event))), []);
   useEffect(() => void (document.documentElement.lang = language.value), [language.value]);
   useEffect(() => {
     document.title = `${id ? `${id} – ` : ""}${t(`nav.${page}` as Key)} – Cove`;
@@ -62,6 +66,12 @@ export function App() {
       </nav>
       <main id="main" class="main" ref={main} tabIndex={-1}>
         <div class="content">
+          {!served.value && (
+            <p class="notice bad" role="alert">
+              <span>{t("problem.away")}. {t("problem.away.text")}</span>
+              <Copy text="cove dashboard" />
+            </p>
+          )}
           <Suspense fallback={<Loading />}>{shown(page, id, tab)}</Suspense>
         </div>
       </main>
@@ -83,6 +93,7 @@ function shown(page: Page, id: string, tab: string) {
     case "images": return id ? <ImagePage key={id} id={id} /> : <Images />;
     case "volumes": return id ? <VolumePage key={id} name={id} /> : <Volumes />;
     case "networks": return id ? <NetworkPage key={id} id={id} /> : <Networks />;
+    case "cache": return <Cache />;
     case "settings": return <Settings />;
     case "diagnose": return <Diagnose />;
     case "tour": return <Tour />;

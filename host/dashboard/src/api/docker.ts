@@ -105,12 +105,24 @@ export interface Network {
   Labels: Record<string, string> | null;
 }
 
+export interface CacheRecord {
+  ID: string;
+  Type: string;
+  Description: string;
+  InUse: boolean;
+  Shared: boolean;
+  Size: number;
+  CreatedAt: string;
+  LastUsedAt: string | null;
+  UsageCount: number;
+}
+
 export interface DiskUsage {
   LayersSize: number;
   Images: (Image & { Size: number })[] | null;
   Containers: { Id: string; SizeRw?: number; State: string }[] | null;
   Volumes: Volume[] | null;
-  BuildCache: { Size: number; InUse: boolean; Shared: boolean }[] | null;
+  BuildCache: CacheRecord[] | null;
 }
 
 export interface DockerEvent {
@@ -140,6 +152,8 @@ export interface PullStep {
 }
 
 const at = (...parts: string[]) => DOCKER + parts.map((part) => `/${encodeURIComponent(part)}`).join("");
+
+export type Pruned = "images" | "volumes" | "networks" | "build";
 
 export const docker = {
   containers: () => json<Container[]>(`${at("containers", "json")}?all=1`),
@@ -184,9 +198,9 @@ export const docker = {
   disconnect: async (network: string, container: string) => {
     await ask(at("networks", network, "disconnect"), sending("POST", { Container: container, Force: false }));
   },
-  prune: (what: "containers" | "images" | "volumes" | "networks", filters: Record<string, string[]> = {}) =>
+  prune: (what: Pruned, filters: Record<string, string[]> = {}) =>
     json<{ SpaceReclaimed?: number }>(
-      `${at(what, "prune")}${query({ filters: JSON.stringify(filters) })}`,
+      `${at(what, "prune")}${query({ filters: JSON.stringify(filters), all: what === "build" ? true : undefined })}`,
       sending("POST"),
     ),
 

@@ -118,10 +118,11 @@ function GroupRow({ project, list }: { project: string; list: Container[] }) {
   const down = list.filter((container) => !isUp(container));
   return (
     <tr class="group">
-      <th scope="rowgroup" colSpan={4}>
+      <th scope="rowgroup" colSpan={2}>
         {project || t("containers.single")}
         <span class="muted"> {t("containers.group", { running: count(up.length), all: count(list.length) })}</span>
       </th>
+      <td class="wide" colSpan={2} />
       <td class="end">
         {project && (
           <div class="row-actions">
@@ -222,6 +223,8 @@ export function ContainerActions({ id, name, state, full = false, gone }: {
   const up = state === "running" || state === "restarting";
   const paused = state === "paused";
   const shared = { bare: !full, kind: full ? "plain" : "quiet" } as const;
+  // In a row on a phone there is room for the most needed ones; the container's own page has all.
+  const second = full ? "" : "wide-inline";
   const label = (text: string) => (full ? text : `${text}: ${name}`);
   return (
     <div class="row-actions">
@@ -232,8 +235,8 @@ export function ContainerActions({ id, name, state, full = false, gone }: {
       ) : (
         <Doing {...shared} icon="play" label={label(t("start"))} run={() => docker.act(id, "start")} />
       )}
-      {up ? <Doing {...shared} class="wide-inline" icon="pause" label={label(t("pause"))} run={() => docker.act(id, "pause")} /> : !full && <span class="slot wide-inline" />}
-      <Doing {...shared} class="wide-inline" icon="restart" label={label(t("restart"))} run={() => docker.act(id, "restart")} />
+      {up ? <Doing {...shared} class={second} icon="pause" label={label(t("pause"))} run={() => docker.act(id, "pause")} /> : !full && <span class="slot wide-inline" />}
+      <Doing {...shared} class={second} icon="restart" label={label(t("restart"))} run={() => docker.act(id, "restart")} />
       <Doing
         {...shared}
         icon="remove"

@@ -169,13 +169,13 @@ function EventRow({ event }: { event: DockerEvent }) {
   );
 }
 
-export function spaces(told: DiskUsage): { key: "images" | "containers" | "volumes" | "builds"; size: number }[] {
+export function spaces(told: DiskUsage): { key: "images" | "containers" | "volumes" | "cache"; size: number }[] {
   const sum = (list: readonly number[]) => list.reduce((all, one) => all + Math.max(0, one), 0);
   return [
     { key: "images", size: told.LayersSize },
     { key: "containers", size: sum((told.Containers ?? []).map(({ SizeRw }) => SizeRw ?? 0)) },
     { key: "volumes", size: sum((told.Volumes ?? []).map(({ UsageData }) => UsageData?.Size ?? 0)) },
-    { key: "builds", size: sum((told.BuildCache ?? []).map(({ Size, Shared }) => (Shared ? 0 : Size))) },
+    { key: "cache", size: sum((told.BuildCache ?? []).map(({ Size, Shared }) => (Shared ? 0 : Size))) },
   ];
 }
 
@@ -193,7 +193,7 @@ function Space() {
       <ul class="rows legend">
         {parts.map(({ key, size }) => (
           <li key={key}>
-            <span class="name"><span class={`swatch part-${key}`} aria-hidden="true" />{t(key === "builds" ? "overview.cache" : `nav.${key}`)}</span>
+            <span class="name"><span class={`swatch part-${key}`} aria-hidden="true" />{t(`nav.${key}`)}</span>
             <span class="muted nowrap">{bytes(size)}</span>
           </li>
         ))}

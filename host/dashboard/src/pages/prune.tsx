@@ -1,7 +1,7 @@
 /** Removing what nobody uses, with a look at it first. */
 
 import { useState } from "preact/hooks";
-import { docker } from "../api/docker";
+import { docker, type Pruned } from "../api/docker";
 import { t } from "../i18n";
 import { bytes, count } from "../lib/format";
 import { Button } from "../ui/basics";
@@ -9,8 +9,8 @@ import { FormDialog } from "../ui/dialog";
 import { told } from "../ui/toasts";
 
 export function PruneButton({ what, items, filters = {}, done }: {
-  what: "images" | "volumes" | "networks" | "containers";
-  items: { name: string; size?: number }[];
+  what: Pruned;
+  items: { id?: string; name: string; size?: number }[];
   filters?: Record<string, string[]>;
   done: () => Promise<unknown>;
 }) {
@@ -31,10 +31,10 @@ export function PruneButton({ what, items, filters = {}, done }: {
             told(t("prune.done", { size: bytes(SpaceReclaimed) }));
           }}
         >
-          <p>{what === "volumes" ? t("prune.volumes.text") : t("prune.text")}</p>
+          <p>{what === "volumes" ? t("prune.volumes.text") : what === "build" ? t("prune.build.text") : t("prune.text")}</p>
           <ul class="rows preview" tabIndex={0} aria-label={t("prune.preview")}>
             {items.map((item) => (
-              <li key={item.name}>
+              <li key={item.id ?? item.name}>
                 <span class="mono">{item.name}</span>
                 {item.size !== undefined && item.size >= 0 && <span class="muted nowrap">{bytes(item.size)}</span>}
               </li>
