@@ -10,8 +10,11 @@ import sys
 
 from cove.agent import logs
 from cove.dashboard.places import Places
+from cove.errors import MachineBusy
 from cove.machine.files import MAX_LOG, rotate
 from cove.machine.locks import FileLock
+
+LOOKED_AT_S = 0.5
 
 
 def main() -> int:
@@ -19,7 +22,9 @@ def main() -> int:
     places.make()
     rotate(places.log, MAX_LOG)
     lock = FileLock(places.lock)
-    if not lock.try_acquire():
+    try:
+        lock.acquire(LOOKED_AT_S, "the dashboard")  # whoever asks whether it is free holds it for a moment
+    except MachineBusy:
         return 0  # another one serves already: whoever started this one will find it
     logs.begin(places.log)
     try:

@@ -59,9 +59,8 @@ class Engine:
 
     async def connect(self) -> Exchange:
         """Raises `Refused` when the machine does not run."""
-        found = "suspending" if self._shut else state(self._paths)
-        if found != "running":
-            raise Refused(503, f"the machine {self._paths.name} is {found}", _HINTS[found], machine=found)
+        if (found := self._state()) != "running":
+            raise self._is(found)
         try:
             sock = await abandonable(connect, self._paths.docker_socket, CONNECT_S)
         except (OSError, CoveError) as error:
@@ -69,9 +68,18 @@ class Engine:
                 503, f"the engine of machine {self._paths.name} cannot be reached: {error}", "see what is wrong with: cove diagnose",
                 machine="running",
             ) from None  # fmt: skip
+        if self._shut:  # meanwhile
+            sock.close()
+            raise self._is(self._state())
         made = Exchange(sock, self._open.discard)
         self._open.add(made)
         return made
+
+    def _state(self) -> str:
+        return "suspending" if self._shut else state(self._paths)
+
+    def _is(self, found: str) -> Refused:
+        return Refused(503, f"the machine {self._paths.name} is {found}", _HINTS[found], machine=found)
 
     async def ask(self, method: str, target: str, body: bytes = b"") -> tuple[int, bytes]:
         """A short answer, whole. Raises `Refused`."""

@@ -268,6 +268,8 @@ class Http:
                 event = await self.connection.next_event(BODY_S)
             except TimeoutError:
                 raise Refused(408, "the rest of this request did not come") from None
+            except h11.RemoteProtocolError as error:
+                raise Refused(400, f"this is no HTTP: {error}") from None
             if isinstance(event, h11.Data):
                 yield bytes(event.data)
             elif isinstance(event, h11.ConnectionClosed):

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from cove.local.sockets import connect
 from cove.machine import effective, lifecycle
 from cove.machine.paths import MachinePaths, private_dir, runtime_dir
 from cove.progress import REACHABLE
-from cove.share.watching.source import Seen, for_this_system
+from cove.share.watching.source import Seen, Source, for_this_system
 from cove.support import status
 
 log = logging.getLogger(__name__)
@@ -78,19 +78,20 @@ class State:
 
         measuring: asyncio.Task[None] | None = None
         try:
-            async for change in changes(self._paths):
-                if "state" in change:
-                    pid = change["state"].get("pid")
-                async with sending:
-                    await events.send(change)
-                measuring = measuring or asyncio.ensure_future(measure())
+            async with contextlib.aclosing(changes(self._paths)) as changing:
+                async for change in changing:
+                    if "state" in change:
+                        pid = change["state"].get("pid")
+                    async with sending:
+                        await events.send(change)
+                    measuring = measuring or asyncio.ensure_future(measure())
         finally:
             if measuring is not None:
                 measuring.cancel()
                 await asyncio.gather(measuring, return_exceptions=True)
 
 
-async def changes(paths: MachinePaths) -> AsyncIterator[dict[str, Any]]:
+async def changes(paths: MachinePaths) -> AsyncGenerator[dict[str, Any], None]:
     """{"state": …} now and whenever it has changed, {"progress": …} of what is being done; without end."""
     with _Folder(paths) as folder:
         while True:
@@ -154,24 +155,30 @@ class _Folder:
         self._name = paths.name
         self._loop = asyncio.get_running_loop()
         self.changed = asyncio.Event()
-        self._watched = False
-        self._source = for_this_system(self._tell)
+        self._source: Source | None = None
+        """None when it cannot be watched."""
 
     def __enter__(self) -> _Folder:
         try:
             folder = private_dir(runtime_dir()).resolve()
+            self._source = for_this_system(self._tell)
             self._source.watch(folder, folder)
-            self._watched = True
         except (OSError, CoveError) as error:
+            self._close()
             log.warning("changes of the machine's state are looked for, and not told: %s", error)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._source.close()
+        self._close()
+
+    def _close(self) -> None:
+        if self._source is not None:
+            self._source.close()
+        self._source = None
 
     async def wait(self) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None if self._watched else UNTOLD_S):
+            async with asyncio.timeout(UNTOLD_S if self._source is None else None):
                 await self.changed.wait()
 
     def _tell(self, _folder: Path, seen: Sequence[Seen], lost: bool) -> None:

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import http.client
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import websocket
-from cove.dashboard import launch
+from cove.dashboard import launch, machine_state
 from cove.dashboard.machine_state import changes
 from cove.machine import lifecycle
 from cove.machine.paths import MachinePaths
@@ -193,13 +193,34 @@ def test_who_watches_hears_of_an_agent_that_is_killed(cove: Any, made: MachinePa
     cove.run("machine", "start")
 
     async def look() -> None:
-        watched: AsyncIterator[dict[str, Any]] = changes(lifecycle.existing("default"))
-        async with asyncio.timeout(BOUND_S), contextlib.aclosing(watched):  # type: ignore[type-var]
+        watching = contextlib.aclosing(changes(lifecycle.existing("default")))
+        async with asyncio.timeout(BOUND_S), watching as watched:
             async for told in watched:
                 state = told.get("state", {})
                 if state.get("agent_pid"):
                     cove.end()
                 elif state.get("state") == "stopped":
+                    return
+
+    asyncio.run(look())
+
+
+def test_where_a_folder_cannot_be_watched_the_state_is_looked_for(
+    cove: Any, made: MachinePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(_: object) -> Any:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(machine_state, "for_this_system", none)
+    monkeypatch.setattr(machine_state, "UNTOLD_S", 0.05)
+
+    async def look() -> None:
+        async with asyncio.timeout(BOUND_S), contextlib.aclosing(changes(made)) as watched:
+            async for told in watched:
+                state = told.get("state", {})
+                if state.get("state") == "stopped":
+                    await asyncio.to_thread(cove.run, "machine", "start")
+                elif state.get("state") == "running":
                     return
 
     asyncio.run(look())

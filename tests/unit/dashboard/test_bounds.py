@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +59,11 @@ def test_a_body_that_does_not_come_is_not_waited_for(dashboard: Any, monkeypatch
     assert b" 408 " in all_of(dashboard.raw(head + b"{")).splitlines()[0]
 
 
+def test_a_body_that_is_none_is_refused(dashboard: Any) -> None:
+    head = dashboard.head("PUT", "api/settings", "Transfer-Encoding: chunked")
+    assert b" 400 " in all_of(dashboard.raw(head + b"nonsense\r\n")).splitlines()[0]
+
+
 def test_a_body_that_is_too_long_is_refused(dashboard: Any) -> None:
     head = dashboard.head("PUT", "api/settings", f"Content-Length: {10 * settings_form.MAX_BODY}")
     assert b" 413 " in all_of(dashboard.raw(head + b" " * 2 * settings_form.MAX_BODY)).splitlines()[0]
@@ -93,15 +99,15 @@ def test_what_nobody_has_open_ends(serving: Callable[..., Any]) -> None:
     assert not made.places.socket.exists()
 
 
-def test_what_somebody_has_open_does_not_end(serving: Callable[..., Any]) -> None:
-    made = serving(unused_s=5)
-    made.enter()
-    with_page = made.socket("api/machine/watch")
-    with_page.recv()
-    assert made.service._timer is None
-    with_page.close()
-    made.thread.join(30)
-    assert not made.thread.is_alive()
+def test_what_somebody_has_open_does_not_end(dashboard: Any) -> None:
+    page = dashboard.socket("api/machine/watch")
+    page.recv()
+    assert dashboard.service._timer is None
+    page.close()
+    deadline = time.monotonic() + 30
+    while dashboard.service._timer is None:
+        assert time.monotonic() < deadline, "it does not notice that the page has gone"
+        time.sleep(0.01)
 
 
 def test_it_ends_when_it_is_told_to_and_so_do_its_streams(dashboard: Any) -> None:

@@ -275,7 +275,7 @@ class Terminal:
             asked += client.recv(1 << 16)
         self.started = json.loads(asked.partition(b"\r\n\r\n")[2])
         client.sendall(b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n$ ")
-        while data := client.recv(1 << 16):
+        while (data := client.recv(1 << 16)) and b"\x04" not in data:
             client.sendall(data.upper())
         self.gone.set()
 

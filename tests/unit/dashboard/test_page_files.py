@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cove.dashboard import static
 
 SCRIPT = "assets/index-Ab3_x-9z.js"
 
@@ -37,6 +38,14 @@ def test_a_file_is_given_as_small_as_the_browser_takes_it(
 
 def test_a_file_whose_name_tells_its_contents_is_kept_for_ever(dashboard: Any) -> None:
     assert "immutable" in dashboard.browse("GET", SCRIPT).headers["cache-control"]
+
+
+def test_the_page_comes_with_cove() -> None:
+    names = {path.name for path in static.FOLDER.rglob("*")}
+    assert static.PAGE in names
+    assert all(
+        f"{name}{ending}" in names for name in names if name.endswith(".js") for ending in static.ENCODINGS.values()
+    )
 
 
 def test_of_a_file_one_may_ask_the_head_alone(dashboard: Any) -> None:
