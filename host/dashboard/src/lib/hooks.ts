@@ -27,3 +27,19 @@ export function useLatest<T>(value: T): { readonly current: T } {
   kept.current = value;
   return kept;
 }
+
+const AT_ONCE = 60;
+
+/** A long list in parts, one a picture: the first is there at once, however long the list is. */
+export function useGrowing<T>(list: readonly T[]): readonly T[] {
+  const [many, set] = useState(AT_ONCE);
+  useEffect(() => {
+    if (many >= list.length) {
+      set(Math.max(AT_ONCE, list.length));
+      return;
+    }
+    const next = requestAnimationFrame(() => set(many + AT_ONCE));
+    return () => cancelAnimationFrame(next);
+  }, [many, list.length]);
+  return list.slice(0, many);
+}

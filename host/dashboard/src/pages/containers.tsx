@@ -4,7 +4,7 @@ import { useEffect } from "preact/hooks";
 import { docker, nameOf, projectOf, publishedPorts, type Container } from "../api/docker";
 import { t } from "../i18n";
 import { ago, count } from "../lib/format";
-import { useNow } from "../lib/hooks";
+import { useGrowing, useNow } from "../lib/hooks";
 import { path } from "../router";
 import { containers } from "../state/engine";
 import { Choice, Doing, Dot, Empty, Header, Loading, Problem, Search } from "../ui/basics";
@@ -87,8 +87,9 @@ function grouped(list: readonly Container[]): [string, Container[]][] {
 
 function Table({ shown }: { shown: Container[] }) {
   useNow();
+  const drawn = useGrowing(shown);
   if (shown.length === 0) return <Empty icon="search" title={t("search.none")} text={t("search.none.text")} />;
-  const groups = grouped(shown);
+  const groups = grouped(drawn);
   return (
     <table class="table containers" onKeyDown={moveAmongRows}>
       <caption class="hidden">{t("nav.containers")}</caption>

@@ -44,10 +44,17 @@ function take(event: DockerEvent): void {
 }
 
 let again = () => {};
+let resting = false;
 
 /** The machine runs (again): connect now rather than after the wait. */
 export function reconnect(): void {
+  resting = false;
   again();
+}
+
+/** The machine does not run: nothing is asked until it does. */
+export function rest(): void {
+  resting = true;
 }
 
 /** Follows the engine's events for as long as the page is there. */
@@ -65,7 +72,7 @@ export async function follow(): Promise<never> {
     connected.value = false;
     await new Promise<void>((resolve) => {
       again = resolve;
-      setTimeout(resolve, wait);
+      if (!resting) setTimeout(resolve, wait);
     });
   }
 }

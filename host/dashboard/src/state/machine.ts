@@ -3,7 +3,7 @@
 import { computed, signal } from "@preact/signals";
 import { cove, type Figures, type Machine, type Progress, type Told, type Verb } from "../api/cove";
 import { Failure } from "../api/http";
-import { reconnect } from "./engine";
+import { reconnect, rest } from "./engine";
 
 const LONGEST_WAIT_MS = 30_000;
 /** Ten minutes at one every two seconds. */
@@ -45,7 +45,10 @@ function take(told: Told): void {
   if (told.state.state === before) return;
   progress.value = null;
   if (told.state.state === "running") reconnect();
-  else figures.value = [];
+  else {
+    rest();
+    figures.value = [];
+  }
 }
 
 export async function move(verb: Verb): Promise<void> {
