@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import websocket
+from cove.cli.dashboard import PROCESS
 from cove.dashboard import launch
 from cove.machine import lifecycle
 from cove.machine.locks import FileLock
@@ -75,7 +76,7 @@ def browser(native_engine: Any) -> Iterator[Browser]:
             assert lock.try_acquire()
             paths.docker_socket.symlink_to(native_engine.socket)
             try:
-                yield Browser(launch.address("default"))
+                yield Browser(launch.address("default", PROCESS))
             finally:
                 launch.end("default")
     shutil.rmtree(folder, ignore_errors=True)
@@ -200,4 +201,4 @@ def test_what_the_engine_refuses_is_told_in_its_words(browser: Browser) -> None:
 
 
 def test_the_next_command_finds_the_same_process(browser: Browser) -> None:
-    assert Browser(launch.address("default")).port == browser.port
+    assert Browser(launch.address("default", PROCESS)).port == browser.port

@@ -8,6 +8,7 @@ from cove.cli import as_json as json_output
 from cove.cli.clicked import Command, switch
 from cove.cli.which_machine import named
 
+PROCESS = "cove.cli.dashboard_process"
 HELP = """Open the dashboard, a page in your browser, on this computer alone
 
 The address that is printed opens it once, within a minute; nobody else can come in by it after
@@ -22,8 +23,8 @@ open for 15 minutes. To look at a machine does not start it: the page has a butt
 def command(name: str, no_open: bool, as_json: bool) -> None:
     from cove.dashboard import launch
 
-    opened = not no_open and _open(launch.address(name))
-    url = launch.address(name)  # another one: the browser has used the first, or will never come
+    opened = not no_open and _open(launch.address(name, PROCESS))
+    url = launch.address(name, PROCESS)  # another one: the browser has used the first, or will never come
     json_output.told(as_json, url, machine=name, url=url, opened=opened)
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
+from collections.abc import Callable
+from urllib.parse import unquote
 
 import h11
 
+from cove.agent.threads import abandonable
 from cove.dashboard.engine import Engine, Exchange
-from cove.dashboard.http import Answer, Gone, Headers
+from cove.dashboard.http import Answer, Gone, Headers, Request
 from cove.dashboard.refusal import Refused
 
 TOLD = ("content-type", "accept", "content-length", "transfer-encoding", "x-registry-auth", "x-registry-config")
@@ -25,11 +30,19 @@ POLICY = "default-src 'none'; sandbox"
 """What comes from containers is no page, whatever it says that it is."""
 
 
-async def answer(answer: Answer, engine: Engine) -> None:
+Logins = Callable[[str], str]
+"""X-Registry-Auth for the registry of an image of this name, "" for none. It may block."""
+LOGIN_S = 30.0
+"""For a credential helper, which may have to ask its user."""
+_OF_REGISTRIES = re.compile(r"(?:/v[0-9.]+)?/images/(?:create|(?P<name>.+)/push)")
+
+
+async def answer(answer: Answer, engine: Engine, logins: Logins) -> None:
     """Pass on a request, whose target is Docker's. Raises `Refused`, `Gone`."""
+    login = await _login(answer.request, logins)
     exchange = await engine.connect()
     try:
-        await _both_ways(answer, exchange)
+        await _both_ways(answer, exchange, login)
     except (OSError, h11.RemoteProtocolError, h11.LocalProtocolError) as error:
         if answer.begun:
             raise Gone from None  # the page sees an answer that is cut short
@@ -38,9 +51,22 @@ async def answer(answer: Answer, engine: Engine) -> None:
         exchange.close()
 
 
-async def _both_ways(answer: Answer, exchange: Exchange) -> None:
+async def _login(request: Request, logins: Logins) -> Headers:
+    """What the user has logged in with, which the page does not know, for what goes to a registry or comes from one."""
+    asked = _OF_REGISTRIES.fullmatch(request.path)
+    if asked is None or request.method != "POST" or request.header("x-registry-auth") is not None:
+        return ()
+    image = unquote(asked["name"]) if asked["name"] else request.query.get("fromImage", "")
+    found = ""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LOGIN_S):
+            found = await abandonable(logins, image) if image else ""
+    return [("X-Registry-Auth", found)] if found else ()
+
+
+async def _both_ways(answer: Answer, exchange: Exchange, login: Headers) -> None:
     request = answer.request
-    headers = [(name, value) for name, value in request.headers if name in TOLD]
+    headers = [*((name, value) for name, value in request.headers if name in TOLD), *login]
     await exchange.ask(request.method, request.target, headers)
     upward, downward = asyncio.ensure_future(_up(answer, exchange)), asyncio.ensure_future(_down(answer, exchange))
     try:

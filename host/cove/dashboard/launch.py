@@ -21,9 +21,9 @@ END_S = 10.0
 MAX_LINE = 4096
 
 
-def address(name: str) -> str:
-    """Where the dashboard of a machine is opened, once and within a minute; its process is started when none runs, and in the place of
-    another Cove's. Raises `CoveError`.
+def address(name: str, module: str) -> str:
+    """Where the dashboard of a machine is opened, once and within a minute; its process, ``python -m module name``, is started when
+    none runs, and in the place of another Cove's. Raises `CoveError`.
     """
     places = Places(name)
     places.make()
@@ -34,7 +34,7 @@ def address(name: str) -> str:
             end(name)
             told = None
         if told is None:
-            _start(places)
+            _start(places, module)
             told = _asked(places, "open")
     if told is None or "url" not in told:
         raise CoveError("the dashboard does not answer as agreed", f"its log is {places.log}")
@@ -67,13 +67,13 @@ def _asked(places: Places, operation: str) -> dict[str, Any] | None:
     return told if isinstance(told, dict) else {}
 
 
-def _start(places: Places) -> None:
+def _start(places: Places, module: str) -> None:
     """Raises `CoveError`."""
     lock = FileLock(places.lock)
     lock.acquire(END_S, f"the dashboard of machine {places.name}")  # one that is just ending
     lock.release()
     with places.log.open("ab") as log:
-        words = [sys.executable, "-m", "cove.dashboard", places.name]
+        words = [sys.executable, "-m", module, places.name]
         process = processes.start(words, log, inherited=(), folder=places.folder, output=subprocess.PIPE)
     assert process.stdout is not None
     with process.stdout as said:

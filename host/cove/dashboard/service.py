@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import Any
 
 from cove.dashboard.diagnosis import Diagnosis
+from cove.dashboard.docker_proxy import Logins
 from cove.dashboard.doorkeeper import Doorkeeper
 from cove.dashboard.engine import Engine
 from cove.dashboard.http import Connection, Gone
@@ -40,9 +41,10 @@ BACKLOG = 64
 
 
 class Service:
-    def __init__(self, places: Places, files: Files, unused_s: float = UNUSED_S) -> None:
+    def __init__(self, places: Places, files: Files, logins: Logins, unused_s: float = UNUSED_S) -> None:
         self._places = places
         self._files = files
+        self._logins = logins
         self._unused_s = unused_s
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
@@ -91,7 +93,7 @@ class Service:
             "PUT api/settings": form.change,
             "GET api/diagnose": Diagnosis(paths).answer,
         }
-        return Site(self._doorkeeper, engine, self._files, handlers, self._used)
+        return Site(self._doorkeeper, engine, self._files, handlers, self._used, self._logins)
 
     def _used(self, change: int) -> None:
         self._in_use += change
@@ -137,11 +139,11 @@ class Service:
         return {"error": f"unknown request {operation!r}"}
 
 
-def main(places: Places, listening: Callable[[], None], files: Files | None = None) -> None:
+def main(places: Places, listening: Callable[[], None], logins: Logins) -> None:
     """Serve in this process until the end, or a signal that asks for it. Raises `OSError`."""
 
     async def run() -> None:
-        service = Service(places, files or Files())
+        service = Service(places, Files(), logins)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             if sys.platform == "win32":

@@ -38,13 +38,15 @@ class Site:
     goes."""
 
     def __init__(
-        self, doorkeeper: Doorkeeper, engine: Engine, files: Files, handlers: dict[str, Handler], used: Callable[[int], None]
+        self, doorkeeper: Doorkeeper, engine: Engine, files: Files, handlers: dict[str, Handler], used: Callable[[int], None],
+        logins: docker_proxy.Logins,
     ) -> None:  # fmt: skip
         self._doorkeeper = doorkeeper
         self._engine = engine
         self._files = files
         self._handlers = handlers
         self._used = used
+        self._logins = logins
 
     async def respond(self, http: Http) -> None:
         """Answer one request. Raises `Gone`."""
@@ -99,7 +101,7 @@ class Site:
         path = answer.request.path
         if path.startswith("/docker/"):
             answer.request = answer.request.below("/docker/")
-            await docker_proxy.answer(answer, self._engine)
+            await docker_proxy.answer(answer, self._engine, self._logins)
         elif path.startswith("/api/"):
             handler = self._handlers.get(f"{answer.request.method} {path[1:]}")
             if handler is None:

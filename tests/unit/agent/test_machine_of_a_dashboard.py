@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import websocket
+from cove.cli.dashboard import PROCESS
 from cove.dashboard import launch, machine_state
 from cove.dashboard.machine_state import changes
 from cove.machine import lifecycle
@@ -77,7 +78,7 @@ def in_state(state: str) -> Callable[[dict[str, Any]], bool]:
 
 @pytest.fixture
 def page(cove: Any) -> Iterator[Page]:
-    yield Page(launch.address("default"))
+    yield Page(launch.address("default", PROCESS))
     launch.end("default")
 
 

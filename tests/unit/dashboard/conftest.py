@@ -145,7 +145,7 @@ def serving(paths: MachinePaths, assets: Path) -> Iterator[Callable[..., Dashboa
 
         async def run() -> None:
             found["loop"] = asyncio.get_running_loop()
-            found["service"] = Service(places, Files(assets), **options)
+            found["service"] = Service(places, Files(assets), lambda image: f"login for {image}", **options)
             await found["service"].run(listening.set)
 
         thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)

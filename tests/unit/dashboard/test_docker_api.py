@@ -95,6 +95,38 @@ def test_the_engine_gets_no_more_than_it_needs(dashboard: Any, engine: Engine) -
     }
 
 
+@pytest.mark.parametrize(
+    ("target", "image"),
+    [
+        ("images/create?fromImage=r.example%2Fa&tag=1", b"r.example/a"),
+        ("v1.47/images/r.example%2Fa%2Fb/push?tag=1", b"r.example/a/b"),
+        ("images/r.example/a/b/push", b"r.example/a/b"),
+    ],
+)
+def test_what_the_user_has_logged_in_with_is_used(dashboard: Any, engine: Engine, target: str, image: bytes) -> None:
+    standing = Standing(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    engine(standing)
+    assert dashboard.browse("POST", f"docker/{target}").status == 200
+    assert b"\r\nx-registry-auth: login for " + image + b"\r\n" in standing.asked.lower()
+    standing.asked = b""
+    assert dashboard.browse("POST", f"docker/{target}", X_Registry_Auth="own").status == 200
+    assert b"login for" not in standing.asked
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("POST", "images/create?fromSrc=-"), ("GET", "images/create?fromImage=a"), ("POST", "containers/create?fromImage=a"),
+        ("POST", "images/a/tag"),
+    ],
+)  # fmt: skip
+def test_nothing_else_has_it(dashboard: Any, engine: Engine, method: str, target: str) -> None:
+    standing = Standing(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    engine(standing)
+    assert dashboard.browse(method, f"docker/{target}").status == 200
+    assert b"x-registry-auth" not in standing.asked.lower()
+
+
 def test_a_stream_comes_as_the_engine_says_it(dashboard: Any, engine: Engine) -> None:
     standing = stream(engine)
     with dashboard.raw(dashboard.head("GET", "docker/events")) as page:

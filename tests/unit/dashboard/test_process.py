@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -16,6 +17,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from cove.cli.dashboard import PROCESS
+from cove.cli.dashboard_process import login
 from cove.dashboard import launch
 from cove.dashboard.places import Places, served
 from cove.errors import CoveError
@@ -91,15 +94,25 @@ def test_it_opens_the_users_browser_with_another_address_than_it_prints(places: 
     assert opened(seen).status == opened(told["url"]).status == 303
 
 
+def test_it_knows_dockers_logins(places: Places, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    auth = base64.b64encode(b"me:secret").decode()
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {"r.example": {"auth": auth}}}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    told = json.loads(base64.urlsafe_b64decode(login("r.example/a/b:1")))
+    assert (told["username"], told["password"]) == ("me", "secret")
+    assert "password" not in json.loads(base64.urlsafe_b64decode(login("other.example/a")))
+    assert login("NO NAME") == ""
+
+
 def test_commands_at_the_same_time_begin_one_process(places: Places) -> None:
     with ThreadPoolExecutor(4) as pool:
-        ports = {urlsplit(url).port for url in pool.map(lambda _: launch.address(places.name), range(4))}
+        ports = {urlsplit(url).port for url in pool.map(lambda _: launch.address(places.name, PROCESS), range(4))}
     assert len(ports) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_order(places: Places, number: signal.Signals) -> None:
-    launch.address(places.name)
+    launch.address(places.name, PROCESS)
     os.kill(pid_of(places.lock), number)
     wait_ended(places)
     assert not places.socket.exists()
@@ -109,19 +122,19 @@ def test_a_signal_ends_it_in_order(places: Places, number: signal.Signals) -> No
 
 
 def test_one_that_was_killed_is_followed_by_another(places: Places) -> None:
-    first = launch.address(places.name)
+    first = launch.address(places.name, PROCESS)
     os.kill(pid_of(places.lock), signal.SIGKILL)
     wait_ended(places)
-    second = launch.address(places.name)
+    second = launch.address(places.name, PROCESS)
     assert opened(second).status == 303
     with pytest.raises(OSError):
         opened(first)
 
 
 def test_that_of_another_cove_is_replaced(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = pid_of(places.lock) if launch.address(places.name) else 0
+    first = pid_of(places.lock) if launch.address(places.name, PROCESS) else 0
     monkeypatch.setattr(launch, "version", lambda _: "another")
-    launch.address(places.name)
+    launch.address(places.name, PROCESS)
     assert pid_of(places.lock) != first
 
 
@@ -129,25 +142,25 @@ def test_one_that_cannot_begin_says_where_its_log_is(places: Places, monkeypatch
     places.make()
     places.socket.mkdir()  # in the way
     with pytest.raises(CoveError) as error:
-        launch.address(places.name)
+        launch.address(places.name, PROCESS)
     assert str(places.log) in error.value.hint
     places.socket.rmdir()
 
 
 def test_each_machine_has_its_own(places: Places) -> None:
     other = cove("dashboard", "--no-open", "-m", "other").stdout.strip()
-    assert urlsplit(other).port != urlsplit(launch.address(places.name)).port
+    assert urlsplit(other).port != urlsplit(launch.address(places.name, PROCESS)).port
     assert served() == ["default", "other"]
 
 
 def test_its_files_are_this_users_alone(places: Places) -> None:
-    launch.address(places.name)
+    launch.address(places.name, PROCESS)
     assert stat.S_IMODE(places.folder.stat().st_mode) == 0o700
     assert stat.S_IMODE(places.socket.stat().st_mode) == 0o600
 
 
 def test_uninstalling_ends_it(places: Places) -> None:
-    launch.address(places.name)
+    launch.address(places.name, PROCESS)
     pid = pid_of(places.lock)
     done = cove("uninstall", "--force")
     assert done.returncode == 0, done.stderr

@@ -1,14 +1,13 @@
-"""`python -m cove.dashboard NAME`: the dashboard's process. Started by `cove.dashboard.launch`, which reads a line from it once it
-listens."""
+"""The dashboard's process. Started by `cove.dashboard.launch`, which reads a line from it once it listens."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
-import sys
 
 from cove.agent import logs
+from cove.dashboard.docker_proxy import Logins
 from cove.dashboard.places import Places
 from cove.errors import MachineBusy
 from cove.machine.files import MAX_LOG, rotate
@@ -17,8 +16,9 @@ from cove.machine.locks import FileLock
 LOOKED_AT_S = 0.5
 
 
-def main() -> int:
-    places = Places(sys.argv[1])
+def run(name: str, logins: Logins) -> int:
+    """Serve the dashboard of a machine until its end, unless another process does; returns the exit status."""
+    places = Places(name)
     places.make()
     rotate(places.log, MAX_LOG)
     lock = FileLock(places.lock)
@@ -30,7 +30,7 @@ def main() -> int:
     try:
         from cove.dashboard.service import main as serve
 
-        serve(places, listening)
+        serve(places, listening, logins)
     except Exception:
         logging.exception("the dashboard failed")
         return 1
@@ -43,7 +43,3 @@ def listening() -> None:
     with contextlib.suppress(OSError):  # nobody waits any more
         os.write(1, b"\n")
     os.dup2(2, 1)  # from here on both are the log
-
-
-if __name__ == "__main__":
-    sys.exit(main())
