@@ -121,7 +121,7 @@ def opened(machine: Machine, browser: Browser, folder: Path, **looks: object) ->
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     page.goto(Dashboard(machine).address())
-    expect(page.locator(".dot.running").first).to_be_visible()
+    expect(page.locator("[data-machine=running]")).to_be_visible(timeout=PATIENCE_MS)
     yield Shots(page, folder)
     context.close()
 
