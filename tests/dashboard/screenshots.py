@@ -112,7 +112,7 @@ def small(path: Path) -> None:
     from PIL import Image
 
     with Image.open(path) as image:
-        image.convert("P", palette=Image.Palette.ADAPTIVE, colors=128).save(path, optimize=True)
+        image.convert("P", palette=Image.Palette.ADAPTIVE, colors=256).save(path, optimize=True)
 
 
 @contextmanager

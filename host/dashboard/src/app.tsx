@@ -3,9 +3,9 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { language, speak, t, type Key } from "./i18n";
 import { go, path, route, type Page } from "./router";
 import { onEvent } from "./state/engine";
-import { machine, served } from "./state/machine";
+import { away, machine, served } from "./state/machine";
 import { theme, wear } from "./theme";
-import { Button, Copy, Dot, Loading } from "./ui/basics";
+import { Button, Copy, Dot, Header, Loading, NotRunning } from "./ui/basics";
 import { Confirmation, Dialog } from "./ui/dialog";
 import { Icon, type IconName } from "./ui/icon";
 import { announce, Toasts } from "./ui/toasts";
@@ -87,7 +87,12 @@ export function App() {
   );
 }
 
+/** What these show, only an engine can tell. */
+const OF_ENGINE = new Set<Page>(["containers", "images", "cache", "volumes", "networks"]);
+
 function shown(page: Page, id: string, tab: string) {
+  // A page that has fetched its lists before must not show them as if they were so now.
+  if (away.value && OF_ENGINE.has(page)) return <><Header title={t(`nav.${page}`)} /><NotRunning /></>;
   switch (page) {
     case "containers": return id ? <ContainerPage key={id} id={id} tab={tab} /> : <Containers />;
     case "images": return id ? <ImagePage key={id} id={id} /> : <Images />;
@@ -122,7 +127,7 @@ function useKeys(help: () => void): void {
     let waiting = 0;
     const pressed = (event: KeyboardEvent) => {
       const target = event.target as HTMLElement;
-      if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, textarea, select, .terminal, dialog")) return;
+      if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, textarea, select, .shell, dialog")) return;
       if (event.key === "/") {
         const search = document.querySelector<HTMLInputElement>("[data-search]");
         if (search) {

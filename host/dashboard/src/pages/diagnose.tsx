@@ -3,7 +3,7 @@ import { cove, type Finding } from "../api/cove";
 import { Failure } from "../api/http";
 import { t } from "../i18n";
 import { useWhile } from "../lib/hooks";
-import { Button, Copy, Empty, Header, Problem } from "../ui/basics";
+import { Button, Empty, Header, Problem } from "../ui/basics";
 import { Icon, type IconName } from "../ui/icon";
 
 const ICONS: Record<Finding["state"], IconName> = { ok: "good", note: "help", warning: "warning", problem: "bad" };
@@ -50,7 +50,7 @@ function One({ finding: { check, state, text, fix } }: { finding: Finding }) {
       <div>
         <h2>{check}<span class="hidden">: {t(`diagnose.${state}`)}</span></h2>
         <p>{text}</p>
-        {fix && <p class="fix"><span>{fix}</span><Copy text={fix} /></p>}
+        {fix && <p class="fix">{fix}</p>}
       </div>
     </li>
   );

@@ -6,7 +6,7 @@ import { t } from "../i18n";
 import { binary, bytes, clock, count, moment, percent, rate } from "../lib/format";
 import { path } from "../router";
 import { connected, containers, happened, images, usage, volumes } from "../state/engine";
-import { figures, machine, move, moving, step } from "../state/machine";
+import { away, figures, machine, move, moving, step } from "../state/machine";
 import { Doing, Dot, Facts, Header, Loading, NotRunning, Problem, why } from "../ui/basics";
 import { confirm } from "../ui/dialog";
 import { ContainerActions, isUp, stateText } from "./containers";
@@ -21,14 +21,15 @@ export function Overview() {
   return (
     <>
       <Header title={t("nav.overview")} note={known ? <MachineLine machine={known} /> : undefined}>
-        {known && <MachineActions machine={known} />}
+        {known && <MachineActions />}
       </Header>
-      {known && known.state !== "running" ? (
+      {away.value ? (
         <NotRunning />
       ) : error ? (
         <Problem error={error} again={() => containers.refresh()} />
       ) : (
         <>
+          {known?.trouble && <p class="notice bad" role="alert">{why(known)}</p>}
           {known?.last_crash && Date.now() / 1000 - known.last_crash.at < 86_400 && <p class="notice bad">{known.last_crash.text} <a href={path("diagnose")}>{t("nav.diagnose")}</a></p>}
           {known?.lost_ports?.length ? <p class="notice">{t("machine.lostPorts", { count: known.lost_ports.length })} <a href={path("diagnose")}>{t("nav.diagnose")}</a></p> : null}
           <Load />
@@ -71,13 +72,13 @@ function MachineLine({ machine: known }: { machine: Machine }) {
   );
 }
 
-function MachineActions({ machine: { state } }: { machine: Machine }) {
+function MachineActions() {
   const busy = moving.value !== null;
   const button = (verb: Verb, icon: "play" | "stop" | "suspend" | "restart", label: string) => (
     <Doing key={verb} icon={icon} label={label} disabled={busy} run={() => move(verb)} />
   );
   // Where it does not run, the page's middle has the button.
-  if (state !== "running") return null;
+  if (away.value) return null;
   const up = (containers.data.value ?? []).filter(isUp).length;
   const asking = (verb: "stop" | "restart", icon: "stop" | "restart", label: string) => (
     <Doing

@@ -84,7 +84,7 @@ export default function Terminal({ id, running }: { id: string; running: boolean
   if (!running) return <Empty icon="terminal" title={t("terminal.stopped")} text={t("terminal.stopped.text")} />;
   return (
     <section class="terminal-page" aria-label={t("tab.terminal")}>
-      <div class="terminal" ref={box} />
+      <div class="shell" ref={box} />
       {ended && (
         <div class="terminal-end" role="status">
           <span>{t("terminal.ended")}</span>
@@ -96,6 +96,6 @@ export default function Terminal({ id, running }: { id: string; running: boolean
 }
 
 function colours() {
-  const style = getComputedStyle(document.querySelector(".terminal")!);
+  const style = getComputedStyle(document.querySelector(".shell")!);
   return { background: style.backgroundColor, foreground: style.color, cursor: style.color, selectionBackground: "#4d8f9566" };
 }

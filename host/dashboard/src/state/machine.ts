@@ -19,6 +19,8 @@ export const progress = signal<Progress | null>(null);
 /** When, and the figures then; oldest first. */
 export const figures = signal<readonly { time: number; now: Figures }[]>([]);
 
+/** Whether there is no engine to be asked. One that stands still, for its disk is full, may have something to say. */
+export const away = computed(() => machine.value !== null && !["running", "paused", "unknown"].includes(machine.value.state));
 export const running = computed(() => (machine.value ? machine.value.state === "running" : true));
 
 export async function follow(): Promise<never> {

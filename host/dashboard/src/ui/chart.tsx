@@ -40,7 +40,7 @@ export default function Chart({ label, times, series, format, top, height = 120 
         padding: [8, 26, 0, 0],
         legend: { show: false },
         cursor: { y: false, points: { size: 6 } },
-        scales: { x: { time: true, range: (_, least, most) => [Math.min(least ?? 0, (most ?? 60) - 60), most ?? 60] }, y: { range: (_, __, most) => [0, Math.max(top, most * 1.15)] } },
+        scales: { x: { time: true, range: lastMinute }, y: { range: (_, __, most) => [0, Math.max(top, most * 1.15)] } },
         axes: [
           { ...axis, grid: { show: false }, size: 24, space: 80, values: (_, at) => at.map(hour) },
           { ...axis, size: 64, space: 36, values: (_, at) => at.map((value) => format(value)) },
@@ -88,6 +88,12 @@ export default function Chart({ label, times, series, format, top, height = 120 
       <div ref={box} class="chart-box" role="img" aria-label={`${label}: ${told}`} />
     </figure>
   );
+}
+
+/** All that there is, and a minute at least. */
+function lastMinute({ data: [known = []] }: uPlot): [number, number] {
+  const last = known.at(-1) ?? Date.now() / 1000;
+  return [Math.min(known[0] ?? last, last - 60), last];
 }
 
 function hour(seconds: number): string {
