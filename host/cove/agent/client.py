@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import IO, Any
 
-from cove.errors import AgentError, CoveError, GivenUp
+from cove.errors import AgentError, CoveError, GivenUp, MachineInUse
 from cove.local.sockets import connect
 from cove.machine.locks import whose
 from cove.machine.paths import MachinePaths
@@ -113,7 +113,7 @@ def _answer(lines: IO[bytes], report: Report, skip: int = 0) -> dict[str, Any]:
         if "event" in answer:
             report(Event.from_json(_object(answer["event"])))
         elif answer.get("error"):
-            raise CoveError(answer["error"], answer.get("hint", ""))
+            raise (MachineInUse if answer.get("in_use") else CoveError)(answer["error"], answer.get("hint", ""))
         else:
             return answer
     raise EOFError

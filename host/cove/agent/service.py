@@ -21,7 +21,7 @@ from cove.agent.clock import ClockJumps
 from cove.agent.idle import Idle, Wish
 from cove.agent.supervisor import Listeners
 from cove.agent.vm import FORCED_OFF_S, Vm
-from cove.errors import CoveError, TransportError
+from cove.errors import CoveError, MachineInUse, TransportError
 from cove.forward.docker_socket import DockerSocket, EngineDoor
 from cove.local.serving import Server, serve
 from cove.machine import effective, runstate, suspended
@@ -697,10 +697,10 @@ async def _hear(reader: asyncio.StreamReader, queue: asyncio.Queue[Event | Left 
     queue.put_nowait(Left(asked=bool(said)))
 
 
-def _in_use(name: str, clients: int) -> CoveError:
+def _in_use(name: str, clients: int) -> MachineInUse:
     # One client may have several connections.
     who = "a docker client is connected" if clients == 1 else f"docker clients have {clients} connections to it"
-    return CoveError(
+    return MachineInUse(
         f"the machine {name} is in use: {who} (an exec, logs that are followed, a program of yours)",
         f"end them first, or end their connections with: cove machine suspend --force {name}",
     )
@@ -715,7 +715,8 @@ def _unused_and_awake(suspension: asyncio.Task[None]) -> None:
 def _last(error: CoveError | None) -> dict[str, Any]:
     if error is None:
         return {"done": True}
-    return {"done": True, "error": error.message, "hint": error.hint}
+    in_use = {"in_use": True} if isinstance(error, MachineInUse) else {}
+    return {"done": True, "error": error.message, "hint": error.hint, **in_use}
 
 
 def main(paths: MachinePaths, listeners: Listeners, listening: Callable[[], None], again: bool) -> int:

@@ -38,14 +38,18 @@ class Background(Generic[T]):
             yield item
 
     def _run(self) -> None:
+        last: Exception | _End = _End()
         try:
             self._work(self._tell)
         except Exception as error:
-            self._tell(error)
-        self._tell(_End())
+            last = error
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._ended)
+            self._loop.call_soon_threadsafe(self._end, last)
 
-    def _tell(self, item: T | Exception | _End) -> None:
+    def _end(self, last: Exception | _End) -> None:
+        self._ended()  # before anybody is told, who may ask for the next thing
+        self._told.put_nowait(last)
+
+    def _tell(self, item: T) -> None:
         with contextlib.suppress(RuntimeError):  # the process ends
             self._loop.call_soon_threadsafe(self._told.put_nowait, item)

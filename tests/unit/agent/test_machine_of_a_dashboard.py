@@ -15,6 +15,7 @@ import websocket
 from cove.cli.dashboard import PROCESS
 from cove.dashboard import launch, machine_state
 from cove.dashboard.machine_state import changes
+from cove.local.sockets import connect
 from cove.machine import lifecycle
 from cove.machine.paths import MachinePaths
 
@@ -132,6 +133,20 @@ def test_a_machine_is_suspended_though_the_page_has_streams(page: Page, made: Ma
     stream.close()
     assert page.act("restart")[-1] == {"done": True}
     assert page.told("api/machine")["state"] == "running"
+
+
+def test_a_machine_that_others_use_is_suspended_when_that_is_meant(page: Page, made: MachinePaths) -> None:
+    page.act("start")
+    with contextlib.closing(connect(made.docker_socket, BOUND_S)) as other:
+        other.settimeout(BOUND_S)
+        other.sendall(b"hello")  # the stand-in's engine is an echo
+        assert other.recv(100) == b"hello"
+        last = page.act("suspend")[-1]
+        assert "in use" in last["error"]
+        assert last["hint"]
+        assert page.told("api/machine")["state"] == "running"
+        assert page.act("suspend?force=1")[-1] == {"done": True}
+    assert page.told("api/machine")["state"] == "suspended"
 
 
 def test_a_failure_is_told_with_the_way_out(page: Page, cove: Any, made: MachinePaths) -> None:
