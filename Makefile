@@ -3,10 +3,11 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+NPM = PATH="$(CURDIR)/$(BIN):$$PATH" npm --no-fund --no-audit
 # Where `prerequisites.sh test` puts a docker client when the system has none that is new enough.
 export PATH := $(CURDIR)/build/docker-cli/usr/bin:$(PATH)
 
-.PHONY: run stop test test-vm test-host test-beside test-smoke test-platforms installers installers-lock check unit bench clean
+.PHONY: run stop test test-vm test-host test-beside test-smoke test-platforms test-dashboard dashboard-assets screenshots installers installers-lock check unit bench clean
 
 run: build/run-packages .venv/stamp
 	@$(BIN)/cove hello
@@ -37,6 +38,19 @@ test-smoke: .venv/stamp
 # What is for other systems than Linux, and installers, as far as it can be shown on one. Many minutes.
 test-platforms: build/platforms-packages .venv/stamp installers
 	@$(BIN)/pytest --part=platforms
+
+# The dashboard's page in a browser, before a machine of its own; and that the page that is committed is what its sources build.
+test-dashboard: build/test-packages build/dashboard-packages .venv/dashboard-stamp
+	cd host/dashboard && $(NPM) run check && $(NPM) test
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest --part=dashboard
+
+# The page's files, built from host/dashboard into host/cove/dashboard/assets. They are committed: a wheel is made without node.
+dashboard-assets: .venv/dashboard-stamp
+	cd host/dashboard && $(NPM) run build
+
+# docs/screenshots, of the page as it is.
+screenshots: build/test-packages build/dashboard-packages .venv/dashboard-stamp
+	@PYTHONPATH=tests:tests/dashboard $(BIN)/python tests/dashboard/screenshots.py docs/screenshots
 
 # What needs neither root nor a VM, in seconds.
 unit: .venv/stamp
@@ -82,6 +96,12 @@ clean:
 .venv/stamp: pyproject.toml installers/linux/prerequisites.sh
 	PYTHON=$(PYTHON) sh installers/linux/prerequisites.sh venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# Node comes from PyPI: Debian 12's is too old for Vite.
+.venv/dashboard-stamp: .venv/stamp host/dashboard/package-lock.json
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,dashboard]'
+	cd host/dashboard && $(NPM) ci --silent
 	@touch $@
 
 build/%-packages: installers/linux/prerequisites.sh

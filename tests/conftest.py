@@ -8,13 +8,21 @@ from pathlib import Path
 import pytest
 from machine_support import Machine, running_machine
 
+ASKED_FOR = ("platforms", "dashboard")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--native", action="store_true", help="run the engine's tests on an engine on this computer, not on the VM's"
     )
-    parts = "only the tests that need the VM, only the others, or those of other platforms, which run only when asked for: all, or some"
-    parser.addoption("--part", choices=("vm", "host", "platforms", "smoke"), help=parts)
+    parts = "only the tests that need the VM, only the others, or what runs when asked for: other platforms' (all or some), the dashboard's"
+    parser.addoption("--part", choices=("vm", "host", "smoke", *ASKED_FOR), help=parts)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Of the dashboard's tests not even imports are to be there when they are not asked for."""
+    unasked = collection_path == Path(__file__).parent / "dashboard" and config.getoption("--part") != "dashboard"
+    return True if unasked else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -22,14 +30,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if part == "smoke":
         kept = [item for item in items if item.get_closest_marker("smoke")]
     else:
-        kept = [item for item in items if part_of(item) == part or (part is None and part_of(item) != "platforms")]
+        kept = [item for item in items if part_of(item) == part or (part is None and part_of(item) not in ASKED_FOR)]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
     items[:] = kept
 
 
 def part_of(item: pytest.Item) -> str:
-    if item.path.relative_to(Path(__file__).parent).parts[0] == "platforms":
-        return "platforms"
+    kind = item.path.relative_to(Path(__file__).parent).parts[0]
+    if kind in ASKED_FOR:
+        return kind
     return "vm" if needs_vm(item) else "host"
 
 

@@ -34,6 +34,10 @@ class MachineBusy(CoveError):
     """Another process holds the machine and does not let go of it in time."""
 
 
+class MachineInUse(CoveError):
+    """Docker clients are connected to a machine that is to be suspended."""
+
+
 class HypervisorMissing(CoveError):
     """The program that runs virtual machines is not installed, or not usable."""
 

@@ -14,7 +14,8 @@ import coved
 import pytest
 
 HOST = {
-    "cli": {"agent", "build", "debian", "drivers", "image", "local", "machine", "support"},
+    "cli": {"agent", "build", "dashboard", "debian", "drivers", "image", "local", "machine", "support"},
+    "dashboard": {"agent", "drivers", "local", "machine", "share", "support"},
     "support": {"agent", "drivers", "forward", "image", "local", "machine", "share"},
     "agent": {"drivers", "forward", "image", "local", "machine", "share", "transport"},
     "share": {"drivers", "local", "machine"},

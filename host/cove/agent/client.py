@@ -7,15 +7,16 @@ import json
 from collections.abc import Iterator
 from typing import IO, Any
 
-from cove.errors import AgentError, CoveError, GivenUp
+from cove.errors import AgentError, CoveError, GivenUp, MachineInUse
 from cove.local.sockets import connect
 from cove.machine.locks import whose
 from cove.machine.paths import MachinePaths
 from cove.progress import Event, Report, ignore
 
 SUSPEND, SUSPEND_ANYWAY = "suspend", "suspend anyway"
-HOLD, SETTINGS = "hold", "settings"
-"""Operations; `SUSPEND` is refused while docker clients are connected. `SETTINGS`: those that count at once have been changed."""
+HOLD, SETTINGS, WATCH = "hold", "settings", "watch"
+"""Operations; `SUSPEND` is refused while docker clients are connected. `SETTINGS`: those that count at once have been changed. `WATCH`:
+the status, and again whenever the state has changed, and progress, until the client or the agent ends; it uses nothing."""
 CONNECT_TIMEOUT_S = 5.0
 MAX_LINE = 1 << 20
 GIVE_UP_S = 20.0
@@ -112,7 +113,7 @@ def _answer(lines: IO[bytes], report: Report, skip: int = 0) -> dict[str, Any]:
         if "event" in answer:
             report(Event.from_json(_object(answer["event"])))
         elif answer.get("error"):
-            raise CoveError(answer["error"], answer.get("hint", ""))
+            raise (MachineInUse if answer.get("in_use") else CoveError)(answer["error"], answer.get("hint", ""))
         else:
             return answer
     raise EOFError

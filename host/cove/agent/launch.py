@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
-from typing import IO
 
 from cove.agent.client import NoAgent, answers, ask, out_of_reach
 from cove.errors import AgentError, MachineBusy
@@ -91,25 +88,13 @@ def start_agent(paths: MachinePaths) -> None:
         assert process.stdout is not None
         with process.stdout as said:
             try:
-                if not _says_something(said):
+                if not processes.says_something(said, AGENT_TIMEOUT_S):
                     raise AgentError(
                         f"the agent of machine {paths.name} did not start", f"its log is {paths.agent_log}"
                     )
             except BaseException:
                 _kill(process)
                 raise
-
-
-def _says_something(output: IO[bytes]) -> bool:
-    """Whether the agent says within its time that it listens."""
-    if sys.platform != "win32":
-        ready, _, _ = select.select([output], [], [], AGENT_TIMEOUT_S)
-        return bool(ready and output.read(1))
-    heard: list[bytes] = []  # Windows can wait for no pipe: a thread does
-    listening = threading.Thread(target=lambda: heard.append(output.read(1)), daemon=True)
-    listening.start()
-    listening.join(AGENT_TIMEOUT_S)
-    return any(heard)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -17,13 +17,13 @@ from collections.abc import Callable
 from typing import Any
 
 from cove.agent import logs, threads, unattended
-from cove.agent.client import HOLD, SETTINGS, SUSPEND, SUSPEND_ANYWAY
+from cove.agent.client import HOLD, SETTINGS, SUSPEND, SUSPEND_ANYWAY, WATCH
 from cove.agent.clock import ClockJumps
 from cove.agent.idle import Idle, Wish
 from cove.agent.shutdown import Shutdown
 from cove.agent.supervisor import Listeners
 from cove.agent.vm import Vm, one_of
-from cove.errors import AgentError, CoveError, TransportError
+from cove.errors import AgentError, CoveError, MachineInUse, TransportError
 from cove.forward.docker_socket import DockerSocket, EngineDoor
 from cove.local import processes
 from cove.local.serving import Server, serve
@@ -43,6 +43,8 @@ LEAVING_S = 0.5
 RETAKING_S = 2.0
 TAKING_OVER_S = 60.0
 """In which the engine of a VM that ran before answers, so that it can be stopped in order."""
+MAX_UNTOLD = 256
+"""Events for somebody who watches and does not listen."""
 TIDY_S = 3.0
 """An image that nobody waits for is written, or its unfinished pieces removed, in less."""
 
@@ -75,6 +77,8 @@ class Service:
         """Set by a start that has found a VM to which nobody can speak, and ended it."""
         self._events: list[Event] = []
         self._watchers: set[asyncio.Queue[Event | Left | None]] = set()
+        self._onlookers: dict[asyncio.Queue[Event | None], asyncio.StreamWriter] = {}
+        """Who is told of everything and waits for nothing: None is a change of the state."""
         self._callers = 0
         """Docker's clients that wait for the start."""
         self._outcome: asyncio.Future[CoveError | None] = self._loop.create_future()
@@ -125,6 +129,7 @@ class Service:
                 await self._vm.close()
             self._shutdown.close()
             self._server.close()
+            self._dismiss_onlookers()
             if self._serving:  # those who asked hear the end of what they asked for
                 await asyncio.wait(self._serving, timeout=LAST_WORDS_S)
 
@@ -170,6 +175,7 @@ class Service:
         """Start the VM unless that is under way or done; `_outcome` tells how it ends."""
         if self._state == "resting":
             self._state = "starting"
+            self._state_changed()
             self._events.clear()
             if self._outcome.done():
                 self._outcome = self._loop.create_future()
@@ -186,6 +192,7 @@ class Service:
         vm, self._vm, self._door = self._vm, None, None
         self._wanted.clear()
         self._state = "resting"
+        self._state_changed()
         if vm is not None:
             await vm.close()
 
@@ -246,6 +253,7 @@ class Service:
 
     def _settle(self, outcome: CoveError | None) -> None:
         self._outcome.set_result(outcome)
+        self._state_changed()
         for watcher in self._watchers:
             watcher.put_nowait(None)
 
@@ -265,6 +273,17 @@ class Service:
         del self._events[:-200]
         for watcher in self._watchers:
             watcher.put_nowait(event)
+        self._tell_onlookers(event)
+
+    def _state_changed(self) -> None:
+        self._tell_onlookers(None)
+
+    def _tell_onlookers(self, item: Event | None) -> None:
+        for queue, writer in self._onlookers.items():
+            try:
+                queue.put_nowait(item)
+            except asyncio.QueueFull:  # it does not listen
+                writer.transport.abort()
 
     def _so_far(self) -> list[Event]:
         """What somebody who joins a start is told first: the step that is shown, and after it that sshd answers by now."""
@@ -388,6 +407,8 @@ class Service:
             elif operation in (SUSPEND, SUSPEND_ANYWAY):
                 await self._suspend(send, anyway=operation == SUSPEND_ANYWAY)
                 self._told.set()
+            elif operation == WATCH:
+                await self._be_watched(send, reader, writer)
             elif operation == HOLD:
                 await self._hold(send, reader, writer)
             elif operation == SETTINGS:
@@ -461,6 +482,32 @@ class Service:
             except CoveError as problem:
                 error = problem
         send(_last(error))
+
+    async def _be_watched(self, send: Send, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Tell of the status and of progress until the client leaves, or the agent does."""
+        queue: asyncio.Queue[Event | None] = asyncio.Queue(MAX_UNTOLD)
+
+        def look_up(_: object) -> None:
+            with contextlib.suppress(asyncio.QueueFull):
+                queue.put_nowait(None)
+
+        self._onlookers[queue] = writer
+        gone = self._loop.create_task(reader.read())
+        gone.add_done_callback(look_up)
+        try:
+            item: Event | None = None
+            while not gone.done():
+                send({"status": self._status()} if item is None else {"event": item.to_json()})
+                await writer.drain()
+                item = await queue.get()
+        finally:
+            gone.cancel()
+            del self._onlookers[queue]
+
+    def _dismiss_onlookers(self) -> None:
+        """The agent ends: who watches is not waited for."""
+        for writer in self._onlookers.values():
+            writer.close()
 
     async def _leave(self, client: Left, send: Send) -> bool:
         """Let go of a client that waits no more. Whether the start ends for it, as it does when nobody else waits."""
@@ -618,6 +665,7 @@ class Service:
         if self._stopping is None or (self._stopping.done() and self._stopping.exception() is not None):
             self._forced.clear()
             self._stopping = self._loop.create_task(self._end())
+            self._state_changed()
         if forced:
             self._forced.set()
         await self._follow(self._stopping, send)
@@ -678,10 +726,10 @@ async def _hear(reader: asyncio.StreamReader, queue: asyncio.Queue[Event | Left 
     queue.put_nowait(Left(asked=bool(said)))
 
 
-def _in_use(name: str, clients: int) -> CoveError:
+def _in_use(name: str, clients: int) -> MachineInUse:
     # One client may have several connections.
     who = "a docker client is connected" if clients == 1 else f"docker clients have {clients} connections to it"
-    return CoveError(
+    return MachineInUse(
         f"the machine {name} is in use: {who} (an exec, logs that are followed, a program of yours)",
         f"end them first, or end their connections with: cove machine suspend --force {name}",
     )
@@ -696,7 +744,8 @@ def _unused_and_awake(suspension: asyncio.Task[None]) -> None:
 def _last(error: CoveError | None) -> dict[str, Any]:
     if error is None:
         return {"done": True}
-    return {"done": True, "error": error.message, "hint": error.hint}
+    in_use = {"in_use": True} if isinstance(error, MachineInUse) else {}
+    return {"done": True, "error": error.message, "hint": error.hint, **in_use}
 
 
 def main(paths: MachinePaths, listeners: Listeners, listening: Callable[[], None], again: bool) -> int:

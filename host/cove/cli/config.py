@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 import click
 
+from cove.agent import changes
 from cove.cli import as_json as json_output
 from cove.cli.clicked import Command, Group, switch
 from cove.cli.which_machine import chosen
@@ -18,9 +19,6 @@ from cove.machine.paths import MachinePaths
 if TYPE_CHECKING:
     from cove.agent.fit import Misfit
     from cove.machine.settings import Settings
-
-_RENEW_S = 20.0
-_CHANGE_S = 10.0
 
 
 @click.group("config", cls=Group)
@@ -38,21 +36,6 @@ class _OfAKey(Command):
         lines = [f"  {name:<{width}}{key.kind}; default {key.show(key.default)}" for name, key in SCHEMA.items()]
         about = "Settings, what each may be, and its default (more of each: docs/settings.md, and cove config edit):"
         return "\n".join([super().get_help(ctx), "", about, *lines])
-
-
-def _row(name: str, found: Any, *, public: bool = False) -> dict[str, Any]:
-    """A setting as programs see it: `value` as TOML has it, `text` as the file would; `public`: without a password."""
-    import tomli
-
-    from cove.machine.effective import variable
-    from cove.machine.settings import SCHEMA
-
-    text = SCHEMA[name].public(found.value) if public else SCHEMA[name].show(found.value)
-    return {
-        "key": name, "value": tomli.loads(f"value = {text}")["value"], "toml": text, "origin": found.origin,
-        "place": found.place, "default": tomli.loads(f"value = {SCHEMA[name].show(SCHEMA[name].default)}")["value"],
-        "variable": variable(name), "takes_effect": "at once" if SCHEMA[name].at_once else "next start",
-    }  # fmt: skip
 
 
 def _where(name: str, found: Any) -> str:
@@ -75,7 +58,7 @@ def list_settings(name: str, origin: bool, as_json: bool) -> None:
 
     values = effective.values(lifecycle.existing(name).settings)
     if as_json:
-        json_output.show([_row(key, found, public=True) for key, found in values.items()])
+        json_output.show([changes.row(key, found, public=True) for key, found in values.items()])
         return
     lines = {key: f"{key} = {SCHEMA[key].public(found.value)}" for key, found in values.items()}
     if not origin:
@@ -102,7 +85,7 @@ def get(name: str, key: str, as_json: bool) -> None:
     settings.checked_name(key)
     found = effective.values(lifecycle.existing(name).settings)[key]
     if as_json:
-        json_output.show(_row(key, found))
+        json_output.show(changes.row(key, found))
         return
     print(settings.SCHEMA[key].show(found.value))
     if found.origin in ("policy", "environment"):
@@ -149,25 +132,15 @@ def _refuse_locked(key: str) -> None:
     effective.refuse_locked(checked_name(key), policy.load())
 
 
-@contextlib.contextmanager
-def _changing(paths: MachinePaths) -> Iterator[None]:
-    """For reading the file, changing and writing it: of two commands at a time none undoes what the other has done."""
-    from cove.machine.locks import FileLock
-
-    with FileLock(paths.settings_lock) as lock:
-        lock.acquire(_CHANGE_S, f"the settings of machine {paths.name}")
-        yield
-
-
 def _write(paths: MachinePaths, key: str, change: Callable[[str], str], as_json: bool) -> None:
     """Put a changed file in place, and tell when the change counts."""
     from cove.machine import settings
 
-    with _changing(paths):
+    with changes.changing(paths):
         before = settings.text_of(paths.settings)
         text = change(before)
         wanted, left = settings.examined(text, paths.settings)
-        warnings = taken(paths, wanted, [key])
+        warnings = changes.taken(paths, wanted, [key])
         if text != before:
             settings.write(paths.settings, text)
     warn([*warnings, *(one.told(paths.settings) for one in left)])
@@ -177,7 +150,7 @@ def _write(paths: MachinePaths, key: str, change: Callable[[str], str], as_json:
         json_output.told(as_json, words, key=key, restart_needed=False, warnings=warnings)
         return
     same = getattr(old, key) == getattr(wanted, key) and key not in [one.key for one in wrong]
-    overridden = settings.SCHEMA[key].at_once and not left and key in _renew(paths)
+    overridden = settings.SCHEMA[key].at_once and not left and key in changes.renew(paths)
     _tell(paths, key, wanted, same, overridden, warnings, as_json)
 
 
@@ -191,10 +164,10 @@ def _tell(
     from cove.machine import effective, settings
 
     setting, variable = settings.SCHEMA[key], effective.variable(key)
-    needed = _restart_needed(paths, wanted, {key} if not same else set(), {key})
+    needed = changes.restart_needed(paths, wanted, {key} if not same else set(), {key})
     if as_json:
         found = _found(paths, key, wanted)
-        json_output.show({**_row(key, found, public=True), "restart_needed": needed, "warnings": warnings})
+        json_output.show({**changes.row(key, found, public=True), "restart_needed": needed, "warnings": warnings})
     else:
         when = "in the file" if overridden else _when(paths, {key}, needed)
         words = "as it was" + (f"; {when}" if needed else "") if same and not overridden else when
@@ -221,43 +194,11 @@ def _found(paths: MachinePaths, key: str, wanted: Settings) -> Any:
         return effective.Value(getattr(wanted, key), "file", str(paths.settings))
 
 
-def taken(paths: MachinePaths, wanted: Settings, keys: Collection[str]) -> list[str]:
-    """What is to be told of new values of these settings. Raises `SettingsError` for what this computer cannot hold."""
-    from cove.agent import fit
-
-    found = fit.misfits(paths, wanted, keys)
-    if refused := [one for one in found if one.refused]:
-        raise fit.refusal(refused)
-    return [one.words for one in found]
-
-
 def warn(warnings: Iterable[str]) -> None:
     import sys
 
     for line in warnings:
         print(f"cove: warning: {line}", file=sys.stderr)
-
-
-def _renew(paths: MachinePaths) -> list[str]:
-    """Have the machine's agent take over what has changed. Raises `CoveError` when it cannot.
-
-    Returns the settings that the agent's own environment decides, whatever the file says.
-    """
-    from cove.agent.client import SETTINGS, NoAgent, ask
-
-    with contextlib.suppress(NoAgent):
-        return list(ask(paths, SETTINGS, _RENEW_S).get("overridden", ()))
-    return []
-
-
-def _runs(paths: MachinePaths) -> bool:
-    from cove.machine.locks import FileLock
-
-    return not FileLock(paths.vm_lock).is_free()
-
-
-def _is_suspended(paths: MachinePaths) -> bool:
-    return paths.suspended_run.exists()
 
 
 def _count_at_once(keys: Collection[str]) -> bool:
@@ -266,36 +207,16 @@ def _count_at_once(keys: Collection[str]) -> bool:
     return all(SCHEMA[key].at_once for key in keys)
 
 
-def _restart_needed(paths: MachinePaths, wanted: Settings, changed: Collection[str], keys: Collection[str]) -> bool:
-    """Whether the machine's VM, running or suspended, has another value of one of `keys`; of a VM that an older Cove has started
-    only those that have just been `changed` are known.
-    """
-    from cove.machine import runstate, settings, suspended
-
-    later = [key for key in keys if not settings.SCHEMA[key].at_once]
-    if _runs(paths):
-        run = runstate.load(paths)
-    elif _is_suspended(paths):
-        before = suspended.load(paths)
-        run = before.run if before else None
-        later = [key for key in later if not settings.SCHEMA[key].at_wake]
-    else:
-        return False
-    if run is None or not run.settings:
-        return not set(changed).isdisjoint(later)
-    return any(run.settings.get(key) != settings.SCHEMA[key].show(getattr(wanted, key)) for key in later)
-
-
 def _when(paths: MachinePaths, keys: Collection[str], restart_needed: bool) -> str:
     """When a change of these settings counts."""
     if _count_at_once(keys):
         return "in effect now"
     if restart_needed:
-        asleep = "" if _runs(paths) else " (it is suspended, and wakes with the settings that it had)"
+        asleep = "" if changes.runs(paths) else " (it is suspended, and wakes with the settings that it had)"
         return f"in effect after: cove machine restart {paths.name}{asleep}"
-    if _runs(paths):
+    if changes.runs(paths):
         return "which it runs with"
-    return "in effect when it wakes" if _is_suspended(paths) else "in effect from its next start"
+    return "in effect when it wakes" if changes.is_suspended(paths) else "in effect from its next start"
 
 
 @group.command(
@@ -398,8 +319,8 @@ def edit(name: str, as_json: bool) -> None:
     paths.settings_draft.unlink(missing_ok=True)  # an earlier one
     warn(edited.warnings)
     if any(settings.SCHEMA[key].at_once for key in edited.changed):
-        _renew(paths)
-    needed = _restart_needed(paths, edited.wanted, edited.changed, edited.changed)
+        changes.renew(paths)
+    needed = changes.restart_needed(paths, edited.wanted, edited.changed, edited.changed)
     json_output.told(
         as_json, f"machine {name}: the settings have been changed, {_when(paths, edited.changed, needed)}",
         machine=name, changed=sorted(edited.changed), restart_needed=needed, warnings=edited.warnings,
@@ -448,7 +369,7 @@ def _checked(text: str, before: str, paths: MachinePaths) -> _Edited:
         if getattr(wanted, key) not in (value, getattr(old or wanted, key)):
             effective.refuse_locked(key, locked)
     changed = {key for key in settings.SCHEMA if old is None or getattr(old, key) != getattr(wanted, key)}
-    return _Edited(text, wanted, changed, taken(paths, wanted, changed))
+    return _Edited(text, wanted, changed, changes.taken(paths, wanted, changed))
 
 
 def _again(asked: TextIO) -> bool:
@@ -502,7 +423,7 @@ def _write_over(paths: MachinePaths, seen: str, text: str, asked: TextIO) -> Non
     from cove.machine import settings
 
     while True:
-        with _changing(paths):
+        with changes.changing(paths):
             there = settings.text_of(paths.settings)
             if there == seen:
                 settings.write(paths.settings, text)

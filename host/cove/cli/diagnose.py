@@ -50,12 +50,8 @@ def command(name: str, bundle: str | None, as_json: bool) -> int:
     file = _bundle_file(bundle) if bundle is not None else None
     if not as_json and sys.stderr.isatty():
         print("Cove is looking; this takes some seconds", file=sys.stderr)
-    checks = diagnose.checks(name)
-    if not MachinePaths(name).settings.exists():
-        # Whatever asks a machine has the same to say of one that was never made.
-        checks = [each for each in checks if each.name not in diagnose.OF_A_MACHINE]
     found: list[Finding] = []
-    for each in findings.run(checks):
+    for each in findings.run(diagnose.checks_of(MachinePaths(name))):
         found.append(each)
         if not as_json:
             _print(each)

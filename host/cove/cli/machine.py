@@ -16,9 +16,6 @@ from cove.cli.which_machine import chosen, named
 from cove.errors import CoveError, MachineNotFound
 from cove.local import sockets
 
-STOP_TIMEOUT_S = 120.0
-SUSPEND_TIMEOUT_S = 240.0
-"""One whose start is under way has come to answer by then."""
 SSH_LOST = 255
 """ssh's status when its connection failed (ssh(1))."""
 
@@ -42,6 +39,7 @@ def group() -> None:
 @json_output.option
 def init(name: str, as_json: bool, **sizes: Any) -> None:
     """Make a machine; the first command that needs it starts it"""
+    from cove.agent import changes
     from cove.machine import effective, lifecycle, policy, settings
     from cove.machine.paths import MachinePaths
 
@@ -52,9 +50,9 @@ def init(name: str, as_json: bool, **sizes: Any) -> None:
             file = settings.with_value(file, key, str(sizes[key]), "the command line")
     wanted = settings.parse(file, "the command line")
     given = [key for key in sizes if sizes[key] is not None]
-    config.taken(MachinePaths(name), wanted, given)
+    changes.taken(MachinePaths(name), wanted, given)
     paths = lifecycle.init(name, wanted)
-    config.warn(config.taken(paths, wanted, given))
+    config.warn(changes.taken(paths, wanted, given))
     json_output.told(
         as_json, f"made machine {name}; its settings are {paths.settings}",
         machine=name, state="stopped", settings=str(paths.settings), docker_socket=str(paths.docker_socket),
@@ -114,25 +112,13 @@ def stop_for_good(name: str, *, forced: bool) -> None:
 
 
 def _end(name: str, *, in_order: bool, forced: bool) -> None:
-    from cove.agent.client import NoAgent, ask
-    from cove.agent.launch import start_agent
-    from cove.agent.unattended import vm_may_run
+    from cove.agent import ending
     from cove.machine import lifecycle
-    from cove.machine.locks import FileLock
     from cove.progress import renderer
 
     paths = lifecycle.existing(name)
     with renderer(f"Cove is stopping machine {name}") as report:
-        try:
-            ask(paths, "stop", STOP_TIMEOUT_S, report, in_order=in_order, forced=forced)
-        except NoAgent:
-            if (in_order and paths.suspended_run.exists()) or vm_may_run(paths):
-                # Its agent was killed: a new one takes the VM over, or wakes it, and stops it as it should be.
-                start_agent(paths)
-                ask(paths, "stop", STOP_TIMEOUT_S, report, in_order=in_order, forced=forced)
-    lock = FileLock(paths.lock)
-    lock.acquire(30, f"machine {name}")
-    lock.release()
+        ending.stop(paths, report, in_order=in_order, forced=forced)
 
 
 @group.command()
@@ -141,25 +127,16 @@ def _end(name: str, *, in_order: bool, forced: bool) -> None:
 @json_output.option
 def suspend(name: str, force: bool, as_json: bool) -> None:
     """Write a machine's memory to the disk; the next command that needs it goes on from there"""
-    from cove.agent.client import SUSPEND, SUSPEND_ANYWAY, NoAgent, ask
-    from cove.agent.launch import start_agent
+    from cove.agent import ending
     from cove.machine import lifecycle
-    from cove.machine.locks import FileLock
     from cove.progress import renderer
 
     paths = lifecycle.existing(name)
     if (state := _status(name)["state"]) in ("stopped", "suspended"):
         json_output.told(as_json, f"machine {name} is {state}", machine=name, state=state)
         return
-    operation = SUSPEND_ANYWAY if force else SUSPEND
     with renderer(f"Cove is suspending machine {name}") as report:
-        try:
-            ask(paths, operation, SUSPEND_TIMEOUT_S, report)
-        except NoAgent:
-            if FileLock(paths.vm_lock).is_free():
-                raise
-            start_agent(paths)  # the one before was killed: it takes the VM over
-            ask(paths, operation, SUSPEND_TIMEOUT_S, report)
+        ending.suspend(paths, report, anyway=force)
     json_output.told(as_json, f"machine {name} is suspended", machine=name, state="suspended")
 
 
@@ -179,22 +156,12 @@ def resume(name: str, as_json: bool) -> None:
 @json_output.option
 def restart(name: str, as_json: bool) -> None:
     """Stop a machine and start it again"""
-    _check_settings(name)
+    from cove.agent import ending
+    from cove.machine import lifecycle
+
+    ending.check_restartable(lifecycle.existing(name))
     stop_in_order(name)
     _start(name, as_json)
-
-
-def _check_settings(name: str) -> None:
-    """Raises `CoveError` for what would keep a start from succeeding: better now, when the machine still runs."""
-    from cove.agent import fit
-    from cove.drivers.qemu import binary
-    from cove.machine import architecture, effective, lifecycle
-
-    paths = lifecycle.existing(name)
-    fit.check_startable(paths)
-    wanted = effective.load(paths.settings)
-    if wanted.driver != "hyperv" and not paths.vhdx.exists():
-        binary.find(wanted.qemu, architecture.named(wanted.architecture))
 
 
 @group.command()
@@ -327,36 +294,9 @@ def _span(seconds: float) -> str:
 
 
 def _status(name: str) -> dict[str, Any]:
-    from cove.agent import unattended
-    from cove.agent.client import NoAgent, ask
-    from cove.drivers.qemu.qcow2 import allocated
-    from cove.machine import crashes, lifecycle
-    from cove.support import folders
+    from cove.support import status
 
-    paths = lifecycle.existing(name)
-    try:
-        value = ask(paths, "status", 10)
-        value.pop("done", None)
-    except NoAgent:
-        value = unattended.status(paths)
-    if lost := value.pop("lost_ports", None):
-        from cove.support import lost_ports
-
-        value["lost_ports"] = [each.shown() for each in lost_ports.named(paths, lost)]
-    if (last := crashes.load(paths)) is not None:
-        value["last_crash"] = last.shown(paths)
-    shared = (
-        [one["path"] for one in value.get("folders", ())]
-        if value["state"] == "running" and "folders" in value
-        else None
-    )
-    if lacking := folders.not_shared(paths, shared):
-        value["folders_not_shared"] = lacking
-    used = allocated(paths.disk) if paths.disk.exists() else None
-    if paths.vhdx.exists():
-        used = paths.vhdx.stat().st_size
-    images = {"images": machine_systems.told(paths)}
-    return {"machine": name, **value, **images, "disk_used": used, "docker_socket": str(paths.docker_socket)}
+    return status.of(name)
 
 
 @group.command("list")

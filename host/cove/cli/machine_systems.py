@@ -15,24 +15,6 @@ SHOWN = 16
 """Digits of an image's digest, which are also its name in the VM."""
 
 
-def told(paths: MachinePaths) -> dict[str, Any]:
-    """Digests: the image that the machine uses, the one that it can go back to, the newest (null: yet to be made), and one that has
-    not come to answer; and whether it stays with its own, or with that one (``pinned``)."""
-    from cove.image import store
-    from cove.machine import systems
-    from cove.support.findings import settings_of
-
-    # With settings, or a policy, that nothing starts with a machine can be looked at and stopped all the same.
-    noted, newest = systems.load(paths), store.current(named(settings_of(paths).architecture))
-    return {
-        "used": noted.used or None,
-        "before": noted.before if store.find(noted.before) else None,
-        "newest": newest.digest if newest else None,
-        "failed": noted.trying or None,
-        "pinned": noted.pinned,
-    }
-
-
 def rows(value: dict[str, Any]) -> list[tuple[str, str]]:
     """Of a `status`."""
     name, images = value["machine"], value["images"]

@@ -180,6 +180,7 @@ OWN_GROUPS = {
 """What docker does not have: group -> (module with the click group `group`, short help)."""
 OWN_COMMANDS = {
     "completion": ("completion", "Print what completes command lines in bash, fish, PowerShell or zsh"),
+    "dashboard": ("dashboard", "Open the dashboard, a page in your browser, on this computer alone"),
     "diagnose": ("diagnose", "Look for what is wrong, say how to mend it, and collect what a report needs"),
     "uninstall": ("uninstall", "Remove everything that Cove has made on this computer"),
     "verify": ("verify", "Try on this computer what Cove promises, and write a report"),

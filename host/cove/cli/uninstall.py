@@ -25,6 +25,7 @@ Registry credentials of `cove login` are docker's, and stay: `cove logout` remov
 @json_output.option
 def command(keep_data: bool, force: bool, as_json: bool) -> None:
     from cove.cli.machine import stop_for_good, stop_in_order
+    from cove.dashboard import launch, places
     from cove.machine import lifecycle
     from cove.machine.sizes import approximate_size
     from cove.support import leftovers
@@ -45,6 +46,8 @@ def command(keep_data: bool, force: bool, as_json: bool) -> None:
                 "nothing has been removed\n      to remove it without a question: cove uninstall --force"
                 + (" --keep-data" if keep_data else "")
             )
+    for name in places.served():
+        launch.end(name)
     for name in lifecycle.names():
         if keep_data:
             stop_in_order(name)

@@ -13,6 +13,15 @@ Words = Sequence[str | Path]
 
 if sys.platform == "win32":
     import msvcrt
+    import threading
+
+    def says_something(output: IO[bytes], within_s: float) -> bool:
+        """Whether a process says within the time that it is ready. No pipe can be waited for: a thread does."""
+        heard: list[bytes] = []
+        listening = threading.Thread(target=lambda: heard.append(output.read(1)), daemon=True)
+        listening.start()
+        listening.join(within_s)
+        return any(heard)
 
     def start(
         words: Words, log: IO[bytes], *, inherited: Sequence[int], folder: Path, output: int | None = None,
@@ -50,10 +59,16 @@ if sys.platform == "win32":
                 os.set_handle_inheritable(handle, False)
 
 else:
+    import select
     import signal
 
     TO_END = (signal.SIGTERM, signal.SIGHUP)
     """What the system sends to all processes of a user (systemd to a session's: both)."""
+
+    def says_something(output: IO[bytes], within_s: float) -> bool:
+        """Whether a process says within the time that it is ready."""
+        ready, _, _ = select.select([output], [], [], within_s)
+        return bool(ready and output.read(1))
 
     def start(
         words: Words, log: IO[bytes], *, inherited: Sequence[int], folder: Path, output: int | None = None,

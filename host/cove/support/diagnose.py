@@ -39,3 +39,9 @@ def checks(name: str, environment: Mapping[str, str] | None = None) -> list[Chec
         Check("registry", partial(machine.look_at_registry, paths), machine.REGISTRY_S + 2),
         Check("docker", partial(computer.look_at_docker, paths, environment), 8),
     ]
+
+
+def checks_of(paths: MachinePaths) -> list[Check]:
+    """Those that have something to look at: whatever asks a machine has the same to say of one that was never made."""
+    every = checks(paths.name)
+    return every if paths.settings.exists() else [each for each in every if each.name not in OF_A_MACHINE]

@@ -1,0 +1,295 @@
+import { signal } from "@preact/signals";
+import { useEffect, useState } from "preact/hooks";
+import { docker, nameOf, type Image, type Layer, type PullStep } from "../api/docker";
+import { Failure } from "../api/http";
+import { t } from "../i18n";
+import { ago, bytes, count, moment, percent, short } from "../lib/format";
+import { parseReference } from "../lib/words";
+import { go, path } from "../router";
+import { containers, images } from "../state/engine";
+import { Button, Copy, Crumbs, Empty, Facts, Header, Loading, Problem, Search } from "../ui/basics";
+import { Field, FormDialog, confirm } from "../ui/dialog";
+import { Icon } from "../ui/icon";
+import { moveAmongRows } from "../ui/rows";
+import { attempt, told } from "../ui/toasts";
+import { PruneButton } from "./prune";
+import { RunButton } from "./run";
+
+const words = signal("");
+
+export function Images() {
+  useEffect(() => [images, containers].forEach((resource) => resource.want()), []);
+  const all = images.data.value;
+  const error = images.error.value;
+  const asked = words.value.trim().toLowerCase();
+  const shown = (all ?? []).filter((image) => !asked || image.Id.includes(asked) || tagsOf(image).some((tag) => tag.toLowerCase().includes(asked)));
+  const unused = (all ?? []).filter((image) => usersOf(image).length === 0);
+  return (
+    <>
+      <Header title={t("nav.images")} note={all ? t("images.note", { all: count(all.length) }) : undefined}>
+        {all && all.length > 0 && <Search label={t("images.search")} value={words.value} onInput={(value) => (words.value = value)} />}
+        {all && unused.length > 0 && <PruneButton what="images" items={unused.map((image) => ({ name: tagsOf(image)[0] ?? short(image.Id), size: image.Size }))} filters={{ dangling: ["false"] }} done={() => images.refresh()} />}
+        {all && <LoadButton />}
+        {all && <PullButton />}
+      </Header>
+      {error ? <Problem error={error} again={() => images.refresh()} /> : !all ? <Loading /> : all.length === 0 ? (
+        <Empty icon="images" title={t("images.none")} text={t("images.none.text")}><PullButton /></Empty>
+      ) : shown.length === 0 ? <Empty icon="search" title={t("search.none")} text={t("search.none.text")} /> : (
+        <table class="table" onKeyDown={moveAmongRows}>
+          <caption class="hidden">{t("nav.images")}</caption>
+          <thead>
+            <tr>
+              <th scope="col">{t("name")}</th>
+              <th scope="col" class="wide">{t("id")}</th>
+              <th scope="col" class="wide">{t("created")}</th>
+              <th scope="col" class="wide">{t("usedBy")}</th>
+              <th scope="col" class="end">{t("size")}</th>
+              <th scope="col" class="end"><span class="hidden">{t("actions")}</span></th>
+            </tr>
+          </thead>
+          <tbody>{shown.map((image) => <Row key={image.Id} image={image} />)}</tbody>
+        </table>
+      )}
+    </>
+  );
+}
+
+export function tagsOf(image: Image): string[] {
+  return (image.RepoTags ?? []).filter((tag) => tag !== "<none>:<none>");
+}
+
+function usersOf(image: Image): string[] {
+  return (containers.data.value ?? []).filter(({ ImageID }) => ImageID === image.Id).map(nameOf);
+}
+
+function Row({ image }: { image: Image }) {
+  const tags = tagsOf(image);
+  const name = tags[0] ?? t("images.untagged");
+  const users = usersOf(image);
+  return (
+    <tr>
+      <td>
+        <a class="name" data-row href={path("images", short(image.Id))}><span class={tags.length ? "" : "muted"}>{name}</span></a>
+        {tags.length > 1 && <span class="under muted">{tags.slice(1).join(", ")}</span>}
+      </td>
+      <td class="wide mono">{short(image.Id)}</td>
+      <td class="wide nowrap">{ago(image.Created)}</td>
+      <td class="wide clip" title={users.join(", ")}>{users.length === 0 ? <span class="muted">{t("unused")}</span> : users.join(", ")}</td>
+      <td class="end nowrap">{bytes(image.Size)}</td>
+      <td class="end">
+        <div class="row-actions">
+          <RunButton bare image={tags[0] ?? short(image.Id)} />
+          <RemoveButton image={image} bare />
+        </div>
+      </td>
+    </tr>
+  );
+}
+
+function RemoveButton({ image, bare = false, gone }: { image: Image; bare?: boolean; gone?: () => void }) {
+  const tags = tagsOf(image);
+  const name = tags.join(", ") || short(image.Id);
+  return (
+    <Button
+      bare={bare}
+      kind={bare ? "quiet" : "plain"}
+      icon="remove"
+      label={bare ? `${t("remove")}: ${name}` : t("remove")}
+      onClick={() =>
+        confirm({
+          title: t("images.remove", { name }),
+          text: <p>{t("images.remove.text")}</p>,
+          action: t("remove"),
+          run: async () => {
+            // With more than one name, each is taken away; with the last goes the image.
+            for (const tag of tags.length ? tags : [image.Id]) await docker.removeImage(tag, false);
+            told(t("removed", { name }));
+            gone?.();
+          },
+        })
+      }
+    />
+  );
+}
+
+function PullButton() {
+  const [open, set] = useState(false);
+  return (
+    <>
+      <Button kind="primary" icon="download" label={t("images.pull")} onClick={() => set(true)} />
+      {open && <PullDialog close={() => set(false)} />}
+    </>
+  );
+}
+
+interface LayerProgress {
+  status: string;
+  current: number;
+  total: number;
+}
+
+function PullDialog({ close }: { close: () => void }) {
+  const [reference, set] = useState("");
+  const [layers, show] = useState<ReadonlyMap<string, LayerProgress> | null>(null);
+  const [said, say] = useState("");
+  const [controller] = useState(() => new AbortController());
+  useEffect(() => () => controller.abort(), []);
+  return (
+    <FormDialog
+      title={t("images.pull")}
+      action={t("images.pull.action")}
+      ready={reference.trim() !== ""}
+      close={close}
+      run={async () => {
+        const { name, tag } = parseReference(reference);
+        const seen = new Map<string, LayerProgress>();
+        show(seen);
+        for await (const step of await docker.pull(name, tag, controller.signal)) {
+          take(step, seen);
+          show(new Map(seen));
+          if (!step.id && step.status) say(step.status);
+        }
+        told(t("images.pulled", { name: reference }));
+      }}
+    >
+      <Field label={t("images.reference")} hint={t("images.reference.hint")}>
+        <input required autofocus class="mono" placeholder="debian:13" value={reference} onInput={(event) => set(event.currentTarget.value)} />
+      </Field>
+      {layers && (
+        <div class="progress-list" role="status" aria-label={t("images.progress")}>
+          {[...layers].map(([id, { status, current, total }]) => (
+            <div key={id} class="progress-row">
+              <span class="mono">{id}</span>
+              <progress max={1} value={total > 0 ? current / total : undefined} aria-label={id} />
+              <span class="muted nowrap">{total > 0 && current < total ? percent((current / total) * 100) : status}</span>
+            </div>
+          ))}
+          {said && <p class="muted">{said}</p>}
+        </div>
+      )}
+    </FormDialog>
+  );
+}
+
+export function take(step: PullStep, seen: Map<string, LayerProgress>): void {
+  const wrong = step.errorDetail?.message ?? step.error;
+  if (wrong) throw new Failure(wrong, 500);
+  if (!step.id || step.status?.startsWith("Pulling from")) return;
+  const { current = 0, total = 0 } = step.progressDetail ?? {};
+  const done = step.status === "Pull complete" || step.status === "Already exists" || step.status === "Download complete";
+  seen.set(step.id, { status: step.status ?? "", current: done ? 1 : current, total: done ? 1 : total });
+}
+
+function LoadButton() {
+  return (
+    <label class="button plain">
+      <Icon name="upload" />
+      <span>{t("images.load")}</span>
+      <input
+        type="file"
+        class="hidden"
+        accept=".tar,.gz,.tgz,.zst,.xz"
+        onChange={async (event) => {
+          const file = event.currentTarget.files?.[0];
+          event.currentTarget.value = "";
+          if (!file) return;
+          await attempt(async () => {
+            for await (const step of await docker.load(file)) take(step, new Map());
+            told(t("images.loaded", { name: file.name }));
+          });
+        }}
+      />
+    </label>
+  );
+}
+
+export function ImagePage({ id }: { id: string }) {
+  const [layers, set] = useState<Layer[] | null>(null);
+  const [detail, know] = useState<Record<string, unknown> | null>(null);
+  const [error, fail] = useState<Failure | null>(null);
+  const [tagging, tag] = useState(false);
+  const look = async () => {
+    try {
+      const [history, all] = await Promise.all([docker.history(id), docker.image(id)]);
+      set(history);
+      know(all);
+      fail(null);
+    } catch (reason) {
+      fail(reason as Failure);
+    }
+  };
+  useEffect(() => {
+    images.want();
+    containers.want();
+    void look();
+  }, [id]);
+  if (error?.status === 404)
+    return <Empty whole icon="images" title={t("images.gone")} text={t("images.gone.text")}><a class="button primary" href={path("images")}>{t("images.back")}</a></Empty>;
+  if (error) return <Problem error={error} again={look} />;
+  const image = images.data.value?.find(({ Id }) => short(Id).startsWith(id) || Id.startsWith(id));
+  if (!layers || !detail || !image) return <><Crumbs page="images" /><Header title={id} /><Loading /></>;
+  const tags = tagsOf(image);
+  const config = (detail.Config ?? {}) as { Cmd?: string[] | null; Entrypoint?: string[] | null; Env?: string[] | null; ExposedPorts?: object | null; User?: string; WorkingDir?: string };
+  const most = Math.max(1, ...layers.map(({ Size }) => Size));
+  return (
+    <>
+      <Crumbs page="images" />
+      <Header title={tags[0] ?? short(image.Id)} note={t("images.line", { size: bytes(image.Size), when: ago(image.Created) })}>
+        <RunButton image={tags[0] ?? short(image.Id)} />
+        <Button icon="tag" label={t("images.tag")} onClick={() => tag(true)} />
+        <a class="button plain" href={docker.saveUrl(tags.length ? tags : [image.Id])} download={`${(tags[0] ?? short(image.Id)).replace(/[/:]/g, "-")}.tar`}><Icon name="download" /><span>{t("images.save")}</span></a>
+        <RemoveButton image={image} gone={() => go("images")} />
+      </Header>
+      <Facts
+        facts={[
+          [t("id"), <><span class="mono">{short(image.Id)}</span> <Copy text={image.Id} /></>],
+          [t("images.tags"), tags.join(", ")],
+          [t("created"), moment(image.Created * 1000)],
+          [t("images.platform"), `${String(detail.Os ?? "")}/${String(detail.Architecture ?? "")}`],
+          [t("command"), <code>{[...(config.Entrypoint ?? []), ...(config.Cmd ?? [])].join(" ")}</code>],
+          [t("inspect.folder"), <code>{config.WorkingDir || "/"}</code>],
+          [t("inspect.user"), config.User || "root"],
+          [t("ports"), Object.keys(config.ExposedPorts ?? {}).join(", ")],
+          [t("usedBy"), usersOf(image).join(", ")],
+        ]}
+      />
+      <section class="block">
+        <h2>{t("images.layers")} <span class="muted">{count(layers.length)}</span></h2>
+        <ol class="layers">
+          {layers.map((layer, index) => (
+            <li key={index}>
+              <span class="layer-size nowrap">{bytes(layer.Size)}</span>
+              <span class="layer-bar" aria-hidden="true"><span style={{ width: `${(layer.Size / most) * 100}%` }} /></span>
+              <code>{instruction(layer.CreatedBy) || layer.Comment || "–"}</code>
+            </li>
+          ))}
+        </ol>
+      </section>
+      {tagging && <TagDialog id={image.Id} close={() => tag(false)} />}
+    </>
+  );
+}
+
+/** The line of a Dockerfile, without what the builder put around it. */
+export function instruction(text: string): string {
+  return text.replace(/^\/bin\/sh -c #\(nop\)\s*/, "").replace(/^\/bin\/sh -c /, "RUN ").replace(/\s*# buildkit$/, "").replace(/^RUN \/bin\/sh -c /, "RUN ");
+}
+
+function TagDialog({ id, close }: { id: string; close: () => void }) {
+  const [reference, set] = useState("");
+  return (
+    <FormDialog
+      title={t("images.tag.title")}
+      action={t("images.tag")}
+      ready={reference.trim() !== ""}
+      close={close}
+      run={async () => {
+        const { name, tag } = parseReference(reference);
+        await docker.tagImage(id, name, tag);
+        told(t("images.tagged", { name: reference }));
+      }}
+    >
+      <Field label={t("images.reference")}><input required autofocus class="mono" placeholder="app:good" value={reference} onInput={(event) => set(event.currentTarget.value)} /></Field>
+    </FormDialog>
+  );
+}

@@ -1,0 +1,88 @@
+/** The dialog that makes and starts a container. */
+
+import { useState } from "preact/hooks";
+import { Failure } from "../api/http";
+import { docker } from "../api/docker";
+import { t } from "../i18n";
+import { parsePorts, parseWords } from "../lib/words";
+import { go } from "../router";
+import { images } from "../state/engine";
+import { Button } from "../ui/basics";
+import { Field, FormDialog } from "../ui/dialog";
+
+export function RunButton({ image = "", primary = false, bare = false }: { image?: string; primary?: boolean; bare?: boolean }) {
+  const [open, set] = useState(false);
+  return (
+    <>
+      <Button
+        bare={bare}
+        kind={bare ? "quiet" : "primary"}
+        icon={bare ? "play" : "add"}
+        label={bare ? t("run.of", { name: image }) : primary ? t("run.first") : t("run")}
+        onClick={() => set(true)}
+      />
+      {open && <RunDialog image={image} close={() => set(false)} />}
+    </>
+  );
+}
+
+function lines(text: string): string[] {
+  return text.split("\n").map((line) => line.trim()).filter(Boolean);
+}
+
+function RunDialog({ image, close }: { image: string; close: () => void }) {
+  const [form, set] = useState({ image, name: "", command: "", ports: "", env: "", binds: "", remove: false });
+  const change = (values: Partial<typeof form>) => set({ ...form, ...values });
+  images.want();
+  const known = (images.data.value ?? []).flatMap(({ RepoTags }) => RepoTags ?? []);
+  return (
+    <FormDialog
+      title={t("run")}
+      action={t("run.action")}
+      ready={form.image.trim() !== ""}
+      close={close}
+      run={async () => {
+        const { exposed, bound, wrong } = parsePorts(form.ports);
+        if (wrong) throw new Failure(t("run.ports.bad", { word: wrong }), 400);
+        const words = parseWords(form.command);
+        const { Id } = await docker.createContainer(form.name.trim(), {
+          Image: form.image.trim(),
+          ...(words.length > 0 && { Cmd: words }),
+          Env: lines(form.env),
+          ExposedPorts: exposed,
+          HostConfig: { PortBindings: bound, Binds: lines(form.binds), AutoRemove: form.remove },
+        });
+        await docker.act(Id, "start");
+        go("containers", Id.slice(0, 12), "logs");
+      }}
+    >
+      <Field label={t("image")} hint={t("run.image.hint")}>
+        <input required list="known-images" value={form.image} onInput={(event) => change({ image: event.currentTarget.value })} autofocus={!image} />
+      </Field>
+      <datalist id="known-images">{known.map((tag) => <option key={tag} value={tag} />)}</datalist>
+      <div class="columns">
+        <Field label={t("name")} hint={t("run.name.hint")}>
+          <input pattern="[a-zA-Z0-9][a-zA-Z0-9_.\-]*" value={form.name} onInput={(event) => change({ name: event.currentTarget.value })} />
+        </Field>
+        <Field label={t("ports")} hint={t("run.ports.hint")}>
+          <input placeholder="8080:80" value={form.ports} onInput={(event) => change({ ports: event.currentTarget.value })} />
+        </Field>
+      </div>
+      <Field label={t("command")} hint={t("run.command.hint")}>
+        <input class="mono" value={form.command} onInput={(event) => change({ command: event.currentTarget.value })} />
+      </Field>
+      <div class="columns">
+        <Field label={t("environment")} hint={t("run.env.hint")}>
+          <textarea class="mono" rows={3} value={form.env} onInput={(event) => change({ env: event.currentTarget.value })} />
+        </Field>
+        <Field label={t("run.folders")} hint={t("run.folders.hint")}>
+          <textarea class="mono" rows={3} value={form.binds} onInput={(event) => change({ binds: event.currentTarget.value })} />
+        </Field>
+      </div>
+      <label class="check">
+        <input type="checkbox" checked={form.remove} onChange={(event) => change({ remove: event.currentTarget.checked })} />
+        {t("run.remove")}
+      </label>
+    </FormDialog>
+  );
+}

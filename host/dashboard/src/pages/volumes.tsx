@@ -1,0 +1,244 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+import { docker, nameOf, type Volume } from "../api/docker";
+import { ask, Failure } from "../api/http";
+import { t } from "../i18n";
+import { ago, bytes, count, moment } from "../lib/format";
+import { single, sorted } from "../lib/listing";
+import { save } from "../lib/save";
+import { entries, type Entry } from "../lib/tar";
+import { go, path } from "../router";
+import { containers, usage, volumes } from "../state/engine";
+import { Button, Crumbs, Empty, Facts, Header, Loading, Problem, Search } from "../ui/basics";
+import { confirm, Field, FormDialog } from "../ui/dialog";
+import { Icon } from "../ui/icon";
+import { moveAmongRows } from "../ui/rows";
+import { told } from "../ui/toasts";
+import { Entries, Path } from "./files";
+import { PruneButton } from "./prune";
+
+export function Volumes() {
+  const [words, look] = useState("");
+  useEffect(() => [volumes, containers, usage].forEach((resource) => resource.want()), []);
+  const all = volumes.data.value;
+  const error = volumes.error.value;
+  const asked = words.trim().toLowerCase();
+  const shown = (all ?? []).filter(({ Name }) => Name.toLowerCase().includes(asked));
+  const unused = (all ?? []).filter(({ Name }) => usersOf(Name).length === 0);
+  return (
+    <>
+      <Header title={t("nav.volumes")} note={all ? t("volumes.note", { all: count(all.length) }) : undefined}>
+        {all && all.length > 0 && <Search label={t("volumes.search")} value={words} onInput={look} />}
+        {unused.length > 0 && (
+          <PruneButton
+            what="volumes"
+            filters={{ all: ["true"] }}
+            items={unused.map(({ Name }) => {
+              const size = sizeOf(Name);
+              return size === undefined ? { name: Name } : { name: Name, size };
+            })}
+            done={() => volumes.refresh()}
+          />
+        )}
+        {all && <ImportButton />}
+        {all && <CreateButton />}
+      </Header>
+      {error ? <Problem error={error} again={() => volumes.refresh()} /> : !all ? <Loading /> : all.length === 0 ? (
+        <Empty icon="volumes" title={t("volumes.none")} text={t("volumes.none.text")}><CreateButton /></Empty>
+      ) : shown.length === 0 ? <Empty icon="search" title={t("search.none")} text={t("search.none.text")} /> : (
+        <table class="table" onKeyDown={moveAmongRows}>
+          <caption class="hidden">{t("nav.volumes")}</caption>
+          <thead>
+            <tr>
+              <th scope="col">{t("name")}</th>
+              <th scope="col" class="wide">{t("usedBy")}</th>
+              <th scope="col" class="wide">{t("created")}</th>
+              <th scope="col" class="end">{t("size")}</th>
+              <th scope="col" class="end"><span class="hidden">{t("actions")}</span></th>
+            </tr>
+          </thead>
+          <tbody>{shown.map((volume) => <Row key={volume.Name} volume={volume} />)}</tbody>
+        </table>
+      )}
+    </>
+  );
+}
+
+function usersOf(name: string): string[] {
+  return (containers.data.value ?? []).filter(({ Mounts }) => Mounts.some((mount) => mount.Type === "volume" && mount.Name === name)).map(nameOf);
+}
+
+function sizeOf(name: string): number | undefined {
+  const size = usage.data.value?.Volumes?.find(({ Name }) => Name === name)?.UsageData?.Size;
+  return size === undefined || size < 0 ? undefined : size;
+}
+
+function Row({ volume }: { volume: Volume }) {
+  const users = usersOf(volume.Name);
+  const size = sizeOf(volume.Name);
+  return (
+    <tr>
+      <td><a class="name mono" data-row href={path("volumes", volume.Name)}><span>{volume.Name}</span></a></td>
+      <td class="wide clip" title={users.join(", ")}>{users.length ? users.join(", ") : <span class="muted">{t("unused")}</span>}</td>
+      <td class="wide nowrap">{volume.CreatedAt ? ago(Date.parse(volume.CreatedAt) / 1000) : "–"}</td>
+      <td class="end nowrap">{size === undefined ? "–" : bytes(size)}</td>
+      <td class="end">
+        <div class="row-actions">
+          <a class="button quiet bare" href={docker.volumeUrl(volume.Name)} download={`${volume.Name}.tar`} aria-label={t("volumes.exportOf", { name: volume.Name })} title={t("volumes.exportOf", { name: volume.Name })}><Icon name="download" /></a>
+          <RemoveButton name={volume.Name} bare />
+        </div>
+      </td>
+    </tr>
+  );
+}
+
+function RemoveButton({ name, bare = false, gone }: { name: string; bare?: boolean; gone?: () => void }) {
+  return (
+    <Button
+      bare={bare}
+      kind={bare ? "quiet" : "plain"}
+      icon="remove"
+      label={bare ? `${t("remove")}: ${name}` : t("remove")}
+      onClick={() =>
+        confirm({
+          title: t("volumes.remove", { name }),
+          text: <p>{t("volumes.remove.text")}</p>,
+          action: t("remove"),
+          run: async () => {
+            await docker.removeVolume(name);
+            told(t("removed", { name }));
+            gone?.();
+          },
+        })
+      }
+    />
+  );
+}
+
+function CreateButton() {
+  const [open, set] = useState(false);
+  const [name, call] = useState("");
+  return (
+    <>
+      <Button kind="primary" icon="add" label={t("volumes.create")} onClick={() => set(true)} />
+      {open && (
+        <FormDialog title={t("volumes.create")} action={t("create")} ready={name.trim() !== ""} close={() => set(false)} run={() => docker.createVolume(name.trim())}>
+          <Field label={t("name")} hint={t("volumes.name.hint")}><input required autofocus class="mono" pattern="[a-zA-Z0-9][a-zA-Z0-9_.\-]+" value={name} onInput={(event) => call(event.currentTarget.value)} /></Field>
+        </FormDialog>
+      )}
+    </>
+  );
+}
+
+function ImportButton({ into = "" }: { into?: string }) {
+  const [file, pick] = useState<File | null>(null);
+  const [name, call] = useState(into);
+  const [replace, set] = useState(false);
+  const input = useRef<HTMLInputElement>(null);
+  return (
+    <>
+      <Button icon="upload" label={t("volumes.import")} onClick={() => input.current!.click()} />
+      <input
+        ref={input}
+        type="file"
+        hidden
+        data-import
+        accept=".tar,.gz,.tgz,.zst,.bz2,.xz"
+        onChange={(event) => {
+          const picked = event.currentTarget.files?.[0] ?? null;
+          event.currentTarget.value = "";
+          pick(picked);
+          if (picked && !into) call(picked.name.replace(/\.(tar|tgz|gz|zst|bz2|xz)/g, ""));
+        }}
+      />
+      {file && (
+        <FormDialog
+          title={t("volumes.import.title", { file: file.name })}
+          action={t("volumes.import.action")}
+          danger={replace}
+          ready={name.trim() !== ""}
+          close={() => pick(null)}
+          run={async () => {
+            await docker.importVolume(name.trim(), file, replace);
+            told(t("volumes.imported", { name }));
+            await volumes.refresh();
+          }}
+        >
+          <Field label={t("volumes.import.into")}><input required class="mono" value={name} readOnly={into !== ""} onInput={(event) => call(event.currentTarget.value)} /></Field>
+          <label class="check"><input type="checkbox" checked={replace} onChange={(event) => set(event.currentTarget.checked)} />{t("volumes.import.replace")}</label>
+        </FormDialog>
+      )}
+    </>
+  );
+}
+
+export function VolumePage({ name }: { name: string }) {
+  const [list, set] = useState<readonly Entry[] | null>(null);
+  const [error, fail] = useState<Failure | null>(null);
+  const [folder, enter] = useState("/");
+  useEffect(() => [volumes, containers, usage].forEach((resource) => resource.want()), []);
+  const look = async (signal = new AbortController().signal) => {
+    try {
+      const found: Entry[] = [];
+      const { body } = await ask(docker.volumeUrl(name), { signal });
+      for await (const { entry } of entries(body!)) {
+        const inner = entry.path.replace(/^\.?\/*/, "").replace(/\/$/, "");
+        if (inner && inner !== ".") found.push({ ...entry, path: inner });
+      }
+      set(found);
+      fail(null);
+    } catch (reason) {
+      if (!signal.aborted) fail(reason instanceof Failure ? reason : new Failure(String(reason), 500));
+    }
+  };
+  useEffect(() => {
+    const controller = new AbortController();
+    enter("/");
+    set(null);
+    void look(controller.signal);
+    return () => controller.abort();
+  }, [name]);
+
+  const volume = volumes.data.value?.find(({ Name }) => Name === name);
+  if (volumes.data.value && !volume)
+    return <Empty whole icon="volumes" title={t("volumes.gone")} text={t("volumes.gone.text")}><a class="button primary" href={path("volumes")}>{t("volumes.back")}</a></Empty>;
+  const prefix = folder === "/" ? "" : `${folder.slice(1)}/`;
+  const here = sorted(
+    (list ?? []).filter(({ path: each }) => each.startsWith(prefix) && each !== prefix && !each.slice(prefix.length).includes("/"))
+      .map((entry) => ({ ...entry, path: entry.path.slice(prefix.length) })),
+  );
+  const users = usersOf(name);
+  const size = sizeOf(name);
+  return (
+    <>
+      <Crumbs page="volumes" />
+      <Header title={name}>
+        <ImportButton into={name} />
+        <a class="button plain" href={docker.volumeUrl(name)} download={`${name}.tar`}><Icon name="download" /><span>{t("volumes.export")}</span></a>
+        <RemoveButton name={name} gone={() => go("volumes")} />
+      </Header>
+      {volume && (
+        <Facts
+          facts={[
+            [t("created"), volume.CreatedAt ? moment(volume.CreatedAt) : ""],
+            [t("size"), size === undefined ? "" : bytes(size)],
+            [t("volumes.driver"), volume.Driver],
+            [t("usedBy"), users.length ? <span>{containers.data.value!.filter((one) => users.includes(nameOf(one))).map((one) => <a key={one.Id} class="listed" href={path("containers", one.Id.slice(0, 12))}>{nameOf(one)}</a>)}</span> : t("unused")],
+          ]}
+        />
+      )}
+      <section class="block">
+        <div class="toolbar"><Path folder={folder} enter={enter} /></div>
+        {error ? <Problem error={error} again={() => look()} /> : !list ? <Loading /> : here.length === 0 ? <Empty icon="files" title={t("files.none")} text={t("volumes.files.none")} /> : (
+          <Entries
+            entries={here}
+            enter={(inner) => enter(folder === "/" ? `/${inner}` : `${folder}/${inner}`)}
+            download={async (entry) => {
+              const { body } = await ask(docker.volumeUrl(name));
+              save(await single(body!, prefix + entry.path), entry.path);
+            }}
+          />
+        )}
+      </section>
+    </>
+  );
+}

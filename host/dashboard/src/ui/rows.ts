@@ -1,0 +1,15 @@
+/** Up, down, Home and End move among the rows of a table; Enter follows the row's link, as links do. */
+
+export function moveAmongRows(event: KeyboardEvent): void {
+  const table = event.currentTarget as HTMLElement;
+  const target = event.target as HTMLElement;
+  if (target.matches("input, select, textarea")) return;
+  const rows = [...table.querySelectorAll<HTMLElement>("[data-row]")];
+  const here = rows.findIndex((row) => row === target || row.closest("tr")?.contains(target));
+  const next = { ArrowDown: here + 1, ArrowUp: here - 1, j: here + 1, k: here - 1, Home: 0, End: rows.length - 1 }[event.key];
+  if (next === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+  const row = rows[Math.max(0, Math.min(next, rows.length - 1))];
+  if (!row) return;
+  event.preventDefault();
+  row.focus();
+}

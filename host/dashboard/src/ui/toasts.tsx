@@ -1,0 +1,81 @@
+/** What is told once and goes: that something was done, or why it was not. Screen readers hear it. */
+
+import { signal } from "@preact/signals";
+import { Failure } from "../api/http";
+import { t } from "../i18n";
+import { Button } from "./basics";
+
+interface Toast {
+  readonly id: number;
+  readonly text: string;
+  readonly hint: string;
+  readonly bad: boolean;
+}
+
+const toasts = signal<readonly Toast[]>([]);
+/** For screen readers alone. */
+const heard = signal("");
+let last = 0;
+
+function show(text: string, bad: boolean, hint = ""): void {
+  const id = (last += 1);
+  toasts.value = [...toasts.value.slice(-3), { id, text, hint, bad }];
+  // A failure stays until it is put away: who looks elsewhere must not miss it.
+  if (!bad) setTimeout(() => put(id), 4000);
+}
+
+function put(id: number): void {
+  toasts.value = toasts.value.filter((toast) => toast.id !== id);
+}
+
+export function told(text: string): void {
+  show(text, false);
+}
+
+export function failed(error: unknown): void {
+  const failure = error instanceof Failure ? error : null;
+  const text = failure?.status === 0 ? t("problem.away") : failure?.message || String(error);
+  show(text, true, failure?.hint);
+}
+
+export function announce(text: string): void {
+  heard.value = text;
+}
+
+/** Whether it went well; a failure is told. */
+export async function attempt(run: () => Promise<unknown>): Promise<boolean> {
+  try {
+    await run();
+    return true;
+  } catch (error) {
+    if ((error as Error).name !== "AbortError") failed(error);
+    return false;
+  }
+}
+
+export function Toasts() {
+  const all = toasts.value;
+  return (
+    <>
+      <div class="hidden" aria-live="polite" data-heard>
+        {heard.value}
+      </div>
+      <div class="toasts">
+        <div role="status">{all.filter((toast) => !toast.bad).map(one)}</div>
+        <div role="alert">{all.filter((toast) => toast.bad).map(one)}</div>
+      </div>
+    </>
+  );
+}
+
+function one(toast: Toast) {
+  return (
+    <div key={toast.id} class={`toast ${toast.bad ? "bad" : ""}`}>
+      <div>
+        {toast.text}
+        {toast.hint && <p class="muted">{toast.hint}</p>}
+      </div>
+      <Button bare kind="quiet" icon="close" label={t("close")} onClick={() => put(toast.id)} />
+    </div>
+  );
+}

@@ -1,0 +1,192 @@
+"""How the dashboard is made: access for all (axe), size and speed, long lists and logs, languages, what it is built of."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import ASSETS, PATIENCE_MS, SOURCES, Dashboard
+from machine_support import Machine
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+
+Visit = Callable[[str], Page]
+PAGES = ("overview", "containers", "images", "cache", "volumes", "networks", "settings", "diagnose", "tour")
+TABS = ("logs", "terminal", "inspect", "stats", "files")
+MOST_BYTES = 250_000
+"""Compressed, until the first page is whole."""
+LOG_LINES = 100_000
+CONTAINERS = 300
+WIDE: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}, "locale": "en-US"}
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {**WIDE, "color_scheme": "light"},
+    "dark": {**WIDE, "color_scheme": "dark"},
+    "Japanese": {**WIDE, "locale": "ja-JP"},
+    "phone": {**WIDE, "viewport": {"width": 390, "height": 844}},
+}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("look", LOOKS)
+def test_axe_finds_nothing_on_any_page(
+    browser: Browser, dashboard: Dashboard, machine: Machine, running: str, name: str, look: str
+) -> None:
+    identity = machine.docker("inspect", "-f", "{{.Id}}", running).stdout[:12]
+    image = machine.docker("image", "inspect", "-f", "{{.Id}}", "busybox").stdout.strip().removeprefix("sha256:")[:12]
+    machine.docker("volume", "create", name)
+    places = [
+        *PAGES, *(f"containers/{identity}/{tab}" for tab in TABS), f"images/{image}", f"volumes/{name}", "networks/bridge",
+        "containers/none",
+    ]  # fmt: skip
+    axe = (SOURCES / "node_modules/axe-core/axe.min.js").read_text()
+    found = {}
+    context = browser.new_context(**LOOKS[look])
+    page = context.new_page()
+    page.goto(dashboard.address())
+    for place in places:
+        page.evaluate("place => { location.hash = '#/' + place; }", place)
+        expect(page.locator("h1")).to_be_visible(timeout=PATIENCE_MS)
+        expect(page.locator(".loading, [aria-busy=true]")).to_have_count(0, timeout=PATIENCE_MS)
+        told = page.evaluate(f"{axe}; axe.run()")
+        if told["violations"]:
+            found[place] = [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in told["violations"]]
+        if look == "phone":
+            wide = page.evaluate("document.scrollingElement.scrollWidth - innerWidth")
+            assert wide <= 0, f"{place} is wider than a phone"
+    context.close()
+    assert not found
+
+
+def test_dialogs_have_no_findings_either(page: Page) -> None:
+    axe = (SOURCES / "node_modules/axe-core/axe.min.js").read_text()
+    page.evaluate("location.hash = '#/containers'")
+    page.get_by_role("button", name=re.compile("Run (a container|the first one)")).first.click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert page.evaluate(f"{axe}; axe.run()")["violations"] == []
+
+
+def test_little_is_sent_before_the_first_page_is_whole(
+    context: BrowserContext, dashboard: Dashboard, machine: Machine
+) -> None:
+    page = context.new_page()
+    sent: dict[str, int] = {}
+    page.on("requestfinished", lambda request: sent.update({request.url: request.sizes()["responseBodySize"]}))
+    page.goto(dashboard.address())
+    expect(page.get_by_role("heading", name="Disk space")).to_be_visible()
+    expect(page.locator(".loading")).to_have_count(0)
+    assert sum(sent.values()) < MOST_BYTES, sent
+    painted = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    print(f"\n{sum(sent.values())} bytes in {len(sent)} files; first paint with content after {painted:.0f} ms")
+
+
+def test_hundreds_of_containers_are_no_burden(page: Page) -> None:
+    made = [_container(number) for number in range(CONTAINERS)]
+    page.route("**/docker/containers/json?all=1", lambda route: _fulfill(route, made))
+    page.reload()
+    page.evaluate("location.hash = '#/containers'")
+    expect(page.get_by_role("row")).to_have_count(CONTAINERS + 1)
+    # From a key to the picture that shows what it did, by the browser's own clock.
+    spans = page.evaluate(
+        """async () => {
+            const input = document.querySelector('[data-search]');
+            const spans = [];
+            for (const words of ['c', 'c-1', 'c-12', 'c-1', '']) {
+                const begin = performance.now();
+                input.value = words;
+                input.dispatchEvent(new Event('input', { bubbles: true }));
+                await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+                spans.push(performance.now() - begin);
+            }
+            return spans;
+        }"""
+    )
+    print(f"\nms from a key to its picture, with {CONTAINERS} containers: {[round(span) for span in spans]}")
+    expect(page.get_by_role("row")).to_have_count(CONTAINERS + 1)
+
+
+@pytest.mark.timeout(600)
+def test_a_log_of_ten_megabytes_is_shown_by_a_few_lines(machine: Machine, visit: Visit, name: str) -> None:
+    text = "x" * 90
+    script = f"i=0; while [ $i -lt {LOG_LINES} ]; do echo $i {text}; i=$((i+1)); done"
+    machine.docker("run", "-d", "--name", name, "busybox", "sh", "-c", script)
+    machine.docker("wait", name, timeout_s=300)
+    identity = machine.docker("inspect", "-f", "{{.Id}}", name).stdout[:12]
+    page = visit(f"containers/{identity}/logs")
+    log = page.get_by_role("region", name=f"Log of {name}")
+    expect(page.get_by_text("100,000 lines")).to_be_visible(timeout=4 * PATIENCE_MS)
+    expect(log).to_contain_text(f"{LOG_LINES - 1} {text}")
+    assert page.locator(".log-line").count() < 200
+    page.get_by_role("searchbox").fill(f"{LOG_LINES // 2} x")
+    page.keyboard.press("Enter")
+    expect(log.locator(".current")).to_contain_text(str(LOG_LINES // 2))
+    slowest = log.evaluate(
+        """async box => {
+            let slowest = 0;
+            for (let step = 0; step < 40; step += 1) {
+                const begin = performance.now();
+                box.scrollTop = (box.scrollHeight / 40) * step;
+                await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+                slowest = Math.max(slowest, performance.now() - begin);
+            }
+            return slowest;
+        }"""
+    )
+    print(f"\nslowest picture while scrolling: {slowest:.0f} ms")
+
+
+def test_language_and_colours_can_be_chosen(page: Page) -> None:
+    page.get_by_role("button", name="日本語").click()
+    expect(page.get_by_role("heading", name="概要")).to_be_visible()
+    expect(page.locator("html")).to_have_attribute("lang", "ja")
+    page.get_by_role("button", name="配色").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "light")
+    page.get_by_role("button", name="配色").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    page.reload()
+    expect(page.get_by_role("heading", name="概要")).to_be_visible()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+def test_an_engine_that_refuses_is_told_with_what_to_do(page: Page) -> None:
+    page.route("**/docker/images/json*", lambda route: route.fulfill(status=500, json={"message": "the disk is full"}))
+    page.evaluate("location.hash = '#/images'")
+    expect(page.get_by_role("alert").filter(has_text="the disk is full")).to_be_visible()
+    page.unroute("**/docker/images/json*")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("table")).to_be_visible()
+
+
+def test_what_is_committed_is_what_the_sources_build(tmp_path: Path) -> None:
+    built = tmp_path / "assets"
+    node = os.environ | {"PATH": f"{Path(shutil.which('npx') or '').parent}:{os.environ['PATH']}"}
+    words = ["npx", "vite", "build", "--outDir", str(built), "--logLevel", "error"]
+    subprocess.run(words, cwd=SOURCES, env=node, check=True, timeout=240)
+    names = {path.relative_to(built).as_posix() for path in built.rglob("*") if path.is_file()}
+    kept = {path.relative_to(ASSETS).as_posix() for path in ASSETS.rglob("*") if path.is_file()}
+    assert names == {name for name in kept if not name.endswith((".br", ".gz"))}, "make dashboard-assets"
+    for name in sorted(names):
+        assert (built / name).read_bytes() == (ASSETS / name).read_bytes(), f"{name}: make dashboard-assets"
+    for name in sorted(kept):
+        if name.endswith(".gz"):
+            assert gzip.decompress((ASSETS / name).read_bytes()) == (ASSETS / name[:-3]).read_bytes()
+            assert name[:-3] + ".br" in kept
+
+
+def _fulfill(route: Route, value: object) -> None:
+    route.fulfill(content_type="application/json", body=json.dumps(value))
+
+
+def _container(number: int) -> dict[str, object]:
+    return {
+        "Id": f"{number:064x}", "Names": [f"/c-{number}"], "Image": "busybox", "ImageID": "sha256:0", "Command": "sleep 1",
+        "Created": 1_700_000_000 + number, "State": "running", "Status": "Up 2 minutes", "Labels": {}, "Mounts": [],
+        "Ports": [{"IP": "127.0.0.1", "PrivatePort": 80, "PublicPort": 20_000 + number, "Type": "tcp"}],
+        "NetworkSettings": {"Networks": {}},
+    }  # fmt: skip
