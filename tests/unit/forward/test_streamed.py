@@ -106,7 +106,7 @@ def test_where_nobody_is_connections_are_reset() -> None:
     guest.fails = True
     # Under Wine a reset looks like an end.
     reset = pytest.raises(ConnectionResetError) if sys.platform != "win32" else contextlib.nullcontext()
-    with forwarded(guest) as (_, one), connected(one) as client, reset:
+    with forwarded(guest) as (_, one), reset, connected(one) as client:
         assert client.recv(1) == b""
 
 
