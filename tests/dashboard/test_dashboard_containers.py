@@ -96,9 +96,9 @@ def test_a_compose_project_is_a_group_and_is_stopped_as_one(machine: Machine, vi
         words = [word for label in labels for word in ("--label", label)]
         machine.docker("run", "-d", "--stop-timeout", "1", "--name", f"{name}-{service}", *words, "busybox", "sleep", "100000")  # fmt: skip
     page = visit("containers")
-    expect(_row(page, "2 of 2 running")).to_contain_text(name)
+    expect(_row(page, name).filter(has_text="2 of 2 running")).to_be_visible()
     page.get_by_role("button", name=f"Stop all of {name}").click()
-    expect(_row(page, "0 of 2 running")).to_be_visible()
+    expect(_row(page, name).filter(has_text="0 of 2 running")).to_be_visible()
     assert {_state(machine, f"{name}-{service}") for service in ("web", "db")} == {"exited"}
 
 
