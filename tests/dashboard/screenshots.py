@@ -24,6 +24,11 @@ DB = "mkdir -p /data/base; head -c 300000 /dev/zero >/data/wal; echo 'ready for 
 WIDE = {"width": 1280, "height": 800}
 NARROW = {"width": 390, "height": 844}
 LINES_S = 15_000
+HOME = "/home/ada/.local/share/cove"
+RENAMED = """([from, to]) => {
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll(from, to);
+}"""
 
 
 def main(folder: Path) -> None:
@@ -92,9 +97,10 @@ def example(machine: Machine) -> None:
 
 
 class Shots:
-    def __init__(self, page: Page, folder: Path) -> None:
+    def __init__(self, page: Page, folder: Path, machine: Machine) -> None:
         self.page = page
         self._folder = folder
+        self._machine = machine
 
     def shot(self, name: str, place: str) -> None:
         self.page.evaluate("place => { location.hash = '#/' + place; }", place)
@@ -102,6 +108,9 @@ class Shots:
         expect(self.page.locator(".loading, [aria-busy=true]")).to_have_count(0, timeout=PATIENCE_MS)
         if "logs" in place:
             expect(self.page.locator(".log-line").nth(30)).to_be_visible(timeout=PATIENCE_MS)
+        # Not the folders of whoever takes them, nor of a test's machine.
+        for shown, instead in ((f"{self._machine.home}/user", "/home/ada"), (str(self._machine.home), HOME)):
+            self.page.evaluate(RENAMED, [shown, instead])
         path = self._folder / f"{name}.png"
         self.page.screenshot(path=path)
         small(path)
@@ -122,7 +131,7 @@ def opened(machine: Machine, browser: Browser, folder: Path, **looks: object) ->
     page = context.new_page()
     page.goto(Dashboard(machine).address())
     expect(page.locator("[data-machine=running]")).to_be_visible(timeout=PATIENCE_MS)
-    yield Shots(page, folder)
+    yield Shots(page, folder, machine)
     context.close()
 
 
