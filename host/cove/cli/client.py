@@ -28,9 +28,9 @@ DOWN = "down"
 """Beside a machine's socket while whoever connects would wait for its start without seeing its progress (`MachinePaths.down`)."""
 MAX_ERROR_BODY = 1 << 20
 IDEMPOTENT = ("GET", "HEAD")
+"""Methods of which a second request does no harm; none of ours carries an upload."""
 LOST = 502
 """What a machine's agent answers in place of an engine that has ended. The engine does not."""
-"""Methods of which a second request does no harm; none of ours carries an upload."""
 
 Query = Mapping[str, "str | int | bool | Iterable[str] | None"]
 
