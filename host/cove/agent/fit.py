@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cove.agent import disk, hypervisor
+from cove.agent import disk
 from cove.drivers.qemu import binary, board, probe
 from cove.errors import CoveError, SettingsError
 from cove.machine import certificates, computer, effective
@@ -137,6 +137,10 @@ def _disk(paths: MachinePaths, wanted: Settings) -> Iterator[Misfit]:
 
 
 def _hypervisor(paths: MachinePaths, wanted: Settings) -> Iterator[Misfit]:
+    if wanted.driver == "auto":  # whatever there is
+        return
+    from cove.agent import hypervisor  # all of the drivers, for a check that few settings need
+
     if (wrong := hypervisor.unfit(paths, wanted)) is not None:
         yield Misfit("driver", wrong.message, wrong.hint, refused=True, stops=True)
 

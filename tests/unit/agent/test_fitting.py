@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -79,6 +81,17 @@ def test_of_a_vm_of_an_older_cove_what_has_changed_needs_a_restart(cove: Any) ->
     paths.run_state.write_text(json.dumps(kept))
     assert cove.run("config", "set", "cpus", "2").stdout == "machine default: cpus = 2, as it was\n"
     assert cove.run("config", "set", "cpus", "1").stdout.endswith("machine restart default\n")
+
+
+def test_a_machine_for_which_any_hypervisor_will_do_is_made_without_loading_one(cove: Any) -> None:
+    """What makes and changes machines is quick; the drivers are for those that run them."""
+    script = (
+        "import sys\nfrom cove.agent import fit\nfrom cove.machine.paths import MachinePaths\n"
+        "from cove.machine.settings import Settings\nfit.misfits(MachinePaths('default'), Settings())\n"
+        "print(*(name for name in sys.modules if name in ('cove.agent.hypervisor', 'cove.drivers.qemu.driver')))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "\n"), done.stderr
 
 
 def test_an_address_of_this_computer_is_known() -> None:
