@@ -29,7 +29,7 @@ _CHUNK = 1 << 16
 GREET_AGAIN_S, GREET_RARELY_S = 2.0, 30.0
 """A guest's kernel may hear of what the host says before it hears that the host is there, and then takes no answer of the engine's."""
 KEEP_S, KEEP_RARELY_S = 0.1, 2.0
-"""Between tries for an engine that is not there yet."""
+"""Between tries for an engine that is not there yet, or whose words end the connection before it is ready."""
 DRIFT_S, SEEN_S = 600.0, 60.0
 """Until an engine is told the time again: while it has containers, and when a client comes. A clock that is 100 ppm slower than another
 is 60 ms behind by then."""
@@ -85,6 +85,8 @@ class Link:
         """The guest or we have said that the engine ends."""
         self._said_ready = self._synced = False
         """By the engine that was greeted last: it answers; and the ports are those that it shall have."""
+        self._was_ready = False
+        """An engine of the connection that `_keep` has made."""
         self._told_time = 0.0
         self._drift: asyncio.TimerHandle | None = None
         self._keeping: asyncio.Task[None] | None = None
@@ -110,17 +112,16 @@ class Link:
     async def _keep(self) -> None:
         again_s = KEEP_S
         while True:
-            try:
+            self._was_ready = False
+            with contextlib.suppress(AgentError):
                 await self.open()
-            except AgentError:
-                await asyncio.sleep(again_s)
-                again_s = min(2 * again_s, KEEP_RARELY_S)
-                continue
-            again_s = KEEP_S
-            self.changed(True)
-            assert self._reading is not None
-            await asyncio.wait((self._reading,))
-            await asyncio.sleep(again_s)  # a guest that sends us away again and again shall not keep us busy
+                self.changed(True)
+                assert self._reading is not None
+                await asyncio.wait((self._reading,))
+            if self._was_ready:
+                again_s = KEEP_S
+            await asyncio.sleep(again_s)
+            again_s = min(2 * again_s, KEEP_RARELY_S)
 
     def leave(self) -> None:
         """Be away until `keep` is called again: the guest is about to stand still."""
@@ -261,7 +262,7 @@ class Link:
             self._writer.write(protocol.encode(message))
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
-        while data := await reader.read(_CHUNK):
+        while data := await _next(reader):
             self._chunks += 1
             self._heard.set()
             try:
@@ -317,6 +318,7 @@ class Link:
         """Clients, once nothing is bound any more of what ended while nobody heard of it."""
         if self._said_ready and self._synced and not self.ready.is_set():
             self._told_time = time.monotonic()  # by the greeting
+            self._was_ready = True
             self.ready.set()
             self.answering.set()
             self._await_drift()
@@ -357,3 +359,12 @@ class Link:
         if self._writer is not None:
             with contextlib.suppress(ConnectionError):
                 await self._writer.drain()
+
+
+async def _next(reader: asyncio.StreamReader) -> bytes:
+    """What has come; nothing at the end, in whichever way the connection ended."""
+    try:
+        return await reader.read(_CHUNK)
+    except OSError as error:
+        log.info("the machine's link has broken: %s", error)
+        return b""

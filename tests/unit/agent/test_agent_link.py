@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from cove.agent import link as module
@@ -416,6 +417,64 @@ def test_nonsense_from_the_guest_ends_the_connection_until_an_engine_starts(
     linked_again(tmp_path, scenario)
     assert len(caplog.records) == 1
     assert "link is closed until its engine starts again" in caplog.text
+
+
+def test_a_connection_that_breaks_ends_the_engines_time_as_any_end_does(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        ours, theirs = socket.socketpair()
+        link = Link(lambda: ours, cast(Any, Ports()), BOOT)
+        await link.open()
+        link.changed(True)
+        answers = (Ready(BOOT, "1.2.3", "1.51"), Sync(0, ()), Activity("idle"))
+        theirs.sendall(b"".join(encode(answer.to_json()) for answer in answers))
+        levels: asyncio.Queue[str] = asyncio.Queue()
+        link.on_level = lambda: levels.put_nowait(link.level)
+        async with asyncio.timeout(60):
+            await link.ready.wait()
+            while await levels.get() != "idle":
+                pass
+            theirs.close()  # with the greeting unread, which is told as ECONNRESET
+            while await levels.get() != "busy":
+                pass
+        assert not link.ready.is_set()
+        assert not link.answering.is_set()
+        await link.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_engine_that_breaks_the_protocol_again_and_again_is_come_to_more_and_more_rarely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    sleep = asyncio.sleep
+
+    async def wait(delay: float) -> None:
+        if delay:
+            waited.append(delay)
+        await sleep(0)
+
+    monkeypatch.setattr(module.asyncio, "sleep", wait)
+
+    async def scenario() -> None:
+        guests = Guests()
+        server = await asyncio.start_unix_server(guests.take, tmp_path / "link")
+        link = Link(partial(connect, tmp_path / "link", 5), cast(Any, Ports()), BOOT)
+        link.keep()
+        async with asyncio.timeout(60):
+            for _ in range(3):
+                (await guests.next()).writer.write(b"\0" * 64)
+            guest = await guests.next()
+            assert waited == [module.KEEP_S, 2 * module.KEEP_S, 4 * module.KEEP_S]
+            await ready(guest, link)
+            guest.writer.write(b"\0" * 64)
+            guest = await guests.next()
+            assert waited[3:] == [module.KEEP_S]
+        await link.close()
+        guests.close()
+        server.close()
+
+    asyncio.run(scenario())
 
 
 def test_the_last_nonsense_of_an_engine_that_died_does_not_cost_its_successor_the_link(tmp_path: Path) -> None:
