@@ -29,6 +29,36 @@ def test_what_qemu_has_started_may_go_on(tmp_path: Path) -> None:
         os.kill(int(left.read_text()), signal.SIGKILL)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the end of a process is looked for")
+def test_an_end_is_waited_for_and_not_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look_later(_: float) -> None:
+        raise AssertionError("somebody looks again and again")
+
+    program = tmp_path / "qemu"
+    program.write_text("#!/bin/sh\nexec sleep 1000\n")
+    program.chmod(0o700)
+    monkeypatch.setattr("time.sleep", look_later)
+    with pytest.raises(DriverError, match="nosuch is there but ran no guest code within"):
+        probe.run(program, AMD64, ["nosuch"], bound_s=0.2)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the program is a script")
+def test_of_what_qemu_says_the_beginning_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[int] = []
+
+    def telling(lines: list[str]) -> list[str]:
+        looked_at.append(sum(len(line) + 1 for line in lines))
+        return lines
+
+    monkeypatch.setattr(probe.lastwords, "telling", telling)
+    program = tmp_path / "qemu"
+    program.write_text("#!/bin/sh\nyes 'no such thing' | head -n 100000 >&2\nexit 1\n")
+    program.chmod(0o700)
+    with pytest.raises(DriverError, match="nosuch failed: no such thing"):
+        probe.run(program, AMD64, ["nosuch"], bound_s=60)
+    assert 0 < looked_at[0] <= probe.MAX_SAID + 1
+
+
 def test_an_accelerator_that_does_not_exist_is_refused_with_its_reason() -> None:
     with pytest.raises(DriverError, match="no accelerator runs guest code here: nosuch failed"):
         probe.run(binary.find("", AMD64), AMD64, ["nosuch"])

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,9 @@ KERNEL_BOUND_S = 4.0
 """Seconds that an accelerator has to boot the kernel to its panic; one that works takes a quarter of it."""
 TCG_BOUND_S = 15.0
 """Software emulation has no alternative, so a busy computer gets time."""
+
+MAX_SAID = 1 << 16
+"""Bytes of what QEMU says that are looked at."""
 
 KVM_DEVICE = Path("/dev/kvm")
 WHPX_LIBRARY = Path(os.environ.get("SYSTEMROOT", r"C:\Windows"), "System32", "WinHvPlatform.dll")
@@ -185,25 +189,43 @@ class _Trial:
         if self._process.poll() is None:
             self._process.kill()
         # A virtual processor stuck in the host's kernel may not die at once; it is not waited for beyond a moment.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(2)
+        _has_ended(self._process, 2)
         self._said.close()
 
     def verdict(self, bound_s: float) -> str:
         """Empty when guest code ran, else what happened instead."""
-        try:
-            self._process.wait(max(0.1, self._started + bound_s - time.monotonic()))
-        except subprocess.TimeoutExpired:
+        if not _has_ended(self._process, max(0.1, self._started + bound_s - time.monotonic())):
             what = str(KVM_DEVICE) if self._accelerator == "kvm" else self._accelerator
             done = "ran no guest code" if self._kernel is None else "did not boot the kernel"
             return f"{what} is there but {done} within {bound_s:.0f} s"
         if self._process.returncode == self._ends_with:
             return ""
         self._said.seek(0)
-        lines = lastwords.telling(self._said.read().decode("utf-8", "replace").splitlines()) or [""]
+        lines = lastwords.telling(self._said.read(MAX_SAID).decode("utf-8", "replace").splitlines()) or [""]
         first = lines[0].strip().removeprefix(f"{self._program.name}: ")[:160]
         said = first or f"QEMU ended with status {self._process.returncode}"
         return f"{self._accelerator} failed: {said}"
+
+
+def _has_ended(process: subprocess.Popen[bytes], within_s: float) -> bool:
+    """Whether it does within that time. Where the system tells of it, nobody looks again and again, as `Popen.wait` does."""
+    if process.poll() is not None:
+        return True
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a sandbox that has no such call
+            descriptor = os.pidfd_open(process.pid)
+            try:
+                poll = select.poll()
+                poll.register(descriptor, select.POLLIN)
+                poll.poll(within_s * 1000)
+            finally:
+                os.close(descriptor)
+            return process.poll() is not None
+    try:
+        process.wait(within_s)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _key(program: Path, architecture: Architecture, wanted: str) -> list[str | int]:
