@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -757,7 +758,13 @@ def main(paths: MachinePaths, listeners: Listeners, listening: Callable[[], None
         if sys.platform != "win32":
             for number in processes.TO_END:
                 asyncio.get_running_loop().add_signal_handler(number, service.end)
-        await service.run(listening, again=again)
+
+        def begun() -> None:
+            if sys.platform != "win32":  # what came before, the supervisor has held back: it is heeded now
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, processes.TO_END)
+            listening()
+
+        await service.run(begun, again=again)
 
     try:
         asyncio.run(run())

@@ -70,19 +70,22 @@ def supervise(
 ) -> int:  # fmt: skip
     """Run `agent` in a child until it has ended by itself, and again whenever it has died. Returns its exit status.
 
-    `agent` is told whether it follows one that died; `forked` is called here when the first one runs. Where there is no fork
-    the agent runs in this process, and its death is the end.
+    `agent` is told whether it follows one that died, and begins with SIGTERM and SIGHUP held back, which it is to let come once it heeds
+    them; `forked` is called here when the first one runs. Where there is no fork the agent runs in this process, and its death is the end.
     """
     if sys.platform == "win32":
         try:
             return agent(False)
         finally:
             listeners.remove()
+    to_end = (signal.SIGTERM, signal.SIGHUP)
+    told: set[int] = set()
     deaths: list[float] = []
     while True:
+        signal.pthread_sigmask(signal.SIG_BLOCK, to_end)
         pid = os.fork()
         if not pid:
-            for number in (signal.SIGTERM, signal.SIGHUP):
+            for number in to_end:
                 signal.signal(number, signal.SIG_DFL)
             status = 1
             try:
@@ -91,9 +94,12 @@ def supervise(
                 sys.excepthook(*sys.exc_info())
             finally:
                 os._exit(status)  # threads that were left behind (`threads.abandonable`) hold nobody up
-        # What is sent to this process is for the agent, which ends in order; both may get it.
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, partial(_pass_on, pid))
+        # What is sent to this process is for the agent, which ends in order; both may get it. One that died has not done it.
+        for number in told:
+            os.kill(pid, number)
+        for number in to_end:
+            signal.signal(number, partial(_pass_on, pid, told))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, to_end)
         if not deaths:
             forked()
         _, ended = os.waitpid(pid, 0)
@@ -115,7 +121,8 @@ def supervise(
     return status
 
 
-def _pass_on(pid: int, number: int, frame: object) -> None:
+def _pass_on(pid: int, told: set[int], number: int, frame: object) -> None:
+    told.add(number)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
 
