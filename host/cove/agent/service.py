@@ -190,6 +190,7 @@ class Service:
         if not quietly:
             self._paths.down.touch()
         self._idle.cancel()
+        self._shutdown.close()
         vm, self._vm, self._door = self._vm, None, None
         self._wanted.clear()
         self._state = "resting"
