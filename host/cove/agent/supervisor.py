@@ -95,8 +95,8 @@ def supervise(
             finally:
                 os._exit(status)  # threads that were left behind (`threads.abandonable`) hold nobody up
         # What is sent to this process is for the agent, which ends in order; both may get it. One that died has not done it.
-        for number in told:
-            os.kill(pid, number)
+        for order in told:
+            os.kill(pid, order)
         for number in to_end:
             signal.signal(number, partial(_pass_on, pid, told))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, to_end)
