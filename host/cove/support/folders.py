@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from cove.agent.client import NoAgent, ask
 from cove.errors import CoveError
 from cove.machine import effective
-from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
+from cove.machine.running import vm_may_run
 from cove.share.folders import wanted
 from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Found, cove_of
 
@@ -34,7 +34,7 @@ def way_out(paths: MachinePaths) -> str:
 
 def look(paths: MachinePaths) -> Found:
     told = {}
-    if FileLock(paths.vm_lock).is_free() or paths.down.exists():
+    if not vm_may_run(paths) or paths.down.exists():
         yield NOTE, "no folders are shared while the machine does not run"
     else:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import shutil
 import socket
@@ -15,16 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cove.agent import hypervisor, removal, unattended
+from cove.agent import changes, hypervisor, removal, unattended
+from cove.agent.service import Service
+from cove.agent.supervisor import Listeners
 from cove.agent.vm import LINK, Vm
+from cove.cli import ended
 from cove.drivers.hyperv.driver import HyperVDriver
 from cove.drivers.hyperv.powershell import PowerShell
 from cove.drivers.qemu import binary
-from cove.errors import BootError, HypervisorMissing, SettingsError
+from cove.errors import BootError, CoveError, HypervisorMissing, MachineBusy, SettingsError
 from cove.image.store import VmImage
 from cove.local.sockets import connect
 from cove.machine import crashes, lifecycle, runstate, settings, suspended
 from cove.machine.paths import MachinePaths
+from cove.machine.running import vm_may_run
 from cove.machine.settings import Settings
 from cove.progress import Event, Report
 from cove.transport.serial import Dial
@@ -338,6 +343,103 @@ def test_a_sleep_that_is_given_up_leaves_the_machine_as_it_was(paths: MachinePat
     scene(paths, look)
 
 
+def test_a_sleep_that_cannot_be_noted_leaves_the_machine_as_it_was(
+    paths: MachinePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    async def look(vm: Vm, computer: Computer) -> None:
+        assert vm.link is not None
+        with monkeypatch.context() as patch, pytest.raises(CoveError):
+            patch.setattr(suspended, "note", no_room)
+            await vm.suspend(lambda event: None)
+        await vm.link.ready.wait()
+        assert [one.state for one in computer.vms.values()] == ["Running"]
+
+    scene(paths, look)
+    assert suspended.load(paths) is None
+
+
+def test_an_agent_lives_on_when_a_sleep_is_given_up_and_tells_of_the_vms_end(
+    paths: MachinePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def all() -> None:
+        computer = Computer(paths.folder)
+        monkeypatch.setattr(hypervisor, "of_machine", lambda its: OnModel(its, computer))
+        monkeypatch.setattr(hypervisor, "choose", lambda its, wanted: (OnModel(its, computer), ""))
+        paths.make_run_dir()
+        service = Service(paths, Listeners(paths))
+        living = asyncio.create_task(service.run(lambda: None))
+        resting = asyncio.Event()
+        rest = service._rest
+
+        async def rested(**how: Any) -> None:
+            await rest(**how)
+            resting.set()
+
+        monkeypatch.setattr(service, "_rest", rested)
+        try:
+            async with asyncio.timeout(120):
+                await service._up()
+                (vm,) = computer.vms.values()
+                saved = computer._save
+
+                def wanted_again(id: str) -> None:
+                    saved(id)
+                    service._used_again.set()
+
+                monkeypatch.setattr(computer, "_save", wanted_again)
+                service._suspend_unused(0.0)
+                assert service._suspending is not None
+                await asyncio.wait([service._suspending])
+                assert not living.done() and vm.state == "Running"
+                assert service._status()["state"] == "running" and not resting.is_set()
+                assert service._vm is not None and service._vm.link is not None
+                await service._vm.link.ready.wait()
+
+                computer.ended(vm)
+                await resting.wait()
+                # Nobody asks Hyper-V now, and it is known all the same.
+                assert not living.done()
+                for told in (service._status(), unattended.status(paths)):
+                    assert told["state"] == "stopped" and told["crash"]["how"] == "its VM ended"
+                last = crashes.load(paths)
+                assert last is not None and last.what == "VM"
+                await service._stop(lambda told: None, in_order=True, forced=False)
+                await living
+        finally:
+            living.cancel()
+            computer.close()
+            await asyncio.gather(living, return_exceptions=True)
+
+    asyncio.run(all())
+
+
+def test_an_end_that_nobody_saw_is_noted_by_the_next_start(paths: MachinePaths) -> None:
+    async def left(vm: Vm, computer: Computer) -> None: ...
+
+    async def booted_again(vm: Vm, computer: Computer) -> None:
+        last = crashes.load(paths)
+        assert not vm.adopted and last is not None and last.how == "its VM ended"
+
+    async def all() -> None:
+        computer = Computer(paths.folder)
+        try:
+            async with asyncio.timeout(120):
+                for scenario in (left, booted_again):
+                    vm = Vm(paths, run_by=OnModel(paths, computer))
+                    await vm.start(lambda event: None)
+                    await scenario(vm, computer)
+                    await vm.close()
+                    await computer.end_engine()
+                    computer.ended(*computer.vms.values())
+        finally:
+            computer.close()
+
+    asyncio.run(all())
+
+
 def test_the_next_agent_takes_the_vm_over_with_its_ports(paths: MachinePaths) -> None:
     ports: list[PortForward] = []
     with echo(socket.SOCK_STREAM) as tcp:
@@ -372,12 +474,17 @@ def test_a_vm_whose_agent_is_gone_is_not_taken_for_stopped(paths: MachinePaths) 
     async def nothing(vm: Vm, computer: Computer) -> None: ...
 
     scene(paths, nothing)
-    assert unattended.vm_may_run(paths)
+    assert vm_may_run(paths)
+    with pytest.raises(MachineBusy):
+        lifecycle.check_stopped(paths)
+    assert changes.runs(paths) and not ended.has_ended(paths.name)
     run = runstate.load(paths)
     assert run is not None
     paths.run_state.write_text(json.dumps({**json.loads(paths.run_state.read_text()), "started_at": 1.0}))
     assert crashes.computer_began() > 1.0
-    assert not unattended.vm_may_run(paths)
+    assert not vm_may_run(paths)
+    lifecycle.check_stopped(paths)
+    assert not changes.runs(paths) and ended.has_ended(paths.name)
 
 
 def test_folders_are_not_shared_and_that_is_said(paths: MachinePaths) -> None:
