@@ -22,16 +22,17 @@ from cove.agent.supervisor import Listeners
 from cove.agent.vm import LINK, Vm
 from cove.cli import ended
 from cove.drivers.hyperv.driver import HyperVDriver
-from cove.drivers.hyperv.powershell import PowerShell
+from cove.drivers.hyperv.powershell import PowerShell, ScriptError
 from cove.drivers.qemu import binary
-from cove.errors import BootError, CoveError, HypervisorMissing, MachineBusy, SettingsError
+from cove.errors import BootError, CoveError, DriverError, HypervisorMissing, MachineBusy, SettingsError
 from cove.image.store import VmImage
 from cove.local.sockets import connect
-from cove.machine import crashes, lifecycle, runstate, settings, suspended
+from cove.machine import crashes, docker_context, lifecycle, runstate, settings, suspended
 from cove.machine.paths import MachinePaths
 from cove.machine.running import vm_may_run
 from cove.machine.settings import Settings
 from cove.progress import Event, Report
+from cove.support import leftovers
 from cove.transport.serial import Dial
 from cove.transport.vsock import greet
 from coved.boot.seedform import BEGIN, MARK
@@ -537,7 +538,8 @@ def test_on_windows_it_is_hyper_v_when_that_is_ready(paths: MachinePaths, monkey
 
 
 def test_what_hyper_v_has_goes_before_the_files(paths: MachinePaths, monkeypatch: pytest.MonkeyPatch) -> None:
-    removal.take_away(paths)  # of a machine that it never had
+    said: list[str] = []
+    removal.take_away(paths, said.append)  # of a machine that it never had
     computer: list[Computer] = []
 
     async def nothing(vm: Vm, one: Computer) -> None:
@@ -552,5 +554,46 @@ def test_what_hyper_v_has_goes_before_the_files(paths: MachinePaths, monkeypatch
         await remove(driver)
 
     monkeypatch.setattr(HyperVDriver, "remove", gone)
-    removal.take_away(paths)
+    removal.take_away(paths, said.append)
+    assert not said
     assert not computer[0].vms and not paths.vhdx.exists() and not paths.hyperv.exists()
+
+
+@pytest.mark.parametrize(("change", "why"), [({"module": False}, "not there"), ({"may": False}, "may not use")])
+def test_a_machine_goes_though_hyper_v_cannot_be_had_any_more(
+    paths: MachinePaths, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], why: str
+) -> None:
+    computers: list[Computer] = []
+
+    async def stop(vm: Vm, one: Computer) -> None:
+        computers.append(one)
+        await vm.stop(lambda event: None)
+        runstate.forget(paths)
+
+    scene(paths, stop)
+    (computer,) = computers
+    computer.host |= change
+    computer.fails["REMOVE"] = ScriptError("was not found", "CommandNotFoundException")
+
+    async def run(shell: PowerShell, script: str, timeout_s: float | None = None) -> Any:
+        return computer.run_blocking(script)
+
+    monkeypatch.setattr(PowerShell, "run", run)
+    said: list[str] = []
+    leftovers.uninstall(leftovers.of_uninstall(keep_data=False), said.append, keep_data=False)
+    assert not paths.folder.exists()
+    (words,) = said
+    assert "Remove-VM -Force cove-default" in words and (why in words or "not there" in words)
+
+
+def test_nothing_is_removed_when_hyper_v_refuses(paths: MachinePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(driver: HyperVDriver) -> None:
+        raise DriverError("a disk of the machine is in use")
+
+    paths.hyperv.write_text("{}")
+    monkeypatch.setattr(HyperVDriver, "remove", refuse)
+    context = docker_context.meta_file(paths.name)
+    assert context.exists()
+    with pytest.raises(DriverError, match="in use"):
+        leftovers.uninstall(leftovers.of_uninstall(keep_data=False), keep_data=False)
+    assert context.exists() and paths.settings.exists()
