@@ -51,11 +51,10 @@ def suspend(paths: MachinePaths, report: Report = ignore, *, anyway: bool = Fals
 
 def check_restartable(paths: MachinePaths) -> None:
     """Raises `CoveError` for what would keep a start from succeeding: better before a stop, when the machine still runs."""
-    from cove.agent import fit
-    from cove.drivers.qemu import binary
-    from cove.machine import architecture, effective
+    from cove.agent import fit, hypervisor
+    from cove.machine import effective
 
     fit.check_startable(paths)
     wanted = effective.load(paths.settings)
-    if wanted.driver != "hyperv" and not paths.vhdx.exists():
-        binary.find(wanted.qemu, architecture.named(wanted.architecture))
+    chosen, _ = hypervisor.choose(paths, wanted)
+    chosen.find(wanted)

@@ -13,10 +13,11 @@ import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from cove.agent import changes, hypervisor, removal, unattended
+from cove.agent import changes, ending, hypervisor, removal, unattended
 from cove.agent.service import Service
 from cove.agent.supervisor import Listeners
 from cove.agent.vm import LINK, Vm
@@ -33,6 +34,7 @@ from cove.machine.running import vm_may_run
 from cove.machine.settings import Settings
 from cove.progress import Event, Report
 from cove.support import leftovers
+from cove.support.computer import look_at_hypervisor, look_at_virtualisation
 from cove.transport.serial import Dial
 from cove.transport.vsock import greet
 from coved.boot.seedform import BEGIN, MARK
@@ -158,6 +160,7 @@ def paths(monkeypatch: pytest.MonkeyPatch) -> Iterator[MachinePaths]:
     home = Path(tempfile.mkdtemp(prefix="cove-h", dir="/tmp"))
     monkeypatch.setenv("COVE_HOME", str(home))
     monkeypatch.setenv("DOCKER_CONFIG", str(home / "docker"))
+    monkeypatch.setattr(socket, "AF_HYPERV", 34, raising=False)  # the model's sockets are others
     publish_image()
     made = lifecycle.init("default")
     settings.set_value(made.settings, "share_home", "no")
@@ -519,7 +522,6 @@ def test_a_machine_stays_with_what_has_made_its_disk(paths: MachinePaths, monkey
 def test_on_windows_it_is_hyper_v_when_that_is_ready(paths: MachinePaths, monkeypatch: pytest.MonkeyPatch) -> None:
     computer = Computer(paths.folder)
     monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setattr(socket, "AF_HYPERV", 34, raising=False)
     monkeypatch.setattr(PowerShell, "run_blocking", lambda shell, script: computer.run_blocking(script))
     monkeypatch.setattr(binary, "find", lambda *_: Path("qemu"))
     assert hypervisor.choose(paths, Settings())[0].name == hypervisor.HYPERV
@@ -535,6 +537,41 @@ def test_on_windows_it_is_hyper_v_when_that_is_ready(paths: MachinePaths, monkey
     with pytest.raises(HypervisorMissing, match="neither Hyper-V nor QEMU") as caught:
         hypervisor.choose(paths, Settings())
     assert "reg add" in caught.value.hint and "install it" in caught.value.hint
+
+
+def test_whoever_looks_for_the_hypervisor_looks_at_the_one_that_is_to_run_it(
+    paths: MachinePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computer = Computer(paths.folder)
+
+    def qemu(*_: Any) -> Path:
+        raise HypervisorMissing("no QEMU", "install it")
+
+    monkeypatch.setattr(hypervisor, "sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr(PowerShell, "run_blocking", lambda shell, script: computer.run_blocking(script))
+    monkeypatch.setattr(binary, "find", qemu)
+    assert [*look_at_hypervisor(paths)] == [("ok", "Hyper-V is ready for Cove")]
+    assert [*look_at_virtualisation(paths)] == [("note", "Hyper-V's own")]
+    ending.check_restartable(paths)
+    computer.host["may"] = False
+    (hyper_v, other) = look_at_hypervisor(paths)
+    assert "may not use Hyper-V" in hyper_v[1] and other[1] == "no QEMU"
+    with pytest.raises(HypervisorMissing, match="neither"):
+        ending.check_restartable(paths)
+    paths.disk.touch()  # QEMU has made it, and Hyper-V is not asked
+    (found,) = look_at_hypervisor(paths)
+    assert found[1] == "no QEMU"
+
+
+def test_a_python_without_hyper_vs_sockets_is_told_before_the_boot(
+    paths: MachinePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(socket, "AF_HYPERV")
+
+    async def nothing(vm: Vm, computer: Computer) -> None: ...
+
+    with pytest.raises(HypervisorMissing, match="Python has no sockets"):
+        scene(paths, nothing)
 
 
 def test_what_hyper_v_has_goes_before_the_files(paths: MachinePaths, monkeypatch: pytest.MonkeyPatch) -> None:
