@@ -91,7 +91,14 @@ def look_at_disk(paths: MachinePaths) -> Found:
     from cove.drivers.qemu import qcow2
 
     if paths.vhdx.exists():
-        yield OK, f"{approximate_size(paths.vhdx.stat().st_size)} of this computer's disk taken"
+        try:
+            size = disks.virtual_size(paths)
+            disks.check_size(paths, settings_of(paths).disk)
+        except CoveError as error:
+            yield PROBLEM, error.message, error.hint
+            return
+        whole = f"{format_size(size)}, " if size is not None else ""
+        yield OK, f"{whole}{approximate_size(paths.vhdx.stat().st_size)} of this computer's disk taken"
         return
     if not paths.disk.exists():
         yield NOTE, "the machine has no disk yet: its first start makes it"

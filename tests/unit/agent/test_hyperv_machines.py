@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,7 +45,7 @@ from coved.streams.vsock import VsockStreams
 from made_vm_images import publish_image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "drivers/hyperv"))
-from hyperv_model import HyperV
+from hyperv_model import HyperV, make_disk
 
 ENGINE = "/run/docker.sock"
 
@@ -489,6 +490,14 @@ def test_a_vm_whose_agent_is_gone_is_not_taken_for_stopped(paths: MachinePaths) 
     assert not vm_may_run(paths)
     lifecycle.check_stopped(paths)
     assert not changes.runs(paths) and ended.has_ended(paths.name)
+
+
+def test_a_disk_is_not_made_smaller_and_that_is_said(paths: MachinePaths) -> None:
+    make_disk(paths.vhdx, 60 << 30)
+    smaller, larger = replace(Settings(), disk=30 << 30), replace(Settings(), disk=90 << 30)
+    with pytest.raises(SettingsError, match="cannot become smaller"):
+        changes.taken(paths, smaller, ["disk"])
+    changes.taken(paths, larger, ["disk"])
 
 
 def test_folders_are_not_shared_and_that_is_said(paths: MachinePaths) -> None:

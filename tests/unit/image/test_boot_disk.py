@@ -172,6 +172,27 @@ def test_qemu_reads_a_vhdx_as_the_disk_that_it_was(tmp_path: Path, size: int) ->
     assert path.stat().st_size <= 6 << 20
 
 
+@pytest.mark.parametrize("size", [1 << 20, (60 << 30) + 512])
+def test_a_vhdx_says_how_large_its_disk_is(tmp_path: Path, size: int) -> None:
+    ours, another = io.BytesIO(), tmp_path / "disk.vhdx"
+    vhdx.write((), size, ours)
+    ours.seek(0)
+    assert vhdx.virtual_size(ours) == size
+    subprocess.run(["qemu-img", "create", "-q", "-f", "vhdx", another, str(size)], check=True, timeout=60)
+    with another.open("r+b") as file:
+        assert vhdx.virtual_size(file) == size
+        file.seek(192 << 10)
+        file.write(b"damaged!")
+        file.seek(0)
+        assert vhdx.virtual_size(file) == size  # by the second table
+
+
+@pytest.mark.parametrize("content", [b"", b"QFI\xfb" + bytes(1 << 20), b"vhdxfile", b"vhdxfile" + bytes(1 << 20)])
+def test_what_is_no_vhdx_has_no_size(content: bytes) -> None:
+    with pytest.raises(ValueError, match=r"VHDX|cut off|damaged"):
+        vhdx.virtual_size(io.BytesIO(content))
+
+
 def test_one_disk_gives_one_vhdx() -> None:
     written = []
     for content in (b"a", b"a", b"b"):

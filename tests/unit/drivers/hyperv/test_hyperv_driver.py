@@ -22,7 +22,7 @@ from cove.machine.architecture import AMD64
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from coved.boot import seedform
-from hyperv_model import HyperV, Vm
+from hyperv_model import HyperV, Vm, size_of
 
 SPEC = VmSpec(
     "it's", 2, 2 << 30, 60 << 30, Path(), Path(), Path(), "quiet cove.image=0123", Accelerator("hyperv"),
@@ -87,7 +87,7 @@ def test_create_makes_a_vm_and_a_disk_once(paths: MachinePaths, hyperv: HyperV) 
     run(paths, hyperv, create, create)
     assert only(hyperv).name == "cove-default"
     assert hyperv.ran.count("CREATE") == 1
-    assert (paths.folder / "data.vhdx").read_text() == str(SPEC.disk_size)
+    assert size_of(paths.vhdx) == SPEC.disk_size
 
 
 def test_a_vm_whose_agent_died_before_it_noted_it_is_found_again(paths: MachinePaths, hyperv: HyperV) -> None:
@@ -149,7 +149,7 @@ def test_start_equips_the_vm_with_what_the_spec_says_now(paths: MachinePaths, hy
     assert vm.sizes == (4, 4 << 30)
     assert vm.disks == [str(paths.folder / f"{name}.vhdx") for name in ("system", "data", "seed")]
     assert (paths.folder / "system.vhdx").read_text() == str(SPEC.boot_disk)
-    assert (paths.folder / "data.vhdx").read_text() == str(100 << 30)
+    assert size_of(paths.vhdx) == 100 << 30
 
 
 def test_the_seed_is_on_a_disk_of_the_users_alone(paths: MachinePaths, hyperv: HyperV) -> None:
@@ -194,7 +194,7 @@ def test_a_disk_is_never_made_smaller(paths: MachinePaths, hyperv: HyperV) -> No
         lambda driver: driver.quit(),
         lambda driver: begin(driver, replace(SPEC, disk_size=1 << 30)),
     )
-    assert (paths.folder / "data.vhdx").read_text() == str(SPEC.disk_size)
+    assert size_of(paths.vhdx) == SPEC.disk_size
 
 
 def test_a_start_that_fails_leaves_nothing_running(paths: MachinePaths, hyperv: HyperV) -> None:
