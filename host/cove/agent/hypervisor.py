@@ -134,9 +134,15 @@ class HyperV(Hypervisor):
     def boot_disk(self, image: VmImage, progress: Report) -> Path | None:
         from cove.image import bootdisk
 
-        path = image.directory / bootdisk.NAME
-        if not path.exists():
+        path = image.directory / bootdisk.name()
+        if path.exists():
+            return path
+        try:
             bootdisk.write(image, path, progress)
+        except bootdisk.OlderImage:  # a machine stays with it, or has gone back to it
+            if (made := bootdisk.earlier(image)) is None:
+                raise
+            return made
         return path
 
     def folders(self, wanted: Settings) -> tuple[list[Folder], Choice, list[str]]:

@@ -27,6 +27,7 @@ from cove.drivers.hyperv.driver import HyperVDriver
 from cove.drivers.hyperv.powershell import PowerShell, ScriptError
 from cove.drivers.qemu import binary
 from cove.errors import BootError, CoveError, DriverError, HypervisorMissing, MachineBusy, SettingsError
+from cove.image import bootdisk, store
 from cove.image.store import VmImage
 from cove.local.sockets import connect
 from cove.machine import crashes, docker_context, lifecycle, runstate, settings, suspended
@@ -498,6 +499,26 @@ def test_a_disk_is_not_made_smaller_and_that_is_said(paths: MachinePaths) -> Non
     with pytest.raises(SettingsError, match="cannot become smaller"):
         changes.taken(paths, smaller, ["disk"])
     changes.taken(paths, larger, ["disk"])
+
+
+def test_the_boot_disk_of_an_older_image_is_the_one_that_was_made_of_it(
+    paths: MachinePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, hyperv = store.find(publish_image()), hypervisor.HyperV(paths)
+    assert image is not None
+    monkeypatch.setattr(bootdisk, "write", lambda image, path, progress: path.touch())
+    made = hyperv.boot_disk(image, lambda event: None)
+    assert made == image.directory / bootdisk.name() and made.exists()
+
+    def older(*_: Any) -> None:
+        raise bootdisk.OlderImage("older", "cove machine upgrade")
+
+    monkeypatch.setattr(bootdisk, "write", older)
+    monkeypatch.setattr(bootdisk, "name", lambda: "boot-new.vhdx")
+    assert hyperv.boot_disk(image, lambda event: None) == made
+    made.unlink()
+    with pytest.raises(bootdisk.OlderImage):
+        hyperv.boot_disk(image, lambda event: None)
 
 
 def test_folders_are_not_shared_and_that_is_said(paths: MachinePaths) -> None:

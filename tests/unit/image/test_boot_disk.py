@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import shutil
 import struct
 import subprocess
 import uuid
@@ -222,3 +223,20 @@ def test_the_recipe_knows_the_disks_modules_and_pins_its_stub() -> None:
     (package,) = load_lock(recipe.directory / bootdisk.LOCK)
     assert package.name == recipe.boot_disk.package and len(package.sha256) == 64
     assert package.name not in {one.name for one in load_lock(recipe.lock)}
+
+
+def test_a_disk_is_made_anew_when_its_own_part_of_the_recipe_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = shutil.copytree(recipe_dir(), tmp_path / "recipe")
+    monkeypatch.setattr(bootdisk.inputs, "recipe_dir", lambda: recipe)
+    text, names = (recipe / "recipe.toml").read_text(), [bootdisk.name()]
+    (recipe / "recipe.toml").write_text(text.replace("cove.network=dhcp", "cove.network=dhcp quiet"))
+    names.append(bootdisk.name())
+    (recipe / "recipe.toml").write_text(text.replace('"hv_utils", ', ""))
+    names.append(bootdisk.name())
+    (recipe / "recipe.toml").write_text(text)
+    assert bootdisk.name() == names[0]
+    (recipe / bootdisk.LOCK).write_bytes(b"[]")
+    names.append(bootdisk.name())
+    assert len(set(names)) == 4
