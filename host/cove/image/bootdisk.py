@@ -131,7 +131,7 @@ def _program(recipe: Recipe, image: VmImage, progress: Report) -> bytes:
     kernel = image.kernel.read_bytes()
     if kernel != base.kernel:
         raise OlderImage(
-            "a disk for Hyper-V can be made of the present VM image alone, and this is an older one",
+            "the image is of another version of Cove, of which no disk for Hyper-V can be made any more",
             "take the present one: cove machine upgrade",
         )
     initramfs = image.initramfs.read_bytes()
