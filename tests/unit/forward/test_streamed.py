@@ -128,26 +128,32 @@ def test_a_client_that_goes_ends_its_stream() -> None:
 def test_a_client_that_reads_nothing_keeps_no_thread_when_the_guests_end_breaks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    back, ended, broken = streamed._back, threading.Event(), threading.Event()
+    back, ended = streamed._back, threading.Event()
 
     def followed(*both: Any) -> None:
         back(*both)
         ended.set()
 
-    def much(far: socket.socket) -> None:
-        far.settimeout(0.1)
-        with contextlib.suppress(TimeoutError):
-            while True:
-                far.sendall(bytes(1 << 16))
-        broken.set()
+    class Broken(SocketStream):
+        """It has said more than there is room for between it and the client, and takes nothing."""
+
+        def recv(self, size: int) -> bytes:
+            return bytes(64 << 20)
+
+        def sendall(self, data: bytes) -> None:
+            raise BrokenPipeError
 
     monkeypatch.setattr(streamed, "_back", followed)
-    with forwarded(Guest(much)) as (_, one), connected(one) as client:
-        assert broken.wait(60)
-        with contextlib.suppress(OSError):
-            while not ended.wait(0.01):  # it reads nothing, and says something
-                client.sendall(b"x")
-        assert ended.wait(60)
+    forwards = StreamForwards(lambda target: Broken(socket.socketpair()[0]))
+    one = Forward("tcp", "127.0.0.1", free_port("tcp", "127.0.0.1"), 4711)
+    asyncio.run(forwards.forward(one))
+    try:
+        with connected(one) as client:
+            assert client.recv(1) == b"\0"  # it is being said
+            client.sendall(b"x")
+            assert ended.wait(60)
+    finally:
+        forwards.close()
 
 
 def test_a_port_has_so_many_connections_and_room_again_when_one_ends(monkeypatch: pytest.MonkeyPatch) -> None:
