@@ -63,9 +63,9 @@ def renew(paths: MachinePaths) -> list[str]:
 
 
 def runs(paths: MachinePaths) -> bool:
-    from cove.machine.locks import FileLock
+    from cove.machine.running import vm_may_run
 
-    return not FileLock(paths.vm_lock).is_free()
+    return vm_may_run(paths)
 
 
 def is_suspended(paths: MachinePaths) -> bool:

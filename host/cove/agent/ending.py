@@ -5,6 +5,7 @@ from __future__ import annotations
 from cove.agent.client import SUSPEND, SUSPEND_ANYWAY, NoAgent, ask
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
+from cove.machine.running import vm_may_run
 from cove.progress import Report, ignore
 
 STOP_TIMEOUT_S = 120.0
@@ -21,7 +22,6 @@ def stop(paths: MachinePaths, report: Report = ignore, *, in_order: bool = True,
         forced: soon, for its data are to go.
     """
     from cove.agent.launch import start_agent
-    from cove.agent.unattended import vm_may_run
 
     try:
         ask(paths, "stop", STOP_TIMEOUT_S, report, in_order=in_order, forced=forced)
@@ -43,7 +43,7 @@ def suspend(paths: MachinePaths, report: Report = ignore, *, anyway: bool = Fals
     try:
         ask(paths, operation, SUSPEND_TIMEOUT_S, report)
     except NoAgent:
-        if FileLock(paths.vm_lock).is_free():
+        if not vm_may_run(paths):
             raise
         start_agent(paths)  # the one before was killed: it takes the VM over
         ask(paths, operation, SUSPEND_TIMEOUT_S, report)
@@ -51,11 +51,10 @@ def suspend(paths: MachinePaths, report: Report = ignore, *, anyway: bool = Fals
 
 def check_restartable(paths: MachinePaths) -> None:
     """Raises `CoveError` for what would keep a start from succeeding: better before a stop, when the machine still runs."""
-    from cove.agent import fit
-    from cove.drivers.qemu import binary
-    from cove.machine import architecture, effective
+    from cove.agent import fit, hypervisor
+    from cove.machine import effective
 
     fit.check_startable(paths)
     wanted = effective.load(paths.settings)
-    if wanted.driver != "hyperv" and not paths.vhdx.exists():
-        binary.find(wanted.qemu, architecture.named(wanted.architecture))
+    chosen, _ = hypervisor.choose(paths, wanted)
+    chosen.find(wanted)

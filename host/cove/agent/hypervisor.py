@@ -121,6 +121,8 @@ class HyperV(Hypervisor):
         return HyperV(self._paths, self._make)
 
     def find(self, wanted: Settings) -> None:
+        if (wrong := _no_sockets()) is not None:
+            raise wrong
         if (kind := named(wanted.architecture)) != AMD64:
             raise SettingsError(
                 f"there is no disk for {kind.name} that Hyper-V could boot", "take QEMU: cove config set driver qemu"
@@ -132,9 +134,15 @@ class HyperV(Hypervisor):
     def boot_disk(self, image: VmImage, progress: Report) -> Path | None:
         from cove.image import bootdisk
 
-        path = image.directory / bootdisk.NAME
-        if not path.exists():
+        path = image.directory / bootdisk.name()
+        if path.exists():
+            return path
+        try:
             bootdisk.write(image, path, progress)
+        except bootdisk.OlderImage:  # a machine stays with it, or has gone back to it
+            if (made := bootdisk.earlier(image)) is None:
+                raise
+            return made
         return path
 
     def folders(self, wanted: Settings) -> tuple[list[Folder], Choice, list[str]]:
@@ -171,14 +179,19 @@ def unfit(paths: MachinePaths, wanted: Settings) -> SettingsError | None:
     return None
 
 
+def settled(paths: MachinePaths, wanted: Settings) -> str:
+    """The one that a machine starts with, as far as disk, settings and system say: "" when it is Hyper-V where that is ready, else QEMU."""
+    if wanted.driver != "auto" or has(paths):
+        return has(paths) or wanted.driver
+    return "" if sys.platform == "win32" else QEMU
+
+
 def choose(paths: MachinePaths, wanted: Settings) -> tuple[Hypervisor, str]:
     """The one that a machine starts with, and what is to be told of that. Blocks. Raises `CoveError`."""
     if (wrong := unfit(paths, wanted)) is not None:
         raise wrong
-    if wanted.driver != "auto" or has(paths):
-        return _made(has(paths) or wanted.driver, paths), ""
-    if sys.platform != "win32":
-        return Qemu(paths), ""
+    if name := settled(paths, wanted):
+        return _made(name, paths), ""
     found = HyperV(paths)
     why = unusable(found.driver)
     if why is None:
@@ -195,13 +208,19 @@ def choose(paths: MachinePaths, wanted: Settings) -> tuple[Hypervisor, str]:
 
 def unusable(driver: HyperVDriver) -> CoveError | None:
     """Why Hyper-V cannot run machines on this computer. Blocks for some seconds."""
-    if not hasattr(socket, "AF_HYPERV"):
-        return HypervisorMissing("this Python has no sockets to Hyper-V's machines", "Python 3.12 and later have them")
+    if (wrong := _no_sockets()) is not None:
+        return wrong
     try:
         driver.version()
     except CoveError as error:
         return error
     return None
+
+
+def _no_sockets() -> HypervisorMissing | None:
+    if hasattr(socket, "AF_HYPERV"):
+        return None
+    return HypervisorMissing("this Python has no sockets to Hyper-V's machines", "Python 3.12 and later have them")
 
 
 def _made(name: str, paths: MachinePaths) -> Hypervisor:

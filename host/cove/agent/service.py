@@ -29,8 +29,8 @@ from cove.forward.docker_socket import DockerSocket, EngineDoor
 from cove.local import processes
 from cove.local.serving import Server, serve
 from cove.machine import effective, runstate, suspended
-from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
+from cove.machine.running import vm_may_run
 from cove.progress import REACHABLE, Event
 from cove.transport.base import Stream
 
@@ -136,7 +136,7 @@ class Service:
 
     def _vm_is_left(self) -> bool:
         """Whether a VM runs that is to be taken over."""
-        return not FileLock(self._paths.vm_lock).is_free() and suspended.load(self._paths) is None
+        return vm_may_run(self._paths) and suspended.load(self._paths) is None
 
     async def _live(self, started_once: bool) -> None:
         while True:
@@ -437,7 +437,8 @@ class Service:
     def _status(self) -> dict[str, Any]:
         state = "stopping" if self._stopping is not None else self._state
         if state == "resting" or (state == "running" and self._vm is not None and self._vm.pid is None):
-            told = unattended.status(self._paths)  # it has died, perhaps this moment
+            # It has died, perhaps this moment.
+            told = unattended.status(self._paths, looked=state == "running")
             return told | {"agent_pid": os.getpid()} if "agent_pid" in told else told
         told = self._vm.status() if self._vm else {}
         return {

@@ -7,24 +7,15 @@ from typing import Any
 from cove.agent import consolewords
 from cove.drivers.qemu import lastwords
 from cove.machine import crashes, runstate, suspended
-from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
+from cove.machine.running import vm_may_run
 
 
-def vm_may_run(paths: MachinePaths) -> bool:
-    """Whether a VM of the machine runs, agent or no agent. Of one that Hyper-V has, which holds no lock of ours, it is taken for true
-    until an agent has looked, unless the computer was restarted since."""
-    if not FileLock(paths.vm_lock).is_free():
-        return True
-    run = runstate.load(paths) if paths.hyperv.exists() and not paths.suspended_run.exists() else None
-    return run is not None and max(run.started_at, run.resumed_at) >= crashes.computer_began()
-
-
-def status(paths: MachinePaths) -> dict[str, Any]:
+def status(paths: MachinePaths, *, looked: bool = False) -> dict[str, Any]:
     """The status of a machine of which no agent tells: its `state`, and how it ended when it was not meant to (`crash`, or
-    `ended_with_computer`: its user knows of that)."""
+    `ended_with_computer`: its user knows of that). ``looked``: see `vm_may_run`."""
     run = runstate.load(paths)
-    if vm_may_run(paths):
+    if vm_may_run(paths, looked=looked):
         return {"state": "running", "agent_pid": None, **(run.shown() if run else {})}
     if paths.suspended_run.exists():
         found = suspended.load(paths)
@@ -41,8 +32,9 @@ def status(paths: MachinePaths) -> dict[str, Any]:
 
 
 def note_crash(paths: MachinePaths, *, seen: bool) -> None:
-    """Keep how the VM ended when it was not meant to, before its next start makes that forgotten. ``seen``: it was this moment."""
-    run, crash = runstate.load(paths), status(paths).get("crash")
+    """Keep how the VM ended when it was not meant to, before its next start makes that forgotten. For whoever has looked whether it
+    runs; ``seen``: it ended this moment."""
+    run, crash = runstate.load(paths), status(paths, looked=True).get("crash")
     if run is None or crash is None:
         return
     at = None if seen else crashes.changed_last(paths.console_log, paths.qemu_log)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from cove.machine import crashes
-from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
+from cove.machine.running import vm_may_run
 
 PATIENCE_S = 1.0
 """A VM's connections may end before it has, and the agent notes how that was after it."""
@@ -17,7 +17,7 @@ _LOOK_AGAIN_S = 0.05
 
 def has_ended(machine: str | None) -> bool:
     """Whether the VM has, at this moment; an engine that is no machine's never."""
-    return machine is not None and FileLock(MachinePaths(machine).vm_lock).is_free()
+    return machine is not None and not vm_may_run(MachinePaths(machine))
 
 
 def told(machine: str | None) -> list[str]:
@@ -30,7 +30,7 @@ def told(machine: str | None) -> list[str]:
         last = crashes.load(paths)
         if last is not None and last.what == "VM" and time.time() - last.at < RECENT_S:
             return _crashed(machine, last.how, last.words)
-        free = FileLock(paths.vm_lock).is_free()
+        free = not vm_may_run(paths)
         if free and paths.suspended_run.exists():
             return [f"the machine {machine} was suspended meanwhile; its containers go on with the next command"]
         if free and not paths.run_state.exists():

@@ -111,6 +111,13 @@ def stop_for_good(name: str, *, forced: bool) -> None:
     _end(name, in_order=False, forced=forced)
 
 
+def warn(words: str) -> None:
+    """Of what may be left of a machine that goes."""
+    import sys
+
+    print(f"cove: warning: {words}", file=sys.stderr)
+
+
 def _end(name: str, *, in_order: bool, forced: bool) -> None:
     from cove.agent import ending
     from cove.machine import lifecycle
@@ -359,7 +366,7 @@ def rm(name: str, force: bool, as_json: bool) -> None:
             f"the removal of machine {name} has been cancelled\n      to remove it without a question: cove machine rm --force {name}"
         )
     stop_for_good(name, forced=force)  # whatever its state: an agent may stay after its VM has died
-    removal.take_away(lifecycle.existing(name))
+    removal.take_away(lifecycle.existing(name), warn)
     lifecycle.remove(name)
     json_output.told(as_json, f"removed machine {name}", machine=name, state="removed")
 
@@ -435,7 +442,7 @@ def reset(name: str, force: bool, as_json: bool) -> None:
             f"the reset of machine {name} has been cancelled\n      to reset it without a question: cove machine reset --force {name}"
         )
     stop_for_good(name, forced=force)
-    freed = leftovers.reset(paths)
+    freed = leftovers.reset(paths, warn)
     json_output.told(
         as_json, f"machine {name} is as new; its next start makes an empty disk. {approximate_size(freed)} are free again",
         machine=name, state="reset", freed_bytes=freed,

@@ -24,7 +24,7 @@ Registry credentials of `cove login` are docker's, and stay: `cove logout` remov
 @switch("--force", "-f", help="Do not ask")
 @json_output.option
 def command(keep_data: bool, force: bool, as_json: bool) -> None:
-    from cove.cli.machine import stop_for_good, stop_in_order
+    from cove.cli.machine import stop_for_good, stop_in_order, warn
     from cove.dashboard import launch, places
     from cove.machine import lifecycle
     from cove.machine.sizes import approximate_size
@@ -54,7 +54,7 @@ def command(keep_data: bool, force: bool, as_json: bool) -> None:
         else:
             stop_for_good(name, forced=force)
     # Stopping has written logs, and removed sockets: what there is to remove is what is there now.
-    leftovers.uninstall(leftovers.of_uninstall(keep_data=keep_data), keep_data=keep_data)
+    leftovers.uninstall(leftovers.of_uninstall(keep_data=keep_data), warn, keep_data=keep_data)
     done = f"{leftovers.size_of(gone)} removed. " if gone else ""
     json_output.told(
         as_json, f"{done}The program itself is still there; what has installed it removes it, for instance: pip uninstall cove",

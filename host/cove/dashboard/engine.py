@@ -11,12 +11,12 @@ from typing import Any
 import h11
 
 from cove.agent.threads import abandonable
-from cove.agent.unattended import vm_may_run
 from cove.dashboard.http import CHUNK
 from cove.dashboard.refusal import Refused
 from cove.errors import CoveError
 from cove.local.sockets import connect
 from cove.machine.paths import MachinePaths
+from cove.machine.running import vm_may_run
 
 CONNECT_S = 5.0
 SHORT_S = 30.0

@@ -6,6 +6,7 @@ them (`coved.streams.inside`); each peer has a stream of its own, by which answe
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import socket
@@ -15,6 +16,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from cove.drivers.base import Forward, Forwarding
@@ -26,6 +28,10 @@ log = logging.getLogger(__name__)
 OpenStream = Callable[[str], Stream]
 """A stream to a place in the guest. Blocks. Raises `CoveError`."""
 BACKLOG = 1024
+MAX_CONNECTIONS = 1024
+"""Of one TCP port at a time, each with two threads; more are reset."""
+MAX_WAITING = 64
+"""Datagrams of a peer whose stream is being opened."""
 MAX_PEERS = 256
 """Of one UDP port; whoever has been silent for longest is forgotten."""
 SILENCE_S = 90.0
@@ -78,7 +84,7 @@ class StreamForwards(Forwarding):
 
     async def unforward(self, forward: Forward) -> None:
         if (port := self._ports.pop(forward, None)) is not None:
-            port.close()
+            await asyncio.to_thread(port.close)  # which waits for who serves it
 
     def close(self) -> None:
         """Free all ports. Connections end with what carries them."""
@@ -114,6 +120,10 @@ class _Port:
 
 
 class _Connections(_Port):
+    def __init__(self, forward: Forward, open_stream: OpenStream) -> None:
+        self._room = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        super().__init__(forward, open_stream)
+
     def _serve(self) -> None:
         while True:
             try:
@@ -124,10 +134,21 @@ class _Connections(_Port):
                 log.warning("a connection to %s has to wait: %s", self._target, error.strerror)
                 time.sleep(_PAUSE_S)  # nothing tells when there is room again
                 continue
-            try:
-                threading.Thread(target=self._join, args=(client,), daemon=True).start()
-            except RuntimeError:  # no more threads
+            if not self._room.acquire(blocking=False):
+                log.warning("%s has %d connections, and takes no more", self._target, MAX_CONNECTIONS)
                 _reset(client)
+                continue
+            try:
+                threading.Thread(target=self._carry, args=(client,), daemon=True).start()
+            except RuntimeError:  # no more threads
+                self._room.release()
+                _reset(client)
+
+    def _carry(self, client: socket.socket) -> None:
+        try:
+            self._join(client)
+        finally:
+            self._room.release()
 
     def _join(self, client: socket.socket) -> None:
         try:
@@ -144,7 +165,7 @@ class _Connections(_Port):
             stream.shutdown_write()
             back.join()
         except (OSError, RuntimeError):
-            _linger(client)
+            _break_off(client)  # who reads nothing would keep `back` for ever
         finally:
             stream.close()
             if back.ident is not None:
@@ -158,69 +179,99 @@ def _back(stream: Stream, client: socket.socket) -> None:
             client.sendall(data)
         client.shutdown(socket.SHUT_WR)
     except OSError:  # one of both is gone, and so the other has no use any more
-        _linger(client)
-        with contextlib.suppress(OSError):
-            client.shutdown(socket.SHUT_RDWR)
+        _break_off(client)
+
+
+@dataclass(slots=True, eq=False)
+class _Peer:
+    """Of a UDP port. Its stream is opened in its own thread: no peer waits for another's."""
+
+    heard: float
+    waiting: list[bytes]
+    """Datagrams, until there is a stream."""
+    stream: Stream | None = None
+    gone: bool = False
 
 
 class _Datagrams(_Port):
     def __init__(self, forward: Forward, open_stream: OpenStream) -> None:
-        self._peers: OrderedDict[Any, tuple[Stream, float]] = OrderedDict()
+        self._peers: OrderedDict[Any, _Peer] = OrderedDict()
         self._lock = threading.Lock()
         super().__init__(forward, open_stream)
 
     def close(self) -> None:
         super().close()
-        for peer in [*self._peers]:
-            self._forget(peer)
+        for address, peer in [*self._peers.items()]:
+            self._forget(address, peer)
 
     def _serve(self) -> None:
         while not self._closed:
             try:
-                data, peer = self._listener.recvfrom(_CHUNK)
+                data, address = self._listener.recvfrom(_CHUNK)
             except OSError:  # what was sent to somebody came back, which Windows tells here; or it is closed
                 if self._listener.fileno() < 0:
                     return
                 continue
             if self._closed:
                 return
-            with contextlib.suppress(OSError, CoveError, RuntimeError):  # lost, as datagrams may be
-                self._stream(peer).sendall(_LENGTH.pack(len(data)) + data)
+            with contextlib.suppress(OSError, RuntimeError):  # lost, as datagrams may be
+                if (stream := self._take(address, _LENGTH.pack(len(data)) + data)) is not None:
+                    stream.sendall(_LENGTH.pack(len(data)) + data)
 
-    def _stream(self, peer: Any) -> Stream:
+    def _take(self, address: Any, datagram: bytes) -> Stream | None:
+        """The stream that a datagram is for; None when it waits for that, or is lost. Raises `RuntimeError` for want of threads."""
         now = time.monotonic()
         with self._lock:
-            known = self._peers.pop(peer, None)
-            if known is not None:
-                self._peers[peer] = known[0], now
-                return known[0]
+            peer = self._peers.pop(address, None)
+            if peer is not None:
+                peer.heard, self._peers[address] = now, peer
+                if peer.stream is None and len(peer.waiting) < MAX_WAITING:
+                    peer.waiting.append(datagram)
+                return peer.stream
             oldest = next(iter(self._peers.items()), None)
-        if oldest is not None and (len(self._peers) >= MAX_PEERS or now - oldest[1][1] > SILENCE_S):
-            self._forget(oldest[0])
-        stream = self._open(self._target)
+        if oldest is not None and (len(self._peers) >= MAX_PEERS or now - oldest[1].heard > SILENCE_S):
+            self._forget(oldest[0], oldest[1])
+        peer = _Peer(now, [datagram])
+        threading.Thread(target=self._answer, args=(peer, address), daemon=True).start()
         with self._lock:
-            self._peers[peer] = stream, now
-        threading.Thread(target=self._answers, args=(stream, peer), daemon=True).start()
-        return stream
+            if not peer.gone:
+                self._peers[address] = peer
+        return None
 
-    def _answers(self, stream: Stream, peer: Any) -> None:
-        try:
-            while (head := _exactly(stream, _LENGTH.size)) is not None:
-                data = _exactly(stream, *_LENGTH.unpack(head))
-                if data is None:
-                    break
-                self._listener.sendto(data, peer)
-        except OSError:
-            pass
-        self._forget(peer, stream)
+    def _answer(self, peer: _Peer, address: Any) -> None:
+        with contextlib.suppress(OSError, CoveError):
+            stream = self._open(self._target)
+            try:
+                self._begin(peer, stream)
+                while (head := _exactly(stream, _LENGTH.size)) is not None:
+                    data = _exactly(stream, *_LENGTH.unpack(head))
+                    if data is None:
+                        break
+                    self._listener.sendto(data, address)
+            finally:
+                stream.close()
+        self._forget(address, peer)
 
-    def _forget(self, peer: Any, of: Stream | None = None) -> None:
+    def _begin(self, peer: _Peer, stream: Stream) -> None:
+        """Send what has waited, and from then on let it be sent by whoever hears it. Raises `OSError`."""
+        while True:
+            with self._lock:
+                if peer.gone:
+                    raise OSError("nobody wants it any more")
+                if not peer.waiting:
+                    peer.stream = stream
+                    return
+                waiting, peer.waiting = peer.waiting, []
+            for datagram in waiting:
+                stream.sendall(datagram)
+
+    def _forget(self, address: Any, peer: _Peer) -> None:
         with self._lock:
-            known = self._peers.get(peer)
-            if known is None or (of is not None and known[0] is not of):
-                return
-            del self._peers[peer]
-        known[0].close()
+            peer.gone, stream = True, peer.stream
+            if self._peers.get(address) is peer:
+                del self._peers[address]
+        if stream is not None:
+            stream.close()
 
 
 def _exactly(stream: Stream, size: int) -> bytes | None:
@@ -253,6 +304,13 @@ def _bound(forward: Forward) -> socket.socket:
 def _linger(client: socket.socket) -> None:
     with contextlib.suppress(OSError):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+
+def _break_off(client: socket.socket) -> None:
+    """Whatever waits for the client ends; its closing sends a reset."""
+    _linger(client)
+    with contextlib.suppress(OSError):
+        client.shutdown(socket.SHUT_RDWR)
 
 
 def _reset(client: socket.socket) -> None:

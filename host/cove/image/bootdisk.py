@@ -8,11 +8,14 @@ root, and the same bits from the same image.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
+import json
 import os
 import posixpath
 import uuid
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from cove.errors import CoveError
@@ -27,8 +30,6 @@ from cove.machine.architecture import AMD64
 from cove.machine.paths import cache_dir
 from cove.progress import Event, Report, ignore
 
-NAME = "boot.vhdx"
-"""In the folder of the image, for machines that Hyper-V runs."""
 LOCK = "lock-boot-disk.json"
 """In the recipe's directory: the package of the stub."""
 SYSTEM = "cove-system"
@@ -39,10 +40,31 @@ ARCHITECTURE = AMD64
 """The only one so far: nobody has asked for Hyper-V on Arm, whose program has another name, and stub."""
 
 
+class OlderImage(CoveError):
+    """The image is of another version of Cove, whose recipe is not here."""
+
+
+def name() -> str:
+    """Of the disk in the folder of the image, for machines that Hyper-V runs: another one for each stub, command line and modules, of
+    which the image's digest does not know. Raises `CoveError`."""
+    recipe = Recipe.load(inputs.recipe_dir(), ARCHITECTURE)
+    try:
+        pinned = (recipe.directory / LOCK).read_bytes()
+    except OSError as error:
+        raise CoveError(f"{recipe.directory / LOCK} cannot be read: {error.strerror}") from error
+    parts = json.dumps(asdict(recipe.boot_disk), sort_keys=True).encode() + b"\0" + pinned
+    return f"boot-{hashlib.sha256(parts).hexdigest()[:16]}.vhdx"
+
+
+def earlier(image: VmImage) -> Path | None:
+    """The last one that an earlier version of Cove has made of an image."""
+    return max(image.directory.glob("boot*.vhdx"), key=lambda path: path.stat().st_mtime, default=None)
+
+
 def write(image: VmImage, path: Path, progress: Report = ignore) -> None:
     """Write the disk of `image`, which is the present one, to `path`, whole: as VHDX when that is its suffix, else raw.
 
-    Raises `CoveError`.
+    Raises `OlderImage`, `CoveError`.
     """
     recipe = Recipe.load(inputs.recipe_dir(), ARCHITECTURE)
     program = _program(recipe, image, progress)
@@ -108,7 +130,10 @@ def _program(recipe: Recipe, image: VmImage, progress: Report) -> bytes:
     base = builder.parts(recipe, progress)
     kernel = image.kernel.read_bytes()
     if kernel != base.kernel:
-        raise CoveError("the image is of another version of Cove", "make the disk of the present one")
+        raise OlderImage(
+            "the image is of another version of Cove, of which no disk for Hyper-V can be made any more",
+            "take the present one: cove machine upgrade",
+        )
     initramfs = image.initramfs.read_bytes()
     sections = {
         ".osrel": base.system.nodes["etc/os-release"].data,

@@ -1,4 +1,5 @@
-"""Writes VHDX files, which is what Hyper-V takes for a disk: dynamic ones, with the blocks that have something in them.
+"""Writes VHDX files, which is what Hyper-V takes for a disk: dynamic ones, with the blocks that have something in them. Of any, how
+large the disk is.
 
 Source: Microsoft's [MS-VHDX]. The same bits for the same disk: its identifiers come from its contents.
 """
@@ -25,6 +26,11 @@ _DISK_ID = uuid.UUID("beca12ab-b2e6-4523-93ef-c309e000c746")
 _LOGICAL_SECTOR = uuid.UUID("8141bf1d-a96f-4709-ba47-f233a8faab5f")
 _PHYSICAL_SECTOR = uuid.UUID("cda348c7-445d-4471-9cc9-e9885251c556")
 _IS_DISK, _IS_REQUIRED = 2, 4
+_REGIONS_AT = 192 << 10, 256 << 10
+_TABLE = 64 << 10
+"""Bytes of a table of regions, or of metadata."""
+_MOST = 2046
+"""Entries of such a table."""
 _LOG_AT, _METADATA_AT, _BAT_AT = 1 * _MIB, 2 * _MIB, 3 * _MIB
 
 
@@ -59,6 +65,44 @@ def write(blocks: Iterable[bytes], size: int, output: IO[bytes]) -> None:
     output.seek(_BAT_AT)
     output.write(table)
     output.truncate(place)
+
+
+def virtual_size(source: IO[bytes]) -> int:
+    """How large the disk in a VHDX file is, whoever has written it. Raises `ValueError` for what is none, `OSError`."""
+    if source.read(8) != b"vhdxfile":
+        raise ValueError("it is no VHDX file")
+    for place in _REGIONS_AT:  # there are two, for the case that one is damaged
+        table = _read(source, place, _TABLE)
+        if table[:4] == b"regi" and struct.pack("<I", _crc32c(table[:4] + bytes(4) + table[8:])) == table[4:8]:
+            break
+    else:
+        raise ValueError("its table of regions is damaged")
+    regions = _entries(table, 16, "<16sQI4x", struct.unpack_from("<I", table, 8)[0])
+    if _METADATA not in regions:
+        raise ValueError("it has no metadata")
+    begin, _ = regions[_METADATA]
+    items = _read(source, begin, _TABLE)
+    if items[:8] != b"metadata":
+        raise ValueError("its metadata are damaged")
+    known = _entries(items, 32, "<16sII8x", struct.unpack_from("<H", items, 10)[0])
+    if _DISK_SIZE not in known:
+        raise ValueError("it does not say how large it is")
+    place, _ = known[_DISK_SIZE]
+    size: int = struct.unpack("<Q", _read(source, begin + place, 8))[0]
+    return size
+
+
+def _entries(table: bytes, begin: int, form: str, count: int) -> dict[uuid.UUID, tuple[int, int]]:
+    """Place and length of each; they have 32 bytes each."""
+    found = (struct.unpack_from(form, table, begin + 32 * index) for index in range(min(count, _MOST)))
+    return {uuid.UUID(bytes_le=kind): (place, length) for kind, place, length in found}
+
+
+def _read(source: IO[bytes], place: int, size: int) -> bytes:
+    source.seek(place)
+    if len(data := source.read(size)) < size:
+        raise ValueError("it is cut off")
+    return data
 
 
 def _headers(identity: uuid.UUID, table_size: int) -> bytes:

@@ -38,6 +38,8 @@ _CANCELLED_S = 10.0
 _KERNEL_OBJECT, _OWNER = 6, 1
 SERVICES = frozenset({"S-1-5-18", "S-1-5-32-544"})
 """The system itself and administrators: whose a service's pipe is, such as that of a Docker engine."""
+VIRTUAL_MACHINES = "S-1-5-83"
+"""What the security identifiers of Hyper-V's machines begin with, as whom their processes run."""
 _TOKEN_QUERY, _TOKEN_USER = 8, 1
 _RIGHTS = "O:{sid}D:P(A;;GA;;;{sid})(A;;GA;;;SY)"
 """The owner; and protected from inheritance: all rights for the owner and for the system, none for others."""
@@ -71,7 +73,13 @@ def connect(path: Path, timeout_s: float) -> Joined:
 
 
 def open_pipe(pipe: str, timeout_s: float, *, or_of: frozenset[str] = frozenset()) -> Joined:
-    """A connection to a pipe of this user's, or of one of these (security identifiers). Raises `OSError`."""
+    """A connection as `open_handle` has it. Raises `OSError`."""
+    return join(_Pipe(open_handle(pipe, timeout_s, or_of=or_of)))
+
+
+def open_handle(pipe: str, timeout_s: float, *, or_of: frozenset[str] = frozenset()) -> int:
+    """A handle for overlapped reading and writing, of a pipe of this user's, or of one of these (security identifiers, or what they begin
+    with). Raises `OSError`."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:
@@ -86,14 +94,14 @@ def open_pipe(pipe: str, timeout_s: float, *, or_of: frozenset[str] = frozenset(
                 raise
             with contextlib.suppress(OSError):  # it is over in the moment between two of its instances
                 _winapi.WaitNamedPipe(pipe, max(1, int(left * 1000)))
-    stream = _Pipe(handle)
     try:
-        if (owner := _owner(handle)) != _user() and owner not in or_of:
+        owner = _owner(handle)
+        if owner != _user() and not any(f"{owner}-".startswith(f"{one}-") for one in or_of):
             raise PermissionError(f"{pipe} is another user's")
     except BaseException:
-        stream.close()
+        _winapi.CloseHandle(handle)
         raise
-    return join(stream)
+    return handle
 
 
 class PipeListener:

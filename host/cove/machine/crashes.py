@@ -69,13 +69,19 @@ def note(
 ) -> None:
     """The end of a VM is noted once, whoever sees it. Never fails: what it is about is worse."""
     at = time.time() if at is None else at
-    before = load(paths)
-    if what == "VM" and before is not None and (before.what, before.boot_id) == (what, boot_id):
+    if what == "VM" and is_noted(paths, boot_id):
         return
+    before = load(paths)
     times = [*_recent(before.times if before is not None else ()), at][-MOST:]
     told = {"what": what, "at": at, "how": how, "words": [*words], "boot_id": boot_id, "times": times}
     with contextlib.suppress(OSError):
         write_whole(paths.crash, json.dumps(told).encode())
+
+
+def is_noted(paths: MachinePaths, boot_id: str) -> bool:
+    """Whether somebody has seen that the VM of this run has ended by itself."""
+    last = load(paths)
+    return last is not None and (last.what, last.boot_id) == ("VM", boot_id)
 
 
 def load(paths: MachinePaths) -> Crash | None:

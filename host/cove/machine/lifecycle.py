@@ -9,6 +9,7 @@ from cove.machine import autostart, docker_context
 from cove.machine.files import write_whole
 from cove.machine.locks import FileLock
 from cove.machine.paths import DEFAULT_MACHINE, MachinePaths, is_name, machines_dir
+from cove.machine.running import vm_may_run
 from cove.machine.settings import Settings, render
 
 LAUNCHING_S = 10.0
@@ -51,7 +52,7 @@ def existing(name: str) -> MachinePaths:
 
 def check_stopped(paths: MachinePaths) -> None:
     """Raises `MachineBusy`. Who holds the `launch_lock` knows that it stays so."""
-    if not FileLock(paths.lock).is_free() or not FileLock(paths.vm_lock).is_free():
+    if not FileLock(paths.lock).is_free() or vm_may_run(paths):
         raise MachineBusy(f"the machine {paths.name} is running", f"stop it first: cove machine stop {paths.name}")
 
 

@@ -110,15 +110,18 @@ def _resources(cpus: int, memory: int, cove: str) -> Found:
 
 
 def look_at_hypervisor(paths: MachinePaths) -> Found:
+    from cove.agent import hypervisor
     from cove.drivers.qemu import binary
 
-    if _is_hyperv(paths):
-        from cove.agent import hypervisor
-        from cove.drivers.hyperv.driver import HyperVDriver
-
-        wrong = hypervisor.unusable(HyperVDriver(paths))
-        yield (PROBLEM, wrong.message, wrong.hint) if wrong is not None else (OK, "Hyper-V is ready for Cove")
-        return
+    name = hypervisor.settled(paths, settings_of(paths))
+    if name != hypervisor.QEMU:
+        if (wrong := _without_hyperv(paths)) is None:
+            yield OK, "Hyper-V is ready for Cove"
+            return
+        if name == hypervisor.HYPERV:
+            yield PROBLEM, wrong.message, wrong.hint
+            return
+        yield NOTE, f"QEMU is to run the machine: {wrong.message}", wrong.hint
     try:
         architecture = named(settings_of(paths).architecture)
         program = binary.find(settings_of(paths).qemu, architecture)
@@ -138,16 +141,21 @@ def look_at_hypervisor(paths: MachinePaths) -> Found:
         yield OK, f"QEMU {version}, {program}"
 
 
-def _is_hyperv(paths: MachinePaths) -> bool:
-    """Whether Hyper-V is to run the machine, or has."""
-    return paths.vhdx.exists() or settings_of(paths).driver == "hyperv"
+def _without_hyperv(paths: MachinePaths) -> CoveError | None:
+    """Why Hyper-V cannot run it."""
+    from cove.agent import hypervisor
+    from cove.drivers.hyperv.driver import HyperVDriver
+
+    return hypervisor.unusable(HyperVDriver(paths))
 
 
 def look_at_virtualisation(paths: MachinePaths) -> Found:
+    from cove.agent import hypervisor
     from cove.drivers.qemu import binary, probe
     from cove.image import store
 
-    if _is_hyperv(paths):
+    name = hypervisor.settled(paths, settings_of(paths))
+    if name == hypervisor.HYPERV or (not name and _without_hyperv(paths) is None):
         yield NOTE, "Hyper-V's own"
         return
     wanted = settings_of(paths)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 
 from cove.agent.client import NoAgent, ask
 from cove.errors import CoveError
 from cove.machine import effective
-from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
+from cove.machine.running import vm_may_run
 from cove.share.folders import wanted
 from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Found, cove_of
+
+
+def _no_carrier(paths: MachinePaths) -> str:
+    """Why no folder can be shared with the machine, whatever its settings; "" when some can."""
+    if paths.vhdx.exists():
+        return "on Hyper-V there is nothing yet that carries folders"
+    return "on Windows there is nothing yet that carries folders" if sys.platform == "win32" else ""
 
 
 def not_shared(paths: MachinePaths, shared: Iterable[str] | None) -> list[str]:
@@ -23,18 +31,22 @@ def not_shared(paths: MachinePaths, shared: Iterable[str] | None) -> list[str]:
     except CoveError:
         return []
     has = None if shared is None else set(shared)
+    if why := _no_carrier(paths):
+        return [*said, *(f"{one.path} is not shared: {why}" for one in listed)]
     late = [one.path for one in listed if has is not None and str(one.path) not in has]
     return [*said, *(f"{path} is not shared yet: the machine was started without it" for path in late)]
 
 
 def way_out(paths: MachinePaths) -> str:
     """What to do about them."""
+    if _no_carrier(paths):
+        return "have the files in an image, or copy them into a container: cove cp"
     return f"make the folder, or correct the settings: {cove_of(paths)} config edit; then: cove machine restart {paths.name}"
 
 
 def look(paths: MachinePaths) -> Found:
     told = {}
-    if FileLock(paths.vm_lock).is_free() or paths.down.exists():
+    if not vm_may_run(paths) or paths.down.exists():
         yield NOTE, "no folders are shared while the machine does not run"
     else:
         try:
@@ -43,7 +55,7 @@ def look(paths: MachinePaths) -> Found:
             yield NOTE, "the machine's agent, which knows its folders, does not run"
     folders = told.get("folders") or []
     for words in not_shared(paths, [one["path"] for one in folders] if told else None):
-        yield WARNING, f"of the folders in the settings, {words}", way_out(paths)
+        yield NOTE if _no_carrier(paths) else WARNING, f"of the folders in the settings, {words}", way_out(paths)
     if not told:
         return
     for one in folders:
@@ -57,7 +69,7 @@ def look(paths: MachinePaths) -> Found:
                 f"restart the machine: cove machine restart {paths.name}; another driver may do: {cove_of(paths)} config set"
                 f" folder_driver agent. What the folders' servers said: {paths.folders_log}",
             )
-    if not folders:
+    if not folders and not _no_carrier(paths):
         yield NOTE, f"no folders of this computer are shared ({cove_of(paths)} config set share_home read-write)"
     elif reason := told.get("folder_driver_reason"):
         yield NOTE, f"nothing faster carries folders here: {reason}"

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,12 @@ from cove.machine import autostart, docker_context, lifecycle
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths, cache_dir, config_dir, data_dir, images_dir, machines_dir, runtime_dir
 from cove.machine.sizes import approximate_size
+
+Warn = Callable[[str], None]
+
+
+def _nobody(words: str) -> None:
+    """Hears what there is to be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +45,16 @@ def of_reset(paths: MachinePaths) -> list[Leftover]:
     return [Leftover(path.name, path, _size(path)) for path in found if path not in keep]
 
 
-def reset(paths: MachinePaths) -> int:
-    """Make a machine that does not run as new, and return how many bytes are free for it. Raises `MachineBusy`, `CoveError`."""
+def reset(paths: MachinePaths, warn: Warn = _nobody) -> int:
+    """Make a machine that does not run as new, and return how many bytes are free for it. Raises `MachineBusy`, `CoveError`.
+
+    ``warn`` is told of what may be left, here and below.
+    """
     with FileLock(paths.launch_lock) as launching:
         launching.acquire(lifecycle.LAUNCHING_S, f"the start of machine {paths.name}")
         lifecycle.check_stopped(paths)
         gone = of_reset(paths)
-        removal.take_away(paths)
+        removal.take_away(paths, warn)
         for each in gone:
             _remove(each.path)
     return sum(each.size for each in gone)
@@ -80,16 +89,17 @@ def of_uninstall(*, keep_data: bool) -> list[Leftover]:
     return found
 
 
-def uninstall(gone: Sequence[Leftover], *, keep_data: bool) -> None:
+def uninstall(gone: Sequence[Leftover], warn: Warn = _nobody, *, keep_data: bool) -> None:
     """Remove what `of_uninstall` has listed. Raises `MachineBusy` when a machine runs, `CoveError` when something cannot be removed."""
     names = lifecycle.names()
     for name in names:
         lifecycle.check_stopped(MachinePaths(name))
+    if not keep_data:  # first: this alone may be refused, and then the machine is still whole
+        for name in names:
+            removal.take_away(MachinePaths(name), warn)
     for name in names:
         docker_context.remove(MachinePaths(name))
         autostart.here().turn_off(name)
-        if not keep_data:
-            removal.take_away(MachinePaths(name))
     for each in gone:
         _remove(each.path)
     for folder in (machines_dir(), data_dir(), config_dir(), cache_dir(), *_home(), *_around_sockets()):

@@ -15,6 +15,7 @@ from cove.errors import CoveError
 from cove.machine import crashes, engine
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
+from cove.machine.running import vm_may_run
 from cove.machine.sizes import approximate_size, format_size
 from cove.support import lost_ports
 from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Found, cove_of, settings_of
@@ -27,14 +28,14 @@ SKEW_S = 2.0
 
 def runs(paths: MachinePaths) -> bool:
     """Whether there is an engine to ask, or should be one: asking never starts a machine."""
-    return not FileLock(paths.vm_lock).is_free() and paths.docker_socket.exists() and not paths.down.exists()
+    return vm_may_run(paths) and paths.docker_socket.exists() and not paths.down.exists()
 
 
 def look_at_processes(paths: MachinePaths) -> Found:
     if not paths.settings.exists():
         yield NOTE, f"there is no machine {paths.name}"
         return
-    agent, vm = not FileLock(paths.lock).is_free(), not FileLock(paths.vm_lock).is_free()
+    agent, vm = not FileLock(paths.lock).is_free(), vm_may_run(paths)
     if not FileLock(paths.launch_lock).is_free():
         yield NOTE, "a command is starting the machine at this moment"
     if agent and not answers(paths):
@@ -90,7 +91,14 @@ def look_at_disk(paths: MachinePaths) -> Found:
     from cove.drivers.qemu import qcow2
 
     if paths.vhdx.exists():
-        yield OK, f"{approximate_size(paths.vhdx.stat().st_size)} of this computer's disk taken"
+        try:
+            size = disks.virtual_size(paths)
+            disks.check_size(paths, settings_of(paths).disk)
+        except CoveError as error:
+            yield PROBLEM, error.message, error.hint
+            return
+        whole = f"{format_size(size)}, " if size is not None else ""
+        yield OK, f"{whole}{approximate_size(paths.vhdx.stat().st_size)} of this computer's disk taken"
         return
     if not paths.disk.exists():
         yield NOTE, "the machine has no disk yet: its first start makes it"

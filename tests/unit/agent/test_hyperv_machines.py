@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import shutil
 import socket
@@ -11,22 +12,31 @@ import sys
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from cove.agent import hypervisor, removal, unattended
+from cove.agent import changes, ending, hypervisor, removal, unattended
+from cove.agent.service import Service
+from cove.agent.supervisor import Listeners
 from cove.agent.vm import LINK, Vm
+from cove.cli import ended
 from cove.drivers.hyperv.driver import HyperVDriver
-from cove.drivers.hyperv.powershell import PowerShell
+from cove.drivers.hyperv.powershell import PowerShell, ScriptError
 from cove.drivers.qemu import binary
-from cove.errors import BootError, HypervisorMissing, SettingsError
+from cove.errors import BootError, CoveError, DriverError, HypervisorMissing, MachineBusy, SettingsError
+from cove.image import bootdisk, store
 from cove.image.store import VmImage
 from cove.local.sockets import connect
-from cove.machine import crashes, lifecycle, runstate, settings, suspended
+from cove.machine import crashes, docker_context, lifecycle, runstate, settings, suspended
 from cove.machine.paths import MachinePaths
+from cove.machine.running import vm_may_run
 from cove.machine.settings import Settings
 from cove.progress import Event, Report
+from cove.support import leftovers
+from cove.support.computer import look_at_hypervisor, look_at_virtualisation
 from cove.transport.serial import Dial
 from cove.transport.vsock import greet
 from coved.boot.seedform import BEGIN, MARK
@@ -36,7 +46,7 @@ from coved.streams.vsock import VsockStreams
 from made_vm_images import publish_image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "drivers/hyperv"))
-from hyperv_model import HyperV
+from hyperv_model import HyperV, make_disk
 
 ENGINE = "/run/docker.sock"
 
@@ -152,6 +162,7 @@ def paths(monkeypatch: pytest.MonkeyPatch) -> Iterator[MachinePaths]:
     home = Path(tempfile.mkdtemp(prefix="cove-h", dir="/tmp"))
     monkeypatch.setenv("COVE_HOME", str(home))
     monkeypatch.setenv("DOCKER_CONFIG", str(home / "docker"))
+    monkeypatch.setattr(socket, "AF_HYPERV", 34, raising=False)  # the model's sockets are others
     publish_image()
     made = lifecycle.init("default")
     settings.set_value(made.settings, "share_home", "no")
@@ -338,6 +349,103 @@ def test_a_sleep_that_is_given_up_leaves_the_machine_as_it_was(paths: MachinePat
     scene(paths, look)
 
 
+def test_a_sleep_that_cannot_be_noted_leaves_the_machine_as_it_was(
+    paths: MachinePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    async def look(vm: Vm, computer: Computer) -> None:
+        assert vm.link is not None
+        with monkeypatch.context() as patch, pytest.raises(CoveError):
+            patch.setattr(suspended, "note", no_room)
+            await vm.suspend(lambda event: None)
+        await vm.link.ready.wait()
+        assert [one.state for one in computer.vms.values()] == ["Running"]
+
+    scene(paths, look)
+    assert suspended.load(paths) is None
+
+
+def test_an_agent_lives_on_when_a_sleep_is_given_up_and_tells_of_the_vms_end(
+    paths: MachinePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def all() -> None:
+        computer = Computer(paths.folder)
+        monkeypatch.setattr(hypervisor, "of_machine", lambda its: OnModel(its, computer))
+        monkeypatch.setattr(hypervisor, "choose", lambda its, wanted: (OnModel(its, computer), ""))
+        paths.make_run_dir()
+        service = Service(paths, Listeners(paths))
+        living = asyncio.create_task(service.run(lambda: None))
+        resting = asyncio.Event()
+        rest = service._rest
+
+        async def rested(**how: Any) -> None:
+            await rest(**how)
+            resting.set()
+
+        monkeypatch.setattr(service, "_rest", rested)
+        try:
+            async with asyncio.timeout(120):
+                await service._up()
+                (vm,) = computer.vms.values()
+                saved = computer._save
+
+                def wanted_again(id: str) -> None:
+                    saved(id)
+                    service._used_again.set()
+
+                monkeypatch.setattr(computer, "_save", wanted_again)
+                service._suspend_unused(0.0)
+                assert service._suspending is not None
+                await asyncio.wait([service._suspending])
+                assert not living.done() and vm.state == "Running"
+                assert service._status()["state"] == "running" and not resting.is_set()
+                assert service._vm is not None and service._vm.link is not None
+                await service._vm.link.ready.wait()
+
+                computer.ended(vm)
+                await resting.wait()
+                # Nobody asks Hyper-V now, and it is known all the same.
+                assert not living.done()
+                for told in (service._status(), unattended.status(paths)):
+                    assert told["state"] == "stopped" and told["crash"]["how"] == "its VM ended"
+                last = crashes.load(paths)
+                assert last is not None and last.what == "VM"
+                await service._stop(lambda told: None, in_order=True, forced=False)
+                await living
+        finally:
+            living.cancel()
+            computer.close()
+            await asyncio.gather(living, return_exceptions=True)
+
+    asyncio.run(all())
+
+
+def test_an_end_that_nobody_saw_is_noted_by_the_next_start(paths: MachinePaths) -> None:
+    async def left(vm: Vm, computer: Computer) -> None: ...
+
+    async def booted_again(vm: Vm, computer: Computer) -> None:
+        last = crashes.load(paths)
+        assert not vm.adopted and last is not None and last.how == "its VM ended"
+
+    async def all() -> None:
+        computer = Computer(paths.folder)
+        try:
+            async with asyncio.timeout(120):
+                for scenario in (left, booted_again):
+                    vm = Vm(paths, run_by=OnModel(paths, computer))
+                    await vm.start(lambda event: None)
+                    await scenario(vm, computer)
+                    await vm.close()
+                    await computer.end_engine()
+                    computer.ended(*computer.vms.values())
+        finally:
+            computer.close()
+
+    asyncio.run(all())
+
+
 def test_the_next_agent_takes_the_vm_over_with_its_ports(paths: MachinePaths) -> None:
     ports: list[PortForward] = []
     with echo(socket.SOCK_STREAM) as tcp:
@@ -372,12 +480,45 @@ def test_a_vm_whose_agent_is_gone_is_not_taken_for_stopped(paths: MachinePaths) 
     async def nothing(vm: Vm, computer: Computer) -> None: ...
 
     scene(paths, nothing)
-    assert unattended.vm_may_run(paths)
+    assert vm_may_run(paths)
+    with pytest.raises(MachineBusy):
+        lifecycle.check_stopped(paths)
+    assert changes.runs(paths) and not ended.has_ended(paths.name)
     run = runstate.load(paths)
     assert run is not None
     paths.run_state.write_text(json.dumps({**json.loads(paths.run_state.read_text()), "started_at": 1.0}))
     assert crashes.computer_began() > 1.0
-    assert not unattended.vm_may_run(paths)
+    assert not vm_may_run(paths)
+    lifecycle.check_stopped(paths)
+    assert not changes.runs(paths) and ended.has_ended(paths.name)
+
+
+def test_a_disk_is_not_made_smaller_and_that_is_said(paths: MachinePaths) -> None:
+    make_disk(paths.vhdx, 60 << 30)
+    smaller, larger = replace(Settings(), disk=30 << 30), replace(Settings(), disk=90 << 30)
+    with pytest.raises(SettingsError, match="cannot become smaller"):
+        changes.taken(paths, smaller, ["disk"])
+    changes.taken(paths, larger, ["disk"])
+
+
+def test_the_boot_disk_of_an_older_image_is_the_one_that_was_made_of_it(
+    paths: MachinePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, hyperv = store.find(publish_image()), hypervisor.HyperV(paths)
+    assert image is not None
+    monkeypatch.setattr(bootdisk, "write", lambda image, path, progress: path.touch())
+    made = hyperv.boot_disk(image, lambda event: None)
+    assert made == image.directory / bootdisk.name() and made.exists()
+
+    def older(*_: Any) -> None:
+        raise bootdisk.OlderImage("older", "cove machine upgrade")
+
+    monkeypatch.setattr(bootdisk, "write", older)
+    monkeypatch.setattr(bootdisk, "name", lambda: "boot-new.vhdx")
+    assert hyperv.boot_disk(image, lambda event: None) == made
+    made.unlink()
+    with pytest.raises(bootdisk.OlderImage):
+        hyperv.boot_disk(image, lambda event: None)
 
 
 def test_folders_are_not_shared_and_that_is_said(paths: MachinePaths) -> None:
@@ -411,7 +552,6 @@ def test_a_machine_stays_with_what_has_made_its_disk(paths: MachinePaths, monkey
 def test_on_windows_it_is_hyper_v_when_that_is_ready(paths: MachinePaths, monkeypatch: pytest.MonkeyPatch) -> None:
     computer = Computer(paths.folder)
     monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setattr(socket, "AF_HYPERV", 34, raising=False)
     monkeypatch.setattr(PowerShell, "run_blocking", lambda shell, script: computer.run_blocking(script))
     monkeypatch.setattr(binary, "find", lambda *_: Path("qemu"))
     assert hypervisor.choose(paths, Settings())[0].name == hypervisor.HYPERV
@@ -429,8 +569,44 @@ def test_on_windows_it_is_hyper_v_when_that_is_ready(paths: MachinePaths, monkey
     assert "reg add" in caught.value.hint and "install it" in caught.value.hint
 
 
+def test_whoever_looks_for_the_hypervisor_looks_at_the_one_that_is_to_run_it(
+    paths: MachinePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computer = Computer(paths.folder)
+
+    def qemu(*_: Any) -> Path:
+        raise HypervisorMissing("no QEMU", "install it")
+
+    monkeypatch.setattr(hypervisor, "sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr(PowerShell, "run_blocking", lambda shell, script: computer.run_blocking(script))
+    monkeypatch.setattr(binary, "find", qemu)
+    assert [*look_at_hypervisor(paths)] == [("ok", "Hyper-V is ready for Cove")]
+    assert [*look_at_virtualisation(paths)] == [("note", "Hyper-V's own")]
+    ending.check_restartable(paths)
+    computer.host["may"] = False
+    (hyper_v, other) = look_at_hypervisor(paths)
+    assert "may not use Hyper-V" in hyper_v[1] and other[1] == "no QEMU"
+    with pytest.raises(HypervisorMissing, match="neither"):
+        ending.check_restartable(paths)
+    paths.disk.touch()  # QEMU has made it, and Hyper-V is not asked
+    (found,) = look_at_hypervisor(paths)
+    assert found[1] == "no QEMU"
+
+
+def test_a_python_without_hyper_vs_sockets_is_told_before_the_boot(
+    paths: MachinePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(socket, "AF_HYPERV")
+
+    async def nothing(vm: Vm, computer: Computer) -> None: ...
+
+    with pytest.raises(HypervisorMissing, match="Python has no sockets"):
+        scene(paths, nothing)
+
+
 def test_what_hyper_v_has_goes_before_the_files(paths: MachinePaths, monkeypatch: pytest.MonkeyPatch) -> None:
-    removal.take_away(paths)  # of a machine that it never had
+    said: list[str] = []
+    removal.take_away(paths, said.append)  # of a machine that it never had
     computer: list[Computer] = []
 
     async def nothing(vm: Vm, one: Computer) -> None:
@@ -445,5 +621,46 @@ def test_what_hyper_v_has_goes_before_the_files(paths: MachinePaths, monkeypatch
         await remove(driver)
 
     monkeypatch.setattr(HyperVDriver, "remove", gone)
-    removal.take_away(paths)
+    removal.take_away(paths, said.append)
+    assert not said
     assert not computer[0].vms and not paths.vhdx.exists() and not paths.hyperv.exists()
+
+
+@pytest.mark.parametrize(("change", "why"), [({"module": False}, "not there"), ({"may": False}, "may not use")])
+def test_a_machine_goes_though_hyper_v_cannot_be_had_any_more(
+    paths: MachinePaths, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], why: str
+) -> None:
+    computers: list[Computer] = []
+
+    async def stop(vm: Vm, one: Computer) -> None:
+        computers.append(one)
+        await vm.stop(lambda event: None)
+        runstate.forget(paths)
+
+    scene(paths, stop)
+    (computer,) = computers
+    computer.host |= change
+    computer.fails["REMOVE"] = ScriptError("was not found", "CommandNotFoundException")
+
+    async def run(shell: PowerShell, script: str, timeout_s: float | None = None) -> Any:
+        return computer.run_blocking(script)
+
+    monkeypatch.setattr(PowerShell, "run", run)
+    said: list[str] = []
+    leftovers.uninstall(leftovers.of_uninstall(keep_data=False), said.append, keep_data=False)
+    assert not paths.folder.exists()
+    (words,) = said
+    assert "Remove-VM -Force cove-default" in words and (why in words or "not there" in words)
+
+
+def test_nothing_is_removed_when_hyper_v_refuses(paths: MachinePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(driver: HyperVDriver) -> None:
+        raise DriverError("a disk of the machine is in use")
+
+    paths.hyperv.write_text("{}")
+    monkeypatch.setattr(HyperVDriver, "remove", refuse)
+    context = docker_context.meta_file(paths.name)
+    assert context.exists()
+    with pytest.raises(DriverError, match="in use"):
+        leftovers.uninstall(leftovers.of_uninstall(keep_data=False), keep_data=False)
+    assert context.exists() and paths.settings.exists()

@@ -125,6 +125,104 @@ def test_a_client_that_goes_ends_its_stream() -> None:
         assert gone.wait(60)
 
 
+def test_a_client_that_reads_nothing_keeps_no_thread_when_the_guests_end_breaks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    back, ended = streamed._back, threading.Event()
+
+    def followed(*both: Any) -> None:
+        back(*both)
+        ended.set()
+
+    class Broken(SocketStream):
+        """It has said more than there is room for between it and the client, and takes nothing."""
+
+        def recv(self, size: int) -> bytes:
+            return bytes(64 << 20)
+
+        def sendall(self, data: bytes) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(streamed, "_back", followed)
+    forwards = StreamForwards(lambda target: Broken(socket.socketpair()[0]))
+    one = Forward("tcp", "127.0.0.1", free_port("tcp", "127.0.0.1"), 4711)
+    asyncio.run(forwards.forward(one))
+    try:
+        with connected(one) as client:
+            assert client.recv(1) == b"\0"  # it is being said
+            client.sendall(b"x")
+            assert ended.wait(60)
+    finally:
+        forwards.close()
+
+
+def test_a_port_has_so_many_connections_and_room_again_when_one_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streamed, "MAX_CONNECTIONS", 1)
+
+    def is_served(client: socket.socket) -> bool:
+        try:
+            client.sendall(b"x")
+            return client.recv(1) == b"X"
+        except OSError:
+            return False
+
+    with forwarded(Guest(echo)) as (_, one):
+        with connected(one) as first:
+            assert is_served(first)
+            with connected(one) as second:
+                assert not is_served(second)
+        for _ in range(6000):  # nothing tells when it has ended
+            with connected(one) as next_one:
+                if is_served(next_one):
+                    return
+        raise AssertionError("no connection is taken any more")
+
+
+def test_a_port_is_freed_while_the_loop_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    goes_on = threading.Event()
+    close = streamed._Port.close
+
+    def slow(port: Any) -> None:
+        assert goes_on.wait(60)
+        close(port)
+
+    async def free(forwards: StreamForwards, one: Forward) -> None:
+        freeing = asyncio.ensure_future(forwards.unforward(one))
+        asyncio.get_running_loop().call_later(0, goes_on.set)
+        await freeing
+
+    with forwarded(Guest(echo)) as (forwards, one):
+        monkeypatch.setattr(streamed._Port, "close", slow)
+        asyncio.run(free(forwards, one))
+
+
+def test_a_udp_peer_does_not_wait_for_the_stream_of_another() -> None:
+    may_open, opens = threading.Event(), threading.Event()
+
+    class Slow(Guest):
+        def open(self, target: str) -> Stream:
+            if not opens.is_set():
+                opens.set()
+                assert may_open.wait(60)
+            return super().open(target)
+
+    with (
+        forwarded(Slow(datagrams), "udp") as (_, one),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as slow,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,
+    ):
+        for client in (slow, other):
+            client.settimeout(60)
+            client.connect((one.host_ip, one.host_port))
+        slow.send(b"a")
+        assert opens.wait(60)
+        slow.send(b"b")
+        other.send(b"c")
+        assert other.recv(100) == b"1:c"
+        may_open.set()
+        assert [slow.recv(100), slow.recv(100)] == [b"1:a", b"2:b"]
+
+
 def test_a_port_that_is_taken_is_refused_and_one_that_is_freed_can_be_had() -> None:
     with forwarded(Guest(echo)) as (forwards, one):
         assert asyncio.run(forwards.forwards()) == {one}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import shutil
 import struct
 import subprocess
 import uuid
@@ -172,6 +173,27 @@ def test_qemu_reads_a_vhdx_as_the_disk_that_it_was(tmp_path: Path, size: int) ->
     assert path.stat().st_size <= 6 << 20
 
 
+@pytest.mark.parametrize("size", [1 << 20, (60 << 30) + 512])
+def test_a_vhdx_says_how_large_its_disk_is(tmp_path: Path, size: int) -> None:
+    ours, another = io.BytesIO(), tmp_path / "disk.vhdx"
+    vhdx.write((), size, ours)
+    ours.seek(0)
+    assert vhdx.virtual_size(ours) == size
+    subprocess.run(["qemu-img", "create", "-q", "-f", "vhdx", another, str(size)], check=True, timeout=60)
+    with another.open("r+b") as file:
+        assert vhdx.virtual_size(file) == size
+        file.seek(192 << 10)
+        file.write(b"damaged!")
+        file.seek(0)
+        assert vhdx.virtual_size(file) == size  # by the second table
+
+
+@pytest.mark.parametrize("content", [b"", b"QFI\xfb" + bytes(1 << 20), b"vhdxfile", b"vhdxfile" + bytes(1 << 20)])
+def test_what_is_no_vhdx_has_no_size(content: bytes) -> None:
+    with pytest.raises(ValueError, match=r"VHDX|cut off|damaged"):
+        vhdx.virtual_size(io.BytesIO(content))
+
+
 def test_one_disk_gives_one_vhdx() -> None:
     written = []
     for content in (b"a", b"a", b"b"):
@@ -201,3 +223,20 @@ def test_the_recipe_knows_the_disks_modules_and_pins_its_stub() -> None:
     (package,) = load_lock(recipe.directory / bootdisk.LOCK)
     assert package.name == recipe.boot_disk.package and len(package.sha256) == 64
     assert package.name not in {one.name for one in load_lock(recipe.lock)}
+
+
+def test_a_disk_is_made_anew_when_its_own_part_of_the_recipe_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = shutil.copytree(recipe_dir(), tmp_path / "recipe")
+    monkeypatch.setattr(bootdisk.inputs, "recipe_dir", lambda: recipe)
+    text, names = (recipe / "recipe.toml").read_text(), [bootdisk.name()]
+    (recipe / "recipe.toml").write_text(text.replace("cove.network=dhcp", "cove.network=dhcp quiet"))
+    names.append(bootdisk.name())
+    (recipe / "recipe.toml").write_text(text.replace('"hv_utils", ', ""))
+    names.append(bootdisk.name())
+    (recipe / "recipe.toml").write_text(text)
+    assert bootdisk.name() == names[0]
+    (recipe / bootdisk.LOCK).write_bytes(b"[]")
+    names.append(bootdisk.name())
+    assert len(set(names)) == 4

@@ -18,6 +18,7 @@ import pytest
 if sys.platform != "win32":
     pytest.skip("of Windows", allow_module_level=True)
 
+from cove.drivers.hyperv import console
 from cove.local import pipes, processes, sockets
 from cove.local.serving import serve
 from cove.machine.locks import FileLock
@@ -267,3 +268,33 @@ def test_a_service_s_pipe_is_one_that_a_url_may_lead_to(echoing: Path, monkeypat
     connect(path).close()
     with pytest.raises(PermissionError):
         sockets.connect(echoing, 5)
+
+
+@pytest.mark.parametrize(
+    ("owner", "is_taken"),
+    [("S-1-5-18", True), ("S-1-5-83-1-7-8-9", True), ("S-1-5-21-1-2-3-1001", False), ("S-1-5-830-1", False)],
+)
+def test_a_vms_console_is_read_when_its_pipe_is_not_a_strangers(
+    path: Path, monkeypatch: pytest.MonkeyPatch, owner: str, is_taken: bool
+) -> None:
+    listener = pipes.listen(path)
+    monkeypatch.setattr(pipes, "_owner", lambda handle: owner)
+
+    def say() -> None:
+        client, _ = listener.accept()
+        client.sendall(b"hello\n")
+        client.close()
+
+    async def read() -> bytes:
+        threading.Thread(target=say, daemon=True).start()
+        heard = await console.connect(console.open_pipe, listener.name, path.parent / "console.log")
+        if heard is None:
+            return b""
+        await asyncio.wait_for(heard.lost.wait(), 60)
+        heard.close()
+        return (path.parent / "console.log").read_bytes()
+
+    try:
+        assert asyncio.run(read()) == (b"hello\n" if is_taken else b"")
+    finally:
+        listener.close()

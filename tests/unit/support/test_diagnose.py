@@ -503,6 +503,11 @@ def test_a_folder_of_the_settings_that_is_missing(
     assert "cove machine restart default" in told[0].fix
     monkeypatch.setattr(folders, "ask", lambda *_: {"folders": [], "state": "running"})
     assert f"{home}/there is not shared yet: the machine was started without it" in found("folders")[1].text
+    MachinePaths("default").vhdx.touch()
+    hyper_v = found("folders")[1]
+    assert (hyper_v.state, "restart" in hyper_v.fix) == (NOTE, False)
+    assert f"{home}/there is not shared: on Hyper-V there is nothing yet" in hyper_v.text
+    MachinePaths("default").vhdx.unlink()
     engine._lock.release()
     assert [each.state for each in found("folders")] == [NOTE, WARNING]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,20 @@ def pipe(machine: str) -> str:
 
 
 async def open_pipe(factory: Callable[[], asyncio.Protocol], address: str) -> Any:
-    """Needs Windows' event loop. Raises `OSError`."""
-    loop: Any = asyncio.get_running_loop()
-    return await loop.create_pipe_connection(factory, address)
+    """Needs Windows' event loop. Raises `OSError`, also when the pipe is neither the system's nor a VM's: anybody may have taken its
+    name before the VM could."""
+    if sys.platform == "win32":
+        from asyncio.windows_utils import PipeHandle
+
+        from cove.local import pipes
+
+        handle = PipeHandle(pipes.open_handle(address, 0, or_of=pipes.SERVICES | {pipes.VIRTUAL_MACHINES}))
+        try:
+            return await asyncio.get_running_loop().connect_read_pipe(factory, handle)
+        except BaseException:
+            handle.close()
+            raise
+    raise OSError("there are no named pipes here")
 
 
 class Console(asyncio.Protocol):

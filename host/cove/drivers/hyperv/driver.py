@@ -34,8 +34,13 @@ KILL_S = 20.0
 LOCKS, LOCK_AGAIN_S = 20, 0.05
 LOOK_AGAIN_S = 5.0
 """How often it is asked whether the VM is there where its console cannot be read, which would tell."""
+SAVING = 60
+"""Such looks at a VM that is being saved although nobody waits for it."""
+LOOK_S = 60.0
+"""How often it is asked how the VM is all the same: that its disk has no room for it nothing tells."""
 _RUNS = {"Running", "Starting", "Resuming"}
 _STANDS = {"Paused", "Pausing", "PausedCritical"}
+_SAVING = "Saving"
 _ENDED = {"Off", "OffCritical", "Saved", "FastSaved", "Gone"}
 
 
@@ -53,6 +58,9 @@ class HyperVDriver(Driver):
         self._console: console.Console | None = None
         self._watching: asyncio.Task[None] | None = None
         self._asking: asyncio.Task[None] | None = None
+        self._gone = asyncio.Event()
+        """There is no VM to wait for. One that is saved is not gone before the agent has said what is to become of it."""
+        self._gone.set()
         self._state = "Off"
         self._pid: int | None = None
         self._full = asyncio.Event()
@@ -152,6 +160,7 @@ class HyperVDriver(Driver):
         except BaseException:
             with contextlib.suppress(CoveError):
                 await self.kill()
+            await self._remove_seed()
             raise
 
     def guest(self) -> str:
@@ -159,14 +168,14 @@ class HyperVDriver(Driver):
 
     async def suspend(self, state: Path, unless: asyncio.Event | None = None) -> None:
         vm = self._vm()
-        await self._run("save the VM", scripts.SAVE(id=vm), SAVE_S)
+        await self._leave()
         try:
+            await self._run("save the VM", scripts.SAVE(id=vm), SAVE_S)
             if unless is not None and unless.is_set():
                 raise DriverError("the VM was wanted again while it was saved")
             write_whole(state, json.dumps({"id": str(vm)}).encode())
         except BaseException:
-            await self._run("start the VM again", scripts.START(id=vm))
-            await self._follow()
+            await self._go_on()
             raise
 
     async def wake(self, spec: VmSpec, state: Path, consume: Callable[[], Awaitable[None]]) -> None:
@@ -183,8 +192,24 @@ class HyperVDriver(Driver):
             raise
 
     async def unfreeze(self) -> None:
-        if await self._look() in _STANDS:
+        if self._watching is None:
+            await self._go_on()
+        elif await self._look() in _STANDS:
             await self.resume()
+
+    async def _go_on(self) -> None:
+        """After a suspension that comes to nothing, whose VM is saved or not."""
+        try:
+            for _ in range(SAVING):  # a script that was given up ends nothing in Hyper-V
+                if await self._look() != _SAVING:
+                    break
+                await asyncio.sleep(LOOK_AGAIN_S)
+            if self._state == "Saved":
+                await self._run("start the VM again", scripts.START(id=self._vm()))
+            await self._follow()
+        except BaseException:
+            self._over()
+            raise
 
     async def adopt(self) -> bool:
         if self._id() is None or (state := await self._look()) in _ENDED:
@@ -197,7 +222,7 @@ class HyperVDriver(Driver):
         return False
 
     def answers(self) -> bool:
-        return self._watching is not None and not self._watching.done()
+        return self._watching is not None and not self._gone.is_set()
 
     async def inspected(self) -> str:
         # PowerShell alone takes those two seconds.
@@ -215,6 +240,8 @@ class HyperVDriver(Driver):
 
     async def quit(self) -> None:
         await self._run("switch the VM off", scripts.TURN_OFF(id=self._vm()), KILL_S)
+        if self._watching is None and await self._look() in _ENDED:  # it was saved
+            self._over()
 
     async def kill(self) -> None:
         if (vm := self._id()) is None:
@@ -224,6 +251,7 @@ class HyperVDriver(Driver):
         except CoveError as error:
             log.error("%s", error)
         if await self._look() in _ENDED:
+            await self._killed()
             return
         if self._pid is not None:  # its process alone, which takes an administrator
             try:
@@ -235,6 +263,17 @@ class HyperVDriver(Driver):
                 f"the VM {self.vm_name} does not end (it is {self._state})",
                 f"end its process as an administrator: Stop-Process -Force -Id {self._pid or '(see Get-Process vmwp)'}",
             )
+        await self._killed()
+
+    async def _killed(self) -> None:
+        self._over()
+        if self._state not in ("Saved", "FastSaved"):  # which go on with the disks that they had
+            await self._remove_seed()
+
+    async def _remove_seed(self) -> None:
+        """Of a guest that may not have come to take it: then it has not wiped it either."""
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(self.seed_disk.unlink, missing_ok=True)
 
     async def remove(self) -> None:
         """Take away all that Hyper-V has and knows of the machine. Raises `CoveError`."""
@@ -245,14 +284,13 @@ class HyperVDriver(Driver):
         await self._run("remove the VM", scripts.REMOVE(id=known, paths=paths))
 
     async def wait_exit(self) -> None:
-        if self._watching is not None:
-            await asyncio.shield(self._watching)
+        await self._gone.wait()
 
     async def close(self) -> None:
-        tasks = [task for task in (self._watching, self._asking) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
+        await self._leave()
         if self._console is not None:
             self._console.close()
         self._let_go()
@@ -265,7 +303,7 @@ class HyperVDriver(Driver):
 
     async def resume(self) -> None:
         await self._run("let the VM go on", scripts.CONTINUE(id=self._vm()))
-        self._full.clear()
+        await self._look()  # whether there is room now
 
     def pid(self) -> int | None:
         return self._pid
@@ -361,16 +399,29 @@ class HyperVDriver(Driver):
         if self._state == "PausedCritical":
             log.error("the VM stands still: the disk of %s is full, or gone", self._paths.folder)
             self._full.set()
+        else:
+            self._full.clear()
         return self._state
 
     async def _follow(self) -> None:
         """Know of a VM that runs from here on, until it has ended."""
-        if self._watching is not None:
-            self._watching.cancel()
+        await self._leave()
         await self._look()
         await self._hear()
         await self._hold()
+        self._gone.clear()
         self._watching = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _leave(self) -> None:
+        """Follow it no more; who waits for its end waits on."""
+        watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    def _over(self) -> None:
+        self._let_go()
+        self._gone.set()
 
     async def _hold(self) -> None:
         """The lock, which whoever asks whether it is free holds for a moment. Raises `DriverError`."""
@@ -396,18 +447,20 @@ class HyperVDriver(Driver):
         """End when the VM does."""
         while self._state not in _ENDED:
             if self._console is not None:
-                await self._console.lost.wait()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._console.lost.wait(), LOOK_S)
             else:
                 await asyncio.sleep(LOOK_AGAIN_S)
             try:
                 await self._look()
             except CoveError as error:
                 log.error("%s", error)
-                self._console = None
+                if self._console is not None and self._console.lost.is_set():
+                    self._console = None
                 continue
-            if self._state not in _ENDED:
+            if self._state not in _ENDED and (self._console is None or self._console.lost.is_set()):
                 await self._hear()
-        self._let_go()
+        self._over()
 
     async def _run(self, doing: str, script: str, timeout_s: float | None = None) -> Any:
         try:

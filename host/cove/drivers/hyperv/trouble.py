@@ -14,6 +14,7 @@ from typing import Any
 from coved.streams.knock import HYPERV_SERVICE
 
 from cove.drivers.hyperv.powershell import ScriptError
+from cove.drivers.hyperv.scripts import SERVICES
 from cove.errors import CoveError, DriverError, HypervisorMissing
 
 ENABLE = (
@@ -31,8 +32,8 @@ VIRTUALIZATION = (
 )
 REGISTER = (
     "once, as an administrator: "
-    r'reg add "HKLM\SOFTWARE\Microsoft\Windows NT\CurrentVersion\Virtualization\GuestCommunicationServices'
-    rf'\{HYPERV_SERVICE}" /v ElementName /t REG_SZ /d Cove /f'
+    # PowerShell writes the registry's root with a colon.
+    rf'reg add "{SERVICES.replace(":", "", 1)}\{HYPERV_SERVICE}" /v ElementName /t REG_SZ /d Cove /f'
 )
 """A command for either of Windows' shells."""
 

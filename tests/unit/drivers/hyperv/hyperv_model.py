@@ -12,6 +12,7 @@ from typing import Any
 
 from cove.drivers.hyperv import scripts
 from cove.drivers.hyperv.powershell import PowerShell, Script, ScriptError
+from cove.image import vhdx
 from coved.streams.knock import HYPERV_SERVICE
 
 GOOD = {
@@ -34,13 +35,23 @@ class Vm:
     sizes: tuple[int, int] = (0, 0)
 
 
+def make_disk(path: Path, size: int) -> None:
+    with path.open("wb") as output:
+        vhdx.write((), size, output)
+
+
+def size_of(path: Path) -> int:
+    with path.open("rb") as file:
+        return vhdx.virtual_size(file)
+
+
 class Pipe(asyncio.Transport):
     def close(self) -> None:
         pass
 
 
 class HyperV(PowerShell):
-    """Its disks are files that hold their size; its consoles are transports that a test may abort."""
+    """Its disks are empty ones; its consoles are transports that a test may abort."""
 
     def __init__(self) -> None:
         super().__init__(["none"])
@@ -106,7 +117,7 @@ class HyperV(PowerShell):
 
     def _create_disk(self, disk: str, size: int) -> None:
         if not Path(disk).exists():
-            Path(disk).write_text(str(size))
+            make_disk(Path(disk), size)
 
     def _equip(
         self, id: str, cpus: int, memory: int, system: str, boot_disk: str, data: str, size: int,
@@ -116,7 +127,7 @@ class HyperV(PowerShell):
         if vm.state not in ("Off", "Saved"):
             raise ScriptError("it is not off", f"InvalidState,{COMMANDS}.SetVMProcessor")
         vm.state = "Off"
-        Path(data).write_text(str(max(size, int(Path(data).read_text()))))
+        make_disk(Path(data), max(size, size_of(Path(data))))
         Path(system).write_text(boot_disk)
         assert Path(seed).read_bytes().startswith(b"vhdxfile")
         vm.disks, vm.sizes = [system, data, seed], (cpus, memory)

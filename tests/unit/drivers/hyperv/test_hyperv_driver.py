@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 import uuid
@@ -21,7 +22,7 @@ from cove.machine.architecture import AMD64
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from coved.boot import seedform
-from hyperv_model import HyperV, Vm
+from hyperv_model import HyperV, Vm, size_of
 
 SPEC = VmSpec(
     "it's", 2, 2 << 30, 60 << 30, Path(), Path(), Path(), "quiet cove.image=0123", Accelerator("hyperv"),
@@ -86,7 +87,7 @@ def test_create_makes_a_vm_and_a_disk_once(paths: MachinePaths, hyperv: HyperV) 
     run(paths, hyperv, create, create)
     assert only(hyperv).name == "cove-default"
     assert hyperv.ran.count("CREATE") == 1
-    assert (paths.folder / "data.vhdx").read_text() == str(SPEC.disk_size)
+    assert size_of(paths.vhdx) == SPEC.disk_size
 
 
 def test_a_vm_whose_agent_died_before_it_noted_it_is_found_again(paths: MachinePaths, hyperv: HyperV) -> None:
@@ -148,7 +149,7 @@ def test_start_equips_the_vm_with_what_the_spec_says_now(paths: MachinePaths, hy
     assert vm.sizes == (4, 4 << 30)
     assert vm.disks == [str(paths.folder / f"{name}.vhdx") for name in ("system", "data", "seed")]
     assert (paths.folder / "system.vhdx").read_text() == str(SPEC.boot_disk)
-    assert (paths.folder / "data.vhdx").read_text() == str(100 << 30)
+    assert size_of(paths.vhdx) == 100 << 30
 
 
 def test_the_seed_is_on_a_disk_of_the_users_alone(paths: MachinePaths, hyperv: HyperV) -> None:
@@ -193,7 +194,7 @@ def test_a_disk_is_never_made_smaller(paths: MachinePaths, hyperv: HyperV) -> No
         lambda driver: driver.quit(),
         lambda driver: begin(driver, replace(SPEC, disk_size=1 << 30)),
     )
-    assert (paths.folder / "data.vhdx").read_text() == str(SPEC.disk_size)
+    assert size_of(paths.vhdx) == SPEC.disk_size
 
 
 def test_a_start_that_fails_leaves_nothing_running(paths: MachinePaths, hyperv: HyperV) -> None:
@@ -311,8 +312,8 @@ def test_suspend_and_wake(paths: MachinePaths, hyperv: HyperV) -> None:
 
     async def suspend(driver: HyperVDriver) -> None:
         await driver.suspend(paths.suspended)
-        await driver.wait_exit()
         await driver.quit()
+        await driver.wait_exit()
         await driver.kill()
         assert only(hyperv).state == "Saved"
 
@@ -336,6 +337,126 @@ def test_a_suspend_that_is_not_wanted_any_more(paths: MachinePaths, hyperv: Hype
 
     run(paths, hyperv, start, suspend)
     assert only(hyperv).state == "Running" and not paths.suspended.exists()
+
+
+def test_whoever_waits_for_its_end_waits_on_when_a_suspension_is_given_up(paths: MachinePaths, hyperv: HyperV) -> None:
+    async def give_up(driver: HyperVDriver) -> None:
+        waiting = asyncio.ensure_future(driver.wait_exit())
+        unless = asyncio.Event()
+        unless.set()
+        with pytest.raises(DriverError, match="wanted again"):
+            await driver.suspend(paths.suspended, unless)
+        assert not waiting.done()
+        hyperv.ended(only(hyperv))
+        await waiting
+
+    run(paths, hyperv, start, give_up)
+
+
+def test_a_state_that_comes_to_nothing_after_it_was_written_goes_on(paths: MachinePaths, hyperv: HyperV) -> None:
+    async def go_on(driver: HyperVDriver) -> None:
+        waiting = asyncio.ensure_future(driver.wait_exit())
+        await driver.suspend(paths.suspended)
+        await driver.unfreeze()
+        assert only(hyperv).state == "Running" and driver.answers() and not waiting.done()
+        hyperv.ended(only(hyperv))
+        await waiting
+
+    run(paths, hyperv, start, go_on)
+
+
+def test_a_saved_vm_that_does_not_start_again_is_gone(paths: MachinePaths, hyperv: HyperV) -> None:
+    async def fail(driver: HyperVDriver) -> None:
+        hyperv.fails["START"] = ScriptError("no memory (0x8007000E)", "OutOfMemory,X")
+        await driver.suspend(paths.suspended)
+        with pytest.raises(DriverError, match="no memory left"):
+            await driver.unfreeze()
+        await driver.wait_exit()
+        assert not driver.answers() and FileLock(paths.vm_lock).is_free()
+
+    run(paths, hyperv, start, fail)
+
+
+def test_a_save_that_goes_on_though_it_was_given_up_is_waited_for(
+    paths: MachinePaths, hyperv: HyperV, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cove.drivers.hyperv.driver.LOOK_AGAIN_S", 0)
+    looked = hyperv._look
+    states = ["Saving", "Saving", "Saved"]
+
+    def look(id: str) -> Any:
+        if states:
+            only(hyperv).state = states.pop(0)
+        return looked(id)
+
+    async def give_up(driver: HyperVDriver) -> None:
+        hyperv.fails["SAVE"] = DriverError("PowerShell has not answered")
+        monkeypatch.setattr(hyperv, "_look", look)
+        with pytest.raises(DriverError, match="not answered"):
+            await driver.suspend(paths.suspended)
+        assert driver.answers() and only(hyperv).state == "Running"
+
+    run(paths, hyperv, start, give_up)
+
+
+def test_a_save_that_fails_leaves_the_vm_followed(paths: MachinePaths, hyperv: HyperV) -> None:
+    async def fail(driver: HyperVDriver) -> None:
+        hyperv.fails["SAVE"] = ScriptError("no room (0x80070070)", "X")
+        with pytest.raises(DriverError, match="disk is full"):
+            await driver.suspend(paths.suspended)
+        assert driver.answers() and hyperv.ran.count("START") == 1
+        hyperv.ended(only(hyperv))
+        await driver.wait_exit()
+
+    run(paths, hyperv, start, fail)
+
+
+def test_a_disk_without_room_is_noticed_while_the_console_goes_on(
+    paths: MachinePaths, hyperv: HyperV, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cove.drivers.hyperv.driver.LOOK_S", 0.01)
+
+    async def fill(driver: HyperVDriver) -> None:
+        only(hyperv).state = "PausedCritical"
+        async with asyncio.timeout(60):
+            await driver.wait_disk_full()
+        assert driver.answers() and len(hyperv.consoles) == 1
+
+    run(paths, hyperv, start, fill)
+
+
+def test_a_disk_without_room_still_is_told_by_the_one_who_lets_the_vm_go_on(
+    paths: MachinePaths, hyperv: HyperV, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(paths, hyperv, start)
+    only(hyperv).state = "PausedCritical"
+    monkeypatch.setattr(hyperv, "_continue", lambda id: None)
+
+    async def resume(driver: HyperVDriver) -> None:
+        assert await driver.adopt()
+        await driver.resume()
+        assert driver.disk_is_full()
+
+    run(paths, hyperv, resume)
+
+
+@pytest.mark.parametrize("failing", ["EQUIP", ""])
+def test_a_seed_that_no_guest_has_taken_does_not_stay(paths: MachinePaths, hyperv: HyperV, failing: str) -> None:
+    if failing:
+        hyperv.fails |= {name: ScriptError("it hangs", "X") for name in (failing, "TURN_OFF", "LOOK")}
+
+    async def fail(driver: HyperVDriver) -> None:
+        await driver.start(SPEC)
+        await driver.begin(SPEC, SEED)
+        assert driver.seed_disk.exists()
+        await driver.kill()
+
+    async def made(driver: HyperVDriver) -> None:
+        with contextlib.suppress(DriverError):
+            await fail(driver)
+        assert not driver.seed_disk.exists()
+
+    run(paths, hyperv, create, made)
 
 
 def test_a_state_is_not_used_when_it_is_another_vms_or_gone(paths: MachinePaths, hyperv: HyperV) -> None:

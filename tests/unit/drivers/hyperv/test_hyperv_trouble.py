@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -157,3 +158,10 @@ def test_what_is_wrong_with_a_computer(change: dict[str, Any], hint: str) -> Non
 
 def test_nothing_is_wrong_with_a_computer() -> None:
     assert trouble.of_host(GOOD) is None
+
+
+def test_what_is_to_be_registered_is_what_is_looked_for() -> None:
+    key = trouble.REGISTER.partition('"HKLM')[2].partition('"')[0]
+    place = scripts.host().partition("'HKLM:")[2].partition("'")[0]
+    assert key == rf"{place}\{HYPERV_SERVICE}" and "''" not in place
+    assert key in Path(__file__).parents[4].joinpath("docs/hyper-v.md").read_text("utf-8")
