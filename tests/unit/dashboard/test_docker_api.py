@@ -127,6 +127,31 @@ def test_nothing_else_has_it(dashboard: Any, engine: Engine, method: str, target
     assert b"x-registry-auth" not in standing.asked.lower()
 
 
+def test_no_registry_gets_the_login_of_another(dashboard: Any, engine: Engine) -> None:
+    """The engine takes the first of two arguments, others the last."""
+    standing = Standing(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    engine(standing)
+    answer = dashboard.browse("POST", "docker/images/create?fromImage=evil.example%2Fa&fromImage=r.example%2Fa")
+    assert answer.status == 400
+    assert "fromImage is there 2 times" in answer.json["message"]
+    assert standing.asked == b""
+
+
+def test_of_two_lengths_of_a_body_the_engine_gets_one(dashboard: Any, engine: Engine) -> None:
+    standing = Standing(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nOK\r\n0\r\n\r\n"
+    )
+    engine(standing)
+    head = dashboard.head("POST", "docker/a", "Content-Length: 1", "Transfer-Encoding: chunked", "Connection: close")
+    with dashboard.raw(head + b"2\r\n{}\r\n0\r\n\r\n") as page:
+        answer = b"".join(iter(lambda: page.recv(1 << 16), b""))
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.endswith(b"2\r\nOK\r\n0\r\n\r\n"), "and neither does the page get two"
+    asked = standing.asked.partition(b"\r\n\r\n")[0].lower()
+    assert b"transfer-encoding: chunked" in asked
+    assert b"content-length" not in asked
+
+
 def test_a_stream_comes_as_the_engine_says_it(dashboard: Any, engine: Engine) -> None:
     standing = stream(engine)
     with dashboard.raw(dashboard.head("GET", "docker/events")) as page:
@@ -327,6 +352,26 @@ def test_a_terminal_is_an_exec_behind_a_websocket(dashboard: Any, engine: Engine
     assert page.recv() == b"X"
     page.close()
     assert terminal.gone.wait(BOUND_S)
+
+
+def test_typing_waits_for_no_new_size(dashboard: Any, engine: Engine) -> None:
+    terminal = Terminal()
+    over = threading.Event()
+
+    def behave(client: socket.socket) -> None:
+        if b"/resize" in client.recv(1 << 16, socket.MSG_PEEK):
+            over.wait(BOUND_S * 4)  # no answer
+        else:
+            terminal(client)
+
+    engine(behave)
+    page = dashboard.socket(f"api/exec/{EXEC}/ws")
+    assert page.recv() == b"$ "
+    page.send('{"resize": [132, 43]}')
+    page.send_binary(b"x")
+    assert page.recv() == b"X"
+    page.close()
+    over.set()
 
 
 @pytest.mark.parametrize(
