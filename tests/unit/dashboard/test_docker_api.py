@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import websocket
 from cove.machine.paths import MachinePaths
 
 BOUND_S = 30.0
@@ -267,6 +269,53 @@ def test_a_stream_can_be_had_in_a_websocket(dashboard: Any, engine: Engine) -> N
         assert page.recv() == said
     standing.client.sendall(b"0\r\n\r\n")
     assert page.recv_data() == (8, (1000).to_bytes(2, "big"))
+    page.close()
+
+
+def more_than_fits(standing: Standing) -> None:
+    """Say pieces of a stream until the engine has to wait."""
+    standing.client.setblocking(False)
+    piece, sent = chunk(bytes(1 << 16)), 0
+    with contextlib.suppress(BlockingIOError):
+        while sent < 256 << 20:
+            sent += standing.client.send(piece)
+    assert sent < 256 << 20
+
+
+def test_a_page_that_has_enough_for_now_has_the_engine_wait(dashboard: Any, engine: Engine) -> None:
+    """It says so: its browser would take everything."""
+    standing = stream(engine)
+    page = dashboard.socket("docker/containers/a/logs?follow=1")
+    assert json.loads(page.recv())["status"] == 200
+    page.send('{"hold": true}')
+    page.ping()
+    assert page.recv_data(control_frame=True)[0] == websocket.ABNF.OPCODE_PONG, "it has heard of it"
+    standing.client.sendall(chunk(b"first"))
+    page.settimeout(0.5)
+    with pytest.raises(websocket.WebSocketTimeoutException):
+        page.recv()
+    page.settimeout(BOUND_S)
+    more_than_fits(standing)
+    page.send('{"hold": false}')
+    assert page.recv() == b"first"
+    page.send('{"hold": true}')
+    page.close()
+    assert standing.gone.wait(BOUND_S)
+
+
+def test_so_has_that_of_a_terminal(dashboard: Any, engine: Engine) -> None:
+    terminal = Terminal()
+    engine(terminal)
+    page = dashboard.socket(f"api/exec/{EXEC}/ws")
+    assert page.recv() == b"$ "
+    page.send('{"hold": true}')
+    page.send_binary(b"x")
+    page.settimeout(0.5)
+    with pytest.raises(websocket.WebSocketTimeoutException):
+        page.recv()
+    page.settimeout(BOUND_S)
+    page.send('{"hold": false}')
+    assert page.recv() == b"X"
     page.close()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cove.dashboard import machine_state
+from cove.dashboard import figures, machine_state
 from cove.dashboard.figures import Figures, Meter
 from cove.dashboard.machine_actions import Actions
 from cove.machine import settings
@@ -83,8 +83,13 @@ def test_figures_go_on_after_one_that_could_not_be_had(dashboard: Any, monkeypat
     assert next(each for each in told(dashboard) if (each.get("figures") or {}).get("cpu") == 1.0)
 
 
-def test_a_disk_that_is_removed_meanwhile_has_no_size(paths: MachinePaths) -> None:
-    assert not paths.disk.exists()
+def test_a_disk_that_is_removed_this_moment_has_no_size(paths: MachinePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    def removed(disk: Path) -> int:
+        disk.unlink()
+        return disk.stat().st_blocks
+
+    paths.disk.touch()
+    monkeypatch.setattr(figures, "allocated", removed)
     assert Meter(paths).look(None) == Figures()
 
 
