@@ -158,3 +158,13 @@ def test_a_port_that_somebody_else_has_is_left_to_them(serving: Callable[..., An
         assert third.port > 1024
         third.told("end")
         third.thread.join(BOUND_S)
+
+
+@pytest.mark.parametrize("key", ["cpus", "memory", "suspend_after"])
+def test_a_field_that_was_emptied_is_refused_by_its_name(dashboard: Any, paths: MachinePaths, key: str) -> None:
+    before = paths.settings.read_text()
+    answer = put(dashboard, **{key: ""})
+    assert answer.status == 422
+    assert [*answer.json["errors"]] == [key]
+    assert paths.settings.read_text() == before
+    assert put(dashboard, **{key: None}).status == 200
