@@ -229,6 +229,7 @@ class Service:
         self._door = self._vm.door
         self._state = "running"
         self._paths.down.unlink(missing_ok=True)
+        self._vm.tell_of_disk(self._state_changed)
         self._settle(None)
         if self._vm.link is not None:
             self._vm.link.on_level = self._idle.look
@@ -436,9 +437,12 @@ class Service:
 
     def _status(self) -> dict[str, Any]:
         state = "stopping" if self._stopping is not None else self._state
-        if state == "resting" or (state == "running" and self._vm is not None and self._vm.pid is None):
+        if state == "running" and self._suspending is not None:
+            state = "suspending"
+        runs = state in ("running", "suspending")
+        if state == "resting" or (runs and self._vm is not None and self._vm.pid is None):
             # It has died, perhaps this moment.
-            told = unattended.status(self._paths, looked=state == "running")
+            told = unattended.status(self._paths, looked=runs)
             return told | {"agent_pid": os.getpid()} if "agent_pid" in told else told
         told = self._vm.status() if self._vm else {}
         return {
@@ -571,6 +575,7 @@ class Service:
     async def _put_to_sleep(self, vm: Vm, *, anyway: bool, idle_since: float | None = None) -> None:
         """From its end on the VM is as before, or there is none. Clients that come meanwhile wait for that."""
         self._door = None
+        self._state_changed()
         try:
             if self._stopping is not None or self._vm is not vm:
                 raise self._not_running()
@@ -590,6 +595,7 @@ class Service:
             raise
         finally:
             self._suspending = None
+            self._state_changed()
 
     def _clients_changed(self) -> None:
         """In the thread of a docker client."""

@@ -124,6 +124,9 @@ class Vm:
         self._ssh_agent = "none"
         self._resumed = False
         """Its guest has everything open already, of which the host is told nothing."""
+        self._on_disk: Callable[[], None] = lambda: None
+        self._went_on = asyncio.Event()
+        self._watching_disk: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -724,9 +727,25 @@ class Vm:
         if not self._driver.disk_is_full():
             return
         await self._driver.resume()
+        self._went_on.set()
+        self._on_disk()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._driver.wait_disk_full(), STILL_FULL_S)
             raise self._disk_full()
+
+    def tell_of_disk(self, changed: Callable[[], None]) -> None:
+        """From here on `changed` is called when the VM begins to stand still for want of room, and when it goes on."""
+        self._on_disk = changed
+        self._watching_disk = asyncio.get_running_loop().create_task(self._watch_disk())
+
+    async def _watch_disk(self) -> None:
+        assert self._driver is not None
+        while True:
+            await self._driver.wait_disk_full()
+            self._on_disk()
+            self._went_on.clear()
+            if self._driver.disk_is_full():
+                await self._went_on.wait()
 
     def cut_logs(self) -> None:
         """Keep the guest from filling this computer's disk with what it says. To be called now and then."""
@@ -798,6 +817,8 @@ class Vm:
 
     async def close(self) -> None:
         """Let go of sockets; the VM goes on."""
+        if self._watching_disk is not None:
+            self._watching_disk.cancel()
         if self.door is not None:
             self.door.close()
         if self._transport is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from urllib.parse import unquote
 
 import h11
@@ -52,11 +52,11 @@ async def answer(answer: Answer, engine: Engine, logins: Logins) -> None:
 
 
 async def _login(request: Request, logins: Logins) -> Headers:
-    """What the user has logged in with, which the page does not know, for what goes to a registry or comes from one."""
+    """What the user has logged in with, which the page does not know, for what goes to a registry or comes from one. Raises `Refused`."""
     asked = _OF_REGISTRIES.fullmatch(request.path)
     if asked is None or request.method != "POST" or request.header("x-registry-auth") is not None:
         return ()
-    image = unquote(asked["name"]) if asked["name"] else request.query.get("fromImage", "")
+    image = unquote(asked["name"]) if asked["name"] else request.argument("fromImage")
     found = ""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LOGIN_S):
@@ -66,7 +66,7 @@ async def _login(request: Request, logins: Logins) -> Headers:
 
 async def _both_ways(answer: Answer, exchange: Exchange, login: Headers) -> None:
     request = answer.request
-    headers = [*((name, value) for name, value in request.headers if name in TOLD), *login]
+    headers = [*_without_two_lengths((name, value) for name, value in request.headers if name in TOLD), *login]
     await exchange.ask(request.method, request.target, headers)
     upward, downward = asyncio.ensure_future(_up(answer, exchange)), asyncio.ensure_future(_down(answer, exchange))
     try:
@@ -97,6 +97,13 @@ async def _down(answer: Answer, exchange: Exchange) -> None:
     await answer.end()
 
 
+def _without_two_lengths(headers: Iterable[tuple[str, str]]) -> Headers:
+    """A length beside "chunked" does not count (RFC 9112, 6.3), and whoever goes by it sees another end than we do."""
+    every = [*headers]
+    chunked = any(name == "transfer-encoding" for name, _ in every)
+    return [each for each in every if not (chunked and each[0] == "content-length")]
+
+
 def _headers(head: h11.Response | h11.InformationalResponse) -> Headers:
-    told = [(name.decode("ascii"), value.decode("latin-1")) for name, value in head.headers]
+    told = _without_two_lengths((name.decode("ascii"), value.decode("latin-1")) for name, value in head.headers)
     return [*((name, value) for name, value in told if name in PASSED_ON), ("Content-Security-Policy", POLICY)]

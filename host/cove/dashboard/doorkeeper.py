@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from cove.dashboard.refusal import Refused
@@ -23,6 +23,7 @@ COOKIE = "cove_dashboard"
 TOKEN_S = 60.0
 """For a browser that has yet to start."""
 MAX_TOKENS = 16
+MAX_SESSIONS = 64
 SAFE = ("GET", "HEAD")
 HOW = "open the dashboard with: cove dashboard"
 
@@ -32,7 +33,10 @@ class Doorkeeper:
         self._clock = clock
         self._hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
         self._tokens: dict[str, float] = {}
-        self._cookie = secrets.token_urlsafe(32)
+        self._sessions: dict[str, str] = {}
+        """Cookies, by the tokens that were taken for them."""
+        self.ended: Callable[[str], None] = lambda _: None
+        """Called with the cookie of a session that is over."""
         self.base = f"/{secrets.token_urlsafe(16)}/"
         """What the path of the page, and of all that it asks for, begins with."""
 
@@ -59,24 +63,37 @@ class Doorkeeper:
             raise Refused(403, "another page asks for this", HOW)
 
     def open(self, request: Request) -> str:
-        """Take a token, which is of no use from then on, for the cookie's Set-Cookie header. Raises `Refused`."""
+        """Take a token, which is of no use from then on, for the cookie's Set-Cookie header. Raises `Refused`.
+
+        Does a token come twice, somebody has it who should not, and nobody can tell which of the two: what it has opened is ended.
+        """
         if "prefetch" in (request.header("sec-purpose") or "") or request.method != "GET":
             raise Refused(403, "the dashboard is opened by its user, not in advance", HOW)
         given = request.query.get("token", "").encode()
-        now, found = self._clock(), ""
-        for token in self._tokens:
-            if hmac.compare_digest(token.encode(), given):
-                found = token
-        if not found or self._tokens.pop(found) <= now:
+        if spent := _equal(self._sessions, given):
+            self._end(spent)
+        found = _equal(self._tokens, given)
+        if not found or self._tokens.pop(found) <= self._clock():
             raise Refused(401, "this way into the dashboard has been used already, or is too old", HOW)
-        return f"{COOKIE}={self._cookie}; Path={self.base}; HttpOnly; SameSite=Strict"
+        while len(self._sessions) >= MAX_SESSIONS:
+            self._end(next(iter(self._sessions)))
+        self._sessions[found] = secrets.token_urlsafe(32)
+        return f"{COOKIE}={self._sessions[found]}; Path={self.base}; HttpOnly; SameSite=Strict"
 
-    def check_cookie(self, request: Request) -> None:
-        """Raises `Refused` for who has not come in by `open`."""
+    def _end(self, token: str) -> None:
+        self.ended(self._sessions.pop(token))
+
+    def check_cookie(self, request: Request) -> str:
+        """The session's cookie. Raises `Refused` for who has not come in by `open`."""
         for pair in ";".join(request.all("cookie")).split(
             ";"
         ):  # others' may be anything: the library would give up at them
             name, _, value = pair.strip().partition("=")
-            if name == COOKIE and hmac.compare_digest(value.encode(), self._cookie.encode()):
-                return
+            if name == COOKIE and (cookie := _equal(self._sessions.values(), value.encode())):
+                return cookie
         raise Refused(401, "the dashboard does not know this browser", HOW)
+
+
+def _equal(secret: Iterable[str], given: bytes) -> str:
+    """Which of them was given, "" for none; how long that takes does not tell how much of it was right."""
+    return "".join([one for one in secret if hmac.compare_digest(one.encode(), given)])

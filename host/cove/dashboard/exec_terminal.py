@@ -89,12 +89,40 @@ async def _started(exchange: Exchange, exec_id: str, size: tuple[int, int] | Non
 
 
 async def _typed(terminal: WebSocket, exchange: Exchange, engine: Engine, exec_id: str) -> None:
-    async for said in terminal.receive():
-        if isinstance(said, bytes):
-            await exchange.write(said)
-        elif (size := _size_told(said)) is not None:
-            # One after the other: the last size is the one that stays.
-            await _resize(engine, exec_id, size)
+    sizes = _Sizes(engine, exec_id)
+    resizing = asyncio.ensure_future(sizes.serve())
+    try:
+        async for said in terminal.receive():
+            if isinstance(said, bytes):
+                await exchange.write(said)
+            elif (size := _size_told(said)) is not None:
+                sizes.want(size)
+    finally:
+        resizing.cancel()
+        await asyncio.gather(resizing, return_exceptions=True)
+
+
+class _Sizes:
+    """New sizes of a terminal, told to the engine one after the other, so that the last one stays; nobody waits for its answer."""
+
+    def __init__(self, engine: Engine, exec_id: str) -> None:
+        self._engine = engine
+        self._exec_id = exec_id
+        self._newest: tuple[int, int] | None = None
+        self._wanted = asyncio.Event()
+
+    def want(self, size: tuple[int, int]) -> None:
+        self._newest = size
+        self._wanted.set()
+
+    async def serve(self) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            if self._newest is not None:
+                columns, rows = self._newest
+                with contextlib.suppress(Refused):  # it has just ended
+                    await self._engine.ask("POST", f"/exec/{self._exec_id}/resize?w={columns}&h={rows}")
 
 
 async def _hang_up(exchange: Exchange) -> None:
@@ -115,13 +143,6 @@ async def _hang_up(exchange: Exchange) -> None:
     finally:
         insisting.cancel()
         await asyncio.gather(insisting, return_exceptions=True)
-
-
-async def _resize(engine: Engine, exec_id: str, size: tuple[int, int]) -> None:
-    try:
-        await engine.ask("POST", f"/exec/{exec_id}/resize?w={size[0]}&h={size[1]}")
-    except Refused:
-        return  # it has just ended
 
 
 async def _shown(terminal: WebSocket, exchange: Exchange, early: bytes) -> None:

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from cove.drivers.qemu.qcow2 import allocated
@@ -45,7 +46,7 @@ class Meter:
 
     def look(self, pid: int | None) -> Figures:
         """``pid``: of the VM, None when there is none."""
-        disk = allocated(self._paths.disk) if self._paths.disk.exists() else None
+        disk = _allocated(self._paths.disk)
         before, self._before = self._before, None
         if pid is None or (counted := _counted(pid)) is None:
             return Figures(disk=disk)
@@ -58,6 +59,13 @@ class Meter:
             100 * (counted.cpu_s - before.cpu_s) / seconds, memory, disk,
             (counted.read - before.read) / seconds, (counted.written - before.written) / seconds,
         )  # fmt: skip
+
+
+def _allocated(disk: Path) -> int | None:
+    try:
+        return allocated(disk)
+    except OSError:  # not made yet, or removed this moment
+        return None
 
 
 def _counted(pid: int) -> _Counted | None:

@@ -21,12 +21,18 @@ HEAD_S = 10.0
 """For a whole head, from its first byte on."""
 IDLE_S = 75.0
 """For the next request on a connection."""
+IDLE_OUTSIDE_S = 10.0
+"""The same, of somebody who has not been let in yet."""
 BODY_S = 60.0
 """For the next bytes of a body."""
 SEND_S = 60.0
 """For an answer that is whole; a stream waits for who reads it slowly, or not at present."""
 LINGER_S = 2.0
 LINGER = 1 << 20
+
+WORDS = {
+    431: "431 Request Header Fields Too Large: your browser sends too much with its question; delete its cookies of 127.0.0.1\n"
+}
 
 Headers = Sequence[tuple[str, str]]
 
@@ -50,7 +56,19 @@ class Request:
 
     @cached_property
     def query(self) -> dict[str, str]:
-        return dict(parse_qsl(urlsplit(self.target).query, keep_blank_values=True))
+        """The last of those of a name."""
+        return dict(self._arguments)
+
+    @cached_property
+    def _arguments(self) -> list[tuple[str, str]]:
+        return parse_qsl(urlsplit(self.target).query, keep_blank_values=True)
+
+    def argument(self, name: str) -> str:
+        """ "" for none. Raises `Refused` when there are several: who reads them next may take another."""
+        found = [value for key, value in self._arguments if key == name]
+        if len(found) > 1:
+            raise Refused(400, f"{name} is there {len(found)} times")
+        return found[0] if found else ""
 
     @property
     def upgrade(self) -> bool:
@@ -163,12 +181,22 @@ async def unless_gone(answer: Answer, work: Awaitable[None]) -> None:
 class Connection:
     """One client's."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on_let_in: Callable[[], None] = lambda: None
+    ) -> None:
         self.reader = reader
         self.writer = writer
         self.h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
         self.taken = False
         """It does not speak HTTP any more."""
+        self.inside = False
+        self._on_let_in = on_let_in
+
+    def let_in(self) -> None:
+        """Its client has shown that it may be here."""
+        if not self.inside:
+            self.inside = True
+            self._on_let_in()
 
     async def serve(self, respond: Callable[[Http], Awaitable[None]]) -> None:
         """Answer requests until the client, or a bound, ends it."""
@@ -213,7 +241,7 @@ class Connection:
         """The next one; None at the end. Raises `h11.RemoteProtocolError`, `Gone`."""
         if not self.h11.trailing_data[0]:
             try:
-                async with asyncio.timeout(IDLE_S):
+                async with asyncio.timeout(IDLE_S if self.inside else IDLE_OUTSIDE_S):
                     first = await self._read()
             except TimeoutError:
                 return None
@@ -230,8 +258,10 @@ class Connection:
     async def _refuse(self, status: int) -> None:
         """A client that does not speak HTTP, or not soon enough."""
         if self.h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            head = h11.Response(status_code=status, headers=[("Content-Length", "0"), ("Connection", "close")])
-            await self.write(self.h11.send(head))
+            words = WORDS.get(status, "").encode()
+            headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(words))), ("Connection", "close")]
+            await self.write(self.h11.send(h11.Response(status_code=status, headers=headers)))
+            await self.write(self.h11.send(h11.Data(words)) if words else None)
             await self.write(self.h11.send(h11.EndOfMessage()))
 
     async def _linger(self) -> None:

@@ -37,10 +37,10 @@ class Actions:
     async def answer(self, answer: Answer) -> None:
         """Raises `Refused`, `Gone`."""
         action = answer.request.path.rpartition("/")[2]
-        if self._under_way:
-            raise Refused(409, f"another page has asked for something already: {self._under_way}", "wait for its end")
         async for _ in answer.body():
             raise Refused(400, "this request has no body")
+        if self._under_way:  # from here on until it is set nobody else has a turn
+            raise Refused(409, f"another page has asked for something already: {self._under_way}", "wait for its end")
         events = Events(answer)
         forced = answer.request.query.get("force") == "1"
         work = self._begin(action, forced=forced)

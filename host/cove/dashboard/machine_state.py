@@ -12,7 +12,7 @@ from typing import Any
 
 from cove.agent import client
 from cove.agent.threads import abandonable
-from cove.dashboard.figures import Meter
+from cove.dashboard.figures import Figures, Meter
 from cove.dashboard.http import Answer, Events, reply_json, unless_gone
 from cove.errors import CoveError, MachineNotFound
 from cove.local.sockets import connect
@@ -72,8 +72,13 @@ class State:
 
         async def measure() -> None:
             while True:
+                try:
+                    found = await abandonable(meter.look, pid)
+                except Exception:
+                    log.exception("what the machine takes of this computer could not be measured")
+                    found = Figures()
                 async with sending:
-                    await events.send({"figures": (await abandonable(meter.look, pid)).shown()})
+                    await events.send({"figures": found.shown()})
                 await asyncio.sleep(FIGURES_S)
 
         measuring: asyncio.Task[None] | None = None
@@ -93,7 +98,7 @@ class State:
 
 async def changes(paths: MachinePaths) -> AsyncGenerator[dict[str, Any], None]:
     """{"state": …} now and whenever it has changed, {"progress": …} of what is being done; without end."""
-    with _Folder(paths) as folder:
+    async with _Folder(paths) as folder:
         while True:
             folder.changed.clear()
             agent = await _agent(paths)
@@ -158,17 +163,20 @@ class _Folder:
         self._source: Source | None = None
         """None when it cannot be watched."""
 
-    def __enter__(self) -> _Folder:
+    async def __aenter__(self) -> _Folder:
         try:
             folder = private_dir(runtime_dir()).resolve()
             self._source = for_this_system(self._tell)
-            self._source.watch(folder, folder)
+            await abandonable(self._source.watch, folder, folder)
         except (OSError, CoveError) as error:
             self._close()
             log.warning("changes of the machine's state are looked for, and not told: %s", error)
+        except asyncio.CancelledError:
+            self._close()
+            raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._close()
 
     def _close(self) -> None:

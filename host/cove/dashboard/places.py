@@ -33,6 +33,11 @@ class Places:
         return self.folder / f"{self.name}.sock"
 
     @property
+    def port(self) -> Path:
+        """Where the last process listened: to a browser, what it keeps for a page belongs to its port."""
+        return self.folder / f"{self.name}.port"
+
+    @property
     def log(self) -> Path:
         return self.folder / f"{self.name}.log"
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
+from cove.dashboard import owners
 from cove.dashboard.diagnosis import Diagnosis
 from cove.dashboard.docker_proxy import Logins
 from cove.dashboard.doorkeeper import Doorkeeper
@@ -27,6 +28,7 @@ from cove.dashboard.site import Handler, Site
 from cove.dashboard.static import Files
 from cove.local.serving import serve
 from cove.local.sockets import listen
+from cove.machine.files import write_whole
 from cove.machine.paths import MachinePaths
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,8 @@ log = logging.getLogger(__name__)
 UNUSED_S = 15 * 60.0
 """Without a page's connection, and then the process ends."""
 MAX_CONNECTIONS = 256
+MAX_OUTSIDE = 32
+"""Connections of those who have not been let in; the one that has waited longest makes room for the next."""
 MAX_REQUEST = 4096
 ASKED_S = 10.0
 ENDING_S = 2.0
@@ -51,6 +55,8 @@ class Service:
         self._in_use = 0
         self._timer: asyncio.TimerHandle | None = None
         self._clients: set[asyncio.Task[None]] = set()
+        self._outside: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._inside: set[asyncio.Task[None]] = set()
         self._doorkeeper: Doorkeeper
         self._site: Site
         self._port = 0
@@ -60,7 +66,7 @@ class Service:
 
     async def run(self, listening: Callable[[], None]) -> None:
         """Serve until the end; `listening` is called when commands are answered. Raises `OSError`."""
-        listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+        listener = _listener(self._places)
         self._port = listener.getsockname()[1]
         self._doorkeeper = Doorkeeper(self._port)
         self._site = self._made_site()
@@ -106,19 +112,29 @@ class Service:
     async def _serve_page(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        if len(self._clients) >= MAX_CONNECTIONS:
-            writer.close()
+        peer = writer.get_extra_info("peername")
+        if peer is None or len(self._inside) >= MAX_CONNECTIONS or owners.of_client(peer[1], self._port) is False:
+            writer.transport.abort()
             return
+        if len(self._outside) >= MAX_OUTSIDE:
+            self._outside.pop(next(iter(self._outside))).transport.abort()
         self._clients.add(task)
+        self._outside[task] = writer
+
+        def let_in() -> None:
+            self._outside.pop(task, None)
+            self._inside.add(task)
+
         try:
-            await Connection(reader, writer).serve(self._site.respond)
+            await Connection(reader, writer, let_in).serve(self._site.respond)
         except Gone:
             pass
-        except asyncio.CancelledError:
-            if not self._ended.is_set():
-                raise
+        except asyncio.CancelledError:  # its session is over, or this process: who does not read keeps nothing
+            writer.transport.abort()
         finally:
             self._clients.discard(task)
+            self._outside.pop(task, None)
+            self._inside.discard(task)
             writer.transport.abort() if self._ended.is_set() else writer.close()
 
     async def _serve_command(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -137,6 +153,22 @@ class Service:
             self.end()
             return {"done": True}
         return {"error": f"unknown request {operation!r}"}
+
+
+def _listener(places: Places) -> socket.socket:
+    """On the port of the process before, when it is free, for a browser keeps the page's language and colours by port. Raises `OSError`."""
+    before = 0
+    with contextlib.suppress(OSError, ValueError):
+        before = int(places.port.read_text(encoding="ascii"))
+    listener = None
+    if 1024 <= before <= 0xFFFF:
+        with contextlib.suppress(OSError):
+            listener = socket.create_server(("127.0.0.1", before), backlog=BACKLOG)
+    if listener is None:
+        listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+    with contextlib.suppress(OSError):
+        write_whole(places.port, str(listener.getsockname()[1]).encode())
+    return listener
 
 
 def main(places: Places, listening: Callable[[], None], logins: Logins) -> None:

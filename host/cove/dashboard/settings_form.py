@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
+
+from coved.outside import masked
 
 from cove.agent import changes
 from cove.agent.threads import abandonable
@@ -15,6 +18,7 @@ from cove.machine.paths import MachinePaths
 from cove.machine.settings import SCHEMA, Key
 
 MAX_BODY = 64 << 10
+MASK = masked("@")
 
 
 class SettingsForm:
@@ -48,7 +52,7 @@ def _shown(paths: MachinePaths) -> dict[str, Any]:
 
 
 def _row(key: Key, found: effective.Value) -> dict[str, Any]:
-    """`changeable`: not when the administrator has locked it, or a variable of the environment counts before the file."""
+    """What `cove config list --json` has, without passwords, and what a form needs to know."""
     return {
         **changes.row(key.name, found, public=True), "type": _type(key), "kind": key.kind, "text": key.doc, "choices": list(key.words),
         "secret": key.secret, "needs_restart": not key.at_once, "locked": found.origin == "policy",
@@ -76,7 +80,7 @@ def _changed(paths: MachinePaths, wish: dict[str, Any]) -> dict[str, Any]:
         for name, value in wish.items():
             try:
                 effective.refuse_locked(settings.checked_name(name), locked)
-                text = _with(text, name, value, paths)
+                text = _with(text, name, _with_login(SCHEMA[name], value, before, paths), paths)
             except SettingsError as error:
                 errors[name] = error.message
         if errors:
@@ -90,6 +94,25 @@ def _changed(paths: MachinePaths, wish: dict[str, Any]) -> dict[str, Any]:
         "changed": sorted(wish), "warnings": warnings, "overridden": [name for name in overridden if name in wish],
         "restart_needed": changes.restart_needed(paths, wanted, list(wish), list(wish)),
     }  # fmt: skip
+
+
+def _with_login(key: Key, value: Any, before: str, paths: MachinePaths) -> Any:
+    """The value with the login that the file has, where a form that was shown it masked gives it back so. Raises `SettingsError`."""
+    if not key.secret or not isinstance(value, str) or MASK not in value or masked(value) != value:
+        return value
+    stored = getattr(settings.examined(before, paths.settings)[0], key.name)
+    scheme, separator, rest = stored.rpartition("@")[0].partition("://")
+    login = rest if separator and ":" not in scheme else stored.rpartition("@")[0]
+    # Not to another host: it would be told a password that is not for it.
+    if not login or _host(stored) != _host(value):
+        raise SettingsError(
+            f"the login of {key.name} is not the one that is shown", "write it anew: USER:PASSWORD@HOST"
+        )
+    return value.replace(MASK, f"{login}@", 1)
+
+
+def _host(proxy: str) -> str:
+    return re.sub(r":[0-9]*$", "", proxy.rpartition("@")[2].partition("/")[0]).lower()
 
 
 def _with(text: str, name: str, value: Any, paths: MachinePaths) -> str:

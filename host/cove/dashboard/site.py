@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from http import HTTPStatus
 
 from wsproto.frame_protocol import CloseReason
@@ -47,6 +47,13 @@ class Site:
         self._handlers = handlers
         self._used = used
         self._logins = logins
+        self._inside: dict[str, set[asyncio.Task[None]]] = {}
+        """Connections that are being answered, by the cookies of their sessions."""
+        doorkeeper.ended = self._put_out
+
+    def _put_out(self, cookie: str) -> None:
+        for task in self._inside.get(cookie, ()):
+            task.cancel()
 
     async def respond(self, http: Http) -> None:
         """Answer one request. Raises `Gone`."""
@@ -57,17 +64,31 @@ class Site:
                 cookie = self._doorkeeper.open(http.request)
                 await reply(http, 303, [("Location", self._doorkeeper.base), ("Set-Cookie", cookie)], b"")
                 return
-            self._doorkeeper.check_cookie(http.request)
+            session = self._doorkeeper.check_cookie(http.request)
             if not http.request.path.startswith(self._doorkeeper.base):
                 raise Refused(404, "there is no such page", HOW)
         except Refused as refused:
             await _refuse_plainly(http, refused)
             return
+        http.connection.let_in()
+        with self._held(session):
+            await self._let_in(http, http.request.below(self._doorkeeper.base))
+
+    @contextlib.contextmanager
+    def _held(self, session: str) -> Iterator[None]:
+        """Something is answered for this session."""
+        task = asyncio.current_task()
+        assert task is not None
+        tasks = self._inside.setdefault(session, set())
+        tasks.add(task)
         self._used(1)
         try:
-            await self._let_in(http, http.request.below(self._doorkeeper.base))
+            yield
         finally:
             self._used(-1)
+            tasks.discard(task)
+            if not tasks:
+                self._inside.pop(session, None)
 
     async def _let_in(self, http: Http, request: Request) -> None:
         if not request.upgrade:

@@ -16,7 +16,13 @@ ENCODINGS = {"br": ".br", "gzip": ".gz"}
 """In the order of what is better, and the endings of files that are compressed so beside the ones that they are of."""
 FOR_EVER = "public, max-age=31536000, immutable"
 _HASHED = re.compile(r"-[A-Za-z0-9_-]{8,}\.[a-z0-9.]+$")
-_TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
+_TYPES = {
+    ".js": "text/javascript",
+    ".mjs": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".woff2": "font/woff2",
+    ".md": "text/plain",
+}
 """Those that a computer may have other words for, or none."""
 
 

@@ -28,10 +28,16 @@ Said = bytes | str
 
 
 class WebSocket:
-    """Of a request that asks for one. `receive` and `send` may run side by side."""
+    """Of a request that asks for one. `receive` and `send` may run side by side.
+
+    A page takes all that comes, whether it can do anything with it yet or not. So it says itself when that is too much for now,
+    {"hold": true} in text, and when it is not any more: binary frames wait meanwhile.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._not_held = asyncio.Event()
+        self._not_held.set()
         self._protocol = WSConnection(ConnectionType.SERVER)
 
     async def accept(self, request: Request) -> None:
@@ -62,7 +68,8 @@ class WebSocket:
                     if len(text) > MAX_TEXT:
                         return
                     if event.message_finished:
-                        yield text
+                        if not self._hold(text):
+                            yield text
                         text = ""
                 elif isinstance(event, Ping):
                     await self._send(event.response())
@@ -77,6 +84,8 @@ class WebSocket:
 
     async def send(self, data: Said) -> None:
         """Raises `Gone`."""
+        if isinstance(data, bytes):
+            await self._not_held.wait()
         await self._send(BytesMessage(data) if isinstance(data, bytes) else TextMessage(data))
 
     async def close(self, reason: CloseReason = CloseReason.NORMAL_CLOSURE) -> None:
@@ -91,6 +100,15 @@ class WebSocket:
                         return
                     for _ in self._protocol.events():
                         pass
+
+    def _hold(self, text: str) -> bool:
+        """Whether that is what the text is about."""
+        try:
+            held = json.loads(text)["hold"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return False
+        self._not_held.clear() if held is True else self._not_held.set()
+        return True
 
     def _receive(self, data: bytes) -> bool:
         """Whether it is within the rules."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -52,6 +53,41 @@ def test_it_hears_of_states_and_progress_until_the_agent_ends(cove: Any) -> None
     cove.run("machine", "stop")
     watcher.until_state("stopping")
     assert all("error" not in told for told in watcher.told()), "until the end"
+
+
+def test_it_hears_of_a_suspension_from_its_beginning(cove: Any) -> None:
+    paths: MachinePaths = cove.make()
+    cove.run("machine", "start")
+    watcher = Watcher(paths)
+    watcher.until_state("running")
+    cove.run("machine", "suspend")
+    watcher.until_state("suspending")
+    watcher.until_state("suspended")
+
+
+def test_it_hears_of_a_suspension_that_has_failed(cove: Any) -> None:
+    cove.faults = "no-save"
+    paths: MachinePaths = cove.make()
+    cove.run("machine", "start")
+    watcher = Watcher(paths)
+    watcher.until_state("running")
+    cove.run("machine", "suspend", status=1)
+    watcher.until_state("suspending")
+    watcher.until_state("running")
+
+
+def test_it_hears_of_a_disk_that_is_full_and_of_the_end_of_that(cove: Any) -> None:
+    paths: MachinePaths = cove.make()
+    cove.run("machine", "start")
+    watcher = Watcher(paths)
+    watcher.until_state("running")
+    for _ in range(2):
+        (paths.folder / "full").touch()
+        os.kill(cove.status()["pid"], signal.SIGUSR2)
+        watcher.until_state("paused")
+        (paths.folder / "full").unlink()
+        cove.run("machine", "start")
+        watcher.until_state("running")
 
 
 def test_the_agents_end_waits_for_no_watcher(cove: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,8 +49,20 @@ def test_a_head_that_does_not_come_is_not_waited_for(outside: Any, monkeypatch: 
 
 
 def test_a_client_that_says_nothing_is_not_kept(outside: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "IDLE_S", 0.05)
+    monkeypatch.setattr(http, "IDLE_OUTSIDE_S", 0.05)
     assert all_of(outside.raw()) == b""
+
+
+def test_a_browser_that_has_come_in_may_be_silent_for_longer(dashboard: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "IDLE_S", 0.05)
+    assert http.IDLE_OUTSIDE_S < 60 < 75
+    assert all_of(dashboard.raw(dashboard.head("GET", ""))).startswith(b"HTTP/1.1 200"), "and is not kept for good"
+
+
+def test_cookies_of_others_that_are_too_many_are_named(outside: Any) -> None:
+    said = all_of(outside.raw(b"GET / HTTP/1.1\r\nHost: a\r\nCookie: " + b"y" * http.MAX_HEAD * 2 + b"\r\n\r\n"))
+    assert said.startswith(b"HTTP/1.1 431 ")
+    assert b"delete its cookies of 127.0.0.1" in said
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(dashboard: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,15 +81,30 @@ def test_a_body_that_is_too_long_is_refused(dashboard: Any) -> None:
     assert b" 413 " in all_of(dashboard.raw(head + b" " * 2 * settings_form.MAX_BODY)).splitlines()[0]
 
 
-def test_there_is_a_bound_of_connections(outside: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_is_a_bound_of_connections(dashboard: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "MAX_CONNECTIONS", 2)
-    clients = [outside.raw(), outside.raw()]
-    for client in clients:
-        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n")  # it has been accepted before the next
-    assert all_of(outside.raw()) == b""
-    clients[0].sendall(b"\r\n")
-    assert b" 421 " in all_of(clients[0]).splitlines()[0]
-    clients[1].close()
+    monkeypatch.setattr(http, "IDLE_OUTSIDE_S", 300.0)
+    pages = [dashboard.socket("api/machine/watch"), dashboard.socket("api/machine/watch")]
+    for page in pages:
+        page.recv()
+    assert all_of(dashboard.raw()) == b""
+    for page in pages:
+        page.close()
+
+
+def test_programs_that_only_connect_do_not_lock_the_user_out(dashboard: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MAX_CONNECTIONS", 3)
+    monkeypatch.setattr(service, "MAX_OUTSIDE", 2)
+    monkeypatch.setattr(http, "IDLE_OUTSIDE_S", 300.0)
+    page = dashboard.socket("api/machine/watch")
+    page.recv()
+    strangers = [dashboard.raw() for _ in range(6)]
+    assert dashboard.browse("GET", "").status == 200
+    for stranger in strangers[:4]:
+        assert all_of(stranger) == b"", "the longest there makes room"
+    page.close()
+    for stranger in strangers[4:]:
+        stranger.close()
 
 
 def test_a_connection_serves_one_request_after_the_other(dashboard: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import websocket
 from cove.machine.paths import MachinePaths
 
 BOUND_S = 30.0
@@ -125,6 +127,31 @@ def test_nothing_else_has_it(dashboard: Any, engine: Engine, method: str, target
     engine(standing)
     assert dashboard.browse(method, f"docker/{target}").status == 200
     assert b"x-registry-auth" not in standing.asked.lower()
+
+
+def test_no_registry_gets_the_login_of_another(dashboard: Any, engine: Engine) -> None:
+    """The engine takes the first of two arguments, others the last."""
+    standing = Standing(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    engine(standing)
+    answer = dashboard.browse("POST", "docker/images/create?fromImage=evil.example%2Fa&fromImage=r.example%2Fa")
+    assert answer.status == 400
+    assert "fromImage is there 2 times" in answer.json["message"]
+    assert standing.asked == b""
+
+
+def test_of_two_lengths_of_a_body_the_engine_gets_one(dashboard: Any, engine: Engine) -> None:
+    standing = Standing(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nOK\r\n0\r\n\r\n"
+    )
+    engine(standing)
+    head = dashboard.head("POST", "docker/a", "Content-Length: 1", "Transfer-Encoding: chunked", "Connection: close")
+    with dashboard.raw(head + b"2\r\n{}\r\n0\r\n\r\n") as page:
+        answer = b"".join(iter(lambda: page.recv(1 << 16), b""))
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.endswith(b"2\r\nOK\r\n0\r\n\r\n"), "and neither does the page get two"
+    asked = standing.asked.partition(b"\r\n\r\n")[0].lower()
+    assert b"transfer-encoding: chunked" in asked
+    assert b"content-length" not in asked
 
 
 def test_a_stream_comes_as_the_engine_says_it(dashboard: Any, engine: Engine) -> None:
@@ -245,6 +272,53 @@ def test_a_stream_can_be_had_in_a_websocket(dashboard: Any, engine: Engine) -> N
     page.close()
 
 
+def more_than_fits(standing: Standing) -> None:
+    """Say pieces of a stream until the engine has to wait."""
+    standing.client.setblocking(False)
+    piece, sent = chunk(bytes(1 << 16)), 0
+    with contextlib.suppress(BlockingIOError):
+        while sent < 256 << 20:
+            sent += standing.client.send(piece)
+    assert sent < 256 << 20
+
+
+def test_a_page_that_has_enough_for_now_has_the_engine_wait(dashboard: Any, engine: Engine) -> None:
+    """It says so: its browser would take everything."""
+    standing = stream(engine)
+    page = dashboard.socket("docker/containers/a/logs?follow=1")
+    assert json.loads(page.recv())["status"] == 200
+    page.send('{"hold": true}')
+    page.ping()
+    assert page.recv_data(control_frame=True)[0] == websocket.ABNF.OPCODE_PONG, "it has heard of it"
+    standing.client.sendall(chunk(b"first"))
+    page.settimeout(0.5)
+    with pytest.raises(websocket.WebSocketTimeoutException):
+        page.recv()
+    page.settimeout(BOUND_S)
+    more_than_fits(standing)
+    page.send('{"hold": false}')
+    assert page.recv() == b"first"
+    page.send('{"hold": true}')
+    page.close()
+    assert standing.gone.wait(BOUND_S)
+
+
+def test_so_has_that_of_a_terminal(dashboard: Any, engine: Engine) -> None:
+    terminal = Terminal()
+    engine(terminal)
+    page = dashboard.socket(f"api/exec/{EXEC}/ws")
+    assert page.recv() == b"$ "
+    page.send('{"hold": true}')
+    page.send_binary(b"x")
+    page.settimeout(0.5)
+    with pytest.raises(websocket.WebSocketTimeoutException):
+        page.recv()
+    page.settimeout(BOUND_S)
+    page.send('{"hold": false}')
+    assert page.recv() == b"X"
+    page.close()
+
+
 def test_a_websocket_that_is_closed_ends_the_engines_side(dashboard: Any, engine: Engine) -> None:
     standing = stream(engine)
     page = dashboard.socket("docker/events")
@@ -327,6 +401,26 @@ def test_a_terminal_is_an_exec_behind_a_websocket(dashboard: Any, engine: Engine
     assert page.recv() == b"X"
     page.close()
     assert terminal.gone.wait(BOUND_S)
+
+
+def test_typing_waits_for_no_new_size(dashboard: Any, engine: Engine) -> None:
+    terminal = Terminal()
+    over = threading.Event()
+
+    def behave(client: socket.socket) -> None:
+        if b"/resize" in client.recv(1 << 16, socket.MSG_PEEK):
+            over.wait(BOUND_S * 4)  # no answer
+        else:
+            terminal(client)
+
+    engine(behave)
+    page = dashboard.socket(f"api/exec/{EXEC}/ws")
+    assert page.recv() == b"$ "
+    page.send('{"resize": [132, 43]}')
+    page.send_binary(b"x")
+    assert page.recv() == b"X"
+    page.close()
+    over.set()
 
 
 @pytest.mark.parametrize(

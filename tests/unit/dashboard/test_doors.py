@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import websocket
-from cove.dashboard import doorkeeper
+from cove.dashboard import doorkeeper, owners
 from cove.dashboard.doorkeeper import Doorkeeper
 from cove.dashboard.http import Request
 from cove.dashboard.refusal import Refused
@@ -194,3 +198,70 @@ def test_every_answer_says_what_a_page_may_do(dashboard: Any, engine: Callable[.
         assert "set-cookie" not in answer.headers
         assert "refresh" not in answer.headers
     assert "sandbox" in dashboard.browse("GET", "docker/_ping").headers["content-security-policy"]
+
+
+def test_each_browser_has_a_cookie_of_its_own(outside: Any) -> None:
+    outside.enter()
+    first = outside.cookie
+    outside.enter()
+    assert outside.cookie != first
+    for cookie in (first, outside.cookie):
+        assert outside.browse("GET", "", Cookie=cookie).status == 200
+
+
+def test_an_address_that_comes_twice_ends_what_it_has_opened(outside: Any) -> None:
+    """Of the two that had it one is not the user, and nobody knows which."""
+    token = outside.token()
+    answer = outside.ask("GET", f"/open?token={token}")
+    outside.base = answer.headers["location"]
+    outside.cookie = answer.headers["set-cookie"].partition(";")[0]
+    page = outside.socket("api/machine/watch")
+    assert json.loads(page.recv())["status"] == 200
+    thief = outside.cookie
+    outside.enter()
+    assert outside.ask("GET", f"/open?token={token}").status == 401
+    with pytest.raises((websocket.WebSocketException, OSError)):
+        while page.recv_data()[0] != websocket.ABNF.OPCODE_CLOSE:
+            pass
+        raise ConnectionError
+    assert outside.browse("GET", "", Cookie=thief).status == 401
+    assert outside.browse("GET", "").status == 200, "those by other addresses go on"
+
+
+def test_sessions_do_not_pile_up() -> None:
+    doors = keeper([0.0])
+    ended: list[str] = []
+    doors.ended = ended.append
+    for _ in range(doorkeeper.MAX_SESSIONS + 1):
+        doors.open(opening(doors.token()))
+    assert len(ended) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell whose a connection is")
+def test_programs_of_other_users_are_not_heard(outside: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = os.getuid()
+    monkeypatch.setattr(owners, "_ROOT", -1)
+    token = outside.token()
+    monkeypatch.setattr(owners.os, "getuid", lambda: mine + 1)
+    with outside.raw() as sock, pytest.raises(ConnectionResetError):
+        sock.sendall(f"GET /open?token={token} HTTP/1.1\r\nHost: 127.0.0.1:{outside.port}\r\n\r\n".encode())
+        assert sock.recv(100) == b""
+        raise ConnectionResetError
+    monkeypatch.setattr(owners.os, "getuid", lambda: mine)
+    assert outside.ask("GET", f"/open?token={token}").status == 303, "nor do they use up an address"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell whose a connection is")
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::ffff:127.0.0.1")])
+def test_it_is_known_whose_a_connection_is(family: int, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(family) as client:
+        ours = listener.getsockname()[1]
+        client.connect((host, ours))
+        with listener.accept()[0] as accepted:
+            port = accepted.getpeername()[1]
+            assert owners.of_client(port, ours) is True
+            monkeypatch.setattr(owners.os, "getuid", lambda: 4242)
+            monkeypatch.setattr(owners, "_ROOT", 4243)
+            assert owners.of_client(port, ours) is False
+            client.close()
+            assert owners.of_client(port, ours) is None, "what its program has closed is nobody's"

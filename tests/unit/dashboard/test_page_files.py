@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +68,10 @@ def test_nothing_else_is_given(dashboard: Any, assets: Path, path: str) -> None:
         answer = b"".join(iter(lambda: sock.recv(1 << 16), b""))
     assert answer.split(b" ")[1] in (b"404", b"400")
     assert b"secret" not in answer.partition(b"\r\n\r\n")[2]
+
+
+def test_licences_are_read_in_the_browser(assets: Path, serving: Callable[..., Any]) -> None:
+    (assets / "licenses.md").write_text("# Licences")
+    dashboard = serving()
+    dashboard.enter()
+    assert dashboard.browse("GET", "licenses.md").headers["content-type"] == "text/plain; charset=utf-8"
