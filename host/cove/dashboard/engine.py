@@ -10,8 +10,8 @@ from typing import Any
 
 import h11
 
+from cove.agent import unattended
 from cove.agent.threads import abandonable
-from cove.agent.unattended import vm_may_run
 from cove.dashboard.http import CHUNK
 from cove.dashboard.refusal import Refused
 from cove.errors import CoveError
@@ -29,13 +29,6 @@ _HINTS = {
     "starting": "it takes a moment",
     "suspending": "it takes a moment",
 }
-
-
-def state(paths: MachinePaths) -> str:
-    """ "running", "starting", "suspended" or "stopped", as the machine's files tell, without a question to anybody."""
-    if not vm_may_run(paths):
-        return "suspended" if paths.suspended_run.exists() else "stopped"
-    return "starting" if paths.down.exists() else "running"
 
 
 class Engine:
@@ -76,7 +69,7 @@ class Engine:
         return made
 
     def _state(self) -> str:
-        return "suspending" if self._shut else state(self._paths)
+        return "suspending" if self._shut else unattended.state(self._paths)
 
     def _is(self, found: str) -> Refused:
         return Refused(503, f"the machine {self._paths.name} is {found}", _HINTS[found], machine=found)
