@@ -95,10 +95,12 @@ class Companion:
             self._start(words, start_s)
             return self.asked("open"), True
 
-    def end(self) -> None:
-        """End it if it runs, and wait for that. Raises `CoveError`."""
-        if self.folder.is_dir() and self.asked("end") is not None:
-            self._wait_until_free()
+    def end(self) -> bool:
+        """End it if it runs, wait for that, and say whether it did. Raises `CoveError`."""
+        if not self.folder.is_dir() or self.asked("end") is None:
+            return False
+        self._wait_until_free()
+        return True
 
     def _wait_until_free(self) -> None:
         lock = FileLock(self.lock)

@@ -87,7 +87,7 @@ def uninstall(gone: Sequence[Leftover], *, keep_data: bool) -> None:
         lifecycle.check_stopped(MachinePaths(name))
     for name in names:
         docker_context.remove(MachinePaths(name))
-        autostart.here().turn_off(name)
+        autostart.forget(name)
         if not keep_data:
             removal.take_away(MachinePaths(name))
     for each in gone:
