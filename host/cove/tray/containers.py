@@ -51,7 +51,7 @@ def of_api(rows: Any) -> list[Container]:
 
 
 def _links(row: dict[str, Any]) -> tuple[str, ...]:
-    found = {}
+    found: dict[str, None] = {}
     for port in row.get("Ports") or ():
         if port.get("Type") == "tcp" and port.get("PublicPort"):
             address = port.get("IP") or ""

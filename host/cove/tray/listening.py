@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 MAX_REQUEST = 4096
 ASKED_S = 10.0
 BACKLOG = 16
+ENDING_S = 2.0
 
 
 class Listening:
@@ -36,7 +37,17 @@ class Listening:
         self._changed = changed
         self._end = end
         self._ready = ready
-        threading.Thread(target=self._run, name="listening", daemon=True).start()
+        self._over = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._run, name="listening", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Hear nothing any more. For other threads."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended
+                self._loop.call_soon_threadsafe(self._over.set)
+            self._thread.join(ENDING_S)
 
     def _run(self) -> None:
         try:
@@ -46,18 +57,30 @@ class Listening:
             self._changed({"state": {"state": "unknown", "trouble": f"see {self._companion.log}"}})
 
     async def _listen(self) -> None:
+        self._loop = asyncio.get_running_loop()
         try:
             commands = await serve(listen(self._companion.socket, BACKLOG), self._serve_command, MAX_REQUEST)
         except OSError as error:
             self._ready(error)
             return
         self._ready(None)
+        watching = asyncio.ensure_future(self._watch())
+        over = asyncio.ensure_future(self._over.wait())
         try:
-            async with contextlib.aclosing(changes(MachinePaths(self._companion.name))) as watched:
-                async for change in watched:
-                    self._changed(change)
+            await asyncio.wait((watching, over), return_when=asyncio.FIRST_COMPLETED)
+            if watching.done():
+                watching.result()
         finally:
             commands.close()
+            self._companion.socket.unlink(missing_ok=True)
+            for each in (watching, over):
+                each.cancel()
+            await asyncio.gather(watching, over, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        async with contextlib.aclosing(changes(MachinePaths(self._companion.name))) as watched:
+            async for change in watched:
+                self._changed(change)
 
     async def _serve_command(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, ValueError, AttributeError, TimeoutError):

@@ -139,7 +139,7 @@ def _containers(known: Known) -> list[Entry]:
 def _container(container: Container) -> Entry:
     text = f"{_short(container.name)}  ({container.state})"
     if not container.links:
-        return Entry(text)
+        return Entry(text, DASHBOARD)
     if len(container.links) == 1:
         return Entry(f"{text}  {_without_scheme(container.links[0])}", link=container.links[0])
     return Entry(text, more=tuple(Entry(_without_scheme(link), link=link) for link in container.links))

@@ -57,11 +57,11 @@ def _show(ours: companion.Companion, wait_s: float, open_dashboard: Callable[[st
         if error is not None:
             desktop.post(tray.quit)
 
-    Listening(
+    listening = Listening(
         ours,
         changed=lambda change: desktop.post(lambda: tray.changed(change)),
         end=lambda: desktop.post(tray.quit),
         ready=listens,
     )
     desktop.run(tray.opened, tray.closed, tray.chosen)
-    ours.socket.unlink(missing_ok=True)
+    listening.end()
