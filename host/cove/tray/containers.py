@@ -70,7 +70,8 @@ class Following:
         self._lock = threading.Lock()
         self._ended = False
         self._sock: socket.socket | None = None
-        threading.Thread(target=self._run, name="containers", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="containers", daemon=True)
+        self._thread.start()
 
     def end(self) -> None:
         """Nothing is told any more, and the connection ends at once."""
@@ -79,6 +80,10 @@ class Following:
             if self._sock is not None:
                 with contextlib.suppress(OSError):
                     self._sock.shutdown(socket.SHUT_RDWR)
+
+    def wait(self) -> None:
+        """After its end: until it has no connection, nor makes one any more, which would wake a machine."""
+        self._thread.join(2 * ANSWER_S)
 
     def _run(self) -> None:
         try:

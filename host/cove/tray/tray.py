@@ -62,6 +62,8 @@ class Tray:
         self._shown: Look | None = None
         self._is_open = False
         self._following: Following | None = None
+        self._followed: Following | None = None
+        """The one before."""
         self._show()
 
     def changed(self, change: Mapping[str, Any]) -> None:
@@ -89,9 +91,9 @@ class Tray:
         elif entry.action == menu.DASHBOARD:
             self._begin(menu.DASHBOARD, lambda: self._open_dashboard(self._paths.name))
         elif entry.action and not self._known.under_way:
-            self._is_open = False  # the connection that follows containers would be in the way of a suspension
+            self._is_open = False
             self._know(under_way=entry.action, progress="")
-            self._begin(entry.action, lambda: self._act(entry.action))
+            self._begin(entry.action, lambda: self._act(entry.action, self._followed))
 
     def quit(self) -> None:
         self._end_following()
@@ -107,8 +109,10 @@ class Tray:
 
         self._in_background(action, work, over)
 
-    def _act(self, action: str) -> None:
+    def _act(self, action: str, followed: Following | None) -> None:
         """In a thread. Raises `CoveError`."""
+        if followed is not None:
+            followed.wait()  # a connection would be in the way of a suspension, and one that comes late undo it
         if action == menu.START:
             launch.ensure_running(self._paths.name)
         elif action == menu.STOP:
@@ -160,4 +164,4 @@ class Tray:
     def _end_following(self) -> None:
         if self._following is not None:
             self._following.end()
-            self._following = None
+            self._followed, self._following = self._following, None
