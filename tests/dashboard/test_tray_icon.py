@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,9 @@ from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from cove.tray import launch, menu
 from cove.tray.icons import COLOURS
-from xtray import BOUND_S, Screen, screen, until
-
-sys.path[:0] = [str(Path(__file__).parents[1] / "unit" / each) for each in ("", "agent")]
 from fake_cove import Cove, cove_of_its_own
 from unix_engine import serve
+from xtray import BOUND_S, Screen, screen, until
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +138,9 @@ def test_a_containers_port_is_opened(
     browser.write_text(f'#!/bin/sh\nprintf %s "$1" >{seen}.new; mv {seen}.new {seen}\n')
     browser.chmod(0o755)
     monkeypatch.setenv("BROWSER", f"{browser} %s")
-    row = {"Names": ["/web"], "State": "running", "Ports": [{"Type": "tcp", "PrivatePort": 80, "PublicPort": 18080}]}
+    ports = [{"Type": "tcp", "PrivatePort": 80, "PublicPort": 18080}]
+    rows = [{"Names": [name], "State": "running", "Ports": ports} for name in ("/other", "/web")]
+    looked = threading.Event()
 
     def engine(client: socket.socket) -> None:
         asked = client.recv(4096)
@@ -147,13 +148,15 @@ def test_a_containers_port_is_opened(
         if b"/events" in asked:
             client.recv(100)
         else:
-            client.sendall(json.dumps([row]).encode())
+            assert looked.wait(BOUND_S)
+            client.sendall(json.dumps(rows).encode())
 
     seems_to_run(engine)
     cove.run("tray", "--wait", "60")
     has_icon(shown, menu.RUNNING)
     shown.open_menu()
     small = shown.menu()
+    looked.set()
     until(lambda: shown.menu() != small, "the containers are shown")
     shown.press("Up", "Up", "Return")  # the last but "Quit"
     until(seen.exists, "the browser is told")

@@ -38,11 +38,11 @@ class Screen:
         with Image.open(path) as image:
             return image.convert("RGB")
 
-    def icon_has(self, colour: str) -> bool:
+    def icon_has(self, plate: str) -> bool:
         """Whether the plate of the tray's icon has this colour."""
-        wanted = ImageColor.getrgb(colour)
-        pixels = self.picture().crop((0, 0, *PANEL)).getdata()
-        return sum(pixel == wanted for pixel in pixels) > 20
+        wanted = ImageColor.getrgb(plate)
+        counted = self.picture().crop((0, 0, *PANEL)).getcolors(PANEL[0] * PANEL[1]) or []
+        return any(colour == wanted and number > 20 for number, colour in counted)
 
     def open_menu(self) -> None:
         self._run("xdotool", "mousemove", str(ICON[0]), str(ICON[1]), "click", "3")
@@ -50,7 +50,7 @@ class Screen:
 
     def menu(self) -> tuple[int, int, int, int] | None:
         """Where it is: left, top, width, height."""
-        for window in self._run("xdotool", "search", "--onlyvisible", "--name", "^Cove$", check=False).split():
+        for window in self._run("xdotool", "search", "--onlyvisible", "--class", "cove", check=False).split():
             told = self._run("xdotool", "getwindowgeometry", window, check=False)
             if found := re.search(r"Position: (-?\d+),(-?\d+).*Geometry: (\d+)x(\d+)", told, re.DOTALL):
                 left, top, width, height = map(int, found.groups())

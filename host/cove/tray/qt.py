@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -65,8 +65,7 @@ class QtDesktop:
             self._app.processEvents()
             time.sleep(LOOK_S)
         self._icons: dict[str, Any] = {}
-        self._menu: Any = QMenu()
-        self._submenus: list[Any] = []
+        self._menu = _Menu(QMenu(), self._choose)
         self._tray: Any = QSystemTrayIcon()
         self._chosen: Callable[[Entry], None] = lambda _: None
         self._reason = QSystemTrayIcon.ActivationReason.Trigger
@@ -82,10 +81,10 @@ class QtDesktop:
     def run(self, opened: Callable[[], None], closed: Callable[[], None], chosen: Callable[[Entry], None]) -> None:
         """Show the icon until `quit`, or a signal that asks for the end."""
         self._chosen = chosen
-        self._menu.aboutToShow.connect(opened)
-        self._menu.aboutToHide.connect(closed)
+        self._menu.widget.aboutToShow.connect(opened)
+        self._menu.widget.aboutToHide.connect(closed)
         self._tray.activated.connect(self._activated)
-        self._tray.setContextMenu(self._menu)
+        self._tray.setContextMenu(self._menu.widget)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.quit())
         signal.set_wakeup_fd(self._waking.fileno(), warn_on_full_buffer=False)
@@ -98,10 +97,7 @@ class QtDesktop:
             self._icons[look.icon] = icon(look.icon)
         self._tray.setIcon(self._icons[look.icon])
         self._tray.setToolTip(look.tip)
-        self._menu.clear()
-        self._submenus.clear()
-        for entry in look.menu:
-            self._add(self._menu, entry)
+        self._menu.show(look.menu)
 
     def notify(self, title: str, text: str) -> None:
         from PySide6.QtWidgets import QSystemTrayIcon
@@ -120,20 +116,8 @@ class QtDesktop:
     def quit(self) -> None:
         self._app.quit()
 
-    def _add(self, menu: Any, entry: Entry) -> None:
-        if entry.is_separator:
-            menu.addSeparator()
-            return
-        text = entry.text.replace("&", "&&")  # one would underline the next letter
-        if entry.more:
-            below = menu.addMenu(text)
-            self._submenus.append(below)
-            for each in entry.more:
-                self._add(below, each)
-            return
-        action = menu.addAction(text)
-        action.setEnabled(entry.can_be_chosen)
-        action.triggered.connect(lambda *_: self._chosen(entry))
+    def _choose(self, entry: Entry) -> None:
+        self._chosen(entry)
 
     def _activated(self, reason: Any) -> None:
         # On macOS each click opens the menu.
@@ -152,3 +136,41 @@ class QtDesktop:
             except queue.Empty:
                 return
             work()
+
+
+class _Menu:
+    """A menu that changes while it is open: what was cleared and filled anew would close with the next key."""
+
+    def __init__(self, widget: Any, chosen: Callable[[Entry], None]) -> None:
+        self.widget = widget
+        self._chosen = chosen
+        self._entries: Sequence[Entry] = ()
+        self._actions: list[Any] = []
+        self._below: dict[int, _Menu] = {}
+
+    def show(self, entries: Sequence[Entry]) -> None:
+        self._entries = entries
+        while len(self._actions) < len(entries):
+            self._append()
+        while len(self._actions) > len(entries):
+            self.widget.removeAction(self._actions.pop())
+        for number, (action, entry) in enumerate(zip(self._actions, entries, strict=True)):
+            action.setSeparator(entry.is_separator)
+            action.setText(entry.text.replace("&", "&&"))  # one would underline the next letter
+            action.setEnabled(entry.can_be_chosen)
+            self._show_below(number, action, entry.more)
+
+    def _append(self) -> None:
+        number = len(self._actions)
+        action = self.widget.addAction("")
+        action.triggered.connect(lambda *_: self._chosen(self._entries[number]))
+        self._actions.append(action)
+
+    def _show_below(self, number: int, action: Any, entries: Sequence[Entry]) -> None:
+        if entries and number not in self._below:
+            from PySide6.QtWidgets import QMenu
+
+            self._below[number] = _Menu(QMenu(self.widget), self._chosen)
+        if number in self._below:
+            self._below[number].show(entries)
+            action.setMenu(self._below[number].widget if entries else None)
