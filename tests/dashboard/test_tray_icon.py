@@ -53,11 +53,11 @@ def has_icon(shown: Screen, state: str) -> None:
 
 def test_the_machine_is_started_and_stopped_with_the_keyboard(tray: Cove, shown: Screen) -> None:
     shown.open_menu()
-    shown.press("Down", "Return")  # the first that can be chosen: Start
+    shown.press("Down", "Down", "Return")  # the first below the machine's line that can be chosen: Start
     has_icon(shown, menu.RUNNING)
     assert tray.status()["state"] == "running"
     shown.open_menu()
-    shown.press("Down", "Return")  # Stop
+    shown.press("Down", "Down", "Return")  # Stop
     has_icon(shown, menu.STOPPED)
     assert tray.status()["state"] == "stopped"
 

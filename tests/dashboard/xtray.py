@@ -18,7 +18,7 @@ from PIL import Image, ImageColor
 BOUND_S = 60.0
 WIDTH, HEIGHT = 640, 480
 PANEL = (40, 24)
-ICON = (12, 12)
+ICON = (3, 22)
 KINDS_OF_SESSION = ("DBUS_SESSION_BUS_ADDRESS", "WAYLAND_DISPLAY", "XDG_CURRENT_DESKTOP", "XDG_SESSION_TYPE")
 
 
@@ -120,4 +120,4 @@ def small_picture(shown: Screen, path: Path) -> None:
     left, top, width, height = found
     image = shown.picture().crop((0, 0, left + width + 8, top + height + 8))
     image = image.resize((image.width * 2, image.height * 2), Image.Resampling.LANCZOS)
-    image.convert("P", palette=Image.Palette.ADAPTIVE, colors=64).save(path, optimize=True)
+    image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)

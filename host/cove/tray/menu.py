@@ -75,7 +75,8 @@ class Known:
 def look(known: Known) -> Look:
     icon, said = _icon(known), f"Machine {known.name}: {_state(known)}"
     detail = _detail(known)
-    lines = [Entry(said), *([Entry(_short(detail))] if detail else [])]
+    # They lead somewhere because what cannot be chosen is shown so pale that it is hard to read.
+    lines = [Entry(line, DASHBOARD) for line in (said, _short(detail)) if line]
     actions = _actions(known)
     containers = _containers(known)
     menu = (
