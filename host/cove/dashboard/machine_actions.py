@@ -67,6 +67,7 @@ class Actions:
         lifecycle.existing(self._paths.name)
         if action == "suspend":
             if unattended.state(self._paths) not in ("suspended", "stopped"):
+                self._engine.wait_reached()
                 ending.suspend_once_left(self._paths, report, anyway=forced)
             return
         if action == "restart":
