@@ -39,7 +39,8 @@ test-smoke: .venv/stamp
 test-platforms: build/platforms-packages .venv/stamp installers
 	@$(BIN)/pytest --part=platforms
 
-# The dashboard's page in a browser, before a machine of its own; and that the page that is committed is what its sources build.
+# The dashboard's page in a browser, before a machine of its own; that the page that is committed is what its sources build; and the
+# tray's icon on a screen.
 test-dashboard: build/test-packages build/dashboard-packages .venv/dashboard-stamp
 	cd host/dashboard && $(NPM) run check && $(NPM) test
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest --part=dashboard
@@ -48,7 +49,7 @@ test-dashboard: build/test-packages build/dashboard-packages .venv/dashboard-sta
 dashboard-assets: .venv/dashboard-stamp
 	cd host/dashboard && $(NPM) run build
 
-# docs/screenshots, of the page as it is.
+# docs/screenshots, of the page and the tray as they are.
 screenshots: build/test-packages build/dashboard-packages .venv/dashboard-stamp
 	@PYTHONPATH=tests:tests/dashboard $(BIN)/python tests/dashboard/screenshots.py docs/screenshots
 
@@ -100,7 +101,7 @@ clean:
 
 # Node comes from PyPI: Debian 12's is too old for Vite.
 .venv/dashboard-stamp: .venv/stamp host/dashboard/package-lock.json
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,dashboard]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,dashboard,tray]'
 	cd host/dashboard && $(NPM) ci --silent
 	@touch $@
 

@@ -3,7 +3,7 @@
 #   prerequisites.sh venv    a virtual environment in .venv (PYTHON names the interpreter)
 #   prerequisites.sh run     what Cove itself uses: QEMU
 #   prerequisites.sh smoke   what the short tests of other platforms use: Wine, what makes programs for it, firmware, QEMU for arm64
-#   prerequisites.sh dashboard  the browser that the dashboard is tested with, and letters for its two languages
+#   prerequisites.sh dashboard  the browser that the dashboard is tested with, letters for its two languages, and a screen with a tray
 #   prerequisites.sh platforms  what installers are made with, and what tests them and the clients of other systems
 #   prerequisites.sh test    also what the tests use: a docker CLI, and the native engine's libraries
 set -eu
@@ -56,7 +56,7 @@ docker_client() {
 run_packages="qemu-system-x86 qemu-utils"
 smoke_packages="nsis gcc-mingw-w64-x86-64-posix wine64 wine ovmf openssh-client qemu-system-arm"
 platforms_packages="$smoke_packages dpkg-dev rpm wixl msitools libarchive-tools dosfstools mtools gdisk"
-dashboard_packages="chromium fonts-dejavu-core fonts-noto-cjk"
+dashboard_packages="chromium fonts-dejavu-core fonts-noto-cjk xvfb trayer xdotool imagemagick psmisc libegl1 libgl1 libdbus-1-3 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-randr0 libxcb-shape0 libxcb-xfixes0 libxkbcommon-x11-0"
 test_packages="procps libnftables1 libseccomp2 erofs-utils openssh-client curl iproute2 tmux git skopeo dbus-daemon"
 
 case ${1:?venv, run, test, smoke, dashboard or platforms} in

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, FLAGS, PATIENCE_MS, Dashboard
 from machine_support import Machine
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+
+UNIT = Path(__file__).parents[1] / "unit"
+sys.path += [str(UNIT), str(UNIT / "agent")]  # of stand-ins for a machine
 
 expect.set_options(timeout=PATIENCE_MS)
 

@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from browser import CHROMIUM, FLAGS, PATIENCE_MS, Dashboard
+from cove.tray.icons import COLOURS
+from cove.tray.menu import RUNNING
 from machine_support import Machine, running_machine
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from xtray import screen, small_picture, until
 
 WEB = r"""
 i=0
@@ -24,6 +27,8 @@ DB = "mkdir -p /data/base; head -c 300000 /dev/zero >/data/wal; echo 'ready for 
 WIDE = {"width": 1280, "height": 800}
 NARROW = {"width": 390, "height": 844}
 LINES_S = 15_000
+MENU_WITH_CONTAINERS = 220
+"""Pixels of height; without them it has less."""
 HOME = "/home/ada/.local/share/cove"
 RENAMED = """([from, to]) => {
     const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -37,6 +42,20 @@ def main(folder: Path) -> None:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=[*FLAGS])
         take(machine, browser, folder)
         browser.close()
+        take_tray(machine, folder)
+
+
+def take_tray(machine: Machine, folder: Path) -> None:
+    """Its menu, with the containers of the example."""
+    with screen() as shown:
+        machine.environment |= {name: shown.environment[name] for name in ("DISPLAY", "DBUS_SESSION_BUS_ADDRESS")}
+        machine.cove("tray", "--wait", "60")
+        until(lambda: shown.icon_has(COLOURS[RUNNING]), "the icon tells that the machine is running")
+        shown.open_menu()
+        until(lambda: (menu := shown.menu()) and menu[3] > MENU_WITH_CONTAINERS, "the containers are shown")
+        small_picture(shown, folder / "tray.png")
+        shown.close_menu()
+        machine.cove("tray", "--quit")
 
 
 def take(machine: Machine, browser: Browser, folder: Path) -> None:

@@ -14,8 +14,9 @@ import coved
 import pytest
 
 HOST = {
-    "cli": {"agent", "build", "dashboard", "debian", "drivers", "image", "local", "machine", "support"},
+    "cli": {"agent", "build", "dashboard", "debian", "drivers", "image", "local", "machine", "support", "tray"},
     "dashboard": {"agent", "drivers", "local", "machine", "share", "support"},
+    "tray": {"agent", "local", "machine", "support"},
     "support": {"agent", "drivers", "forward", "image", "local", "machine", "share"},
     "agent": {"drivers", "forward", "image", "local", "machine", "share", "transport"},
     "share": {"drivers", "local", "machine"},

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 from cove.agent.client import SUSPEND, SUSPEND_ANYWAY, NoAgent, ask
+from cove.errors import MachineInUse
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from cove.machine.running import vm_may_run
@@ -12,6 +15,8 @@ STOP_TIMEOUT_S = 120.0
 SUSPEND_TIMEOUT_S = 240.0
 """One whose start is under way has come to answer by then."""
 ENDED_S = 30.0
+LEFT_S = 5.0
+AGAIN_S = 0.1
 
 
 def stop(paths: MachinePaths, report: Report = ignore, *, in_order: bool = True, forced: bool = False) -> None:
@@ -47,6 +52,19 @@ def suspend(paths: MachinePaths, report: Report = ignore, *, anyway: bool = Fals
             raise
         start_agent(paths)  # the one before was killed: it takes the VM over
         ask(paths, operation, SUSPEND_TIMEOUT_S, report)
+
+
+def suspend_once_left(paths: MachinePaths, report: Report = ignore, *, anyway: bool = False) -> None:
+    """`suspend` for who has just ended connections of its own: it takes the agent a moment to see that. Raises `CoveError`."""
+    deadline = time.monotonic() + LEFT_S
+    while True:
+        try:
+            suspend(paths, report, anyway=anyway)
+            return
+        except MachineInUse:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(AGAIN_S)
 
 
 def check_restartable(paths: MachinePaths) -> None:

@@ -11,6 +11,13 @@ from cove.machine.paths import MachinePaths
 from cove.machine.running import vm_may_run
 
 
+def state(paths: MachinePaths) -> str:
+    """ "running", "starting", "suspended" or "stopped", as the machine's files tell, without a question to anybody."""
+    if not vm_may_run(paths):
+        return "suspended" if paths.suspended_run.exists() else "stopped"
+    return "starting" if paths.down.exists() else "running"
+
+
 def status(paths: MachinePaths, *, looked: bool = False) -> dict[str, Any]:
     """The status of a machine of which no agent tells: its `state`, and how it ended when it was not meant to (`crash`, or
     `ended_with_computer`: its user knows of that). ``looked``: see `vm_may_run`."""

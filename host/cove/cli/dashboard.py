@@ -23,12 +23,12 @@ open for 15 minutes. To look at a machine does not start it: the page has a butt
 def command(name: str, no_open: bool, as_json: bool) -> None:
     from cove.dashboard import launch
 
-    opened = not no_open and _open(launch.address(name, PROCESS))
+    opened = not no_open and show(launch.address(name, PROCESS))
     url = launch.address(name, PROCESS)  # another one: the browser has used the first, or will never come
     json_output.told(as_json, url, machine=name, url=url, opened=opened)
 
 
-def _open(url: str) -> bool:
+def show(url: str) -> bool:
     """Whether a browser was told to show it."""
     import os
     import sys

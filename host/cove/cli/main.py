@@ -182,6 +182,7 @@ OWN_COMMANDS = {
     "completion": ("completion", "Print what completes command lines in bash, fish, PowerShell or zsh"),
     "dashboard": ("dashboard", "Open the dashboard, a page in your browser, on this computer alone"),
     "diagnose": ("diagnose", "Look for what is wrong, say how to mend it, and collect what a report needs"),
+    "tray": ("tray", "Show a machine in the desktop's tray, or menu bar"),
     "uninstall": ("uninstall", "Remove everything that Cove has made on this computer"),
     "verify": ("verify", "Try on this computer what Cove promises, and write a report"),
 }

@@ -29,6 +29,7 @@ def command(keep_data: bool, force: bool, as_json: bool) -> None:
     from cove.machine import lifecycle
     from cove.machine.sizes import approximate_size
     from cove.support import leftovers
+    from cove.tray import launch as tray
 
     gone = leftovers.of_uninstall(keep_data=keep_data)
     if not as_json:
@@ -48,6 +49,8 @@ def command(keep_data: bool, force: bool, as_json: bool) -> None:
             )
     for name in places.served():
         launch.end(name)
+    for name in tray.shown():
+        tray.end(name)
     for name in lifecycle.names():
         if keep_data:
             stop_in_order(name)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import h11
 
+from cove.agent import unattended
 from cove.agent.threads import abandonable
 from cove.dashboard.http import CHUNK
 from cove.dashboard.refusal import Refused
 from cove.errors import CoveError
 from cove.local.sockets import connect
 from cove.machine.paths import MachinePaths
-from cove.machine.running import vm_may_run
 
 CONNECT_S = 5.0
 SHORT_S = 30.0
@@ -31,13 +32,6 @@ _HINTS = {
 }
 
 
-def state(paths: MachinePaths) -> str:
-    """ "running", "starting", "suspended" or "stopped", as the machine's files tell, without a question to anybody."""
-    if not vm_may_run(paths):
-        return "suspended" if paths.suspended_run.exists() else "stopped"
-    return "starting" if paths.down.exists() else "running"
-
-
 class Engine:
     """The way to it. Its connections are kept in mind, to be ended when the machine is to be suspended."""
 
@@ -45,11 +39,15 @@ class Engine:
         self._paths = paths
         self._open: set[Exchange] = set()
         self._shut = False
+        self._reaching = 0
+        self._reached = threading.Condition()
+        """Notified when a thread that connects has done so."""
 
     @contextlib.contextmanager
     def shut(self) -> Iterator[None]:
-        """As long as the block lasts there are no connections: those of now are ended."""
-        self._shut = True
+        """As long as the block lasts there are no connections: those of now are ended; one that is just being made, see `wait_reached`."""
+        with self._reached:
+            self._shut = True
         try:
             for each in [*self._open]:
                 each.abort()
@@ -57,26 +55,45 @@ class Engine:
         finally:
             self._shut = False
 
+    def wait_reached(self) -> None:
+        """Until nobody connects any more, while it is shut: who comes late, in the midst of a suspension, wakes the machine. Blocks."""
+        with self._reached:
+            self._reached.wait_for(lambda: not self._reaching, CONNECT_S)
+
+    def _reach(self) -> socket.socket | None:
+        """In a thread; None when it is shut. Raises `OSError`, `CoveError`."""
+        with self._reached:
+            if self._shut:
+                return None
+            self._reaching += 1
+        try:
+            return connect(self._paths.docker_socket, CONNECT_S)
+        finally:
+            with self._reached:
+                self._reaching -= 1
+                self._reached.notify_all()
+
     async def connect(self) -> Exchange:
         """Raises `Refused` when the machine does not run."""
         if (found := self._state()) != "running":
             raise self._is(found)
         try:
-            sock = await abandonable(connect, self._paths.docker_socket, CONNECT_S)
+            sock = await abandonable(self._reach)
         except (OSError, CoveError) as error:
             raise Refused(
                 503, f"the engine of machine {self._paths.name} cannot be reached: {error}", "see what is wrong with: cove diagnose",
                 machine="running",
             ) from None  # fmt: skip
-        if self._shut:  # meanwhile
-            sock.close()
-            raise self._is(self._state())
+        if sock is None or self._shut:  # meanwhile
+            if sock is not None:
+                sock.close()
+            raise self._is("suspending")
         made = Exchange(sock, self._open.discard)
         self._open.add(made)
         return made
 
     def _state(self) -> str:
-        return "suspending" if self._shut else state(self._paths)
+        return "suspending" if self._shut else unattended.state(self._paths)
 
     def _is(self, found: str) -> Refused:
         return Refused(503, f"the machine {self._paths.name} is {found}", _HINTS[found], machine=found)

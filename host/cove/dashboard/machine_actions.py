@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
-from cove.agent import ending, launch
+from cove.agent import ending, launch, unattended
 from cove.dashboard.background import Background
-from cove.dashboard.engine import Engine, state
+from cove.dashboard.engine import Engine
 from cove.dashboard.http import Answer, Events, Gone, unless_gone
 from cove.dashboard.refusal import Refused
-from cove.errors import CoveError, MachineInUse
+from cove.errors import CoveError
 from cove.machine import lifecycle
 from cove.machine.paths import MachinePaths
 from cove.progress import REACHABLE, Event, Report
 
 log = logging.getLogger(__name__)
 
-OURS_S = 5.0
-AGAIN_S = 0.1
 ACTIONS = ("start", "stop", "suspend", "restart")
 
 
@@ -69,26 +66,15 @@ class Actions:
             return
         lifecycle.existing(self._paths.name)
         if action == "suspend":
-            if state(self._paths) not in ("suspended", "stopped"):
-                self._suspend(report, forced=forced)
+            if unattended.state(self._paths) not in ("suspended", "stopped"):
+                self._engine.wait_reached()
+                ending.suspend_once_left(self._paths, report, anyway=forced)
             return
         if action == "restart":
             ending.check_restartable(self._paths)
         ending.stop(self._paths, report)
         if action == "restart":
             launch.ensure_running(self._paths.name, report)
-
-    def _suspend(self, report: Report, *, forced: bool) -> None:
-        """It takes the agent a moment to see that our connections have ended. Raises `CoveError`."""
-        deadline = time.monotonic() + OURS_S
-        while True:
-            try:
-                ending.suspend(self._paths, report, anyway=forced)
-                return
-            except MachineInUse:
-                if time.monotonic() > deadline:
-                    raise
-            time.sleep(AGAIN_S)
 
 
 async def _tell(work: Background[Event], events: Events) -> None:

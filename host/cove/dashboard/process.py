@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 
@@ -12,6 +11,7 @@ from cove.dashboard.places import Places
 from cove.errors import MachineBusy
 from cove.machine.files import MAX_LOG, rotate
 from cove.machine.locks import FileLock
+from cove.support import companion
 
 LOOKED_AT_S = 0.5
 
@@ -30,16 +30,10 @@ def run(name: str, logins: Logins) -> int:
     try:
         from cove.dashboard.service import main as serve
 
-        serve(places, listening, logins)
+        serve(places, companion.ready, logins)
     except Exception:
         logging.exception("the dashboard failed")
         return 1
     logging.shutdown()
     # Questions that were asked on behalf of a page, and that nobody waits for any more, may be in threads.
     os._exit(0)
-
-
-def listening() -> None:
-    with contextlib.suppress(OSError):  # nobody waits any more
-        os.write(1, b"\n")
-    os.dup2(2, 1)  # from here on both are the log

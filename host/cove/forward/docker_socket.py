@@ -131,6 +131,8 @@ class DockerSocket:
             self._clients.add(client)
         self._changed()
         try:
+            if _has_left(client):
+                return  # while it waited to be accepted: nobody is there for whom a machine would have to be woken
             try:
                 stream = self._open_stream()
                 asked = _Asked()
@@ -232,6 +234,17 @@ def _await_hangup(client: socket.socket) -> None:
         hangup = select.poll()
         hangup.register(client, 0)
         hangup.poll()
+
+
+def _has_left(client: socket.socket) -> bool:
+    """Whether a client is gone; one that only has nothing more to say is not."""
+    if isinstance(client, Joined):
+        return client.gone.is_set()
+    if sys.platform == "win32":
+        return False
+    hangup = select.poll()
+    hangup.register(client, 0)
+    return bool(hangup.poll(0))
 
 
 def _send_head(client: socket.socket, data: bytes) -> bytes:

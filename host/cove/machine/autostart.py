@@ -1,7 +1,8 @@
-"""Starting a machine when its user logs in: one entry of the system's own kind for each machine, and nothing that runs meanwhile.
+"""Starting a machine, or its icon in the tray, when its user logs in: one entry of the system's own kind for each, and nothing that runs
+meanwhile.
 
 macOS has launchd's agents (launchd.plist(5)), Windows a key of the registry, and other desktops files (freedesktop.org's "Desktop
-Application Autostart"). Each runs `cove machine start NAME` once.
+Application Autostart"). Each runs its command once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from cove.errors import CoveError
@@ -22,10 +24,25 @@ KEPT = ("COVE_HOME", "DOCKER_CONFIG", "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONPYC
 may not have it."""
 
 
-class Autostart(ABC):
-    """One system's entries. Methods raise `CoveError`."""
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What is started for a machine: its name follows the command's words. No two have the same `file` and a machine's name behind it."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    kind: str
+    file: str
+    words: tuple[str, ...]
+
+
+MACHINE = Started("machine", "cove-", ("machine", "start"))
+TRAY = Started("tray", "cove.tray-", ("tray", "--wait", "120"))
+"""A desktop that is just starting may take its time until it has a place for icons."""
+
+
+class Autostart(ABC):
+    """One system's entries for what is `started`. Methods raise `CoveError`."""
+
+    def __init__(self, environment: Mapping[str, str], started: Started = MACHINE) -> None:
+        self._started = started
         self._kept = {name: environment[name] for name in KEPT if environment.get(name)}
         self._home = ""
         if home := self._kept.get("COVE_HOME"):
@@ -35,6 +52,9 @@ class Autostart(ABC):
         """What an entry is called by: machines of one name in two homes have one each, and neither's removal takes the other's. Names of
         machines have no dots."""
         return f"{machine}.{hashlib.sha256(self._home.encode()).hexdigest()[:8]}" if self._home else machine
+
+    def _words(self, machine: str) -> Sequence[str]:
+        return [sys.executable, "-m", "cove", *self._started.words, machine]
 
     @abstractmethod
     def is_on(self, machine: str) -> bool: ...
@@ -92,7 +112,7 @@ class LaunchAgents(Files):
         return Path.home() / "Library" / "LaunchAgents" / f"{self._label(machine)}.plist"
 
     def _label(self, machine: str) -> str:
-        return f"org.cove.machine.{self._named(machine)}"
+        return f"org.cove.{self._started.kind}.{self._named(machine)}"
 
     def content(self, machine: str) -> bytes:
         import plistlib
@@ -100,7 +120,7 @@ class LaunchAgents(Files):
         return plistlib.dumps(
             {
                 "Label": self._label(machine),
-                "ProgramArguments": [*_words(machine)],
+                "ProgramArguments": [*self._words(machine)],
                 "RunAtLoad": True,
                 "EnvironmentVariables": self._kept,
                 # The agent and QEMU, which it starts, are to stay when it has ended.
@@ -115,16 +135,16 @@ class DesktopEntries(Files):
 
     def place(self, machine: str) -> Path:
         base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-        return Path(base) / "autostart" / f"cove-{self._named(machine)}.desktop"
+        return Path(base) / "autostart" / f"{self._started.file}{self._named(machine)}.desktop"
 
     def content(self, machine: str) -> bytes:
-        words = _words(machine)
+        words = self._words(machine)
         if self._kept:
             words = ["env", *(f"{name}={value}" for name, value in self._kept.items()), *words]
         line = " ".join(map(_quoted, words))
         # TryExec: with Cove's own Python its package is gone, and nothing is to be tried at each login from then on.
         program = _escaped(sys.executable)
-        text = f"[Desktop Entry]\nType=Application\nName=Cove machine {machine}\nTryExec={program}\nExec={line}\n"
+        text = f"[Desktop Entry]\nType=Application\nName=Cove {self._started.kind} {machine}\nTryExec={program}\nExec={line}\n"
         return f"{text}Terminal=false\nNoDisplay=true\n".encode()
 
 
@@ -140,10 +160,6 @@ def _quoted(word: str) -> str:
     return '"' + _escaped(word).replace("%", "%%") + '"'
 
 
-def _words(machine: str) -> Sequence[str]:
-    return [sys.executable, "-m", "cove", "machine", "start", machine]
-
-
 if sys.platform == "win32":
     import subprocess
     import winreg
@@ -154,7 +170,7 @@ if sys.platform == "win32":
         """Windows. What is told of the environment has to be in the user's own there (setx)."""
 
         def _name(self, machine: str) -> str:
-            return f"Cove machine {self._named(machine)}"
+            return f"Cove {self._started.kind} {self._named(machine)}"
 
         def is_on(self, machine: str) -> bool:
             return self._found(machine) is not None
@@ -171,7 +187,7 @@ if sys.platform == "win32":
 
         def _line(self, machine: str) -> str:
             windowless = Path(sys.executable).with_name("pythonw.exe")
-            words = [str(windowless) if windowless.exists() else sys.executable, *_words(machine)[1:]]
+            words = [str(windowless) if windowless.exists() else sys.executable, *self._words(machine)[1:]]
             return subprocess.list2cmdline(words)
 
         def turn_on(self, machine: str) -> None:
@@ -191,8 +207,14 @@ if sys.platform == "win32":
                 raise CoveError(f"the registry's {_RUN} cannot be written: {error.strerror}") from error
 
 
-def here(environment: Mapping[str, str] = os.environ) -> Autostart:
+def here(environment: Mapping[str, str] = os.environ, started: Started = MACHINE) -> Autostart:
     """This system's."""
     if sys.platform == "win32":
-        return RunKey(environment)
-    return LaunchAgents(environment) if sys.platform == "darwin" else DesktopEntries(environment)
+        return RunKey(environment, started)
+    return LaunchAgents(environment, started) if sys.platform == "darwin" else DesktopEntries(environment, started)
+
+
+def forget(machine: str) -> None:
+    """Of a machine that goes nothing is started any more. Raises `CoveError`."""
+    for started in (MACHINE, TRAY):
+        here(started=started).turn_off(machine)

@@ -64,6 +64,6 @@ def remove(name: str) -> None:
         existing(name)  # somebody else may have removed it meanwhile
         check_stopped(paths)
         docker_context.remove(paths)
-        autostart.here().turn_off(name)
+        autostart.forget(name)
         shutil.rmtree(paths.folder)
         shutil.rmtree(paths.run_dir, ignore_errors=True)

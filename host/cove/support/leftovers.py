@@ -99,7 +99,7 @@ def uninstall(gone: Sequence[Leftover], warn: Warn = _nobody, *, keep_data: bool
             removal.take_away(MachinePaths(name), warn)
     for name in names:
         docker_context.remove(MachinePaths(name))
-        autostart.here().turn_off(name)
+        autostart.forget(name)
     for each in gone:
         _remove(each.path)
     for folder in (machines_dir(), data_dir(), config_dir(), cache_dir(), *_home(), *_around_sockets()):

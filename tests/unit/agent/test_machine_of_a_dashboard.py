@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 import pytest
 import websocket
 from cove.cli.dashboard import PROCESS
-from cove.dashboard import launch, machine_state
-from cove.dashboard.machine_state import changes
+from cove.dashboard import launch
 from cove.local.sockets import connect
 from cove.machine import lifecycle
 from cove.machine.paths import MachinePaths
+from cove.support import watching
+from cove.support.watching import changes
 
 BOUND_S = 60.0
 
@@ -209,8 +210,8 @@ def test_who_watches_hears_of_an_agent_that_is_killed(cove: Any, made: MachinePa
     cove.run("machine", "start")
 
     async def look() -> None:
-        watching = contextlib.aclosing(changes(lifecycle.existing("default")))
-        async with asyncio.timeout(BOUND_S), watching as watched:
+        open_changes = contextlib.aclosing(changes(lifecycle.existing("default")))
+        async with asyncio.timeout(BOUND_S), open_changes as watched:
             async for told in watched:
                 state = told.get("state", {})
                 if state.get("agent_pid"):
@@ -227,8 +228,8 @@ def test_where_a_folder_cannot_be_watched_the_state_is_looked_for(
     def none(_: object) -> Any:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(machine_state, "for_this_system", none)
-    monkeypatch.setattr(machine_state, "UNTOLD_S", 0.05)
+    monkeypatch.setattr(watching, "for_this_system", none)
+    monkeypatch.setattr(watching, "UNTOLD_S", 0.05)
 
     async def look() -> None:
         async with asyncio.timeout(BOUND_S), contextlib.aclosing(changes(made)) as watched:

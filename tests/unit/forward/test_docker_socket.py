@@ -447,3 +447,38 @@ def test_only_relay_threads_have_a_small_stack(way: Any, door: Any) -> None:
         patch.setattr(threading.Thread, "start", lambda thread: 1 // 0)
         docker_socket._relay(print)
     assert threading.stack_size() == before
+
+
+def test_nothing_is_begun_for_a_client_that_left_before_it_was_accepted(tmp_path: Path) -> None:
+    path = tmp_path / "docker.sock"
+    asked: list[str] = []
+    seen = threading.Condition()
+    changes = 0
+
+    def changed() -> None:
+        nonlocal changes
+        with seen:
+            changes += 1
+            seen.notify()
+
+    def wake() -> Stream:
+        asked.append("a stream")
+        raise TransportError("there is none")
+
+    listener = listen(path, 128)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(b"GET /events HTTP/1.1\r\n\r\n")
+    listening = DockerSocket(listener, wake, changed)
+    listening.start()
+    with seen:
+        assert seen.wait_for(lambda: changes == 2, 20), "it has come and gone"
+    assert not asked
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(20)
+        client.connect(str(path))
+        client.sendall(b"GET /events HTTP/1.1\r\n\r\n")
+        client.shutdown(socket.SHUT_WR)  # all is said, and the answer waited for
+        assert b"there is none" in whole(client)
+    assert asked
+    listening.close()

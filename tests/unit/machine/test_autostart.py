@@ -65,6 +65,34 @@ def test_machines_of_one_name_in_two_homes_have_one_each(
         assert [each.is_on("web") for each in homes] == [later > number for later in range(3)]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_machine_and_its_icon_have_an_entry_each(kind: Callable[..., Autostart]) -> None:
+    machine, tray = kind({}), kind({}, autostart.TRAY)
+    machine.turn_on("web")
+    kind({}).turn_on("tray-web")
+    assert not tray.is_on("web")
+    tray.turn_on("web")
+    machine.turn_off("web")
+    assert (machine.is_on("web"), tray.is_on("web"), tray.is_current("web")) == (False, True, True)
+    tray.turn_off("web")
+    assert machine.is_on("tray-web")
+
+
+def test_of_a_machine_that_goes_nothing_is_started() -> None:
+    for started in (autostart.MACHINE, autostart.TRAY):
+        autostart.here(started=started).turn_on("web")
+    autostart.forget("web")
+    assert not any(autostart.here(started=started).is_on("web") for started in (autostart.MACHINE, autostart.TRAY))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="of other systems")
+def test_a_desktop_is_told_of_the_icon(home: Path) -> None:
+    DesktopEntries({}, autostart.TRAY).turn_on("web")
+    text = (home / ".config/autostart/cove.tray-web.desktop").read_text()
+    assert "Name=Cove tray web\n" in text
+    assert text.splitlines()[4].endswith('"-m" "cove" "tray" "--wait" "120" "web"')
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="of other systems")
 def test_a_home_that_is_named_from_here_is_the_same_at_the_login(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
