@@ -127,14 +127,13 @@ function Looks({ help }: { help: () => void }) {
   );
 }
 
-/** Once, where nothing is there yet, the page opens with the first steps. */
+/** Once, where no container is there yet, the page opens with the first steps. */
 function useTour(): void {
-  const none = machine.value?.missing === true || containers.data.value?.length === 0;
-  const known = machine.value?.missing === true || containers.data.value !== null;
+  const known = containers.data.value !== null;
   useEffect(() => {
     if (!known || remembered("toured")) return;
     remember("toured", "yes");
-    if (none && route.value.page === "overview") location.replace(path("tour"));
+    if (containers.data.value!.length === 0 && route.value.page === "overview") location.replace(path("tour"));
   }, [known]);
 }
 

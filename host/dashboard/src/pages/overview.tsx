@@ -68,7 +68,7 @@ function MachineLine({ machine: known }: { machine: Machine }) {
   return (
     <span role="status" data-machine={known.state}>
       <Dot state={known.state} /> {t("machine.line", { name: known.machine, state: machineWord(known.state) })}
-      {more && <> · {more}</>}
+      {more && <> · <span lang={step.value?.text ? "en" : undefined}>{more}</span></>}
     </span>
   );
 }
