@@ -53,7 +53,7 @@ def test_an_image_with_two_names_that_is_used_keeps_both(
     machine.docker("tag", name, f"{name}:other")
     machine.docker("create", "--name", f"{name}-user", name)
     page = visit("images")
-    row = page.get_by_role("row").filter(has_text=name)
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name=name))
     row.get_by_role("button", name="Remove").click()
     page.get_by_role("dialog").get_by_role("button", name="Remove").click()
     expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text(f"{name}-user")

@@ -210,7 +210,7 @@ export function VolumePage({ name }: { name: string }) {
     <>
       <Crumbs page="volumes" />
       <Header title={name}>
-        <ImportButton into={name} done={() => again((before) => before + 1)} />
+        <ImportButton into={name} done={() => { enter("/"); again((before) => before + 1); }} />
         <a class="button plain" href={docker.volumeUrl(name)} download={`${name}.tar`}><Icon name="download" /><span>{t("volumes.export")}</span></a>
         <RemoveButton name={name} gone={() => go("volumes")} />
       </Header>
