@@ -90,16 +90,24 @@ def test_the_dialog_runs_a_container_whose_port_is_a_link(machine: Machine, visi
     expect(_row(page, name).get_by_role("link", name=port)).to_have_attribute("href", f"http://localhost:{port}/")
 
 
-def test_a_compose_project_is_a_group_and_is_stopped_as_one(machine: Machine, visit: Visit, name: str) -> None:
+def test_a_compose_project_is_a_group_and_is_stopped_and_started_as_one(
+    machine: Machine, visit: Visit, name: str
+) -> None:
     for service in ("web", "db"):
         labels = (f"com.docker.compose.project={name}", f"com.docker.compose.service={service}")
         words = [word for label in labels for word in ("--label", label)]
         machine.docker("run", "-d", "--stop-timeout", "1", "--name", f"{name}-{service}", *words, "busybox", "sleep", "100000")  # fmt: skip
     page = visit("containers")
     expect(_row(page, name).filter(has_text="2 of 2 running")).to_be_visible()
+    # All of it, whatever of it is shown.
+    page.get_by_role("searchbox").fill(f"{name}-web")
+    expect(page.locator("[data-row]")).to_have_count(1)
     page.get_by_role("button", name=f"Stop all of {name}").click()
     expect(_row(page, name).filter(has_text="0 of 2 running")).to_be_visible()
     assert {_state(machine, f"{name}-{service}") for service in ("web", "db")} == {"exited"}
+    page.get_by_role("button", name=f"Start all of {name}").click()
+    expect(_row(page, name).filter(has_text="2 of 2 running")).to_be_visible()
+    assert {_state(machine, f"{name}-{service}") for service in ("web", "db")} == {"running"}
 
 
 def test_search_and_filter_choose_what_is_shown(machine: Machine, visit: Visit, running: str) -> None:

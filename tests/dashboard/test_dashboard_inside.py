@@ -8,7 +8,7 @@ from pathlib import Path
 
 from browser import comes_true
 from machine_support import Machine
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 Visit = Callable[[str], Page]
 
@@ -56,6 +56,26 @@ def test_other_colours_leave_the_shell(machine: Machine, visit: Visit, running: 
     assert _read(machine, running, "/answer") == "here\n"
     page.keyboard.press("Shift+F6")
     expect(page.get_by_role("link", name="Terminal")).to_be_focused()
+
+
+def test_a_terminal_that_is_flooded_has_the_server_wait(machine: Machine, visit: Visit, running: str) -> None:
+    page = visit("overview")
+    told: list[str] = []
+
+    def flood(socket: WebSocketRoute) -> None:
+        def heard(text: str | bytes) -> None:
+            if isinstance(text, str) and "hold" in text:
+                told.append(text)
+                if len(told) == 2:
+                    socket.send(b"all is drawn")
+
+        socket.on_message(heard)
+        socket.send(b"y\r\n" * 1_000_000)
+
+    page.route_web_socket(re.compile("/api/exec/"), flood)
+    _open(machine, visit, running, "terminal")
+    expect(page.locator(".xterm-rows")).to_contain_text("all is drawn")
+    assert told == ['{"hold":true}', '{"hold":false}']
 
 
 def test_a_container_without_a_shell_says_so(machine: Machine, visit: Visit, running: str) -> None:
