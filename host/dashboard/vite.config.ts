@@ -11,5 +11,7 @@ export default defineConfig({
     // Nothing inline: the page's policy allows only what is a file of its own.
     assetsInlineLimit: 0,
     reportCompressedSize: false,
+    // What is bundled asks for its notice to go with it.
+    license: { fileName: "licenses.md" },
   },
 });

@@ -18,6 +18,8 @@ FLAGS = (
 )  # fmt: skip
 PATIENCE_MS = 60_000
 """For what takes a moment: the machine may be emulated, and the computer busy."""
+TOURED = "localStorage.setItem('cove.toured', 'yes')"
+"""A browser that has seen the page before: it opens with the overview, whatever the machine has."""
 SOURCES = Path(__file__).parents[2] / "host" / "dashboard"
 ASSETS = Path(__file__).parents[2] / "host" / "cove" / "dashboard" / "assets"
 

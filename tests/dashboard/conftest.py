@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from browser import CHROMIUM, FLAGS, PATIENCE_MS, Dashboard
+from browser import CHROMIUM, FLAGS, PATIENCE_MS, TOURED, Dashboard
 from machine_support import Machine
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
@@ -42,6 +42,7 @@ def looks() -> dict[str, object]:
 def context(browser: Browser, looks: dict[str, object]) -> Iterator[BrowserContext]:
     made = browser.new_context(**looks)  # type: ignore[arg-type]
     made.set_default_timeout(PATIENCE_MS)
+    made.add_init_script(TOURED)
     yield made
     made.close()
 

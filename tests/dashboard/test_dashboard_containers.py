@@ -8,7 +8,7 @@ from typing import Any
 
 from browser import comes_true
 from machine_support import Machine
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 Visit = Callable[[str], Page]
 
@@ -62,7 +62,7 @@ def test_a_container_is_stopped_started_paused_restarted_and_removed(
 
 def test_what_docker_does_is_seen_at_once(machine: Machine, visit: Visit, name: str) -> None:
     page = visit("containers")
-    expect(page.get_by_role("heading", name="Containers")).to_be_visible()
+    expect(page.get_by_role("heading", name="Containers", level=1)).to_be_visible()
     machine.docker("run", "-d", "--name", name, "busybox", "sleep", "100000")
     expect(_row(page, name)).to_contain_text("Running")
     expect(page.locator("[data-heard]")).to_contain_text(name)
@@ -80,7 +80,7 @@ def test_the_dialog_runs_a_container_whose_port_is_a_link(machine: Machine, visi
     dialog.get_by_label("Command", exact=True).fill("sh -c 'echo \"$GREETING\"; exec sleep 100000'")
     dialog.get_by_label("Environment", exact=True).fill("GREETING=hello from the page")
     dialog.get_by_role("button", name="Run").click()
-    expect(page.get_by_role("alert").filter(has_text="nonsense")).to_be_visible()
+    expect(dialog.get_by_role("alert").filter(has_text="nonsense")).to_be_focused()
     dialog.get_by_label("Ports", exact=True).fill("80")
     dialog.get_by_role("button", name="Run").click()
     expect(page.get_by_role("heading", name=name)).to_be_visible()
@@ -90,16 +90,24 @@ def test_the_dialog_runs_a_container_whose_port_is_a_link(machine: Machine, visi
     expect(_row(page, name).get_by_role("link", name=port)).to_have_attribute("href", f"http://localhost:{port}/")
 
 
-def test_a_compose_project_is_a_group_and_is_stopped_as_one(machine: Machine, visit: Visit, name: str) -> None:
+def test_a_compose_project_is_a_group_and_is_stopped_and_started_as_one(
+    machine: Machine, visit: Visit, name: str
+) -> None:
     for service in ("web", "db"):
         labels = (f"com.docker.compose.project={name}", f"com.docker.compose.service={service}")
         words = [word for label in labels for word in ("--label", label)]
         machine.docker("run", "-d", "--stop-timeout", "1", "--name", f"{name}-{service}", *words, "busybox", "sleep", "100000")  # fmt: skip
     page = visit("containers")
     expect(_row(page, name).filter(has_text="2 of 2 running")).to_be_visible()
+    # All of it, whatever of it is shown.
+    page.get_by_role("searchbox").fill(f"{name}-web")
+    expect(page.locator("[data-row]")).to_have_count(1)
     page.get_by_role("button", name=f"Stop all of {name}").click()
     expect(_row(page, name).filter(has_text="0 of 2 running")).to_be_visible()
     assert {_state(machine, f"{name}-{service}") for service in ("web", "db")} == {"exited"}
+    page.get_by_role("button", name=f"Start all of {name}").click()
+    expect(_row(page, name).filter(has_text="2 of 2 running")).to_be_visible()
+    assert {_state(machine, f"{name}-{service}") for service in ("web", "db")} == {"running"}
 
 
 def test_search_and_filter_choose_what_is_shown(machine: Machine, visit: Visit, running: str) -> None:
@@ -152,6 +160,8 @@ def test_the_log_is_followed_and_searched(machine: Machine, visit: Visit, name: 
     expect(log.locator(".current")).to_have_text("line 12")
     page.keyboard.press("Enter")
     expect(log.locator(".current")).to_have_text("line 120")
+    page.get_by_role("button", name="Match before").press("Enter")
+    expect(log.locator(".current")).to_have_text("line 12")
     page.get_by_label("Only matches").check()
     expect(log.locator(".log-line")).to_have_count(11)
     with page.expect_download() as download:
@@ -159,6 +169,43 @@ def test_the_log_is_followed_and_searched(machine: Machine, visit: Visit, name: 
     text = download.value.path().read_text()
     assert text.splitlines()[0] == "line 0"
     assert "a later line\n" in text
+
+
+def test_a_log_that_was_cut_goes_on_and_has_each_line_once(machine: Machine, visit: Visit, name: str) -> None:
+    script = "mkfifo /pipe; sleep 100000 >/pipe & echo first; echo second; exec cat /pipe"
+    machine.docker("run", "-d", "--name", name, "busybox", "sh", "-c", script)
+    page = visit("containers")
+    streams: list[WebSocketRoute] = []
+
+    def through(route: WebSocketRoute) -> None:
+        streams.append(route)
+        route.connect_to_server()
+
+    page.route_web_socket(re.compile("/logs[?]"), through)
+    page.get_by_role("link", name=name).click()
+    log = page.get_by_role("region", name=f"Log of {name}")
+    expect(log).to_contain_text("second")
+    streams[0].close(code=3000, reason="cut")
+    machine.docker("exec", name, "sh", "-c", "echo third >/pipe")
+    expect(log.locator(".log-line")).to_have_text(["first", "second", "third"])
+    assert len(streams) == 2, "the log was asked for again"
+    expect(page.get_by_text("The container has ended.")).to_have_count(0)
+    expect(page.locator(".toast.bad")).to_have_count(0)
+
+
+def test_the_focus_goes_to_the_next_row_when_one_is_removed(machine: Machine, visit: Visit, name: str) -> None:
+    for each in ("a", "b"):
+        machine.docker("create", "--name", f"{name}-{each}", "busybox")
+    page = visit("containers")
+    page.get_by_role("searchbox").fill(name)
+    rows = page.locator("[data-row]")
+    expect(rows).to_have_count(2)
+    other = rows.nth(1).inner_text()
+    first = rows.nth(0).inner_text()
+    page.get_by_role("button", name=f"Remove: {first}").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+    expect(rows).to_have_count(1)
+    expect(page.get_by_role("link", name=other)).to_be_focused()
 
 
 def test_a_container_that_goes_while_it_is_shown_is_said_to_be_gone(
@@ -170,4 +217,4 @@ def test_a_container_that_goes_while_it_is_shown_is_said_to_be_gone(
     machine.docker("rm", "-f", running)
     expect(page.get_by_role("heading", name="This container is gone")).to_be_visible()
     page.get_by_role("link", name="All containers").click()
-    expect(page.get_by_role("heading", name="Containers")).to_be_visible()
+    expect(page.get_by_role("heading", name="Containers", level=1)).to_be_visible()

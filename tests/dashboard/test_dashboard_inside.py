@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from browser import comes_true
 from machine_support import Machine
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 Visit = Callable[[str], Page]
 
@@ -39,6 +40,49 @@ def test_the_terminal_is_one(machine: Machine, visit: Visit, running: str) -> No
     page.get_by_role("button", name="New shell").click()
     expect(page.get_by_text("The shell has ended.")).to_have_count(0)
     expect(page.locator(".xterm-rows")).to_contain_text("#")
+
+
+def test_other_colours_leave_the_shell(machine: Machine, visit: Visit, running: str) -> None:
+    page = _open(machine, visit, running, "terminal")
+    expect(page.locator(".xterm-rows")).to_contain_text("#")
+    page.keyboard.type("kept=here\n")
+    page.get_by_role("button", name="Colours").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "light")
+    page.get_by_role("button", name="Colours").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    page.locator(".xterm-helper-textarea").focus()
+    page.keyboard.type('echo "$kept" >/answer; echo done >/done\n')
+    comes_true(lambda: _read(machine, running, "/done"), "the command ran")
+    assert _read(machine, running, "/answer") == "here\n"
+    page.keyboard.press("Shift+F6")
+    expect(page.get_by_role("link", name="Terminal")).to_be_focused()
+
+
+def test_a_terminal_that_is_flooded_has_the_server_wait(machine: Machine, visit: Visit, running: str) -> None:
+    page = visit("overview")
+    told: list[str] = []
+
+    def flood(socket: WebSocketRoute) -> None:
+        def heard(text: str | bytes) -> None:
+            if isinstance(text, str) and "hold" in text:
+                told.append(text)
+                if len(told) == 2:
+                    socket.send(b"all is drawn")
+
+        socket.on_message(heard)
+        socket.send(b"y\r\n" * 1_000_000)
+
+    page.route_web_socket(re.compile("/api/exec/"), flood)
+    _open(machine, visit, running, "terminal")
+    expect(page.locator(".xterm-rows")).to_contain_text("all is drawn")
+    assert told == ['{"hold":true}', '{"hold":false}']
+
+
+def test_a_container_without_a_shell_says_so(machine: Machine, visit: Visit, running: str) -> None:
+    machine.docker("exec", running, "rm", "/bin/sh")
+    page = _open(machine, visit, running, "terminal")
+    expect(page.locator(".terminal-end")).not_to_contain_text("The shell has ended.")
+    expect(page.locator(".terminal-end")).to_contain_text(re.compile("no shell|no such file", re.IGNORECASE))
 
 
 def test_leaving_the_terminal_ends_its_shell(machine: Machine, visit: Visit, running: str) -> None:
@@ -86,9 +130,7 @@ def test_what_it_takes_is_drawn_as_it_is_told(machine: Machine, visit: Visit, ru
     expect(page.get_by_role("heading", name="Nothing to measure")).to_be_visible()
 
 
-def _digits() -> object:
-    import re
-
+def _digits() -> re.Pattern[str]:
     return re.compile(r"\d")
 
 

@@ -36,6 +36,21 @@ def test_settings_are_a_form_of_their_schema(machine: Machine, visit: Visit) -> 
     assert _value(machine, "suspend_after") == before
 
 
+def test_a_list_is_typed_by_lines(machine: Machine, visit: Visit) -> None:
+    page = visit("settings")
+    field = page.get_by_label("no_proxy", exact=True)
+    before = field.input_value()
+    field.press_sequentially("one.example:5000\n two.example:5000\n")
+    expect(field).to_have_value("one.example:5000\n two.example:5000\n")
+    page.get_by_role("button", name="Save 1").click()
+    expect(page.get_by_role("status").filter(has_text="Settings are saved.")).to_be_visible()
+    assert _value(machine, "no_proxy") == ["one.example:5000", "two.example:5000"]
+    field.fill(before)
+    page.get_by_role("button", name="Save 1").click()
+    expect(page.get_by_role("button", name="Save", exact=True)).to_be_disabled()
+    assert _value(machine, "no_proxy") == before.split()
+
+
 def test_what_counts_later_says_so(machine: Machine, visit: Visit) -> None:
     page = visit("settings")
     field = page.get_by_label("cpus", exact=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import ASSETS, PATIENCE_MS, SOURCES, Dashboard
+from browser import ASSETS, PATIENCE_MS, SOURCES, TOURED, Dashboard
 from machine_support import Machine
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
@@ -48,6 +48,7 @@ def test_axe_finds_nothing_on_any_page(
     axe = (SOURCES / "node_modules/axe-core/axe.min.js").read_text()
     found = {}
     context = browser.new_context(**LOOKS[look])
+    context.add_init_script(TOURED)
     page = context.new_page()
     page.goto(dashboard.address())
     for place in places:
@@ -152,6 +153,42 @@ def test_language_and_colours_can_be_chosen(page: Page) -> None:
     page.reload()
     expect(page.get_by_role("heading", name="概要")).to_be_visible()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+def test_the_first_run_opens_with_the_first_steps_and_the_next_one_does_not(
+    browser: Browser, dashboard: Dashboard
+) -> None:
+    context = browser.new_context(locale="en-US")
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.route("**/docker/containers/json?all=1", lambda route: _fulfill(route, []))
+    page.goto(dashboard.address())
+    expect(page.get_by_role("heading", name="First steps", level=1)).to_be_visible()
+    page.evaluate("location.hash = '#/overview'")
+    page.reload()
+    expect(page.get_by_text("No container is running.")).to_be_visible()
+    expect(page.get_by_role("heading", name="Overview", level=1)).to_be_visible()
+    context.close()
+
+
+def test_a_part_whose_script_does_not_come_leaves_the_rest(page: Page) -> None:
+    page.route("**/assets/diagnose-*.js", lambda route: route.abort())
+    page.evaluate("location.hash = '#/diagnose'")
+    expect(page.get_by_role("alert").filter(has_text="cannot be shown")).to_be_visible()
+    expect(page.get_by_role("button", name="Load again")).to_be_visible()
+    page.evaluate("location.hash = '#/images'")
+    expect(page.get_by_role("heading", name="Images", level=1)).to_be_visible()
+
+
+def test_letters_can_be_no_keys(page: Page) -> None:
+    page.keyboard.press("?")
+    page.get_by_label("Single letters are keys").uncheck()
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    page.keyboard.press("g")
+    page.keyboard.press("i")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_role("heading", name="Overview", level=1)).to_be_visible()
 
 
 def test_an_engine_that_refuses_is_told_with_what_to_do(page: Page) -> None:

@@ -46,6 +46,24 @@ def test_layers_are_told_with_their_sizes(machine: Machine, visit: Visit, runnin
     assert machine.docker("image", "inspect", name, check=False).returncode
 
 
+def test_an_image_with_two_names_that_is_used_keeps_both(
+    machine: Machine, visit: Visit, running: str, name: str
+) -> None:
+    machine.docker("commit", running, name)
+    machine.docker("tag", name, f"{name}:other")
+    machine.docker("create", "--name", f"{name}-user", name)
+    page = visit("images")
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name=name))
+    row.get_by_role("button", name="Remove").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text(f"{name}-user")
+    assert machine.docker("image", "inspect", name, f"{name}:other").returncode == 0
+    machine.docker("rm", f"{name}-user")
+    page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+    expect(row).to_have_count(0)
+    assert machine.docker("image", "inspect", f"{name}:other", check=False).returncode
+
+
 def test_unused_images_are_shown_before_they_are_removed(
     machine: Machine, visit: Visit, running: str, name: str
 ) -> None:
@@ -112,6 +130,8 @@ def test_a_volume_is_made_browsed_exported_imported_and_removed(
     page.locator("[data-import]").set_input_files(brought)
     page.get_by_label("Replace what is in it").check()
     _confirm(page, "Import")
+    expect(page.get_by_role("cell", name="other", exact=True)).to_be_visible()
+    expect(page.get_by_role("cell", name="file", exact=True)).to_have_count(0)
     assert machine.docker("run", "--rm", "-v", f"{name}:/v", "busybox", "ls", "/v").stdout == "other\n"
 
     page.get_by_role("button", name="Remove", exact=True).click()
@@ -127,7 +147,7 @@ def test_a_volume_in_use_says_by_whom_and_stays(machine: Machine, visit: Visit, 
     expect(row.get_by_role("cell").nth(1)).to_have_text(name)
     row.get_by_role("button", name=f"Remove: {name}").click()
     page.get_by_role("dialog").get_by_role("button", name="Remove").click()
-    expect(page.get_by_role("alert").filter(has_text="in use")).to_be_visible()
+    expect(page.get_by_role("dialog").get_by_role("alert").filter(has_text="in use")).to_be_focused()
     assert machine.docker("volume", "inspect", name).returncode == 0
 
 

@@ -1,12 +1,15 @@
-import { lazy, Suspense } from "preact/compat";
+import { signal } from "@preact/signals";
+import { lazy } from "preact/compat";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { language, speak, t, type Key } from "./i18n";
 import { go, path, route, type Page } from "./router";
-import { onEvent } from "./state/engine";
+import { containers, onEvent } from "./state/engine";
 import { away, machine, served } from "./state/machine";
+import { remember, remembered } from "./lib/remember";
 import { theme, wear } from "./theme";
-import { Button, Copy, Dot, Header, Loading, NotRunning } from "./ui/basics";
+import { Button, Copy, Dot, Header, NotRunning } from "./ui/basics";
 import { Confirmation, Dialog } from "./ui/dialog";
+import { Guard } from "./ui/guard";
 import { Icon, type IconName } from "./ui/icon";
 import { announce, Toasts } from "./ui/toasts";
 import { ContainerPage } from "./pages/container";
@@ -32,6 +35,8 @@ const LETTERS: Record<string, Page> = { o: "overview", c: "containers", b: "cach
 /** What a screen reader says as it happens; all of it is on the overview. */
 const SPOKEN = new Set(["start", "die", "destroy", "pause", "unpause", "oom"].map((action) => `container ${action}`));
 const SECOND_KEY_MS = 1500;
+/** Who speaks to the computer may not want letters to do things. */
+const letters = signal(remembered("letters") !== "no");
 
 export function App() {
   const [helping, help] = useState(false);
@@ -39,6 +44,7 @@ export function App() {
   const main = useRef<HTMLElement>(null);
   const { page, id, tab } = route.value;
   useKeys(() => help(true));
+  useTour();
   useEffect(() => onEvent((event) => SPOKEN.has(`${event.Type} ${event.Action}`) && announce(eventText(event))), []);
   useEffect(() => void (document.documentElement.lang = language.value), [language.value]);
   useEffect(() => {
@@ -72,7 +78,7 @@ export function App() {
               <Copy text="cove dashboard" />
             </p>
           )}
-          <Suspense fallback={<Loading />}>{shown(page, id, tab)}</Suspense>
+          <Guard key={`${page} ${id}`}>{shown(page, id, tab)}</Guard>
         </div>
       </main>
       {more && (
@@ -121,13 +127,23 @@ function Looks({ help }: { help: () => void }) {
   );
 }
 
+/** Once, where no container is there yet, the page opens with the first steps. */
+function useTour(): void {
+  const known = containers.data.value !== null;
+  useEffect(() => {
+    if (!known || remembered("toured")) return;
+    remember("toured", "yes");
+    if (containers.data.value!.length === 0 && route.value.page === "overview") location.replace(path("tour"));
+  }, [known]);
+}
+
 /** `/` searches, `?` helps, `g` and a letter go to a page. */
 function useKeys(help: () => void): void {
   useEffect(() => {
     let waiting = 0;
     const pressed = (event: KeyboardEvent) => {
       const target = event.target as HTMLElement;
-      if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, textarea, select, .shell, dialog")) return;
+      if (!letters.value || event.ctrlKey || event.metaKey || event.altKey || target.closest("input, textarea, select, .shell, dialog")) return;
       if (event.key === "/") {
         const search = document.querySelector<HTMLInputElement>("[data-search]");
         if (search) {
@@ -161,6 +177,7 @@ function Help({ close }: { close: () => void }) {
     <Dialog title={t("help")} close={close}>
       <div class="dialog-content">
         <dl class="keys">{keys.map(([each, text]) => <div key={text}><dt>{each.map((key) => <kbd key={key}>{key}</kbd>)}</dt><dd>{text}</dd></div>)}</dl>
+        <label class="check"><input type="checkbox" checked={letters.value} onChange={(event) => { letters.value = event.currentTarget.checked; remember("letters", letters.value ? "yes" : "no"); }} />{t("help.letters")}</label>
       </div>
     </Dialog>
   );

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { point } from "../src/lib/point";
 import { parse, path } from "../src/lib/route";
-import { parsePorts, parseReference, parseWords } from "../src/lib/words";
+import { publishedPorts } from "../src/api/docker";
+import { linesText, parseLines, parsePorts, parseReference, parseWords } from "../src/lib/words";
 
 describe("addresses", () => {
   it("have a page, what it is of, and a tab; unknown ones are the overview", () => {
@@ -48,5 +49,30 @@ describe("figures of a container", () => {
     const before = told(2, 2e9, 1000);
     expect(point(before, null)).toMatchObject({ cpu: 100, memory: 200, received: null });
     expect(point(told(4, 3e9, 5000), before)).toMatchObject({ received: 2000, sent: 0 });
+  });
+});
+
+describe("a field of lines", () => {
+  it("shows what is typed, ends of lines and blanks too, and takes the lines", () => {
+    let typed = "";
+    let value: string[] = [];
+    const shown = () => linesText(typed, value);
+    for (const key of "one\n two \n") {
+      typed = shown() + key;
+      value = parseLines(typed);
+    }
+    expect([shown(), value]).toEqual(["one\n two \n", ["one", "two"]]);
+  });
+
+  it("shows the value when that has become another", () => {
+    expect(linesText("one\n two \n", ["other"])).toBe("other");
+  });
+});
+
+describe("ports of a container", () => {
+  it("are links to where they answer", () => {
+    const port = (IP: string, PublicPort: number, PrivatePort = 80) => ({ IP, PublicPort, PrivatePort, Type: "tcp" });
+    const found = publishedPorts([port("0.0.0.0", 1), port("::", 1), port("127.0.0.2", 2), port("127.0.0.1", 2), port("192.0.2.7", 3), port("2001:db8::1", 4, 443)]);
+    expect(found.map(({ link }) => link)).toEqual(["http://localhost:1/", "http://localhost:2/", "http://192.0.2.7:3/", "https://[2001:db8::1]:4/"]);
   });
 });

@@ -35,8 +35,6 @@ export interface Figures {
   disk: number | null;
   read: number | null;
   written: number | null;
-  received?: number | null;
-  sent?: number | null;
 }
 
 export interface Progress {
@@ -76,7 +74,7 @@ export interface Finding {
 }
 
 /** What `watch` and the actions tell, one at a time. */
-export interface Told {
+export interface News {
   state?: Machine;
   progress?: Progress;
   figures?: Figures;
@@ -89,12 +87,12 @@ export interface Told {
 export type Verb = "start" | "stop" | "suspend" | "restart";
 
 export const cove = {
-  async *watch(signal: AbortSignal): AsyncGenerator<Told> {
-    for await (const { data } of serverEvents<Told>(await listen("api/machine/watch", signal))) yield data;
+  async *watch(signal: AbortSignal): AsyncGenerator<News> {
+    for await (const { data } of serverEvents<News>(await listen("api/machine/watch", signal))) yield data;
   },
   async move(verb: Verb, tell: (progress: Progress) => void): Promise<void> {
     const { body } = await ask(`api/machine/${verb}`, { method: "POST" });
-    for await (const { data } of serverEvents<Told>(body!)) {
+    for await (const { data } of serverEvents<News>(body!)) {
       if (data.error) throw new Failure(data.error, 500, data.hint ?? "");
       if (data.progress) tell(data.progress);
       if (data.done) return;
@@ -105,6 +103,6 @@ export const cove = {
   change: (values: Record<string, unknown>) =>
     json<{ warnings: string[]; overridden: string[]; restart_needed: boolean }>("api/settings", sending("PUT", values)),
   async *diagnose(signal: AbortSignal): AsyncGenerator<Finding> {
-    for await (const { data } of serverEvents<Told>(await listen("api/diagnose", signal))) if (data.finding) yield data.finding;
+    for await (const { data } of serverEvents<News>(await listen("api/diagnose", signal))) if (data.finding) yield data.finding;
   },
 };

@@ -165,7 +165,7 @@ export const docker = {
   networks: () => json<Network[]>(at("networks")),
   usage: () => json<DiskUsage>(at("system", "df")),
 
-  act: async (id: string, action: "start" | "stop" | "restart" | "pause" | "unpause" | "kill") => {
+  act: async (id: string, action: "start" | "stop" | "restart" | "pause" | "unpause") => {
     await ask(at("containers", id, action), { method: "POST" });
   },
   removeContainer: async (id: string, volumes: boolean) => {
@@ -187,7 +187,7 @@ export const docker = {
   removeVolume: async (name: string) => {
     await ask(at("volumes", name), { method: "DELETE" });
   },
-  volumeUrl: (name: string, compression = "none") => `${at("cove", "volumes", name, "archive")}?compression=${compression}`,
+  volumeUrl: (name: string) => at("cove", "volumes", name, "archive"),
   importVolume: async (name: string, archive: Blob, replace: boolean) => {
     await ask(`${at("cove", "volumes", name, "archive")}${query({ replace })}`, { method: "PUT", body: archive });
   },
@@ -210,12 +210,13 @@ export const docker = {
   },
   createExec: async (id: string, body: unknown) =>
     (await json<{ Id: string }>(at("containers", id, "exec"), sending("POST", body))).Id,
-  /** What a command in a running container writes, whole. */
-  output: async (id: string, command: string[], signal: AbortSignal): Promise<string> => {
+  exitCode: async (exec: string) => (await json<{ ExitCode: number | null }>(at("exec", exec, "json"))).ExitCode,
+  /** What a command in a running container writes, whole; raises when it is more than so many bytes. */
+  output: async (id: string, command: string[], most: number, signal: AbortSignal): Promise<string> => {
     const exec = await docker.createExec(id, { Cmd: command, AttachStdout: true, Tty: true });
     const response = await ask(at("exec", exec, "start"), { ...sending("POST", { Detach: false, Tty: true }), signal });
-    const text = await response.text();
-    const { ExitCode } = await json<{ ExitCode: number }>(at("exec", exec, "json"));
+    const text = await upTo(most, response.body!);
+    const ExitCode = await docker.exitCode(exec);
     if (ExitCode !== 0) throw new Failure(text.trim(), 400);
     return text;
   },
@@ -233,6 +234,20 @@ export const docker = {
   load: async (archive: Blob) => jsonLines<PullStep>((await ask(at("images", "load"), { method: "POST", body: archive })).body!),
 };
 
+async function upTo(most: number, body: ReadableStream<Uint8Array>): Promise<string> {
+  const reader = body.getReader();
+  const decoder = new TextDecoder();
+  let text = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return text + decoder.decode();
+    text += decoder.decode(value, { stream: true });
+    if (text.length <= most) continue;
+    await reader.cancel();
+    throw new Failure("", 413);
+  }
+}
+
 export function nameOf(container: Pick<Container, "Names" | "Id">): string {
   return container.Names[0]?.replace(/^\//, "") ?? container.Id.slice(0, 12);
 }
@@ -241,17 +256,24 @@ export function projectOf(labels: Record<string, string> | null | undefined): st
   return labels?.["com.docker.compose.project"] ?? "";
 }
 
+/** Addresses that `localhost` means as well. */
+const EVERYWHERE = new Set(["", "0.0.0.0", "::", "127.0.0.1", "::1"]);
+
 /** Ports that answer on this computer, each once. */
 export function publishedPorts(ports: readonly Port[]): { host: number; inside: number; type: string; link: string }[] {
   const found = new Map<string, { host: number; inside: number; type: string; link: string }>();
-  for (const { PublicPort, PrivatePort, Type } of ports) {
+  for (const { IP = "", PublicPort, PrivatePort, Type } of ports) {
     if (!PublicPort) continue;
     const scheme = PrivatePort === 443 || PrivatePort === 8443 ? "https" : "http";
+    const here = EVERYWHERE.has(IP);
+    // Of those that answer on more than one address, the nearest is the link.
+    if (!here && found.has(`${PublicPort}/${Type}`)) continue;
+    const name = here ? "localhost" : IP.includes(":") ? `[${IP}]` : IP;
     found.set(`${PublicPort}/${Type}`, {
       host: PublicPort,
       inside: PrivatePort,
       type: Type,
-      link: Type === "tcp" ? `${scheme}://localhost:${PublicPort}/` : "",
+      link: Type === "tcp" ? `${scheme}://${name}:${PublicPort}/` : "",
     });
   }
   return [...found.values()].sort((one, other) => one.host - other.host);

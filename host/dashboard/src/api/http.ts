@@ -17,6 +17,13 @@ export class Failure extends Error {
   }
 }
 
+/** What this page itself finds wrong, in the page's language. */
+export class Mistake extends Failure {
+  constructor(message: string) {
+    super(message, 400);
+  }
+}
+
 export async function ask(path: string, options: RequestInit = {}): Promise<Response> {
   let response: Response;
   try {
@@ -43,6 +50,9 @@ export function socketUrl(path: string): string {
   return new URL(path, document.baseURI).href.replace(/^http/, "ws");
 }
 
+/** Bytes that wait in the page, before the server is asked to hold what follows. */
+export const MOST_WAITING = 1 << 20;
+
 /** The body of an answer that goes on. By a WebSocket, for of other connections a browser has six for all its tabs: a text frame tells
  *  status and headers, binary frames are the body. */
 export function listen(path: string, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
@@ -53,10 +63,20 @@ export function listen(path: string, signal: AbortSignal): Promise<ReadableStrea
     let status = 0;
     let wrong = "";
     let ended = false;
-    const body = new ReadableStream<Uint8Array>({
-      start: (made) => void (controller = made),
-      cancel: () => socket.close(),
-    });
+    let held = false;
+    const hold = (on: boolean) => {
+      if (held === on || socket.readyState !== WebSocket.OPEN) return;
+      held = on;
+      socket.send(JSON.stringify({ hold: on }));
+    };
+    const body = new ReadableStream<Uint8Array>(
+      {
+        start: (made) => void (controller = made),
+        pull: () => hold(false),
+        cancel: () => socket.close(),
+      },
+      { highWaterMark: MOST_WAITING, size: (chunk) => chunk!.byteLength },
+    );
     const fail = (error: Error) => {
       if (ended) return;
       ended = true;
@@ -69,7 +89,11 @@ export function listen(path: string, signal: AbortSignal): Promise<ReadableStrea
         ({ status } = JSON.parse(data) as { status: number });
         if (status < 300) resolve(body);
       } else if (status >= 300) wrong += decoder.decode(data, { stream: true });
-      else if (!ended) controller.enqueue(new Uint8Array(data));
+      else if (!ended) {
+        controller.enqueue(new Uint8Array(data));
+        // A browser reads a WebSocket whether the page has time for it or not: the server is told to wait.
+        if (controller.desiredSize! < 0) hold(true);
+      }
     };
     socket.onclose = ({ code }) => {
       if (status >= 300) fail(failure(status, wrong, String(status)));

@@ -41,12 +41,12 @@ const SPANS: [Intl.RelativeTimeFormatUnit, number][] = [
 
 /** How long ago that was, in words. */
 export function ago(seconds: number, now = Date.now() / 1000): string {
-  const words = new Intl.RelativeTimeFormat(language.value, { numeric: "auto", style: "short" });
+  const words = new Intl.RelativeTimeFormat(language.value, { numeric: "always", style: "short" });
   const span = seconds - now;
   for (const [unit, length] of SPANS) {
     if (Math.abs(span) >= length) return words.format(Math.trunc(span / length), unit);
   }
-  return words.format(Math.trunc(Math.min(span, 0)), "second");
+  return words.format(Math.min(Math.trunc(span), -1), "second");
 }
 
 export function clock(date: Date): string {

@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 
 /** Runs something for as long as the component is there and these values are the same; the signal ends it. */
 export function useWhile(run: (signal: AbortSignal) => Promise<void> | void, values: readonly unknown[]): void {
@@ -19,13 +19,6 @@ export function useNow(): number {
     return () => clearInterval(timer);
   }, []);
   return now;
-}
-
-/** The latest of a value, for callbacks that outlive a rendering. */
-export function useLatest<T>(value: T): { readonly current: T } {
-  const kept = useRef(value);
-  kept.current = value;
-  return kept;
 }
 
 const AT_ONCE = 60;

@@ -1,3 +1,5 @@
+import { plain } from "./ansi";
+
 /** The last lines of a log: as many as fit, the oldest fall out. Numbers of lines go on counting. */
 
 export interface Line {
@@ -39,7 +41,8 @@ export class Lines {
   /** Numbers of the lines from `from` on that have the (lower-case) words. */
   *matching(words: string, from: number): Generator<number> {
     for (let number = Math.max(from, this.first); number < this.end; number += 1) {
-      if (this.at(number)!.text.toLowerCase().includes(words)) yield number;
+      const { text } = this.at(number)!;
+      if ((text.includes("\x1b") ? plain(text) : text).toLowerCase().includes(words)) yield number;
     }
   }
 

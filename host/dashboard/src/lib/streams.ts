@@ -6,12 +6,12 @@ export async function* jsonLines<T>(body: ReadableStream<Uint8Array>): AsyncGene
   }
 }
 
-export interface Told<T> {
+export interface ServerEvent<T> {
   readonly event: string;
   readonly data: T;
 }
 
-export async function* serverEvents<T>(body: ReadableStream<Uint8Array>): AsyncGenerator<Told<T>> {
+export async function* serverEvents<T>(body: ReadableStream<Uint8Array>): AsyncGenerator<ServerEvent<T>> {
   let event = "message";
   let data = "";
   for await (const line of textLines(body)) {

@@ -7,6 +7,8 @@ export interface Entry {
   readonly mode: number;
   readonly modified: number;
   readonly target: string;
+  /** Of a link: whether it is to a folder, where that is known. */
+  readonly into?: boolean;
 }
 
 const BLOCK = 512;

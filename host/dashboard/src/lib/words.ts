@@ -25,6 +25,16 @@ export function parsePorts(text: string): Ports {
   return { exposed, bound, wrong };
 }
 
+/** One a line, without blanks around and empty ones. */
+export function parseLines(text: string): string[] {
+  return text.split("\n").map((line) => line.trim()).filter(Boolean);
+}
+
+/** What a field of lines shows: what was typed, as long as it is the value; blanks and empty lines are typed on the way to more. */
+export function linesText(typed: string, value: readonly string[]): string {
+  return JSON.stringify(parseLines(typed)) === JSON.stringify(value) ? typed : value.join("\n");
+}
+
 /** Words as a shell would part them: quotes and backslashes hold together. */
 export function parseWords(text: string): string[] {
   const words: string[] = [];

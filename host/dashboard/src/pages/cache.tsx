@@ -9,9 +9,12 @@ import { Empty, Header, Loading, Problem, Search } from "../ui/basics";
 import { PruneButton } from "./prune";
 
 export function Cache() {
-  const [words, look] = useState("");
+  const [words, search] = useState("");
   // No event tells of what builds keep: it is as of now.
-  useEffect(() => void usage.refresh(), []);
+  useEffect(() => {
+    usage.changed();
+    return usage.want();
+  }, []);
   const told = usage.data.value;
   const error = usage.error.value;
   const all = [...(told?.BuildCache ?? [])].sort((one, other) => other.Size - one.Size);
@@ -21,7 +24,7 @@ export function Cache() {
   return (
     <>
       <Header title={t("nav.cache")} note={told ? t("cache.note", { all: count(all.length), size: bytes(all.reduce((sum, { Size, Shared }) => sum + (Shared ? 0 : Size), 0)) }) : undefined}>
-        {all.length > 0 && <Search label={t("cache.search")} value={words} onInput={look} />}
+        {all.length > 0 && <Search label={t("cache.search")} value={words} onInput={search} />}
         {free.length > 0 && <PruneButton what="build" items={free.map(({ ID, Description, Size }) => ({ id: ID, name: Description || ID, size: Size }))} done={() => usage.refresh()} />}
       </Header>
       {error ? <Problem error={error} again={() => usage.refresh()} /> : !told ? <Loading /> : all.length === 0 ? (

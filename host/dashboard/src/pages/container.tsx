@@ -1,13 +1,14 @@
 /** One container: its head, and the tab that is open. */
 
-import { lazy, Suspense } from "preact/compat";
-import { useEffect, useState } from "preact/hooks";
+import { lazy } from "preact/compat";
+import { useEffect, useMemo } from "preact/hooks";
 import { docker, nameOf, projectOf, type ContainerDetail } from "../api/docker";
-import { Failure } from "../api/http";
 import { t } from "../i18n";
 import { ago } from "../lib/format";
 import { go, path } from "../router";
-import { containers, onEvent } from "../state/engine";
+import { connected, containers, onEvent } from "../state/engine";
+import { Resource } from "../state/resource";
+import { Guard } from "../ui/guard";
 import { Crumbs, Empty, Header, Loading, Problem, Tabs } from "../ui/basics";
 import { ContainerActions, stateWord } from "./containers";
 import { Files } from "./files";
@@ -18,23 +19,22 @@ const Terminal = lazy(() => import("./terminal"));
 const Stats = lazy(() => import("./stats"));
 
 export function ContainerPage({ id, tab }: { id: string; tab: string }) {
-  const [detail, set] = useState<ContainerDetail | null>(null);
-  const [error, fail] = useState<Failure | null>(null);
-  const look = async () => {
-    try {
-      set(await docker.container(id));
-      fail(null);
-    } catch (reason) {
-      fail(reason as Failure);
-    }
-  };
+  const container = useMemo(() => new Resource(() => docker.container(id)), [id]);
+  const detail = container.data.value;
+  const error = container.error.value;
+  const look = () => container.refresh();
+  useEffect(() => container.want(), [container]);
+  useEffect(
+    () =>
+      onEvent((event) => {
+        if (event.Type === "container" && event.Actor.ID.startsWith(id)) container.changed();
+      }),
+    [container],
+  );
   useEffect(() => {
-    set(null);
-    void look();
-    return onEvent((event) => {
-      if (event.Type === "container" && event.Actor.ID.startsWith(id)) void look();
-    });
-  }, [id]);
+    // What happened while there was no connection, no event has told.
+    if (connected.value) container.changed();
+  }, [container, connected.value]);
 
   if (error?.status === 404)
     return (
@@ -42,7 +42,7 @@ export function ContainerPage({ id, tab }: { id: string; tab: string }) {
         <a class="button primary" href={path("containers")}>{t("container.back")}</a>
       </Empty>
     );
-  if (error) return <Problem error={error} again={look} />;
+  if (error && !detail) return <Problem error={error} again={look} />;
   if (!detail) {
     const known = containers.data.value?.find(({ Id }) => Id.startsWith(id));
     return <><Crumbs page="containers" /><Header title={known ? nameOf(known) : id} /><Loading /></>;
@@ -66,16 +66,17 @@ export function ContainerPage({ id, tab }: { id: string; tab: string }) {
       >
         <ContainerActions full id={detail.Id} name={name} state={detail.State.Status} gone={() => go("containers")} />
       </Header>
-      {detail.State.Error && <p class="notice bad">{detail.State.Error}</p>}
+      {error && <p class="notice bad" role="status" lang={error.message ? "en" : undefined}>{error.message || t("problem.away")}</p>}
+      {detail.State.Error && <p class="notice bad" lang="en">{detail.State.Error}</p>}
       {detail.State.OOMKilled && <p class="notice bad">{t("container.oom")}</p>}
       <Tabs label={t("container.tabs", { name })} tabs={tabs} current={open} />
-      <Suspense fallback={<Loading />}>
+      <Guard key={open}>
         {open === "logs" && <Logs key={`${detail.Id} ${detail.State.StartedAt}`} id={detail.Id} name={name} tty={detail.Config.Tty} />}
         {open === "terminal" && <Terminal key={detail.Id} id={detail.Id} running={detail.State.Running} />}
         {open === "inspect" && <Inspect detail={detail} />}
         {open === "stats" && <Stats key={detail.Id} id={detail.Id} running={detail.State.Running} />}
         {open === "files" && <Files key={detail.Id} id={detail.Id} running={detail.State.Running} />}
-      </Suspense>
+      </Guard>
     </>
   );
 }

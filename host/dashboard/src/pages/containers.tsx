@@ -2,6 +2,7 @@ import { signal } from "@preact/signals";
 import { memo } from "preact/compat";
 import { useEffect } from "preact/hooks";
 import { docker, nameOf, projectOf, publishedPorts, type Container } from "../api/docker";
+import { Failure } from "../api/http";
 import { t } from "../i18n";
 import { ago, count } from "../lib/format";
 import { useGrowing, useNow } from "../lib/hooks";
@@ -10,7 +11,7 @@ import { containers } from "../state/engine";
 import { Choice, Doing, Dot, Empty, Header, Loading, Problem, Search } from "../ui/basics";
 import { confirm } from "../ui/dialog";
 import { moveAmongRows } from "../ui/rows";
-import { told } from "../ui/toasts";
+import { told, words as wordsOf } from "../ui/toasts";
 import { RunButton } from "./run";
 
 const words = signal("");
@@ -31,7 +32,7 @@ export function Containers() {
           <RunButton primary />
         </Empty>
       ) : (
-        !error && <Table shown={all.filter(matches)} />
+        !error && <Table all={all} shown={all.filter(matches)} />
       )}
     </Page>
   );
@@ -85,7 +86,7 @@ function grouped(list: readonly Container[]): [string, Container[]][] {
   return [...groups].sort(([one], [other]) => (one === "" ? 1 : other === "" ? -1 : one.localeCompare(other)));
 }
 
-function Table({ shown }: { shown: Container[] }) {
+function Table({ all, shown }: { all: Container[]; shown: Container[] }) {
   useNow();
   const drawn = useGrowing(shown);
   if (shown.length === 0) return <Empty icon="search" title={t("search.none")} text={t("search.none.text")} />;
@@ -104,7 +105,7 @@ function Table({ shown }: { shown: Container[] }) {
       </thead>
       {groups.map(([project, list]) => (
         <tbody key={project}>
-          {groups.length > 1 || project ? <GroupRow project={project} list={list} /> : null}
+          {groups.length > 1 || project ? <GroupRow project={project} list={all.filter(({ Labels }) => projectOf(Labels) === project)} /> : null}
           {list.map((container) => (
             <Row key={container.Id} container={container} inProject={project !== ""} when={ago(container.Created)} />
           ))}
@@ -114,6 +115,7 @@ function Table({ shown }: { shown: Container[] }) {
   );
 }
 
+/** `list`: all that belong to it, whichever are shown. */
 function GroupRow({ project, list }: { project: string; list: Container[] }) {
   const up = list.filter(isUp);
   const down = list.filter((container) => !isUp(container));
@@ -140,8 +142,21 @@ function GroupRow({ project, list }: { project: string; list: Container[] }) {
   );
 }
 
+/** All are tried, a few at a time; what failed is told of in one. */
 async function each(list: Container[], action: "start" | "stop"): Promise<void> {
-  await Promise.all(list.map(({ Id }) => docker.act(Id, action)));
+  const waiting = [...list];
+  const wrong: string[] = [];
+  const work = async () => {
+    for (let one = waiting.shift(); one; one = waiting.shift()) {
+      try {
+        await docker.act(one.Id, action);
+      } catch (error) {
+        wrong.push(`${nameOf(one)}: ${wordsOf(error).text}`);
+      }
+    }
+  };
+  await Promise.all([work(), work(), work()]);
+  if (wrong.length > 0) throw new Failure(wrong.join("\n"), 500);
 }
 
 /** In a table of hundreds only the rows whose container changed are drawn again. */
@@ -250,8 +265,8 @@ export function ContainerActions({ id, name, state, full = false, gone }: {
             run: async () => {
               await docker.removeContainer(id, true);
               told(t("removed", { name }));
-              gone?.();
             },
+            after: gone,
           })
         }
       />

@@ -49,8 +49,8 @@ function One({ finding: { check, state, text, fix } }: { finding: Finding }) {
       <Icon name={icon} />
       <div>
         <h2>{check}<span class="hidden">: {t(`diagnose.${state}`)}</span></h2>
-        <p>{text}</p>
-        {fix && <p class="fix">{fix}</p>}
+        <p lang="en">{text}</p>
+        {fix && <p class="fix" lang="en">{fix}</p>}
       </div>
     </li>
   );

@@ -4,47 +4,50 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { docker } from "../api/docker";
 import { ask, Failure } from "../api/http";
 import { t } from "../i18n";
-import { bytes, moment } from "../lib/format";
+import { bytes, count, moment } from "../lib/format";
+import { useGrowing } from "../lib/hooks";
 import { list, single, type Listing } from "../lib/listing";
-import { save } from "../lib/save";
+import { fetchTo, save } from "../lib/save";
 import { archive, type Entry } from "../lib/tar";
 import { Button, Doing, Empty, Loading, Problem } from "../ui/basics";
 import { Icon } from "../ui/icon";
 import { moveAmongRows } from "../ui/rows";
 import { attempt, told } from "../ui/toasts";
 
-const HELD = 256 << 20;
+/** A larger file is not taken out of its archive by the page, which would hold it whole. */
+export const HELD = 256 << 20;
 
 export function Files({ id, running }: { id: string; running: boolean }) {
   const [folder, enter] = useState("/");
-  const [listing, set] = useState<Listing | null>(null);
+  const [held, set] = useState<{ of: string; listing: Listing } | null>(null);
   const [error, fail] = useState<Failure | null>(null);
   const [over, hover] = useState(false);
+  const [round, again] = useState(0);
   const picked = useRef<HTMLInputElement>(null);
 
-  const look = async (signal = new AbortController().signal) => {
-    try {
-      set(await list(id, folder, running, signal));
-      fail(null);
-    } catch (reason) {
-      if (signal.aborted) return;
-      fail(reason instanceof Failure ? reason : new Failure(String(reason), 500));
-    }
-  };
+  // A list is shown as that of its own folder alone.
+  const listing = held?.of === folder ? held.listing : null;
   useEffect(() => {
     const controller = new AbortController();
-    set(null);
+    const look = async () => {
+      try {
+        const found = await list(id, folder, running, controller.signal);
+        if (!controller.signal.aborted) set({ of: folder, listing: found });
+      } catch (reason) {
+        if (!controller.signal.aborted) fail(reason instanceof Failure ? reason : new Failure(String(reason), 500));
+      }
+    };
     fail(null);
-    void look(controller.signal);
+    void look();
     return () => controller.abort();
-  }, [id, folder, running]);
+  }, [id, folder, running, round]);
 
   const upload = async (files: readonly File[]) => {
     if (files.length === 0) return;
     const packed = archive(files.map((file) => ({ name: file.name, data: file, modified: file.lastModified / 1000 })));
     const done = await attempt(() => docker.putArchive(id, folder, packed));
     if (done) told(t("files.uploaded", { count: files.length, folder }));
-    await look();
+    again((before) => before + 1);
   };
 
   const inside = (name: string) => (folder === "/" ? `/${name}` : `${folder}/${name}`);
@@ -84,7 +87,7 @@ export function Files({ id, running }: { id: string; running: boolean }) {
         />
       </div>
       {error ? (
-        <Problem error={error} again={() => look()} />
+        <Problem error={error} again={async () => again(round + 1)} />
       ) : !listing ? (
         <Loading />
       ) : listing.entries.length === 0 ? (
@@ -92,7 +95,7 @@ export function Files({ id, running }: { id: string; running: boolean }) {
       ) : (
         <>
           {!listing.whole && <p class="notice">{t("files.part")}</p>}
-          <Entries entries={listing.entries} enter={(name) => enter(inside(name))} download={(entry) => fetchFile(id, inside(entry.path), entry)} />
+          <Entries key={folder} entries={listing.entries} enter={(name) => enter(inside(name))} download={(entry) => fetchFile(id, inside(entry.path), entry)} />
         </>
       )}
     </section>
@@ -103,12 +106,15 @@ async function fetchFile(id: string, path: string, entry: Entry): Promise<void> 
   const name = path.split("/").pop()!;
   if (entry.size > HELD) {
     // Too large to be unpacked here: as the archive that docker gives.
-    location.assign(docker.archiveUrl(id, path));
+    fetchTo(docker.archiveUrl(id, path), `${name}.tar`);
     return;
   }
   const { body } = await ask(docker.archiveUrl(id, path));
   save(await single(body!), name);
 }
+
+/** Rows of a table that a browser draws with ease. */
+const MOST_ROWS = 2000;
 
 export function Path({ folder, enter }: { folder: string; enter: (folder: string) => void }) {
   const parts = folder.split("/").filter(Boolean);
@@ -127,7 +133,9 @@ export function Entries({ entries, enter, download }: {
   enter: (name: string) => void;
   download: (entry: Entry) => Promise<void>;
 }) {
+  const shown = useGrowing(entries.slice(0, MOST_ROWS));
   return (
+    <>
     <table class="table" onKeyDown={moveAmongRows}>
       <caption class="hidden">{t("tab.files")}</caption>
       <thead>
@@ -140,13 +148,13 @@ export function Entries({ entries, enter, download }: {
         </tr>
       </thead>
       <tbody>
-        {entries.map((entry) => (
+        {shown.map((entry) => (
           <tr key={entry.path}>
             <td>
-              {entry.kind === "folder" || entry.kind === "link" ? (
+              {entry.kind === "folder" || (entry.kind === "link" && entry.into !== false) ? (
                 <button type="button" class="name as-link" data-row onClick={() => enter(entry.path)}><Icon name={entry.kind === "folder" ? "files" : "link"} /><span>{entry.path}</span></button>
               ) : (
-                <span class="name" data-row tabIndex={-1}><Icon name="file" /><span>{entry.path}</span></span>
+                <span class="name" data-row tabIndex={-1}><Icon name={entry.kind === "link" ? "link" : "file"} /><span>{entry.path}</span></span>
               )}
             </td>
             <td class="end nowrap">{entry.kind === "file" ? bytes(entry.size) : ""}</td>
@@ -157,6 +165,8 @@ export function Entries({ entries, enter, download }: {
         ))}
       </tbody>
     </table>
+    {entries.length > MOST_ROWS && <p class="muted">{t("files.more", { count: count(entries.length - MOST_ROWS) })}</p>}
+    </>
   );
 }
 

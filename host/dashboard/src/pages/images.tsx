@@ -1,12 +1,13 @@
 import { signal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { docker, nameOf, type Image, type Layer, type PullStep } from "../api/docker";
-import { Failure } from "../api/http";
+import { Failure, Mistake } from "../api/http";
 import { t } from "../i18n";
 import { ago, bytes, count, moment, percent, short } from "../lib/format";
 import { parseReference } from "../lib/words";
 import { go, path } from "../router";
 import { containers, images } from "../state/engine";
+import { want } from "../state/resource";
 import { Button, Copy, Crumbs, Empty, Facts, Header, Loading, Problem, Search } from "../ui/basics";
 import { Field, FormDialog, confirm } from "../ui/dialog";
 import { Icon } from "../ui/icon";
@@ -18,12 +19,12 @@ import { RunButton } from "./run";
 const words = signal("");
 
 export function Images() {
-  useEffect(() => [images, containers].forEach((resource) => resource.want()), []);
+  useEffect(() => want(images, containers), []);
   const all = images.data.value;
   const error = images.error.value;
   const asked = words.value.trim().toLowerCase();
   const shown = (all ?? []).filter((image) => !asked || image.Id.includes(asked) || tagsOf(image).some((tag) => tag.toLowerCase().includes(asked)));
-  const unused = (all ?? []).filter((image) => usersOf(image).length === 0);
+  const unused = (containers.data.value ? (all ?? []) : []).filter((image) => usersOf(image).length === 0);
   return (
     <>
       <Header title={t("nav.images")} note={all ? t("images.note", { all: count(all.length) }) : undefined}>
@@ -101,15 +102,22 @@ function RemoveButton({ image, bare = false, gone }: { image: Image; bare?: bool
           text: <p>{t("images.remove.text")}</p>,
           action: t("remove"),
           run: async () => {
-            // With more than one name, each is taken away; with the last goes the image.
-            for (const tag of tags.length ? tags : [image.Id]) await docker.removeImage(tag, false);
+            await removeWhole(image);
             told(t("removed", { name }));
-            gone?.();
           },
+          after: gone,
         })
       }
     />
   );
+}
+
+/** All of its names, or none. With more than one the engine wants to be forced, and then minds no containers that are stopped: so it is looked
+ *  first. */
+async function removeWhole(image: Image): Promise<void> {
+  const users = (await docker.containers()).filter(({ ImageID }) => ImageID === image.Id).map(nameOf);
+  if (users.length > 0) throw new Mistake(t("images.used", { names: users.join(", ") }));
+  await docker.removeImage(image.Id, tagsOf(image).length > 1);
 }
 
 function PullButton() {
@@ -132,14 +140,18 @@ function PullDialog({ close }: { close: () => void }) {
   const [reference, set] = useState("");
   const [layers, show] = useState<ReadonlyMap<string, LayerProgress> | null>(null);
   const [said, say] = useState("");
-  const [controller] = useState(() => new AbortController());
-  useEffect(() => () => controller.abort(), []);
+  const [controller, renew] = useState(() => new AbortController());
   return (
     <FormDialog
       title={t("images.pull")}
       action={t("images.pull.action")}
       ready={reference.trim() !== ""}
       close={close}
+      stop={() => {
+        controller.abort();
+        renew(new AbortController());
+        say(t("images.stopped"));
+      }}
       run={async () => {
         const { name, tag } = parseReference(reference);
         const seen = new Map<string, LayerProgress>();
@@ -156,7 +168,7 @@ function PullDialog({ close }: { close: () => void }) {
         <input required autofocus class="mono" placeholder="debian:13" value={reference} onInput={(event) => set(event.currentTarget.value)} />
       </Field>
       {layers && (
-        <div class="progress-list" role="status" aria-label={t("images.progress")}>
+        <div class="progress-list" role="group" aria-label={t("images.progress")}>
           {[...layers].map(([id, { status, current, total }]) => (
             <div key={id} class="progress-row">
               <span class="mono">{id}</span>
@@ -164,7 +176,7 @@ function PullDialog({ close }: { close: () => void }) {
               <span class="muted nowrap">{total > 0 && current < total ? percent((current / total) * 100) : status}</span>
             </div>
           ))}
-          {said && <p class="muted">{said}</p>}
+          <p class="muted" role="status">{said}</p>
         </div>
       )}
     </FormDialog>
@@ -218,15 +230,12 @@ export function ImagePage({ id }: { id: string }) {
       fail(reason as Failure);
     }
   };
-  useEffect(() => {
-    images.want();
-    containers.want();
-    void look();
-  }, [id]);
-  if (error?.status === 404)
+  useEffect(() => want(images, containers), []);
+  useEffect(() => void look(), [id]);
+  const image = images.data.value?.find(({ Id }) => short(Id).startsWith(id) || Id.startsWith(id));
+  if (error?.status === 404 || (images.data.value && layers && !image))
     return <Empty whole icon="images" title={t("images.gone")} text={t("images.gone.text")}><a class="button primary" href={path("images")}>{t("images.back")}</a></Empty>;
   if (error) return <Problem error={error} again={look} />;
-  const image = images.data.value?.find(({ Id }) => short(Id).startsWith(id) || Id.startsWith(id));
   if (!layers || !detail || !image) return <><Crumbs page="images" /><Header title={id} /><Loading /></>;
   const tags = tagsOf(image);
   const config = (detail.Config ?? {}) as { Cmd?: string[] | null; Entrypoint?: string[] | null; Env?: string[] | null; ExposedPorts?: object | null; User?: string; WorkingDir?: string };

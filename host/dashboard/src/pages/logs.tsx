@@ -6,11 +6,12 @@ import { t } from "../i18n";
 import { pieces, plain } from "../lib/ansi";
 import { count } from "../lib/format";
 import { Lines, type Line } from "../lib/lines";
-import { LogReader } from "../lib/logstream";
+import { LogReader, Seen } from "../lib/logstream";
 import { save } from "../lib/save";
 import { remember, remembered } from "../lib/remember";
 import { Button, Search } from "../ui/basics";
-import { failed } from "../ui/toasts";
+import { lasting } from "../state/lasting";
+import { words as wordsOf, type Words } from "../ui/toasts";
 
 const HEIGHT = 20;
 const MORE = 20;
@@ -22,7 +23,9 @@ const TALLEST = 400_000;
 export function Logs({ id, name, tty }: { id: string; name: string; tty: boolean }) {
   const lines = useMemo(() => new Lines(TALLEST), [id]);
   const [version, redraw] = useState(0);
-  const [ended, end] = useState(false);
+  /** "live", "cut" (it goes on when there is a connection again) or "ended". */
+  const [state, be] = useState<"live" | "cut" | "ended">("live");
+  const [wrong, tell] = useState<Words | null>(null);
   const [follow, setFollow] = useState(true);
   const [words, setWords] = useState("");
   const [only, setOnly] = useState(false);
@@ -34,7 +37,7 @@ export function Logs({ id, name, tty }: { id: string; name: string; tty: boolean
 
   useEffect(() => {
     const controller = new AbortController();
-    const reader = new LogReader(tty);
+    const seen = new Seen();
     let drawn = 0;
     const soon = () => {
       // Once for all that comes before the next picture.
@@ -44,19 +47,25 @@ export function Logs({ id, name, tty }: { id: string; name: string; tty: boolean
       });
     };
     void (async () => {
-      try {
-        const body = await docker.logs(id, { follow: true, timestamps: true, tail: NEWEST }, controller.signal);
+      const read = async () => {
+        const since = seen.since();
+        const reader = new LogReader(tty);
+        const body = await docker.logs(id, { follow: true, timestamps: true, tail: NEWEST, ...(since && { since }) }, controller.signal);
+        be("live");
         const source = body.getReader();
         for (;;) {
           const { value, done } = await source.read();
-          for (const line of done ? reader.end() : reader.read(value)) lines.add(line);
+          for (const line of seen.fresh(done ? reader.end() : reader.read(value))) lines.add(line);
           soon();
           if (done) break;
         }
+      };
+      try {
+        await lasting(read, controller.signal, () => be("cut"));
+        if (!controller.signal.aborted) be("ended");
       } catch (error) {
-        if ((error as Error).name !== "AbortError") failed(error);
+        if (!controller.signal.aborted) tell(wordsOf(error));
       }
-      if (!controller.signal.aborted) end(true);
     })();
     return () => {
       controller.abort();
@@ -73,7 +82,7 @@ export function Logs({ id, name, tty }: { id: string; name: string; tty: boolean
     for (const number of lines.matching(asked, held.next)) held.numbers.push(number);
     held.next = lines.end;
     const gone = held.numbers.findIndex((number) => number >= lines.first);
-    if (gone > 0) held.numbers.splice(0, gone);
+    held.numbers.splice(0, gone < 0 ? held.numbers.length : gone);
     return held.numbers.slice();
   }, [asked, version]);
 
@@ -127,7 +136,8 @@ export function Logs({ id, name, tty }: { id: string; name: string; tty: boolean
         <div
           class="search-group"
           onKeyDown={(event) => {
-            if (event.key !== "Enter") return;
+            // Its buttons have an Enter of their own, and so has a method of input that is composing.
+            if (event.key !== "Enter" || event.isComposing || !(event.target as HTMLElement).matches("[data-search]")) return;
             event.preventDefault();
             step(event.shiftKey ? -1 : 1);
           }}
@@ -161,14 +171,16 @@ export function Logs({ id, name, tty }: { id: string; name: string; tty: boolean
       </div>
       <div class="log" ref={box} onScroll={scrolled} tabIndex={0} role="region" aria-label={t("logs.of", { name })}>
         {total === 0 ? (
-          <p class="log-note">{filtered ? t("search.none") : ended ? t("logs.none") : t("logs.waiting")}</p>
+          <p class="log-note">{filtered ? t("search.none") : state === "ended" ? t("logs.none") : t("logs.waiting")}</p>
         ) : (
           <div class="log-all" style={{ height: total * HEIGHT }}>
             <div class="log-seen" style={{ transform: `translateY(${from * HEIGHT}px)` }}>{rows}</div>
           </div>
         )}
       </div>
-      {ended && total > 0 && <p class="muted log-end">{t("logs.ended")}</p>}
+      {wrong && <p class="notice bad" role="alert" lang={wrong.lang}>{wrong.text} {wrong.hint}</p>}
+      {state === "cut" && !wrong && <p class="muted log-end" role="status">{t("logs.cut")}</p>}
+      {state === "ended" && total > 0 && <p class="muted log-end">{t("logs.ended")}</p>}
     </section>
   );
 }

@@ -4,6 +4,7 @@ import { t } from "../i18n";
 import { count, moment, short } from "../lib/format";
 import { go, path } from "../router";
 import { containers, networks } from "../state/engine";
+import { want } from "../state/resource";
 import { Button, Copy, Crumbs, Doing, Dot, Empty, Facts, Header, Loading, Problem } from "../ui/basics";
 import { confirm, Field, FormDialog } from "../ui/dialog";
 import { moveAmongRows } from "../ui/rows";
@@ -11,11 +12,6 @@ import { told } from "../ui/toasts";
 import { PruneButton } from "./prune";
 
 const BUILT_IN = new Set(["bridge", "host", "none"]);
-
-function want(): void {
-  networks.want();
-  containers.want();
-}
 
 function membersOf(network: Network): Container[] {
   return (containers.data.value ?? []).filter(({ NetworkSettings }) =>
@@ -28,10 +24,10 @@ function subnets(network: Network): string {
 }
 
 export function Networks() {
-  useEffect(want, []);
+  useEffect(() => want(networks, containers), []);
   const all = networks.data.value;
   const error = networks.error.value;
-  const unused = (all ?? []).filter((network) => !BUILT_IN.has(network.Name) && membersOf(network).length === 0);
+  const unused = (containers.data.value ? (all ?? []) : []).filter((network) => !BUILT_IN.has(network.Name) && membersOf(network).length === 0);
   return (
     <>
       <Header title={t("nav.networks")} note={all ? t("networks.note", { all: count(all.length) }) : undefined}>
@@ -40,7 +36,7 @@ export function Networks() {
       </Header>
       {error ? <Problem error={error} again={() => networks.refresh()} /> : !all || !containers.data.value ? <Loading /> : (
         <>
-          <Map networks={all.filter((network) => membersOf(network).length > 0)} />
+          <Connections networks={all.filter((network) => membersOf(network).length > 0)} />
           <table class="table" onKeyDown={moveAmongRows}>
             <caption class="hidden">{t("nav.networks")}</caption>
             <thead>
@@ -74,7 +70,7 @@ const ROW = 34;
 const PAD = 10;
 
 /** Networks at the left, containers at the right, a line for each connection. What it shows, the table and the lists say in words. */
-function Map({ networks: shown }: { networks: Network[] }) {
+function Connections({ networks: shown }: { networks: Network[] }) {
   const members = new Set(shown.flatMap((network) => membersOf(network)));
   const list = [...members];
   if (shown.length === 0 || list.length === 0) return null;
@@ -132,8 +128,8 @@ function RemoveButton({ network, bare = false, gone }: { network: Network; bare?
           run: async () => {
             await docker.removeNetwork(network.Id);
             told(t("removed", { name }));
-            gone?.();
           },
+          after: gone,
         })
       }
     />
@@ -171,7 +167,7 @@ function CreateButton() {
 }
 
 export function NetworkPage({ id }: { id: string }) {
-  useEffect(want, []);
+  useEffect(() => want(networks, containers), []);
   const network = networks.data.value?.find(({ Id, Name }) => Id.startsWith(id) || Name === id);
   if (networks.error.value) return <Problem error={networks.error.value} again={() => networks.refresh()} />;
   if (!networks.data.value || !containers.data.value) return <><Crumbs page="networks" /><Header title={id} /><Loading /></>;
@@ -187,7 +183,7 @@ export function NetworkPage({ id }: { id: string }) {
           [t("networks.driver"), network.Driver],
           [t("networks.subnet"), <span class="mono">{subnets(network) || "–"}</span>],
           [t("networks.gateway"), <span class="mono">{(network.IPAM.Config ?? []).map(({ Gateway }) => Gateway).filter(Boolean).join(", ") || "–"}</span>],
-          [t("networks.outside"), network.Internal ? t("no") : t("yes")],
+          [t("networks.outside"), network.Internal ? t("networks.outside.no") : t("networks.outside.yes")],
           [t("created"), moment(network.Created)],
         ]}
       />

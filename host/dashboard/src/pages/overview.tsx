@@ -6,6 +6,7 @@ import { t } from "../i18n";
 import { binary, bytes, clock, count, moment, percent, rate } from "../lib/format";
 import { path } from "../router";
 import { connected, containers, happened, images, usage, volumes } from "../state/engine";
+import { want } from "../state/resource";
 import { away, figures, machine, move, moving, step } from "../state/machine";
 import { Doing, Dot, Facts, Header, Loading, NotRunning, Problem, why } from "../ui/basics";
 import { confirm } from "../ui/dialog";
@@ -15,7 +16,7 @@ import { eventText } from "./events";
 const Chart = lazy(() => import("../ui/chart"));
 
 export function Overview() {
-  useEffect(() => [containers, images, volumes, usage].forEach((resource) => resource.want()), []);
+  useEffect(() => want(containers, images, volumes, usage), []);
   const known = machine.value;
   const error = containers.error.value;
   return (
@@ -29,8 +30,8 @@ export function Overview() {
         <Problem error={error} again={() => containers.refresh()} />
       ) : (
         <>
-          {known?.trouble && <p class="notice bad" role="alert">{why(known)}</p>}
-          {known?.last_crash && Date.now() / 1000 - known.last_crash.at < 86_400 && <p class="notice bad">{known.last_crash.text} <a href={path("diagnose")}>{t("nav.diagnose")}</a></p>}
+          {known?.trouble && <p class="notice bad" role="alert" lang="en">{why(known)}</p>}
+          {known?.last_crash && Date.now() / 1000 - known.last_crash.at < 86_400 && <p class="notice bad"><span lang="en">{known.last_crash.text}</span> <a href={path("diagnose")}>{t("nav.diagnose")}</a></p>}
           {known?.lost_ports?.length ? <p class="notice">{t("machine.lostPorts", { count: known.lost_ports.length })} <a href={path("diagnose")}>{t("nav.diagnose")}</a></p> : null}
           <Load />
           <div class="halves">
@@ -67,7 +68,7 @@ function MachineLine({ machine: known }: { machine: Machine }) {
   return (
     <span role="status" data-machine={known.state}>
       <Dot state={known.state} /> {t("machine.line", { name: known.machine, state: machineWord(known.state) })}
-      {more && <> · {more}</>}
+      {more && <> · <span lang={step.value?.text ? "en" : undefined}>{more}</span></>}
     </span>
   );
 }
@@ -102,15 +103,13 @@ function Load() {
   const last = known.at(-1)?.now;
   if (!last) return null;
   const values = (key: keyof Figures) => known.map(({ now }) => now[key] ?? null);
-  const traffic = last.received !== undefined;
   return (
     <section aria-label={t("overview.load")}>
       <Suspense fallback={<Loading />}>
-        <div class={`charts ${traffic ? "four" : "three"}`}>
+        <div class="charts three">
           <Chart height={96} label={t("stats.cpu")} times={times} top={20} format={percent} series={[{ name: t("stats.cpu"), values: values("cpu") }]} />
           <Chart height={96} label={t("stats.memory")} times={times} top={64e6} format={bytes} series={[{ name: t("stats.memory"), values: values("memory") }]} />
           <Chart height={96} label={t("stats.disk")} times={times} top={1000} format={rate} series={[{ name: t("stats.read"), values: values("read") }, { name: t("stats.written"), values: values("written") }]} />
-          {traffic && <Chart height={96} label={t("stats.network")} times={times} top={1000} format={rate} series={[{ name: t("stats.received"), values: values("received") }, { name: t("stats.sent"), values: values("sent") }]} />}
         </div>
       </Suspense>
     </section>

@@ -1,10 +1,10 @@
 /** The dialog that makes and starts a container. */
 
-import { useState } from "preact/hooks";
-import { Failure } from "../api/http";
+import { useEffect, useState } from "preact/hooks";
+import { Mistake } from "../api/http";
 import { docker } from "../api/docker";
 import { t } from "../i18n";
-import { parsePorts, parseWords } from "../lib/words";
+import { parseLines, parsePorts, parseWords } from "../lib/words";
 import { go } from "../router";
 import { images } from "../state/engine";
 import { Button } from "../ui/basics";
@@ -26,14 +26,10 @@ export function RunButton({ image = "", primary = false, bare = false }: { image
   );
 }
 
-function lines(text: string): string[] {
-  return text.split("\n").map((line) => line.trim()).filter(Boolean);
-}
-
 function RunDialog({ image, close }: { image: string; close: () => void }) {
   const [form, set] = useState({ image, name: "", command: "", ports: "", env: "", binds: "", remove: false });
   const change = (values: Partial<typeof form>) => set({ ...form, ...values });
-  images.want();
+  useEffect(() => images.want(), []);
   const known = (images.data.value ?? []).flatMap(({ RepoTags }) => RepoTags ?? []);
   return (
     <FormDialog
@@ -43,18 +39,19 @@ function RunDialog({ image, close }: { image: string; close: () => void }) {
       close={close}
       run={async () => {
         const { exposed, bound, wrong } = parsePorts(form.ports);
-        if (wrong) throw new Failure(t("run.ports.bad", { word: wrong }), 400);
+        if (wrong) throw new Mistake(t("run.ports.bad", { word: wrong }));
         const words = parseWords(form.command);
         const { Id } = await docker.createContainer(form.name.trim(), {
           Image: form.image.trim(),
           ...(words.length > 0 && { Cmd: words }),
-          Env: lines(form.env),
+          Env: parseLines(form.env),
           ExposedPorts: exposed,
-          HostConfig: { PortBindings: bound, Binds: lines(form.binds), AutoRemove: form.remove },
+          HostConfig: { PortBindings: bound, Binds: parseLines(form.binds), AutoRemove: form.remove },
         });
         await docker.act(Id, "start");
-        go("containers", Id.slice(0, 12), "logs");
+        return Id;
       }}
+      after={(made) => go("containers", made.slice(0, 12), "logs")}
     >
       <Field label={t("image")} hint={t("run.image.hint")}>
         <input required list="known-images" value={form.image} onInput={(event) => change({ image: event.currentTarget.value })} autofocus={!image} />

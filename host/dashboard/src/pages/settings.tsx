@@ -4,6 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { cove, type Form, type Setting } from "../api/cove";
 import { Failure } from "../api/http";
 import { t } from "../i18n";
+import { linesText, parseLines } from "../lib/words";
 import { move, running } from "../state/machine";
 import { Button, Doing, Header, Loading, Problem } from "../ui/basics";
 import { confirm } from "../ui/dialog";
@@ -17,6 +18,7 @@ export function Settings() {
   const [draft, edit] = useState<Draft>(new Map());
   const [wrong, mark] = useState<Record<string, string>>({});
   const [busy, work] = useState(false);
+  const [notes, note] = useState<readonly { text: string; lang?: string }[]>([]);
   const look = async () => {
     try {
       set(await cove.settings());
@@ -32,7 +34,8 @@ export function Settings() {
 
   const change = (key: string, value: unknown) => {
     const next = new Map(draft);
-    if (JSON.stringify(value) === JSON.stringify(settings.find((each) => each.key === key)!.value)) next.delete(key);
+    const setting = settings.find((each) => each.key === key)!;
+    if (JSON.stringify(value ?? setting.default) === JSON.stringify(setting.value)) next.delete(key);
     else next.set(key, value);
     edit(next);
   };
@@ -40,11 +43,13 @@ export function Settings() {
     event.preventDefault();
     work(true);
     mark({});
+    note([]);
     try {
       const { warnings, overridden } = await cove.change(Object.fromEntries(draft));
       edit(new Map());
       await look();
-      told([t("settings.saved"), ...warnings, ...overridden.map((key) => t("settings.overridden", { key }))].join(" "));
+      told(t("settings.saved"));
+      note([...warnings.map((text) => ({ text, lang: "en" })), ...overridden.map((key) => ({ text: t("settings.overridden", { key }) }))]);
     } catch (reason) {
       if (reason instanceof Failure && Object.keys(reason.errors).length > 0) mark(reason.errors);
       else failed(reason);
@@ -67,9 +72,10 @@ export function Settings() {
           />
         </p>
       )}
+      <div role="status">{notes.map(({ text, lang }) => <p key={text} class="notice" lang={lang}>{text}</p>)}</div>
       <div class="setting-list">
         {settings.map((setting) => (
-          <Row key={setting.key} setting={setting} value={draft.has(setting.key) ? draft.get(setting.key) : setting.value} edited={draft.has(setting.key)} wrong={wrong[setting.key]} change={(value) => change(setting.key, value)} />
+          <Row key={setting.key} setting={setting} value={draft.has(setting.key) ? (draft.get(setting.key) ?? setting.default) : setting.value} edited={draft.has(setting.key)} wrong={wrong[setting.key]} change={(value) => change(setting.key, value)} />
         ))}
       </div>
     </form>
@@ -89,21 +95,34 @@ function Row({ setting, value, edited, wrong, change }: {
     <div class={`setting ${edited ? "edited" : ""}`}>
       <div>
         <label for={id} class="mono setting-key">{setting.key}</label>
-        <p class="muted" id={`${id}-text`}>{setting.text}</p>
+        <p class="muted" id={`${id}-text`} lang="en">{setting.text}</p>
       </div>
       <div class="setting-value">
-        <Input id={id} setting={setting} value={value} wrong={wrong} change={change} />
-        {wrong && <span class="field-error" id={`${id}-wrong`} role="alert">{wrong}</span>}
+        <Input id={id} setting={setting} value={value} edited={edited} wrong={wrong} change={change} />
+        {wrong && <span class="field-error" id={`${id}-wrong`} role="alert" lang="en">{wrong}</span>}
         <span class="muted setting-note">
           {setting.locked ? t("settings.locked") : setting.origin === "environment" ? t("settings.environment", { name: setting.variable }) : setting.needs_restart ? t("settings.later") : t("settings.atOnce")}
-          {!initial && !setting.locked && <> · <button type="button" class="as-link" onClick={() => change(setting.default)}>{t("settings.default")}<span class="hidden"> {setting.key}</span></button></>}
+          {!initial && !setting.locked && <> · <button type="button" class="as-link" onClick={() => change(null)}>{t("settings.default")}<span class="hidden"> {setting.key}</span></button></>}
         </span>
       </div>
     </div>
   );
 }
 
-function Input({ id, setting, value, wrong, change }: { id: string; setting: Setting; value: unknown; wrong: string | undefined; change: (value: unknown) => void }) {
+function focus(element: HTMLElement | null): void {
+  element?.focus();
+}
+
+function Input({ id, setting, value, edited, wrong, change }: {
+  id: string;
+  setting: Setting;
+  value: unknown;
+  edited: boolean;
+  wrong: string | undefined;
+  change: (value: unknown) => void;
+}) {
+  const [typed, type] = useState("");
+  const [replacing, replace] = useState(false);
   const shared = {
     id,
     disabled: setting.locked ?? false,
@@ -115,13 +134,35 @@ function Input({ id, setting, value, wrong, change }: { id: string; setting: Set
       return <input {...shared} type="checkbox" role="switch" class="switch" checked={value === true} onChange={(event) => change(event.currentTarget.checked)} />;
     case "list": {
       const lines = Array.isArray(value) ? (value as string[]) : [];
-      return <textarea {...shared} class="mono" rows={Math.max(2, Math.min(6, lines.length + 1))} value={lines.join("\n")} placeholder={t("settings.lines")} onChange={(event) => change(event.currentTarget.value.split("\n").map((line) => line.trim()).filter(Boolean))} />;
+      return (
+        <textarea
+          {...shared}
+          class="mono"
+          rows={Math.max(2, Math.min(6, lines.length + 1))}
+          value={linesText(typed, lines)}
+          placeholder={t("settings.lines")}
+          onInput={(event) => {
+            type(event.currentTarget.value);
+            change(parseLines(event.currentTarget.value));
+          }}
+        />
+      );
     }
     case "choice":
       return <select {...shared} value={String(value)} onChange={(event) => change(event.currentTarget.value)}>{setting.choices.map((choice) => <option key={choice}>{choice}</option>)}</select>;
     case "integer":
-      return <input {...shared} type="number" class="mono" value={String(value)} onInput={(event) => change(event.currentTarget.value === "" ? null : event.currentTarget.valueAsNumber)} />;
+      return <input {...shared} type="number" class="mono" value={String(value)} onInput={(event) => change(event.currentTarget.value === "" ? "" : event.currentTarget.valueAsNumber)} />;
     default:
+      // What is secret in it is masked: to change a part of it would be to save the mask.
+      if (setting.secret && setting.value && !edited && !replacing)
+        return (
+          <span class="secret">
+            <input {...shared} class="mono" readOnly value={String(value)} />
+            {!setting.locked && <Button label={t("settings.replace")} onClick={() => replace(true)} />}
+          </span>
+        );
+      if (setting.secret && setting.value && !edited)
+        return <input {...shared} class="mono" value="" placeholder={t("settings.replace.with")} ref={focus} onInput={(event) => { replace(false); change(event.currentTarget.value); }} onBlur={() => replace(false)} />;
       return <input {...shared} class="mono" value={String(value ?? "")} onInput={(event) => change(event.currentTarget.value)} />;
   }
 }

@@ -1,11 +1,12 @@
 /** What a container takes, as the engine tells it each second. */
 
 import { useState } from "preact/hooks";
-import { docker, type Stats as Told } from "../api/docker";
+import { docker, type Stats as Sample } from "../api/docker";
 import { point, type Point } from "../lib/point";
 import { t } from "../i18n";
 import { bytes, count, percent, rate } from "../lib/format";
 import { useWhile } from "../lib/hooks";
+import { lasting } from "../state/lasting";
 import { Doing, Empty, Loading } from "../ui/basics";
 import Chart from "../ui/chart";
 import { failed } from "../ui/toasts";
@@ -16,14 +17,17 @@ export default function Stats({ id, running }: { id: string; running: boolean })
   const [points, set] = useState<readonly Point[]>([]);
   useWhile(async (signal) => {
     if (!running) return;
-    try {
-      let before: Told | null = null;
-      for await (const told of await docker.stats(id, signal)) {
-        if (Date.parse(told.read) <= 0) continue; // a container that has ended
-        const next = point(told, before);
-        before = told;
+    const read = async () => {
+      let before: Sample | null = null;
+      for await (const sample of await docker.stats(id, signal)) {
+        if (Date.parse(sample.read) <= 0) continue; // a container that has ended
+        const next = point(sample, before);
+        before = sample;
         set((all) => [...all.slice(1 - KEPT), next]);
       }
+    };
+    try {
+      await lasting(read, signal, () => {});
     } catch (error) {
       if (!signal.aborted) failed(error);
     }

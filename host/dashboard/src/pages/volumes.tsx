@@ -1,33 +1,34 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { docker, nameOf, type Volume } from "../api/docker";
-import { ask, Failure } from "../api/http";
+import { ask, Failure, Mistake } from "../api/http";
 import { t } from "../i18n";
 import { ago, bytes, count, moment } from "../lib/format";
-import { single, sorted } from "../lib/listing";
+import { everything, single, sorted, type Listing } from "../lib/listing";
 import { save } from "../lib/save";
-import { entries, type Entry } from "../lib/tar";
 import { go, path } from "../router";
 import { containers, usage, volumes } from "../state/engine";
+import { want } from "../state/resource";
 import { Button, Crumbs, Empty, Facts, Header, Loading, Problem, Search } from "../ui/basics";
 import { confirm, Field, FormDialog } from "../ui/dialog";
 import { Icon } from "../ui/icon";
 import { moveAmongRows } from "../ui/rows";
 import { told } from "../ui/toasts";
-import { Entries, Path } from "./files";
+import { Entries, HELD, Path } from "./files";
 import { PruneButton } from "./prune";
 
 export function Volumes() {
-  const [words, look] = useState("");
-  useEffect(() => [volumes, containers, usage].forEach((resource) => resource.want()), []);
+  const [words, search] = useState("");
+  useEffect(() => want(volumes, containers, usage), []);
   const all = volumes.data.value;
   const error = volumes.error.value;
   const asked = words.trim().toLowerCase();
   const shown = (all ?? []).filter(({ Name }) => Name.toLowerCase().includes(asked));
-  const unused = (all ?? []).filter(({ Name }) => usersOf(Name).length === 0);
+  // Who uses what is known when the containers are.
+  const unused = (containers.data.value ? (all ?? []) : []).filter(({ Name }) => usersOf(Name).length === 0);
   return (
     <>
       <Header title={t("nav.volumes")} note={all ? t("volumes.note", { all: count(all.length) }) : undefined}>
-        {all && all.length > 0 && <Search label={t("volumes.search")} value={words} onInput={look} />}
+        {all && all.length > 0 && <Search label={t("volumes.search")} value={words} onInput={search} />}
         {unused.length > 0 && (
           <PruneButton
             what="volumes"
@@ -106,8 +107,8 @@ function RemoveButton({ name, bare = false, gone }: { name: string; bare?: boole
           run: async () => {
             await docker.removeVolume(name);
             told(t("removed", { name }));
-            gone?.();
           },
+          after: gone,
         })
       }
     />
@@ -129,7 +130,7 @@ function CreateButton() {
   );
 }
 
-function ImportButton({ into = "" }: { into?: string }) {
+function ImportButton({ into = "", done }: { into?: string; done?: () => void }) {
   const [file, pick] = useState<File | null>(null);
   const [name, call] = useState(into);
   const [replace, set] = useState(false);
@@ -157,6 +158,7 @@ function ImportButton({ into = "" }: { into?: string }) {
           danger={replace}
           ready={name.trim() !== ""}
           close={() => pick(null)}
+          after={done}
           run={async () => {
             await docker.importVolume(name.trim(), file, replace);
             told(t("volumes.imported", { name }));
@@ -172,38 +174,34 @@ function ImportButton({ into = "" }: { into?: string }) {
 }
 
 export function VolumePage({ name }: { name: string }) {
-  const [list, set] = useState<readonly Entry[] | null>(null);
+  const [listing, set] = useState<Listing | null>(null);
   const [error, fail] = useState<Failure | null>(null);
   const [folder, enter] = useState("/");
-  useEffect(() => [volumes, containers, usage].forEach((resource) => resource.want()), []);
-  const look = async (signal = new AbortController().signal) => {
-    try {
-      const found: Entry[] = [];
-      const { body } = await ask(docker.volumeUrl(name), { signal });
-      for await (const { entry } of entries(body!)) {
-        const inner = entry.path.replace(/^\.?\/*/, "").replace(/\/$/, "");
-        if (inner && inner !== ".") found.push({ ...entry, path: inner });
-      }
-      set(found);
-      fail(null);
-    } catch (reason) {
-      if (!signal.aborted) fail(reason instanceof Failure ? reason : new Failure(String(reason), 500));
-    }
-  };
+  const [round, again] = useState(0);
+  useEffect(() => want(volumes, containers, usage), []);
   useEffect(() => {
     const controller = new AbortController();
-    enter("/");
-    set(null);
-    void look(controller.signal);
+    const look = async () => {
+      try {
+        const { body } = await ask(docker.volumeUrl(name), { signal: controller.signal });
+        const found = await everything(body!);
+        if (controller.signal.aborted) return;
+        set(found);
+        fail(null);
+      } catch (reason) {
+        if (!controller.signal.aborted) fail(reason instanceof Failure ? reason : new Failure(String(reason), 500));
+      }
+    };
+    void look();
     return () => controller.abort();
-  }, [name]);
+  }, [name, round]);
 
   const volume = volumes.data.value?.find(({ Name }) => Name === name);
   if (volumes.data.value && !volume)
     return <Empty whole icon="volumes" title={t("volumes.gone")} text={t("volumes.gone.text")}><a class="button primary" href={path("volumes")}>{t("volumes.back")}</a></Empty>;
   const prefix = folder === "/" ? "" : `${folder.slice(1)}/`;
   const here = sorted(
-    (list ?? []).filter(({ path: each }) => each.startsWith(prefix) && each !== prefix && !each.slice(prefix.length).includes("/"))
+    (listing?.entries ?? []).filter(({ path: each }) => each.startsWith(prefix) && each !== prefix && !each.slice(prefix.length).includes("/"))
       .map((entry) => ({ ...entry, path: entry.path.slice(prefix.length) })),
   );
   const users = usersOf(name);
@@ -212,7 +210,7 @@ export function VolumePage({ name }: { name: string }) {
     <>
       <Crumbs page="volumes" />
       <Header title={name}>
-        <ImportButton into={name} />
+        <ImportButton into={name} done={() => { enter("/"); again((before) => before + 1); }} />
         <a class="button plain" href={docker.volumeUrl(name)} download={`${name}.tar`}><Icon name="download" /><span>{t("volumes.export")}</span></a>
         <RemoveButton name={name} gone={() => go("volumes")} />
       </Header>
@@ -228,11 +226,15 @@ export function VolumePage({ name }: { name: string }) {
       )}
       <section class="block">
         <div class="toolbar"><Path folder={folder} enter={enter} /></div>
-        {error ? <Problem error={error} again={() => look()} /> : !list ? <Loading /> : here.length === 0 ? <Empty icon="files" title={t("files.none")} text={t("volumes.files.none")} /> : (
+        {listing && !listing.whole && <p class="notice">{t("volumes.part")}</p>}
+        {error ? <Problem error={error} again={async () => again(round + 1)} /> : !listing ? <Loading /> : here.length === 0 ? <Empty icon="files" title={t("files.none")} text={t("volumes.files.none")} /> : (
           <Entries
+            key={folder}
             entries={here}
             enter={(inner) => enter(folder === "/" ? `/${inner}` : `${folder}/${inner}`)}
             download={async (entry) => {
+              // An archive has no index: it is read up to the file, and no further.
+              if (entry.size > HELD) throw new Mistake(t("volumes.file.large"));
               const { body } = await ask(docker.volumeUrl(name));
               save(await single(body!, prefix + entry.path), entry.path);
             }}

@@ -1,7 +1,7 @@
 /** The machine's state, as it is told. */
 
 import { computed, signal } from "@preact/signals";
-import { cove, type Figures, type Machine, type Progress, type Told, type Verb } from "../api/cove";
+import { cove, type Figures, type Machine, type Progress, type News, type Verb } from "../api/cove";
 import { Failure } from "../api/http";
 import { reconnect, rest } from "./engine";
 
@@ -38,7 +38,7 @@ export async function follow(): Promise<never> {
   }
 }
 
-function take(told: Told): void {
+function take(told: News): void {
   if (told.figures) figures.value = [...figures.value.slice(1 - KEPT), { time: Date.now() / 1000, now: told.figures }];
   if (told.progress) progress.value = told.progress;
   if (!told.state) return;

@@ -1,54 +1,62 @@
-/** A list that is fetched once, and again when an event says that it has changed. */
+/** Something that is fetched when it is wanted, and again when an event says that it has changed. */
 
 import { signal } from "@preact/signals";
 import { Failure } from "../api/http";
 
-const QUIET_MS = 120;
-
 export class Resource<T> {
   readonly data = signal<T | null>(null);
   readonly error = signal<Failure | null>(null);
-  private wanted = false;
-  private asked = false;
-  private busy = false;
+  private wanting = 0;
+  /** What is there may be of before. */
+  private stale = true;
+  private due: ReturnType<typeof setTimeout> | null = null;
+  private fetching: Promise<void> | null = null;
 
-  constructor(private readonly fetch: () => Promise<T>) {}
+  constructor(
+    private readonly fetch: () => Promise<T>,
+    /** What changes within so long of each other is one change. */
+    private readonly quietMs = 120,
+  ) {}
 
-  /** Fetch it when nobody has yet. */
-  want(): void {
-    if (this.wanted) return;
-    this.wanted = true;
-    void this.refresh();
+  /** Keep it current, until what is given back is called: nothing is fetched that nobody looks at. */
+  want(): () => void {
+    this.wanting += 1;
+    if (this.stale && !this.fetching) void this.refresh();
+    return () => {
+      this.wanting -= 1;
+    };
   }
 
-  /** It may have changed: many of these in short order are one fetch, and one more after a fetch that was under way. */
   changed(): void {
-    if (!this.wanted || this.asked) return;
-    this.asked = true;
-    setTimeout(() => {
-      if (!this.busy) void this.refresh();
-    }, QUIET_MS);
+    this.stale = true;
+    if (this.wanting > 0 && this.due === null) this.due = setTimeout(() => void this.refresh(), this.quietMs);
   }
 
-  forget(): void {
-    this.data.value = null;
-  }
-
+  /** As of now. One at a time: an answer that was asked for before never comes after. */
   async refresh(): Promise<void> {
-    this.wanted = true;
-    this.asked = false;
-    this.busy = true;
+    while (this.fetching) await this.fetching;
+    this.fetching = this.take();
+    await this.fetching;
+  }
+
+  private async take(): Promise<void> {
+    if (this.due !== null) clearTimeout(this.due);
+    this.due = null;
+    this.stale = false;
     try {
       this.data.value = await this.fetch();
       this.error.value = null;
     } catch (error) {
+      this.stale = true;
       this.error.value = error instanceof Failure ? error : new Failure(String(error), 0);
     } finally {
-      this.busy = false;
-    }
-    if (this.asked) {
-      this.asked = false;
-      this.changed();
+      this.fetching = null;
     }
   }
+}
+
+/** For the time that a part of the page is there. */
+export function want(...resources: readonly Resource<unknown>[]): () => void {
+  const releases = resources.map((resource) => resource.want());
+  return () => releases.forEach((release) => release());
 }

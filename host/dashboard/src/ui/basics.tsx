@@ -31,12 +31,13 @@ export function Button(props: ButtonProps) {
     <button
       type={type}
       class={`button ${kind} ${bare ? "bare" : ""} ${props.class ?? ""}`}
-      disabled={disabled || busy}
+      // Not `disabled`: a button that is busy, or has done its work, keeps the focus.
+      aria-disabled={disabled || busy}
       aria-busy={busy}
       aria-pressed={props.pressed}
       aria-label={bare ? label : undefined}
       title={bare ? label : undefined}
-      onClick={onClick}
+      onClick={(event) => (disabled || busy ? event.preventDefault() : onClick?.(event))}
     >
       {busy ? <span class="spinner" aria-hidden="true" /> : icon && <Icon name={icon} />}
       {!bare && <span>{label}</span>}
@@ -146,8 +147,8 @@ export function Problem({ error, again }: { error: Failure; again: () => Promise
         title={away ? t("problem.away") : t("problem.title")}
         text={
           <>
-            {away ? t("problem.away.text") : error.message}
-            {error.hint && <span class="hint">{error.hint}</span>}
+            {away ? t("problem.away.text") : <span lang="en">{error.message}</span>}
+            {error.hint && <span class="hint" lang="en">{error.hint}</span>}
           </>
         }
       >
@@ -162,14 +163,14 @@ export function NotRunning() {
   const known = machine.value;
   const busy = moving.value !== null || told !== null || (known !== null && !["stopped", "suspended", "unknown"].includes(known.state));
   return (
-    <div class="empty" role="status">
+    <div class="empty">
       <Icon name="suspend" />
-      <h2>
+      <div role="status"><h2>
         {busy ? t("machine.moving") : known?.missing ? t("machine.isMissing") : known?.state === "suspended" ? t("machine.isSuspended") : t("machine.isStopped")}
-      </h2>
+      </h2></div>
       {busy && told ? (
         <>
-          <p>{told.text}</p>
+          <p lang="en">{told.text}</p>
           {told.total ? <progress max={told.total} value={told.done ?? 0} aria-label={told.text} /> : <span class="spinner" aria-hidden="true" />}
         </>
       ) : (
@@ -248,7 +249,7 @@ export function Copy({ text, label }: { text: string; label?: string }) {
       icon={done ? "good" : "copy"}
       label={done ? t("copied") : (label ?? t("copy"))}
       onClick={async () => {
-        await attempt(() => navigator.clipboard.writeText(text));
+        if (!(await attempt(() => navigator.clipboard.writeText(text)))) return;
         set(true);
         setTimeout(() => set(false), 1500);
       }}

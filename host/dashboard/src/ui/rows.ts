@@ -13,3 +13,16 @@ export function moveAmongRows(event: KeyboardEvent): void {
   event.preventDefault();
   row.focus();
 }
+
+/** Where the focus goes when the row that it was in goes: to the next row, or the one before, or the page's heading. */
+export function neighbour(element: Element): (() => void) | null {
+  const row = element.closest("tr, li");
+  if (!row) return null;
+  const around = [...row.parentElement!.children];
+  const here = around.indexOf(row);
+  const others = [...around.slice(here + 1), ...around.slice(0, here).reverse()];
+  return () => {
+    const next = others.find((other) => other.isConnected && other.querySelector("[data-row], a.name"));
+    (next?.querySelector<HTMLElement>("[data-row], a.name") ?? document.querySelector<HTMLElement>("h1"))?.focus();
+  };
+}

@@ -1,7 +1,7 @@
 /** What is told once and goes: that something was done, or why it was not. Screen readers hear it. */
 
 import { signal } from "@preact/signals";
-import { Failure } from "../api/http";
+import { Failure, Mistake } from "../api/http";
 import { t } from "../i18n";
 import { Button } from "./basics";
 
@@ -9,7 +9,15 @@ interface Toast {
   readonly id: number;
   readonly text: string;
   readonly hint: string;
+  readonly lang: string | undefined;
   readonly bad: boolean;
+}
+
+export interface Words {
+  readonly text: string;
+  readonly hint: string;
+  /** The server's words are English, whatever the page speaks. */
+  readonly lang: string | undefined;
 }
 
 const toasts = signal<readonly Toast[]>([]);
@@ -17,9 +25,9 @@ const toasts = signal<readonly Toast[]>([]);
 const heard = signal("");
 let last = 0;
 
-function show(text: string, bad: boolean, hint = ""): void {
+function show({ text, hint, lang }: Words, bad: boolean): void {
   const id = (last += 1);
-  toasts.value = [...toasts.value.slice(-3), { id, text, hint, bad }];
+  toasts.value = [...toasts.value.slice(-3), { id, text, hint, lang, bad }];
   // A failure stays until it is put away: who looks elsewhere must not miss it.
   if (!bad) setTimeout(() => put(id), 4000);
 }
@@ -29,13 +37,17 @@ function put(id: number): void {
 }
 
 export function told(text: string): void {
-  show(text, false);
+  show({ text, hint: "", lang: undefined }, false);
+}
+
+export function words(error: unknown): Words {
+  if (!(error instanceof Failure)) return { text: String(error), hint: "", lang: "en" };
+  if (error.status === 0) return { text: t("problem.away"), hint: "", lang: undefined };
+  return { text: error.message, hint: error.hint, lang: error instanceof Mistake ? undefined : "en" };
 }
 
 export function failed(error: unknown): void {
-  const failure = error instanceof Failure ? error : null;
-  const text = failure?.status === 0 ? t("problem.away") : failure?.message || String(error);
-  show(text, true, failure?.hint);
+  show(words(error), true);
 }
 
 export function announce(text: string): void {
@@ -71,7 +83,7 @@ export function Toasts() {
 function one(toast: Toast) {
   return (
     <div key={toast.id} class={`toast ${toast.bad ? "bad" : ""}`}>
-      <div>
+      <div lang={toast.lang}>
         {toast.text}
         {toast.hint && <p class="muted">{toast.hint}</p>}
       </div>
