@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from cove.support import companion
 
 KIND = "dashboard"
@@ -14,11 +12,6 @@ class Places(companion.Companion):
 
     def __init__(self, name: str) -> None:
         super().__init__(KIND, name)
-
-    @property
-    def port(self) -> Path:
-        """Where the last process listened: to a browser, what it keeps for a page belongs to its port."""
-        return self.folder / f"{self.name}.port"
 
 
 def served() -> list[str]:

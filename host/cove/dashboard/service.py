@@ -28,7 +28,6 @@ from cove.dashboard.site import Handler, Site
 from cove.dashboard.static import Files
 from cove.local.serving import serve
 from cove.local.sockets import listen
-from cove.machine.files import write_whole
 from cove.machine.paths import MachinePaths
 
 log = logging.getLogger(__name__)
@@ -66,7 +65,8 @@ class Service:
 
     async def run(self, listening: Callable[[], None]) -> None:
         """Serve until the end; `listening` is called when commands are answered. Raises `OSError`."""
-        listener = _listener(self._places)
+        # Any port: on one that it had before, the page of whoever had it meanwhile may have left a service worker in the browser.
+        listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
         self._port = listener.getsockname()[1]
         self._doorkeeper = Doorkeeper(self._port)
         self._site = self._made_site()
@@ -153,22 +153,6 @@ class Service:
             self.end()
             return {"done": True}
         return {"error": f"unknown request {operation!r}"}
-
-
-def _listener(places: Places) -> socket.socket:
-    """On the port of the process before, when it is free, for a browser keeps the page's language and colours by port. Raises `OSError`."""
-    before = 0
-    with contextlib.suppress(OSError, ValueError):
-        before = int(places.port.read_text(encoding="ascii"))
-    listener = None
-    if 1024 <= before <= 0xFFFF:
-        with contextlib.suppress(OSError):
-            listener = socket.create_server(("127.0.0.1", before), backlog=BACKLOG)
-    if listener is None:
-        listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
-    with contextlib.suppress(OSError):
-        write_whole(places.port, str(listener.getsockname()[1]).encode())
-    return listener
 
 
 def main(places: Places, listening: Callable[[], None], logins: Logins) -> None:

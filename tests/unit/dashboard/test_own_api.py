@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from cove.dashboard.figures import Figures, Meter
 from cove.dashboard.machine_actions import Actions
 from cove.machine import settings
 from cove.machine.paths import MachinePaths
+from cove.support import watching
 
 BOUND_S = 30.0
 SECRET = "http://me:p@ss:w0rd@proxy.example:3128"
@@ -96,7 +96,7 @@ def test_a_disk_that_is_removed_this_moment_has_no_size(paths: MachinePaths, mon
 def test_watching_the_folder_keeps_nobody_waiting(dashboard: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """It visits each directory below."""
     by: list[threading.Thread] = []
-    make = machine_state.for_this_system
+    make = watching.for_this_system
 
     def made(tell: Any) -> Any:
         source = make(tell)
@@ -109,7 +109,7 @@ def test_watching_the_folder_keeps_nobody_waiting(dashboard: Any, monkeypatch: p
         monkeypatch.setattr(source, "watch", noted)
         return source
 
-    monkeypatch.setattr(machine_state, "for_this_system", made)
+    monkeypatch.setattr(watching, "for_this_system", made)
     assert next(told(dashboard))["state"]["state"] == "stopped"
     assert by
     assert dashboard.thread not in by
@@ -130,34 +130,6 @@ def test_one_thing_is_done_at_a_time(dashboard: Any, monkeypatch: pytest.MonkeyP
     done.set()
     first.close()
     second.close()
-
-
-def test_the_next_process_has_the_port_of_the_one_before(serving: Callable[..., Any]) -> None:
-    """What a browser keeps for the page belongs to it."""
-    first = serving()
-    first.enter()
-    assert first.told("end") == {"done": True}
-    first.thread.join(BOUND_S)
-    second = serving()
-    assert second.port == first.port
-    assert second.ask("GET", first.base, Cookie=first.cookie).status == 401, "and nothing else of it"
-
-
-def test_a_port_that_somebody_else_has_is_left_to_them(serving: Callable[..., Any]) -> None:
-    first = serving()
-    first.told("end")
-    first.thread.join(BOUND_S)
-    with socket.create_server(("127.0.0.1", first.port)):
-        second = serving()
-    assert second.port != first.port
-    second.told("end")
-    second.thread.join(BOUND_S)
-    for nonsense in ("", "x", "99999999", "22"):
-        second.places.port.write_text(nonsense)
-        third = serving()
-        assert third.port > 1024
-        third.told("end")
-        third.thread.join(BOUND_S)
 
 
 @pytest.mark.parametrize("key", ["cpus", "memory", "suspend_after"])
