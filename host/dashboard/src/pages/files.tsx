@@ -136,36 +136,36 @@ export function Entries({ entries, enter, download }: {
   const shown = useGrowing(entries.slice(0, MOST_ROWS));
   return (
     <>
-    <table class="table" onKeyDown={moveAmongRows}>
-      <caption class="hidden">{t("tab.files")}</caption>
-      <thead>
-        <tr>
-          <th scope="col">{t("name")}</th>
-          <th scope="col" class="end">{t("size")}</th>
-          <th scope="col" class="wide">{t("files.mode")}</th>
-          <th scope="col" class="wide">{t("files.modified")}</th>
-          <th scope="col" class="end"><span class="hidden">{t("actions")}</span></th>
-        </tr>
-      </thead>
-      <tbody>
-        {shown.map((entry) => (
-          <tr key={entry.path}>
-            <td>
-              {entry.kind === "folder" || (entry.kind === "link" && entry.into !== false) ? (
-                <button type="button" class="name as-link" data-row onClick={() => enter(entry.path)}><Icon name={entry.kind === "folder" ? "files" : "link"} /><span>{entry.path}</span></button>
-              ) : (
-                <span class="name" data-row tabIndex={-1}><Icon name={entry.kind === "link" ? "link" : "file"} /><span>{entry.path}</span></span>
-              )}
-            </td>
-            <td class="end nowrap">{entry.kind === "file" ? bytes(entry.size) : ""}</td>
-            <td class="wide mono">{permissions(entry)}</td>
-            <td class="wide nowrap">{moment(entry.modified * 1000)}</td>
-            <td class="end">{entry.kind === "file" && <Doing bare kind="quiet" icon="download" label={t("files.download", { name: entry.path })} run={() => download(entry)} />}</td>
+      <table class="table" onKeyDown={moveAmongRows}>
+        <caption class="hidden">{t("tab.files")}</caption>
+        <thead>
+          <tr>
+            <th scope="col">{t("name")}</th>
+            <th scope="col" class="end">{t("size")}</th>
+            <th scope="col" class="wide">{t("files.mode")}</th>
+            <th scope="col" class="wide">{t("files.modified")}</th>
+            <th scope="col" class="end"><span class="hidden">{t("actions")}</span></th>
           </tr>
-        ))}
-      </tbody>
-    </table>
-    {entries.length > MOST_ROWS && <p class="muted">{t("files.more", { count: count(entries.length - MOST_ROWS) })}</p>}
+        </thead>
+        <tbody>
+          {shown.map((entry) => (
+            <tr key={entry.path}>
+              <td>
+                {entry.kind === "folder" || (entry.kind === "link" && entry.into !== false) ? (
+                  <button type="button" class="name as-link" data-row onClick={() => enter(entry.path)}><Icon name={entry.kind === "folder" ? "files" : "link"} /><span>{entry.path}</span></button>
+                ) : (
+                  <span class="name" data-row tabIndex={-1}><Icon name={entry.kind === "link" ? "link" : "file"} /><span>{entry.path}</span></span>
+                )}
+              </td>
+              <td class="end nowrap">{entry.kind === "file" ? bytes(entry.size) : ""}</td>
+              <td class="wide mono">{permissions(entry)}</td>
+              <td class="wide nowrap">{moment(entry.modified * 1000)}</td>
+              <td class="end">{entry.kind === "file" && <Doing bare kind="quiet" icon="download" label={t("files.download", { name: entry.path })} run={() => download(entry)} />}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      {entries.length > MOST_ROWS && <p class="muted">{t("files.more", { count: count(entries.length - MOST_ROWS) })}</p>}
     </>
   );
 }
