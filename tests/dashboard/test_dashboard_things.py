@@ -42,7 +42,7 @@ def test_layers_are_told_with_their_sizes(machine: Machine, visit: Visit, runnin
     expect(page.locator(".layers li").first).to_contain_text("KB")
     page.get_by_role("button", name="Remove", exact=True).click()
     _confirm(page, "Remove")
-    expect(page.get_by_role("heading", name="Images")).to_be_visible()
+    expect(page.get_by_role("heading", name="Images", level=1)).to_be_visible()
     assert machine.docker("image", "inspect", name, check=False).returncode
 
 
@@ -136,7 +136,7 @@ def test_a_volume_is_made_browsed_exported_imported_and_removed(
 
     page.get_by_role("button", name="Remove", exact=True).click()
     _confirm(page, "Remove")
-    expect(page.get_by_role("heading", name="Volumes")).to_be_visible()
+    expect(page.get_by_role("heading", name="Volumes", level=1)).to_be_visible()
     assert machine.docker("volume", "inspect", name, check=False).returncode
 
 
@@ -169,5 +169,5 @@ def test_a_network_is_made_drawn_left_and_removed(machine: Machine, visit: Visit
     assert not json.loads(machine.docker("network", "inspect", name).stdout)[0]["Containers"]
     page.get_by_role("button", name="Remove").click()
     _confirm(page, "Remove")
-    expect(page.get_by_role("heading", name="Networks")).to_be_visible()
+    expect(page.get_by_role("heading", name="Networks", level=1)).to_be_visible()
     assert machine.docker("network", "inspect", name, check=False).returncode

@@ -16,6 +16,7 @@ import { ContainerPage } from "./pages/container";
 import { Containers } from "./pages/containers";
 import { eventText } from "./pages/events";
 import { machineWord, Overview } from "./pages/overview";
+import { Running } from "./pages/run";
 
 const Images = lazy(() => import("./pages/images").then((page) => page.Images));
 const ImagePage = lazy(() => import("./pages/images").then((page) => page.ImagePage));
@@ -88,6 +89,7 @@ export function App() {
       )}
       {helping && <Help close={() => help(false)} />}
       <Confirmation />
+      <Running />
       <Toasts />
     </div>
   );

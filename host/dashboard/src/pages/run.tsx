@@ -1,5 +1,6 @@
 /** The dialog that makes and starts a container. */
 
+import { signal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { Mistake } from "../api/http";
 import { docker } from "../api/docker";
@@ -10,20 +11,24 @@ import { images } from "../state/engine";
 import { Button } from "../ui/basics";
 import { Field, FormDialog } from "../ui/dialog";
 
+/** The image that it was asked for; null: nobody asks. */
+const asked = signal<string | null>(null);
+
 export function RunButton({ image = "", primary = false, bare = false }: { image?: string; primary?: boolean; bare?: boolean }) {
-  const [open, set] = useState(false);
   return (
-    <>
-      <Button
-        bare={bare}
-        kind={bare ? "quiet" : "primary"}
-        icon={bare ? "play" : "add"}
-        label={bare ? t("run.of", { name: image }) : primary ? t("run.first") : t("run")}
-        onClick={() => set(true)}
-      />
-      {open && <RunDialog image={image} close={() => set(false)} />}
-    </>
+    <Button
+      bare={bare}
+      kind={bare ? "quiet" : "primary"}
+      icon={bare ? "play" : "add"}
+      label={bare ? t("run.of", { name: image }) : primary ? t("run.first") : t("run")}
+      onClick={() => (asked.value = image)}
+    />
   );
+}
+
+/** Apart from its buttons: the one of an empty list goes as soon as the container is there. */
+export function Running() {
+  return asked.value === null ? null : <RunDialog image={asked.value} close={() => (asked.value = null)} />;
 }
 
 function RunDialog({ image, close }: { image: string; close: () => void }) {
