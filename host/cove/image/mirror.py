@@ -1,7 +1,4 @@
-"""Where Debian's archive is: what the user says, else what the machine's own apt uses.
-
-No mirror stands in Cove itself: a company's machines reach theirs, and nobody else's.
-"""
+"""Where Debian's archive is: what the user says, else what the computer's own apt uses, else Debian itself."""
 
 from __future__ import annotations
 
@@ -44,11 +41,15 @@ class Mirrors:
         return {"debian": self.debian, "debian-security": self.debian_security}[archive]
 
 
+PUBLIC = Mirrors("http://ftp.debian.org/debian", "http://security.debian.org/debian-security")
+"""Debian's own, for a Mac, Windows, and other Linux systems. Who sends the packages need not be trusted: their signatures are looked at."""
+
+
 def find(apt_directory: Path = APT_DIRECTORY) -> Mirrors:
-    """Return the mirrors: `COVE_DEBIAN_MIRROR`, else `vm-image.toml` in the configuration, else apt's configuration.
+    """Return the mirrors: `COVE_DEBIAN_MIRROR`, else `vm-image.toml` in the configuration, else apt's configuration, else `PUBLIC`.
 
     The security archive is `COVE_DEBIAN_SECURITY_MIRROR` (`debian_security_mirror`), else it is expected beside the other, with
-    `-security` added to its name, as mirrors have it. Raises `CoveError` when nothing names a mirror.
+    `-security` added to its name, as mirrors have it. Raises `CoveError` for a setting that cannot be one.
     """
     settings = _settings()
     debian = os.environ.get("COVE_DEBIAN_MIRROR") or settings.get("debian_mirror", "")
@@ -60,11 +61,7 @@ def find(apt_directory: Path = APT_DIRECTORY) -> Mirrors:
             else:
                 debian = debian or uri
     if not debian:
-        raise CoveError(
-            "no Debian mirror is known from which images could be made",
-            "set COVE_DEBIAN_MIRROR to the base URL of one (it ends in /debian, usually), "
-            f'or write debian_mirror = "URL" into {config_dir() / "vm-image.toml"}',
-        )
+        debian, security = PUBLIC.debian, security or PUBLIC.debian_security
     return named(debian, security)
 
 

@@ -281,7 +281,7 @@ SCHEMA: dict[str, Key] = {
         Key(
             "memory",
             f"size such as 4GiB, at least {format_size(MIN_MEMORY)}; kept in whole MiB",
-            "The most memory that the machine can have. It takes what it uses and gives back what it frees.",
+            "The most memory that the machine can have. It takes what it uses and gives back what it frees (not on Windows).",
             _size(MIN_MEMORY, 1 << 44, 1 << 20),
             lambda size: json.dumps(format_size(size)),
         ),
@@ -376,7 +376,7 @@ SCHEMA: dict[str, Key] = {
             "folder_driver",
             "one of " + ", ".join(FOLDER_DRIVERS),
             "What carries shared folders: virtiofs (by virtiofsd, Linux), 9p (QEMU's own, Linux and macOS), agent (9p by Cove"
-            " itself, everywhere), or auto: the best that works here; cove machine status tells which, and why.",
+            " itself, Linux and macOS), or auto: the best that works here; cove machine status tells which, and why.",
             _choice(FOLDER_DRIVERS),
             json.dumps,
             words=FOLDER_DRIVERS,

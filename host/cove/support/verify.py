@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
+from cove.errors import CoveError
+from cove.image import mirror
 from cove.local import sockets
 
 PASSED, FAILED, SKIPPED = "passed", "FAILED", "skipped"
@@ -72,6 +74,10 @@ class Verification:
         self._environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("COVE_", "DOCKER_"))
         }
+        with contextlib.suppress(CoveError):  # the first start tells of it
+            mirrors = mirror.find()  # of the user's own Cove, which its own home hides
+            self._environment["COVE_DEBIAN_MIRROR"] = mirrors.debian
+            self._environment["COVE_DEBIAN_SECURITY_MIRROR"] = mirrors.debian_security
         self._environment["COVE_HOME"] = str(home)
 
     def run(self) -> Iterator[Result]:

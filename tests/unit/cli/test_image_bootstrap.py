@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from cove.cli import bootstrap as command
 from cove.cli import main as cli
-from cove.errors import CoveError
 from cove.image import mirror
 
 
@@ -76,8 +75,12 @@ def test_whose_mirror_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setenv("COVE_HOME", str(tmp_path))
     monkeypatch.delenv("COVE_DEBIAN_MIRROR", raising=False)
     monkeypatch.delenv("COVE_DEBIAN_SECURITY_MIRROR", raising=False)
-    with pytest.raises(CoveError, match="no Debian mirror is known"):
-        mirror.find(tmp_path)
+    assert mirror.find(tmp_path) == mirror.PUBLIC, "a Mac, Windows, or another Linux, of which nobody has said anything"
+    monkeypatch.setenv("COVE_DEBIAN_SECURITY_MIRROR", "http://secure.test/s")
+    assert mirror.find(tmp_path) == mirror.Mirrors(mirror.PUBLIC.debian, "http://secure.test/s")
+    monkeypatch.delenv("COVE_DEBIAN_SECURITY_MIRROR")
+    (tmp_path / "sources.list").write_text("deb http://ubuntu.test/ubuntu noble main\n")
+    assert mirror.find(tmp_path) == mirror.PUBLIC
     (tmp_path / "sources.list").write_text("deb http://apt.test/debian trixie main\n")
     assert mirror.find(tmp_path).debian == "http://apt.test/debian"
     monkeypatch.setenv("COVE_DEBIAN_MIRROR", "http://set.test/debian/")

@@ -10,6 +10,7 @@ from threading import Thread
 from types import SimpleNamespace
 
 import pytest
+from cove.machine.paths import config_dir
 from cove.support import verify
 
 # Remembers what it was called with, and answers as a cove would whose machine runs.
@@ -21,6 +22,7 @@ with open(os.environ["CALLS"], "a") as calls:
 words = words[2:] if words[:1] == ["-m"] else words
 if words[:2] == ["machine", "init"]:
     home.mkdir()
+    pathlib.Path(os.environ["CALLS"] + ".mirror").write_text(os.environ["COVE_DEBIAN_MIRROR"])
 elif words[0] == "uninstall":
     if not os.environ.get("LEAVES"):
         home.rmdir()
@@ -83,6 +85,17 @@ def test_nothing_of_the_users_machines_is_touched(stand_in: verify.Verification,
     assert named
     assert all(verify.MACHINE in words for words in named)
     assert all(words[0] in ("-m", "machine", "diagnose", "uninstall", "--version") for words in calls)
+
+
+def test_the_image_is_made_from_the_mirror_that_the_user_has_named(
+    stand_in: verify.Verification, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("COVE_DEBIAN_MIRROR", raising=False)
+    monkeypatch.setenv("COVE_HOME", str(tmp_path / "users"))
+    config_dir().mkdir(parents=True)
+    (config_dir() / "vm-image.toml").write_text('debian_mirror = "http://company.test/debian"')
+    states(verify.Verification(tmp_path / "home", None, [sys.executable, str(tmp_path / "cove.py")]))
+    assert (tmp_path / "calls.mirror").read_text() == "http://company.test/debian"
 
 
 def test_emulation_is_a_failure_that_ends_nothing(
