@@ -129,6 +129,8 @@ class Bench:
     def restart(self, driver: str) -> None:
         self.machine.cove("config", "set", "folder_driver", driver)
         self.machine.cove("machine", "restart", timeout_s=START_S)
+
+    def check_shared(self, driver: str) -> None:
         told = json.loads(self.machine.cove("machine", "status", "--json").stdout)
         if told["folders"][0]["state"] != "shared":
             raise SystemExit(f"{driver}: {told['folders']}")
@@ -148,6 +150,7 @@ class Bench:
     def by_driver(self, driver: str) -> dict[str, float]:
         self.restart(driver)
         with self.container("-v", f"{self.folder}:/work"):
+            self.check_shared(driver)
             return self.measure()
 
     def on_disk(self) -> dict[str, float]:
