@@ -286,8 +286,11 @@ class Streams:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             _socket_file(path).unlink(missing_ok=True)
-            listener.bind(path)
-            _socket_file(path).chmod(0o600)
+            mask = os.umask(0o177)  # from its first moment on
+            try:
+                listener.bind(path)
+            finally:
+                os.umask(mask)
             listener.listen(BACKLOG)
         except (OSError, ValueError) as error:
             listener.close()
