@@ -54,7 +54,7 @@ class Client:
             self._sent(operation)
             answer = connection.getresponse()
             data = answer.read()
-            if answer.status == 503:  # in the engine's place, of a machine that is going or coming
+            if answer.status in (502, 503):  # in the engine's place: it ended before it answered, or is going or coming
                 raise Broken
             return answer.status, data
         except TimeoutError:
