@@ -4,8 +4,6 @@ while."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import logging
 import signal
 import socket
@@ -29,6 +27,7 @@ from cove.dashboard.static import Files
 from cove.local.serving import serve
 from cove.local.sockets import listen
 from cove.machine.paths import MachinePaths
+from cove.support import companion
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +37,6 @@ MAX_CONNECTIONS = 256
 MAX_OUTSIDE = 32
 """Connections of those who have not been let in; the one that has waited longest makes room for the next."""
 MAX_REQUEST = 4096
-ASKED_S = 10.0
 ENDING_S = 2.0
 BACKLOG = 64
 
@@ -138,11 +136,7 @@ class Service:
             writer.transport.abort() if self._ended.is_set() else writer.close()
 
     async def _serve_command(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, ValueError, AttributeError, TimeoutError):
-            operation = json.loads(await asyncio.wait_for(reader.readline(), ASKED_S)).get("op")
-            writer.write(json.dumps(self._told(operation)).encode() + b"\n")
-            await writer.drain()
-        writer.close()
+        await companion.answer(reader, writer, self._told)
 
     def _told(self, operation: Any) -> dict[str, Any]:
         if operation == "open":

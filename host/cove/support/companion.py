@@ -11,9 +11,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cove.errors import CoveError
 from cove.local import processes
@@ -21,7 +21,11 @@ from cove.local.sockets import connect
 from cove.machine.locks import FileLock
 from cove.machine.paths import private_dir, runtime_dir, validate_name
 
+if TYPE_CHECKING:
+    import asyncio
+
 ANSWER_S = 5.0
+ASKED_S = 10.0
 LAUNCH_S = 60.0
 END_S = 10.0
 MAX_LINE = 4096
@@ -136,3 +140,16 @@ def left(kind: str) -> list[str]:
     folder = Companion(kind, "default").folder
     found = folder.glob("*.lock") if folder.is_dir() else ()
     return sorted({path.name.removesuffix(".lock").removesuffix(".launch") for path in found})
+
+
+async def answer(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, told: Callable[[Any], dict[str, Any]]
+) -> None:
+    """The process's side of `Companion.asked`: one question, by its operation, and one answer."""
+    import asyncio  # commands, which have no use for it, load this module
+
+    with contextlib.suppress(OSError, ValueError, AttributeError, TimeoutError):
+        operation = json.loads(await asyncio.wait_for(reader.readline(), ASKED_S)).get("op")
+        writer.write(json.dumps(told(operation)).encode() + b"\n")
+        await writer.drain()
+    writer.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import threading
 from collections.abc import Callable
@@ -14,13 +13,12 @@ from typing import Any
 from cove.local.serving import serve
 from cove.local.sockets import listen
 from cove.machine.paths import MachinePaths
-from cove.support.companion import Companion
+from cove.support.companion import Companion, answer
 from cove.support.watching import changes
 
 log = logging.getLogger(__name__)
 
 MAX_REQUEST = 4096
-ASKED_S = 10.0
 BACKLOG = 16
 ENDING_S = 2.0
 
@@ -83,11 +81,7 @@ class Listening:
                 self._changed(change)
 
     async def _serve_command(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, ValueError, AttributeError, TimeoutError):
-            operation = json.loads(await asyncio.wait_for(reader.readline(), ASKED_S)).get("op")
-            writer.write(json.dumps(self._told(operation)).encode() + b"\n")
-            await writer.drain()
-        writer.close()
+        await answer(reader, writer, self._told)
 
     def _told(self, operation: Any) -> dict[str, Any]:
         if operation == "open":
