@@ -68,8 +68,10 @@ style: .venv/stamp
 	$(BIN)/ruff format --check
 
 # What the client is on macOS and Windows, mypy sees here; what is left out there is for other systems (tests/unit/test_other_systems.py).
+# Benchmarks are run by nothing but `make bench`.
 types: .venv/stamp
 	$(BIN)/mypy
+	MYPYPATH=tests/engine:tests:tests/bench:tests/bench/marks $(BIN)/mypy --follow-imports=silent tests/bench/*.py
 	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin --exclude 'share/watching/inotify' host
 	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 --exclude 'share/watching/inotify|share/ninep' host
 
