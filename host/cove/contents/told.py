@@ -1,0 +1,19 @@
+"""What a single file of a layer tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cove.contents.package import Distribution, Package
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """`owned` are files that another package's list has: metadata of a language among them are of that package. `unread` says what it is
+    that was not read.
+    """
+
+    packages: tuple[Package, ...] = ()
+    distribution: Distribution | None = None
+    owned: frozenset[str] = field(default=frozenset())
+    unread: str = ""
