@@ -134,9 +134,12 @@ def _reading(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Callable[[int
 
     def read(size: int) -> bytes:
         nonlocal file
-        if file is None:
-            file = archive.extractfile(member)
-        return file.read(size) if file is not None else b""
+        try:
+            if file is None:
+                file = archive.extractfile(member)
+            return file.read(size) if file is not None else b""
+        except tarfile.TarError as error:
+            raise Damaged(str(error)) from error
 
     return read
 

@@ -47,7 +47,7 @@ class Limits:
     def bytes(self, count: int) -> None:
         self._bytes += count
         if self._bytes > MAX_BYTES:
-            raise Hostile(f"its layers have more than {MAX_BYTES >> 30} GiB")
+            raise Hostile(f"its layers have more than {MAX_BYTES} bytes")
         self._report(self._bytes)
 
     def entry(self) -> None:
@@ -72,10 +72,10 @@ def read(archive: Iterable[bytes], wanted: Iterable[str], report: Callable[[int]
             if not member.isreg():
                 continue
             limits.entry()
-            opened = layer(reading, limits.bytes)
-            if opened is None:
-                continue
             try:
+                opened = layer(reading, limits.bytes)
+                if opened is None:
+                    continue
                 changes = _changes(opened, limits)
                 opened.drain()
             except Damaged as error:

@@ -75,14 +75,14 @@ def _image(contents: Contents) -> dict[str, Any]:
 
 def _distribution(distribution: Distribution) -> dict[str, Any]:
     stated = _stated(_DISTRIBUTION, distribution.identifier, distribution.version)
-    return stated | {"primaryPackagePurpose": "OPERATING-SYSTEM", "description": distribution.name}
+    return stated | {"primaryPackagePurpose": "OPERATING_SYSTEM", "description": distribution.name}
 
 
 def _package(installed: Installed, distribution: Distribution | None) -> dict[str, Any]:
     package = installed.package
     locator = purl.of(package, distribution)
     readable = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{package.kind}-{package.name}-{package.version}")
-    # Its places are part of its name: nothing keeps two packages that differ in a licence from the same URL.
+    # Of all that is known: packages may differ in their licence alone, and have the same URL.
     unique = hashlib.sha256(repr((locator, package)).encode()).hexdigest()[:12]
     stated = _stated(f"SPDXRef-{readable}-{unique}", package.name, package.version)
     stated["externalRefs"] = [

@@ -80,11 +80,14 @@ class Database:
     def __init__(self, index: Path) -> None:
         self._index = index
         self._sql = sqlite3.connect(index)
-        stated = dict(self._all("SELECT name, value FROM about"))
-        self.about = About(
-            stated["path"], stated["newest"], *(int(stated[name]) for name in ("entries", "withdrawn", "unread"))
-        )
-        self.ecosystems: dict[str, int] = dict(self._all("SELECT ecosystem, entries FROM ecosystems"))
+        try:
+            stated = dict(self._all("SELECT name, value FROM about"))
+            self.ecosystems: dict[str, int] = dict(self._all("SELECT ecosystem, entries FROM ecosystems"))
+        except CoveError:
+            self.close()
+            raise
+        counts = (int(stated[name]) for name in ("entries", "withdrawn", "unread"))
+        self.about = About(stated["path"], stated["newest"], *counts)
 
     def close(self) -> None:
         self._sql.close()
@@ -136,7 +139,11 @@ def _make(index: Path, path: Path, found: list[Source], report: Report) -> None:
             report(Event("index", "sorting by package"))
             sql.executescript(_INDEXES)
             sql.commit()
-        partial.replace(index)
+        try:
+            partial.replace(index)
+        except PermissionError:
+            if not index.exists():  # on Windows another command that has made it too may have it open
+                raise
     except (OSError, sqlite3.Error) as error:
         raise CoveError(f"the index of {path} cannot be written into {index.parent}: {error}") from error
     finally:
