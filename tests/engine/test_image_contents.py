@@ -19,7 +19,6 @@ from typing import Any
 
 import docker
 import pytest
-
 from base_image import have_base_image
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
