@@ -314,7 +314,7 @@ def _common(quiet: str) -> tuple[Flag, ...]:
 COMMANDS = {
     "image sbom": Command(
         sbom,
-        """Tell which packages are in an image, as a software bill of materials
+        """Tell which packages are in an image (SPDX, CycloneDX)
 
 The packages of dpkg, apk, pip and npm are read from the image's layers, each with its version,
 source, licence where it is stated, package URL, and the layer that brought it.

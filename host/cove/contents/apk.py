@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cove.contents.package import Package, clean
+from cove.contents.texts import lines, stanzas
 
 
 def packages(text: str) -> Iterator[Package]:
-    for block in text.split("\n\n"):
+    for block in stanzas(text):
         fields: dict[str, str] = {}
         for line in block.splitlines():
             if line[:2] in ("P:", "V:", "A:", "L:", "o:"):
@@ -25,7 +26,7 @@ def packages(text: str) -> Iterator[Package]:
 def listed(text: str) -> Iterator[str]:
     """The paths of all files of all packages."""
     folder = ""
-    for line in text.splitlines():
+    for line in lines(text):
         if line[:2] == "F:":
             folder = line[2:]
         elif line[:2] == "R:":

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from cove.contents.package import Package, clean
+from cove.contents.texts import lines, stanzas
 
 # Those whose files lie in the image, whole or in part (dpkg(1), "Package states").
 _THERE = {"installed", "unpacked", "half-configured", "half-installed", "triggers-awaited", "triggers-pending"}
@@ -14,7 +15,7 @@ _SOURCE = re.compile(r"(\S+)(?:\s+\(([^)]*)\))?")
 
 
 def packages(text: str) -> Iterator[Package]:
-    for stanza in re.split(r"\n[ \t]*\n", text):
+    for stanza in stanzas(text):
         fields = {name: clean(value) for name, value in _FIELD.findall(stanza)}
         if not fields.get("Package") or not fields.get("Version"):
             continue
@@ -34,5 +35,5 @@ def packages(text: str) -> Iterator[Package]:
 
 def listed(text: str) -> Iterator[str]:
     """The files of info/NAME.list, a path on each line, or of status.d/NAME.md5sums, a digest before each."""
-    for line in text.splitlines():
+    for line in lines(text):
         yield line.partition("  ")[2] or line.removeprefix("/")

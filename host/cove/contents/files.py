@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from cove.contents import apk, dpkg, npm, os_release, python
 from cove.contents.package import Package
-from cove.contents.told import Told
+from cove.contents.told import MAX_TOLD, Told
 
-_DATABASE = 128 << 20
+_DATABASE = 32 << 20
 _SMALL = 4 << 20
 _NODE = re.compile(r"(?:^|/)node_modules/(?:@[^/]+/)?[^/.@][^/]*/package\.json$")
 
@@ -48,7 +49,7 @@ def unread(path: str) -> str:
 
 
 def _dpkg(text: str) -> Told:
-    return Told(tuple(dpkg.packages(text)))
+    return Told(_few(dpkg.packages(text)))
 
 
 def _dpkg_list(text: str) -> Told:
@@ -56,7 +57,7 @@ def _dpkg_list(text: str) -> Told:
 
 
 def _apk(text: str) -> Told:
-    return Told(tuple(apk.packages(text)), owned=_of_languages(apk.listed(text)))
+    return Told(_few(apk.packages(text)), owned=_of_languages(apk.listed(text)))
 
 
 def _python(text: str) -> Told:
@@ -71,13 +72,18 @@ def _os_release(text: str) -> Told:
     return Told(distribution=os_release.distribution(text))
 
 
+def _few(packages: Iterable[Package]) -> tuple[Package, ...]:
+    """No more than it takes to see that they are too many."""
+    return tuple(islice(packages, MAX_TOLD + 1))
+
+
 def _single(package: Package | None) -> Told:
     return Told((package,) if package else ())
 
 
 def _of_languages(paths: Iterable[str]) -> frozenset[str]:
     found = (path for path in paths if path.endswith(_ENDS))
-    return frozenset(path for path in found if reader(path) in (_PYTHON, _NPM))
+    return frozenset(islice((path for path in found if reader(path) in (_PYTHON, _NPM)), MAX_TOLD + 1))
 
 
 def _of_dpkg(path: str) -> Reader | None:

@@ -9,13 +9,11 @@ from dataclasses import dataclass, field
 
 from cove.contents import files
 from cove.contents.archive import MAX_BYTES, MAX_PATH, Damaged, Hostile, Layer, Stream, layer, members
-from cove.contents.told import Told
+from cove.contents.told import MAX_TOLD, Told
 from cove.errors import CoveError
 
 MAX_ENTRIES = 5_000_000
 """Files of all layers."""
-MAX_TOLD = 500_000
-"""Packages, and files that tell of them, of all layers."""
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _RESERVED = ".wh..wh."

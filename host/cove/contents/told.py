@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from cove.contents.package import Distribution, Package
 
+MAX_TOLD = 500_000
+"""Packages, and files that tell of them, of all layers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
