@@ -21,7 +21,7 @@ import docker
 import pytest
 from base_image import have_base_image
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(1200)]
 
 NAME = "cove-test/contents"
 SITE = "usr/local/lib/python3.13/site-packages"
@@ -78,7 +78,7 @@ def environment(native_engine: Any, tmp_path: Path) -> dict[str, str]:
 def cove(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "cove", "image", *words],
-        env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
+        env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from cove.contents import files
 from cove.contents.archive import MAX_BYTES, MAX_PATH, Damaged, Hostile, Layer, Stream, layer, members
+from cove.contents.package import clean
 from cove.contents.told import MAX_TOLD, Told
 from cove.errors import CoveError
 
@@ -77,7 +78,7 @@ def read(archive: Iterable[bytes], wanted: Iterable[str], report: Callable[[int]
                 changes = _changes(opened, limits)
                 opened.drain()
             except Damaged as error:
-                reasons.append(f"{member.name}: {error}")
+                reasons.append(clean(f"{member.name}: {error}"))
                 continue
             if opened.digest in missing:
                 missing.discard(opened.digest)
@@ -85,7 +86,7 @@ def read(archive: Iterable[bytes], wanted: Iterable[str], report: Callable[[int]
     except Damaged as error:
         reasons.append(str(error))
     if missing:
-        because = f" ({reasons[0]})" if reasons else ""
+        because = f" ({reasons[-1]})" if reasons else ""
         raise CoveError(
             f"the engine's archive of the image lacks the layer {min(missing)}, or has a damaged one{because}"
         )

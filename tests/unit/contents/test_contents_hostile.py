@@ -90,6 +90,41 @@ def test_global_headers_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "too many global headers" in refused(output.getvalue())
 
 
+def test_maps_of_holes_have_no_end_and_are_refused() -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        member = tarfile.TarInfo("GNUSparseFile.1/x")
+        member.pax_headers = {
+            "GNU.sparse.major": "1",
+            "GNU.sparse.minor": "0",
+            "GNU.sparse.name": "x",
+            "GNU.sparse.realsize": "9",
+        }
+        member.size = 512
+        tar.addfile(member, io.BytesIO(b"1\n0\n0\n".ljust(512, b"\0")))
+    assert "with holes" in refused(packed.getvalue())
+    old = bytearray(tarfile.TarInfo("x").tobuf(tarfile.GNU_FORMAT))
+    old[156:157], old[482:483] = tarfile.GNUTYPE_SPARSE, b"\1"
+    old[148:156] = b" " * 8
+    old[148:156] = b"%06o\0 " % sum(old)
+    assert "with holes" in refused(bytes(old) + bytes(1024))
+
+
+@pytest.mark.parametrize("size", ["-1024", "-1", "99999999999999999999", "x"])
+def test_a_size_that_is_none_is_an_error(size: str) -> None:
+    output = io.BytesIO()
+    with tarfile.open(fileobj=output, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        member = tarfile.TarInfo("node_modules/x/package.json")
+        member.pax_headers = {"size": size}
+        tar.addfile(member)
+    made = output.getvalue() + GOOD
+    try:
+        found = read(made)
+    except CoveError:
+        return
+    assert names(found) == []
+
+
 def test_a_wrong_header_in_the_middle_is_not_the_end() -> None:
     whole = layer({"first": "x", "node_modules/x/package.json": manifest("x", "1"), "last": "y"})
     damaged = whole[:1024] + b"damaged!" + whole[1032:]
