@@ -23,6 +23,7 @@ MAX_HEADER = 1 << 20
 MAX_GLOBAL_HEADER = 1 << 16
 MAX_GLOBAL_FIELDS = 1000
 MAX_PATH = 4096
+MAX_READS_AFTER_END = 100
 BUFFER = 1 << 18
 _ENDS = ("EOFHeaderError", "EmptyHeaderError")
 """What tarfile raises where an archive ends in order; the library tells of their common base alone."""
@@ -125,16 +126,36 @@ class Layer:
             pass
 
 
+class _Ending:
+    """A file that raises `Damaged` for who goes on and on reading after its end: tarfile passes over a file of 2^80 bytes in small steps,
+    whether there is something or not.
+    """
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self._after = 0
+
+    def read(self, size: int, /) -> bytes:
+        data = self._source.read(size)
+        if not data:
+            self._after += 1
+            if self._after > MAX_READS_AFTER_END:
+                raise Damaged("it ends in the middle of a file")
+        return data
+
+
 def members(source: Readable) -> Iterator[tuple[tarfile.TarInfo, Callable[[int], bytes]]]:
     """Each member, and a way to read so many bytes of it before the next is asked for. Raises `Damaged`, `Hostile`."""
     try:
         with tarfile.open(
-            fileobj=cast("IO[bytes]", source), mode="r|", bufsize=BUFFER, tarinfo=_Strict, errors="surrogateescape"
+            fileobj=cast("IO[bytes]", _Ending(source)),
+            mode="r|",
+            bufsize=BUFFER,
+            tarinfo=_Strict,
+            errors="surrogateescape",
         ) as archive:
             while (member := archive.next()) is not None:
                 archive.members = []  # type: ignore[attr-defined]  # or it would keep them all
-                if member.size > MAX_BYTES:  # tarfile would go over them in small steps, though there is nothing more
-                    raise Hostile(f"a file of {member.size} bytes")
                 if len(archive.pax_headers) > MAX_GLOBAL_FIELDS:
                     raise Hostile("too many global headers")
                 yield member, _reading(archive, member)

@@ -111,7 +111,7 @@ def test_maps_of_holes_have_no_end_and_are_refused() -> None:
 
 
 @pytest.mark.parametrize("size", ["-1024", "-1", "99999999999999999999", "x"])
-def test_a_size_that_is_none_is_an_error(size: str) -> None:
+def test_a_size_that_is_none_is_an_error_or_that_of_an_archive_that_ends_early(size: str) -> None:
     output = io.BytesIO()
     with tarfile.open(fileobj=output, mode="w", format=tarfile.PAX_FORMAT) as tar:
         member = tarfile.TarInfo("node_modules/x/package.json")
@@ -123,6 +123,15 @@ def test_a_size_that_is_none_is_an_error(size: str) -> None:
     except CoveError:
         return
     assert names(found) == []
+
+
+def test_a_size_that_is_told_in_another_field_is_an_end_as_well() -> None:
+    sparse = bytearray(tarfile.TarInfo("x").tobuf(tarfile.GNU_FORMAT))
+    sparse[156:157] = tarfile.GNUTYPE_SPARSE
+    sparse[124:136] = b"\x80" + b"\x7f" * 11
+    sparse[148:156] = b" " * 8
+    sparse[148:156] = b"%06o\0 " % sum(sparse)
+    assert "ends in the middle of a file" in refused(bytes(sparse) + bytes(5000))
 
 
 def test_a_wrong_header_in_the_middle_is_not_the_end() -> None:
