@@ -375,8 +375,8 @@ SCHEMA: dict[str, Key] = {
         Key(
             "folder_driver",
             "one of " + ", ".join(FOLDER_DRIVERS),
-            "What carries shared folders: virtiofs (by virtiofsd, Linux), 9p (QEMU's own, Linux and macOS), agent (9p by Cove"
-            " itself, Linux and macOS), or auto: the best that works here; cove machine status tells which, and why.",
+            "What carries shared folders: virtiofs (by virtiofsd, Linux), 9p (QEMU's own, Linux and macOS), agent (Cove's"
+            " own 9p, Linux and macOS, which alone makes your computer's changes events in containers), or auto, which is agent.",
             _choice(FOLDER_DRIVERS),
             json.dumps,
             words=FOLDER_DRIVERS,
