@@ -28,6 +28,7 @@ from coved.build.request import Request, Result
 from coved.build.upkeep import Entry, Keep
 from coved.buildkit import arrivals, patience
 from coved.buildkit.builds import Builds
+from coved.buildkit.history import History
 from coved.buildkit.messages import (
     DISK_USAGE,
     EXPORT_TRACE,
@@ -116,8 +117,10 @@ class Set:
         self.server = server
         self.contexts = Contexts(tmp_path / "contexts")
         self.builder: Any = FakeBuilder(body, self.contexts, folder_path=tmp_path / "unpacked")
+        self.history = History(tmp_path / "history")
         self.service = Service(
             self.builder,
+            self.history,
             identity="me",
             version="1",
             platforms=lambda: [documents.Platform("linux", "amd64"), documents.Platform("linux", "arm", "v7")],
@@ -347,7 +350,7 @@ def test_a_build_ends_when_all_of_it_has_ended(tmp_path: Path) -> None:
         there = Sessions()
         channel = cast(Any, None)
         await there.add(Session(channel, "s", "", contexts=made.contexts, archives=made.builder, sockets=tmp_path))
-        builds = Builds(there, made.builder)
+        builds = Builds(there, made.builder, made.history)
         one = await builds.begin(SolveRequest(ref="r", session="s"))
         asking = asyncio.create_task(one.run("dockerfile.v0", {}, {}))
         await began.wait()
