@@ -76,6 +76,10 @@ export class Trace {
     return [...this.found.values()].filter(({ started }) => started > 0).sort((one, other) => one.started - other.started);
   }
 
+  nameOf(digest: string): string {
+    return this.found.get(digest)?.name ?? "";
+  }
+
   /** What a step does just now. */
   doing(digest: string): Part | null {
     let last: Part | null = null;
