@@ -32,16 +32,20 @@ class Build:
         self._history = history
         self._entry: Entry | None = None
         """None for what is no build: clients ask what the engine can do, and what a Dockerfile has, in the same way."""
-        if not solve.internal and "requestid" not in solve.frontend_attrs:
-            record = records.begun(
-                solve.ref, solve.frontend, solve.frontend_attrs, attributes.exporters(solve), time.time_ns()
-            )
-            self._entry = history.begin(record, self.log)
         self._sessions = sessions
         self._builder = builder
         self._running: set[asyncio.Task[Result]] = set()
         self._result = Result()
         self.error: BaseException | None = None
+
+    def begin(self) -> None:
+        """From now on the history has it, until ``end``."""
+        solve = self.solve
+        if solve.internal or "requestid" in solve.frontend_attrs:
+            return
+        exporters = attributes.exporters(solve)
+        record = records.begun(solve.ref, solve.frontend, solve.frontend_attrs, exporters, time.time_ns())
+        self._entry = self._history.begin(record, self.log)
 
     async def run(self, frontend: str, options: Mapping[str, str], inputs: Mapping[str, Definition]) -> Result:
         """Carries it out; ends with the task that asked for it, or with the build. Raises EngineError, GrpcError."""
@@ -127,6 +131,7 @@ class Builds:
             raise Conflict(f"job ID {solve.ref} exists")
         build = Build(solve, self._sessions, self._builder, self._history)
         await self._there.add(solve.ref, build)
+        build.begin()
         return build
 
     async def end(self, build: Build, failure: BaseException | None = None) -> None:

@@ -25,7 +25,7 @@ export const buildsEn = {
   "builds.back": "All builds",
   "builds.failed": "Why it failed",
   "builds.miss": "The first step that was not in the cache",
-  "builds.miss.none": "All {all} steps of the Dockerfile came from the cache.",
+  "builds.miss.none": "Every step of the Dockerfile came from the cache.",
   "builds.miss.cost": "It had to run, and so had {after} more that come after it: {took} together, where the whole build took {whole} ({share}).",
   "builds.miss.alone": "It had to run, and nothing after it: {took} of {whole} ({share}).",
   "builds.why.asked": "The build was told not to use the cache (--no-cache).",

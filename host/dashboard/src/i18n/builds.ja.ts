@@ -27,7 +27,7 @@ export const buildsJa: Record<keyof typeof buildsEn, string> = {
   "builds.back": "すべてのビルド",
   "builds.failed": "失敗の理由",
   "builds.miss": "キャッシュになかった最初のステップ",
-  "builds.miss.none": "Dockerfile の {all} ステップはすべてキャッシュから得られました。",
+  "builds.miss.none": "Dockerfile のステップはすべてキャッシュから得られました。",
   "builds.miss.cost": "このステップと、その後の {after} ステップを実行し直しました: 合計 {took}、ビルド全体は {whole} ({share})。",
   "builds.miss.alone": "実行し直したのはこのステップだけです: {whole} のうち {took} ({share})。",
   "builds.why.asked": "キャッシュを使わないよう指定されました (--no-cache)。",

@@ -248,7 +248,7 @@ function Misses({ build, steps, now }: { build: Build; steps: readonly Step[]; n
   const cacheable = steps.filter(({ name }) => carriedOut(name));
   const miss = firstMiss(steps, now);
   if (cacheable.length === 0) return null;
-  if (!miss) return build.State === "running" ? null : <p class="notice good">{t("builds.miss.none", { all: count(cacheable.length) })}</p>;
+  if (!miss) return build.State === "running" ? null : <p class="notice good">{t("builds.miss.none")}</p>;
   return (
     <section class="build-miss">
       <h2>{t("builds.miss")}</h2>
