@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import subprocess
+import tarfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -133,6 +134,18 @@ def test_a_build_is_listed_inspected_and_its_log_read(cli: Run, name: str, made:
     told = json.loads(cli("buildx", "history", "inspect", "--format", "json", again["ref"]))
     assert told["NumCachedSteps"] == 3
     cli("image", "rm", name)
+
+
+def test_a_record_is_exported_with_its_log(cli: Run, name: str, made: Callable[..., Path], tmp_path: Path) -> None:
+    cli("build", made("FROM busybox\nRUN echo exported; exit 1\n"), status=1)
+    (record,) = records(cli, name)
+    archive = tmp_path / "archive"
+    cli("buildx", "history", "export", "-o", archive, record["ref"])
+    with tarfile.open(archive) as tar:
+        blobs = [tar.extractfile(each) for each in tar if each.isfile()]
+        data = [blob.read() for blob in blobs if blob is not None]
+    assert any(b"exported\n" in each for each in data)
+    assert any(b"errdefs.Source+json" in each for each in data)
 
 
 def test_a_failure_is_told_with_its_lines_and_the_last_output(cli: Run, name: str, made: Callable[..., Path]) -> None:

@@ -1,4 +1,4 @@
-"""containerd.services.content.v1.Content, of which clients have the errors of builds that failed, with all details."""
+"""containerd.services.content.v1.Content, of which clients have what records of builds refer to: logs, and errors with all details."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ class Content:
             record, error = records.as_clients_have_it(entry.record)
             if record.external_error is not None and record.external_error.digest == digest:
                 return error, record.completed_at
+            if record.logs is not None and record.logs.digest == digest:
+                return await self._history.packed_log(entry), record.completed_at
         raise GrpcError(Code.NOT_FOUND, f"content {digest}: not found")
 
     async def _info(

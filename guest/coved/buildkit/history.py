@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -11,13 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from coved.build.request import Result
-from coved.buildkit import records
+from coved.buildkit import history_files, records
 from coved.buildkit.history_files import Files, Kept
 from coved.buildkit.messages import (
     HISTORY_COMPLETE,
     HISTORY_DELETED,
     HISTORY_STARTED,
     BuildHistoryRecord,
+    Descriptor,
     StatusResponse,
 )
 from coved.buildkit.status import StatusLog
@@ -35,6 +37,7 @@ MOST_BYTES = 128 << 20
 LOG_BYTES = 8 << 20
 """Of one build's output that is kept, the end of it."""
 ENDING_S = 5.0
+LOG_TYPE = "application/vnd.buildkit.status.v0"
 
 
 @dataclass
@@ -93,6 +96,9 @@ class History:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ENDING_S):
                 await self._all_ended.wait()
+        await self._written()
+
+    async def _written(self) -> None:
         if writing := [each.writing for each in self._entries.values() if each.writing is not None]:
             await asyncio.wait(writing)
 
@@ -115,27 +121,30 @@ class History:
         record.error = error
         assert entry.log is not None
         entry.log.on_step = lambda: None
-        self._told_of(entry)
+        _count(record, entry.log)
         entry.writing = asyncio.get_running_loop().create_task(self._write(entry))
         if all(each.record.completed_at for each in self._entries.values()):
             self._all_ended.set()
 
     async def _write(self, entry: Entry) -> None:
-        """Nobody waits for it: until it is done the log is in memory."""
+        """The build's client does not wait for it: until it is done the log is in memory."""
         assert entry.log is not None
         messages = entry.log.messages(LOG_BYTES)
         try:
             await self._open()
+            packed, entry.record.logs = await asyncio.to_thread(_packed, messages)
             async with self._changing:
                 if self._entries.get(entry.record.ref) is not entry:
                     return  # meanwhile it was removed
-                entry.size = await asyncio.to_thread(self._files.write, entry.kept, messages)
+                entry.size = await asyncio.to_thread(self._files.write, entry.kept, packed)
                 entry.log = None
                 await self._limit()
         except OSError as error:
             log.warning("build %s is not kept: %s", entry.record.ref, error)
         finally:
             entry.writing = None
+            if self._entries.get(entry.record.ref) is entry:
+                self._told_of(entry)
 
     async def _limit(self) -> None:
         ended = [each for each in self._entries.values() if each.record.completed_at and not each.record.pinned]
@@ -150,8 +159,9 @@ class History:
     # -- for those who look
 
     async def entries(self) -> list[Entry]:
-        """The newest first."""
+        """The newest first. What has ended is whole by then."""
         await self._open()
+        await self._written()
         return [*reversed(self._entries.values())]
 
     async def find(self, ref: str) -> Entry | None:
@@ -175,12 +185,15 @@ class History:
             async for message in entry.log.follow():
                 yield message
             return
+        for message in history_files.unpacked(await self.packed_log(entry)):
+            yield message
+
+    async def packed_log(self, entry: Entry) -> bytes:
+        """Of a build whose record has ``logs``, in the form that they are in. Raises NotFound."""
         try:
-            messages = await asyncio.to_thread(self._files.messages, entry.kept)
+            return await asyncio.to_thread(self._files.log, entry.kept)
         except FileNotFoundError:
             raise _no_record(entry.record.ref) from None
-        for message in messages:
-            yield message
 
     async def remove(self, ref: str) -> None:
         """Raises NotFound, Conflict."""
@@ -242,6 +255,11 @@ class _Listener:
             due, self._due = self._due, {}
             for (kind, _), entry in due.items():
                 yield kind, entry
+
+
+def _packed(messages: list[StatusResponse]) -> tuple[bytes, Descriptor]:
+    log = history_files.packed(messages)
+    return log, Descriptor(LOG_TYPE, f"sha256:{hashlib.sha256(log).hexdigest()}", len(log))
 
 
 def _count(record: BuildHistoryRecord, log: StatusLog) -> None:

@@ -311,6 +311,7 @@ class BuildHistoryRecord(Message):
     error: RpcStatus | None = message(5, RpcStatus)
     created_at: int = time(6)
     completed_at: int = time(7)
+    logs: Descriptor | None = message(8, Descriptor)
     exporter_response: dict[str, str] = string_map(9)
     pinned: bool = boolean(14)
     num_cached_steps: int = int32(15)

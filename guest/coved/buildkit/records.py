@@ -25,7 +25,7 @@ _INTERNAL = "internal error, see the engine's log"
 _ID_LETTERS = string.digits + string.ascii_lowercase
 _ID_LENGTH = 25
 _IMPORTS = "cache-imports"
-_SHOWN_OF_IMPORTS = ("ref", "src")
+_SHOWN_OF_IMPORTS = ("ref", "scope")
 
 
 def new_ref() -> str:

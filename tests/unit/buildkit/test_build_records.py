@@ -119,7 +119,7 @@ def test_what_a_crash_left_is_removed(tmp_path: Path) -> None:
         assert files(tmp_path) == [good]
         good.write_bytes(data[:-9])  # of the log there is no end
         (entry,) = await made.entries()
-        assert isinstance(await said(made, entry), bytes)
+        assert await said(made, entry) in (b"", b"said\n")
 
     run(body)
 
