@@ -141,10 +141,19 @@ class History:
                 await self._limit()
         except OSError as error:
             log.warning("build %s is not kept: %s", entry.record.ref, error)
+            entry.record.logs = None
+            await self._only_unkept(entry)
         finally:
             entry.writing = None
             if self._entries.get(entry.record.ref) is entry:
                 self._told_of(entry)
+
+    async def _only_unkept(self, entry: Entry) -> None:
+        """It could not be written. It can be asked about as long as it is the last one of which that is so: logs are large."""
+        async with self._changing:
+            for other in [*self._entries.values()]:
+                if other is not entry and other.log is not None and other.record.completed_at and other.writing is None:
+                    await self._forget(other)
 
     async def _limit(self) -> None:
         ended = [each for each in self._entries.values() if each.record.completed_at and not each.record.pinned]
@@ -226,7 +235,8 @@ class History:
         if self._entries.get(entry.record.ref) is not entry:
             return
         del self._entries[entry.record.ref]
-        await asyncio.to_thread(self._files.remove, entry.kept)
+        if entry.log is None:  # else there is no file
+            await asyncio.to_thread(self._files.remove, entry.kept)
         self._tell(HISTORY_DELETED, entry)
 
     def _told_of(self, entry: Entry) -> None:

@@ -49,7 +49,7 @@ class Files:
     def read_all(self) -> list[tuple[Kept, int]]:
         """With their sizes; what is none is removed."""
         found = []
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             for path in sorted(self._folder.iterdir()):
                 try:
                     with path.open("rb") as file:

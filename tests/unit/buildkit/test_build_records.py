@@ -248,6 +248,8 @@ def test_what_cannot_be_written_stays_in_memory(tmp_path: Path) -> None:
         made = History(tmp_path / "none" / "history")
         entry = await build(made, "r")
         assert await said(made, entry) == b"said\n"
+        await build(made, "s")
+        assert await refs(made) == ["s"]  # or a full disk would fill the memory
 
     run(body)
 

@@ -185,9 +185,9 @@ function Inside({ build, now }: { build: Build; now: number }) {
         redraw((before) => before + 1);
       });
     };
-    const read = async () => {
+    const read = async (wanted = signal) => {
       held.current = new Held();
-      for await (const status of await builds.progress(build.Ref, signal)) {
+      for await (const status of await builds.progress(build.Ref, wanted)) {
         held.current.add(held.current.trace.take(status));
         soon();
       }

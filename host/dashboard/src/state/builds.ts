@@ -11,18 +11,18 @@ export const failed = signal<Failure | null>(null);
 
 /** Keeps it current until the signal says that nobody looks any more. */
 export async function followBuilds(signal: AbortSignal): Promise<void> {
-  const read = async () => {
+  const read = async (wanted = signal) => {
     // What is there is told anew with each connection: of what went meanwhile nobody tells.
     const found = new Map<string, Build>();
     let ready = false;
-    for await (const { Build, Removed, Ready } of await builds.follow(signal)) {
+    for await (const { Build, Removed, Ready } of await builds.follow(wanted)) {
       if (Build) found.set(Build.Ref, Build);
       if (Removed) found.delete(Removed);
       ready ||= Ready === true;
       failed.value = null;
       if (ready) known.value = new Map(found);
     }
-    if (!signal.aborted) throw new Failure("", 0);
+    if (!wanted.aborted) throw new Failure("", 0);
   };
   try {
     await lasting(read, signal, () => {});
