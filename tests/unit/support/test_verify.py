@@ -156,6 +156,16 @@ def test_what_cove_does_not_do_on_a_system_yet_is_skipped_there(
     assert verify.FAILED not in found.values()
 
 
+def test_what_hyper_v_runs_is_suspended_on_windows(
+    stand_in: verify.Verification, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(stand_in._environment, "USED", "hyperv")
+    monkeypatch.setattr(verify, "sys", SimpleNamespace(platform="win32"))
+    assert states(stand_in)["suspend"] == verify.PASSED
+    calls = [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()]
+    assert ["machine", "suspend", verify.MACHINE] in calls
+
+
 def test_a_failure_is_told_rather_than_that_of_tidying_up_after_it(
     stand_in: verify.Verification, monkeypatch: pytest.MonkeyPatch
 ) -> None:
