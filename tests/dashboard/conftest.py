@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, e
 
 UNIT = Path(__file__).parents[1] / "unit"
 sys.path += [str(UNIT), str(UNIT / "agent")]  # of stand-ins for a machine
+sys.path += [str(UNIT.with_name("engine"))]  # of an engine on this computer
 
 expect.set_options(timeout=PATIENCE_MS)
 

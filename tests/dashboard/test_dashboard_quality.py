@@ -18,7 +18,7 @@ from machine_support import Machine
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 Visit = Callable[[str], Page]
-PAGES = ("overview", "containers", "images", "cache", "volumes", "networks", "settings", "diagnose", "tour")
+PAGES = ("overview", "containers", "images", "builds", "cache", "volumes", "networks", "settings", "diagnose", "tour")
 TABS = ("logs", "terminal", "inspect", "stats", "files")
 MOST_BYTES = 250_000
 """Compressed, until the first page is whole."""

@@ -1,4 +1,7 @@
+import { buildsEn } from "./builds.en";
+
 export const en = {
+  ...buildsEn,
   actions: "Actions",
   cancel: "Cancel",
   close: "Close",
@@ -36,6 +39,7 @@ export const en = {
   "nav.overview": "Overview",
   "nav.containers": "Containers",
   "nav.images": "Images",
+  "nav.builds": "Builds",
   "nav.cache": "Build cache",
   "nav.volumes": "Volumes",
   "nav.networks": "Networks",

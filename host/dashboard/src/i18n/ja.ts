@@ -1,6 +1,8 @@
+import { buildsJa } from "./builds.ja";
 import type { Catalogue } from "./index";
 
 export const ja: Catalogue = {
+  ...buildsJa,
   actions: "操作",
   cancel: "キャンセル",
   close: "閉じる",
@@ -38,6 +40,7 @@ export const ja: Catalogue = {
   "nav.overview": "概要",
   "nav.containers": "コンテナ",
   "nav.images": "イメージ",
+  "nav.builds": "ビルド",
   "nav.cache": "ビルドキャッシュ",
   "nav.volumes": "ボリューム",
   "nav.networks": "ネットワーク",
