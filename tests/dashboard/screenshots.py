@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from browser import CHROMIUM, FLAGS, PATIENCE_MS, TOURED, Dashboard
+from browser import CHROMIUM, FLAGS, PATIENCE_MS, Dashboard
 from cove.tray.icons import COLOURS
 from cove.tray.menu import RUNNING
 from machine_support import Machine, running_machine
@@ -147,9 +147,10 @@ def small(path: Path) -> None:
 def opened(machine: Machine, browser: Browser, folder: Path, **looks: object) -> Iterator[Shots]:
     context = browser.new_context(**{"viewport": WIDE, "locale": "en-US", **looks})  # type: ignore[arg-type]
     context.set_default_timeout(PATIENCE_MS)
-    context.add_init_script(TOURED)
+    dashboard = Dashboard(machine)
+    dashboard.choose(toured="yes")
     page = context.new_page()
-    page.goto(Dashboard(machine).address())
+    page.goto(dashboard.address())
     expect(page.locator("[data-machine=running]")).to_be_visible(timeout=PATIENCE_MS)
     yield Shots(page, folder, machine)
     context.close()
