@@ -278,6 +278,7 @@ export const en = {
   "prune.preview": "What will be removed",
   "prune.most": "{size} at most: layers that others share stay.",
   "prune.action": "Remove {count}",
+  "prune.removed": "{count} removed.",
   "prune.done": "{size} freed.",
 
   "cache.note": "{all} steps, {size}",

@@ -280,6 +280,7 @@ export const ja: Catalogue = {
   "prune.preview": "削除されるもの",
   "prune.most": "最大 {size}。ほかと共有しているレイヤーは残ります。",
   "prune.action": "{count} 個を削除",
+  "prune.removed": "{count} 個を削除しました。",
   "prune.done": "{size} を解放しました。",
 
   "cache.note": "{all} ステップ、{size}",

@@ -32,7 +32,19 @@ export function Networks() {
       texts={(network) => [network.Name, network.Driver, subnets(network)]}
       columns={[{ text: t("name") }, { text: t("networks.driver"), class: "wide" }, { text: t("networks.subnet") }, { text: t("networks.connected"), class: "wide" }]}
       row={(network) => <Row key={network.Id} network={network} />}
-      tools={unused.length > 0 && <PruneButton what="networks" items={unused.map(({ Name }) => ({ name: Name }))} done={() => networks.refresh()} />}
+      tools={
+        unused.length > 0 && (
+          <PruneButton
+            what="networks"
+            items={unused.map(({ Id, Name }) => ({ id: Id, name: Name }))}
+            // Docker's own would take those of stopped containers too, which could not start again then.
+            remove={async () => {
+              for (const { Id } of unused) await docker.removeNetwork(Id);
+            }}
+            done={() => networks.refresh()}
+          />
+        )
+      }
       add={<CreateButton />}
       above={(all) => <Connections networks={all.filter((network) => membersOf(network).length > 0)} />}
     />
