@@ -264,6 +264,7 @@ def test_an_engine_that_refuses_is_told_with_what_to_do(page: Page) -> None:
     expect(page.get_by_role("table")).to_be_visible()
 
 
+@pytest.mark.short
 def test_what_is_committed_is_what_the_sources_build(tmp_path: Path) -> None:
     built = tmp_path / "assets"
     node = os.environ | {"PATH": f"{Path(shutil.which('npx') or '').parent}:{os.environ['PATH']}"}
