@@ -13,10 +13,9 @@ from browser import CHROMIUM, FLAGS, PATIENCE_MS, Dashboard
 from machine_support import Machine, running_machine
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
-TESTS = Path(__file__).parents[1]
-sys.path += [
-    str(TESTS / folder) for folder in ("unit", "unit/agent", "engine")
-]  # of stand-ins for a machine, and of engines
+UNIT = Path(__file__).parents[1] / "unit"
+sys.path += [str(UNIT), str(UNIT / "agent")]  # of stand-ins for a machine
+sys.path += [str(UNIT.with_name("engine"))]  # of an engine on this computer
 
 expect.set_options(timeout=PATIENCE_MS)
 
