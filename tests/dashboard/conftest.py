@@ -20,6 +20,15 @@ sys.path += [str(UNIT.with_name("engine"))]  # of an engine on this computer
 expect.set_options(timeout=PATIENCE_MS)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A test's time is its own: the machine that the first one has started has a bound itself."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            marked = item.get_closest_marker("timeout")
+            bound = marked.args[0] if marked else float(config.getini("timeout"))
+            item.add_marker(pytest.mark.timeout(bound, func_only=True), append=False)
+
+
 @pytest.fixture(scope="session")
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     """A VM of these tests; with --native a machine that seems to run, and whose engine is this computer's."""

@@ -112,7 +112,7 @@ function Load() {
   return (
     <section aria-label={t("overview.load")}>
       <Suspense fallback={<Loading />}>
-        <div class={`charts ${carried.length > 0 ? "four" : "three"}`}>
+        <div class={`charts ${carried.length > 0 ? "" : "three"}`}>
           <Chart height={96} label={t("stats.cpu")} times={times} top={20} format={percent} series={[{ name: t("stats.cpu"), values: values("cpu") }]} />
           <Chart height={96} label={t("stats.memory")} times={times} top={64e6} format={bytes} series={[{ name: t("stats.memory"), values: values("memory") }]} />
           <Chart height={96} label={t("stats.disk")} times={times} top={1000} format={rate} series={[{ name: t("stats.read"), values: values("read") }, { name: t("stats.written"), values: values("written") }]} />
