@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ NARROW = {"width": 390, "height": 844}
 LINES_S = 15_000
 MENU_WITH_CONTAINERS = 220
 """Pixels of height; without them it has less."""
+KERNEL = "6.12.0"
 HOME = "/home/ada/.local/share/cove"
 RENAMED = """([from, to]) => {
     const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -89,6 +91,7 @@ def take(machine: Machine, browser: Browser, folder: Path) -> None:
         page.shot("containers-dark", "containers")
         page.shot("logs-dark", f"containers/{web}/logs")
     with opened(machine, browser, folder, locale="ja-JP") as page:
+        page.page.wait_for_timeout(LINES_S)
         page.shot("overview-ja", "overview")
         page.shot("containers-ja", "containers")
     with opened(machine, browser, folder, viewport=NARROW) as page:
@@ -127,8 +130,9 @@ class Shots:
         expect(self.page.locator(".loading, [aria-busy=true]")).to_have_count(0, timeout=PATIENCE_MS)
         if "logs" in place:
             expect(self.page.locator(".log-line").nth(30)).to_be_visible(timeout=PATIENCE_MS)
-        # Not the folders of whoever takes them, nor of a test's machine.
-        for shown, instead in ((f"{self._machine.home}/user", "/home/ada"), (str(self._machine.home), HOME)):
+        # Not the folders of whoever takes them, nor of a test's machine, nor the name of their computer's kernel.
+        folders = {f"{self._machine.home}/user": "/home/ada", str(self._machine.home): HOME}
+        for shown, instead in {**folders, platform.release(): KERNEL}.items():
             self.page.evaluate(RENAMED, [shown, instead])
         path = self._folder / f"{name}.png"
         self.page.screenshot(path=path)
