@@ -1,29 +1,17 @@
-"""Builds in the dashboard: as they go, and afterwards. The engine is on this computer: what the page shows is the same as of the VM's, and
-builds take seconds."""
+"""Builds in the dashboard: as they go, and afterwards."""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
-import tempfile
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from browser import PATIENCE_MS, SOURCES, TOURED, comes_true
-from busybox_image import import_busybox
-from cove.cli.dashboard import PROCESS
-from cove.dashboard import launch
-from cove.machine import lifecycle
-from cove.machine.locks import FileLock
+from browser import PATIENCE_MS, SOURCES, Dashboard
 from debian_files import docker_config
-from engines import Engine
+from machine_support import Machine
 from playwright.sync_api import Browser, Page, expect
-
-pytestmark = pytest.mark.root
 
 BOUND_S = 120
 WIDE = {"viewport": {"width": 1280, "height": 800}, "locale": "en-US"}
@@ -35,18 +23,16 @@ LOOKS: dict[str, dict[str, object]] = {
 }
 
 
-class Workshop:
-    """An engine on this computer, as the engine of a machine of a Cove of its own."""
+class Docker:
+    """docker's client with Debian's buildx, before the dashboard's machine."""
 
-    def __init__(self, engine: Engine, environment: dict[str, str]) -> None:
-        self.engine = engine
-        self.environment = environment
+    def __init__(self, machine: Machine, config: Path) -> None:
+        self.environment = {
+            **machine.environment, "DOCKER_HOST": machine.docker_host, "DOCKER_CONFIG": str(config),
+            "DOCKER_CLI_HINTS": "false",
+        }  # fmt: skip
 
-    def address(self) -> str:
-        """Opens its dashboard once."""
-        return launch.address("default", PROCESS)
-
-    def docker(self, *words: str | Path, status: int = 0, **more: str) -> str:
+    def __call__(self, *words: str | Path, status: int = 0, **more: str) -> str:
         done = subprocess.run(
             ["docker", *map(str, words)],
             env={**self.environment, **more},
@@ -59,33 +45,8 @@ class Workshop:
 
 
 @pytest.fixture(scope="module")
-def dashboard() -> Iterator[Workshop]:
-    home = Path(tempfile.mkdtemp(prefix="cove-w", dir="/tmp"))
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith(("COVE_", "DOCKER_"))]:
-            patch.delenv(name)
-        patch.setenv("COVE_HOME", str(home))
-        patch.setenv("DOCKER_CONFIG", str(docker_config(home / "docker")))
-        engine = Engine(Path(tempfile.mkdtemp(prefix="cove-e", dir="/tmp")))
-        try:
-            engine.start()
-            import_busybox(engine.url)
-            paths = lifecycle.init("default")
-            with FileLock(paths.vm_lock) as lock:
-                assert lock.try_acquire()
-                paths.docker_socket.symlink_to(engine.socket)
-                try:
-                    yield Workshop(engine, {**os.environ, "DOCKER_HOST": engine.url, "DOCKER_CLI_HINTS": "false"})
-                finally:
-                    launch.end("default")
-        finally:
-            engine.close()
-            shutil.rmtree(home, ignore_errors=True)
-
-
-@pytest.fixture
-def name() -> str:
-    return f"t{uuid.uuid4().hex[:10]}"
+def docker(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Docker:
+    return Docker(machine, docker_config(tmp_path_factory.mktemp("docker") / "config"))
 
 
 @pytest.fixture
@@ -104,10 +65,10 @@ Visit = Callable[[str], Page]
 Made = Callable[..., Path]
 
 
-def test_where_the_time_and_the_cache_misses_went(dashboard: Workshop, visit: Visit, made: Made, name: str) -> None:
+def test_where_the_time_and_the_cache_misses_went(docker: Docker, visit: Visit, made: Made, name: str) -> None:
     dockerfile = "FROM busybox\nRUN echo first; echo to be found\nCOPY f /\nRUN sleep 1; echo slow\nRUN echo last\n"
-    dashboard.docker("build", "-t", name, "--build-arg", "WHO=me", made(dockerfile, f="one"))
-    dashboard.docker("build", "-t", name, made(dockerfile, f="two"))
+    docker("build", "-t", name, "--build-arg", "WHO=me", made(dockerfile, f="one"))
+    docker("build", "-t", name, made(dockerfile, f="two"))
     page = visit("builds")
     rows = page.get_by_role("row").filter(has=page.get_by_role("link", name=name))
     expect(rows).to_have_count(2)
@@ -139,13 +100,13 @@ def test_where_the_time_and_the_cache_misses_went(dashboard: Workshop, visit: Vi
     page.get_by_role("searchbox").fill("LAST")
     page.keyboard.press("Enter")
     expect(log.locator(".current mark")).to_have_text("last")
-    image = dashboard.docker("image", "inspect", "-f", "{{.Id}}", name).strip().removeprefix("sha256:")
+    image = docker("image", "inspect", "-f", "{{.Id}}", name).strip().removeprefix("sha256:")
     page.get_by_role("link", name=image[:12]).click()
     expect(page.locator("h1")).to_contain_text(name)
-    dashboard.docker("image", "rm", "-f", name)
+    docker("image", "rm", "-f", name)
 
 
-def test_a_build_is_seen_as_it_goes(dashboard: Workshop, visit: Visit, made: Made, name: str, tmp_path: Path) -> None:
+def test_a_build_is_seen_as_it_goes(docker: Docker, visit: Visit, made: Made, name: str, tmp_path: Path) -> None:
     """Nothing is loaded again: the page is told."""
     # It waits for a file in a cache mount, which another build makes.
     mount = f"--mount=type=cache,id={name},sharing=shared,target=/c"
@@ -155,7 +116,7 @@ def test_a_build_is_seen_as_it_goes(dashboard: Workshop, visit: Visit, made: Mad
     (other / "Dockerfile").write_text(f"FROM busybox\nRUN {mount} touch /c/go\n")
     page = visit("builds")
     process = subprocess.Popen(
-        ["docker", "build", "-t", name, waiting], env=dashboard.environment, stderr=subprocess.DEVNULL
+        ["docker", "build", "-t", name, waiting], env=docker.environment, stderr=subprocess.DEVNULL
     )
     try:
         row = page.get_by_role("row").filter(has=page.get_by_role("link", name=name))
@@ -164,20 +125,20 @@ def test_a_build_is_seen_as_it_goes(dashboard: Workshop, visit: Visit, made: Mad
         row.get_by_role("link", name=name).click()
         expect(page.locator(".log")).to_contain_text("it waits")
         expect(page.locator(".waterfall li.running")).to_contain_text("it waits")
-        dashboard.docker("build", "-t", f"{name}-other", other)
+        docker("build", "-t", f"{name}-other", other)
         expect(page.locator(".log")).to_contain_text("it goes")
         expect(page.locator(".page-title")).to_contain_text("completed")
         assert process.wait(BOUND_S) == 0
     finally:
         process.kill()
         process.wait(BOUND_S)
-    assert dashboard.docker("image", "inspect", "-f", "{{.Id}}", name)
-    dashboard.docker("image", "rm", name, f"{name}-other")
+    assert docker("image", "inspect", "-f", "{{.Id}}", name)
+    docker("image", "rm", name, f"{name}-other")
 
 
-def test_a_failure_is_shown_with_its_lines(dashboard: Workshop, visit: Visit, made: Made, name: str) -> None:
+def test_a_failure_is_shown_with_its_lines(docker: Docker, visit: Visit, made: Made, name: str) -> None:
     folder = made("FROM busybox\n# here\nRUN echo why; exit 7\n")
-    dashboard.docker("build", "-t", name, folder, status=1)
+    docker("build", "-t", name, folder, status=1)
     page = visit("builds")
     row = page.get_by_role("row").filter(has=page.get_by_role("link", name=name))
     expect(row).to_contain_text("failed")
@@ -187,32 +148,27 @@ def test_a_failure_is_shown_with_its_lines(dashboard: Workshop, visit: Visit, ma
     expect(page.locator(".waterfall li.wrong")).to_contain_text("RUN echo why")
 
 
-def test_classic_builds_are_there_and_records_are_removed(
-    dashboard: Workshop, visit: Visit, made: Made, name: str
-) -> None:
-    dashboard.docker("build", "-t", name, made("FROM busybox\nRUN echo classic\n"), DOCKER_BUILDKIT="0")
+def test_classic_builds_are_there_and_records_are_removed(docker: Docker, visit: Visit, made: Made, name: str) -> None:
+    docker("build", "-t", name, made("FROM busybox\nRUN echo classic\n"), DOCKER_BUILDKIT="0")
     page = visit("builds")
     row = page.get_by_role("row").filter(has=page.get_by_role("link", name=name))
     row.get_by_role("button", name=f"Remove the record of {name}").click()
     page.get_by_role("dialog").get_by_role("button", name="Remove").click()
     expect(row).to_have_count(0)
-    assert dashboard.docker("image", "inspect", "-f", "{{.Id}}", name)  # the image stays
+    assert docker("image", "inspect", "-f", "{{.Id}}", name)  # the image stays
 
-    dashboard.docker("build", "-t", name, made("FROM busybox\nRUN echo classic\n"))
+    docker("build", "-t", name, made("FROM busybox\nRUN echo classic\n"))
     row.get_by_role("link", name=name).click()
     expect(page.locator(".notice.good")).to_contain_text("came from the cache")
     page.get_by_role("button", name="Remove", exact=True).click()
     page.get_by_role("dialog").get_by_role("button", name="Remove").click()
     expect(page.get_by_role("heading", name="Builds", level=1)).to_be_visible()
     expect(row).to_have_count(0)
-    comes_true(
-        lambda: not [*Path(dashboard.engine.root, "build", "history").glob(f"*{name}*")], "the record's file is gone"
-    )
-    dashboard.docker("image", "rm", name)
+    docker("image", "rm", name)
 
 
-def test_the_keyboard_is_enough(dashboard: Workshop, visit: Visit, made: Made, name: str) -> None:
-    dashboard.docker("build", "-t", name, made("FROM busybox\nRUN echo keys\n"))
+def test_the_keyboard_is_enough(docker: Docker, visit: Visit, made: Made, name: str) -> None:
+    docker("build", "-t", name, made("FROM busybox\nRUN echo keys\n"))
     page = visit("overview")
     page.keyboard.press("g")
     page.keyboard.press("b")
@@ -227,17 +183,19 @@ def test_the_keyboard_is_enough(dashboard: Workshop, visit: Visit, made: Made, n
     step.focus()
     page.keyboard.press("Enter")
     expect(step).to_have_attribute("aria-pressed", "true")
-    dashboard.docker("image", "rm", name)
+    docker("image", "rm", name)
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_axe_finds_nothing(browser: Browser, dashboard: Workshop, made: Made, name: str, look: str) -> None:
-    dashboard.docker("build", "-t", name, made("FROM busybox\nLABEL a=b\nRUN echo all good\nARG B=c\n"), status=0)
+def test_axe_finds_nothing(
+    browser: Browser, dashboard: Dashboard, docker: Docker, made: Made, name: str, look: str
+) -> None:
+    docker("build", "-t", name, made("FROM busybox\nLABEL a=b\nRUN echo all good\nARG B=c\n"), status=0)
     failing = made("FROM busybox\nRUN echo all good\nRUN echo a longer line than a phone is wide, which fails; false\n")
-    dashboard.docker("build", "-t", f"{name}-failed", "--build-arg", "A=b", failing, status=1)
+    docker("build", "-t", f"{name}-failed", "--build-arg", "A=b", failing, status=1)
     axe = (SOURCES / "node_modules/axe-core/axe.min.js").read_text()
+    dashboard.choose(toured="yes")
     context = browser.new_context(**LOOKS[look])  # type: ignore[arg-type]
-    context.add_init_script(TOURED)
     page = context.new_page()
     page.goto(dashboard.address())
     try:
@@ -254,4 +212,4 @@ def test_axe_finds_nothing(browser: Browser, dashboard: Workshop, made: Made, na
                 assert page.evaluate("document.scrollingElement.scrollWidth - innerWidth") <= 0
     finally:
         context.close()
-    dashboard.docker("image", "rm", name)
+    docker("image", "rm", name)

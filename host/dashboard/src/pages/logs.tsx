@@ -31,10 +31,10 @@ export function Logs({ id, name, tty }: { id: string; name: string; tty: boolean
       });
     };
     void (async () => {
-      const read = async () => {
+      const read = async (signal: AbortSignal) => {
         const since = seen.since();
         const reader = new LogReader(tty);
-        const body = await docker.logs(id, { follow: true, timestamps: true, tail: NEWEST, ...(since && { since }) }, controller.signal);
+        const body = await docker.logs(id, { follow: true, timestamps: true, tail: NEWEST, ...(since && { since }) }, signal);
         be("live");
         const source = body.getReader();
         for (;;) {
