@@ -60,7 +60,7 @@ def run(engine: Engine, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: 
         monkeypatch.setattr(cli.os, "_exit", statuses.append)
         cli.main(["image", *words])
         said = capfdbinary.readouterr()
-        return statuses[0], said.out.decode(), said.err.decode()
+        return statuses[0], said.out.decode(), said.err.decode().replace("\r\n", "\n")
 
     return do
 
