@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import socket
+from collections.abc import Callable
 
 from cove.share.ninep import wire
 from cove.share.ninep.wire import HEADER, MARK
@@ -11,14 +13,20 @@ _FIRST = 1 << 16
 _ROOM = 1 << 16
 """Beyond one message, so that small ones come several at a time."""
 _SPARE = 4
+REST_S = 0.2
+"""Without a request for so long, somebody who waits may be let do what they wait for."""
 _OPENING = b"\x08\x009P2000.L"
 
 
 class Reader:
-    """Messages of one connection, for one thread at a time. `msize` bounds them; what is no message is skipped up to the next mark."""
+    """Messages of one connection, for one thread at a time. `msize` bounds them; what is no message is skipped up to the next mark.
 
-    def __init__(self, connection: socket.socket) -> None:
+    `rest`: called when nothing has come for a while.
+    """
+
+    def __init__(self, connection: socket.socket, rest: Callable[[], None] | None = None) -> None:
         self._connection = connection
+        self._rest = rest
         self.msize = wire.MIN_MSIZE
         self._buffer = bytearray(_FIRST)
         self._view = memoryview(self._buffer)
@@ -87,6 +95,8 @@ class Reader:
                 rest = bytes(self._view[self._start : self._end])
                 self._buffer[: len(rest)] = rest
                 self._start, self._end = 0, len(rest)
+        if self._rest is not None and not select.select([self._connection], [], [], REST_S)[0]:
+            self._rest()
         count = self._connection.recv_into(self._view[self._end :])
         self._end += count
         return count > 0
