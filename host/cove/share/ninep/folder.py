@@ -114,6 +114,7 @@ class Folder:
         host.make_hard_link(source, node.name, target, name)
 
     def rename(self, parent: Node, name: bytes, to: Node, new: bytes) -> None:
+        self._make_way()
         source, target = self.tree.directory(parent), self.tree.directory(to)
         host.rename(source, name, target, new)
         self.tree.moved(parent, name, to, new)
@@ -123,6 +124,7 @@ class Folder:
         self.tree.removed(parent, name)
 
     def remove_directory(self, parent: Node, name: bytes) -> None:
+        self._make_way()
         host.remove_directory(self.tree.directory(parent), name)
         self.tree.removed(parent, name)
 
@@ -178,6 +180,11 @@ class Folder:
         host.remove_xattr(*self._place(node), name)
 
     # Descriptors.
+
+    def _make_way(self) -> None:
+        """Hold nothing open in a directory that is to be moved or removed."""
+        if host.HOLDS_BACK:
+            self.tree.let_go()
 
     def _parent(self, node: Node) -> int:
         if node.parent is None:

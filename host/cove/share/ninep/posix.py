@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cove.share.ninep import wire
-from cove.share.ninep.looks import Look, Space, look_at, look_fd
+from cove.share.ninep.looks import Space, look_at, look_fd
 
 __all__ = ["close", "look_at", "look_fd", "read", "set_times", "truncate", "write"]
 
