@@ -101,17 +101,10 @@ LEFT_OUT: dict[str, str | dict[str, str]] = {
         "test_a_link_stays_one_and_what_it_leads_to_is_written": LINKS,
     },
     "share/test_inotify.py": "Linux's",
-    "share/test_ninep.py": FOLDERS,
-    "share/test_ninep_attacks.py": FOLDERS,
-    "share/test_ninep_pretender.py": FOLDERS,
-    "share/test_ninep_versions.py": FOLDERS,
-    "share/test_share_folders.py": FOLDERS,
-    "share/test_watcher.py": FOLDERS,
     "share/test_observer.py": {
         "test_each_kind_is_told_by_its_path_in_the_folder": NOT_SEEN + "no change is told of",
         "test_a_folder_that_leads_elsewhere_is_refused": LINKS,
     },
-    "share/test_share_manager.py": {"test_devices_come_first_and_then_the_guest_is_told": FOLDERS},
 }
 """By file: the reason, or a reason for each test."""
 
