@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import socket
 import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cove.local import sockets
 from cove.share.ninep.pretender import PRETENDER_UID
 from cove.share.ninep.wire import T
 from ninep_client import O_EXCL, O_WRONLY, Client, RefusedError, connected, text
@@ -29,12 +29,9 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=[False, True], ids=["read-write", "read-only"])
 def client(root: Path, request: pytest.FixtureRequest) -> Iterator[Client]:
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(root.parent / "control"))
-    listener.listen()
-    agent = socket.socket(socket.AF_UNIX)
+    listener = sockets.listen(root.parent / "control.sock", 1)
     with connected(root, read_only=request.param, control=listener) as client:
-        agent.connect(str(root.parent / "control"))
+        agent = sockets.connect(root.parent / "control.sock", 20)
         agent.sendall(json.dumps({"token": TOKEN}).encode() + b"\n")
         client.attach(HELPER, PRETENDER_UID)
         agent.settimeout(20)
