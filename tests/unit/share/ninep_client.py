@@ -25,7 +25,7 @@ GETATTR = struct.Struct("<QBIQIIIQQQQQQQQQQQQQQQ")
 
 _TEXTS = {
     number: os.strerror(getattr(errno, name)) for name, number in wire.LINUX_ERRORS.items() if hasattr(errno, name)
-}
+} | {116: "Stale file handle"}  # of which Windows says nothing
 """What a system says of Linux's numbers."""
 
 

@@ -146,7 +146,7 @@ def test_a_move_is_repeated_and_takes_fids_along(client: Client, root: Path) -> 
 def test_a_move_over_a_file_that_was_looked_up_already(client: Client, root: Path) -> None:
     (root / "new").write_bytes(b"newer")
     fid = client.walk("new")
-    (root / "new").rename(root / "d" / "f")
+    (root / "new").replace(root / "d" / "f")
     early = client.walk("d/f")
     arm(client, "move", "new", "d/f", real="d/f", over=True)
     assert client.getattr(client.walk("d/f", HELPER))["size"] == 0  # a ghost, of what was replaced
@@ -163,7 +163,7 @@ def test_a_move_of_what_a_container_writes_by_its_new_name_already_is_left_to_it
         return
     (root / "new").write_bytes(b"newer")
     known = client.walk("d/f")  # a name that the kernel remembers, with the inode of what was there
-    (root / "new").rename(root / "d" / "f")
+    (root / "new").replace(root / "d" / "f")
     arm(client, "move", "new", "d/f", real="d/f", over=True)
     client.lopen(known, O_WRONLY)
     with fails("[Bb]usy"):
