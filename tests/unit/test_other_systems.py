@@ -20,7 +20,7 @@ assert cove.__file__ is not None
 HOST = Path(cove.__file__).parent
 LINUX_ALONE = {"share/watching/inotify.py"}
 POSIX_ALONE = LINUX_ALONE | {"share/ninep/posix.py"}
-WINDOWS_ALONE = {"local/pipes.py", "share/ninep/nt.py", "share/ninep/windows.py"}
+WINDOWS_ALONE = {"local/pipes.py", "share/watching/notifications.py", "share/ninep/nt.py", "share/ninep/windows.py"}
 NOT_THERE = {
     "darwin": {"modules": [], "not": LINUX_ALONE | WINDOWS_ALONE},
     "win32": {

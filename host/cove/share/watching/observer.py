@@ -1,10 +1,9 @@
-"""Changes on macOS and Windows, from watchdog: FSEvents and ReadDirectoryChangesW."""
+"""Changes on macOS, from watchdog: FSEvents."""
 
 from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 from pathlib import Path
 
@@ -26,8 +25,6 @@ KINDS: dict[str, ChangeKind] = {
     "moved": "move",
 }
 """Names of watchdog's events. Others (opened, closed without a write) are no changes."""
-QUIET_S = 0.1
-"""On Windows watchdog tells what has happened when nothing more has for so long; a second, if nobody says otherwise."""
 
 
 class Observed:
@@ -35,7 +32,7 @@ class Observed:
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
-        self._observer: BaseObserver = Observer(timeout=QUIET_S) if sys.platform == "win32" else Observer()
+        self._observer: BaseObserver = Observer()
         self._observer.start()
         self._watches: dict[Path, ObservedWatch] = {}
         self._lock = threading.Lock()
