@@ -17,6 +17,7 @@ from cove.local import sockets
 from cove.share.ninep.confine import confine
 from cove.share.ninep.host import host
 from cove.share.ninep.server import serve
+from cove.share.ninep.stream import Connection
 
 CONNECT_S = 30.0
 _BACKLOG = 8
@@ -54,12 +55,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _connection(fd: int | None, port: int, keys: Path) -> socket.socket:
+def _connection(fd: int | None, port: int, keys: Path) -> Connection:
     """Raises `OSError`."""
     if fd is None:
         from cove.local import tls  # only where QEMU inherits no sockets
 
-        return tls.connect(port, keys, CONNECT_S)
+        return tls.open_stream(port, keys, CONNECT_S)
     connection = socket.socket(fileno=fd)
     connection.setblocking(True)
     return connection

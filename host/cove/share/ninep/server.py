@@ -24,7 +24,7 @@ from cove.share.ninep.notices import Notices
 from cove.share.ninep.owners import Owners
 from cove.share.ninep.pretender import Pretences
 from cove.share.ninep.session import Later, Sent, Session
-from cove.share.ninep.stream import Reader
+from cove.share.ninep.stream import Connection, Reader
 from cove.share.ninep.wire import HEADER, MalformedError, T
 
 MAX_THREADS = 4
@@ -33,7 +33,7 @@ _JOINED = 1 << 14
 
 
 def serve(
-    connection: socket.socket,
+    connection: Connection,
     root: Path,
     *,
     read_only: bool,
@@ -58,7 +58,7 @@ def serve(
 
 class Server:
     def __init__(
-        self, connection: socket.socket, folder: Folder, owners: Owners, pretences: Pretences, notices: Notices
+        self, connection: Connection, folder: Folder, owners: Owners, pretences: Pretences, notices: Notices
     ) -> None:
         self._connection = connection
         self._parts = (folder, owners, pretences, notices)
@@ -203,7 +203,11 @@ class Server:
         if len(data) < _JOINED:
             self._connection.sendall(head + data)
             return
-        host.send_both(self._connection, head, data)
+        if isinstance(self._connection, socket.socket):
+            host.send_both(self._connection, head, data)
+        else:
+            self._connection.sendall(head)
+            self._connection.sendall(data)
 
 
 def _error(error: Exception) -> bytes:

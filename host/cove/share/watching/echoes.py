@@ -109,7 +109,7 @@ class Echoes:
 
 def _told_as(op: str, path: str, to: str) -> list[tuple[str, str, str]]:
     """How the system tells it: Windows tells a move to another directory as what it does to each of the two."""
-    if sys.platform == "win32" and op == "move" and os.path.dirname(path) != os.path.dirname(to):
+    if sys.platform == "win32" and op == "move" and Path(path).parent != Path(to).parent:
         return [("delete", path, ""), ("create", to, "")]
     return [(op, path, to)]
 
