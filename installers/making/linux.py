@@ -14,6 +14,8 @@ from making.publisher import PUBLISHER
 from making.targets import LINUX, LINUX_ARM64, PYTHONS, Target
 
 HERE = INSTALLERS / "linux"
+_QT = ("PySide6", "shiboken6")
+"""What the tray needs is not brought, but taken of Debian's packages where they are: the links lead nowhere without them (cove.tray.qt)."""
 _PYVENV = "home = /usr/bin\ninclude-system-site-packages = false\nversion = 3.11\n"
 
 
@@ -69,6 +71,8 @@ def deb(plan: Plan, files: Path, kind: Kind) -> Path:
     for script in ("postinst", "prerm", "triggers"):
         shutil.copy(HERE / "deb" / script, root / "DEBIAN" / script)
         (root / "DEBIAN" / script).chmod(0o644 if script == "triggers" else 0o755)
+    for name in _QT:
+        (root / "usr/lib/cove/site" / name).symlink_to(f"/usr/lib/python3/dist-packages/{name}")
     plan.settle(root)
     made = plan.out / f"cove_{plan.version}_{kind.deb}.deb"
     # One thread: how many there are changes what xz writes. Level 1: a tenth larger than 6, in a fifth of the time.

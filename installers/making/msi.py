@@ -1,5 +1,6 @@
 """The MSI: the files of the other Windows installer for those who roll programs out by policy. wixl makes it, and knows no environment
-variables: their table is filled in afterwards. Nor does it heed where actions are to come in the sequence: it puts them last."""
+variables, and no programs that are there already: those rows are added afterwards. Nor does it heed where actions are to come in the
+sequence: it puts them last."""
 
 from __future__ import annotations
 
@@ -22,11 +23,18 @@ _ENVIRONMENT = (
     "INSERT INTO `InstallExecuteSequence` (`Action`, `Condition`, `Sequence`) VALUES ('RemoveEnvironmentStrings', '', 3300)",
     "INSERT INTO `InstallExecuteSequence` (`Action`, `Condition`, `Sequence`) VALUES ('WriteEnvironmentStrings', '', 5200)",
 )
+_STOPPING = (
+    # 34, a program by its path, with 64, whatever becomes of it. An update runs that of the earlier version, which has the same folder.
+    "INSERT INTO `CustomAction` (`Action`, `Type`, `Source`, `Target`) VALUES ('StopMachines', 98, 'INSTALLDIR', "
+    '\'"[INSTALLDIR]python\\python.exe" "[INSTALLDIR]setup\\stop_machines.py"\')',
+    # Before InstallValidate, which looks for files that are in use.
+    "INSERT INTO `InstallExecuteSequence` (`Action`, `Condition`, `Sequence`) VALUES ('StopMachines', "
+    "'WIX_UPGRADE_DETECTED OR REMOVE=\"ALL\"', 1390)",
+)
 _SEQUENCE = {
     # Before anything is installed: of a folder that both versions have, what the later one has no more would stay.
     "RemoveExistingProducts": 1450,
-    # Within the transaction, as programs that run in it must be (between InstallInitialize and InstallFinalize), and while there are files.
-    "StopMachines": 1510,
+    # Within the transaction, as a deferred action must be (between InstallInitialize and InstallFinalize), and while there are files.
     "RemoveOwn": 1520,
 }
 
@@ -38,6 +46,7 @@ def make(plan: Plan, files: Path) -> Path:
     made = plan.out / f"cove-{plan.version}-windows-amd64.msi"
     plan.run(["wixl", "--arch", "x64", "--output", made, source], cwd=files)
     statements = [statement.format(bin=_id("D", "bin"), component=_id("C", "bin")) for statement in _ENVIRONMENT]
+    statements += _STOPPING
     statements += [
         f"UPDATE `InstallExecuteSequence` SET `Sequence` = {at} WHERE `Action` = '{action}'"
         for action, at in _SEQUENCE.items()
@@ -69,24 +78,14 @@ def _document(plan: Plan, files: Path) -> xml.Element:
     _shared(programs, components)
     _folder(_element(programs, "Directory", Id="INSTALLDIR", Name="Cove"), files, files, components)
     _start_menu(_element(target, "Directory", Id="ProgramMenuFolder"), components)
-    sequence = _element(product, "InstallExecuteSequence")
-    for name, program, words, condition in (
-        ("StopMachines", "python/python.exe", '"[INSTALLDIR]setup\\stop_machines.py"', 'REMOVE="ALL"'),
-        (
-            "RemoveOwn",
-            "bin/cove.exe",
-            "uninstall --force --keep-data",
-            'REMOVE="ALL" AND NOT UPGRADINGPRODUCTCODE',
-        ),
-    ):
-        _element(
-            product, "CustomAction", Id=name, FileKey=_id("F", program), ExeCommand=words, Return="ignore", Execute="deferred",
-            Impersonate="yes",
-        )  # fmt: skip
-        action = _element(
-            sequence, "Custom", Action=name, After="InstallInitialize" if name == "StopMachines" else "StopMachines"
-        )
-        action.text = condition
+    _element(
+        product, "CustomAction", Id="RemoveOwn", FileKey=_id("F", "bin/cove.exe"), ExeCommand="uninstall --force --keep-data",
+        Return="ignore", Execute="deferred", Impersonate="yes",
+    )  # fmt: skip
+    action = _element(
+        _element(product, "InstallExecuteSequence"), "Custom", Action="RemoveOwn", After="InstallInitialize"
+    )
+    action.text = 'REMOVE="ALL" AND NOT UPGRADINGPRODUCTCODE'
     feature = _element(product, "Feature", Id="Everything", Level="1")
     for component in components:
         _element(feature, "ComponentRef", Id=component)

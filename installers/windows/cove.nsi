@@ -1,5 +1,5 @@
 ; Per user, without administrator rights. Silent: /S; another folder: /D=FOLDER (last, unquoted). Status 2: the folder is another's, a newer
-; Cove is installed, or Windows is too old.
+; Cove is installed, or Windows is too old. Status 3: Cove runs, and does not end.
 ; The uninstaller's /S keeps the machines.
 Unicode true
 Target amd64-unicode
@@ -39,10 +39,31 @@ VIAddVersionKey LegalCopyright "@PUBLISHER@"
 !insertmacro MUI_UNPAGE_INSTFILES
 !insertmacro MUI_LANGUAGE "English"
 
-; Files of a program that runs cannot be replaced: its machines are asked to stop, whatever becomes of that.
-!macro StopMachines FOLDER
+!define RUNS "Cove still runs. Stop its machines (cove machine stop), close terminals in which it runs, and try again. Nothing has been changed."
+
+; Files of a program that runs cannot be replaced: what runs of Cove is ended. All of it is run by the one python.exe, so when that can be
+; deleted nothing runs any more, and when not nothing has been changed. Who has just ended may have it open for a moment yet.
+!macro EndPrograms FOLDER
   nsExec::Exec '"${FOLDER}\python\python.exe" "${FOLDER}\setup\stop_machines.py"'
   Pop $0
+  ${If} $0 != "3"
+    StrCpy $1 20
+    ${Do}
+      ClearErrors
+      Delete "${FOLDER}\python\python.exe"
+      ${IfNot} ${Errors}
+        StrCpy $0 "ended"
+        ${ExitDo}
+      ${EndIf}
+      Sleep 500
+      IntOp $1 $1 - 1
+    ${LoopUntil} $1 == 0
+  ${EndIf}
+  ${If} $0 != "ended"
+    MessageBox MB_ICONSTOP "${RUNS}" /SD IDOK
+    SetErrorLevel 3
+    Quit
+  ${EndIf}
 !macroend
 
 ; Others may have folders of these names where somebody lets Cove be installed.
@@ -129,7 +150,7 @@ Section
     Quit
   ${EndIf}
   ${If} $0 == "cove"
-    !insertmacro StopMachines "$INSTDIR"
+    !insertmacro EndPrograms "$INSTDIR"
     !insertmacro RemoveProgram "$INSTDIR"
   ${EndIf}
   ; There is one Cove: an earlier one in another folder makes way.
@@ -138,12 +159,12 @@ Section
   ${AndIf} $4 != $INSTDIR
   ${AndIf} ${FileExists} "$4\bin\cove.exe"
   ${AndIf} ${FileExists} "$4\setup\stop_machines.py"
-    !insertmacro StopMachines "$4"
-    nsExec::ExecToLog '"$4\python\python.exe" "$4\setup\user_path.py" remove "$4\bin"'
-    Pop $0
+    !insertmacro EndPrograms "$4"
     !insertmacro RemoveProgram "$4"
     Delete "$4\Uninstall.exe"
     RMDir "$4"
+  ${Else}
+    StrCpy $4 ""
   ${EndIf}
   SetOutPath "$INSTDIR"
   File /r "@TREE@/*"
@@ -159,6 +180,10 @@ Section
   WriteRegDWORD HKCU "${GONE}" "NoModify" 1
   WriteRegDWORD HKCU "${GONE}" "NoRepair" 1
   CreateShortCut "$SMPROGRAMS\Cove.lnk" "$SYSDIR\cmd.exe" '/k ""$INSTDIR\bin\cove.exe" hello"' "$INSTDIR\bin\cove.exe"
+  ${If} $4 != ""
+    nsExec::ExecToLog '"$INSTDIR\python\python.exe" "$INSTDIR\setup\user_path.py" remove "$4\bin"'
+    Pop $0
+  ${EndIf}
   nsExec::ExecToLog '"$INSTDIR\python\python.exe" "$INSTDIR\setup\user_path.py" add "$INSTDIR\bin"'
   Pop $0
   ${If} $0 != 0

@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from cove.drivers.qemu.binary import find
 from cove.image import cpio
 from cove.image.tree import Tree, file
+from cove.machine.architecture import here
 from image_archives import docker_archive, tar
 from machine_support import START_S, Machine, shared_cache
 
@@ -96,8 +97,8 @@ class Floor:
     @contextmanager
     def running(self, *more: str) -> Iterator[tuple[float, str]]:
         """Seconds until its init said that it is up, and what was on the console."""
-        words = [str(find()), *self._options, *more, "-kernel", str(self._kernel), "-initrd", str(self._initramfs)]
-        words += ["-append", f"{self.words} console=ttyS0"]
+        words = [str(find("", here())), *self._options, *more, "-kernel", str(self._kernel)]
+        words += ["-initrd", str(self._initramfs), "-append", f"{self.words} console=ttyS0"]
         begin = time.monotonic()
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         try:

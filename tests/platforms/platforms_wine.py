@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 BOUND_S = 600
@@ -84,6 +85,20 @@ class Wine:
                 f"status {done.returncode}: {done.stdout}{b''.join(errors).decode('utf-8', 'replace')}"
             )
         return done.stdout.replace("\r\n", "\n")
+
+    @contextlib.contextmanager
+    def running(self, *words: str | Path) -> Iterator[subprocess.Popen[bytes]]:
+        """A program with pipes, which ends with its input at the end of the block."""
+        with subprocess.Popen(
+            ["wine", *map(str, words)], env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as process:  # fmt: skip
+            try:
+                yield process
+            finally:
+                assert process.stdin is not None
+                process.stdin.close()
+                process.wait(BOUND_S)
 
     def wait(self) -> None:
         """Until none of its programs runs any more."""

@@ -68,13 +68,25 @@ def test_the_debian_package(ours: Containers, installers: Path, earlier: tuple[P
     with ours.running(image, package, old) as system:
         system.install(f"/tmp/{old.name}")
         made_by_the_earlier(system)
-        system.install(f"/tmp/{package.name}")
+        assert f"with Cove {EARLIER} until they are restarted" in system.install(f"/tmp/{package.name}")
         check_the_later(system)
         assert "--allow-downgrades" in system.install(f"/tmp/{old.name}", status=100)
         check_the_later(system)
         system.sh("apt-get purge -q -y cove")
         assert system.sh(f"ls -d {PLACES} /var/lib/dpkg/info/cove.* 2>/dev/null || echo gone") == "gone\n"
         assert system.sh(f"cat {MACHINE}", USER)
+
+
+def test_the_debian_packages_tray_has_debians_qt(ours: Containers, installers: Path) -> None:
+    package = installers / f"cove_{NOW}_amd64.deb"
+    with ours.running("debian:13-slim", package) as system:
+        system.install(f"/tmp/{package.name}")
+        said = system.sh("cove tray", USER, status=1)
+        assert "sudo apt install python3-pyside6.qtwidgets" in said
+        system.install("python3-pyside6.qtwidgets")
+        # A desktop without a tray, as far as Qt can tell: it was loaded.
+        said = system.sh("DISPLAY=:9 QT_QPA_PLATFORM=offscreen cove tray --wait 0", USER, status=1)
+        assert "this desktop has no tray" in said
 
 
 def test_the_first_run_after_installation_leads_to_a_container(ours: Containers, installers: Path) -> None:
@@ -108,7 +120,7 @@ def test_the_rpm(ours: Containers, installers: Path, earlier: tuple[Plan, Path],
         system.sh(f"rpm --install /tmp/{debians.name}")
         system.sh(f"rpm --install /tmp/{old.name}")
         made_by_the_earlier(system)
-        system.sh(f"rpm --upgrade /tmp/{package.name}")
+        assert "until they are restarted" in system.sh(f"rpm --upgrade /tmp/{package.name}")
         check_the_later(system)
         assert "newer" in system.sh(f"rpm --upgrade /tmp/{old.name}", status=1)
         check_the_later(system)

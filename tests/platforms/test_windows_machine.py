@@ -110,7 +110,11 @@ def client(installers: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="module")
 def started(client: Client) -> str:
-    """What the first start says. On a computer with much else to do, the emulated one may not come up in the time that Cove gives it."""
+    return start(client)
+
+
+def start(client: Client) -> str:
+    """What a start says. On a computer with much else to do, the emulated one may not come up in the time that Cove gives it."""
     for tries_left in reversed(range(STARTS)):
         try:
             return client.cove("machine", "start", bound_s=START_S)
@@ -230,4 +234,14 @@ def test_a_port_answers_though_the_agent_dies_and_the_machine_stops_in_order(cli
     assert "reboot: Power down" in (client.machine / "console.log").read_text()
     with pytest.raises(OSError):
         fetched(port)
+    assert client.status()["state"] == "stopped"
+
+
+def test_an_update_stops_the_machine_in_order_first(client: Client, installers: Path) -> None:
+    (setup,) = installers.glob("*-windows-amd64.exe")
+    start(client)
+    before = (client.machine / "console.log").read_text().count("reboot: Power down")
+    client.wine.call(setup, "/S")
+    client.wine.wait()
+    assert (client.machine / "console.log").read_text().count("reboot: Power down") == before + 1
     assert client.status()["state"] == "stopped"

@@ -15,6 +15,7 @@ BIN = r"Programs\Cove\bin"
 GONE = r"Software\Microsoft\Windows\CurrentVersion\Uninstall\Cove"
 FAILURE = 1603 & 0xFF
 """ERROR_INSTALL_FAILURE, of which a process of Linux has eight bits."""
+RUNS = "import sys; print('here', flush=True); sys.stdin.read()"
 SETTINGS = "AppData/Local/cove/machines/kept/machine.toml"
 
 
@@ -97,6 +98,21 @@ def test_the_installer_updates_and_refuses_to_go_back(installers: Path, earlier:
     assert SETTINGS in left
     assert all(name.startswith(("AppData/Local/cove", ".docker")) for name in left), left
     forget(wine)
+
+
+def test_an_update_changes_nothing_while_cove_runs(installers: Path, earlier: dict[str, Path], wine: Wine) -> None:
+    """In a terminal, of which nobody asks that it be closed."""
+    (setup,) = installers.glob("*-windows-amd64.exe")
+    wine.run(earlier["exe"], "/S")
+    before = program(wine)
+    with wine.running(wine.home / FOLDER / "python/python.exe", "-c", RUNS) as runs:
+        assert runs.stdout is not None
+        assert runs.stdout.readline().strip() == b"here"
+        wine.call(setup, "/S", status=3)
+        assert program(wine) == before
+    wine.run(setup, "/S")
+    check_updated(wine, installers, {"Uninstall.exe"})
+    wine.run(wine.home / FOLDER / "Uninstall.exe", "/S")
 
 
 def test_the_msi_updates_and_refuses_to_go_back(installers: Path, earlier: dict[str, Path], wine: Wine) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from coved.link.port import MAX_UNSENT
+from coved.link.unsent import Unsent
 
 _READ_SIZE = 1 << 16
 
@@ -29,8 +28,9 @@ class Doorway:
         self._on_disconnect = on_disconnect
         self._listener: socket.socket | None = None
         self._host: socket.socket | None = None
-        self._unsent: deque[bytes] = deque()
-        self._unsent_size = 0
+        self._unsent = Unsent()
+        self._blocked = False
+        """The loop tells when the host has room again."""
 
     def open(self) -> None:
         """Let the host in from now on. Raises OSError."""
@@ -68,11 +68,8 @@ class Doorway:
         """
         if self._host is None:
             raise ConnectionError("the host is not there")
-        if self._unsent_size + len(data) > MAX_UNSENT:
-            raise ConnectionError("the host does not read from the link")
-        self._unsent.append(data)
-        self._unsent_size += len(data)
-        if len(self._unsent) == 1:
+        self._unsent.add(data)
+        if not self._blocked:
             self._send(self._host)
 
     def _accept(self, listener: socket.socket) -> None:
@@ -99,21 +96,16 @@ class Doorway:
 
     def _send(self, host: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        while self._unsent:
-            data = self._unsent[0]
-            try:
-                count = host.send(data)
-            except BlockingIOError:
-                loop.add_writer(host, self._send, host)
-                return
-            except OSError:
-                self._gone()
-                return
-            self._unsent_size -= count
-            if count == len(data):
-                self._unsent.popleft()
-            else:
-                self._unsent[0] = data[count:]
+        try:
+            self._unsent.send(host.send)
+        except BlockingIOError:
+            self._blocked = True
+            loop.add_writer(host, self._send, host)
+            return
+        except OSError:
+            self._gone()
+            return
+        self._blocked = False
         loop.remove_writer(host)
 
     def _gone(self) -> None:
@@ -129,4 +121,4 @@ class Doorway:
             loop.remove_writer(host)
             host.close()
         self._unsent.clear()
-        self._unsent_size = 0
+        self._blocked = False

@@ -11,13 +11,12 @@ import asyncio
 import contextlib
 import os
 import select
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from coved.link.unsent import Unsent
+
 _READ_SIZE = 1 << 16
-MAX_UNSENT = 8 << 20
-"""Bytes that may wait for the host to read them; a host that reads nothing for so long is as good as gone."""
 
 
 class EdgePort:
@@ -34,8 +33,7 @@ class EdgePort:
         self._on_disconnect = on_disconnect
         self._fd = -1
         self._epoll: select.epoll | None = None
-        self._unsent: deque[bytes] = deque()
-        self._unsent_size = 0
+        self._unsent = Unsent()
         self._heard = False
 
     def open(self) -> None:
@@ -51,7 +49,7 @@ class EdgePort:
             self._epoll.close()
             self._epoll = None
             os.close(self._fd)
-        self._drop_unsent()
+        self._unsent.clear()
         self._heard = False
 
     def reopen(self) -> None:
@@ -68,10 +66,7 @@ class EdgePort:
         """
         if self._epoll is None:
             raise ConnectionError(f"{self._path} is closed")
-        if self._unsent_size + len(data) > MAX_UNSENT:
-            raise ConnectionError(f"the host does not read from {self._path}")
-        self._unsent.append(data)
-        self._unsent_size += len(data)
+        self._unsent.add(data)
         self._send()
 
     def _wake(self) -> None:
@@ -98,30 +93,18 @@ class EdgePort:
             self._on_data(data)
 
     def _send(self) -> None:
-        while self._unsent:
-            data = self._unsent[0]
-            try:
-                count = os.write(self._fd, data)
-            except BlockingIOError:
-                return
-            except OSError:
-                self._disconnected()
-                return
-            self._unsent_size -= count
-            if count == len(data):
-                self._unsent.popleft()
-            else:
-                self._unsent[0] = data[count:]
+        try:
+            self._unsent.send(lambda data: os.write(self._fd, data))
+        except BlockingIOError:
+            return
+        except OSError:
+            self._disconnected()
 
     def _disconnected(self) -> None:
-        self._drop_unsent()
+        self._unsent.clear()
         if self._heard:
             self._heard = False
             self._on_disconnect()
-
-    def _drop_unsent(self) -> None:
-        self._unsent.clear()
-        self._unsent_size = 0
 
 
 def read_boot_id(path: Path) -> str:

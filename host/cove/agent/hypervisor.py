@@ -18,9 +18,8 @@ from cove.machine.architecture import AMD64, named
 from cove.machine.paths import MachinePaths
 from cove.machine.settings import Settings
 from cove.progress import Report
-from cove.share import folders
+from cove.share import choice, folders
 from cove.share import starting as sharing
-from cove.share.choice import Choice
 from cove.share.folders import Folder
 from cove.transport import vsock
 from cove.transport.serial import Dial
@@ -57,7 +56,7 @@ class Hypervisor(ABC):
         """`VmSpec.boot_disk`, which is made when it is missing. Raises `CoveError`."""
 
     @abstractmethod
-    def folders(self, wanted: Settings) -> tuple[list[Folder], Choice, list[str]]:
+    def folders(self, wanted: Settings) -> tuple[list[Folder], str, list[str]]:
         """As `cove.share.starting.settle`."""
 
     @abstractmethod
@@ -99,7 +98,7 @@ class Qemu(Hypervisor):
     def boot_disk(self, image: VmImage, progress: Report) -> Path | None:
         return None
 
-    def folders(self, wanted: Settings) -> tuple[list[Folder], Choice, list[str]]:
+    def folders(self, wanted: Settings) -> tuple[list[Folder], str, list[str]]:
         return sharing.settle(wanted, self._program)
 
     def vsock_cid(self) -> int:
@@ -145,10 +144,10 @@ class HyperV(Hypervisor):
             return made
         return path
 
-    def folders(self, wanted: Settings) -> tuple[list[Folder], Choice, list[str]]:
+    def folders(self, wanted: Settings) -> tuple[list[Folder], str, list[str]]:
         listed, said = folders.wanted(wanted)
         why = ["no folder is shared: on Hyper-V there is nothing yet that carries them"] if listed else []
-        return [], Choice("agent", ""), [*said, *why]
+        return [], choice.AUTO, [*said, *why]
 
     def vsock_cid(self) -> int:
         return 0

@@ -42,7 +42,6 @@ from cove.machine.sizes import format_size
 from cove.machine.suspended import Suspended
 from cove.progress import REACHABLE, Event, Report, ignore
 from cove.share import starting as sharing
-from cove.share.choice import Choice
 from cove.share.folders import Folder
 from cove.share.manager import Folders, from_json, to_json
 from cove.share.watching.watcher import Watcher
@@ -279,8 +278,8 @@ class Vm:
             report(Event("machine", line))
         spec = VmSpec(
             self._paths.name, wanted.cpus, wanted.memory, wanted.disk, image.kernel, image.initramfs, image.system,
-            image.command_line, accelerator, image.architecture, sharing.of_hypervisor(shared, carried.name),
-            sharing.need_memory(shared, carried.name), await asyncio.to_thread(self._hypervisor.vsock_cid),
+            image.command_line, accelerator, image.architecture, sharing.of_hypervisor(shared, carried),
+            sharing.need_memory(shared, carried), await asyncio.to_thread(self._hypervisor.vsock_cid),
             boot_disk,
         )  # fmt: skip
         try:
@@ -293,7 +292,7 @@ class Vm:
             await self._boot_as(replace(spec, vsock_cid=0), image, wanted, rules, carried, shared, report)
 
     async def _boot_as(
-        self, spec: VmSpec, image: VmImage, wanted: Settings, rules: policy.Policy, carried: Choice,
+        self, spec: VmSpec, image: VmImage, wanted: Settings, rules: policy.Policy, carried: str,
         shared: Sequence[Folder], report: Report,
     ) -> None:  # fmt: skip
         """From a template, or else from the beginning. Raises `CoveError`."""
@@ -306,7 +305,7 @@ class Vm:
         run = RunState(
             secrets.token_hex(16), 0, image.digest, accelerator.name, accelerator.reason, version, wanted.cpus,
             wanted.memory, time.time(), wanted.bind_address, kind=kind or "", policy=rules.fingerprint, folders=to_json(shared),
-            folder_driver=carried.name, folder_driver_reason=carried.reason, folder_token=secrets.token_hex(16),
+            folder_driver=carried, folder_token=secrets.token_hex(16),
             shared_memory=spec.shared_memory, settings=of_start(wanted), vsock_cid=spec.vsock_cid,
             streams_key=secrets.token_hex(KEY_SIZE) if spec.vsock_cid or not self._driver.has_ports else "",
         )  # fmt: skip

@@ -269,13 +269,11 @@ def _state(value: dict[str, Any]) -> str:
 
 
 def _folder_rows(value: dict[str, Any]) -> list[tuple[str, str]]:
-    """Folders of this computer, what carries them and why."""
+    """Folders of this computer, and what carries them."""
     if value["state"] != "running" or "folder_driver" not in value:
         return []
     folders = value.get("folders", [])
     shown = [f"{one['path']}, {one['access']}, {one['driver']}: {one['state']}" for one in folders] or ["none shared"]
-    reason = f" ({value['folder_driver_reason']})" if value["folder_driver_reason"] else ""
-    shown[-1] += reason
     return [("" if index else "folders", line) for index, line in enumerate(shown)]
 
 

@@ -123,6 +123,12 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str, str]]]] = {
             "ls": VERBS["images"],
             "prune": ("prune", "image prune", "Remove unused images"),
             "rm": VERBS["rmi"],
+            "sbom": ("contents", "image sbom", "Tell which packages are in an image (SPDX, CycloneDX)"),
+            "scan": (
+                "contents",
+                "image scan",
+                "Look for known vulnerabilities in an image, in a database on this computer",
+            ),
         },
     ),
     "network": (

@@ -16,7 +16,7 @@ HELP = """Show a machine in the desktop's tray, or menu bar
 The icon tells what the machine does; its menu starts, stops and suspends it, opens the
 dashboard, and has the newest containers with their published ports. The command returns when
 the icon is there; it goes with "Quit" in its menu, or --quit, and the machine stays as it is.
-It needs Qt: pip install PySide6-Essentials (Cove's extra [tray])."""
+It needs Qt; where that is not, the command says how to get it."""
 
 
 @click.command("tray", cls=Command, short_help="Show a machine in the desktop's tray, or menu bar", help=HELP)

@@ -62,7 +62,7 @@ def lock(as_json: bool) -> None:
 
 
 @group.command(short_help="Write the image as one disk that UEFI boots")
-@click.argument("file", type=click.Path(dir_okay=False))
+@click.argument("file", metavar="FILE", type=click.Path(dir_okay=False))
 @json_output.option
 def disk(file: str, as_json: bool) -> None:
     """Write the image as one disk that UEFI boots, for Hyper-V (Generation 2) and other hypervisors that load no kernel themselves: as

@@ -46,7 +46,6 @@ class RunState:
     folders: list[dict[str, Any]] = field(default_factory=list)
     """Of `cove.share.manager`, as the VM was started with them."""
     folder_driver: str = ""
-    folder_driver_reason: str = ""
     folder_token: str = ""
     """By which the folders' servers, Cove's own, know the engine."""
     vsock_cid: int = 0

@@ -375,8 +375,8 @@ SCHEMA: dict[str, Key] = {
         Key(
             "folder_driver",
             "one of " + ", ".join(FOLDER_DRIVERS),
-            "What carries shared folders: virtiofs (by virtiofsd, Linux), 9p (QEMU's own, Linux and macOS), agent (9p by Cove"
-            " itself, Linux and macOS), or auto: the best that works here; cove machine status tells which, and why.",
+            "What carries shared folders: virtiofs (by virtiofsd, Linux), 9p (QEMU's own, Linux and macOS), agent (Cove's"
+            " own 9p, Linux and macOS, which alone makes your computer's changes events in containers), or auto, which is agent.",
             _choice(FOLDER_DRIVERS),
             json.dumps,
             words=FOLDER_DRIVERS,
@@ -385,7 +385,7 @@ SCHEMA: dict[str, Key] = {
             "insecure_registries",
             "list of hosts, with their ports, or networks",
             "Registries that may speak plain HTTP, or have a certificate that nobody vouches for. Those on localhost may always:"
-            " that is the machine's own localhost; this computer is 10.0.2.2 to the machine."
+            " that is the machine's own localhost; this computer is 10.0.2.2 to the machine, except on Hyper-V."
             " Certificates of registries are better kept in ~/.docker/certs.d/HOST/ca.crt.",
             _texts(_registry),
             lambda texts: json.dumps(list(texts)),
@@ -394,7 +394,7 @@ SCHEMA: dict[str, Key] = {
             "registry_mirrors",
             "list of addresses",
             "Registries that are asked first for images of docker.io, by addresses that the machine can reach: its localhost is"
-            " its own, and this computer is 10.0.2.2.",
+            " its own, and this computer is 10.0.2.2, except on Hyper-V.",
             _texts(_mirror),
             lambda texts: json.dumps(list(texts)),
         ),

@@ -1,21 +1,15 @@
-"""What carries the folders of a machine, and why that and nothing better."""
+"""What carries the folders of a machine."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from cove.drivers.qemu import devices
 from cove.errors import SettingsError
 
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """``name`` is "virtiofs", "9p" or "agent"; ``reason`` says why nothing better, "" when there is nothing better."""
-
-    name: str
-    reason: str
+AUTO = "agent"
+"""What `auto` is: alone of the three it makes changes of this computer inotify events in containers (docs/decisions/0046)."""
 
 
 def describe(name: str) -> str:
@@ -23,21 +17,15 @@ def describe(name: str) -> str:
     return {"virtiofs": "virtiofs", "9p": "QEMU's 9p", "agent": "Cove's own 9p"}.get(name, name)
 
 
-def choose(wanted: str, program: Path) -> Choice:
-    """What the settings want, or the best that works. Blocks for a moment. Raises `SettingsError` for what does not work here."""
-    reasons: list[str] = []
-    for name in ORDER if wanted == "auto" else (wanted,):
-        if not (reason := unusable(name, program)):
-            return Choice(name, "; ".join(reasons))
-        reasons.append(reason)
-    raise SettingsError(
-        f"folder_driver: {wanted} does not work here: {'; '.join(reasons)}",
-        "let Cove choose: cove config set folder_driver auto",
-    )
-
-
-ORDER = ("9p", "agent")
-"""What is tried, first to last; virtiofs is by setting (docs/decisions/0046)."""
+def choose(wanted: str, program: Path) -> str:
+    """ "virtiofs", "9p" or "agent", by the setting. Blocks for a moment. Raises `SettingsError` for what does not work here."""
+    name = AUTO if wanted == "auto" else wanted
+    if reason := unusable(name, program):
+        raise SettingsError(
+            f"folder_driver: {wanted} does not work here: {reason}",
+            "let Cove choose: cove config set folder_driver auto",
+        )
+    return name
 
 
 def unusable(name: str, program: Path) -> str:

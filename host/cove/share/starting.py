@@ -9,22 +9,21 @@ from cove.drivers.base import SharedFolder
 from cove.errors import SettingsError
 from cove.machine.settings import Settings
 from cove.share import choice, folders
-from cove.share.choice import Choice
 from cove.share.folders import Folder
 
 
-def settle(wanted: Settings, program: Path) -> tuple[list[Folder], Choice, list[str]]:
+def settle(wanted: Settings, program: Path) -> tuple[list[Folder], str, list[str]]:
     """The folders, what carries them, and what is to be said. Blocks for a moment. Raises `SettingsError`."""
     listed, said = folders.wanted(wanted)
     if not listed:
-        return [], Choice("agent", ""), said
+        return [], choice.AUTO, said
     try:
         return listed, choice.choose(wanted.folder_driver, program), said
     except SettingsError as error:
         if wanted.folder_driver != "auto":
             raise
         # Nobody asked for a driver: a machine without folders is better than none.
-        return [], Choice("agent", ""), [*said, f"no folder is shared: {error.message}"]
+        return [], choice.AUTO, [*said, f"no folder is shared: {error.message}"]
 
 
 def of_hypervisor(listed: Sequence[Folder], carrier: str) -> tuple[SharedFolder, ...]:

@@ -23,7 +23,7 @@ from cove.machine.sizes import approximate_size, format_size
 from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Found, cove_of, settings_of
 
 LEAST_QEMU = (7, 2)
-"""Debian 12's; nobody has tried older ones (docs/install.md)."""
+"""Debian 12's; nobody has tried older ones (docs/install.md). What is refused, the channels to QEMU say."""
 TORN_QEMU = (8, 1)
 """Before it software emulation may run a torn instruction (docs/troubleshooting.md)."""
 NEEDED = 3 << 30
@@ -111,7 +111,7 @@ def _resources(cpus: int, memory: int, cove: str) -> Found:
 
 def look_at_hypervisor(paths: MachinePaths) -> Found:
     from cove.agent import hypervisor
-    from cove.drivers.qemu import binary
+    from cove.drivers.qemu import binary, channels
 
     name = hypervisor.settled(paths, settings_of(paths))
     if name != hypervisor.QEMU:
@@ -130,7 +130,14 @@ def look_at_hypervisor(paths: MachinePaths) -> Found:
         yield PROBLEM, error.message, error.hint
         return
     number = tuple(int(part) for part in version.split(".")[:2])
-    if number < LEAST_QEMU:
+    if number < (needed := channels.of(paths).oldest):
+        least = ".".join(map(str, needed))
+        yield (
+            PROBLEM,
+            f"QEMU {version} ({program}) is too old: {least} is needed here",
+            binary.install_hint(architecture),
+        )
+    elif number < LEAST_QEMU:
         least = ".".join(map(str, LEAST_QEMU))
         yield (
             WARNING,

@@ -68,5 +68,3 @@ def look(paths: MachinePaths) -> Found:
             )
     if not folders and not _no_carrier(paths):
         yield NOTE, f"no folders of this computer are shared ({cove_of(paths)} config set share_home read-write)"
-    elif reason := told.get("folder_driver_reason"):
-        yield NOTE, f"nothing faster carries folders here: {reason}"

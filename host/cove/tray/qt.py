@@ -10,23 +10,33 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+import cove
 from cove.errors import CoveError
+from cove.local import pip
 from cove.tray.icons import icon
 from cove.tray.menu import DASHBOARD, Entry, Look
 
 LOOK_S = 0.2
 """Between two looks for a tray: a desktop that has one later tells nobody."""
+_SYSTEMS = Path(cove.__file__).parents[1] / "PySide6"
+"""In the .deb a link to where Debian's own packages have it, which leads nowhere without them."""
 
 
 def check_installed() -> None:
     """Raises `CoveError` with the command that installs what is missing."""
     if find_spec("PySide6") is None:
-        raise CoveError(
-            "the tray icon needs Qt, which Cove's Python does not have",
-            f"install it: '{sys.executable}' -m pip install PySide6-Essentials   (it is Cove's extra [tray])",
-        )
+        raise CoveError("the tray icon needs Qt, which Cove's Python does not have", _install_hint())
+
+
+def _install_hint() -> str:
+    if _SYSTEMS.is_symlink():
+        return "install Debian's: sudo apt install python3-pyside6.qtwidgets   (Debian 13 and later have it)"
+    if told := pip.command("PySide6-Essentials"):
+        return f"install it: {told}   (it is Cove's extra [tray])"
+    return "it cannot be added to this Cove, a package without pip: install Cove by pip instead, with its extra [tray]"
 
 
 def check_desktop() -> None:
@@ -98,6 +108,12 @@ class QtDesktop:
         self._tray.setIcon(self._icons[look.icon])
         self._tray.setToolTip(look.tip)
         self._menu.show(look.menu)
+
+    def languages(self) -> list[str]:
+        """Of the desktop's user, as tags, the most liked first."""
+        from PySide6.QtCore import QLocale
+
+        return list(QLocale.system().uiLanguages())
 
     def notify(self, title: str, text: str) -> None:
         from PySide6.QtWidgets import QSystemTrayIcon

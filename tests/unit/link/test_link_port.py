@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from coved.link.port import MAX_UNSENT, EdgePort, read_boot_id
+from coved.link.port import EdgePort, read_boot_id
 from coved.link.protocol import encode
+from coved.link.unsent import MAX_UNSENT
 from virtio import HostEnd
 
 

@@ -89,10 +89,11 @@ def test_too_many_are_refused(home: Path, tmp_path: Path) -> None:
         folders.wanted(Settings(shared_folders=tuple(map(str, many))))
 
 
-def test_the_reason_for_a_driver_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = {"virtiofs": "v is missing", "9p": "n is missing"}
+def test_what_carries_folders_is_coves_own_server_unless_another_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = {"9p": "n is missing"}
     monkeypatch.setattr(choice, "unusable", lambda name, program: missing.get(name, ""))
-    assert choice.choose("auto", Path("/q")).name == "agent"
+    chosen = [choice.choose(wanted, Path("/q")) for wanted in ("auto", "agent", "virtiofs")]
+    assert chosen == ["agent", "agent", "virtiofs"]
     with pytest.raises(SettingsError, match="folder_driver: 9p does not work here: n is missing"):
         choice.choose("9p", Path("/q"))
 
@@ -131,7 +132,7 @@ def test_where_nothing_carries_folders_a_machine_starts_without_them(
     listed, _, said = starting.settle(Settings(), Path("/q"))
     assert (listed, said) == (
         [],
-        ["no folder is shared: folder_driver: auto does not work here: no 9p here; no agent here"],
+        ["no folder is shared: folder_driver: auto does not work here: no agent here"],
     )
     with pytest.raises(SettingsError, match="no agent here"):
         starting.settle(Settings(folder_driver="agent"), Path("/q"))

@@ -264,7 +264,8 @@ def test_only_shared_folders_are_watched_and_each_once(tmp_path: Path) -> None:
     (tmp_path / "out").symlink_to("/etc")
 
     async def scenario(watcher: Watcher, sent: asyncio.Queue[Changes], sources: list[FakeSource]) -> None:
-        asked = ["/etc", f"{GUEST}0/src", f"{GUEST}/src", f"{GUEST}/src/deep", f"{GUEST}/conf/a.yml"]
+        out_of_it = [f"{GUEST}/../x", f"{GUEST}/src/../../../etc", f"{GUEST}/.."]
+        asked = [*out_of_it, "/etc", f"{GUEST}0/src", f"{GUEST}/src", f"{GUEST}/src/deep", f"{GUEST}/conf/a.yml"]
         await watcher.watch(asked)
         assert sources[0].watched == {tmp_path / "src": True, tmp_path / "conf": False}
         sources[0].tell(tmp_path / "conf", [Seen("modify", "other"), Seen("modify", "a.yml")], False)

