@@ -6,8 +6,10 @@ BIN := .venv/bin
 NPM = PATH="$(CURDIR)/$(BIN):$$PATH" npm --no-fund --no-audit
 # Where `prerequisites.sh test` puts a docker client when the system has none that is new enough.
 export PATH := $(CURDIR)/build/docker-cli/usr/bin:$(PATH)
+# Without it each of the thousands of processes that tests start compiles Cove anew, which takes as long as what it does then.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run stop test test-vm test-host test-beside test-smoke test-platforms test-dashboard dashboard-assets screenshots installers installers-lock check unit bench clean
+.PHONY: run stop test test-vm test-host test-beside test-smoke test-types test-platforms test-dashboard test-dashboard-short check-page dashboard-assets screenshots installers installers-lock check style types unit bench clean
 
 run: build/run-packages .venv/stamp
 	@$(BIN)/cove hello
@@ -15,10 +17,10 @@ run: build/run-packages .venv/stamp
 stop:
 	@$(BIN)/cove machine stop
 
-# What needs the VM, which takes its time, and beside it what does not. Not with &, for a shell lets such processes ignore Ctrl-C,
-# which tests send.
-test: build/test-packages .venv/stamp check
-	@$(MAKE) --no-print-directory -j2 -k test-vm test-beside
+# What needs the VM, which takes its time, and beside it what does not; mypy while that VM boots. Not with &, for a shell lets such
+# processes ignore Ctrl-C, which tests send.
+test: build/test-packages .venv/stamp style
+	@$(MAKE) --no-print-directory -j3 -k test-vm test-beside test-types
 
 test-vm:
 	@$(BIN)/python tests/run_part.py vm
@@ -26,9 +28,17 @@ test-vm:
 test-host:
 	@$(BIN)/python tests/run_part.py host >build/test-host.log 2>&1; status=$$?; cat build/test-host.log; exit $$status
 
-# The host's tests are done minutes before the VM's: there is time for a short look at the other platforms.
+# The host's tests are done minutes before the VM's: there is time for a short look at the dashboard and at the other platforms.
 test-beside:
-	@$(MAKE) --no-print-directory test-host; status=$$?; $(MAKE) --no-print-directory test-smoke && exit $$status
+	@$(MAKE) --no-print-directory test-host; host=$$?; $(MAKE) --no-print-directory test-dashboard-short; page=$$?; \
+	$(MAKE) --no-print-directory test-smoke && exit $$((host + page))
+
+# The dashboard's page in a browser, before an engine on this computer (docs/decisions/0062).
+test-dashboard-short: .venv/stamp
+	@$(BIN)/python tests/run_part.py page >build/test-page.log 2>&1; status=$$?; cat build/test-page.log; exit $$status
+
+test-types:
+	@$(MAKE) --no-print-directory types >build/test-types.log 2>&1; status=$$?; cat build/test-types.log; exit $$status
 
 # A disk booted by real firmware, a machine of arm64, Windows' client under Wine (docs/decisions/0062).
 test-smoke: .venv/stamp
@@ -40,12 +50,15 @@ test-platforms: build/platforms-packages .venv/stamp installers
 
 # The dashboard's page in a browser, before a machine of its own; that the page that is committed is what its sources build; and the
 # tray's icon on a screen.
-test-dashboard: build/test-packages build/dashboard-packages .venv/dashboard-stamp
-	cd host/dashboard && $(NPM) run check && $(NPM) test
+test-dashboard: build/test-packages build/dashboard-packages .venv/dashboard-stamp check-page
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest --part=dashboard
 
+# The page's types, and its parts.
+check-page: .venv/page-stamp
+	cd host/dashboard && $(NPM) run check && $(NPM) test
+
 # The page's files, built from host/dashboard into host/cove/dashboard/assets. They are committed: a wheel is made without node.
-dashboard-assets: .venv/dashboard-stamp
+dashboard-assets: .venv/page-stamp
 	cd host/dashboard && $(NPM) run build
 
 # docs/screenshots, of the page and the tray as they are.
@@ -56,11 +69,17 @@ screenshots: build/test-packages build/dashboard-packages .venv/dashboard-stamp
 unit: .venv/stamp
 	$(BIN)/pytest tests/unit
 
-# What the client is on macOS and Windows, mypy sees here; what is left out there is for other systems (tests/unit/test_other_systems.py).
-check: .venv/stamp
+check: style types
+
+style: .venv/stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+# What the client is on macOS and Windows, mypy sees here; what is left out there is for other systems (tests/unit/test_other_systems.py).
+# Benchmarks are run by nothing but `make bench`.
+types: .venv/stamp
 	$(BIN)/mypy
+	MYPYPATH=tests/engine:tests:tests/bench:tests/bench/marks $(BIN)/mypy --follow-imports=silent tests/bench/*.py
 	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin --exclude 'share/watching/inotify' host
 	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 --exclude 'share/watching/inotify|share/ninep' host
 
@@ -98,10 +117,15 @@ clean:
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-# Node comes from PyPI: Debian 12's is too old for Vite.
-.venv/dashboard-stamp: .venv/stamp host/dashboard/package-lock.json
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,dashboard,tray]'
+# Node comes from PyPI: Debian 12's is too old for Vite. Cove itself is not installed anew, for tests may be running with it.
+.venv/page-stamp: .venv/stamp host/dashboard/package-lock.json
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dashboard"], sep="\n")' \
+	| $(BIN)/pip install --quiet --disable-pip-version-check --requirement /dev/stdin
 	cd host/dashboard && $(NPM) ci --silent
+	@touch $@
+
+.venv/dashboard-stamp: .venv/page-stamp
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,tray]'
 	@touch $@
 
 build/%-packages: installers/linux/prerequisites.sh

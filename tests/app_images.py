@@ -1,4 +1,4 @@
-"""The images of the applications in tests/e2e/apps that docker compose runs, as an archive.
+"""The images of the applications in tests/e2e/apps that docker compose runs, and the Debian that they are built on, as an archive.
 
 They are built once, by an engine on this computer, and kept: under emulation apt and dpkg take minutes.
 """
@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from base_image import have_base_image
+from base_image import NAME, have_base_image
 
 sys.path.append(str(Path(__file__).with_name("engine")))  # of this computer's engine
 
@@ -35,7 +35,7 @@ BUILD_S = 2400
 
 def archive() -> Path:
     """What ``docker load`` takes. Needs root, and a Debian mirror when it is not there yet."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(NAME.encode())
     for name in APPLICATIONS:
         for path in sorted((APPS / name).rglob("*")):
             if path.is_file() and path.name not in ("compose.yaml", ".env"):  # those say how they are run
@@ -75,5 +75,5 @@ def _build(target: Path, config: Path) -> None:
         engine.start()
         with uplink(engine):
             build(engine.url, config)
-        images = [image for names in APPLICATIONS.values() for image in names]
+        images = [NAME, *(image for names in APPLICATIONS.values() for image in names)]
         subprocess.run(["docker", "--host", engine.url, "save", "--output", target, *images], check=True, timeout=300)

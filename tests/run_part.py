@@ -1,9 +1,10 @@
-"""One part of the tests (`vm`, `host` or `smoke`), as `make test` runs it: beside another part, on a computer that has no core to spare.
+"""One part of the tests (`vm`, `host`, `page` or `smoke`), as `make test` runs it: beside another part, on a computer that has no core to
+spare.
 
 A few tests that failed there are run anew, three times in a row, each of them again from its beginning, and all three MUST pass: a test
 that fails because of what it tests fails again, one that the crowd has upset does not. It is never silent: what happened is told last,
-and is to be looked at like any failure (docs/decisions/0053). For `smoke` there is no time for that: it is over after a limit of its own,
-and where CI would end before, it is told that it was not run, or not to its end (docs/decisions/0062).
+and is to be looked at like any failure (docs/decisions/0053). For `page` and `smoke` there is no time for that: they are over after
+limits of their own, and where CI would end before, it is told that one was not run, or not to its end (docs/decisions/0062).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,24 +25,47 @@ FEW = 4
 TIMES = 3
 LIMIT_S = 400.0
 """For running them once."""
-SMOKE_S = 720.0
-"""For the tests of other platforms, and what they need."""
-LEAST_S = 300.0
-"""With less they are not begun."""
 CUT = -1
 """In place of the status of a pytest that its limit has ended."""
 CLEANED_S = 60.0
 """Within which an interrupted pytest has ended its machine."""
+MAKE = ("make", "--no-print-directory")
+
+
+@dataclass(frozen=True)
+class Short:
+    """A short look at what has tests of its own: `needs` are commands that come first, `options` what pytest is told."""
+
+    what: str
+    target: str
+    limit_s: float
+    """With what it needs."""
+    least_s: float
+    """With less it is not begun."""
+    needs: Sequence[Sequence[str]]
+    options: Sequence[str]
+
+
+SHORT = {
+    "page": Short(
+        "the dashboard's page", "test-dashboard-short", 300, 120, ((*MAKE, "build/page-packages"), (*MAKE, "check-page")),
+        ("--part=dashboard", "--native", "-m", "short", "tests/dashboard"),
+    ),
+    "smoke": Short(
+        "all tests of other platforms", "test-smoke", 720, 300, ((*MAKE, "build/smoke-packages"),), ("--part=smoke", "tests/platforms"),
+    ),
+}  # fmt: skip
 
 
 def main(part: str) -> int:
     signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is pytest's, which cleans up and ends
     cache = ROOT / f"build/pytest-{part}"
-    options = [f"--part={part}", "-o", f"cache_dir={cache}"]
+    options = ["-o", f"cache_dir={cache}"]
     kept = cache / "v/cache/lastfailed"
     kept.unlink(missing_ok=True)
-    if part == "smoke":
-        return smoke([*options, "tests/platforms"], kept)
+    if part in SHORT:
+        return short(SHORT[part], options, kept)
+    options.append(f"--part={part}")
     if (status := pytest(options)) != 1:
         return status
     failed = list(json.loads(kept.read_text()))
@@ -53,16 +79,16 @@ def main(part: str) -> int:
     return 0
 
 
-def smoke(options: list[str], kept: Path) -> int:
+def short(look: Short, options: list[str], kept: Path) -> int:
     """With COVE_TESTS_END, the second since 1970 at which CI ends, what fits."""
     end = os.environ.get("COVE_TESTS_END")
-    deadline = min(time.time() + SMOKE_S, float(end) if end else float("inf"))
+    deadline = min(time.time() + look.limit_s, float(end) if end else float("inf"))
     try:
-        if deadline - time.time() < LEAST_S:
-            raise subprocess.TimeoutExpired("the tests of other platforms", 0)
-        needs = ["make", "--no-print-directory", "build/smoke-packages"]
-        subprocess.run(needs, cwd=ROOT, timeout=deadline - time.time(), check=True)
-        status = pytest(options, deadline - time.time())
+        if deadline - time.time() < look.least_s:
+            raise subprocess.TimeoutExpired(look.what, 0)
+        for command in look.needs:
+            subprocess.run(command, cwd=ROOT, timeout=deadline - time.time(), check=True)
+        status = pytest([*look.options, *options], deadline - time.time())
         if status != CUT or not end or kept.exists():
             return status
     except subprocess.TimeoutExpired:
@@ -70,7 +96,7 @@ def smoke(options: list[str], kept: Path) -> int:
             return 1
     except subprocess.CalledProcessError as error:
         return int(error.returncode)
-    print("\nTO BE LOOKED AT: CI had no time for all tests of other platforms: make test-smoke", flush=True)
+    print(f"\nTO BE LOOKED AT: CI had no time for {look.what}: make {look.target}", flush=True)
     return 0
 
 

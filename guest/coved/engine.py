@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coved.build.builder import Builder
+    from coved.buildkit.history import History
     from coved.events.quiet import GivesBack
     from coved.files.manager import Files
     from coved.files.volume_archives import VolumeArchives
@@ -158,6 +159,12 @@ class Engine:
             self.config.root, self.proxies_and_certificates,
         )  # fmt: skip
 
+    @functools.cached_property
+    def build_history(self) -> History:
+        from coved.buildkit.history import History  # most sessions of an engine build nothing
+
+        return History(self.config.root / "build" / "history")
+
     async def start(self, answer: Callable[[], None]) -> None:
         """Takes up what an earlier engine left running, then calls ``answer``, which lets clients in; the link hears of it last."""
         if self.config.link is None:
@@ -226,6 +233,8 @@ class Engine:
         self.activity.close()
         if self.link is not None:
             await self.link.close()
+        if "build_history" in vars(self):
+            await self.build_history.close()
         if "builder" in vars(self):
             await self.builder.close()
         await self.snapshots.close()

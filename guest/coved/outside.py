@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ _BUNDLES = (
     "SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO", "AWS_CA_BUNDLE",
     "PIP_CERT",
 )  # fmt: skip
+_CREDENTIALS = re.compile(r"(https?://)[^/?#\s\"'@]+(?:@[^/?#\s\"'@]*)*@", re.IGNORECASE)
+"""Whoever asks in an address, up to the last @: a password may have others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,11 @@ def masked(proxy: str) -> str:
     if separator and ":" not in scheme:  # else it is a password that has it
         return f"{scheme}{separator}xxxxx:xxxxx@{host}"
     return f"xxxxx:xxxxx@{host}" if at else proxy
+
+
+def without_credentials(text: str) -> str:
+    """With the names and passwords masked that its addresses of the web have, as BuildKit shows them."""
+    return _CREDENTIALS.sub(r"\1xxxxx:xxxxx@", text)
 
 
 def proxy_problem(proxy: str) -> str:

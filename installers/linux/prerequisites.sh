@@ -3,6 +3,7 @@
 #   prerequisites.sh venv    a virtual environment in .venv (PYTHON names the interpreter)
 #   prerequisites.sh run     what Cove itself uses: QEMU
 #   prerequisites.sh smoke   what the short tests of other platforms use: Wine, what makes programs for it, firmware, QEMU for arm64
+#   prerequisites.sh page    a browser, and letters for it
 #   prerequisites.sh dashboard  the browser that the dashboard is tested with, letters for its two languages, and a screen with a tray
 #   prerequisites.sh platforms  what installers are made with, and what tests them and the clients of other systems
 #   prerequisites.sh test    also what the tests use: a docker CLI, and the native engine's libraries
@@ -56,10 +57,11 @@ docker_client() {
 run_packages="qemu-system-x86 qemu-utils"
 smoke_packages="nsis gcc-mingw-w64-x86-64-posix wine64 wine ovmf openssh-client qemu-system-arm"
 platforms_packages="$smoke_packages dpkg-dev rpm wixl msitools libarchive-tools dosfstools mtools gdisk"
-dashboard_packages="chromium fonts-dejavu-core fonts-noto-cjk xvfb trayer xdotool imagemagick psmisc libegl1 libgl1 libdbus-1-3 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-randr0 libxcb-shape0 libxcb-xfixes0 libxkbcommon-x11-0"
+page_packages="chromium fonts-dejavu-core"
+dashboard_packages="$page_packages fonts-noto-cjk xvfb trayer xdotool imagemagick psmisc libegl1 libgl1 libdbus-1-3 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-randr0 libxcb-shape0 libxcb-xfixes0 libxkbcommon-x11-0"
 test_packages="procps libnftables1 libseccomp2 erofs-utils openssh-client curl iproute2 tmux git skopeo dbus-daemon"
 
-case ${1:?venv, run, test, smoke, dashboard or platforms} in
+case ${1:?venv, run, test, smoke, page, dashboard or platforms} in
 venv)
     "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null || install python3-venv
     [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
@@ -77,6 +79,10 @@ smoke)
     # shellcheck disable=SC2086
     install $run_packages $smoke_packages
     ;;
+page)
+    # shellcheck disable=SC2086
+    install $page_packages
+    ;;
 dashboard)
     # shellcheck disable=SC2086
     install $dashboard_packages
@@ -86,7 +92,7 @@ platforms)
     install $run_packages $platforms_packages
     ;;
 *)
-    echo "prerequisites.sh: venv, run, test, smoke, dashboard or platforms" >&2
+    echo "prerequisites.sh: venv, run, test, smoke, page, dashboard or platforms" >&2
     exit 2
     ;;
 esac

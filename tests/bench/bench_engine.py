@@ -115,8 +115,8 @@ def run(url: str, peer: str, rounds: int) -> None:
         rows.append((f"network {network}", f"{ours:.1f}", *against, goal(ours, API_GOAL_MS)))
     table(rows)
     print()
-    against = ("peer ms", "peer / Cove", "goal", "at most") if peer else ()
-    rows = [("docker CLI", "Cove ms", "the CLI alone ms", *against)]
+    columns = ("peer ms", "peer / Cove", "goal", "at most") if peer else ()
+    rows = [("docker CLI", "Cove ms", "the CLI alone ms", *columns)]
     with instant_engine() as instant:
         for operation in OPERATIONS:
             ours, alone, *theirs = in_turn([url, instant, *hosts[1:]], rounds, once(operation))

@@ -138,7 +138,7 @@ def run(url: str, peer: str, rounds: int) -> None:
     rows: list[tuple[str, ...]] = [("median ms", "Cove", *(("peer", "peer / Cove", "goal") if against else ()))]
     for words in times[0][0]:
         ours, *theirs = (median_ms(one[words] for one in told) for told in times)
-        wanted = "" if words.startswith(("start", "disconnect")) else TIMES_FASTER
+        wanted = None if words.startswith(("start", "disconnect")) else TIMES_FASTER
         cells = [
             cell for one in theirs
             for cell in (f"{one:.1f}", f"{one / ours:.1f}", goal(one / ours, wanted, least=True) if wanted else "")

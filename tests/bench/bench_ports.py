@@ -125,7 +125,10 @@ def compare(
                 ours.append(measured(pid, work, ports[0], address))
     wall, wall_raw = (statistics.median(one[0] for one in all) for all in (ours, raw))
     used, used_raw = (statistics.median(one[1] for one in all) for all in (ours, raw))
-    shown = (lambda s: f"{count / s:.1f}") if unit == "MiB/s" else (lambda s: f"{s / count * 1e3:.1f}")
+
+    def shown(seconds: float) -> str:
+        return f"{count / seconds:.1f}" if unit == "MiB/s" else f"{seconds / count * 1e3:.1f}"
+
     said = f"{wall_raw / wall:.2f}" + ("" if wall_raw / wall >= GOAL else " (missed)")
     row(f"{name}, {unit}", shown(wall), shown(wall_raw), said, f"{used_raw / used:.2f}" if used else "")
 

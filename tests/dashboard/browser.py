@@ -18,8 +18,6 @@ FLAGS = (
 )  # fmt: skip
 PATIENCE_MS = 60_000
 """For what takes a moment: the machine may be emulated, and the computer busy."""
-TOURED = "localStorage.setItem('cove.toured', 'yes')"
-"""A browser that has seen the page before: it opens with the overview, whatever the machine has."""
 SOURCES = Path(__file__).parents[2] / "host" / "dashboard"
 ASSETS = Path(__file__).parents[2] / "host" / "cove" / "dashboard" / "assets"
 
@@ -32,6 +30,15 @@ class Dashboard:
         """Opens it once."""
         told = json.loads(self.machine.cove("dashboard", "--no-open", "--json").stdout)
         return str(told["url"])
+
+    def choose(self, **choices: str) -> None:
+        """What its user has chosen before, of the page; with ``toured="yes"`` it opens with the overview, whatever the machine has."""
+        place = self.machine.home / "config" / "dashboard.json"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(json.dumps(choices))
+
+    def chosen(self) -> dict[str, str]:
+        return dict(json.loads((self.machine.home / "config" / "dashboard.json").read_text()))
 
 
 def comes_true(look: Callable[[], Any], what: str, bound_s: float = PATIENCE_MS / 1000) -> Any:

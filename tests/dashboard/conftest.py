@@ -9,14 +9,33 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from browser import CHROMIUM, FLAGS, PATIENCE_MS, TOURED, Dashboard
-from machine_support import Machine
+from browser import CHROMIUM, FLAGS, PATIENCE_MS, Dashboard
+from machine_support import Machine, running_machine
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 UNIT = Path(__file__).parents[1] / "unit"
 sys.path += [str(UNIT), str(UNIT / "agent")]  # of stand-ins for a machine
+sys.path += [str(UNIT.with_name("engine"))]  # of an engine on this computer
 
 expect.set_options(timeout=PATIENCE_MS)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A test's time is its own: the machine that the first one has started has a bound itself."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            marked = item.get_closest_marker("timeout")
+            bound = marked.args[0] if marked else float(config.getini("timeout"))
+            item.add_marker(pytest.mark.timeout(bound, func_only=True), append=False)
+
+
+@pytest.fixture(scope="session")
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """A VM of these tests; with --native a machine that seems to run, and whose engine is this computer's."""
+    from native_machine import native_machine
+
+    with native_machine() if request.config.getoption("--native") else running_machine() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
@@ -39,16 +58,22 @@ def looks() -> dict[str, object]:
 
 
 @pytest.fixture
-def context(browser: Browser, looks: dict[str, object]) -> Iterator[BrowserContext]:
+def context(browser: Browser, dashboard: Dashboard, looks: dict[str, object]) -> Iterator[BrowserContext]:
+    dashboard.choose(toured="yes")
     made = browser.new_context(**looks)  # type: ignore[arg-type]
     made.set_default_timeout(PATIENCE_MS)
-    made.add_init_script(TOURED)
     yield made
     made.close()
 
 
 @pytest.fixture
-def page(context: BrowserContext, dashboard: Dashboard) -> Iterator[Page]:
+def heading() -> str:
+    """Of the page that is there first, in its language."""
+    return "Overview"
+
+
+@pytest.fixture
+def page(context: BrowserContext, dashboard: Dashboard, heading: str) -> Iterator[Page]:
     """The dashboard, opened. That the page's policy refused something, or a script failed, fails every test."""
     made = context.new_page()
     wrong: list[str] = []
@@ -61,7 +86,7 @@ def page(context: BrowserContext, dashboard: Dashboard) -> Iterator[Page]:
     made.on("console", said)
     made.on("pageerror", lambda error: wrong.append(str(error)))
     made.goto(dashboard.address())
-    expect(made.locator("h1")).to_have_text(["Overview"])
+    expect(made.locator("h1")).to_have_text([heading])
     yield made
     assert not wrong
 

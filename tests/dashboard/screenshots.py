@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from browser import CHROMIUM, FLAGS, PATIENCE_MS, TOURED, Dashboard
+from browser import CHROMIUM, FLAGS, PATIENCE_MS, Dashboard
 from cove.tray.icons import COLOURS
 from cove.tray.menu import RUNNING
 from machine_support import Machine, running_machine
@@ -29,6 +30,7 @@ NARROW = {"width": 390, "height": 844}
 LINES_S = 15_000
 MENU_WITH_CONTAINERS = 220
 """Pixels of height; without them it has less."""
+KERNEL = "6.12.0"
 HOME = "/home/ada/.local/share/cove"
 RENAMED = """([from, to]) => {
     const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -89,6 +91,7 @@ def take(machine: Machine, browser: Browser, folder: Path) -> None:
         page.shot("containers-dark", "containers")
         page.shot("logs-dark", f"containers/{web}/logs")
     with opened(machine, browser, folder, locale="ja-JP") as page:
+        page.page.wait_for_timeout(LINES_S)
         page.shot("overview-ja", "overview")
         page.shot("containers-ja", "containers")
     with opened(machine, browser, folder, viewport=NARROW) as page:
@@ -127,8 +130,9 @@ class Shots:
         expect(self.page.locator(".loading, [aria-busy=true]")).to_have_count(0, timeout=PATIENCE_MS)
         if "logs" in place:
             expect(self.page.locator(".log-line").nth(30)).to_be_visible(timeout=PATIENCE_MS)
-        # Not the folders of whoever takes them, nor of a test's machine.
-        for shown, instead in ((f"{self._machine.home}/user", "/home/ada"), (str(self._machine.home), HOME)):
+        # Not the folders of whoever takes them, nor of a test's machine, nor the name of their computer's kernel.
+        folders = {f"{self._machine.home}/user": "/home/ada", str(self._machine.home): HOME}
+        for shown, instead in {**folders, platform.release(): KERNEL}.items():
             self.page.evaluate(RENAMED, [shown, instead])
         path = self._folder / f"{name}.png"
         self.page.screenshot(path=path)
@@ -147,9 +151,10 @@ def small(path: Path) -> None:
 def opened(machine: Machine, browser: Browser, folder: Path, **looks: object) -> Iterator[Shots]:
     context = browser.new_context(**{"viewport": WIDE, "locale": "en-US", **looks})  # type: ignore[arg-type]
     context.set_default_timeout(PATIENCE_MS)
-    context.add_init_script(TOURED)
+    dashboard = Dashboard(machine)
+    dashboard.choose(toured="yes")
     page = context.new_page()
-    page.goto(Dashboard(machine).address())
+    page.goto(dashboard.address())
     expect(page.locator("[data-machine=running]")).to_be_visible(timeout=PATIENCE_MS)
     yield Shots(page, folder, machine)
     context.close()

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shutil
+import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+from browser import comes_true
+from debian_files import registry_program
 from machine_support import Machine
 from playwright.sync_api import Page, expect
 
@@ -91,6 +97,90 @@ def test_an_archive_is_loaded(machine: Machine, visit: Visit, running: str, name
     page.get_by_label("Load archive").set_input_files(archive)
     expect(page.get_by_role("link", name=name)).to_be_visible()
     assert machine.docker("image", "inspect", name).returncode == 0
+
+
+@pytest.fixture
+def registry(machine: Machine, name: str, tmp_path: Path) -> str:
+    """Docker's own, in a container; the address that its images are called by."""
+    made, root = f"{name}-registry", tmp_path / "root"
+    program = registry_program()
+    for file in (program, *map(Path, re.findall(r"(/\S+) \(0x", subprocess.check_output(["ldd", program], text=True)))):
+        place = root / ("registry" if file == program else str(file).lstrip("/"))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file.resolve(), place)
+    config = {"version": "0.1", "storage": {"filesystem": {"rootdirectory": "/tmp/store"}}, "http": {"addr": ":5000"}}
+    (root / "config.json").write_text(json.dumps(config))  # what is JSON is YAML
+    machine.docker("create", "--name", made, "-p", "127.0.0.1::5000", "busybox", "/registry", "serve", "/config.json")
+    machine.docker("cp", f"{root}/.", f"{made}:/", timeout_s=300)
+    machine.docker("start", made)
+    return machine.docker("port", made, "5000").stdout.strip()
+
+
+def test_an_image_is_pulled_with_its_progress(machine: Machine, visit: Visit, name: str, registry: str) -> None:
+    image = f"{registry}/{name}:good"
+    machine.docker("tag", "busybox", image)
+    comes_true(lambda: machine.docker("push", image, timeout_s=120, check=False).returncode == 0, "it is pushed")
+    machine.docker("rmi", image)
+    # The layer has to come as well.
+    machine.docker("run", "--name", f"{name}-made", "busybox", "sh", "-c", "head -c 3000000 /dev/urandom >/some")
+    machine.docker("commit", f"{name}-made", image)
+    machine.docker("push", image)
+    machine.docker("rm", f"{name}-made")
+    machine.docker("rmi", image)
+    page = visit("images")
+    page.get_by_role("button", name="Pull an image").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Name", exact=True).fill(image)
+    dialog.get_by_role("button", name="Pull", exact=True).click()
+    expect(page.get_by_role("status").filter(has_text=f"{image} is here.")).to_be_visible()
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_role("link", name=image)).to_be_visible()
+    assert machine.docker("run", "--rm", image, "sh", "-c", "wc -c </some").stdout.strip() == "3000000"
+    machine.docker("rmi", image)
+
+
+def test_unused_networks_are_shown_before_they_are_removed(
+    machine: Machine, visit: Visit, name: str, request: pytest.FixtureRequest
+) -> None:
+    used = f"{name}-used"
+    machine.docker("network", "create", name)
+    machine.docker("network", "create", used)
+    request.addfinalizer(
+        lambda: machine.docker("network", "rm", used, check=False)
+    )  # after the container, which has it
+    machine.docker("create", "--name", name, "--network", used, "busybox", "true")
+    page = visit("networks")
+    expect(page.get_by_role("table").get_by_role("link", name=used)).to_be_visible()
+    page.get_by_role("button", name="Remove unused").click()
+    preview = page.get_by_role("list", name="What will be removed")
+    expect(preview).to_contain_text(name)
+    expect(preview).not_to_contain_text(used)
+    expect(preview).not_to_contain_text("bridge")
+    _confirm(page, "Remove")
+    expect(page.get_by_role("table").get_by_role("link", name=name, exact=True)).to_have_count(0)
+    assert machine.docker("network", "inspect", name, check=False).returncode
+    # Docker's own pruning would take it, for its container does not run, and could not run again then.
+    assert machine.docker("network", "inspect", used, "bridge").returncode == 0
+    machine.docker("rm", name)
+
+
+@pytest.mark.timeout(600)
+def test_the_build_cache_is_shown_and_removed(machine: Machine, visit: Visit, name: str, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text(f"FROM busybox\nRUN echo {name} && head -c 100000 /dev/urandom >/some\n")
+    machine.cove("build", "-t", name, str(tmp_path), timeout_s=300)
+    machine.docker("rmi", name)
+    page = visit("cache")
+    expect(page.get_by_role("row").filter(has_text=name)).to_be_visible()
+    page.get_by_role("button", name="Remove unused").click()
+    expect(page.get_by_role("list", name="What will be removed")).to_contain_text(name)
+    _confirm(page, "Remove")
+    expect(page.get_by_role("row").filter(has_text=name)).to_have_count(0)
+    assert name not in json.dumps(_cache(machine))
+
+
+def _cache(machine: Machine) -> list[dict[str, object]]:
+    told = machine.docker("system", "df", "-v", "--format", "{{json .BuildCache}}").stdout
+    return list(json.loads(told) or [])
 
 
 def test_a_pull_that_fails_says_why(visit: Visit) -> None:

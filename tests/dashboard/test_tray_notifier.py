@@ -61,6 +61,17 @@ def test_what_is_chosen_there_is_done(host: Host, cove: Cove) -> None:
     until(FileLock(launch.of("default").lock).is_free, "the process ends")
 
 
+def test_it_speaks_japanese_where_the_desktop_does(host: Host, cove: Cove, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LANG", "LC_ALL", "LC_MESSAGES", "LANGUAGE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LANG", "ja_JP.UTF-8")
+    cove.make()
+    cove.run("tray", "--wait", "60")
+    host.wait_for_icon()
+    until(lambda: host.tip() == "Cove: マシン default: 停止", "the icon speaks Japanese")
+    assert "ダッシュボードを開く" in labels(host)
+
+
 def test_containers_are_followed_as_long_as_the_menu_is_open(host: Host, cove: Cove) -> None:
     paths = lifecycle.init("default")
     paths.make_run_dir()

@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import pytest
-from app_images import APPLICATIONS, APPS, archive, build, compose_program
+from app_images import APPLICATIONS, APPS, compose_program
 from machine_support import Machine
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(6000 if os.environ.get("COVE_TEST_BUILD_APPS") else 1500)]
@@ -95,16 +95,12 @@ def acknowledged(port: int, line: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def applications(machine: Machine) -> Iterator[dict[str, Application]]:
+def applications(machine: Machine, images: None) -> Iterator[dict[str, Application]]:
     config = Path(machine.environment["DOCKER_CONFIG"])
     plugins = config / "cli-plugins"
     plugins.mkdir(parents=True, exist_ok=True)
     plugin = plugins / "docker-compose"
     plugin.symlink_to(compose_program())
-    if os.environ.get("COVE_TEST_BUILD_APPS") or os.getuid() != 0:
-        build(machine.docker_host, config)
-    else:
-        machine.docker("load", "--quiet", "--input", str(archive()), timeout_s=600)
     made = {name: Application(machine, name) for name in APPLICATIONS}
     try:
         with ThreadPoolExecutor() as pool:  # what starts waits for the next look at its health, too

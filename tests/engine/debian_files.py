@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cove.debian import index, releases
 from cove.image import mirror
-from cove.image.download import Downloader
+from cove.image.download import Downloader, Gone, Wanted
 from cove.machine.paths import cache_dir
 from cove.progress import ignore
 
@@ -63,6 +63,24 @@ def buildx_program() -> Path:
     return _of_newest_release("docker-buildx", "usr/libexec/docker/cli-plugins/docker-buildx")
 
 
+def newer_buildx_program() -> Path | None:
+    """The same of Debian's next release, for what stable's does not have yet (``history``); one file that needs no other. None when
+    the archive has a later one by now: its index is not to be had verified in every mirror, so this one is named by its digest."""
+    name = "docker-buildx_0.29.1+ds1-4_amd64.deb"
+    url = f"{mirror.find().base('debian')}/pool/main/d/docker-buildx/{name}"
+    digest = "6103bcc4eab8169ae679f806d3949ffc99a1545a61fddea6124da826f115f2bf"
+    folder = _cache() / name.removesuffix(".deb")
+    with _alone():
+        if not folder.exists():
+            wanted = Wanted(name, url, digest, 14_329_652)
+            try:
+                archive = Downloader(cache_dir() / "packages", lambda count: None).fetch(wanted)
+            except Gone:
+                return None
+            _unpack(archive, folder)
+    return folder / "usr/libexec/docker/cli-plugins/docker-buildx"
+
+
 def compose_program() -> Path:
     """docker's plugin for projects of several containers, version 2."""
     return _of_newest_release("docker-compose", "usr/libexec/docker/cli-plugins/docker-compose")
@@ -73,12 +91,12 @@ def busybox_of(architecture: str) -> Path:
     return _of_newest_release("busybox-static", "usr/bin/busybox", architecture)
 
 
-def docker_config(folder: Path) -> Path:
-    """Makes `folder` a DOCKER_CONFIG with both plugins and nothing else."""
+def docker_config(folder: Path, buildx: Path | None = None) -> Path:
+    """Makes `folder` a DOCKER_CONFIG with both plugins and nothing else; ``buildx`` is another than Debian's stable one."""
     plugins = folder / "cli-plugins"
     plugins.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
-    for program in (buildx_program(), compose_program()):
+    for program in (buildx or buildx_program(), compose_program()):
         (plugins / program.name).symlink_to(program)
     return folder
 
@@ -110,10 +128,14 @@ def _of_newest_release(package: str, path: str, architecture: str = "amd64") -> 
         offer = index.fetch(suites, mirrors, indexes, ignore).newest(package)
         assert offer, package
         archive = Downloader(cache_dir() / "packages", lambda count: None).fetch(offer.wanted(mirrors))
-        with tempfile.TemporaryDirectory(dir=_cache()) as made:
-            subprocess.run(["dpkg", "-x", archive, f"{made}/all"], check=True, timeout=60)
-            Path(made, "all").rename(folder)
+        _unpack(archive, folder)
     return folder / path
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=_cache()) as made:
+        subprocess.run(["dpkg", "-x", archive, f"{made}/all"], check=True, timeout=60)
+        Path(made, "all").rename(folder)
 
 
 def _packaged(path: Path, package: str) -> Path:

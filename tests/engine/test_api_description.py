@@ -18,7 +18,7 @@ from api_description import Description
 from image_archives import docker_archive
 from raw_client import Answer, ask, ask_json, hijack
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.native]
 
 HEADERS = ("api-version", "docker-experimental", "ostype", "server", "date")
 NO_SWARM = (

@@ -11,7 +11,7 @@ import pytest
 
 from raw_client import Answer, ask, ask_json
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.native]
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import tarfile
 
 import pytest
 from app_images import APPLICATIONS, archive
+from base_image import NAME
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(2400)]
 
@@ -18,4 +19,4 @@ def test_all_images_of_the_applications_are_in_one_archive() -> None:
         manifest = saved.extractfile("manifest.json")
         assert manifest is not None
         names = {name for image in json.load(manifest) for name in image["RepoTags"]}
-    assert names == {f"{image}:latest" for images in APPLICATIONS.values() for image in images}
+    assert names == {NAME, *(f"{image}:latest" for images in APPLICATIONS.values() for image in images)}

@@ -12,7 +12,7 @@ from coved.containers.pending import LIMIT
 from life_support import eventually
 from raw_client import hijack
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.native]
 
 ALL = "stream=1&stdin=1&stdout=1&stderr=1"
 

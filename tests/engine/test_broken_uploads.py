@@ -13,7 +13,7 @@ import pytest
 from image_archives import docker_archive, special, tar
 from raw_client import connect
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.native]
 
 
 def answer_to(engine: Any, head: str, body: bytes, *, leaves: bool = False) -> tuple[int, bytes]:

@@ -15,6 +15,8 @@ import pytest
 
 from life_support import eventually
 
+pytestmark = [pytest.mark.root, pytest.mark.native]
+
 
 def context(dockerfile: str, **files: str | bytes) -> bytes:
     """An archive; a double underscore in a name stands for a slash, a single one at its beginning for a dot."""

@@ -10,7 +10,7 @@ from typing import Any
 import docker
 import pytest
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.native]
 MODIFIED, ADDED, DELETED = 0, 1, 2
 
 

@@ -9,7 +9,7 @@ from coved.containers.execs import UNSTARTED
 
 from life_support import ask
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.native]
 
 
 def create(engine: Any, container: Any, *words: str) -> tuple[int, Any]:

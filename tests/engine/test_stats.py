@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -102,6 +103,29 @@ def test_networks_are_told_by_interface_and_left_out_when_there_are_none(docker_
         for one in docker_client.containers.list(all=True, filters={"name": name}):
             one.remove(force=True)
         network.remove()
+
+
+def test_what_all_carry_is_told_as_it_is_carried(docker_client: Any, name: str) -> None:
+    serve = "head -c 100000 /dev/zero > /tmp/f; httpd -p 80 -h /tmp; exec sleep 600"
+    server = docker_client.containers.run("busybox", ["sh", "-c", serve], name=name, detach=True)
+    # Who shares its network counts once: what is sent and what is received would not be the same otherwise.
+    docker_client.containers.run(
+        "busybox", "sleep 600", name=f"{name}-c", detach=True, network_mode=f"container:{name}"
+    )
+    server.reload()
+    address = server.attrs["NetworkSettings"]["IPAddress"]
+    fetch = f"while :; do wget -q -O /dev/null http://{address}/f; done"
+    with docker_client.api.get(docker_client.api._url("/cove/traffic"), stream=True, timeout=60) as answer:
+        assert answer.status_code == 200
+        told = map(json.loads, answer.iter_lines())
+        docker_client.containers.run("busybox", ["sh", "-c", fetch], name=f"{name}-b", detach=True)
+        found = next(each for each in told if min(each["received"], each["sent"]) > 20_000)
+        assert set(found) == {"received", "sent"}
+        found = next(each for each in told if min(each["received"], each["sent"]) > 20_000)
+        assert 0.7 < found["received"] / found["sent"] < 1.4
+        docker_client.api.kill(f"{name}-b")
+        # The server still sends what has been asked for.
+        assert next(each for each in told if each["received"] < 2000)
 
 
 def test_a_stopped_container_answers_zeros_at_once(docker_client: Any, name: str) -> None:

@@ -75,7 +75,7 @@ def restarts(container: Any) -> int:
     return int(container.attrs["RestartCount"])
 
 
-@pytest.mark.parametrize("seconds", [-DAY, -HOUR, HOUR, DAY])
+@pytest.mark.parametrize("seconds", [-DAY, DAY])
 def test_restarts_neither_hang_nor_storm(client: Any, name: str, jump: Jump, seconds: int) -> None:
     container = client.containers.run(
         "busybox", ["sh", "-c", "exit 3"], name=name, detach=True, restart_policy={"Name": "always"}

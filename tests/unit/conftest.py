@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +62,8 @@ class SshWay(Way):
 
         port = self.guest.port
         self.guest.close()
-        self.guest = GuestSsh(self.host_key, self.public, self.targets, port)
+        listener = socket.create_server(("127.0.0.1", port), backlog=64)
+        self.guest = GuestSsh(self.host_key, self.public, self.targets, listener)
 
 
 @pytest.fixture

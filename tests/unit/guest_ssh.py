@@ -17,15 +17,17 @@ _CHUNK = 1 << 15
 
 
 class GuestSsh:
-    """Listens on 127.0.0.1:`port` (0: any). `targets` maps paths that clients ask for to unix sockets that are there."""
+    """Listens on 127.0.0.1, if no listener is given. `targets` maps paths that clients ask for to unix sockets that are there."""
 
-    def __init__(self, host_key: Path, authorized: str, targets: Mapping[str, Path], port: int = 0) -> None:
+    def __init__(
+        self, host_key: Path, authorized: str, targets: Mapping[str, Path], listener: socket.socket | None = None
+    ) -> None:
         self._host_key = paramiko.Ed25519Key.from_private_key_file(str(host_key))
         self.authorized = authorized.split()[1]
         self.targets = targets
         self.connections = 0
         self._live: list[_ServerTransport] = []
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=64)
+        self._listener = listener or socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
 

@@ -14,7 +14,20 @@ import coved
 import pytest
 
 HOST = {
-    "cli": {"agent", "build", "dashboard", "debian", "drivers", "image", "local", "machine", "support", "tray"},
+    "cli": {
+        "agent",
+        "build",
+        "contents",
+        "dashboard",
+        "debian",
+        "drivers",
+        "image",
+        "local",
+        "machine",
+        "support",
+        "tray",
+        "vulnerabilities",
+    },
     "dashboard": {"agent", "drivers", "local", "machine", "share", "support"},
     "tray": {"agent", "local", "machine", "support"},
     "support": {"agent", "drivers", "forward", "image", "local", "machine", "share"},
@@ -23,6 +36,8 @@ HOST = {
     "forward": {"drivers", "local", "transport"},
     "drivers": {"image", "local", "machine"},
     "debian": {"image", "machine"},
+    "vulnerabilities": {"contents", "image", "machine"},
+    "contents": set[str](),
     "build": set[str](),
     "image": {"machine"},
     "machine": {"local", "transport"},

@@ -61,6 +61,7 @@ class _BuildKit:
 
             self._service = Service(
                 engine.builder,
+                engine.build_history,
                 identity=engine.identity,
                 version=engine.config.version,
                 platforms=processors.runnable,

@@ -18,6 +18,7 @@ from coved.build.errors import BuildError
 from coved.build.files.folder import Folder
 from coved.build.progress import Status, Vertex
 from coved.build.request import Result
+from coved.buildkit.recording import recorded
 from coved.containers import modes
 from coved.errors import EngineError, InvalidParameter
 from coved.images import reference
@@ -42,14 +43,14 @@ async def build(engine: Engine, request: Request) -> Response:
     async def work(report: Report) -> None:
         builder = engine.builder
         with builder.incoming.folder() as folder:
-            if not wanted.context:
-                await builder.incoming.unpack(read_body(request), folder)
-            progress = _Classic(report, quiet)
             try:
-                result = await builder.build(wanted, Folder(folder, credentials), progress)
+                with recorded(engine.build_history, wanted, _Classic(report, quiet)) as recording:
+                    if not wanted.context:
+                        await builder.incoming.unpack(read_body(request), folder)
+                    recording.result = await builder.build(wanted, Folder(folder, credentials), recording)
             except BuildError as error:
                 raise _told(error) from error
-            _tell_result(result, report, quiet)
+            _tell_result(recording.result, report, quiet)
 
     return await streamed(work)
 

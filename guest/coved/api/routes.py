@@ -3,6 +3,7 @@
 from coved.api import (
     attach_ws,
     build,
+    build_history,
     buildkit,
     containers,
     events,
@@ -27,7 +28,7 @@ def create_router() -> Router:
     router = Router()
     resources = (
         system, events, containers, attach_ws, stats, top, files, exec, registry, images, networks, volumes, volume_archives, build,
-        buildkit, plugins, swarm,
+        build_history, buildkit, plugins, swarm,
     )  # fmt: skip
     for resource in resources:
         resource.routes(router)

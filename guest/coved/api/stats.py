@@ -1,11 +1,11 @@
-"""``GET /containers/{id}/stats``."""
+"""``GET /containers/{id}/stats``, and ``GET /cove/traffic``, which is no part of Docker's API (docs/decisions/0069)."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from coved.api.http import Request, Response, aclose, encode_json
+from coved.api.http import Request, Response, aclose, encode_json, json_stream
 from coved.api.router import Router
 from coved.errors import InvalidParameter
 
@@ -19,6 +19,7 @@ _JSON = {"Content-Type": "application/json"}
 
 def routes(router: Router) -> None:
     router.add("GET", "/containers/{id*}/stats", stats)
+    router.add("GET", "/cove/traffic", _traffic)
 
 
 async def stats(engine: Engine, request: Request) -> Response:
@@ -34,6 +35,10 @@ async def stats(engine: Engine, request: Request) -> Response:
     if one_shot or not container.state.running:
         return Response(200, _JSON, _line(source.once(container)))
     return Response(200, _JSON, _line(await _second(source, container)))
+
+
+async def _traffic(engine: Engine, request: Request) -> Response:
+    return json_stream(engine.containers.stats.traffic())
 
 
 async def _second(source: Stats, container: Container) -> Frame:

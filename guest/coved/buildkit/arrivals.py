@@ -42,6 +42,3 @@ class Arrivals(Generic[T]):
                 return self._there[id]
         except TimeoutError:
             raise NotFound(self._missing.format(id)) from None
-
-    def all(self) -> list[T]:
-        return [*self._there.values()]

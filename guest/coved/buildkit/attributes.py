@@ -180,11 +180,15 @@ def _cache(entry: CacheOptionsEntry) -> dict[str, str]:
     return {**entry.attrs, "type": entry.type}
 
 
+def exporters(solve: SolveRequest) -> Sequence[Exporter]:
+    """Where its results go, whichever way it says so."""
+    if not solve.exporters and solve.exporter_deprecated:
+        return [Exporter(solve.exporter_deprecated, solve.exporter_attrs_deprecated)]
+    return solve.exporters
+
+
 def _outputs(solve: SolveRequest) -> Sequence[Output]:
-    exporters = solve.exporters
-    if not exporters and solve.exporter_deprecated:
-        exporters = [Exporter(solve.exporter_deprecated, solve.exporter_attrs_deprecated)]
-    return tuple(_output(number, each) for number, each in enumerate(exporters)) or (Output("none"),)
+    return tuple(_output(number, each) for number, each in enumerate(exporters(solve))) or (Output("none"),)
 
 
 def _output(number: int, exporter: Exporter) -> Output:

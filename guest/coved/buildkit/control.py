@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from coved.build.cache import filters
-from coved.build.upkeep import Entry, Keep, Upkeep
+from coved.build.upkeep import Entry as CacheEntry
+from coved.build.upkeep import Keep, Upkeep
+from coved.buildkit import records
 from coved.buildkit.builds import Build, Builds
 from coved.buildkit.errors import to_grpc
+from coved.buildkit.history import Entry, History
 from coved.buildkit.messages import (
     DISK_USAGE,
     EXPORT_TRACE,
+    HISTORY_COMPLETE,
+    HISTORY_STARTED,
     INFO,
     LIST_WORKERS,
     LISTEN_BUILD_HISTORY,
@@ -19,7 +25,6 @@ from coved.buildkit.messages import (
     STATUS,
     UPDATE_BUILD_HISTORY,
     BuildHistoryEvent,
-    BuildHistoryRecord,
     BuildHistoryRequest,
     DiskUsageRequest,
     DiskUsageResponse,
@@ -42,13 +47,13 @@ from coved.buildkit.messages import (
 from coved.grpc.call import Call
 from coved.grpc.server import Services
 from coved.grpc.status import GrpcError
-
-_STARTED, _COMPLETE = 0, 1
+from coved.times import rfc3339
 
 
 class Control:
-    def __init__(self, builds: Builds, upkeep: Upkeep, worker: Callable[[], WorkerRecord]) -> None:
+    def __init__(self, builds: Builds, history: History, upkeep: Upkeep, worker: Callable[[], WorkerRecord]) -> None:
         self._builds = builds
+        self._history = history
         self._upkeep = upkeep
         self._worker = worker
 
@@ -59,7 +64,7 @@ class Control:
         services.stream(STATUS, self._status)
         services.unary(DISK_USAGE, self._disk_usage)
         services.stream(PRUNE, self._prune)
-        services.stream(LISTEN_BUILD_HISTORY, self._history)
+        services.stream(LISTEN_BUILD_HISTORY, self._listen)
         services.unary(UPDATE_BUILD_HISTORY, self._update_history)
         services.unary(EXPORT_TRACE, self._trace)
 
@@ -75,14 +80,18 @@ class Control:
 
     async def _solve(self, request: SolveRequest, call: Call[SolveRequest, SolveResponse]) -> SolveResponse:
         build = await self._builds.begin(request)
+        failure: BaseException | None = None
         try:
             if request.frontend:
                 await build.run(request.frontend, request.frontend_attrs, request.frontend_inputs)
             else:
                 await self._returned(build)
             return SolveResponse(build.responses())
+        except BaseException as error:
+            failure = error
+            raise
         finally:
-            await self._builds.end(build)
+            await self._builds.end(build, failure)
 
     async def _returned(self, build: Build) -> None:
         """The client carries the build on by calls of ``Gateway``, and says in the end how it went. Raises what went wrong."""
@@ -93,8 +102,10 @@ class Control:
             raise known or GrpcError(returned.error.code, returned.error.message, returned.error.details)
 
     async def _status(self, call: Call[StatusRequest, StatusResponse]) -> None:
-        build = await self._builds.get((await call.one()).ref)
-        async for message in build.log.follow():
+        ref = (await call.one()).ref
+        entry = await self._history.find(ref) if ref not in self._builds else None
+        told = self._history.follow(entry) if entry is not None else (await self._builds.get(ref)).log.follow()
+        async for message in told:
             await call.send(message)
 
     # -- the cache
@@ -118,26 +129,36 @@ class Control:
 
     # -- what was built
 
-    async def _history(self, call: Call[BuildHistoryRequest, BuildHistoryEvent]) -> None:
-        """Of builds there is no history but those that have just ended."""
+    async def _listen(self, call: Call[BuildHistoryRequest, BuildHistoryEvent]) -> None:
         request = await call.one()
-        for build in self._builds.all():
-            if request.ref not in ("", build.solve.ref) or (request.active_only and build.completed_ns):
-                continue
-            record = BuildHistoryRecord(
-                ref=build.solve.ref,
-                frontend=build.solve.frontend,
-                frontend_attrs=build.solve.frontend_attrs,
-                exporters=build.solve.exporters,
-                created_at=build.created_ns,
-                completed_at=build.completed_ns,
-                exporter_response=build.responses(),
-            )
-            await call.send(BuildHistoryEvent(_COMPLETE if build.completed_ns else _STARTED, record))
+        call.begin([("buildkit-current-timestamp", rfc3339(time.time_ns()))])
+
+        def wanted(entry: Entry) -> bool:
+            ended = bool(entry.record.completed_at)
+            return request.ref in ("", entry.record.ref) and not (request.active_only and ended)
+
+        async def tell(kind: int, entry: Entry) -> None:
+            await call.send(BuildHistoryEvent(kind, records.as_clients_have_it(entry.record)[0]))
+
+        with self._history.listening() as events:
+            found = [each for each in await self._history.entries() if wanted(each)]
+            if request.limit > 0 and not request.filter:  # what is filtered, clients look at themselves
+                found = found[: request.limit]
+            for entry in reversed(found):
+                await tell(HISTORY_COMPLETE if entry.record.completed_at else HISTORY_STARTED, entry)
+            if request.early_exit:
+                return
+            async for kind, entry in events:
+                if wanted(entry) or request.ref in ("", entry.record.ref):
+                    await tell(kind, entry)
 
     async def _update_history(
         self, request: UpdateBuildHistoryRequest, call: Call[UpdateBuildHistoryRequest, UpdateBuildHistoryResponse]
     ) -> UpdateBuildHistoryResponse:
+        if request.delete:
+            await self._history.remove(request.ref)
+        elif not request.finalize:  # which asks for traces to be kept, and there are none
+            await self._history.pin(request.ref, pinned=request.pinned)
         return UpdateBuildHistoryResponse()
 
     async def _trace(
@@ -146,7 +167,7 @@ class Control:
         return ExportTraceResponse()
 
 
-def _record(entry: Entry) -> UsageRecord:
+def _record(entry: CacheEntry) -> UsageRecord:
     return UsageRecord(
         id=entry.id,
         mutable=entry.mutable,

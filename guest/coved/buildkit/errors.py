@@ -39,5 +39,10 @@ def _details(error: BuildError) -> list[Detail]:
     return found
 
 
+def vertex_detail(digest: str) -> Detail:
+    """Says which step it was."""
+    return _detail("errdefs.Vertex+json", {"digest": digest})
+
+
 def _detail(name: str, value: dict[str, Any]) -> Detail:
     return Detail(_URL + name, json.dumps(value, separators=(",", ":")).encode("utf-8"))

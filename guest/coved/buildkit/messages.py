@@ -291,6 +291,15 @@ class BuildHistoryRequest(Message):
     active_only: bool = boolean(1)
     ref: str = string(2)
     early_exit: bool = boolean(3)
+    filter: list[str] = strings(4)
+    limit: int = int32(5)
+
+
+@dataclass
+class Descriptor(Message):
+    media_type: str = string(1)
+    digest: str = string(2)
+    size: int = int64(3)
 
 
 @dataclass
@@ -302,13 +311,24 @@ class BuildHistoryRecord(Message):
     error: RpcStatus | None = message(5, RpcStatus)
     created_at: int = time(6)
     completed_at: int = time(7)
+    logs: Descriptor | None = message(8, Descriptor)
     exporter_response: dict[str, str] = string_map(9)
+    pinned: bool = boolean(14)
+    num_cached_steps: int = int32(15)
+    num_total_steps: int = int32(16)
+    num_completed_steps: int = int32(17)
+    external_error: Descriptor | None = message(18, Descriptor)
+    """The error with all details, as an encoded Status that is to be had of the content store."""
+    num_warnings: int = int32(19)
+
+
+HISTORY_STARTED, HISTORY_COMPLETE, HISTORY_DELETED = range(3)
 
 
 @dataclass
 class BuildHistoryEvent(Message):
     type: int = int32(1)
-    """0 started, 1 complete, 2 deleted."""
+    """One of HISTORY_..."""
     record: BuildHistoryRecord | None = message(2, BuildHistoryRecord)
 
 
@@ -317,6 +337,7 @@ class UpdateBuildHistoryRequest(Message):
     ref: str = string(1)
     pinned: bool = boolean(2)
     delete: bool = boolean(3)
+    finalize: bool = boolean(4)
 
 
 @dataclass
@@ -333,6 +354,44 @@ DISK_USAGE = Method(f"{_CONTROL}/DiskUsage", DiskUsageRequest, DiskUsageResponse
 PRUNE = Method(f"{_CONTROL}/Prune", PruneRequest, UsageRecord)
 LISTEN_BUILD_HISTORY = Method(f"{_CONTROL}/ListenBuildHistory", BuildHistoryRequest, BuildHistoryEvent)
 UPDATE_BUILD_HISTORY = Method(f"{_CONTROL}/UpdateBuildHistory", UpdateBuildHistoryRequest, UpdateBuildHistoryResponse)
+
+# -- containerd.services.content.v1.Content
+
+
+@dataclass
+class ContentInfo(Message):
+    digest: str = string(1)
+    size: int = int64(2)
+    created_at: int = time(3)
+    updated_at: int = time(4)
+
+
+@dataclass
+class ContentInfoRequest(Message):
+    digest: str = string(1)
+
+
+@dataclass
+class ContentInfoResponse(Message):
+    info: ContentInfo | None = message(1, ContentInfo)
+
+
+@dataclass
+class ReadContentRequest(Message):
+    digest: str = string(1)
+    offset: int = int64(2)
+    size: int = int64(3)
+
+
+@dataclass
+class ReadContentResponse(Message):
+    offset: int = int64(1)
+    data: bytes = raw(2)
+
+
+_CONTENT = "/containerd.services.content.v1.Content"
+CONTENT_INFO = Method(f"{_CONTENT}/Info", ContentInfoRequest, ContentInfoResponse)
+CONTENT_READ = Method(f"{_CONTENT}/Read", ReadContentRequest, ReadContentResponse)
 
 # -- moby.buildkit.v1.frontend.LLBBridge
 

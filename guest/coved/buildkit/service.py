@@ -9,9 +9,11 @@ from pathlib import Path
 
 from coved.build.builder import Builder
 from coved.buildkit.builds import Builds
+from coved.buildkit.content import Content
 from coved.buildkit.control import Control
 from coved.buildkit.errors import to_grpc
 from coved.buildkit.gateway import Gateway
+from coved.buildkit.history import History
 from coved.buildkit.messages import BuildkitVersion, Platform, WorkerRecord
 from coved.buildkit.session import Session
 from coved.buildkit.sessions import Sessions
@@ -29,7 +31,7 @@ class Service:
     """Belongs to the event loop."""
 
     def __init__(
-        self, builder: Builder, *, identity: str, version: str, platforms: Callable[[], Iterable[documents.Platform]],
+        self, builder: Builder, history: History, *, identity: str, version: str, platforms: Callable[[], Iterable[documents.Platform]],
         host_gateway: str, sockets: Path,
     ) -> None:  # fmt: skip
         """
@@ -52,9 +54,10 @@ class Service:
                 buildkit_version=BuildkitVersion("cove", f"{PROTOCOL}+cove{version}"),
             )
 
-        builds = Builds(self._sessions, builder)
+        builds = Builds(self._sessions, builder, history)
         self._services = Services(to_grpc)
-        Control(builds, builder.upkeep, worker).register(self._services)
+        Control(builds, history, builder.upkeep, worker).register(self._services)
+        Content(history).register(self._services)
         Gateway(builds, worker).register(self._services)
 
     async def serve(self, fd: int, pending: bytes) -> None:

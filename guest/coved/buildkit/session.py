@@ -66,6 +66,12 @@ class Session:
         self._uploading = asyncio.Lock()
         self._uploaded: dict[str, Path] = {}
 
+    @property
+    def context(self) -> str:
+        """What the folder is called that the client builds, "" when it does not tell: keys are of that and of a digest."""
+        name, _, digest = self._shared_key.rpartition(":")
+        return name if digest else ""
+
     async def wait_lost(self) -> None:
         """Returns when the client has gone."""
         await self._channel.wait_lost()

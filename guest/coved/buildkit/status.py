@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Container
 
 from coved.build.progress import Status as TransferStatus
 from coved.build.progress import Vertex as Step
@@ -37,6 +37,11 @@ Event = Vertex | VertexStatus | VertexLog | VertexWarning
 
 class StatusLog:
     def __init__(self) -> None:
+        self.steps: dict[str, Vertex] = {}
+        """Each as it was last told of."""
+        self.warnings = 0
+        self.on_step: Callable[[], None] = lambda: None
+        """Called when a step has begun or ended."""
         self._events: list[Event | None] = []
         """None is one that nobody needs any more."""
         self._logs: deque[int] = deque()
@@ -70,6 +75,22 @@ class StatusLog:
                 await self._changed.wait()
                 await self._gather()
 
+    def messages(self, most: int) -> list[StatusResponse]:
+        """Everything so far, without the oldest output that is beyond so many bytes."""
+        passed_over, beyond = set[int](), self._kept - most
+        for number in self._logs:
+            if beyond <= 0:
+                break
+            event = self._events[number]
+            assert isinstance(event, VertexLog)
+            beyond -= len(event.msg) + _OVERHEAD
+            passed_over.add(number)
+        found, at = [], 0
+        while at < len(self._events):
+            message, at = self._collect(at, passed_over)
+            found.append(message)
+        return found
+
     async def _gather(self) -> None:
         """Lets come together what comes at about the same time: clients draw all anew for each message."""
         with contextlib.suppress(TimeoutError):
@@ -79,16 +100,17 @@ class StatusLog:
     # -- coved.build.progress.Progress
 
     def vertex(self, vertex: Step) -> None:
-        self._add(
-            Vertex(
-                digest=vertex.digest,
-                name=vertex.name,
-                cached=vertex.cached,
-                started=vertex.started_ns,
-                completed=vertex.completed_ns,
-                error=vertex.error,
-            )
+        step = Vertex(
+            digest=vertex.digest,
+            name=vertex.name,
+            cached=vertex.cached,
+            started=vertex.started_ns,
+            completed=vertex.completed_ns,
+            error=vertex.error,
         )
+        self.steps[step.digest] = step
+        self._add(step)
+        self.on_step()
 
     def status(self, status: TransferStatus) -> None:
         message = VertexStatus(
@@ -129,6 +151,7 @@ class StatusLog:
 
     def warning(self, vertex: str, warning: Warning) -> None:
         lines = warning.location
+        self.warnings += 1
         self._add(
             VertexWarning(
                 vertex=vertex,
@@ -157,11 +180,11 @@ class StatusLog:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def _collect(self, at: int) -> tuple[StatusResponse, int]:
+    def _collect(self, at: int, without: Container[int] = ()) -> tuple[StatusResponse, int]:
         """As much as goes into one message, and where to go on."""
         message, size = StatusResponse(), 0
         while at < len(self._events) and size < _MESSAGE:
-            event = self._events[at]
+            event = None if at in without else self._events[at]
             at += 1
             size += _OVERHEAD
             if isinstance(event, Vertex):

@@ -70,12 +70,12 @@ class Call(Generic[In, Out]):
         with self._well():
             await self._stream.send_all(each.encode() for each in messages)
 
-    def _begin(self) -> None:
-        """Before anything is sent."""
+    def begin(self, metadata: Metadata = ()) -> None:
+        """A server's answer begins with these headers; its first message says so otherwise. A client's call has begun already."""
 
     @contextlib.contextmanager
     def _well(self) -> Iterator[None]:
-        self._begin()
+        self.begin()
         try:
             yield
         except GrpcError:

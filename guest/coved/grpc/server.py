@@ -12,7 +12,7 @@ from coved.grpc.call import Call
 from coved.grpc.codec import Message
 from coved.grpc.connection import MESSAGE_LIMIT, Connection
 from coved.grpc.method import Method
-from coved.grpc.status import Code, GrpcError, Status, trailers
+from coved.grpc.status import Code, GrpcError, Metadata, Status, trailers
 from coved.grpc.stream import CANCEL, Stream
 
 log = logging.getLogger(__name__)
@@ -126,10 +126,10 @@ class _ServerCall(Call[Any, Any]):
         super().__init__(stream, incoming, client=False)
         self._connection = connection
 
-    def _begin(self) -> None:
+    def begin(self, metadata: Metadata = ()) -> None:
         if self._stream.response is None:
-            self._stream.response = _RESPONSE
-            self._connection.headers(self._stream, _RESPONSE)
+            self._stream.response = found = [*_RESPONSE, *metadata]
+            self._connection.headers(self._stream, found)
 
     async def send(self, message: Message, *, end: bool = False) -> None:
         await super().send(message)

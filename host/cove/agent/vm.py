@@ -699,7 +699,13 @@ class Vm:
             why, kind = reason, GuestGaveUp
         return kind(
             f"the machine {self._paths.name} did not start: {why}",
-            "\n".join(["the console's last lines:", *last, f"all of it: {self._paths.console_log}"]),
+            "\n".join(
+                [
+                    *(["the console's last lines:", *last] if last else ["the console has said nothing"]),
+                    f"all of it: {self._paths.console_log}",
+                    f"what may be wrong: cove diagnose {self._paths.name}",
+                ]
+            ),
         )
 
     async def _ready_or_full(self, report: Report, timeout_s: float) -> None:

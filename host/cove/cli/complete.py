@@ -36,7 +36,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "cp": ("paths", "..."),
     **dict.fromkeys(("create", "run"), ("images", "files", "...")),
     **dict.fromkeys(("image inspect", "rmi", "save"), ("images", "...")),
-    **dict.fromkeys(("history", "images", "pull", "push"), ("images",)),
+    **dict.fromkeys(("history", "image sbom", "image scan", "images", "pull", "push"), ("images",)),
     "tag": ("images", "images"),
     "inspect": ("objects", "..."),
     **dict.fromkeys(("network connect", "network disconnect"), ("networks", "containers")),
@@ -61,6 +61,7 @@ FLAGS: dict[str, tuple[str, ...]] = {
     "log-driver": ("=json-file", "=local", "=none"),
     "driver": ("=bridge", "=local", "=host", "=null"),
     "format": ("=json", "=table"),
+    "fail-on": ("=low", "=medium", "=high", "=critical"),
     "platform": ("=linux/amd64", "=linux/arm64"),
     "signal": ("=HUP", "=INT", "=KILL", "=TERM", "=USR1", "=USR2"),
     **dict.fromkeys(

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
-from cove.dashboard import owners
+from cove.dashboard import choices, owners
+from cove.dashboard.choices import Choices
 from cove.dashboard.diagnosis import Diagnosis
 from cove.dashboard.docker_proxy import Logins
 from cove.dashboard.doorkeeper import Doorkeeper
@@ -42,9 +43,12 @@ BACKLOG = 64
 
 
 class Service:
-    def __init__(self, places: Places, files: Files, logins: Logins, unused_s: float = UNUSED_S) -> None:
+    def __init__(
+        self, places: Places, files: Files, chosen: Choices, logins: Logins, unused_s: float = UNUSED_S
+    ) -> None:
         self._places = places
         self._files = files
+        self._chosen = chosen
         self._logins = logins
         self._unused_s = unused_s
         self._loop = asyncio.get_running_loop()
@@ -96,6 +100,8 @@ class Service:
             "GET api/settings": form.show,
             "PUT api/settings": form.change,
             "GET api/diagnose": Diagnosis(paths).answer,
+            "GET api/choices": self._chosen.show,
+            "PUT api/choices": self._chosen.change,
         }
         return Site(self._doorkeeper, engine, self._files, handlers, self._used, self._logins)
 
@@ -153,7 +159,8 @@ def main(places: Places, listening: Callable[[], None], logins: Logins) -> None:
     """Serve in this process until the end, or a signal that asks for it. Raises `OSError`."""
 
     async def run() -> None:
-        service = Service(places, Files(), logins)
+        chosen = Choices(choices.place())
+        service = Service(places, Files(chosen.dressed), chosen, logins)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             if sys.platform == "win32":

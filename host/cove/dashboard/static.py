@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import mimetypes
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cove.agent.threads import abandonable
 from cove.dashboard.http import Answer, reply
 from cove.dashboard.refusal import Refused
 
@@ -34,9 +36,13 @@ class _File:
 
 
 class Files:
-    """All files of a folder, by their names as they are asked for: nothing that is not in this list is ever opened."""
+    """All files of a folder, by their names as they are asked for: nothing that is not in this list is ever opened.
 
-    def __init__(self, folder: Path = FOLDER) -> None:
+    ``dressed`` gives the page, the one file that is not the same for all, as it is to be sent; it may block.
+    """
+
+    def __init__(self, dressed: Callable[[str], str], folder: Path = FOLDER) -> None:
+        self._dressed = dressed
         self._files: dict[str, _File] = {}
         endings = tuple(ENCODINGS.values())
         for path in sorted(folder.rglob("*")):
@@ -57,6 +63,10 @@ class Files:
         if found is None:
             raise Refused(404, "there is no such page")
         headers = [("Content-Type", found.type)]
+        if name in ("", PAGE):
+            page = await abandonable(lambda: self._dressed(found.path.read_text(encoding="utf-8")))
+            await reply(answer, 200, headers, page.encode())
+            return
         path = found.path
         if found.encoded:
             headers.append(("Vary", "Accept-Encoding"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cove.tray.containers import Container
+from cove.tray.words import Say, english
 
 RUNNING, STOPPED, SUSPENDED, BUSY, TROUBLE = "running", "stopped", "suspended", "busy", "trouble"
 ICONS = (RUNNING, STOPPED, SUSPENDED, BUSY, TROUBLE)
@@ -72,18 +73,19 @@ class Known:
         return self.status.get("state") == "running"
 
 
-def look(known: Known) -> Look:
-    icon, said = _icon(known), f"Machine {known.name}: {_state(known)}"
+def look(known: Known, say: Say = english) -> Look:
+    icon, state = _icon(known), say(_state(known))
+    said = say("Machine {name}: {state}", name=known.name, state=state)
     detail = _detail(known)
     # They lead somewhere because what cannot be chosen is shown so pale that it is hard to read.
     lines = [Entry(line, DASHBOARD) for line in (said, _short(detail)) if line]
-    actions = _actions(known)
-    containers = _containers(known)
+    actions = _actions(known, say)
+    containers = _containers(known, say)
     menu = (
-        *lines, Entry(), *actions, Entry(), Entry("Open dashboard", DASHBOARD), Entry(),
-        *([*containers, Entry()] if containers else []), Entry("Quit (the machine stays as it is)", QUIT),
+        *lines, Entry(), *actions, Entry(), Entry(say("Open dashboard"), DASHBOARD), Entry(),
+        *([*containers, Entry()] if containers else []), Entry(say("Quit (the machine stays as it is)"), QUIT),
     )  # fmt: skip
-    return Look(icon, f"Cove: {said[0].lower()}{said[1:]}", menu)
+    return Look(icon, say("Cove: machine {name}: {state}", name=known.name, state=state), menu)
 
 
 def _icon(known: Known) -> str:
@@ -116,29 +118,33 @@ def _detail(known: Known) -> str:
     return known.progress if _icon(known) == BUSY else _trouble(known)
 
 
-def _actions(known: Known) -> list[Entry]:
+def _actions(known: Known, say: Say) -> list[Entry]:
     state, free = known.status.get("state"), not known.under_way
     return [
-        Entry("Resume" if state == "suspended" else "Start", START, enabled=free and state in ("stopped", "suspended")),
-        Entry("Stop", STOP, enabled=free and state not in (None, "stopped", "stopping")),
-        Entry("Suspend", SUSPEND, enabled=free and state == "running"),
+        Entry(
+            say("Resume" if state == "suspended" else "Start"),
+            START,
+            enabled=free and state in ("stopped", "suspended"),
+        ),
+        Entry(say("Stop"), STOP, enabled=free and state not in (None, "stopped", "stopping")),
+        Entry(say("Suspend"), SUSPEND, enabled=free and state == "running"),
     ]
 
 
-def _containers(known: Known) -> list[Entry]:
+def _containers(known: Known, say: Say) -> list[Entry]:
     if not known.runs or known.under_way:
         return []
     if known.containers is None:
-        return [Entry("Containers: …")]
+        return [Entry(say("Containers: …"))]
     if not known.containers:
-        return [Entry("No containers")]
-    shown = [_container(each) for each in known.containers[:MOST_CONTAINERS]]
+        return [Entry(say("No containers"))]
+    shown = [_container(each, say) for each in known.containers[:MOST_CONTAINERS]]
     hidden = len(known.containers) - len(shown)
-    return [*shown, *([Entry(f"{hidden} more…", DASHBOARD)] if hidden else [])]
+    return [*shown, *([Entry(say("{count} more…", count=hidden), DASHBOARD)] if hidden else [])]
 
 
-def _container(container: Container) -> Entry:
-    text = f"{_short(container.name)}  ({container.state})"
+def _container(container: Container, say: Say) -> Entry:
+    text = f"{_short(container.name)}  ({say(container.state)})"
     if not container.links:
         return Entry(text, DASHBOARD)
     if len(container.links) == 1:

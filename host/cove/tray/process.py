@@ -13,6 +13,7 @@ from cove.machine.files import MAX_LOG, rotate
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from cove.support import companion
+from cove.tray import words
 from cove.tray.launch import of
 from cove.tray.listening import Listening
 from cove.tray.qt import QtDesktop
@@ -50,7 +51,7 @@ def run(name: str, wait_s: float, open_dashboard: Callable[[str], None]) -> int:
 def _show(ours: companion.Companion, wait_s: float, open_dashboard: Callable[[str], None]) -> None:
     """Raises `CoveError`."""
     desktop = QtDesktop(wait_s)
-    tray = Tray(MachinePaths(ours.name), desktop, open_dashboard, webbrowser.open)
+    tray = Tray(MachinePaths(ours.name), desktop, open_dashboard, webbrowser.open, words.of(desktop.languages()))
 
     def listens(error: OSError | None) -> None:
         companion.ready(None if error is None else CoveError(f"{ours.socket} cannot be listened on: {error}"))

@@ -109,6 +109,12 @@ class QtDesktop:
         self._tray.setToolTip(look.tip)
         self._menu.show(look.menu)
 
+    def languages(self) -> list[str]:
+        """Of the desktop's user, as tags, the most liked first."""
+        from PySide6.QtCore import QLocale
+
+        return list(QLocale.system().uiLanguages())
+
     def notify(self, title: str, text: str) -> None:
         from PySide6.QtWidgets import QSystemTrayIcon
 

@@ -17,14 +17,15 @@ from cove.machine.paths import MachinePaths
 from cove.tray import menu
 from cove.tray.containers import Container, Following
 from cove.tray.menu import Known, Look
+from cove.tray.words import Say, english
 
 log = logging.getLogger(__name__)
 
 FAILED = {
-    menu.START: "did not start",
-    menu.STOP: "was not stopped",
-    menu.SUSPEND: "was not suspended",
-    menu.DASHBOARD: "has no dashboard now",
+    menu.START: "Machine {name} did not start",
+    menu.STOP: "Machine {name} was not stopped",
+    menu.SUSPEND: "Machine {name} was not suspended",
+    menu.DASHBOARD: "Machine {name} has no dashboard now",
 }
 
 
@@ -48,16 +49,18 @@ class Tray:
     Args:
         open_dashboard: shows a machine's dashboard to its user; blocks, and raises `CoveError`.
         open_link: shows a page; blocks.
+        say: puts what is shown into the desktop's language.
     """
 
     def __init__(
         self, paths: MachinePaths, desktop: Desktop, open_dashboard: Callable[[str], None],
-        open_link: Callable[[str], object],
+        open_link: Callable[[str], object], say: Say = english,
     ) -> None:  # fmt: skip
         self._paths = paths
         self._desktop = desktop
         self._open_dashboard = open_dashboard
         self._open_link = open_link
+        self._say = say
         self._known = Known(paths.name, {})
         self._shown: Look | None = None
         self._is_open = False
@@ -103,7 +106,7 @@ class Tray:
         def over(error: CoveError | None) -> None:
             if error is not None:
                 text = "\n".join(part for part in (error.message, error.hint) if part)
-                self._desktop.notify(f"Machine {self._paths.name} {FAILED[action]}", text)
+                self._desktop.notify(self._say(FAILED[action], name=self._paths.name), text)
             if self._known.under_way == action:
                 self._know(under_way="", progress="")
 
@@ -146,7 +149,7 @@ class Tray:
             self._follow()
         if not self._known.runs:
             self._known = replace(self._known, containers=None)
-        look = menu.look(self._known)
+        look = menu.look(self._known, self._say)
         if look != self._shown:
             self._shown = look
             self._desktop.show(look)

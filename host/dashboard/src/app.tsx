@@ -20,6 +20,8 @@ import { Running } from "./pages/run";
 
 const Images = lazy(() => import("./pages/images").then((page) => page.Images));
 const ImagePage = lazy(() => import("./pages/images").then((page) => page.ImagePage));
+const Builds = lazy(() => import("./pages/builds").then((page) => page.Builds));
+const BuildPage = lazy(() => import("./pages/builds").then((page) => page.BuildPage));
 const Cache = lazy(() => import("./pages/cache").then((page) => page.Cache));
 const Volumes = lazy(() => import("./pages/volumes").then((page) => page.Volumes));
 const VolumePage = lazy(() => import("./pages/volumes").then((page) => page.VolumePage));
@@ -31,8 +33,8 @@ const Tour = lazy(() => import("./pages/tour").then((page) => page.Tour));
 
 /** On a phone these are at hand, and the others behind "More". */
 const MAIN: readonly Page[] = ["overview", "containers", "images", "volumes", "networks"];
-const REST: readonly Page[] = ["cache", "settings", "diagnose", "tour"];
-const LETTERS: Record<string, Page> = { o: "overview", c: "containers", b: "cache", i: "images", v: "volumes", n: "networks", s: "settings", d: "diagnose", t: "tour" };
+const REST: readonly Page[] = ["builds", "cache", "settings", "diagnose", "tour"];
+const LETTERS: Record<string, Page> = { o: "overview", c: "containers", b: "builds", k: "cache", i: "images", v: "volumes", n: "networks", s: "settings", d: "diagnose", t: "tour" };
 /** What a screen reader says as it happens; all of it is on the overview. */
 const SPOKEN = new Set(["start", "die", "destroy", "pause", "unpause", "oom"].map((action) => `container ${action}`));
 const SECOND_KEY_MS = 1500;
@@ -96,7 +98,7 @@ export function App() {
 }
 
 /** What these show, only an engine can tell. */
-const OF_ENGINE = new Set<Page>(["containers", "images", "cache", "volumes", "networks"]);
+const OF_ENGINE = new Set<Page>(["containers", "images", "builds", "cache", "volumes", "networks"]);
 
 function shown(page: Page, id: string, tab: string) {
   // A page that has fetched its lists before must not show them as if they were so now.
@@ -106,6 +108,7 @@ function shown(page: Page, id: string, tab: string) {
     case "images": return id ? <ImagePage key={id} id={id} /> : <Images />;
     case "volumes": return id ? <VolumePage key={id} name={id} /> : <Volumes />;
     case "networks": return id ? <NetworkPage key={id} id={id} /> : <Networks />;
+    case "builds": return id ? <BuildPage key={id} id={id} /> : <Builds />;
     case "cache": return <Cache />;
     case "settings": return <Settings />;
     case "diagnose": return <Diagnose />;

@@ -19,8 +19,10 @@ it("no text is kept that nobody says", () => {
     .map((name) => readFileSync(join(folder, name), "utf8"))
     .join("\n");
   const made = [...code.matchAll(/`([\w.]+)\.\$\{/g)].map(([, start]) => `${start}.`);
+  const ends = new Set([...code.matchAll(/`\$\{kind\}\.([\w.]+)`/g)].map(([, end]) => end));
+  const things = /^(images|volumes|networks)\.(.+)$/;
   const unsaid = Object.keys(en).filter(
-    (key) => !code.includes(`"${key}"`) && !made.some((start) => key.startsWith(start)) && !/^tour\./.test(key),
+    (key) => !code.includes(`"${key}"`) && !made.some((start) => key.startsWith(start)) && !ends.has(things.exec(key)?.[2] ?? "") && !/^tour\./.test(key),
   );
   expect(unsaid).toEqual([]);
 });

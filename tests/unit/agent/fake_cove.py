@@ -18,9 +18,21 @@ from typing import Any
 import pytest
 from cove.machine import lifecycle, settings
 from cove.machine.paths import MachinePaths
+from cove.support import status
 from made_vm_images import publish_image
 
 FAKE = Path(__file__).parent / "fake_qemu.py"
+QEMU = f"""\
+#!/bin/sh
+case " $* " in
+*" --version "*) echo "QEMU emulator version 9.9.9 (fake)" ;;
+*" -pidfile "*) exec "{sys.executable}" "{FAKE}" "$@" ;;
+*" tcg "*) exit {0x31 << 1 | 1} ;;
+*) echo "fake: there is no such accelerator" >&2; exit 1 ;;
+esac
+"""
+"""The stand-in. Each first start asks for its version and tries accelerators, of which only software emulation runs the firmware: a
+shell has answered before a Python has started."""
 
 
 class Cove:
@@ -30,7 +42,7 @@ class Cove:
         self.home = home
         self.faults = ""
         self.qemu = home / "qemu"
-        self.qemu.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKE}" "$@"\n')
+        self.qemu.write_text(QEMU)
         self.qemu.chmod(0o755)
 
     @property
@@ -75,7 +87,8 @@ class Cove:
         return subprocess.CompletedProcess(words, process.returncode, out, errors)
 
     def status(self, name: str = "default") -> dict[str, Any]:
-        return dict(json.loads(self.run("machine", "status", name, "--json").stdout))
+        """What `cove machine status --json` tells, told by this process: it is asked for again and again."""
+        return dict(json.loads(json.dumps(status.of(name), default=str)))
 
     def end(self) -> None:
         """Kill what tests left running: agents and stand-ins whose files are under this home."""

@@ -45,7 +45,7 @@ def kill_both(agent_pid: int) -> None:
 def test_a_machine_starts_tells_of_itself_and_stops(cove: Any) -> None:
     cove.make()
     assert "docker socket is" in cove.run("machine", "start").stdout
-    told = cove.status()
+    told = json.loads(cove.run("machine", "status", "--json").stdout)
     assert told["state"] == "running"
     assert told["accelerator"] == "tcg"
     assert told["accelerator_reason"]

@@ -28,18 +28,27 @@ from coved.build.request import Request, Result
 from coved.build.upkeep import Entry, Keep
 from coved.buildkit import arrivals, patience
 from coved.buildkit.builds import Builds
+from coved.buildkit.history import History
 from coved.buildkit.messages import (
+    CONTENT_INFO,
+    CONTENT_READ,
     DISK_USAGE,
     EXPORT_TRACE,
     FRONTEND_SOLVE,
+    HISTORY_COMPLETE,
+    HISTORY_DELETED,
+    HISTORY_STARTED,
     INFO,
     LIST_WORKERS,
     LISTEN_BUILD_HISTORY,
     PING,
     PRUNE,
     SOLVE,
+    UPDATE_BUILD_HISTORY,
+    BuildHistoryEvent,
     BuildHistoryRequest,
     BytesMessage,
+    ContentInfoRequest,
     DiskUsageRequest,
     Exporter,
     ExportTraceRequest,
@@ -48,7 +57,9 @@ from coved.buildkit.messages import (
     ListWorkersRequest,
     PingRequest,
     PruneRequest,
+    ReadContentRequest,
     SolveRequest,
+    UpdateBuildHistoryRequest,
 )
 from coved.buildkit.service import Service
 from coved.buildkit.session import Session
@@ -116,8 +127,10 @@ class Set:
         self.server = server
         self.contexts = Contexts(tmp_path / "contexts")
         self.builder: Any = FakeBuilder(body, self.contexts, folder_path=tmp_path / "unpacked")
+        self.history = History(tmp_path / "history")
         self.service = Service(
             self.builder,
+            self.history,
             identity="me",
             version="1",
             platforms=lambda: [documents.Platform("linux", "amd64"), documents.Platform("linux", "arm", "v7")],
@@ -347,7 +360,7 @@ def test_a_build_ends_when_all_of_it_has_ended(tmp_path: Path) -> None:
         there = Sessions()
         channel = cast(Any, None)
         await there.add(Session(channel, "s", "", contexts=made.contexts, archives=made.builder, sockets=tmp_path))
-        builds = Builds(there, made.builder)
+        builds = Builds(there, made.builder, made.history)
         one = await builds.begin(SolveRequest(ref="r", session="s"))
         asking = asyncio.create_task(one.run("dockerfile.v0", {}, {}))
         await began.wait()
@@ -716,6 +729,65 @@ def test_what_the_engine_is(tmp_path: Path) -> None:
                 assert await call.receive() is None
 
     run(main)
+
+
+def test_the_history_is_told_as_it_happens_and_afterwards(tmp_path: Path) -> None:
+    async def main() -> None:
+        may_fail = asyncio.Event()
+
+        async def body(request: Request, client: Client, progress: Progress) -> Result:
+            progress.vertex(Vertex("sha256:1", "one", started_ns=1))
+            progress.log("sha256:1", 1, b"out")
+            await may_fail.wait()
+            progress.vertex(Vertex("sha256:1", "one", started_ns=1, completed_ns=2, error="bad"))
+            raise BuildError("bad", location=Location(1, 1), filename="Dockerfile", text="FROM a\n")
+
+        made = Set(tmp_path, body)
+        async with made.channel() as channel, made.session(Holdings(), key="folder:0123"):
+            async with channel.open(LISTEN_BUILD_HISTORY) as call:
+                await call.send(BuildHistoryRequest(), end=True)
+                building = asyncio.create_task(build(channel, "s", {"build-arg:A": "b"}))
+                began = await call.receive()
+                assert began is not None and began.record is not None
+                ref = began.record.ref
+                assert (began.type, began.record.frontend_attrs) == (HISTORY_STARTED, {"build-arg:A": "b"})
+                while began.record.num_total_steps != 1:
+                    began = await call.receive()
+                    assert began is not None and began.record is not None and began.type == HISTORY_STARTED
+                assert not await told(channel, BuildHistoryRequest(ref="other", early_exit=True))
+                assert len(await told(channel, BuildHistoryRequest(active_only=True, early_exit=True))) == 1
+                may_fail.set()
+                with pytest.raises(GrpcError, match="bad"):
+                    await building
+                while (ended := await call.receive()) is not None and ended.type == HISTORY_STARTED:
+                    pass
+                assert ended is not None and ended.type == HISTORY_COMPLETE and ended.record is not None
+                assert ended.record.num_completed_steps == 1
+                await channel.unary(UPDATE_BUILD_HISTORY, UpdateBuildHistoryRequest(ref=ref, finalize=True))
+                where = ended.record.external_error
+                assert where is not None
+                async with channel.open(CONTENT_READ) as reading:
+                    await reading.send(ReadContentRequest(where.digest), end=True)
+                    data = b"".join([each.data async for each in reading])
+                assert len(data) == where.size
+                info = (await channel.unary(CONTENT_INFO, ContentInfoRequest(where.digest))).info
+                assert info is not None and info.size == len(data)
+                with pytest.raises(GrpcError):
+                    await channel.unary(CONTENT_INFO, ContentInfoRequest("sha256:none"))
+                assert [log.msg for each in await follow(channel, ref) for log in each.logs] == [b"out"]
+                assert not await told(channel, BuildHistoryRequest(active_only=True, early_exit=True))
+                await channel.unary(UPDATE_BUILD_HISTORY, UpdateBuildHistoryRequest(ref=ref, delete=True))
+                gone = await call.receive()
+                assert gone is not None and gone.type == HISTORY_DELETED
+            assert not await told(channel, BuildHistoryRequest(early_exit=True))
+
+    run(main)
+
+
+async def told(channel: Channel, request: BuildHistoryRequest) -> list[BuildHistoryEvent]:
+    async with channel.open(LISTEN_BUILD_HISTORY) as call:
+        await call.send(request, end=True)
+        return [event async for event in call]
 
 
 def test_the_cache(tmp_path: Path) -> None:

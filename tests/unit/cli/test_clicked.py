@@ -200,11 +200,25 @@ def test_all_own_commands_that_print_have_json() -> None:
     without = {path for path, each in found.items() if not any(one.name == "json" for one in clicked.as_flags(each))}
     assert without == NO_JSON
     assert len(found) > 20
-    for path in ("hello", "image bootstrap", "volume export", "volume import"):  # Cove's own beside docker's
+    for path in (
+        "hello",
+        "image bootstrap",
+        "image sbom",
+        "image scan",
+        "volume export",
+        "volume import",
+    ):  # Cove's own beside docker's
         group, _, name = path.rpartition(" ")
         entry = cli.GROUPS[group][1][name] if group else cli.VERBS[name]
         assert any(flag.name == "json" for flag in cli.load(entry).flags), path
-    for path in ("hello", "image bootstrap", "volume export", "volume import"):  # Cove's own beside docker's
+    for path in (
+        "hello",
+        "image bootstrap",
+        "image sbom",
+        "image scan",
+        "volume export",
+        "volume import",
+    ):  # Cove's own beside docker's
         group, _, name = path.rpartition(" ")
         entry = cli.GROUPS[group][1][name] if group else cli.VERBS[name]
         assert any(flag.name == "json" for flag in cli.load(entry).flags), path

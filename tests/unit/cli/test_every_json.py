@@ -33,7 +33,9 @@ def test_a_command_of_coves_own_has_it(path: str) -> None:
     assert "--json" in {option for one in OWN[path].params for option in one.opts}
 
 
-@pytest.mark.parametrize("path", [*DOCKERS_LIKE, "volume export", "volume import", "image bootstrap"])
+@pytest.mark.parametrize(
+    "path", [*DOCKERS_LIKE, "volume export", "volume import", "image bootstrap", "image sbom", "image scan"]
+)
 def test_so_have_those_that_are_parsed_as_dockers(path: str) -> None:
     name, _, verb = path.partition(" ")
     entry = main.GROUPS[name][1][verb] if verb else main.VERBS[name]

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 import websocket
+from cove.dashboard import choices
+from cove.dashboard.choices import Choices
 from cove.dashboard.places import Places
 from cove.dashboard.service import Service
 from cove.dashboard.static import Files
@@ -145,7 +147,10 @@ def serving(paths: MachinePaths, assets: Path) -> Iterator[Callable[..., Dashboa
 
         async def run() -> None:
             found["loop"] = asyncio.get_running_loop()
-            found["service"] = Service(places, Files(assets), lambda image: f"login for {image}", **options)
+            chosen = Choices(choices.place())
+            found["service"] = Service(
+                places, Files(chosen.dressed, assets), chosen, lambda image: f"login for {image}", **options
+            )
             await found["service"].run(listening.set)
 
         thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)

@@ -11,8 +11,11 @@ from coved.grpc import codec
 from coved.grpc.codec import Message, WireError
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
 from google.protobuf.message import DecodeError
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""Other processes may have the processors."""
 
 
 @dataclass
@@ -159,11 +162,13 @@ def to_google(message: Every) -> Any:
     return other
 
 
+@UNHURRIED
 @given(every)
 def test_google_reads_what_we_write(message: Every) -> None:
     assert GOOGLE.FromString(message.encode()) == to_google(message)
 
 
+@UNHURRIED
 @given(every)
 def test_we_read_what_google_writes(message: Every) -> None:
     assert Every.decode(to_google(message).SerializeToString()) == message
@@ -174,6 +179,7 @@ def timeless(message: Every) -> Every:
     return dataclasses.replace(message, when=0, again=again)
 
 
+@UNHURRIED
 @given(every, every)
 def test_messages_that_come_in_parts_are_joined_as_google_joins_them(first: Every, second: Every) -> None:
     data = (
@@ -182,6 +188,7 @@ def test_messages_that_come_in_parts_are_joined_as_google_joins_them(first: Ever
     assert to_google(Every.decode(data)) == GOOGLE.FromString(data)
 
 
+@UNHURRIED
 @given(st.binary(max_size=200))
 def test_of_what_is_no_message_there_is_one_error(data: bytes) -> None:
     try:
@@ -191,6 +198,7 @@ def test_of_what_is_no_message_there_is_one_error(data: bytes) -> None:
     GOOGLE.FromString(data)  # what we take, Google's takes
 
 
+@UNHURRIED
 @given(every, st.data())
 def test_a_message_that_is_cut_short_raises_or_is_a_shorter_message(message: Every, data: st.DataObject) -> None:
     whole = message.encode()
@@ -202,6 +210,7 @@ def test_a_message_that_is_cut_short_raises_or_is_a_shorter_message(message: Eve
             GOOGLE.FromString(cut)
 
 
+@UNHURRIED
 @given(every)
 def test_fields_nobody_knows_are_passed_over(message: Every) -> None:
     assert Leaf.decode(Leaf("x", 3).encode() + b"\xfa\x01\x03abc" + b"\xf5\x01abcd" + b"\xf3\x01\x08\x05\xf4\x01") == (

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
-from cove.tray import menu
+from cove.tray import menu, tray, words
 from cove.tray.containers import Container
 from cove.tray.menu import Entry, Known, Look, look
 
@@ -127,3 +128,43 @@ def test_a_machine_that_does_not_run_shows_no_containers(state: str) -> None:
 def test_none_and_not_yet_known_are_told_apart() -> None:
     assert "No containers" in texts(shown({"state": "running"}, containers=[]))
     assert "Containers: …" in texts(shown({"state": "running"}))
+
+
+@pytest.mark.parametrize("languages", [["ja-JP", "ja"], ["ja_JP.UTF-8"], ["de-DE", "ja-JP"]])
+def test_it_speaks_japanese_where_the_desktop_does(languages: list[str]) -> None:
+    assert texts(look(Known("default", {"state": "running"}), words.of(languages)))[0] == "マシン default: 実行中"
+
+
+@pytest.mark.parametrize("languages", [["en-GB", "ja-JP"], ["de-DE"], ["C"], []])
+def test_it_speaks_english_elsewhere(languages: list[str]) -> None:
+    assert texts(look(Known("default", {"state": "running"}), words.of(languages)))[0] == "Machine default: running"
+
+
+def test_in_japanese_nothing_is_left_in_english() -> None:
+    some = [Container(f"c{number}", "exited", ()) for number in range(menu.MOST_CONTAINERS + 2)]
+    for state in (
+        "running",
+        "stopped",
+        "suspended",
+        "starting",
+        "stopping",
+        "suspending",
+        "resuming",
+        "paused",
+        "unknown",
+    ):
+        for containers in (None, [], some):
+            found = look(Known("default", {"state": state}, containers=containers), words.japanese)
+            for text in [found.tip, *texts(found)]:
+                assert not re.search("[a-z]{3}", re.sub("default|Cove", "", text)), text
+    for under_way in (menu.START, menu.STOP, menu.SUSPEND):
+        assert (
+            "処理中" in (tip := look(Known("default", {"state": "running"}, under_way=under_way), words.japanese).tip)
+            or "起動中" in tip
+        )
+    for failed in tray.FAILED.values():
+        assert words.japanese(failed, name="default") != words.english(failed, name="default")
+
+
+def test_a_state_that_is_new_is_said_as_it_is() -> None:
+    assert look(Known("default", {"state": "{odd}"}), words.japanese).tip == "Cove: マシン default: {odd}"

@@ -23,6 +23,7 @@ from coved.dockerfile import instructions as i
 from coved.dockerfile import numbers
 from coved.dockerfile.ignore import read_ignore
 from coved.errors import NotFound
+from coved.outside import without_credentials
 from coved.runtime.paths import open_in_root
 
 DOCKERFILE_MAX = 8 << 20
@@ -87,7 +88,7 @@ class Inputs:
         return data
 
     async def _fetch(self, url: str) -> None:
-        with self._vertices.doing(f"[internal] load remote build context {url}") as doing:
+        with self._vertices.doing(f"[internal] load remote build context {without_credentials(url)}") as doing:
             keep = numbers.truth(self._request.build_args.get(_KEEP_GIT_DIR) or "") is True
             fetched = await self._remote.context(url, doing, keep_git_dir=keep)
 
@@ -140,7 +141,7 @@ class Inputs:
         """A named context that is a repository, or a file of the web."""
 
         async def load() -> Files:
-            with self._vertices.doing(f"[context {name}] load from {url}") as doing:
+            with self._vertices.doing(f"[context {name}] load from {without_credentials(url)}") as doing:
                 fetched = await self._remote.context(url, doing, named=True)
                 return Files(fetched.path, key=fetched.key)
 

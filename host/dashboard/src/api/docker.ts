@@ -226,6 +226,8 @@ export const docker = {
   stats: async (id: string, signal: AbortSignal) =>
     jsonLines<Stats>(await listen(`${at("containers", id, "stats")}?stream=1`, signal)),
   top: (id: string) => json<{ Titles: string[]; Processes: string[][] | null }>(at("containers", id, "top")),
+  /** What all containers carry, in bytes a second. */
+  traffic: async (signal: AbortSignal) => jsonLines<{ received: number; sent: number }>(await listen(at("cove", "traffic"), signal)),
   events: async (signal: AbortSignal) => jsonLines<DockerEvent>(await listen(at("events"), signal)),
   pull: async (name: string, tag: string, signal: AbortSignal) => {
     const path = `${at("images", "create")}${query({ fromImage: name, tag })}`;

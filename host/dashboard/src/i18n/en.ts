@@ -1,4 +1,7 @@
+import { buildsEn } from "./builds.en";
+
 export const en = {
+  ...buildsEn,
   actions: "Actions",
   cancel: "Cancel",
   close: "Close",
@@ -36,6 +39,7 @@ export const en = {
   "nav.overview": "Overview",
   "nav.containers": "Containers",
   "nav.images": "Images",
+  "nav.builds": "Builds",
   "nav.cache": "Build cache",
   "nav.volumes": "Volumes",
   "nav.networks": "Networks",
@@ -86,13 +90,14 @@ export const en = {
   "machine.ends": "{count} running containers will stop.",
   "machine.isMissing": "There is no machine yet",
   "machine.missing.text": "The first start makes it, which takes some minutes. Later ones take a moment.",
-  "machine.crashed": "It ended by itself: {how}",
+  "machine.crashed": "It ended by itself:",
   "machine.withComputer": "It ended with this computer, and starts again when it is needed.",
   "machine.since": "suspended {when}",
   "machine.lostPorts": "Ports that another program of this computer has taken: {count}.",
   "machine.unknown": "unknown",
   "machine.paused": "paused",
 
+  "overview.network": "Network of the containers",
   "overview.load": "Load of the machine",
   "overview.running": "Running",
   "overview.running.none": "No container is running.",
@@ -277,6 +282,7 @@ export const en = {
   "prune.preview": "What will be removed",
   "prune.most": "{size} at most: layers that others share stay.",
   "prune.action": "Remove {count}",
+  "prune.removed": "{count} removed.",
   "prune.done": "{size} freed.",
 
   "cache.note": "{all} steps, {size}",
@@ -313,6 +319,9 @@ export const en = {
   "volumes.back": "All volumes",
 
   "networks.note": "{all} in all",
+  "networks.search": "Search networks",
+  "networks.none": "No networks",
+  "networks.none.text": "Containers find each other by name on a network of their own.",
   "networks.create": "Create a network",
   "networks.driver": "Driver",
   "networks.subnet": "Subnet",

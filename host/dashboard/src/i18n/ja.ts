@@ -1,6 +1,8 @@
+import { buildsJa } from "./builds.ja";
 import type { Catalogue } from "./index";
 
 export const ja: Catalogue = {
+  ...buildsJa,
   actions: "操作",
   cancel: "キャンセル",
   close: "閉じる",
@@ -38,6 +40,7 @@ export const ja: Catalogue = {
   "nav.overview": "概要",
   "nav.containers": "コンテナ",
   "nav.images": "イメージ",
+  "nav.builds": "ビルド",
   "nav.cache": "ビルドキャッシュ",
   "nav.volumes": "ボリューム",
   "nav.networks": "ネットワーク",
@@ -88,13 +91,14 @@ export const ja: Catalogue = {
   "machine.ends": "実行中のコンテナ {count} 個が停止します。",
   "machine.isMissing": "マシンはまだありません",
   "machine.missing.text": "最初の起動で作成します。数分かかりますが、次からはすぐに起動します。",
-  "machine.crashed": "予期せず終了しました: {how}",
+  "machine.crashed": "予期せず終了しました:",
   "machine.withComputer": "コンピューターと一緒に終了しました。必要になると、また起動します。",
   "machine.since": "{when}にサスペンド",
   "machine.lostPorts": "このコンピューターの別のプログラムが使っているポート: {count} 個。",
   "machine.unknown": "不明",
   "machine.paused": "一時停止中",
 
+  "overview.network": "コンテナの通信量",
   "overview.load": "マシンの負荷",
   "overview.running": "実行中",
   "overview.running.none": "実行中のコンテナはありません。",
@@ -279,6 +283,7 @@ export const ja: Catalogue = {
   "prune.preview": "削除されるもの",
   "prune.most": "最大 {size}。ほかと共有しているレイヤーは残ります。",
   "prune.action": "{count} 個を削除",
+  "prune.removed": "{count} 個を削除しました。",
   "prune.done": "{size} を解放しました。",
 
   "cache.note": "{all} ステップ、{size}",
@@ -315,6 +320,9 @@ export const ja: Catalogue = {
   "volumes.back": "ボリューム一覧へ",
 
   "networks.note": "全 {all} 個",
+  "networks.search": "ネットワークを検索",
+  "networks.none": "ネットワークはありません",
+  "networks.none.text": "同じネットワークのコンテナは、名前で互いを見つけられます。",
   "networks.create": "ネットワークを作成",
   "networks.driver": "ドライバー",
   "networks.subnet": "サブネット",

@@ -67,3 +67,14 @@ export function count(value: number): string {
 export function short(id: string): string {
   return id.replace(/^sha256:/, "").slice(0, 12);
 }
+
+/** How long something took, given in milliseconds. */
+export function lasted(span: number): string {
+  const unit = (value: number, name: "millisecond" | "second" | "minute" | "hour", digits = 0) =>
+    new Intl.NumberFormat(language.value, { style: "unit", unit: name, unitDisplay: "narrow", maximumFractionDigits: digits }).format(value);
+  if (span < 95) return unit(span, "millisecond");
+  if (span < 59_950) return unit(span / 1000, "second", span < 9_950 ? 1 : 0);
+  const seconds = Math.round(span / 1000);
+  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
+  return hours ? `${unit(hours, "hour")} ${unit(minutes, "minute")}` : `${unit(minutes, "minute")} ${unit(seconds % 60, "second")}`;
+}

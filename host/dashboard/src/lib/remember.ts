@@ -1,17 +1,25 @@
-/** Choices of how the page looks, kept in this browser. */
+/** Choices of how the page is. Cove's server keeps them, and writes them into the page: to a browser each dashboard is another place. */
 
-export function remembered(key: string): string | null {
-  try {
-    return localStorage.getItem(`cove.${key}`);
-  } catch {
-    return null; // a browser may refuse to keep anything
-  }
+import { ask, sending } from "../api/http";
+
+export type Choice = "language" | "theme" | "toured" | "letters" | "reader" | "times";
+
+const kept: Partial<Record<Choice, string>> = written();
+/** One after the other, so that the last counts. */
+let telling: Promise<unknown> = Promise.resolve();
+
+function written(): Partial<Record<Choice, string>> {
+  if (typeof document === "undefined") return {}; // tests of parts need no page
+  return JSON.parse(document.documentElement.dataset.choices ?? "{}") as Partial<Record<Choice, string>>;
 }
 
-export function remember(key: string, value: string): void {
-  try {
-    localStorage.setItem(`cove.${key}`, value);
-  } catch {
-    // then it counts for this visit
-  }
+export function remembered(choice: Choice): string | null {
+  return kept[choice] ?? null;
+}
+
+export function remember(choice: Choice, value: string): void {
+  kept[choice] = value;
+  const tell = () => ask("api/choices", { ...sending("PUT", { [choice]: value }), keepalive: true });
+  // What cannot be kept counts for this visit.
+  telling = telling.then(tell).catch(() => {});
 }

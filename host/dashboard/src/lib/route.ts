@@ -1,10 +1,10 @@
 /** Addresses below the hash: `#/containers/ID/logs`. */
 
 export type Page =
-  | "overview" | "containers" | "images" | "cache" | "volumes" | "networks" | "settings" | "diagnose" | "tour"; // prettier-ignore
+  | "overview" | "containers" | "images" | "builds" | "cache" | "volumes" | "networks" | "settings" | "diagnose" | "tour"; // prettier-ignore
 
 export const PAGES: readonly Page[] = [
-  "overview", "containers", "images", "cache", "volumes", "networks", "settings", "diagnose", "tour",
+  "overview", "containers", "images", "builds", "cache", "volumes", "networks", "settings", "diagnose", "tour",
 ]; // prettier-ignore
 
 export interface Route {

@@ -48,7 +48,7 @@ function One({ finding: { check, state, text, fix } }: { finding: Finding }) {
     <li class={`finding ${icon}`}>
       <Icon name={icon} />
       <div>
-        <h2>{check}<span class="hidden">: {t(`diagnose.${state}`)}</span></h2>
+        <h2><span lang="en">{check}</span><span class="hidden">: {t(`diagnose.${state}`)}</span></h2>
         <p lang="en">{text}</p>
         {fix && <p class="fix" lang="en">{fix}</p>}
       </div>

@@ -1,4 +1,3 @@
-import { signal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { docker, nameOf, type Image, type Layer, type PullStep } from "../api/docker";
 import { Failure, Mistake } from "../api/http";
@@ -8,50 +7,35 @@ import { parseReference } from "../lib/words";
 import { go, path } from "../router";
 import { containers, images } from "../state/engine";
 import { want } from "../state/resource";
-import { Button, Copy, Crumbs, Empty, Facts, Header, Loading, Problem, Search } from "../ui/basics";
-import { Field, FormDialog, confirm } from "../ui/dialog";
+import { Button, Copy, Crumbs, Empty, Facts, Header, Loading, Problem } from "../ui/basics";
+import { Field, FormDialog } from "../ui/dialog";
 import { Icon } from "../ui/icon";
-import { moveAmongRows } from "../ui/rows";
+import { RemoveButton, Things } from "../ui/things";
 import { attempt, told } from "../ui/toasts";
 import { PruneButton } from "./prune";
 import { RunButton } from "./run";
 
-const words = signal("");
-
 export function Images() {
   useEffect(() => want(images, containers), []);
-  const all = images.data.value;
-  const error = images.error.value;
-  const asked = words.value.trim().toLowerCase();
-  const shown = (all ?? []).filter((image) => !asked || image.Id.includes(asked) || tagsOf(image).some((tag) => tag.toLowerCase().includes(asked)));
-  const unused = (containers.data.value ? (all ?? []) : []).filter((image) => usersOf(image).length === 0);
+  const unused = (containers.data.value ? (images.data.value ?? []) : []).filter((image) => usersOf(image).length === 0);
   return (
-    <>
-      <Header title={t("nav.images")} note={all ? t("images.note", { all: count(all.length) }) : undefined}>
-        {all && all.length > 0 && <Search label={t("images.search")} value={words.value} onInput={(value) => (words.value = value)} />}
-        {all && unused.length > 0 && <PruneButton what="images" items={unused.map((image) => ({ name: tagsOf(image)[0] ?? short(image.Id), size: image.Size }))} filters={{ dangling: ["false"] }} done={() => images.refresh()} />}
-        {all && <LoadButton />}
-        {all && <PullButton />}
-      </Header>
-      {error ? <Problem error={error} again={() => images.refresh()} /> : !all ? <Loading /> : all.length === 0 ? (
-        <Empty icon="images" title={t("images.none")} text={t("images.none.text")}><PullButton /></Empty>
-      ) : shown.length === 0 ? <Empty icon="search" title={t("search.none")} text={t("search.none.text")} /> : (
-        <table class="table" onKeyDown={moveAmongRows}>
-          <caption class="hidden">{t("nav.images")}</caption>
-          <thead>
-            <tr>
-              <th scope="col">{t("name")}</th>
-              <th scope="col" class="wide">{t("id")}</th>
-              <th scope="col" class="wide">{t("created")}</th>
-              <th scope="col" class="wide">{t("usedBy")}</th>
-              <th scope="col" class="end">{t("size")}</th>
-              <th scope="col" class="end"><span class="hidden">{t("actions")}</span></th>
-            </tr>
-          </thead>
-          <tbody>{shown.map((image) => <Row key={image.Id} image={image} />)}</tbody>
-        </table>
-      )}
-    </>
+    <Things
+      kind="images"
+      resource={images}
+      texts={(image) => [image.Id, ...tagsOf(image)]}
+      columns={[
+        { text: t("name") }, { text: t("id"), class: "wide" }, { text: t("created"), class: "wide" }, { text: t("usedBy"), class: "wide" },
+        { text: t("size"), class: "end" },
+      ]}
+      row={(image) => <Row key={image.Id} image={image} />}
+      tools={
+        <>
+          {unused.length > 0 && <PruneButton what="images" items={unused.map((image) => ({ name: tagsOf(image)[0] ?? short(image.Id), size: image.Size }))} filters={{ dangling: ["false"] }} done={() => images.refresh()} />}
+          <LoadButton />
+        </>
+      }
+      add={<PullButton />}
+    />
   );
 }
 
@@ -80,36 +64,16 @@ function Row({ image }: { image: Image }) {
       <td class="end">
         <div class="row-actions">
           <RunButton bare image={tags[0] ?? short(image.Id)} />
-          <RemoveButton image={image} bare />
+          <RemoveImage image={image} bare />
         </div>
       </td>
     </tr>
   );
 }
 
-function RemoveButton({ image, bare = false, gone }: { image: Image; bare?: boolean; gone?: () => void }) {
-  const tags = tagsOf(image);
-  const name = tags.join(", ") || short(image.Id);
-  return (
-    <Button
-      bare={bare}
-      kind={bare ? "quiet" : "plain"}
-      icon="remove"
-      label={bare ? `${t("remove")}: ${name}` : t("remove")}
-      onClick={() =>
-        confirm({
-          title: t("images.remove", { name }),
-          text: <p>{t("images.remove.text")}</p>,
-          action: t("remove"),
-          run: async () => {
-            await removeWhole(image);
-            told(t("removed", { name }));
-          },
-          after: gone,
-        })
-      }
-    />
-  );
+/** Of the image with all its names. */
+function RemoveImage({ image, ...more }: { image: Image; bare?: boolean; gone?: () => void }) {
+  return <RemoveButton kind="images" name={tagsOf(image).join(", ") || short(image.Id)} remove={() => removeWhole(image)} {...more} />;
 }
 
 /** All of its names, or none. With more than one the engine wants to be forced, and then minds no containers that are stopped: so it is looked
@@ -173,10 +137,10 @@ function PullDialog({ close }: { close: () => void }) {
             <div key={id} class="progress-row">
               <span class="mono">{id}</span>
               <progress max={1} value={total > 0 ? current / total : undefined} aria-label={id} />
-              <span class="muted nowrap">{total > 0 && current < total ? percent((current / total) * 100) : status}</span>
+              <span class="muted nowrap" lang="en">{total > 0 && current < total ? percent((current / total) * 100) : status}</span>
             </div>
           ))}
-          <p class="muted" role="status">{said}</p>
+          <p class="muted" role="status" lang={said === t("images.stopped") ? undefined : "en"}>{said}</p>
         </div>
       )}
     </FormDialog>
@@ -247,7 +211,7 @@ export function ImagePage({ id }: { id: string }) {
         <RunButton image={tags[0] ?? short(image.Id)} />
         <Button icon="tag" label={t("images.tag")} onClick={() => tag(true)} />
         <a class="button plain" href={docker.saveUrl(tags.length ? tags : [image.Id])} download={`${(tags[0] ?? short(image.Id)).replace(/[/:]/g, "-")}.tar`}><Icon name="download" /><span>{t("images.save")}</span></a>
-        <RemoveButton image={image} gone={() => go("images")} />
+        <RemoveImage image={image} gone={() => go("images")} />
       </Header>
       <Facts
         facts={[

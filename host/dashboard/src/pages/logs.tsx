@@ -1,24 +1,16 @@
 /** A container's log as it is written: bounded in memory, and only the lines in sight are in the page. */
 
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import { docker } from "../api/docker";
 import { t } from "../i18n";
-import { pieces, plain } from "../lib/ansi";
-import { count } from "../lib/format";
-import { Lines, type Line } from "../lib/lines";
+import { Lines } from "../lib/lines";
 import { LogReader, Seen } from "../lib/logstream";
-import { save } from "../lib/save";
-import { remember, remembered } from "../lib/remember";
-import { Button, Search } from "../ui/basics";
 import { lasting } from "../state/lasting";
+import { LogView, TALLEST } from "../ui/logview";
 import { words as wordsOf, type Words } from "../ui/toasts";
 
-const HEIGHT = 20;
-const MORE = 20;
 /** How many lines are asked for at first: a log may be larger than what a page should hold. */
 const NEWEST = 200_000;
-/** A browser draws no element of any height: older lines than these go. */
-const TALLEST = 400_000;
 
 export function Logs({ id, name, tty }: { id: string; name: string; tty: boolean }) {
   const lines = useMemo(() => new Lines(TALLEST), [id]);
@@ -26,14 +18,6 @@ export function Logs({ id, name, tty }: { id: string; name: string; tty: boolean
   /** "live", "cut" (it goes on when there is a connection again) or "ended". */
   const [state, be] = useState<"live" | "cut" | "ended">("live");
   const [wrong, tell] = useState<Words | null>(null);
-  const [follow, setFollow] = useState(true);
-  const [words, setWords] = useState("");
-  const [only, setOnly] = useState(false);
-  const [times, setTimes] = useState(remembered("times") === "yes");
-  const [current, setCurrent] = useState(-1);
-  const box = useRef<HTMLDivElement>(null);
-  const [view, setView] = useState({ top: 0, height: 600 });
-  const asked = words.trim().toLowerCase();
 
   useEffect(() => {
     const controller = new AbortController();
@@ -47,10 +31,10 @@ export function Logs({ id, name, tty }: { id: string; name: string; tty: boolean
       });
     };
     void (async () => {
-      const read = async () => {
+      const read = async (signal: AbortSignal) => {
         const since = seen.since();
         const reader = new LogReader(tty);
-        const body = await docker.logs(id, { follow: true, timestamps: true, tail: NEWEST, ...(since && { since }) }, controller.signal);
+        const body = await docker.logs(id, { follow: true, timestamps: true, tail: NEWEST, ...(since && { since }) }, signal);
         be("live");
         const source = body.getReader();
         for (;;) {
@@ -73,141 +57,11 @@ export function Logs({ id, name, tty }: { id: string; name: string; tty: boolean
     };
   }, [id]);
 
-  // What matches is looked for in new lines only, as long as the words are the same.
-  const found = useRef<{ asked: string; next: number; numbers: number[] }>({ asked: "", next: 0, numbers: [] });
-  const numbers = useMemo(() => {
-    if (!asked) return [];
-    if (found.current.asked !== asked) found.current = { asked, next: lines.first, numbers: [] };
-    const held = found.current;
-    for (const number of lines.matching(asked, held.next)) held.numbers.push(number);
-    held.next = lines.end;
-    const gone = held.numbers.findIndex((number) => number >= lines.first);
-    held.numbers.splice(0, gone < 0 ? held.numbers.length : gone);
-    return held.numbers.slice();
-  }, [asked, version]);
-
-  const filtered = only && asked !== "";
-  const total = filtered ? numbers.length : lines.length;
-  const numberAt = (row: number) => (filtered ? numbers[row]! : lines.first + row);
-
-  useEffect(() => {
-    const element = box.current!;
-    const look = () => setView({ top: element.scrollTop, height: element.clientHeight });
-    const size = new ResizeObserver(look);
-    size.observe(element);
-    return () => size.disconnect();
-  }, []);
-
-  useEffect(() => {
-    if (follow && box.current) box.current.scrollTop = box.current.scrollHeight;
-  }, [version, follow, filtered]);
-
-  const scrolled = () => {
-    const element = box.current!;
-    setView({ top: element.scrollTop, height: element.clientHeight });
-    const atEnd = element.scrollTop + element.clientHeight >= element.scrollHeight - HEIGHT;
-    if (!atEnd && element.scrollTop < view.top) setFollow(false);
-    else if (atEnd) setFollow(true);
-  };
-
-  const step = (by: number) => {
-    if (numbers.length === 0) return;
-    const here = numbers.indexOf(current);
-    const next = here < 0 ? (by > 0 ? 0 : numbers.length - 1) : (here + by + numbers.length) % numbers.length;
-    const number = numbers[next]!;
-    setCurrent(number);
-    setFollow(false);
-    const row = filtered ? next : number - lines.first;
-    box.current!.scrollTop = Math.max(0, row * HEIGHT - view.height / 2);
-  };
-
-  const from = Math.max(0, Math.floor(view.top / HEIGHT) - MORE);
-  const to = Math.min(total, Math.ceil((view.top + view.height) / HEIGHT) + MORE);
-  const rows = [];
-  for (let row = from; row < to; row += 1) {
-    const number = numberAt(row);
-    const line = lines.at(number);
-    if (line) rows.push(<LogLine key={number} line={line} asked={asked} times={times} current={number === current} />);
-  }
-
   return (
-    <section class="logs" aria-label={t("tab.logs")}>
-      <div class="toolbar">
-        <div
-          class="search-group"
-          onKeyDown={(event) => {
-            // Its buttons have an Enter of their own, and so has a method of input that is composing.
-            if (event.key !== "Enter" || event.isComposing || !(event.target as HTMLElement).matches("[data-search]")) return;
-            event.preventDefault();
-            step(event.shiftKey ? -1 : 1);
-          }}
-        >
-          <Search label={t("logs.search")} value={words} onInput={(value) => { setWords(value); setCurrent(-1); }} />
-          {asked && (
-            <>
-              <span class="muted nowrap" role="status">
-                {current >= 0 ? t("logs.at", { at: count(numbers.indexOf(current) + 1), all: count(numbers.length) }) : t("logs.found", { all: count(numbers.length) })}
-              </span>
-              <Button bare kind="quiet" icon="up" label={t("logs.before")} onClick={() => step(-1)} />
-              <Button bare kind="quiet" icon="down" label={t("logs.next")} onClick={() => step(1)} />
-              <label class="check"><input type="checkbox" checked={only} onChange={(event) => setOnly(event.currentTarget.checked)} />{t("logs.only")}</label>
-            </>
-          )}
-        </div>
-        <span class="muted nowrap wide-inline">{t("logs.lines", { all: count(lines.length) })}</span>
-        <label class="check">
-          <input
-            type="checkbox"
-            checked={times}
-            onChange={(event) => {
-              setTimes(event.currentTarget.checked);
-              remember("times", event.currentTarget.checked ? "yes" : "no");
-            }}
-          />
-          {t("logs.times")}
-        </label>
-        <Button icon="down" kind={follow ? "plain" : "primary"} pressed={follow} label={t("logs.follow")} onClick={() => setFollow(!follow)} />
-        <Button bare kind="quiet" icon="download" label={t("logs.download")} onClick={() => download(name, lines)} />
-      </div>
-      <div class="log" ref={box} onScroll={scrolled} tabIndex={0} role="region" aria-label={t("logs.of", { name })}>
-        {total === 0 ? (
-          <p class="log-note">{filtered ? t("search.none") : state === "ended" ? t("logs.none") : t("logs.waiting")}</p>
-        ) : (
-          <div class="log-all" style={{ height: total * HEIGHT }}>
-            <div class="log-seen" style={{ transform: `translateY(${from * HEIGHT}px)` }}>{rows}</div>
-          </div>
-        )}
-      </div>
+    <LogView lines={lines} version={version} name={name} ended={state === "ended"}>
       {wrong && <p class="notice bad" role="alert" lang={wrong.lang}>{wrong.text} {wrong.hint}</p>}
       {state === "cut" && !wrong && <p class="muted log-end" role="status">{t("logs.cut")}</p>}
-      {state === "ended" && total > 0 && <p class="muted log-end">{t("logs.ended")}</p>}
-    </section>
+      {state === "ended" && lines.length > 0 && <p class="muted log-end">{t("logs.ended")}</p>}
+    </LogView>
   );
-}
-
-function LogLine({ line, asked, times, current }: { line: Line; asked: string; times: boolean; current: boolean }) {
-  return (
-    <div class={`log-line ${line.stderr ? "stderr" : ""} ${current ? "current" : ""}`}>
-      {times && <time>{line.time.slice(11, 23)}</time>}
-      <span>{asked ? marked(plain(line.text), asked) : pieces(line.text).map(({ text, style }, index) => (style ? <span key={index} class={style}>{text}</span> : text))}</span>
-    </div>
-  );
-}
-
-function marked(text: string, asked: string) {
-  const lower = text.toLowerCase();
-  const parts = [];
-  let at = 0;
-  for (let next = lower.indexOf(asked); next >= 0; next = lower.indexOf(asked, at)) {
-    parts.push(text.slice(at, next), <mark key={next}>{text.slice(next, next + asked.length)}</mark>);
-    at = next + asked.length;
-  }
-  parts.push(text.slice(at));
-  return parts;
-}
-
-function download(name: string, lines: Lines): void {
-  const parts: string[] = [];
-  for (let number = lines.first; number < lines.end; number += 1) parts.push(`${plain(lines.at(number)!.text)}\n`);
-  save(new Blob(parts, { type: "text/plain" }), `${name}.log`);
 }

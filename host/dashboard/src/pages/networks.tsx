@@ -6,9 +6,8 @@ import { go, path } from "../router";
 import { containers, networks } from "../state/engine";
 import { want } from "../state/resource";
 import { Button, Copy, Crumbs, Doing, Dot, Empty, Facts, Header, Loading, Problem } from "../ui/basics";
-import { confirm, Field, FormDialog } from "../ui/dialog";
-import { moveAmongRows } from "../ui/rows";
-import { told } from "../ui/toasts";
+import { Field, FormDialog } from "../ui/dialog";
+import { RemoveButton, Things } from "../ui/things";
 import { PruneButton } from "./prune";
 
 const BUILT_IN = new Set(["bridge", "host", "none"]);
@@ -25,44 +24,42 @@ function subnets(network: Network): string {
 
 export function Networks() {
   useEffect(() => want(networks, containers), []);
-  const all = networks.data.value;
-  const error = networks.error.value;
-  const unused = (containers.data.value ? (all ?? []) : []).filter((network) => !BUILT_IN.has(network.Name) && membersOf(network).length === 0);
+  const unused = (containers.data.value ? (networks.data.value ?? []) : []).filter((network) => !BUILT_IN.has(network.Name) && membersOf(network).length === 0);
   return (
-    <>
-      <Header title={t("nav.networks")} note={all ? t("networks.note", { all: count(all.length) }) : undefined}>
-        {unused.length > 0 && <PruneButton what="networks" items={unused.map(({ Name }) => ({ name: Name }))} done={() => networks.refresh()} />}
-        {all && <CreateButton />}
-      </Header>
-      {error ? <Problem error={error} again={() => networks.refresh()} /> : !all || !containers.data.value ? <Loading /> : (
-        <>
-          <Connections networks={all.filter((network) => membersOf(network).length > 0)} />
-          <table class="table" onKeyDown={moveAmongRows}>
-            <caption class="hidden">{t("nav.networks")}</caption>
-            <thead>
-              <tr>
-                <th scope="col">{t("name")}</th>
-                <th scope="col" class="wide">{t("networks.driver")}</th>
-                <th scope="col">{t("networks.subnet")}</th>
-                <th scope="col" class="wide">{t("networks.connected")}</th>
-                <th scope="col" class="end"><span class="hidden">{t("actions")}</span></th>
-              </tr>
-            </thead>
-            <tbody>
-              {all.map((network) => (
-                <tr key={network.Id}>
-                  <td><a class="name" data-row href={path("networks", short(network.Id))}><span>{network.Name}</span></a></td>
-                  <td class="wide">{network.Driver}{network.Internal && <span class="muted"> · {t("networks.internal")}</span>}</td>
-                  <td class="mono">{subnets(network) || "–"}</td>
-                  <td class="wide">{count(membersOf(network).length)}</td>
-                  <td class="end"><div class="row-actions">{!BUILT_IN.has(network.Name) && <RemoveButton network={network} bare />}</div></td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </>
-      )}
-    </>
+    <Things
+      kind="networks"
+      resource={networks}
+      texts={(network) => [network.Name, network.Driver, subnets(network)]}
+      columns={[{ text: t("name") }, { text: t("networks.driver"), class: "wide" }, { text: t("networks.subnet") }, { text: t("networks.connected"), class: "wide" }]}
+      row={(network) => <Row key={network.Id} network={network} />}
+      tools={
+        unused.length > 0 && (
+          <PruneButton
+            what="networks"
+            items={unused.map(({ Id, Name }) => ({ id: Id, name: Name }))}
+            // Docker's own would take those of stopped containers too, which could not start again then.
+            remove={async () => {
+              for (const { Id } of unused) await docker.removeNetwork(Id);
+            }}
+            done={() => networks.refresh()}
+          />
+        )
+      }
+      add={<CreateButton />}
+      above={(all) => <Connections networks={all.filter((network) => membersOf(network).length > 0)} />}
+    />
+  );
+}
+
+function Row({ network }: { network: Network }) {
+  return (
+    <tr>
+      <td><a class="name" data-row href={path("networks", short(network.Id))}><span>{network.Name}</span></a></td>
+      <td class="wide">{network.Driver}{network.Internal && <span class="muted"> · {t("networks.internal")}</span>}</td>
+      <td class="mono">{subnets(network) || "–"}</td>
+      <td class="wide">{containers.data.value ? count(membersOf(network).length) : "–"}</td>
+      <td class="end"><div class="row-actions">{!BUILT_IN.has(network.Name) && <RemoveNetwork network={network} bare />}</div></td>
+    </tr>
   );
 }
 
@@ -112,28 +109,8 @@ function clip(text: string, most: number): string {
   return text.length > most ? `${text.slice(0, most - 1)}…` : text;
 }
 
-function RemoveButton({ network, bare = false, gone }: { network: Network; bare?: boolean; gone?: () => void }) {
-  const name = network.Name;
-  return (
-    <Button
-      bare={bare}
-      kind={bare ? "quiet" : "plain"}
-      icon="remove"
-      label={bare ? `${t("remove")}: ${name}` : t("remove")}
-      onClick={() =>
-        confirm({
-          title: t("networks.remove", { name }),
-          text: <p>{t("networks.remove.text")}</p>,
-          action: t("remove"),
-          run: async () => {
-            await docker.removeNetwork(network.Id);
-            told(t("removed", { name }));
-          },
-          after: gone,
-        })
-      }
-    />
-  );
+function RemoveNetwork({ network, ...more }: { network: Network; bare?: boolean; gone?: () => void }) {
+  return <RemoveButton kind="networks" name={network.Name} remove={() => docker.removeNetwork(network.Id)} {...more} />;
 }
 
 function CreateButton() {
@@ -176,7 +153,7 @@ export function NetworkPage({ id }: { id: string }) {
   return (
     <>
       <Crumbs page="networks" />
-      <Header title={network.Name}>{!BUILT_IN.has(network.Name) && <RemoveButton network={network} gone={() => go("networks")} />}</Header>
+      <Header title={network.Name}>{!BUILT_IN.has(network.Name) && <RemoveNetwork network={network} gone={() => go("networks")} />}</Header>
       <Facts
         facts={[
           [t("id"), <><span class="mono">{short(network.Id)}</span> <Copy text={network.Id} /></>],

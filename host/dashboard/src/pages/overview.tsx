@@ -3,11 +3,13 @@ import { useEffect } from "preact/hooks";
 import type { Figures, Machine, Verb } from "../api/cove";
 import { nameOf, type Container, type DiskUsage, type DockerEvent } from "../api/docker";
 import { t } from "../i18n";
+import { useWhile } from "../lib/hooks";
 import { binary, bytes, clock, count, moment, percent, rate } from "../lib/format";
 import { path } from "../router";
 import { connected, containers, happened, images, usage, volumes } from "../state/engine";
 import { want } from "../state/resource";
 import { away, figures, machine, move, moving, step } from "../state/machine";
+import { follow as followTraffic, traffic } from "../state/traffic";
 import { Doing, Dot, Facts, Header, Loading, NotRunning, Problem, why } from "../ui/basics";
 import { confirm } from "../ui/dialog";
 import { ContainerActions, isUp, stateText } from "./containers";
@@ -30,7 +32,7 @@ export function Overview() {
         <Problem error={error} again={() => containers.refresh()} />
       ) : (
         <>
-          {known?.trouble && <p class="notice bad" role="alert" lang="en">{why(known)}</p>}
+          {known?.trouble && <p class="notice bad" role="alert">{why(known)}</p>}
           {known?.last_crash && Date.now() / 1000 - known.last_crash.at < 86_400 && <p class="notice bad"><span lang="en">{known.last_crash.text}</span> <a href={path("diagnose")}>{t("nav.diagnose")}</a></p>}
           {known?.lost_ports?.length ? <p class="notice">{t("machine.lostPorts", { count: known.lost_ports.length })} <a href={path("diagnose")}>{t("nav.diagnose")}</a></p> : null}
           <Load />
@@ -64,11 +66,12 @@ export function machineWord(state: string): string {
 }
 
 function MachineLine({ machine: known }: { machine: Machine }) {
-  const more = step.value?.text || why(known);
+  const told = step.value?.text;
+  const more = told ? <span lang="en">{told}</span> : why(known);
   return (
     <span role="status" data-machine={known.state}>
       <Dot state={known.state} /> {t("machine.line", { name: known.machine, state: machineWord(known.state) })}
-      {more && <> · <span lang={step.value?.text ? "en" : undefined}>{more}</span></>}
+      {more && <> · {more}</>}
     </span>
   );
 }
@@ -98,7 +101,10 @@ function MachineActions() {
 }
 
 function Load() {
+  // Where the engine is of before, and does not tell it, there is no chart.
+  useWhile((signal) => followTraffic(signal).catch(() => {}), []);
   const known = figures.value;
+  const carried = traffic.value;
   const times = known.map(({ time }) => time);
   const last = known.at(-1)?.now;
   if (!last) return null;
@@ -106,10 +112,20 @@ function Load() {
   return (
     <section aria-label={t("overview.load")}>
       <Suspense fallback={<Loading />}>
-        <div class="charts three">
+        <div class={`charts ${carried.length > 0 ? "" : "three"}`}>
           <Chart height={96} label={t("stats.cpu")} times={times} top={20} format={percent} series={[{ name: t("stats.cpu"), values: values("cpu") }]} />
           <Chart height={96} label={t("stats.memory")} times={times} top={64e6} format={bytes} series={[{ name: t("stats.memory"), values: values("memory") }]} />
           <Chart height={96} label={t("stats.disk")} times={times} top={1000} format={rate} series={[{ name: t("stats.read"), values: values("read") }, { name: t("stats.written"), values: values("written") }]} />
+          {carried.length > 0 && (
+            <Chart
+              height={96}
+              label={t("overview.network")}
+              times={carried.map(({ time }) => time)}
+              top={1000}
+              format={rate}
+              series={[{ name: t("stats.received"), values: carried.map(({ received }) => received) }, { name: t("stats.sent"), values: carried.map(({ sent }) => sent) }]}
+            />
+          )}
         </div>
       </Suspense>
     </section>

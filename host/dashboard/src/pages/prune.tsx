@@ -8,10 +8,12 @@ import { Button } from "../ui/basics";
 import { FormDialog } from "../ui/dialog";
 import { told } from "../ui/toasts";
 
-export function PruneButton({ what, items, filters = {}, done }: {
+/** `remove`: what is done instead of docker's own pruning. */
+export function PruneButton({ what, items, filters = {}, remove, done }: {
   what: Pruned;
   items: { id?: string; name: string; size?: number }[];
   filters?: Record<string, string[]>;
+  remove?: () => Promise<void>;
   done: () => Promise<unknown>;
 }) {
   const [open, set] = useState(false);
@@ -26,9 +28,14 @@ export function PruneButton({ what, items, filters = {}, done }: {
           action={t("prune.action", { count: count(items.length) })}
           close={() => set(false)}
           run={async () => {
-            const { SpaceReclaimed = 0 } = await docker.prune(what, filters);
+            if (remove) {
+              await remove();
+              told(t("prune.removed", { count: count(items.length) }));
+            } else {
+              const { SpaceReclaimed = 0 } = await docker.prune(what, filters);
+              told(t("prune.done", { size: bytes(SpaceReclaimed) }));
+            }
             await done();
-            told(t("prune.done", { size: bytes(SpaceReclaimed) }));
           }}
         >
           <p>{what === "volumes" ? t("prune.volumes.text") : what === "build" ? t("prune.build.text") : t("prune.text")}</p>

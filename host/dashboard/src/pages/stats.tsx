@@ -15,9 +15,9 @@ const KEPT = 300;
 
 export default function Stats({ id, running }: { id: string; running: boolean }) {
   const [points, set] = useState<readonly Point[]>([]);
-  useWhile(async (signal) => {
+  useWhile(async (wanted) => {
     if (!running) return;
-    const read = async () => {
+    const read = async (signal: AbortSignal) => {
       let before: Sample | null = null;
       for await (const sample of await docker.stats(id, signal)) {
         if (Date.parse(sample.read) <= 0) continue; // a container that has ended
@@ -27,9 +27,9 @@ export default function Stats({ id, running }: { id: string; running: boolean })
       }
     };
     try {
-      await lasting(read, signal, () => {});
+      await lasting(read, wanted, () => {});
     } catch (error) {
-      if (!signal.aborted) failed(error);
+      if (!wanted.aborted) failed(error);
     }
   }, [id, running]);
 

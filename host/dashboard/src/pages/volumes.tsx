@@ -2,65 +2,49 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { docker, nameOf, type Volume } from "../api/docker";
 import { ask, Failure, Mistake } from "../api/http";
 import { t } from "../i18n";
-import { ago, bytes, count, moment } from "../lib/format";
+import { ago, bytes, moment } from "../lib/format";
 import { everything, single, sorted, type Listing } from "../lib/listing";
 import { save } from "../lib/save";
 import { go, path } from "../router";
 import { containers, usage, volumes } from "../state/engine";
 import { want } from "../state/resource";
-import { Button, Crumbs, Empty, Facts, Header, Loading, Problem, Search } from "../ui/basics";
-import { confirm, Field, FormDialog } from "../ui/dialog";
+import { Button, Crumbs, Empty, Facts, Header, Loading, Problem } from "../ui/basics";
+import { Field, FormDialog } from "../ui/dialog";
 import { Icon } from "../ui/icon";
-import { moveAmongRows } from "../ui/rows";
+import { RemoveButton, Things } from "../ui/things";
 import { told } from "../ui/toasts";
 import { Entries, HELD, Path } from "./files";
 import { PruneButton } from "./prune";
 
 export function Volumes() {
-  const [words, search] = useState("");
   useEffect(() => want(volumes, containers, usage), []);
-  const all = volumes.data.value;
-  const error = volumes.error.value;
-  const asked = words.trim().toLowerCase();
-  const shown = (all ?? []).filter(({ Name }) => Name.toLowerCase().includes(asked));
   // Who uses what is known when the containers are.
-  const unused = (containers.data.value ? (all ?? []) : []).filter(({ Name }) => usersOf(Name).length === 0);
+  const unused = (containers.data.value ? (volumes.data.value ?? []) : []).filter(({ Name }) => usersOf(Name).length === 0);
   return (
-    <>
-      <Header title={t("nav.volumes")} note={all ? t("volumes.note", { all: count(all.length) }) : undefined}>
-        {all && all.length > 0 && <Search label={t("volumes.search")} value={words} onInput={search} />}
-        {unused.length > 0 && (
-          <PruneButton
-            what="volumes"
-            filters={{ all: ["true"] }}
-            items={unused.map(({ Name }) => {
-              const size = sizeOf(Name);
-              return size === undefined ? { name: Name } : { name: Name, size };
-            })}
-            done={() => volumes.refresh()}
-          />
-        )}
-        {all && <ImportButton />}
-        {all && <CreateButton />}
-      </Header>
-      {error ? <Problem error={error} again={() => volumes.refresh()} /> : !all ? <Loading /> : all.length === 0 ? (
-        <Empty icon="volumes" title={t("volumes.none")} text={t("volumes.none.text")}><CreateButton /></Empty>
-      ) : shown.length === 0 ? <Empty icon="search" title={t("search.none")} text={t("search.none.text")} /> : (
-        <table class="table" onKeyDown={moveAmongRows}>
-          <caption class="hidden">{t("nav.volumes")}</caption>
-          <thead>
-            <tr>
-              <th scope="col">{t("name")}</th>
-              <th scope="col" class="wide">{t("usedBy")}</th>
-              <th scope="col" class="wide">{t("created")}</th>
-              <th scope="col" class="end">{t("size")}</th>
-              <th scope="col" class="end"><span class="hidden">{t("actions")}</span></th>
-            </tr>
-          </thead>
-          <tbody>{shown.map((volume) => <Row key={volume.Name} volume={volume} />)}</tbody>
-        </table>
-      )}
-    </>
+    <Things
+      kind="volumes"
+      resource={volumes}
+      texts={({ Name }) => [Name]}
+      columns={[{ text: t("name") }, { text: t("usedBy"), class: "wide" }, { text: t("created"), class: "wide" }, { text: t("size"), class: "end" }]}
+      row={(volume) => <Row key={volume.Name} volume={volume} />}
+      tools={
+        <>
+          {unused.length > 0 && (
+            <PruneButton
+              what="volumes"
+              filters={{ all: ["true"] }}
+              items={unused.map(({ Name }) => {
+                const size = sizeOf(Name);
+                return size === undefined ? { name: Name } : { name: Name, size };
+              })}
+              done={() => volumes.refresh()}
+            />
+          )}
+          <ImportButton />
+        </>
+      }
+      add={<CreateButton />}
+    />
   );
 }
 
@@ -85,34 +69,15 @@ function Row({ volume }: { volume: Volume }) {
       <td class="end">
         <div class="row-actions">
           <a class="button quiet bare" href={docker.volumeUrl(volume.Name)} download={`${volume.Name}.tar`} aria-label={t("volumes.exportOf", { name: volume.Name })} title={t("volumes.exportOf", { name: volume.Name })}><Icon name="download" /></a>
-          <RemoveButton name={volume.Name} bare />
+          <RemoveVolume name={volume.Name} bare />
         </div>
       </td>
     </tr>
   );
 }
 
-function RemoveButton({ name, bare = false, gone }: { name: string; bare?: boolean; gone?: () => void }) {
-  return (
-    <Button
-      bare={bare}
-      kind={bare ? "quiet" : "plain"}
-      icon="remove"
-      label={bare ? `${t("remove")}: ${name}` : t("remove")}
-      onClick={() =>
-        confirm({
-          title: t("volumes.remove", { name }),
-          text: <p>{t("volumes.remove.text")}</p>,
-          action: t("remove"),
-          run: async () => {
-            await docker.removeVolume(name);
-            told(t("removed", { name }));
-          },
-          after: gone,
-        })
-      }
-    />
-  );
+function RemoveVolume({ name, ...more }: { name: string; bare?: boolean; gone?: () => void }) {
+  return <RemoveButton kind="volumes" name={name} remove={() => docker.removeVolume(name)} {...more} />;
 }
 
 function CreateButton() {
@@ -212,7 +177,7 @@ export function VolumePage({ name }: { name: string }) {
       <Header title={name}>
         <ImportButton into={name} done={() => { enter("/"); again((before) => before + 1); }} />
         <a class="button plain" href={docker.volumeUrl(name)} download={`${name}.tar`}><Icon name="download" /><span>{t("volumes.export")}</span></a>
-        <RemoveButton name={name} gone={() => go("volumes")} />
+        <RemoveVolume name={name} gone={() => go("volumes")} />
       </Header>
       {volume && (
         <Facts

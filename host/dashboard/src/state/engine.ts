@@ -2,7 +2,9 @@
 
 import { signal } from "@preact/signals";
 import { docker, type DockerEvent } from "../api/docker";
+import { until } from "../lib/until";
 import { Resource } from "./resource";
+import { seen, whileSeen } from "./sight";
 
 export const containers = new Resource(docker.containers);
 export const images = new Resource(docker.images);
@@ -58,19 +60,27 @@ export function rest(): void {
   resting = true;
 }
 
-/** Follows the engine's events for as long as the page is there. */
+/** Follows the engine's events for as long as the page is there and in sight. */
 export async function follow(): Promise<never> {
   for (let wait = 500; ; wait = Math.min(wait * 2, LONGEST_WAIT_MS)) {
+    await until(() => seen.value);
+    const { signal, release } = whileSeen();
     try {
-      const events = await docker.events(new AbortController().signal);
+      const events = await docker.events(signal);
       connected.value = true;
       wait = 500;
       for (const resource of ALL) resource.changed();
       for await (const event of events) take(event);
     } catch {
       // The engine is away; the state of the machine tells why.
+    } finally {
+      release();
     }
     connected.value = false;
+    if (!seen.value) {
+      wait = 500;
+      continue;
+    }
     await new Promise<void>((resolve) => {
       again = resolve;
       if (!resting) setTimeout(resolve, wait);

@@ -1,23 +1,31 @@
-/** Streams that go on after a connection was lost. */
+/** Streams that go on after a connection was lost, or while nobody saw the page. */
 
-import { effect } from "@preact/signals";
 import { Failure } from "../api/http";
+import { until } from "../lib/until";
 import { connected } from "./engine";
+import { seen, whileSeen } from "./sight";
 
 const PAUSE_MS = 1000;
 
-/** Runs it, and again whenever it was cut, as soon as there is an engine to ask; until it comes to its own end. Raises what is no cut. */
-export async function lasting(run: () => Promise<void>, signal: AbortSignal, cut: (is: boolean) => void): Promise<void> {
+/** Runs it, and again whenever it was cut, as soon as there is an engine to ask and somebody to see it; until it comes to its own end. Raises
+ *  what is no cut. */
+export async function lasting(run: (signal: AbortSignal) => Promise<void>, wanted: AbortSignal, cut: (is: boolean) => void): Promise<void> {
   for (;;) {
+    const { signal, release } = whileSeen(wanted);
     try {
-      await run();
+      await run(signal);
       return;
     } catch (error) {
-      if (signal.aborted || !(error instanceof Failure) || !(error.status === 0 || error.stopped)) throw error;
+      if (wanted.aborted) throw error;
+      if (!signal.aborted) {
+        if (!(error instanceof Failure) || !(error.status === 0 || error.stopped)) throw error;
+        cut(true);
+        await after(PAUSE_MS, wanted);
+      }
+    } finally {
+      release();
     }
-    cut(true);
-    await after(PAUSE_MS, signal);
-    await until(() => connected.value, signal);
+    await until(() => seen.value && connected.value, wanted);
   }
 }
 
@@ -26,23 +34,6 @@ function after(span: number, signal: AbortSignal): Promise<void> {
     const timer = setTimeout(resolve, span);
     signal.addEventListener("abort", () => {
       clearTimeout(timer);
-      reject(new DOMException("not wanted any more", "AbortError"));
-    }, { once: true });
-  });
-}
-
-function until(check: () => boolean, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    let over = false;
-    let end = () => {};
-    end = effect(() => {
-      if (over || !check()) return;
-      over = true;
-      resolve();
-      queueMicrotask(() => end());
-    });
-    signal.addEventListener("abort", () => {
-      end();
       reject(new DOMException("not wanted any more", "AbortError"));
     }, { once: true });
   });

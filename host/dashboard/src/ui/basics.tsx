@@ -1,7 +1,7 @@
 /** The small parts that every page is made of. */
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Machine } from "../api/cove";
 import type { Failure } from "../api/http";
 import { t } from "../i18n";
@@ -9,6 +9,7 @@ import { ago } from "../lib/format";
 import { arrival, path, type Page } from "../router";
 import { machine, move, moving, served, step } from "../state/machine";
 import { Icon, type IconName } from "./icon";
+import { handOn } from "./rows";
 import { attempt } from "./toasts";
 
 interface ButtonProps {
@@ -22,6 +23,7 @@ interface ButtonProps {
   class?: string;
   type?: "button" | "submit";
   pressed?: boolean;
+  element?: { current: HTMLButtonElement | null };
   onClick?: (event: MouseEvent) => void;
 }
 
@@ -29,6 +31,7 @@ export function Button(props: ButtonProps) {
   const { label, icon, kind = "plain", bare = false, busy = false, disabled = false, type = "button", onClick } = props;
   return (
     <button
+      ref={props.element ?? null}
       type={type}
       class={`button ${kind} ${bare ? "bare" : ""} ${props.class ?? ""}`}
       // Not `disabled`: a button that is busy, or has done its work, keeps the focus.
@@ -49,10 +52,13 @@ export function Button(props: ButtonProps) {
 export function Doing({ run, ...props }: Omit<ButtonProps, "busy" | "onClick"> & { run: () => Promise<unknown> }) {
   const [busy, set] = useState(false);
   const there = useRef(true);
+  const element = useRef<HTMLButtonElement>(null);
   useEffect(() => () => void (there.current = false), []);
+  useLayoutEffect(() => () => handOn(element.current), []);
   return (
     <Button
       {...props}
+      element={element}
       busy={busy}
       onClick={async () => {
         set(true);
@@ -171,7 +177,7 @@ export function NotRunning() {
       {busy && told ? (
         <>
           <p lang="en">{told.text}</p>
-          {told.total ? <progress max={told.total} value={told.done ?? 0} aria-label={told.text} /> : <span class="spinner" aria-hidden="true" />}
+          {told.total ? <progress max={told.total} value={told.done ?? 0} aria-label={told.text} lang="en" /> : <span class="spinner" aria-hidden="true" />}
         </>
       ) : (
         <p>{why(known) || (known?.missing ? t("machine.missing.text") : t("machine.stopped.text"))}</p>
@@ -186,13 +192,13 @@ export function NotRunning() {
 }
 
 /** Why the machine is as it is, where there is something to say. */
-export function why(known: Machine | null): string {
-  if (!known) return "";
-  if (known.trouble) return [known.trouble, known.hint].filter(Boolean).join(" – ");
-  if (known.crash) return t("machine.crashed", { how: known.crash.how });
+export function why(known: Machine | null): ComponentChildren {
+  if (!known) return null;
+  if (known.trouble) return <span lang="en">{[known.trouble, known.hint].filter(Boolean).join(" – ")}</span>;
+  if (known.crash) return <>{t("machine.crashed")} <span lang="en">{known.crash.how}</span></>;
   if (known.ended_with_computer) return t("machine.withComputer");
   if (known.suspended_at) return t("machine.since", { when: ago(known.suspended_at) });
-  return "";
+  return null;
 }
 
 export function Loading() {

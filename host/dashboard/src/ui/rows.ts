@@ -14,6 +14,19 @@ export function moveAmongRows(event: KeyboardEvent): void {
   row.focus();
 }
 
+/** When what has the focus goes, it does not get lost: it goes to what is beside, in the same row or the next. */
+export function handOn(element: HTMLElement | null): void {
+  if (!element || element !== document.activeElement) return;
+  const beside = element.closest(".row-actions");
+  const next = neighbour(element);
+  setTimeout(() => {
+    if (document.activeElement !== document.body) return; // somebody else has it
+    const other = beside?.isConnected ? beside.querySelector("button") : null;
+    if (other) other.focus();
+    else next?.();
+  });
+}
+
 /** Where the focus goes when the row that it was in goes: to the next row, or the one before, or the page's heading. */
 export function neighbour(element: Element): (() => void) | null {
   const row = element.closest("tr, li");
