@@ -24,15 +24,18 @@ _LX_VERSION = 2
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f<>:"/\\|?*]|[. ]\Z')
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:\.|\Z)", re.IGNORECASE)
-_MAY_BE_SHORT = re.compile(r"(?=.{3,12}\Z)[^.~]{1,7}~[^.]{1,6}(?:\.[^.]{0,3})?", re.DOTALL)
+_MAY_BE_SHORT = re.compile(r"(?=.{3,12}\Z)[^.]{1,7}~[^.]{1,6}(?:\.[^.]{0,3})?", re.DOTALL)
 
 
 def text(name: bytes) -> str:
     """A name as Windows has it. Raises `ValueError` for what is none there, or would be another's: what has to do with streams, devices
     or paths, and what its programs could not open."""
     found = name.decode("utf-8", "surrogatepass")
-    if _FORBIDDEN.search(found) or _DEVICE.match(found) or len(found.encode("utf-16-le", "surrogatepass")) > 510:
+    units = found.encode("utf-16-le", "surrogatepass")
+    if _FORBIDDEN.search(found) or _DEVICE.match(found) or len(units) > 510:
         raise ValueError("no name of Windows")
+    if units.decode("utf-16-le", "surrogatepass") != found:
+        raise ValueError("two halves of a letter, which would be a second name of the file that has it")
     return found
 
 

@@ -214,7 +214,10 @@ class Tree:
 
     def _refreshed(self, node: Node, parent: int, now: float) -> int:
         if node.descriptor >= 0 and node.found is not None:
-            if host.look_at(parent, node.name).same_file(node.found):
+            found = host.look_at(parent, node.name)
+            if found.is_dir and found.same_file(
+                node.found
+            ):  # Windows makes a link of a directory that stays the same file
                 node.checked = now
                 return node.descriptor
             self._drop_descriptor(node)

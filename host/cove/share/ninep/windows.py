@@ -30,7 +30,7 @@ _ACCESS = {
     wire.O_WRONLY: nt.WRITE_DATA | nt.APPEND_DATA | nt.WRITE_ATTRIBUTES,
     wire.O_RDWR: nt.READ_DATA | nt.WRITE_DATA | nt.APPEND_DATA | nt.WRITE_ATTRIBUTES,
 }
-_ALL = struct.Struct("<qqqqI4xqqIBB2xq")
+_ALL = struct.Struct("<qqqqI4xqqIBB2xQ")
 """FILE_ALL_INFORMATION up to the file's number."""
 _ALL_SIZE = 1024
 _BASIC = struct.Struct("<qqqqI4x")
@@ -58,8 +58,8 @@ def _known(directory: int, name: bytes) -> str:
         found = ntfs.text(name)
     except ValueError:
         raise FileNotFoundError(errno.ENOENT, "no name of Windows") from None
-    if ntfs.may_be_short(found):
-        _refuse_short(directory, found)
+    if _is_second(directory, found):
+        raise FileNotFoundError(errno.ENOENT, "a short name")
     return found
 
 
@@ -71,13 +71,13 @@ def _new(name: bytes) -> str:
         raise OSError(errno.EINVAL, "no name of Windows") from None
 
 
-def _refuse_short(directory: int, name: str) -> None:
-    """Raises `FileNotFoundError` for a second name, that Windows gave to a file."""
+def _is_second(directory: int, name: str) -> bool:
+    """Whether it is only the second name, that Windows gave to a file."""
+    if not ntfs.may_be_short(name):
+        return False
     with _opened(nt.open_at(directory, "", nt.LIST)) as handle:
-        for found, *_ in nt.entries(handle, name):
-            if found.casefold() == name.casefold():
-                return
-    raise FileNotFoundError(errno.ENOENT, "a short name")
+        found = [each.casefold() for each, *_ in nt.entries(handle, name)]
+    return bool(found) and name.casefold() not in found
 
 
 @contextmanager
@@ -271,6 +271,8 @@ def make_hard_link(parent: int, name: bytes, to: int, new: bytes) -> None:
 
 def rename(parent: int, name: bytes, to: int, new: bytes) -> None:
     given = _new(new)
+    if _is_second(to, given):  # in whose place nothing is put: it is another file
+        raise FileExistsError(errno.EEXIST, "a short name")
     with _opened(nt.open_at(parent, _known(parent, name), nt.DELETE)) as handle:
         flags = _REPLACE | _POSIX | _REPLACE_READ_ONLY
         status = nt.tell(handle, nt.RENAME_EX, nt.named(to, given, flags))
@@ -281,22 +283,32 @@ def rename(parent: int, name: bytes, to: int, new: bytes) -> None:
             with suppress(OSError):
                 remove_directory(to, new)
                 status = nt.tell(handle, nt.RENAME, nt.named(to, given, 0))
+                if status:
+                    make_directory(to, new, _DIRECTORY_MODE)
         if status:
             raise nt.failure(status)
 
 
 def unlink(parent: int, name: bytes) -> None:
-    with _opened(nt.open_at(parent, _known(parent, name), nt.DELETE)) as handle:
+    with _opened(_open_to_remove(parent, name)) as handle:
         if look_fd(handle).is_dir:
             raise IsADirectoryError(errno.EISDIR, "a directory")
         _remove(handle)
 
 
 def remove_directory(parent: int, name: bytes) -> None:
-    with _opened(nt.open_at(parent, _known(parent, name), nt.DELETE, options=nt.DIRECTORY)) as handle:
+    with _opened(_open_to_remove(parent, name, nt.DIRECTORY)) as handle:
         if not look_fd(handle).is_dir:
             raise NotADirectoryError(errno.ENOTDIR, "a link")
         _remove(handle)
+
+
+def _open_to_remove(parent: int, name: bytes, options: int = 0) -> int:
+    known = _known(parent, name)
+    try:
+        return nt.open_at(parent, known, nt.DELETE | nt.WRITE_ATTRIBUTES, options=options)
+    except PermissionError:  # who may change the directory may remove what they may not change
+        return nt.open_at(parent, known, nt.DELETE, options=options)
 
 
 def _remove(handle: int) -> None:
