@@ -66,7 +66,8 @@ def test_names_that_linux_could_not_have_are_not_shown() -> None:
 
 @pytest.mark.parametrize(
     ("name", "short"),
-    [("PROGRA~1", True), ("A~1.TXT", True), ("LONG~BZZ.TXT", True), ("~$DOCU~1.DOC", True), ("~FOOLO~1.TXT", True), ("~", False), ("a~", False), ("backup~of.everything", False)],
+    [("PROGRA~1", True), ("A~1.TXT", True), ("LONG~BZZ.TXT", True), ("~$DOCU~1.DOC", True), ("~FOOLO~1.TXT", True),
+     ("~", False), ("a~", False), ("backup~of.everything", False)],
 )  # fmt: skip
 def test_second_names_are_known_by_their_form(name: str, short: bool) -> None:
     assert ntfs.may_be_short(name) is short

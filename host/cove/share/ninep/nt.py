@@ -58,7 +58,7 @@ _ERRORS = {
 
 
 _attributes = _ANY_CASE | _NO_REPARSE
-"""Of names. An older Windows, and some file systems, do not know the second, which is then done without for good, as Rust's library does."""
+"""Of names. Where the second is not known (an older Windows) it is done without from then on, as Rust's library does."""
 _nt = ctypes.WinDLL("ntdll")
 _NT_STATUS = 0xFFFFFFFF
 
