@@ -11,12 +11,11 @@ import stat
 import struct
 
 from cove.share.ninep import wire
+from cove.share.watching.below import SURROGATE
 
 SYMLINK, JUNCTION = 0xA000000C, 0xA0000003
 LX_SYMLINK, LX_FIFO, AF_UNIX = 0xA000001D, 0x80000024, 0x80000023
 """As WSL makes links, pipes and sockets. Programs of Windows follow no such link."""
-_SURROGATE = 0x20000000
-"""Of a tag: it stands for something with another name."""
 _CLOUD, _CLOUD_KINDS = 0x9000001A, 0xF000
 """A file that OneDrive and its like keep, in so many kinds; it is read as any other."""
 MAX_DATA = 16384
@@ -55,7 +54,7 @@ def may_be_short(name: str) -> bool:
 
 def kind(tag: int, *, directory: bool) -> int:
     """What a reparse point is (`stat.S_IFMT`)."""
-    if tag & _SURROGATE:
+    if tag & SURROGATE:
         return stat.S_IFLNK
     if tag == LX_FIFO:
         return stat.S_IFIFO
