@@ -29,7 +29,18 @@ _ANY_CASE, _NO_REPARSE = 0x40, 0x1000
 READ_ONLY, NORMAL, IS_DIRECTORY, IS_REPARSE = 0x1, 0x80, 0x10, 0x400
 """Attributes."""
 
-BASIC, RENAME, LINK, DISPOSITION, END, ALL, TAG, DISPOSITION_EX, RENAME_EX = 4, 10, 11, 13, 20, 18, 35, 64, 65
+BASIC, STANDARD, RENAME, LINK, DISPOSITION, END, ALL, TAG, DISPOSITION_EX, RENAME_EX = (
+    4,
+    5,
+    10,
+    11,
+    13,
+    20,
+    18,
+    35,
+    64,
+    65,
+)
 """Classes of information on a file."""
 _ID_FULL_DIRECTORY = 38
 _FULL_SIZE = 7
@@ -37,7 +48,7 @@ _LISTED = 1 << 16
 _BACKUP_SEMANTICS = 0x02000000
 """A directory is opened."""
 MAX_SIZE = (1 << 63) - 1
-_GET_REPARSE, _SET_REPARSE = 0x900A8, 0x900A4
+_GET_REPARSE, _SET_REPARSE, _SET_SPARSE = 0x900A8, 0x900A4, 0x900C4
 
 NOT_THERE_YET = frozenset({0xC0000002, 0xC0000003, 0xC000000D, 0xC00000BB, 0xC0000010})
 """Statuses by which a file system, or an older Windows, says that it does not know what it is asked for."""
@@ -256,6 +267,12 @@ def reparse_data(handle: int) -> bytes:
     buffer, done = ctypes.create_string_buffer(ntfs.MAX_DATA), _Done()
     _check(_control(handle, None, None, None, ctypes.byref(done), _GET_REPARSE, None, 0, buffer, ntfs.MAX_DATA))
     return ctypes.string_at(buffer, done.information)
+
+
+def make_sparse(handle: int) -> None:
+    """What nobody has written is not written by the system. Raises `OSError` where there are no such files."""
+    done = _Done()
+    _check(_control(handle, None, None, None, ctypes.byref(done), _SET_SPARSE, None, 0, None, 0))
 
 
 def make_reparse(handle: int, data: bytes) -> None:

@@ -20,6 +20,8 @@ __all__ = ["close", "look_at", "look_fd", "read", "set_times", "truncate", "writ
 
 HOLDS_BACK = False
 """Whether a directory that is held open keeps others from doing what they want with it."""
+TIMES_AT_CLOSE = False
+"""Whether a file's times are what they are to be only once what was written to is closed."""
 _SAFE = (
     getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_CLOEXEC", 0)
@@ -131,6 +133,11 @@ def read(descriptor: int, count: int, offset: int) -> bytes:
 
 def write(descriptor: int, data: memoryview, offset: int) -> int:
     return os.pwrite(descriptor, data, offset)
+
+
+def fills(descriptor: int, offset: int) -> bool:
+    """Whether a write there may take long, for the system writes all that is before it."""
+    return False
 
 
 def sync(descriptor: int, *, only_data: bool) -> None:
