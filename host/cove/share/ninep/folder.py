@@ -146,11 +146,8 @@ class Folder:
         if descriptor >= 0:
             host.truncate(descriptor, size)
             return
-        writable = self.open(node, wire.O_WRONLY)
-        try:
+        with host.opened(self.open(node, wire.O_WRONLY)) as writable:
             host.truncate(writable, size)
-        finally:
-            host.close(writable)
 
     def set_times(self, node: Node, atime_ns: int | None, mtime_ns: int | None, descriptor: int = -1) -> None:
         """Nanoseconds; None leaves a time as it is, -1 is now."""

@@ -205,7 +205,7 @@ def chmod_at(parent: int, name: bytes, mode: int) -> None:
         os.chmod(name, mode, dir_fd=parent, follow_symlinks=False)
         return
     # chmod(2) follows links; what is open is what was looked at
-    with _opened(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)) as handle:
+    with opened(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)) as handle:
         if stat.S_ISLNK(look_fd(handle).mode):
             raise OSError(errno.EOPNOTSUPP, "links have no mode")
         Path(os.fsdecode(_through(handle))).chmod(mode)
@@ -261,7 +261,8 @@ def _place(parent: int, name: bytes) -> bytes:
 
 
 @contextmanager
-def _opened(descriptor: int) -> Iterator[int]:
+def opened(descriptor: int) -> Iterator[int]:
+    """It is closed at the end of the block."""
     try:
         yield descriptor
     finally:

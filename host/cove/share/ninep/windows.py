@@ -87,13 +87,14 @@ def _is_second(directory: int, name: str) -> bool:
     """Whether it is only the second name, that Windows gave to a file."""
     if not ntfs.may_be_short(name):
         return False
-    with _opened(nt.open_at(directory, "", nt.LIST)) as handle:
+    with opened(nt.open_at(directory, "", nt.LIST)) as handle:
         found = [each.casefold() for each, *_ in nt.entries(handle, name)]
     return bool(found) and name.casefold() not in found
 
 
 @contextmanager
-def _opened(handle: int) -> Iterator[int]:
+def opened(handle: int) -> Iterator[int]:
+    """It is closed at the end of the block."""
     try:
         yield handle
     finally:
@@ -141,7 +142,7 @@ def _time(units: int) -> tuple[int, int]:
 
 
 def look_at(parent: int, name: bytes) -> Look:
-    with _opened(nt.open_at(parent, _known(parent, name), 0)) as handle:
+    with opened(nt.open_at(parent, _known(parent, name), 0)) as handle:
         return look_fd(handle)
 
 
@@ -286,7 +287,7 @@ def make_special(parent: int, name: bytes, kind: int, mode: int) -> None:
 def _make_reparse(parent: int, name: bytes, data: bytes) -> None:
     """Nobody else can open it before it is what it is to be."""
     access = nt.WRITE_DATA | nt.WRITE_ATTRIBUTES | nt.DELETE
-    with _opened(nt.open_at(parent, _new(name), access, what=nt.CREATE, options=nt.NO_DIRECTORY, shared=0)) as handle:
+    with opened(nt.open_at(parent, _new(name), access, what=nt.CREATE, options=nt.NO_DIRECTORY, shared=0)) as handle:
         try:
             nt.make_reparse(handle, data)
         except OSError as error:
@@ -297,13 +298,13 @@ def _make_reparse(parent: int, name: bytes, data: bytes) -> None:
 
 
 def read_link(parent: int, name: bytes) -> bytes:
-    with _opened(nt.open_at(parent, _known(parent, name), 0)) as handle:
+    with opened(nt.open_at(parent, _known(parent, name), 0)) as handle:
         return ntfs.target(nt.reparse_data(handle))
 
 
 def make_hard_link(parent: int, name: bytes, to: int, new: bytes) -> None:
     given = _new(new)
-    with _opened(nt.open_at(parent, _known(parent, name), nt.WRITE_ATTRIBUTES, options=nt.NO_DIRECTORY)) as handle:
+    with opened(nt.open_at(parent, _known(parent, name), nt.WRITE_ATTRIBUTES, options=nt.NO_DIRECTORY)) as handle:
         nt.told(handle, nt.LINK, nt.named(to, given, 0))
 
 
@@ -311,7 +312,7 @@ def rename(parent: int, name: bytes, to: int, new: bytes) -> None:
     given = _new(new)
     if _is_second(to, given):  # in whose place nothing is put: it is another file
         raise FileExistsError(errno.EEXIST, "a short name")
-    with _opened(nt.open_at(parent, _known(parent, name), nt.DELETE)) as handle:
+    with opened(nt.open_at(parent, _known(parent, name), nt.DELETE)) as handle:
         flags = _REPLACE | _POSIX | _REPLACE_READ_ONLY
         status = nt.tell(handle, nt.RENAME_EX, nt.named(to, given, flags))
         if status in nt.NOT_THERE_YET:
@@ -328,14 +329,14 @@ def rename(parent: int, name: bytes, to: int, new: bytes) -> None:
 
 
 def unlink(parent: int, name: bytes) -> None:
-    with _opened(_open_to_remove(parent, name)) as handle:
+    with opened(_open_to_remove(parent, name)) as handle:
         if look_fd(handle).is_dir:
             raise IsADirectoryError(errno.EISDIR, "a directory")
         _remove(handle)
 
 
 def remove_directory(parent: int, name: bytes) -> None:
-    with _opened(_open_to_remove(parent, name, nt.DIRECTORY)) as handle:
+    with opened(_open_to_remove(parent, name, nt.DIRECTORY)) as handle:
         if not look_fd(handle).is_dir:
             raise NotADirectoryError(errno.ENOTDIR, "a link")
         _remove(handle)
@@ -367,12 +368,12 @@ def chmod(descriptor: int, mode: int) -> None:
     try:
         _chmod(descriptor, mode)  # what has no name any more is not opened again
     except PermissionError:  # open for reading
-        with _opened(nt.open_at(descriptor, "", nt.WRITE_ATTRIBUTES)) as handle:
+        with opened(nt.open_at(descriptor, "", nt.WRITE_ATTRIBUTES)) as handle:
             _chmod(handle, mode)
 
 
 def chmod_at(parent: int, name: bytes, mode: int) -> None:
-    with _opened(nt.open_at(parent, _known(parent, name), nt.WRITE_ATTRIBUTES)) as handle:
+    with opened(nt.open_at(parent, _known(parent, name), nt.WRITE_ATTRIBUTES)) as handle:
         _chmod(handle, mode)
 
 
@@ -397,12 +398,12 @@ def set_times(descriptor: int, atime_ns: int, mtime_ns: int) -> None:
         _set_times(descriptor, atime_ns, mtime_ns)
         _timed.add(descriptor)
     except PermissionError:  # open for reading
-        with _opened(nt.open_at(descriptor, "", nt.WRITE_ATTRIBUTES)) as handle:
+        with opened(nt.open_at(descriptor, "", nt.WRITE_ATTRIBUTES)) as handle:
             _set_times(handle, atime_ns, mtime_ns)
 
 
 def set_times_at(parent: int, name: bytes, atime_ns: int, mtime_ns: int) -> None:
-    with _opened(nt.open_at(parent, _known(parent, name), nt.WRITE_ATTRIBUTES)) as handle:
+    with opened(nt.open_at(parent, _known(parent, name), nt.WRITE_ATTRIBUTES)) as handle:
         _set_times(handle, atime_ns, mtime_ns)
 
 
