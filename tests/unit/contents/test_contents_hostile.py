@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +14,7 @@ from cove.contents.archive import Hostile
 from cove.errors import CoveError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_layers import digest, gzipped, image, layer, link, manifest, names, read, saved
+from image_layers import FOLDER, Files, digest, gzipped, image, layer, link, manifest, names, read, saved
 
 GOOD = layer({"node_modules/x/package.json": manifest("x", "1.0.0")})
 
@@ -61,6 +62,40 @@ def test_links_lead_nowhere_else() -> None:
 def test_a_path_has_an_end() -> None:
     assert names(read(layer({"/".join(["d" * 100] * 40) + "/x": ""}))) == []
     assert "a path of" in refused(layer({"/".join(["d" * 100] * 50): ""}))
+
+
+def test_a_path_leads_through_a_number_of_folders() -> None:
+    assert names(read(layer({"a/" * 255 + "x.jar": ""}))) == []
+    assert "a path of 2000 folders" in refused(layer({"a/" * 1999 + "x.jar": ""}))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {f"{number}.jar": "" for number in range(400)},
+        {f"{number}/.wh.{'x' * 90}": "" for number in range(20)},
+        {f"{number}/{'x' * 90}/.wh..wh..opq": "" for number in range(20)},
+        {f"{number}{'x' * 90}.egg-info": FOLDER for number in range(20)},
+        {"deep/" * 100 + "x.jar": ""},
+        {"node_modules/x/package.json": manifest("x", "1" * 900, license="x" * 900)},
+        {"lib/apk/db/installed": "F:" + "x" * 1800 + "/x.egg-info\nR:PKG-INFO\n"},
+    ],
+)
+def test_the_characters_that_are_kept_are_counted(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "MAX_CHARACTERS", 1700)
+    assert "has more than 1700 characters" in refused(layer(files))
+
+
+def test_what_is_known_of_deep_folders_is_small() -> None:
+    made = layer({f"{number}/" + "a" * 10 + "/a" * 200 + "/x.jar": "" for number in range(500)})
+    archived = saved([made])
+    tracemalloc.start()
+    try:
+        images.read(image(made), [archived], lambda done: None)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 16 << 20  # the folders' paths, as text, are 25 MB and more
 
 
 def test_an_absolute_path_is_one_of_the_image() -> None:
