@@ -16,9 +16,10 @@ def document(contents: Contents, made: Made) -> dict[str, Any]:
     taken: dict[str, int] = {}
     for each in contents.packages:
         component = _component(each, contents.distribution)
-        count = taken[component["purl"]] = taken.get(component["purl"], 0) + 1
+        named = component.get("purl") or f"{each.package.kind} {each.package.name}@{each.package.version}"
+        count = taken[named] = taken.get(named, 0) + 1
         # A reference is of one component, and the same URL may be of two that differ in their licence.
-        reference = component["purl"] if count == 1 else f"{component['purl']}#{count}"
+        reference = named if count == 1 else f"{named}#{count}"
         components.append({"bom-ref": reference, **component})
     image = contents.image
     root = {
@@ -65,13 +66,14 @@ def _distribution(distribution: Distribution) -> dict[str, Any]:
 def _component(installed: Installed, distribution: Distribution | None) -> dict[str, Any]:
     package = installed.package
     component: dict[str, Any] = {"type": "library", "name": package.name, "version": package.version}
-    if package.kind == "npm" and package.name.startswith("@") and "/" in package.name:
+    if package.kind == "npm" and package.name.startswith("@") and "/" in package.name.strip("/"):
         component["group"], _, component["name"] = package.name.partition("/")
     if declared := licences.expression(package.licence):
         component["licenses"] = [{"expression": declared}]
     elif package.licence:
         component["licenses"] = [{"license": {"name": package.licence}}]
-    component["purl"] = purl.of(package, distribution)
+    if url := purl.of(package, distribution):
+        component["purl"] = url
     properties = [_property("kind", package.kind)]
     if package.source:
         properties.append(_property("source", f"{package.source} {package.source_version}"))

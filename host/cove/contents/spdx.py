@@ -85,9 +85,10 @@ def _package(installed: Installed, distribution: Distribution | None) -> dict[st
     # Of all that is known: packages may differ in their licence alone, and have the same URL.
     unique = hashlib.sha256(repr((locator, package)).encode()).hexdigest()[:12]
     stated = _stated(f"SPDXRef-{readable}-{unique}", package.name, package.version)
-    stated["externalRefs"] = [
-        {"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": locator}
-    ]
+    if locator:
+        stated["externalRefs"] = [
+            {"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": locator}
+        ]
     built = f"Built from {package.source} {package.source_version}. " if package.source else ""
     stated["sourceInfo"] = (
         built + "Told by " + ", ".join(f"{place.path} in {place.layer}" for place in installed.places)

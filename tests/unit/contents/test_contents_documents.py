@@ -129,3 +129,18 @@ def test_licences_are_spdxs_or_are_told_as_they_stand(stated: str, expression: s
 )  # fmt: skip
 def test_package_urls(package: Package, distribution: Distribution | None, url: str) -> None:
     assert purl.of(package, distribution) == url
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("npm", "@foo/"), ("npm", "@foo//"), ("npm", "/"), ("deb", "/"), ("apk", "//"), ("pypi", "/")]
+)
+def test_a_name_that_no_package_can_have_is_told_without_an_url(kind: str, name: str) -> None:
+    package = Package(kind, name, "1")
+    assert purl.of(package, DEBIAN) is None
+    found = Contents(IMAGE, DEBIAN, [Installed(package, (Place("/a", LAYER),)), *contents().packages], [])
+    for schema, field, document in (
+        ("spdx-2.3.json", "packages", spdx.document(found, MADE)),
+        ("bom-1.6.SNAPSHOT.schema.json", "components", cyclonedx.document(found, MADE)),
+    ):
+        validator(schema).validate(document)
+        assert name in [each["name"] for each in document[field]]
