@@ -26,7 +26,7 @@ from cove.vulnerabilities import ecosystems, severity, sources
 from cove.vulnerabilities.severity import Severity
 from cove.vulnerabilities.sources import Source
 
-_FORMAT = 1
+_FORMAT = 2
 """Of the index: of another nothing is read."""
 _BATCH = 2000
 _STALE_S = 86400.0
@@ -186,7 +186,7 @@ def _fill(sql: sqlite3.Connection, path: Path, found: list[Source], report: Repo
     _insert(sql, rows, affected)
     if not entries and not withdrawn:
         raise CoveError(f"there is no entry of an OSV database in {path}", "is it what osv.dev publishes?")
-    about = {"path": str(path), "newest": newest, "entries": entries, "withdrawn": withdrawn, "unread": unread}
+    about = {"path": clean(str(path)), "newest": newest, "entries": entries, "withdrawn": withdrawn, "unread": unread}
     sql.executemany("INSERT INTO about VALUES (?, ?)", [(name, str(value)) for name, value in about.items()])
 
 
@@ -234,15 +234,15 @@ def _affected(document: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], di
                 for one in map(_object, _list(each.get("ranges")))
                 if one.get("type") != "GIT"
             ],
-            "versions": [version for version in _list(each.get("versions")) if isinstance(version, str)],
+            "versions": _texts(each.get("versions")),
             "scores": _list(each.get("severity")),
             "words": [one.get(field) for one in own for field in ("severity", "urgency")],
         }
-        yield (ecosystem, ecosystems.normal(ecosystem, name)), facts
+        yield (clean(ecosystem), ecosystems.normal(ecosystem, clean(name))), facts
 
 
 def _events(event: Any) -> dict[str, str]:
-    return {what: at for what, at in _object(event).items() if isinstance(at, str)}
+    return {what: clean(at) for what, at in _object(event).items() if isinstance(at, str)}
 
 
 def _entry(identifier: str, packed: bytes) -> Entry:

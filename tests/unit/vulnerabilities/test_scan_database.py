@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +88,22 @@ def test_entries_of_another_form_do_no_harm(tmp_path: Path, broken: dict[str, An
     known = database.open_(archive(tmp_path / "all.zip", [{**entry("CVE-2"), **broken}, ONE]), ignore)
     assert ids(known, "npm", "one") == ["CVE-1"]
     assert [each.versions for each in known.affected("npm", "x")] in ([], [[]])
+
+
+def test_what_is_told_has_nothing_that_a_terminal_obeys_or_that_cannot_be_written(tmp_path: Path) -> None:
+    one = affected("npm", "one", "2.0.0\x1b[2J\ud800", versions=["1.0.0\x9b"])
+    other = affected("npm\ud800", "\ud800", "1.0.0")
+    known = database.open_(archive(tmp_path / "all.zip", [entry("CVE-1", one, other)]), ignore)
+    [found] = known.affected("npm", "one")
+    assert (found.ranges[0]["events"][1], found.versions) == ({"fixed": "2.0.0 [2J"}, ["1.0.0"])
+    assert ids(known, "npm", "") == ["CVE-1"]
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are UTF-8 there")
+def test_the_path_of_a_database_may_be_any(tmp_path: Path) -> None:
+    path = archive(tmp_path / os.fsdecode(b"\xff\x1b.zip"), [ONE])
+    known = database.open_(path, ignore)
+    assert known.about.path == f"{tmp_path}/ .zip"
 
 
 def test_it_is_made_once(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
