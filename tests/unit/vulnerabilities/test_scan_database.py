@@ -205,3 +205,26 @@ def test_an_entry_larger_than_any_is_not_unpacked(tmp_path: Path, monkeypatch: p
     known = database.open_(folder, ignore)
     assert ids(known, "npm", "one") == ["CVE-1"]
     assert known.about.unread == 2
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_an_entry_that_is_damaged_is_counted_and_left_out(tmp_path: Path, method: int) -> None:
+    path = archive(tmp_path / "all.zip", [ONE])
+    with zipfile.ZipFile(path, "a", method) as file:
+        start = file.start_dir + 30 + len("CVE-2.json")
+        file.writestr("CVE-2.json", json.dumps(entry("CVE-2", affected("npm", "one"))))
+    data = bytearray(path.read_bytes())
+    data[start + 4 : start + 60] = b"\xff" * 56
+    path.write_bytes(data)
+    known = database.open_(path, ignore)
+    assert ids(known, "npm", "one") == ["CVE-1"]
+    assert known.about.unread == 1
+
+
+def test_names_that_are_not_what_an_archive_says_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "all.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("\u00e9.json", json.dumps(ONE))
+    path.write_bytes(path.read_bytes().replace("\u00e9".encode(), b"\xff\xff"))
+    with pytest.raises(CoveError, match="cannot be read"):
+        database.open_(path, ignore)
