@@ -109,17 +109,22 @@ def _names(affected: Affected) -> set[str]:
 
 def _groups(hits: Iterable[tuple[Affected, Verdict]]) -> list[list[tuple[Affected, Verdict]]]:
     """Those that share a name, directly or by others, together."""
-    groups: list[tuple[set[str], list[tuple[Affected, Verdict]]]] = []
-    for hit in hits:
-        names, members = _names(hit[0]), [hit]
-        apart = []
-        for known, others in groups:
-            if known & names:
-                names, members = known | names, others + members
-            else:
-                apart.append((known, others))
-        groups = [*apart, (names, members)]
-    return [members for _, members in groups]
+    same: dict[str, str] = {}
+    """From each name towards the one that stands for all that are the same (a forest of disjoint sets)."""
+
+    def first(name: str) -> str:
+        while (nearer := same.setdefault(name, name)) != name:
+            same[name] = name = same[nearer]
+        return name
+
+    found = [(hit, _names(hit[0])) for hit in hits]
+    for hit, names in found:
+        for name in names:
+            same[first(name)] = first(hit[0].entry.identifier)
+    groups: dict[str, list[tuple[Affected, Verdict]]] = {}
+    for hit, _ in found:
+        groups.setdefault(first(hit[0].entry.identifier), []).append(hit)
+    return [*groups.values()]
 
 
 def _finding(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,21 @@ def test_entries_that_are_one_vulnerability_are_one_finding(home: Path) -> None:
     assert first.entries == ("GHSA-1", "X-1", "Y-1")
     assert first.others == ("GHSA-1", "SNYK-1", "X-1", "Y-1")
     assert (first.severity.level, first.summary) == (Level.HIGH, "Short")
+
+
+def test_a_package_may_have_any_number_of_vulnerabilities(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparing each with all that were found before would take longer than any test may."""
+    known = database.open_(archive(home / "all.zip", [entry("CVE-1", affected("npm", "one"))]), ignore)
+    [one] = known.affected("npm", "one")
+
+    def stated(identifier: str, *aliases: str) -> database.Affected:
+        return replace(one, entry=replace(one.entry, identifier=identifier, aliases=aliases))
+
+    many = [stated(f"CVE-{number}") for number in range(40_000)]
+    many += [stated(f"X-{number}", f"X-{number + 1}") for number in range(1000)]
+    monkeypatch.setattr(known, "affected", lambda ecosystem, name: many)
+    result = scan(image(Package("npm", "one", "1.0.0")), known)
+    assert sorted(len(each.entries) for each in result.findings) == [1] * 40_000 + [1000]
 
 
 def test_an_advisory_on_several_vulnerabilities_does_not_make_them_one(home: Path) -> None:
