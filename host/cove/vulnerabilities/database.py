@@ -31,6 +31,8 @@ _FORMAT = 2
 _BATCH = 2000
 _STALE_S = 86400.0
 """After which what an interrupted command has left is removed."""
+_UNUSED_S = 30 * 86400.0
+"""After which an index that nobody has used is: its database may be gone."""
 _TABLES = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE entries (number INTEGER PRIMARY KEY, id TEXT NOT NULL, document BLOB NOT NULL);
@@ -126,7 +128,9 @@ def open_(path: Path, report: Report) -> Database:
     if not index.exists():
         folder.mkdir(parents=True, exist_ok=True)
         _make(index, path, found, report)
-        _tidy(folder, place, index)
+    with suppress(OSError):  # it may be another user's, or on a disk that is only read
+        os.utime(index)
+    _tidy(folder, place, index)
     return Database(index)
 
 
@@ -152,11 +156,13 @@ def _make(index: Path, path: Path, found: list[Source], report: Report) -> None:
 
 
 def _tidy(folder: Path, place: str, index: Path) -> None:
-    """Remove older indexes of the same database, and what interrupted ones have left."""
+    """Remove older indexes of the same database, those that have not been used for long, and what interrupted commands have left."""
+    now = time.time()
     for each in folder.iterdir():
-        old = each.name.startswith(f"{place}-") and each.suffix == ".db" and each != index
         with suppress(OSError):  # another command may use it, or has removed it
-            if old or (each.suffix == ".partial" and each.stat().st_mtime < time.time() - _STALE_S):
+            unused_s = now - each.stat().st_mtime
+            old = each.name.startswith(f"{place}-") or unused_s > _UNUSED_S
+            if (each.suffix == ".db" and old and each != index) or (each.suffix == ".partial" and unused_s > _STALE_S):
                 each.unlink()
 
 

@@ -155,6 +155,27 @@ def test_what_a_killed_one_has_left_goes_with_the_next(tmp_path: Path, home: Pat
     assert [name for name in indexes(home) if name.endswith(".partial")] == ["new.2.partial"]
 
 
+def test_an_index_that_is_not_used_goes(tmp_path: Path, home: Path) -> None:
+    def days_pass(days: int) -> None:
+        for path in (home / "cache" / "osv").iterdir():
+            moment = path.stat().st_mtime - days * 86400
+            os.utime(path, (moment, moment))
+
+    gone, kept = archive(tmp_path / "gone.zip", [ONE]), archive(tmp_path / "kept.zip", [ONE])
+    database.open_(gone, ignore).close()
+    [old] = indexes(home)
+    days_pass(16)
+    database.open_(kept, ignore).close()
+    assert len(indexes(home)) == 2
+    days_pass(16)
+    database.open_(kept, ignore).close()
+    [left] = indexes(home)
+    assert left != old
+    days_pass(16)
+    database.open_(archive(tmp_path / "other.zip", [ONE]), ignore).close()
+    assert left in indexes(home)  # used 16 days ago, made 32
+
+
 def test_progress_is_told_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "_BATCH", 1)
     told: list[Event] = []
