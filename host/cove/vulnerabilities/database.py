@@ -81,7 +81,11 @@ class Database:
 
     def __init__(self, index: Path) -> None:
         self._index = index
-        self._sql = sqlite3.connect(index)
+        try:
+            # Of one that is not there SQLite would make an empty one.
+            self._sql = sqlite3.connect(f"{index.absolute().as_uri()}?mode=ro", uri=True)
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from error
         try:
             stated = dict(self._all("SELECT name, value FROM about"))
             self.ecosystems: dict[str, int] = dict(self._all("SELECT ecosystem, entries FROM ecosystems"))
@@ -114,13 +118,14 @@ class Database:
         try:
             return self._sql.execute(query, values).fetchall()
         except sqlite3.DatabaseError as error:
-            raise CoveError(
-                f"the index {self._index} is damaged: {error}", "remove it: it will be made anew"
-            ) from error
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: sqlite3.DatabaseError) -> CoveError:
+        return CoveError(f"the index {self._index} is damaged: {error}", "remove it: it will be made anew")
 
 
 def open_(path: Path, report: Report) -> Database:
-    """The database at `path`, whose index is made first where there is none. Raises `CoveError`."""
+    """The database at `path`, whose index is made first where there is none that can be read. Raises `CoveError`."""
     found = sources.find(path)
     folder = cache_dir() / "osv"
     place = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:16]
@@ -131,7 +136,11 @@ def open_(path: Path, report: Report) -> Database:
     with suppress(OSError):  # it may be another user's, or on a disk that is only read
         os.utime(index)
     _tidy(folder, place, index)
-    return Database(index)
+    try:
+        return Database(index)
+    except CoveError:  # it is damaged, or another command has removed it since
+        _make(index, path, found, report)
+        return Database(index)
 
 
 def _make(index: Path, path: Path, found: list[Source], report: Report) -> None:

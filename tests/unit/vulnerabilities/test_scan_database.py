@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import sys
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -188,13 +190,42 @@ def test_progress_is_told_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert 0 < (told[0].done or 0) < (told[1].done or 0) <= path.stat().st_size
 
 
-def test_a_damaged_index_is_told(tmp_path: Path, home: Path) -> None:
+@pytest.mark.parametrize("damaged", [b"no database" * 100, b""])
+def test_a_damaged_index_is_made_anew(tmp_path: Path, home: Path, damaged: bytes) -> None:
     path = archive(tmp_path / "all.zip", [ONE])
     database.open_(path, ignore).close()
-    (home / "cache" / "osv" / indexes(home)[0]).write_bytes(b"no database" * 100)
+    (home / "cache" / "osv" / indexes(home)[0]).write_bytes(damaged)
+    assert ids(database.open_(path, ignore), "npm", "one") == ["CVE-1"]
+
+
+def test_an_index_that_another_command_removes_is_made_anew(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = archive(tmp_path / "all.zip", [ONE])
+    tidy = database._tidy
+
+    def removed(folder: Path, place: str, index: Path) -> None:
+        tidy(folder, place, index)
+        index.unlink()
+
+    monkeypatch.setattr(database, "_tidy", removed)
+    assert ids(database.open_(path, ignore), "npm", "one") == ["CVE-1"]
+
+
+def test_damage_that_is_seen_later_is_told(tmp_path: Path, home: Path) -> None:
+    known = database.open_(archive(tmp_path / "all.zip", [ONE]), ignore)
+    index = home / "cache" / "osv" / indexes(home)[0]
+    with closing(sqlite3.connect(index)) as sql:
+        sql.execute("DROP TABLE affected")
+        sql.commit()
     with pytest.raises(CoveError, match="is damaged") as caught:
-        database.open_(path, ignore)
+        ids(known, "npm", "one")
     assert "remove it" in caught.value.hint
+    known.close()
+    index.unlink()
+    with pytest.raises(CoveError, match="is damaged"):
+        Database(index)
+    assert indexes(home) == []
 
 
 def test_what_is_no_database_is_told(tmp_path: Path, home: Path) -> None:
