@@ -23,7 +23,7 @@ from cove.errors import CoveError
 from cove.machine.paths import cache_dir
 from cove.progress import Event, Report
 from cove.vulnerabilities import ecosystems, severity, sources
-from cove.vulnerabilities.severity import Severity
+from cove.vulnerabilities.severity import Level, Severity
 from cove.vulnerabilities.sources import Source
 
 _FORMAT = 2
@@ -107,7 +107,8 @@ class Database:
         for packed, identifier, document in rows:
             found, entry = _unpacked(packed), _entry(identifier, document)
             own = severity.of("", found["scores"], found["words"])
-            yield Affected(entry, severity.highest((entry.severity, own)), found["ranges"], found["versions"])
+            stated = entry.severity if own.level is Level.UNKNOWN else own
+            yield Affected(entry, stated, found["ranges"], found["versions"])
 
     def severity(self, identifier: str) -> Severity:
         """That of the entry with this id, if there is one."""

@@ -157,6 +157,25 @@ def test_a_severity_may_be_of_the_package(home: Path) -> None:
     assert [each.severity.level for each in result.findings] == [Level.LOW, Level.LOW]
 
 
+def test_what_is_said_of_the_package_goes_before_what_is_said_of_the_vulnerability(home: Path) -> None:
+    result = found(
+        home,
+        image(deb("one", "1"), deb("two", "1"), deb("three", "1")),
+        entry(
+            "DEBIAN-CVE-1",
+            affected("Debian:12", "one", ecosystem_specific={"urgency": "unimportant"}),
+            affected("Debian:12", "two", ecosystem_specific={"urgency": "not yet assigned"}),
+            affected("Debian:12", "three", severity=LOW, ecosystem_specific={"urgency": "high"}),
+            severity=CRITICAL,
+        ),
+    )
+    assert {each.installed.package.name: each.severity.level for each in result.findings} == {
+        "one": Level.LOW,
+        "two": Level.CRITICAL,
+        "three": Level.LOW,
+    }
+
+
 def test_the_worst_come_first(home: Path) -> None:
     packages = [Package("npm", name, "1.0.0") for name in "cba"]
     entries = [
