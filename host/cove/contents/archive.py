@@ -29,6 +29,8 @@ _ENDS = ("EOFHeaderError", "EmptyHeaderError")
 """What tarfile raises where an archive ends in order; the library tells of their common base alone."""
 _MORE_HOLES = 482
 """Where a header of GNU's old sparse files says that others follow with the rest of the map."""
+_MAGIC = slice(257, 262)
+"""Where a header says that it is one: the name before it, at the very front, may begin as JSON does."""
 _HOLES = "a file with holes (sparse) whose map may be of any length"
 _GLOBAL = (tarfile.XGLTYPE,)
 _MORE = (
@@ -196,7 +198,7 @@ class _Member:
 def layer(read: Callable[[int], bytes], counted: Callable[[int], None]) -> Layer | None:
     """The member of an image's archive as a layer, however it is compressed; None for the documents that are in there, too."""
     first = read(512)
-    if not first or first[:1] in b"{[":
+    if not first or (first[:1] in b"{[" and first[_MAGIC] != b"ustar"):
         return None
     source = _Member(first, read)
     for magic, opened in _COMPRESSIONS:
