@@ -58,6 +58,11 @@ class Scan:
     unchecked: Sequence[Unchecked]
     undecided: Sequence[Undecided]
 
+    @property
+    def checked(self) -> int:
+        """Packages that were looked up."""
+        return len(self.contents.packages) - sum(each.packages for each in self.unchecked)
+
     def at_least(self, level: Level) -> int:
         return sum(finding.severity.level >= level for finding in self.findings)
 
