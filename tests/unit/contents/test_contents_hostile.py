@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import lzma
+import struct
 import tarfile
 import tracemalloc
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -178,6 +181,25 @@ def test_a_wrong_header_in_the_middle_is_not_the_end() -> None:
 def test_a_layer_that_is_not_what_its_image_says_is_told() -> None:
     with pytest.raises(CoveError, match="lacks the layer sha256:"):
         images.read(image(layer({"other": ""})), [saved([GOOD])], lambda done: None)
+
+
+def test_the_memory_that_decompressing_takes_is_bounded() -> None:
+    def asking(data: bytes) -> bytes:
+        packed = bytearray(lzma.compress(data, preset=0))
+        size = (packed[12] + 1) * 4  # of the block's header, behind that of the stream, with its sum at its end
+        packed[packed.index(b"\x21\x01", 12) + 2] = 38  # 2 GiB
+        packed[12 + size - 4 : 12 + size] = struct.pack("<I", zlib.crc32(packed[12 : 12 + size - 4]))
+        return bytes(packed)
+
+    with pytest.raises(CoveError, match=r"lacks the layer.*[Mm]emory"):
+        read(GOOD, packed=asking)
+    assert names(read(GOOD, packed=lambda data: lzma.compress(data, preset=9))) == ["x 1.0.0"]
+
+
+@pytest.mark.parametrize("cut", [1, 30, 100])
+def test_an_xz_stream_that_ends_early_is_told(cut: int) -> None:
+    with pytest.raises(CoveError, match="lacks the layer"):
+        read(GOOD, packed=lambda data: lzma.compress(data)[:-cut])
 
 
 @pytest.mark.parametrize("part", [0, 100, 600, 2600])

@@ -45,6 +45,13 @@ def test_a_gzip_stream_may_have_several_members() -> None:
     assert names(read(layer(LOWER), packed=halves)) == ALL
 
 
+def test_an_xz_file_may_have_several_streams_and_zeros_between_and_after_them() -> None:
+    def halves(data: bytes) -> bytes:
+        return lzma.compress(data[:700]) + bytes(8) + lzma.compress(data[700:]) + bytes(400_000)
+
+    assert names(read(layer(LOWER), packed=halves)) == ALL
+
+
 @pytest.mark.parametrize(
     ("upper", "left"),
     [
