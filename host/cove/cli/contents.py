@@ -35,9 +35,9 @@ def sbom(context: Context, values: Values) -> int:
     """`cove image sbom`"""
     kind = "json" if values["json"] else _one_of("format", values["format"], _KINDS)
     _check(values["output"])
-    from cove.contents import made
+    from cove.contents import provenance
 
-    now = made.now()  # a wrong SOURCE_DATE_EPOCH is told before anything is read
+    now = provenance.now()  # a wrong SOURCE_DATE_EPOCH is told before anything is read
     with _progress(quiet=values["quiet"]) as report:
         contents = _read(context, _image(context, values.args[0]), report)
     if kind == "spdx":
@@ -69,11 +69,11 @@ def scan(context: Context, values: Values) -> int:
     _check(values["output"])
     from contextlib import closing
 
-    from cove.contents import made
+    from cove.contents import provenance
     from cove.vulnerabilities import database
     from cove.vulnerabilities.scan import scan as scanned
 
-    now = made.now()
+    now = provenance.now()
     image = _image(context, values.args[0])
     with _progress(quiet=values["quiet"]) as report:
         with closing(database.open_(Path(path), report)) as known:

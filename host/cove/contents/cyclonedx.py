@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from cove.contents import licences, purl
-from cove.contents.made import TOOL, Made, identity
 from cove.contents.package import Contents, Distribution, Installed
+from cove.contents.provenance import TOOL, Provenance, identity
 
 _IMAGE = "image"
 
 
-def document(contents: Contents, made: Made) -> dict[str, Any]:
+def document(contents: Contents, provenance: Provenance) -> dict[str, Any]:
     components = [_distribution(contents.distribution)] if contents.distribution else []
     taken: dict[str, int] = {}
     for each in contents.packages:
@@ -41,8 +41,8 @@ def document(contents: Contents, made: Made) -> dict[str, Any]:
         "serialNumber": f"urn:uuid:{identity({'image': root, **stated})}",
         "version": 1,
         "metadata": {
-            "timestamp": made.time,
-            "tools": {"components": [{"type": "application", "name": TOOL, "version": made.version}]},
+            "timestamp": provenance.time,
+            "tools": {"components": [{"type": "application", "name": TOOL, "version": provenance.version}]},
             "component": root,
         },
         **stated,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from cove.contents import layers
+from cove.contents.findings import Findings
 from cove.contents.layers import Changes
 from cove.contents.package import Contents, Distribution, Image, Installed, Package, Place, Unread, clean
-from cove.contents.told import Told
 
 _OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
 """The first of them that is a file; the first is mostly a symbolic link to the second."""
@@ -31,7 +31,7 @@ class _Seen:
     """What is seen from above after each layer: by path what a file tells, and which layer brought each package of it."""
 
     def __init__(self) -> None:
-        self.told: dict[str, Told] = {}
+        self.told: dict[str, Findings] = {}
         self.origins: dict[str, dict[Package, str]] = {}
         self._known: set[int] = set()
         """Hashes of the paths of all files that tell of something, and of the folders they are in: as text, those of deep paths would be
@@ -66,7 +66,7 @@ def _vanishes(path: str, gone: set[int], emptied: set[int], changes: Changes) ->
     return (hash(path) in gone and path not in changes.told) or path in changes.folders
 
 
-def _distribution(told: Mapping[str, Told]) -> Distribution | None:
+def _distribution(told: Mapping[str, Findings]) -> Distribution | None:
     for path in _OS_RELEASE:
         if path in told and (found := told[path].distribution):
             return found
@@ -84,7 +84,7 @@ def _packages(seen: _Seen) -> Sequence[Installed]:
     return sorted(Installed(package, tuple(sorted(found))) for package, found in places.items())
 
 
-def _unread(told: Mapping[str, Told]) -> Sequence[Unread]:
+def _unread(told: Mapping[str, Findings]) -> Sequence[Unread]:
     found: dict[str, list[str]] = {}
     for path, each in told.items():
         if each.unread:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from cove.contents import files
 from cove.contents.archive import MAX_BYTES, MAX_PATH, Damaged, Hostile, Layer, Stream, layer, members
+from cove.contents.findings import MAX_FINDINGS, Findings
 from cove.contents.package import clean
-from cove.contents.told import MAX_TOLD, Told
 from cove.errors import CoveError
 
 MAX_ENTRIES = 5_000_000
@@ -35,7 +35,7 @@ class Changes:
     when all layers have been read.
     """
 
-    told: dict[str, Told] = field(default_factory=dict)
+    told: dict[str, Findings] = field(default_factory=dict)
     removed: set[str] = field(default_factory=set)
     hidden: set[str] = field(default_factory=set)
     folders: set[str] = field(default_factory=set)
@@ -60,15 +60,15 @@ class Limits:
         if self._entries > MAX_ENTRIES:
             raise Hostile(f"its layers have more than {MAX_ENTRIES} files")
 
-    def told(self, path: str, told: Told | None = None) -> None:
+    def told(self, path: str, told: Findings | None = None) -> None:
         """That a path is kept, and what its file tells."""
         self._told += 1
         self._characters += len(path) + _FOLDER * path.count("/")
         if told:
             self._told += len(told.packages) + len(told.owned)
             self._characters += sum(map(len, told.owned)) + sum(package.characters for package in told.packages)
-        if self._told > MAX_TOLD:
-            raise Hostile(f"its layers tell of more than {MAX_TOLD} packages")
+        if self._told > MAX_FINDINGS:
+            raise Hostile(f"its layers tell of more than {MAX_FINDINGS} packages")
         if self._characters > MAX_CHARACTERS:
             raise Hostile(f"what its layers tell of packages has more than {MAX_CHARACTERS} characters")
 
@@ -138,7 +138,7 @@ def _changes(source: Layer, limits: Limits) -> Changes:
                 limits.told(path)
                 limits.told(linked[-1][1])
     for path, target in linked:
-        unread = Told(unread="file of a package manager that is a hard link to another")
+        unread = Findings(unread="file of a package manager that is a hard link to another")
         changes.told[path] = changes.told.get(target, unread)
     return changes
 
@@ -155,17 +155,17 @@ def _normal(name: str) -> str:
     return "/".join(parts)
 
 
-def _told(path: str, member: tarfile.TarInfo, reading: Callable[[int], bytes]) -> Told | None:
+def _told(path: str, member: tarfile.TarInfo, reading: Callable[[int], bytes]) -> Findings | None:
     reader = files.reader(path)
     if reader is None:
         unread = files.unread(path)
-        return Told(unread=unread) if unread else None
+        return Findings(unread=unread) if unread else None
     if member.size > reader.most and not reader.cut:
-        return Told(unread=f"{reader.what} of more than {reader.most >> 20} MiB")
+        return Findings(unread=f"{reader.what} of more than {reader.most >> 20} MiB")
     data = b""
     while len(data) < reader.most and (piece := reading(reader.most - len(data))):
         data += piece
     try:
         return reader.read(data.decode("utf-8", "replace"))
     except ValueError:
-        return Told(unread=f"{reader.what} that cannot be read")
+        return Findings(unread=f"{reader.what} that cannot be read")

@@ -45,7 +45,7 @@ def test_files_and_packages_are_counted(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(layers, "MAX_ENTRIES", 99)
     assert "more than 99 files" in refused(many)
     monkeypatch.setattr(layers, "MAX_ENTRIES", 1000)
-    monkeypatch.setattr(layers, "MAX_TOLD", 50)
+    monkeypatch.setattr(layers, "MAX_FINDINGS", 50)
     assert "more than 50 packages" in refused(layer({f".wh.{number}": "" for number in range(51)}))
     stated = "".join(f"P:a{number}\nV:1\n\n" for number in range(60))
     assert "more than 50 packages" in refused(layer({"lib/apk/db/installed": stated}))

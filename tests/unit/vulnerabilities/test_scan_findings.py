@@ -9,8 +9,8 @@ from typing import Any
 
 import jsonschema
 import pytest
-from cove.contents.made import Made
 from cove.contents.package import Contents, Distribution, Package
+from cove.contents.provenance import Provenance
 from cove.progress import ignore
 from cove.vulnerabilities import database, ecosystems, sarif
 from cove.vulnerabilities.scan import Scan, scan
@@ -203,7 +203,7 @@ def test_what_was_not_looked_at_is_told(home: Path) -> None:
 def test_sarif_is_what_its_schema_wants(home: Path) -> None:
     schema = json.loads((Path(__file__).parents[2] / "data" / "schemas" / "sarif-2.1.0.json").read_text())
     validator = jsonschema.validators.validator_for(schema)(schema)
-    made = Made("2026-01-02T03:04:05Z", "0.1.0")
+    provenance = Provenance("2026-01-02T03:04:05Z", "0.1.0")
     result = found(
         home,
         image(Package("npm", "one", "1.0.0"), Package("npm", "two", "1.0.0"), deb("x", "1")),
@@ -211,7 +211,7 @@ def test_sarif_is_what_its_schema_wants(home: Path) -> None:
         entry("CVE-2", affected("npm", "one"), severity=LOW),
         entry("CVE-3", affected("npm", "one")),
     )
-    document = sarif.document(result, made)
+    document = sarif.document(result, provenance)
     validator.validate(document)
     [run] = document["runs"]
     rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
@@ -227,7 +227,7 @@ def test_sarif_is_what_its_schema_wants(home: Path) -> None:
     assert first["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "var/lib/some%20where"
     assert run["tool"]["driver"]["rules"][0]["properties"]["security-severity"] == "9.8"
     assert len({each["partialFingerprints"]["vulnerability/v1"] for each in run["results"]}) == 4
-    empty = sarif.document(found(home, image(), entry("CVE-1")), made)
+    empty = sarif.document(found(home, image(), entry("CVE-1")), provenance)
     validator.validate(empty)
     with pytest.raises(jsonschema.ValidationError):
         validator.validate({**document, "version": "1"})

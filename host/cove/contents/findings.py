@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 from cove.contents.package import Distribution, Package
 
-MAX_TOLD = 500_000
+MAX_FINDINGS = 500_000
 """Packages, and files that tell of them, of all layers."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Findings:
     """`owned` are files that another package's list has: metadata of a language among them are of that package. `unread` says what it is
     that was not read.
     """

@@ -17,14 +17,14 @@ TOOL = "cove"
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class Provenance:
     """`time` is RFC 3339, in whole seconds and UTC."""
 
     time: str
     version: str
 
 
-def now() -> Made:
+def now() -> Provenance:
     """Raises `CoveError` for a SOURCE_DATE_EPOCH that is no time."""
     from importlib.metadata import version
 
@@ -33,7 +33,7 @@ def now() -> Made:
         moment = datetime.fromtimestamp(int(given), UTC) if given else datetime.now(UTC)
     except (ValueError, OverflowError, OSError):
         raise CoveError(f"SOURCE_DATE_EPOCH is no number of seconds: {given!r}") from None
-    return Made(moment.strftime("%Y-%m-%dT%H:%M:%SZ"), version("cove"))
+    return Provenance(moment.strftime("%Y-%m-%dT%H:%M:%SZ"), version("cove"))
 
 
 def identity(document: Mapping[str, Any]) -> str:
