@@ -80,6 +80,7 @@ class History:
         self._all_ended.set()
 
     async def _open(self) -> None:
+        """Raises OSError; then it is tried again."""
         async with self._opening:
             if self._opened:
                 return
