@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     )
     from coved.engine import Engine
 
+log = logging.getLogger(__name__)
+
 
 def routes(router: Router) -> None:
     router.add("GET", "/cove/builds", _list)
@@ -42,12 +45,23 @@ async def _told(engine: Engine, *, follow: bool) -> AsyncIterator[object]:
     history = engine.build_history
     with history.listening() as events:
         for entry in reversed(await history.entries()):
-            yield {"Build": describe(entry)}
+            if described := _build(entry):
+                yield described
         if not follow:
             return
         yield {"Ready": True}
         async for kind, entry in events:
-            yield {"Removed": entry.record.ref} if kind == HISTORY_DELETED else {"Build": describe(entry)}
+            if described := {"Removed": entry.record.ref} if kind == HISTORY_DELETED else _build(entry):
+                yield described
+
+
+def _build(entry: Entry) -> dict[str, Any] | None:
+    """None for one of which this fails: clients and files have told of it, and the list goes on without."""
+    try:
+        return {"Build": describe(entry)}
+    except Exception:
+        log.exception("build %s cannot be told of", entry.record.ref)
+        return None
 
 
 async def _progress(engine: Engine, request: Request) -> Response:

@@ -111,7 +111,9 @@ def failed_lines(error: Status) -> Lines | None:
     for detail in error.details:
         if not detail.type_url.endswith("errdefs.Source+json"):
             continue
-        with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):  # it may be a client's
+        with contextlib.suppress(
+            ValueError, LookupError, TypeError, OverflowError, RecursionError
+        ):  # it may be a client's
             told = json.loads(detail.value)
             lines = told["ranges"][0]
             return Lines(

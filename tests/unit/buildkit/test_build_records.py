@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -25,7 +27,7 @@ from coved.buildkit.recording import recorded
 from coved.buildkit.status import StatusLog
 from coved.dockerfile.instructions import Location
 from coved.errors import Conflict, EngineError, NotFound
-from coved.grpc.status import Code, Status
+from coved.grpc.status import Code, Detail, Status
 
 IMAGE = "sha256:" + "5" * 64
 
@@ -120,6 +122,48 @@ def test_what_a_crash_left_is_removed(tmp_path: Path) -> None:
         good.write_bytes(data[:-9])  # of the log there is no end
         (entry,) = await made.entries()
         assert await said(made, entry) in (b"", b"said\n")
+
+    run(body)
+
+
+def test_what_cannot_be_read_stays(tmp_path: Path) -> None:
+    """It may be for want of files that an engine may open, or of a disk that answers."""
+
+    async def body() -> None:
+        await build(History(tmp_path), "good")
+        (tmp_path / "folder.build").mkdir()
+        (tmp_path / "circle.build").symlink_to("circle.build")
+        assert await refs(History(tmp_path)) == ["good"]
+        assert len(files(tmp_path)) == 3
+
+    run(body)
+
+
+def test_what_is_none_and_cannot_be_removed_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body() -> None:
+        await build(History(tmp_path), "good")
+        (tmp_path / "nonsense.build").write_bytes(b"\xff" * 100)
+
+        def unlink(path: Path, missing_ok: bool = False) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+        monkeypatch.setattr(Path, "unlink", unlink)
+        assert await refs(History(tmp_path)) == ["good"]
+
+    run(body)
+
+
+def test_a_folder_that_cannot_be_read_now_is_read_later(tmp_path: Path) -> None:
+    async def body() -> None:
+        await build(History(tmp_path / "there"), "good")
+        link = tmp_path / "link"
+        link.symlink_to("link")
+        made = History(link)
+        with pytest.raises(OSError, match="symbolic links"):
+            await made.find("good")
+        link.unlink()
+        link.symlink_to("there")
+        assert await refs(made) == ["good"]
 
     run(body)
 
@@ -295,6 +339,16 @@ def test_details_of_an_error_are_in_the_content_store() -> None:
     assert (lines.filename, lines.location, lines.text) == ("Dockerfile", Location(2, 3), error.text)
     assert records.state(record) == "failed"
     assert records.failure(ValueError("of ours")).message == "internal error, see the engine's log"
+
+
+def test_what_is_no_line_of_a_dockerfile_is_not_told() -> None:
+    """A client may give any details with a build that it ends."""
+    for number in ("Infinity", "NaN", "1e999", '"x"', "[]", "9" * 5000):
+        told = (
+            '{"info": {"filename": "f", "data": ""}, "ranges": [{"start": {"line": %s}, "end": {"line": 1}}]}' % number
+        )  # noqa: UP031
+        detail = Detail("github.com/moby/buildkit/errdefs.Source+json", told.encode())
+        assert records.failed_lines(Status(Code.UNKNOWN, "", [detail])) is None
 
 
 def test_a_classic_build_is_recorded(tmp_path: Path) -> None:
