@@ -305,8 +305,13 @@ def test_what_is_secret_is_in_no_record() -> None:
             "context": "https://me:hush@host/a.git#main",
             "build-arg:TOKEN": "an argument",
             "build-arg:HTTP_PROXY": "http://me:hu@sh@proxy:3128",
+            "build-arg:https_proxy": "me:hu@sh@proxy:3128",
+            "build-arg:ALL_PROXY": "socks5://me:hush@proxy:1080",
+            "build-arg:DATABASE": "postgresql://me:hush@host/a",
             "build-arg:KEY": "https://hush@host/x and https://other/y@z",
             "context:base": "git@host:a/b",
+            "context:image": "docker-image://debian:13@sha256:5",
+            "context:layout": "oci-layout://a@sha256:5",
             "cache-imports": json.dumps(imports),
         }
     )
@@ -314,8 +319,13 @@ def test_what_is_secret_is_in_no_record() -> None:
         "context": "https://xxxxx:xxxxx@host/a.git#main",
         "build-arg:TOKEN": "an argument",
         "build-arg:HTTP_PROXY": "http://xxxxx:xxxxx@proxy:3128",
+        "build-arg:https_proxy": "xxxxx:xxxxx@proxy:3128",
+        "build-arg:ALL_PROXY": "socks5://xxxxx:xxxxx@proxy:1080",
+        "build-arg:DATABASE": "postgresql://xxxxx:xxxxx@host/a",
         "build-arg:KEY": "https://xxxxx:xxxxx@host/x and https://other/y@z",
         "context:base": "git@host:a/b",
+        "context:image": "docker-image://debian:13@sha256:5",
+        "context:layout": "oci-layout://a@sha256:5",
         "cache-imports": json.dumps([{"Type": "registry", "Attrs": {"ref": "r/c"}}, {"Type": "s3", "Attrs": {}}]),
     }
     assert records.attributes({"cache-imports": "[1]"}) == {"cache-imports": ""}
@@ -344,9 +354,8 @@ def test_details_of_an_error_are_in_the_content_store() -> None:
 def test_what_is_no_line_of_a_dockerfile_is_not_told() -> None:
     """A client may give any details with a build that it ends."""
     for number in ("Infinity", "NaN", "1e999", '"x"', "[]", "9" * 5000):
-        told = (
-            '{"info": {"filename": "f", "data": ""}, "ranges": [{"start": {"line": %s}, "end": {"line": 1}}]}' % number
-        )  # noqa: UP031
+        told = '{"info": {"filename": "f", "data": ""}, "ranges": [{"start": {"line": N}, "end": {"line": 1}}]}'
+        told = told.replace("N", number, 1)
         detail = Detail("github.com/moby/buildkit/errdefs.Source+json", told.encode())
         assert records.failed_lines(Status(Code.UNKNOWN, "", [detail])) is None
 
