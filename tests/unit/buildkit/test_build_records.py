@@ -188,6 +188,28 @@ def test_the_oldest_go_when_there_are_many_and_they_are_old(tmp_path: Path, monk
     run(body)
 
 
+def test_what_cannot_be_pinned_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body() -> None:
+        made = History(tmp_path)
+        entry = await build(made, "r")
+        async with made._changing:
+            pinning = asyncio.create_task(made.pin("r", pinned=True))
+            await asyncio.sleep(0)
+            await made._forget(entry)
+        with pytest.raises(NotFound, match="no record found for ref r"):
+            await pinning
+        assert files(tmp_path) == []  # nor is it there again
+
+        entry = await build(made, "s")
+        (file,) = files(tmp_path)
+        file.with_name(file.name + ".new").mkdir()  # in the way
+        with pytest.raises(OSError, match="directory"):
+            await made.pin("s", pinned=True)
+        assert not entry.record.pinned
+
+    run(body)
+
+
 def test_all_of_them_take_so_much_of_the_disk_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def body() -> None:
         made = History(tmp_path)
