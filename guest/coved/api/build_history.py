@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from coved.api.http import Request, Response, json_stream
 from coved.api.router import Router
-from coved.errors import NotFound
 from coved.times import go_rfc3339
 
 if TYPE_CHECKING:
@@ -65,10 +64,12 @@ def _build(entry: Entry) -> dict[str, Any] | None:
 
 
 async def _progress(engine: Engine, request: Request) -> Response:
+    from coved.buildkit.history import no_record
+
     ref = request.match["ref"]
     entry = await engine.build_history.find(ref)
     if entry is None:
-        raise NotFound(f"no record found for ref {ref}")
+        raise no_record(ref)
 
     async def told() -> AsyncIterator[object]:
         async for message in engine.build_history.follow(entry):
@@ -91,7 +92,7 @@ def describe(entry: Entry) -> dict[str, Any]:
         {
             "Ref": record.ref,
             "State": state(record),
-            "Context": entry.context,
+            "Context": entry.kept.context,
             "FrontendAttrs": record.frontend_attrs,
             "Exporters": [{"Type": one.type, "Attrs": one.attrs} for one in record.exporters],
             "ExporterResponse": record.exporter_response,

@@ -153,7 +153,7 @@ class Control:
             if request.early_exit:
                 return
             async for kind, entry in events:
-                if wanted(entry) or request.ref in ("", entry.record.ref):
+                if request.ref in ("", entry.record.ref):
                     await tell(kind, entry)
 
     async def _update_history(

@@ -54,15 +54,6 @@ class Entry:
         assert self.kept.record is not None
         return self.kept.record
 
-    @property
-    def context(self) -> str:
-        """What the folder was called that the build was given; "" for none that is known."""
-        return self.kept.context
-
-    @context.setter
-    def context(self, name: str) -> None:
-        self.kept.context = name
-
 
 class History:
     """Belongs to the event loop; ``folder`` is its own. Nothing is read before it is first asked."""

@@ -37,7 +37,7 @@ _SPEED = 1
 class Kept(Message):
     record: BuildHistoryRecord | None = message(1, BuildHistoryRecord)
     context: str = string(2)
-    """What the folder was called that the build was given."""
+    """What the folder was called that the build was given; "" for none that is known."""
 
 
 class Files:

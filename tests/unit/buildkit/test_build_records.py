@@ -15,6 +15,7 @@ from coved.build.errors import BuildError
 from coved.build.progress import Vertex
 from coved.build.request import Output, Request, Result
 from coved.buildkit import history, records
+from coved.buildkit.classic import recorded
 from coved.buildkit.history import Entry, History
 from coved.buildkit.messages import (
     HISTORY_COMPLETE,
@@ -23,7 +24,6 @@ from coved.buildkit.messages import (
     Exporter,
     StatusResponse,
 )
-from coved.buildkit.recording import recorded
 from coved.buildkit.status import StatusLog
 from coved.dockerfile.instructions import Location
 from coved.errors import Conflict, EngineError, NotFound
@@ -84,7 +84,7 @@ def test_what_was_built_is_known_to_the_next_engine(tmp_path: Path) -> None:
 
         (again,) = await History(tmp_path).entries()
         record = again.record
-        assert (record.ref, again.context, record.frontend_attrs) == ("r", "folder", {"filename": "Dockerfile"})
+        assert (record.ref, again.kept.context, record.frontend_attrs) == ("r", "folder", {"filename": "Dockerfile"})
         assert (record.num_total_steps, record.num_cached_steps, record.num_completed_steps) == (2, 1, 2)
         assert record.exporter_response["containerimage.digest"] == IMAGE
         assert record.error == Status(Code.UNKNOWN, "bad")

@@ -1,4 +1,4 @@
-"""Builds that come another way than by BuildKit's calls, in the history all the same."""
+"""Builds by the classic API, in the history as those by BuildKit's calls are."""
 
 from __future__ import annotations
 
