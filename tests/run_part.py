@@ -48,7 +48,7 @@ class Short:
 
 SHORT = {
     "page": Short(
-        "the dashboard's page", "test-dashboard-short", 300, 120, ((*MAKE, "build/page-packages"), (*MAKE, "check-page")),
+        "the dashboard's page", "test-dashboard-short", 600, 120, ((*MAKE, "build/page-packages"), (*MAKE, "check-page")),
         ("--part=dashboard", "--native", "-m", "short", "tests/dashboard"),
     ),
     "smoke": Short(
